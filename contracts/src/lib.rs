@@ -1,0 +1,19 @@
+//! What the services of the store say to each other.
+//!
+//! Commands, events, ids, money, subjects, and the topology of streams and consumers as data. No I/O and no
+//! rules: every service depends on this crate, and it depends on none of them, nor on the messaging kit. A team
+//! that starts a system of its own replaces this crate and keeps the kit.
+//!
+//! In reading order: [`id`] and [`money`] parse at the edge, [`message`] declares closed sets of messages,
+//! [`order`] and [`inventory`] are the two contexts, [`topology`] says which stream holds what and who listens.
+
+pub mod id;
+pub mod inventory;
+pub mod message;
+pub mod money;
+pub mod order;
+pub mod topology;
+
+pub use id::{CustomerId, InvalidId, OrderId, ProductId};
+pub use message::DecodeError;
+pub use money::{Amount, Currency, InvalidAmount, InvalidQuantity, Quantity};

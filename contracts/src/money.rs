@@ -1,0 +1,110 @@
+//! Money in integer minor units, and counts of pieces.
+
+use serde::{Deserialize, Serialize};
+
+pub use iso_currency::Currency;
+
+/// The largest amount and the largest sum: 2⁵³ − 1, the largest integer every JSON implementation reads exactly
+/// (RFC 8259, section 6).
+pub const MAX_AMOUNT: i64 = 9_007_199_254_740_991;
+
+/// The most pieces one line of an order, or one restock, may name.
+pub const MAX_QUANTITY: u32 = 1_000_000;
+
+/// A number that is no amount of money.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be a whole number of minor units (cents) from 0 to {MAX_AMOUNT}")]
+pub struct InvalidAmount;
+
+/// A number that is no quantity.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be a whole number from 1 to {MAX_QUANTITY}")]
+pub struct InvalidQuantity;
+
+/// An amount of money in minor units of a currency that stands beside it: 1000 with `EUR` is 10.00 €.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct Amount(i64);
+
+impl Amount {
+    /// No money.
+    pub const ZERO: Self = Self(0);
+
+    /// Parses an amount.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidAmount`] where the number is negative or larger than [`MAX_AMOUNT`].
+    pub fn parse(minor_units: i64) -> Result<Self, InvalidAmount> {
+        if (0..=MAX_AMOUNT).contains(&minor_units) { Ok(Self(minor_units)) } else { Err(InvalidAmount) }
+    }
+
+    /// Returns the minor units.
+    #[must_use]
+    pub fn minor_units(self) -> i64 {
+        self.0
+    }
+
+    /// Adds two amounts; `None` where the sum is larger than [`MAX_AMOUNT`].
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).and_then(|sum| Self::parse(sum).ok())
+    }
+
+    /// Multiplies by a quantity; `None` where the product is larger than [`MAX_AMOUNT`].
+    #[must_use]
+    pub fn checked_times(self, quantity: Quantity) -> Option<Self> {
+        self.0.checked_mul(i64::from(quantity.get())).and_then(|product| Self::parse(product).ok())
+    }
+}
+
+impl TryFrom<i64> for Amount {
+    type Error = InvalidAmount;
+    fn try_from(minor_units: i64) -> Result<Self, InvalidAmount> {
+        Self::parse(minor_units)
+    }
+}
+
+impl From<Amount> for i64 {
+    fn from(amount: Amount) -> Self {
+        amount.0
+    }
+}
+
+/// A number of pieces, 1 to [`MAX_QUANTITY`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "i64", into = "u32")]
+pub struct Quantity(u32);
+
+impl Quantity {
+    /// Parses a quantity.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidQuantity`] where the number is not 1 to [`MAX_QUANTITY`].
+    pub fn parse(pieces: i64) -> Result<Self, InvalidQuantity> {
+        match u32::try_from(pieces) {
+            Ok(pieces) if (1..=MAX_QUANTITY).contains(&pieces) => Ok(Self(pieces)),
+            _ => Err(InvalidQuantity),
+        }
+    }
+
+    /// Returns the number of pieces.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<i64> for Quantity {
+    type Error = InvalidQuantity;
+    fn try_from(pieces: i64) -> Result<Self, InvalidQuantity> {
+        Self::parse(pieces)
+    }
+}
+
+impl From<Quantity> for u32 {
+    fn from(quantity: Quantity) -> Self {
+        quantity.0
+    }
+}
