@@ -1,1 +1,44 @@
+//! Idempotent, batched messaging on NATS JetStream: the kit that a system of choreographed services is built from.
+//!
+//! It knows no order and no stock. A service brings a database, a [`Handler`] over the closed set of messages it
+//! understands, and the [`query::Endpoint`]s it answers; [`Service::run`] does the rest. In reading order:
+//!
+//! - [`envelope`]: what travels, and how ids are derived;
+//! - [`handler`]: what a service writes;
+//! - `processor`: one delivery end to end, in one transaction with [`inbox`] and [`outbox`];
+//! - `consumer` pulls into it, `relay` publishes out of it, [`dead_letter`] says what became of the rest;
+//! - [`event_store`], [`statement`]: what handlers are written with;
+//! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon;
+//! - [`query`], [`publisher`]: asking and commanding from outside a transaction;
+//! - [`service`], [`connection`], [`database`], [`migration`], [`health`], [`probes`], [`process`]: the wiring.
+//!
+//! Invariants: inbox rows, state, and outbox rows commit together or not at all; the inbox insert is the first
+//! statement; the ack follows the commit; no network call inside the transaction.
 
+pub mod connection;
+mod consumer;
+pub mod database;
+pub mod dead_letter;
+pub mod envelope;
+pub mod event_store;
+pub mod handler;
+pub mod health;
+pub mod inbox;
+pub mod migration;
+pub mod outbox;
+pub mod probes;
+pub mod process;
+mod processor;
+pub mod publisher;
+pub mod query;
+mod relay;
+mod retention;
+pub mod service;
+pub mod statement;
+pub mod topology;
+
+pub use envelope::{Cause, Decode, Envelope, Outgoing, Speaker};
+pub use handler::{HandleError, Handler};
+pub use health::Health;
+pub use service::{Service, ServiceOptions};
+pub use topology::Topology;

@@ -1,0 +1,170 @@
+//! Pulling: from a durable consumer into a bounded queue, with a watchdog on progress.
+//!
+//! A pull that hangs after a restart or a leader change looks healthy and is silent. So the watchdog asks the server
+//! for the messages that are pending, and where there are some and none has arrived for a while, the process turns
+//! unready and the pull is built again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::consumer::pull::{MessagesErrorKind, Stream};
+use async_nats::jetstream::{self, AckKind};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::health::Health;
+
+/// Messages asked for at a time; the client holds up to one and a half times as many, while their ack-wait runs.
+const PULL: usize = 256;
+/// How long a pull request stands.
+const EXPIRES: Duration = Duration::from_secs(30);
+/// How often the server says that the pull is alive; twice as long without a word ends it.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often the watchdog looks.
+const WATCH: Duration = Duration::from_secs(5);
+/// How long messages may be pending without one arriving.
+const STALLED: Duration = Duration::from_secs(15);
+/// How long to wait before a pull is built again.
+const REBUILD: Duration = Duration::from_millis(500);
+
+/// One delivery of one message.
+pub(crate) struct Delivery {
+    pub(crate) message: jetstream::Message,
+    pub(crate) stream: String,
+    pub(crate) sequence: u64,
+    /// 1 on the first delivery.
+    pub(crate) attempt: u64,
+}
+
+impl Delivery {
+    /// Reads the place of a message from its reply subject; `None` where there is none, which the server never does.
+    fn new(message: jetstream::Message) -> Option<Self> {
+        let (stream, sequence, attempt) = {
+            let info = message.info().ok()?;
+            (info.stream.to_owned(), info.stream_sequence, u64::try_from(info.delivered).unwrap_or(1))
+        };
+        Some(Self { message, stream, sequence, attempt })
+    }
+
+    /// Settles the delivery: ack, nak, or term. What goes wrong here is repaired by redelivery and the inbox.
+    pub(crate) async fn settle(&self, kind: AckKind) {
+        if let Err(error) = self.message.ack_with(kind).await {
+            tracing::debug!(stream = %self.stream, sequence = self.sequence, %error, "could not settle a delivery");
+        }
+    }
+}
+
+/// Pulls from one durable consumer until shutdown.
+pub(crate) struct Puller {
+    pub(crate) js: jetstream::Context,
+    pub(crate) stream: &'static str,
+    pub(crate) consumer: String,
+    pub(crate) queue: mpsc::Sender<Delivery>,
+    pub(crate) health: Health,
+    pub(crate) shutdown: CancellationToken,
+    /// Deliveries taken over by the processor from this consumer.
+    pub(crate) arrived: Arc<AtomicU64>,
+}
+
+impl Puller {
+    /// The part of [`Health`] for the consumer of a stream.
+    pub(crate) fn part(stream: &str) -> String {
+        format!("consumer {stream}")
+    }
+
+    pub(crate) async fn run(self) {
+        let part = Self::part(self.stream);
+        while !self.shutdown.is_cancelled() {
+            match self.open().await {
+                Ok((consumer, messages)) => {
+                    self.health.ok(&part);
+                    self.pull(consumer, messages, &part).await;
+                }
+                Err(error) => self.health.failed(&part, format!("cannot pull: {error:#}")),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(REBUILD) => {}
+                () = self.shutdown.cancelled() => {}
+            }
+        }
+    }
+
+    async fn open(&self) -> anyhow::Result<(PullConsumer, Stream)> {
+        let consumer: PullConsumer =
+            self.js.get_consumer_from_stream(self.consumer.as_str(), self.stream).await.map_err(|error| {
+                anyhow::anyhow!("consumer {} of stream {}: {error}", self.consumer, self.stream)
+            })?;
+        let messages =
+            consumer.stream().max_messages_per_batch(PULL).expires(EXPIRES).heartbeat(HEARTBEAT).messages().await?;
+        Ok((consumer, messages))
+    }
+
+    /// Pulls until shutdown, a terminal error, or a stall.
+    async fn pull(&self, mut consumer: PullConsumer, mut messages: Stream, part: &str) {
+        let mut watch = tokio::time::interval(WATCH);
+        watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut seen = self.arrived.load(Ordering::Relaxed);
+        let mut progress = Instant::now();
+        loop {
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                next = messages.next() => match next {
+                    Some(Ok(message)) => if !self.hand_over(message).await { return },
+                    Some(Err(error)) => {
+                        tracing::warn!(stream = self.stream, %error, "the pull reports an error");
+                        if !matches!(error.kind(), MessagesErrorKind::MissingHeartbeat) {
+                            return;
+                        }
+                    }
+                    None => return,
+                },
+                _ = watch.tick() => {
+                    let arrived = self.arrived.load(Ordering::Relaxed);
+                    if arrived != seen {
+                        (seen, progress) = (arrived, Instant::now());
+                        self.health.ok(part);
+                    } else if self.is_stalled(&mut consumer, &mut progress, part).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Queues a delivery, waiting for room; returns false at shutdown.
+    async fn hand_over(&self, message: jetstream::Message) -> bool {
+        let Some(delivery) = Delivery::new(message) else { return true };
+        self.arrived.fetch_add(1, Ordering::Relaxed);
+        tokio::select! {
+            sent = self.queue.send(delivery) => sent.is_ok(),
+            // What waits here or in the client's buffer is delivered again after its ack-wait.
+            () = self.shutdown.cancelled() => false,
+        }
+    }
+
+    /// Nothing has arrived since the last look. Returns whether that is because the pull hangs.
+    async fn is_stalled(&self, consumer: &mut PullConsumer, progress: &mut Instant, part: &str) -> bool {
+        match consumer.info().await.map(|info| info.num_pending) {
+            Ok(0) => {
+                *progress = Instant::now();
+                self.health.ok(part);
+                false
+            }
+            Ok(pending) if progress.elapsed() > STALLED => {
+                let seconds = progress.elapsed().as_secs();
+                self.health
+                    .failed(part, format!("{pending} messages pending and none has arrived for {seconds} s"));
+                true
+            }
+            Ok(_) => false,
+            Err(error) => {
+                self.health.failed(part, format!("the server does not tell what is pending: {error}"));
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The database of a service: SQLite by default, PostgreSQL by URL.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxError};
+use sea_orm_migration::MigratorTrait;
+
+/// Opens a database and brings its tables up to date.
+///
+/// `sqlite://<path>?mode=rwc` (a file; `WAL`, `synchronous=NORMAL`: a killed process loses nothing, a power cut may
+/// lose the last transactions, which JetStream then delivers again) or `postgres://…`.
+///
+/// # Errors
+///
+/// Where the URL is wrong, the database does not answer within 10 s, or a migration fails.
+pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(url);
+    options
+        .max_connections(8)
+        .connect_timeout(Duration::from_secs(10))
+        .acquire_timeout(Duration::from_secs(10))
+        .test_before_acquire_if_idle_for(Duration::from_secs(1))
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(|options| {
+            options
+                .pragma("journal_mode", "WAL")
+                .pragma("synchronous", "NORMAL")
+                .busy_timeout(Duration::from_secs(5))
+                .statement_cache_capacity(512)
+        });
+    let db = Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))?;
+    M::up(&db, None).await.with_context(|| format!("bringing the tables of {} up to date", redacted(url)))?;
+    Ok(db)
+}
+
+/// Returns the URL without its password.
+fn redacted(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
+        _ => url.to_owned(),
+    }
+}
+
+/// Returns whether the database is away or full, rather than the statement wrong.
+pub(crate) fn is_outage(error: &DbErr) -> bool {
+    let runtime = match error {
+        DbErr::ConnectionAcquire(_) => return true,
+        DbErr::Conn(_) => return true,
+        DbErr::Exec(runtime) | DbErr::Query(runtime) => runtime,
+        _ => return false,
+    };
+    let RuntimeErr::SqlxError(error) = runtime else { return false };
+    match error.as_ref() {
+        SqlxError::Io(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed | SqlxError::WorkerCrashed => true,
+        SqlxError::Database(error) => error.code().is_some_and(|code| is_outage_code(&code)),
+        _ => false,
+    }
+}
+
+/// SQLite's primary result codes (the low byte of the extended ones) and PostgreSQL's SQLSTATE classes that speak of
+/// the database and not of the statement.
+fn is_outage_code(code: &str) -> bool {
+    if code.len() == 5 {
+        // Connection exception, insufficient resources, operator intervention, system error, read-only transaction.
+        return ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006";
+    }
+    // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+}

@@ -1,0 +1,292 @@
+//! The envelope: CloudEvents 1.0 over NATS in binary mode.
+//!
+//! Attributes travel as `ce-` headers, the body is plain JSON that a person reads in `nats sub`:
+//!
+//! | header | |
+//! |---|---|
+//! | `ce-specversion` | `1.0` |
+//! | `ce-id`, `Nats-Msg-Id` | the message's id, a UUID |
+//! | `ce-type` | `<context>.<name>.v<version>` |
+//! | `ce-source` | `/<service>`, who says it |
+//! | `ce-subject` | the business id it is about, the last token of the NATS subject |
+//! | `ce-time` | RFC 3339 |
+//! | `ce-correlationid` | the id of the message that began the flow |
+//! | `ce-causationid` | the id of the message this one answers; commands from outside have none |
+//! | `ce-aggregateversion` | the version of the aggregate that this event made; events only |
+//! | `traceparent` | W3C trace context, where the caller sent one |
+
+use async_nats::HeaderMap;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+/// The id of the message.
+pub const ID: &str = "ce-id";
+/// The type of the message.
+pub const TYPE: &str = "ce-type";
+/// Who says it.
+pub const SOURCE: &str = "ce-source";
+/// The business id it is about.
+pub const SUBJECT: &str = "ce-subject";
+/// When it was said.
+pub const TIME: &str = "ce-time";
+/// The id of the message that began the flow.
+pub const CORRELATION_ID: &str = "ce-correlationid";
+/// The id of the message this one answers.
+pub const CAUSATION_ID: &str = "ce-causationid";
+/// The version of the aggregate that this event made.
+pub const AGGREGATE_VERSION: &str = "ce-aggregateversion";
+/// The CloudEvents version.
+pub const SPEC_VERSION: &str = "ce-specversion";
+/// The id by which a stream drops what it has already, within its duplicate window.
+pub const NATS_MESSAGE_ID: &str = "Nats-Msg-Id";
+/// W3C trace context.
+pub const TRACE_PARENT: &str = "traceparent";
+
+/// Reads the payload of a message by its type; implemented by a service for the closed set it understands.
+pub trait Decode: Sized {
+    /// Reads one message.
+    ///
+    /// # Errors
+    ///
+    /// Where the type is none of the set, or the body is not what the type promises. Such a message becomes a dead
+    /// letter with the error's text as its detail.
+    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self>;
+}
+
+/// A message whose form has been checked, with its payload decoded.
+#[derive(Debug, Clone)]
+pub struct Envelope<T> {
+    /// The id of the message, the same on every delivery.
+    pub id: Uuid,
+    /// `<context>.<name>.v<version>`.
+    pub message_type: String,
+    /// `/<service>`.
+    pub source: String,
+    /// The business id it is about.
+    pub key: String,
+    /// When it was said, by the clock of who said it.
+    pub time: OffsetDateTime,
+    /// The id of the message that began the flow.
+    pub correlation_id: Uuid,
+    /// The id of the message this one answers.
+    pub causation_id: Option<Uuid>,
+    /// The version of the aggregate that this event made.
+    pub aggregate_version: Option<i64>,
+    /// W3C trace context.
+    pub trace_parent: Option<String>,
+    /// What it says.
+    pub payload: T,
+}
+
+impl<T> Envelope<T> {
+    /// Returns this message as the cause of another.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        Cause { id: self.id, correlation_id: self.correlation_id, trace_parent: self.trace_parent.clone() }
+    }
+}
+
+/// What an outgoing message answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// The id of the message that is answered.
+    pub id: Uuid,
+    /// The flow it belongs to. A message that moves another flow on (a restock that serves a waiting order) sets
+    /// the correlation id of that flow here.
+    pub correlation_id: Uuid,
+    /// W3C trace context.
+    pub trace_parent: Option<String>,
+}
+
+/// A message to be written to the outbox in the transaction of the message that caused it.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// The id, derived by [`Outgoing::new`].
+    pub id: Uuid,
+    /// The NATS subject.
+    pub subject: String,
+    /// `<context>.<name>.v<version>`.
+    pub message_type: &'static str,
+    /// The business id it is about.
+    pub key: String,
+    /// The body, JSON.
+    pub body: Vec<u8>,
+    /// The version of the aggregate that this event made.
+    pub aggregate_version: Option<i64>,
+    /// What it answers.
+    pub cause: Cause,
+}
+
+impl Outgoing {
+    /// Makes a message whose id is derived from its cause, its subject, and its version (ADR 0002), so that handling
+    /// the same cause again yields the same id.
+    #[must_use]
+    pub fn new(
+        cause: Cause,
+        subject: String,
+        message_type: &'static str,
+        key: &str,
+        aggregate_version: Option<i64>,
+        body: Vec<u8>,
+    ) -> Self {
+        let name = match aggregate_version {
+            Some(version) => format!("{subject}#{version}"),
+            None => subject.clone(),
+        };
+        let id = Uuid::new_v5(&cause.id, name.as_bytes());
+        Self { id, subject, message_type, key: key.to_owned(), body, aggregate_version, cause }
+    }
+}
+
+/// The attributes of a message about to be sent; see the [module](self) for the headers they become.
+pub(crate) struct Attributes<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) message_type: &'a str,
+    pub(crate) source: &'a str,
+    pub(crate) key: &'a str,
+    pub(crate) time: OffsetDateTime,
+    pub(crate) correlation_id: Uuid,
+    pub(crate) causation_id: Option<Uuid>,
+    pub(crate) aggregate_version: Option<i64>,
+    pub(crate) trace_parent: Option<&'a str>,
+}
+
+impl Attributes<'_> {
+    /// Returns the headers as pairs, in the order in which the `nats` CLI shows them best.
+    pub(crate) fn headers(&self) -> Vec<(String, String)> {
+        let id = self.id.to_string();
+        let mut headers = vec![
+            (SPEC_VERSION, "1.0".to_owned()),
+            (TYPE, self.message_type.to_owned()),
+            (SOURCE, self.source.to_owned()),
+            (SUBJECT, self.key.to_owned()),
+            (ID, id.clone()),
+            (TIME, rfc3339(self.time)),
+            (CORRELATION_ID, self.correlation_id.to_string()),
+            (NATS_MESSAGE_ID, id),
+        ];
+        if let Some(id) = self.causation_id {
+            headers.push((CAUSATION_ID, id.to_string()));
+        }
+        if let Some(version) = self.aggregate_version {
+            headers.push((AGGREGATE_VERSION, version.to_string()));
+        }
+        if let Some(trace_parent) = self.trace_parent {
+            headers.push((TRACE_PARENT, trace_parent.to_owned()));
+        }
+        headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+/// Writes a time as RFC 3339 in UTC.
+#[must_use]
+pub fn rfc3339(time: OffsetDateTime) -> String {
+    // Formatting fails only for years outside 0 to 9999, which no clock of ours shows.
+    time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
+}
+
+/// Returns the time as the milliseconds since 1970 that the tables hold.
+#[must_use]
+pub fn unix_millis(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// Reads back what [`unix_millis`] wrote.
+#[must_use]
+pub fn from_unix_millis(millis: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+/// Why a delivery is not a message that the service may believe.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Malformed {
+    /// It cannot be read.
+    #[error("{0}")]
+    Undecodable(String),
+    /// It was not said by whom its subject belongs to.
+    #[error("{0}")]
+    Foreign(String),
+}
+
+/// Who may say something in a context: `(context, kind)` to the name of a service. A permission on subjects does not
+/// prove who wrote a message (a publisher can name any subject as its reply), so every envelope is checked.
+pub type Speaker = fn(context: &str, kind: &str) -> Option<&'static str>;
+
+/// Checks a delivery's attributes against its subject and decodes its body.
+pub(crate) fn decode<T: Decode>(
+    subject: &str,
+    headers: Option<&HeaderMap>,
+    body: &[u8],
+    speaker: Speaker,
+) -> Result<Envelope<T>, Malformed> {
+    let undecodable = |why: String| Malformed::Undecodable(why);
+    let headers = headers.ok_or_else(|| undecodable("it has no headers".to_owned()))?;
+    let required = |name: &str| {
+        headers.get(name).map(|v| v.as_str()).ok_or_else(|| undecodable(format!("the header {name} is missing")))
+    };
+    let optional = |name: &str| headers.get(name).map(|v| v.as_str());
+    let uuid = |name: &str, text: &str| {
+        Uuid::parse_str(text).map_err(|_| undecodable(format!("the header {name} is no UUID: {text:?}")))
+    };
+
+    let message_type = required(TYPE)?;
+    let source = required(SOURCE)?;
+    let key = required(SUBJECT)?;
+    check_subject(subject, message_type, source, key, speaker)?;
+
+    let id = uuid(ID, required(ID)?)?;
+    let time = OffsetDateTime::parse(required(TIME)?, &Rfc3339)
+        .map_err(|error| undecodable(format!("the header {TIME} is no RFC 3339 time: {error}")))?;
+    let aggregate_version = optional(AGGREGATE_VERSION)
+        .map(|text| {
+            text.parse().map_err(|_| undecodable(format!("the header {AGGREGATE_VERSION} is no number: {text:?}")))
+        })
+        .transpose()?;
+    Ok(Envelope {
+        id,
+        correlation_id: optional(CORRELATION_ID).map_or(Ok(id), |text| uuid(CORRELATION_ID, text))?,
+        causation_id: optional(CAUSATION_ID).map(|text| uuid(CAUSATION_ID, text)).transpose()?,
+        aggregate_version,
+        time,
+        trace_parent: optional(TRACE_PARENT).map(str::to_owned),
+        payload: T::decode(message_type, body).map_err(|error| undecodable(format!("{error:#}")))?,
+        message_type: message_type.to_owned(),
+        source: source.to_owned(),
+        key: key.to_owned(),
+    })
+}
+
+fn check_subject(
+    subject: &str,
+    message_type: &str,
+    source: &str,
+    key: &str,
+    speaker: Speaker,
+) -> Result<(), Malformed> {
+    let mut tokens = subject.split('.');
+    let (Some(context), Some(kind), Some(name), Some(last), None) =
+        (tokens.next(), tokens.next(), tokens.next(), tokens.next(), tokens.next())
+    else {
+        return Err(Malformed::Undecodable(format!("{subject} is not <context>.<kind>.<name>.<key>")));
+    };
+    match speaker(context, kind) {
+        Some(owner) if source.strip_prefix('/') == Some(owner) => {}
+        Some(owner) => {
+            return Err(Malformed::Foreign(format!("{subject} belongs to /{owner}, and {source} wrote it")));
+        }
+        None => return Err(Malformed::Foreign(format!("nobody may write {context}.{kind}"))),
+    }
+    let typed = message_type
+        .strip_prefix(context)
+        .and_then(|rest| rest.strip_prefix('.'))
+        .and_then(|rest| rest.strip_prefix(name))
+        .is_some_and(|rest| rest.starts_with(".v"));
+    if !typed {
+        return Err(Malformed::Foreign(format!("{subject} does not carry the type {message_type}")));
+    }
+    if last != key {
+        return Err(Malformed::Foreign(format!("{subject} is not about {key}")));
+    }
+    Ok(())
+}

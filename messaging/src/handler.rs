@@ -1,0 +1,47 @@
+//! What a service writes: one handler over a batch of first deliveries.
+
+use std::future::Future;
+
+use sea_orm::{DatabaseTransaction, DbErr};
+
+use crate::envelope::{Decode, Envelope, Outgoing};
+
+/// Handles the messages of a service.
+pub trait Handler: Send + Sync + 'static {
+    /// The closed set of messages the service understands.
+    type Message: Decode + Send + Sync + 'static;
+
+    /// Handles a batch: load, decide, save.
+    ///
+    /// The batch holds first deliveries only, in the order of arrival. What is written through `tx` commits together
+    /// with the inbox rows of the batch and the outbox rows of what is returned, or not at all.
+    ///
+    /// No network call belongs in here: the transaction is open.
+    ///
+    /// # Errors
+    ///
+    /// [`HandleError`]. A batch that fails is tried again one message at a time, so the error of one message harms no
+    /// other. What a customer may bring about (out of stock, id already used) is an event and not an error.
+    fn handle(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[&Envelope<Self::Message>],
+    ) -> impl Future<Output = Result<Vec<Outgoing>, HandleError>> + Send;
+}
+
+/// What shall become of a message that could not be handled.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// It may succeed later: deliver it again after a growing delay, and give up after a number of attempts.
+    #[error("{0:#}")]
+    Retry(anyhow::Error),
+    /// It can never succeed: make it a dead letter.
+    #[error("{0}")]
+    Reject(String),
+}
+
+impl From<DbErr> for HandleError {
+    fn from(error: DbErr) -> Self {
+        Self::Retry(error.into())
+    }
+}

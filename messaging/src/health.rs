@@ -1,0 +1,75 @@
+//! What the process knows of its own health.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+/// The state of one part of the process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// Whether the part does its work.
+    pub ok: bool,
+    /// Why not, or what of; empty where there is nothing to say.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// Which parts of the process do their work. Cheap to clone; all clones share one state.
+///
+/// A part is declared with [`Health::expect`] and is not ready until it says so. Readiness watches progress and not
+/// connections: a consumer that has messages pending and handles none is not ready, however well it is connected.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    checks: Arc<Mutex<BTreeMap<String, Check>>>,
+}
+
+/// Whether the process is ready, and why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Readiness {
+    /// Whether every part does its work.
+    pub ready: bool,
+    /// Each part by name.
+    pub checks: BTreeMap<String, Check>,
+}
+
+impl Health {
+    /// Declares a part that must be ready before the process is.
+    pub fn expect(&self, part: &str) {
+        self.set(part, Check { ok: false, detail: "starting".to_owned() });
+    }
+
+    /// Says that a part does its work.
+    pub fn ok(&self, part: &str) {
+        self.set(part, Check { ok: true, detail: String::new() });
+    }
+
+    /// Says that a part does not do its work, and logs it where that is news.
+    pub fn failed(&self, part: &str, why: impl Into<String>) {
+        let detail = why.into();
+        if self.set(part, Check { ok: false, detail: detail.clone() }) {
+            tracing::warn!(part, %detail, "not ready");
+        }
+    }
+
+    /// Returns the state of every part.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Readiness { ready: checks.values().all(|check| check.ok), checks }
+    }
+
+    /// Returns whether the part was ok, or is new.
+    fn set(&self, part: &str, check: Check) -> bool {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        match checks.get_mut(part) {
+            Some(known) => std::mem::replace(known, check).ok,
+            None => {
+                checks.insert(part.to_owned(), check);
+                true
+            }
+        }
+    }
+}

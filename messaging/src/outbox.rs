@@ -1,0 +1,188 @@
+//! The outbox table: what has been said, and whether the stream has it.
+//!
+//! Rows are written in the transaction of the message that caused them and marked once the stream has acknowledged
+//! them. They stay for a retention time, so that a lost stream can be filled again.
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait,
+};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::envelope::{Attributes, Outgoing, unix_millis};
+use crate::statement;
+
+/// The table `outbox`.
+pub mod entity {
+    use sea_orm::entity::prelude::*;
+
+    /// A message that has been said.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "outbox")]
+    pub struct Model {
+        /// A time-ordered UUID (version 7): rows are appended at the end of the index and read in the order of writing.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub row_id: Uuid,
+        /// The message's id.
+        pub message_id: Uuid,
+        /// The NATS subject.
+        pub subject: String,
+        /// The headers, a JSON array of `[name, value]`.
+        #[sea_orm(column_type = "Text")]
+        pub headers: String,
+        /// The body.
+        pub body: Vec<u8>,
+        /// When the stream acknowledged it, in milliseconds since 1970; null until then.
+        pub published_at: Option<i64>,
+    }
+
+    /// No relations.
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// A message on its way from a transaction to the stream.
+#[derive(Debug, Clone)]
+pub(crate) struct OutboxRow {
+    pub(crate) row_id: Uuid,
+    pub(crate) message_id: Uuid,
+    pub(crate) subject: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+}
+
+impl OutboxRow {
+    pub(crate) fn new(message_id: Uuid, subject: String, headers: Vec<(String, String)>, body: Bytes) -> Self {
+        Self { row_id: Uuid::now_v7(), message_id, subject, headers, body }
+    }
+
+    /// Makes the row of what a handler returned.
+    pub(crate) fn from_outgoing(outgoing: Outgoing, source: &str, now: OffsetDateTime) -> Self {
+        let headers = Attributes {
+            id: outgoing.id,
+            message_type: outgoing.message_type,
+            source,
+            key: &outgoing.key,
+            time: now,
+            correlation_id: outgoing.cause.correlation_id,
+            causation_id: Some(outgoing.cause.id),
+            aggregate_version: outgoing.aggregate_version,
+            trace_parent: outgoing.cause.trace_parent.as_deref(),
+        }
+        .headers();
+        Self::new(outgoing.id, outgoing.subject, headers, outgoing.body.into())
+    }
+
+    fn from_model(model: entity::Model) -> Result<Self, DbErr> {
+        let headers = serde_json::from_str(&model.headers)
+            .map_err(|error| DbErr::Json(format!("the headers of outbox row {}: {error}", model.row_id)))?;
+        Ok(Self {
+            row_id: model.row_id,
+            message_id: model.message_id,
+            subject: model.subject,
+            headers,
+            body: model.body.into(),
+        })
+    }
+
+    fn to_model(&self) -> Result<entity::ActiveModel, DbErr> {
+        Ok(entity::ActiveModel {
+            row_id: Set(self.row_id),
+            message_id: Set(self.message_id),
+            subject: Set(self.subject.clone()),
+            headers: Set(serde_json::to_string(&self.headers).map_err(|error| DbErr::Json(error.to_string()))?),
+            body: Set(self.body.to_vec()),
+            published_at: Set(None),
+        })
+    }
+
+    pub(crate) fn header_map(&self) -> HeaderMap {
+        self.headers.iter().fold(HeaderMap::new(), |mut map, (name, value)| {
+            map.append(name.as_str(), value.as_str());
+            map
+        })
+    }
+}
+
+/// Writes rows; the caller commits.
+pub(crate) async fn insert(connection: &impl ConnectionTrait, rows: &[OutboxRow]) -> Result<(), DbErr> {
+    let models = rows.iter().map(OutboxRow::to_model).collect::<Result<Vec<_>, _>>()?;
+    statement::insert(connection, models, None).await
+}
+
+/// Marks rows as acknowledged by the stream.
+pub(crate) async fn mark_published(
+    connection: &impl ConnectionTrait,
+    row_ids: &[Uuid],
+    now: i64,
+) -> Result<(), DbErr> {
+    for chunk in statement::padded_chunks(row_ids) {
+        entity::Entity::update_many()
+            .col_expr(entity::Column::PublishedAt, Expr::value(now))
+            .filter(entity::Column::RowId.is_in(chunk))
+            .exec(connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Returns unpublished rows written before `before`, in the order of writing.
+pub(crate) async fn unpublished(
+    connection: &impl ConnectionTrait,
+    before: OffsetDateTime,
+    limit: u64,
+) -> Result<Vec<OutboxRow>, DbErr> {
+    entity::Entity::find()
+        .filter(entity::Column::PublishedAt.is_null())
+        .filter(entity::Column::RowId.lt(first_row_id(before)))
+        .order_by_asc(entity::Column::RowId)
+        .limit(limit)
+        .all(connection)
+        .await?
+        .into_iter()
+        .map(OutboxRow::from_model)
+        .collect()
+}
+
+/// Returns how many rows the stream has not acknowledged.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn depth(connection: &impl ConnectionTrait) -> Result<u64, DbErr> {
+    use sea_orm::PaginatorTrait;
+    entity::Entity::find().filter(entity::Column::PublishedAt.is_null()).count(connection).await
+}
+
+/// Deletes at most `limit` acknowledged rows written before `before` and returns how many.
+pub(crate) async fn prune(
+    connection: &impl ConnectionTrait,
+    before: OffsetDateTime,
+    limit: u64,
+) -> Result<u64, DbErr> {
+    let old = Query::select()
+        .column(entity::Column::RowId)
+        .from(entity::Entity)
+        .and_where(Expr::col(entity::Column::PublishedAt).is_not_null())
+        .and_where(Expr::col(entity::Column::RowId).lt(first_row_id(before)))
+        .limit(limit)
+        .to_owned();
+    let delete = entity::Entity::delete_many()
+        .into_query()
+        .and_where(Expr::col(entity::Column::RowId).in_subquery(old))
+        .to_owned();
+    Ok(connection.execute(&delete).await?.rows_affected())
+}
+
+/// Returns the smallest row id that could have been made at `time`: its milliseconds, then the version and variant
+/// bits of a UUID version 7 (RFC 9562, section 5.7) and zeros for what is random.
+fn first_row_id(time: OffsetDateTime) -> Uuid {
+    let millis = u128::try_from(unix_millis(time)).unwrap_or(0);
+    Uuid::from_u128((millis << 80) | 0x7000_8000_0000_0000_0000)
+}

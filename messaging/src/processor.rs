@@ -1,0 +1,299 @@
+//! One delivery, end to end: a batch of them in one transaction.
+//!
+//! ```text
+//! decode ─► BEGIN ─► inbox: keep first deliveries ─► handler ─► outbox rows ─► COMMIT ─► ack the batch
+//!                                                                                └────► relay
+//! ```
+//!
+//! A batch that the handler fails is tried again one message at a time, so that one bad message never blocks its
+//! neighbours. A batch that the database fails is tried again whole, in place, for as long as it takes: no message is
+//! to blame for that, and no attempt of theirs is used up.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use async_nats::jetstream::AckKind;
+use futures::FutureExt;
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr, TransactionTrait};
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::consumer::Delivery;
+use crate::database::is_outage;
+use crate::dead_letter::{Origin, Reason};
+use crate::envelope::{self, Envelope, Malformed, Speaker, unix_millis};
+use crate::handler::{HandleError, Handler};
+use crate::health::Health;
+use crate::inbox;
+use crate::outbox::{self, OutboxRow};
+use crate::relay::RelayHandle;
+
+/// The part of [`Health`] that says whether batches commit.
+pub(crate) const DATABASE: &str = "database";
+
+/// The most messages in a batch.
+pub(crate) const BATCH: usize = 256;
+/// The longest wait between two tries while the database is away.
+const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(2);
+/// How long a shutdown waits for what is already queued.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// How often a message is delivered before it becomes a dead letter, and how long to wait in between.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RetryPolicy {
+    pub(crate) max_attempts: u64,
+}
+
+impl RetryPolicy {
+    /// Doubles from a quarter of a second to half a minute.
+    fn delay(attempt: u64) -> Duration {
+        let doublings = u32::try_from(attempt.saturating_sub(1).min(7)).unwrap_or(7);
+        (Duration::from_millis(250) * 2_u32.pow(doublings)).min(Duration::from_secs(30))
+    }
+}
+
+/// A delivery and what it says.
+struct Item<M> {
+    delivery: Delivery,
+    decoded: Result<Envelope<M>, Malformed>,
+}
+
+/// Why a batch did not commit.
+enum Failure {
+    /// The database's fault: no message is to blame.
+    Outage(DbErr),
+    /// The handler's word.
+    Handler(HandleError),
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Self {
+        Self::Outage(error)
+    }
+}
+
+pub(crate) struct Processor<H: Handler> {
+    pub(crate) db: DatabaseConnection,
+    pub(crate) handler: H,
+    pub(crate) service: &'static str,
+    pub(crate) source: String,
+    pub(crate) speaker: Speaker,
+    pub(crate) relay: RelayHandle,
+    pub(crate) health: Health,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl<H: Handler> Processor<H> {
+    /// Handles what the pullers queue, until they have all stopped and the queue is empty.
+    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Delivery>) {
+        let mut deliveries = Vec::with_capacity(BATCH);
+        let mut deadline = None;
+        while queue.recv_many(&mut deliveries, BATCH).await > 0 {
+            if self.shutdown.is_cancelled()
+                && Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + DRAIN)
+            {
+                for delivery in deliveries.drain(..) {
+                    delivery.settle(AckKind::Nak(None)).await;
+                }
+                continue;
+            }
+            let items = deliveries.drain(..).map(|delivery| self.decode(delivery)).collect();
+            self.process(items).await;
+        }
+    }
+
+    fn decode(&self, delivery: Delivery) -> Item<H::Message> {
+        let message = &delivery.message;
+        let decoded =
+            envelope::decode(message.subject.as_str(), message.headers.as_ref(), &message.payload, self.speaker);
+        Item { delivery, decoded }
+    }
+
+    /// Handles a batch whole; where the handler fails it, one message at a time.
+    async fn process(&self, items: Vec<Item<H::Message>>) {
+        let Err(error) = self.commit_through_outages(&items).await else { return };
+        if let [only] = items.as_slice() {
+            return self.give_up_or_retry(only, error).await;
+        }
+        tracing::debug!(batch = items.len(), %error, "the batch failed; trying one message at a time");
+        for item in items {
+            let single = std::slice::from_ref(&item);
+            if let Err(error) = self.commit_through_outages(single).await {
+                self.give_up_or_retry(&item, error).await;
+            }
+        }
+    }
+
+    /// Commits the batch and settles it, waiting out a database that is away.
+    ///
+    /// Returns the handler's error where it failed the batch; then nothing is written and nothing settled.
+    async fn commit_through_outages(&self, items: &[Item<H::Message>]) -> Result<(), HandleError> {
+        let mut wait = Duration::from_millis(100);
+        loop {
+            match self.commit(items).await {
+                Ok(rows) => {
+                    self.health.ok(DATABASE);
+                    self.relay.offer(rows);
+                    for item in items {
+                        let kind = if item.decoded.is_ok() { AckKind::Ack } else { AckKind::Term };
+                        item.delivery.settle(kind).await;
+                    }
+                    return Ok(());
+                }
+                Err(Failure::Handler(error)) => return Err(error),
+                Err(Failure::Outage(error)) => {
+                    self.health.failed(DATABASE, format!("a batch could not be committed: {error}"));
+                    if self.shutdown.is_cancelled() {
+                        // Not settled: it is delivered again, to whoever runs then.
+                        return Ok(());
+                    }
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(LONGEST_OUTAGE_WAIT);
+                    for item in items {
+                        item.delivery.settle(AckKind::Progress).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One transaction: inbox, handler, outbox, and the marks of what the relay has published meanwhile.
+    async fn commit(&self, items: &[Item<H::Message>]) -> Result<Vec<OutboxRow>, Failure> {
+        let marks = self.relay.published().take(2 * BATCH);
+        let committed = self.commit_with(items, &marks).await;
+        if committed.is_err() {
+            self.relay.published().add(marks);
+        }
+        committed
+    }
+
+    async fn commit_with(&self, items: &[Item<H::Message>], marks: &[Uuid]) -> Result<Vec<OutboxRow>, Failure> {
+        let now = OffsetDateTime::now_utc();
+        let tx = self.db.begin().await?;
+        let ids = items.iter().map(|item| self.inbox_id(item)).collect();
+        let mut first = inbox::first_deliveries(&tx, ids, unix_millis(now)).await?;
+
+        let mut batch = Vec::with_capacity(items.len());
+        let mut rows = Vec::new();
+        for item in items {
+            // Removed, so that a message delivered twice within one batch is handled once.
+            if !first.remove(&self.inbox_id(item)) {
+                continue;
+            }
+            match &item.decoded {
+                Ok(envelope) => batch.push(envelope),
+                Err(malformed) => {
+                    rows.push(self.dead_letter(item, malformed.reason(), &malformed.to_string(), now))
+                }
+            }
+        }
+        if !batch.is_empty() {
+            let outgoing = self.handle(&tx, &batch).await?;
+            rows.extend(outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)));
+        }
+        outbox::insert(&tx, &rows).await?;
+        outbox::mark_published(&tx, marks, unix_millis(now)).await?;
+        tx.commit().await?;
+        Ok(rows)
+    }
+
+    /// Calls the handler; a panic in it is an error of the message that caused it, not the end of the process.
+    async fn handle(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[&Envelope<H::Message>],
+    ) -> Result<Vec<envelope::Outgoing>, Failure> {
+        let handled = AssertUnwindSafe(self.handler.handle(tx, batch)).catch_unwind().await;
+        match handled {
+            Ok(Ok(outgoing)) => Ok(outgoing),
+            Ok(Err(HandleError::Retry(error))) => match error.downcast::<DbErr>() {
+                Ok(error) if is_outage(&error) => Err(Failure::Outage(error)),
+                Ok(error) => Err(Failure::Handler(HandleError::Retry(error.into()))),
+                Err(error) => Err(Failure::Handler(HandleError::Retry(error))),
+            },
+            Ok(Err(rejected)) => Err(Failure::Handler(rejected)),
+            Err(_) => Err(Failure::Handler(HandleError::Retry(anyhow::anyhow!("the handler panicked")))),
+        }
+    }
+
+    /// A message that failed alone: later again, or a dead letter.
+    async fn give_up_or_retry(&self, item: &Item<H::Message>, error: HandleError) {
+        let delivery = &item.delivery;
+        let reason = match &error {
+            HandleError::Reject(_) => Reason::Rejected,
+            HandleError::Retry(_) if delivery.attempt >= self.retry.max_attempts => Reason::AttemptsExhausted,
+            HandleError::Retry(_) => {
+                let delay = RetryPolicy::delay(delivery.attempt);
+                tracing::warn!(
+                    subject = %delivery.message.subject, attempt = delivery.attempt, ?delay, %error,
+                    "a message failed and will be delivered again"
+                );
+                return delivery.settle(AckKind::Nak(Some(delay))).await;
+            }
+        };
+        let row = self.dead_letter(item, reason, &error.to_string(), OffsetDateTime::now_utc());
+        match self.commit_dead_letter(item, &row).await {
+            Ok(()) => {
+                self.relay.offer(vec![row]);
+                delivery.settle(AckKind::Term).await;
+            }
+            Err(error) => {
+                self.health.failed(DATABASE, format!("a dead letter could not be committed: {error}"));
+                delivery.settle(AckKind::Nak(Some(RetryPolicy::delay(delivery.attempt)))).await;
+            }
+        }
+    }
+
+    /// The dead letter and the inbox mark commit together. A message that another instance has handled meanwhile
+    /// leaves no dead letter.
+    async fn commit_dead_letter(&self, item: &Item<H::Message>, row: &OutboxRow) -> Result<(), DbErr> {
+        let tx = self.db.begin().await?;
+        let now = unix_millis(OffsetDateTime::now_utc());
+        if !inbox::first_deliveries(&tx, vec![self.inbox_id(item)], now).await?.is_empty() {
+            outbox::insert(&tx, std::slice::from_ref(row)).await?;
+        }
+        tx.commit().await
+    }
+
+    fn inbox_id(&self, item: &Item<H::Message>) -> Uuid {
+        match &item.decoded {
+            Ok(envelope) => envelope.id,
+            Err(malformed) => self.origin(&item.delivery).inbox_id(malformed.reason()),
+        }
+    }
+
+    fn dead_letter(&self, item: &Item<H::Message>, reason: Reason, detail: &str, now: OffsetDateTime) -> OutboxRow {
+        let delivery = &item.delivery;
+        tracing::error!(
+            subject = %delivery.message.subject, stream = %delivery.stream, sequence = delivery.sequence,
+            attempts = delivery.attempt, reason = reason.as_str(), detail,
+            "a message becomes a dead letter"
+        );
+        self.origin(delivery).row(reason, detail, now)
+    }
+
+    fn origin<'a>(&'a self, delivery: &'a Delivery) -> Origin<'a> {
+        Origin {
+            service: self.service,
+            stream: &delivery.stream,
+            sequence: delivery.sequence,
+            subject: delivery.message.subject.as_str(),
+            attempts: delivery.attempt,
+            headers: delivery.message.headers.as_ref(),
+            body: delivery.message.payload.clone(),
+        }
+    }
+}
+
+impl Malformed {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Undecodable(_) => Reason::Undecodable,
+            Self::Foreign(_) => Reason::Foreign,
+        }
+    }
+}

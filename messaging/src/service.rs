@@ -1,0 +1,221 @@
+//! What all services share: options, start-up, and a shutdown that loses nothing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use async_nats::jetstream;
+use poem::Route;
+use sea_orm::DatabaseConnection;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::{self, NatsOptions};
+use crate::consumer::Puller;
+use crate::envelope::Speaker;
+use crate::handler::Handler;
+use crate::health::Health;
+use crate::probes;
+use crate::processor::{BATCH, DATABASE, Processor, RetryPolicy};
+use crate::query::{self, Endpoint};
+use crate::relay::Relay;
+use crate::retention::{self, HorizonError};
+
+/// The part of [`Health`] that says whether the streams are there.
+const STREAMS: &str = "streams";
+/// How long to wait before the streams are looked for again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// A shutdown that takes longer than this is given up; what is unfinished is delivered again.
+const SHUTDOWN: Duration = Duration::from_secs(9);
+
+/// Options that every service has.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServiceOptions {
+    /// Where the broker is and who we are.
+    #[command(flatten)]
+    pub nats: NatsOptions,
+    /// The service's own database: `sqlite://<file>?mode=rwc` or `postgres://user:password@host/name`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// How long inbox and outbox rows are kept, in seconds; at least as long as the streams keep messages.
+    #[arg(long, env = "RETENTION_SECONDS", default_value_t = 8 * 24 * 3600)]
+    pub retention_seconds: u64,
+    /// How often a message is delivered before it becomes a dead letter.
+    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_attempts: u64,
+}
+
+impl ServiceOptions {
+    /// Returns the URL of the database: as configured, else an SQLite file named after the service in `data/`.
+    #[must_use]
+    pub fn database_url(&self, service: &str) -> String {
+        self.database_url.clone().unwrap_or_else(|| format!("sqlite://data/{service}.sqlite?mode=rwc"))
+    }
+}
+
+/// A service, ready to run.
+pub struct Service<H: Handler> {
+    /// Its name: of its user, its durable consumers, its queries, and the source of its messages.
+    pub name: &'static str,
+    /// What it does, for `nats service ls`.
+    pub description: &'static str,
+    /// The streams it consumes, each through a durable consumer called like the service.
+    pub streams: &'static [&'static str],
+    /// Who may say what.
+    pub speaker: Speaker,
+    /// Its database, migrated.
+    pub db: DatabaseConnection,
+    /// What handles its messages.
+    pub handler: H,
+    /// What answers its queries.
+    pub endpoints: Vec<Endpoint>,
+    /// Its HTTP routes beside the probes.
+    pub routes: Route,
+    /// Where it serves HTTP.
+    pub http_address: SocketAddr,
+}
+
+impl<H: Handler> Service<H> {
+    /// Runs until `shutdown` is cancelled: then stops pulling, finishes the batch, publishes, acks, and returns.
+    ///
+    /// Starts in any order with its broker: until nats-server and the streams are there it waits, unready.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot start (address in use, retention below the dedup horizon), where a part of it ends by itself,
+    /// and where the shutdown takes longer than 9 s.
+    pub async fn run(self, options: &ServiceOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let health = Health::default();
+        health.expect(STREAMS);
+        let client = connection::connect(&options.nats, self.name, &health).await?;
+        let js = connection::jetstream(&client);
+        // Cancelled with `shutdown`, and also where a part fails.
+        let stop = shutdown.child_token();
+        let retention = Duration::from_secs(options.retention_seconds);
+
+        let mut parts = JoinSet::new();
+        let endpoint = probes::with_probes(self.routes, health.clone());
+        parts.spawn(probes::serve(self.http_address, endpoint, stop.clone()));
+
+        let started = tokio::select! {
+            started = wait_for_streams(&js, self.streams, retention, &health) => started,
+            () = stop.cancelled() => Ok(()),
+            // Serving HTTP ends before shutdown only where it cannot begin.
+            Some(ended) = parts.join_next() => ended?,
+        };
+        if started.is_err() || stop.is_cancelled() {
+            stop.cancel();
+            parts.join_all().await;
+            return started;
+        }
+
+        let (relay, relay_handle) = Relay::new(self.db.clone(), js.clone(), health.clone());
+        let (sender, queue) = mpsc::channel(BATCH);
+        for stream in self.streams {
+            health.expect(&Puller::part(stream));
+            let puller = Puller {
+                js: js.clone(),
+                stream,
+                consumer: self.name.to_owned(),
+                queue: sender.clone(),
+                health: health.clone(),
+                shutdown: stop.clone(),
+                arrived: Arc::new(AtomicU64::new(0)),
+            };
+            parts.spawn(async move {
+                puller.run().await;
+                Ok(())
+            });
+        }
+        drop(sender);
+        health.ok(DATABASE);
+        let processor = Processor {
+            db: self.db.clone(),
+            handler: self.handler,
+            service: self.name,
+            source: format!("/{}", self.name),
+            speaker: self.speaker,
+            relay: relay_handle,
+            health: health.clone(),
+            retry: RetryPolicy { max_attempts: options.max_attempts },
+            shutdown: stop.clone(),
+        };
+        parts.spawn(async move {
+            processor.run(queue).await;
+            Ok(())
+        });
+        parts.spawn(async move {
+            relay.run().await;
+            Ok(())
+        });
+        let (db, until) = (self.db.clone(), stop.clone());
+        parts.spawn(async move {
+            retention::run(db, retention, until).await;
+            Ok(())
+        });
+        parts.spawn(query::serve(client.clone(), self.name, self.description, self.endpoints, stop.clone()));
+        tracing::info!(service = self.name, "started");
+
+        let outcome = run_parts(parts, &stop).await;
+        if let Err(error) = client.flush().await {
+            tracing::debug!(%error, "the connection could not be flushed");
+        }
+        self.db.close().await.context("closing the database")?;
+        tracing::info!(service = self.name, "stopped");
+        outcome
+    }
+}
+
+/// Waits until the streams can be read, and checks the dedup horizon.
+async fn wait_for_streams(
+    js: &jetstream::Context,
+    streams: &[&'static str],
+    retention: Duration,
+    health: &Health,
+) -> anyhow::Result<()> {
+    loop {
+        match retention::check_dedup_horizon(js, streams, retention).await {
+            Ok(()) => {
+                health.ok(STREAMS);
+                return Ok(());
+            }
+            Err(error @ HorizonError::TooShort(_)) => bail!(error),
+            Err(error @ HorizonError::Unreadable { .. }) => {
+                health.failed(STREAMS, error.to_string());
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Waits for shutdown and then for all parts; a part that ends earlier ends the others.
+async fn run_parts(mut parts: JoinSet<anyhow::Result<()>>, stop: &CancellationToken) -> anyhow::Result<()> {
+    let early = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        Some(ended) = parts.join_next() => match ended {
+            // Under a shutdown that comes at the same moment, an end is not early.
+            Ok(Ok(())) if stop.is_cancelled() => Ok(()),
+            Ok(Ok(())) => Err(anyhow::anyhow!("a part of the service ended by itself")),
+            Ok(Err(error)) => Err(error),
+            Err(error) => Err(error.into()),
+        },
+    };
+    stop.cancel();
+    let finish = async {
+        let mut outcome = early;
+        while let Some(ended) = parts.join_next().await {
+            outcome = outcome.and(ended.unwrap_or_else(|error| Err(error.into())));
+        }
+        outcome
+    };
+    match tokio::time::timeout(SHUTDOWN, finish).await {
+        Ok(outcome) => outcome,
+        Err(_) => bail!(
+            "the shutdown took longer than {} s; what is unfinished will be delivered again",
+            SHUTDOWN.as_secs()
+        ),
+    }
+}

@@ -1,0 +1,175 @@
+//! Streams, buckets, and durable consumers, made and kept up to date from a declaration.
+//!
+//! Provisioning is idempotent and updates in place. What the server cannot change on an existing stream or consumer
+//! is refused with the server's reason and a way out; nothing is ever deleted.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::{Context, kv, stream};
+use serde::Deserialize;
+
+/// What shall exist on the server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Topology {
+    /// Streams with file storage and Limits retention.
+    pub streams: Vec<StreamSpec>,
+    /// Key-value buckets.
+    #[serde(default)]
+    pub buckets: Vec<BucketSpec>,
+    /// Durable pull consumers.
+    pub consumers: Vec<ConsumerSpec>,
+}
+
+/// A stream. Limits retention and not `WorkQueue`: a work queue forgets its dedup ids on restart.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StreamSpec {
+    /// Its name.
+    pub name: String,
+    /// What it holds, for people.
+    pub description: String,
+    /// The subjects it stores.
+    pub subjects: Vec<String>,
+    /// How long it keeps a message. The inbox of each consumer must remember as long.
+    pub max_age_seconds: u64,
+    /// How long the server drops a second message with the same `Nats-Msg-Id`.
+    pub duplicate_window_seconds: u64,
+    /// The largest message, headers included, in bytes.
+    pub max_message_size: i32,
+}
+
+/// A key-value bucket.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BucketSpec {
+    /// Its name.
+    pub name: String,
+    /// What it holds, for people.
+    pub description: String,
+    /// How long it keeps an entry.
+    pub max_age_seconds: u64,
+    /// The largest value, in bytes.
+    pub max_value_size: i32,
+}
+
+/// A durable pull consumer, one per (service, stream), named after the service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConsumerSpec {
+    /// The stream it reads.
+    pub stream: String,
+    /// The service.
+    pub name: String,
+    /// What it reads of the stream.
+    pub filter_subjects: Vec<String>,
+}
+
+/// How long the server waits for an acknowledgement before it delivers again. A killed service's messages come back
+/// after this time.
+const ACK_WAIT: Duration = Duration::from_secs(10);
+/// Messages delivered and not acknowledged: what all instances of a service may hold together.
+const MAX_ACK_PENDING: i64 = 4096;
+
+impl Topology {
+    /// Reads a declaration.
+    ///
+    /// # Errors
+    ///
+    /// Where it is not the JSON that [`Topology`] describes.
+    pub fn parse(json: &str) -> anyhow::Result<Self> {
+        serde_json::from_str(json).context("reading the topology")
+    }
+
+    /// Returns the streams a service consumes.
+    #[must_use]
+    pub fn streams_of(&self, service: &str) -> Vec<&str> {
+        self.consumers.iter().filter(|consumer| consumer.name == service).map(|c| c.stream.as_str()).collect()
+    }
+
+    /// Makes everything exist as declared, with `replicas` copies of each stream.
+    ///
+    /// # Errors
+    ///
+    /// Where the server cannot be reached or refuses a change.
+    pub async fn provision(&self, js: &Context, replicas: usize) -> anyhow::Result<()> {
+        for spec in &self.streams {
+            provision_stream(js, spec, replicas).await?;
+        }
+        for spec in &self.buckets {
+            provision_bucket(js, spec, replicas).await?;
+        }
+        for spec in &self.consumers {
+            provision_consumer(js, spec).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> anyhow::Result<()> {
+    let config = stream::Config {
+        name: spec.name.clone(),
+        description: Some(spec.description.clone()),
+        subjects: spec.subjects.clone(),
+        retention: stream::RetentionPolicy::Limits,
+        storage: stream::StorageType::File,
+        max_age: Duration::from_secs(spec.max_age_seconds),
+        duplicate_window: Duration::from_secs(spec.duplicate_window_seconds),
+        max_message_size: spec.max_message_size,
+        num_replicas: replicas,
+        allow_direct: true,
+        ..Default::default()
+    };
+    js.create_or_update_stream(config).await.map_err(|error| {
+        anyhow!(
+            "stream {} cannot be made or changed to what is declared: {error}. The server can change neither storage \
+             nor retention of a stream in place: delete it by hand (`nats stream rm {0}`) if its messages may go",
+            spec.name
+        )
+    })?;
+    tracing::info!(stream = %spec.name, subjects = ?spec.subjects, "provisioned");
+    Ok(())
+}
+
+async fn provision_bucket(js: &Context, spec: &BucketSpec, replicas: usize) -> anyhow::Result<()> {
+    let config = kv::Config {
+        bucket: spec.name.clone(),
+        description: spec.description.clone(),
+        history: 1,
+        max_age: Duration::from_secs(spec.max_age_seconds),
+        max_value_size: spec.max_value_size,
+        storage: stream::StorageType::File,
+        num_replicas: replicas,
+        ..Default::default()
+    };
+    js.create_or_update_key_value(config)
+        .await
+        .map_err(|error| anyhow!("bucket {} cannot be made or changed to what is declared: {error}", spec.name))?;
+    tracing::info!(bucket = %spec.name, "provisioned");
+    Ok(())
+}
+
+async fn provision_consumer(js: &Context, spec: &ConsumerSpec) -> anyhow::Result<()> {
+    let config = pull::Config {
+        durable_name: Some(spec.name.clone()),
+        filter_subjects: spec.filter_subjects.clone(),
+        ack_policy: AckPolicy::Explicit,
+        deliver_policy: DeliverPolicy::All,
+        ack_wait: ACK_WAIT,
+        max_ack_pending: MAX_ACK_PENDING,
+        // Without a limit: the service counts the deliveries, writes the dead letter itself, and then terminates.
+        max_deliver: -1,
+        ..Default::default()
+    };
+    js.create_consumer_on_stream(config, spec.stream.as_str()).await.map_err(|error| {
+        anyhow!(
+            "consumer {} of stream {} cannot be made or changed to what is declared: {error}",
+            spec.name,
+            spec.stream
+        )
+    })?;
+    tracing::info!(stream = %spec.stream, consumer = %spec.name, filter = ?spec.filter_subjects, "provisioned");
+    Ok(())
+}
