@@ -12,6 +12,7 @@ pub mod inventory;
 pub mod message;
 pub mod money;
 pub mod order;
+pub mod query;
 pub mod topology;
 
 pub use id::{CustomerId, InvalidId, OrderId, ProductId};

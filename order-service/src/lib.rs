@@ -1,1 +1,40 @@
+//! The order service: keeps orders, as histories of events, and answers for them.
+//!
+//! In reading order: [`order`] decides, [`handler`] loads and saves around it, [`queries`] answers; [`entity`] and
+//! [`migration`] are the tables, [`config`] the options.
 
+pub mod config;
+pub mod entity;
+pub mod handler;
+pub mod migration;
+pub mod order;
+pub mod queries;
+
+use contracts::topology::{COMMANDS, EVENTS, ORDER_SERVICE, speaker};
+use messaging::{Service, database};
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+use handler::OrderHandler;
+use migration::Migrator;
+
+/// Runs the service until `shutdown` is cancelled.
+///
+/// # Errors
+///
+/// Where the database cannot be opened, and where [`Service::run`] fails.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let db = database::open::<Migrator>(&config.service.database_url(ORDER_SERVICE)).await?;
+    let service = Service {
+        name: ORDER_SERVICE,
+        description: "Orders: one, a list, a history",
+        streams: &[COMMANDS, EVENTS],
+        speaker,
+        handler: OrderHandler,
+        endpoints: queries::endpoints(&db),
+        routes: poem::Route::new(),
+        http_address: config.http_address,
+        db,
+    };
+    service.run(&config.service, shutdown).await
+}

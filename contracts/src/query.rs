@@ -1,0 +1,160 @@
+//! What services answer when asked: the bodies of queries and answers, JSON in camelCase.
+//!
+//! | subject | body | answer |
+//! |---|---|---|
+//! | `order.query.get.<orderId>` | | [`OrderView`] |
+//! | `order.query.list` | [`ListOrders`] | [`Page`] of [`OrderView`], newest first |
+//! | `order.query.history.<orderId>` | | [`OrderHistory`] |
+//! | `inventory.query.product.<productId>` | | [`ProductView`] |
+//! | `inventory.query.products` | [`ListProducts`] | [`Page`] of [`ProductView`], by id |
+
+use serde::{Deserialize, Serialize};
+
+use crate::order::{CancelReason, OrderItem};
+use crate::{Amount, Currency, CustomerId, OrderId, ProductId};
+
+/// The most rows a page has.
+pub const MAX_PAGE: u64 = 200;
+/// The rows a page has where none are asked for.
+pub const DEFAULT_PAGE: u64 = 50;
+
+/// Where an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OrderStatus {
+    /// It exists; nothing has answered it yet.
+    Placed,
+    /// A stock is short; it waits.
+    AwaitingStock,
+    /// The stock of every line is reserved.
+    Reserved,
+    /// Final and good.
+    Confirmed,
+    /// Final and void.
+    Cancelled,
+}
+
+impl OrderStatus {
+    /// Returns the word for it in JSON and in tables.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Placed => "placed",
+            Self::AwaitingStock => "awaiting-stock",
+            Self::Reserved => "reserved",
+            Self::Confirmed => "confirmed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Returns whether nothing can change any more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Confirmed | Self::Cancelled)
+    }
+}
+
+/// An order as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderView {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Who ordered.
+    pub customer_id: CustomerId,
+    /// Where it stands.
+    pub status: OrderStatus,
+    /// The currency of every price, ISO 4217.
+    pub currency: Currency,
+    /// The lines.
+    pub items: Vec<OrderItem>,
+    /// The sum of the lines, in minor units.
+    pub total_price: Amount,
+    /// Why it was cancelled, where it was.
+    pub reason: Option<CancelReason>,
+    /// The number of events in its history.
+    pub version: i64,
+    /// When it was placed, RFC 3339.
+    pub placed_at: String,
+    /// When it last changed, RFC 3339.
+    pub updated_at: String,
+}
+
+/// Which orders to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ListOrders {
+    /// Only this customer's.
+    pub customer_id: Option<CustomerId>,
+    /// Only those that stand there.
+    pub status: Option<OrderStatus>,
+    /// `next` of the page before.
+    pub cursor: Option<String>,
+    /// The most rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] unless given.
+    pub limit: Option<u64>,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Page<T> {
+    /// The rows.
+    pub items: Vec<T>,
+    /// The cursor of the page that follows; none where this is the last.
+    pub next: Option<String>,
+}
+
+/// What happened to an order, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderHistory {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Its events, by version.
+    pub events: Vec<HistoryEvent>,
+}
+
+/// One event of a history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEvent {
+    /// Its place in the history: 1, 2, 3, …
+    pub version: i64,
+    /// `<context>.<name>.v<version>`.
+    #[serde(rename = "type")]
+    pub message_type: String,
+    /// When it was recorded, RFC 3339.
+    pub time: String,
+    /// The id under which it was published.
+    pub message_id: String,
+    /// The id of the message it answers.
+    pub causation_id: String,
+    /// The id of the message that began the flow.
+    pub correlation_id: String,
+    /// Its body.
+    pub data: serde_json::Value,
+}
+
+/// The stock of a product, in pieces.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProductView {
+    /// Which product.
+    pub product_id: ProductId,
+    /// On the shelf and not held for any order.
+    pub available: u64,
+    /// Held for orders.
+    pub reserved: u64,
+    /// Asked for by orders that wait.
+    pub awaiting: u64,
+}
+
+/// Which products to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ListProducts {
+    /// Only those behind this id: `next` of the page before.
+    pub after: Option<ProductId>,
+    /// The most rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] unless given.
+    pub limit: Option<u64>,
+}

@@ -1,0 +1,3 @@
+//! The service's own tables.
+
+pub mod order_view;

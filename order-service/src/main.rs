@@ -1,0 +1,10 @@
+//! Starts the order service.
+
+use clap::Parser;
+use messaging::process;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    process::init_logging();
+    order_service::run(order_service::Config::parse(), process::shutdown_on_signal()?).await
+}

@@ -1,0 +1,89 @@
+//! What an order answers to a message.
+
+use contracts::order::{
+    CancelOrder, CancelOrderDeferred, CancelOrderRefused, CancelReason, CancelRefusal, OrderAwaitingStock,
+    OrderCancelled, OrderConfirmed, OrderDetails, OrderEvent, OrderPlaced, OrderReserved, PlaceOrder,
+    PlaceOrderRefused, PlaceRefusal,
+};
+
+use super::{Order, OrderMessage, Stage};
+
+/// Decides what happens to `order` because of `message`; nothing, where it changes nothing.
+#[must_use]
+pub fn decide(order: &Order, message: &OrderMessage) -> Vec<OrderEvent> {
+    match message {
+        OrderMessage::Place(command) => place(order, command),
+        OrderMessage::Cancel(command) => cancel(order, command),
+        OrderMessage::StockReserved(_) => match order {
+            Order::Open { details, .. } => confirm(details),
+            // A cancelled order's stock is released by the inventory, which hears of the cancel too.
+            Order::Unknown | Order::CancelDeferred { .. } | Order::Confirmed { .. } | Order::Cancelled { .. } => {
+                vec![]
+            }
+        },
+        OrderMessage::StockBackordered(event) => match order {
+            Order::Open { details, stage: Stage::Placed } => {
+                let short = event.short.clone();
+                vec![OrderAwaitingStock { order_id: details.order_id.clone(), short }.into()]
+            }
+            // It waits already, or what it waited for has overtaken this.
+            _ => vec![],
+        },
+        OrderMessage::StockRefused(event) => match order {
+            Order::Open { details, .. } => {
+                vec![cancelled(
+                    details,
+                    CancelReason::UnknownProduct { product_ids: event.unknown_products.clone() },
+                )]
+            }
+            _ => vec![],
+        },
+    }
+}
+
+fn place(order: &Order, command: &PlaceOrder) -> Vec<OrderEvent> {
+    match order {
+        Order::Unknown => vec![OrderPlaced(command.0.clone()).into()],
+        Order::CancelDeferred { reason } => {
+            let reason = CancelReason::Customer { text: reason.clone() };
+            vec![OrderPlaced(command.0.clone()).into(), cancelled(command, reason)]
+        }
+        Order::Open { details, .. } | Order::Confirmed { details } | Order::Cancelled { details, .. } => {
+            if *details == command.0 {
+                return vec![];
+            }
+            let order_id = command.order_id.clone();
+            vec![PlaceOrderRefused { order_id, reason: PlaceRefusal::IdAlreadyUsed }.into()]
+        }
+    }
+}
+
+fn cancel(order: &Order, command: &CancelOrder) -> Vec<OrderEvent> {
+    let order_id = command.order_id.clone();
+    match order {
+        Order::Unknown => vec![CancelOrderDeferred { order_id, reason: command.reason.clone() }.into()],
+        Order::Open { details, .. } => {
+            vec![cancelled(details, CancelReason::Customer { text: command.reason.clone() })]
+        }
+        Order::Confirmed { .. } => {
+            vec![CancelOrderRefused { order_id, reason: CancelRefusal::AlreadyConfirmed }.into()]
+        }
+        Order::CancelDeferred { .. } | Order::Cancelled { .. } => vec![],
+    }
+}
+
+/// Reserved stock is all that an order needs to be good.
+fn confirm(details: &OrderDetails) -> Vec<OrderEvent> {
+    let confirmed = OrderConfirmed {
+        order_id: details.order_id.clone(),
+        customer_id: details.customer_id.clone(),
+        currency: details.currency,
+        total_price: details.total_price,
+    };
+    vec![OrderReserved { order_id: details.order_id.clone() }.into(), confirmed.into()]
+}
+
+fn cancelled(details: &OrderDetails, reason: CancelReason) -> OrderEvent {
+    let OrderDetails { order_id, customer_id, .. } = details.clone();
+    OrderCancelled { order_id, customer_id, reason }.into()
+}

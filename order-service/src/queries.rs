@@ -1,0 +1,115 @@
+//! What the service answers: one order, a list, a history. Bodies and answers are those of [`contracts::query`].
+
+use anyhow::Context;
+use contracts::OrderId;
+use contracts::query::{DEFAULT_PAGE, HistoryEvent, ListOrders, MAX_PAGE, OrderHistory, OrderView, Page};
+use messaging::envelope::{from_unix_millis, rfc3339};
+use messaging::event_store;
+use messaging::query::{Endpoint, Query, QueryError};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::entity::order_view::{Column, Entity, Model};
+
+/// Returns the endpoints over a database.
+#[must_use]
+pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
+    let (for_get, for_list, for_history) = (db.clone(), db.clone(), db.clone());
+    vec![
+        Endpoint::new("get", "order.query.get.*", move |query| get(for_get.clone(), query)),
+        Endpoint::new("list", "order.query.list", move |query| list(for_list.clone(), query)),
+        Endpoint::new("history", "order.query.history.*", move |query| history(for_history.clone(), query)),
+    ]
+}
+
+fn order_id(query: &Query) -> Result<OrderId, QueryError> {
+    OrderId::parse(query.key.as_str()).map_err(|error| QueryError::Invalid(format!("the order id {error}")))
+}
+
+async fn get(db: DatabaseConnection, query: Query) -> Result<OrderView, QueryError> {
+    let id = order_id(&query)?;
+    let row = Entity::find_by_id(id.to_string()).one(&db).await?;
+    view(row.ok_or_else(|| QueryError::NotFound(format!("there is no order {id}")))?)
+}
+
+async fn list(db: DatabaseConnection, query: Query) -> Result<Page<OrderView>, QueryError> {
+    let asked: ListOrders = if query.body.is_empty() {
+        ListOrders::default()
+    } else {
+        serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
+    };
+    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(QueryError::Invalid(format!("limit must be 1 to {MAX_PAGE}")));
+    }
+    let mut select = Entity::find();
+    if let Some(customer) = &asked.customer_id {
+        select = select.filter(Column::CustomerId.eq(customer.as_str()));
+    }
+    if let Some(status) = asked.status {
+        select = select.filter(Column::Status.eq(status.as_str()));
+    }
+    if let Some(cursor) = &asked.cursor {
+        let (placed_at, order_id) = parse_cursor(cursor)?;
+        let behind = Expr::tuple([Expr::col(Column::PlacedAt), Expr::col(Column::OrderId)])
+            .lt(Expr::tuple([Expr::val(placed_at), Expr::val(order_id)]));
+        select = select.filter(behind);
+    }
+    // One more than asked for tells whether another page follows.
+    let mut rows =
+        select.order_by_desc(Column::PlacedAt).order_by_desc(Column::OrderId).limit(limit + 1).all(&db).await?;
+    let more = rows.len() as u64 > limit;
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next = rows.last().filter(|_| more).map(|row| format!("{}.{}", row.placed_at, row.order_id));
+    Ok(Page { items: rows.into_iter().map(view).collect::<Result<_, _>>()?, next })
+}
+
+/// A cursor is `<placed_at>.<order_id>` of the last row shown; callers treat it as opaque.
+fn parse_cursor(cursor: &str) -> Result<(i64, String), QueryError> {
+    let parsed = cursor.split_once('.').and_then(|(placed_at, order_id)| {
+        Some((placed_at.parse().ok()?, String::from(OrderId::parse(order_id).ok()?)))
+    });
+    parsed.ok_or_else(|| QueryError::Invalid("cursor must be the next of an earlier page".to_owned()))
+}
+
+async fn history(db: DatabaseConnection, query: Query) -> Result<OrderHistory, QueryError> {
+    let order_id = order_id(&query)?;
+    let mut histories = event_store::load(&db, &[order_id.to_string()]).await?;
+    let rows = histories
+        .remove(order_id.as_str())
+        .ok_or_else(|| QueryError::NotFound(format!("there is no order {order_id}")))?;
+    let events = rows.into_iter().map(history_event).collect::<Result<_, _>>()?;
+    Ok(OrderHistory { order_id, events })
+}
+
+fn history_event(row: event_store::entity::Model) -> Result<HistoryEvent, QueryError> {
+    Ok(HistoryEvent {
+        version: row.version,
+        message_type: row.message_type,
+        time: rfc3339(from_unix_millis(row.recorded_at)),
+        message_id: row.message_id.to_string(),
+        causation_id: row.causation_id.to_string(),
+        correlation_id: row.correlation_id.to_string(),
+        data: serde_json::from_str(&row.body).context("a recorded event").map_err(QueryError::Unavailable)?,
+    })
+}
+
+fn view(row: Model) -> Result<OrderView, QueryError> {
+    let id = row.order_id.clone();
+    parse_row(row).with_context(|| format!("the view of order {id}")).map_err(QueryError::Unavailable)
+}
+
+fn parse_row(row: Model) -> anyhow::Result<OrderView> {
+    Ok(OrderView {
+        order_id: row.order_id.try_into()?,
+        customer_id: row.customer_id.try_into()?,
+        status: serde_json::from_value(row.status.into())?,
+        currency: serde_json::from_value(row.currency.into())?,
+        items: serde_json::from_str(&row.items)?,
+        total_price: row.total_price.try_into()?,
+        reason: row.reason.as_deref().map(serde_json::from_str).transpose()?,
+        version: row.version,
+        placed_at: rfc3339(from_unix_millis(row.placed_at)),
+        updated_at: rfc3339(from_unix_millis(row.updated_at)),
+    })
+}
