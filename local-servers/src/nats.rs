@@ -1,0 +1,9 @@
+//! nats-server: found or installed, run, and run for one test.
+
+mod find;
+mod server;
+mod testing;
+
+pub use find::{find_or_install, find_or_install_in};
+pub use server::{NatsServer, NatsServerBuilder};
+pub use testing::TestNats;

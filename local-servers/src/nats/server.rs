@@ -1,0 +1,330 @@
+//! A nats-server with JetStream as a child process.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::error::{Doing, Error};
+use crate::process::{Guard, OnLine, Process};
+use crate::scratch::Scratch;
+
+const SERVER: &str = "nats-server";
+
+/// How a nats-server is to be run. Made by [`NatsServer::builder`].
+#[derive(Clone)]
+pub struct NatsServerBuilder {
+    program: PathBuf,
+    config: Option<PathBuf>,
+    host: String,
+    port: u16,
+    monitor_port: u16,
+    store_dir: Option<PathBuf>,
+    variables: Vec<(String, String)>,
+    ready_within: Duration,
+    on_line: OnLine,
+}
+
+impl NatsServerBuilder {
+    /// Reads this config file, which must turn JetStream on. Without one, JetStream is on and every
+    /// client may do everything.
+    #[must_use]
+    pub fn config(mut self, file: impl Into<PathBuf>) -> Self {
+        self.config = Some(file.into());
+        self
+    }
+
+    /// Listens on this address, whatever the config file says. By default 127.0.0.1.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    /// Listens on this port, whatever the config file says. By default 4222.
+    #[must_use]
+    pub fn port(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
+    /// Serves monitoring on this port, whatever the config file says. By default 8222.
+    #[must_use]
+    pub fn monitor_port(mut self, port: u16) -> Self {
+        self.monitor_port = port;
+        self
+    }
+
+    /// Keeps streams in this folder, by default in `data/nats`.
+    ///
+    /// A config file must take it from `$NATS_STORE_DIR`: the server refuses its own flag for this
+    /// beside a config file that sets one.
+    #[must_use]
+    pub fn store_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.store_dir = Some(folder.into());
+        self
+    }
+
+    /// Defines `$name` for the config file, such as a password. Any text will do: the server would
+    /// take a number or a `#` for syntax, so the value is quoted.
+    #[must_use]
+    pub fn variable(mut self, name: impl Into<String>, value: impl AsRef<str>) -> Self {
+        self.variables.push((name.into(), quoted(value.as_ref())));
+        self
+    }
+
+    /// Gives up if the server is not ready after this time, by default 30 seconds. Reading a big
+    /// store takes a while.
+    #[must_use]
+    pub fn ready_within(mut self, limit: Duration) -> Self {
+        self.ready_within = limit;
+        self
+    }
+
+    /// Calls this with each line the server writes, from a thread of its own. By default the lines are
+    /// traced at level debug.
+    #[must_use]
+    pub fn on_line(mut self, on_line: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.on_line = Arc::new(on_line);
+        self
+    }
+
+    /// Starts the server and waits until it is ready, JetStream and the stored streams included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::EndedEarly`] with the server's last lines, such as "address already in use" or a
+    /// mistake in the config file; [`Error::NotReady`] if it takes too long.
+    pub async fn start(self) -> Result<NatsServer, Error> {
+        self.start_in(None).await
+    }
+
+    /// Starts the server with a folder that is removed when the server is dropped.
+    pub(crate) async fn start_in(self, scratch: Option<Scratch>) -> Result<NatsServer, Error> {
+        // What is in a temporary folder is removed anyway: no need to ask the server kindly.
+        let ask = if scratch.is_some() { Signal::SIGKILL } else { Signal::SIGTERM };
+        let guard = Guard::new(ask, scratch.as_ref().map(Scratch::path))?;
+        let mut server = NatsServer { settings: self, process: None, _scratch: scratch, guard };
+        server.start().await?;
+        Ok(server)
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let store_dir = self.store_dir.clone().unwrap_or_else(|| "data/nats".into());
+        let mut command = Command::new(&self.program);
+        command
+            .args(["--addr", &self.host, "--port", &self.port.to_string()])
+            .args(["--http_port", &self.monitor_port.to_string(), "--name", name])
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
+        match &self.config {
+            Some(config) => {
+                command.arg("--config").arg(config).env("NATS_STORE_DIR", quoted(&store_dir.to_string_lossy()))
+            }
+            None => command.arg("--jetstream").arg("--store_dir").arg(store_dir),
+        };
+        command
+    }
+}
+
+/// A running nats-server with JetStream, killed on drop.
+///
+/// It does not outlive this process, however this process ends, and Ctrl-C in a terminal does not reach it.
+pub struct NatsServer {
+    settings: NatsServerBuilder,
+    process: Option<Process>,
+    // Dropped before the guard, which would otherwise remove the folder.
+    _scratch: Option<Scratch>,
+    guard: Guard,
+}
+
+impl NatsServer {
+    /// Begins to describe how to run this program, as found by [`find_or_install`](super::find_or_install).
+    pub fn builder(program: impl Into<PathBuf>) -> NatsServerBuilder {
+        NatsServerBuilder {
+            program: program.into(),
+            config: None,
+            host: "127.0.0.1".to_owned(),
+            port: 4222,
+            monitor_port: 8222,
+            store_dir: None,
+            variables: Vec::new(),
+            ready_within: Duration::from_secs(30),
+            on_line: Arc::new(|line| tracing::debug!("nats-server: {line}")),
+        }
+    }
+
+    /// Where clients connect to, such as `nats://127.0.0.1:4222`.
+    pub fn url(&self) -> String {
+        format!("nats://{}:{}", self.settings.host, self.settings.port)
+    }
+
+    /// The port that clients connect to.
+    pub fn port(&self) -> u16 {
+        self.settings.port
+    }
+
+    /// Where monitoring is, such as `http://127.0.0.1:8222`.
+    pub fn monitor_url(&self) -> String {
+        format!("http://{}:{}", self.settings.host, self.settings.monitor_port)
+    }
+
+    /// The process id; `None` while the server does not run.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// Tells how the server ended, if it did so by itself. `None` while it runs, and after
+    /// [`kill`](Self::kill) or [`stop`](Self::stop).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the operating system does not say.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
+        let Some(process) = &mut self.process else {
+            return Ok(None);
+        };
+        let status = process.ended().doing(|| "looking after nats-server".to_owned())?;
+        if status.is_some() {
+            self.guard.watch(None);
+        }
+        Ok(status)
+    }
+
+    /// Ends the server at once, as a crash would (SIGKILL). Does nothing if it does not run.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the operating system refuses.
+    pub fn kill(&mut self) -> Result<(), Error> {
+        if let Some(mut process) = self.process.take() {
+            process.kill().doing(|| "killing nats-server".to_owned())?;
+            self.guard.watch(None);
+        }
+        Ok(())
+    }
+
+    /// Asks the server to end (SIGTERM) and waits until it has; kills it after ten seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the operating system refuses.
+    pub async fn stop(&mut self) -> Result<(), Error> {
+        let doing = || "stopping nats-server".to_owned();
+        let Some(process) = &mut self.process else {
+            return Ok(());
+        };
+        process.signal(Signal::SIGTERM).doing(doing)?;
+        process.signal(Signal::SIGCONT).doing(doing)?;
+        process.wait(Duration::from_secs(10)).await.doing(doing)?;
+        self.kill()
+    }
+
+    /// Starts the server again with the same settings, port and store, stopping it first if it runs.
+    ///
+    /// # Errors
+    ///
+    /// As [`NatsServerBuilder::start`].
+    pub async fn restart(&mut self) -> Result<(), Error> {
+        self.stop().await?;
+        self.start().await
+    }
+
+    /// Holds the server still (SIGSTOP): connections stay open and nothing is answered.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the operating system refuses.
+    pub fn pause(&mut self) -> Result<(), Error> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a paused server go on (SIGCONT).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the operating system refuses.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+        match &mut self.process {
+            Some(process) => process.signal(signal).doing(|| format!("sending {signal} to nats-server")),
+            None => Ok(()),
+        }
+    }
+
+    async fn start(&mut self) -> Result<(), Error> {
+        // The name tells this server from another one that has the port already.
+        let name = format!("local-{}-{}", self.settings.port, std::process::id());
+        let process = Process::spawn(SERVER, &mut self.settings.command(&name), &self.settings.on_line)?;
+        self.guard.watch(Some(process.id()));
+        let process = self.process.insert(process);
+        let ready = wait_until_ready(process, &self.settings, &name).await;
+        if ready.is_err() {
+            self.kill()?;
+        }
+        ready
+    }
+}
+
+impl fmt::Debug for NatsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsServer").field("url", &self.url()).field("id", &self.id()).finish()
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            tracing::warn!(%error, "nats-server could not be killed");
+        }
+    }
+}
+
+async fn wait_until_ready(process: &mut Process, settings: &NatsServerBuilder, name: &str) -> Result<(), Error> {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = process.ended().doing(|| "looking after nats-server".to_owned())? {
+            let last_lines = process.last_lines();
+            return Err(Error::EndedEarly { server: SERVER, status, last_lines });
+        }
+        let probe = tokio::time::timeout(Duration::from_secs(1), is_ready(settings, name)).await;
+        if matches!(probe, Ok(Ok(true))) {
+            return Ok(());
+        }
+        if start.elapsed() > settings.ready_within {
+            let last_lines = process.last_lines();
+            return Err(Error::NotReady { server: SERVER, waited: settings.ready_within, last_lines });
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Tells whether the server of this name takes clients, has JetStream on, and is done reading its store.
+async fn is_ready(settings: &NatsServerBuilder, name: &str) -> io::Result<bool> {
+    // A server greets with one line, `INFO {…}`.
+    let client = TcpStream::connect((settings.host.as_str(), settings.port)).await?;
+    let mut info = String::new();
+    BufReader::new(client).take(64 * 1024).read_line(&mut info).await?;
+    if !info.contains(&format!(r#""server_name":"{name}""#)) || !info.contains(r#""jetstream":true"#) {
+        return Ok(false);
+    }
+
+    let mut monitor = TcpStream::connect((settings.host.as_str(), settings.monitor_port)).await?;
+    monitor.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").await?;
+    let mut status = String::new();
+    BufReader::new(monitor).take(1024).read_line(&mut status).await?;
+    Ok(status.contains(" 200 "))
+}
+
+/// The text as a string in the server's config syntax.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#))
+}

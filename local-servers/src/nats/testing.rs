@@ -1,0 +1,93 @@
+//! A nats-server for one test.
+
+use std::ops::{Deref, DerefMut};
+use std::path::{Path, PathBuf};
+
+use tokio::sync::OnceCell;
+
+use super::{NatsServer, NatsServerBuilder, find_or_install};
+use crate::error::Error;
+use crate::free_port;
+use crate::scratch::Scratch;
+
+/// How often another port is tried when another process took the first one.
+const TRIES: u32 = 5;
+
+/// A nats-server on free ports with an empty store in a temporary folder; both vanish on drop.
+///
+/// Ports and store stay the same over [`kill`](NatsServer::kill) and [`restart`](NatsServer::restart).
+#[derive(Debug)]
+pub struct TestNats {
+    server: NatsServer,
+}
+
+impl TestNats {
+    /// Starts a server on which every client may do everything.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_or_install`] and [`NatsServerBuilder::start`].
+    pub async fn start() -> Result<Self, Error> {
+        Self::start_with(|builder| builder).await
+    }
+
+    /// Starts a server with this config file and the variables it takes, such as passwords.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_or_install`] and [`NatsServerBuilder::start`].
+    pub async fn with_config<'a>(
+        config: &Path,
+        variables: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, Error> {
+        let variables: Vec<_> = variables.into_iter().collect();
+        Self::start_with(|builder| {
+            variables.iter().fold(builder.config(config), |builder, (name, value)| builder.variable(*name, value))
+        })
+        .await
+    }
+
+    /// Starts a server with settings of the caller's; ports and store folder are set afterwards.
+    ///
+    /// # Errors
+    ///
+    /// As [`find_or_install`] and [`NatsServerBuilder::start`].
+    pub async fn start_with(settings: impl Fn(NatsServerBuilder) -> NatsServerBuilder) -> Result<Self, Error> {
+        let program = program().await?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let scratch = Scratch::new("nats")?;
+            let builder = settings(NatsServer::builder(program))
+                .port(free_port())
+                .monitor_port(free_port())
+                .store_dir(scratch.path());
+            match builder.start_in(Some(scratch)).await {
+                Err(Error::EndedEarly { last_lines, .. })
+                    if last_lines.contains("address already in use") && tries < TRIES => {}
+                Err(error) => return Err(error),
+                Ok(server) => return Ok(Self { server }),
+            }
+        }
+    }
+}
+
+impl Deref for TestNats {
+    type Target = NatsServer;
+
+    fn deref(&self) -> &NatsServer {
+        &self.server
+    }
+}
+
+impl DerefMut for TestNats {
+    fn deref_mut(&mut self) -> &mut NatsServer {
+        &mut self.server
+    }
+}
+
+/// Finds the program once for all tests of a process.
+async fn program() -> Result<&'static PathBuf, Error> {
+    static PROGRAM: OnceCell<PathBuf> = OnceCell::const_new();
+    PROGRAM.get_or_try_init(|| find_or_install(|note| tracing::info!("{note}"))).await
+}

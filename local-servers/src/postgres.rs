@@ -1,0 +1,11 @@
+//! PostgreSQL: found or installed, run, and run for tests.
+
+mod find;
+mod run_as;
+mod server;
+mod testing;
+mod wire;
+
+pub use find::{find_or_install, find_or_install_in, places};
+pub use server::{PostgresServer, PostgresServerBuilder};
+pub use testing::TestPostgres;

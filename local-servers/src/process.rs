@@ -1,0 +1,184 @@
+//! A child process, its output, and the guard that ends it together with its parent.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+
+use crate::error::{Doing, Error};
+
+/// Where a server's output goes, line by line, besides the last lines kept for error messages.
+pub(crate) type OnLine = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// How many of a server's last lines are kept.
+const KEPT_LINES: usize = 30;
+
+/// A running server in a process group of its own, so that Ctrl-C in a terminal reaches only the parent.
+///
+/// A `std` child rather than tokio's: it may outlive the runtime it was started in, as a server shared
+/// by several `#[tokio::test]`s does.
+pub(crate) struct Process {
+    child: Child,
+    last_lines: Arc<Mutex<VecDeque<String>>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+impl Process {
+    pub(crate) fn spawn(server: &str, command: &mut Command, on_line: &OnLine) -> Result<Self, Error> {
+        let mut child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .doing(|| format!("starting {server} ({})", command.get_program().display()))?;
+
+        let last_lines = Arc::new(Mutex::new(VecDeque::new()));
+        let mut readers = Vec::new();
+        if let Some(output) = child.stdout.take() {
+            readers.push(read_lines(output, &last_lines, on_line));
+        }
+        if let Some(output) = child.stderr.take() {
+            readers.push(read_lines(output, &last_lines, on_line));
+        }
+        Ok(Self { child, last_lines, readers })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Tells how the process ended, if it has.
+    pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.try_wait()
+    }
+
+    /// Waits for the end of the process; `None` if it still runs after `limit`.
+    pub(crate) async fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
+        let start = Instant::now();
+        loop {
+            let status = self.ended()?;
+            if status.is_some() || start.elapsed() > limit {
+                return Ok(status);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    pub(crate) fn signal(&mut self, signal: Signal) -> io::Result<()> {
+        // The id is this child's own until `try_wait` has seen its end, even if it is dead by now.
+        if self.ended()?.is_none() {
+            signal::kill(Pid::from_raw(self.child.id().cast_signed()), signal)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the process at once (SIGKILL) and waits for its end.
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// The last lines of output. Complete only once the process has ended.
+    pub(crate) fn last_lines(&mut self) -> String {
+        if matches!(self.ended(), Ok(Some(_))) {
+            for reader in self.readers.drain(..) {
+                // A reader ends with its pipe; all it could hold is a panic of the caller's callback.
+                let _ = reader.join();
+            }
+        }
+        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().map(String::as_str).collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn read_lines(
+    output: impl Read + Send + 'static,
+    last_lines: &Arc<Mutex<VecDeque<String>>>,
+    on_line: &OnLine,
+) -> JoinHandle<()> {
+    let last_lines = Arc::clone(last_lines);
+    let on_line = Arc::clone(on_line);
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).split(b'\n') {
+            let Ok(line) = line else { return };
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            on_line(&line);
+            let mut lines = last_lines.lock().unwrap_or_else(PoisonError::into_inner);
+            if lines.len() == KEPT_LINES {
+                lines.pop_front();
+            }
+            lines.push_back(line);
+        }
+    })
+}
+
+/// Ends a server and removes its temporary folder when this process ends without doing so itself.
+///
+/// A `static` is never dropped, and a process that is killed drops nothing. So a shell waits at the
+/// other end of a pipe, which the operating system closes when this process ends, however it ends.
+/// Each line it reads is the id of the server that runs now, or empty when none does.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    shell: Child,
+}
+
+/// `$1`: how to ask the server to end; `$2`: the folder to remove, or empty.
+const GUARD_SCRIPT: &str = r#"
+trap '' HUP INT TERM
+server=
+while read -r line; do server=$line; done
+if [ -n "$server" ]; then
+    kill -CONT "$server"
+    kill -"$1" "$server"
+    tries=0
+    while kill -0 "$server" && [ "$tries" -lt 100 ]; do
+        sleep 0.05
+        tries=$((tries + 1))
+    done
+    kill -KILL "$server"
+fi
+if [ -n "$2" ]; then rm -rf -- "$2"; fi
+"#;
+
+impl Guard {
+    pub(crate) fn new(ask: Signal, folder: Option<&Path>) -> Result<Self, Error> {
+        let ask = ask.as_str().trim_start_matches("SIG");
+        let shell = Command::new("/bin/sh")
+            .args(["-c", GUARD_SCRIPT, "local-servers-guard", ask])
+            .arg(folder.unwrap_or(Path::new("")))
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .doing(|| "starting the shell that ends servers left behind".to_owned())?;
+        Ok(Self { shell })
+    }
+
+    /// Says which process to end from now on. To be called as soon as a server starts or has ended.
+    pub(crate) fn watch(&mut self, server: Option<u32>) {
+        let line = server.map_or_else(String::new, |id| id.to_string());
+        let told = self.shell.stdin.as_mut().map(|pipe| writeln!(pipe, "{line}"));
+        if let Some(Err(error)) = told {
+            tracing::warn!(%error, "the server would outlive this process if that were killed");
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        // Closing the pipe is the signal; nothing is left to end, so the shell ends at once.
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}

