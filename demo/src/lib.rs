@@ -1,1 +1,19 @@
+//! The whole store on one machine, as a program and as a library for whoever tests or measures it.
+//!
+//! In reading order: [`cli`] is the command line, [`up`] what happens without a subcommand; [`store`] starts and
+//! breaks the processes of [`member`] with what [`config`] says; [`provision`] makes the streams; [`control`] hears
+//! a second terminal, [`feed`] shows the messages, [`ports`] says who is in the way.
 
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod feed;
+pub mod member;
+pub mod ports;
+pub mod provision;
+pub mod store;
+pub mod up;
+
+pub use config::{Databases, StoreConfig};
+pub use member::Member;
+pub use store::{MemberStatus, OnLine, Store};

@@ -21,6 +21,7 @@ pub mod postgres;
 mod error;
 mod ports;
 mod process;
+mod program;
 mod scratch;
 mod tools;
 
@@ -28,4 +29,5 @@ pub use error::Error;
 pub use nats::{NatsServer, TestNats};
 pub use ports::free_port;
 pub use postgres::{PostgresServer, TestPostgres};
+pub use program::{Program, ProgramSettings};
 pub use tools::Places;

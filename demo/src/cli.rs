@@ -1,0 +1,90 @@
+//! The command line: without a subcommand, the whole store; with one, a part of it.
+
+use clap::{Parser, Subcommand};
+use messaging::connection::NatsOptions;
+use messaging::process;
+
+use crate::control::{Action, Remote};
+use crate::member::Member;
+use crate::provision::provision;
+use crate::up::{UpOptions, up};
+
+/// The whole store on one machine, each service a process of its own.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    up: UpOptions,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Kills a member of the running demo (SIGKILL).
+    Kill {
+        /// nats-server, order-service, inventory-service, or api-gateway.
+        member: Member,
+    },
+    /// Stops a member of the running demo: it finishes what it has begun.
+    Stop {
+        /// nats-server, order-service, inventory-service, or api-gateway.
+        member: Member,
+    },
+    /// Starts a member of the running demo that was killed or stopped.
+    Start {
+        /// nats-server, order-service, inventory-service, or api-gateway.
+        member: Member,
+    },
+    /// Shows where each member of the running demo stands.
+    Status,
+    /// Makes the streams, buckets, and consumers on a nats-server, or brings them up to date.
+    Provision {
+        /// Where the server is.
+        #[command(flatten)]
+        nats: NatsOptions,
+        /// How many servers keep each stream: 1, 3, or 5.
+        #[arg(long, env = "NATS_REPLICAS", default_value_t = 1)]
+        replicas: usize,
+    },
+    /// Loads the demo catalogue and places the demo orders.
+    Seed(seed::Addresses),
+    /// Runs the order service.
+    OrderService(order_service::Config),
+    /// Runs the inventory service.
+    InventoryService(inventory_service::Config),
+    /// Runs the gateway.
+    ApiGateway(api_gateway::Config),
+}
+
+/// Does what the command line asks.
+///
+/// # Errors
+///
+/// What is wrong and what to do about it, for a person.
+#[allow(clippy::print_stdout, reason = "a command-line tool")]
+pub async fn run() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    let Some(command) = cli.command else {
+        return up(&cli.up, process::shutdown_on_signal()?).await;
+    };
+    process::init_logging();
+    match command {
+        Command::Kill { member } => println!("{}", Remote::find(&cli.up.data)?.act(Action::Kill, member).await?),
+        Command::Stop { member } => println!("{}", Remote::find(&cli.up.data)?.act(Action::Stop, member).await?),
+        Command::Start { member } => println!("{}", Remote::find(&cli.up.data)?.act(Action::Start, member).await?),
+        Command::Status => {
+            for status in Remote::find(&cli.up.data)?.status().await? {
+                let process = status.process.map_or_else(|| "-".to_owned(), |process| process.to_string());
+                let state = if status.ready { "ready" } else { &status.detail };
+                println!("{:<18} {process:>8}  {state}", status.member);
+            }
+        }
+        Command::Provision { nats, replicas } => provision(&nats, replicas).await?,
+        Command::Seed(addresses) => seed::load(&addresses, |step| println!("{step}")).await?,
+        Command::OrderService(config) => order_service::run(config, process::shutdown_on_signal()?).await?,
+        Command::InventoryService(config) => inventory_service::run(config, process::shutdown_on_signal()?).await?,
+        Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Starts the store, or a part of it.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    demo::cli::run().await
+}

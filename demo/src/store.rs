@@ -1,0 +1,307 @@
+//! The store as processes: started, killed, stopped, started again.
+
+use std::collections::BTreeMap;
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use local_servers::{NatsServer, Program, ProgramSettings, nats};
+use messaging::connection::NatsOptions;
+use serde_json::Value;
+
+use crate::config::{StoreConfig, USERS};
+use crate::member::Member;
+use crate::provision::{PROVISIONER, provision};
+
+/// The configuration of the broker, as it stands at the root of the repository.
+const NATS_CONF: &str = include_str!("../../nats.conf");
+
+/// How long a member may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Where the lines of the members' logs go.
+pub type OnLine = Arc<dyn Fn(Member, &str) + Send + Sync>;
+
+/// Where a member stands.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// Its name.
+    pub member: String,
+    /// Its process, while there is one.
+    pub process: Option<u32>,
+    /// Whether it does its work.
+    pub ready: bool,
+    /// Why not.
+    pub detail: String,
+}
+
+/// A running store. Dropped, it kills what still runs.
+pub struct Store {
+    config: StoreConfig,
+    nats: NatsServer,
+    services: BTreeMap<Member, Program>,
+    http: reqwest::Client,
+}
+
+impl Store {
+    /// Starts the broker, makes the streams, starts every service, and waits until all of them are ready.
+    ///
+    /// `progress` hears of each step in a sentence, `on_line` gets every line of the members' logs.
+    ///
+    /// # Errors
+    ///
+    /// Where a part does not start; it says which and shows its last lines.
+    pub async fn start(
+        config: StoreConfig,
+        on_line: OnLine,
+        progress: &(dyn Fn(&str) + Sync),
+    ) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&config.data)
+            .with_context(|| format!("making the data folder {}", config.data.display()))?;
+        let nats = start_nats(&config, &on_line, progress).await?;
+        progress(&format!("nats-server listens on {}", config.nats_url()));
+        provision(&nats_options(&config, PROVISIONER), 1).await?;
+        progress("streams and consumers are provisioned");
+
+        let mut services = BTreeMap::new();
+        for member in Member::SERVICES {
+            services.insert(member, Program::start(settings(&config, member, &on_line))?);
+        }
+        let mut store = Self { config, nats, services, http: reqwest::Client::new() };
+        for member in Member::SERVICES {
+            store.wait_until_ready(member, progress).await?;
+        }
+        Ok(store)
+    }
+
+    /// Returns where everything is.
+    #[must_use]
+    pub fn config(&self) -> &StoreConfig {
+        &self.config
+    }
+
+    /// Kills a member (SIGKILL): it gets no chance to finish anything.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system refuses.
+    pub fn kill(&mut self, member: Member) -> anyhow::Result<()> {
+        match self.services.get_mut(&member) {
+            Some(service) => Ok(service.kill()?),
+            None => Ok(self.nats.kill()?),
+        }
+    }
+
+    /// Stops a member (SIGTERM) and waits until it has finished. Returns how a service ended.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system refuses.
+    pub async fn stop(&mut self, member: Member) -> anyhow::Result<Option<ExitStatus>> {
+        match self.services.get_mut(&member) {
+            Some(service) => Ok(service.stop().await?),
+            None => {
+                self.nats.stop().await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Starts a member that does not run.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not start.
+    pub async fn start_member(&mut self, member: Member) -> anyhow::Result<()> {
+        match self.services.get_mut(&member) {
+            Some(service) => Ok(service.restart()?),
+            None if self.nats.id().is_some() => Ok(()),
+            None => Ok(self.nats.restart().await?),
+        }
+    }
+
+    /// Pauses a member (SIGSTOP) or lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system refuses.
+    pub fn pause(&mut self, member: Member, paused: bool) -> anyhow::Result<()> {
+        match (self.services.get_mut(&member), paused) {
+            (Some(service), true) => service.pause()?,
+            (Some(service), false) => service.resume()?,
+            (None, true) => self.nats.pause()?,
+            (None, false) => self.nats.resume()?,
+        }
+        Ok(())
+    }
+
+    /// Returns members that ended by themselves since the last look, and how.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system does not tell.
+    pub fn ended(&mut self) -> anyhow::Result<Vec<(Member, ExitStatus)>> {
+        let mut ended = Vec::new();
+        if let Some(status) = self.nats.ended()? {
+            ended.push((Member::NatsServer, status));
+        }
+        for (member, service) in &mut self.services {
+            if let Some(status) = service.ended()? {
+                ended.push((*member, status));
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Returns where every member stands.
+    pub async fn status(&self) -> Vec<MemberStatus> {
+        futures::future::join_all(Member::ALL.map(|member| self.member_status(member))).await
+    }
+
+    /// Returns where a member stands.
+    pub async fn member_status(&self, member: Member) -> MemberStatus {
+        let process = self.process(member);
+        let detail = match process {
+            Some(_) => self.unready(member).await,
+            None => Some("not running".to_owned()),
+        };
+        MemberStatus {
+            member: member.name().to_owned(),
+            process,
+            ready: detail.is_none(),
+            detail: detail.unwrap_or_default(),
+        }
+    }
+
+    /// Returns the id of a member's process, while there is one.
+    #[must_use]
+    pub fn process(&self, member: Member) -> Option<u32> {
+        match self.services.get(&member) {
+            Some(service) => service.id(),
+            None => self.nats.id(),
+        }
+    }
+
+    /// Waits until a member is ready, 60 s at the most.
+    ///
+    /// # Errors
+    ///
+    /// Where it ends, or does not become ready in time; it says what it waits for.
+    pub async fn wait_until_ready(
+        &mut self,
+        member: Member,
+        progress: &(dyn Fn(&str) + Sync),
+    ) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut told = String::new();
+        loop {
+            let status = self.member_status(member).await;
+            if status.ready {
+                progress(&format!("{member} is ready: {}", self.config.http_url(member)));
+                return Ok(());
+            }
+            let ended = self.ended()?;
+            if let Some((_, how)) = ended.iter().find(|(ended, _)| *ended == member) {
+                bail!("{member} ended ({how}) before it was ready; its log says why");
+            }
+            if status.process.is_none() {
+                bail!("{member} does not run");
+            }
+            if start.elapsed() > READY_WITHIN {
+                bail!("{member} is not ready after {} s: {}", READY_WITHIN.as_secs(), status.detail);
+            }
+            if status.detail != told && start.elapsed() > Duration::from_secs(1) {
+                progress(&format!("waiting for {member}: {}", status.detail));
+                told = status.detail;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Stops the services, then the broker.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system refuses.
+    pub async fn shut_down(mut self) -> anyhow::Result<()> {
+        let stopping = self.services.values_mut().map(Program::stop);
+        for stopped in futures::future::join_all(stopping).await {
+            stopped?;
+        }
+        self.nats.stop().await?;
+        Ok(())
+    }
+
+    /// Returns why a running member is not ready; none where it is.
+    async fn unready(&self, member: Member) -> Option<String> {
+        let path = if member == Member::NatsServer { "healthz" } else { "readiness" };
+        let url = format!("{}/{path}", self.config.http_url(member));
+        let answer = match self.http.get(url).timeout(Duration::from_secs(2)).send().await {
+            Ok(answer) if answer.status().is_success() => return None,
+            Ok(answer) => answer.json::<Value>().await,
+            Err(_) => return Some("it does not answer yet".to_owned()),
+        };
+        let readiness = answer.unwrap_or_default();
+        let failing =
+            readiness["checks"].as_object().into_iter().flatten().filter(|(_, check)| check["ok"] != true);
+        let reasons: Vec<String> =
+            failing.map(|(part, check)| format!("{part}: {}", check["detail"].as_str().unwrap_or("?"))).collect();
+        Some(reasons.join("; "))
+    }
+}
+
+/// How to connect as a user.
+#[must_use]
+pub fn nats_options(config: &StoreConfig, user: &str) -> NatsOptions {
+    NatsOptions {
+        nats_url: config.nats_url(),
+        nats_user: Some(user.to_owned()),
+        nats_password: Some(StoreConfig::password(user)),
+    }
+}
+
+async fn start_nats(
+    config: &StoreConfig,
+    on_line: &OnLine,
+    progress: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<NatsServer> {
+    let program = nats::find_or_install(|step| progress(step)).await?;
+    let conf = config.data.join("nats.conf");
+    std::fs::write(&conf, NATS_CONF).with_context(|| format!("writing {}", conf.display()))?;
+    let on_line = on_line.clone();
+    let builder = NatsServer::builder(program)
+        .config(conf)
+        .port(config.nats_port)
+        .monitor_port(config.monitor_port)
+        .store_dir(config.data.join("nats"))
+        .on_line(move |line| on_line(Member::NatsServer, line));
+    let builder = USERS
+        .iter()
+        .fold(builder, |builder, (user, variable)| builder.variable(*variable, StoreConfig::password(user)));
+    Ok(builder.start().await?)
+}
+
+fn settings(config: &StoreConfig, member: Member, on_line: &OnLine) -> ProgramSettings {
+    let http_address = config.http_url(member).replace("http://", "");
+    let mut variables = vec![
+        ("NATS_URL".to_owned(), config.nats_url()),
+        ("NATS_USER".to_owned(), member.name().to_owned()),
+        ("NATS_PASSWORD".to_owned(), StoreConfig::password(member.name())),
+        ("HTTP_ADDRESS".to_owned(), http_address),
+        ("AUTOMATION_TESTING".to_owned(), "true".to_owned()),
+    ];
+    if let Some(url) = config.database_url(member) {
+        variables.push(("DATABASE_URL".to_owned(), url));
+    }
+    variables.extend(config.variables.iter().cloned());
+    let on_line = on_line.clone();
+    ProgramSettings {
+        name: member.name().to_owned(),
+        program: config.program.clone(),
+        arguments: vec![member.name().to_owned()],
+        variables,
+        on_line: Arc::new(move |line| on_line(member, line)),
+    }
+}

@@ -1,0 +1,166 @@
+//! Any program as a child process that can be killed, stopped, paused, and started again, and never outlives us.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus};
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::error::{Doing, Error};
+use crate::process::{Guard, OnLine, Process};
+
+/// How long a program that was asked to stop may take before it is killed.
+const STOPS_WITHIN: Duration = Duration::from_secs(12);
+
+/// What to run.
+#[derive(Clone)]
+pub struct ProgramSettings {
+    /// What people call it.
+    pub name: String,
+    /// The file to run.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// Variables added to the environment.
+    pub variables: Vec<(String, String)>,
+    /// Where each line of its output goes.
+    pub on_line: Arc<dyn Fn(&str) + Send + Sync>,
+}
+
+/// A program and, while it runs, its process.
+pub struct Program {
+    settings: ProgramSettings,
+    process: Option<Process>,
+    guard: Guard,
+}
+
+impl Program {
+    /// Starts the program.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be started.
+    pub fn start(settings: ProgramSettings) -> Result<Self, Error> {
+        let guard = Guard::new(Signal::SIGTERM, None)?;
+        let mut program = Self { settings, process: None, guard };
+        program.restart()?;
+        Ok(program)
+    }
+
+    /// Returns the id of the process, while there is one.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
+    /// Returns how the process ended, where it ended by itself; from then on there is none.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system does not tell.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
+        let Some(process) = &mut self.process else { return Ok(None) };
+        let ended = process.ended().doing(|| format!("looking after {}", self.settings.name))?;
+        if ended.is_some() {
+            self.forget();
+        }
+        Ok(ended)
+    }
+
+    /// Kills the process (SIGKILL); nothing, where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system refuses.
+    pub fn kill(&mut self) -> Result<(), Error> {
+        if let Some(process) = &mut self.process {
+            process.kill().doing(|| format!("killing {}", self.settings.name))?;
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Asks the process to stop (SIGTERM) and waits; kills it where that takes longer than 12 s. Returns how it
+    /// ended, `None` where there was none or it had to be killed.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system refuses.
+    pub async fn stop(&mut self) -> Result<Option<ExitStatus>, Error> {
+        let Some(process) = &mut self.process else { return Ok(None) };
+        let doing = || format!("stopping {}", self.settings.name);
+        // A paused process hears nothing before it is continued.
+        process.signal(Signal::SIGCONT).doing(doing)?;
+        process.signal(Signal::SIGTERM).doing(doing)?;
+        let ended = process.wait(STOPS_WITHIN).await.doing(doing)?;
+        if ended.is_none() {
+            self.kill()?;
+        }
+        self.forget();
+        Ok(ended)
+    }
+
+    /// Starts the process again; nothing, where there is one.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be started.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        if self.process.is_some() {
+            return Ok(());
+        }
+        let mut command = Command::new(&self.settings.program);
+        command.args(&self.settings.arguments).envs(self.settings.variables.iter().map(|(n, v)| (n, v)));
+        let on_line: OnLine = self.settings.on_line.clone();
+        let process = Process::spawn(&self.settings.name, &mut command, &on_line)?;
+        self.guard.watch(Some(process.id()));
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Stops the process where it stands (SIGSTOP): it keeps its connections and does nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system refuses.
+    pub fn pause(&mut self) -> Result<(), Error> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a paused process go on (SIGCONT).
+    ///
+    /// # Errors
+    ///
+    /// Where the operating system refuses.
+    pub fn resume(&mut self) -> Result<(), Error> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<(), Error> {
+        match &mut self.process {
+            Some(process) => process.signal(signal).doing(|| format!("sending {signal} to {}", self.settings.name)),
+            None => Ok(()),
+        }
+    }
+
+    fn forget(&mut self) {
+        self.process = None;
+        self.guard.watch(None);
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("name", &self.settings.name).field("id", &self.id()).finish()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Err(error) = self.kill() {
+            tracing::warn!(%error, "a program could not be killed");
+        }
+    }
+}
