@@ -6,7 +6,8 @@
 /// The declaration, as JSON: `streams`, `buckets`, and `consumers`, one durable consumer per (service, stream).
 pub const TOPOLOGY: &str = include_str!("../topology.json");
 
-/// The stream of every `<context>.command.>`.
+/// The stream of every `<context>.command.>`. The declaration names each context: the server refuses `*.command.>`,
+/// because `*` could stand for `$JS`.
 pub const COMMANDS: &str = "COMMANDS";
 /// The stream of every `<context>.event.>`.
 pub const EVENTS: &str = "EVENTS";

@@ -7,15 +7,11 @@ use std::time::Duration;
 
 /// A server could not be found, installed, started or ended.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are what the message above them is made of")]
 pub enum Error {
     /// The server is not on this machine and could not be installed; the text says what to do.
     #[error("{server} was not found and could not be installed.\n{reasons}\nTo go on: {remedy}")]
-    NotInstalled {
-        server: &'static str,
-        /// What was tried, one line each.
-        reasons: String,
-        remedy: String,
-    },
+    NotInstalled { server: &'static str, reasons: String, remedy: String },
 
     /// The server that an environment variable names cannot be used.
     #[error("{variable} names {}, {reason}", path.display())]

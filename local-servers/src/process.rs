@@ -80,6 +80,26 @@ impl Process {
         Ok(())
     }
 
+    /// Holds the process still (SIGSTOP). On Linux, returns once all of its threads are.
+    pub(crate) fn pause(&mut self) -> io::Result<()> {
+        self.signal(Signal::SIGSTOP)?;
+        #[cfg(target_os = "linux")]
+        {
+            use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+            // Asks about stopping alone: asking about the end would take it away from `child`.
+            let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
+            let id = Pid::from_raw(self.child.id().cast_signed());
+            let start = Instant::now();
+            while self.ended()?.is_none() && start.elapsed() < Duration::from_secs(1) {
+                if let WaitStatus::Stopped(..) = waitid(Id::Pid(id), flags)? {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        Ok(())
+    }
+
     /// Ends the process at once (SIGKILL) and waits for its end.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         self.child.kill()?;

@@ -4,6 +4,8 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -93,6 +95,7 @@ impl Wheel {
             remove(&staging)?;
             return Ok(Err(reasons));
         }
+        open_to_all(&staging).doing(|| format!("opening {} to all users", staging.display()))?;
         fs::rename(&staging, &folder).doing(|| format!("renaming {}", staging.display()))?;
         Ok(Ok(folder))
     }
@@ -168,9 +171,28 @@ async fn lock(path: &Path, progress: &mut (impl FnMut(&str) + Send)) -> Result<F
     }
 }
 
+/// Lets every user read and run what was installed, whatever this process's `umask` says: a server may
+/// run as another user. Whether they get here is up to the folders above.
+fn open_to_all(path: &Path) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    if metadata.is_symlink() {
+        return Ok(());
+    }
+    let mode = metadata.permissions().mode();
+    // Whoever owns it may run it or enter it, so may the others.
+    let run = if mode & 0o100 != 0 { 0o111 } else { 0 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o444 | run))?;
+    if metadata.is_dir() {
+        for entry in fs::read_dir(path)? {
+            open_to_all(&entry?.path())?;
+        }
+    }
+    Ok(())
+}
+
 fn remove(folder: &Path) -> Result<(), Error> {
     match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).doing(|| format!("removing {}", folder.display()))
         }
         _ => Ok(()),

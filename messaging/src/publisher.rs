@@ -1,9 +1,11 @@
 //! Publishing a command from outside a transaction: what a gateway does.
 
+use std::error::Error as _;
+
 use async_nats::HeaderMap;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{self};
+use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -86,12 +88,22 @@ impl Publisher {
             map
         });
         let message = PublishMessage::build().headers(headers).payload(command.body);
-        let unavailable = |error: jetstream::context::PublishError| match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => PublishError::TooLarge(error.to_string()),
-            _ => PublishError::Unavailable(error.to_string()),
-        };
-        let acknowledgement = self.js.send_publish(command.subject, message).await.map_err(unavailable)?;
-        let acknowledged = acknowledgement.await.map_err(unavailable)?;
+        let acknowledgement = self.js.send_publish(command.subject, message).await.map_err(refused)?;
+        let acknowledged = acknowledgement.await.map_err(refused)?;
         Ok(Published { sequence: acknowledged.sequence, duplicate: acknowledged.duplicate })
+    }
+}
+
+/// Tells apart what a later try may mend.
+fn refused(error: jetstream::context::PublishError) -> PublishError {
+    let code = error
+        .source()
+        .and_then(|source| source.downcast_ref::<jetstream::Error>())
+        .map(jetstream::Error::error_code);
+    match (error.kind(), code) {
+        (PublishErrorKind::MaxPayloadExceeded, _) | (_, Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM)) => {
+            PublishError::TooLarge(error.to_string())
+        }
+        _ => PublishError::Unavailable(error.to_string()),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use async_nats::jetstream;
+use async_nats::{Client, jetstream};
 use poem::Route;
 use sea_orm::DatabaseConnection;
 use tokio::sync::mpsc;
@@ -49,6 +49,10 @@ pub struct ServiceOptions {
 }
 
 impl ServiceOptions {
+    fn retention(&self) -> Duration {
+        Duration::from_secs(self.retention_seconds)
+    }
+
     /// Returns the URL of the database: as configured, else an SQLite file named after the service in `data/`.
     #[must_use]
     pub fn database_url(&self, service: &str) -> String {
@@ -94,7 +98,7 @@ impl<H: Handler> Service<H> {
         let js = connection::jetstream(&client);
         // Cancelled with `shutdown`, and also where a part fails.
         let stop = shutdown.child_token();
-        let retention = Duration::from_secs(options.retention_seconds);
+        let retention = options.retention();
 
         let mut parts = JoinSet::new();
         let endpoint = probes::with_probes(self.routes, health.clone());
@@ -112,6 +116,30 @@ impl<H: Handler> Service<H> {
             return started;
         }
 
+        let (name, db) = (self.name, self.db.clone());
+        self.spawn_parts(&mut parts, &client, &js, options, &health, &stop);
+        tracing::info!(service = name, "started");
+
+        let outcome = run_parts(parts, &stop).await;
+        if let Err(error) = client.flush().await {
+            tracing::debug!(%error, "the connection could not be flushed");
+        }
+        db.close().await.context("closing the database")?;
+        tracing::info!(service = name, "stopped");
+        outcome
+    }
+
+    /// Spawns what moves messages. The order in which it ends at a shutdown follows from who holds which channel:
+    /// the pullers, then the processor, then the relay.
+    fn spawn_parts(
+        self,
+        parts: &mut JoinSet<anyhow::Result<()>>,
+        client: &Client,
+        js: &jetstream::Context,
+        options: &ServiceOptions,
+        health: &Health,
+        stop: &CancellationToken,
+    ) {
         let (relay, relay_handle) = Relay::new(self.db.clone(), js.clone(), health.clone());
         let (sender, queue) = mpsc::channel(BATCH);
         for stream in self.streams {
@@ -151,21 +179,12 @@ impl<H: Handler> Service<H> {
             relay.run().await;
             Ok(())
         });
-        let (db, until) = (self.db.clone(), stop.clone());
+        let (db, until, retention) = (self.db.clone(), stop.clone(), options.retention());
         parts.spawn(async move {
             retention::run(db, retention, until).await;
             Ok(())
         });
         parts.spawn(query::serve(client.clone(), self.name, self.description, self.endpoints, stop.clone()));
-        tracing::info!(service = self.name, "started");
-
-        let outcome = run_parts(parts, &stop).await;
-        if let Err(error) = client.flush().await {
-            tracing::debug!(%error, "the connection could not be flushed");
-        }
-        self.db.close().await.context("closing the database")?;
-        tracing::info!(service = self.name, "stopped");
-        outcome
     }
 }
 

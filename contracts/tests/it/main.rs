@@ -1,4 +1,5 @@
 //! What the contracts promise on the wire.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 use contracts::inventory::{InventoryCommand, InventoryEvent, Restock};
 use contracts::order::{CancelReason, InvalidOrder, OrderCommand, OrderDetails, OrderEvent, OrderItem, PlaceOrder};
@@ -138,6 +139,29 @@ fn every_filter_of_the_topology_matches_a_declared_message() {
                 name => format!("{}.{name}.", tokens[0]),
             };
             assert!(types.iter().any(|declared| declared.starts_with(&stem)), "{filter}");
+        }
+    }
+}
+
+#[test]
+fn every_message_has_a_stream_that_stores_it() {
+    let topology: Value = serde_json::from_str(TOPOLOGY).unwrap();
+    let stored: Vec<&str> = topology["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|stream| stream["subjects"].as_array().unwrap())
+        .map(|subject| subject.as_str().unwrap())
+        .collect();
+    for (types, kind) in [
+        (OrderCommand::TYPES, "command"),
+        (OrderEvent::TYPES, "event"),
+        (InventoryCommand::TYPES, "command"),
+        (InventoryEvent::TYPES, "event"),
+    ] {
+        for declared in types {
+            let context = declared.split('.').next().unwrap();
+            assert!(stored.contains(&format!("{context}.{kind}.>").as_str()), "{declared}");
         }
     }
 }

@@ -241,7 +241,8 @@ impl NatsServer {
     ///
     /// [`Error::Io`] if the operating system refuses.
     pub fn pause(&mut self) -> Result<(), Error> {
-        self.signal(Signal::SIGSTOP)
+        let Some(process) = &mut self.process else { return Ok(()) };
+        process.pause().doing(|| "pausing nats-server".to_owned())
     }
 
     /// Lets a paused server go on (SIGCONT).
@@ -250,14 +251,8 @@ impl NatsServer {
     ///
     /// [`Error::Io`] if the operating system refuses.
     pub fn resume(&mut self) -> Result<(), Error> {
-        self.signal(Signal::SIGCONT)
-    }
-
-    fn signal(&mut self, signal: Signal) -> Result<(), Error> {
-        match &mut self.process {
-            Some(process) => process.signal(signal).doing(|| format!("sending {signal} to nats-server")),
-            None => Ok(()),
-        }
+        let Some(process) = &mut self.process else { return Ok(()) };
+        process.signal(Signal::SIGCONT).doing(|| "resuming nats-server".to_owned())
     }
 
     async fn start(&mut self) -> Result<(), Error> {

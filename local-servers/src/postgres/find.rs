@@ -1,7 +1,7 @@
 //! Where PostgreSQL's programs are on this machine.
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
@@ -108,17 +108,26 @@ fn candidates(places: &Places, tools: &Path) -> Vec<PathBuf> {
 
 /// The tool folder, or one under the system's temporary folder if the other user may not enter it.
 fn tool_folder(tools: &Path, run_as: &RunAs) -> Result<PathBuf, Error> {
-    if run_as.can_enter(tools) {
+    if let RunAs::Self_ = run_as {
         return Ok(tools.to_owned());
     }
+    if run_as.can_enter(tools) {
+        // Made here already, because root's `umask` may close what it makes to others.
+        fs::create_dir_all(tools).doing(|| format!("creating the tool folder {}", tools.display()))?;
+        if run_as.can_enter(tools) {
+            return Ok(tools.to_owned());
+        }
+    }
+
     let folder = std::env::temp_dir().join("choreo-tools-of-root");
     let doing = || format!("creating the tool folder {}", folder.display());
     fs::create_dir_all(&folder).doing(doing)?;
+    // Anybody may have made this name, even as a link; only what root wrote is run.
     let metadata = fs::symlink_metadata(&folder).doing(doing)?;
-    // Anybody may create this name; only what root wrote there is run.
-    if !metadata.is_dir() || metadata.uid() != 0 || metadata.mode() & 0o022 != 0 {
-        return Err(std::io::Error::other("it exists and others than root may write to it")).doing(doing);
+    if !metadata.is_dir() || metadata.uid() != 0 {
+        return Err(std::io::Error::other("it exists and is not root's")).doing(doing);
     }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).doing(doing)?;
     Ok(folder)
 }
 

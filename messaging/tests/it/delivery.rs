@@ -1,0 +1,209 @@
+//! What becomes of one delivery.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use uuid::Uuid;
+
+use crate::on_both_databases;
+use crate::support::{Bench, Engine, Mode, eventually, headers};
+
+on_both_databases!(
+    a_message_is_handled_once_and_its_event_is_published,
+    a_message_delivered_twice_changes_nothing_the_second_time,
+    every_message_delivered_twice_is_handled_once,
+    an_undecodable_message_becomes_a_dead_letter_with_its_payload_untouched,
+    a_message_from_somebody_else_becomes_a_dead_letter,
+    poison_does_not_block_its_neighbours,
+    a_rejected_message_becomes_a_dead_letter_at_once,
+    a_message_that_fails_is_tried_again_later_and_then_succeeds,
+    a_message_that_fails_every_time_becomes_a_dead_letter_after_its_attempts,
+    a_handler_that_panics_harms_only_the_message_it_panics_on,
+    a_dead_letter_carries_no_header_that_the_server_would_act_upon,
+);
+
+async fn a_message_is_handled_once_and_its_event_is_published(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let service = bench.start().await;
+    let id = Uuid::now_v7();
+    bench.send(id, "K1", Mode::Add).await;
+    bench.settled().await;
+    assert_eq!(bench.total("K1").await, 1);
+
+    let events = bench.stream("EVENTS").await;
+    assert_eq!(events.cached_info().state.messages, 1);
+    let event = events.get_raw_message(1).await.unwrap();
+    let header = |name: &str| event.headers.get(name).unwrap().as_str().to_owned();
+    assert_eq!(event.subject.as_str(), "tally.event.added.K1");
+    assert_eq!(header("ce-type"), "tally.added.v1");
+    assert_eq!(header("ce-source"), "/tally-service");
+    assert_eq!(header("ce-subject"), "K1");
+    assert_eq!(header("ce-causationid"), id.to_string());
+    assert_eq!(header("ce-correlationid"), id.to_string());
+    assert_eq!(header("Nats-Msg-Id"), header("ce-id"));
+    let (ended, took) = service.stop().await;
+    ended.unwrap();
+    assert!(took < Duration::from_secs(10));
+}
+
+async fn a_message_delivered_twice_changes_nothing_the_second_time(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    let id = Uuid::now_v7();
+    for _ in 0..2 {
+        bench.send(id, "K1", Mode::Add).await;
+        bench.settled().await;
+    }
+    assert_eq!(bench.messages("COMMANDS").await, 2, "the stream holds it twice");
+    assert_eq!(bench.total("K1").await, 1);
+    assert_eq!(bench.messages("EVENTS").await, 1);
+}
+
+async fn every_message_delivered_twice_is_handled_once(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let ids: Vec<Uuid> = (0..300).map(|_| Uuid::now_v7()).collect();
+    // Once in order and once in reverse: doubles lie in one batch and in different ones.
+    for id in ids.iter().chain(ids.iter().rev()) {
+        bench.send(*id, &format!("K{}", id.as_u128() % 7), Mode::Add).await;
+    }
+    let service = bench.start().await;
+    bench.settled().await;
+    let mut total = 0;
+    for key in 0..7 {
+        total += bench.total(&format!("K{key}")).await;
+    }
+    assert_eq!(total, 300);
+    assert_eq!(bench.messages("EVENTS").await, 300);
+    assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
+    let largest = *service.handler.largest_batch.lock().unwrap();
+    assert!(largest > 16, "messages go in batches, the largest had {largest}");
+}
+
+async fn an_undecodable_message_becomes_a_dead_letter_with_its_payload_untouched(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    let poison = b"{\"mode\": \xff broken".to_vec();
+    bench.send_raw("tally.command.add.K1", headers(Uuid::now_v7(), "K1"), poison.clone()).await;
+    let letter = bench.dead_letter().await;
+    let header = |name: &str| letter.headers.get(name).unwrap().as_str().to_owned();
+    assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.undecodable.K1");
+    assert_eq!(letter.payload.as_ref(), poison);
+    assert_eq!(header("Dead-Letter-Reason"), "undecodable");
+    assert_eq!(header("Dead-Letter-Stream"), "COMMANDS");
+    assert_eq!(header("Dead-Letter-Sequence"), "1");
+    assert_eq!(header("Dead-Letter-Subject"), "tally.command.add.K1");
+    assert_eq!(header("Dead-Letter-Attempts"), "1");
+    assert_eq!(header("Dead-Letter-Consumer"), "tally-service");
+    assert_eq!(header("ce-type"), "tally.add.v1");
+    assert!(!header("Dead-Letter-Detail").is_empty());
+    bench.settled().await;
+}
+
+async fn a_message_from_somebody_else_becomes_a_dead_letter(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    let id = Uuid::now_v7();
+    let mut forged = headers(id, "K1");
+    forged.insert("ce-source", "/tally-service");
+    bench.send_raw("tally.command.add.K1", forged, r#"{"mode":"add"}"#).await;
+    let letter = bench.dead_letter().await;
+    assert_eq!(letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "foreign");
+
+    // The id that was claimed is not burnt: the real message is still handled.
+    bench.send(id, "K1", Mode::Add).await;
+    bench.settled().await;
+    assert_eq!(bench.total("K1").await, 1);
+}
+
+async fn poison_does_not_block_its_neighbours(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let mut wrong_key = headers(Uuid::now_v7(), "K1");
+    wrong_key.insert("ce-subject", "K2");
+    let mut wrong_type = headers(Uuid::now_v7(), "K1");
+    wrong_type.insert("ce-type", "tally.subtract.v1");
+    let mut unknown_version = headers(Uuid::now_v7(), "K1");
+    unknown_version.insert("ce-type", "tally.add.v9");
+    let mut no_uuid = headers(Uuid::now_v7(), "K1");
+    no_uuid.insert("ce-id", "42");
+    let mut no_time = headers(Uuid::now_v7(), "K1");
+    no_time.insert("ce-time", "yesterday");
+    for poison in [HeaderMap::new(), wrong_key, wrong_type, unknown_version, no_uuid, no_time] {
+        bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+        bench.send_raw("tally.command.add.K1", poison, r#"{"mode":"add"}"#).await;
+        bench.send(Uuid::now_v7(), "K1", Mode::Reject).await;
+    }
+    bench.send(Uuid::now_v7(), "K1", Mode::BreakSql).await;
+    bench.send_raw("tally.command.add.K1.more", headers(Uuid::now_v7(), "more"), "{}").await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    let _service = bench.start().await;
+    bench.settled().await;
+    assert_eq!(bench.total("K1").await, 7);
+    assert_eq!(bench.messages("EVENTS").await, 7);
+    assert_eq!(bench.messages("DEAD_LETTERS").await, 6 + 6 + 1 + 1);
+}
+
+async fn a_rejected_message_becomes_a_dead_letter_at_once(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let service = bench.start().await;
+    let id = Uuid::now_v7();
+    bench.send(id, "K1", Mode::Reject).await;
+    let letter = bench.dead_letter().await;
+    assert_eq!(letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "rejected");
+    assert_eq!(letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "it is not to be");
+    assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 1);
+
+    // Its inbox mark is there: delivered again, it is not handled again and leaves no second dead letter.
+    bench.send(id, "K1", Mode::Reject).await;
+    bench.settled().await;
+    assert_eq!(bench.messages("DEAD_LETTERS").await, 1);
+    assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 1);
+}
+
+async fn a_message_that_fails_is_tried_again_later_and_then_succeeds(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let service = bench.start().await;
+    let id = Uuid::now_v7();
+    bench.send(id, "K1", Mode::FailTwice).await;
+    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    bench.settled().await;
+    let attempts = service.handler.attempts.lock().unwrap()[&id].clone();
+    assert_eq!(attempts.len(), 3);
+    let (first, second) = (attempts[1] - attempts[0], attempts[2] - attempts[1]);
+    assert!(first > Duration::from_millis(200) && second > Duration::from_millis(400), "{first:?} {second:?}");
+    assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
+}
+
+async fn a_message_that_fails_every_time_becomes_a_dead_letter_after_its_attempts(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let service = bench.start().await;
+    let id = Uuid::now_v7();
+    bench.send(id, "K1", Mode::Fail).await;
+    let letter = bench.dead_letter().await;
+    assert_eq!(letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "attempts-exhausted");
+    assert_eq!(letter.headers.get("Dead-Letter-Attempts").unwrap().as_str(), "3");
+    bench.settled().await;
+    assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 3);
+}
+
+async fn a_handler_that_panics_harms_only_the_message_it_panics_on(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Panic).await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    let _service = bench.start().await;
+    eventually("the neighbours are handled", || async { bench.total("K1").await == 2 }).await;
+    let letter = bench.dead_letter().await;
+    assert_eq!(letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "the handler panicked");
+}
+
+async fn a_dead_letter_carries_no_header_that_the_server_would_act_upon(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    let mut headers = headers(Uuid::now_v7(), "K1");
+    headers.insert("Nats-Expected-Stream", "COMMANDS");
+    headers.insert("X-Mine", "kept");
+    bench.send_raw("tally.command.add.K1", headers, "broken").await;
+    let letter = bench.dead_letter().await;
+    assert!(letter.headers.get("Nats-Expected-Stream").is_none());
+    assert_eq!(letter.headers.get("X-Mine").unwrap().as_str(), "kept");
+}

@@ -1,0 +1,28 @@
+//! What the kit promises, on a real nats-server and on both databases.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod delivery;
+mod faults;
+mod store;
+mod support;
+mod surroundings;
+
+/// Runs each test on SQLite and on PostgreSQL.
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::support::Engine::Sqlite).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::support::Engine::Postgres).await;
+            })+
+        }
+    };
+}
+
+pub(crate) use on_both_databases;

@@ -1,0 +1,82 @@
+//! The tables: event store, retention.
+
+use std::time::Duration;
+
+use messaging::{Cause, Outgoing, event_store};
+use sea_orm::{ConnectionTrait, Statement, TransactionTrait};
+use uuid::Uuid;
+
+use crate::on_both_databases;
+use crate::support::{Bench, Engine, Mode, eventually};
+
+on_both_databases!(
+    two_writers_of_the_same_version_collide,
+    many_histories_load_at_once_each_in_order,
+    rows_older_than_the_retention_are_deleted_and_others_stay,
+);
+
+fn event(aggregate: &str, version: i64) -> Outgoing {
+    let cause = Cause { id: Uuid::now_v7(), correlation_id: Uuid::now_v7(), trace_parent: None };
+    let subject = format!("thing.event.changed.{aggregate}");
+    Outgoing::new(cause, subject, "thing.changed.v1", aggregate, Some(version), b"{\"a\":1}".to_vec())
+}
+
+async fn two_writers_of_the_same_version_collide(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    event_store::append(&bench.db, &[event("A", 1), event("A", 2)], 0).await.unwrap();
+    assert!(event_store::append(&bench.db, &[event("A", 2)], 0).await.is_err());
+    let tx = bench.db.begin().await.unwrap();
+    assert!(event_store::append(&tx, &[event("B", 1), event("A", 1)], 0).await.is_err());
+    tx.rollback().await.unwrap();
+    let histories = event_store::load(&bench.db, &["A".to_owned(), "B".to_owned()]).await.unwrap();
+    assert_eq!(histories["A"].len(), 2);
+    assert!(!histories.contains_key("B"), "a transaction that collides writes nothing");
+}
+
+async fn many_histories_load_at_once_each_in_order(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let names: Vec<String> = (0..300).map(|n| format!("A{n}")).collect();
+    let events: Vec<_> = (1..=3).rev().flat_map(|v| names.iter().map(move |n| event(n, v))).collect();
+    event_store::append(&bench.db, &events, 7).await.unwrap();
+    let mut asked = names.clone();
+    asked.push("absent".to_owned());
+    let histories = event_store::load(&bench.db, &asked).await.unwrap();
+    assert_eq!(histories.len(), 300);
+    for name in &names {
+        let versions: Vec<i64> = histories[name].iter().map(|row| row.version).collect();
+        assert_eq!(versions, [1, 2, 3], "{name}");
+    }
+    assert_eq!(histories["A0"][0].body, "{\"a\":1}");
+    assert_eq!(histories["A0"][0].recorded_at, 7);
+}
+
+async fn rows_older_than_the_retention_are_deleted_and_others_stay(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let service = bench.start().await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    bench.settled().await;
+    service.stop().await.0.unwrap();
+    // Another message handled, and another row published, in 1970.
+    let backend = bench.db.get_database_backend();
+    let old = Uuid::from_u128(1);
+    let inserts = [
+        Statement::from_sql_and_values(backend, "INSERT INTO inbox VALUES ($1, 5)", [old.into()]),
+        Statement::from_sql_and_values(
+            backend,
+            "INSERT INTO outbox (row_id, message_id, subject, headers, body, published_at) VALUES ($1, $1, 'a.event.b.c', '[]', $2, 5)",
+            [old.into(), b"{}".to_vec().into()],
+        ),
+    ];
+    for statement in inserts {
+        bench.db.execute_raw(statement).await.unwrap();
+    }
+    let count = async |table: &str| -> i64 {
+        let select = Statement::from_string(backend, format!("SELECT COUNT(*) AS n FROM {table}"));
+        bench.db.query_one_raw(select).await.unwrap().unwrap().try_get("", "n").unwrap()
+    };
+    assert_eq!((count("inbox").await, count("outbox").await), (2, 2));
+    let _service = bench.start().await;
+    eventually("the old rows are gone", || async { (count("inbox").await, count("outbox").await) == (1, 1) }).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!((count("inbox").await, count("outbox").await), (1, 1), "the young rows stay");
+}

@@ -1,0 +1,374 @@
+//! A service with one table, run on a real nats-server and a real database.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::{self, stream::Stream};
+use bytes::Bytes;
+use local_servers::{TestNats, TestPostgres, free_port};
+use messaging::connection::{self, NatsOptions};
+use messaging::query::{Endpoint, QueryError};
+use messaging::{
+    Decode, Envelope, HandleError, Handler, Health, Outgoing, Service, ServiceOptions, Topology, database,
+    migration,
+};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement};
+use sea_orm_migration::prelude::*;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(crate) const TOPOLOGY: &str = r#"{
+  "streams": [
+    {"name": "COMMANDS", "description": "", "subjects": ["tally.command.>"], "maxAgeSeconds": 3600,
+     "duplicateWindowSeconds": 120, "maxMessageSize": 65536},
+    {"name": "EVENTS", "description": "", "subjects": ["tally.event.>"], "maxAgeSeconds": 3600,
+     "duplicateWindowSeconds": 120, "maxMessageSize": 65536},
+    {"name": "DEAD_LETTERS", "description": "", "subjects": ["dead-letter.>"], "maxAgeSeconds": 3600,
+     "duplicateWindowSeconds": 120, "maxMessageSize": 131072}
+  ],
+  "buckets": [{"name": "KEYS", "description": "", "maxAgeSeconds": 60, "maxValueSize": 100}],
+  "consumers": [{"stream": "COMMANDS", "name": "tally-service", "filterSubjects": ["tally.command.>"]}]
+}"#;
+
+/// What a message asks of the handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Mode {
+    Add,
+    Reject,
+    Fail,
+    FailTwice,
+    Panic,
+    BreakSql,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Add {
+    pub(crate) mode: Mode,
+}
+
+impl Decode for Add {
+    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
+        anyhow::ensure!(message_type == "tally.add.v1", "unknown message type {message_type:?}");
+        Ok(serde_json::from_slice(body)?)
+    }
+}
+
+/// Counts additions in a table, and says so in an event.
+#[derive(Clone, Default)]
+pub(crate) struct Tally {
+    pub(crate) attempts: Arc<Mutex<HashMap<Uuid, Vec<Instant>>>>,
+    pub(crate) largest_batch: Arc<Mutex<usize>>,
+}
+
+impl Handler for Tally {
+    type Message = Add;
+
+    async fn handle(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[&Envelope<Add>],
+    ) -> Result<Vec<Outgoing>, HandleError> {
+        {
+            let mut largest = self.largest_batch.lock().unwrap();
+            *largest = batch.len().max(*largest);
+        }
+        let mut outgoing = Vec::new();
+        for message in batch {
+            let attempts = {
+                let mut attempts = self.attempts.lock().unwrap();
+                let attempts = attempts.entry(message.id).or_default();
+                attempts.push(Instant::now());
+                attempts.len()
+            };
+            match message.payload.mode {
+                Mode::Reject => return Err(HandleError::Reject("it is not to be".to_owned())),
+                Mode::Fail => return Err(HandleError::Retry(anyhow::anyhow!("it fails every time"))),
+                // Whole batches are tried again one by one, so the first attempt alone is the second.
+                Mode::FailTwice if attempts < 3 => return Err(HandleError::Retry(anyhow::anyhow!("not yet"))),
+                Mode::Panic => panic!("it panics"),
+                Mode::BreakSql => {
+                    tx.execute_unprepared("INSERT INTO nowhere VALUES (1)").await?;
+                }
+                Mode::Add | Mode::FailTwice => {}
+            }
+            let add = Statement::from_sql_and_values(
+                tx.get_database_backend(),
+                "INSERT INTO tally (name, total) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET total = tally.total + 1",
+                [message.key.clone().into()],
+            );
+            tx.execute_raw(add).await?;
+            let subject = format!("tally.event.added.{}", message.key);
+            outgoing.push(Outgoing::new(
+                message.cause(),
+                subject,
+                "tally.added.v1",
+                &message.key,
+                None,
+                b"{}".into(),
+            ));
+        }
+        Ok(outgoing)
+    }
+}
+
+struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut migrations = migration::messaging();
+        migrations.extend(migration::event_store());
+        migrations.push(Box::new(TallyTable));
+        migrations
+    }
+}
+
+struct TallyTable;
+
+impl MigrationName for TallyTable {
+    fn name(&self) -> &'static str {
+        "tally"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for TallyTable {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let create = "CREATE TABLE tally (name text PRIMARY KEY, total bigint NOT NULL)";
+        manager.get_connection().execute_unprepared(create).await.map(drop)
+    }
+}
+
+/// Which database a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A nats-server, a database, and what a test does with them.
+pub(crate) struct Bench {
+    pub(crate) nats: TestNats,
+    pub(crate) url: String,
+    pub(crate) db: DatabaseConnection,
+    pub(crate) js: jetstream::Context,
+    file: Option<PathBuf>,
+}
+
+impl Bench {
+    pub(crate) async fn new(engine: Engine) -> Self {
+        let url = match engine {
+            Engine::Postgres => TestPostgres::shared().await.unwrap().create_database().await.unwrap(),
+            Engine::Sqlite => String::new(),
+        };
+        Self::on(url).await
+    }
+
+    /// On a database of the caller's; an SQLite file of its own where the URL is empty.
+    pub(crate) async fn on(mut url: String) -> Self {
+        let mut file = None;
+        if url.is_empty() {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = std::env::temp_dir().join(format!("messaging-test-{}-{count}.sqlite", std::process::id()));
+            url = format!("sqlite://{}?mode=rwc", path.display());
+            file = Some(path);
+        }
+        let nats = TestNats::start().await.unwrap();
+        let db = database::open::<Migrator>(&url).await.unwrap();
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let js = jetstream::new(client);
+        Topology::parse(TOPOLOGY).unwrap().provision(&js, 1).await.unwrap();
+        Self { nats, url, db, js, file }
+    }
+
+    pub(crate) fn options(&self) -> ServiceOptions {
+        ServiceOptions {
+            nats: NatsOptions { nats_url: self.nats.url(), nats_user: None, nats_password: None },
+            database_url: Some(self.url.clone()),
+            retention_seconds: 7200,
+            max_attempts: 3,
+        }
+    }
+
+    /// Starts an instance of the service and waits until it is ready.
+    pub(crate) async fn start(&self) -> Running {
+        let running = self.launch(&self.options()).await;
+        eventually("the service is ready", || async { running.readiness().await.0 }).await;
+        running
+    }
+
+    pub(crate) async fn launch(&self, options: &ServiceOptions) -> Running {
+        let handler = Tally::default();
+        let http_address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
+        let total = self.db.clone();
+        let service = Service {
+            name: "tally-service",
+            description: "counts",
+            streams: &["COMMANDS"],
+            speaker: |context, kind| match (context, kind) {
+                ("tally", "command") => Some("tester"),
+                ("tally", "event") => Some("tally-service"),
+                _ => None,
+            },
+            db: database::open::<Migrator>(&self.url).await.unwrap(),
+            handler: handler.clone(),
+            endpoints: vec![Endpoint::new("total", "tally.query.total.*", move |query| {
+                let db = total.clone();
+                async move {
+                    match total_of(&db, &query.key).await {
+                        0 => Err(QueryError::NotFound(format!("nothing was added to {}", query.key))),
+                        total => Ok(total),
+                    }
+                }
+            })],
+            routes: poem::Route::new(),
+            http_address,
+        };
+        let shutdown = CancellationToken::new();
+        let (options, token) = (options.clone(), shutdown.clone());
+        let task = tokio::spawn(async move { service.run(&options, token).await });
+        Running { task, shutdown, http_address, handler }
+    }
+
+    /// Publishes a well-formed command; without `Nats-Msg-Id`, so that the stream stores it every time.
+    pub(crate) async fn send(&self, id: Uuid, key: &str, mode: Mode) {
+        let body = serde_json::to_vec(&Add { mode }).unwrap();
+        self.send_raw(&format!("tally.command.add.{key}"), headers(id, key), body).await;
+    }
+
+    pub(crate) async fn send_raw(&self, subject: &str, headers: HeaderMap, body: impl Into<Bytes>) {
+        self.js.publish_with_headers(subject.to_owned(), headers, body.into()).await.unwrap().await.unwrap();
+    }
+
+    pub(crate) async fn total(&self, key: &str) -> i64 {
+        total_of(&self.db, key).await
+    }
+
+    pub(crate) async fn stream(&self, name: &str) -> Stream {
+        self.js.get_stream(name).await.unwrap()
+    }
+
+    pub(crate) async fn messages(&self, stream: &str) -> u64 {
+        self.stream(stream).await.cached_info().state.messages
+    }
+
+    /// The only dead letter, once there is one.
+    pub(crate) async fn dead_letter(&self) -> async_nats::jetstream::message::StreamMessage {
+        eventually("there is a dead letter", || async { self.messages("DEAD_LETTERS").await > 0 }).await;
+        let stream = self.stream("DEAD_LETTERS").await;
+        assert_eq!(stream.cached_info().state.messages, 1);
+        stream.get_raw_message(stream.cached_info().state.last_sequence).await.unwrap()
+    }
+
+    /// Nothing is left to do: all messages are settled and the outbox is empty.
+    pub(crate) async fn settled(&self) {
+        eventually("everything is settled and published", || async {
+            let consumer = self.stream("COMMANDS").await.consumer_info("tally-service").await.unwrap();
+            consumer.num_pending == 0
+                && consumer.num_ack_pending == 0
+                && messaging::outbox::depth(&self.db).await.unwrap() == 0
+        })
+        .await;
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        for suffix in ["", "-wal", "-shm"] {
+            if let Some(file) = &self.file {
+                let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
+            }
+        }
+    }
+}
+
+async fn total_of(db: &DatabaseConnection, key: &str) -> i64 {
+    let select = Statement::from_sql_and_values(
+        db.get_database_backend(),
+        "SELECT total FROM tally WHERE name = $1",
+        [key.into()],
+    );
+    db.query_one_raw(select).await.unwrap().map_or(0, |row| row.try_get("", "total").unwrap())
+}
+
+/// A running instance of the service.
+pub(crate) struct Running {
+    task: JoinHandle<anyhow::Result<()>>,
+    shutdown: CancellationToken,
+    pub(crate) http_address: SocketAddr,
+    pub(crate) handler: Tally,
+}
+
+impl Running {
+    /// Whether it is ready, and what it says about it.
+    pub(crate) async fn readiness(&self) -> (bool, String) {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let Ok(mut stream) = tokio::net::TcpStream::connect(self.http_address).await else {
+            return (false, "no answer".to_owned());
+        };
+        let request = "GET /readiness HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        (answer.starts_with("HTTP/1.1 200"), answer)
+    }
+
+    /// Asks it to stop and returns how it ended and how long that took.
+    pub(crate) async fn stop(self) -> (anyhow::Result<()>, Duration) {
+        let start = Instant::now();
+        self.shutdown.cancel();
+        let ended = self.task.await.unwrap();
+        (ended, start.elapsed())
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(self) -> anyhow::Result<()> {
+        self.task.await.unwrap()
+    }
+
+    /// Ends it wherever it is, as a crash would.
+    pub(crate) async fn crash(self) {
+        self.task.abort();
+        let _ = self.task.await;
+    }
+}
+
+pub(crate) fn headers(id: Uuid, key: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("ce-specversion", "1.0");
+    headers.insert("ce-id", id.to_string().as_str());
+    headers.insert("ce-type", "tally.add.v1");
+    headers.insert("ce-source", "/tester");
+    headers.insert("ce-subject", key);
+    headers.insert("ce-time", "2026-01-02T03:04:05Z");
+    headers
+}
+
+/// Waits for something to become true, half a minute at the most.
+pub(crate) async fn eventually<F, Fut>(what: &str, condition: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Connects as the kit does, and returns what it knows of the connection's health.
+pub(crate) async fn connected(url: &str) -> (async_nats::Client, Health) {
+    let health = Health::default();
+    let options = NatsOptions { nats_url: url.to_owned(), nats_user: None, nats_password: None };
+    (connection::connect(&options, "tester", &health).await.unwrap(), health)
+}
