@@ -91,7 +91,7 @@ impl<H: Handler> Service<H> {
     ///
     /// Where it cannot start (address in use, retention below the dedup horizon), where a part of it ends by itself,
     /// and where the shutdown takes longer than 9 s.
-    pub async fn run(self, options: &ServiceOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(mut self, options: &ServiceOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
         let health = Health::default();
         health.expect(STREAMS);
         let client = connection::connect(&options.nats, self.name, &health).await?;
@@ -101,7 +101,7 @@ impl<H: Handler> Service<H> {
         let retention = options.retention();
 
         let mut parts = JoinSet::new();
-        let endpoint = probes::with_probes(self.routes, health.clone());
+        let endpoint = probes::with_probes(std::mem::take(&mut self.routes), health.clone());
         parts.spawn(probes::serve(self.http_address, endpoint, stop.clone()));
 
         let started = tokio::select! {
