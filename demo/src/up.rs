@@ -13,9 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::StoreConfig;
 use crate::control::{self, Action, Request};
+use crate::feed::Feed;
 use crate::member::Member;
+use crate::ports;
 use crate::store::{OnLine, Store, nats_options};
-use crate::{feed, ports};
 
 /// How often members are looked after.
 const LOOK: Duration = Duration::from_millis(500);
@@ -54,12 +55,8 @@ pub async fn up(options: &UpOptions, shutdown: CancellationToken) -> anyhow::Res
         // What has been started already is killed as it is dropped.
         () = shutdown.cancelled() => return Ok(()),
     };
-    let feed = nats_options(store.config(), "inspector");
-    tokio::spawn(async move {
-        if let Err(error) = feed::watch(feed, |line| show("message", line)).await {
-            show("demo", &format!("messages are not shown: {error:#}"));
-        }
-    });
+    let feed = Feed::open(nats_options(store.config(), "inspector")).await?;
+    tokio::spawn(feed.watch(|line| show("message", line)));
     if !options.no_seed {
         let addresses = seed::Addresses {
             gateway_url: store.config().http_url(Member::ApiGateway),

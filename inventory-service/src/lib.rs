@@ -1,1 +1,50 @@
+//! Stock of the store, and its reservations.
+//!
+//! Listens to orders that are placed or cancelled and to pieces that come in, and says what is reserved, short, or
+//! back on the shelf. In reading order:
+//!
+//! - [`stock`]: the rules; pure, no I/O;
+//! - [`slice`]: the part of the stock that a batch of messages needs, loaded and saved;
+//! - [`handler`]: from messages to the stock and back;
+//! - [`queries`]: what can be asked;
+//! - [`entity`], [`migration`]: the tables;
+//! - [`automation`]: HTTP endpoints that fill and empty the stock for tests and demonstrations;
+//! - [`config`]: the options.
 
+pub mod automation;
+pub mod config;
+pub mod entity;
+pub mod handler;
+pub mod migration;
+pub mod queries;
+pub mod slice;
+pub mod stock;
+
+use contracts::topology::{COMMANDS, EVENTS, INVENTORY_SERVICE, speaker};
+use messaging::{Service, database};
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+use handler::InventoryHandler;
+use migration::Migrator;
+
+/// Runs the service until `shutdown` is cancelled.
+///
+/// # Errors
+///
+/// Where the database cannot be opened, and where [`Service::run`] fails.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let db = database::open::<Migrator>(&config.service.database_url(INVENTORY_SERVICE)).await?;
+    let service = Service {
+        name: INVENTORY_SERVICE,
+        description: "Stock of the store and its reservations",
+        streams: &[COMMANDS, EVENTS],
+        speaker,
+        handler: InventoryHandler,
+        endpoints: queries::endpoints(&db),
+        routes: automation::routes(&db, config.automation_testing),
+        http_address: config.http_address,
+        db,
+    };
+    service.run(&config.service, shutdown).await
+}

@@ -50,8 +50,8 @@ where
         .into_acceptor()
         .await
         .with_context(|| format!("listening on {address}; is another program using that port?"))?;
-    let bound = acceptor.local_addr().first().map(ToString::to_string).unwrap_or_default();
-    tracing::info!(address = bound, "serving HTTP");
+    let bound = acceptor.local_addr().into_iter().find_map(|bound| bound.as_socket_addr().copied());
+    tracing::info!(address = %bound.unwrap_or(address), "serving HTTP");
     Server::new_with_acceptor(acceptor)
         .run_with_graceful_shutdown(endpoint, shutdown.cancelled_owned(), Some(DRAIN))
         .await

@@ -7,9 +7,11 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// Writes logs to standard error: as text, or as a JSON object a line with `LOG_FORMAT=json`. `RUST_LOG` filters;
-/// without it, `info`.
+/// without it, `info` of our own and warnings of
+/// the libraries.
 pub fn init_logging() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn,poem=warn,sea_orm_migration=warn"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let initialised = if std::env::var("LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().try_init()

@@ -1,0 +1,354 @@
+//! Request bodies: strict JSON in, a checked form or every error at once out.
+//!
+//! Three steps, each with its own answer: media type and size (415, 413), syntax (400, with line and column; a key
+//! that appears twice counts as broken syntax), content (422, with a pointer to each wrong field). The content is
+//! read by hand from a tree, because a derived `Deserialize` stops at the first wrong field.
+
+use poem::error::ReadBodyError;
+use poem::http::header;
+use poem::{Request, RequestBody};
+use poem_openapi::registry::{MetaMediaType, MetaRequest, Registry};
+use poem_openapi::types::Type;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
+
+use crate::problem::{Code, FieldError, Problem};
+
+/// The largest body, in bytes.
+pub(crate) const MAX_BODY: usize = 64 * 1024;
+
+/// Something that is read from the fields of a JSON object.
+pub(crate) trait Form: Sized + Send + Sync {
+    /// What OpenAPI says about the body.
+    type Schema: Type;
+    /// Whether the body may be absent, which is the same as `{}`.
+    const OPTIONAL: bool = false;
+
+    /// Reads the fields; `None` where one of them is wrong, which is noted in `fields` then.
+    fn read(fields: &mut Fields<'_>) -> Option<Self>;
+}
+
+/// A body of which every field has been checked.
+pub(crate) struct Body<T>(pub(crate) T);
+
+impl<'a, T: Form> ApiExtractor<'a> for Body<T> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        T::Schema::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = vec![MetaMediaType { content_type: "application/json", schema: T::Schema::schema_ref() }];
+        Some(MetaRequest { description: None, content, required: !T::OPTIONAL })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let media_type = check_media_type(request);
+        // A body that may be absent needs no media type while it is.
+        if !T::OPTIONAL {
+            media_type.clone()?;
+        }
+        let bytes = read_bytes(body).await?;
+        let value = if bytes.is_empty() && T::OPTIONAL {
+            Value::Object(Map::new())
+        } else {
+            media_type?;
+            parse(&bytes)?
+        };
+        Ok(Self(read(value)?))
+    }
+}
+
+fn check_media_type(request: &Request) -> Result<(), Problem> {
+    let refused = |detail: &str| Err(Problem::with_detail(Code::UnsupportedMediaType, detail));
+    match request.headers().get(header::CONTENT_ENCODING).map(|value| value.as_bytes()) {
+        None | Some(b"identity") => {}
+        Some(_) => return refused("The body must not have a content encoding."),
+    }
+    let Some(content_type) = request.content_type() else {
+        return refused("The header Content-Type is missing; it must be application/json.");
+    };
+    let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
+    if parts.next().as_deref() != Some("application/json") {
+        return refused("The header Content-Type must be application/json.");
+    }
+    match parts.find_map(|part| part.strip_prefix("charset=").map(str::to_owned)) {
+        Some(charset) if charset.trim_matches('"') != "utf-8" => refused("The body must be in UTF-8."),
+        _ => Ok(()),
+    }
+}
+
+async fn read_bytes(body: &mut RequestBody) -> Result<Vec<u8>, Problem> {
+    let unreadable = |error: ReadBodyError| match error {
+        ReadBodyError::PayloadTooLarge => Problem::new(Code::BodyTooLarge),
+        _ => Problem::with_detail(Code::UnreadableRequest, "The body could not be read to its end."),
+    };
+    let body = body.take().map_err(unreadable)?;
+    body.into_bytes_limit(MAX_BODY).await.map(Vec::from).map_err(unreadable)
+}
+
+/// Parses JSON, in which no object may have a key twice.
+fn parse(bytes: &[u8]) -> Result<Value, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let mut track = serde_path_to_error::Track::new();
+    let tracked = serde_path_to_error::Deserializer::new(&mut deserializer, &mut track);
+    let parsed = Strict.deserialize(tracked);
+    let parsed = parsed.and_then(|value| deserializer.end().map(|()| value));
+    parsed.map_err(|error| {
+        let detail = format!("cannot be read as JSON: {error}");
+        Problem::with_errors(Code::MalformedJson, vec![FieldError::pointer(pointer(&track.path()), detail)])
+    })
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", escape(key)),
+            Segment::Enum { .. } | Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
+/// Reads a [`Value`] whose objects have each key once.
+struct Strict;
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(value) = sequence.next_element_seed(Self)? {
+            values.push(value);
+        }
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
+        let mut map = Map::new();
+        while let Some(key) = entries.next_key::<String>()? {
+            if map.contains_key(&key) {
+                // Failing in the place of the value makes the error's path end in the key.
+                entries.next_value_seed(Twice)?;
+            }
+            let value = entries.next_value_seed(Self)?;
+            map.insert(key, value);
+        }
+        Ok(Value::Object(map))
+    }
+}
+
+/// Fails in the place of a value whose key was there before.
+struct Twice;
+
+impl<'de> DeserializeSeed<'de> for Twice {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, _: D) -> Result<(), D::Error> {
+        Err(D::Error::custom("the key appears twice"))
+    }
+}
+
+fn read<T: Form>(value: Value) -> Result<T, Problem> {
+    let mut errors = Vec::new();
+    let form = read_object(value, String::new(), &mut errors, T::read);
+    match form {
+        Some(form) if errors.is_empty() => Ok(form),
+        _ => Err(Problem::with_errors(Code::Validation, errors)),
+    }
+}
+
+/// Reads an object; fields that `read` does not ask for are errors.
+fn read_object<T>(
+    value: Value,
+    pointer: String,
+    errors: &mut Vec<FieldError>,
+    read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
+) -> Option<T> {
+    let values = match value {
+        Value::Object(values) => values,
+        other => {
+            errors.push(FieldError::pointer(pointer, format!("must be an object, and is {}", kind(&other))));
+            return None;
+        }
+    };
+    let mut fields = Fields { pointer, values, errors };
+    let form = read(&mut fields);
+    let Fields { pointer, values, errors } = fields;
+    let unknown = values.keys();
+    errors.extend(
+        unknown.map(|key| FieldError::pointer(format!("{pointer}/{}", escape(key)), "is not a known field")),
+    );
+    form
+}
+
+/// The fields of an object, while they are read.
+pub(crate) struct Fields<'e> {
+    pointer: String,
+    values: Map<String, Value>,
+    errors: &'e mut Vec<FieldError>,
+}
+
+impl Fields<'_> {
+    /// Reads a field that must be there.
+    pub(crate) fn required<T>(&mut self, name: &str, parse: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
+        match self.values.remove(name) {
+            Some(value) => self.note(name, parse(&value)),
+            None => self.note(name, Err("is missing".to_owned())),
+        }
+    }
+
+    /// Reads a field that may be absent or null.
+    pub(crate) fn optional<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&Value) -> Result<T, String>,
+    ) -> Option<Option<T>> {
+        match self.values.remove(name) {
+            None | Some(Value::Null) => Some(None),
+            Some(value) => self.note(name, parse(&value)).map(Some),
+        }
+    }
+
+    /// Reads a list of 1 to `max` objects; of a longer one only the first `max` are looked at.
+    pub(crate) fn list<T>(
+        &mut self,
+        name: &str,
+        max: usize,
+        mut read: impl FnMut(&mut Fields<'_>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let values = self.required(name, |value| match value {
+            Value::Array(values) => Ok(values.clone()),
+            other => Err(format!("must be a list of 1 to {max} objects, and is {}", kind(other))),
+        })?;
+        let count = values.len();
+        if !(1..=max).contains(&count) {
+            let detail = format!("must have 1 to {max} items, and has {count}");
+            self.note::<()>(name, Err(detail));
+        }
+        let pointer = format!("{}/{name}", self.pointer);
+        let forms: Vec<Option<T>> = values
+            .into_iter()
+            .take(max)
+            .enumerate()
+            .map(|(index, value)| read_object(value, format!("{pointer}/{index}"), self.errors, &mut read))
+            .collect();
+        forms.into_iter().collect()
+    }
+
+    fn note<T>(&mut self, name: &str, parsed: Result<T, String>) -> Option<T> {
+        parsed
+            .map_err(|detail| self.errors.push(FieldError::pointer(format!("{}/{name}", self.pointer), detail)))
+            .ok()
+    }
+}
+
+/// Returns what reads a string that `parse` takes.
+pub(crate) fn text<T, E: ToString>(
+    parse: impl FnOnce(String) -> Result<T, E>,
+) -> impl FnOnce(&Value) -> Result<T, String> {
+    |value| match value {
+        Value::String(text) => parse(text.clone()).map_err(|error| error.to_string()),
+        other => Err(format!("must be a string, and is {}", kind(other))),
+    }
+}
+
+/// Returns what reads a whole number that `parse` takes.
+pub(crate) fn number<T, E: ToString>(
+    parse: impl FnOnce(i64) -> Result<T, E>,
+) -> impl FnOnce(&Value) -> Result<T, String> {
+    // What is no whole number is out of every range, so that one sentence says what it must be.
+    |value| {
+        let parsed = parse(value.as_i64().unwrap_or(i64::MIN)).map_err(|error| error.to_string());
+        match value {
+            Value::Number(_) => parsed,
+            other => parsed.map_err(|detail| format!("{detail}, and is {}", kind(other))),
+        }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_appears_twice_is_named_with_its_place() {
+        let problem = parse(br#"{"items": [{"a/b": 1, "a/b": 2}]}"#).unwrap_err();
+        let text = format!("{problem:?}");
+        assert!(text.contains("/items/0/a~1b") && text.contains("appears twice at line 1 column"), "{text}");
+    }
+
+    #[test]
+    fn a_number_too_large_for_a_double_is_named_with_its_place() {
+        let problem = parse(br#"{"items": [{"quantity": 1e400}]}"#).unwrap_err();
+        assert!(format!("{problem:?}").contains("/items/0/quantity"), "{problem:?}");
+    }
+
+    #[test]
+    fn what_follows_the_value_is_an_error() {
+        assert!(parse(b"{} {}").is_err());
+        assert!(parse(b"").is_err());
+        assert!(parse(&[b'[', 0xff, b']']).is_err());
+        assert!(parse("[".repeat(100_000).as_bytes()).is_err());
+        assert_eq!(parse(b" {\"a\": [null, true, -1, 1.5, \"x\"]} ").unwrap()["a"][3], 1.5);
+    }
+}

@@ -1,0 +1,136 @@
+//! Publishing commands: claim the idempotency key where there is one, publish, wait for JetStream's acknowledgement.
+//!
+//! Everything here has a bound: a request is answered within five seconds, and at once while the connection is known
+//! to be down. A command that was not acknowledged in time may have been stored all the same; its id is derived from
+//! the request, so the same request again is safe.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::connection::State;
+use async_nats::jetstream;
+use contracts::inventory::InventoryCommand;
+use contracts::order::OrderCommand;
+use contracts::topology::API_GATEWAY;
+use messaging::publisher::{Command, PublishError, Publisher};
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::idempotency::{ClaimError, IdempotencyKey, IdempotencyKeys, Operation, derived_id, fingerprint};
+use crate::problem::{Code, Problem};
+
+/// The longest a command may take to be stored.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A command of any context, in its wire form.
+#[derive(Debug, Clone)]
+pub(crate) struct Draft {
+    subject: String,
+    message_type: &'static str,
+    key: String,
+    body: Vec<u8>,
+}
+
+impl Draft {
+    /// Drafts a command of the order context.
+    pub(crate) fn order(command: &OrderCommand) -> Result<Self, Problem> {
+        Self::new(command.subject(), command.message_type(), command.key(), command)
+    }
+
+    /// Drafts a command of the inventory context.
+    pub(crate) fn inventory(command: &InventoryCommand) -> Result<Self, Problem> {
+        Self::new(command.subject(), command.message_type(), command.key(), command)
+    }
+
+    fn new(
+        subject: String,
+        message_type: &'static str,
+        key: &str,
+        command: &impl Serialize,
+    ) -> Result<Self, Problem> {
+        let body = serde_json::to_vec(command).map_err(|error| {
+            tracing::error!(%error, message_type, "a command cannot be written as JSON");
+            Problem::new(Code::Internal)
+        })?;
+        Ok(Self { subject, message_type, key: key.to_owned(), body })
+    }
+
+    /// Derives an id from what the command is about and what it says: the same command again has the same id.
+    pub(crate) fn id_by_content(&self) -> Uuid {
+        derived_id(&["command by content", &self.subject, &fingerprint(&self.body)])
+    }
+}
+
+/// A command on its way, with what the request said about it.
+pub(crate) struct Request<'a> {
+    /// What was asked for.
+    pub(crate) operation: Operation<'a>,
+    /// The command.
+    pub(crate) draft: Draft,
+    /// The caller's key.
+    pub(crate) key: Option<&'a IdempotencyKey>,
+    /// The command's id where there is no key.
+    pub(crate) id_without_key: Uuid,
+    /// The caller's trace context.
+    pub(crate) trace_parent: Option<String>,
+}
+
+/// Publishes commands.
+pub(crate) struct Commands {
+    client: Client,
+    publisher: Publisher,
+    keys: IdempotencyKeys,
+}
+
+impl Commands {
+    pub(crate) fn new(client: Client, js: &jetstream::Context) -> Self {
+        Self { client, publisher: Publisher::new(js.clone(), API_GATEWAY), keys: IdempotencyKeys::new(js.clone()) }
+    }
+
+    /// Publishes a command and returns its id once JetStream has acknowledged it.
+    pub(crate) async fn publish(&self, request: Request<'_>) -> Result<Uuid, Problem> {
+        if self.client.connection_state() != State::Connected {
+            return Err(unavailable("there is no connection to nats-server"));
+        }
+        match tokio::time::timeout(PATIENCE, self.claim_and_publish(request)).await {
+            Ok(published) => published,
+            Err(_) => Err(unavailable("JetStream did not acknowledge a command in time")),
+        }
+    }
+
+    async fn claim_and_publish(&self, request: Request<'_>) -> Result<Uuid, Problem> {
+        let Request { operation, draft, key, id_without_key, trace_parent } = request;
+        let id = key.map_or(id_without_key, |key| operation.command_id(key));
+        if let Some(key) = key {
+            self.keys.claim(operation, key, &draft.subject, &draft.body).await.map_err(|error| match error {
+                ClaimError::Reused => Problem::new(Code::IdempotencyKeyReused),
+                ClaimError::Unavailable(why) => unavailable(&why),
+            })?;
+        }
+        let Draft { subject, message_type, key, body } = draft;
+        let command = Command { id, subject, message_type, key, body: body.into(), trace_parent };
+        let (subject, size) = (command.subject.clone(), command.body.len());
+        match self.publisher.publish(command).await {
+            Ok(published) => {
+                tracing::debug!(%id, subject, published.sequence, published.duplicate, "a command is stored");
+                Ok(id)
+            }
+            Err(PublishError::Unavailable(why)) => Err(unavailable(&why)),
+            Err(PublishError::TooLarge(why)) => {
+                tracing::error!(
+                    subject,
+                    size,
+                    why,
+                    "a command within the gateway's limits is too large for its stream"
+                );
+                Err(Problem::new(Code::BodyTooLarge))
+            }
+        }
+    }
+}
+
+/// Logs why something cannot be had now, and returns the answer that does not say.
+pub(crate) fn unavailable(why: &str) -> Problem {
+    tracing::warn!(why, "something cannot be had now");
+    Problem::new(Code::Unavailable)
+}

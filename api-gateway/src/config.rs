@@ -1,0 +1,17 @@
+//! What can be configured.
+
+use std::net::SocketAddr;
+
+use messaging::connection::NatsOptions;
+
+/// The store's gateway: REST in, commands out; queries and live events back.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(version)]
+pub struct Config {
+    /// Where to serve HTTP.
+    #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8900")]
+    pub http_address: SocketAddr,
+    /// Where the broker is and who we are.
+    #[command(flatten)]
+    pub nats: NatsOptions,
+}

@@ -1,0 +1,283 @@
+//! `GET /events`: what happens in the store, live, as Server-Sent Events.
+//!
+//! Each connection has an ephemeral consumer of its own, which [`Feed`] makes again, right behind the last event that
+//! was sent, whenever it ends: with a restart of nats-server above all. The client library has an ordered consumer
+//! for that, but one that is made again before its first message begins at the start of the stream.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::{self, Message};
+use async_nats::{Client, HeaderMap};
+use contracts::OrderId;
+use contracts::topology::EVENTS;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use messaging::envelope;
+use poem::web::sse::Event;
+use poem_openapi::payload::EventStream;
+use poem_openapi::types::ToJSON;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::Tag;
+use crate::commands::unavailable;
+use crate::parameter::{EventSequence, Header, Query};
+use crate::problem::{Code, Codes, Failure, Problem};
+
+/// How many clients may follow the events at the same time.
+const MAX_CONNECTIONS: usize = 256;
+/// How often a comment is sent while nothing happens, so that nobody in between closes the connection.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Events on their way to a client that reads slowly; the rest waits in the stream.
+const BUFFER: usize = 64;
+/// The longest the first consumer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait before a consumer that cannot be made is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// How often to look whether the connection to nats-server is another one, whose server forgot the consumer.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The live feed.
+pub(crate) struct EventsApi {
+    client: Client,
+    js: jetstream::Context,
+    permits: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+/// Something that happened.
+#[derive(Debug, Object)]
+#[oai(rename_all = "camelCase")]
+pub(crate) struct StoreEvent {
+    /// The place in the stream of events; the `id` of the server-sent event.
+    #[oai(skip)]
+    sequence: u64,
+    /// The id of the event, a UUID.
+    id: String,
+    /// `<context>.<name>.v<version>`, such as `order.placed.v1`; the `event` of the server-sent event.
+    r#type: String,
+    /// Who says it, such as `/order-service`.
+    source: String,
+    /// The NATS subject.
+    subject: String,
+    /// The business id it is about.
+    key: String,
+    /// When it was said, RFC 3339.
+    time: String,
+    /// The id of the message that began the flow.
+    correlation_id: String,
+    /// The id of the message this one answers.
+    causation_id: Option<String>,
+    /// The version of what it is about that this event made.
+    version: Option<i64>,
+    /// What it says.
+    data: Value,
+}
+
+/// Answers to `GET /events`.
+#[derive(ApiResponse)]
+pub(crate) enum FollowEvents {
+    /// Each event as it happens, with its sequence as `id`, its type as `event`, and itself as `data`. A comment
+    /// every 15 seconds while nothing happens.
+    #[oai(status = 200)]
+    Following(EventStream<BoxStream<'static, StoreEvent>>),
+}
+
+/// How `GET /events` may fail.
+pub(crate) struct FollowEventsFailures;
+
+impl Codes for FollowEventsFailures {
+    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::Unavailable, Code::TooManyStreams];
+}
+
+#[OpenApi(tag = "Tag::Events")]
+impl EventsApi {
+    /// Follow the events
+    ///
+    /// Begins with what happens from now on, or behind the event whose id `Last-Event-ID` names; browsers send it by
+    /// themselves when they connect again. Events are kept for seven days. An id that the stream has not reached is
+    /// one of a stream that is gone, and everything since then is sent.
+    #[oai(path = "/events", method = "get", operation_id = "followEvents")]
+    async fn follow(
+        &self,
+        /// Only the events of this order, those of other services about it included.
+        #[oai(name = "orderId")]
+        order_id: Query<OrderId>,
+        /// The same as `Last-Event-ID`, for clients that cannot set headers; the header counts where both are there.
+        #[oai(name = "lastEventId")]
+        last_event_id: Query<EventSequence>,
+        /// Goes on behind this event.
+        #[oai(name = "Last-Event-ID")]
+        last_event_id_header: Header<EventSequence>,
+    ) -> Result<FollowEvents, Failure<FollowEventsFailures>> {
+        let permit = self.permits.clone().try_acquire_owned().map_err(|_| Problem::new(Code::TooManyStreams))?;
+        let filter = order_id.0.map_or_else(|| "*.event.*.*".to_owned(), |id| format!("*.event.*.{id}"));
+        let last = last_event_id_header.0.or(last_event_id.0).map(|EventSequence(sequence)| sequence);
+        let events = self.begin(filter, last, permit).await?;
+        let stream = EventStream::new(events).keep_alive(HEARTBEAT).to_event(|event| {
+            Event::message(event.to_json_string()).id(event.sequence.to_string()).event_type(event.r#type)
+        });
+        Ok(FollowEvents::Following(stream))
+    }
+}
+
+impl EventsApi {
+    pub(crate) fn new(client: Client, js: jetstream::Context, shutdown: CancellationToken) -> Self {
+        Self { client, js, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), shutdown }
+    }
+
+    /// Makes the first consumer, so that a failure can still be answered as one, and feeds from it.
+    async fn begin(
+        &self,
+        filter: String,
+        last: Option<u64>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<BoxStream<'static, StoreEvent>, Problem> {
+        if self.client.connection_state() != State::Connected {
+            return Err(unavailable("there is no connection to nats-server"));
+        }
+        let mut feed = Feed { client: self.client.clone(), js: self.js.clone(), filter, last };
+        let connection = feed.connection();
+        let consumer = match tokio::time::timeout(PATIENCE, feed.consume()).await {
+            Ok(consumer) => consumer.map_err(|error| unavailable(&format!("the events: {error}")))?,
+            Err(_) => return Err(unavailable("JetStream did not make a consumer in time")),
+        };
+        let (sender, receiver) = mpsc::channel(BUFFER);
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            tokio::select! {
+                () = feed.run(consumer, connection, &sender) => {}
+                () = sender.closed() => {}
+                () = shutdown.cancelled() => {}
+            }
+        });
+        Ok(futures::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
+            .boxed())
+    }
+}
+
+/// One client's way through the stream.
+struct Feed {
+    client: Client,
+    js: jetstream::Context,
+    filter: String,
+    /// The sequence behind which to go on; `None` for "from now on" until that is a sequence.
+    last: Option<u64>,
+}
+
+impl Feed {
+    /// Sends events until the client is gone.
+    async fn run(mut self, mut consumer: pull::Stream, mut connection: u64, sender: &mpsc::Sender<StoreEvent>) {
+        loop {
+            if !self.send(consumer, connection, sender).await {
+                return;
+            }
+            (consumer, connection) = loop {
+                let connection = self.connection();
+                match self.consume().await {
+                    Ok(consumer) => break (consumer, connection),
+                    Err(error) => tracing::debug!(%error, "the events cannot be consumed; trying again"),
+                }
+                tokio::time::sleep(TRY_AGAIN).await;
+            };
+        }
+    }
+
+    /// Sends events until the consumer ends; `false` where the client is gone.
+    async fn send(
+        &mut self,
+        mut consumer: pull::Stream,
+        connection: u64,
+        sender: &mpsc::Sender<StoreEvent>,
+    ) -> bool {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut delivered = 0;
+        loop {
+            let message = tokio::select! {
+                message = consumer.next() => message,
+                _ = look.tick() => {
+                    if self.connection() == connection { continue }
+                    return true;
+                }
+            };
+            let message = match message {
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    tracing::debug!(%error, "a consumer of events ended");
+                    return true;
+                }
+                None => return true,
+            };
+            let Ok(info) = message.info() else { return true };
+            // The server counts what it sends to the consumer: a gap is an event that was lost on the way.
+            delivered += 1;
+            if info.consumer_sequence != delivered {
+                return true;
+            }
+            let sequence = info.stream_sequence;
+            if let Some(event) = read(&message, sequence)
+                && sender.send(event).await.is_err()
+            {
+                return false;
+            }
+            self.last = Some(sequence);
+        }
+    }
+
+    /// Makes a consumer of what follows the last event.
+    async fn consume(&mut self) -> anyhow::Result<pull::Stream> {
+        let stream = self.js.get_stream(EVENTS).await?;
+        let end = stream.cached_info().state.last_sequence;
+        // Beyond the end is a sequence of another stream, which this one took the place of.
+        let last = self.last.map_or(end, |last| if last > end { 0 } else { last });
+        self.last = Some(last);
+        let config = pull::Config {
+            // With a name, the subject of the request that makes the consumer says on which stream.
+            name: Some(format!("api-gateway-feed-{}", uuid::Uuid::now_v7().simple())),
+            filter_subject: self.filter.clone(),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
+            ack_policy: AckPolicy::None,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: Duration::from_secs(60),
+            ..pull::Config::default()
+        };
+        let consumer = stream.create_consumer(config).await?;
+        let heartbeat = Duration::from_secs(5);
+        let pulling = consumer.stream().max_messages_per_batch(BUFFER).heartbeat(heartbeat);
+        Ok(pulling.expires(Duration::from_secs(30)).messages().await?)
+    }
+
+    /// Returns which connection to nats-server this is, counting from the first.
+    fn connection(&self) -> u64 {
+        self.client.statistics().connects.load(Ordering::Relaxed)
+    }
+}
+
+/// Reads an event; `None` for what is no event of the store, such as a message without its headers.
+fn read(message: &Message, sequence: u64) -> Option<StoreEvent> {
+    let headers: &HeaderMap = message.headers.as_ref()?;
+    let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
+    Some(StoreEvent {
+        sequence,
+        id: header(envelope::ID)?,
+        r#type: header(envelope::TYPE)?,
+        source: header(envelope::SOURCE)?,
+        subject: message.subject.to_string(),
+        key: header(envelope::SUBJECT)?,
+        time: header(envelope::TIME)?,
+        correlation_id: header(envelope::CORRELATION_ID)?,
+        causation_id: header(envelope::CAUSATION_ID),
+        version: header(envelope::AGGREGATE_VERSION).and_then(|version| version.parse().ok()),
+        data: serde_json::from_slice(&message.payload).ok()?,
+    })
+}

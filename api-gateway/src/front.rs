@@ -1,0 +1,162 @@
+//! What holds for every request: the routes around the API, and problems for whatever the router refuses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use messaging::Health;
+use messaging::probes::with_probes;
+use poem::http::{Method, StatusCode, header};
+use poem::middleware::CatchPanic;
+use poem::web::Path;
+use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
+use poem_openapi::{OpenApi, OpenApiService};
+use serde_json::Value;
+
+use crate::problem::{Code, FieldError, PROBLEM_JSON, Problem};
+
+/// What `/openapi.json` says about the API as a whole.
+const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: it checks the form of a request, \
+    stores it as a command and answers 202; the services of the store do the rest, and `GET /orders/{id}`, \
+    `GET /events` and `Prefer: wait` show how it went.\n\n\
+    Every error is `application/problem+json` (RFC 9457) with a stable `code`.\n\n\
+    **Safe retries.** A request that is sent again with the same `Idempotency-Key` and the same content has the same \
+    answer and is carried out once. With other content it is refused (422). Keys are kept for 24 hours after their \
+    first use and forgotten then; a request that fails validation does not use its key up.";
+
+/// Makes the endpoint of the whole gateway.
+pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, health: Health) -> impl Endpoint {
+    let service = OpenApiService::new(api, "Store", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
+    let spec = service.spec();
+    let operations = Arc::new(Operations::read(&spec));
+    let routes = Route::new()
+        .at("/openapi.json", get(service.spec_endpoint()))
+        .at("/problems/:code", get(explain))
+        .nest("/docs", service.swagger_ui())
+        .nest("/", service);
+    with_probes(routes, health)
+        .with(CatchPanic::new().with_handler(|_| Problem::new(Code::Internal)))
+        .around(move |endpoint, request| answer(operations.clone(), endpoint, request))
+}
+
+/// Answers one request, with a problem where the router has none of its own.
+async fn answer<E: Endpoint>(
+    operations: Arc<Operations>,
+    endpoint: Arc<E>,
+    mut request: Request,
+) -> poem::Result<Response> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let head = method == Method::HEAD;
+    // HEAD is GET without the body, except where the body never ends.
+    if head && path != "/events" {
+        request.set_method(Method::GET);
+    }
+    let operation = operations.at(&path);
+    if let Some(known) = operation.and_then(|methods| methods.get(request.method().as_str()))
+        && let Err(problem) = check_query(&request, known)
+    {
+        return Ok(problem.into_response());
+    }
+    let mut response = match endpoint.call(request).await {
+        Ok(response) => response.into_response(),
+        Err(error) => error.into_response(),
+    };
+    let failed = response.status().is_client_error() || response.status().is_server_error();
+    let described = response.content_type().is_some_and(|media_type| media_type == PROBLEM_JSON);
+    if failed && !described && path != "/readiness" {
+        response = problem_for(&response, operation).into_response();
+    }
+    if head {
+        response.set_body(Body::empty());
+    }
+    Ok(response)
+}
+
+/// Makes a problem of an answer that the router or the HTTP library gave.
+fn problem_for(response: &Response, operation: Option<&Methods>) -> Problem {
+    match response.status() {
+        StatusCode::NOT_FOUND => Problem::new(Code::RouteNotFound),
+        StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(&allowed(operation)),
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge),
+        status if status.is_client_error() => Problem::new(Code::UnreadableRequest),
+        status => {
+            tracing::error!(%status, "an answer without a problem of its own");
+            Problem::new(Code::Internal)
+        }
+    }
+}
+
+fn allowed(operation: Option<&Methods>) -> String {
+    match operation {
+        Some(methods) => methods.keys().cloned().collect::<Vec<_>>().join(", "),
+        // The routes that are not in the document: the document itself, its page, the probes.
+        None => "GET".to_owned(),
+    }
+}
+
+/// Refuses query parameters that the operation does not have, or that are there twice: a filter with a slip of the
+/// pen in its name would select everything.
+fn check_query(request: &Request, known: &[String]) -> Result<(), Problem> {
+    let parameters = request.params::<Vec<(String, String)>>().unwrap_or_default();
+    let mut errors = Vec::new();
+    for (index, (name, _)) in parameters.iter().enumerate() {
+        if !known.contains(name) {
+            errors.push(FieldError::parameter(name, "is not a parameter of this operation"));
+        } else if parameters.iter().take(index).any(|(earlier, _)| earlier == name) {
+            errors.push(FieldError::parameter(name, "must be given once"));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Problem::with_errors(Code::InvalidParameter, errors)) }
+}
+
+/// The methods of a path, each with its query parameters.
+type Methods = BTreeMap<String, Vec<String>>;
+
+/// The operations of the API, read from its own document.
+struct Operations(Vec<(Vec<String>, Methods)>);
+
+impl Operations {
+    fn read(spec: &str) -> Self {
+        let document: Value = serde_json::from_str(spec).unwrap_or_default();
+        let paths = document["paths"].as_object().into_iter().flatten();
+        Self(paths.map(|(path, item)| (segments(path).map(str::to_owned).collect(), methods(item))).collect())
+    }
+
+    /// Returns the methods of the path, if it is one of the API's.
+    fn at(&self, path: &str) -> Option<&Methods> {
+        let matches = |template: &[String]| {
+            template.len() == segments(path).count()
+                && template
+                    .iter()
+                    .zip(segments(path))
+                    .all(|(known, given)| known.starts_with('{') || known == given)
+        };
+        self.0.iter().find(|(template, _)| matches(template)).map(|(_, methods)| methods)
+    }
+}
+
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    path.trim_start_matches('/').split('/')
+}
+
+fn methods(item: &Value) -> Methods {
+    let operations = item.as_object().into_iter().flatten();
+    let query = |operation: &Value| -> Vec<String> {
+        let parameters = operation["parameters"].as_array().into_iter().flatten();
+        let names = parameters.filter(|parameter| parameter["in"] == "query");
+        names.filter_map(|parameter| parameter["name"].as_str().map(str::to_owned)).collect()
+    };
+    operations.map(|(method, operation)| (method.to_ascii_uppercase(), query(operation))).collect()
+}
+
+/// Says what a problem's type means, for who follows it.
+#[handler]
+fn explain(Path(text): Path<String>) -> Response {
+    match Code::ALL.iter().find(|code| code.as_str() == text) {
+        Some(code) => {
+            let status = code.status();
+            let text = format!("{} ({})\n\n{}\n", code.title(), status, code.meaning());
+            Response::builder().header(header::CONTENT_TYPE, "text/plain; charset=utf-8").body(text)
+        }
+        None => Problem::new(Code::RouteNotFound).into_response(),
+    }
+}

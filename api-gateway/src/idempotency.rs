@@ -1,0 +1,196 @@
+//! `Idempotency-Key`, as the IETF draft has it, and the ids of commands.
+//!
+//! Where a request has a key, its command's id is derived from (operation, path, key), and a bucket remembers for
+//! 24 hours which payload the key was used for. The same request again publishes the same command again, which the
+//! stream or the inbox of whoever handles it drops; the answer is the same because it depends on nothing else. So a
+//! request whose answer was lost can be repeated, however far it had come.
+
+use async_nats::jetstream;
+use async_nats::jetstream::kv::{CreateErrorKind, Store};
+use contracts::topology::IDEMPOTENCY;
+use poem_openapi::registry::MetaSchema;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::parameter::Parameter;
+
+/// What all derived ids begin from; any constant would do, as long as it never changes.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6b0f_3c52_97d1_4e0e_8a3b_5d1f_20c4_76e9);
+
+/// The most characters a key may have.
+const MAX_KEY: usize = 255;
+
+/// Derives an id from what names a thing. The parts may hold no newline, so that no two lists of them look alike.
+pub(crate) fn derived_id(parts: &[&str]) -> Uuid {
+    Uuid::new_v5(&NAMESPACE, parts.join("\n").as_bytes())
+}
+
+/// Returns the SHA-256 of some bytes, in hexadecimal.
+pub(crate) fn fingerprint(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The value of an `Idempotency-Key` header: a structured-field string such as `"8e03978e-40d5"`, or the bare text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// Returns the key, without quotes.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Parameter for IdempotencyKey {
+    fn schema() -> MetaSchema {
+        let example = Some("\"8e03978e-40d5-43e8-bc93-6894a57f9324\"".into());
+        MetaSchema { min_length: Some(1), example, ..MetaSchema::new("string") }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim_matches([' ', '\t']);
+        let key = match text.strip_prefix('"') {
+            Some(quoted) => unquote(quoted),
+            None => text.bytes().all(is_bare).then(|| text.to_owned()),
+        };
+        key.filter(|key| (1..=MAX_KEY).contains(&key.len())).map(Self).ok_or_else(|| {
+            format!("must be one string of 1 to {MAX_KEY} printable ASCII characters in double quotes")
+        })
+    }
+}
+
+/// Reads the rest of an RFC 9651 string behind its first quote.
+fn unquote(rest: &str) -> Option<String> {
+    let mut key = String::new();
+    let mut chars = rest.chars();
+    loop {
+        match chars.next()? {
+            '"' => return chars.next().is_none().then_some(key),
+            '\\' => key.push(chars.next().filter(|c| matches!(c, '"' | '\\'))?),
+            c @ ' '..='~' => key.push(c),
+            _ => return None,
+        }
+    }
+}
+
+fn is_bare(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\')
+}
+
+/// What a key is used for: the method and the path, with the path's id.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Operation<'a> {
+    /// Such as `POST /orders/{id}/cancel`.
+    pub(crate) template: &'static str,
+    /// The id in the path; empty where there is none.
+    pub(crate) id: &'a str,
+}
+
+impl Operation<'_> {
+    /// Returns the id of the command that a key stands for.
+    pub(crate) fn command_id(&self, key: &IdempotencyKey) -> Uuid {
+        derived_id(&["command by key", self.template, self.id, key.as_str()])
+    }
+
+    fn entry(&self, key: &IdempotencyKey) -> String {
+        fingerprint([self.template, self.id, key.as_str()].join("\n").as_bytes())
+    }
+}
+
+/// What the bucket remembers of a key. The ids are for people who look; the payload decides.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry {
+    payload: String,
+    command_id: Uuid,
+    subject: String,
+}
+
+/// Why a key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClaimError {
+    /// It was used for a request with other content.
+    #[error("the key was used for another payload")]
+    Reused,
+    /// The bucket does not answer; try the same again later.
+    #[error("the bucket of idempotency keys: {0}")]
+    Unavailable(String),
+}
+
+/// The keys seen in the last 24 hours.
+pub(crate) struct IdempotencyKeys {
+    js: jetstream::Context,
+    bucket: OnceCell<Store>,
+}
+
+impl IdempotencyKeys {
+    pub(crate) fn new(js: jetstream::Context) -> Self {
+        Self { js, bucket: OnceCell::new() }
+    }
+
+    /// Claims a key for a payload, or finds that it was claimed for the same one.
+    pub(crate) async fn claim(
+        &self,
+        operation: Operation<'_>,
+        key: &IdempotencyKey,
+        subject: &str,
+        payload: &[u8],
+    ) -> Result<(), ClaimError> {
+        let entry = Entry {
+            payload: fingerprint(payload),
+            command_id: operation.command_id(key),
+            subject: subject.to_owned(),
+        };
+        let name = operation.entry(key);
+        let value = serde_json::to_vec(&entry).map_err(unavailable)?;
+        let bucket =
+            self.bucket.get_or_try_init(|| self.js.get_key_value(IDEMPOTENCY)).await.map_err(unavailable)?;
+        match bucket.create(&name, value.into()).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
+            Err(error) => return Err(unavailable(error)),
+        }
+        // Gone between the two calls only where it expired: the next try will create it.
+        let known =
+            bucket.get(&name).await.map_err(unavailable)?.ok_or_else(|| unavailable("the entry expired"))?;
+        let known: Entry = serde_json::from_slice(&known).map_err(unavailable)?;
+        if known.payload == entry.payload { Ok(()) } else { Err(ClaimError::Reused) }
+    }
+}
+
+fn unavailable(error: impl ToString) -> ClaimError {
+    ClaimError::Unavailable(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_a_structured_field_string_or_bare_text() {
+        let key = |text: &str| IdempotencyKey::parse(text).map(|key| key.0);
+        assert_eq!(key("\"a b\"").as_deref(), Ok("a b"));
+        assert_eq!(key(" \"a\\\"\\\\\" ").as_deref(), Ok("a\"\\"));
+        assert_eq!(key("8e03978e-40d5:x/y=").as_deref(), Ok("8e03978e-40d5:x/y="));
+        assert!(key(&"k".repeat(255)).is_ok());
+        let long = "k".repeat(256);
+        for bad in
+            ["", "\"\"", "\"", "\"a", "a\"", "\"a\"b", "\"a\";p=1", "\"a\\b\"", "a, b", "a b", "\"a\"\"b\"", &long]
+        {
+            assert!(key(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_command_id_depends_on_operation_path_and_key() {
+        let key = |text: &str| IdempotencyKey::parse(text).unwrap();
+        let cancel = Operation { template: "POST /orders/{id}/cancel", id: "ORDER_001" };
+        assert_eq!(cancel.command_id(&key("k")), cancel.command_id(&key("\"k\"")));
+        assert_ne!(cancel.command_id(&key("k")), cancel.command_id(&key("l")));
+        assert_ne!(cancel.command_id(&key("k")), Operation { id: "ORDER_002", ..cancel }.command_id(&key("k")));
+        let restock = Operation { template: "POST /products/{id}/restock", ..cancel };
+        assert_ne!(cancel.command_id(&key("k")), restock.command_id(&key("k")));
+    }
+}

@@ -1,0 +1,95 @@
+//! Relaying queries: request and reply over NATS, the answer's JSON passed on as it came.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
+use async_nats::{Client, Request};
+use bytes::Bytes;
+use poem::{IntoResponse, Response};
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaSchemaRef, Registry};
+use poem_openapi::types::Type;
+use serde::Serialize;
+
+use crate::commands::unavailable;
+use crate::problem::{Code, Problem};
+
+/// How long a service may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// JSON of another service; `T` says what it looks like.
+pub(crate) struct Relayed<T> {
+    json: Bytes,
+    schema: PhantomData<fn() -> T>,
+}
+
+impl<T> Relayed<T> {
+    /// Wraps an answer.
+    pub(crate) fn new(json: Bytes) -> Self {
+        Self { json, schema: PhantomData }
+    }
+}
+
+impl<T: Type> Payload for Relayed<T> {
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Send> IntoResponse for Relayed<T> {
+    fn into_response(self) -> Response {
+        Response::builder().content_type("application/json").body(self.json)
+    }
+}
+
+/// Asks services.
+#[derive(Clone)]
+pub(crate) struct Queries {
+    client: Client,
+}
+
+impl Queries {
+    pub(crate) fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Asks about one thing; `missing` is the answer's code where it does not exist.
+    pub(crate) async fn get(&self, subject: String, missing: Code) -> Result<Bytes, Problem> {
+        self.ask(subject, Bytes::new(), missing).await
+    }
+
+    /// Asks for a page of a list.
+    pub(crate) async fn list(&self, subject: &str, query: &impl Serialize) -> Result<Bytes, Problem> {
+        let body = serde_json::to_vec(query).map_err(|error| {
+            tracing::error!(%error, subject, "a query cannot be written as JSON");
+            Problem::new(Code::Internal)
+        })?;
+        self.ask(subject.to_owned(), body.into(), Code::RouteNotFound).await
+    }
+
+    async fn ask(&self, subject: String, body: Bytes, missing: Code) -> Result<Bytes, Problem> {
+        if self.client.connection_state() != State::Connected {
+            return Err(unavailable("there is no connection to nats-server"));
+        }
+        let request = Request::new().payload(body).timeout(Some(PATIENCE));
+        let answer = self.client.send_request(subject.clone(), request).await;
+        let answer = answer.map_err(|error| unavailable(&format!("{subject}: {error}")))?;
+        let header = |name: &str| answer.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
+        let why = header(NATS_SERVICE_ERROR).unwrap_or_default();
+        match header(NATS_SERVICE_ERROR_CODE) {
+            None => Ok(answer.payload),
+            Some("404") => Err(Problem::new(missing)),
+            // What the service says about a question is meant for who asked it.
+            Some("400") => Err(Problem::with_detail(Code::InvalidParameter, why)),
+            Some(code) => Err(unavailable(&format!("{subject}: {code} {why}"))),
+        }
+    }
+}

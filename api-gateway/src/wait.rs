@@ -1,0 +1,169 @@
+//! `Prefer: wait=N`: holding an answer until an order is final.
+//!
+//! The events tell when to look, the order service tells what there is to see. A core subscription may lose events
+//! (it is begun before the command is published, but a reconnect has gaps), so the order is asked for once after
+//! publishing and every few seconds besides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Client, HeaderMap, Message, Subscriber};
+use bytes::Bytes;
+use contracts::OrderId;
+use contracts::order::{OrderDetails, OrderEvent, PlaceOrder};
+use contracts::query::{OrderStatus, OrderView};
+use futures::StreamExt;
+use messaging::envelope;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::problem::{Code, Problem};
+use crate::queries::Queries;
+
+/// How many requests may wait at the same time; those beyond are answered as if they did not want to.
+const MAX_WAITERS: usize = 1024;
+/// How often an order is asked for while no event says that it changed.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// How soon it is asked for again where an event says it is final and the answer does not yet.
+const LOOK_SOON: Duration = Duration::from_millis(250);
+
+/// What a caller waits for.
+pub(crate) enum Expected<'a> {
+    /// That this order, with this content, is final.
+    Placed(&'a PlaceOrder),
+    /// That the order is cancelled.
+    Cancelled,
+}
+
+/// How waiting ended.
+pub(crate) enum Outcome {
+    /// The order is final; its representation, as JSON.
+    Final(Bytes),
+    /// The command was refused.
+    Refused(Problem),
+    /// The time is over, or the gateway ends.
+    NotYet,
+}
+
+/// The requests that wait.
+#[derive(Clone)]
+pub(crate) struct Waiters {
+    client: Client,
+    queries: Queries,
+    permits: Arc<Semaphore>,
+    shutdown: CancellationToken,
+}
+
+/// A request that is about to wait, and hears already what happens to its order.
+pub(crate) struct Waiter {
+    queries: Queries,
+    order_id: OrderId,
+    events: Subscriber,
+    shutdown: CancellationToken,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Waiters {
+    pub(crate) fn new(client: Client, queries: Queries, shutdown: CancellationToken) -> Self {
+        Self { client, queries, permits: Arc::new(Semaphore::new(MAX_WAITERS)), shutdown }
+    }
+
+    /// Begins to listen; `None` where too many wait already. To be called before the command is published.
+    pub(crate) async fn listen(&self, order_id: &OrderId) -> Option<Waiter> {
+        let permit = self.permits.clone().try_acquire_owned().ok()?;
+        let subscribed = self.client.subscribe(format!("order.event.*.{order_id}")).await;
+        let events =
+            subscribed.inspect_err(|error| tracing::warn!(%error, "an order's events are not heard")).ok()?;
+        Some(Waiter {
+            queries: self.queries.clone(),
+            order_id: order_id.clone(),
+            events,
+            shutdown: self.shutdown.clone(),
+            _permit: permit,
+        })
+    }
+}
+
+impl Waiter {
+    /// Waits for what is expected of a command, at most so long.
+    pub(crate) async fn outcome(mut self, command: Uuid, expected: Expected<'_>, wait: Duration) -> Outcome {
+        let deadline = Instant::now() + wait;
+        let mut pace = LOOK_AGAIN;
+        loop {
+            let asked = tokio::time::timeout_at(deadline, self.look(&expected));
+            if let Ok(Some(outcome)) = asked.await {
+                return outcome;
+            }
+            let mut next_look = Instant::now() + pace;
+            loop {
+                tokio::select! {
+                    event = self.events.next() => match event.map(|event| hear(&event, command)) {
+                        Some(Heard::Final) => (next_look, pace) = (Instant::now(), LOOK_SOON),
+                        Some(Heard::Refused(problem)) => return Outcome::Refused(problem),
+                        Some(Heard::Nothing) => {}
+                        None => return Outcome::NotYet,
+                    },
+                    () = tokio::time::sleep_until(next_look.min(deadline)) => break,
+                    () = self.shutdown.cancelled() => return Outcome::NotYet,
+                }
+            }
+            if Instant::now() >= deadline {
+                return Outcome::NotYet;
+            }
+        }
+    }
+
+    /// Asks for the order; `None` where what there is to see decides nothing.
+    async fn look(&self, expected: &Expected<'_>) -> Option<Outcome> {
+        let subject = format!("order.query.get.{}", self.order_id);
+        let json = self.queries.get(subject, Code::OrderNotFound).await.ok()?;
+        let view: OrderView = serde_json::from_slice(&json)
+            .inspect_err(|error| tracing::error!(%error, order.id = %self.order_id, "an order cannot be read"))
+            .ok()?;
+        judge(&view, expected).map(|judged| judged.map_or_else(Outcome::Refused, |()| Outcome::Final(json)))
+    }
+}
+
+/// Says what a view of the order means for who waits: final as expected, refused, or (`None`) nothing yet.
+fn judge(view: &OrderView, expected: &Expected<'_>) -> Option<Result<(), Problem>> {
+    match expected {
+        // The content of an order never changes, so an order with another content is never going to be ours.
+        Expected::Placed(order) if !same_content(view, order) => Some(Err(Problem::new(Code::OrderIdAlreadyUsed))),
+        Expected::Cancelled if view.status == OrderStatus::Confirmed => {
+            Some(Err(Problem::new(Code::OrderAlreadyConfirmed)))
+        }
+        Expected::Placed(_) | Expected::Cancelled => view.status.is_final().then_some(Ok(())),
+    }
+}
+
+fn same_content(view: &OrderView, order: &PlaceOrder) -> bool {
+    let OrderDetails { order_id, customer_id, currency, items, total_price } = &**order;
+    view.order_id == *order_id
+        && view.customer_id == *customer_id
+        && view.currency == *currency
+        && view.items == *items
+        && view.total_price == *total_price
+}
+
+enum Heard {
+    Final,
+    Refused(Problem),
+    Nothing,
+}
+
+/// Says what an event means for who waits for the outcome of a command.
+fn hear(event: &Message, command: Uuid) -> Heard {
+    let header = |name: &str| event.headers.as_ref().and_then(|headers: &HeaderMap| headers.get(name));
+    let caused_by_us = header(envelope::CAUSATION_ID).is_some_and(|id| id.as_str() == command.to_string());
+    let Some(message_type) = header(envelope::TYPE) else { return Heard::Nothing };
+    match OrderEvent::decode(message_type.as_str(), &event.payload) {
+        Ok(OrderEvent::Confirmed(_) | OrderEvent::Cancelled(_)) => Heard::Final,
+        Ok(OrderEvent::PlaceRefused(_)) if caused_by_us => Heard::Refused(Problem::new(Code::OrderIdAlreadyUsed)),
+        Ok(OrderEvent::CancelRefused(_)) if caused_by_us => {
+            Heard::Refused(Problem::new(Code::OrderAlreadyConfirmed))
+        }
+        _ => Heard::Nothing,
+    }
+}

@@ -1,0 +1,112 @@
+//! A good request becomes one command, and is answered once JetStream has it.
+
+use contracts::inventory::InventoryCommand;
+use contracts::order::OrderCommand;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{Answer, Store, an_order};
+
+const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+#[tokio::test]
+async fn a_placed_order_is_a_command_in_its_envelope() {
+    let store = Store::start().await;
+    let order = an_order("ORDER_001");
+    let answer = Answer::of(store.post("/orders", &order).header("traceparent", TRACE_PARENT)).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(answer.header("location"), Some("/orders/ORDER_001"));
+    assert_eq!(answer.header("preference-applied"), None);
+    assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted"}));
+
+    let [command] = &store.commands().await[..] else { panic!("one command") };
+    assert_eq!(command.subject, "order.command.place.ORDER_001");
+    assert_eq!(command.body, order);
+    for (name, value) in [
+        ("ce-type", "order.place.v1"),
+        ("ce-source", "/api-gateway"),
+        ("ce-subject", "ORDER_001"),
+        ("ce-correlationid", &command.headers["ce-id"]),
+        ("Nats-Msg-Id", &command.headers["ce-id"]),
+        ("traceparent", TRACE_PARENT),
+    ] {
+        assert_eq!(command.headers[name], value, "{name}");
+    }
+    assert!(OrderCommand::decode("order.place.v1", command.body.to_string().as_bytes()).is_ok());
+}
+
+#[tokio::test]
+async fn total_and_id_are_made_up_where_they_are_missing() {
+    let store = Store::start().await;
+    let mut order = an_order("ORDER_001");
+    order.as_object_mut().unwrap().retain(|name, _| name != "orderId" && name != "totalPrice");
+    let request = || store.post("/orders", &order).header("traceparent", "nonsense");
+    let (first, second) = (Answer::of(request()).await, Answer::of(request()).await);
+    assert_eq!((first.status.as_u16(), second.status.as_u16()), (202, 202));
+    assert_ne!(first.body["orderId"], second.body["orderId"]);
+    let commands = store.commands().await;
+    assert_eq!(commands.len(), 2);
+    assert_eq!(commands[0].body["orderId"], first.body["orderId"]);
+    assert_eq!(commands[0].body["totalPrice"], 4000);
+    assert!(!commands[0].headers.contains_key("traceparent"));
+    assert_eq!(Uuid::parse_str(first.body["orderId"].as_str().unwrap()).unwrap().get_version_num(), 7);
+}
+
+#[tokio::test]
+async fn an_order_is_cancelled_with_or_without_a_reason() {
+    let store = Store::start().await;
+    let bare = Answer::of(store.request("POST", "/orders/ORDER_001/cancel")).await;
+    assert_eq!((bare.status.as_u16(), bare.header("location")), (202, Some("/orders/ORDER_001")), "{bare:?}");
+    assert_eq!(bare.body, json!({"orderId": "ORDER_001", "status": "accepted"}));
+    let reason = "changed my mind\n— “Zoë”";
+    for body in [json!({}), json!({"reason": null}), json!({"reason": reason})] {
+        assert_eq!(Answer::of(store.post("/orders/ORDER_001/cancel", &body)).await.status, 202);
+    }
+    let commands = store.commands().await;
+    // Without a reason it is the same cancellation each time.
+    assert_eq!(commands.len(), 2);
+    assert_eq!(commands[0].subject, "order.command.cancel.ORDER_001");
+    assert_eq!(commands[0].body, json!({"orderId": "ORDER_001"}));
+    assert_eq!(commands[1].body, json!({"orderId": "ORDER_001", "reason": reason}));
+    assert!(OrderCommand::decode("order.cancel.v1", commands[1].body.to_string().as_bytes()).is_ok());
+}
+
+#[tokio::test]
+async fn a_restock_is_a_command_of_the_inventory() {
+    let store = Store::start().await;
+    let answer = Answer::of(store.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}))).await;
+    assert_eq!((answer.status.as_u16(), answer.header("location")), (202, Some("/products/PRODUCT_001")));
+    assert_eq!(answer.body, json!({"productId": "PRODUCT_001", "quantity": 5, "status": "accepted"}));
+    let [command] = &store.commands().await[..] else { panic!("one command") };
+    assert_eq!(command.subject, "inventory.command.restock.PRODUCT_001");
+    assert!(InventoryCommand::decode("inventory.restock.v1", command.body.to_string().as_bytes()).is_ok());
+}
+
+#[tokio::test]
+async fn the_largest_order_fits_through() {
+    let store = Store::start().await;
+    let mut order = an_order(&"O".repeat(64));
+    order["customerId"] = json!("C".repeat(64));
+    order["items"] = json!(
+        (0..100)
+            .map(|n| json!({"productId": format!("{n:064}"), "quantity": 1_000_000, "unitPrice": 90_071_992}))
+            .collect::<Vec<_>>()
+    );
+    order["totalPrice"] = json!(9_007_199_200_000_000_i64);
+    let answer = Answer::of(store.post("/orders", &order)).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(store.commands().await[0].body, order);
+}
+
+#[tokio::test]
+async fn the_gateway_ends_while_requests_wait() {
+    let mut store = Store::start().await;
+    let events = store.get("/events").send().await.unwrap();
+    let waiting =
+        tokio::spawn(Answer::of(store.post("/orders", &an_order("ORDER_001")).header("prefer", "wait=60")));
+    crate::support::until("the order is stored", || async { store.commands().await.len() == 1 }).await;
+    let took = store.stop().await;
+    assert!(took.as_secs() < 4, "{took:?}");
+    assert_eq!(waiting.await.unwrap().status, 202);
+    drop(events);
+}

@@ -1,0 +1,187 @@
+//! The live feed: from now on or from where one was, through everything.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, Response};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{Answer, FakeService, Store, until};
+
+/// A client that reads server-sent events.
+struct Feed {
+    response: Response,
+    text: String,
+}
+
+impl Feed {
+    async fn open(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new() }
+    }
+
+    /// Reads the next block, a comment or an event, as its fields.
+    async fn block(&mut self, patience: Duration) -> HashMap<String, String> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let fields = block.lines().filter_map(|line| line.split_once(':'));
+                let fields = fields.map(|(name, value)| (name.to_owned(), value.trim_start().to_owned())).collect();
+                self.text = rest.to_owned();
+                return fields;
+            }
+            let chunk = tokio::time::timeout(patience, self.response.chunk()).await.expect("nothing comes");
+            self.text += std::str::from_utf8(&chunk.unwrap().expect("the feed ended")).unwrap();
+        }
+    }
+
+    /// Reads the next event: its sequence, its type, its data.
+    async fn next(&mut self) -> (u64, String, Value) {
+        loop {
+            let fields = self.block(Duration::from_secs(10)).await;
+            if let Some(data) = fields.get("data") {
+                let data = serde_json::from_str(data).unwrap();
+                return (fields["id"].parse().unwrap(), fields["event"].clone(), data);
+            }
+        }
+    }
+
+    async fn sequences(&mut self, count: usize) -> Vec<u64> {
+        let mut sequences = Vec::new();
+        for _ in 0..count {
+            sequences.push(self.next().await.0);
+        }
+        sequences
+    }
+
+    async fn stays_silent(&mut self) {
+        let silent = tokio::time::timeout(Duration::from_millis(500), self.next()).await;
+        assert!(silent.is_err(), "{silent:?}");
+    }
+}
+
+async fn placed(service: &FakeService, order: &str) -> u64 {
+    service.says(&format!("order.event.placed.{order}"), Uuid::now_v7(), &json!({"orderId": order})).await
+}
+
+#[tokio::test]
+async fn events_come_live_with_their_envelope() {
+    let store = Store::start().await;
+    let service = FakeService::orders(&store).await;
+    placed(&service, "ORDER_000").await;
+    let mut feed = Feed::open(store.get("/events")).await;
+    let cause = Uuid::now_v7();
+    let sequence = service.says("order.event.placed.ORDER_001", cause, &json!({"orderId": "ORDER_001"})).await;
+    let (id, name, mut data) = feed.next().await;
+    assert_eq!((id, name.as_str()), (sequence, "order.placed.v1"));
+    assert!(data["id"].take().as_str().is_some_and(|id| Uuid::parse_str(id).is_ok()));
+    let expected = json!({
+        "id": null, "type": "order.placed.v1", "source": "/order-service", "subject": "order.event.placed.ORDER_001",
+        "key": "ORDER_001", "time": "2026-11-21T10:00:00Z", "correlationId": cause, "causationId": cause, "version": 1,
+        "data": {"orderId": "ORDER_001"}
+    });
+    assert_eq!(data, expected);
+}
+
+#[tokio::test]
+async fn a_feed_goes_on_behind_the_last_event_it_had() {
+    let store = Store::start().await;
+    let service = FakeService::orders(&store).await;
+    for order in ["ORDER_001", "ORDER_002", "ORDER_003"] {
+        placed(&service, order).await;
+    }
+    let mut by_header = Feed::open(store.get("/events").header("last-event-id", "1")).await;
+    let mut by_query = Feed::open(store.get("/events?lastEventId=0")).await;
+    let mut header_counts = Feed::open(store.get("/events?lastEventId=0").header("last-event-id", "2")).await;
+    let mut of_another_stream = Feed::open(store.get("/events").header("last-event-id", "77")).await;
+    assert_eq!(by_header.sequences(2).await, [2, 3]);
+    assert_eq!(by_query.sequences(3).await, [1, 2, 3]);
+    assert_eq!(header_counts.sequences(1).await, [3]);
+    assert_eq!(of_another_stream.sequences(3).await, [1, 2, 3]);
+    placed(&service, "ORDER_004").await;
+    assert_eq!(by_header.sequences(1).await, [4]);
+}
+
+#[tokio::test]
+async fn a_feed_of_one_order_has_the_events_of_all_services_about_it() {
+    let store = Store::start().await;
+    let orders = FakeService::orders(&store).await;
+    let inventory = FakeService::start(&store, "inventory-service", "inventory").await;
+    let mut feed = Feed::open(store.get("/events?orderId=ORDER_002")).await;
+    placed(&orders, "ORDER_001").await;
+    placed(&orders, "ORDER_002").await;
+    inventory.says("inventory.event.reserved.ORDER_002", Uuid::now_v7(), &json!({"orderId": "ORDER_002"})).await;
+    inventory.says("inventory.event.reserved.ORDER_001", Uuid::now_v7(), &json!({"orderId": "ORDER_001"})).await;
+    assert_eq!(feed.next().await.1, "order.placed.v1");
+    assert_eq!(feed.next().await.1, "inventory.reserved.v1");
+    feed.stays_silent().await;
+}
+
+#[tokio::test]
+async fn a_feed_survives_a_restart_of_nats_and_misses_and_repeats_nothing() {
+    let mut store = Store::start().await;
+    let service = FakeService::orders(&store).await;
+    placed(&service, "ORDER_001").await;
+    let mut busy = Feed::open(store.get("/events")).await;
+    let mut silent = Feed::open(store.get("/events")).await;
+    placed(&service, "ORDER_002").await;
+    assert_eq!(busy.next().await.0, 2);
+    store.nats.kill().unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    store.nats.restart().await.unwrap();
+    let service = FakeService::orders(&store).await;
+    placed(&service, "ORDER_003").await;
+    assert_eq!(busy.next().await.0, 3);
+    assert_eq!(silent.sequences(2).await, [2, 3]);
+    busy.stays_silent().await;
+}
+
+#[tokio::test]
+async fn many_events_arrive_in_order_even_where_the_client_reads_slowly() {
+    let store = Store::start().await;
+    let service = FakeService::orders(&store).await;
+    let mut feed = Feed::open(store.get("/events")).await;
+    let text = "x".repeat(2000);
+    for n in 0..2000 {
+        let body = json!({"orderId": "ORDER_001", "text": text});
+        service.says(&format!("order.event.placed.ORDER_{n}"), Uuid::now_v7(), &body).await;
+    }
+    assert_eq!(feed.sequences(2000).await, (1..=2000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_no_event_is_passed_over() {
+    let store = Store::start().await;
+    let service = FakeService::orders(&store).await;
+    let mut feed = Feed::open(store.get("/events")).await;
+    let client = store.connect("order-service").await;
+    client.publish("order.event.placed.ORDER_000", "no headers, no JSON".into()).await.unwrap();
+    client.flush().await.unwrap();
+    let sequence = placed(&service, "ORDER_001").await;
+    assert_eq!(feed.next().await.0, sequence);
+}
+
+#[tokio::test]
+async fn a_silent_feed_is_kept_alive() {
+    let store = Store::start().await;
+    let mut feed = Feed::open(store.get("/events")).await;
+    let block = feed.block(Duration::from_secs(17)).await;
+    assert_eq!(block.keys().collect::<Vec<_>>(), [""], "a comment");
+}
+
+#[tokio::test]
+async fn connections_are_bounded_and_given_back() {
+    let store = Store::start().await;
+    let mut feeds = futures::future::join_all((0..256).map(|_| Feed::open(store.get("/events")))).await;
+    Answer::of(store.get("/events")).await.is_problem(503, "too-many-streams");
+    let service = FakeService::orders(&store).await;
+    placed(&service, "ORDER_001").await;
+    assert_eq!(feeds.last_mut().unwrap().next().await.0, 1);
+    drop(feeds);
+    until("there is room again", || async {
+        store.get("/events").send().await.is_ok_and(|response| response.status() == 200)
+    })
+    .await;
+}

@@ -1,0 +1,12 @@
+//! What the gateway promises over HTTP, with a real nats-server and its real permissions. The services behind it are
+//! third parties here: small responders that say what a test wants them to.
+
+mod bad_requests;
+mod commands;
+mod events;
+mod idempotency;
+mod openapi;
+mod outage;
+mod queries;
+mod support;
+mod wait;

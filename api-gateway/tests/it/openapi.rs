@@ -1,0 +1,90 @@
+//! The document says what is served, and is kept beside the code so that a change of it is seen.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Answer, Store};
+
+const ROUTES: [(&str, &str); 9] = [
+    ("post", "/orders"),
+    ("get", "/orders"),
+    ("get", "/orders/{id}"),
+    ("post", "/orders/{id}/cancel"),
+    ("get", "/orders/{id}/history"),
+    ("get", "/products"),
+    ("get", "/products/{id}"),
+    ("post", "/products/{id}/restock"),
+    ("get", "/events"),
+];
+
+/// Calls `visit` with every value in a document.
+fn walk(value: &Value, visit: &mut impl FnMut(&Value)) {
+    visit(value);
+    match value {
+        Value::Object(members) => members.values().for_each(|member| walk(member, visit)),
+        Value::Array(items) => items.iter().for_each(|item| walk(item, visit)),
+        _ => {}
+    }
+}
+
+/// `UPDATE_GOLDEN=1 cargo test -p api-gateway` writes the file.
+#[tokio::test]
+async fn the_document_is_the_one_that_was_reviewed() {
+    let store = Store::start().await;
+    let served = Answer::of(store.get("/openapi.json")).await;
+    assert_eq!(served.header("content-type"), Some("application/json"));
+    let served = serde_json::to_string_pretty(&served.body).unwrap() + "\n";
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&golden, &served).unwrap();
+    }
+    let reviewed = std::fs::read_to_string(&golden).unwrap();
+    assert!(served == reviewed, "openapi.json differs; run with UPDATE_GOLDEN=1 and look at the difference");
+}
+
+#[tokio::test]
+async fn the_document_is_whole() {
+    let store = Store::start().await;
+    let document = Answer::of(store.get("/openapi.json")).await.body;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3."));
+    for (method, path) in ROUTES {
+        let operation = &document["paths"][path][method];
+        assert!(operation["operationId"].is_string() && operation["summary"].is_string(), "{method} {path}");
+        assert!(
+            operation["responses"]["503"]["content"]["application/problem+json"].is_object(),
+            "{method} {path}"
+        );
+        if method == "post" {
+            let parameters = operation["parameters"].to_string();
+            assert!(
+                parameters.contains("Idempotency-Key")
+                    && parameters.contains("24 hours") | parameters.contains("as for placing")
+            );
+        }
+    }
+    let count: usize =
+        document["paths"].as_object().unwrap().values().map(|path| path.as_object().unwrap().len()).sum();
+    assert_eq!(count, ROUTES.len());
+    walk(&document, &mut |value| {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            let pointer = reference.strip_prefix('#').unwrap();
+            assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+        }
+    });
+}
+
+#[tokio::test]
+async fn the_page_needs_nothing_from_elsewhere() {
+    let store = Store::start().await;
+    for path in ["/docs", "/docs/"] {
+        let answer = Answer::of(store.get(path)).await;
+        assert_eq!(answer.status, 200);
+        let page = answer.body.as_str().unwrap();
+        assert!(page.contains("SwaggerUIBundle"));
+        for remote in ["src=\"http", "src=\"//", "href=\"http", "@import", "url(http", "url(\"http"] {
+            let tags = page.replace("</script>", "\n").lines().filter(|line| line.len() < 500).collect::<String>();
+            assert!(!tags.contains(remote), "{remote}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! While NATS is away nothing hangs, and what was answered with 503 can be sent again.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, stream};
+use local_servers::TestNats;
+use serde_json::json;
+
+use crate::support::{Answer, Store, an_order, until};
+
+#[tokio::test]
+async fn while_nats_is_down_requests_fail_at_once_and_work_again_afterwards() {
+    let mut store = Store::start().await;
+    store.nats.kill().unwrap();
+    until("the gateway is not ready", || async { Answer::of(store.get("/readiness")).await.status == 503 }).await;
+    let order = an_order("ORDER_001");
+    let keyed = |store: &Store| store.post("/orders", &order).header("idempotency-key", "\"k\"");
+    let restock = |store: &Store| {
+        store.post("/products/PRODUCT_001/restock", &json!({"quantity": 5})).header("idempotency-key", "\"k\"")
+    };
+    let start = Instant::now();
+    for request in [
+        keyed(&store),
+        restock(&store),
+        store.post("/orders", &order),
+        store.post("/orders", &order).header("prefer", "wait=30"),
+        store.get("/orders/ORDER_001"),
+        store.get("/events"),
+    ] {
+        Answer::of(request).await.is_problem(503, "unavailable");
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(Answer::of(store.get("/liveness")).await.status, 200);
+
+    store.nats.restart().await.unwrap();
+    store.until_ready().await;
+    assert_eq!(Answer::of(keyed(&store)).await.status, 202);
+    assert_eq!(Answer::of(restock(&store)).await.status, 202);
+    assert_eq!(store.commands().await.len(), 2);
+}
+
+#[tokio::test]
+async fn while_nats_hangs_requests_fail_in_time_and_are_carried_out_once() {
+    let mut store = Store::start().await;
+    let keyed = |store: &Store| store.post("/orders", &an_order("ORDER_001")).header("idempotency-key", "\"k\"");
+    assert_eq!(Answer::of(store.post("/orders", &an_order("ORDER_000"))).await.status, 202);
+    store.nats.pause().unwrap();
+    let start = Instant::now();
+    Answer::of(keyed(&store)).await.is_problem(503, "unavailable");
+    assert!(start.elapsed() < Duration::from_millis(5500), "{:?}", start.elapsed());
+    store.nats.resume().unwrap();
+    assert_eq!(Answer::of(keyed(&store)).await.status, 202);
+    assert_eq!(store.commands().await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_full_stream_or_a_missing_bucket_is_a_503() {
+    let store = Store::start().await;
+    assert_eq!(Answer::of(store.post("/orders", &an_order("ORDER_001"))).await.status, 202);
+    let provisioner = jetstream::new(store.connect("provisioner").await);
+    let mut config = store.stream("COMMANDS").await.info().await.unwrap().config.clone();
+    let limits = (config.max_messages, config.discard);
+    (config.max_messages, config.discard) = (1, stream::DiscardPolicy::New);
+    provisioner.update_stream(&config).await.unwrap();
+    Answer::of(store.post("/orders", &an_order("ORDER_002"))).await.is_problem(503, "unavailable");
+    (config.max_messages, config.discard) = limits;
+    provisioner.update_stream(&config).await.unwrap();
+    assert_eq!(Answer::of(store.post("/orders", &an_order("ORDER_002"))).await.status, 202);
+
+    provisioner.delete_key_value("IDEMPOTENCY").await.unwrap();
+    let keyed = store.post("/orders", &an_order("ORDER_003")).header("idempotency-key", "\"k\"");
+    let start = Instant::now();
+    Answer::of(keyed).await.is_problem(503, "unavailable");
+    assert!(start.elapsed() < Duration::from_millis(5500), "{:?}", start.elapsed());
+    assert_eq!(store.commands().await.len(), 2);
+}
+
+#[tokio::test]
+async fn the_gateway_starts_before_its_broker_and_its_streams() {
+    let mut nats = TestNats::start().await.unwrap();
+    nats.kill().unwrap();
+    let mut store = Store::around(nats);
+    until("the gateway serves", || async {
+        store.http.get(format!("{}/liveness", store.base)).send().await.is_ok()
+    })
+    .await;
+    Answer::of(store.post("/orders", &an_order("ORDER_001"))).await.is_problem(503, "unavailable");
+    store.nats.restart().await.unwrap();
+    until("the gateway is connected", || async {
+        Answer::of(store.get("/readiness")).await.body["checks"]["nats"]["ok"] == true
+    })
+    .await;
+    let readiness = Answer::of(store.get("/readiness")).await;
+    assert_eq!(readiness.status, 503, "there are no streams: {readiness:?}");
+    Answer::of(store.post("/orders", &an_order("ORDER_001"))).await.is_problem(503, "unavailable");
+    let topology = messaging::Topology::parse(contracts::topology::TOPOLOGY).unwrap();
+    let client = async_nats::connect(store.nats.url()).await.unwrap();
+    topology.provision(&jetstream::new(client), 1).await.unwrap();
+    store.until_ready().await;
+    assert_eq!(Answer::of(store.post("/orders", &an_order("ORDER_001"))).await.status, 202);
+}

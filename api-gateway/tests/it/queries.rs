@@ -1,0 +1,84 @@
+//! Queries are relayed as they are, and bounded.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Answer, FakeService, Store, a_view, an_order};
+
+#[tokio::test]
+async fn an_order_is_relayed_as_the_service_shows_it() {
+    let store = Store::start().await;
+    let service = FakeService::orders(&store).await;
+    let view = a_view(&an_order("ORDER_001"), "reserved");
+    service.will_answer("order.query.get.ORDER_001", Ok(view.clone()));
+    let answer = Answer::of(store.get("/orders/ORDER_001")).await;
+    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/json")));
+    assert_eq!(answer.body, view);
+    let head = Answer::of(store.request("HEAD", "/orders/ORDER_001")).await;
+    assert_eq!((head.status.as_u16(), head.body.as_str()), (200, Some("")));
+
+    let history = json!({"orderId": "ORDER_001", "events": []});
+    service.will_answer("order.query.history.ORDER_001", Ok(history.clone()));
+    assert_eq!(Answer::of(store.get("/orders/ORDER_001/history")).await.body, history);
+}
+
+#[tokio::test]
+async fn the_parameters_of_a_list_reach_the_service() {
+    let store = Store::start().await;
+    let orders = FakeService::orders(&store).await;
+    let page = json!({"items": [a_view(&an_order("ORDER_001"), "placed")], "next": "17.ORDER_001"});
+    orders.will_answer("order.query.list", Ok(page.clone()));
+    assert_eq!(Answer::of(store.get("/orders")).await.body, page);
+    Answer::of(store.get("/orders?customerId=CUSTOMER_001&status=awaiting-stock&cursor=17.ORDER_001&limit=2"))
+        .await;
+    let asked: Vec<_> = orders.asked().into_iter().map(|(_, body)| body).collect();
+    let nothing = json!({"customerId": null, "status": null, "cursor": null, "limit": 50});
+    let everything =
+        json!({"customerId": "CUSTOMER_001", "status": "awaiting-stock", "cursor": "17.ORDER_001", "limit": 2});
+    assert_eq!(asked, [nothing, everything]);
+
+    let inventory = FakeService::start(&store, "inventory-service", "inventory").await;
+    let page = json!({"items": [], "next": null});
+    inventory.will_answer("inventory.query.products", Ok(page.clone()));
+    assert_eq!(Answer::of(store.get("/products?cursor=PRODUCT_001&limit=200")).await.body, page);
+    assert_eq!(inventory.asked()[0].1, json!({"after": "PRODUCT_001", "limit": 200}));
+    let product = json!({"productId": "PRODUCT_001", "available": 5, "reserved": 1, "awaiting": 0});
+    inventory.will_answer("inventory.query.product.PRODUCT_001", Ok(product.clone()));
+    assert_eq!(Answer::of(store.get("/products/PRODUCT_001")).await.body, product);
+}
+
+#[tokio::test]
+async fn what_a_service_refuses_is_a_problem_without_its_particulars() {
+    let store = Store::start().await;
+    let orders = FakeService::orders(&store).await;
+    let _inventory = FakeService::start(&store, "inventory-service", "inventory").await;
+    Answer::of(store.get("/orders/ORDER_001")).await.is_problem(404, "order-not-found");
+    Answer::of(store.get("/orders/ORDER_001/history")).await.is_problem(404, "order-not-found");
+    Answer::of(store.get("/products/PRODUCT_001")).await.is_problem(404, "product-not-found");
+    for (code, status, problem) in
+        [(400, 400, "invalid-parameter"), (503, 503, "unavailable"), (500, 503, "unavailable")]
+    {
+        orders.will_answer("order.query.list", Err(code));
+        let answer = Answer::of(store.get("/orders?cursor=nonsense")).await;
+        answer.is_problem(status, problem);
+        assert_eq!(answer.body.to_string().contains("said by the service"), code == 400, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_away_or_hangs_is_a_503_in_time() {
+    let store = Store::start().await;
+    let start = Instant::now();
+    for path in ["/orders", "/orders/ORDER_001", "/orders/ORDER_001/history", "/products", "/products/PRODUCT_001"]
+    {
+        Answer::of(store.get(path)).await.is_problem(503, "unavailable");
+    }
+    assert!(start.elapsed() < Duration::from_secs(1), "nobody answers, which is known at once");
+
+    let service = FakeService::orders(&store).await;
+    service.will_answer("order.query.get.ORDER_001", Err(0));
+    let start = Instant::now();
+    Answer::of(store.get("/orders/ORDER_001")).await.is_problem(503, "unavailable");
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}

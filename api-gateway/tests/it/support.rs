@@ -1,0 +1,295 @@
+//! A store of one gateway, for one test.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use api_gateway::Config;
+use async_nats::jetstream::{self, stream};
+use async_nats::{Client, ConnectOptions, HeaderMap};
+use contracts::topology::{COMMANDS, TOPOLOGY};
+use futures::StreamExt;
+use local_servers::{TestNats, free_port};
+use messaging::Topology;
+use messaging::connection::NatsOptions;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+const USERS: [&str; 5] = ["provisioner", "api-gateway", "order-service", "inventory-service", "inspector"];
+
+/// nats-server with the store's permissions and streams, and a gateway.
+pub(crate) struct Store {
+    pub(crate) nats: TestNats,
+    pub(crate) base: String,
+    pub(crate) http: reqwest::Client,
+    shutdown: CancellationToken,
+    gateway: JoinHandle<anyhow::Result<()>>,
+}
+
+/// An answer, read to its end.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) async fn of(request: RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Self { status, headers, body }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// Checks that this is a problem with that status and code.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, code: &str) {
+        assert_eq!((self.status.as_u16(), self.body["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{self:?}");
+        assert_eq!(self.body["status"], status, "{self:?}");
+        assert_eq!(self.body["type"], format!("/problems/{code}"), "{self:?}");
+        assert!(self.body["title"].is_string() && self.body["detail"].is_string(), "{self:?}");
+        assert_eq!(self.headers.contains_key("retry-after"), status == 503, "{self:?}");
+    }
+}
+
+/// A message of a stream.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Stored {
+    pub(crate) subject: String,
+    pub(crate) headers: HashMap<String, String>,
+    pub(crate) body: Value,
+}
+
+impl Stored {
+    pub(crate) fn id(&self) -> Uuid {
+        self.headers["ce-id"].parse().unwrap()
+    }
+}
+
+impl Store {
+    pub(crate) async fn start() -> Self {
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nats.conf");
+        let passwords: Vec<(String, String)> = USERS
+            .map(|user| (format!("{}_PASSWORD", user.to_uppercase().replace('-', "_")), password(user)))
+            .to_vec();
+        let variables = passwords.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let nats = TestNats::with_config(&config, variables).await.unwrap();
+        let provisioner = jetstream::new(connect(&nats, "provisioner").await);
+        Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
+        let store = Self::around(nats);
+        store.until_ready().await;
+        store
+    }
+
+    /// Starts a gateway only.
+    pub(crate) fn around(nats: TestNats) -> Self {
+        let http_address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
+        let options =
+            NatsOptions { nats_url: nats.url(), nats_user: None, nats_password: Some(password("api-gateway")) };
+        let shutdown = CancellationToken::new();
+        let gateway = tokio::spawn(api_gateway::run(Config { http_address, nats: options }, shutdown.clone()));
+        let http = reqwest::Client::new();
+        Self { nats, base: format!("http://{http_address}"), http, shutdown, gateway }
+    }
+
+    pub(crate) async fn until_ready(&self) {
+        until("the gateway is ready", || async {
+            let answer = self.http.get(format!("{}/readiness", self.base)).send().await;
+            answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
+        })
+        .await;
+    }
+
+    /// Ends the gateway as a signal would, and returns how long that took.
+    pub(crate) async fn stop(&mut self) -> Duration {
+        let start = Instant::now();
+        self.shutdown.cancel();
+        (&mut self.gateway).await.unwrap().unwrap();
+        start.elapsed()
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
+        self.http.request(Method::from_bytes(method.as_bytes()).unwrap(), format!("{}{path}", self.base))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
+        self.request("GET", path)
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.request("POST", path).json(body)
+    }
+
+    pub(crate) async fn connect(&self, user: &str) -> Client {
+        connect(&self.nats, user).await
+    }
+
+    /// Returns all messages of the commands' stream.
+    pub(crate) async fn commands(&self) -> Vec<Stored> {
+        let mut stream = self.stream(COMMANDS).await;
+        let state = stream.info().await.unwrap().state.clone();
+        let mut messages = Vec::new();
+        for sequence in 1..=state.last_sequence {
+            let message = stream.get_raw_message(sequence).await.unwrap();
+            let headers = message.headers.iter().map(|(name, values)| (name.to_string(), values[0].to_string()));
+            messages.push(Stored {
+                subject: message.subject.to_string(),
+                headers: headers.collect(),
+                body: serde_json::from_slice(&message.payload).unwrap(),
+            });
+        }
+        messages
+    }
+
+    /// Returns how many idempotency keys are kept.
+    pub(crate) async fn keys(&self) -> u64 {
+        self.stream("KV_IDEMPOTENCY").await.info().await.unwrap().state.messages
+    }
+
+    pub(crate) async fn stream(&self, name: &str) -> stream::Stream {
+        jetstream::new(self.connect("inspector").await).get_stream(name).await.unwrap()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+        self.gateway.abort();
+    }
+}
+
+fn password(user: &str) -> String {
+    format!("password-of-{user}")
+}
+
+async fn connect(nats: &TestNats, user: &str) -> Client {
+    let options = ConnectOptions::new()
+        .user_and_password(user.to_owned(), password(user))
+        .custom_inbox_prefix(format!("_INBOX_{user}"));
+    options.connect(nats.url()).await.unwrap()
+}
+
+/// Waits until something holds, ten seconds at the most.
+#[track_caller]
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "waited ten seconds until {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub(crate) fn an_order(id: &str) -> Value {
+    json!({
+        "orderId": id, "customerId": "CUSTOMER_001", "currency": "EUR",
+        "items": [
+            {"productId": "PRODUCT_001", "quantity": 3, "unitPrice": 1000},
+            {"productId": "PRODUCT_002", "quantity": 2, "unitPrice": 500}
+        ],
+        "totalPrice": 4000
+    })
+}
+
+/// What the order service says about an order.
+pub(crate) fn a_view(order: &Value, status: &str) -> Value {
+    let mut view = order.clone();
+    let (placed_at, updated_at) = ("2026-11-21T10:00:00Z", "2026-11-21T10:00:01Z");
+    let more =
+        json!({"status": status, "reason": null, "version": 2, "placedAt": placed_at, "updatedAt": updated_at});
+    view.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    view
+}
+
+/// A service that answers queries as it is told, and says events.
+#[derive(Clone)]
+pub(crate) struct FakeService {
+    name: &'static str,
+    client: Client,
+    answers: Arc<Mutex<HashMap<String, Result<Value, u16>>>>,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+}
+
+impl FakeService {
+    /// Begins to answer `<context>.query.>`; what it has no answer for it answers with 404.
+    pub(crate) async fn start(store: &Store, name: &'static str, context: &str) -> Self {
+        let service =
+            Self { name, client: store.connect(name).await, answers: Arc::default(), asked: Arc::default() };
+        let mut requests = service.client.subscribe(format!("{context}.query.>")).await.unwrap();
+        service.client.flush().await.unwrap();
+        let answering = service.clone();
+        tokio::spawn(async move {
+            while let Some(request) = requests.next().await {
+                answering.answer(request).await;
+            }
+        });
+        service
+    }
+
+    pub(crate) async fn orders(store: &Store) -> Self {
+        Self::start(store, "order-service", "order").await
+    }
+
+    async fn answer(&self, request: async_nats::Message) {
+        let body = serde_json::from_slice(&request.payload).unwrap_or_default();
+        self.asked.lock().unwrap().push((request.subject.to_string(), body));
+        let answer = self.answers.lock().unwrap().get(request.subject.as_str()).cloned().unwrap_or(Err(404));
+        let Some(reply) = request.reply else { return };
+        let sent = match answer {
+            Ok(json) => self.client.publish(reply, json.to_string().into()).await,
+            // The code 0 stands for a service that hangs.
+            Err(0) => Ok(()),
+            Err(code) => {
+                let mut headers = HeaderMap::new();
+                headers.insert("Nats-Service-Error-Code", code.to_string());
+                headers.insert("Nats-Service-Error", "said by the service");
+                self.client.publish_with_headers(reply, headers, "".into()).await
+            }
+        };
+        sent.unwrap();
+    }
+
+    pub(crate) fn will_answer(&self, subject: &str, answer: Result<Value, u16>) {
+        self.answers.lock().unwrap().insert(subject.to_owned(), answer);
+    }
+
+    /// Returns the subjects and bodies of the queries so far.
+    pub(crate) fn asked(&self) -> Vec<(String, Value)> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// Says an event and returns its sequence in the stream.
+    pub(crate) async fn says(&self, subject: &str, cause: Uuid, body: &Value) -> u64 {
+        let tokens: Vec<&str> = subject.split('.').collect();
+        let id = Uuid::now_v7().to_string();
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("ce-specversion", "1.0"),
+            ("ce-type", &format!("{}.{}.v1", tokens[0], tokens[2])),
+            ("ce-source", &format!("/{}", self.name)),
+            ("ce-subject", tokens[3]),
+            ("ce-id", &id),
+            ("ce-time", "2026-11-21T10:00:00Z"),
+            ("ce-correlationid", &cause.to_string()),
+            ("ce-causationid", &cause.to_string()),
+            ("ce-aggregateversion", "1"),
+            ("Nats-Msg-Id", &id),
+        ] {
+            headers.insert(name, value);
+        }
+        let js = jetstream::new(self.client.clone());
+        let published = js.publish_with_headers(subject.to_owned(), headers, body.to_string().into()).await;
+        published.unwrap().await.unwrap().sequence
+    }
+}

@@ -1,0 +1,159 @@
+//! Placed many times, happened once.
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use futures::StreamExt;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::support::{Engine, World, answer, eventually, order, seed_order};
+
+#[tokio::test]
+async fn the_seed_may_be_loaded_again_and_again() {
+    let world = World::start(Engine::Sqlite).await;
+    let addresses = seed::Addresses {
+        gateway_url: world.config().http_url(demo::Member::ApiGateway),
+        inventory_url: world.config().http_url(demo::Member::InventoryService),
+    };
+    for _ in 0..2 {
+        let mut told = Vec::new();
+        seed::load(&addresses, |step| told.push(step.to_owned())).await.unwrap();
+        assert_eq!(told[1..], ["ORDER_001: confirmed", "ORDER_002: confirmed"]);
+        assert_eq!(world.stock("PRODUCT_001").await, (5, 5, 0));
+        assert_eq!(world.stock("PRODUCT_002").await, (13, 2, 0));
+    }
+    world.all_is_well().await;
+}
+
+#[tokio::test]
+async fn an_order_placed_five_times_changes_stock_once_and_gets_five_equal_answers() {
+    let world = World::start(Engine::Sqlite).await;
+    world.seed(&[("PRODUCT_001", 10), ("PRODUCT_002", 15)]).await;
+    for key in [None, Some("\"my-key\"")] {
+        let mut answers = Vec::new();
+        for _ in 0..5 {
+            let request = world.request(Method::POST, "/orders").json(&seed_order(0));
+            let request = key.iter().fold(request, |request, key| request.header("idempotency-key", *key));
+            let answer = answer(request).await;
+            assert_eq!(answer.status, 202, "{answer:?}");
+            assert_eq!(answer.headers["location"], "/orders/ORDER_001");
+            answers.push(answer.body);
+        }
+        answers.dedup();
+        assert_eq!(answers.len(), 1, "{answers:?}");
+    }
+    world.eventually_status("ORDER_001", "confirmed").await;
+    world.settled().await;
+    assert_eq!(world.stock("PRODUCT_001").await, (7, 3, 0));
+    assert_eq!(world.stock("PRODUCT_002").await, (13, 2, 0));
+    world.place_and_wait(&seed_order(1)).await;
+    assert_eq!(world.stock("PRODUCT_001").await, (5, 5, 0));
+    let history = world.get("/orders/ORDER_001/history").await.body;
+    assert_eq!(history["events"].as_array().unwrap().len(), 3, "{history}");
+    world.all_is_well().await;
+}
+
+#[tokio::test]
+async fn the_same_id_with_other_content_is_refused_and_nothing_changes() {
+    let world = World::start(Engine::Sqlite).await;
+    world.seed(&[("PRODUCT_001", 10)]).await;
+    assert_eq!(world.place_and_wait(&order("ORDER_001", "PRODUCT_001", 3)).await.body["status"], "confirmed");
+    let before = world.get("/orders/ORDER_001").await.body;
+
+    let other = order("ORDER_001", "PRODUCT_001", 4);
+    let waited = world.place_and_wait(&other).await;
+    assert_eq!(waited.status, 422, "{waited:?}");
+    // Without waiting it is accepted for now, and refused by an event.
+    let accepted = world.post("/orders", &order("ORDER_001", "PRODUCT_001", 5)).await;
+    assert_eq!(accepted.status, 202);
+    eventually("both are refused by an event", || async {
+        let events = world.stream("EVENTS").await;
+        let subjects = events.info_with_subjects("order.event.place-refused.ORDER_001").await.unwrap();
+        let counted: Vec<_> = subjects.map(|subject| subject.unwrap().1).collect().await;
+        counted == [2]
+    })
+    .await;
+    assert_eq!(world.get("/orders/ORDER_001").await.body, before);
+    assert_eq!(world.stock("PRODUCT_001").await, (7, 3, 0));
+    world.all_is_well().await;
+}
+
+#[tokio::test]
+async fn an_idempotency_key_binds_to_its_payload() {
+    let world = World::start(Engine::Sqlite).await;
+    world.seed(&[("PRODUCT_001", 10)]).await;
+    let restock = |quantity: u64| {
+        let request = world.request(Method::POST, "/products/PRODUCT_001/restock");
+        answer(request.header("idempotency-key", "\"delivery-7\"").json(&json!({"quantity": quantity})))
+    };
+    for _ in 0..3 {
+        assert_eq!(restock(5).await.status, 202);
+    }
+    assert_eq!(restock(6).await.status, 422);
+    eventually("the pieces are there", || async { world.stock("PRODUCT_001").await.0 == 15 }).await;
+    world.settled().await;
+    assert_eq!(world.stock("PRODUCT_001").await, (15, 0, 0));
+    world.all_is_well().await;
+}
+
+/// The standing test of idempotence: all that was ever said is said again, past the stream's own deduplication.
+#[tokio::test]
+async fn every_message_delivered_twice_changes_nothing() {
+    let world = World::start(Engine::Sqlite).await;
+    world.seed(&[("PRODUCT_001", 100), ("PRODUCT_002", 3)]).await;
+    for n in 0..40 {
+        let product = if n % 4 == 0 { "PRODUCT_002" } else { "PRODUCT_001" };
+        world.post("/orders", &order(&format!("ORDER_{n}"), product, 1 + n % 3)).await;
+        if n % 5 == 0 {
+            world.post(&format!("/orders/ORDER_{n}/cancel"), &json!({})).await;
+        }
+    }
+    world.post("/products/PRODUCT_002/restock", &json!({"quantity": 4})).await;
+    world.settled().await;
+    let state = async || {
+        (
+            world.get("/orders?limit=200").await.body,
+            world.get("/products").await.body,
+            world.messages("EVENTS").await,
+        )
+    };
+    let before = state().await;
+
+    let said_twice = say_everything_again(&world).await;
+    world.settled().await;
+    let after = state().await;
+    assert!(said_twice > 100, "{said_twice}");
+    assert_eq!(after.0, before.0);
+    assert_eq!(after.1, before.1);
+    let events_said_again = said_twice - world.messages("COMMANDS").await / 2;
+    assert_eq!(after.2, before.2 + events_said_again, "nothing was answered a second time");
+    world.all_is_well().await;
+}
+
+/// Publishes each message of COMMANDS and EVENTS once more without its `Nats-Msg-Id`; returns how many.
+async fn say_everything_again(world: &World) -> u64 {
+    let mut total = 0;
+    for stream in ["COMMANDS", "EVENTS"] {
+        let stored = world.stream(stream).await;
+        let count = stored.cached_info().state.messages;
+        let config = pull::Config { deliver_policy: DeliverPolicy::All, ..Default::default() };
+        let consumer = stored.create_consumer(config).await.unwrap();
+        let mut messages = consumer.messages().await.unwrap().take(usize::try_from(count).unwrap());
+        while let Some(message) = messages.next().await {
+            let message = message.unwrap();
+            let mut headers = async_nats::HeaderMap::new();
+            for (name, values) in message.headers.as_ref().unwrap().iter() {
+                if AsRef::<str>::as_ref(name) != "Nats-Msg-Id" {
+                    headers.insert(name.clone(), values[0].clone());
+                }
+            }
+            let speaker = match message.subject.split('.').take(2).collect::<Vec<_>>()[..] {
+                [_, "command"] => "api-gateway",
+                ["order", _] => "order-service",
+                _ => "inventory-service",
+            };
+            world.publish_as(speaker, message.subject.as_str(), headers, message.payload.to_vec()).await;
+            total += 1;
+        }
+    }
+    total
+}

@@ -1,0 +1,74 @@
+//! What somebody who looks can see, and what nobody may do.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::Value;
+
+use crate::support::{CONSUMERS, Engine, World, order};
+
+/// What the `nats` program asks the server for `sub`, `stream report`, `consumer report`, and `service ls`.
+#[tokio::test]
+async fn the_inspector_sees_the_whole_choreography() {
+    let world = World::start(Engine::Sqlite).await;
+    world.seed(&[("PRODUCT_001", 10)]).await;
+    let inspector = world.connect_as("inspector").await;
+    let mut flow = inspector.subscribe("*.*.*.ORDER_001").await.unwrap();
+    inspector.flush().await.unwrap();
+    world.place_and_wait(&order("ORDER_001", "PRODUCT_001", 3)).await;
+    let mut seen = Vec::new();
+    while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(500), flow.next()).await {
+        seen.push(message.subject.to_string());
+    }
+    seen.retain(|subject| !subject.contains(".query."));
+    assert_eq!(
+        seen,
+        [
+            "order.command.place.ORDER_001",
+            "order.event.placed.ORDER_001",
+            "inventory.event.reserved.ORDER_001",
+            "order.event.reserved.ORDER_001",
+            "order.event.confirmed.ORDER_001",
+        ]
+    );
+
+    let ask = async |subject: &str, body: &str| -> Value {
+        let reply = inspector.request(subject.to_owned(), body.to_owned().into()).await.unwrap();
+        serde_json::from_slice(&reply.payload).unwrap()
+    };
+    let streams = ask("$JS.API.STREAM.LIST", "{}").await;
+    let names: Vec<&str> =
+        streams["streams"].as_array().unwrap().iter().map(|s| s["config"]["name"].as_str().unwrap()).collect();
+    for name in ["COMMANDS", "EVENTS", "DEAD_LETTERS", "KV_IDEMPOTENCY"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    for (stream, consumer) in CONSUMERS {
+        let info = ask(&format!("$JS.API.CONSUMER.INFO.{stream}.{consumer}"), "").await;
+        assert_eq!(info["config"]["durable_name"], consumer);
+    }
+
+    let inbox = inspector.new_inbox();
+    let mut answers = inspector.subscribe(inbox.clone()).await.unwrap();
+    inspector.publish_with_reply("$SRV.INFO", inbox, "".into()).await.unwrap();
+    let mut services = Vec::new();
+    while let Ok(Some(answer)) = tokio::time::timeout(Duration::from_millis(500), answers.next()).await {
+        let info: Value = serde_json::from_slice(&answer.payload).unwrap();
+        services.push(info["name"].as_str().unwrap().to_owned());
+    }
+    services.sort();
+    assert_eq!(services, ["inventory-service", "order-service"]);
+    world.all_is_well().await;
+}
+
+#[tokio::test]
+async fn the_openapi_page_needs_nothing_from_elsewhere() {
+    let world = World::start(Engine::Sqlite).await;
+    let page = world.get("/docs").await;
+    assert_eq!(page.status, 200);
+    let html = page.body.as_str().unwrap();
+    for remote in ["src=\"http", "href=\"http", "src=\"//", "url(http"] {
+        assert!(!html.contains(remote), "{remote}");
+    }
+    let openapi = world.get("/openapi.json").await;
+    assert!(openapi.body["paths"]["/orders"]["post"].is_object());
+}

@@ -1,0 +1,9 @@
+//! The store from outside: processes, HTTP, and the broker.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
+
+mod choreography;
+mod faults;
+mod idempotence;
+mod inspection;
+mod recovery;
+mod support;

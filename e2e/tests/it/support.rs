@@ -1,0 +1,283 @@
+//! A whole store for one test: processes, ports, and a data folder of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, stream::Stream};
+use async_nats::{Client, HeaderMap};
+use demo::store::nats_options;
+use demo::{Databases, Member, Store, StoreConfig};
+use local_servers::TestPostgres;
+use messaging::Health;
+use messaging::connection;
+use reqwest::{Method, RequestBuilder};
+use sea_orm::Database;
+use serde_json::{Value, json};
+
+/// Which database the services of a test keep their state in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A running store, and clients of it.
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) http: reqwest::Client,
+    logs: Arc<Mutex<BTreeMap<Member, String>>>,
+    data: PathBuf,
+    provisioner: Client,
+}
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl World {
+    /// Starts an empty store.
+    pub(crate) async fn start(engine: Engine) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let data = std::env::temp_dir().join(format!("store-e2e-{}-{count}", std::process::id()));
+        let mut config = StoreConfig::on_free_ports(env!("CARGO_BIN_EXE_store").into(), data);
+        if engine == Engine::Postgres {
+            let postgres = TestPostgres::shared().await.unwrap();
+            config.databases = Databases::Postgres {
+                order_service: postgres.create_database().await.unwrap(),
+                inventory_service: postgres.create_database().await.unwrap(),
+            };
+        }
+        Self::start_with(config).await
+    }
+
+    /// Starts a store on what may be an earlier one's data.
+    pub(crate) async fn start_with(config: StoreConfig) -> Self {
+        let data = config.data.clone();
+        let logs = Arc::new(Mutex::new(BTreeMap::<Member, String>::new()));
+        let kept = logs.clone();
+        let on_line = Arc::new(move |member: Member, line: &str| {
+            let mut kept = kept.lock().unwrap();
+            let log = kept.entry(member).or_default();
+            writeln!(log, "{line}").unwrap();
+        });
+        let store = match Store::start(config, on_line, &|_| {}).await {
+            Ok(store) => store,
+            Err(error) => panic!("{error:#}\n{:?}", logs.lock().unwrap()),
+        };
+        let options = nats_options(store.config(), "provisioner");
+        let provisioner = connection::connect(&options, "provisioner", &Health::default()).await.unwrap();
+        Self { store, http: reqwest::Client::new(), logs, data, provisioner }
+    }
+
+    pub(crate) fn config(&self) -> StoreConfig {
+        self.store.config().clone()
+    }
+
+    /// Stops everything and keeps the data for another start.
+    pub(crate) async fn shut_down(mut self) -> StoreConfig {
+        let config = self.config();
+        for member in Member::SERVICES {
+            let ended = self.store.stop(member).await.unwrap();
+            assert!(
+                ended.is_some_and(|status| status.success()),
+                "{member} ended with {ended:?}\n{}",
+                self.log(member)
+            );
+        }
+        self.data = PathBuf::new();
+        config
+    }
+
+    pub(crate) fn log(&self, member: Member) -> String {
+        self.logs.lock().unwrap().get(&member).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.store.config().http_url(Member::ApiGateway)))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Places an order and waits at most ten seconds for it to become final.
+    pub(crate) async fn place_and_wait(&self, order: &Value) -> Answer {
+        answer(self.request(Method::POST, "/orders").header("prefer", "wait=10").json(order)).await
+    }
+
+    /// Loads products, `(id, pieces)`.
+    pub(crate) async fn seed(&self, products: &[(&str, u64)]) {
+        let catalogue: Vec<Value> =
+            products.iter().map(|(id, available)| json!({"productId": id, "available": available})).collect();
+        let url = format!("{}/automation-testing/seed", self.store.config().http_url(Member::InventoryService));
+        let seeded = answer(self.http.post(url).json(&catalogue)).await;
+        assert_eq!(seeded.status, 200, "{:?}", seeded.body);
+    }
+
+    /// Returns `(available, reserved, awaiting)` of a product.
+    pub(crate) async fn stock(&self, product: &str) -> (u64, u64, u64) {
+        let answer = self.get(&format!("/products/{product}")).await;
+        let count = |name: &str| answer.body[name].as_u64().unwrap_or_else(|| panic!("{answer:?}"));
+        (count("available"), count("reserved"), count("awaiting"))
+    }
+
+    /// Returns where an order stands; the status code of the answer where that is no success.
+    pub(crate) async fn status(&self, order: &str) -> String {
+        let answer = self.get(&format!("/orders/{order}")).await;
+        answer.body["status"].as_str().map_or_else(|| answer.status.to_string(), str::to_owned)
+    }
+
+    pub(crate) async fn eventually_status(&self, order: &str, status: &str) {
+        eventually(&format!("{order} is {status}"), || async { self.status(order).await == status }).await;
+    }
+
+    pub(crate) async fn kill(&mut self, member: Member) {
+        self.store.kill(member).unwrap();
+    }
+
+    pub(crate) async fn start_again(&mut self, member: Member) {
+        self.store.start_member(member).await.unwrap();
+        self.store.wait_until_ready(member, &|_| {}).await.unwrap();
+    }
+
+    pub(crate) fn jetstream(&self) -> jetstream::Context {
+        connection::jetstream(&self.provisioner)
+    }
+
+    pub(crate) async fn stream(&self, name: &str) -> Stream {
+        self.jetstream().get_stream(name).await.unwrap()
+    }
+
+    pub(crate) async fn messages(&self, stream: &str) -> u64 {
+        self.stream(stream).await.cached_info().state.messages
+    }
+
+    /// Connects as a user of `nats.conf`.
+    pub(crate) async fn connect_as(&self, user: &str) -> Client {
+        let options = nats_options(self.store.config(), user);
+        let client = connection::connect(&options, user, &Health::default()).await.unwrap();
+        client.flush().await.unwrap();
+        client
+    }
+
+    /// Publishes as a user, straight into a stream.
+    pub(crate) async fn publish_as(&self, user: &str, subject: &str, headers: HeaderMap, body: Vec<u8>) {
+        let client = self.connect_as(user).await;
+        let js = connection::jetstream(&client);
+        js.publish_with_headers(subject.to_owned(), headers, body.into()).await.unwrap().await.unwrap();
+    }
+
+    /// Waits until no service has anything left to do: consumers are settled, outboxes are empty.
+    pub(crate) async fn settled(&self) {
+        let config = self.config();
+        let mut databases = Vec::new();
+        for url in Member::SERVICES.into_iter().filter_map(|member| config.database_url(member)) {
+            databases.push(Database::connect(url).await.unwrap());
+        }
+        eventually("everything is settled and published", || async {
+            for (stream, consumer) in CONSUMERS {
+                let info = self.stream(stream).await.consumer_info(consumer).await.unwrap();
+                if info.num_pending > 0 || info.num_ack_pending > 0 {
+                    return false;
+                }
+            }
+            for database in &databases {
+                if messaging::outbox::depth(database).await.unwrap() > 0 {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    }
+
+    /// What must hold at the end of every test that broke no message: nothing is left, nobody gave up, all are well.
+    pub(crate) async fn all_is_well(&self) {
+        self.settled().await;
+        assert_eq!(self.messages("DEAD_LETTERS").await, 0, "dead letters\n{}", self.log(Member::OrderService));
+        for status in self.store.status().await {
+            assert!(status.ready, "{status:?}");
+        }
+        for member in Member::SERVICES {
+            let log = self.log(member);
+            assert!(!log.contains("Permissions Violation"), "{member} was refused something\n{log}");
+        }
+    }
+}
+
+/// Every durable consumer there is.
+pub(crate) const CONSUMERS: [(&str, &str); 4] = [
+    ("COMMANDS", "order-service"),
+    ("EVENTS", "order-service"),
+    ("COMMANDS", "inventory-service"),
+    ("EVENTS", "inventory-service"),
+];
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (member, log) in
+                self.logs.lock().unwrap().iter().filter(|(member, _)| **member != Member::NatsServer)
+            {
+                let lines: Vec<&str> = log.lines().collect();
+                eprintln!("--- {member}\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+            }
+        }
+        if !self.data.as_os_str().is_empty() {
+            for member in Member::ALL {
+                let _ = self.store.kill(member);
+            }
+            let _ = std::fs::remove_dir_all(&self.data);
+        }
+    }
+}
+
+/// Sends a request and reads the answer; a connection that breaks is an answer with status 0.
+pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+    let Ok(response) = request.timeout(Duration::from_secs(30)).send().await else {
+        return Answer { status: 0, headers: reqwest::header::HeaderMap::new(), body: Value::Null };
+    };
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.unwrap_or_default();
+    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+}
+
+/// One of the seed's orders.
+pub(crate) fn seed_order(index: usize) -> Value {
+    let orders: Vec<Value> = serde_json::from_str(seed::ORDERS).unwrap();
+    orders[index].clone()
+}
+
+/// An order of some pieces of one product.
+pub(crate) fn order(id: &str, product: &str, quantity: u64) -> Value {
+    json!({
+        "orderId": id, "customerId": "CUSTOMER_001", "currency": "EUR",
+        "items": [{"productId": product, "quantity": quantity, "unitPrice": 1000}]
+    })
+}
+
+/// Waits for something to become true, a minute at the most.
+pub(crate) async fn eventually<F, Fut>(what: &str, condition: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

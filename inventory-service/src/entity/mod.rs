@@ -1,0 +1,5 @@
+//! The tables of the service, beside those of the kit.
+
+pub mod product;
+pub mod reservation;
+pub mod waiting_line;

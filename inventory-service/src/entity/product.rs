@@ -1,0 +1,28 @@
+//! The table `product`.
+
+use sea_orm::entity::prelude::*;
+
+/// The pieces of one product.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "product")]
+pub struct Model {
+    /// Which product.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub product_id: String,
+    /// How many are on the shelf, those promised to waiting orders included.
+    pub available: i64,
+    /// How many are held for orders.
+    pub reserved: i64,
+    /// How many waiting orders ask for: the sum of the product's waiting lines.
+    pub awaiting: i64,
+    /// The position of the order that came to wait for it last; 0 where none ever did.
+    pub last_position: i64,
+    /// How often pieces came in.
+    pub version: i64,
+}
+
+/// No relations.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,59 @@
+//! From messages to the stock and back: load, decide, save.
+
+use anyhow::{Context, bail};
+use contracts::DecodeError;
+use contracts::inventory::InventoryCommand;
+use contracts::order::OrderEvent;
+use messaging::{Cause, Decode, Envelope, HandleError, Handler, Outgoing};
+use sea_orm::DatabaseTransaction;
+
+use crate::slice::Slice;
+use crate::stock::{Decided, StockMessage};
+
+impl Decode for StockMessage {
+    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
+        match OrderEvent::decode(message_type, body) {
+            Ok(OrderEvent::Placed(order)) => Ok(Self::Placed(order)),
+            Ok(OrderEvent::Cancelled(order)) => Ok(Self::Cancelled(order)),
+            Ok(_) => bail!("{message_type} is nothing that stock depends on"),
+            Err(DecodeError::UnknownType(_)) => {
+                let InventoryCommand::Restock(restock) = InventoryCommand::decode(message_type, body)?;
+                Ok(Self::Restock(restock))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Tells batches of messages to the stock.
+#[derive(Debug, Clone, Copy)]
+pub struct InventoryHandler;
+
+impl Handler for InventoryHandler {
+    type Message = StockMessage;
+
+    async fn handle(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[&Envelope<StockMessage>],
+    ) -> Result<Vec<Outgoing>, HandleError> {
+        let mut slice = Slice::load(tx, batch.iter().map(|message| &message.payload)).await?;
+        let mut outgoing = Vec::with_capacity(batch.len());
+        for message in batch {
+            for decided in slice.stock.decide(&message.payload, message.correlation_id) {
+                outgoing.push(outgoing_of(decided, message).map_err(HandleError::Retry)?);
+            }
+        }
+        slice.save(tx).await?;
+        Ok(outgoing)
+    }
+}
+
+/// Makes the message an event travels as. The message that brought it about is its cause, in the flow the event
+/// belongs to: a restock that serves a waiting order moves that order's flow on.
+fn outgoing_of(decided: Decided, message: &Envelope<StockMessage>) -> anyhow::Result<Outgoing> {
+    let Decided { event, version, correlation_id } = decided;
+    let cause = Cause { correlation_id, ..message.cause() };
+    let body = serde_json::to_vec(&event).with_context(|| format!("writing {}", event.message_type()))?;
+    Ok(Outgoing::new(cause, event.subject(), event.message_type(), event.key(), Some(version), body))
+}

@@ -1,0 +1,88 @@
+//! The tables `product`, `reservation`, and `waiting_line`. The database itself refuses counts below zero.
+
+use sea_orm::sea_query::{Expr, ExprTrait, IntoIden};
+use sea_orm::{DbBackend, Iterable};
+use sea_orm_migration::prelude::*;
+
+use crate::entity::{product, reservation, waiting_line};
+
+pub(super) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &'static str {
+        "inventory_0001_stock"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use product::Column as Product;
+        use reservation::Column as Reservation;
+        use waiting_line::Column as WaitingLine;
+        let backend = manager.get_database_backend();
+
+        let product = Table::create()
+            .table(product::Entity)
+            .col(id(backend, Product::ProductId).primary_key())
+            .col(count(Product::Available, 0))
+            .col(count(Product::Reserved, 0))
+            .col(count(Product::Awaiting, 0))
+            .col(count(Product::LastPosition, 0))
+            .col(count(Product::Version, 0))
+            .to_owned();
+        manager.create_table(product).await?;
+
+        let statuses = reservation::Status::iter().map(|status| sea_orm::ActiveEnum::to_value(&status));
+        let waits = Expr::col(Reservation::Status).eq(sea_orm::ActiveEnum::to_value(&reservation::Status::Waiting));
+        let reservation = Table::create()
+            .table(reservation::Entity)
+            .col(id(backend, Reservation::OrderId).primary_key())
+            .col(
+                ColumnDef::new(Reservation::Status)
+                    .text()
+                    .not_null()
+                    .check(Expr::col(Reservation::Status).is_in(statuses)),
+            )
+            .col(ColumnDef::new(Reservation::Lines).text().not_null())
+            .col(ColumnDef::new(Reservation::CorrelationId).uuid().not_null())
+            .col(count(Reservation::Version, 1))
+            .col(ColumnDef::new(Reservation::Position).big_integer())
+            .check(waits.eq(Expr::col(Reservation::Position).is_not_null()))
+            .to_owned();
+        manager.create_table(reservation).await?;
+
+        let waiting_line = Table::create()
+            .table(waiting_line::Entity)
+            .col(id(backend, WaitingLine::ProductId))
+            .col(count(WaitingLine::Position, 1))
+            .col(id(backend, WaitingLine::OrderId))
+            .col(count(WaitingLine::Quantity, 1))
+            .primary_key(
+                Index::create().col(WaitingLine::ProductId).col(WaitingLine::Position).col(WaitingLine::OrderId),
+            )
+            .to_owned();
+        manager.create_table(waiting_line).await?;
+        let by_order = Index::create()
+            .name("waiting_line_order_id")
+            .table(waiting_line::Entity)
+            .col(WaitingLine::OrderId)
+            .to_owned();
+        manager.create_index(by_order).await
+    }
+}
+
+/// An id, compared byte by byte as SQLite does by default, so that lists have one order on both databases.
+fn id(backend: DbBackend, column: impl IntoIden) -> ColumnDef {
+    let mut id = ColumnDef::new(column);
+    id.text().not_null();
+    if backend == DbBackend::Postgres {
+        id.extra("COLLATE \"C\"");
+    }
+    id
+}
+
+/// A number that is never below `least`.
+fn count<C: IntoIden + Copy>(column: C, least: i64) -> ColumnDef {
+    ColumnDef::new(column).big_integer().not_null().check(Expr::col(column).gte(least)).to_owned()
+}

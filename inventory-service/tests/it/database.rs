@@ -1,0 +1,124 @@
+//! A database for a test, and what stands in it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use contracts::{OrderId, ProductId};
+use inventory_service::entity::reservation::Status;
+use inventory_service::entity::{product, reservation, waiting_line};
+use inventory_service::handler::InventoryHandler;
+use inventory_service::migration::Migrator;
+use inventory_service::stock::{Place, Product, Reservation, ReservationState, Stock, StockMessage};
+use messaging::{Envelope, HandleError, Handler, Outgoing, database, inbox};
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, TransactionTrait};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::given::{key, process};
+
+/// A database that is gone when the test is.
+pub(crate) struct TestDatabase {
+    pub(crate) db: DatabaseConnection,
+    directory: PathBuf,
+}
+
+impl TestDatabase {
+    pub(crate) async fn sqlite() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("inventory-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        let url = format!("sqlite://{}?mode=rwc", directory.join("test.sqlite").display());
+        Self { db: database::open::<Migrator>(&url).await.unwrap(), directory }
+    }
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.directory));
+    }
+}
+
+/// Empties the tables and fills them with what is in stock; nobody holds or waits for anything.
+pub(crate) async fn begin_with(db: &DatabaseConnection, stock: &Stock) {
+    product::Entity::delete_many().exec(db).await.unwrap();
+    reservation::Entity::delete_many().exec(db).await.unwrap();
+    waiting_line::Entity::delete_many().exec(db).await.unwrap();
+    for (id, product) in &stock.products {
+        let row = product::ActiveModel {
+            product_id: Set(id.to_string()),
+            available: Set(product.available.cast_signed()),
+            reserved: Set(0),
+            awaiting: Set(0),
+            last_position: Set(0),
+            version: Set(0),
+        };
+        row.insert(db).await.unwrap();
+    }
+}
+
+/// A first delivery.
+pub(crate) fn envelope(message: &StockMessage) -> Envelope<StockMessage> {
+    Envelope {
+        id: Uuid::now_v7(),
+        message_type: String::new(),
+        source: String::new(),
+        key: key(message).to_owned(),
+        time: OffsetDateTime::UNIX_EPOCH,
+        correlation_id: process(key(message)),
+        causation_id: None,
+        aggregate_version: None,
+        trace_parent: None,
+        payload: message.clone(),
+    }
+}
+
+/// Handles a batch in one transaction that begins with the inbox, as the kit does.
+pub(crate) async fn handle(
+    db: &DatabaseConnection,
+    batch: &[Envelope<StockMessage>],
+) -> Result<Vec<Outgoing>, HandleError> {
+    let tx = db.begin().await?;
+    for message in batch {
+        let row = inbox::entity::ActiveModel { message_id: Set(message.id), received_at: Set(0) };
+        row.insert(&tx).await?;
+    }
+    let outgoing = InventoryHandler.handle(&tx, &batch.iter().collect::<Vec<_>>()).await?;
+    tx.commit().await?;
+    Ok(outgoing)
+}
+
+/// Reads all of the stock.
+pub(crate) async fn whole(db: &DatabaseConnection) -> Stock {
+    let mut stock = Stock::default();
+    for row in product::Entity::find().all(db).await.unwrap() {
+        let product = Product {
+            available: row.available.try_into().unwrap(),
+            reserved: row.reserved.try_into().unwrap(),
+            awaiting: row.awaiting.try_into().unwrap(),
+            last_position: row.last_position,
+            version: row.version,
+        };
+        stock.products.insert(ProductId::parse(row.product_id).unwrap(), product);
+    }
+    for row in reservation::Entity::find().all(db).await.unwrap() {
+        let state = match (row.status, row.position) {
+            (Status::Waiting, Some(position)) => ReservationState::Waiting { position },
+            (Status::Reserved, None) => ReservationState::Reserved,
+            (Status::Refused, None) => ReservationState::Refused,
+            (Status::Released, None) => ReservationState::Released,
+            (Status::Cancelled, None) => ReservationState::Cancelled,
+            wrong => panic!("{} is {wrong:?}", row.order_id),
+        };
+        let lines = serde_json::from_str(&row.lines).unwrap();
+        let reservation = Reservation { state, lines, correlation_id: row.correlation_id, version: row.version };
+        stock.reservations.insert(OrderId::parse(row.order_id).unwrap(), reservation);
+    }
+    for row in waiting_line::Entity::find().all(db).await.unwrap() {
+        let place = Place { position: row.position, order_id: OrderId::parse(row.order_id).unwrap() };
+        let queue = stock.queues.entry(ProductId::parse(row.product_id).unwrap()).or_default();
+        queue.insert(place, row.quantity.try_into().unwrap());
+    }
+    stock
+}

@@ -1,0 +1,88 @@
+//! The endpoints that fill and empty the stock.
+
+use inventory_service::automation::{self, CATALOGUE};
+use poem::Route;
+use poem::http::StatusCode;
+use poem::test::TestClient;
+use serde_json::{Value, json};
+
+use crate::database::{TestDatabase, begin_with, envelope, handle, whole};
+use crate::given::{placed, product, product_id, shelf};
+
+fn client(database: &TestDatabase, enabled: bool) -> TestClient<Route> {
+    TestClient::new(automation::routes(&database.db, enabled))
+}
+
+async fn json_of(response: poem::test::TestResponse) -> Value {
+    response.json().await.value().deserialize()
+}
+
+#[tokio::test]
+async fn seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is() {
+    let database = TestDatabase::sqlite().await;
+    begin_with(&database.db, &shelf(&[("PRODUCT_002", 3)])).await;
+    let client = client(&database, true);
+    let response = client.post("/automation-testing/seed").send().await;
+    response.assert_status_is_ok();
+    assert_eq!(json_of(response).await, json!({"created": ["PRODUCT_001"], "existing": ["PRODUCT_002"]}));
+    let response = client.post("/automation-testing/seed").body(CATALOGUE).send().await;
+    assert_eq!(json_of(response).await, json!({"created": [], "existing": ["PRODUCT_001", "PRODUCT_002"]}));
+    let stock = whole(&database.db).await;
+    assert_eq!(stock.products[&product_id("PRODUCT_001")], product(10));
+    assert_eq!(stock.products[&product_id("PRODUCT_002")], product(3));
+}
+
+#[tokio::test]
+async fn deleting_all_leaves_no_product_no_reservation_and_nobody_waiting() {
+    let database = TestDatabase::sqlite().await;
+    begin_with(&database.db, &shelf(&[("CUP", 3)])).await;
+    let batch = [envelope(&placed("A", &[("CUP", 3)])), envelope(&placed("B", &[("CUP", 3)]))];
+    handle(&database.db, &batch).await.unwrap();
+    let response = client(&database, true).delete("/automation-testing/all").send().await;
+    response.assert_status(StatusCode::NO_CONTENT);
+    assert_eq!(whole(&database.db).await, shelf(&[]));
+}
+
+#[tokio::test]
+async fn a_catalogue_that_makes_no_sense_is_a_problem_and_creates_nothing() {
+    let database = TestDatabase::sqlite().await;
+    let client = client(&database, true);
+    for body in [
+        json!({}),
+        json!([{"productId": "A B", "available": 1}]),
+        json!([{"productId": "A", "available": -1}]),
+        json!([{"productId": "A", "available": 1_000_000_000_001_i64}]),
+        json!([{"productId": "A", "available": 1}, {"productId": "A", "available": 1}]),
+    ] {
+        let response = client.post("/automation-testing/seed").body(body.to_string()).send().await;
+        response.assert_status(StatusCode::BAD_REQUEST);
+        response.assert_content_type("application/problem+json");
+        assert_eq!(json_of(response).await["status"], 400, "{body}");
+    }
+    assert_eq!(whole(&database.db).await, shelf(&[]));
+}
+
+#[tokio::test]
+async fn ready_says_so() {
+    let database = TestDatabase::sqlite().await;
+    let response = client(&database, true).get("/automation-testing/ready").send().await;
+    response.assert_status_is_ok();
+    assert_eq!(json_of(response).await["ready"], true);
+}
+
+#[tokio::test]
+async fn all_of_it_is_not_found_unless_switched_on() {
+    let database = TestDatabase::sqlite().await;
+    let client = client(&database, false);
+    for request in [
+        client.post("/automation-testing/seed"),
+        client.delete("/automation-testing/all"),
+        client.get("/automation-testing/ready"),
+    ] {
+        let response = request.send().await;
+        response.assert_status(StatusCode::NOT_FOUND);
+        response.assert_content_type("application/problem+json");
+        assert_eq!(json_of(response).await["title"], "Not Found");
+    }
+    assert_eq!(whole(&database.db).await, shelf(&[]));
+}

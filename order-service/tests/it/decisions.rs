@@ -1,0 +1,126 @@
+//! Given a history, when a message comes, then these events.
+
+use contracts::order::OrderEvent;
+use contracts::query::OrderStatus;
+use order_service::order::{Order, OrderMessage, decide, evolve};
+
+use crate::{cancel, place, play, stock_backordered, stock_refused, stock_reserved};
+
+/// What happened before.
+fn given(history: &[OrderMessage]) -> Given {
+    Given { order: play(history).0 }
+}
+
+struct Given {
+    order: Order,
+}
+
+impl Given {
+    fn when(self, message: OrderMessage) -> When {
+        let events = decide(&self.order, &message);
+        let order = events.iter().fold(self.order.clone(), evolve);
+        When { before: self.order, order, events }
+    }
+}
+
+struct When {
+    before: Order,
+    order: Order,
+    events: Vec<OrderEvent>,
+}
+
+impl When {
+    /// Then these types of events, and this status.
+    fn then(self, types: &[&str], status: Option<OrderStatus>) {
+        let happened: Vec<&str> = self.events.iter().map(OrderEvent::message_type).collect();
+        assert_eq!(happened, types);
+        assert_eq!(self.order.status(), status);
+    }
+
+    fn then_nothing(self) {
+        assert_eq!(self.events, []);
+        assert_eq!(self.order, self.before);
+    }
+
+    fn then_refused(self, message_type: &str) {
+        assert_eq!(self.events.iter().map(OrderEvent::message_type).collect::<Vec<_>>(), [message_type]);
+        assert_eq!(self.order, self.before, "a refusal changes nothing");
+    }
+}
+
+#[test]
+fn an_order_is_placed_once() {
+    given(&[]).when(place(3)).then(&["order.placed.v1"], Some(OrderStatus::Placed));
+    for history in [
+        vec![place(3)],
+        vec![place(3), stock_backordered()],
+        vec![place(3), stock_reserved()],
+        vec![place(3), cancel()],
+    ] {
+        given(&history).when(place(3)).then_nothing();
+    }
+}
+
+#[test]
+fn an_id_that_is_used_refuses_other_content_whatever_became_of_it() {
+    for history in
+        [vec![place(3)], vec![place(3), stock_reserved()], vec![place(3), cancel()], vec![cancel(), place(3)]]
+    {
+        given(&history).when(place(4)).then_refused("order.place-refused.v1");
+    }
+}
+
+#[test]
+fn reserved_stock_confirms_an_order_that_is_open() {
+    let events = ["order.reserved.v1", "order.confirmed.v1"];
+    given(&[place(3)]).when(stock_reserved()).then(&events, Some(OrderStatus::Confirmed));
+    given(&[place(3), stock_backordered()]).when(stock_reserved()).then(&events, Some(OrderStatus::Confirmed));
+    given(&[place(3), stock_reserved()]).when(stock_reserved()).then_nothing();
+    given(&[place(3), cancel()]).when(stock_reserved()).then_nothing();
+}
+
+#[test]
+fn short_stock_makes_an_order_wait_once() {
+    given(&[place(3)])
+        .when(stock_backordered())
+        .then(&["order.awaiting-stock.v1"], Some(OrderStatus::AwaitingStock));
+    given(&[place(3), stock_backordered()]).when(stock_backordered()).then_nothing();
+    given(&[place(3), stock_reserved()]).when(stock_backordered()).then_nothing();
+    given(&[place(3), cancel()]).when(stock_backordered()).then_nothing();
+}
+
+#[test]
+fn an_unknown_product_cancels_the_order_with_that_reason() {
+    given(&[place(3)]).when(stock_refused()).then(&["order.cancelled.v1"], Some(OrderStatus::Cancelled));
+    let (order, events) = play(&[place(3), stock_refused()]);
+    let body = serde_json::to_value(events.last().unwrap()).unwrap();
+    assert_eq!(body["reason"]["code"], "unknown-product");
+    assert_eq!(body["reason"]["productIds"][0], "PRODUCT_001");
+    assert_eq!(order.status(), Some(OrderStatus::Cancelled));
+    given(&[place(3), cancel()]).when(stock_refused()).then_nothing();
+}
+
+#[test]
+fn a_customer_may_cancel_until_the_order_is_final() {
+    for history in [vec![place(3)], vec![place(3), stock_backordered()]] {
+        given(&history).when(cancel()).then(&["order.cancelled.v1"], Some(OrderStatus::Cancelled));
+    }
+    given(&[place(3), stock_reserved()]).when(cancel()).then_refused("order.cancel-refused.v1");
+    given(&[place(3), cancel()]).when(cancel()).then_nothing();
+}
+
+#[test]
+fn a_cancel_that_overtakes_its_order_cancels_it_when_it_comes() {
+    given(&[]).when(cancel()).then(&["order.cancel-deferred.v1"], None);
+    given(&[cancel()]).when(cancel()).then_nothing();
+    given(&[cancel()])
+        .when(place(3))
+        .then(&["order.placed.v1", "order.cancelled.v1"], Some(OrderStatus::Cancelled));
+}
+
+#[test]
+fn stock_of_an_order_that_is_not_known_changes_nothing() {
+    for message in [stock_reserved(), stock_backordered(), stock_refused()] {
+        given(&[]).when(message).then_nothing();
+    }
+}

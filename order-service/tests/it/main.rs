@@ -1,0 +1,58 @@
+//! What an order decides, given its history, when a message comes.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod decisions;
+mod properties;
+
+use contracts::inventory::{StockBackordered, StockRefused, StockReserved};
+use contracts::order::{CancelOrder, OrderDetails, OrderEvent, OrderItem, PlaceOrder};
+use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
+use order_service::order::{Order, OrderMessage, decide, evolve};
+
+fn order_id() -> OrderId {
+    OrderId::parse("ORDER_001").unwrap()
+}
+
+fn products() -> Vec<ProductId> {
+    vec![ProductId::parse("PRODUCT_001").unwrap()]
+}
+
+fn details(quantity: i64) -> OrderDetails {
+    let item = OrderItem {
+        product_id: products().remove(0),
+        quantity: Quantity::parse(quantity).unwrap(),
+        unit_price: Amount::parse(1000).unwrap(),
+    };
+    OrderDetails::new(order_id(), CustomerId::parse("CUSTOMER_001").unwrap(), Currency::EUR, vec![item], None)
+        .unwrap()
+}
+
+fn place(quantity: i64) -> OrderMessage {
+    OrderMessage::Place(PlaceOrder(details(quantity)))
+}
+
+fn cancel() -> OrderMessage {
+    OrderMessage::Cancel(CancelOrder { order_id: order_id(), reason: Some("changed my mind".to_owned()) })
+}
+
+fn stock_reserved() -> OrderMessage {
+    OrderMessage::StockReserved(StockReserved { order_id: order_id(), lines: vec![] })
+}
+
+fn stock_backordered() -> OrderMessage {
+    OrderMessage::StockBackordered(StockBackordered { order_id: order_id(), short: products() })
+}
+
+fn stock_refused() -> OrderMessage {
+    OrderMessage::StockRefused(StockRefused { order_id: order_id(), unknown_products: products() })
+}
+
+/// Decides on one message after another, and returns the order and the events.
+fn play(messages: &[OrderMessage]) -> (Order, Vec<OrderEvent>) {
+    messages.iter().fold((Order::default(), vec![]), |(order, mut events), message| {
+        let decided = decide(&order, message);
+        let order = decided.iter().fold(order, evolve);
+        events.extend(decided);
+        (order, events)
+    })
+}
