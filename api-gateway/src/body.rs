@@ -4,6 +4,8 @@
 //! that appears twice counts as broken syntax), content (422, with a pointer to each wrong field). The content is
 //! read by hand from a tree, because a derived `Deserialize` stops at the first wrong field.
 
+use std::time::Duration;
+
 use poem::error::ReadBodyError;
 use poem::http::header;
 use poem::{Request, RequestBody};
@@ -18,6 +20,9 @@ use crate::problem::{Code, FieldError, Problem};
 
 /// The largest body, in bytes.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
+
+/// The longest a body may take to arrive.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Something that is read from the fields of a JSON object.
 pub(crate) trait Form: Sized + Send + Sync {
@@ -94,7 +99,10 @@ async fn read_bytes(body: &mut RequestBody) -> Result<Vec<u8>, Problem> {
         _ => Problem::with_detail(Code::UnreadableRequest, "The body could not be read to its end."),
     };
     let body = body.take().map_err(unreadable)?;
-    body.into_bytes_limit(MAX_BODY).await.map(Vec::from).map_err(unreadable)
+    match tokio::time::timeout(PATIENCE, body.into_bytes_limit(MAX_BODY)).await {
+        Ok(bytes) => bytes.map(Vec::from).map_err(unreadable),
+        Err(_) => Err(Problem::with_detail(Code::UnreadableRequest, "The body did not come to its end in time.")),
+    }
 }
 
 /// Parses JSON, in which no object may have a key twice.

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use messaging::Health;
 use messaging::probes::with_probes;
+use poem::endpoint::make_sync;
 use poem::http::{Method, StatusCode, header};
 use poem::middleware::CatchPanic;
-use poem::web::Path;
-use poem::{Body, Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
+use poem::web::{Html, Path};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::Value;
 
@@ -31,27 +32,30 @@ pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, health: Health) -> impl End
     let routes = Route::new()
         .at("/openapi.json", get(service.spec_endpoint()))
         .at("/problems/:code", get(explain))
-        .nest("/docs", service.swagger_ui())
+        .nest("/docs", Route::new().at("/", get(page(&service.swagger_ui_html()))))
         .nest("/", service);
     with_probes(routes, health)
         .with(CatchPanic::new().with_handler(|_| Problem::new(Code::Internal)))
         .around(move |endpoint, request| answer(operations.clone(), endpoint, request))
 }
 
+/// Makes the page of the document. Swagger UI would ask a server on the internet whether the document is valid.
+fn page(html: &str) -> impl Endpoint + 'static {
+    let html = html.replace("deepLinking: true,", "deepLinking: true, validatorUrl: null,");
+    make_sync(move |_| Html(html.clone()))
+}
+
 /// Answers one request, with a problem where the router has none of its own.
 async fn answer<E: Endpoint>(
     operations: Arc<Operations>,
     endpoint: Arc<E>,
-    mut request: Request,
+    request: Request,
 ) -> poem::Result<Response> {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let head = method == Method::HEAD;
-    // HEAD is GET without the body, except where the body never ends.
-    if head && path != "/events" {
-        request.set_method(Method::GET);
-    }
     let operation = operations.at(&path);
-    if let Some(known) = operation.and_then(|methods| methods.get(request.method().as_str()))
+    // The router answers HEAD like GET.
+    let method = if method == Method::HEAD { Method::GET } else { method };
+    if let Some(known) = operation.and_then(|methods| methods.get(method.as_str()))
         && let Err(problem) = check_query(&request, known)
     {
         return Ok(problem.into_response());
@@ -64,9 +68,6 @@ async fn answer<E: Endpoint>(
     let described = response.content_type().is_some_and(|media_type| media_type == PROBLEM_JSON);
     if failed && !described && path != "/readiness" {
         response = problem_for(&response, operation).into_response();
-    }
-    if head {
-        response.set_body(Body::empty());
     }
     Ok(response)
 }

@@ -4,7 +4,8 @@
 //! then it is a command on JetStream, or a question to a service. In reading order:
 //!
 //! - [`mod@config`]; `front`: what holds for every request; `orders` and `products`: the operations;
-//! - `parameter`, `body`: what comes in, parsed at the edge; `problem`: the one mapping of errors to HTTP;
+//! - `parameter`, `body`: what comes in, parsed at the edge; `json`, `problem`: what goes out, and the one mapping of
+//!   errors to HTTP;
 //! - `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final; `events` is the live feed.
 //!
@@ -17,6 +18,7 @@ pub mod config;
 mod events;
 mod front;
 mod idempotency;
+mod json;
 mod orders;
 mod parameter;
 mod problem;

@@ -1,16 +1,11 @@
 //! Relaying queries: request and reply over NATS, the answer's JSON passed on as it came.
 
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use async_nats::{Client, Request};
 use bytes::Bytes;
-use poem::{IntoResponse, Response};
-use poem_openapi::payload::Payload;
-use poem_openapi::registry::{MetaSchemaRef, Registry};
-use poem_openapi::types::Type;
 use serde::Serialize;
 
 use crate::commands::unavailable;
@@ -18,37 +13,6 @@ use crate::problem::{Code, Problem};
 
 /// How long a service may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// JSON of another service; `T` says what it looks like.
-pub(crate) struct Relayed<T> {
-    json: Bytes,
-    schema: PhantomData<fn() -> T>,
-}
-
-impl<T> Relayed<T> {
-    /// Wraps an answer.
-    pub(crate) fn new(json: Bytes) -> Self {
-        Self { json, schema: PhantomData }
-    }
-}
-
-impl<T: Type> Payload for Relayed<T> {
-    const CONTENT_TYPE: &'static str = "application/json";
-
-    fn schema_ref() -> MetaSchemaRef {
-        T::schema_ref()
-    }
-
-    fn register(registry: &mut Registry) {
-        T::register(registry);
-    }
-}
-
-impl<T: Send> IntoResponse for Relayed<T> {
-    fn into_response(self) -> Response {
-        Response::builder().content_type("application/json").body(self.json)
-    }
-}
 
 /// Asks services.
 #[derive(Clone)]

@@ -10,7 +10,6 @@ use std::time::Duration;
 use contracts::order::OrderCommand;
 use contracts::query::{DEFAULT_PAGE, ListOrders, OrderStatus};
 use contracts::{CustomerId, OrderId};
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, OpenApi};
 use uuid::Uuid;
 
@@ -18,9 +17,10 @@ use crate::Tag;
 use crate::body::Body;
 use crate::commands::{Commands, Draft, Request};
 use crate::idempotency::{IdempotencyKey, Operation};
+use crate::json::JsonOf;
 use crate::parameter::{Cursor, Header, Limit, Path, Prefer, Query, TraceParent};
 use crate::problem::{Code, Codes, Failure, Problem};
-use crate::queries::{Queries, Relayed};
+use crate::queries::Queries;
 use crate::wait::{Expected, Outcome, Waiter, Waiters};
 use cancel::CancelOrderForm;
 use place::PlaceOrderForm;
@@ -39,7 +39,7 @@ pub(crate) enum OrderCommanded {
     /// With `Prefer: wait`: the order is final, `confirmed` or `cancelled`.
     #[oai(status = 200)]
     Final(
-        Relayed<Order>,
+        JsonOf<Order>,
         /// How long the answer may have been held.
         #[oai(header = "Preference-Applied")]
         Option<String>,
@@ -48,7 +48,7 @@ pub(crate) enum OrderCommanded {
     /// at `Location`, in `/events`, or with `Prefer: wait`.
     #[oai(status = 202)]
     Accepted(
-        Json<OrderAccepted>,
+        JsonOf<OrderAccepted>,
         /// Where the order is to be seen.
         #[oai(header = "Location")]
         String,
@@ -63,7 +63,7 @@ pub(crate) enum OrderCommanded {
 pub(crate) enum GetOrder {
     /// The order as it stands.
     #[oai(status = 200)]
-    Found(Relayed<Order>),
+    Found(JsonOf<Order>),
 }
 
 /// Answers to `GET /orders`.
@@ -71,7 +71,7 @@ pub(crate) enum GetOrder {
 pub(crate) enum ListedOrders {
     /// A page of orders, newest first.
     #[oai(status = 200)]
-    Page(Relayed<OrderPage>),
+    Page(JsonOf<OrderPage>),
 }
 
 /// Answers to `GET /orders/{id}/history`.
@@ -79,7 +79,7 @@ pub(crate) enum ListedOrders {
 pub(crate) enum GetHistory {
     /// What happened to the order, in order.
     #[oai(status = 200)]
-    Found(Relayed<OrderHistory>),
+    Found(JsonOf<OrderHistory>),
 }
 
 /// How `POST /orders` may fail.
@@ -208,7 +208,7 @@ impl OrdersApi {
         id: Path<OrderId>,
     ) -> Result<GetOrder, Failure<GetFailures>> {
         let json = self.queries.get(format!("order.query.get.{}", id.0), Code::OrderNotFound).await?;
-        Ok(GetOrder::Found(Relayed::new(json)))
+        Ok(GetOrder::Found(JsonOf::relayed(json)))
     }
 
     /// List orders
@@ -233,7 +233,7 @@ impl OrdersApi {
             cursor: cursor.0.map(|cursor| cursor.0),
             limit: Some(limit.0.map_or(DEFAULT_PAGE, |limit| limit.0)),
         };
-        Ok(ListedOrders::Page(Relayed::new(self.queries.list("order.query.list", &query).await?)))
+        Ok(ListedOrders::Page(JsonOf::relayed(self.queries.list("order.query.list", &query).await?)))
     }
 
     /// See what happened to an order
@@ -244,7 +244,7 @@ impl OrdersApi {
         id: Path<OrderId>,
     ) -> Result<GetHistory, Failure<GetFailures>> {
         let json = self.queries.get(format!("order.query.history.{}", id.0), Code::OrderNotFound).await?;
-        Ok(GetHistory::Found(Relayed::new(json)))
+        Ok(GetHistory::Found(JsonOf::relayed(json)))
     }
 }
 
@@ -277,10 +277,12 @@ impl OrdersApi {
 fn answer(order_id: &OrderId, held: Option<u32>, outcome: Outcome) -> Result<OrderCommanded, Problem> {
     let applied = held.map(|seconds| format!("wait={seconds}"));
     match outcome {
-        Outcome::Final(json) => Ok(OrderCommanded::Final(Relayed::new(json), applied)),
+        Outcome::Final(json) => Ok(OrderCommanded::Final(JsonOf::relayed(json), applied)),
         Outcome::Refused(problem) => Err(problem),
-        Outcome::NotYet => {
-            Ok(OrderCommanded::Accepted(Json(OrderAccepted::new(order_id)), format!("/orders/{order_id}"), applied))
-        }
+        Outcome::NotYet => Ok(OrderCommanded::Accepted(
+            JsonOf::written(&OrderAccepted::new(order_id)),
+            format!("/orders/{order_id}"),
+            applied,
+        )),
     }
 }

@@ -6,6 +6,7 @@ use poem_openapi::{Enum, Object};
 use serde_json::Value;
 
 use super::place::ItemSchema;
+use crate::json::Nullable;
 
 /// An order whose command is stored.
 #[derive(Debug, Object)]
@@ -62,7 +63,7 @@ pub(crate) struct Order {
     /// The sum of the lines, in minor units.
     total_price: i64,
     /// Why it was cancelled, where it was.
-    reason: Option<CancelReason>,
+    reason: Nullable<CancelReason>,
     /// The number of events in its history.
     version: i64,
     /// When it was placed, RFC 3339.
@@ -89,7 +90,7 @@ pub(crate) struct OrderPage {
     /// The orders, newest first.
     items: Vec<Order>,
     /// The `cursor` of the page that follows; null where this is the last.
-    next: Option<String>,
+    next: Nullable<String>,
 }
 
 /// What happened to an order.

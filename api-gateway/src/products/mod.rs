@@ -7,7 +7,6 @@ use std::sync::Arc;
 use contracts::ProductId;
 use contracts::inventory::InventoryCommand;
 use contracts::query::{DEFAULT_PAGE, ListProducts};
-use poem_openapi::payload::Json;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
 
@@ -15,9 +14,10 @@ use crate::Tag;
 use crate::body::Body;
 use crate::commands::{Commands, Draft, Request};
 use crate::idempotency::{IdempotencyKey, Operation};
+use crate::json::{JsonOf, Nullable};
 use crate::parameter::{Header, Limit, Path, Query, TraceParent};
 use crate::problem::{Code, Codes, Failure};
-use crate::queries::{Queries, Relayed};
+use crate::queries::Queries;
 use restock::{RestockAccepted, RestockForm};
 
 /// Products.
@@ -46,7 +46,7 @@ pub(crate) struct ProductPage {
     /// The products, by id.
     items: Vec<Product>,
     /// The `cursor` of the page that follows; null where this is the last.
-    next: Option<String>,
+    next: Nullable<String>,
 }
 
 /// Answers to `POST /products/{id}/restock`.
@@ -55,7 +55,7 @@ pub(crate) enum Restocked {
     /// The command is stored and will be carried out.
     #[oai(status = 202)]
     Accepted(
-        Json<RestockAccepted>,
+        JsonOf<RestockAccepted>,
         /// Where the product is to be seen.
         #[oai(header = "Location")]
         String,
@@ -67,7 +67,7 @@ pub(crate) enum Restocked {
 pub(crate) enum GetProduct {
     /// The product's stock as it stands.
     #[oai(status = 200)]
-    Found(Relayed<Product>),
+    Found(JsonOf<Product>),
 }
 
 /// Answers to `GET /products`.
@@ -75,7 +75,7 @@ pub(crate) enum GetProduct {
 pub(crate) enum ListedProducts {
     /// A page of products, by id.
     #[oai(status = 200)]
-    Page(Relayed<ProductPage>),
+    Page(JsonOf<ProductPage>),
 }
 
 /// How `POST /products/{id}/restock` may fail.
@@ -139,7 +139,7 @@ impl ProductsApi {
             trace_parent: trace_parent.0.and_then(|context| context.0),
         };
         self.commands.publish(request).await?;
-        Ok(Restocked::Accepted(Json(accepted), format!("/products/{product_id}")))
+        Ok(Restocked::Accepted(JsonOf::written(&accepted), format!("/products/{product_id}")))
     }
 
     /// See the stock of a product
@@ -150,7 +150,7 @@ impl ProductsApi {
         id: Path<ProductId>,
     ) -> Result<GetProduct, Failure<GetFailures>> {
         let json = self.queries.get(format!("inventory.query.product.{}", id.0), Code::ProductNotFound).await?;
-        Ok(GetProduct::Found(Relayed::new(json)))
+        Ok(GetProduct::Found(JsonOf::relayed(json)))
     }
 
     /// List products
@@ -165,6 +165,6 @@ impl ProductsApi {
         limit: Query<Limit>,
     ) -> Result<ListedProducts, Failure<ListFailures>> {
         let query = ListProducts { after: cursor.0, limit: Some(limit.0.map_or(DEFAULT_PAGE, |limit| limit.0)) };
-        Ok(ListedProducts::Page(Relayed::new(self.queries.list("inventory.query.products", &query).await?)))
+        Ok(ListedProducts::Page(JsonOf::relayed(self.queries.list("inventory.query.products", &query).await?)))
     }
 }

@@ -267,7 +267,7 @@ async fn unknown_paths_and_methods_are_problems_too() {
         ("GET", "/orders/ORDER_001/cancel", "POST"),
         ("PATCH", "/products", "GET"),
         ("POST", "/events", "GET"),
-        ("HEAD", "/events", "GET"),
+        ("HEAD", "/orders/ORDER_001/cancel", "POST"),
         ("POST", "/openapi.json", "GET"),
         ("DELETE", "/liveness", "GET"),
         ("BREW", "/orders", "GET, POST"),

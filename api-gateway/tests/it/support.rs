@@ -181,12 +181,12 @@ async fn connect(nats: &TestNats, user: &str) -> Client {
     options.connect(nats.url()).await.unwrap()
 }
 
-/// Waits until something holds, ten seconds at the most.
+/// Waits until something holds, twenty seconds at the most.
 #[track_caller]
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while !holds().await {
-        assert!(Instant::now() < deadline, "waited ten seconds until {what}");
+        assert!(Instant::now() < deadline, "waited twenty seconds until {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -227,7 +227,9 @@ impl FakeService {
         let service =
             Self { name, client: store.connect(name).await, answers: Arc::default(), asked: Arc::default() };
         let mut requests = service.client.subscribe(format!("{context}.query.>")).await.unwrap();
-        service.client.flush().await.unwrap();
+        // An answer to something else tells that the server has the subscription.
+        let info = service.client.request("$JS.API.INFO", "".into()).await.unwrap();
+        assert!(!info.payload.is_empty());
         let answering = service.clone();
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {

@@ -9,6 +9,7 @@ use inventory_service::entity::{product, reservation, waiting_line};
 use inventory_service::handler::InventoryHandler;
 use inventory_service::migration::Migrator;
 use inventory_service::stock::{Place, Product, Reservation, ReservationState, Stock, StockMessage};
+use local_servers::postgres::TestPostgres;
 use messaging::{Envelope, HandleError, Handler, Outgoing, database, inbox};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, TransactionTrait};
@@ -17,26 +18,47 @@ use uuid::Uuid;
 
 use crate::given::{key, process};
 
+/// Which database a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
 /// A database that is gone when the test is.
 pub(crate) struct TestDatabase {
+    pub(crate) url: String,
     pub(crate) db: DatabaseConnection,
-    directory: PathBuf,
+    directory: Option<PathBuf>,
 }
 
 impl TestDatabase {
-    pub(crate) async fn sqlite() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("inventory-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let directory = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&directory).unwrap();
-        let url = format!("sqlite://{}?mode=rwc", directory.join("test.sqlite").display());
-        Self { db: database::open::<Migrator>(&url).await.unwrap(), directory }
+    pub(crate) async fn new(engine: Engine) -> Self {
+        let (url, directory) = match engine {
+            Engine::Postgres => (TestPostgres::shared().await.unwrap().create_database().await.unwrap(), None),
+            Engine::Sqlite => {
+                static COUNT: AtomicU32 = AtomicU32::new(0);
+                let count = COUNT.fetch_add(1, Ordering::Relaxed);
+                let directory = std::env::temp_dir().join(format!("inventory-{}-{count}", std::process::id()));
+                std::fs::create_dir_all(&directory).unwrap();
+                (format!("sqlite://{}?mode=rwc", directory.join("test.sqlite").display()), Some(directory))
+            }
+        };
+        let db = open(&url).await;
+        Self { url, db, directory }
     }
+}
+
+/// Connects as an instance of the service does.
+pub(crate) async fn open(url: &str) -> DatabaseConnection {
+    database::open::<Migrator>(url).await.unwrap()
 }
 
 impl Drop for TestDatabase {
     fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.directory));
+        if let Some(directory) = &self.directory {
+            drop(std::fs::remove_dir_all(directory));
+        }
     }
 }
 

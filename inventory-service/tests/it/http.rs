@@ -6,8 +6,17 @@ use poem::http::StatusCode;
 use poem::test::TestClient;
 use serde_json::{Value, json};
 
-use crate::database::{TestDatabase, begin_with, envelope, handle, whole};
+use crate::database::{Engine, TestDatabase, begin_with, envelope, handle, whole};
 use crate::given::{placed, product, product_id, shelf};
+use crate::on_both_databases;
+
+on_both_databases!(
+    seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is,
+    deleting_all_leaves_no_product_no_reservation_and_nobody_waiting,
+    a_catalogue_that_makes_no_sense_is_a_problem_and_creates_nothing,
+    ready_says_so,
+    all_of_it_is_not_found_unless_switched_on,
+);
 
 fn client(database: &TestDatabase, enabled: bool) -> TestClient<Route> {
     TestClient::new(automation::routes(&database.db, enabled))
@@ -17,9 +26,8 @@ async fn json_of(response: poem::test::TestResponse) -> Value {
     response.json().await.value().deserialize()
 }
 
-#[tokio::test]
-async fn seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is() {
-    let database = TestDatabase::sqlite().await;
+async fn seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
     begin_with(&database.db, &shelf(&[("PRODUCT_002", 3)])).await;
     let client = client(&database, true);
     let response = client.post("/automation-testing/seed").send().await;
@@ -32,9 +40,8 @@ async fn seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is() {
     assert_eq!(stock.products[&product_id("PRODUCT_002")], product(3));
 }
 
-#[tokio::test]
-async fn deleting_all_leaves_no_product_no_reservation_and_nobody_waiting() {
-    let database = TestDatabase::sqlite().await;
+async fn deleting_all_leaves_no_product_no_reservation_and_nobody_waiting(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
     begin_with(&database.db, &shelf(&[("CUP", 3)])).await;
     let batch = [envelope(&placed("A", &[("CUP", 3)])), envelope(&placed("B", &[("CUP", 3)]))];
     handle(&database.db, &batch).await.unwrap();
@@ -43,9 +50,8 @@ async fn deleting_all_leaves_no_product_no_reservation_and_nobody_waiting() {
     assert_eq!(whole(&database.db).await, shelf(&[]));
 }
 
-#[tokio::test]
-async fn a_catalogue_that_makes_no_sense_is_a_problem_and_creates_nothing() {
-    let database = TestDatabase::sqlite().await;
+async fn a_catalogue_that_makes_no_sense_is_a_problem_and_creates_nothing(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
     let client = client(&database, true);
     for body in [
         json!({}),
@@ -62,17 +68,15 @@ async fn a_catalogue_that_makes_no_sense_is_a_problem_and_creates_nothing() {
     assert_eq!(whole(&database.db).await, shelf(&[]));
 }
 
-#[tokio::test]
-async fn ready_says_so() {
-    let database = TestDatabase::sqlite().await;
+async fn ready_says_so(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
     let response = client(&database, true).get("/automation-testing/ready").send().await;
     response.assert_status_is_ok();
     assert_eq!(json_of(response).await["ready"], true);
 }
 
-#[tokio::test]
-async fn all_of_it_is_not_found_unless_switched_on() {
-    let database = TestDatabase::sqlite().await;
+async fn all_of_it_is_not_found_unless_switched_on(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
     let client = client(&database, false);
     for request in [
         client.post("/automation-testing/seed"),

@@ -1,4 +1,5 @@
 //! What the inventory service promises.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod database;
 mod given;
@@ -6,4 +7,25 @@ mod http;
 mod properties;
 mod queries;
 mod reserving;
+mod service;
 mod slices;
+
+/// Runs each test on SQLite and on PostgreSQL.
+macro_rules! on_both_databases {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::database::Engine::Sqlite).await;
+            })+
+        }
+        mod postgres {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(crate::database::Engine::Postgres).await;
+            })+
+        }
+    };
+}
+
+pub(crate) use on_both_databases;

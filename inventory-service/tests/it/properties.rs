@@ -172,6 +172,17 @@ fn in_reach(stock: &Stock) -> BTreeSet<(ProductId, OrderId)> {
     lines
 }
 
+/// The orders that wait although all of their lines are in reach.
+pub(crate) fn waiting_in_vain(stock: &Stock) -> Vec<OrderId> {
+    let reached = in_reach(stock);
+    let orders = stock.reservations.iter().filter(|(id, reservation)| {
+        let lines = &reservation.lines;
+        matches!(reservation.state, ReservationState::Waiting { .. })
+            && lines.iter().all(|line| reached.contains(&(line.product_id.clone(), (*id).clone())))
+    });
+    orders.map(|(id, _)| id.clone()).collect()
+}
+
 proptest! {
     #![proptest_config(config(1000))]
 

@@ -1,16 +1,24 @@
 //! Batches on a database against the rules on all of the stock.
 
 use inventory_service::stock::{Stock, StockMessage};
-use messaging::Outgoing;
+use messaging::{Envelope, Outgoing};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use sea_orm::DatabaseConnection;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::database::{TestDatabase, begin_with, envelope, handle, whole};
+use crate::database::{Engine, TestDatabase, begin_with, envelope, handle, open, whole};
 use crate::given::{cancelled, placed, product_id, restock, shelf};
-use crate::properties::{Story, config, stories};
+use crate::on_both_databases;
+use crate::properties::{Story, config, count, stories, waiting_in_vain};
+
+on_both_databases!(
+    an_order_that_begins_to_wait_does_not_pass_those_that_were_not_loaded,
+    an_order_that_begins_to_wait_does_not_pass_those_behind_one_that_is_cancelled,
+    an_order_does_not_pass_one_that_is_ahead_of_it_only_on_another_product,
+    a_queue_that_fills_many_statements_is_served_whole,
+);
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
@@ -50,28 +58,89 @@ async fn compare(db: &DatabaseConnection, story: &Story, sizes: &[usize]) -> Res
     Ok(())
 }
 
-fn batches_on(db: &DatabaseConnection, runtime: &Runtime) {
+fn batches_on(engine: Engine, cases: u32) {
+    let runtime = runtime();
+    let database = runtime.block_on(TestDatabase::new(engine));
     let told = (stories(30, 100), vec(1..20_usize, 1..6));
-    TestRunner::new(config(300))
-        .run(&told, |(story, sizes)| runtime.block_on(compare(db, &story, &sizes)))
+    TestRunner::new(config(cases))
+        .run(&told, |(story, sizes)| runtime.block_on(compare(&database.db, &story, &sizes)))
         .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
-fn batches_on_a_slice_end_where_the_rules_on_all_of_the_stock_do() {
+fn batches_on_a_slice_end_where_the_rules_on_all_of_the_stock_do_on_sqlite() {
+    batches_on(Engine::Sqlite, 300);
+}
+
+#[test]
+fn batches_on_a_slice_end_where_the_rules_on_all_of_the_stock_do_on_postgres() {
+    batches_on(Engine::Postgres, 150);
+}
+
+/// Handles messages as an instance does: whole batches, one at a time where that fails, and again where that fails.
+async fn tell(db: DatabaseConnection, messages: Vec<Envelope<StockMessage>>, size: usize) {
+    for batch in messages.chunks(size) {
+        if handle(&db, batch).await.is_ok() {
+            continue;
+        }
+        for message in batch {
+            let mut tries = 0;
+            while let Err(error) = handle(&db, std::slice::from_ref(message)).await {
+                tries += 1;
+                assert!(tries < 20, "{error}");
+            }
+        }
+    }
+}
+
+/// Two instances get the messages of a story as they come.
+async fn share(database: &TestDatabase, story: &Story, size: usize) -> Result<(), TestCaseError> {
+    begin_with(&database.db, &story.beginning()).await;
+    let mut expected = story.shelf.clone();
+    for message in &story.messages {
+        if let StockMessage::Restock(restock) = message {
+            *expected.entry(restock.product_id.clone()).or_default() += u64::from(restock.quantity.get());
+        }
+    }
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        story.messages.iter().enumerate().partition(|(index, _)| index / size % 2 == 0);
+    let envelopes = |half: Vec<(usize, &StockMessage)>| half.into_iter().map(|(_, told)| envelope(told)).collect();
+    let other = open(&database.url).await;
+    tokio::join!(tell(database.db.clone(), envelopes(ours), size), tell(other.clone(), envelopes(theirs), size));
+    other.close().await.unwrap();
+    let stock = whole(&database.db).await;
+    prop_assert_eq!(count(&stock), expected);
+    prop_assert_eq!(waiting_in_vain(&stock), vec![]);
+    Ok(())
+}
+
+fn two_instances_on(engine: Engine, cases: u32) {
     let runtime = runtime();
-    let database = runtime.block_on(TestDatabase::sqlite());
-    batches_on(&database.db, &runtime);
+    let database = runtime.block_on(TestDatabase::new(engine));
+    TestRunner::new(config(cases))
+        .run(&(stories(30, 150), 1..10_usize), |(story, size)| runtime.block_on(share(&database, &story, size)))
+        .unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn two_instances_lose_no_piece_and_leave_nobody_waiting_in_vain_on_sqlite() {
+    two_instances_on(Engine::Sqlite, 20);
+}
+
+#[test]
+fn two_instances_lose_no_piece_and_leave_nobody_waiting_in_vain_on_postgres() {
+    two_instances_on(Engine::Postgres, 60);
 }
 
 /// Tells a stock some messages, one batch each, then others in one batch, and returns what stands in the database
 /// and what should.
 async fn then_one_batch(
+    engine: Engine,
     products: &[(&str, u64)],
     before: &[StockMessage],
     batch: &[StockMessage],
 ) -> (Stock, Stock) {
-    let database = TestDatabase::sqlite().await;
+    let database = TestDatabase::new(engine).await;
     let mut stock = shelf(products);
     begin_with(&database.db, &stock).await;
     for message in before.iter().map(envelope) {
@@ -86,37 +155,33 @@ async fn then_one_batch(
     (whole(&database.db).await, stock)
 }
 
-#[tokio::test]
-async fn an_order_that_begins_to_wait_does_not_pass_those_that_were_not_loaded() {
+async fn an_order_that_begins_to_wait_does_not_pass_those_that_were_not_loaded(engine: Engine) {
     let before = [placed("A", &[("CUP", 3)]), placed("B", &[("CUP", 10)]), placed("C", &[("CUP", 10)])];
     let batch = [placed("D", &[("CUP", 1)]), restock("CUP", 5)];
-    let (found, expected) = then_one_batch(&[("CUP", 0)], &before, &batch).await;
+    let (found, expected) = then_one_batch(engine, &[("CUP", 0)], &before, &batch).await;
     assert_eq!(found, expected);
 }
 
-#[tokio::test]
-async fn an_order_that_begins_to_wait_does_not_pass_those_behind_one_that_is_cancelled() {
+async fn an_order_that_begins_to_wait_does_not_pass_those_behind_one_that_is_cancelled(engine: Engine) {
     let before = [placed("A", &[("CUP", 3)]), placed("B", &[("CUP", 10)]), placed("C", &[("CUP", 10)])];
     let batch = [placed("D", &[("CUP", 1)]), cancelled("B"), restock("CUP", 5)];
-    let (found, expected) = then_one_batch(&[("CUP", 0)], &before, &batch).await;
+    let (found, expected) = then_one_batch(engine, &[("CUP", 0)], &before, &batch).await;
     assert_eq!(found, expected);
 }
 
-#[tokio::test]
-async fn an_order_does_not_pass_one_that_is_ahead_of_it_only_on_another_product() {
+async fn an_order_does_not_pass_one_that_is_ahead_of_it_only_on_another_product(engine: Engine) {
     let before = [placed("A", &[("TEA", 10)]), placed("B", &[("CUP", 1), ("TEA", 3)])];
-    let (found, expected) = then_one_batch(&[("CUP", 0), ("TEA", 5)], &before, &[restock("CUP", 1)]).await;
+    let (found, expected) = then_one_batch(engine, &[("CUP", 0), ("TEA", 5)], &before, &[restock("CUP", 1)]).await;
     assert_eq!(found, expected);
 }
 
-#[tokio::test]
-async fn a_queue_that_fills_many_statements_is_served_whole() {
+async fn a_queue_that_fills_many_statements_is_served_whole(engine: Engine) {
     let names: Vec<_> = (0..40).map(|index| format!("P{index}")).collect();
     let lines: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
     let empty: Vec<_> = names.iter().map(|name| (name.as_str(), 0)).collect();
     let before: Vec<_> = (0..5).map(|index| placed(&format!("O{index}"), &lines)).collect();
     let batch: Vec<_> = names.iter().map(|name| restock(name, 4)).collect();
-    let (found, expected) = then_one_batch(&empty, &before, &batch).await;
+    let (found, expected) = then_one_batch(engine, &empty, &before, &batch).await;
     assert_eq!(found, expected);
     assert_eq!(found.queues[&product_id("P0")].len(), 1);
 }

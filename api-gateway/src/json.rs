@@ -1,0 +1,102 @@
+//! JSON in answers: media type without parameters, and nulls that the document admits to.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+
+use bytes::Bytes;
+use poem::{IntoResponse, Response};
+use poem_openapi::payload::Payload;
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
+use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
+use serde_json::Value;
+
+/// JSON that looks like a `T`: another service's, passed on as it came, or our own.
+pub(crate) struct JsonOf<T> {
+    json: Bytes,
+    shape: PhantomData<fn() -> T>,
+}
+
+impl<T> JsonOf<T> {
+    /// Wraps the answer of another service.
+    pub(crate) fn relayed(json: Bytes) -> Self {
+        Self { json, shape: PhantomData }
+    }
+}
+
+impl<T: ToJSON> JsonOf<T> {
+    /// Writes a value.
+    pub(crate) fn written(value: &T) -> Self {
+        Self::relayed(value.to_json_string().into())
+    }
+}
+
+impl<T: Type> Payload for JsonOf<T> {
+    const CONTENT_TYPE: &'static str = "application/json";
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Send> IntoResponse for JsonOf<T> {
+    fn into_response(self) -> Response {
+        Response::builder().content_type("application/json").body(self.json)
+    }
+}
+
+/// A member that is always there and may be null; `Option` would be described as one that may be absent.
+#[derive(Debug)]
+pub(crate) struct Nullable<T>(Option<T>);
+
+impl<T: Type> Type for Nullable<T> {
+    const IS_REQUIRED: bool = true;
+
+    type RawValueType = Self;
+    type RawElementValueType = Self;
+
+    fn name() -> Cow<'static, str> {
+        format!("nullable<{}>", T::name()).into()
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        let schema = match T::schema_ref() {
+            MetaSchemaRef::Inline(schema) => *schema,
+            reference @ MetaSchemaRef::Reference(_) => MetaSchema { all_of: vec![reference], ..MetaSchema::ANY },
+        };
+        MetaSchemaRef::Inline(Box::new(MetaSchema { nullable: true, ..schema }))
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+
+    fn as_raw_value(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+        Box::new(std::iter::empty())
+    }
+}
+
+impl<T: ToJSON> ToJSON for Nullable<T> {
+    fn to_json(&self) -> Option<Value> {
+        Some(self.0.to_json().unwrap_or_default())
+    }
+}
+
+impl<T: ParseFromJSON> ParseFromJSON for Nullable<T> {
+    fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
+        Option::<T>::parse_from_json(value).map(Self).map_err(|error| error.propagate())
+    }
+}
+
+impl<T> From<Option<T>> for Nullable<T> {
+    fn from(value: Option<T>) -> Self {
+        Self(value)
+    }
+}

@@ -1,0 +1,112 @@
+//! The service as it runs, on a real nats-server.
+
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, message::StreamMessage, stream::Stream};
+use clap::Parser;
+use contracts::order::OrderEvent;
+use contracts::topology::{EVENTS, ORDER_SERVICE, TOPOLOGY};
+use contracts::{inventory::InventoryCommand, topology::API_GATEWAY};
+use inventory_service::Config;
+use inventory_service::stock::StockMessage;
+use local_servers::free_port;
+use local_servers::nats::TestNats;
+use messaging::Topology;
+use messaging::publisher::{Command, Publisher};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::database::{Engine, TestDatabase, begin_with};
+use crate::given::{cancelled, placed, restock, shelf};
+use crate::on_both_databases;
+
+on_both_databases!(a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_orders_own_flow);
+
+/// Says something in the name of whose word it is, and returns its id.
+async fn say(js: &jetstream::Context, message: &StockMessage) -> Uuid {
+    let (source, subject, message_type, key, body) = match message.clone() {
+        StockMessage::Placed(order) => event(&OrderEvent::from(order)),
+        StockMessage::Cancelled(order) => event(&OrderEvent::from(order)),
+        StockMessage::Restock(restock) => {
+            let command = InventoryCommand::from(restock);
+            let body = serde_json::to_vec(&command).unwrap();
+            (API_GATEWAY, command.subject(), command.message_type(), command.key().to_owned(), body)
+        }
+    };
+    let id = Uuid::now_v7();
+    let command = Command { id, subject, message_type, key, body: body.into(), trace_parent: None };
+    Publisher::new(js.clone(), source).publish(command).await.unwrap();
+    id
+}
+
+fn event(event: &OrderEvent) -> (&'static str, String, &'static str, String, Vec<u8>) {
+    let body = serde_json::to_vec(event).unwrap();
+    (ORDER_SERVICE, event.subject(), event.message_type(), event.key().to_owned(), body)
+}
+
+/// The last message on a subject, once there is one.
+async fn heard(events: &Stream, subject: &str) -> StreamMessage {
+    let start = Instant::now();
+    loop {
+        if let Ok(message) = events.get_last_raw_message_by_subject(subject).await {
+            return message;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "in vain: {subject}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn header(message: &StreamMessage, name: &str) -> String {
+    message.headers.get(name).unwrap().as_str().to_owned()
+}
+
+async fn a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_orders_own_flow(engine: Engine) {
+    let (nats, database) = (TestNats::start().await.unwrap(), TestDatabase::new(engine).await);
+    begin_with(&database.db, &shelf(&[("CUP", 2)])).await;
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let js = jetstream::new(client.clone());
+    Topology::parse(TOPOLOGY).unwrap().provision(&js, 1).await.unwrap();
+    let events = js.get_stream(EVENTS).await.unwrap();
+    let address = format!("127.0.0.1:{}", free_port());
+    let config = Config::parse_from([
+        "inventory-service",
+        "--nats-url",
+        &nats.url(),
+        "--database-url",
+        &database.url,
+        "--http-address",
+        &address,
+    ]);
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(inventory_service::run(config, shutdown.clone()));
+
+    let order = say(&js, &placed("A", &[("CUP", 3)])).await;
+    let backordered = heard(&events, "inventory.event.backordered.A").await;
+    assert_eq!(header(&backordered, "ce-causationid"), order.to_string());
+    let restocking = say(&js, &restock("CUP", 5)).await;
+    let reserved = heard(&events, "inventory.event.reserved.A").await;
+    assert_eq!(header(&reserved, "ce-type"), "inventory.reserved.v1");
+    assert_eq!(header(&reserved, "ce-source"), "/inventory-service");
+    assert_eq!(header(&reserved, "ce-causationid"), restocking.to_string());
+    assert_eq!(header(&reserved, "ce-correlationid"), order.to_string());
+    assert_eq!(header(&reserved, "ce-aggregateversion"), "2");
+    let body: Value = serde_json::from_slice(&reserved.payload).unwrap();
+    assert_eq!(body, json!({"orderId": "A", "lines": [{"productId": "CUP", "quantity": 3}]}));
+
+    let answer = client.request("inventory.query.product.CUP", "".into()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer, json!({"productId": "CUP", "available": 4, "reserved": 3, "awaiting": 0}));
+    let answer = client.request("inventory.query.products", "".into()).await.unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer["items"][0]["productId"], "CUP");
+
+    say(&js, &cancelled("A")).await;
+    heard(&events, "inventory.event.released.A").await;
+    say(&js, &placed("B", &[("NONE", 1)])).await;
+    heard(&events, "inventory.event.refused.B").await;
+    shutdown.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(messaging::outbox::depth(&database.db).await.unwrap(), 0);
+    assert_eq!(js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
+}
