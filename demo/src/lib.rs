@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`cli`] is the command line, [`up`] what happens without a subcommand; [`store`] starts and
 //! breaks the processes of [`member`] with what [`config`] says; [`provision`] makes the streams; [`control`] hears
-//! a second terminal, [`feed`] shows the messages, [`ports`] says who is in the way.
+//! a second terminal, [`feed`] and [`screen`] show what happens, [`ports`] says who is in the way.
 
 pub mod cli;
 pub mod config;
@@ -11,6 +11,7 @@ pub mod feed;
 pub mod member;
 pub mod ports;
 pub mod provision;
+pub mod screen;
 pub mod store;
 pub mod up;
 

@@ -1,7 +1,6 @@
 //! The whole store on one machine: started, seeded, explained, and kept until Ctrl-C.
 
 use std::fs::File;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +15,7 @@ use crate::control::{self, Action, Request};
 use crate::feed::Feed;
 use crate::member::Member;
 use crate::ports;
+use crate::screen::Screen;
 use crate::store::{OnLine, Store, nats_options};
 
 /// How often members are looked after.
@@ -48,15 +48,18 @@ pub async fn up(options: &UpOptions, shutdown: CancellationToken) -> anyhow::Res
     if options.fresh {
         start_over(&options.data)?;
     }
-    let progress = |step: &str| show("demo", step);
-    let on_line: OnLine = Arc::new(|member, line| show(member.name(), line));
+    let screen = Arc::new(Screen::open(&options.data)?);
+    let progress = |step: &str| screen.show("demo", step);
+    let shown = screen.clone();
+    let on_line: OnLine = Arc::new(move |member, line| shown.show(member.name(), line));
     let mut store = tokio::select! {
         store = Store::start(config, on_line, &progress) => store?,
         // What has been started already is killed as it is dropped.
         () = shutdown.cancelled() => return Ok(()),
     };
     let feed = Feed::open(nats_options(store.config(), "inspector")).await?;
-    tokio::spawn(feed.watch(|line| show("message", line)));
+    let shown = screen.clone();
+    tokio::spawn(feed.watch(move |line| shown.show("message", line)));
     if !options.no_seed {
         let addresses = seed::Addresses {
             gateway_url: store.config().http_url(Member::ApiGateway),
@@ -64,11 +67,11 @@ pub async fn up(options: &UpOptions, shutdown: CancellationToken) -> anyhow::Res
         };
         seed::load(&addresses, progress).await?;
     }
-    explain(store.config()).await;
+    explain(store.config(), &screen).await;
     let (sender, requests) = mpsc::channel(1);
     control::serve(&options.data, sender).await?;
-    keep(&mut store, requests, shutdown).await?;
-    show("demo", "stopping; the data stays for the next start");
+    keep(&mut store, requests, shutdown, &screen).await?;
+    screen.show("demo", "stopping; the data stays for the next start");
     store.shut_down().await
 }
 
@@ -89,13 +92,11 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
     if streams.exists() {
         std::fs::remove_dir_all(&streams).with_context(|| format!("removing {}", streams.display()))?;
     }
-    for member in Member::SERVICES {
-        for suffix in ["sqlite", "sqlite-wal", "sqlite-shm"] {
-            let file = data.join(format!("{member}.{suffix}"));
-            if file.exists() {
-                std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
-            }
-        }
+    let databases = Member::SERVICES
+        .into_iter()
+        .flat_map(|member| ["sqlite", "sqlite-wal", "sqlite-shm"].map(|suffix| format!("{member}.{suffix}")));
+    for file in databases.chain(["demo.log".to_owned()]).map(|name| data.join(name)).filter(|file| file.exists()) {
+        std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
     }
     Ok(())
 }
@@ -105,29 +106,30 @@ async fn keep(
     store: &mut Store,
     mut requests: mpsc::Receiver<Request>,
     shutdown: CancellationToken,
+    screen: &Screen,
 ) -> anyhow::Result<()> {
     let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            Some(request) = requests.recv() => serve(store, request).await,
+            Some(request) = requests.recv() => serve(store, request, screen).await,
             _ = look.tick() => {
                 for (member, status) in store.ended()? {
-                    show("demo", &format!("{member} ended ({status}); start it again with `cargo run -- start {member}`"));
+                    screen.show("demo", &format!("{member} ended ({status}); start it again with `cargo run -- start {member}`"));
                 }
             }
         }
     }
 }
 
-async fn serve(store: &mut Store, request: Request) {
+async fn serve(store: &mut Store, request: Request, screen: &Screen) {
     match request {
         // Whoever asked may be gone by now.
         Request::Status(answer) => drop(answer.send(store.status().await)),
         Request::Act(action, member, answer) => {
             let done = act(store, action, member).await.map_err(|error| format!("{error:#}"));
             if let Ok(done) = &done {
-                show("demo", done);
+                screen.show("demo", done);
             }
             drop(answer.send(done));
         }
@@ -156,7 +158,7 @@ async fn act(store: &mut Store, action: Action, member: Member) -> anyhow::Resul
 }
 
 /// Says what there is now, and where to look.
-async fn explain(config: &StoreConfig) {
+async fn explain(config: &StoreConfig, screen: &Screen) {
     let gateway = config.http_url(Member::ApiGateway);
     let http = reqwest::Client::new();
     let get = async |path: &str| -> Value {
@@ -188,6 +190,7 @@ async fn explain(config: &StoreConfig) {
         format!("  REST API   {gateway}/docs"),
         format!("  live feed  {gateway}/events"),
         format!("  broker     {}, monitor {}", config.nats_url(), config.http_url(Member::NatsServer)),
+        format!("  logs       {}", screen.path().display()),
         String::new(),
         "Look, order, restock:".to_owned(),
         format!("  curl {gateway}/orders/ORDER_001/history"),
@@ -207,28 +210,10 @@ async fn explain(config: &StoreConfig) {
         String::new(),
     ]);
     for line in lines {
-        show("demo", &line);
+        screen.show("demo", &line);
     }
 }
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("?")
-}
-
-/// Prints a line marked with who says it.
-#[allow(clippy::print_stdout, reason = "the terminal is what this program is for")]
-fn show(who: &str, line: &str) {
-    let colour = match who {
-        "nats-server" => "90",
-        "order-service" => "36",
-        "inventory-service" => "35",
-        "api-gateway" => "33",
-        "message" => "32",
-        _ => "1",
-    };
-    if std::io::stdout().is_terminal() {
-        println!("\x1b[{colour}m{who:<17} |\x1b[0m {line}");
-    } else {
-        println!("{who:<17} | {line}");
-    }
 }
