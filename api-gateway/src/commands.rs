@@ -1,8 +1,8 @@
 //! Publishing commands: claim the idempotency key where there is one, publish, wait for JetStream's acknowledgement.
 //!
 //! Everything here has a bound: a request is answered within five seconds, and at once while the connection is known
-//! to be down. A command that was not acknowledged in time may have been stored all the same; its id is derived from
-//! the request, so the same request again is safe.
+//! to be down. A command that was not acknowledged in time may have been stored all the same; the same request again
+//! has the same id, by its content or by its key, and is safe.
 
 use std::time::Duration;
 
@@ -100,13 +100,16 @@ impl Commands {
 
     async fn claim_and_publish(&self, request: Request<'_>) -> Result<Uuid, Problem> {
         let Request { operation, draft, key, id_without_key, trace_parent } = request;
-        let id = key.map_or(id_without_key, |key| operation.command_id(key));
-        if let Some(key) = key {
-            self.keys.claim(operation, key, &draft.subject, &draft.body).await.map_err(|error| match error {
-                ClaimError::Reused => Problem::new(Code::IdempotencyKeyReused),
-                ClaimError::Unavailable(why) => unavailable(&why),
-            })?;
-        }
+        let id = match key {
+            Some(key) => {
+                let claimed = self.keys.claim(operation, key, &draft.subject, &draft.body).await;
+                claimed.map_err(|error| match error {
+                    ClaimError::Reused => Problem::new(Code::IdempotencyKeyReused),
+                    ClaimError::Unavailable(why) => unavailable(&why),
+                })?
+            }
+            None => id_without_key,
+        };
         let Draft { subject, message_type, key, body } = draft;
         let command = Command { id, subject, message_type, key, body: body.into(), trace_parent };
         let (subject, size) = (command.subject.clone(), command.body.len());

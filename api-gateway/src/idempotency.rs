@@ -1,9 +1,11 @@
 //! `Idempotency-Key`, as the IETF draft has it, and the ids of commands.
 //!
-//! Where a request has a key, its command's id is derived from (operation, path, key), and a bucket remembers for
-//! 24 hours which payload the key was used for. The same request again publishes the same command again, which the
-//! stream or the inbox of whoever handles it drops; the answer is the same because it depends on nothing else. So a
-//! request whose answer was lost can be repeated, however far it had come.
+//! A bucket remembers for 24 hours which payload a key was used for, and the id of its command. The same request again
+//! publishes the same command again, which the stream or the inbox of whoever handles it drops; the answer is the same
+//! because it depends on nothing else. So a request whose answer was lost can be repeated, however far it had come.
+//!
+//! The id is a new one for each entry, and not derived from the key: inboxes remember ids for longer than the bucket
+//! remembers keys, so a key that is used anew after its 24 hours would be accepted, and its command dropped.
 
 use async_nats::jetstream;
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
@@ -89,17 +91,12 @@ pub(crate) struct Operation<'a> {
 }
 
 impl Operation<'_> {
-    /// Returns the id of the command that a key stands for.
-    pub(crate) fn command_id(&self, key: &IdempotencyKey) -> Uuid {
-        derived_id(&["command by key", self.template, self.id, key.as_str()])
-    }
-
     fn entry(&self, key: &IdempotencyKey) -> String {
         fingerprint([self.template, self.id, key.as_str()].join("\n").as_bytes())
     }
 }
 
-/// What the bucket remembers of a key. The ids are for people who look; the payload decides.
+/// What the bucket remembers of a key; the subject is for people who look.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
@@ -130,25 +127,22 @@ impl IdempotencyKeys {
         Self { js, bucket: OnceCell::new() }
     }
 
-    /// Claims a key for a payload, or finds that it was claimed for the same one.
+    /// Claims a key for a payload, or finds that it was claimed for the same one; returns the id of its command.
     pub(crate) async fn claim(
         &self,
         operation: Operation<'_>,
         key: &IdempotencyKey,
         subject: &str,
         payload: &[u8],
-    ) -> Result<(), ClaimError> {
-        let entry = Entry {
-            payload: fingerprint(payload),
-            command_id: operation.command_id(key),
-            subject: subject.to_owned(),
-        };
+    ) -> Result<Uuid, ClaimError> {
+        let entry =
+            Entry { payload: fingerprint(payload), command_id: Uuid::now_v7(), subject: subject.to_owned() };
         let name = operation.entry(key);
         let value = serde_json::to_vec(&entry).map_err(unavailable)?;
         let bucket =
             self.bucket.get_or_try_init(|| self.js.get_key_value(IDEMPOTENCY)).await.map_err(unavailable)?;
         match bucket.create(&name, value.into()).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(entry.command_id),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
             Err(error) => return Err(unavailable(error)),
         }
@@ -156,7 +150,7 @@ impl IdempotencyKeys {
         let known =
             bucket.get(&name).await.map_err(unavailable)?.ok_or_else(|| unavailable("the entry expired"))?;
         let known: Entry = serde_json::from_slice(&known).map_err(unavailable)?;
-        if known.payload == entry.payload { Ok(()) } else { Err(ClaimError::Reused) }
+        if known.payload == entry.payload { Ok(known.command_id) } else { Err(ClaimError::Reused) }
     }
 }
 
@@ -184,13 +178,13 @@ mod tests {
     }
 
     #[test]
-    fn a_command_id_depends_on_operation_path_and_key() {
+    fn an_entry_belongs_to_operation_path_and_key() {
         let key = |text: &str| IdempotencyKey::parse(text).unwrap();
         let cancel = Operation { template: "POST /orders/{id}/cancel", id: "ORDER_001" };
-        assert_eq!(cancel.command_id(&key("k")), cancel.command_id(&key("\"k\"")));
-        assert_ne!(cancel.command_id(&key("k")), cancel.command_id(&key("l")));
-        assert_ne!(cancel.command_id(&key("k")), Operation { id: "ORDER_002", ..cancel }.command_id(&key("k")));
+        assert_eq!(cancel.entry(&key("k")), cancel.entry(&key("\"k\"")));
+        assert_ne!(cancel.entry(&key("k")), cancel.entry(&key("l")));
+        assert_ne!(cancel.entry(&key("k")), Operation { id: "ORDER_002", ..cancel }.entry(&key("k")));
         let restock = Operation { template: "POST /products/{id}/restock", ..cancel };
-        assert_ne!(cancel.command_id(&key("k")), restock.command_id(&key("k")));
+        assert_ne!(cancel.entry(&key("k")), restock.entry(&key("k")));
     }
 }

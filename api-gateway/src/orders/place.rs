@@ -14,8 +14,8 @@ use crate::problem::{Code, FieldError, Problem};
 #[derive(Object)]
 #[oai(rename = "PlaceOrder", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PlaceOrderSchema {
-    /// The order's id, chosen by the client. Without one it is derived from the `Idempotency-Key`, and without a key
-    /// the order has a new id each time the request is sent.
+    /// The order's id, chosen by the client. Without one it is derived from the `Idempotency-Key`: the same key always
+    /// means the same order, also when the key itself is forgotten. Without a key, too, each request is a new order.
     #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     order_id: Option<String>,
     /// Who orders.

@@ -1,7 +1,7 @@
 //! The live feed: from now on or from where one was, through everything.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -133,8 +133,10 @@ async fn a_feed_survives_a_restart_of_nats_and_misses_and_repeats_nothing() {
     store.nats.restart().await.unwrap();
     let service = FakeService::orders(&store).await;
     placed(&service, "ORDER_003").await;
+    let start = Instant::now();
     assert_eq!(busy.next().await.0, 3);
     assert_eq!(silent.sequences(2).await, [2, 3]);
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     busy.stays_silent().await;
 }
 

@@ -85,6 +85,22 @@ async fn a_claimed_key_whose_command_was_never_published_publishes_it_on_the_nex
 }
 
 #[tokio::test]
+async fn a_key_that_is_forgotten_stands_for_a_new_command() {
+    let store = Store::start().await;
+    let restock = || {
+        let request = store.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}));
+        Answer::of(request.header("idempotency-key", "\"k\""))
+    };
+    assert_eq!(restock().await.status, 202);
+    let provisioner = async_nats::jetstream::new(store.connect("provisioner").await);
+    provisioner.get_stream("KV_IDEMPOTENCY").await.unwrap().purge().await.unwrap();
+    assert_eq!(restock().await.status, 202);
+    let commands = store.commands().await;
+    assert_eq!(commands.len(), 2, "an inbox that remembers the first would drop a second with the same id");
+    assert_ne!(commands[0].id(), commands[1].id());
+}
+
+#[tokio::test]
 async fn without_a_key_the_same_order_is_one_command_and_two_restocks_are_two() {
     let store = Store::start().await;
     for _ in 0..2 {

@@ -1,6 +1,8 @@
 //! What the gateway promises over HTTP, with a real nats-server and its real permissions. The services behind it are
 //! third parties here: small responders that say what a test wants them to.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics is a test that fails")]
+
 mod bad_requests;
 mod commands;
 mod events;

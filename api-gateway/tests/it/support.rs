@@ -182,7 +182,6 @@ async fn connect(nats: &TestNats, user: &str) -> Client {
 }
 
 /// Waits until something holds, twenty seconds at the most.
-#[track_caller]
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds().await {
