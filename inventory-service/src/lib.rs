@@ -4,7 +4,7 @@
 //! back on the shelf. In reading order:
 //!
 //! - [`stock`]: the rules; pure, no I/O;
-//! - [`slice`]: the part of the stock that a batch of messages needs, loaded and saved;
+//! - [`mod@slice`]: the part of the stock that a batch of messages needs, loaded and saved;
 //! - [`handler`]: from messages to the stock and back;
 //! - [`queries`]: what can be asked;
 //! - [`entity`], [`migration`]: the tables;

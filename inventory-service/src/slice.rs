@@ -8,16 +8,16 @@
 //! > what is available, plus what the batch restocks, plus what the orders that the batch cancels hold or wait for.
 //!
 //! These are the lines that fit into the budget, each with all lines ahead of it, and, where they do not use it up,
-//! one more. Nothing behind the ones that fit can be served in this batch. Take a line that is in reach at some moment of the batch: it and the
-//! lines ahead of it that still wait then fit into what is available then. Of the lines that were ahead of it before
-//! the batch, some no longer wait: those of orders served meanwhile, whose pieces left what is available, and those of
-//! orders cancelled meanwhile. Put all of them back on both sides: the line and all that was ahead of it before the
-//! batch fit into what was available before, plus what came in, plus what cancelled orders gave back or no longer
-//! wait for. That is the budget. Orders that are new in the batch stand behind all lines and only ever give back what
-//! they took.
+//! one more. Nothing behind the ones that fit can be served in this batch. Take a line that is in reach at some
+//! moment of the batch: it and the lines ahead of it that still wait then fit into what is available then. Of the
+//! lines that were ahead of it before the batch, some no longer wait: those of orders served meanwhile, whose pieces
+//! left what is available, and those of orders cancelled meanwhile. Put all of them back on both sides: the line and
+//! all that was ahead of it before the batch fit into what was available before, plus what came in, plus what
+//! cancelled orders gave back or no longer wait for. That is the budget. Orders that are new in the batch stand
+//! behind all lines and only ever give back what they took.
 //!
-//! The lines that are loaded ask for the whole budget, or there are no others. So an order that begins to wait in
-//! the batch, and stands behind them, is not in reach either, although what lies between was not loaded.
+//! The lines that are loaded ask for the whole budget, or there are no others. So the same sum keeps an order that
+//! begins to wait in the batch out of reach behind them, although what stands in between was not loaded.
 //!
 //! Who can be served at all? Between batches no waiting order has all of its lines in reach. So an order that is
 //! served has a line in a product that the batch restocks or takes a cancelled order from, and within that product's

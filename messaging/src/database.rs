@@ -42,7 +42,7 @@ fn redacted(url: &str) -> String {
     }
 }
 
-/// Returns whether the database is away or full, rather than the statement wrong.
+/// Returns whether the database is away, full, or contended, rather than the statement wrong.
 pub(crate) fn is_outage(error: &DbErr) -> bool {
     let runtime = match error {
         DbErr::ConnectionAcquire(_) => return true,
@@ -62,8 +62,9 @@ pub(crate) fn is_outage(error: &DbErr) -> bool {
 /// the database and not of the statement.
 fn is_outage_code(code: &str) -> bool {
     if code.len() == 5 {
-        // Connection exception, insufficient resources, operator intervention, system error, read-only transaction.
-        return ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006";
+        // Connection exception, transaction rollback (deadlock, serialization), insufficient resources, operator
+        // intervention, system error; and a read-only transaction.
+        return ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006";
     }
     // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
     code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))

@@ -69,12 +69,12 @@ fn batches_on(engine: Engine, cases: u32) {
 
 #[test]
 fn batches_on_a_slice_end_where_the_rules_on_all_of_the_stock_do_on_sqlite() {
-    batches_on(Engine::Sqlite, 300);
+    batches_on(Engine::Sqlite, 150);
 }
 
 #[test]
 fn batches_on_a_slice_end_where_the_rules_on_all_of_the_stock_do_on_postgres() {
-    batches_on(Engine::Postgres, 150);
+    batches_on(Engine::Postgres, 60);
 }
 
 /// Handles messages as an instance does: whole batches, one at a time where that fails, and again where that fails.
@@ -103,7 +103,7 @@ async fn share(database: &TestDatabase, story: &Story, size: usize) -> Result<()
         }
     }
     let (ours, theirs): (Vec<_>, Vec<_>) =
-        story.messages.iter().enumerate().partition(|(index, _)| index / size % 2 == 0);
+        story.messages.iter().enumerate().partition(|(index, _)| (index / size).is_multiple_of(2));
     let envelopes = |half: Vec<(usize, &StockMessage)>| half.into_iter().map(|(_, told)| envelope(told)).collect();
     let other = open(&database.url).await;
     tokio::join!(tell(database.db.clone(), envelopes(ours), size), tell(other.clone(), envelopes(theirs), size));
@@ -124,12 +124,12 @@ fn two_instances_on(engine: Engine, cases: u32) {
 
 #[test]
 fn two_instances_lose_no_piece_and_leave_nobody_waiting_in_vain_on_sqlite() {
-    two_instances_on(Engine::Sqlite, 20);
+    two_instances_on(Engine::Sqlite, 8);
 }
 
 #[test]
 fn two_instances_lose_no_piece_and_leave_nobody_waiting_in_vain_on_postgres() {
-    two_instances_on(Engine::Postgres, 60);
+    two_instances_on(Engine::Postgres, 30);
 }
 
 /// Tells a stock some messages, one batch each, then others in one batch, and returns what stands in the database
