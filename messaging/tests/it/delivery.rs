@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use messaging::{Cause, Outgoing, Topology};
 use uuid::Uuid;
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, Mode, eventually, headers};
+use crate::support::{Bench, Engine, Mode, TOPOLOGY, eventually, headers};
 
 on_both_databases!(
     a_message_is_handled_once_and_its_event_is_published,
     a_message_delivered_twice_changes_nothing_the_second_time,
     every_message_delivered_twice_is_handled_once,
+    messages_are_handled_and_events_published_in_the_order_they_came,
     an_undecodable_message_becomes_a_dead_letter_with_its_payload_untouched,
     a_message_from_somebody_else_becomes_a_dead_letter,
     poison_does_not_block_its_neighbours,
@@ -79,11 +81,29 @@ async fn every_message_delivered_twice_is_handled_once(engine: Engine) {
     assert!(largest > 16, "messages go in batches, the largest had {largest}");
 }
 
+async fn messages_are_handled_and_events_published_in_the_order_they_came(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let ids: Vec<Uuid> = (0..100).map(|_| Uuid::new_v4()).collect();
+    for id in &ids {
+        bench.send(*id, "K1", Mode::Add).await;
+    }
+    let service = bench.start().await;
+    bench.settled().await;
+    assert!(*service.handler.largest_batch.lock().unwrap() > 1, "there was no batch to keep in order");
+    assert_eq!(*service.handler.handled.lock().unwrap(), ids);
+    let events = bench.stream("EVENTS").await;
+    for (sequence, id) in (1..).zip(&ids) {
+        let event = events.get_raw_message(sequence).await.unwrap();
+        assert_eq!(event.headers.get("ce-causationid").unwrap().as_str(), id.to_string());
+    }
+}
+
 async fn an_undecodable_message_becomes_a_dead_letter_with_its_payload_untouched(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     let poison = b"{\"mode\": \xff broken".to_vec();
-    bench.send_raw("tally.command.add.K1", headers(Uuid::now_v7(), "K1"), poison.clone()).await;
+    let id = Uuid::now_v7();
+    bench.send_raw("tally.command.add.K1", headers(id, "K1"), poison.clone()).await;
     let letter = bench.dead_letter().await;
     let header = |name: &str| letter.headers.get(name).unwrap().as_str().to_owned();
     assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.undecodable.K1");
@@ -96,7 +116,14 @@ async fn an_undecodable_message_becomes_a_dead_letter_with_its_payload_untouched
     assert_eq!(header("Dead-Letter-Consumer"), "tally-service");
     assert_eq!(header("ce-type"), "tally.add.v1");
     assert!(!header("Dead-Letter-Detail").is_empty());
+
     bench.settled().await;
+    assert_eq!(bench.deliveries().await, 1, "it is settled, and not only dropped when it comes again");
+
+    // The id that it bore is not burnt: sent again and readable, it is handled.
+    bench.send(id, "K1", Mode::Add).await;
+    bench.settled().await;
+    assert_eq!(bench.total("K1").await, 1);
 }
 
 async fn a_message_from_somebody_else_becomes_a_dead_letter(engine: Engine) {
@@ -113,6 +140,55 @@ async fn a_message_from_somebody_else_becomes_a_dead_letter(engine: Engine) {
     bench.send(id, "K1", Mode::Add).await;
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
+}
+
+#[tokio::test]
+async fn a_subject_that_its_envelope_does_not_bear_out_makes_it_foreign() {
+    let bench = Bench::new(Engine::Sqlite).await;
+    let strays = TOPOLOGY.replace(r#"["tally.command.>"]"#, r#"["tally.command.>", "stray.command.>"]"#);
+    Topology::parse(&strays).unwrap().provision(&bench.js, 1).await.unwrap();
+    let _service = bench.start().await;
+    let mut other_key = headers(Uuid::now_v7(), "K1");
+    other_key.insert("ce-subject", "K2");
+    let mut other_context = headers(Uuid::now_v7(), "K1");
+    other_context.insert("ce-type", "stray.add.v1");
+    let mut nobodys = headers(Uuid::now_v7(), "K1");
+    nobodys.insert("ce-type", "stray.add.v1");
+    let forged = [
+        ("tally.command.add.K1", other_key),
+        ("tally.command.add.K1", other_context),
+        ("tally.command.subtract.K1", headers(Uuid::now_v7(), "K1")),
+        ("stray.command.add.K1", nobodys),
+    ];
+    for (subject, headers) in forged {
+        bench.send_raw(subject, headers, r#"{"mode":"add"}"#).await;
+    }
+    bench.settled().await;
+    assert_eq!((bench.total("K1").await, bench.total("K2").await), (0, 0));
+    let letters = bench.stream("DEAD_LETTERS").await;
+    assert_eq!(letters.cached_info().state.messages, 4);
+    for sequence in 1..=4 {
+        let letter = letters.get_raw_message(sequence).await.unwrap();
+        assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.foreign.K1");
+    }
+}
+
+#[test]
+fn what_the_same_cause_brings_about_again_has_the_same_id() {
+    let cause = |id| Cause { id: Uuid::from_u128(id), correlation_id: Uuid::now_v7(), trace_parent: None };
+    let id = |id, subject: &str, version| {
+        Outgoing::new(cause(id), subject.to_owned(), "tally.added.v1", "K1", version, b"{}".to_vec()).id
+    };
+    let first = id(1, "tally.event.added.K1", Some(1));
+    assert_eq!(id(1, "tally.event.added.K1", Some(1)), first);
+    for other in [
+        id(2, "tally.event.added.K1", Some(1)),
+        id(1, "tally.event.added.K2", Some(1)),
+        id(1, "tally.event.added.K1", Some(2)),
+        id(1, "tally.event.added.K1", None),
+    ] {
+        assert_ne!(other, first);
+    }
 }
 
 async fn poison_does_not_block_its_neighbours(engine: Engine) {
@@ -151,6 +227,8 @@ async fn a_rejected_message_becomes_a_dead_letter_at_once(engine: Engine) {
     assert_eq!(letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "rejected");
     assert_eq!(letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "it is not to be");
     assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 1);
+    bench.settled().await;
+    assert_eq!(bench.deliveries().await, 1, "it is settled, and not only dropped when it comes again");
 
     // Its inbox mark is there: delivered again, it is not handled again and leaves no second dead letter.
     bench.send(id, "K1", Mode::Reject).await;

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use local_servers::TestPostgres;
+use messaging::Topology;
 use sea_orm::ConnectionTrait;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, Mode, eventually};
+use crate::support::{Bench, Engine, Mode, TOPOLOGY, eventually};
 
 on_both_databases!(
     a_crash_at_any_moment_loses_nothing_and_doubles_nothing,
@@ -15,6 +17,9 @@ on_both_databases!(
     a_shutdown_under_load_finishes_its_batch_and_ends_in_time,
     what_a_crash_left_in_the_outbox_is_published_at_the_next_start,
     a_broker_that_dies_and_returns_costs_nothing,
+    what_could_not_be_published_is_published_later_without_a_restart,
+    a_message_is_not_acked_before_its_transaction_is_committed,
+    state_whose_event_cannot_be_written_is_not_written_either,
 );
 
 async fn a_crash_at_any_moment_loses_nothing_and_doubles_nothing(engine: Engine) {
@@ -88,7 +93,8 @@ async fn what_a_crash_left_in_the_outbox_is_published_at_the_next_start(engine: 
         .await
         .unwrap();
     let _service = bench.start().await;
-    eventually("the event is published", || async { bench.messages("EVENTS").await == 1 }).await;
+    // It says that it is ready once the outbox is swept.
+    assert_eq!(bench.messages("EVENTS").await, 1);
     bench.settled().await;
 }
 
@@ -107,6 +113,95 @@ async fn a_broker_that_dies_and_returns_costs_nothing(engine: Engine) {
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 201);
     assert_eq!(bench.messages("EVENTS").await, 201);
+}
+
+async fn what_could_not_be_published_is_published_later_without_a_restart(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let service = bench.start().await;
+    // With its stream gone, nobody takes an event, and no restart or reconnect draws the relay's attention to it.
+    bench.js.delete_stream("EVENTS").await.unwrap();
+    for _ in 0..20 {
+        bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    }
+    eventually("they are handled", || async { bench.total("K1").await == 20 }).await;
+    eventually("it says that the outbox does not drain", || async {
+        let (ready, answer) = service.readiness().await;
+        !ready && answer.contains("20 or more rows unpublished")
+    })
+    .await;
+    assert_eq!(messaging::outbox::depth(&bench.db).await.unwrap(), 20);
+    Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 20);
+    eventually("it is ready again", || async { service.readiness().await.0 }).await;
+}
+
+async fn a_message_is_not_acked_before_its_transaction_is_committed(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let service = bench.start().await;
+    let id = Uuid::now_v7();
+    bench.send(id, "K1", Mode::BreakCommit).await;
+    let tried = || async { service.handler.attempts.lock().unwrap().get(&id).is_some_and(|tried| tried.len() > 1) };
+    eventually("its commit has failed", tried).await;
+    let consumer = bench.stream("COMMANDS").await.consumer_info("tally-service").await.unwrap();
+    assert_eq!(consumer.num_ack_pending, 1);
+    assert_eq!(bench.total("K1").await, 0);
+    assert_eq!(bench.messages("EVENTS").await, 0);
+
+    bench.db.execute_unprepared("INSERT INTO allowed VALUES ('K1')").await.unwrap();
+    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 1);
+}
+
+async fn state_whose_event_cannot_be_written_is_not_written_either(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let service = bench.start().await;
+    bench.db.execute_unprepared("ALTER TABLE outbox RENAME TO elsewhere").await.unwrap();
+    let id = Uuid::now_v7();
+    bench.send(id, "K1", Mode::Add).await;
+    let tried = || async { service.handler.attempts.lock().unwrap().get(&id).is_some_and(|tried| tried.len() > 1) };
+    eventually("its transaction has failed", tried).await;
+    assert_eq!(bench.total("K1").await, 0);
+
+    bench.db.execute_unprepared("ALTER TABLE elsewhere RENAME TO outbox").await.unwrap();
+    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 1);
+    assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
+}
+
+#[tokio::test]
+async fn a_connection_lost_in_the_middle_of_a_transaction_uses_up_no_attempts() {
+    let bench = Bench::new(Engine::Postgres).await;
+    let service = bench.start().await;
+    let id = Uuid::now_v7();
+    bench.send(id, "K1", Mode::LoseConnection).await;
+    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    bench.settled().await;
+    assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
+    // More often than a message is delivered.
+    assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 5);
+}
+
+#[tokio::test]
+async fn a_pull_that_brings_nothing_while_messages_are_pending_is_noticed() {
+    let bench = Bench::new(Engine::Sqlite).await;
+    let service = bench.start().await;
+    let commands = bench.stream("COMMANDS").await;
+    let later = OffsetDateTime::now_utc() + Duration::from_secs(3600);
+    // Heartbeats go on, and nothing is wrong with the connection.
+    commands.pause_consumer("tally-service", later).await.unwrap();
+    bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    eventually("it says what is wrong", || async {
+        let (ready, answer) = service.readiness().await;
+        !ready && answer.contains("1 messages pending and none has arrived")
+    })
+    .await;
+    commands.resume_consumer("tally-service").await.unwrap();
+    bench.settled().await;
+    assert_eq!(bench.total("K1").await, 1);
+    eventually("it is ready again", || async { service.readiness().await.0 }).await;
 }
 
 #[tokio::test]

@@ -48,6 +48,10 @@ pub(crate) enum Mode {
     FailTwice,
     Panic,
     BreakSql,
+    /// Writes what only the commit refuses, while there is no row with this message's key in `allowed`.
+    BreakCommit,
+    /// Loses the connection to the database, on the first four attempts; PostgreSQL only.
+    LoseConnection,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -67,6 +71,8 @@ impl Decode for Add {
 pub(crate) struct Tally {
     pub(crate) attempts: Arc<Mutex<HashMap<Uuid, Vec<Instant>>>>,
     pub(crate) largest_batch: Arc<Mutex<usize>>,
+    /// What was handled, in this order; what was rolled back afterwards is among it.
+    pub(crate) handled: Arc<Mutex<Vec<Uuid>>>,
 }
 
 impl Handler for Tally {
@@ -98,8 +104,20 @@ impl Handler for Tally {
                 Mode::BreakSql => {
                     tx.execute_unprepared("INSERT INTO nowhere VALUES (1)").await?;
                 }
-                Mode::Add | Mode::FailTwice => {}
+                Mode::BreakCommit => {
+                    let insert = Statement::from_sql_and_values(
+                        tx.get_database_backend(),
+                        "INSERT INTO claimed VALUES ($1)",
+                        [message.key.clone().into()],
+                    );
+                    tx.execute_raw(insert).await?;
+                }
+                Mode::LoseConnection if attempts < 5 => {
+                    tx.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await?;
+                }
+                Mode::Add | Mode::FailTwice | Mode::LoseConnection => {}
             }
+            self.handled.lock().unwrap().push(message.id);
             let add = Statement::from_sql_and_values(
                 tx.get_database_backend(),
                 "INSERT INTO tally (name, total) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET total = tally.total + 1",
@@ -143,6 +161,10 @@ impl MigrationName for TallyTable {
 impl MigrationTrait for TallyTable {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let create = "CREATE TABLE tally (name text PRIMARY KEY, total bigint NOT NULL)";
+        manager.get_connection().execute_unprepared(create).await?;
+        let create = "CREATE TABLE allowed (name text PRIMARY KEY)";
+        manager.get_connection().execute_unprepared(create).await?;
+        let create = "CREATE TABLE claimed (name text REFERENCES allowed (name) DEFERRABLE INITIALLY DEFERRED)";
         manager.get_connection().execute_unprepared(create).await.map(drop)
     }
 }
@@ -261,6 +283,11 @@ impl Bench {
         self.stream(stream).await.cached_info().state.messages
     }
 
+    /// How often messages have been delivered, each delivery counted.
+    pub(crate) async fn deliveries(&self) -> u64 {
+        self.stream("COMMANDS").await.consumer_info("tally-service").await.unwrap().delivered.consumer_sequence
+    }
+
     /// The only dead letter, once there is one.
     pub(crate) async fn dead_letter(&self) -> async_nats::jetstream::message::StreamMessage {
         eventually("there is a dead letter", || async { self.messages("DEAD_LETTERS").await > 0 }).await;
@@ -330,9 +357,10 @@ impl Running {
         (ended, start.elapsed())
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until it ends by itself, half a minute at the most.
     pub(crate) async fn ended(self) -> anyhow::Result<()> {
-        self.task.await.unwrap()
+        let ended = tokio::time::timeout(Duration::from_secs(30), self.task).await;
+        ended.expect("it goes on").unwrap()
     }
 
     /// Ends it wherever it is, as a crash would.

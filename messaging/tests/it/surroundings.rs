@@ -59,6 +59,15 @@ async fn a_retention_below_the_dedup_horizon_refuses_to_start_and_says_what_to_s
 }
 
 #[tokio::test]
+async fn a_stream_that_keeps_messages_for_ever_refuses_the_start() {
+    let bench = Bench::new(Engine::Sqlite).await;
+    let for_ever = TOPOLOGY.replacen("3600", "0", 1);
+    Topology::parse(&for_ever).unwrap().provision(&bench.js, 1).await.unwrap();
+    let error = bench.launch(&bench.options()).await.ended().await.unwrap_err().to_string();
+    assert!(error.contains("COMMANDS") && error.contains("for ever"), "{error}");
+}
+
+#[tokio::test]
 async fn a_service_started_before_its_streams_waits_for_them_and_says_so() {
     let bench = Bench::new(Engine::Sqlite).await;
     bench.js.delete_stream("COMMANDS").await.unwrap();
