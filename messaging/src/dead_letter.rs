@@ -55,6 +55,9 @@ impl Reason {
     }
 }
 
+/// Characters of a key that the subject of a dead letter keeps; no key of a well-formed message is longer.
+const LONGEST_KEY: usize = 64;
+
 /// Where a message stood when it was given up.
 pub(crate) struct Origin<'a> {
     pub(crate) service: &'a str,
@@ -85,11 +88,19 @@ impl Origin<'_> {
         })
     }
 
+    /// Returns the last token of the subject, as far as it can be the last token of another one.
+    ///
+    /// Whoever may publish at all may end a subject in any characters and as many as fit into a line of the protocol.
+    /// PostgreSQL stores no NUL, and a line that is too long ends the connection: either would block the service.
+    fn key(&self) -> String {
+        let last = self.subject.rsplit('.').next().unwrap_or_default();
+        last.chars().map(|c| if c.is_control() { '-' } else { c }).take(LONGEST_KEY).collect()
+    }
+
     /// Makes the outbox row of the dead letter.
     pub(crate) fn row(&self, reason: Reason, detail: &str, now: OffsetDateTime) -> OutboxRow {
         let id = Uuid::new_v5(&self.inbox_id(reason), format!("dead-letter/{}", self.service).as_bytes());
-        let key = self.subject.rsplit('.').next().unwrap_or("-");
-        let subject = format!("dead-letter.{}.{}.{key}", self.service, reason.as_str());
+        let subject = format!("dead-letter.{}.{}.{}", self.service, reason.as_str(), self.key());
         let mut headers = vec![
             (REASON.to_owned(), reason.as_str().to_owned()),
             (DETAIL.to_owned(), one_line(detail)),

@@ -17,6 +17,7 @@ on_both_databases!(
     an_undecodable_message_becomes_a_dead_letter_with_its_payload_untouched,
     a_message_from_somebody_else_becomes_a_dead_letter,
     poison_does_not_block_its_neighbours,
+    a_subject_that_cannot_be_written_or_published_as_it_is_blocks_nothing,
     a_rejected_message_becomes_a_dead_letter_at_once,
     a_message_that_fails_is_tried_again_later_and_then_succeeds,
     a_message_that_fails_every_time_becomes_a_dead_letter_after_its_attempts,
@@ -140,6 +141,23 @@ async fn a_message_from_somebody_else_becomes_a_dead_letter(engine: Engine) {
     bench.send(id, "K1", Mode::Add).await;
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
+}
+
+async fn a_subject_that_cannot_be_written_or_published_as_it_is_blocks_nothing(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let service = bench.start().await;
+    // PostgreSQL stores no such character in a text, and a line of the protocol has 4096 bytes.
+    for key in ["K\u{0}", &"K".repeat(3990)] {
+        let (subject, headers) = (format!("tally.command.add.{key}"), headers(Uuid::now_v7(), "K1"));
+        bench.js.client().publish_with_headers(subject, headers, r#"{"mode":"add"}"#.into()).await.unwrap();
+    }
+    bench.js.client().flush().await.unwrap();
+    bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    assert_eq!(bench.messages("COMMANDS").await, 3);
+    bench.settled().await;
+    assert_eq!(bench.total("K1").await, 1);
+    assert_eq!(bench.messages("DEAD_LETTERS").await, 2);
+    assert!(service.readiness().await.0);
 }
 
 #[tokio::test]
