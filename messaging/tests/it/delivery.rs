@@ -227,7 +227,8 @@ async fn poison_does_not_block_its_neighbours(engine: Engine) {
         bench.send(Uuid::now_v7(), "K1", Mode::Reject).await;
     }
     bench.send(Uuid::now_v7(), "K1", Mode::BreakSql).await;
-    bench.send_raw("tally.command.add.K1.more", headers(Uuid::now_v7(), "more"), "{}").await;
+    let deeper = "tally.command.add.K1.more";
+    bench.send_raw(deeper, headers(Uuid::now_v7(), "K1"), r#"{"mode":"add"}"#).await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     let _service = bench.start().await;
     bench.settled().await;
