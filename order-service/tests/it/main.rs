@@ -1,7 +1,8 @@
-//! What an order decides, given its history, when a message comes.
+//! What an order decides, given its history, when a message comes, and what the service makes of it.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod decisions;
+mod handling;
 mod properties;
 
 use contracts::inventory::{StockBackordered, StockRefused, StockReserved};
