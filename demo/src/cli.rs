@@ -5,6 +5,7 @@ use messaging::connection::NatsOptions;
 use messaging::process;
 
 use crate::control::{Action, Remote};
+use crate::healthcheck::healthcheck;
 use crate::member::Member;
 use crate::provision::provision;
 use crate::up::{UpOptions, up};
@@ -49,6 +50,12 @@ enum Command {
     },
     /// Loads the demo catalogue and places the demo orders.
     Seed(seed::Addresses),
+    /// Asks a URL, such as a service's `/readiness`, and fails unless the answer is a success: a container's
+    /// health check.
+    Healthcheck {
+        /// What to ask.
+        url: String,
+    },
     /// Runs the order service.
     OrderService(order_service::Config),
     /// Runs the inventory service.
@@ -82,6 +89,7 @@ pub async fn run() -> anyhow::Result<()> {
         }
         Command::Provision { nats, replicas } => provision(&nats, replicas).await?,
         Command::Seed(addresses) => seed::load(&addresses, |step| println!("{step}")).await?,
+        Command::Healthcheck { url } => healthcheck(&url).await?,
         Command::OrderService(config) => order_service::run(config, process::shutdown_on_signal()?).await?,
         Command::InventoryService(config) => inventory_service::run(config, process::shutdown_on_signal()?).await?,
         Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,
