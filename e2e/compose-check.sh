@@ -108,6 +108,12 @@ hardened() {
     same "user of order-service" 10001 "$(compose exec -T order-service id --user)"
 }
 
+# A volume without a name outlives `down`, and nobody knows what it was.
+only_named_volumes() {
+    same volumes "${project}_nats ${project}_postgres" "$(compose ps --all --quiet | xargs docker inspect \
+        | jq --raw-output '.[].Mounts[] | select(.Type == "volume") | .Name' | sort | xargs)"
+}
+
 seeded() { compose run --rm --no-TTY seed; }
 
 ended_well() {
@@ -173,6 +179,7 @@ check "it builds" compose build
 check "it comes up" compose up --wait --wait-timeout 180
 check "every published port is on 127.0.0.1" published_on_loopback_only
 check "containers are read-only, without capabilities, and services without root" hardened
+check "all volumes have a name" only_named_volumes
 check "the demo's data load" seeded
 within 20 "ORDER_001 is confirmed" order_is ORDER_001 confirmed
 within 20 "ORDER_002 is confirmed" order_is ORDER_002 confirmed
@@ -223,7 +230,7 @@ order_is_confirmed CHECK_POSTGRES "postgres started"
 stop_container postgres
 # No message is on its way: the services must find out by themselves.
 for service in order-service inventory-service; do
-    within 60 "postgres stopped: the container of $service becomes unhealthy" is_unhealthy "$service"
+    within 90 "postgres stopped: the container of $service becomes unhealthy" is_unhealthy "$service"
 done
 start_container postgres
 within 60 "postgres started: all containers are healthy" all_healthy
