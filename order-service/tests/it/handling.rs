@@ -177,6 +177,7 @@ async fn of_two_instances_that_decide_on_one_order_at_once_the_later_decides_aga
     });
     let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while database.db.query_one_raw(Statement::from_string(DbBackend::Postgres, waiting)).await.unwrap().is_none() {
+        assert!(!other.is_finished(), "nothing kept the other from moving the order on as well");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tx.commit().await.unwrap();
