@@ -1,6 +1,6 @@
 //! Closed, versioned sets of messages.
 //!
-//! Each context declares its commands and its events as one enum each with [`messages!`]. The declaration is the
+//! Each context declares its commands and its events as one enum each with `messages!`. The declaration is the
 //! only place where a message's type name and subject are written:
 //!
 //! | | |
@@ -73,7 +73,8 @@ macro_rules! messages {
             ///
             /// # Errors
             ///
-            /// [`DecodeError`] where the type is not of this set or the body is not what the type promises.
+            /// [`DecodeError`](crate::DecodeError) where the type is not of this set or the body is not what the type
+            /// promises.
             pub fn decode(message_type: &str, body: &[u8]) -> Result<Self, $crate::DecodeError> {
                 match message_type {
                     $(
