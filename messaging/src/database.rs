@@ -6,6 +6,10 @@ use anyhow::Context;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxError};
 use sea_orm_migration::MigratorTrait;
 
+/// How long a transaction waits for a connection. With the wait between two tries it is shorter than the ack-wait of
+/// the consumers (10 s): a batch that waits for its database tells the server so before it is delivered again.
+const ACQUIRE: Duration = Duration::from_secs(4);
+
 /// Opens a database and brings its tables up to date.
 ///
 /// `sqlite://<path>?mode=rwc` (a file; `WAL`, `synchronous=NORMAL`: a killed process loses nothing, a power cut may
@@ -19,7 +23,7 @@ pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<DatabaseConnect
     options
         .max_connections(8)
         .connect_timeout(Duration::from_secs(10))
-        .acquire_timeout(Duration::from_secs(10))
+        .acquire_timeout(ACQUIRE)
         .test_before_acquire_if_idle_for(Duration::from_secs(1))
         .sqlx_logging(false)
         .map_sqlx_sqlite_opts(|options| {

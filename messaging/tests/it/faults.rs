@@ -224,3 +224,19 @@ async fn a_database_that_dies_and_returns_uses_up_no_attempts() {
     assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
     service.stop().await.0.unwrap();
 }
+
+#[tokio::test]
+async fn a_batch_that_waits_for_its_database_longer_than_the_ack_wait_is_not_delivered_again() {
+    let mut postgres = TestPostgres::start().await.unwrap();
+    let bench = Bench::on(postgres.create_database().await.unwrap()).await;
+    let service = bench.start().await;
+    postgres.kill().unwrap();
+    bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    // Twice the ack-wait.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    postgres.restart().await.unwrap();
+    bench.settled().await;
+    assert_eq!(bench.total("K1").await, 1);
+    assert_eq!(bench.deliveries().await, 1);
+    service.stop().await.0.unwrap();
+}
