@@ -51,7 +51,14 @@ impl Drop for Folder {
 
 /// Tells whether a process of this id runs, a finished one that nobody has waited for not counting.
 pub(crate) fn runs(id: u32) -> bool {
-    let output = std::process::Command::new("ps").args(["-o", "stat=", "-p", &id.to_string()]).output().unwrap();
-    let state = String::from_utf8(output.stdout).unwrap();
+    let state = if Path::new("/proc/self/stat").exists() {
+        // The state stands behind the name, which is in brackets and may hold anything.
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().unwrap_or_default().to_owned()
+    } else {
+        let output =
+            std::process::Command::new("ps").args(["-o", "stat=", "-p", &id.to_string()]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
     !state.trim().is_empty() && !state.trim().starts_with('Z')
 }
