@@ -69,8 +69,8 @@ say 'a second demo says who is in the way'
 [[ $(order ORDER_004 -1) == *'/items/0/quantity'*'HTTP 422' ]] || fail 'a negative quantity'
 say 'placed, placed again, refused with other content, refused when broken'
 
-demo kill inventory-service | grep -q 'killed inventory-service' || fail 'kill'
-demo status | grep -q 'inventory-service .*not running' || fail 'status'
+[[ $(demo kill inventory-service) == *'killed inventory-service'* ]] || fail 'kill'
+[[ $(demo status) == *inventory-service*'not running'* ]] || fail 'status'
 [[ $(order ORDER_005 1) == *'HTTP 202' ]] || fail 'ORDER_005 without inventory'
 eventually 'ORDER_005 is placed' 10 has_status ORDER_005 placed
 demo start inventory-service >/dev/null
