@@ -7,11 +7,13 @@
 //! In reading order: [`id`] and [`money`] parse at the edge, [`message`] declares closed sets of messages,
 //! [`order`] and [`inventory`] are the two contexts, [`topology`] says which stream holds what and who listens.
 
+pub mod account;
 pub mod id;
 pub mod inventory;
 pub mod message;
 pub mod money;
 pub mod order;
+pub mod payment;
 pub mod query;
 pub mod topology;
 
