@@ -6,11 +6,16 @@
 //! | `order.query.list` | [`ListOrders`] | [`Page`] of [`OrderView`], newest first |
 //! | `order.query.history.<orderId>` | | [`OrderHistory`] |
 //! | `inventory.query.product.<productId>` | | [`ProductView`] |
+//! | `account.query.get.<customerId>` | | [`AccountView`] |
+//! | `payment.query.get.<orderId>` | | [`PaymentView`] |
+//! | `notification.query.list.<customerId>` | [`ListNotifications`] | [`Page`] of [`NotificationView`], oldest first |
 //! | `inventory.query.products` | [`ListProducts`] | [`Page`] of [`ProductView`], by id |
 
 use serde::{Deserialize, Serialize};
 
+use crate::account::AccountDetails;
 use crate::order::{CancelReason, OrderItem};
+use crate::payment::DeclineReason;
 use crate::{Amount, Currency, CustomerId, OrderId, ProductId};
 
 /// The most rows a page has.
@@ -147,6 +152,98 @@ pub struct ProductView {
     pub reserved: u64,
     /// Asked for by orders that wait.
     pub awaiting: u64,
+}
+
+/// An account as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountView {
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// How many changes there have been; the account's `ETag`.
+    pub version: i64,
+    /// What it says.
+    #[serde(flatten)]
+    pub details: AccountDetails,
+}
+
+/// Where the payment of an order stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PaymentStatus {
+    /// Nothing is due yet: the stock is not reserved.
+    Pending,
+    /// It is due, and the account is not known here yet.
+    AwaitingAccount,
+    /// The provider has been asked, or is about to be.
+    Capturing,
+    /// The money is taken.
+    Captured,
+    /// The money is not taken, and will not be.
+    Declined,
+    /// What was taken is about to be given back.
+    Refunding,
+    /// What was taken is given back.
+    Refunded,
+    /// The order was cancelled before anything was taken.
+    Cancelled,
+}
+
+/// The payment of an order as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentView {
+    /// For which order.
+    pub order_id: OrderId,
+    /// Whose money.
+    pub customer_id: CustomerId,
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// How much, in minor units.
+    pub amount: Amount,
+    /// Of which currency.
+    pub currency: Currency,
+    /// Why it was declined, where it was.
+    pub reason: Option<DeclineReason>,
+    /// What the payment provider knows it by, once it does.
+    pub reference: Option<String>,
+    /// When it last changed, RFC 3339.
+    pub updated_at: String,
+}
+
+/// What a customer was told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationView {
+    /// Its place among all notifications; ascending, so that a reader can go on behind the last one it has.
+    pub sequence: i64,
+    /// The id of the event it tells of.
+    pub event_id: String,
+    /// Who was told.
+    pub customer_id: CustomerId,
+    /// Which order it is about.
+    pub order_id: OrderId,
+    /// The type of the event it tells of.
+    #[serde(rename = "type")]
+    pub message_type: String,
+    /// The subject line.
+    pub subject: String,
+    /// The text.
+    pub text: String,
+    /// When it was written, RFC 3339.
+    pub created_at: String,
+    /// When it was handed to the mail server; none until then, or where there is no address.
+    pub delivered_at: Option<String>,
+}
+
+/// Which notifications to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ListNotifications {
+    /// Only those behind this sequence: `next` of the page before.
+    pub after: Option<i64>,
+    /// The most rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] unless given.
+    pub limit: Option<u64>,
 }
 
 /// Which products to list.
