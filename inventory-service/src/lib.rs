@@ -42,6 +42,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         speaker,
         handler: InventoryHandler,
         endpoints: queries::endpoints(&db),
+        workers: Vec::new(),
         routes: automation::routes(&db, config.automation_testing),
         http_address: config.http_address,
         db,

@@ -40,6 +40,12 @@ pub const AGGREGATE_VERSION: &str = "ce-aggregateversion";
 pub const SPEC_VERSION: &str = "ce-specversion";
 /// The id by which a stream drops what it has already, within its duplicate window.
 pub const NATS_MESSAGE_ID: &str = "Nats-Msg-Id";
+/// When the server delivers the message.
+const SCHEDULE: &str = "Nats-Schedule";
+/// On which subject it does.
+const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
+/// That the message takes the place of all others on its subject.
+const ROLLUP: &str = "Nats-Rollup";
 /// W3C trace context.
 pub const TRACE_PARENT: &str = "traceparent";
 
@@ -116,9 +122,51 @@ pub struct Outgoing {
     pub aggregate_version: Option<i64>,
     /// What it answers.
     pub cause: Cause,
+    /// When it is delivered.
+    pub timing: Timing,
+}
+
+/// When an outgoing message is delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Timing {
+    /// As soon as it is published.
+    Now,
+    /// At a time, on another subject of the same stream (a stream with schedules). Each subject holds one schedule: a
+    /// second one replaces the first.
+    At {
+        /// When. A time that has passed is now.
+        time: OffsetDateTime,
+        /// The subject on which it is delivered.
+        target: String,
+    },
+    /// Never: takes back the schedule on the same subject, where it is not too late.
+    Cancel,
+}
+
+impl Timing {
+    /// Returns the headers that the server acts upon.
+    pub(crate) fn headers(&self) -> Vec<(String, String)> {
+        let headers = match self {
+            Self::Now => vec![],
+            Self::At { time, target } => {
+                // The server reads whole seconds; rounding up keeps a timer from being early.
+                let time = *time + time::Duration::nanoseconds(999_999_999);
+                let time = time.replace_nanosecond(0).unwrap_or(time);
+                vec![(SCHEDULE, format!("@at {}", rfc3339(time))), (SCHEDULE_TARGET, target.clone())]
+            }
+            Self::Cancel => vec![(ROLLUP, "sub".to_owned())],
+        };
+        headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
 }
 
 impl Outgoing {
+    /// Sets when it is delivered; without this, as soon as it is published.
+    #[must_use]
+    pub fn timed(self, timing: Timing) -> Self {
+        Self { timing, ..self }
+    }
+
     /// Makes a message whose id is derived from its cause, its subject, and its version (ADR 0002), so that handling
     /// the same cause again yields the same id.
     #[must_use]
@@ -135,7 +183,7 @@ impl Outgoing {
             None => subject.clone(),
         };
         let id = Uuid::new_v5(&cause.id, name.as_bytes());
-        Self { id, subject, message_type, key: key.to_owned(), body, aggregate_version, cause }
+        Self { id, subject, message_type, key: key.to_owned(), body, aggregate_version, cause, timing: Timing::Now }
     }
 }
 

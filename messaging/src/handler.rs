@@ -27,6 +27,10 @@ pub trait Handler: Send + Sync + 'static {
         tx: &DatabaseTransaction,
         batch: &[&Envelope<Self::Message>],
     ) -> impl Future<Output = Result<Vec<Outgoing>, HandleError>> + Send;
+
+    /// Called after a batch has committed: to wake a worker, perhaps. Nothing that must happen belongs in here, for a
+    /// crash may come in between.
+    fn committed(&self) {}
 }
 
 /// What shall become of a message that could not be handled.

@@ -37,8 +37,9 @@ pub mod service;
 pub mod statement;
 pub mod topology;
 
-pub use envelope::{Cause, Decode, Envelope, Outgoing, Speaker};
+pub use envelope::{Cause, Decode, Envelope, Outgoing, Speaker, Timing};
 pub use handler::{HandleError, Handler};
 pub use health::Health;
+pub use outbox::Outbox;
 pub use service::{Service, ServiceOptions};
 pub use topology::Topology;

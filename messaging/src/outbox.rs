@@ -7,13 +7,14 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    QueryTrait,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+    QueryOrder, QuerySelect, QueryTrait,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::envelope::{Attributes, Outgoing, unix_millis};
+use crate::relay::RelayHandle;
 use crate::statement;
 
 /// The table `outbox`.
@@ -47,6 +48,37 @@ pub mod entity {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// Says things outside of the handling of a message: what a worker has found out.
+#[derive(Clone)]
+pub struct Outbox {
+    relay: RelayHandle,
+    source: String,
+}
+
+impl Outbox {
+    pub(crate) fn new(relay: RelayHandle, source: String) -> Self {
+        Self { relay, source }
+    }
+
+    /// Writes messages in a transaction, commits it, and hands them to the relay.
+    ///
+    /// The ids of the messages derive from their causes, so that a worker that does the same again after a crash says
+    /// the same again.
+    ///
+    /// # Errors
+    ///
+    /// The database's error; then nothing is written and nothing said.
+    pub async fn commit(&self, tx: DatabaseTransaction, outgoing: Vec<Outgoing>) -> Result<(), DbErr> {
+        let now = OffsetDateTime::now_utc();
+        let rows: Vec<OutboxRow> =
+            outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)).collect();
+        insert(&tx, &rows).await?;
+        tx.commit().await?;
+        self.relay.offer(rows);
+        Ok(())
+    }
+}
+
 /// A message on its way from a transaction to the stream.
 #[derive(Debug, Clone)]
 pub(crate) struct OutboxRow {
@@ -64,7 +96,7 @@ impl OutboxRow {
 
     /// Makes the row of what a handler returned.
     pub(crate) fn from_outgoing(outgoing: Outgoing, source: &str, now: OffsetDateTime) -> Self {
-        let headers = Attributes {
+        let mut headers = Attributes {
             id: outgoing.id,
             message_type: outgoing.message_type,
             source,
@@ -76,6 +108,7 @@ impl OutboxRow {
             trace_parent: outgoing.cause.trace_parent.as_deref(),
         }
         .headers();
+        headers.extend(outgoing.timing.headers());
         Self::new(outgoing.id, outgoing.subject, headers, outgoing.body.into())
     }
 

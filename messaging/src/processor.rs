@@ -138,6 +138,7 @@ impl<H: Handler> Processor<H> {
                 Ok(rows) => {
                     self.health.ok(DATABASE);
                     self.relay.offer(rows);
+                    self.handler.committed();
                     for item in items {
                         let kind = if item.decoded.is_ok() { AckKind::Ack } else { AckKind::Term };
                         item.delivery.settle(kind).await;

@@ -1,6 +1,7 @@
 //! What all services share: options, start-up, and a shutdown that loses nothing.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -18,6 +19,7 @@ use crate::consumer::Puller;
 use crate::envelope::Speaker;
 use crate::handler::Handler;
 use crate::health::Health;
+use crate::outbox::Outbox;
 use crate::probes;
 use crate::processor::{BATCH, DATABASE, Processor, RetryPolicy};
 use crate::query::{self, Endpoint};
@@ -60,6 +62,13 @@ impl ServiceOptions {
     }
 }
 
+/// Something a service does beside handling messages: ask a third party, deliver mail. It ends when the token is
+/// cancelled; what it leaves half done it finds again at the next start.
+pub type Worker = Box<dyn FnOnce(Outbox, CancellationToken) -> Working + Send>;
+
+/// A worker at work.
+pub type Working = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
 /// A service, ready to run.
 pub struct Service<H: Handler> {
     /// Its name: of its user, its durable consumers, its queries, and the source of its messages.
@@ -76,6 +85,8 @@ pub struct Service<H: Handler> {
     pub handler: H,
     /// What answers its queries.
     pub endpoints: Vec<Endpoint>,
+    /// What it does beside handling messages.
+    pub workers: Vec<Worker>,
     /// Its HTTP routes beside the probes.
     pub routes: Route,
     /// Where it serves HTTP.
@@ -130,7 +141,7 @@ impl<H: Handler> Service<H> {
     }
 
     /// Spawns what moves messages. The order in which it ends at a shutdown follows from who holds which channel:
-    /// the pullers, then the processor, then the relay.
+    /// the pullers, then the processor and the workers, then the relay.
     fn spawn_parts(
         self,
         parts: &mut JoinSet<anyhow::Result<()>>,
@@ -159,6 +170,9 @@ impl<H: Handler> Service<H> {
             });
         }
         drop(sender);
+        for worker in self.workers {
+            parts.spawn(worker(Outbox::new(relay_handle.clone(), format!("/{}", self.name)), stop.clone()));
+        }
         health.ok(DATABASE);
         let processor = Processor {
             db: self.db.clone(),

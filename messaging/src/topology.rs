@@ -39,6 +39,9 @@ pub struct StreamSpec {
     pub duplicate_window_seconds: u64,
     /// The largest message, headers included, in bytes.
     pub max_message_size: i32,
+    /// Whether it delivers messages at a time of their own ([`Timing::At`](crate::envelope::Timing::At)).
+    #[serde(default)]
+    pub schedules: bool,
 }
 
 /// A key-value bucket.
@@ -120,6 +123,7 @@ async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> a
         max_message_size: spec.max_message_size,
         num_replicas: replicas,
         allow_direct: true,
+        allow_message_schedules: spec.schedules,
         ..Default::default()
     };
     js.create_or_update_stream(config).await.map_err(|error| {

@@ -32,6 +32,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         speaker,
         handler: OrderHandler,
         endpoints: queries::endpoints(&db),
+        workers: Vec::new(),
         routes: poem::Route::new(),
         http_address: config.http_address,
         db,

@@ -252,6 +252,7 @@ impl Bench {
                     }
                 }
             })],
+            workers: vec![],
             routes: poem::Route::new(),
             http_address,
         };
