@@ -5,6 +5,7 @@ use std::ops::Deref;
 use serde::{Deserialize, Serialize};
 
 use crate::message::messages;
+use crate::payment::DeclineReason;
 use crate::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 
 /// The most lines an order may have.
@@ -39,6 +40,14 @@ messages! {
         CancelRefused(CancelOrderRefused) = "cancel-refused" v 1, key order_id;
         /// A [`CancelOrder`] came before its order; the order will be cancelled when it comes.
         CancelDeferred(CancelOrderDeferred) = "cancel-deferred" v 1, key order_id;
+    }
+}
+
+messages! {
+    /// What the order context tells itself, later.
+    pub enum OrderTimer in "order" as "timer" {
+        /// An order has waited for stock for as long as it may.
+        StockDeadline(StockDeadlinePassed) = "stock-deadline" v 1, key order_id;
     }
 }
 
@@ -220,6 +229,29 @@ pub enum CancelReason {
         /// Those products.
         product_ids: Vec<ProductId>,
     },
+    /// The order waited for stock for too long.
+    StockDeadline,
+    /// The payment was declined.
+    PaymentDeclined {
+        /// Why.
+        reason: DeclineReason,
+    },
+}
+
+/// An order has waited for stock for as long as it may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StockDeadlinePassed {
+    /// Which order.
+    pub order_id: OrderId,
+}
+
+impl StockDeadlinePassed {
+    /// Returns the subject on which the deadline stands until it is due.
+    #[must_use]
+    pub fn schedule_subject(&self) -> String {
+        format!("order.schedule.stock-deadline.{}", self.order_id)
+    }
 }
 
 /// The order is final and void.

@@ -1,9 +1,13 @@
 //! What the contracts promise on the wire.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use contracts::account::{AccountCommand, AccountEvent};
 use contracts::inventory::{InventoryCommand, InventoryEvent, Restock};
-use contracts::order::{CancelReason, InvalidOrder, OrderCommand, OrderDetails, OrderEvent, OrderItem, PlaceOrder};
-use contracts::topology::{COMMANDS, DEAD_LETTERS, EVENTS, IDEMPOTENCY, TOPOLOGY};
+use contracts::order::{
+    CancelReason, InvalidOrder, OrderCommand, OrderDetails, OrderEvent, OrderItem, OrderTimer, PlaceOrder,
+};
+use contracts::payment::PaymentEvent;
+use contracts::topology::{COMMANDS, DEAD_LETTERS, EVENTS, IDEMPOTENCY, TIMERS, TOPOLOGY};
 use contracts::{Amount, Currency, CustomerId, DecodeError, OrderId, ProductId, Quantity};
 use serde_json::{Value, json};
 
@@ -120,7 +124,7 @@ fn the_topology_names_each_stream_and_only_streams_that_exist() {
     let names = |list: &str| -> Vec<String> {
         topology[list].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names("streams"), [COMMANDS, EVENTS, DEAD_LETTERS]);
+    assert_eq!(names("streams"), [COMMANDS, EVENTS, TIMERS, DEAD_LETTERS]);
     assert_eq!(names("buckets"), [IDEMPOTENCY]);
     for consumer in topology["consumers"].as_array().unwrap() {
         assert!(names("streams").contains(&consumer["stream"].as_str().unwrap().to_owned()), "{consumer}");
@@ -130,7 +134,17 @@ fn the_topology_names_each_stream_and_only_streams_that_exist() {
 #[test]
 fn every_filter_of_the_topology_matches_a_declared_message() {
     let topology: Value = serde_json::from_str(TOPOLOGY).unwrap();
-    let types = [OrderCommand::TYPES, OrderEvent::TYPES, InventoryCommand::TYPES, InventoryEvent::TYPES].concat();
+    let types = [
+        OrderCommand::TYPES,
+        OrderEvent::TYPES,
+        OrderTimer::TYPES,
+        InventoryCommand::TYPES,
+        InventoryEvent::TYPES,
+        AccountCommand::TYPES,
+        AccountEvent::TYPES,
+        PaymentEvent::TYPES,
+    ]
+    .concat();
     for consumer in topology["consumers"].as_array().unwrap() {
         for filter in consumer["filterSubjects"].as_array().unwrap() {
             let tokens: Vec<&str> = filter.as_str().unwrap().split('.').collect();
@@ -158,6 +172,10 @@ fn every_message_has_a_stream_that_stores_it() {
         (OrderEvent::TYPES, "event"),
         (InventoryCommand::TYPES, "command"),
         (InventoryEvent::TYPES, "event"),
+        (OrderTimer::TYPES, "timer"),
+        (AccountCommand::TYPES, "command"),
+        (AccountEvent::TYPES, "event"),
+        (PaymentEvent::TYPES, "event"),
     ] {
         for declared in types {
             let context = declared.split('.').next().unwrap();
