@@ -11,6 +11,9 @@ pub struct Config {
     /// Where `/liveness` and `/readiness` are served.
     #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8902")]
     pub http_address: SocketAddr,
+    /// How long an order may wait for stock before it is cancelled, in seconds.
+    #[arg(long, env = "STOCK_DEADLINE_SECONDS", default_value_t = 24 * 3600)]
+    pub stock_deadline_seconds: u64,
     /// What every service needs.
     #[command(flatten)]
     pub service: ServiceOptions,

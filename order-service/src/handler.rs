@@ -1,19 +1,23 @@
 //! Load the histories of a batch, decide message by message, save all of it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use contracts::order::OrderEvent;
+use contracts::order::{OrderEvent, OrderTimer, StockDeadlinePassed};
 use messaging::envelope::unix_millis;
-use messaging::{Envelope, HandleError, Handler, Outgoing, event_store, statement};
+use messaging::{Envelope, HandleError, Handler, Outgoing, Timing, event_store, statement};
 use sea_orm::{ActiveValue::Set, DatabaseTransaction};
 use time::OffsetDateTime;
 
 use crate::entity::order_view::{self, Column};
-use crate::order::{Order, OrderMessage, decide, evolve};
+use crate::order::{Order, OrderMessage, Stage, decide, evolve};
 
 /// Handles the messages of the order service.
 #[derive(Debug, Clone, Copy)]
-pub struct OrderHandler;
+pub struct OrderHandler {
+    /// How long an order may wait for stock.
+    pub stock_deadline: Duration,
+}
 
 impl Handler for OrderHandler {
     type Message = OrderMessage;
@@ -23,12 +27,12 @@ impl Handler for OrderHandler {
         tx: &DatabaseTransaction,
         batch: &[&Envelope<OrderMessage>],
     ) -> Result<Vec<Outgoing>, HandleError> {
-        let now = unix_millis(OffsetDateTime::now_utc());
-        let mut histories = Histories::load(tx, batch).await?;
+        let now = OffsetDateTime::now_utc();
+        let mut histories = Histories::load(tx, batch, now + self.stock_deadline).await?;
         for message in batch {
-            histories.decide(message, now)?;
+            histories.decide(message, unix_millis(now))?;
         }
-        histories.save(tx, now).await
+        histories.save(tx, unix_millis(now)).await
     }
 }
 
@@ -55,11 +59,18 @@ impl Loaded {
 struct Histories {
     orders: BTreeMap<String, Loaded>,
     appended: Vec<Outgoing>,
-    refusals: Vec<Outgoing>,
+    /// Refusals and timers: told, and no part of a history.
+    unrecorded: Vec<Outgoing>,
+    /// When an order that begins to wait for stock now has waited for too long.
+    stock_deadline: OffsetDateTime,
 }
 
 impl Histories {
-    async fn load(tx: &DatabaseTransaction, batch: &[&Envelope<OrderMessage>]) -> Result<Self, HandleError> {
+    async fn load(
+        tx: &DatabaseTransaction,
+        batch: &[&Envelope<OrderMessage>],
+        stock_deadline: OffsetDateTime,
+    ) -> Result<Self, HandleError> {
         let mut orders: BTreeMap<String, Loaded> =
             batch.iter().map(|message| (message.payload.order_id().to_string(), Loaded::default())).collect();
         let ids: Vec<String> = orders.keys().cloned().collect();
@@ -71,26 +82,28 @@ impl Histories {
                 loaded.apply(&event, row.recorded_at);
             }
         }
-        Ok(Self { orders, appended: Vec::new(), refusals: Vec::new() })
+        Ok(Self { orders, appended: Vec::new(), unrecorded: Vec::new(), stock_deadline })
     }
 
     fn decide(&mut self, message: &Envelope<OrderMessage>, now: i64) -> Result<(), HandleError> {
         let loaded = self.orders.entry(message.payload.order_id().to_string()).or_default();
+        let waited = is_waiting(&loaded.order);
         for event in decide(&loaded.order, &message.payload) {
-            let refusal = matches!(event, OrderEvent::PlaceRefused(_) | OrderEvent::CancelRefused(_));
-            let version = if refusal {
-                // Nothing changed: the refusal is told, and is no part of the history.
-                None
+            if matches!(event, OrderEvent::PlaceRefused(_) | OrderEvent::CancelRefused(_)) {
+                self.unrecorded.push(outgoing(message, &event, None)?);
             } else {
                 loaded.apply(&event, now);
                 loaded.changed = true;
-                Some(loaded.version)
-            };
-            let body = serde_json::to_vec(&event).map_err(|error| HandleError::Retry(error.into()))?;
-            let outgoing =
-                Outgoing::new(message.cause(), event.subject(), event.message_type(), event.key(), version, body);
-            if refusal { &mut self.refusals } else { &mut self.appended }.push(outgoing);
+                self.appended.push(outgoing(message, &event, Some(loaded.version))?);
+            }
         }
+        let timing = match (waited, is_waiting(&loaded.order)) {
+            (false, true) => Timing::At { time: self.stock_deadline, target: deadline_target(message) },
+            (true, false) => Timing::Cancel,
+            _ => return Ok(()),
+        };
+        let version = loaded.version;
+        self.unrecorded.push(deadline(message, version)?.timed(timing));
         Ok(())
     }
 
@@ -105,9 +118,36 @@ impl Histories {
         let changes = [Column::Status, Column::Reason, Column::Version, Column::UpdatedAt];
         statement::insert(tx, views, Some(statement::overwrite(&[Column::OrderId], &changes))).await?;
         let mut outgoing = self.appended;
-        outgoing.extend(self.refusals);
+        outgoing.extend(self.unrecorded);
         Ok(outgoing)
     }
+}
+
+fn is_waiting(order: &Order) -> bool {
+    matches!(order, Order::Open { stage: Stage::AwaitingStock, .. })
+}
+
+fn outgoing(
+    message: &Envelope<OrderMessage>,
+    event: &OrderEvent,
+    version: Option<i64>,
+) -> Result<Outgoing, HandleError> {
+    let body = serde_json::to_vec(event).map_err(|error| HandleError::Retry(error.into()))?;
+    Ok(Outgoing::new(message.cause(), event.subject(), event.message_type(), event.key(), version, body))
+}
+
+/// The subject on which the deadline of an order is delivered.
+fn deadline_target(message: &Envelope<OrderMessage>) -> String {
+    OrderTimer::from(StockDeadlinePassed { order_id: message.payload.order_id().clone() }).subject()
+}
+
+/// The deadline of an order, on the subject where it stands until it is due.
+fn deadline(message: &Envelope<OrderMessage>, version: i64) -> Result<Outgoing, HandleError> {
+    let timer = StockDeadlinePassed { order_id: message.payload.order_id().clone() };
+    let subject = timer.schedule_subject();
+    let timer = OrderTimer::from(timer);
+    let body = serde_json::to_vec(&timer).map_err(|error| HandleError::Retry(error.into()))?;
+    Ok(Outgoing::new(message.cause(), subject, timer.message_type(), timer.key(), Some(version), body))
 }
 
 /// The row of an order, once it exists.

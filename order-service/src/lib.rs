@@ -10,7 +10,9 @@ pub mod migration;
 pub mod order;
 pub mod queries;
 
-use contracts::topology::{COMMANDS, EVENTS, ORDER_SERVICE, speaker};
+use std::time::Duration;
+
+use contracts::topology::{COMMANDS, EVENTS, ORDER_SERVICE, TIMERS, speaker};
 use messaging::{Service, database};
 use tokio_util::sync::CancellationToken;
 
@@ -28,9 +30,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let service = Service {
         name: ORDER_SERVICE,
         description: "Orders: one, a list, a history",
-        streams: &[COMMANDS, EVENTS],
+        streams: &[COMMANDS, EVENTS, TIMERS],
         speaker,
-        handler: OrderHandler,
+        handler: OrderHandler { stock_deadline: Duration::from_secs(config.stock_deadline_seconds) },
         endpoints: queries::endpoints(&db),
         workers: Vec::new(),
         routes: poem::Route::new(),

@@ -15,11 +15,9 @@ pub fn decide(order: &Order, message: &OrderMessage) -> Vec<OrderEvent> {
         OrderMessage::Place(command) => place(order, command),
         OrderMessage::Cancel(command) => cancel(order, command),
         OrderMessage::StockReserved(_) => match order {
-            Order::Open { details, .. } => confirm(details),
+            Order::Open { details, stage: Stage::Placed | Stage::AwaitingStock } => vec![reserved(details)],
             // A cancelled order's stock is released by the inventory, which hears of the cancel too.
-            Order::Unknown | Order::CancelDeferred { .. } | Order::Confirmed { .. } | Order::Cancelled { .. } => {
-                vec![]
-            }
+            _ => vec![],
         },
         OrderMessage::StockBackordered(event) => match order {
             Order::Open { details, stage: Stage::Placed } => {
@@ -36,6 +34,26 @@ pub fn decide(order: &Order, message: &OrderMessage) -> Vec<OrderEvent> {
                     CancelReason::UnknownProduct { product_ids: event.unknown_products.clone() },
                 )]
             }
+            _ => vec![],
+        },
+        OrderMessage::PaymentCaptured(_) => match order {
+            Order::Open { details, stage: Stage::Reserved } => vec![confirmed(details)],
+            // Nothing is paid before its stock is reserved: that the stock is reserved has been overtaken.
+            Order::Open { details, .. } => vec![reserved(details), confirmed(details)],
+            // A cancelled order's payment is refunded by the payment service, which hears of the cancel too.
+            _ => vec![],
+        },
+        OrderMessage::PaymentDeclined(event) => match order {
+            Order::Open { details, .. } => {
+                vec![cancelled(details, CancelReason::PaymentDeclined { reason: event.reason })]
+            }
+            _ => vec![],
+        },
+        OrderMessage::StockDeadline(_) => match order {
+            Order::Open { details, stage: Stage::AwaitingStock } => {
+                vec![cancelled(details, CancelReason::StockDeadline)]
+            }
+            // A timer that comes late changes nothing.
             _ => vec![],
         },
     }
@@ -72,15 +90,18 @@ fn cancel(order: &Order, command: &CancelOrder) -> Vec<OrderEvent> {
     }
 }
 
-/// Reserved stock is all that an order needs to be good.
-fn confirm(details: &OrderDetails) -> Vec<OrderEvent> {
+fn reserved(details: &OrderDetails) -> OrderEvent {
+    OrderReserved { order_id: details.order_id.clone() }.into()
+}
+
+fn confirmed(details: &OrderDetails) -> OrderEvent {
     let confirmed = OrderConfirmed {
         order_id: details.order_id.clone(),
         customer_id: details.customer_id.clone(),
         currency: details.currency,
         total_price: details.total_price,
     };
-    vec![OrderReserved { order_id: details.order_id.clone() }.into(), confirmed.into()]
+    confirmed.into()
 }
 
 fn cancelled(details: &OrderDetails, reason: CancelReason) -> OrderEvent {

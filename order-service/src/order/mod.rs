@@ -3,8 +3,12 @@
 //! ```text
 //!           ┌─► awaiting-stock ─┐
 //! placed ───┴───────────────────┴─► reserved ─► confirmed
-//!    └────────────┴──────────────► cancelled
+//!    └────────────┴───────────────────┴──────► cancelled
 //! ```
+//!
+//! Reserved when the inventory holds every line, confirmed when the payment is captured besides. Cancelled by the
+//! customer at any moment before that, by a payment that is declined, by a product that does not exist, or by a
+//! deadline while it waits for stock.
 //!
 //! Messages come in any order and any number of times, so every decision holds for every state.
 
@@ -13,7 +17,10 @@ mod evolve;
 
 use contracts::OrderId;
 use contracts::inventory::{InventoryEvent, StockBackordered, StockRefused, StockReserved};
-use contracts::order::{CancelOrder, CancelReason, OrderCommand, OrderDetails, PlaceOrder};
+use contracts::order::{
+    CancelOrder, CancelReason, OrderCommand, OrderDetails, OrderTimer, PlaceOrder, StockDeadlinePassed,
+};
+use contracts::payment::{PaymentCaptured, PaymentDeclined, PaymentEvent};
 use contracts::query::OrderStatus;
 use messaging::Decode;
 
@@ -102,6 +109,12 @@ pub enum OrderMessage {
     StockBackordered(StockBackordered),
     /// The inventory does not know a product.
     StockRefused(StockRefused),
+    /// The money is taken.
+    PaymentCaptured(PaymentCaptured),
+    /// The money is not taken, and will not be.
+    PaymentDeclined(PaymentDeclined),
+    /// The order has waited for stock for as long as it may.
+    StockDeadline(StockDeadlinePassed),
 }
 
 impl OrderMessage {
@@ -114,25 +127,38 @@ impl OrderMessage {
             Self::StockReserved(event) => &event.order_id,
             Self::StockBackordered(event) => &event.order_id,
             Self::StockRefused(event) => &event.order_id,
+            Self::PaymentCaptured(event) => &event.order_id,
+            Self::PaymentDeclined(event) => &event.order_id,
+            Self::StockDeadline(timer) => &timer.order_id,
         }
     }
 }
 
 impl Decode for OrderMessage {
     fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
+        let foreign = || anyhow::anyhow!("an order does not react to {message_type}");
         if OrderCommand::TYPES.contains(&message_type) {
             return Ok(match OrderCommand::decode(message_type, body)? {
                 OrderCommand::Place(command) => Self::Place(command),
                 OrderCommand::Cancel(command) => Self::Cancel(command),
             });
         }
+        if OrderTimer::TYPES.contains(&message_type) {
+            let OrderTimer::StockDeadline(timer) = OrderTimer::decode(message_type, body)?;
+            return Ok(Self::StockDeadline(timer));
+        }
+        if PaymentEvent::TYPES.contains(&message_type) {
+            return match PaymentEvent::decode(message_type, body)? {
+                PaymentEvent::Captured(event) => Ok(Self::PaymentCaptured(event)),
+                PaymentEvent::Declined(event) => Ok(Self::PaymentDeclined(event)),
+                PaymentEvent::Refunded(_) => Err(foreign()),
+            };
+        }
         match InventoryEvent::decode(message_type, body)? {
             InventoryEvent::Reserved(event) => Ok(Self::StockReserved(event)),
             InventoryEvent::Backordered(event) => Ok(Self::StockBackordered(event)),
             InventoryEvent::Refused(event) => Ok(Self::StockRefused(event)),
-            InventoryEvent::Released(_) | InventoryEvent::Restocked(_) => {
-                anyhow::bail!("an order does not react to {message_type}")
-            }
+            InventoryEvent::Released(_) | InventoryEvent::Restocked(_) => Err(foreign()),
         }
     }
 }

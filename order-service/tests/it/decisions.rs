@@ -4,7 +4,10 @@ use contracts::order::OrderEvent;
 use contracts::query::OrderStatus;
 use order_service::order::{Order, OrderMessage, decide, evolve};
 
-use crate::{cancel, place, play, stock_backordered, stock_refused, stock_reserved};
+use crate::{
+    cancel, payment_captured, payment_declined, place, play, stock_backordered, stock_deadline, stock_refused,
+    stock_reserved,
+};
 
 /// What happened before.
 fn given(history: &[OrderMessage]) -> Given {
@@ -55,6 +58,7 @@ fn an_order_is_placed_once() {
         vec![place(3)],
         vec![place(3), stock_backordered()],
         vec![place(3), stock_reserved()],
+        vec![place(3), stock_reserved(), payment_captured()],
         vec![place(3), cancel()],
     ] {
         given(&history).when(place(3)).then_nothing();
@@ -71,12 +75,55 @@ fn an_id_that_is_used_refuses_other_content_whatever_became_of_it() {
 }
 
 #[test]
-fn reserved_stock_confirms_an_order_that_is_open() {
-    let events = ["order.reserved.v1", "order.confirmed.v1"];
-    given(&[place(3)]).when(stock_reserved()).then(&events, Some(OrderStatus::Confirmed));
-    given(&[place(3), stock_backordered()]).when(stock_reserved()).then(&events, Some(OrderStatus::Confirmed));
+fn reserved_stock_makes_an_open_order_reserved_once() {
+    let events = ["order.reserved.v1"];
+    given(&[place(3)]).when(stock_reserved()).then(&events, Some(OrderStatus::Reserved));
+    given(&[place(3), stock_backordered()]).when(stock_reserved()).then(&events, Some(OrderStatus::Reserved));
     given(&[place(3), stock_reserved()]).when(stock_reserved()).then_nothing();
+    given(&[place(3), stock_reserved(), payment_captured()]).when(stock_reserved()).then_nothing();
     given(&[place(3), cancel()]).when(stock_reserved()).then_nothing();
+}
+
+#[test]
+fn a_captured_payment_confirms_a_reserved_order() {
+    let paid = [place(3), stock_reserved(), payment_captured()];
+    given(&paid[..2]).when(payment_captured()).then(&["order.confirmed.v1"], Some(OrderStatus::Confirmed));
+    given(&paid).when(payment_captured()).then_nothing();
+    given(&[place(3), cancel()]).when(payment_captured()).then_nothing();
+}
+
+#[test]
+fn a_captured_payment_that_overtakes_its_reservation_says_both() {
+    let events = ["order.reserved.v1", "order.confirmed.v1"];
+    given(&[place(3)]).when(payment_captured()).then(&events, Some(OrderStatus::Confirmed));
+    given(&[place(3), stock_backordered()]).when(payment_captured()).then(&events, Some(OrderStatus::Confirmed));
+}
+
+#[test]
+fn a_declined_payment_cancels_an_open_order_with_that_reason() {
+    let reserved = [place(3), stock_reserved()];
+    given(&reserved).when(payment_declined()).then(&["order.cancelled.v1"], Some(OrderStatus::Cancelled));
+    given(&[place(3)]).when(payment_declined()).then(&["order.cancelled.v1"], Some(OrderStatus::Cancelled));
+    let (_, events) = play(&[place(3), stock_reserved(), payment_declined()]);
+    let body = serde_json::to_value(events.last().unwrap()).unwrap();
+    assert_eq!(body["reason"], serde_json::json!({"code": "payment-declined", "reason": "no-card"}));
+    given(&[place(3), cancel()]).when(payment_declined()).then_nothing();
+    given(&[place(3), stock_reserved(), payment_captured()]).when(payment_declined()).then_nothing();
+}
+
+#[test]
+fn a_deadline_cancels_an_order_that_still_waits_for_stock_and_no_other() {
+    let waiting = [place(3), stock_backordered()];
+    given(&waiting).when(stock_deadline()).then(&["order.cancelled.v1"], Some(OrderStatus::Cancelled));
+    for history in [
+        vec![],
+        vec![place(3)],
+        vec![place(3), stock_backordered(), stock_reserved()],
+        vec![place(3), stock_reserved(), payment_captured()],
+        vec![place(3), cancel()],
+    ] {
+        given(&history).when(stock_deadline()).then_nothing();
+    }
 }
 
 #[test]
@@ -102,10 +149,10 @@ fn an_unknown_product_cancels_the_order_with_that_reason() {
 
 #[test]
 fn a_customer_may_cancel_until_the_order_is_final() {
-    for history in [vec![place(3)], vec![place(3), stock_backordered()]] {
+    for history in [vec![place(3)], vec![place(3), stock_backordered()], vec![place(3), stock_reserved()]] {
         given(&history).when(cancel()).then(&["order.cancelled.v1"], Some(OrderStatus::Cancelled));
     }
-    given(&[place(3), stock_reserved()]).when(cancel()).then_refused("order.cancel-refused.v1");
+    given(&[place(3), stock_reserved(), payment_captured()]).when(cancel()).then_refused("order.cancel-refused.v1");
     given(&[place(3), cancel()]).when(cancel()).then_nothing();
 }
 
@@ -119,8 +166,9 @@ fn a_cancel_that_overtakes_its_order_cancels_it_when_it_comes() {
 }
 
 #[test]
-fn stock_of_an_order_that_is_not_known_changes_nothing() {
-    for message in [stock_reserved(), stock_backordered(), stock_refused()] {
+fn stock_or_payment_of_an_order_that_is_not_known_changes_nothing() {
+    for message in [stock_reserved(), stock_backordered(), stock_refused(), payment_captured(), payment_declined()]
+    {
         given(&[]).when(message).then_nothing();
     }
 }

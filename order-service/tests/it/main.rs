@@ -6,7 +6,8 @@ mod handling;
 mod properties;
 
 use contracts::inventory::{StockBackordered, StockRefused, StockReserved};
-use contracts::order::{CancelOrder, OrderDetails, OrderEvent, OrderItem, PlaceOrder};
+use contracts::order::{CancelOrder, OrderDetails, OrderEvent, OrderItem, PlaceOrder, StockDeadlinePassed};
+use contracts::payment::{DeclineReason, PaymentCaptured, PaymentDeclined};
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use order_service::order::{Order, OrderMessage, decide, evolve};
 
@@ -46,6 +47,27 @@ fn stock_backordered() -> OrderMessage {
 
 fn stock_refused() -> OrderMessage {
     OrderMessage::StockRefused(StockRefused { order_id: order_id(), unknown_products: products() })
+}
+
+fn payment_captured() -> OrderMessage {
+    let OrderDetails { order_id, customer_id, currency, total_price, .. } = details(3);
+    let reference = "REFERENCE".to_owned();
+    OrderMessage::PaymentCaptured(PaymentCaptured {
+        order_id,
+        customer_id,
+        amount: total_price,
+        currency,
+        reference,
+    })
+}
+
+fn payment_declined() -> OrderMessage {
+    let OrderDetails { order_id, customer_id, .. } = details(3);
+    OrderMessage::PaymentDeclined(PaymentDeclined { order_id, customer_id, reason: DeclineReason::NoCard })
+}
+
+fn stock_deadline() -> OrderMessage {
+    OrderMessage::StockDeadline(StockDeadlinePassed { order_id: order_id() })
 }
 
 /// Decides on one message after another, and returns the order and the events.

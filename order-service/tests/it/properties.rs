@@ -5,7 +5,10 @@ use contracts::query::OrderStatus;
 use order_service::order::{Order, OrderMessage, decide, evolve};
 use proptest::prelude::*;
 
-use crate::{cancel, place, play, stock_backordered, stock_refused, stock_reserved};
+use crate::{
+    cancel, payment_captured, payment_declined, place, play, stock_backordered, stock_deadline, stock_refused,
+    stock_reserved,
+};
 
 fn any_message() -> impl Strategy<Value = OrderMessage> {
     prop_oneof![
@@ -14,7 +17,10 @@ fn any_message() -> impl Strategy<Value = OrderMessage> {
         Just(cancel()),
         Just(stock_reserved()),
         Just(stock_backordered()),
-        Just(stock_refused())
+        Just(stock_refused()),
+        Just(payment_captured()),
+        Just(payment_declined()),
+        Just(stock_deadline())
     ]
 }
 
