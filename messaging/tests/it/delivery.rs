@@ -23,6 +23,7 @@ on_both_databases!(
     a_message_that_fails_every_time_becomes_a_dead_letter_after_its_attempts,
     a_handler_that_panics_harms_only_the_message_it_panics_on,
     a_dead_letter_carries_no_header_that_the_server_would_act_upon,
+    a_timer_is_delivered_when_it_is_due_and_not_when_it_is_taken_back,
 );
 
 async fn a_message_is_handled_once_and_its_event_is_published(engine: Engine) {
@@ -303,4 +304,22 @@ async fn a_dead_letter_carries_no_header_that_the_server_would_act_upon(engine: 
     let letter = bench.dead_letter().await;
     assert!(letter.headers.get("Nats-Expected-Stream").is_none());
     assert_eq!(letter.headers.get("X-Mine").unwrap().as_str(), "kept");
+}
+
+async fn a_timer_is_delivered_when_it_is_due_and_not_when_it_is_taken_back(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    bench.send(Uuid::now_v7(), "TAKEN_BACK", Mode::Schedule).await;
+    bench.send(Uuid::now_v7(), "TAKEN_BACK", Mode::TakeBack).await;
+    bench.send(Uuid::now_v7(), "DUE", Mode::Schedule).await;
+    let timers = bench.stream("TIMERS").await;
+    let due = async || timers.get_last_raw_message_by_subject("tally.timer.ring.DUE").await;
+    eventually("the timer is due", || async { due().await.is_ok() }).await;
+    let message = due().await.unwrap();
+    assert_eq!(message.headers.get("ce-type").unwrap().as_str(), "tally.ring.v1");
+    assert!(Uuid::parse_str(message.headers.get("ce-id").unwrap().as_str()).is_ok());
+    bench.settled().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let taken_back = timers.get_last_raw_message_by_subject("tally.timer.ring.TAKEN_BACK").await;
+    assert!(taken_back.is_err(), "{taken_back:?}");
 }

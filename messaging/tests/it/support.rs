@@ -15,7 +15,7 @@ use local_servers::{TestNats, TestPostgres, free_port};
 use messaging::connection::{self, NatsOptions};
 use messaging::query::{Endpoint, QueryError};
 use messaging::{
-    Decode, Envelope, HandleError, Handler, Health, Outgoing, Service, ServiceOptions, Topology, database,
+    Decode, Envelope, HandleError, Handler, Health, Outgoing, Service, ServiceOptions, Timing, Topology, database,
     migration,
 };
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement};
@@ -31,6 +31,8 @@ pub(crate) const TOPOLOGY: &str = r#"{
      "duplicateWindowSeconds": 120, "maxMessageSize": 65536},
     {"name": "EVENTS", "description": "", "subjects": ["tally.event.>"], "maxAgeSeconds": 3600,
      "duplicateWindowSeconds": 120, "maxMessageSize": 65536},
+    {"name": "TIMERS", "description": "", "subjects": ["tally.schedule.>", "tally.timer.>"], "maxAgeSeconds": 3600,
+     "duplicateWindowSeconds": 120, "maxMessageSize": 65536, "schedules": true},
     {"name": "DEAD_LETTERS", "description": "", "subjects": ["dead-letter.>"], "maxAgeSeconds": 3600,
      "duplicateWindowSeconds": 120, "maxMessageSize": 131072}
   ],
@@ -52,6 +54,8 @@ pub(crate) enum Mode {
     BreakCommit,
     /// Loses the connection to the database, on the first four attempts; PostgreSQL only.
     LoseConnection,
+    Schedule,
+    TakeBack,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -116,6 +120,10 @@ impl Handler for Tally {
                     tx.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await?;
                 }
                 Mode::Add | Mode::FailTwice | Mode::LoseConnection => {}
+                Mode::Schedule | Mode::TakeBack => {
+                    outgoing.push(timer(message));
+                    continue;
+                }
             }
             self.handled.lock().unwrap().push(message.id);
             let add = Statement::from_sql_and_values(
@@ -136,6 +144,20 @@ impl Handler for Tally {
         }
         Ok(outgoing)
     }
+}
+
+/// Sets a timer of one second, or takes it back.
+fn timer(message: &Envelope<Add>) -> Outgoing {
+    let key = &message.key;
+    let subject = format!("tally.schedule.ring.{key}");
+    let timing = match message.payload.mode {
+        Mode::Schedule => Timing::At {
+            time: time::OffsetDateTime::now_utc() + Duration::from_secs(1),
+            target: format!("tally.timer.ring.{key}"),
+        },
+        _ => Timing::Cancel,
+    };
+    Outgoing::new(message.cause(), subject, "tally.ring.v1", key, None, b"{}".into()).timed(timing)
 }
 
 struct Migrator;
