@@ -24,17 +24,17 @@ struct Cli {
 enum Command {
     /// Kills a member of the running demo (SIGKILL).
     Kill {
-        /// nats-server, order-service, inventory-service, or api-gateway.
+        /// Its name, as `status` shows it.
         member: Member,
     },
     /// Stops a member of the running demo: it finishes what it has begun.
     Stop {
-        /// nats-server, order-service, inventory-service, or api-gateway.
+        /// Its name, as `status` shows it.
         member: Member,
     },
     /// Starts a member of the running demo that was killed or stopped.
     Start {
-        /// nats-server, order-service, inventory-service, or api-gateway.
+        /// Its name, as `status` shows it.
         member: Member,
     },
     /// Shows where each member of the running demo stands.
@@ -60,6 +60,14 @@ enum Command {
     OrderService(order_service::Config),
     /// Runs the inventory service.
     InventoryService(inventory_service::Config),
+    /// Runs the account service.
+    AccountService(account_service::Config),
+    /// Runs the payment service.
+    PaymentService(payment_service::Config),
+    /// Runs the notification service.
+    NotificationService(notification_service::Config),
+    /// Runs the program that stands in for the payment provider.
+    PaymentProvider(payment_provider::Config),
     /// Runs the gateway.
     ApiGateway(api_gateway::Config),
 }
@@ -84,7 +92,7 @@ pub async fn run() -> anyhow::Result<()> {
             for status in Remote::find(&cli.up.data)?.status().await? {
                 let process = status.process.map_or_else(|| "-".to_owned(), |process| process.to_string());
                 let state = if status.ready { "ready" } else { &status.detail };
-                println!("{:<18} {process:>8}  {state}", status.member);
+                println!("{:<20} {process:>8}  {state}", status.member);
             }
         }
         Command::Provision { nats, replicas } => provision(&nats, replicas).await?,
@@ -92,6 +100,12 @@ pub async fn run() -> anyhow::Result<()> {
         Command::Healthcheck { url } => healthcheck(&url).await?,
         Command::OrderService(config) => order_service::run(config, process::shutdown_on_signal()?).await?,
         Command::InventoryService(config) => inventory_service::run(config, process::shutdown_on_signal()?).await?,
+        Command::AccountService(config) => account_service::run(config, process::shutdown_on_signal()?).await?,
+        Command::PaymentService(config) => payment_service::run(config, process::shutdown_on_signal()?).await?,
+        Command::NotificationService(config) => {
+            notification_service::run(config, process::shutdown_on_signal()?).await?;
+        }
+        Command::PaymentProvider(config) => payment_provider::run(config, process::shutdown_on_signal()?).await?,
         Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,
     }
     Ok(())

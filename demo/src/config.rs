@@ -1,5 +1,6 @@
 //! Where everything of one store is: ports, files, users.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use local_servers::free_port;
@@ -7,11 +8,14 @@ use local_servers::free_port;
 use crate::member::Member;
 
 /// The users of `nats.conf`, each with the variable that holds its password there.
-pub const USERS: [(&str, &str); 5] = [
+pub const USERS: [(&str, &str); 8] = [
     ("provisioner", "PROVISIONER_PASSWORD"),
     ("api-gateway", "API_GATEWAY_PASSWORD"),
     ("order-service", "ORDER_SERVICE_PASSWORD"),
     ("inventory-service", "INVENTORY_SERVICE_PASSWORD"),
+    ("account-service", "ACCOUNT_SERVICE_PASSWORD"),
+    ("payment-service", "PAYMENT_SERVICE_PASSWORD"),
+    ("notification-service", "NOTIFICATION_SERVICE_PASSWORD"),
     ("inspector", "INSPECTOR_PASSWORD"),
 ];
 
@@ -20,13 +24,8 @@ pub const USERS: [(&str, &str); 5] = [
 pub enum Databases {
     /// An SQLite file a service, in the data folder.
     Sqlite,
-    /// A PostgreSQL database a service.
-    Postgres {
-        /// The order service's.
-        order_service: String,
-        /// The inventory service's.
-        inventory_service: String,
-    },
+    /// A PostgreSQL database a service, by URL.
+    Postgres(BTreeMap<Member, String>),
 }
 
 /// Where everything of one store is.
@@ -38,16 +37,12 @@ pub struct StoreConfig {
     pub data: PathBuf,
     /// The port of nats-server.
     pub nats_port: u16,
-    /// The port of nats-server's monitor.
-    pub monitor_port: u16,
-    /// The port of the gateway.
-    pub gateway_port: u16,
-    /// The port of the inventory service.
-    pub inventory_port: u16,
-    /// The port of the order service.
-    pub order_port: u16,
+    /// The port on which each member serves HTTP; of nats-server, its monitor's.
+    pub ports: BTreeMap<Member, u16>,
     /// Where the services keep their state.
     pub databases: Databases,
+    /// How long an order may wait for stock.
+    pub stock_deadline_seconds: u64,
     /// Variables added to the environment of every service, such as `RUST_LOG`.
     pub variables: Vec<(String, String)>,
 }
@@ -60,11 +55,9 @@ impl StoreConfig {
             program,
             data,
             nats_port: 4222,
-            monitor_port: 8222,
-            gateway_port: 8900,
-            inventory_port: 8901,
-            order_port: 8902,
+            ports: Member::ALL.into_iter().map(|member| (member, member.port())).collect(),
             databases: Databases::Sqlite,
+            stock_deadline_seconds: 20,
             variables: Vec::new(),
         }
     }
@@ -74,24 +67,19 @@ impl StoreConfig {
     pub fn on_free_ports(program: PathBuf, data: PathBuf) -> Self {
         Self {
             nats_port: free_port(),
-            monitor_port: free_port(),
-            gateway_port: free_port(),
-            inventory_port: free_port(),
-            order_port: free_port(),
+            ports: Member::ALL.into_iter().map(|member| (member, free_port())).collect(),
             ..Self::standard(program, data)
         }
     }
 
     /// Returns every port with who listens on it.
     #[must_use]
-    pub fn ports(&self) -> [(u16, &'static str); 5] {
-        [
-            (self.nats_port, "nats-server"),
-            (self.monitor_port, "nats-server's monitor"),
-            (self.gateway_port, Member::ApiGateway.name()),
-            (self.inventory_port, Member::InventoryService.name()),
-            (self.order_port, Member::OrderService.name()),
-        ]
+    pub fn purposes(&self) -> Vec<(u16, &'static str)> {
+        let http = self.ports.iter().map(|(member, port)| match member {
+            Member::NatsServer => (*port, "nats-server's monitor"),
+            service => (*port, service.name()),
+        });
+        [(self.nats_port, Member::NatsServer.name())].into_iter().chain(http).collect()
     }
 
     /// Returns the URL of nats-server.
@@ -103,27 +91,18 @@ impl StoreConfig {
     /// Returns the URL under which a member serves HTTP: for nats-server, its monitor.
     #[must_use]
     pub fn http_url(&self, member: Member) -> String {
-        let port = match member {
-            Member::NatsServer => self.monitor_port,
-            Member::OrderService => self.order_port,
-            Member::InventoryService => self.inventory_port,
-            Member::ApiGateway => self.gateway_port,
-        };
+        let port = self.ports.get(&member).copied().unwrap_or_else(|| member.port());
         format!("http://127.0.0.1:{port}")
     }
 
     /// Returns the URL of a service's database; none for a member without one.
     #[must_use]
     pub fn database_url(&self, member: Member) -> Option<String> {
-        match (member, &self.databases) {
-            (Member::NatsServer | Member::ApiGateway, _) => None,
-            (Member::OrderService, Databases::Postgres { order_service, .. }) => Some(order_service.clone()),
-            (Member::InventoryService, Databases::Postgres { inventory_service, .. }) => {
-                Some(inventory_service.clone())
-            }
-            (_, Databases::Sqlite) => {
-                Some(format!("sqlite://{}/{}.sqlite?mode=rwc", self.data.display(), member.name()))
-            }
+        match &self.databases {
+            Databases::Postgres(urls) => urls.get(&member).cloned(),
+            Databases::Sqlite => Member::WITH_DATABASE
+                .contains(&member)
+                .then(|| format!("sqlite://{}/{member}.sqlite?mode=rwc", self.data.display())),
         }
     }
 

@@ -8,20 +8,69 @@ use std::str::FromStr;
 pub enum Member {
     /// The broker.
     NatsServer,
+    /// Stands in for the company that takes the money.
+    PaymentProvider,
     /// Keeps orders.
     OrderService,
     /// Keeps stock.
     InventoryService,
+    /// Keeps accounts.
+    AccountService,
+    /// Takes payments.
+    PaymentService,
+    /// Tells customers what became of their orders.
+    NotificationService,
     /// REST in, commands out.
     ApiGateway,
 }
 
 impl Member {
     /// All of them, in the order in which they start.
-    pub const ALL: [Self; 4] = [Self::NatsServer, Self::OrderService, Self::InventoryService, Self::ApiGateway];
+    pub const ALL: [Self; 8] = [
+        Self::NatsServer,
+        Self::PaymentProvider,
+        Self::OrderService,
+        Self::InventoryService,
+        Self::AccountService,
+        Self::PaymentService,
+        Self::NotificationService,
+        Self::ApiGateway,
+    ];
 
     /// All but the broker.
-    pub const SERVICES: [Self; 3] = [Self::OrderService, Self::InventoryService, Self::ApiGateway];
+    pub const SERVICES: [Self; 7] = [
+        Self::PaymentProvider,
+        Self::OrderService,
+        Self::InventoryService,
+        Self::AccountService,
+        Self::PaymentService,
+        Self::NotificationService,
+        Self::ApiGateway,
+    ];
+
+    /// Those that keep a database.
+    pub const WITH_DATABASE: [Self; 5] = [
+        Self::OrderService,
+        Self::InventoryService,
+        Self::AccountService,
+        Self::PaymentService,
+        Self::NotificationService,
+    ];
+
+    /// Returns the port on which it serves HTTP, as the store has always had it; for nats-server, its monitor's.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::NatsServer => 8222,
+            Self::ApiGateway => 8900,
+            Self::InventoryService => 8901,
+            Self::OrderService => 8902,
+            Self::NotificationService => 8903,
+            Self::AccountService => 8904,
+            Self::PaymentService => 8905,
+            Self::PaymentProvider => 8910,
+        }
+    }
 
     /// Returns its name: of the process, of its user, and of its subcommand.
     #[must_use]
@@ -30,6 +79,10 @@ impl Member {
             Self::NatsServer => "nats-server",
             Self::OrderService => contracts::topology::ORDER_SERVICE,
             Self::InventoryService => contracts::topology::INVENTORY_SERVICE,
+            Self::AccountService => contracts::topology::ACCOUNT_SERVICE,
+            Self::PaymentService => contracts::topology::PAYMENT_SERVICE,
+            Self::NotificationService => contracts::topology::NOTIFICATION_SERVICE,
+            Self::PaymentProvider => "payment-provider",
             Self::ApiGateway => contracts::topology::API_GATEWAY,
         }
     }

@@ -13,7 +13,7 @@ use crate::config::StoreConfig;
 /// Where at least one port is taken; all of them are named.
 pub fn check(config: &StoreConfig) -> anyhow::Result<()> {
     let taken: Vec<String> = config
-        .ports()
+        .purposes()
         .into_iter()
         .filter(|(port, _)| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err())
         .map(|(port, purpose)| format!("port {port}, which {purpose} needs, is taken by {}", holder(port)))

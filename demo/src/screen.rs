@@ -43,11 +43,11 @@ impl Screen {
     pub fn show(&self, who: &str, line: &str) {
         let mut out = std::io::stdout().lock();
         let shown = if self.colours {
-            writeln!(out, "\x1b[{}m{who:<17} |\x1b[0m {line}", colour(who))
+            writeln!(out, "\x1b[{}m{who:<20} |\x1b[0m {line}", colour(who))
         } else {
-            writeln!(out, "{who:<17} | {line}")
+            writeln!(out, "{who:<20} | {line}")
         };
-        let kept = writeln!(self.log.lock().unwrap_or_else(PoisonError::into_inner), "{who:<17} | {line}");
+        let kept = writeln!(self.log.lock().unwrap_or_else(PoisonError::into_inner), "{who:<20} | {line}");
         drop((shown, kept));
     }
 }
@@ -59,6 +59,9 @@ fn colour(who: &str) -> &'static str {
         "order-service" => "36",
         "inventory-service" => "35",
         "api-gateway" => "33",
+        "account-service" => "34",
+        "payment-service" => "31",
+        "notification-service" => "95",
         "message" => "32",
         _ => "1",
     }

@@ -290,11 +290,11 @@ fn settings(config: &StoreConfig, member: Member, on_line: &OnLine) -> ProgramSe
         ("NATS_USER".to_owned(), member.name().to_owned()),
         ("NATS_PASSWORD".to_owned(), StoreConfig::password(member.name())),
         ("HTTP_ADDRESS".to_owned(), http_address),
-        ("AUTOMATION_TESTING".to_owned(), "true".to_owned()),
     ];
     if let Some(url) = config.database_url(member) {
         variables.push(("DATABASE_URL".to_owned(), url));
     }
+    variables.extend(own_variables(config, member));
     variables.extend(config.variables.iter().cloned());
     let on_line = on_line.clone();
     ProgramSettings {
@@ -304,4 +304,18 @@ fn settings(config: &StoreConfig, member: Member, on_line: &OnLine) -> ProgramSe
         variables,
         on_line: Arc::new(move |line| on_line(member, line)),
     }
+}
+
+/// What only this member is told.
+fn own_variables(config: &StoreConfig, member: Member) -> Vec<(String, String)> {
+    let file = |name: &str| config.data.join(name).display().to_string();
+    let variables = match member {
+        Member::NatsServer | Member::AccountService | Member::ApiGateway => vec![],
+        Member::PaymentProvider => vec![("LEDGER", file("payment-provider.jsonl"))],
+        Member::OrderService => vec![("STOCK_DEADLINE_SECONDS", config.stock_deadline_seconds.to_string())],
+        Member::InventoryService => vec![("AUTOMATION_TESTING", "true".to_owned())],
+        Member::PaymentService => vec![("PAYMENT_PROVIDER_URL", config.http_url(Member::PaymentProvider))],
+        Member::NotificationService => vec![("MAIL_FOLDER", file("mail"))],
+    };
+    variables.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

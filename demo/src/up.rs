@@ -88,14 +88,13 @@ fn lock(data: &Path) -> anyhow::Result<File> {
 
 /// Removes what earlier runs have left, and nothing else that may be in the folder.
 fn start_over(data: &Path) -> anyhow::Result<()> {
-    let streams = data.join("nats");
-    if streams.exists() {
-        std::fs::remove_dir_all(&streams).with_context(|| format!("removing {}", streams.display()))?;
+    for folder in ["nats", "mail"].map(|name| data.join(name)).into_iter().filter(|folder| folder.exists()) {
+        std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }
-    let databases = Member::SERVICES
+    let databases = Member::WITH_DATABASE
         .into_iter()
         .flat_map(|member| ["sqlite", "sqlite-wal", "sqlite-shm"].map(|suffix| format!("{member}.{suffix}")));
-    for file in databases.chain(["demo.log".to_owned()]).map(|name| data.join(name)).filter(|file| file.exists()) {
+    for file in databases.chain(["demo.log", "payment-provider.jsonl"].map(str::to_owned)).map(|name| data.join(name)).filter(|file| file.exists()) {
         std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
     }
     Ok(())
