@@ -28,6 +28,7 @@ async fn the_inspector_sees_the_whole_choreography() {
             "order.event.placed.ORDER_001",
             "inventory.event.reserved.ORDER_001",
             "order.event.reserved.ORDER_001",
+            "payment.event.captured.ORDER_001",
             "order.event.confirmed.ORDER_001",
         ]
     );
@@ -39,7 +40,7 @@ async fn the_inspector_sees_the_whole_choreography() {
     let streams = ask("$JS.API.STREAM.LIST", "{}").await;
     let names: Vec<&str> =
         streams["streams"].as_array().unwrap().iter().map(|s| s["config"]["name"].as_str().unwrap()).collect();
-    for name in ["COMMANDS", "EVENTS", "DEAD_LETTERS", "KV_IDEMPOTENCY"] {
+    for name in ["COMMANDS", "EVENTS", "TIMERS", "DEAD_LETTERS", "KV_IDEMPOTENCY"] {
         assert!(names.contains(&name), "{names:?}");
     }
     for (stream, consumer) in CONSUMERS {
@@ -56,7 +57,7 @@ async fn the_inspector_sees_the_whole_choreography() {
         services.push(info["name"].as_str().unwrap().to_owned());
     }
     services.sort();
-    assert_eq!(services, ["inventory-service", "order-service"]);
+    assert_eq!(services, ["account-service", "inventory-service", "notification-service", "order-service", "payment-service"]);
     world.all_is_well().await;
 }
 

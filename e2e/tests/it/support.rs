@@ -49,12 +49,15 @@ impl World {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let data = std::env::temp_dir().join(format!("store-e2e-{}-{count}", std::process::id()));
         let mut config = StoreConfig::on_free_ports(env!("CARGO_BIN_EXE_store").into(), data);
+        // No test waits for it but the one that says so.
+        config.stock_deadline_seconds = 3600;
         if engine == Engine::Postgres {
             let postgres = TestPostgres::shared().await.unwrap();
-            config.databases = Databases::Postgres {
-                order_service: postgres.create_database().await.unwrap(),
-                inventory_service: postgres.create_database().await.unwrap(),
-            };
+            let mut urls = BTreeMap::new();
+            for member in Member::WITH_DATABASE {
+                urls.insert(member, postgres.create_database().await.unwrap());
+            }
+            config.databases = Databases::Postgres(urls);
         }
         Self::start_with(config).await
     }
@@ -118,13 +121,20 @@ impl World {
         answer(self.request(Method::POST, "/orders").header("prefer", "wait=10").json(order)).await
     }
 
-    /// Loads products, `(id, pieces)`.
+    /// Loads products, `(id, pieces)`, and the account of the customer who orders them.
     pub(crate) async fn seed(&self, products: &[(&str, u64)]) {
+        self.open_account("CUSTOMER_001", "tok_visa", 1_000_000_000).await;
         let catalogue: Vec<Value> =
             products.iter().map(|(id, available)| json!({"productId": id, "available": available})).collect();
         let url = format!("{}/automation-testing/seed", self.store.config().http_url(Member::InventoryService));
         let seeded = answer(self.http.post(url).json(&catalogue)).await;
         assert_eq!(seeded.status, 200, "{:?}", seeded.body);
+    }
+
+    /// Opens an account with a card and a limit in EUR, and waits until the payment service may know it.
+    pub(crate) async fn open_account(&self, customer: &str, token: &str, limit: u64) {
+        let opened = self.post("/accounts", &account(customer, token, limit)).await;
+        assert_eq!(opened.status, 201, "{opened:?}");
     }
 
     /// Returns `(available, reserved, awaiting)` of a product.
@@ -219,11 +229,15 @@ impl World {
 }
 
 /// Every durable consumer there is.
-pub(crate) const CONSUMERS: [(&str, &str); 4] = [
+pub(crate) const CONSUMERS: [(&str, &str); 8] = [
     ("COMMANDS", "order-service"),
     ("EVENTS", "order-service"),
+    ("TIMERS", "order-service"),
     ("COMMANDS", "inventory-service"),
     ("EVENTS", "inventory-service"),
+    ("COMMANDS", "account-service"),
+    ("EVENTS", "payment-service"),
+    ("EVENTS", "notification-service"),
 ];
 
 impl Drop for World {
@@ -259,6 +273,16 @@ pub(crate) async fn answer(request: RequestBuilder) -> Answer {
 pub(crate) fn seed_order(index: usize) -> Value {
     let orders: Vec<Value> = serde_json::from_str(seed::ORDERS).unwrap();
     orders[index].clone()
+}
+
+/// An account with a card and a limit in EUR.
+pub(crate) fn account(customer: &str, token: &str, limit: u64) -> Value {
+    json!({
+        "customerId": customer, "name": "Ada Example", "addresses": [],
+        "contact": {"email": "ada@example.org"},
+        "card": {"token": token, "brand": "Visa", "lastFour": "4242", "expiry": "2099-12"},
+        "creditLimit": {"amount": limit, "currency": "EUR"}
+    })
 }
 
 /// An order of some pieces of one product.
