@@ -7,6 +7,7 @@
 //! | `order.query.history.<orderId>` | | [`OrderHistory`] |
 //! | `inventory.query.product.<productId>` | | [`ProductView`] |
 //! | `account.query.get.<customerId>` | | [`AccountView`] |
+//! | `account.query.snapshot` | [`ListAccounts`] | [`Page`] of [`AccountSnapshotEntry`], by id, deleted ones included |
 //! | `payment.query.get.<orderId>` | | [`PaymentView`] |
 //! | `notification.query.list.<customerId>` | [`ListNotifications`] | [`Page`] of [`NotificationView`], oldest first |
 //! | `inventory.query.products` | [`ListProducts`] | [`Page`] of [`ProductView`], by id |
@@ -165,6 +166,31 @@ pub struct AccountView {
     /// What it says.
     #[serde(flatten)]
     pub details: AccountDetails,
+}
+
+/// What is left of an account, for whoever builds a copy of all of them. To be applied like an event: only where its
+/// version is newer than what the copy has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccountSnapshotEntry {
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// How many changes there have been; deletions count.
+    pub version: i64,
+    /// Whether the account is no more.
+    pub deleted: bool,
+    /// What it says; none where it is no more.
+    pub details: Option<AccountDetails>,
+}
+
+/// Which accounts a snapshot goes on with.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct ListAccounts {
+    /// Only those behind this id: `next` of the page before.
+    pub after: Option<CustomerId>,
+    /// The most rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] unless given. A page of large accounts ends earlier.
+    pub limit: Option<u64>,
 }
 
 /// Where the payment of an order stands.

@@ -44,35 +44,71 @@ pub struct Card {
     pub expiry: Expiry,
 }
 
-/// Says whether a text holds what looks like the number of a card: 13 to 19 digits, perhaps with single spaces or
-/// hyphens in between, whose check digit is right (ISO/IEC 7812-1, annex B).
+/// The most separators in a row that stand between the digits of one number.
+const MAX_SEPARATORS: usize = 3;
+
+/// Says whether a text holds what looks like the number of a card: 13 to 19 digits, the first of them no zero, whose
+/// check digit is right (ISO/IEC 7812-1, annex B), perhaps with spaces, hyphens, or other characters that are no
+/// letters in between. More digits may stand beside it, but not without something in between.
+///
+/// One in ten of other numbers of that length looks so by chance. A UUID never does.
 #[must_use]
 pub fn looks_like_a_card_number(text: &str) -> bool {
-    let mut digits: Vec<u32> = Vec::new();
-    let mut separated = false;
-    // Something that is neither digit nor separator ends a run; one more stands behind the text.
-    for c in text.chars().chain(['\0']) {
-        match c.to_digit(10) {
-            Some(digit) => {
-                digits.push(digit);
-                separated = false;
-            }
-            None if (c == ' ' || c == '-') && !separated && !digits.is_empty() => separated = true,
-            None => {
-                if holds_card_number(&digits) {
-                    return true;
-                }
-                digits.clear();
-                separated = false;
-            }
-        }
+    if is_uuid(text) {
+        return false;
     }
-    false
+    let mut run = Run::default();
+    // A letter ends a run; one more stands behind the text.
+    text.chars().chain(['x']).any(|c| match digit(c) {
+        Some(digit) => {
+            run.push(digit);
+            false
+        }
+        None if !c.is_alphanumeric() && run.separators < MAX_SEPARATORS => {
+            run.separators += 1;
+            false
+        }
+        None => std::mem::take(&mut run).holds_card_number(),
+    })
 }
 
-/// A run of digits may be longer than the number in it.
-fn holds_card_number(digits: &[u32]) -> bool {
-    (13..=19).any(|length| digits.windows(length).any(is_luhn))
+/// Digits that no letter parts.
+#[derive(Default)]
+struct Run {
+    digits: Vec<u32>,
+    /// Where groups of digits begin, with separators ahead of them.
+    groups: Vec<usize>,
+    /// How many separators there have been since the last digit.
+    separators: usize,
+}
+
+impl Run {
+    fn push(&mut self, digit: u32) {
+        if self.separators > 0 || self.digits.is_empty() {
+            self.groups.push(self.digits.len());
+        }
+        self.digits.push(digit);
+        self.separators = 0;
+    }
+
+    fn holds_card_number(&self) -> bool {
+        self.groups.iter().enumerate().any(|(group, &begin)| {
+            // Each group has a digit, so no more than 19 of them make a number.
+            let ends = self.groups.iter().copied().chain([self.digits.len()]).skip(group + 1).take(19);
+            ends.filter_map(|end| self.digits.get(begin..end))
+                .any(|digits| (13..=19).contains(&digits.len()) && digits.first() != Some(&0) && is_luhn(digits))
+        })
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let groups = text.split('-').map(|group| (group.len(), group.bytes().all(|byte| byte.is_ascii_hexdigit())));
+    groups.eq([8, 4, 4, 4, 12].map(|length| (length, true)))
+}
+
+/// Reads a digit, also one of the wide ones that East Asian keyboards write.
+fn digit(c: char) -> Option<u32> {
+    c.to_digit(10).or_else(|| u32::from(c).checked_sub(u32::from('\u{ff10}')).filter(|digit| *digit < 10))
 }
 
 fn is_luhn(digits: &[u32]) -> bool {
@@ -86,8 +122,7 @@ fn is_luhn(digits: &[u32]) -> bool {
             (_, doubled) => doubled,
         })
         .sum();
-    // Zeros alone are no card's number, though their check digit is right.
-    sum > 0 && sum.is_multiple_of(10)
+    sum.is_multiple_of(10)
 }
 
 /// What the payment provider knows a card by.

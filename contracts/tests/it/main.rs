@@ -1,6 +1,8 @@
 //! What the contracts promise on the wire.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod account;
+
 use contracts::account::{AccountCommand, AccountEvent};
 use contracts::inventory::{InventoryCommand, InventoryEvent, Restock};
 use contracts::order::{
