@@ -1,0 +1,3 @@
+//! The tables of the service, beside those of the kit.
+
+pub mod account;

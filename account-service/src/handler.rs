@@ -1,0 +1,158 @@
+//! From commands to accounts and back: load, decide, save.
+
+use std::collections::BTreeMap;
+
+use contracts::CustomerId;
+use contracts::account::{AccountCommand, AccountEvent};
+use messaging::envelope::unix_millis;
+use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, statement};
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use time::OffsetDateTime;
+
+use crate::account::{Account, decide, evolve};
+use crate::entity::account::{ActiveModel, Column, Entity, Model};
+
+/// A command, as the service reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountMessage(pub AccountCommand);
+
+impl AccountMessage {
+    /// Returns whose account it is about.
+    #[must_use]
+    pub fn customer_id(&self) -> &CustomerId {
+        match &self.0 {
+            AccountCommand::Create(create) => &create.customer_id,
+            AccountCommand::Update(update) => &update.customer_id,
+            AccountCommand::Delete(delete) => &delete.customer_id,
+        }
+    }
+}
+
+impl Decode for AccountMessage {
+    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
+        Ok(Self(AccountCommand::decode(message_type, body)?))
+    }
+}
+
+/// Carries out batches of commands.
+#[derive(Debug, Clone, Copy)]
+pub struct AccountHandler;
+
+impl Handler for AccountHandler {
+    type Message = AccountMessage;
+
+    async fn handle(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[&Envelope<AccountMessage>],
+    ) -> Result<Vec<Outgoing>, HandleError> {
+        let mut accounts = Accounts::load(tx, batch).await?;
+        let mut outgoing = Vec::with_capacity(batch.len());
+        for message in batch {
+            if let Some(event) = accounts.decide(&message.payload) {
+                outgoing.push(outgoing_of(&event, message)?);
+            }
+        }
+        accounts.save(tx, unix_millis(OffsetDateTime::now_utc())).await?;
+        Ok(outgoing)
+    }
+}
+
+/// Makes the message an event travels as. A refusal changes nothing, so it has no version.
+fn outgoing_of(event: &AccountEvent, message: &Envelope<AccountMessage>) -> Result<Outgoing, HandleError> {
+    let version = match event {
+        AccountEvent::Changed(changed) => Some(changed.version),
+        AccountEvent::Deleted(deleted) => Some(deleted.version),
+        AccountEvent::Refused(_) => None,
+    };
+    let body = serde_json::to_vec(event).map_err(|error| HandleError::Retry(error.into()))?;
+    Ok(Outgoing::new(message.cause(), event.subject(), event.message_type(), event.key(), version, body))
+}
+
+/// The accounts that a batch is about.
+struct Accounts {
+    /// As they were loaded.
+    before: BTreeMap<CustomerId, Account>,
+    /// As they are decided on.
+    now: BTreeMap<CustomerId, Account>,
+}
+
+impl Accounts {
+    /// Loads the accounts and locks their rows, in the order of ids, until the transaction ends: two instances on one
+    /// database cannot both change the same version. An account that both create violates the primary key of the
+    /// slower one, whose messages are tried again.
+    async fn load(tx: &DatabaseTransaction, batch: &[&Envelope<AccountMessage>]) -> Result<Self, DbErr> {
+        let mut before: BTreeMap<CustomerId, Account> =
+            batch.iter().map(|message| (message.payload.customer_id().clone(), Account::Unknown)).collect();
+        let ids: Vec<String> = before.keys().map(ToString::to_string).collect();
+        for chunk in statement::padded_chunks(&ids) {
+            let rows = Entity::find()
+                .filter(Column::CustomerId.is_in(chunk))
+                .order_by_asc(Column::CustomerId)
+                .lock_exclusive()
+                .all(tx)
+                .await?;
+            for row in rows {
+                let (customer_id, account) = account_of(row)?;
+                before.insert(customer_id, account);
+            }
+        }
+        Ok(Self { now: before.clone(), before })
+    }
+
+    fn decide(&mut self, message: &AccountMessage) -> Option<AccountEvent> {
+        let account = self.now.entry(message.customer_id().clone()).or_default();
+        let event = decide(account, &message.0)?;
+        *account = evolve(std::mem::take(account), &event);
+        Some(event)
+    }
+
+    async fn save(self, tx: &DatabaseTransaction, now: i64) -> Result<(), DbErr> {
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
+        for (customer_id, account) in &self.now {
+            let known = self.before.get(customer_id).unwrap_or(&Account::Unknown);
+            if known == account {
+                continue;
+            }
+            let rows = if *known == Account::Unknown { &mut new } else { &mut changed };
+            rows.push(row_of(customer_id, account, now)?);
+        }
+        statement::insert(tx, new, None).await?;
+        let columns = [Column::Version, Column::Deleted, Column::Details, Column::UpdatedAt];
+        statement::insert(tx, changed, Some(statement::overwrite(&[Column::CustomerId], &columns))).await
+    }
+}
+
+fn row_of(customer_id: &CustomerId, account: &Account, now: i64) -> Result<ActiveModel, DbErr> {
+    let details = match account {
+        Account::Open { details, .. } => Some(serde_json::to_string(details).map_err(foreign)?),
+        Account::Unknown | Account::Deleted { .. } => None,
+    };
+    Ok(ActiveModel {
+        customer_id: Set(customer_id.to_string()),
+        version: Set(account.version()),
+        deleted: Set(details.is_none()),
+        details: Set(details),
+        updated_at: Set(now),
+    })
+}
+
+/// Reads a row.
+///
+/// # Errors
+///
+/// [`DbErr::Custom`] where it does not say what this service writes.
+pub(crate) fn account_of(row: Model) -> Result<(CustomerId, Account), DbErr> {
+    let version = row.version;
+    let account = match row.details {
+        Some(details) => Account::Open { version, details: serde_json::from_str(&details).map_err(foreign)? },
+        None => Account::Deleted { version },
+    };
+    Ok((CustomerId::parse(row.customer_id).map_err(foreign)?, account))
+}
+
+/// A value that no row of this service has.
+fn foreign(error: impl std::fmt::Display) -> DbErr {
+    DbErr::Custom(format!("a row that this service did not write: {error}"))
+}

@@ -1,0 +1,37 @@
+//! The table `account`. The database itself refuses a deleted account that still says something.
+
+use sea_orm::DbBackend;
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm_migration::prelude::*;
+
+use crate::entity::account::{Column, Entity};
+
+pub(super) struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &'static str {
+        "account_0001_account"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let mut customer_id = ColumnDef::new(Column::CustomerId);
+        customer_id.text().not_null().primary_key();
+        // Compared byte by byte as SQLite does by default, so that lists have one order on both databases.
+        if manager.get_database_backend() == DbBackend::Postgres {
+            customer_id.extra("COLLATE \"C\"");
+        }
+        let account = Table::create()
+            .table(Entity)
+            .col(customer_id)
+            .col(ColumnDef::new(Column::Version).big_integer().not_null().check(Expr::col(Column::Version).gte(1)))
+            .col(ColumnDef::new(Column::Deleted).boolean().not_null())
+            .col(ColumnDef::new(Column::Details).text())
+            .col(ColumnDef::new(Column::UpdatedAt).big_integer().not_null())
+            .check(Expr::col(Column::Deleted).eq(Expr::col(Column::Details).is_null()))
+            .to_owned();
+        manager.create_table(account).await
+    }
+}

@@ -1,0 +1,92 @@
+//! What the service answers: one account, a snapshot of all. Bodies and answers are those of [`contracts::query`].
+
+use contracts::CustomerId;
+use contracts::query::{AccountSnapshotEntry, AccountView, DEFAULT_PAGE, ListAccounts, MAX_PAGE, Page};
+use messaging::query::{Endpoint, Query, QueryError};
+use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use crate::account::Account;
+use crate::entity::account::{Column, Entity, Model};
+use crate::handler::account_of;
+
+/// The most bytes of details a page holds, in whole accounts: NATS takes no message over 1 MB.
+const MAX_BYTES: usize = 512 * 1024;
+
+/// Returns the endpoints over a database.
+#[must_use]
+pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
+    let (for_get, for_snapshot) = (db.clone(), db.clone());
+    vec![
+        Endpoint::new("get", "account.query.get.*", move |query| get(for_get.clone(), query)),
+        Endpoint::new("snapshot", "account.query.snapshot", move |query| snapshot(for_snapshot.clone(), query)),
+    ]
+}
+
+/// Answers with one account.
+///
+/// # Errors
+///
+/// [`QueryError::Invalid`] where the key is no id, [`QueryError::NotFound`] where there is no such account or it was
+/// deleted.
+pub async fn get(db: DatabaseConnection, query: Query) -> Result<AccountView, QueryError> {
+    let id =
+        CustomerId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the customer id {error}")))?;
+    let row = Entity::find_by_id(id.as_str()).one(&db).await?;
+    match row.map(account_of).transpose()? {
+        Some((customer_id, Account::Open { version, details })) => {
+            Ok(AccountView { customer_id, version, details })
+        }
+        _ => Err(QueryError::NotFound(format!("there is no account of {id}"))),
+    }
+}
+
+/// Answers with a page of what is left of all accounts, by id.
+///
+/// Pages are read one after the other while accounts change: whoever builds a copy out of them listens to the events
+/// from before the first page, and applies both by version.
+///
+/// # Errors
+///
+/// [`QueryError::Invalid`] where the body is no [`ListAccounts`], or asks for too many.
+pub async fn snapshot(db: DatabaseConnection, query: Query) -> Result<Page<AccountSnapshotEntry>, QueryError> {
+    let asked: ListAccounts = if query.body.is_empty() {
+        ListAccounts::default()
+    } else {
+        serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
+    };
+    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(QueryError::Invalid(format!("limit must be 1 to {MAX_PAGE}")));
+    }
+    let mut select = Entity::find();
+    if let Some(after) = &asked.after {
+        select = select.filter(Column::CustomerId.gt(after.as_str()));
+    }
+    // One more than asked for tells whether another page follows.
+    let mut rows = select.order_by_asc(Column::CustomerId).limit(limit + 1).all(&db).await?;
+    let fitting = fitting(&rows).min(usize::try_from(limit).unwrap_or(usize::MAX));
+    let more = rows.len() > fitting;
+    rows.truncate(fitting);
+    let next = rows.last().filter(|_| more).map(|row| row.customer_id.clone());
+    Ok(Page { items: rows.into_iter().map(entry).collect::<Result<_, _>>()?, next })
+}
+
+/// Returns how many of the rows fit into a page; one always does.
+fn fitting(rows: &[Model]) -> usize {
+    let mut bytes = 0;
+    let fitting = rows.iter().take_while(|row| {
+        bytes += row.details.as_ref().map_or(0, String::len);
+        bytes <= MAX_BYTES
+    });
+    fitting.count().max(1)
+}
+
+fn entry(row: Model) -> Result<AccountSnapshotEntry, QueryError> {
+    let (customer_id, account) = account_of(row)?;
+    let version = account.version();
+    let details = match account {
+        Account::Open { details, .. } => Some(details),
+        Account::Unknown | Account::Deleted { .. } => None,
+    };
+    Ok(AccountSnapshotEntry { customer_id, version, deleted: details.is_none(), details })
+}
