@@ -188,6 +188,8 @@ pub struct CancelOrder {
 pub struct OrderAwaitingStock {
     /// Which order.
     pub order_id: OrderId,
+    /// Who ordered.
+    pub customer_id: CustomerId,
     /// The products whose stock is short.
     pub short: Vec<ProductId>,
 }

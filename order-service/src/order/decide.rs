@@ -21,8 +21,8 @@ pub fn decide(order: &Order, message: &OrderMessage) -> Vec<OrderEvent> {
         },
         OrderMessage::StockBackordered(event) => match order {
             Order::Open { details, stage: Stage::Placed } => {
-                let short = event.short.clone();
-                vec![OrderAwaitingStock { order_id: details.order_id.clone(), short }.into()]
+                let OrderDetails { order_id, customer_id, .. } = details.clone();
+                vec![OrderAwaitingStock { order_id, customer_id, short: event.short.clone() }.into()]
             }
             // It waits already, or what it waited for has overtaken this.
             _ => vec![],

@@ -137,6 +137,15 @@ fn short_stock_makes_an_order_wait_once() {
 }
 
 #[test]
+fn an_order_that_waits_says_whose_it_is_and_what_is_short() {
+    let (_, events) = play(&[place(3), stock_backordered()]);
+    let body = serde_json::to_value(events.last().unwrap()).unwrap();
+    let expected =
+        serde_json::json!({"orderId": "ORDER_001", "customerId": "CUSTOMER_001", "short": ["PRODUCT_001"]});
+    assert_eq!(body, expected);
+}
+
+#[test]
 fn an_unknown_product_cancels_the_order_with_that_reason() {
     given(&[place(3)]).when(stock_refused()).then(&["order.cancelled.v1"], Some(OrderStatus::Cancelled));
     let (order, events) = play(&[place(3), stock_refused()]);
