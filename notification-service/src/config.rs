@@ -1,0 +1,29 @@
+//! The options of the service.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use lettre::message::Mailbox;
+use messaging::ServiceOptions;
+
+/// Tells customers what became of their orders: by mail, live over a WebSocket, and when asked.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(version)]
+pub struct Config {
+    /// Where to serve HTTP: `/notifications` (a WebSocket), `/liveness`, and `/readiness`.
+    #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8903")]
+    pub http_address: SocketAddr,
+    /// The folder that mail is written to, a file each, unless there is a mail server; made where it is not there.
+    #[arg(long, env = "MAIL_FOLDER", default_value = "data/mail")]
+    pub mail_folder: PathBuf,
+    /// The mail server: `smtps://user:password@host`, `smtp://user:password@host?tls=required`, or, without
+    /// encryption, `smtp://host:port`.
+    #[arg(long, env = "SMTP_URL", hide_env_values = true)]
+    pub smtp_url: Option<String>,
+    /// Whom mail comes from.
+    #[arg(long, env = "MAIL_FROM", default_value = "Online Store <no-reply@store.example>")]
+    pub mail_from: Mailbox,
+    /// What every service needs.
+    #[command(flatten)]
+    pub service: ServiceOptions,
+}

@@ -1,0 +1,54 @@
+//! The table `notification_counter`: one row, the sequence of the last notification.
+//!
+//! Whoever writes notifications takes their sequences from it and so holds its row until the commit: the next writer
+//! waits. Sequences therefore become visible in their order, and a reader that goes on behind the last one it has seen
+//! misses none. An autoincrement or serial column could not promise that: on PostgreSQL a transaction that took a lower
+//! value may commit later, behind the reader's back.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+
+/// The counter.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "notification_counter")]
+pub struct Model {
+    /// Always [`ID`].
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: i64,
+    /// The highest sequence that is taken; 0 where none is.
+    pub last_sequence: i64,
+}
+
+/// No relations.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// The one row.
+pub const ID: i64 = 1;
+
+/// Takes the next `count` sequences, and holds the counter until the transaction ends. Returns the first of them.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn take(tx: &DatabaseTransaction, count: i64) -> Result<i64, DbErr> {
+    let rows = Entity::update_many()
+        .col_expr(Column::LastSequence, Expr::col(Column::LastSequence).add(count))
+        .filter(Column::Id.eq(ID))
+        .exec_with_returning(tx)
+        .await?;
+    let row = rows.first().ok_or_else(|| DbErr::RecordNotFound("the counter of notifications".to_owned()))?;
+    Ok(row.last_sequence - count + 1)
+}
+
+/// Returns the highest sequence that is committed; 0 where none is.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn last(connection: &impl ConnectionTrait) -> Result<i64, DbErr> {
+    Ok(Entity::find_by_id(ID).one(connection).await?.map_or(0, |row| row.last_sequence))
+}

@@ -1,0 +1,228 @@
+//! From events to notifications: load the customers, write, save.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::anyhow;
+use contracts::CustomerId;
+use contracts::account::AccountEvent;
+use contracts::order::OrderEvent;
+use contracts::payment::PaymentEvent;
+use messaging::envelope::unix_millis;
+use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, statement};
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
+use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use crate::entity::{counter, customer, notification};
+use crate::notice::{AccountMessage, Customer, Notice, Reachable, Told};
+
+/// Why nothing is sent to a customer whose account was deleted.
+const NO_MORE: &str = "the account was deleted";
+
+/// Everything this service reacts to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotificationMessage {
+    /// News of an account.
+    Account(AccountMessage),
+    /// Something to tell a customer.
+    Tell(Told),
+}
+
+impl NotificationMessage {
+    fn customer_id(&self) -> &CustomerId {
+        match self {
+            Self::Account(message) => message.customer_id(),
+            Self::Tell(told) => told.customer_id(),
+        }
+    }
+}
+
+impl Decode for NotificationMessage {
+    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
+        let message = if AccountEvent::TYPES.contains(&message_type) {
+            AccountMessage::of(AccountEvent::decode(message_type, body)?).map(Self::Account)
+        } else if OrderEvent::TYPES.contains(&message_type) {
+            Told::of_order(OrderEvent::decode(message_type, body)?).map(Self::Tell)
+        } else {
+            Told::of_payment(PaymentEvent::decode(message_type, body)?).map(Self::Tell)
+        };
+        message.ok_or_else(|| anyhow!("no customer is told of {message_type}"))
+    }
+}
+
+/// Writes notifications.
+#[derive(Debug, Clone)]
+pub struct NotificationHandler {
+    committed: watch::Sender<()>,
+}
+
+impl NotificationHandler {
+    /// Makes a handler that notes in `committed` that something was committed.
+    #[must_use]
+    pub fn new(committed: watch::Sender<()>) -> Self {
+        Self { committed }
+    }
+}
+
+impl Handler for NotificationHandler {
+    type Message = NotificationMessage;
+
+    /// The first statement takes the counter, so that the batches of several instances follow one another: what is
+    /// read of a customer here no other batch changes before the commit.
+    async fn handle(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[&Envelope<NotificationMessage>],
+    ) -> Result<Vec<Outgoing>, HandleError> {
+        let told = batch.iter().filter(|message| matches!(message.payload, NotificationMessage::Tell(_))).count();
+        let first =
+            counter::take(tx, i64::try_from(told).map_err(|error| HandleError::Retry(error.into()))?).await?;
+        let now = unix_millis(OffsetDateTime::now_utc());
+        let mut customers = load(tx, batch).await?;
+        let mut changed = BTreeSet::new();
+        let mut notices = Vec::with_capacity(told);
+        for message in batch {
+            let customer_id = message.payload.customer_id();
+            let customer = customers.entry(customer_id.clone()).or_default();
+            match &message.payload {
+                NotificationMessage::Account(news) => {
+                    if customer.apply(news) {
+                        changed.insert(customer_id);
+                    }
+                }
+                NotificationMessage::Tell(told) => {
+                    notices.push((message, told, Notice::write(told, customer.name())))
+                }
+            }
+        }
+        save(tx, &changed, &customers, now).await?;
+        let rows = (first..).zip(notices).map(|(sequence, (message, told, notice))| {
+            let reachable = customers.get(told.customer_id()).map(|customer| &customer.reachable);
+            row(sequence, message, told, notice, reachable.unwrap_or(&Reachable::NotYet), now)
+        });
+        let never_twice = OnConflict::column(notification::Column::EventId).do_nothing().to_owned();
+        statement::insert(tx, rows.collect(), Some(never_twice)).await?;
+        Ok(vec![])
+    }
+
+    fn committed(&self) {
+        self.committed.send_replace(());
+    }
+}
+
+fn row(
+    sequence: i64,
+    message: &Envelope<NotificationMessage>,
+    told: &Told,
+    notice: Notice,
+    reachable: &Reachable,
+    now: i64,
+) -> notification::ActiveModel {
+    let (next_attempt_at, failed_at) = match reachable {
+        Reachable::NotYet => (None, None),
+        Reachable::By { .. } => (Some(now), None),
+        Reachable::NoMore => (None, Some(now)),
+    };
+    notification::ActiveModel {
+        sequence: Set(sequence),
+        event_id: Set(message.id),
+        customer_id: Set(told.customer_id().to_string()),
+        order_id: Set(told.order_id().to_string()),
+        message_type: Set(message.message_type.clone()),
+        subject: Set(notice.subject),
+        text: Set(notice.text),
+        created_at: Set(now),
+        delivered_at: Set(None),
+        attempts: Set(0),
+        next_attempt_at: Set(next_attempt_at),
+        failed_at: Set(failed_at),
+        failure: Set(failed_at.map(|_| NO_MORE.to_owned())),
+    }
+}
+
+async fn load(
+    tx: &DatabaseTransaction,
+    batch: &[&Envelope<NotificationMessage>],
+) -> Result<BTreeMap<CustomerId, Customer>, DbErr> {
+    let ids: BTreeSet<&str> = batch.iter().map(|message| message.payload.customer_id().as_str()).collect();
+    let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+    let rows = statement::select_in::<customer::Entity, _>(tx, customer::Column::CustomerId, &ids).await?;
+    let customers = rows.into_iter().map(|row| {
+        let customer_id = CustomerId::parse(row.customer_id)
+            .map_err(|error| DbErr::Custom(format!("a row that this service did not write: {error}")))?;
+        let reachable = match (row.deleted, row.name, row.email) {
+            (false, Some(name), Some(email)) => Reachable::By { name, email },
+            _ => Reachable::NoMore,
+        };
+        Ok((customer_id, Customer { version: row.version, reachable }))
+    });
+    customers.collect()
+}
+
+/// Writes the customers that changed, and what that means for mail that has not been sent: for a customer who can be
+/// reached now, what waited is due; for one who cannot be reached any more, nothing is.
+async fn save(
+    tx: &DatabaseTransaction,
+    changed: &BTreeSet<&CustomerId>,
+    customers: &BTreeMap<CustomerId, Customer>,
+    now: i64,
+) -> Result<(), DbErr> {
+    use customer::Column as Customer;
+    let changed = changed.iter().filter_map(|id| Some((id.to_string(), customers.get(*id)?)));
+    let (mut rows, mut reached, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    for (customer_id, customer) in changed {
+        let (name, email) = match &customer.reachable {
+            Reachable::By { name, email } => {
+                reached.push(customer_id.clone());
+                (Some(name.clone()), Some(email.clone()))
+            }
+            Reachable::NotYet | Reachable::NoMore => {
+                gone.push(customer_id.clone());
+                (None, None)
+            }
+        };
+        rows.push(customer::ActiveModel {
+            customer_id: Set(customer_id),
+            version: Set(customer.version),
+            deleted: Set(email.is_none()),
+            name: Set(name),
+            email: Set(email),
+        });
+    }
+    let columns = [Customer::Version, Customer::Deleted, Customer::Name, Customer::Email];
+    statement::insert(tx, rows, Some(statement::overwrite(&[Customer::CustomerId], &columns))).await?;
+
+    use notification::Column as Notification;
+    let due = [(Notification::NextAttemptAt, Expr::value(now))];
+    set_unsent(tx, &reached, &due, Notification::NextAttemptAt.is_null()).await?;
+    let never = [
+        (Notification::NextAttemptAt, Expr::value(None::<i64>)),
+        (Notification::FailedAt, Expr::value(now)),
+        (Notification::Failure, Expr::value(NO_MORE)),
+    ];
+    set_unsent(tx, &gone, &never, Expr::value(true)).await
+}
+
+/// Sets columns of what was neither delivered to those customers nor given up, where a condition holds.
+async fn set_unsent(
+    tx: &DatabaseTransaction,
+    customer_ids: &[String],
+    values: &[(notification::Column, SimpleExpr)],
+    condition: SimpleExpr,
+) -> Result<(), DbErr> {
+    use notification::Column as Notification;
+    for chunk in statement::padded_chunks(customer_ids) {
+        let mut update = notification::Entity::update_many()
+            .filter(Notification::CustomerId.is_in(chunk))
+            .filter(Notification::DeliveredAt.is_null())
+            .filter(Notification::FailedAt.is_null())
+            .filter(condition.clone());
+        for (column, value) in values {
+            update = update.col_expr(*column, value.clone());
+        }
+        update.exec(tx).await?;
+    }
+    Ok(())
+}

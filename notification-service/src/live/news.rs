@@ -1,0 +1,103 @@
+//! Which customers there is something new for.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use contracts::CustomerId;
+use messaging::service::Worker;
+use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::entity::{counter, notification};
+
+/// Notifications that one look reads.
+const AT_A_TIME: u64 = 1000;
+/// How often to look where nothing was committed here: another instance may have.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Wakes the connections of those customers for whom something was written, and leaves all others alone.
+#[derive(Debug, Clone, Default)]
+pub struct News {
+    customers: Arc<Mutex<HashMap<CustomerId, watch::Sender<()>>>>,
+}
+
+impl News {
+    /// Returns what changes whenever something is written for the customer, from now on.
+    pub(super) fn listen(&self, customer_id: &CustomerId) -> watch::Receiver<()> {
+        let mut customers = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those whose last connection is gone; there are at most as many as connections.
+        customers.retain(|_, sender| sender.receiver_count() > 0);
+        customers.entry(customer_id.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()
+    }
+
+    fn tell(&self, customer_ids: &[String]) {
+        let customers = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
+        for customer_id in customer_ids {
+            if let Ok(customer_id) = CustomerId::parse(customer_id)
+                && let Some(sender) = customers.get(&customer_id)
+            {
+                sender.send_replace(());
+            }
+        }
+    }
+
+    /// Returns the worker that looks for news after each commit, until shutdown.
+    #[must_use]
+    pub fn worker(self, db: DatabaseConnection, committed: watch::Receiver<()>) -> Worker {
+        Box::new(move |_outbox, shutdown| {
+            Box::pin(async move {
+                self.run(db, committed, shutdown).await;
+                Ok(())
+            })
+        })
+    }
+
+    /// Looks for news after each commit, until shutdown.
+    pub async fn run(
+        self,
+        db: DatabaseConnection,
+        mut committed: watch::Receiver<()>,
+        shutdown: CancellationToken,
+    ) {
+        let mut position = None;
+        loop {
+            match self.look(&db, position).await {
+                Ok(end) => position = Some(end),
+                Err(error) => tracing::warn!(%error, "could not look for new notifications; will try again"),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                Ok(()) = committed.changed() => {}
+                () = tokio::time::sleep(LOOK) => {}
+            }
+        }
+    }
+
+    /// Tells of what was written behind a position, and returns where that ends. Whoever connects before the first look
+    /// reads the table afterwards, so it only says where to begin.
+    async fn look(&self, db: &DatabaseConnection, position: Option<i64>) -> Result<i64, DbErr> {
+        use notification::Column as Notification;
+        let Some(mut position) = position else { return counter::last(db).await };
+        loop {
+            let rows: Vec<(i64, String)> = notification::Entity::find()
+                .select_only()
+                .columns([Notification::Sequence, Notification::CustomerId])
+                .filter(Notification::Sequence.gt(position))
+                .order_by_asc(Notification::Sequence)
+                .limit(AT_A_TIME)
+                .into_tuple()
+                .all(db)
+                .await?;
+            let Some((last, _)) = rows.last() else { return Ok(position) };
+            position = *last;
+            let full = rows.len() as u64 == AT_A_TIME;
+            let customer_ids: Vec<String> = rows.into_iter().map(|(_, customer_id)| customer_id).collect();
+            self.tell(&customer_ids);
+            if !full {
+                return Ok(position);
+            }
+        }
+    }
+}

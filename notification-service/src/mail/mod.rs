@@ -1,0 +1,277 @@
+//! Sends what customers were told by mail.
+//!
+//! The record is made exactly once, with the event's inbox row; the mail is sent *at least* once: a process may die
+//! between the mail server's answer and the note of it. It is then sent again, with the same `Message-ID`.
+//!
+//! A worker takes what is due in bounded batches. Taking is a lease: it counts the attempt and sets the time of the
+//! next one far enough ahead that this one is over by then, in one committed statement. So a crash delays a mail and
+//! does not lose it, a mail that kills its process is not tried for ever, and two instances do not send the same one.
+//! A mail server that is away uses up no attempts.
+
+pub mod letter;
+pub mod post;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use lettre::message::Mailbox;
+use messaging::envelope::unix_millis;
+use messaging::service::Worker;
+use messaging::statement;
+use sea_orm::ActiveValue::Set;
+use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType, Query};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, DatabaseConnection, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, QuerySelect,
+};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::entity::{customer, notification};
+use post::{NotTaken, Post};
+
+/// Mails that are under way at the same time: a batch.
+const BATCH: u64 = 8;
+/// How long a batch is left alone: longer than its mails may take together, which is 30 s.
+const LEASE: Duration = Duration::from_secs(120);
+/// How long a shutdown waits for mails that are under way.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often to look for mail that is due, where nothing says so: another instance may have left some.
+const LOOK: Duration = Duration::from_secs(5);
+/// The longest wait for a mail server or a database that is away.
+const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(60);
+/// The longest wait between two attempts at one mail.
+const LONGEST_DELAY: Duration = Duration::from_secs(3600);
+/// How often a note of what became of mail is tried again: for at least 4 s, less than a shutdown may take.
+const RECORD_TRIES: u32 = 8;
+/// After so many attempts, about four days, a mail is given up.
+const MAX_ATTEMPTS: i64 = 100;
+
+/// What sends mail.
+#[derive(Debug)]
+pub struct Courier {
+    /// Where notifications and customers are.
+    pub db: DatabaseConnection,
+    /// Where mail goes.
+    pub post: Post,
+    /// Whom mail comes from.
+    pub from: Mailbox,
+    /// Changes when something was committed.
+    pub committed: watch::Receiver<()>,
+}
+
+/// What became of one mail.
+type Outcome = (notification::Model, Result<(), NotTaken>);
+
+impl Courier {
+    /// Returns the worker that delivers until shutdown.
+    #[must_use]
+    pub fn worker(self) -> Worker {
+        Box::new(move |_outbox, shutdown| {
+            Box::pin(async move {
+                self.run(shutdown).await;
+                Ok(())
+            })
+        })
+    }
+
+    /// Delivers until shutdown.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut wait = Duration::ZERO;
+        let mut outage = Duration::ZERO;
+        loop {
+            if outage.is_zero() {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    Ok(()) = self.committed.changed() => {}
+                    () = tokio::time::sleep(wait) => {}
+                }
+            } else {
+                tokio::select! {
+                    () = shutdown.cancelled() => return,
+                    () = tokio::time::sleep(outage) => {}
+                }
+            }
+            match self.deliver_due(&shutdown).await {
+                Ok(until_next) => {
+                    if !outage.is_zero() {
+                        tracing::info!("mail can be sent again");
+                    }
+                    (wait, outage) = (until_next.min(LOOK), Duration::ZERO);
+                }
+                Err(error) => {
+                    if outage.is_zero() {
+                        tracing::warn!(error = format!("{error:#}"), "no mail can be sent now; will try again");
+                    }
+                    outage = (outage * 2).clamp(Duration::from_secs(1), LONGEST_OUTAGE_WAIT);
+                }
+            }
+        }
+    }
+
+    /// Sends everything that is due, batch by batch, and returns how long it is until something is again.
+    ///
+    /// # Errors
+    ///
+    /// Where the database or the mail server is away.
+    pub async fn deliver_due(&self, shutdown: &CancellationToken) -> anyhow::Result<Duration> {
+        loop {
+            if shutdown.is_cancelled() {
+                return Ok(LOOK);
+            }
+            let now = now();
+            match next_due(&self.db).await? {
+                None => return Ok(LOOK),
+                Some(due) if due > now => return Ok(Duration::from_millis((due - now).unsigned_abs())),
+                Some(_) => {}
+            }
+            self.post.check().await.map_err(anyhow::Error::msg)?;
+            let batch = lease(&self.db, now).await?;
+            let outcomes = self.send(batch, shutdown).await?;
+            self.record(outcomes).await?;
+        }
+    }
+
+    /// Notes what became of a batch. What cannot be noted is sent again, so this is tried for longer than other things.
+    async fn record(&self, outcomes: Vec<Outcome>) -> Result<(), DbErr> {
+        let now = now();
+        let rows: Vec<_> = outcomes.into_iter().map(|(row, outcome)| noted(row, outcome, now)).collect();
+        let mut tries = 0;
+        loop {
+            match record(&self.db, rows.clone()).await {
+                Err(error) if tries < RECORD_TRIES => {
+                    tracing::warn!(%error, "what became of mail could not be noted; trying again");
+                    tries += 1;
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                recorded => return recorded,
+            }
+        }
+    }
+
+    /// Sends a batch. At a shutdown, what is not over in time is left out: it is in doubt, and tried again.
+    async fn send(
+        &self,
+        batch: Vec<notification::Model>,
+        shutdown: &CancellationToken,
+    ) -> Result<Vec<Outcome>, DbErr> {
+        let ids: Vec<String> = batch.iter().map(|row| row.customer_id.clone()).collect();
+        let customers =
+            statement::select_in::<customer::Entity, _>(&self.db, customer::Column::CustomerId, &ids).await?;
+        let customers: HashMap<_, _> = customers.into_iter().map(|row| (row.customer_id.clone(), row)).collect();
+        let mut under_way: FuturesUnordered<_> = batch
+            .into_iter()
+            .map(|row| async {
+                let outcome = self.send_one(&row, customers.get(&row.customer_id)).await;
+                (row, outcome)
+            })
+            .collect();
+        let too_late = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::pin!(too_late);
+        let mut outcomes = Vec::with_capacity(under_way.len());
+        loop {
+            tokio::select! {
+                outcome = under_way.next() => match outcome {
+                    Some(outcome) => outcomes.push(outcome),
+                    None => return Ok(outcomes),
+                },
+                () = &mut too_late => return Ok(outcomes),
+            }
+        }
+    }
+
+    async fn send_one(&self, row: &notification::Model, to: Option<&customer::Model>) -> Result<(), NotTaken> {
+        let reachable = to.and_then(|customer| Some((customer.name.as_deref()?, customer.email.as_deref()?)));
+        let Some((name, email)) = reachable else {
+            // The account was deleted between the lease and now.
+            return Err(NotTaken::Ever("there is no account to send it to".to_owned()));
+        };
+        self.post.send(letter::write(row, &self.from, name, email).map_err(NotTaken::Ever)?).await
+    }
+}
+
+/// Returns when the next mail is due; `None` where nothing is to be sent.
+async fn next_due(db: &DatabaseConnection) -> Result<Option<i64>, DbErr> {
+    use notification::Column as Notification;
+    let due: Option<Option<i64>> = notification::Entity::find()
+        .select_only()
+        .column(Notification::NextAttemptAt)
+        .filter(Notification::NextAttemptAt.is_not_null())
+        .order_by_asc(Notification::NextAttemptAt)
+        .limit(1)
+        .into_tuple()
+        .one(db)
+        .await?;
+    Ok(due.flatten())
+}
+
+/// Takes a batch of what is due, the longest due first.
+async fn lease(db: &DatabaseConnection, now: i64) -> Result<Vec<notification::Model>, DbErr> {
+    use notification::Column as Notification;
+    let due = Query::select()
+        .column(Notification::Sequence)
+        .from(notification::Entity)
+        .and_where(Expr::col(Notification::NextAttemptAt).lte(now))
+        .order_by(Notification::NextAttemptAt, sea_orm::Order::Asc)
+        .limit(BATCH)
+        // What another instance takes at this moment is not waited for.
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+        .to_owned();
+    notification::Entity::update_many()
+        .col_expr(Notification::Attempts, Expr::col(Notification::Attempts).add(1))
+        .col_expr(Notification::NextAttemptAt, Expr::value(now + millis(LEASE)))
+        .filter(Notification::Sequence.in_subquery(due))
+        .exec_with_returning(db)
+        .await
+}
+
+async fn record(db: &DatabaseConnection, rows: Vec<notification::ActiveModel>) -> Result<(), DbErr> {
+    use notification::Column as Notification;
+    let changed =
+        [Notification::DeliveredAt, Notification::NextAttemptAt, Notification::FailedAt, Notification::Failure];
+    statement::insert(db, rows, Some(statement::overwrite(&[Notification::Sequence], &changed))).await
+}
+
+/// Returns the row that says what became of one mail.
+fn noted(row: notification::Model, outcome: Result<(), NotTaken>, now: i64) -> notification::ActiveModel {
+    let (sequence, attempts, event) = (row.sequence, row.attempts, row.event_id);
+    // All columns, because an insert names them all before it becomes an update.
+    let mut row = row.into_active_model().reset_all();
+    let (delivered_at, next_attempt_at, failed_at, failure) = match outcome {
+        Ok(()) => (Some(now), None, None, None),
+        Err(NotTaken::Yet(why)) if attempts < MAX_ATTEMPTS => {
+            let delay = delay_after(attempts);
+            tracing::warn!(sequence, event.id = %event, attempts, ?delay, why, "a mail was not taken; will try again");
+            (None, Some(now + millis(delay)), None, Some(why))
+        }
+        Err(NotTaken::Yet(why) | NotTaken::Ever(why)) => {
+            tracing::error!(sequence, event.id = %event, attempts, why, "a mail is given up");
+            (None, None, Some(now), Some(why))
+        }
+    };
+    row.delivered_at = Set(delivered_at);
+    row.next_attempt_at = Set(next_attempt_at);
+    row.failed_at = Set(failed_at);
+    row.failure = Set(failure);
+    row
+}
+
+/// Doubles from a second to an hour.
+fn delay_after(attempts: i64) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1).clamp(0, 12)).unwrap_or(12);
+    (Duration::from_secs(1) * 2_u32.pow(doublings)).min(LONGEST_DELAY)
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn now() -> i64 {
+    unix_millis(OffsetDateTime::now_utc())
+}

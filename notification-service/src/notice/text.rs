@@ -1,0 +1,113 @@
+//! The words.
+
+use contracts::ProductId;
+use contracts::order::CancelReason;
+use contracts::payment::DeclineReason;
+
+use super::{Told, in_words};
+
+/// The most products a text names.
+const MAX_NAMED: usize = 10;
+/// The most characters of the customer's own words that a text repeats.
+const MAX_QUOTED: usize = 200;
+
+/// What a customer reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// The subject line.
+    pub subject: String,
+    /// The text, lines separated by `\n`.
+    pub text: String,
+}
+
+impl Notice {
+    /// Writes what to tell of an event to a customer of that name, if it is known.
+    #[must_use]
+    pub fn write(told: &Told, name: Option<&str>) -> Self {
+        let order = told.order_id();
+        let (outcome, paragraph) = match told {
+            Told::AwaitingStock(event) => (
+                "waits for stock",
+                format!(
+                    "your order {order} waits, because we do not have enough of {}. As soon as everything is there we \
+                     go on with it by ourselves; there is nothing you need to do.",
+                    named(&event.short),
+                ),
+            ),
+            Told::Confirmed(event) => (
+                "is confirmed",
+                format!(
+                    "your order {order} is confirmed. The total is {}.",
+                    in_words(event.total_price, event.currency)
+                ),
+            ),
+            Told::Cancelled(event) => {
+                ("is cancelled", format!("your order {order} is cancelled: {}", because(&event.reason)))
+            }
+            Told::Refunded(event) => (
+                "is refunded",
+                format!(
+                    "we have given back {} that you paid for your order {order}.",
+                    in_words(event.amount, event.currency)
+                ),
+            ),
+        };
+        let text = format!("Dear {},\n\n{paragraph}\n\nYour online store\n", name.unwrap_or("customer"));
+        Self { subject: format!("Your order {order} {outcome}"), text }
+    }
+}
+
+/// Why an order was cancelled, as the end of a sentence.
+fn because(reason: &CancelReason) -> String {
+    match reason {
+        CancelReason::Customer { text } => match text.as_deref().map(quoted).filter(|text| !text.is_empty()) {
+            Some(text) => format!("you asked for it. Your reason was: \u{201c}{text}\u{201d}"),
+            None => "you asked for it.".to_owned(),
+        },
+        CancelReason::UnknownProduct { product_ids } => {
+            format!("we do not sell {}.", named(product_ids))
+        }
+        CancelReason::StockDeadline => {
+            "what was missing from our stock did not come in time. We are sorry to let you down.".to_owned()
+        }
+        CancelReason::PaymentDeclined { reason } => {
+            format!("the payment was declined, because {}.", declined(*reason))
+        }
+    }
+}
+
+/// Why a payment was declined, as the end of a sentence, and what that means for the customer's money.
+fn declined(reason: DeclineReason) -> &'static str {
+    match reason {
+        DeclineReason::NoAccount => "you have no account with us. You have not been charged",
+        DeclineReason::NoCard => "your account has no card. You have not been charged",
+        DeclineReason::CardExpired => "your card has expired. You have not been charged",
+        DeclineReason::LimitExceeded => "it would exceed the limit of your account. You have not been charged",
+        DeclineReason::CurrencyMismatch => {
+            "the order is in another currency than your account. You have not been charged"
+        }
+        DeclineReason::ProviderDeclined => "the bank of your card did not agree to it. You have not been charged",
+        DeclineReason::ProviderUnavailable => {
+            "it could not be completed in time. Whatever was taken for it is given back"
+        }
+    }
+}
+
+/// Names products, the first few of them.
+fn named(products: &[ProductId]) -> String {
+    let names: Vec<&str> = products.iter().take(MAX_NAMED).map(ProductId::as_str).collect();
+    match products.len().saturating_sub(MAX_NAMED) {
+        0 => names.join(", "),
+        more => format!("{} and {more} more", names.join(", ")),
+    }
+}
+
+/// Returns free text as one line of bounded length.
+fn quoted(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line: String = line.chars().filter(|character| !character.is_control()).collect();
+    match line.char_indices().nth(MAX_QUOTED) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}

@@ -1,0 +1,87 @@
+//! What the service answers: a customer's notifications. Bodies and answers are those of [`contracts::query`].
+
+use anyhow::Context;
+use contracts::query::{DEFAULT_PAGE, ListNotifications, MAX_PAGE, NotificationView, Page};
+use contracts::{CustomerId, OrderId};
+use messaging::envelope::{from_unix_millis, rfc3339};
+use messaging::query::{Endpoint, Query, QueryError};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait};
+use sea_orm::{QueryFilter, QueryOrder, QuerySelect};
+
+use crate::entity::notification::{Column, Entity, Model};
+
+/// Returns the endpoints over a database.
+#[must_use]
+pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
+    let db = db.clone();
+    vec![Endpoint::new("list", "notification.query.list.*", move |query| list(db.clone(), query))]
+}
+
+/// Answers with a page of a customer's notifications, oldest first.
+///
+/// A customer who was told nothing, or is not known, has an empty page.
+///
+/// # Errors
+///
+/// [`QueryError::Invalid`] where the key is no id, or the body is no [`ListNotifications`] or asks for too many.
+pub async fn list(db: DatabaseConnection, query: Query) -> Result<Page<NotificationView>, QueryError> {
+    let id =
+        CustomerId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the customer id {error}")))?;
+    let asked: ListNotifications = if query.body.is_empty() {
+        ListNotifications::default()
+    } else {
+        serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
+    };
+    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+    if !(1..=MAX_PAGE).contains(&limit) {
+        return Err(QueryError::Invalid(format!("limit must be 1 to {MAX_PAGE}")));
+    }
+    // One more than asked for tells whether another page follows.
+    let mut rows = behind(&db, &id, asked.after.unwrap_or(0), limit + 1).await?;
+    let more = rows.len() as u64 > limit;
+    if more {
+        rows.pop();
+    }
+    let next = rows.last().filter(|_| more).map(|row| row.sequence.to_string());
+    let items = rows.into_iter().map(view).collect::<anyhow::Result<_>>().map_err(QueryError::Unavailable)?;
+    Ok(Page { items, next })
+}
+
+/// Returns at most `limit` notifications of a customer behind a sequence, oldest first.
+///
+/// # Errors
+///
+/// The database's error.
+pub(crate) async fn behind(
+    connection: &impl ConnectionTrait,
+    customer_id: &CustomerId,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<Model>, DbErr> {
+    Entity::find()
+        .filter(Column::CustomerId.eq(customer_id.as_str()))
+        .filter(Column::Sequence.gt(after))
+        .order_by_asc(Column::Sequence)
+        .limit(limit)
+        .all(connection)
+        .await
+}
+
+/// Makes what others see of a row.
+///
+/// # Errors
+///
+/// Where it is no row that this service writes.
+pub(crate) fn view(row: Model) -> anyhow::Result<NotificationView> {
+    Ok(NotificationView {
+        sequence: row.sequence,
+        event_id: row.event_id.to_string(),
+        customer_id: CustomerId::parse(row.customer_id).context("reading a notification")?,
+        order_id: OrderId::parse(row.order_id).context("reading a notification")?,
+        message_type: row.message_type,
+        subject: row.subject,
+        text: row.text,
+        created_at: rfc3339(from_unix_millis(row.created_at)),
+        delivered_at: row.delivered_at.map(|at| rfc3339(from_unix_millis(at))),
+    })
+}

@@ -1,0 +1,150 @@
+//! A database for a test, and what stands in it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use local_servers::postgres::TestPostgres;
+use messaging::{Envelope, HandleError, Handler, database, inbox};
+use notification_service::entity::notification;
+use notification_service::handler::{NotificationHandler, NotificationMessage};
+use notification_service::migration::Migrator;
+use notification_service::notice::Told;
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, QueryOrder, TransactionTrait};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+/// Which database a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A folder that is gone when the test is.
+pub(crate) struct TestFolder(pub(crate) PathBuf);
+
+impl TestFolder {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("notification-{}-{count}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for TestFolder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A database that is gone when the test is, and the folder beside it.
+pub(crate) struct TestDatabase {
+    pub(crate) url: String,
+    pub(crate) db: DatabaseConnection,
+    pub(crate) folder: TestFolder,
+}
+
+impl TestDatabase {
+    pub(crate) async fn new(engine: Engine) -> Self {
+        let folder = TestFolder::new();
+        let url = match engine {
+            Engine::Postgres => TestPostgres::shared().await.unwrap().create_database().await.unwrap(),
+            Engine::Sqlite => format!("sqlite://{}?mode=rwc", folder.0.join("test.sqlite").display()),
+        };
+        let db = open(&url).await;
+        Self { url, db, folder }
+    }
+}
+
+/// Connects as an instance of the service does.
+pub(crate) async fn open(url: &str) -> DatabaseConnection {
+    database::open::<Migrator>(url).await.unwrap()
+}
+
+/// A message with an id of its own.
+pub(crate) fn envelope(payload: NotificationMessage) -> Envelope<NotificationMessage> {
+    let message_type = match &payload {
+        NotificationMessage::Account(_) => "account.changed.v1",
+        NotificationMessage::Tell(Told::AwaitingStock(_)) => "order.awaiting-stock.v1",
+        NotificationMessage::Tell(Told::Confirmed(_)) => "order.confirmed.v1",
+        NotificationMessage::Tell(Told::Cancelled(_)) => "order.cancelled.v1",
+        NotificationMessage::Tell(Told::Refunded(_)) => "payment.refunded.v1",
+    };
+    Envelope {
+        id: Uuid::now_v7(),
+        message_type: message_type.to_owned(),
+        source: String::new(),
+        key: String::new(),
+        time: OffsetDateTime::UNIX_EPOCH,
+        correlation_id: Uuid::now_v7(),
+        causation_id: None,
+        aggregate_version: None,
+        trace_parent: None,
+        payload,
+    }
+}
+
+pub(crate) fn tell(told: Told) -> Envelope<NotificationMessage> {
+    envelope(NotificationMessage::Tell(told))
+}
+
+/// Handles a batch in one transaction; nothing has looked whether its messages were handled before.
+pub(crate) async fn handle_again(
+    db: &DatabaseConnection,
+    batch: &[Envelope<NotificationMessage>],
+) -> Result<(), HandleError> {
+    let tx = db.begin().await?;
+    let outgoing =
+        NotificationHandler::new(watch::Sender::new(())).handle(&tx, &batch.iter().collect::<Vec<_>>()).await?;
+    assert!(outgoing.is_empty(), "it says nothing to others");
+    Ok(tx.commit().await?)
+}
+
+/// Handles a batch of first deliveries in one transaction that begins with the inbox, as the kit does.
+pub(crate) async fn handle(
+    db: &DatabaseConnection,
+    batch: &[Envelope<NotificationMessage>],
+) -> Result<(), HandleError> {
+    let tx = db.begin().await?;
+    for message in batch {
+        let row = inbox::entity::ActiveModel { message_id: Set(message.id), received_at: Set(0) };
+        row.insert(&tx).await?;
+    }
+    NotificationHandler::new(watch::Sender::new(())).handle(&tx, &batch.iter().collect::<Vec<_>>()).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Handles messages, one batch each.
+pub(crate) async fn handle_each(db: &DatabaseConnection, messages: Vec<NotificationMessage>) {
+    for message in messages {
+        handle(db, &[envelope(message)]).await.unwrap();
+    }
+}
+
+/// Reads all notifications in the order of their sequences.
+pub(crate) async fn all(db: &DatabaseConnection) -> Vec<notification::Model> {
+    notification::Entity::find().order_by_asc(notification::Column::Sequence).all(db).await.unwrap()
+}
+
+/// What is to become of a notification's mail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mail {
+    Waits,
+    Due,
+    Delivered,
+    Failed,
+}
+
+pub(crate) fn mail(row: &notification::Model) -> Mail {
+    match (row.next_attempt_at, row.delivered_at, row.failed_at) {
+        (None, None, None) => Mail::Waits,
+        (Some(_), None, None) => Mail::Due,
+        (None, Some(_), None) => Mail::Delivered,
+        (None, None, Some(_)) => Mail::Failed,
+        wrong => panic!("{wrong:?}"),
+    }
+}

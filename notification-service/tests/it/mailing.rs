@@ -1,0 +1,277 @@
+//! What becomes of mail, on both databases: into a folder, and to a mail server.
+
+use std::path::Path;
+use std::time::Duration;
+
+use contracts::Currency;
+use futures::future::{join, join_all};
+use notification_service::entity::notification;
+use notification_service::handler::NotificationMessage;
+use notification_service::mail::Courier;
+use notification_service::mail::post::Post;
+use sea_orm::sea_query::Expr;
+use sea_orm::{DatabaseConnection, EntityTrait};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::database::{Engine, Mail, TestDatabase, all, handle, handle_each, mail, open, tell};
+use crate::given::{changed, confirmed, deleted, one_of_each};
+use crate::on_both_databases;
+use crate::smtp::{SmtpServer, header};
+
+on_both_databases!(
+    each_notification_is_one_mail_in_the_folder,
+    a_mail_says_who_and_what_and_can_be_recognised,
+    a_mail_without_an_address_is_sent_when_the_account_comes,
+    a_customer_who_was_deleted_is_not_mailed,
+    a_refusal_for_now_is_tried_again_and_counts,
+    a_final_refusal_is_noted_and_never_tried_again,
+    an_address_that_is_none_is_noted_and_holds_up_nobody,
+    a_mail_server_that_is_away_or_refuses_everybody_uses_up_no_attempts,
+    a_mail_that_a_crash_left_in_doubt_is_sent_again_and_recognisable,
+    two_instances_send_each_mail_once,
+    a_shutdown_waits_for_mail_that_is_under_way,
+);
+
+fn courier(db: &DatabaseConnection, post: Post) -> Courier {
+    let from = "Online Store <no-reply@store.example>".parse().unwrap();
+    Courier { db: db.clone(), post, from, committed: watch::Sender::new(()).subscribe() }
+}
+
+fn to_folder(db: &DatabaseConnection, folder: &Path) -> Courier {
+    courier(db, Post::new(None, folder.to_owned()).unwrap())
+}
+
+fn to_server(db: &DatabaseConnection, server: &SmtpServer) -> Courier {
+    courier(db, Post::new(Some(&server.url), "unused".into()).unwrap())
+}
+
+async fn deliver(courier: &Courier) -> anyhow::Result<Duration> {
+    courier.deliver_due(&CancellationToken::new()).await
+}
+
+pub(crate) fn files(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return vec![] };
+    entries.map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap()).collect()
+}
+
+fn ada() -> NotificationMessage {
+    changed("C1", 1, "Ada Lovelace", "ada@example.org")
+}
+
+fn told(order: &str) -> NotificationMessage {
+    NotificationMessage::Tell(confirmed(order, "C1", 123_456, Currency::EUR))
+}
+
+/// Time passes until every next attempt is due.
+async fn wait_until_due(db: &DatabaseConnection) {
+    use sea_orm::{ColumnTrait, QueryFilter};
+    notification::Entity::update_many()
+        .col_expr(notification::Column::NextAttemptAt, Expr::value(1_i64))
+        .filter(notification::Column::NextAttemptAt.is_not_null())
+        .exec(db)
+        .await
+        .unwrap();
+}
+
+async fn each_notification_is_one_mail_in_the_folder(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let folder = database.folder.0.join("some/where");
+    handle_each(&database.db, vec![ada()]).await;
+    handle(&database.db, &one_of_each("C1").into_iter().map(tell).collect::<Vec<_>>()).await.unwrap();
+    // More than one batch.
+    handle_each(&database.db, (0..20).map(|index| told(&format!("O{index}"))).collect()).await;
+    let courier = to_folder(&database.db, &folder);
+    deliver(&courier).await.unwrap();
+    deliver(&courier).await.unwrap();
+    let rows = all(&database.db).await;
+    assert!(rows.iter().all(|row| mail(row) == Mail::Delivered && row.attempts == 1 && row.failure.is_none()));
+    let mut sent: Vec<_> = files(&folder).iter().map(|mail| header(mail, "Message-ID").to_owned()).collect();
+    sent.sort();
+    let mut expected: Vec<_> = rows.iter().map(|row| format!("<{}@store.example>", row.event_id)).collect();
+    expected.sort();
+    assert_eq!(sent, expected);
+}
+
+async fn a_mail_says_who_and_what_and_can_be_recognised(engine: Engine) {
+    let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
+    let zoe = changed("C1", 1, "Zoë \"Z\" <x@evil.example>", "zoe@example.org");
+    handle_each(&database.db, vec![zoe, told("O1")]).await;
+    deliver(&to_server(&database.db, &server)).await.unwrap();
+    let row = all(&database.db).await.remove(0);
+    let mails = server.mails();
+    assert_eq!(mails.len(), 1);
+    assert_eq!(header(&mails[0], "Message-ID"), format!("<{}@store.example>", row.event_id));
+    assert_eq!(header(&mails[0], "Subject"), "Your order O1 is confirmed");
+    assert_eq!(header(&mails[0], "From"), "\"Online Store\" <no-reply@store.example>");
+    assert!(header(&mails[0], "To").ends_with("<zoe@example.org>"), "{}", mails[0]);
+    assert_eq!(header(&mails[0], "Auto-Submitted"), "auto-generated");
+    assert!(mails[0].contains("The total is 1234.56 EUR."), "{}", mails[0]);
+    assert!(mails[0].is_ascii());
+}
+
+async fn a_mail_without_an_address_is_sent_when_the_account_comes(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let (folder, courier) =
+        (database.folder.0.join("mail"), to_folder(&database.db, &database.folder.0.join("mail")));
+    handle_each(&database.db, vec![told("O1")]).await;
+    deliver(&courier).await.unwrap();
+    assert_eq!(files(&folder).len(), 0);
+    assert_eq!(mail(&all(&database.db).await[0]), Mail::Waits);
+    handle_each(&database.db, vec![ada()]).await;
+    deliver(&courier).await.unwrap();
+    // A further change of the account sends nothing again.
+    handle_each(&database.db, vec![changed("C1", 2, "Ada King", "ada@example.org")]).await;
+    deliver(&courier).await.unwrap();
+    let sent = files(&folder);
+    assert_eq!(sent.len(), 1);
+    assert!(header(&sent[0], "To").contains("ada@example.org"));
+}
+
+async fn a_customer_who_was_deleted_is_not_mailed(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let folder = database.folder.0.join("mail");
+    handle_each(&database.db, vec![ada(), told("O1"), deleted("C1", 2), told("O2")]).await;
+    deliver(&to_folder(&database.db, &folder)).await.unwrap();
+    assert_eq!(files(&folder), Vec::<String>::new());
+}
+
+async fn a_refusal_for_now_is_tried_again_and_counts(engine: Engine) {
+    let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
+    handle_each(&database.db, vec![ada(), told("O1")]).await;
+    let courier = to_server(&database.db, &server);
+    server.answer_recipients(&["451 come back later", "452 and later"]);
+    for attempt in 1..=2 {
+        let wait = deliver(&courier).await.unwrap();
+        assert!(wait > Duration::ZERO && wait <= Duration::from_secs(attempt), "{wait:?}");
+        let row = all(&database.db).await.remove(0);
+        assert_eq!((mail(&row), row.attempts), (Mail::Due, i64::try_from(attempt).unwrap()));
+        assert!(row.failure.unwrap().contains("later"));
+        let wait = deliver(&courier).await.unwrap();
+        assert!(wait > Duration::ZERO, "not before its time");
+        assert_eq!(all(&database.db).await[0].attempts, i64::try_from(attempt).unwrap());
+        wait_until_due(&database.db).await;
+    }
+    deliver(&courier).await.unwrap();
+    let row = all(&database.db).await.remove(0);
+    assert_eq!((mail(&row), row.attempts, row.failure), (Mail::Delivered, 3, None));
+    assert_eq!(server.mails().len(), 1);
+}
+
+async fn a_final_refusal_is_noted_and_never_tried_again(engine: Engine) {
+    let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
+    handle_each(&database.db, vec![ada(), told("O1")]).await;
+    server.answer_recipients(&["550 nobody of that name"]);
+    let courier = to_server(&database.db, &server);
+    deliver(&courier).await.unwrap();
+    let connections = server.connections();
+    wait_until_due(&database.db).await;
+    handle_each(&database.db, vec![changed("C1", 2, "Ada", "ada@example.com")]).await;
+    deliver(&courier).await.unwrap();
+    let row = all(&database.db).await.remove(0);
+    assert_eq!((mail(&row), row.attempts), (Mail::Failed, 1));
+    assert!(row.failure.as_deref().unwrap().contains("nobody of that name"), "{row:?}");
+    assert_eq!((server.mails().len(), server.connections()), (0, connections));
+}
+
+async fn an_address_that_is_none_is_noted_and_holds_up_nobody(engine: Engine) {
+    let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
+    let odd = changed("C2", 1, "Odd", "a..b@example.org");
+    let other = NotificationMessage::Tell(confirmed("O2", "C2", 1, Currency::EUR));
+    handle_each(&database.db, vec![ada(), odd, told("O1"), other]).await;
+    deliver(&to_server(&database.db, &server)).await.unwrap();
+    let rows = all(&database.db).await;
+    assert_eq!(rows.iter().map(mail).collect::<Vec<_>>(), [Mail::Delivered, Mail::Failed]);
+    assert_eq!(server.mails().len(), 1);
+}
+
+async fn a_mail_server_that_is_away_or_refuses_everybody_uses_up_no_attempts(engine: Engine) {
+    let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
+    handle_each(&database.db, vec![ada(), told("O1")]).await;
+    let nobody = Post::new(Some("smtp://127.0.0.1:1"), "unused".into()).unwrap();
+    deliver(&courier(&database.db, nobody)).await.unwrap_err();
+    let courier = to_server(&database.db, &server);
+    for greeting in ["421 too busy", "554 you are on a list"] {
+        server.greet(Some(greeting));
+        let error = deliver(&courier).await.unwrap_err();
+        assert!(error.to_string().contains(&greeting[4..]), "{error:#}");
+    }
+    let row = all(&database.db).await.remove(0);
+    assert_eq!((mail(&row), row.attempts), (Mail::Due, 0));
+    server.greet(None);
+    deliver(&courier).await.unwrap();
+    assert_eq!(mail(&all(&database.db).await[0]), Mail::Delivered);
+}
+
+async fn a_mail_that_a_crash_left_in_doubt_is_sent_again_and_recognisable(engine: Engine) {
+    let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
+    handle_each(&database.db, vec![ada(), told("O1")]).await;
+    server.fall_silent_after_data(true);
+    let crashing = to_server(&database.db, &server);
+    let sending = tokio::spawn(async move { deliver(&crashing).await });
+    while server.mails().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    sending.abort();
+    assert!(sending.await.unwrap_err().is_cancelled());
+    server.fall_silent_after_data(false);
+
+    let courier = to_server(&database.db, &server);
+    let wait = deliver(&courier).await.unwrap();
+    assert!(wait > Duration::from_secs(100), "another instance may still be at it: {wait:?}");
+    let row = all(&database.db).await.remove(0);
+    assert_eq!((mail(&row), row.attempts), (Mail::Due, 1));
+    wait_until_due(&database.db).await;
+    deliver(&courier).await.unwrap();
+    let row = all(&database.db).await.remove(0);
+    assert_eq!((mail(&row), row.attempts), (Mail::Delivered, 2));
+    let mails = server.mails();
+    assert_eq!(mails.len(), 2);
+    assert_eq!(mails[0], mails[1], "the same to the letter");
+}
+
+async fn two_instances_send_each_mail_once(engine: Engine) {
+    let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
+    handle_each(&database.db, vec![ada()]).await;
+    let batch: Vec<_> =
+        (0..60).map(|index| tell(confirmed(&format!("O{index}"), "C1", 1, Currency::EUR))).collect();
+    handle(&database.db, &batch).await.unwrap();
+    let other = open(&database.url).await;
+    let (ours, theirs) = (to_server(&database.db, &server), to_server(&other, &server));
+    let (ours, theirs) = join(deliver(&ours), deliver(&theirs)).await;
+    ours.unwrap();
+    theirs.unwrap();
+    let mails = server.mails();
+    let mut ids: Vec<_> = mails.iter().map(|mail| header(mail, "Message-ID")).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), mails.len()), (60, 60));
+    assert!(all(&database.db).await.iter().all(|row| mail(row) == Mail::Delivered && row.attempts == 1));
+}
+
+async fn a_shutdown_waits_for_mail_that_is_under_way(engine: Engine) {
+    let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
+    handle_each(&database.db, vec![ada(), told("O1"), told("O2")]).await;
+    let shutdown = CancellationToken::new();
+    let running = tokio::spawn(to_server(&database.db, &server).run(shutdown.clone()));
+    while server.connections() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    shutdown.cancel();
+    running.await.unwrap();
+    // Either not begun, or over and noted.
+    let rows = all(&database.db).await;
+    let sent = rows.iter().filter(|row| mail(row) == Mail::Delivered).count();
+    assert_eq!(server.mails().len(), sent);
+    assert!(rows.iter().all(|row| (row.attempts == 1) == (mail(row) == Mail::Delivered)), "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_url_that_is_none_of_a_mail_server_is_refused_without_telling_its_password() {
+    for url in ["http://user:secret@host", "smtp://user:secret@", "secret"] {
+        let error = format!("{:#}", Post::new(Some(url), "unused".into()).unwrap_err());
+        assert!(error.contains("--smtp-url") && !error.contains("secret"), "{error}");
+    }
+    let urls = ["smtps://user:secret@host", "smtp://user:secret@host:25?tls=required"];
+    join_all(urls.map(|url| async move { Post::new(Some(url), "unused".into()).unwrap() })).await;
+}

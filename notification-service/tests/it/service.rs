@@ -1,0 +1,220 @@
+//! The service as it runs, on a real nats-server.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use async_nats::{HeaderMap, jetstream};
+use clap::Parser;
+use contracts::account::AccountEvent;
+use contracts::order::OrderEvent;
+use contracts::payment::PaymentEvent;
+use contracts::topology::{
+    ACCOUNT_SERVICE, EVENTS, NOTIFICATION_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE, TOPOLOGY,
+};
+use futures::StreamExt;
+use local_servers::free_port;
+use local_servers::nats::TestNats;
+use messaging::Topology;
+use notification_service::Config;
+use notification_service::handler::NotificationMessage;
+use notification_service::notice::{AccountMessage, Told};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::database::{Engine, Mail, TestDatabase, all, mail};
+use crate::given::{changed, confirmed, one_of_each};
+use crate::mailing::files;
+use crate::on_both_databases;
+use crate::smtp::{SmtpServer, header};
+use contracts::Currency;
+
+on_both_databases!(
+    started_late_it_catches_up_tells_each_event_once_and_goes_on_after_a_crash,
+    a_mail_server_that_says_later_gets_the_mail_later,
+);
+
+/// The store without this service.
+struct Store {
+    nats: TestNats,
+    js: jetstream::Context,
+}
+
+impl Store {
+    async fn provisioned() -> Self {
+        let nats = TestNats::start().await.unwrap();
+        let js = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+        Topology::parse(TOPOLOGY).unwrap().provision(&js, 1).await.unwrap();
+        Self { nats, js }
+    }
+
+    /// Says something in the name of whose word it is, under an id; the stream does not look whether it has that.
+    async fn say(&self, id: Uuid, message: &NotificationMessage) {
+        let (source, subject, message_type, key, body) = wire(message);
+        let mut headers = HeaderMap::new();
+        let id = id.to_string();
+        for (name, value) in [
+            ("ce-specversion", "1.0"),
+            ("ce-id", &id),
+            ("ce-type", message_type),
+            ("ce-source", &format!("/{source}")),
+            ("ce-subject", &key),
+            ("ce-time", "2026-01-01T00:00:00Z"),
+        ] {
+            headers.insert(name, value);
+        }
+        self.js.publish_with_headers(subject, headers, body.into()).await.unwrap().await.unwrap();
+    }
+
+    fn start(&self, database: &TestDatabase, more: &[&str]) -> Running {
+        let address = format!("127.0.0.1:{}", free_port());
+        let (nats, folder) = (self.nats.url(), database.folder.0.join("mail"));
+        let mut arguments = vec!["notification-service", "--nats-url", &nats, "--database-url", &database.url];
+        let folder = folder.to_str().unwrap();
+        arguments.extend(["--http-address", &address, "--mail-folder", folder]);
+        arguments.extend(more);
+        let shutdown = CancellationToken::new();
+        let running = tokio::spawn(notification_service::run(Config::parse_from(arguments), shutdown.clone()));
+        Running { address, shutdown, running }
+    }
+}
+
+struct Running {
+    address: String,
+    shutdown: CancellationToken,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.running.await.unwrap().unwrap();
+    }
+
+    async fn crash(self) {
+        self.running.abort();
+        drop(self.running.await);
+    }
+}
+
+fn wire(message: &NotificationMessage) -> (&'static str, String, &'static str, String, Vec<u8>) {
+    macro_rules! parts {
+        ($source:expr, $event:expr) => {{
+            let event = $event;
+            let body = serde_json::to_vec(&event).unwrap();
+            ($source, event.subject(), event.message_type(), event.key().to_owned(), body)
+        }};
+    }
+    match message.clone() {
+        NotificationMessage::Account(AccountMessage::Changed(event)) => {
+            parts!(ACCOUNT_SERVICE, AccountEvent::from(event))
+        }
+        NotificationMessage::Account(AccountMessage::Deleted(event)) => {
+            parts!(ACCOUNT_SERVICE, AccountEvent::from(event))
+        }
+        NotificationMessage::Tell(Told::AwaitingStock(event)) => parts!(ORDER_SERVICE, OrderEvent::from(event)),
+        NotificationMessage::Tell(Told::Confirmed(event)) => parts!(ORDER_SERVICE, OrderEvent::from(event)),
+        NotificationMessage::Tell(Told::Cancelled(event)) => parts!(ORDER_SERVICE, OrderEvent::from(event)),
+        NotificationMessage::Tell(Told::Refunded(event)) => parts!(PAYMENT_SERVICE, PaymentEvent::from(event)),
+    }
+}
+
+async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, attempt: impl Fn() -> F) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(seen) = attempt().await {
+            return seen;
+        }
+        assert!(start.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn delivered(database: &TestDatabase, count: usize) {
+    eventually("everything is delivered", || async {
+        let rows = all(&database.db).await;
+        (rows.len() >= count && rows.iter().all(|row| mail(row) == Mail::Delivered)).then_some(())
+    })
+    .await;
+}
+
+fn message_ids(folder: &Path) -> Vec<String> {
+    let mut ids: Vec<_> = files(folder).iter().map(|mail| header(mail, "Message-ID").to_owned()).collect();
+    ids.sort();
+    ids
+}
+
+async fn started_late_it_catches_up_tells_each_event_once_and_goes_on_after_a_crash(engine: Engine) {
+    let (store, database) = (Store::provisioned().await, TestDatabase::new(engine).await);
+    let folder = database.folder.0.join("mail");
+    // Orders before their account, and everything twice.
+    let told: Vec<_> =
+        one_of_each("C1").into_iter().map(|told| (Uuid::now_v7(), NotificationMessage::Tell(told))).collect();
+    let account = (Uuid::now_v7(), changed("C1", 1, "Ada", "ada@example.org"));
+    for (id, message) in told.iter().chain(&told).chain([&account, &account]) {
+        store.say(*id, message).await;
+    }
+
+    let service = store.start(&database, &[]);
+    delivered(&database, 4).await;
+    let mut expected: Vec<_> = told.iter().map(|(id, _)| format!("<{id}@store.example>")).collect();
+    expected.sort();
+    assert_eq!(message_ids(&folder), expected);
+    let url = format!("ws://{}/notifications?customerId=C1&after=2", service.address);
+    let (mut socket, _) = connect_async(url).await.unwrap();
+    let resumed = [socket.next().await.unwrap().unwrap(), socket.next().await.unwrap().unwrap()];
+    let sequences = resumed.map(|message| match message {
+        Message::Text(text) => serde_json::from_str::<Value>(&text).unwrap()["sequence"].as_i64().unwrap(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(sequences, [3, 4]);
+    service.crash().await;
+
+    // While it is away more happens, and old messages come again.
+    let more = (Uuid::now_v7(), NotificationMessage::Tell(confirmed("O5", "C1", 1, Currency::EUR)));
+    for (id, message) in [&told[0], &more, &told[3], &more] {
+        store.say(*id, message).await;
+    }
+    let service = store.start(&database, &[]);
+    delivered(&database, 5).await;
+    let client = async_nats::connect(store.nats.url()).await.unwrap();
+    let answer = eventually("the list", || async {
+        client.request("notification.query.list.C1", r#"{"after": 4}"#.into()).await.ok()
+    })
+    .await;
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(answer["items"][0]["orderId"], "O5");
+    assert_eq!(answer["items"][0]["eventId"], more.0.to_string());
+    eventually("everything is acknowledged", || async {
+        let stream = store.js.get_stream(EVENTS).await.unwrap();
+        let mut consumer: jetstream::consumer::PullConsumer =
+            stream.get_consumer(NOTIFICATION_SERVICE).await.unwrap();
+        let info = consumer.info().await.unwrap();
+        (info.num_pending == 0 && info.num_ack_pending == 0).then_some(())
+    })
+    .await;
+    service.stop().await;
+    assert_eq!(message_ids(&folder).len(), 5);
+    let rows = all(&database.db).await;
+    assert_eq!(rows.iter().map(|row| row.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(messaging::outbox::depth(&database.db).await.unwrap(), 0);
+    assert_eq!(store.js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
+}
+
+async fn a_mail_server_that_says_later_gets_the_mail_later(engine: Engine) {
+    let (store, database, server) =
+        (Store::provisioned().await, TestDatabase::new(engine).await, SmtpServer::start().await);
+    server.answer_recipients(&["451 later"]);
+    let service = store.start(&database, &["--smtp-url", &server.url, "--mail-from", "Shop <shop@shop.example>"]);
+    store.say(Uuid::now_v7(), &changed("C1", 1, "Ada", "ada@example.org")).await;
+    store.say(Uuid::now_v7(), &NotificationMessage::Tell(confirmed("O1", "C1", 1, Currency::EUR))).await;
+    delivered(&database, 1).await;
+    service.stop().await;
+    let row = all(&database.db).await.remove(0);
+    assert_eq!(row.attempts, 2);
+    assert_eq!(server.mails().len(), 1);
+    assert_eq!(header(&server.mails()[0], "Message-ID"), format!("<{}@shop.example>", row.event_id));
+}

@@ -1,0 +1,161 @@
+//! Given what is known of the customer, when an event comes, then these words.
+
+use contracts::Currency;
+use contracts::account::Line;
+use contracts::order::CancelReason;
+use contracts::payment::DeclineReason;
+use notification_service::notice::{AccountMessage, Customer, Notice, Told, in_words};
+
+use crate::given::{amount, awaiting, cancelled, changed, confirmed, deleted, products, refunded};
+use notification_service::handler::NotificationMessage;
+
+struct Given(Customer);
+
+/// What was heard of the account.
+fn given(history: &[NotificationMessage]) -> Given {
+    let mut customer = Customer::default();
+    for message in history {
+        customer.apply(account(message));
+    }
+    Given(customer)
+}
+
+fn account(message: &NotificationMessage) -> &AccountMessage {
+    match message {
+        NotificationMessage::Account(message) => message,
+        NotificationMessage::Tell(_) => panic!("no account"),
+    }
+}
+
+impl Given {
+    fn when(self, told: &Told) -> Notice {
+        Notice::write(told, self.0.name())
+    }
+}
+
+fn then(notice: &Notice, subject: &str, text: &str) {
+    assert_eq!(notice.subject, subject);
+    assert_eq!(notice.text, text);
+}
+
+fn ada() -> Vec<NotificationMessage> {
+    vec![changed("C1", 1, "Ada Lovelace", "ada@example.org")]
+}
+
+#[test]
+fn an_order_that_waits_names_what_is_short() {
+    then(
+        &given(&ada()).when(&awaiting("O1", "C1", &["CUP", "TEA"])),
+        "Your order O1 waits for stock",
+        "Dear Ada Lovelace,\n\nyour order O1 waits, because we do not have enough of CUP, TEA. As soon as everything \
+         is there we go on with it by ourselves; there is nothing you need to do.\n\nYour online store\n",
+    );
+}
+
+#[test]
+fn a_confirmed_order_says_what_it_comes_to() {
+    then(
+        &given(&ada()).when(&confirmed("O1", "C1", 123_456, Currency::EUR)),
+        "Your order O1 is confirmed",
+        "Dear Ada Lovelace,\n\nyour order O1 is confirmed. The total is 1234.56 EUR.\n\nYour online store\n",
+    );
+}
+
+#[test]
+fn a_refund_says_how_much_came_back() {
+    then(
+        &given(&ada()).when(&refunded("O1", "C1", 900, Currency::JPY)),
+        "Your order O1 is refunded",
+        "Dear Ada Lovelace,\n\nwe have given back 900 JPY that you paid for your order O1.\n\nYour online store\n",
+    );
+}
+
+#[test]
+fn a_cancelled_order_says_why_whatever_the_reason() {
+    let text = |reason| given(&ada()).when(&cancelled("O1", "C1", reason)).text;
+    let because = |reason: CancelReason| {
+        let text = text(reason);
+        let begin = "Dear Ada Lovelace,\n\nyour order O1 is cancelled: ";
+        text.strip_prefix(begin).and_then(|rest| rest.strip_suffix("\n\nYour online store\n")).unwrap().to_owned()
+    };
+    assert_eq!(because(CancelReason::Customer { text: None }), "you asked for it.");
+    assert_eq!(because(CancelReason::Customer { text: Some(" \n ".to_owned()) }), "you asked for it.");
+    let own = CancelReason::Customer { text: Some("too\r\nexpensive,\tsorry".to_owned()) };
+    assert_eq!(because(own), "you asked for it. Your reason was: “too expensive, sorry”");
+    let long = CancelReason::Customer { text: Some("é".repeat(500)) };
+    assert_eq!(because(long), format!("you asked for it. Your reason was: “{}…”", "é".repeat(200)));
+    let unknown = |ids: &[&str]| CancelReason::UnknownProduct { product_ids: products(ids) };
+    assert_eq!(because(unknown(&["CUP"])), "we do not sell CUP.");
+    let many: Vec<String> = (0..12).map(|index| format!("P{index}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(because(unknown(&many)), "we do not sell P0, P1, P2, P3, P4, P5, P6, P7, P8, P9 and 2 more.");
+    assert_eq!(
+        because(CancelReason::StockDeadline),
+        "what was missing from our stock did not come in time. We are sorry to let you down."
+    );
+}
+
+#[test]
+fn a_declined_payment_says_why_and_what_that_means_for_the_money() {
+    let said = [
+        (DeclineReason::NoAccount, "you have no account with us. You have not been charged."),
+        (DeclineReason::NoCard, "your account has no card. You have not been charged."),
+        (DeclineReason::CardExpired, "your card has expired. You have not been charged."),
+        (DeclineReason::LimitExceeded, "it would exceed the limit of your account. You have not been charged."),
+        (
+            DeclineReason::CurrencyMismatch,
+            "the order is in another currency than your account. You have not been charged.",
+        ),
+        (DeclineReason::ProviderDeclined, "the bank of your card did not agree to it. You have not been charged."),
+        (
+            DeclineReason::ProviderUnavailable,
+            "it could not be completed in time. Whatever was taken for it is given back.",
+        ),
+    ];
+    for (reason, words) in said {
+        let notice = given(&ada()).when(&cancelled("O1", "C1", CancelReason::PaymentDeclined { reason }));
+        let sentence = format!("your order O1 is cancelled: the payment was declined, because {words}\n");
+        assert!(notice.text.contains(&sentence), "{}", notice.text);
+        assert_eq!(notice.subject, "Your order O1 is cancelled");
+    }
+}
+
+#[test]
+fn a_customer_whose_name_is_not_known_is_greeted_all_the_same() {
+    let told = confirmed("O1", "C1", 1000, Currency::EUR);
+    assert!(given(&[]).when(&told).text.starts_with("Dear customer,\n"));
+    let gone = [changed("C1", 1, "Ada", "ada@example.org"), deleted("C1", 2)];
+    assert!(given(&gone).when(&told).text.starts_with("Dear customer,\n"));
+}
+
+#[test]
+fn only_a_newer_version_of_an_account_counts() {
+    let told = confirmed("O1", "C1", 1000, Currency::EUR);
+    let greeted = |history: &[NotificationMessage]| {
+        given(history).when(&told).text.lines().next().unwrap_or_default().to_owned()
+    };
+    let (first, second) = (changed("C1", 1, "Old", "a@example.org"), changed("C1", 2, "New", "a@example.org"));
+    assert_eq!(greeted(&[first.clone(), second.clone()]), "Dear New,");
+    assert_eq!(greeted(&[second.clone(), first.clone()]), "Dear New,");
+    assert_eq!(greeted(&[second.clone(), changed("C1", 2, "Same version", "a@example.org")]), "Dear New,");
+    assert_eq!(greeted(&[deleted("C1", 3), second]), "Dear customer,");
+}
+
+#[test]
+fn amounts_have_as_many_decimal_places_as_their_currency() {
+    assert_eq!(in_words(amount(0), Currency::EUR), "0.00 EUR");
+    assert_eq!(in_words(amount(5), Currency::EUR), "0.05 EUR");
+    assert_eq!(in_words(amount(123_456), Currency::USD), "1234.56 USD");
+    assert_eq!(in_words(amount(1000), Currency::JPY), "1000 JPY");
+    assert_eq!(in_words(amount(1), Currency::KWD), "0.001 KWD");
+    assert_eq!(in_words(amount(12_345), Currency::CLF), "1.2345 CLF");
+    // Gold has no minor unit.
+    assert_eq!(in_words(amount(3), Currency::XAU), "3 XAU");
+    assert_eq!(in_words(amount(contracts::money::MAX_AMOUNT), Currency::EUR), "90071992547409.91 EUR");
+}
+
+#[test]
+fn no_name_breaks_out_of_the_greeting() {
+    // Lines are parsed at the edge: a name is one line.
+    assert!(Line::parse("Ada\nBcc: all@example.org").is_err());
+}
