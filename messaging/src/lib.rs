@@ -9,6 +9,7 @@
 //! - `consumer` pulls into it, `relay` publishes out of it, [`dead_letter`] says what became of the rest;
 //! - [`event_store`], [`statement`]: what handlers are written with;
 //! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon;
+//! - [`replay`]: a stream read again, past every consumer;
 //! - [`query`], [`publisher`]: asking and commanding from outside a transaction;
 //! - [`service`], [`connection`], [`database`], [`migration`], [`health`], [`probes`], [`process`]: the wiring.
 //!
@@ -32,6 +33,7 @@ mod processor;
 pub mod publisher;
 pub mod query;
 mod relay;
+pub mod replay;
 mod retention;
 pub mod service;
 pub mod statement;
