@@ -1,0 +1,56 @@
+//! A stand-in for a payment provider: the third party of the demo and of tests.
+//!
+//! It belongs to somebody else, so it knows nothing of the store: no message, no contract, no database of ours. It
+//! speaks HTTP and keeps a [`ledger`] of its own, the witness of who was charged how often.
+//!
+//! | | |
+//! |---|---|
+//! | `POST /captures` `{orderId, token, amount, currency}` | 201 `{reference, status: "captured"}` or 402 `{status: "declined"}` |
+//! | `GET /captures/{key}` | 200 `{status, reference}`, status one of captured, declined, voided, refunded; 404 |
+//! | `POST /captures/{key}/void` | 200 `{status: "voided"}`, or `"refunded"` with a reference where money was taken |
+//! | `POST /refunds` `{reference}` | 201 `{reference, status: "refunded"}`; 404 |
+//! | `GET /ledger` | every entry, and how many there are of each kind |
+//! | `GET /behaviour`, `PUT /behaviour` | how it misbehaves: [`behaviour`] |
+//! | `GET /liveness`, `GET /readiness` | 200 |
+//!
+//! `POST /captures` and `POST /refunds` need an `Idempotency-Key`: the same key has the same answer and does nothing
+//! twice; with another body it is refused (422). A capture that is voided before it came is declined when it comes.
+//!
+//! A token that begins with `tok_decline`, `tok_slow`, `tok_fail`, or `tok_drop` is declined, answered after two
+//! seconds, answered with 500, or captured without an answer, whatever the behaviour.
+
+pub mod behaviour;
+mod config;
+pub mod ledger;
+mod routes;
+mod severable;
+
+use anyhow::Context;
+use poem::Server;
+use poem::listener::{Acceptor, Listener, TcpListener};
+use tokio_util::sync::CancellationToken;
+
+pub use config::Config;
+use ledger::Ledger;
+use severable::{Connections, SeverableAcceptor};
+
+/// Serves until `shutdown` is cancelled.
+///
+/// # Errors
+///
+/// Where the ledger cannot be read or the address cannot be bound.
+pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let ledger =
+        Ledger::open(&config.ledger).with_context(|| format!("opening the ledger {}", config.ledger.display()))?;
+    let acceptor = TcpListener::bind(config.http_address)
+        .into_acceptor()
+        .await
+        .with_context(|| format!("listening on {}; is another program using that port?", config.http_address))?;
+    tracing::info!(address = ?acceptor.local_addr(), ledger = %config.ledger.display(), "serving HTTP");
+    let connections = Connections::default();
+    let routes = routes::routes(ledger, connections.clone());
+    Server::new_with_acceptor(SeverableAcceptor::new(acceptor, connections))
+        .run_with_graceful_shutdown(routes, shutdown.cancelled_owned(), Some(std::time::Duration::from_secs(1)))
+        .await
+        .context("serving HTTP")
+}

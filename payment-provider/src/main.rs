@@ -1,0 +1,10 @@
+//! Starts the stand-in for the payment provider.
+
+use clap::Parser;
+use messaging::process;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    process::init_logging();
+    payment_provider::run(payment_provider::Config::parse(), process::shutdown_on_signal()?).await
+}

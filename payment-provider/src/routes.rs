@@ -1,0 +1,193 @@
+//! The HTTP of the provider.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use messaging::Health;
+use messaging::probes::with_probes;
+use poem::http::StatusCode;
+use poem::web::{Data, Json, Path, RemoteAddr};
+use poem::{EndpointExt, FromRequest, IntoResponse, Request, RequestBody, Response, Route, get, handler, post};
+use serde::{Deserialize, Serialize};
+
+use crate::behaviour::{Act, Behaviour, Operation};
+use crate::ledger::{Capture, Entry, Ledger, Refusal, Status, Told};
+use crate::severable::Connections;
+
+/// The longest `Idempotency-Key`.
+const MAX_KEY: usize = 255;
+
+/// What all requests share.
+struct Provider {
+    ledger: Arc<Mutex<Ledger>>,
+    behaviour: Mutex<Behaviour>,
+    requests: AtomicU64,
+    connections: Connections,
+}
+
+pub(crate) fn routes(ledger: Ledger, connections: Connections) -> impl poem::Endpoint {
+    let provider = Arc::new(Provider {
+        ledger: Arc::new(Mutex::new(ledger)),
+        behaviour: Mutex::default(),
+        requests: AtomicU64::new(0),
+        connections,
+    });
+    let routes = Route::new()
+        .at("/captures", post(capture))
+        .at("/captures/:key", get(lookup))
+        .at("/captures/:key/void", post(void))
+        .at("/refunds", post(refund))
+        .at("/ledger", get(show_ledger))
+        .at("/behaviour", get(behaviour).put(behave));
+    with_probes(routes, Health::default()).data(provider)
+}
+
+impl Provider {
+    /// Does what a request asks for, as far as the behaviour lets it.
+    ///
+    /// The work goes on in a task of its own: a client that hangs up does not undo what it has asked for.
+    async fn perform(
+        &self,
+        client: &RemoteAddr,
+        operation: Operation,
+        token: Option<&str>,
+        work: impl FnOnce(&mut Ledger, bool) -> Response + Send + 'static,
+    ) -> Response {
+        let n = self.requests.fetch_add(1, Ordering::Relaxed);
+        let plan = self.behaviour.lock().unwrap_or_else(PoisonError::into_inner).plan(operation, token, n);
+        let ledger = self.ledger.clone();
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(plan.delay).await;
+            match plan.act {
+                Act::Fail | Act::Drop => failure(StatusCode::INTERNAL_SERVER_ERROR, "the provider has a bad day"),
+                act => work(&mut ledger.lock().unwrap_or_else(PoisonError::into_inner), act == Act::Decline),
+            }
+        });
+        if matches!(plan.act, Act::PerformAndDrop | Act::Drop) {
+            drop(task.await);
+            self.connections.cut(client);
+            // Never seen by the client.
+            return Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).finish();
+        }
+        let lost = |_| failure(StatusCode::INTERNAL_SERVER_ERROR, "the work was lost");
+        task.await.unwrap_or_else(lost)
+    }
+}
+
+/// The header `Idempotency-Key`, with or without the quotes of a structured field.
+struct IdempotencyKey(String);
+
+impl<'a> FromRequest<'a> for IdempotencyKey {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        let key = request.header("Idempotency-Key").map(|key| key.trim().trim_matches('"')).unwrap_or_default();
+        if (1..=MAX_KEY).contains(&key.len()) {
+            Ok(Self(key.to_owned()))
+        } else {
+            Err(poem::Error::from_string("the header Idempotency-Key is missing", StatusCode::BAD_REQUEST))
+        }
+    }
+}
+
+#[handler]
+async fn capture(
+    Data(provider): Data<&Arc<Provider>>,
+    client: &RemoteAddr,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(wanted): Json<Capture>,
+) -> Response {
+    let token = wanted.token.clone();
+    let work = move |ledger: &mut Ledger, decline: bool| answer(ledger.capture(&key, wanted, decline), true);
+    provider.perform(client, Operation::Capture, Some(&token), work).await
+}
+
+#[handler]
+async fn lookup(Data(provider): Data<&Arc<Provider>>, client: &RemoteAddr, Path(key): Path<String>) -> Response {
+    let work = move |ledger: &mut Ledger, _| match ledger.lookup(&key) {
+        Some(told) => Json(told).into_response(),
+        None => failure(StatusCode::NOT_FOUND, "nothing is known by that key"),
+    };
+    provider.perform(client, Operation::Lookup, None, work).await
+}
+
+#[handler]
+async fn void(Data(provider): Data<&Arc<Provider>>, client: &RemoteAddr, Path(key): Path<String>) -> Response {
+    let work = move |ledger: &mut Ledger, _| answer(ledger.void(&key), false);
+    provider.perform(client, Operation::Void, None, work).await
+}
+
+#[derive(Deserialize)]
+struct RefundRequest {
+    reference: String,
+}
+
+#[handler]
+async fn refund(
+    Data(provider): Data<&Arc<Provider>>,
+    client: &RemoteAddr,
+    IdempotencyKey(key): IdempotencyKey,
+    Json(wanted): Json<RefundRequest>,
+) -> Response {
+    let work = move |ledger: &mut Ledger, _| answer(ledger.refund(&key, &wanted.reference), true);
+    provider.perform(client, Operation::Refund, None, work).await
+}
+
+#[derive(Serialize)]
+struct Contents {
+    counts: BTreeMap<&'static str, usize>,
+    entries: Vec<Entry>,
+}
+
+#[handler]
+fn show_ledger(Data(provider): Data<&Arc<Provider>>) -> Json<Contents> {
+    let entries = provider.ledger.lock().unwrap_or_else(PoisonError::into_inner).entries().to_vec();
+    let mut counts = BTreeMap::from([("captured", 0), ("declined", 0), ("voided", 0), ("refunded", 0)]);
+    for entry in &entries {
+        let kind = match entry {
+            Entry::Captured { .. } => "captured",
+            Entry::Declined { .. } => "declined",
+            Entry::Voided { .. } => "voided",
+            Entry::Refunded { .. } => "refunded",
+        };
+        *counts.entry(kind).or_default() += 1;
+    }
+    Json(Contents { counts, entries })
+}
+
+#[handler]
+fn behaviour(Data(provider): Data<&Arc<Provider>>) -> Json<Behaviour> {
+    Json(provider.behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+#[handler]
+fn behave(Data(provider): Data<&Arc<Provider>>, Json(wanted): Json<Behaviour>) -> Json<Behaviour> {
+    tracing::info!(behaviour = ?wanted, "behaves otherwise from now on");
+    provider.behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&wanted);
+    Json(wanted)
+}
+
+/// The one mapping from what the ledger says to HTTP. `created` is for what makes something.
+fn answer(told: Result<Told, Refusal>, created: bool) -> Response {
+    match told {
+        Ok(told) => {
+            let status = match told.status {
+                _ if !created => StatusCode::OK,
+                Status::Captured | Status::Refunded => StatusCode::CREATED,
+                Status::Declined | Status::Voided => StatusCode::PAYMENT_REQUIRED,
+            };
+            Json(told).with_status(status).into_response()
+        }
+        Err(Refusal::KeyAlreadyUsed) => {
+            failure(StatusCode::UNPROCESSABLE_ENTITY, "the key belongs to another request")
+        }
+        Err(Refusal::UnknownReference) => failure(StatusCode::NOT_FOUND, "there is nothing of that reference"),
+        Err(Refusal::Unwritable(error)) => {
+            tracing::error!(%error, "the ledger cannot be written");
+            failure(StatusCode::INTERNAL_SERVER_ERROR, "the ledger cannot be written")
+        }
+    }
+}
+
+fn failure(status: StatusCode, detail: &str) -> Response {
+    Json(serde_json::json!({ "detail": detail })).with_status(status).into_response()
+}

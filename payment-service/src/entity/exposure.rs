@@ -1,0 +1,23 @@
+//! The table `exposure`: what counts against the limits of accounts. Its rows are the locks of the customers.
+
+use sea_orm::entity::prelude::*;
+
+/// The sum of a customer's payments in one currency that are capturing, captured, or refunding.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "exposure")]
+pub struct Model {
+    /// Whose.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub customer_id: String,
+    /// Of which currency, ISO 4217.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub currency: String,
+    /// How much, in minor units.
+    pub amount: i64,
+}
+
+/// No relations.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,5 @@
+//! The tables of the service, beside those of the kit.
+
+pub mod account_copy;
+pub mod exposure;
+pub mod payment;

@@ -1,0 +1,89 @@
+//! The table `payment`.
+
+use contracts::query::PaymentStatus;
+use sea_orm::entity::prelude::*;
+
+/// The payment of an order.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "payment")]
+pub struct Model {
+    /// For which order.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub order_id: String,
+    /// Where it stands.
+    pub status: Status,
+    /// Whose money; null, as amount and currency, until the order has been heard of.
+    pub customer_id: Option<String>,
+    /// How much, in minor units.
+    pub amount: Option<i64>,
+    /// Of which currency, ISO 4217.
+    pub currency: Option<String>,
+    /// Why it was declined, where it was.
+    pub reason: Option<String>,
+    /// What the payment provider knows the money by, once it has it.
+    pub reference: Option<String>,
+    /// The card that is charged, while it is.
+    pub token: Option<String>,
+    /// The id of the message that said that the stock is reserved.
+    pub reserved_id: Option<Uuid>,
+    /// The id of the message that said that the order is void.
+    pub cancelled_id: Option<Uuid>,
+    /// The id of the message that began the order's flow.
+    pub correlation_id: Uuid,
+    /// W3C trace context of what moved it on last.
+    pub trace_parent: Option<String>,
+    /// When it came to be due, in milliseconds since 1970.
+    pub due_since: Option<i64>,
+    /// How often the provider was asked, or was about to be.
+    pub attempts: i64,
+    /// When there is something to do, in milliseconds since 1970; null where nothing is. While the provider is being
+    /// asked: when another may ask it again.
+    pub next_attempt_at: Option<i64>,
+    /// How many changes there have been; 0 only inside of the transaction that makes the row.
+    pub version: i64,
+    /// When it last changed, in milliseconds since 1970.
+    pub updated_at: i64,
+}
+
+/// Where a payment stands: [`PaymentStatus`] as a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text", rename_all = "kebab-case")]
+pub enum Status {
+    /// Nothing is due yet.
+    Pending,
+    /// It is due, and there is no copy of the account.
+    AwaitingAccount,
+    /// The provider may have been asked, and its answer is not known.
+    Capturing,
+    /// The money is taken.
+    Captured,
+    /// The money is not taken, and will not be.
+    Declined,
+    /// The money is about to be given back.
+    Refunding,
+    /// The money is given back.
+    Refunded,
+    /// The order was void before money was taken.
+    Cancelled,
+}
+
+impl From<Status> for PaymentStatus {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Pending => Self::Pending,
+            Status::AwaitingAccount => Self::AwaitingAccount,
+            Status::Capturing => Self::Capturing,
+            Status::Captured => Self::Captured,
+            Status::Declined => Self::Declined,
+            Status::Refunding => Self::Refunding,
+            Status::Refunded => Self::Refunded,
+            Status::Cancelled => Self::Cancelled,
+        }
+    }
+}
+
+/// No relations.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

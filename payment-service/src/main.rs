@@ -1,0 +1,10 @@
+//! Starts the payment service.
+
+use clap::Parser;
+use messaging::process;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    process::init_logging();
+    payment_service::run(payment_service::Config::parse(), process::shutdown_on_signal()?).await
+}

@@ -1,0 +1,17 @@
+//! The tables of the service, the kit's first.
+
+mod m0001_payment;
+
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+
+/// Brings the tables up to date.
+#[derive(Debug)]
+pub struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut migrations = messaging::migration::messaging();
+        migrations.push(Box::new(m0001_payment::Migration));
+        migrations
+    }
+}

@@ -1,0 +1,50 @@
+//! What the provider is asked, and what comes of it.
+
+use contracts::OrderId;
+use contracts::account::CardToken;
+
+use super::Charge;
+
+/// What to ask the payment provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// To take the money.
+    Capture {
+        /// For which order.
+        order_id: OrderId,
+        /// From which card.
+        token: CardToken,
+        /// How much.
+        charge: Charge,
+    },
+    /// Whether it has taken the money, and if it has not, to take none.
+    Settle,
+    /// To take no money, and to give back what it has taken.
+    Void,
+    /// To give the money back.
+    Refund {
+        /// What it knows the money by.
+        reference: String,
+    },
+}
+
+/// What came of asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The money is taken.
+    Captured {
+        /// What the provider knows it by.
+        reference: String,
+    },
+    /// The provider does not take the money.
+    Declined,
+    /// The provider has taken no money, and will take none.
+    Voided,
+    /// The money is given back.
+    GivenBack {
+        /// What the provider knew it by.
+        reference: String,
+    },
+    /// There is no knowing.
+    Unavailable,
+}

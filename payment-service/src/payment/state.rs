@@ -1,0 +1,173 @@
+//! Where the payment of one order stands.
+
+use std::time::Duration;
+
+use contracts::account::CardToken;
+use contracts::payment::DeclineReason;
+use contracts::{Amount, Currency, CustomerId, OrderId};
+use messaging::Cause;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Call, Policy};
+
+/// The wait after the first attempt that failed; it doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// The longest wait between two attempts.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Who pays how much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Charge {
+    /// Whose money.
+    pub customer_id: CustomerId,
+    /// How much, in minor units.
+    pub amount: Amount,
+    /// Of which currency.
+    pub currency: Currency,
+}
+
+/// The payment of an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Payment {
+    /// Where it stands.
+    pub state: State,
+    /// Who pays how much; none until the order has been heard of.
+    pub charge: Option<Charge>,
+    /// The id of the message that said that the stock is reserved.
+    pub reserved: Option<Uuid>,
+    /// The id of the message that said that the order is void.
+    pub cancelled: Option<Uuid>,
+    /// The id of the message that began the order's flow.
+    pub correlation_id: Uuid,
+    /// W3C trace context of what moved it on last.
+    pub trace_parent: Option<String>,
+    /// When it came to be due.
+    pub due_since: Option<OffsetDateTime>,
+    /// How often the provider was asked, or was about to be; the number of the latest attempt.
+    pub attempts: i64,
+    /// When there is something to do; none where nothing is.
+    pub next_attempt_at: Option<OffsetDateTime>,
+    /// How many changes there have been.
+    pub version: i64,
+    /// When it last changed.
+    pub updated_at: OffsetDateTime,
+}
+
+/// Where a payment stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// The order is not known here yet, or its stock is not reserved.
+    Pending,
+    /// It is due, and there is no copy of the account.
+    AwaitingAccount,
+    /// The provider may have been asked, and its answer is not known.
+    Capturing {
+        /// The card that is charged, whatever becomes of the account meanwhile: a key stands for one request.
+        token: CardToken,
+    },
+    /// The money is taken.
+    Captured {
+        /// What the provider knows it by.
+        reference: String,
+    },
+    /// The money is not taken, and will not be. Final.
+    Declined {
+        /// Why.
+        reason: DeclineReason,
+    },
+    /// The order is void, and the money is about to be given back.
+    Refunding {
+        /// What the provider knows it by.
+        reference: String,
+    },
+    /// The money is given back. Final.
+    Refunded {
+        /// What the provider knows it by.
+        reference: String,
+    },
+    /// The order was void before money was taken. Final.
+    Cancelled,
+}
+
+impl State {
+    /// Says whether the amount counts against the account's limit.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        matches!(self, Self::Capturing { .. } | Self::Captured { .. } | Self::Refunding { .. })
+    }
+}
+
+impl Payment {
+    /// A payment of which nothing is known but the flow it belongs to.
+    #[must_use]
+    pub fn unknown(correlation_id: Uuid, now: OffsetDateTime) -> Self {
+        Self {
+            state: State::Pending,
+            charge: None,
+            reserved: None,
+            cancelled: None,
+            correlation_id,
+            trace_parent: None,
+            due_since: None,
+            attempts: 0,
+            next_attempt_at: None,
+            version: 0,
+            updated_at: now,
+        }
+    }
+
+    /// Returns what to ask the provider, in the attempt that has just begun; none where nothing is left to ask.
+    #[must_use]
+    pub fn call(&self, order_id: &OrderId, now: OffsetDateTime, policy: &Policy) -> Option<Call> {
+        match &self.state {
+            State::Capturing { .. } if self.cancelled.is_some() => Some(Call::Void),
+            // The first attempt is always one to capture: nothing is in doubt before.
+            State::Capturing { .. } if self.attempts > 1 && self.is_overdue(now, policy) => Some(Call::Settle),
+            State::Capturing { token } => Some(Call::Capture {
+                order_id: order_id.clone(),
+                token: token.clone(),
+                charge: self.charge.clone()?,
+            }),
+            State::Refunding { reference } => Some(Call::Refund { reference: reference.clone() }),
+            _ => None,
+        }
+    }
+
+    fn is_overdue(&self, now: OffsetDateTime, policy: &Policy) -> bool {
+        self.due_since.is_some_and(|since| now >= since + policy.provider_deadline)
+    }
+
+    /// Sets when the provider is asked again. A capture is not left waiting beyond its deadline.
+    pub(super) fn wait(&mut self, now: OffsetDateTime, policy: &Policy) {
+        let doublings = u32::try_from(self.attempts.clamp(1, 8) - 1).unwrap_or_default();
+        let next = now + (FIRST_WAIT * 2_u32.pow(doublings)).min(LONGEST_WAIT);
+        let deadline = self.due_since.map(|since| since + policy.provider_deadline);
+        let before = deadline.filter(|deadline| (now..next).contains(deadline) && *deadline > now);
+        self.next_attempt_at = Some(before.unwrap_or(next));
+    }
+
+    /// Counts a change.
+    pub(super) fn changed(&mut self, now: OffsetDateTime) {
+        self.version += 1;
+        self.updated_at = now;
+    }
+
+    /// The cause of what is said about a payment: the message that made it due.
+    pub(super) fn due_cause(&self) -> Cause {
+        self.cause(self.reserved)
+    }
+
+    /// The cause of what is said about a refund: the message that made the order void.
+    pub(super) fn cancel_cause(&self) -> Cause {
+        self.cause(self.cancelled)
+    }
+
+    fn cause(&self, id: Option<Uuid>) -> Cause {
+        Cause {
+            id: id.unwrap_or(self.correlation_id),
+            correlation_id: self.correlation_id,
+            trace_parent: self.trace_parent.clone(),
+        }
+    }
+}

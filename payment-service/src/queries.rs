@@ -1,0 +1,39 @@
+//! What the service answers: one payment. Bodies and answers are those of [`contracts::query`].
+
+use contracts::OrderId;
+use contracts::query::PaymentView;
+use messaging::envelope::{from_unix_millis, rfc3339};
+use messaging::query::{Endpoint, Query, QueryError};
+use sea_orm::{DatabaseConnection, EntityTrait};
+
+use crate::entity::payment::Entity;
+use crate::row;
+
+/// Returns the endpoints over a database.
+#[must_use]
+pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
+    let db = db.clone();
+    vec![Endpoint::new("get", "payment.query.get.*", move |query| get(db.clone(), query))]
+}
+
+/// Answers with the payment of an order.
+///
+/// # Errors
+///
+/// [`QueryError::Invalid`] where the key is no id, [`QueryError::NotFound`] where the order has not been heard of.
+pub async fn get(db: DatabaseConnection, query: Query) -> Result<PaymentView, QueryError> {
+    let id = OrderId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the order id {error}")))?;
+    let unknown = || QueryError::NotFound(format!("there is no payment of order {id}"));
+    let row = Entity::find_by_id(id.as_str()).one(&db).await?.ok_or_else(unknown)?;
+    let charge = row::charge_of(&row)?.ok_or_else(unknown)?;
+    Ok(PaymentView {
+        order_id: id,
+        customer_id: charge.customer_id,
+        status: row.status.into(),
+        amount: charge.amount,
+        currency: charge.currency,
+        reason: row.reason.as_deref().and_then(row::reason_of),
+        reference: row.reference,
+        updated_at: rfc3339(from_unix_millis(row.updated_at)),
+    })
+}

@@ -1,0 +1,227 @@
+//! Asks the payment provider: claim, call, record.
+//!
+//! An attempt is *claimed* before it is made: its number goes up, and others leave the payment alone until the lease
+//! is over. The call is made outside of any transaction. Its outcome is *recorded* in one transaction with what is
+//! said about it, unless another attempt has begun meanwhile. A crash in between leaves a payment whose lease runs
+//! out: it is claimed again, and the provider, which is asked under the same key, does nothing twice.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use contracts::OrderId;
+use messaging::envelope::unix_millis;
+use messaging::{Outbox, Outgoing, statement};
+use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType};
+use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::begin;
+use crate::entity::payment::{Column, Entity, Status};
+use crate::handler::outgoing_of;
+use crate::payment::{Call, Outcome, Policy};
+use crate::provider::{PaymentProvider, ask};
+use crate::row;
+use crate::slice::Slice;
+
+/// Calls at the same time.
+const CONCURRENT: usize = 8;
+/// Payments claimed at a time.
+const CLAIM: u64 = 64;
+/// How often to look for payments whose time has come.
+const TICK: Duration = Duration::from_millis(250);
+/// How long a shutdown waits for the answers that are under way.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Asks the payment provider about all payments that are capturing or refunding.
+pub struct Asking<P> {
+    /// The service's database.
+    pub db: DatabaseConnection,
+    /// Who is asked.
+    pub provider: Arc<P>,
+    /// How long to wait for what.
+    pub policy: Policy,
+    /// How long one question may take.
+    pub timeout: Duration,
+    /// The time.
+    pub clock: fn() -> OffsetDateTime,
+    /// Changes when there may be something to do.
+    pub wake: watch::Receiver<()>,
+}
+
+/// An attempt that has begun.
+#[derive(Debug)]
+struct Claim {
+    order_id: OrderId,
+    attempt: i64,
+    call: Call,
+    /// After this, others may begin another one.
+    leased_until: Instant,
+}
+
+impl<P: PaymentProvider> Asking<P> {
+    /// Runs until `stop` is cancelled, and then waits a little for answers.
+    ///
+    /// # Errors
+    ///
+    /// None: what goes wrong is logged, and tried again.
+    pub async fn run(mut self, outbox: Outbox, stop: CancellationToken) -> anyhow::Result<()> {
+        if let Err(error) = self.forget_leases().await {
+            tracing::warn!(%error, "the leases of an earlier run could not be ended; they run out by themselves");
+        }
+        let (mut queue, mut calls) = (VecDeque::new(), JoinSet::new());
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = calls.join_next() => self.settle(ended, &mut calls, &outbox).await,
+                Ok(()) = self.wake.changed() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+            self.fill(&mut queue, &mut calls).await;
+        }
+        let deadline = Instant::now() + DRAIN;
+        while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, calls.join_next()).await {
+            self.settle(ended, &mut calls, &outbox).await;
+        }
+        Ok(())
+    }
+
+    /// Begins calls while there is room for them and something to ask.
+    async fn fill(&self, queue: &mut VecDeque<Claim>, calls: &mut JoinSet<(Claim, Outcome)>) {
+        loop {
+            while calls.len() < CONCURRENT {
+                let Some(claim) = queue.pop_front() else { break };
+                // One that has stood in the queue for too long is left to whoever claims it next.
+                if Instant::now() + self.longest_call() < claim.leased_until {
+                    let provider = self.provider.clone();
+                    calls.spawn(async move {
+                        let outcome = ask(provider.as_ref(), &claim.order_id, &claim.call).await;
+                        (claim, outcome)
+                    });
+                }
+            }
+            if !queue.is_empty() || calls.len() >= CONCURRENT {
+                return;
+            }
+            match self.claim().await {
+                Ok(claims) if claims.is_empty() => return,
+                Ok(claims) => queue.extend(claims),
+                Err(error) => {
+                    tracing::warn!(%error, "payments could not be claimed; will try again");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A call asks at most twice.
+    fn longest_call(&self) -> Duration {
+        2 * self.timeout
+    }
+
+    /// Begins an attempt at each payment whose time has come.
+    async fn claim(&self) -> Result<Vec<Claim>, DbErr> {
+        let now = (self.clock)();
+        // Only a look, to leave the database alone where there is nothing to do.
+        if due(now)
+            .select_only()
+            .column(Column::OrderId)
+            .limit(1)
+            .into_tuple::<String>()
+            .one(&self.db)
+            .await?
+            .is_none()
+        {
+            return Ok(Vec::new());
+        }
+        let lease = 3 * self.longest_call();
+        let leased_until = Instant::now() + lease;
+        let tx = begin(&self.db).await?;
+        let rows = due(now)
+            .order_by_asc(Column::NextAttemptAt)
+            .limit(CLAIM)
+            .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
+            .all(&tx)
+            .await?;
+        let mut claims = Vec::with_capacity(rows.len());
+        let mut order_ids = Vec::with_capacity(rows.len());
+        for row in rows {
+            order_ids.push(row.order_id.clone());
+            let (order_id, mut payment) = row::to_payment(row)?;
+            payment.attempts += 1;
+            if let Some(call) = payment.call(&order_id, now, &self.policy) {
+                claims.push(Claim { order_id, attempt: payment.attempts, call, leased_until });
+            }
+        }
+        for chunk in statement::padded_chunks(&order_ids) {
+            Entity::update_many()
+                .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
+                .col_expr(Column::NextAttemptAt, Expr::value(unix_millis(now + lease)))
+                .filter(Column::OrderId.is_in(chunk))
+                .exec(&tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(claims)
+    }
+
+    /// Records a call that has ended, and with it whatever else has.
+    async fn settle(
+        &self,
+        ended: Result<(Claim, Outcome), tokio::task::JoinError>,
+        calls: &mut JoinSet<(Claim, Outcome)>,
+        outbox: &Outbox,
+    ) {
+        let mut outcomes = Vec::new();
+        let mut next = Some(ended);
+        while let Some(ended) = next {
+            match ended {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(error) => tracing::error!(%error, "a call to the payment provider failed"),
+            }
+            next = calls.try_join_next();
+        }
+        if let Err(error) = self.record(&outcomes, outbox).await {
+            tracing::warn!(%error, "what the payment provider said could not be recorded; it will be asked again");
+        }
+    }
+
+    async fn record(&self, outcomes: &[(Claim, Outcome)], outbox: &Outbox) -> anyhow::Result<()> {
+        let now = (self.clock)();
+        let order_ids: BTreeSet<OrderId> = outcomes.iter().map(|(claim, _)| claim.order_id.clone()).collect();
+        let tx = begin(&self.db).await?;
+        let mut slice = Slice::of(&tx, &order_ids).await?;
+        let mut outgoing: Vec<Outgoing> = Vec::new();
+        for (claim, outcome) in outcomes {
+            let decided = slice.book.record(&claim.order_id, claim.attempt, outcome, now, &self.policy);
+            outgoing.extend(decided.map(outgoing_of).transpose()?);
+        }
+        slice.save(&tx).await?;
+        outbox.commit(tx, outgoing).await?;
+        Ok(())
+    }
+
+    /// Lets the attempts of an earlier run be made again at once. Those of another instance, too: that asks twice and
+    /// does nothing twice.
+    async fn forget_leases(&self) -> Result<(), DbErr> {
+        let now = unix_millis((self.clock)());
+        Entity::update_many()
+            .col_expr(Column::NextAttemptAt, Expr::value(now))
+            .filter(Column::Status.is_in([Status::Capturing, Status::Refunding]))
+            .filter(Column::NextAttemptAt.gt(now))
+            .exec(&self.db)
+            .await?;
+        Ok(())
+    }
+}
+
+/// The payments about which the provider is to be asked.
+fn due(now: OffsetDateTime) -> Select<Entity> {
+    Entity::find()
+        .filter(Column::Status.is_in([Status::Capturing, Status::Refunding]))
+        .filter(Column::NextAttemptAt.lte(unix_millis(now)))
+}

@@ -1,0 +1,154 @@
+//! Looks after payments that are due and whose account is not known.
+//!
+//! A copy may come by the stream, from a rebuild, or from asking for it; wherever from, it is found here. A payment
+//! that has waited for as long as it may is declined.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use async_nats::Client;
+use contracts::{CustomerId, OrderId};
+use futures::StreamExt;
+use messaging::envelope::unix_millis;
+use messaging::{Outbox, Outgoing};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
+use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::begin;
+use crate::entity::account_copy;
+use crate::entity::payment::{Column, Entity, Status};
+use crate::handler::outgoing_of;
+use crate::payment::Policy;
+use crate::slice::Slice;
+use crate::{accounts, rebuild, row};
+
+/// Payments decided at a time.
+const BATCH: u64 = 256;
+/// Accounts asked for at the same time.
+const CONCURRENT: usize = 8;
+/// How often to look.
+const TICK: Duration = Duration::from_millis(500);
+/// The shortest time between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Looks after payments whose account is not known.
+pub struct Waiting {
+    /// The service's database.
+    pub db: DatabaseConnection,
+    /// How long to wait for what.
+    pub policy: Policy,
+    /// The time.
+    pub clock: fn() -> OffsetDateTime,
+    /// Through which to ask for accounts; none where that is off.
+    pub fetch: Option<Client>,
+    /// Changes when there may be something to do.
+    pub wake: watch::Receiver<()>,
+    /// Changed when there may be something to ask the provider.
+    pub decided: watch::Sender<()>,
+}
+
+impl Waiting {
+    /// Runs until `stop` is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// None: what goes wrong is logged, and tried again.
+    pub async fn run(mut self, outbox: Outbox, stop: CancellationToken) -> anyhow::Result<()> {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                Ok(()) = self.wake.changed() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+            match self.look(&outbox).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    self.decided.send_replace(());
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        "waiting payments could not be decided; will try again"
+                    );
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Decides what can be decided; returns whether there was something.
+    async fn look(&self, outbox: &Outbox) -> anyhow::Result<bool> {
+        let (orders, customers) = self.found().await?;
+        if orders.is_empty() {
+            return Ok(false);
+        }
+        if let Some(client) = &self.fetch {
+            self.fetch_missing(client, &customers).await?;
+        }
+        let now = (self.clock)();
+        let tx = begin(&self.db).await?;
+        let mut slice = Slice::of(&tx, &orders).await?;
+        let mut outgoing: Vec<Outgoing> = Vec::new();
+        for order_id in &orders {
+            let decided = slice.book.look_again(order_id, now, &self.policy);
+            outgoing.extend(decided.map(outgoing_of).transpose()?);
+        }
+        slice.save(&tx).await?;
+        outbox.commit(tx, outgoing).await?;
+        Ok(true)
+    }
+
+    /// The payments whose account is known by now, or whose time has come.
+    async fn found(&self) -> anyhow::Result<(BTreeSet<OrderId>, BTreeSet<CustomerId>)> {
+        let copy = Query::select()
+            .expr(Expr::value(1))
+            .from(account_copy::Entity)
+            .and_where(
+                Expr::col((account_copy::Entity, account_copy::Column::CustomerId))
+                    .equals((Entity, Column::CustomerId)),
+            )
+            .to_owned();
+        let now = unix_millis((self.clock)());
+        let rows = Entity::find()
+            .filter(Column::Status.eq(Status::AwaitingAccount))
+            .filter(Column::NextAttemptAt.is_not_null())
+            .filter(Condition::any().add(Column::NextAttemptAt.lte(now)).add(Expr::exists(copy)))
+            .order_by_asc(Column::NextAttemptAt)
+            .limit(BATCH)
+            .all(&self.db)
+            .await?;
+        let (mut orders, mut customers) = (BTreeSet::new(), BTreeSet::new());
+        for row in rows {
+            let (order_id, payment) = row::to_payment(row)?;
+            orders.insert(order_id);
+            customers.extend(payment.charge.map(|charge| charge.customer_id));
+        }
+        Ok((orders, customers))
+    }
+
+    /// Asks for the accounts that are not known. Who does not answer is not asked again by the same payment.
+    async fn fetch_missing(&self, client: &Client, customers: &BTreeSet<CustomerId>) -> anyhow::Result<()> {
+        let known = accounts::load(&self.db, customers).await?;
+        let mut missing = customers.clone();
+        missing.retain(|customer_id| !known.contains_key(customer_id));
+        let answers = futures::stream::iter(missing)
+            .map(|customer_id| async move { (rebuild::ask(client, &customer_id).await, customer_id) })
+            .buffer_unordered(CONCURRENT);
+        let found: Vec<_> = answers
+            .filter_map(|(answer, customer_id)| async move {
+                match answer {
+                    Ok(account) => account.map(|account| (customer_id, account)),
+                    Err(error) => {
+                        tracing::warn!(customer.id = %customer_id, error = format!("{error:#}"), "no account");
+                        None
+                    }
+                }
+            })
+            .collect()
+            .await;
+        Ok(accounts::apply(&self.db, found).await?)
+    }
+}
