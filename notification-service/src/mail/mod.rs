@@ -39,6 +39,8 @@ const BATCH: u64 = 8;
 const LEASE: Duration = Duration::from_secs(120);
 /// How long a shutdown waits for mails that are under way.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long to leave it to another instance to take what is due.
+const STEP_BACK: Duration = Duration::from_millis(200);
 /// How often to look for mail that is due, where nothing says so: another instance may have left some.
 const LOOK: Duration = Duration::from_secs(5);
 /// The longest wait for a mail server or a database that is away.
@@ -130,6 +132,10 @@ impl Courier {
             }
             self.post.check().await.map_err(anyhow::Error::msg)?;
             let batch = lease(&self.db, now).await?;
+            if batch.is_empty() {
+                // Another instance is about to take what is due.
+                return Ok(STEP_BACK);
+            }
             let outcomes = self.send(batch, shutdown).await?;
             self.record(outcomes).await?;
         }

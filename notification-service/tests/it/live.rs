@@ -15,6 +15,8 @@ use sea_orm::TransactionTrait;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Error, Message, http};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
@@ -272,8 +274,17 @@ async fn a_ping_is_answered_and_words_are_not_listened_to(engine: Engine) {
     assert_eq!(answer, Message::Pong("are you there".into()));
     served.tell("C1", &["O1"]).await;
     assert_eq!(orders(&mut socket, 1).await, ["O1"]);
-    // More than anybody has to say to us.
-    socket.send(Message::text("x".repeat(10_000))).await.unwrap();
-    let end = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.unwrap();
-    assert!(!matches!(end, Some(Ok(Message::Text(_)))), "{end:?}");
+    // More than anybody has to say to us, at once or bit by bit.
+    let at_once = vec![Message::text("x".repeat(10_000))];
+    let kinds = [OpCode::Data(Data::Text), OpCode::Data(Data::Continue), OpCode::Data(Data::Continue)];
+    let bit_by_bit = kinds.map(|kind| Message::Frame(Frame::message("x".repeat(3000), kind, false))).to_vec();
+    for messages in [at_once, bit_by_bit] {
+        let mut socket = served.connect("customerId=C1").await;
+        for message in messages {
+            // It may be over before the last one.
+            drop(socket.send(message).await);
+        }
+        let end = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.unwrap();
+        assert!(!matches!(end, Some(Ok(Message::Text(_)))), "{end:?}");
+    }
 }

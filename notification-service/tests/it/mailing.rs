@@ -9,8 +9,9 @@ use notification_service::entity::notification;
 use notification_service::handler::NotificationMessage;
 use notification_service::mail::Courier;
 use notification_service::mail::post::Post;
+use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::Expr;
-use sea_orm::{DatabaseConnection, EntityTrait};
+use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, TransactionTrait};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -216,6 +217,8 @@ async fn a_mail_that_a_crash_left_in_doubt_is_sent_again_and_recognisable(engine
     assert!(sending.await.unwrap_err().is_cancelled());
     server.fall_silent_after_data(false);
 
+    // News of the account do not make it due again.
+    handle_each(&database.db, vec![changed("C1", 2, "Ada Lovelace", "ada@example.org")]).await;
     let courier = to_server(&database.db, &server);
     let wait = deliver(&courier).await.unwrap();
     assert!(wait > Duration::from_secs(100), "another instance may still be at it: {wait:?}");
@@ -247,6 +250,24 @@ async fn two_instances_send_each_mail_once(engine: Engine) {
     ids.dedup();
     assert_eq!((ids.len(), mails.len()), (60, 60));
     assert!(all(&database.db).await.iter().all(|row| mail(row) == Mail::Delivered && row.attempts == 1));
+}
+
+#[tokio::test]
+async fn what_another_instance_is_about_to_take_is_neither_waited_for_nor_taken() {
+    let (database, server) = (TestDatabase::new(Engine::Postgres).await, SmtpServer::start().await);
+    handle_each(&database.db, vec![ada(), told("O1"), told("O2")]).await;
+    let first = all(&database.db).await.remove(0);
+    let theirs = database.db.begin().await.unwrap();
+    let row = notification::ActiveModel { next_attempt_at: Set(Some(i64::MAX)), ..first.into() };
+    row.update(&theirs).await.unwrap();
+    let ours = to_server(&database.db, &server);
+    let wait = tokio::time::timeout(Duration::from_secs(10), deliver(&ours)).await.unwrap().unwrap();
+    assert!(wait < Duration::from_secs(1), "{wait:?}");
+    theirs.commit().await.unwrap();
+    deliver(&ours).await.unwrap();
+    let rows = all(&database.db).await;
+    assert_eq!(rows.iter().map(mail).collect::<Vec<_>>(), [Mail::Due, Mail::Delivered]);
+    assert_eq!(server.mails().len(), 1);
 }
 
 async fn a_shutdown_waits_for_mail_that_is_under_way(engine: Engine) {
