@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use contracts::Currency;
+use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
 use local_servers::free_port;
 use messaging::query::Query;
 use messaging::{Handler, probes};
+use notification_service::entity::notification;
 use notification_service::handler::{NotificationHandler, NotificationMessage};
 use notification_service::live::{Live, MAX_CONNECTIONS, News};
 use notification_service::queries;
 use reqwest::StatusCode;
-use sea_orm::TransactionTrait;
+use sea_orm::sea_query::Expr;
+use sea_orm::{EntityTrait, TransactionTrait};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -193,14 +196,18 @@ async fn a_place_beyond_the_end_is_one_of_another_database_and_gets_everything(e
 async fn a_client_that_does_not_read_holds_up_nobody(engine: Engine) {
     let served = Served::on(engine).await;
     let names: Vec<String> = (0..250).map(|index| format!("O{index}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let idle = served.connect("customerId=C1&after=0").await;
+    served.tell("C1", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    // 16 MiB, more than sockets buffer.
+    notification::Entity::update_many()
+        .col_expr(notification::Column::Text, Expr::value("x".repeat(65_536)))
+        .exec(&served.database.db)
+        .await
+        .unwrap();
+    let idle: Vec<Socket> = join_all((0..8).map(|_| served.connect("customerId=C1&after=0"))).await;
     let mut reader = served.connect("customerId=C1&after=0").await;
-    // Far more than sockets buffer.
-    for _ in 0..80 {
-        served.tell("C1", &names).await;
-    }
-    assert_eq!(orders(&mut reader, 80 * 250).await.len(), 80 * 250);
+    assert_eq!(orders(&mut reader, 250).await, names);
+    served.tell("C1", &["LIVE"]).await;
+    assert_eq!(orders(&mut reader, 1).await, ["LIVE"]);
     drop(idle);
 }
 
