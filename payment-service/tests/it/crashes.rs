@@ -1,0 +1,159 @@
+//! The process dies between the provider's answer and its own commit, again and again. The provider's ledger is the
+//! witness.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use contracts::OrderId;
+use contracts::account::CardToken;
+use payment_service::entity::payment::Status;
+use payment_service::payment::Charge;
+use payment_service::provider::{Capture, HttpProvider, Known, PaymentProvider, Unavailable};
+use serde_json::json;
+use tokio::sync::Notify;
+
+use crate::database::{Engine, exposures, payments};
+use crate::given::{account_with, cancelled, card, placed, reserved};
+use crate::on_both_databases;
+use crate::store::{Store, eventually};
+
+on_both_databases!(whoever_dies_between_answer_and_commit_charges_nobody_twice);
+
+/// How often the process dies.
+const ROUNDS: usize = 60;
+/// The orders of a round.
+const ORDERS: usize = 3;
+
+/// A provider after whose answers the process dies.
+struct Deadly {
+    inner: HttpProvider,
+    answers: AtomicU64,
+    /// After how many answers; the answer itself is never recorded.
+    dies_after: u64,
+    died: Notify,
+}
+
+impl Deadly {
+    async fn answered<T>(&self, answer: Result<T, Unavailable>) -> Result<T, Unavailable> {
+        if answer.is_ok() && self.answers.fetch_add(1, Ordering::Relaxed) >= self.dies_after {
+            self.died.notify_one();
+            std::future::pending::<()>().await;
+        }
+        answer
+    }
+}
+
+impl PaymentProvider for Deadly {
+    async fn capture(&self, order: &OrderId, token: &CardToken, charge: &Charge) -> Result<Capture, Unavailable> {
+        self.answered(self.inner.capture(order, token, charge).await).await
+    }
+
+    async fn lookup(&self, order: &OrderId) -> Result<Option<Known>, Unavailable> {
+        self.answered(self.inner.lookup(order).await).await
+    }
+
+    async fn void(&self, order: &OrderId) -> Result<Option<String>, Unavailable> {
+        self.answered(self.inner.void(order).await).await
+    }
+
+    async fn refund(&self, order: &OrderId, reference: &str) -> Result<(), Unavailable> {
+        self.answered(self.inner.refund(order, reference).await).await
+    }
+}
+
+fn name(round: usize, number: usize) -> String {
+    format!("R{round}-{number}")
+}
+
+fn is_cancelled(order: &str) -> bool {
+    order.ends_with("-1")
+}
+
+async fn whoever_dies_between_answer_and_commit_charges_nobody_twice(engine: Engine) {
+    let store = Store::new(engine).await;
+    store.say(&account_with("ANN", 1, Some(card("tok_1", "2999-12")), 100_000)).await;
+    let rates = json!({"mode": "random", "seed": 3, "decline": 0.1, "answerThenDrop": 0.1, "fail": 0.1});
+    store.provider.behave(rates).await;
+    for round in 0..ROUNDS {
+        live_and_die(&store, round).await;
+    }
+    for round in 0..ROUNDS {
+        store.say(&cancelled(&name(round, 1))).await;
+    }
+    store.provider.behave(json!({"mode": "ok"})).await;
+    let service = store.start(&[]);
+    eventually("all are final", || async {
+        let rows = payments(&store.database.db).await;
+        rows.len() == ROUNDS * ORDERS
+            && rows.iter().all(|row| match row.status {
+                Status::Captured => !is_cancelled(&row.order_id),
+                Status::Declined | Status::Cancelled | Status::Refunded => true,
+                _ => false,
+            })
+    })
+    .await;
+    service.stop().await;
+    store.left_nothing_behind().await;
+    the_ledger_agrees(&store).await;
+}
+
+/// Starts the service, gives it something to do, and ends it behind one of the provider's answers.
+async fn live_and_die(store: &Store, round: usize) {
+    let deadly = Arc::new(Deadly {
+        inner: HttpProvider::new(&store.provider.url, Duration::from_secs(2)).unwrap(),
+        answers: AtomicU64::new(0),
+        dies_after: round as u64 % 3,
+        died: Notify::new(),
+    });
+    let service = store.start_with(&[], deadly.clone());
+    for number in 0..ORDERS {
+        store.say(&placed(&name(round, number), "ANN", 10)).await;
+        store.say(&reserved(&name(round, number))).await;
+        // Some are cancelled at once, some of the round before while they are on their way.
+        if number == 1 {
+            store.say(&cancelled(&name(round - round % 2, number))).await;
+        }
+    }
+    deadly.died.notified().await;
+    service.abort().await;
+}
+
+async fn the_ledger_agrees(store: &Store) {
+    let mut booked: BTreeMap<String, (i64, i64)> = BTreeMap::new();
+    let mut orders: BTreeMap<String, String> = BTreeMap::new();
+    for entry in store.provider.entries().await {
+        let text = |name: &str| entry[name].as_str().map(str::to_owned);
+        match entry["kind"].as_str() {
+            Some("captured") => {
+                let order = text("orderId").unwrap();
+                orders.insert(text("reference").unwrap(), order.clone());
+                booked.entry(order).or_default().0 += 1;
+            }
+            Some("refunded") => booked.get_mut(&orders[&text("reference").unwrap()]).unwrap().1 += 1,
+            _ => {}
+        }
+    }
+    let rows = payments(&store.database.db).await;
+    let mut live = 0;
+    for row in &rows {
+        let (captures, refunds) = booked.get(&row.order_id).copied().unwrap_or_default();
+        assert!(captures <= 1 && refunds <= captures, "{}: {captures} and {refunds}", row.order_id);
+        assert_eq!(captures - refunds == 1, row.status == Status::Captured, "{row:?}");
+        live += captures - refunds;
+        let said = async |event| store.said(&format!("payment.event.{event}.{}", row.order_id)).await;
+        let said = (said("captured").await, said("declined").await, said("refunded").await);
+        let as_it_stands = match row.status {
+            Status::Captured => said == (1, 0, 0),
+            Status::Declined => said == (0, 1, 0),
+            // Where the answer was lost, the capture was never known.
+            Status::Refunded => said == (1, 0, 1) || said == (0, 0, 1),
+            _ => said == (0, 0, 0),
+        };
+        assert!(as_it_stands, "{said:?} of {row:?}");
+    }
+    let of = |status| rows.iter().filter(|row| row.status == status).count();
+    assert!(live > 60 && of(Status::Refunded) > 5, "too little happened to tell: {live} live");
+    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 10 * live)]);
+}

@@ -1,0 +1,115 @@
+//! A database for a test, and what stands in it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use local_servers::postgres::TestPostgres;
+use messaging::{Envelope, HandleError, Handler, Outgoing, database, inbox};
+use payment_service::entity::{account_copy, exposure, payment};
+use payment_service::handler::PaymentHandler;
+use payment_service::migration::Migrator;
+use payment_service::payment::PaymentMessage;
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, QueryOrder, TransactionTrait};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::given::{NOW, POLICY, flow};
+
+/// Which database a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A database that is gone when the test is.
+pub(crate) struct TestDatabase {
+    pub(crate) url: String,
+    pub(crate) db: DatabaseConnection,
+    directory: Option<PathBuf>,
+}
+
+impl TestDatabase {
+    pub(crate) async fn new(engine: Engine) -> Self {
+        let (url, directory) = match engine {
+            Engine::Postgres => (TestPostgres::shared().await.unwrap().create_database().await.unwrap(), None),
+            Engine::Sqlite => {
+                let directory = scratch("payment");
+                (format!("sqlite://{}?mode=rwc", directory.join("test.sqlite").display()), Some(directory))
+            }
+        };
+        let db = open(&url).await;
+        Self { url, db, directory }
+    }
+}
+
+/// A folder of its own.
+pub(crate) fn scratch(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let directory = std::env::temp_dir().join(format!("{name}-{}-{count}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    directory
+}
+
+/// Connects as an instance of the service does.
+pub(crate) async fn open(url: &str) -> DatabaseConnection {
+    database::open::<Migrator>(url).await.unwrap()
+}
+
+impl Drop for TestDatabase {
+    fn drop(&mut self) {
+        if let Some(directory) = &self.directory {
+            drop(std::fs::remove_dir_all(directory));
+        }
+    }
+}
+
+/// A first delivery.
+pub(crate) fn envelope(message: &PaymentMessage) -> Envelope<PaymentMessage> {
+    Envelope {
+        id: Uuid::now_v7(),
+        message_type: String::new(),
+        source: String::new(),
+        key: String::new(),
+        time: NOW,
+        correlation_id: flow(message),
+        causation_id: None,
+        aggregate_version: None,
+        trace_parent: None,
+        payload: message.clone(),
+    }
+}
+
+/// Handles a batch in one transaction that begins with the inbox, as the kit does.
+pub(crate) async fn handle(
+    db: &DatabaseConnection,
+    batch: &[Envelope<PaymentMessage>],
+) -> Result<Vec<Outgoing>, HandleError> {
+    let handler = PaymentHandler { policy: POLICY, clock: || NOW, wake: watch::channel(()).0 };
+    let tx = db.begin().await?;
+    for message in batch {
+        let row = inbox::entity::ActiveModel { message_id: Set(message.id), received_at: Set(0) };
+        row.insert(&tx).await?;
+    }
+    let outgoing = handler.handle(&tx, &batch.iter().collect::<Vec<_>>()).await?;
+    tx.commit().await?;
+    Ok(outgoing)
+}
+
+/// All payments, by order.
+pub(crate) async fn payments(db: &DatabaseConnection) -> Vec<payment::Model> {
+    payment::Entity::find().order_by_asc(payment::Column::OrderId).all(db).await.unwrap()
+}
+
+/// All copies of accounts, by customer.
+pub(crate) async fn copies(db: &DatabaseConnection) -> Vec<account_copy::Model> {
+    account_copy::Entity::find().order_by_asc(account_copy::Column::CustomerId).all(db).await.unwrap()
+}
+
+/// What counts against the limits.
+pub(crate) async fn exposures(db: &DatabaseConnection) -> Vec<(String, i64)> {
+    let rows = exposure::Entity::find().order_by_asc(exposure::Column::CustomerId).all(db).await.unwrap();
+    rows.into_iter().map(|row| (row.customer_id, row.amount)).collect()
+}

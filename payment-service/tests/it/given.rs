@@ -1,0 +1,239 @@
+//! given / when / then over payments, in the words of the store.
+
+use std::time::Duration;
+
+use contracts::account::{
+    AccountChanged, AccountDeleted, AccountDetails, Card, CardToken, Contact, CreditLimit, Email, Expiry, LastFour,
+    Line,
+};
+use contracts::inventory::StockReserved;
+use contracts::order::{CancelReason, OrderCancelled, OrderDetails, OrderItem, OrderPlaced};
+use contracts::payment::{DeclineReason, PaymentCaptured, PaymentDeclined, PaymentEvent, PaymentRefunded};
+use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
+use messaging::Cause;
+use payment_service::payment::{Book, Call, Decided, Outcome, Payment, PaymentMessage, Policy, State};
+use time::OffsetDateTime;
+use time::macros::datetime;
+use uuid::Uuid;
+
+pub(crate) const POLICY: Policy = Policy {
+    account_wait: Duration::from_secs(30),
+    provider_deadline: Duration::from_secs(60),
+    fetch_accounts: false,
+};
+
+/// When the tests take place.
+pub(crate) const NOW: OffsetDateTime = datetime!(2030-06-15 12:00 UTC);
+
+pub(crate) fn order_id(id: &str) -> OrderId {
+    OrderId::parse(id).unwrap()
+}
+
+pub(crate) fn customer_id(id: &str) -> CustomerId {
+    CustomerId::parse(id).unwrap()
+}
+
+fn amount(minor_units: i64) -> Amount {
+    Amount::parse(minor_units).unwrap()
+}
+
+pub(crate) fn placed_in(order: &str, customer: &str, price: i64, currency: Currency) -> PaymentMessage {
+    let item = OrderItem {
+        product_id: ProductId::parse("CUP").unwrap(),
+        quantity: Quantity::parse(1).unwrap(),
+        unit_price: amount(price),
+    };
+    let details = OrderDetails::new(order_id(order), customer_id(customer), currency, vec![item], None).unwrap();
+    PaymentMessage::Placed(OrderPlaced(details))
+}
+
+pub(crate) fn placed(order: &str, customer: &str, price: i64) -> PaymentMessage {
+    placed_in(order, customer, price, Currency::EUR)
+}
+
+pub(crate) fn reserved(order: &str) -> PaymentMessage {
+    PaymentMessage::Reserved(StockReserved { order_id: order_id(order), lines: vec![] })
+}
+
+pub(crate) fn cancelled(order: &str) -> PaymentMessage {
+    PaymentMessage::Cancelled(OrderCancelled {
+        order_id: order_id(order),
+        customer_id: customer_id("ANN"),
+        reason: CancelReason::Customer { text: None },
+    })
+}
+
+pub(crate) fn card(token: &str, expiry: &str) -> Card {
+    Card {
+        token: CardToken::parse(token).unwrap(),
+        brand: Line::parse("VISA").unwrap(),
+        last_four: LastFour::parse("1111").unwrap(),
+        expiry: Expiry::parse(expiry).unwrap(),
+    }
+}
+
+pub(crate) fn details(card: Option<Card>, limit: i64) -> AccountDetails {
+    AccountDetails {
+        name: Line::parse("Ann").unwrap(),
+        addresses: vec![],
+        contact: Contact { email: Email::parse("ann@example.org").unwrap(), phone: None },
+        card,
+        credit_limit: CreditLimit { amount: amount(limit), currency: Currency::EUR },
+    }
+}
+
+pub(crate) fn account_with(customer: &str, version: i64, card: Option<Card>, limit: i64) -> PaymentMessage {
+    let details = details(card, limit);
+    PaymentMessage::AccountChanged(AccountChanged { customer_id: customer_id(customer), version, details })
+}
+
+/// An account with a card that is good.
+pub(crate) fn account(customer: &str, version: i64, limit: i64) -> PaymentMessage {
+    account_with(customer, version, Some(card("tok_1", "2999-12")), limit)
+}
+
+pub(crate) fn deleted(customer: &str, version: i64) -> PaymentMessage {
+    PaymentMessage::AccountDeleted(AccountDeleted { customer_id: customer_id(customer), version })
+}
+
+/// The id of a message, the same for the same message.
+pub(crate) fn message_id(message: &PaymentMessage) -> Uuid {
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{message:?}").as_bytes())
+}
+
+/// The correlation id of an order's flow.
+pub(crate) fn flow(message: &PaymentMessage) -> Uuid {
+    let key = message.order_id().map(ToString::to_string).unwrap_or_default();
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes())
+}
+
+pub(crate) fn cause(message: &PaymentMessage) -> Cause {
+    Cause { id: message_id(message), correlation_id: flow(message), trace_parent: None }
+}
+
+pub(crate) fn captured(order: &str, price: i64) -> PaymentEvent {
+    PaymentCaptured {
+        order_id: order_id(order),
+        customer_id: customer_id("ANN"),
+        amount: amount(price),
+        currency: Currency::EUR,
+        reference: format!("cap_{order}"),
+    }
+    .into()
+}
+
+pub(crate) fn declined(order: &str, reason: DeclineReason) -> PaymentEvent {
+    PaymentDeclined { order_id: order_id(order), customer_id: customer_id("ANN"), reason }.into()
+}
+
+pub(crate) fn refunded(order: &str, price: i64) -> PaymentEvent {
+    PaymentRefunded {
+        order_id: order_id(order),
+        customer_id: customer_id("ANN"),
+        amount: amount(price),
+        currency: Currency::EUR,
+    }
+    .into()
+}
+
+pub(crate) fn taken(order: &str) -> Outcome {
+    Outcome::Captured { reference: format!("cap_{order}") }
+}
+
+pub(crate) fn given_back(order: &str) -> Outcome {
+    Outcome::GivenBack { reference: format!("cap_{order}") }
+}
+
+/// Begins an attempt, as the worker does in the database.
+pub(crate) fn begin_attempt(payment: &mut Payment, now: OffsetDateTime) -> i64 {
+    payment.attempts += 1;
+    payment.next_attempt_at = Some(now + Duration::from_secs(30));
+    payment.attempts
+}
+
+/// A book that some messages were told.
+#[derive(Clone)]
+pub(crate) struct Given {
+    pub(crate) book: Book,
+    pub(crate) now: OffsetDateTime,
+    said: Option<Decided>,
+}
+
+pub(crate) fn given(messages: &[PaymentMessage]) -> Given {
+    let given = Given { book: Book::default(), now: NOW, said: None };
+    messages.iter().fold(given, |given, message| given.when(message))
+}
+
+impl Given {
+    pub(crate) fn when(mut self, message: &PaymentMessage) -> Self {
+        self.said = self.book.hear(message, &cause(message), self.now, &POLICY);
+        self
+    }
+
+    pub(crate) fn after(mut self, seconds: u64) -> Self {
+        self.now += Duration::from_secs(seconds);
+        self
+    }
+
+    /// An attempt at a payment begins; it asks for this.
+    #[track_caller]
+    pub(crate) fn asks(mut self, order: &str, expected: impl Fn(&Call) -> bool) -> Self {
+        let payment = self.book.payments.get_mut(&order_id(order)).unwrap();
+        begin_attempt(payment, self.now);
+        let call = payment.call(&order_id(order), self.now, &POLICY).unwrap();
+        assert!(expected(&call), "{call:?}");
+        self
+    }
+
+    pub(crate) fn asks_to_capture(self, order: &str) -> Self {
+        self.asks(order, |call| matches!(call, Call::Capture { .. }))
+    }
+
+    /// The latest attempt ends.
+    pub(crate) fn answered(self, order: &str, outcome: &Outcome) -> Self {
+        let attempt = self.book.payments[&order_id(order)].attempts;
+        self.answered_to(order, attempt, outcome)
+    }
+
+    /// Some attempt ends.
+    pub(crate) fn answered_to(mut self, order: &str, attempt: i64, outcome: &Outcome) -> Self {
+        self.said = self.book.record(&order_id(order), attempt, outcome, self.now, &POLICY);
+        self
+    }
+
+    pub(crate) fn looked_again(mut self, order: &str) -> Self {
+        self.said = self.book.look_again(&order_id(order), self.now, &POLICY);
+        self
+    }
+
+    /// Exactly this event, in answer to that message.
+    #[track_caller]
+    pub(crate) fn says(self, event: &PaymentEvent, because_of: &PaymentMessage) -> Self {
+        let said = self.said.as_ref().expect("nothing was said");
+        assert_eq!(&said.event, event);
+        assert_eq!(said.cause.id, message_id(because_of));
+        assert_eq!(said.cause.correlation_id, flow(because_of));
+        assert_eq!(said.version, self.book.payments[because_of.order_id().unwrap()].version);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn says_nothing(self) -> Self {
+        assert_eq!(self.said, None);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn stands(self, order: &str, expected: impl Fn(&State) -> bool) -> Self {
+        let state = &self.book.payments[&order_id(order)].state;
+        assert!(expected(state), "{state:?}");
+        self
+    }
+
+    /// What counts against Ann's limit.
+    #[track_caller]
+    pub(crate) fn exposes(self, expected: i64) -> Self {
+        assert_eq!(self.book.exposures.get(&(customer_id("ANN"), "EUR")).copied().unwrap_or_default(), expected);
+        self
+    }
+}

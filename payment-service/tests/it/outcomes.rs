@@ -1,0 +1,167 @@
+//! What becomes of a payment that the provider was asked to take, example by example.
+
+use contracts::payment::DeclineReason::{ProviderDeclined, ProviderUnavailable};
+use payment_service::payment::{Call, Outcome, State};
+use time::Duration;
+
+use crate::given::{
+    Given, NOW, account, cancelled, captured, declined, given, given_back, order_id, placed, refunded, reserved,
+    taken,
+};
+
+/// A payment of 60 that is due, with a limit of 100.
+fn due() -> Given {
+    given(&[account("ANN", 1, 100), placed("A", "ANN", 60), reserved("A")])
+}
+
+#[test]
+fn what_the_provider_takes_is_captured() {
+    due()
+        .asks_to_capture("A")
+        .answered("A", &taken("A"))
+        .says(&captured("A", 60), &reserved("A"))
+        .exposes(60)
+        .answered("A", &taken("A"))
+        .says_nothing();
+}
+
+#[test]
+fn what_the_provider_declines_frees_the_limit() {
+    due()
+        .asks_to_capture("A")
+        .answered("A", &Outcome::Declined)
+        .says(&declined("A", ProviderDeclined), &reserved("A"))
+        .exposes(0);
+}
+
+#[test]
+fn a_captured_order_that_is_cancelled_is_refunded_once() {
+    due()
+        .asks_to_capture("A")
+        .answered("A", &taken("A"))
+        .when(&cancelled("A"))
+        .says_nothing()
+        .stands("A", |state| matches!(state, State::Refunding { .. }))
+        .exposes(60)
+        .when(&cancelled("A"))
+        .asks("A", |call| *call == Call::Refund { reference: "cap_A".to_owned() })
+        .answered("A", &given_back("A"))
+        .says(&refunded("A", 60), &cancelled("A"))
+        .exposes(0)
+        .answered("A", &given_back("A"))
+        .says_nothing()
+        .exposes(0);
+}
+
+#[test]
+fn an_order_that_is_cancelled_while_the_provider_is_asked_is_given_back_what_was_taken() {
+    due()
+        .asks_to_capture("A")
+        .when(&cancelled("A"))
+        .says_nothing()
+        .exposes(60)
+        .answered("A", &taken("A"))
+        .says(&captured("A", 60), &reserved("A"))
+        .exposes(60)
+        .asks("A", |call| matches!(call, Call::Refund { .. }))
+        .answered("A", &given_back("A"))
+        .says(&refunded("A", 60), &cancelled("A"))
+        .exposes(0);
+}
+
+#[test]
+fn an_order_that_is_cancelled_while_the_provider_declines_is_cancelled() {
+    due()
+        .asks_to_capture("A")
+        .when(&cancelled("A"))
+        .answered("A", &Outcome::Declined)
+        .says_nothing()
+        .stands("A", |state| *state == State::Cancelled)
+        .exposes(0);
+}
+
+#[test]
+fn an_order_that_is_cancelled_while_the_provider_is_silent_is_not_captured_again() {
+    let silent = due().asks_to_capture("A").when(&cancelled("A")).answered("A", &Outcome::Unavailable).exposes(60);
+    let silent = silent.says_nothing().after(1).asks("A", |call| *call == Call::Void);
+    silent
+        .clone()
+        .answered("A", &Outcome::Voided)
+        .says_nothing()
+        .stands("A", |state| *state == State::Cancelled)
+        .exposes(0);
+    silent.answered("A", &given_back("A")).says(&refunded("A", 60), &cancelled("A")).exposes(0);
+}
+
+#[test]
+fn a_silent_provider_is_asked_again_after_growing_waits() {
+    let mut given = due();
+    let mut waits = Vec::new();
+    for _ in 0..8 {
+        given = given.asks_to_capture("A").answered("A", &Outcome::Unavailable).says_nothing().exposes(60);
+        let next = given.book.payments[&order_id("A")].next_attempt_at.unwrap();
+        waits.push((next - given.now).whole_milliseconds());
+        given.now = next;
+    }
+    assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
+    given.answered("A", &taken("A")).says(&captured("A", 60), &reserved("A"));
+}
+
+#[test]
+fn a_payment_in_doubt_for_too_long_is_settled() {
+    let overdue = due().asks_to_capture("A").after(59).answered("A", &Outcome::Unavailable);
+    assert_eq!(overdue.book.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds_f64(59.25)));
+    let overdue = overdue.asks_to_capture("A").after(1).answered("A", &Outcome::Unavailable);
+    let settling = overdue.asks("A", |call| *call == Call::Settle);
+    settling
+        .clone()
+        .answered("A", &Outcome::Voided)
+        .says(&declined("A", ProviderUnavailable), &reserved("A"))
+        .exposes(0);
+    settling
+        .clone()
+        .answered("A", &given_back("A"))
+        .says(&declined("A", ProviderUnavailable), &reserved("A"))
+        .exposes(0);
+    settling
+        .clone()
+        .answered("A", &Outcome::Declined)
+        .says(&declined("A", ProviderDeclined), &reserved("A"))
+        .exposes(0);
+    settling.clone().answered("A", &taken("A")).says(&captured("A", 60), &reserved("A")).exposes(60);
+    settling
+        .answered("A", &Outcome::Unavailable)
+        .says_nothing()
+        .exposes(60)
+        .after(10)
+        .asks("A", |call| *call == Call::Settle);
+}
+
+#[test]
+fn no_wait_goes_beyond_the_deadline() {
+    let mut given = due().after(50);
+    for _ in 0..7 {
+        given = given.asks("A", |_| true).answered("A", &Outcome::Unavailable);
+    }
+    let given = given.after(2).asks("A", |_| true).answered("A", &Outcome::Unavailable);
+    assert_eq!(given.book.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds(60)));
+}
+
+#[test]
+fn a_payment_that_comes_to_be_asked_for_late_is_asked_for_once_before_it_is_settled() {
+    due().after(3600).asks_to_capture("A").answered("A", &taken("A")).says(&captured("A", 60), &reserved("A"));
+}
+
+#[test]
+fn an_answer_to_an_attempt_that_is_not_the_latest_says_nothing() {
+    let given = due().asks_to_capture("A").after(60).asks("A", |call| *call == Call::Settle);
+    given
+        .answered_to("A", 1, &taken("A"))
+        .says_nothing()
+        .stands("A", |state| matches!(state, State::Capturing { .. }))
+        .answered_to("A", 2, &Outcome::Voided)
+        .says(&declined("A", ProviderUnavailable), &reserved("A"))
+        .answered_to("A", 1, &taken("A"))
+        .says_nothing()
+        .exposes(0);
+}

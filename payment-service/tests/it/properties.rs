@@ -1,0 +1,317 @@
+//! Every interleaving: of messages, attempts, what the provider does and when, answers, lost answers, and crashes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use contracts::OrderId;
+use contracts::payment::PaymentEvent;
+use payment_service::payment::{Book, Call, Outcome, PaymentMessage, State};
+use proptest::prelude::*;
+use time::OffsetDateTime;
+
+use crate::given::{
+    NOW, POLICY, account, account_with, begin_attempt, cancelled, card, cause, customer_id, deleted, order_id,
+    placed, reserved,
+};
+
+const LIMIT: i64 = 100;
+const ORDERS: [&str; 4] = ["A", "B", "C", "D"];
+
+/// What the provider did for one order.
+#[derive(Debug, Clone, Default)]
+struct Booked {
+    amount: i64,
+    captures: u32,
+    refunds: u32,
+    closed: bool,
+}
+
+/// A provider that keeps its promises: one key, one answer.
+#[derive(Debug, Default)]
+struct Provider {
+    booked: BTreeMap<OrderId, Booked>,
+    declines: BTreeSet<OrderId>,
+}
+
+impl Provider {
+    fn taken(&self, order: &OrderId) -> bool {
+        self.booked.get(order).is_some_and(|booked| booked.captures > booked.refunds)
+    }
+
+    fn capture(&mut self, order: &OrderId, amount: i64) -> Outcome {
+        let declines = self.declines.contains(order);
+        let booked = self.booked.entry(order.clone()).or_default();
+        if booked.captures == 0 && !booked.closed && declines {
+            booked.closed = true;
+        }
+        if booked.closed {
+            return Outcome::Declined;
+        }
+        if booked.captures == 0 {
+            (booked.captures, booked.amount) = (1, amount);
+        }
+        Outcome::Captured { reference: format!("cap_{order}") }
+    }
+
+    fn lookup(&self, order: &OrderId) -> Option<Outcome> {
+        let booked = self.booked.get(order)?;
+        let reference = format!("cap_{order}");
+        Some(match (booked.captures > booked.refunds, booked.captures > 0) {
+            (true, _) => Outcome::Captured { reference },
+            (false, true) => Outcome::GivenBack { reference },
+            (false, false) => Outcome::Voided,
+        })
+    }
+
+    fn void(&mut self, order: &OrderId) -> Outcome {
+        let booked = self.booked.entry(order.clone()).or_default();
+        booked.closed = true;
+        if booked.captures == 0 {
+            return Outcome::Voided;
+        }
+        booked.refunds = booked.captures;
+        Outcome::GivenBack { reference: format!("cap_{order}") }
+    }
+
+    fn refund(&mut self, order: &OrderId) -> Outcome {
+        let booked = self.booked.get_mut(order).expect("refunded without a capture");
+        booked.refunds = booked.captures;
+        Outcome::GivenBack { reference: format!("cap_{order}") }
+    }
+}
+
+/// A question on its way.
+#[derive(Debug)]
+struct Flight {
+    order: OrderId,
+    attempt: i64,
+    call: Call,
+    /// What came of it at the provider; none until it has arrived there.
+    outcome: Option<Outcome>,
+    /// Whether the service still listens.
+    listened_to: bool,
+}
+
+struct World {
+    book: Book,
+    provider: Provider,
+    flights: Vec<Flight>,
+    now: OffsetDateTime,
+    events: BTreeMap<OrderId, Vec<(PaymentEvent, i64)>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Deliver(prop::sample::Index),
+    Claim(usize),
+    /// A question arrives at the provider.
+    Arrive(prop::sample::Index),
+    /// Its answer, or its time-out, arrives at the service.
+    Answer(prop::sample::Index),
+    /// All answers under way are lost with the process that waits for them.
+    Crash,
+    Look(usize),
+    Wait(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => any::<prop::sample::Index>().prop_map(Step::Deliver),
+        4 => (0..ORDERS.len()).prop_map(Step::Claim),
+        4 => any::<prop::sample::Index>().prop_map(Step::Arrive),
+        4 => any::<prop::sample::Index>().prop_map(Step::Answer),
+        1 => Just(Step::Crash),
+        2 => (0..ORDERS.len()).prop_map(Step::Look),
+        3 => prop_oneof![Just(300_u64), Just(11_000), Just(31_000), Just(61_000)].prop_map(Step::Wait),
+    ]
+}
+
+impl World {
+    fn note(&mut self, order: &OrderId, decided: Option<payment_service::payment::Decided>) {
+        if let Some(decided) = decided {
+            self.events.entry(order.clone()).or_default().push((decided.event, decided.version));
+        }
+    }
+
+    fn deliver(&mut self, message: &PaymentMessage) {
+        let decided = self.book.hear(message, &cause(message), self.now, &POLICY);
+        if let Some(order) = message.order_id() {
+            self.note(order, decided);
+        }
+    }
+
+    fn claim(&mut self, order: &OrderId) {
+        let Some(payment) = self.book.payments.get_mut(order) else { return };
+        let asked = matches!(payment.state, State::Capturing { .. } | State::Refunding { .. });
+        if !asked || payment.next_attempt_at.is_none_or(|next| next > self.now) {
+            return;
+        }
+        let attempt = begin_attempt(payment, self.now);
+        let call = payment.call(order, self.now, &POLICY).unwrap();
+        self.flights.push(Flight { order: order.clone(), attempt, call, outcome: None, listened_to: true });
+    }
+
+    fn arrive(&mut self, index: usize) {
+        let Some(flight) = self.flights.get_mut(index).filter(|flight| flight.outcome.is_none()) else { return };
+        let settled = match &flight.call {
+            Call::Capture { charge, .. } => Some(self.provider.capture(&flight.order, charge.amount.minor_units())),
+            // It asks twice: something may come in between.
+            Call::Settle => {
+                let known = self.provider.lookup(&flight.order);
+                if known.is_none() {
+                    flight.call = Call::Void;
+                }
+                known
+            }
+            Call::Void => Some(self.provider.void(&flight.order)),
+            Call::Refund { .. } => Some(self.provider.refund(&flight.order)),
+        };
+        flight.outcome = settled;
+    }
+
+    fn answer(&mut self, index: usize) {
+        let Some(flight) = self.flights.get_mut(index).filter(|flight| flight.listened_to) else { return };
+        flight.listened_to = false;
+        let outcome = flight.outcome.clone().unwrap_or(Outcome::Unavailable);
+        let (order, attempt) = (flight.order.clone(), flight.attempt);
+        let decided = self.book.record(&order, attempt, &outcome, self.now, &POLICY);
+        self.note(&order, decided);
+    }
+
+    fn look(&mut self, order: &OrderId) {
+        let decided = self.book.look_again(order, self.now, &POLICY);
+        self.note(order, decided);
+    }
+
+    fn take(&mut self, step: Step, messages: &[PaymentMessage], delivered: &mut BTreeSet<usize>) {
+        let flights = self.flights.len();
+        match step {
+            Step::Deliver(index) => {
+                let index = index.index(messages.len());
+                delivered.insert(index);
+                self.deliver(&messages[index]);
+            }
+            Step::Claim(order) => self.claim(&order_id(ORDERS[order])),
+            Step::Arrive(index) if flights > 0 => self.arrive(index.index(flights)),
+            Step::Answer(index) if flights > 0 => self.answer(index.index(flights)),
+            Step::Arrive(_) | Step::Answer(_) => {}
+            Step::Crash => self.flights.iter_mut().for_each(|flight| flight.listened_to = false),
+            Step::Look(order) => self.look(&order_id(ORDERS[order])),
+            Step::Wait(millis) => self.now += Duration::from_millis(millis),
+        }
+    }
+
+    /// What must hold at every moment.
+    fn holds(&self) -> Result<(), TestCaseError> {
+        for customer in ["ANN", "BOB"] {
+            let key = (customer_id(customer), "EUR");
+            let live = self.book.payments.values().filter(|payment| payment.state.is_exposed());
+            let charges = live.filter_map(|payment| payment.charge.as_ref());
+            let sum: i64 = charges
+                .filter(|charge| charge.customer_id == key.0)
+                .map(|charge| charge.amount.minor_units())
+                .sum();
+            prop_assert_eq!(self.book.exposures.get(&key).copied().unwrap_or_default(), sum);
+            prop_assert!(sum <= LIMIT);
+            let of = |order: &OrderId| self.book.payments[order].charge.as_ref().unwrap().customer_id == key.0;
+            let taken = self.provider.booked.iter().filter(|(order, _)| self.provider.taken(order) && of(order));
+            prop_assert!(taken.map(|(_, booked)| booked.amount).sum::<i64>() <= sum, "taken and not exposed");
+        }
+        Ok(())
+    }
+
+    /// Everything arrives, everything is answered, all deadlines pass.
+    fn settle(&mut self, messages: &[PaymentMessage], delivered: &BTreeSet<usize>) -> Result<(), TestCaseError> {
+        for (index, message) in messages.iter().enumerate() {
+            if !delivered.contains(&index) {
+                self.deliver(message);
+            }
+        }
+        for _ in 0..20 {
+            self.now += Duration::from_secs(61);
+            for order in ORDERS {
+                self.look(&order_id(order));
+                self.claim(&order_id(order));
+            }
+            for index in 0..self.flights.len() {
+                self.arrive(index);
+                self.arrive(index);
+                self.answer(index);
+                self.holds()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What must hold in the end.
+    fn ended(&self, cancelled: &BTreeSet<OrderId>) -> Result<(), TestCaseError> {
+        for (order, payment) in &self.book.payments {
+            prop_assert_eq!(payment.next_attempt_at, None, "{} is never finished: {:?}", order, payment);
+            let taken = self.provider.taken(order);
+            if let Some(booked) = self.provider.booked.get(order) {
+                prop_assert!(booked.captures <= 1 && booked.refunds <= booked.captures);
+            }
+            prop_assert_eq!(taken, matches!(payment.state, State::Captured { .. }), "{:?}", payment);
+            prop_assert!(!(taken && cancelled.contains(order)), "cancelled and still charged");
+            let none = Vec::new();
+            let events = self.events.get(order).unwrap_or(&none);
+            prop_assert!(events.is_sorted_by(|one, next| one.1 < next.1), "versions grow");
+            let count = |kind: fn(&PaymentEvent) -> bool| events.iter().filter(|(event, _)| kind(event)).count();
+            let captures = count(|event| matches!(event, PaymentEvent::Captured(_)));
+            let declines = count(|event| matches!(event, PaymentEvent::Declined(_)));
+            let refunds = count(|event| matches!(event, PaymentEvent::Refunded(_)));
+            prop_assert!(captures + declines <= 1 && refunds <= 1 && (refunds == 0 || declines == 0));
+            prop_assert_eq!(captures == 1 && refunds == 0, taken);
+            let placed = payment.charge.is_some() && payment.reserved.is_some();
+            prop_assert!(captures + declines == 1 || cancelled.contains(order) || !placed);
+        }
+        Ok(())
+    }
+}
+
+fn facts(amounts: [i64; 4], cancels: [bool; 4], gone: bool) -> Vec<PaymentMessage> {
+    let mut messages = vec![
+        account("ANN", 1, LIMIT),
+        account_with("ANN", 2, Some(card("tok_2", "2999-12")), LIMIT),
+        account("BOB", 1, LIMIT),
+    ];
+    if gone {
+        messages.push(deleted("BOB", 2));
+    }
+    for (index, order) in ORDERS.into_iter().enumerate() {
+        let customer = if index < 3 { "ANN" } else { "BOB" };
+        messages.extend([placed(order, customer, amounts[index]), reserved(order)]);
+        if cancels[index] {
+            messages.push(cancelled(order));
+        }
+    }
+    messages
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2000) })]
+
+    #[test]
+    fn whatever_happens_in_whatever_order_each_order_is_charged_at_most_once_and_a_cancelled_one_not_in_the_end(
+        amounts in proptest::array::uniform4(0..80_i64),
+        cancels in proptest::array::uniform4(any::<bool>()),
+        declines in proptest::array::uniform4(proptest::bool::weighted(0.2)),
+        gone in any::<bool>(),
+        steps in proptest::collection::vec(step(), 0..120),
+    ) {
+        let messages = facts(amounts, cancels, gone);
+        let of = |flags: [bool; 4]| -> BTreeSet<OrderId> {
+            ORDERS.into_iter().zip(flags).filter(|(_, flag)| *flag).map(|(order, _)| order_id(order)).collect()
+        };
+        let provider = Provider { declines: of(declines), ..Provider::default() };
+        let (book, flights, events) = Default::default();
+        let mut world = World { book, provider, flights, now: NOW, events };
+        let mut delivered = BTreeSet::new();
+        for step in steps {
+            world.take(step, &messages, &mut delivered);
+            world.holds()?;
+        }
+        world.settle(&messages, &delivered)?;
+        world.ended(&of(cancels))?;
+    }
+}
