@@ -76,8 +76,17 @@ pub async fn ask<P: PaymentProvider>(provider: &P, order_id: &OrderId, call: &Ca
                 Capture::Declined => Outcome::Declined,
             })
         }
-        Call::Settle => settle(provider, order_id).await,
-        Call::Void => void(provider, order_id).await,
+        Call::Lookup => provider.lookup(order_id).await.map(|known| match known {
+            Some(Known::Captured { reference }) => Outcome::Captured { reference },
+            Some(Known::Declined) => Outcome::Declined,
+            Some(Known::Voided) => Outcome::Voided,
+            Some(Known::Refunded { reference }) => Outcome::GivenBack { reference },
+            None => Outcome::Unheard,
+        }),
+        Call::Void => provider
+            .void(order_id)
+            .await
+            .map(|given_back| given_back.map_or(Outcome::Voided, |reference| Outcome::GivenBack { reference })),
         Call::Refund { reference } => {
             let given_back = |()| Outcome::GivenBack { reference: reference.clone() };
             provider.refund(order_id, reference).await.map(given_back)
@@ -87,21 +96,6 @@ pub async fn ask<P: PaymentProvider>(provider: &P, order_id: &OrderId, call: &Ca
         tracing::warn!(order.id = %order_id, %error, "the payment provider did not say; will ask again");
         Outcome::Unavailable
     })
-}
-
-async fn settle<P: PaymentProvider>(provider: &P, order_id: &OrderId) -> Result<Outcome, Unavailable> {
-    match provider.lookup(order_id).await? {
-        Some(Known::Captured { reference }) => Ok(Outcome::Captured { reference }),
-        Some(Known::Declined) => Ok(Outcome::Declined),
-        Some(Known::Voided) => Ok(Outcome::Voided),
-        Some(Known::Refunded { reference }) => Ok(Outcome::GivenBack { reference }),
-        None => void(provider, order_id).await,
-    }
-}
-
-async fn void<P: PaymentProvider>(provider: &P, order_id: &OrderId) -> Result<Outcome, Unavailable> {
-    let given_back = provider.void(order_id).await?;
-    Ok(given_back.map_or(Outcome::Voided, |reference| Outcome::GivenBack { reference }))
 }
 
 /// The provider over HTTP. The key of a capture is the order's id, that of its refund `<order id>/refund`.

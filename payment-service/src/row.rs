@@ -22,7 +22,7 @@ pub(crate) fn of_payment(order_id: &OrderId, payment: &Payment) -> payment::Acti
             reference = Some(known.clone());
         }
         State::Refunded { reference: known } => reference = Some(known.clone()),
-        State::Pending | State::AwaitingAccount | State::Cancelled => {}
+        State::Pending | State::AwaitingAccount | State::Voiding | State::Cancelled => {}
     }
     let charge = payment.charge.as_ref();
     payment::ActiveModel {
@@ -62,6 +62,7 @@ pub(crate) fn to_payment(row: payment::Model) -> Result<(OrderId, Payment), DbEr
             let token = row.token.clone().ok_or_else(|| missing("token"))?;
             State::Capturing { token: CardToken::parse(token).map_err(foreign)? }
         }
+        Status::Voiding => State::Voiding,
         Status::Captured => State::Captured { reference: reference()? },
         Status::Declined => {
             State::Declined { reason: row.reason.as_deref().and_then(reason_of).ok_or_else(|| missing("reason"))? }
@@ -170,6 +171,7 @@ fn status_of(state: &State) -> Status {
         State::Pending => Status::Pending,
         State::AwaitingAccount => Status::AwaitingAccount,
         State::Capturing { .. } => Status::Capturing,
+        State::Voiding => Status::Voiding,
         State::Captured { .. } => Status::Captured,
         State::Declined { .. } => Status::Declined,
         State::Refunding { .. } => Status::Refunding,

@@ -2,7 +2,7 @@
 
 use sea_orm::entity::prelude::*;
 
-/// The sum of a customer's payments in one currency that are capturing, captured, or refunding.
+/// The sum of a customer's payments in one currency that are capturing, voiding, captured, or refunding.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "exposure")]
 pub struct Model {

@@ -55,6 +55,8 @@ pub enum Status {
     AwaitingAccount,
     /// The provider may have been asked, and its answer is not known.
     Capturing,
+    /// The provider may have been told to take no money; to others this is still capturing.
+    Voiding,
     /// The money is taken.
     Captured,
     /// The money is not taken, and will not be.
@@ -72,7 +74,7 @@ impl From<Status> for PaymentStatus {
         match status {
             Status::Pending => Self::Pending,
             Status::AwaitingAccount => Self::AwaitingAccount,
-            Status::Capturing => Self::Capturing,
+            Status::Capturing | Status::Voiding => Self::Capturing,
             Status::Captured => Self::Captured,
             Status::Declined => Self::Declined,
             Status::Refunding => Self::Refunding,

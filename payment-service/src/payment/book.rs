@@ -127,24 +127,33 @@ impl Book {
             return None;
         }
         let decided = match (payment.state.clone(), outcome) {
-            (State::Capturing { .. } | State::Refunding { .. }, Outcome::Unavailable) => {
+            (State::Capturing { .. } | State::Voiding | State::Refunding { .. }, Outcome::Unavailable) => {
                 payment.wait(now, policy);
+                return None;
+            }
+            (State::Capturing { .. }, Outcome::Unheard) => {
+                payment.close(State::Voiding, now);
+                payment.next_attempt_at = Some(now);
                 return None;
             }
             (State::Capturing { .. }, Outcome::Captured { reference }) => {
                 return Some(payment.capture(order_id, &charge, reference, now));
             }
-            (State::Capturing { .. }, Outcome::GivenBack { reference }) if payment.cancelled.is_some() => {
+            (State::Capturing { .. } | State::Voiding, Outcome::GivenBack { reference })
+                if payment.cancelled.is_some() =>
+            {
                 Some(payment.refund(order_id, &charge, reference, now))
             }
-            (State::Capturing { .. }, _) if payment.cancelled.is_some() => {
+            (State::Capturing { .. } | State::Voiding, Outcome::Declined | Outcome::Voided)
+                if payment.cancelled.is_some() =>
+            {
                 payment.close(State::Cancelled, now);
                 None
             }
             (State::Capturing { .. }, Outcome::Declined) => {
                 Some(payment.decline(order_id, &charge, DeclineReason::ProviderDeclined, now))
             }
-            (State::Capturing { .. }, Outcome::Voided | Outcome::GivenBack { .. }) => {
+            (State::Capturing { .. } | State::Voiding, Outcome::Voided | Outcome::GivenBack { .. }) => {
                 Some(payment.decline(order_id, &charge, DeclineReason::ProviderUnavailable, now))
             }
             (State::Refunding { reference }, Outcome::GivenBack { .. }) => {
@@ -194,7 +203,7 @@ impl Book {
                 }
             }
             // What the provider has done is not known: it shows when the attempt ends.
-            State::Capturing { .. } => payment.changed(now),
+            State::Capturing { .. } | State::Voiding => payment.changed(now),
             State::Captured { reference } => {
                 payment.state = State::Refunding { reference };
                 payment.next_attempt_at = Some(now);

@@ -28,9 +28,10 @@
 //! # In doubt
 //!
 //! A capture that was asked for and not answered is asked for again with the same key. Once it is overdue, the
-//! provider is asked what it knows, and where that is nothing, told to take nothing under that key any more. Each
-//! attempt has a number, and an answer to an attempt that is not the latest says nothing: what a later one finds out
-//! is the truth.
+//! provider is asked what it knows. Where that is nothing, it is told to take nothing under that key any more, and
+//! that this may have been said is recorded before it is: a request can be late, and what one of them undoes must not
+//! count as captured because another found it captured in between. Each attempt has a number, and an answer to an
+//! attempt that is not the latest says nothing.
 
 mod account;
 mod book;

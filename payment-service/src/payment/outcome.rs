@@ -17,8 +17,8 @@ pub enum Call {
         /// How much.
         charge: Charge,
     },
-    /// Whether it has taken the money, and if it has not, to take none.
-    Settle,
+    /// Whether it has taken the money.
+    Lookup,
     /// To take no money, and to give back what it has taken.
     Void,
     /// To give the money back.
@@ -45,6 +45,8 @@ pub enum Outcome {
         /// What the provider knew it by.
         reference: String,
     },
+    /// The provider has not heard of the capture, yet.
+    Unheard,
     /// There is no knowing.
     Unavailable,
 }

@@ -66,6 +66,9 @@ pub enum State {
         /// The card that is charged, whatever becomes of the account meanwhile: a key stands for one request.
         token: CardToken,
     },
+    /// Whether the provider has taken the money was in doubt for too long, and it may have been told to take none. No
+    /// capture counts from here on: what was taken is given back.
+    Voiding,
     /// The money is taken.
     Captured {
         /// What the provider knows it by.
@@ -94,7 +97,7 @@ impl State {
     /// Says whether the amount counts against the account's limit.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
-        matches!(self, Self::Capturing { .. } | Self::Captured { .. } | Self::Refunding { .. })
+        matches!(self, Self::Capturing { .. } | Self::Voiding | Self::Captured { .. } | Self::Refunding { .. })
     }
 }
 
@@ -121,9 +124,10 @@ impl Payment {
     #[must_use]
     pub fn call(&self, order_id: &OrderId, now: OffsetDateTime, policy: &Policy) -> Option<Call> {
         match &self.state {
+            State::Voiding => Some(Call::Void),
             State::Capturing { .. } if self.cancelled.is_some() => Some(Call::Void),
             // The first attempt is always one to capture: nothing is in doubt before.
-            State::Capturing { .. } if self.attempts > 1 && self.is_overdue(now, policy) => Some(Call::Settle),
+            State::Capturing { .. } if self.attempts > 1 && self.is_overdue(now, policy) => Some(Call::Lookup),
             State::Capturing { token } => Some(Call::Capture {
                 order_id: order_id.clone(),
                 token: token.clone(),

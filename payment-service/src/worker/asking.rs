@@ -37,7 +37,10 @@ const TICK: Duration = Duration::from_millis(250);
 /// How long a shutdown waits for the answers that are under way.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// Asks the payment provider about all payments that are capturing or refunding.
+/// What the provider is asked about.
+const ASKED: [Status; 3] = [Status::Capturing, Status::Voiding, Status::Refunding];
+
+/// Asks the payment provider about all payments that are capturing, voiding, or refunding.
 pub struct Asking<P> {
     /// The service's database.
     pub db: DatabaseConnection,
@@ -96,7 +99,7 @@ impl<P: PaymentProvider> Asking<P> {
             while calls.len() < CONCURRENT {
                 let Some(claim) = queue.pop_front() else { break };
                 // One that has stood in the queue for too long is left to whoever claims it next.
-                if Instant::now() + self.longest_call() < claim.leased_until {
+                if Instant::now() + self.timeout < claim.leased_until {
                     let provider = self.provider.clone();
                     calls.spawn(async move {
                         let outcome = ask(provider.as_ref(), &claim.order_id, &claim.call).await;
@@ -118,11 +121,6 @@ impl<P: PaymentProvider> Asking<P> {
         }
     }
 
-    /// A call asks at most twice.
-    fn longest_call(&self) -> Duration {
-        2 * self.timeout
-    }
-
     /// Begins an attempt at each payment whose time has come.
     async fn claim(&self) -> Result<Vec<Claim>, DbErr> {
         let now = (self.clock)();
@@ -138,7 +136,8 @@ impl<P: PaymentProvider> Asking<P> {
         {
             return Ok(Vec::new());
         }
-        let lease = 3 * self.longest_call();
+        // Room for standing in the queue.
+        let lease = 4 * self.timeout;
         let leased_until = Instant::now() + lease;
         let tx = begin(&self.db).await?;
         let rows = due(now)
@@ -211,7 +210,7 @@ impl<P: PaymentProvider> Asking<P> {
         let now = unix_millis((self.clock)());
         Entity::update_many()
             .col_expr(Column::NextAttemptAt, Expr::value(now))
-            .filter(Column::Status.is_in([Status::Capturing, Status::Refunding]))
+            .filter(Column::Status.is_in(ASKED))
             .filter(Column::NextAttemptAt.gt(now))
             .exec(&self.db)
             .await?;
@@ -221,7 +220,5 @@ impl<P: PaymentProvider> Asking<P> {
 
 /// The payments about which the provider is to be asked.
 fn due(now: OffsetDateTime) -> Select<Entity> {
-    Entity::find()
-        .filter(Column::Status.is_in([Status::Capturing, Status::Refunding]))
-        .filter(Column::NextAttemptAt.lte(unix_millis(now)))
+    Entity::find().filter(Column::Status.is_in(ASKED)).filter(Column::NextAttemptAt.lte(unix_millis(now)))
 }

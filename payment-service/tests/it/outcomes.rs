@@ -112,29 +112,54 @@ fn a_payment_in_doubt_for_too_long_is_settled() {
     let overdue = due().asks_to_capture("A").after(59).answered("A", &Outcome::Unavailable);
     assert_eq!(overdue.book.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds_f64(59.25)));
     let overdue = overdue.asks_to_capture("A").after(1).answered("A", &Outcome::Unavailable);
-    let settling = overdue.asks("A", |call| *call == Call::Settle);
-    settling
-        .clone()
-        .answered("A", &Outcome::Voided)
-        .says(&declined("A", ProviderUnavailable), &reserved("A"))
-        .exposes(0);
-    settling
-        .clone()
-        .answered("A", &given_back("A"))
-        .says(&declined("A", ProviderUnavailable), &reserved("A"))
-        .exposes(0);
-    settling
+    let looking = overdue.asks("A", |call| *call == Call::Lookup);
+    looking
         .clone()
         .answered("A", &Outcome::Declined)
         .says(&declined("A", ProviderDeclined), &reserved("A"))
         .exposes(0);
-    settling.clone().answered("A", &taken("A")).says(&captured("A", 60), &reserved("A")).exposes(60);
-    settling
+    looking.clone().answered("A", &taken("A")).says(&captured("A", 60), &reserved("A")).exposes(60);
+    looking
         .answered("A", &Outcome::Unavailable)
         .says_nothing()
         .exposes(60)
         .after(10)
-        .asks("A", |call| *call == Call::Settle);
+        .asks("A", |call| *call == Call::Lookup);
+}
+
+#[test]
+fn a_payment_in_doubt_that_the_provider_has_not_heard_of_is_voided_whatever_it_hears_later() {
+    let voiding = due()
+        .asks_to_capture("A")
+        .after(60)
+        .asks("A", |call| *call == Call::Lookup)
+        .answered("A", &Outcome::Unheard)
+        .says_nothing()
+        .stands("A", |state| *state == State::Voiding)
+        .exposes(60)
+        .asks("A", |call| *call == Call::Void);
+    voiding
+        .clone()
+        .answered("A", &Outcome::Unavailable)
+        .exposes(60)
+        .after(10)
+        .asks("A", |call| *call == Call::Void)
+        .answered("A", &given_back("A"))
+        .says(&declined("A", ProviderUnavailable), &reserved("A"))
+        .exposes(0);
+    voiding
+        .clone()
+        .answered("A", &Outcome::Voided)
+        .says(&declined("A", ProviderUnavailable), &reserved("A"))
+        .exposes(0);
+    let cancelled_meanwhile = voiding.when(&cancelled("A")).says_nothing().exposes(60);
+    cancelled_meanwhile
+        .clone()
+        .answered("A", &Outcome::Voided)
+        .says_nothing()
+        .stands("A", |state| *state == State::Cancelled)
+        .exposes(0);
+    cancelled_meanwhile.answered("A", &given_back("A")).says(&refunded("A", 60), &cancelled("A")).exposes(0);
 }
 
 #[test]
@@ -154,14 +179,19 @@ fn a_payment_that_comes_to_be_asked_for_late_is_asked_for_once_before_it_is_sett
 
 #[test]
 fn an_answer_to_an_attempt_that_is_not_the_latest_says_nothing() {
-    let given = due().asks_to_capture("A").after(60).asks("A", |call| *call == Call::Settle);
-    given
+    due()
+        .asks_to_capture("A")
+        .after(60)
+        .asks("A", |call| *call == Call::Lookup)
         .answered_to("A", 1, &taken("A"))
         .says_nothing()
         .stands("A", |state| matches!(state, State::Capturing { .. }))
-        .answered_to("A", 2, &Outcome::Voided)
-        .says(&declined("A", ProviderUnavailable), &reserved("A"))
+        .answered_to("A", 2, &Outcome::Unheard)
         .answered_to("A", 1, &taken("A"))
         .says_nothing()
-        .exposes(0);
+        .stands("A", |state| *state == State::Voiding)
+        .asks("A", |call| *call == Call::Void)
+        .answered_to("A", 1, &taken("A"))
+        .says_nothing()
+        .exposes(60);
 }

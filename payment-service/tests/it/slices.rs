@@ -77,8 +77,8 @@ async fn accounts_that_come_twice_and_out_of_order_leave_the_newest(engine: Engi
     let newest = account_with("ANN", 3, None, 70);
     for batch in [
         vec![account("ANN", 1, 100), account("ANN", 1, 100), deleted("BOB", 2)],
-        vec![newest.clone(), account("ANN", 2, 50), account("BOB", 1, 100)],
-        vec![account("ANN", 2, 50), newest, deleted("BOB", 2)],
+        vec![newest, account("ANN", 2, 50), account("BOB", 1, 100)],
+        vec![account("ANN", 2, 50), deleted("BOB", 2)],
     ] {
         let batch: Vec<_> = batch.iter().map(envelope).collect();
         assert!(handle(db, &batch).await.unwrap().is_empty());
