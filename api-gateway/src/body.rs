@@ -4,8 +4,10 @@
 //! that appears twice counts as broken syntax), content (422, with a pointer to each wrong field). The content is
 //! read by hand from a tree, because a derived `Deserialize` stops at the first wrong field.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use contracts::Currency;
 use poem::error::ReadBodyError;
 use poem::http::header;
 use poem::{Request, RequestBody};
@@ -266,20 +268,42 @@ impl Fields<'_> {
         }
     }
 
-    /// Reads a list of 1 to `max` objects; of a longer one only the first `max` are looked at.
+    /// Reads an object that must be there.
+    pub(crate) fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Option<T> {
+        let value = self.required(name, |value| Ok(value.clone()))?;
+        read_object(value, format!("{}/{name}", self.pointer), self.errors, read)
+    }
+
+    /// Reads an object that may be absent or null.
+    pub(crate) fn optional_object<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&mut Fields<'_>) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match self.values.get(name) {
+            None | Some(Value::Null) => {
+                self.values.remove(name);
+                Some(None)
+            }
+            Some(_) => self.object(name, read).map(Some),
+        }
+    }
+
+    /// Reads a list of objects, as many as `counts` allows; of a longer one only so many are looked at.
     pub(crate) fn list<T>(
         &mut self,
         name: &str,
-        max: usize,
+        counts: RangeInclusive<usize>,
         mut read: impl FnMut(&mut Fields<'_>) -> Option<T>,
     ) -> Option<Vec<T>> {
+        let (min, max) = (counts.start(), *counts.end());
         let values = self.required(name, |value| match value {
             Value::Array(values) => Ok(values.clone()),
-            other => Err(format!("must be a list of 1 to {max} objects, and is {}", kind(other))),
+            other => Err(format!("must be a list of {min} to {max} objects, and is {}", kind(other))),
         })?;
         let count = values.len();
-        if !(1..=max).contains(&count) {
-            let detail = format!("must have 1 to {max} items, and has {count}");
+        if !counts.contains(&count) {
+            let detail = format!("must have {min} to {max} items, and has {count}");
             self.note::<()>(name, Err(detail));
         }
         let pointer = format!("{}/{name}", self.pointer);
@@ -321,6 +345,11 @@ pub(crate) fn number<T, E: ToString>(
             other => parsed.map_err(|detail| format!("{detail}, and is {}", kind(other))),
         }
     }
+}
+
+/// Parses the code of a currency.
+pub(crate) fn currency(code: String) -> Result<Currency, &'static str> {
+    Currency::from_code(&code).ok_or("must be a currency code of ISO 4217, such as EUR")
 }
 
 fn kind(value: &Value) -> &'static str {

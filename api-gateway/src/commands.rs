@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::connection::State;
 use async_nats::jetstream;
+use contracts::account::AccountCommand;
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderCommand;
 use contracts::topology::API_GATEWAY;
@@ -39,6 +40,11 @@ impl Draft {
 
     /// Drafts a command of the inventory context.
     pub(crate) fn inventory(command: &InventoryCommand) -> Result<Self, Problem> {
+        Self::new(command.subject(), command.message_type(), command.key(), command)
+    }
+
+    /// Drafts a command of the account context.
+    pub(crate) fn account(command: &AccountCommand) -> Result<Self, Problem> {
         Self::new(command.subject(), command.message_type(), command.key(), command)
     }
 

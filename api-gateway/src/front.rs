@@ -18,7 +18,7 @@ use crate::problem::{Code, FieldError, PROBLEM_JSON, Problem};
 /// What `/openapi.json` says about the API as a whole.
 const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: it checks the form of a request, \
     stores it as a command and answers 202; the services of the store do the rest, and `GET /orders/{id}`, \
-    `GET /events` and `Prefer: wait` show how it went.\n\n\
+    `GET /events` and `Prefer: wait` show how it went. Requests that change an account wait by themselves.\n\n\
     Every error is `application/problem+json` (RFC 9457) with a stable `code`.\n\n\
     **Safe retries.** A request that is sent again with the same `Idempotency-Key` and the same content has the same \
     answer and is carried out once. With other content it is refused (422). Keys are kept for 24 hours after their \

@@ -3,15 +3,18 @@
 //! It holds no business rule and no database. A request's form is checked and everything wrong with it named at once;
 //! then it is a command on JetStream, or a question to a service. In reading order:
 //!
-//! - [`mod@config`]; `front`: what holds for every request; `orders` and `products`: the operations;
+//! - [`mod@config`]; `front`: what holds for every request; `orders`, `products`, `accounts`,
+//!   `notifications`: the operations;
 //! - `parameter`, `body`: what comes in, parsed at the edge; `json`, `problem`: what goes out, and the one mapping of
 //!   errors to HTTP;
 //! - `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
-//! - `wait` holds an answer until an order is final; `events` is the live feed.
+//! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
+//!   `events` is the live feed.
 //!
 //! Invariants: nothing of a bad request reaches a stream; every wait has a bound; a request that was answered with
 //! 503 can be sent again.
 
+mod accounts;
 mod body;
 mod commands;
 pub mod config;
@@ -19,6 +22,7 @@ mod events;
 mod front;
 mod idempotency;
 mod json;
+mod notifications;
 mod orders;
 mod parameter;
 mod problem;
@@ -35,9 +39,11 @@ use messaging::{Health, connection, probes};
 use poem_openapi::Tags;
 use tokio_util::sync::CancellationToken;
 
+use accounts::{AccountsApi, Outcomes};
 use commands::Commands;
 pub use config::Config;
 use events::EventsApi;
+use notifications::NotificationsApi;
 use orders::OrdersApi;
 use products::ProductsApi;
 use queries::Queries;
@@ -54,6 +60,10 @@ enum Tag {
     Orders,
     /// Restock, look.
     Products,
+    /// Create, look, change, delete.
+    Accounts,
+    /// What customers were told.
+    Notifications,
     /// What happens, live.
     Events,
 }
@@ -74,10 +84,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let queries = Queries::new(client.clone());
     let waiters = Waiters::new(client.clone(), queries.clone(), shutdown.clone());
     let orders = OrdersApi { commands: commands.clone(), queries: queries.clone(), waiters };
-    let products = ProductsApi { commands, queries };
+    let products = ProductsApi { commands: commands.clone(), queries: queries.clone() };
+    let outcomes = Outcomes::new(client.clone(), queries.clone(), shutdown.clone());
+    let accounts = AccountsApi { commands, queries: queries.clone(), outcomes };
+    let notifications = NotificationsApi { queries };
     let events = EventsApi::new(client, js.clone(), shutdown.clone());
 
-    let endpoint = front::endpoint((orders, products, events), health.clone());
+    let api = (orders, products, accounts, notifications, events);
+    let endpoint = front::endpoint(api, health.clone());
     tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,
         never = watch_streams(&js, &health) => match never {},

@@ -124,7 +124,8 @@ fn header_text(headers: &HeaderMap, name: &str) -> Result<Option<String>, String
     Ok(if texts.is_empty() { None } else { Some(texts.join(", ")) })
 }
 
-fn id_schema() -> MetaSchema {
+/// What OpenAPI says about an id.
+pub(crate) fn id_schema() -> MetaSchema {
     MetaSchema { pattern: Some("^[A-Za-z0-9_-]{1,64}$".to_owned()), ..MetaSchema::new("string") }
 }
 
@@ -143,6 +144,22 @@ macro_rules! id_parameters {
 }
 
 id_parameters!(OrderId, CustomerId, ProductId);
+
+/// The number behind which a list goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct After(pub(crate) i64);
+
+impl Parameter for After {
+    fn schema() -> MetaSchema {
+        MetaSchema { minimum: Some(0.0), ..MetaSchema::new_with_format("integer", "int64") }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let after = text.parse().ok().filter(|_| digits);
+        after.map(Self).ok_or_else(|| "must be a whole number, the `next` of the page before".to_owned())
+    }
+}
 
 /// How many items a page has at the most.
 #[derive(Debug, Clone, Copy)]

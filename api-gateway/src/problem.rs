@@ -5,6 +5,7 @@
 
 use std::marker::PhantomData;
 
+use contracts::account::looks_like_a_card_number;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, Registry};
@@ -65,10 +66,19 @@ codes! {
         "The order does not exist, or its command has not been handled yet.";
     ProductNotFound = "product-not-found", NOT_FOUND, "No such product",
         "The product does not exist, or its first restock has not been handled yet.";
+    AccountNotFound = "account-not-found", NOT_FOUND, "No such account",
+        "The customer has no account, or the command that creates it has not been handled yet.";
+    PaymentNotFound = "payment-not-found", NOT_FOUND, "No such payment",
+        "The order does not exist, or the payment service has not heard of it yet.";
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "Method not allowed",
         "The path exists, but not with this method. `Allow` lists those it has.";
     OrderAlreadyConfirmed = "order-already-confirmed", CONFLICT, "Order already confirmed",
         "The order is confirmed, which is final; it cannot be cancelled any more.";
+    AccountAlreadyExists = "account-already-exists", CONFLICT, "Account already exists",
+        "The customer has an account that says something else; nothing changed. Change it with `PUT`.";
+    AccountHasChanged = "account-has-changed", PRECONDITION_FAILED, "Account has changed",
+        "The account is not at the version that `If-Match` names; nothing changed. `version` and the header `ETag` are \
+         the version it has. Read the account, and make the change again.";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "Body too large",
         "The body is larger than 64 KiB.";
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type",
@@ -79,6 +89,8 @@ codes! {
         "The `Idempotency-Key` was used for a request with other content. Take a new key for a new request.";
     OrderIdAlreadyUsed = "order-id-already-used", UNPROCESSABLE_ENTITY, "Order id already used",
         "The id belongs to an order with other content; nothing changed.";
+    PreconditionRequired = "precondition-required", PRECONDITION_REQUIRED, "Precondition required",
+        "A change must say which version it was made on: `If-Match` with the `ETag` of the account as it was read.";
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable",
         "A part of the store does not answer now. Send the same request again after `Retry-After` seconds: a command \
          is not carried out twice if its request names its order or has an `Idempotency-Key`.";
@@ -109,17 +121,21 @@ pub(crate) struct FieldError {
 impl FieldError {
     /// Makes an error about a field of the body.
     pub(crate) fn pointer(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { place: Place::Pointer(pointer.into()), detail: detail.into() }
+        Self::new(Place::Pointer(masked(pointer)), detail)
     }
 
     /// Makes an error about a parameter of the path or the query.
     pub(crate) fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { place: Place::Parameter(name.into()), detail: detail.into() }
+        Self::new(Place::Parameter(masked(name)), detail)
     }
 
     /// Makes an error about a header.
     pub(crate) fn header(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { place: Place::Header(name.into()), detail: detail.into() }
+        Self::new(Place::Header(masked(name)), detail)
+    }
+
+    fn new(place: Place, detail: impl Into<String>) -> Self {
+        Self { place, detail: masked(detail) }
     }
 
     fn describe(&self) -> String {
@@ -132,11 +148,22 @@ impl FieldError {
     }
 }
 
+/// Hides what looks like the number of a card: answers end up in other people's logs. A field can be called like one.
+fn masked(text: impl Into<String>) -> String {
+    let text = text.into();
+    if looks_like_a_card_number(&text) {
+        text.chars().map(|c| if c.is_numeric() { '*' } else { c }).collect()
+    } else {
+        text
+    }
+}
+
 /// An answer that says what is wrong.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     code: Code,
     detail: String,
+    version: Option<i64>,
     errors: Vec<FieldError>,
     headers: Vec<(header::HeaderName, String)>,
 }
@@ -153,7 +180,7 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE => vec![(header::RETRY_AFTER, "1".to_owned())],
             _ => vec![],
         };
-        Self { code, detail: detail.into(), errors: vec![], headers }
+        Self { code, detail: detail.into(), version: None, errors: vec![], headers }
     }
 
     /// Makes a problem out of everything that is wrong with a request; the detail names the first.
@@ -173,6 +200,13 @@ impl Problem {
         Self { headers: vec![(header::ALLOW, allowed.to_owned())], ..problem }
     }
 
+    /// Makes the answer to a change that was made on another version than the account has.
+    pub(crate) fn account_has_changed(version: i64) -> Self {
+        let problem =
+            Self::with_detail(Code::AccountHasChanged, format!("The account is at version {version} by now."));
+        Self { version: Some(version), headers: vec![(header::ETAG, format!("\"{version}\""))], ..problem }
+    }
+
     fn body(&self) -> ProblemBody {
         let errors = self.errors.iter().map(|error| {
             let (mut pointer, mut parameter, mut header) = (None, None, None);
@@ -189,6 +223,7 @@ impl Problem {
             status: self.code.status().as_u16(),
             detail: self.detail.clone(),
             code: self.code.as_str().to_owned(),
+            version: self.version,
             errors: errors.collect(),
         }
     }
@@ -229,6 +264,9 @@ struct ProblemBody {
     detail: String,
     /// What is wrong, for programs; part of the contract.
     code: String,
+    /// With `account-has-changed`: the version that the account has.
+    #[oai(skip_serializing_if_is_none)]
+    version: Option<i64>,
     /// Each thing that is wrong, where it can be named.
     #[oai(skip_serializing_if_is_empty, default)]
     errors: Vec<ErrorBody>,

@@ -1,6 +1,7 @@
 //! The REST side of orders: place, cancel, look.
 
 mod cancel;
+mod payment;
 mod place;
 mod representation;
 
@@ -23,6 +24,7 @@ use crate::problem::{Code, Codes, Failure, Problem};
 use crate::queries::Queries;
 use crate::wait::{Expected, Outcome, Waiter, Waiters};
 use cancel::CancelOrderForm;
+use payment::Payment;
 use place::PlaceOrderForm;
 use representation::{Order, OrderAccepted, OrderHistory, OrderPage};
 
@@ -82,6 +84,14 @@ pub(crate) enum GetHistory {
     Found(JsonOf<OrderHistory>),
 }
 
+/// Answers to `GET /orders/{id}/payment`.
+#[derive(ApiResponse)]
+pub(crate) enum GetPayment {
+    /// The order's payment as it stands.
+    #[oai(status = 200)]
+    Found(JsonOf<Payment>),
+}
+
 /// How `POST /orders` may fail.
 pub(crate) struct PlaceFailures;
 
@@ -119,6 +129,13 @@ pub(crate) struct GetFailures;
 
 impl Codes for GetFailures {
     const CODES: &'static [Code] = &[Code::InvalidParameter, Code::OrderNotFound, Code::Unavailable];
+}
+
+/// How looking at a payment may fail.
+pub(crate) struct PaymentFailures;
+
+impl Codes for PaymentFailures {
+    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::PaymentNotFound, Code::Unavailable];
 }
 
 /// How listing may fail.
@@ -245,6 +262,17 @@ impl OrdersApi {
     ) -> Result<GetHistory, Failure<GetFailures>> {
         let json = self.queries.get(format!("order.query.history.{}", id.0), Code::OrderNotFound).await?;
         Ok(GetHistory::Found(JsonOf::relayed(json)))
+    }
+
+    /// See the payment of an order
+    #[oai(path = "/orders/:id/payment", method = "get", operation_id = "getOrderPayment")]
+    async fn payment(
+        &self,
+        /// The order's id.
+        id: Path<OrderId>,
+    ) -> Result<GetPayment, Failure<PaymentFailures>> {
+        let json = self.queries.get(format!("payment.query.get.{}", id.0), Code::PaymentNotFound).await?;
+        Ok(GetPayment::Found(JsonOf::relayed(json)))
     }
 }
 

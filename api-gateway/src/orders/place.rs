@@ -6,7 +6,7 @@ use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use poem_openapi::Object;
 use uuid::Uuid;
 
-use crate::body::{Fields, Form, number, text};
+use crate::body::{Fields, Form, currency, number, text};
 use crate::idempotency::{IdempotencyKey, derived_id};
 use crate::problem::{Code, FieldError, Problem};
 
@@ -66,7 +66,7 @@ impl Form for PlaceOrderForm {
         let order_id = fields.optional("orderId", text(OrderId::parse));
         let customer_id = fields.required("customerId", text(CustomerId::parse));
         let currency = fields.required("currency", text(currency));
-        let items = fields.list("items", MAX_ITEMS, item);
+        let items = fields.list("items", 1..=MAX_ITEMS, item);
         let total_price = fields.optional("totalPrice", number(Amount::parse));
         Some(Self {
             order_id: order_id?,
@@ -83,10 +83,6 @@ fn item(fields: &mut Fields<'_>) -> Option<OrderItem> {
     let quantity = fields.required("quantity", number(Quantity::parse));
     let unit_price = fields.required("unitPrice", number(Amount::parse));
     Some(OrderItem { product_id: product_id?, quantity: quantity?, unit_price: unit_price? })
-}
-
-fn currency(code: String) -> Result<Currency, &'static str> {
-    Currency::from_code(&code).ok_or("must be a currency code of ISO 4217, such as EUR")
 }
 
 impl PlaceOrderForm {

@@ -19,7 +19,8 @@ fn order_without(name: &str) -> Value {
     order
 }
 
-fn places(answer: &Answer) -> Vec<String> {
+/// Returns what the problem is about.
+pub(crate) fn places(answer: &Answer) -> Vec<String> {
     let errors = answer.body["errors"].as_array().cloned().unwrap_or_default();
     let place = |error: &Value| {
         ["pointer", "parameter", "header"]
@@ -30,7 +31,7 @@ fn places(answer: &Answer) -> Vec<String> {
     errors.iter().map(place).collect()
 }
 
-async fn nothing_was_published(store: &Store) {
+pub(crate) async fn nothing_was_published(store: &Store) {
     assert_eq!(store.commands().await, []);
     assert_eq!(store.keys().await, 0);
 }

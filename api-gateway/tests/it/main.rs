@@ -3,7 +3,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics is a test that fails")]
 
+mod accounts;
+mod bad_accounts;
 mod bad_requests;
+mod card_numbers;
 mod commands;
 mod events;
 mod idempotency;

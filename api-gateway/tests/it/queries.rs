@@ -49,6 +49,46 @@ async fn the_parameters_of_a_list_reach_the_service() {
 }
 
 #[tokio::test]
+async fn the_payment_of_an_order_is_relayed_as_the_service_shows_it() {
+    let store = Store::start().await;
+    let payments = FakeService::start(&store, "payment-service", "payment").await;
+    let payment = json!({
+        "orderId": "ORDER_001", "customerId": "CUSTOMER_001", "status": "declined", "amount": 4000,
+        "currency": "EUR", "reason": "limit-exceeded", "reference": null, "updatedAt": "2026-11-21T10:00:00Z"
+    });
+    payments.will_answer("payment.query.get.ORDER_001", Ok(payment.clone()));
+    let answer = Answer::of(store.get("/orders/ORDER_001/payment")).await;
+    assert_eq!((answer.status.as_u16(), answer.body), (200, payment));
+    Answer::of(store.get("/orders/ORDER_002/payment")).await.is_problem(404, "payment-not-found");
+    payments.will_answer("payment.query.get.ORDER_002", Err(503));
+    Answer::of(store.get("/orders/ORDER_002/payment")).await.is_problem(503, "unavailable");
+}
+
+#[tokio::test]
+async fn the_notifications_of_a_customer_are_relayed_page_by_page() {
+    let store = Store::start().await;
+    let subject = "notification.query.list.CUSTOMER_001";
+    let service = FakeService::start(&store, "notification-service", "notification").await;
+    let page = json!({
+        "items": [{
+            "sequence": 18, "eventId": "0193", "customerId": "CUSTOMER_001", "orderId": "ORDER_001",
+            "type": "order.confirmed.v1", "subject": "Your order", "text": "It is confirmed.",
+            "createdAt": "2026-11-21T10:00:00Z", "deliveredAt": null
+        }],
+        "next": "18"
+    });
+    service.will_answer(subject, Ok(page.clone()));
+    let answer = Answer::of(store.get("/customers/CUSTOMER_001/notifications")).await;
+    assert_eq!((answer.status.as_u16(), answer.body), (200, page));
+    Answer::of(store.get("/customers/CUSTOMER_001/notifications?after=18&limit=1")).await;
+    let asked: Vec<_> = service.asked().into_iter().map(|(_, body)| body).collect();
+    assert_eq!(asked, [json!({"after": null, "limit": 50}), json!({"after": 18, "limit": 1})]);
+    for body in asked {
+        serde_json::from_value::<contracts::query::ListNotifications>(body).unwrap();
+    }
+}
+
+#[tokio::test]
 async fn what_a_service_refuses_is_a_problem_without_its_particulars() {
     let store = Store::start().await;
     let orders = FakeService::orders(&store).await;
@@ -70,8 +110,16 @@ async fn what_a_service_refuses_is_a_problem_without_its_particulars() {
 async fn a_service_that_is_away_or_hangs_is_a_503_in_time() {
     let store = Store::start().await;
     let start = Instant::now();
-    for path in ["/orders", "/orders/ORDER_001", "/orders/ORDER_001/history", "/products", "/products/PRODUCT_001"]
-    {
+    for path in [
+        "/orders",
+        "/orders/ORDER_001",
+        "/orders/ORDER_001/history",
+        "/products",
+        "/products/PRODUCT_001",
+        "/orders/ORDER_001/payment",
+        "/accounts/CUSTOMER_001",
+        "/customers/CUSTOMER_001/notifications",
+    ] {
         Answer::of(store.get(path)).await.is_problem(503, "unavailable");
     }
     assert!(start.elapsed() < Duration::from_secs(1), "nobody answers, which is known at once");

@@ -20,8 +20,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const USERS: [&str; 5] = ["provisioner", "api-gateway", "order-service", "inventory-service", "inspector"];
-
 /// nats-server with the store's permissions and streams, and a gateway.
 pub(crate) struct Store {
     pub(crate) nats: TestNats,
@@ -81,9 +79,11 @@ impl Stored {
 impl Store {
     pub(crate) async fn start() -> Self {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nats.conf");
-        let passwords: Vec<(String, String)> = USERS
+        let text = std::fs::read_to_string(&config).unwrap();
+        let users = text.lines().filter_map(|line| line.trim().strip_prefix("user: ")?.split(',').next());
+        let passwords: Vec<(String, String)> = users
             .map(|user| (format!("{}_PASSWORD", user.to_uppercase().replace('-', "_")), password(user)))
-            .to_vec();
+            .collect();
         let variables = passwords.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let nats = TestNats::with_config(&config, variables).await.unwrap();
         let provisioner = jetstream::new(connect(&nats, "provisioner").await);
@@ -170,7 +170,7 @@ impl Drop for Store {
     }
 }
 
-fn password(user: &str) -> String {
+pub(crate) fn password(user: &str) -> String {
     format!("password-of-{user}")
 }
 
@@ -199,6 +199,37 @@ pub(crate) fn an_order(id: &str) -> Value {
         ],
         "totalPrice": 4000
     })
+}
+
+/// The body that creates an account.
+pub(crate) fn an_account(id: &str) -> Value {
+    json!({
+        "customerId": id, "name": "Zoë O’Neill",
+        "addresses": [
+            {
+                "type": "billing", "street": "Unter den Linden 77", "postalCode": "10117", "city": "Berlin",
+                "country": "DE"
+            },
+            {"type": "shipping", "street": "Kaistr. 2", "postalCode": "40221", "city": "Düsseldorf", "country": "DE"}
+        ],
+        "contact": {"email": "zoe@example.org", "phone": "+49 30 123456"},
+        "card": {"token": "tok_1N3T00LkdIwHu7ix", "brand": "Visa", "lastFour": "1111", "expiry": "2030-12"},
+        "creditLimit": {"amount": 100_000, "currency": "EUR"}
+    })
+}
+
+/// What an account says, as commands and events have it.
+pub(crate) fn details(account: &Value) -> Value {
+    let mut details = account.clone();
+    details.as_object_mut().unwrap().retain(|name, _| name != "customerId" && name != "version");
+    details
+}
+
+/// What the account service says about an account.
+pub(crate) fn an_account_view(account: &Value, version: i64) -> Value {
+    let mut view = account.clone();
+    view["version"] = json!(version);
+    view
 }
 
 /// What the order service says about an order.

@@ -1,0 +1,173 @@
+//! The number of a card goes nowhere: into no stream, no answer, and no log, however much is logged.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use local_servers::free_port;
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Store, an_account, details, password, until};
+
+/// The gateway as a process that logs everything it can into a file.
+struct Gateway {
+    process: Child,
+    base: String,
+    log: PathBuf,
+}
+
+impl Gateway {
+    async fn start(store: &Store) -> Self {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
+        let log = std::env::temp_dir().join(format!("api-gateway-{}.log", std::process::id()));
+        let process = Command::new(env!("CARGO_BIN_EXE_api-gateway"))
+            .args(["--nats-url", &store.nats.url(), "--http-address", &address])
+            .env("NATS_PASSWORD", password("api-gateway"))
+            .env("RUST_LOG", "trace")
+            .stdout(File::create(&log).unwrap())
+            .stderr(Stdio::from(File::options().append(true).open(&log).unwrap()))
+            .spawn()
+            .unwrap();
+        let gateway = Self { process, base: format!("http://{address}"), log };
+        until("the gateway is ready", || async {
+            store.http.get(format!("{}/readiness", gateway.base)).send().await.is_ok_and(|r| r.status() == 200)
+        })
+        .await;
+        gateway
+    }
+
+    fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+        drop(fs::remove_file(&self.log));
+    }
+}
+
+/// The ways in which the number stands in requests, and the ways in which each could be shown again.
+const SPELLED: [&str; 4] =
+    ["4111111111111111", "4111 1111 1111 1111", "4111-1111-1111-1111", "4111.1111.1111.1111"];
+const TRACES: [&str; 6] = [
+    "4111111111111111",
+    "4111 1111 1111 1111",
+    "4111-1111-1111-1111",
+    "4111.1111.1111.1111",
+    "4111%201111",
+    "1111%201111",
+];
+
+#[track_caller]
+fn holds_no_number(what: &str, text: &str) {
+    for trace in TRACES {
+        if let Some(at) = text.find(trace) {
+            let around: String = text[..at].chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect();
+            panic!("{what} holds {trace}: {around}");
+        }
+    }
+}
+
+fn bodies(number: &str) -> Vec<Value> {
+    let mut bodies = Vec::new();
+    for pointer in [
+        "/customerId",
+        "/name",
+        "/addresses/0/type",
+        "/addresses/0/street",
+        "/addresses/1/postalCode",
+        "/addresses/1/city",
+        "/addresses/0/country",
+        "/contact/email",
+        "/contact/phone",
+        "/card/token",
+        "/card/brand",
+        "/card/lastFour",
+        "/card/expiry",
+        "/creditLimit/currency",
+        "/creditLimit/amount",
+        "/addresses",
+        "/contact",
+        "/card",
+    ] {
+        let mut account = an_account("CUSTOMER_001");
+        *account.pointer_mut(pointer).unwrap() = json!(number);
+        bodies.push(account);
+    }
+    for (parent, name) in
+        [("", "number"), ("/card", "number"), ("", number), ("/card", number), ("/addresses/0", number)]
+    {
+        let mut account = an_account("CUSTOMER_001");
+        account.pointer_mut(parent).unwrap()[name] = json!(number);
+        bodies.push(account);
+    }
+    let mut within = an_account("CUSTOMER_001");
+    within["name"] = json!(format!("Zoë, card no. {number} (Visa)"));
+    within["contact"]["email"] = json!(format!("{}@example.org", number.replace(' ', "")));
+    bodies.push(within);
+    bodies
+}
+
+fn requests(http: &Client, base: &str, number: &str) -> Vec<(RequestBuilder, u16)> {
+    let mut requests = Vec::new();
+    let request = |method: &str, path: &str| http.request(method.parse().unwrap(), format!("{base}{path}"));
+    for body in bodies(number) {
+        let key = format!("\"{number}\"");
+        requests.push((request("POST", "/accounts").json(&body).header("idempotency-key", key), 422));
+        let put = request("PUT", "/accounts/CUSTOMER_001").json(&details(&body)).header("if-match", "\"1\"");
+        // The customer's id is no part of the details.
+        if body["customerId"] == "CUSTOMER_001" {
+            requests.push((put, 422));
+        }
+    }
+    let raw = |body: String| request("POST", "/accounts").header("content-type", "application/json").body(body);
+    requests.extend([
+        (raw(format!("{{\"name\": \"{number}\"")), 400),
+        (raw(format!("{{\"{number}\": 1, \"{number}\": 2}}")), 400),
+        (raw(format!("{{\"card\": {{\"{number}\": 1, \"{number}\": {number}x}}}}")), 400),
+        (raw(format!("\"{number}\"")), 422),
+        (request("POST", "/accounts").header("content-type", number).body("{}"), 415),
+    ]);
+    for path in [format!("/accounts/{number}"), format!("/customers/{number}/notifications")] {
+        requests.push((request("GET", &path), 400));
+    }
+    requests.extend([
+        (request("DELETE", &format!("/accounts/{number}")).header("if-match", "\"1\""), 400),
+        (request("GET", &format!("/accounts/CUSTOMER_001?{number}={number}")), 400),
+        (request("GET", &format!("/accounts/{number}/card")), 404),
+        (request("DELETE", "/accounts/CUSTOMER_001").header("if-match", format!("W/\"{number}\"")), 400),
+    ]);
+    requests
+}
+
+#[tokio::test]
+async fn a_card_number_is_neither_stored_nor_answered_nor_logged() {
+    let store = Store::start().await;
+    let gateway = Gateway::start(&store).await;
+    for number in SPELLED {
+        for (request, status) in requests(&store.http, &gateway.base, number) {
+            let shown = format!("{request:?}");
+            let answer = Answer::of(request).await;
+            assert_eq!(answer.status, status, "{shown} {answer:?}");
+            holds_no_number("an answer", &format!("{:?} {}", answer.headers, answer.body));
+        }
+    }
+    for name in ["COMMANDS", "EVENTS", "DEAD_LETTERS", "KV_IDEMPOTENCY"] {
+        assert_eq!(store.stream(name).await.info().await.unwrap().state.messages, 0, "{name}");
+    }
+    // A good account goes its way, so that the log has seen one.
+    let accepted = store.http.post(format!("{}/accounts", gateway.base)).json(&an_account("CUSTOMER_001"));
+    assert_eq!(Answer::of(accepted.header("prefer", "wait=0")).await.status, 202);
+    assert_eq!(store.commands().await.len(), 1);
+    let log = gateway.log();
+    assert!(
+        log.contains("TRACE") && log.contains("DEBUG") && log.contains("a command is stored"),
+        "everything is logged"
+    );
+    holds_no_number("the log", &log);
+}
