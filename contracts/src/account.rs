@@ -13,7 +13,9 @@ use crate::{Amount, Currency, CustomerId};
 mod card;
 mod text;
 
-pub use card::{Card, CardToken, Expiry, InvalidCardToken, InvalidExpiry, LastFour, looks_like_a_card_number};
+pub use card::{
+    Card, CardToken, Expiry, InvalidCardToken, InvalidExpiry, InvalidLastFour, LastFour, looks_like_a_card_number,
+};
 pub use text::{Email, InvalidText, Line, MAX_LINE, Phone};
 
 /// The most addresses an account may have.
