@@ -274,7 +274,7 @@ async fn start_nats(
     let builder = NatsServer::builder(program)
         .config(conf)
         .port(config.nats_port)
-        .monitor_port(config.monitor_port)
+        .monitor_port(config.ports[&Member::NatsServer])
         .store_dir(config.data.join("nats"))
         .on_line(move |line| on_line(Member::NatsServer, line));
     let builder = USERS

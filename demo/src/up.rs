@@ -94,7 +94,11 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
     let databases = Member::WITH_DATABASE
         .into_iter()
         .flat_map(|member| ["sqlite", "sqlite-wal", "sqlite-shm"].map(|suffix| format!("{member}.{suffix}")));
-    for file in databases.chain(["demo.log", "payment-provider.jsonl"].map(str::to_owned)).map(|name| data.join(name)).filter(|file| file.exists()) {
+    for file in databases
+        .chain(["demo.log", "payment-provider.jsonl"].map(str::to_owned))
+        .map(|name| data.join(name))
+        .filter(|file| file.exists())
+    {
         std::fs::remove_file(&file).with_context(|| format!("removing {}", file.display()))?;
     }
     Ok(())

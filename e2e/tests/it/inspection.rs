@@ -57,7 +57,10 @@ async fn the_inspector_sees_the_whole_choreography() {
         services.push(info["name"].as_str().unwrap().to_owned());
     }
     services.sort();
-    assert_eq!(services, ["account-service", "inventory-service", "notification-service", "order-service", "payment-service"]);
+    assert_eq!(
+        services,
+        ["account-service", "inventory-service", "notification-service", "order-service", "payment-service"]
+    );
     world.all_is_well().await;
 }
 

@@ -14,7 +14,13 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, State
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{cancel, order_id, place, stock_backordered, stock_reserved};
+use crate::{cancel, order_id, payment_captured, place, stock_backordered, stock_reserved};
+
+/// The handler, with a deadline that no test waits for.
+const HANDLER: OrderHandler = OrderHandler { stock_deadline: Duration::from_secs(3600) };
+
+/// What the timer of an order is when it is due.
+const DEADLINE: &str = "order.stock-deadline.v1";
 
 /// Runs each test on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {
@@ -111,20 +117,22 @@ fn envelope(message: &OrderMessage) -> Envelope<OrderMessage> {
 async fn handle(db: &DatabaseConnection, batch: &[OrderMessage]) -> Result<Vec<Outgoing>, HandleError> {
     let batch: Vec<_> = batch.iter().map(envelope).collect();
     let tx = db.begin().await?;
-    let outgoing = OrderHandler.handle(&tx, &batch.iter().collect::<Vec<_>>()).await?;
+    let outgoing = HANDLER.handle(&tx, &batch.iter().collect::<Vec<_>>()).await?;
     tx.commit().await?;
     Ok(outgoing)
 }
 
 async fn what_is_decided_in_one_batch_is_recorded_shown_and_told_in_order(database: TestDatabase) {
-    let said = database.when(&[place(3), stock_backordered(), place(3), stock_reserved()]).await;
+    let said =
+        database.when(&[place(3), stock_backordered(), place(3), stock_reserved(), payment_captured()]).await;
     let expected = [
         ("order.placed.v1", Some(1)),
         ("order.awaiting-stock.v1", Some(2)),
         ("order.reserved.v1", Some(3)),
         ("order.confirmed.v1", Some(4)),
     ];
-    assert_eq!(said, expected);
+    assert_eq!(said[..4], expected);
+    assert_eq!(said[4..], [(DEADLINE, Some(2)), (DEADLINE, Some(3))], "the timer is set and taken back");
     assert_eq!(database.history().await, expected.map(|(message_type, _)| message_type));
     let view = database.view().await.unwrap();
     assert_eq!((view.status.as_str(), view.version, view.total_price), ("confirmed", 4, 3000));
@@ -135,9 +143,11 @@ async fn what_is_decided_in_one_batch_after_another_is_the_same(database: TestDa
     assert_eq!(database.when(&[place(3)]).await, [("order.placed.v1", Some(1))]);
     let placed = database.view().await.unwrap();
     assert_eq!((placed.status.as_str(), placed.version), ("placed", 1));
-    assert_eq!(database.when(&[stock_backordered()]).await, [("order.awaiting-stock.v1", Some(2))]);
+    let said = database.when(&[stock_backordered()]).await;
+    assert_eq!(said, [("order.awaiting-stock.v1", Some(2)), (DEADLINE, Some(2))]);
     assert_eq!(database.view().await.unwrap().status, "awaiting-stock");
-    assert_eq!(database.when(&[cancel()]).await, [("order.cancelled.v1", Some(3))]);
+    let said = database.when(&[cancel()]).await;
+    assert_eq!(said, [("order.cancelled.v1", Some(3)), (DEADLINE, Some(3))]);
     let cancelled = database.view().await.unwrap();
     assert_eq!((cancelled.status.as_str(), cancelled.version), ("cancelled", 3));
     assert!(cancelled.reason.unwrap().contains("changed my mind"));
@@ -147,7 +157,7 @@ async fn what_is_decided_in_one_batch_after_another_is_the_same(database: TestDa
 }
 
 async fn a_refusal_is_told_and_neither_recorded_nor_shown(database: TestDatabase) {
-    database.when(&[place(3), stock_reserved()]).await;
+    database.when(&[place(3), stock_reserved(), payment_captured()]).await;
     let view = database.view().await;
     let said = database.when(&[place(4), cancel()]).await;
     assert_eq!(said, [("order.place-refused.v1", None), ("order.cancel-refused.v1", None)]);
@@ -167,10 +177,10 @@ async fn a_cancel_before_its_order_is_recorded_and_shows_no_order(database: Test
 async fn of_two_instances_that_decide_on_one_order_at_once_the_later_decides_again() {
     let database = TestDatabase::postgres().await;
     database.when(&[place(3)]).await;
-    // The one has decided to cancel and not committed yet, when the other decides to confirm.
+    // The one has decided to cancel and not committed yet, when the other decides to reserve.
     let tx = database.db.begin().await.unwrap();
     let cancelling = envelope(&cancel());
-    OrderHandler.handle(&tx, &[&cancelling]).await.unwrap();
+    HANDLER.handle(&tx, &[&cancelling]).await.unwrap();
     let other = tokio::spawn({
         let db = database.db.clone();
         async move { handle(&db, &[stock_reserved()]).await }
