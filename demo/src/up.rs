@@ -172,7 +172,8 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
     };
     let mut lines = vec![String::new(), "The store is open.".to_owned(), String::new()];
     for order in get("orders").await["items"].as_array().into_iter().flatten() {
-        lines.push(format!("  {:<12} {}", text(&order["orderId"]), text(&order["status"])));
+        let reason = order["reason"]["code"].as_str().map(|code| format!(" ({code})")).unwrap_or_default();
+        lines.push(format!("  {:<12} {}{reason}", text(&order["orderId"]), text(&order["status"])));
     }
     for product in get("products").await["items"].as_array().into_iter().flatten() {
         lines.push(format!(
@@ -197,6 +198,8 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
         String::new(),
         "Look, order, restock:".to_owned(),
         format!("  curl {gateway}/orders/ORDER_001/history"),
+        format!("  curl {gateway}/orders/ORDER_003/payment"),
+        format!("  curl {gateway}/customers/CUSTOMER_001/notifications"),
         format!(
             "  curl -H 'Prefer: wait=5' --json '{{\"customerId\":\"CUSTOMER_001\",\"currency\":\"EUR\",\"items\":\
              [{{\"productId\":\"PRODUCT_001\",\"quantity\":1,\"unitPrice\":1000}}]}}' {gateway}/orders"

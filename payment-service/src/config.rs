@@ -16,13 +16,13 @@ pub struct Config {
     #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8905")]
     pub http_address: SocketAddr,
     /// Where the payment provider is.
-    #[arg(long, env = "PROVIDER_URL", default_value = "http://127.0.0.1:8910")]
+    #[arg(long, env = "PAYMENT_PROVIDER_URL", default_value = "http://127.0.0.1:8910")]
     pub provider_url: String,
     /// How long to wait for an answer of the provider, in milliseconds.
-    #[arg(long, env = "PROVIDER_TIMEOUT_MILLISECONDS", default_value_t = 5000)]
+    #[arg(long, env = "PAYMENT_PROVIDER_TIMEOUT_MILLISECONDS", default_value_t = 5000)]
     pub provider_timeout_milliseconds: u64,
     /// How long a payment may be due before the provider is told to take it no more, in seconds.
-    #[arg(long, env = "PROVIDER_DEADLINE_SECONDS", default_value_t = 60)]
+    #[arg(long, env = "PAYMENT_PROVIDER_DEADLINE_SECONDS", default_value_t = 60)]
     pub provider_deadline_seconds: u64,
     /// How long a payment that is due waits for an account that is not known yet, in seconds.
     #[arg(long, env = "ACCOUNT_WAIT_SECONDS", default_value_t = 30)]

@@ -1,6 +1,6 @@
-//! The demo catalogue and orders, and how they get into the store: through its public interfaces only.
+//! The demo catalogue, accounts, and orders, and how they get into the store: through its public interfaces only.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use reqwest::{Client, StatusCode};
@@ -9,11 +9,18 @@ use serde_json::Value;
 /// The products of the demo and how many pieces of each there are: `[{"productId", "available"}]`.
 pub const CATALOGUE: &str = include_str!("../catalogue.json");
 
-/// The orders of the demo, as `POST /orders` takes them.
+/// The accounts of the demo, as `POST /accounts` takes them: the second has a limit below what its order costs.
+pub const ACCOUNTS: &str = include_str!("../accounts.json");
+
+/// The orders of the demo, as `POST /orders` takes them: two that are confirmed, one whose payment is declined, and
+/// one that waits for stock until its deadline.
 pub const ORDERS: &str = include_str!("../orders.json");
 
-/// How long one order may take to become final before the seed goes on without waiting.
-const WAIT: u64 = 10;
+/// How long one order may take to become final, or to wait for stock, before the seed goes on without it.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// How often an order is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Where the store's public interfaces are.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,16 +33,16 @@ pub struct Addresses {
     pub inventory_url: String,
 }
 
-/// Loads the catalogue and places the orders; `progress` hears of each step in a sentence.
+/// Loads the catalogue, opens the accounts, and places the orders; `progress` hears of each step in a sentence.
 ///
-/// Doing it again changes nothing: products that exist stay as they are, and an order that is placed again is the
-/// same order.
+/// Doing it again changes nothing: products and accounts that exist stay as they are, and an order that is placed
+/// again is the same order.
 ///
 /// # Errors
 ///
 /// Where an interface cannot be reached or refuses; it says which and why.
 pub async fn load(addresses: &Addresses, mut progress: impl FnMut(&str)) -> anyhow::Result<()> {
-    let client = Client::builder().timeout(Duration::from_secs(WAIT + 10)).build()?;
+    let client = Client::builder().timeout(WAIT + Duration::from_secs(10)).build()?;
     let seeded = send(
         client
             .post(format!("{}/automation-testing/seed", addresses.inventory_url))
@@ -46,26 +53,58 @@ pub async fn load(addresses: &Addresses, mut progress: impl FnMut(&str)) -> anyh
     .context("seeding the catalogue; is the inventory service started with --automation-testing?")?;
     progress(&format!("catalogue: created {}, found {}", seeded["created"], seeded["existing"]));
 
+    let accounts: Vec<Value> = serde_json::from_str(ACCOUNTS).context("reading the accounts of the demo")?;
+    for account in accounts {
+        let id = text(&account["customerId"]);
+        let opened = open(&client, &addresses.gateway_url, &account).await;
+        progress(&format!("{id}: {}", opened.with_context(|| format!("opening the account of {id}"))?));
+    }
     let orders: Vec<Value> = serde_json::from_str(ORDERS).context("reading the orders of the demo")?;
     for order in orders {
-        let id = order["orderId"].as_str().unwrap_or_default().to_owned();
-        let placed = send(
-            client
-                .post(format!("{}/orders", addresses.gateway_url))
-                .header("idempotency-key", format!("\"seed-{id}\""))
-                .header("prefer", format!("wait={WAIT}"))
-                .json(&order),
-        )
-        .await
-        .with_context(|| format!("placing {id}"))?;
-        progress(&format!("{id}: {}", placed["status"].as_str().unwrap_or("accepted")));
+        let id = text(&order["orderId"]);
+        let placed = place(&client, &addresses.gateway_url, &order).await;
+        progress(&format!("{id}: {}", placed.with_context(|| format!("placing {id}"))?));
     }
     Ok(())
 }
 
+/// Opens an account; one that exists stays as it is.
+async fn open(client: &Client, gateway: &str, account: &Value) -> anyhow::Result<String> {
+    let response = client.post(format!("{gateway}/accounts")).json(account).send().await?;
+    if response.status() == StatusCode::CONFLICT {
+        return Ok("has an account already".to_owned());
+    }
+    let limit = &account["creditLimit"];
+    read(response).await?;
+    Ok(format!("has an account with a limit of {} {}", limit["amount"], text(&limit["currency"])))
+}
+
+/// Places an order and returns where it stands once it is final or waits for stock.
+async fn place(client: &Client, gateway: &str, order: &Value) -> anyhow::Result<String> {
+    let id = text(&order["orderId"]);
+    let key = format!("\"seed-{id}\"");
+    send(client.post(format!("{gateway}/orders")).header("idempotency-key", key).json(order)).await?;
+    let start = Instant::now();
+    loop {
+        let response = client.get(format!("{gateway}/orders/{id}")).send().await?;
+        // The command may not have been handled yet.
+        let seen = if response.status() == StatusCode::NOT_FOUND { Value::Null } else { read(response).await? };
+        let status = seen["status"].as_str().unwrap_or("accepted");
+        let settled = matches!(status, "confirmed" | "cancelled" | "awaiting-stock");
+        if settled || start.elapsed() > WAIT {
+            let reason = seen["reason"]["code"].as_str().map(|code| format!(" ({code})"));
+            return Ok(format!("{status}{}", reason.unwrap_or_default()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
 /// Sends a request and returns the answer's body; an answer that is no success is an error with its text.
 async fn send(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
-    let response = request.send().await?;
+    read(request.send().await?).await
+}
+
+async fn read(response: reqwest::Response) -> anyhow::Result<Value> {
     let status = response.status();
     let body = response.text().await?;
     if !status.is_success() {
@@ -73,4 +112,8 @@ async fn send(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
         bail!("the answer was {status}{hint}: {body}");
     }
     serde_json::from_str(&body).with_context(|| format!("reading the answer {body:?}"))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }

@@ -1,9 +1,9 @@
-//! Loads the demo catalogue and places the demo orders.
+//! Loads the demo catalogue, opens the demo accounts, and places the demo orders.
 #![allow(clippy::print_stdout, reason = "a command-line tool")]
 
 use clap::Parser;
 
-/// Loads the demo catalogue and places the demo orders through the store's public interfaces.
+/// Loads the demo catalogue, opens the demo accounts, and places the demo orders through the store's public interfaces.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
