@@ -2,15 +2,12 @@
 
 use contracts::CustomerId;
 use contracts::query::{AccountSnapshotEntry, AccountView, DEFAULT_PAGE, ListAccounts, MAX_PAGE, Page};
-use messaging::query::{Endpoint, Query, QueryError};
+use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::account::Account;
 use crate::entity::account::{Column, Entity, Model};
 use crate::handler::account_of;
-
-/// The most bytes of details a page holds, in whole accounts: NATS takes no message over 1 MB.
-const MAX_BYTES: usize = 512 * 1024;
 
 /// Returns the endpoints over a database.
 #[must_use]
@@ -64,21 +61,9 @@ pub async fn snapshot(db: DatabaseConnection, query: Query) -> Result<Page<Accou
     }
     // One more than asked for tells whether another page follows.
     let mut rows = select.order_by_asc(Column::CustomerId).limit(limit + 1).all(&db).await?;
-    let fitting = fitting(&rows).min(usize::try_from(limit).unwrap_or(usize::MAX));
-    let more = rows.len() > fitting;
-    rows.truncate(fitting);
+    let more = cut_page(&mut rows, limit, |row| row.details.as_ref().map_or(0, String::len));
     let next = rows.last().filter(|_| more).map(|row| row.customer_id.clone());
     Ok(Page { items: rows.into_iter().map(entry).collect::<Result<_, _>>()?, next })
-}
-
-/// Returns how many of the rows fit into a page; one always does.
-fn fitting(rows: &[Model]) -> usize {
-    let mut bytes = 0;
-    let fitting = rows.iter().take_while(|row| {
-        bytes += row.details.as_ref().map_or(0, String::len);
-        bytes <= MAX_BYTES
-    });
-    fitting.count().max(1)
 }
 
 fn entry(row: Model) -> Result<AccountSnapshotEntry, QueryError> {

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use contracts::ProductId;
 use contracts::query::{DEFAULT_PAGE, ListProducts, MAX_PAGE, Page, ProductView};
-use messaging::query::{Endpoint, Query, QueryError};
+use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::entity::product::{Column, Entity, Model};
@@ -50,10 +50,7 @@ pub async fn products(db: DatabaseConnection, query: Query) -> Result<Page<Produ
     }
     // One more than asked for tells whether another page follows.
     let mut rows = select.order_by_asc(Column::ProductId).limit(limit + 1).all(&db).await?;
-    let more = rows.len() as u64 > limit;
-    if more {
-        rows.pop();
-    }
+    let more = cut_page(&mut rows, limit, |row| row.product_id.len());
     let next = rows.last().filter(|_| more).map(|row| row.product_id.clone());
     Ok(Page { items: rows.into_iter().map(view).collect::<Result<_, _>>()?, next })
 }

@@ -17,6 +17,23 @@ use tokio_util::task::TaskTracker;
 /// Requests an endpoint answers at the same time; the rest waits.
 const CONCURRENT: usize = 32;
 
+/// The most bytes of rows in a page: NATS takes no message over 1 MB.
+const PAGE_BYTES: usize = 512 * 1024;
+
+/// Cuts rows that were read, one more than `limit` of them, to a page: `limit` rows, or those that fit into a message,
+/// but one at least. `size` returns about how many bytes a row takes in the answer. Returns whether more follow.
+pub fn cut_page<R>(rows: &mut Vec<R>, limit: u64, size: impl Fn(&R) -> usize) -> bool {
+    let mut bytes = 0;
+    let fitting = rows.iter().take_while(|row| {
+        bytes += size(row);
+        bytes <= PAGE_BYTES
+    });
+    let shown = fitting.count().max(1).min(usize::try_from(limit).unwrap_or(usize::MAX));
+    let more = rows.len() > shown;
+    rows.truncate(shown);
+    more
+}
+
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Query {

@@ -4,7 +4,7 @@ use anyhow::Context;
 use contracts::query::{DEFAULT_PAGE, ListNotifications, MAX_PAGE, NotificationView, Page};
 use contracts::{CustomerId, OrderId};
 use messaging::envelope::{from_unix_millis, rfc3339};
-use messaging::query::{Endpoint, Query, QueryError};
+use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait};
 use sea_orm::{QueryFilter, QueryOrder, QuerySelect};
 
@@ -38,10 +38,7 @@ pub async fn list(db: DatabaseConnection, query: Query) -> Result<Page<Notificat
     }
     // One more than asked for tells whether another page follows.
     let mut rows = behind(&db, &id, asked.after.unwrap_or(0), limit + 1).await?;
-    let more = rows.len() as u64 > limit;
-    if more {
-        rows.pop();
-    }
+    let more = cut_page(&mut rows, limit, |row| row.text.len());
     let next = rows.last().filter(|_| more).map(|row| row.sequence.to_string());
     let items = rows.into_iter().map(view).collect::<anyhow::Result<_>>().map_err(QueryError::Unavailable)?;
     Ok(Page { items, next })

@@ -5,7 +5,7 @@ use contracts::OrderId;
 use contracts::query::{DEFAULT_PAGE, HistoryEvent, ListOrders, MAX_PAGE, OrderHistory, OrderView, Page};
 use messaging::envelope::{from_unix_millis, rfc3339};
 use messaging::event_store;
-use messaging::query::{Endpoint, Query, QueryError};
+use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
@@ -32,7 +32,12 @@ async fn get(db: DatabaseConnection, query: Query) -> Result<OrderView, QueryErr
     view(row.ok_or_else(|| QueryError::NotFound(format!("there is no order {id}")))?)
 }
 
-async fn list(db: DatabaseConnection, query: Query) -> Result<Page<OrderView>, QueryError> {
+/// Answers with a page of orders, newest first.
+///
+/// # Errors
+///
+/// [`QueryError::Invalid`] where the body is no [`ListOrders`], or asks for too many.
+pub async fn list(db: DatabaseConnection, query: Query) -> Result<Page<OrderView>, QueryError> {
     let asked: ListOrders = if query.body.is_empty() {
         ListOrders::default()
     } else {
@@ -58,8 +63,7 @@ async fn list(db: DatabaseConnection, query: Query) -> Result<Page<OrderView>, Q
     // One more than asked for tells whether another page follows.
     let mut rows =
         select.order_by_desc(Column::PlacedAt).order_by_desc(Column::OrderId).limit(limit + 1).all(&db).await?;
-    let more = rows.len() as u64 > limit;
-    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let more = cut_page(&mut rows, limit, |row| row.items.len());
     let next = rows.last().filter(|_| more).map(|row| format!("{}.{}", row.placed_at, row.order_id));
     Ok(Page { items: rows.into_iter().map(view).collect::<Result<_, _>>()?, next })
 }

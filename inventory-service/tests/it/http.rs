@@ -32,9 +32,13 @@ async fn seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is(engine
     let client = client(&database, true);
     let response = client.post("/automation-testing/seed").send().await;
     response.assert_status_is_ok();
-    assert_eq!(json_of(response).await, json!({"created": ["PRODUCT_001"], "existing": ["PRODUCT_002"]}));
+    assert_eq!(
+        json_of(response).await,
+        json!({"created": ["PRODUCT_001", "PRODUCT_003"], "existing": ["PRODUCT_002"]})
+    );
     let response = client.post("/automation-testing/seed").body(CATALOGUE).send().await;
-    assert_eq!(json_of(response).await, json!({"created": [], "existing": ["PRODUCT_001", "PRODUCT_002"]}));
+    let existing = json!({"created": [], "existing": ["PRODUCT_001", "PRODUCT_002", "PRODUCT_003"]});
+    assert_eq!(json_of(response).await, existing);
     let stock = whole(&database.db).await;
     assert_eq!(stock.products[&product_id("PRODUCT_001")], product(10));
     assert_eq!(stock.products[&product_id("PRODUCT_002")], product(3));

@@ -1,15 +1,21 @@
 //! Batches on a database: what is recorded, what is shown, and what is said.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use contracts::order::{OrderDetails, OrderItem, PlaceOrder};
+use contracts::query::ListOrders;
+use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use local_servers::TestPostgres;
+use messaging::query::Query;
 use messaging::{Envelope, HandleError, Handler, Outgoing, database, event_store};
 use order_service::entity::order_view;
 use order_service::handler::OrderHandler;
 use order_service::migration::Migrator;
 use order_service::order::OrderMessage;
+use order_service::queries;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Statement, TransactionTrait};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -195,4 +201,38 @@ async fn of_two_instances_that_decide_on_one_order_at_once_the_later_decides_aga
     assert_eq!(database.when(&[stock_reserved()]).await, []);
     assert_eq!(database.history().await, ["order.placed.v1", "order.cancelled.v1"]);
     assert_eq!(database.view().await.unwrap().status, "cancelled");
+}
+
+#[tokio::test]
+async fn a_list_of_large_orders_comes_in_pages_that_fit_into_a_message() {
+    let database = TestDatabase::sqlite().await;
+    let items: Vec<_> = (0..100)
+        .map(|n| OrderItem {
+            product_id: ProductId::parse(format!("{n:0>64}")).unwrap(),
+            quantity: Quantity::parse(1_000_000).unwrap(),
+            unit_price: Amount::parse(1_000_000).unwrap(),
+        })
+        .collect();
+    let orders: Vec<_> = (0..200)
+        .map(|n| {
+            let order_id = OrderId::parse(format!("ORDER_{n}")).unwrap();
+            let customer = CustomerId::parse("CUSTOMER_001").unwrap();
+            let details = OrderDetails::new(order_id, customer, Currency::EUR, items.clone(), None).unwrap();
+            OrderMessage::Place(PlaceOrder(details))
+        })
+        .collect();
+    database.when(&orders).await;
+    let (mut seen, mut cursor) = (BTreeSet::new(), None);
+    loop {
+        let body = serde_json::to_vec(&ListOrders { limit: Some(200), cursor, ..ListOrders::default() }).unwrap();
+        let page =
+            queries::list(database.db.clone(), Query { key: String::new(), body: body.into() }).await.unwrap();
+        assert!(serde_json::to_vec(&page).unwrap().len() < 1_000_000);
+        seen.extend(page.items.into_iter().map(|order| order.order_id));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 200);
 }
