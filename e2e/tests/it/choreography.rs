@@ -1,25 +1,37 @@
 //! The rules of all services together, without processes: every order of delivery a network could choose.
 //!
-//! The real deciders of orders and inventory answer each other. Each message may be delivered at any time after it
-//! was said, and up to twice. A second delivery is dropped by the inbox of whoever handled it first.
+//! The real deciders of orders, inventory, and payments answer each other, and a model of the payment provider answers
+//! the payments. Each message may be delivered at any time after it was said, more than once, and second deliveries
+//! reach the deciders. Questions to the provider are lost, late, repeated, or answered in vain; time passes meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod network;
+mod provider;
 
-use contracts::inventory::{InventoryEvent, Restock};
-use contracts::order::{CancelOrder, OrderDetails, OrderEvent, OrderItem, PlaceOrder};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use contracts::account::{
+    AccountChanged, AccountDeleted, AccountDetails, Card, CardToken, Contact, CreditLimit, Email, Expiry, LastFour,
+    Line,
+};
+use contracts::inventory::Restock;
+use contracts::order::{CancelOrder, OrderDetails, OrderItem, PlaceOrder};
 use contracts::query::OrderStatus;
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
-use inventory_service::stock::{ReservationState, Stock, StockMessage};
-use order_service::order::{Order, OrderMessage, decide, evolve};
+use inventory_service::stock::{ReservationState, StockMessage};
+use order_service::order::OrderMessage;
+use payment_service::payment::PaymentMessage;
 use proptest::prelude::*;
 use uuid::Uuid;
 
-/// A message on its way to one service.
-#[derive(Debug, Clone)]
-enum Flying {
-    ToOrders(OrderMessage),
-    ToStock(StockMessage),
-}
+use network::{Fate, Flying, Network};
+
+/// How much each customer may be charged at a time, in pieces.
+const LIMIT: i64 = 9;
+/// How many pieces of each product there are at first.
+const PIECES: u32 = 6;
+/// The customers, each with the orders it may place; the last one has no account.
+const CUSTOMERS: [(&str, &[u8]); 3] = [("ANN", &[0, 1, 2, 3]), ("BOB", &[4, 5, 6]), ("EVE", &[7])];
 
 /// What customers and suppliers say.
 #[derive(Debug, Clone)]
@@ -29,65 +41,13 @@ enum Said {
     Restock(u8, u8),
 }
 
-#[derive(Default)]
-struct Network {
-    orders: BTreeMap<OrderId, Order>,
-    stock: Stock,
-    flying: Vec<(usize, Flying)>,
-    inbox: BTreeSet<usize>,
-    said: usize,
-    /// Events of each order, to see that none happens twice.
-    history: BTreeMap<OrderId, Vec<&'static str>>,
-}
-
-impl Network {
-    fn say(&mut self, message: Flying, copies: usize) {
-        self.said += 1;
-        for _ in 0..copies {
-            self.flying.push((self.said, message.clone()));
-        }
-    }
-
-    /// Delivers one of the messages that are on their way; each answer flies as often as `copies` says.
-    fn deliver(&mut self, index: usize, copies: usize) {
-        let (id, message) = self.flying.swap_remove(index % self.flying.len());
-        if !self.inbox.insert(id) {
-            return;
-        }
-        match message {
-            Flying::ToOrders(message) => self.tell_orders(&message, copies),
-            Flying::ToStock(message) => self.tell_stock(&message, copies),
-        }
-    }
-
-    fn tell_orders(&mut self, message: &OrderMessage, copies: usize) {
-        let id = message.order_id().clone();
-        let order = self.orders.entry(id.clone()).or_default();
-        let events = decide(order, message);
-        *order = events.iter().fold(std::mem::take(order), evolve);
-        for event in events {
-            self.history.entry(id.clone()).or_default().push(event.message_type());
-            match event {
-                OrderEvent::Placed(placed) => self.say(Flying::ToStock(StockMessage::Placed(placed)), copies),
-                OrderEvent::Cancelled(cancelled) => {
-                    self.say(Flying::ToStock(StockMessage::Cancelled(cancelled)), copies);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn tell_stock(&mut self, message: &StockMessage, copies: usize) {
-        for decided in self.stock.decide(message, Uuid::nil()) {
-            let answer = match decided.event {
-                InventoryEvent::Reserved(event) => OrderMessage::StockReserved(event),
-                InventoryEvent::Backordered(event) => OrderMessage::StockBackordered(event),
-                InventoryEvent::Refused(event) => OrderMessage::StockRefused(event),
-                InventoryEvent::Released(_) | InventoryEvent::Restocked(_) => continue,
-            };
-            self.say(Flying::ToOrders(answer), copies);
-        }
-    }
+/// What happens next.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// One of the messages arrives, with what it says sent so often, and this fate where it is a question.
+    Deliver(usize, usize, Fate),
+    /// Time passes, in milliseconds; whoever is asked then is asked so often.
+    Wait(u64, usize),
 }
 
 fn order_id(n: u8) -> OrderId {
@@ -98,98 +58,209 @@ fn product_id(n: u8) -> ProductId {
     ProductId::parse(format!("PRODUCT_{n}")).unwrap()
 }
 
+fn customer_id(name: &str) -> CustomerId {
+    CustomerId::parse(name).unwrap()
+}
+
+fn restock(product: u8, pieces: u32) -> StockMessage {
+    StockMessage::Restock(Restock {
+        product_id: product_id(product),
+        quantity: Quantity::parse(i64::from(pieces)).unwrap(),
+    })
+}
+
+/// One piece of anything costs 1.
 fn message(said: &Said) -> Flying {
-    let quantity = |n: u8| Quantity::parse(i64::from(n)).unwrap();
     match said {
         Said::Place(n, lines) => {
             let items = lines.iter().map(|(product, pieces)| OrderItem {
                 product_id: product_id(*product),
-                quantity: quantity(*pieces),
+                quantity: Quantity::parse(i64::from(*pieces)).unwrap(),
                 unit_price: Amount::parse(1).unwrap(),
             });
-            let customer = CustomerId::parse("CUSTOMER_001").unwrap();
-            let details = OrderDetails::new(order_id(*n), customer, Currency::EUR, items.collect(), None).unwrap();
+            let (customer, _) = CUSTOMERS.iter().find(|(_, orders)| orders.contains(n)).unwrap();
+            let (customer, currency) = (customer_id(customer), Currency::EUR);
+            let details = OrderDetails::new(order_id(*n), customer, currency, items.collect(), None).unwrap();
             Flying::ToOrders(OrderMessage::Place(PlaceOrder(details)))
         }
         Said::Cancel(n) => {
             Flying::ToOrders(OrderMessage::Cancel(CancelOrder { order_id: order_id(*n), reason: None }))
         }
-        Said::Restock(product, pieces) => Flying::ToStock(StockMessage::Restock(Restock {
-            product_id: product_id(*product),
-            quantity: quantity(*pieces),
-        })),
+        Said::Restock(product, pieces) => Flying::ToStock(restock(*product, u32::from(*pieces))),
     }
+}
+
+fn account(customer: &str, version: i64) -> Flying {
+    let details = AccountDetails {
+        name: Line::parse(customer).unwrap(),
+        addresses: vec![],
+        contact: Contact { email: Email::parse("a@example.org").unwrap(), phone: None },
+        card: Some(Card {
+            token: CardToken::parse(format!("tok_{version}")).unwrap(),
+            brand: Line::parse("VISA").unwrap(),
+            last_four: LastFour::parse("1111").unwrap(),
+            expiry: Expiry::parse("2999-12").unwrap(),
+        }),
+        credit_limit: CreditLimit { amount: Amount::parse(LIMIT).unwrap(), currency: Currency::EUR },
+    };
+    let changed = AccountChanged { customer_id: customer_id(customer), version, details };
+    Flying::ToPayments(PaymentMessage::AccountChanged(changed))
+}
+
+/// Ann changes her card, Bob may leave, and of Eve nobody hears.
+fn accounts(bob_leaves: bool) -> Vec<Flying> {
+    let mut said = vec![account("ANN", 1), account("ANN", 2), account("BOB", 1)];
+    if bob_leaves {
+        let deleted = AccountDeleted { customer_id: customer_id("BOB"), version: 2 };
+        said.push(Flying::ToPayments(PaymentMessage::AccountDeleted(deleted)));
+    }
+    said
 }
 
 fn anything_said() -> impl Strategy<Value = Said> {
     prop_oneof![
-        4 => (0..6_u8, prop::collection::vec((0..3_u8, 1..5_u8), 1..3)).prop_map(|(n, lines)| Said::Place(n, lines)),
-        1 => (0..6_u8).prop_map(Said::Cancel),
+        6 => (0..8_u8, prop::collection::vec((0..3_u8, 1..5_u8), 1..3)).prop_map(|(n, lines)| Said::Place(n, lines)),
+        2 => (0..8_u8).prop_map(Said::Cancel),
         2 => (0..3_u8, 1..8_u8).prop_map(|(product, pieces)| Said::Restock(product, pieces)),
     ]
 }
 
+fn anything_next() -> impl Strategy<Value = Step> {
+    let fate = prop_oneof![
+        4 => Just(Fate::Answered),
+        1 => Just(Fate::AnswerLost),
+        1 => Just(Fate::Late),
+        1 => Just(Fate::Lost),
+    ];
+    let time =
+        prop_oneof![6 => Just(1_u64), 2 => Just(300), 2 => Just(11_000), 1 => Just(31_000), 1 => Just(61_000)];
+    prop_oneof![
+        4 => (any::<usize>(), 1..4_usize, fate).prop_map(|(index, copies, fate)| Step::Deliver(index, copies, fate)),
+        1 => (time, 1..3_usize).prop_map(|(time, copies)| Step::Wait(time, copies)),
+    ]
+}
+
+/// What must hold at every moment: nobody is charged more than the limit, nor twice for one order.
+fn holds(network: &Network) -> Result<(), TestCaseError> {
+    for (customer, _) in CUSTOMERS {
+        let customer = customer_id(customer);
+        let exposure = network.book.exposures.get(&(customer.clone(), "EUR")).copied().unwrap_or_default();
+        prop_assert!(network.charged(&customer) <= exposure, "charged and not exposed: {}", customer);
+        prop_assert!(exposure <= LIMIT, "{} is above the limit", customer);
+    }
+    for (order, booked) in &network.provider.booked {
+        prop_assert!(booked.captures <= 1 && booked.refunds <= booked.captures, "{}: {:?}", order, booked);
+    }
+    Ok(())
+}
+
+/// Everything arrives, everything is answered, all waits end.
+fn settle(network: &mut Network, steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut indices = steps.iter().cycle().map(|step| match step {
+        Step::Deliver(index, ..) => *index,
+        Step::Wait(..) => 0,
+    });
+    for _ in 0..5000 {
+        if !network.flying.is_empty() {
+            network.deliver(indices.next().unwrap_or_default(), 1, Fate::Answered);
+        } else if network.payments_rest() {
+            return Ok(());
+        } else {
+            network.wait(Duration::from_secs(61), 1);
+        }
+        holds(network)?;
+    }
+    Err(TestCaseError::fail("it never ends"))
+}
+
+/// Stock is conserved, product by product, and held for exactly the orders that are confirmed.
+fn stock_adds_up(network: &Network, restocked: &[u64; 3]) -> Result<(), TestCaseError> {
+    let mut held = [0_u64; 3];
+    for (id, reservation) in &network.stock.reservations {
+        let status = network.orders[id].status();
+        let expected = match reservation.state {
+            ReservationState::Reserved => Some(OrderStatus::Confirmed),
+            ReservationState::Waiting { .. } => Some(OrderStatus::AwaitingStock),
+            _ => Some(OrderStatus::Cancelled),
+        };
+        prop_assert_eq!(status, expected, "{}: {:?}", id, reservation.state);
+        if reservation.state == ReservationState::Reserved {
+            for line in &reservation.lines {
+                let product: usize = line.product_id.as_str().trim_start_matches("PRODUCT_").parse().unwrap();
+                held[product] += line.quantity;
+            }
+        }
+    }
+    for (n, total) in restocked.iter().enumerate() {
+        let product = &network.stock.products[&product_id(u8::try_from(n).unwrap())];
+        prop_assert_eq!(product.available + product.reserved, *total);
+        prop_assert_eq!(product.reserved, held[n]);
+    }
+    Ok(())
+}
+
+/// Every order is final, or waits for stock: confirmed and charged, or neither. Nothing happened to it twice.
+fn orders_ended_right(network: &Network) -> Result<(), TestCaseError> {
+    for (id, order) in &network.orders {
+        let history = network.history.get(id).cloned().unwrap_or_default();
+        let happened = |kind: &str| history.contains(&kind);
+        let charged = network.provider.booked.get(id).is_some_and(provider::Booked::is_charged);
+        match order.status() {
+            Some(OrderStatus::Confirmed) => {
+                prop_assert!(charged, "{} is confirmed and not charged", id);
+                prop_assert!(!happened("inventory.released.v1"), "{} is confirmed and released", id);
+                prop_assert!(!happened("payment.refunded.v1"), "{} is confirmed and refunded", id);
+            }
+            Some(OrderStatus::Cancelled) => prop_assert!(!charged, "{} is cancelled and still charged", id),
+            Some(OrderStatus::AwaitingStock) | None => prop_assert!(!charged, "{} is charged", id),
+            Some(open) => prop_assert!(false, "{} is still {:?}", id, open),
+        }
+        prop_assert!(!(happened("payment.captured.v1") && happened("payment.declined.v1")), "{:?}", history);
+        let mut once = history;
+        once.retain(|kind| !kind.ends_with("-refused.v1"));
+        let all = once.len();
+        once.sort_unstable();
+        once.dedup();
+        prop_assert_eq!(once.len(), all, "{} repeats itself", id);
+    }
+    Ok(())
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn stock_is_conserved_and_every_order_ends_right_whatever_the_network_does(
+    fn money_and_stock_are_conserved_and_every_order_ends_right_whatever_the_network_does(
         said in prop::collection::vec(anything_said(), 1..25),
-        choices in prop::collection::vec((any::<usize>(), 1..3_usize), 400),
+        bob_leaves in any::<bool>(),
+        refused_cards in prop::collection::btree_set(0..8_u8, 0..3),
+        steps in prop::collection::vec(anything_next(), 1..300),
     ) {
         let mut network = Network::default();
+        network.provider.declines = refused_cards.into_iter().map(order_id).collect::<BTreeSet<_>>();
+        let mut restocked = [u64::from(PIECES); 3];
         for product in 0..3 {
-            network.stock.decide(&StockMessage::Restock(Restock {
-                product_id: product_id(product),
-                quantity: Quantity::parse(4).unwrap(),
-            }), Uuid::nil());
+            network.stock.decide(&restock(product, PIECES), Uuid::nil());
         }
-        let mut restocked = [4_u64; 3];
-        for (said, (_, copies)) in said.iter().zip(&choices) {
+        for said in &said {
             if let Said::Restock(product, pieces) = said {
                 restocked[usize::from(*product)] += u64::from(*pieces);
             }
-            network.say(message(said), *copies);
+            network.say(message(said), 2);
         }
-        let mut choices = choices.iter().cycle();
-        while !network.flying.is_empty() {
-            let (index, copies) = choices.next().unwrap();
-            network.deliver(*index, *copies);
+        for said in accounts(bob_leaves) {
+            network.say(said, 2);
         }
-
-        // Stock is conserved, product by product, and held for exactly the orders that are confirmed.
-        let mut held = [0_u64; 3];
-        for (id, reservation) in &network.stock.reservations {
-            let status = network.orders[id].status();
-            let expected = match reservation.state {
-                ReservationState::Reserved => Some(OrderStatus::Confirmed),
-                ReservationState::Waiting { .. } => Some(OrderStatus::AwaitingStock),
-                _ => Some(OrderStatus::Cancelled),
-            };
-            prop_assert_eq!(status, expected, "{}: {:?}", id, reservation.state);
-            if reservation.state == ReservationState::Reserved {
-                for line in &reservation.lines {
-                    let product: usize = line.product_id.as_str().trim_start_matches("PRODUCT_").parse().unwrap();
-                    held[product] += line.quantity;
-                }
+        for step in &steps {
+            match step {
+                Step::Deliver(..) if network.flying.is_empty() => {}
+                Step::Deliver(index, copies, fate) => network.deliver(*index, *copies, *fate),
+                Step::Wait(milliseconds, copies) => network.wait(Duration::from_millis(*milliseconds), *copies),
             }
+            holds(&network)?;
         }
-        for (n, total) in restocked.iter().enumerate() {
-            let product = &network.stock.products[&product_id(u8::try_from(n).unwrap())];
-            prop_assert_eq!(product.available + product.reserved, *total);
-            prop_assert_eq!(product.reserved, held[n]);
-        }
-        // Every order that was placed is final, or waits; nothing happened to it twice.
-        for (id, order) in &network.orders {
-            if let Some(status) = order.status() {
-                prop_assert!(status.is_final() || status == OrderStatus::AwaitingStock, "{} is {:?}", id, status);
-            }
-            let mut once: Vec<_> = network.history.get(id).cloned().unwrap_or_default();
-            once.retain(|kind| !kind.ends_with("-refused.v1"));
-            let all = once.len();
-            once.sort_unstable();
-            once.dedup();
-            prop_assert_eq!(once.len(), all, "{} repeats itself", id);
-        }
+        settle(&mut network, &steps)?;
+        stock_adds_up(&network, &restocked)?;
+        orders_ended_right(&network)?;
     }
 }

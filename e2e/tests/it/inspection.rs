@@ -17,7 +17,8 @@ async fn the_inspector_sees_the_whole_choreography() {
     inspector.flush().await.unwrap();
     world.place_and_wait(&order("ORDER_001", "PRODUCT_001", 3)).await;
     let mut seen = Vec::new();
-    while let Ok(Some(message)) = tokio::time::timeout(Duration::from_millis(500), flow.next()).await {
+    while seen.last().is_none_or(|subject| subject != "order.event.confirmed.ORDER_001") {
+        let message = tokio::time::timeout(Duration::from_secs(10), flow.next()).await.unwrap().unwrap();
         seen.push(message.subject.to_string());
     }
     seen.retain(|subject| !subject.contains(".query."));
@@ -52,7 +53,8 @@ async fn the_inspector_sees_the_whole_choreography() {
     let mut answers = inspector.subscribe(inbox.clone()).await.unwrap();
     inspector.publish_with_reply("$SRV.INFO", inbox, "".into()).await.unwrap();
     let mut services = Vec::new();
-    while let Ok(Some(answer)) = tokio::time::timeout(Duration::from_millis(500), answers.next()).await {
+    while services.len() < 5 {
+        let answer = tokio::time::timeout(Duration::from_secs(10), answers.next()).await.unwrap().unwrap();
         let info: Value = serde_json::from_slice(&answer.payload).unwrap();
         services.push(info["name"].as_str().unwrap().to_owned());
     }

@@ -1,5 +1,6 @@
 //! A whole store for one test: processes, ports, and a data folder of its own.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -11,12 +12,14 @@ use async_nats::jetstream::{self, stream::Stream};
 use async_nats::{Client, HeaderMap};
 use demo::store::nats_options;
 use demo::{Databases, Member, Store, StoreConfig};
+use futures::TryStreamExt;
 use local_servers::TestPostgres;
 use messaging::Health;
 use messaging::connection;
 use reqwest::{Method, RequestBuilder};
-use sea_orm::Database;
+use sea_orm::{Database, DatabaseConnection};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 /// Which database the services of a test keep their state in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,12 +48,7 @@ pub(crate) struct Answer {
 impl World {
     /// Starts an empty store.
     pub(crate) async fn start(engine: Engine) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let data = std::env::temp_dir().join(format!("store-e2e-{}-{count}", std::process::id()));
-        let mut config = StoreConfig::on_free_ports(env!("CARGO_BIN_EXE_store").into(), data);
-        // No test waits for it but the one that says so.
-        config.stock_deadline_seconds = 3600;
+        let mut config = Self::empty();
         if engine == Engine::Postgres {
             let postgres = TestPostgres::shared().await.unwrap();
             let mut urls = BTreeMap::new();
@@ -60,6 +58,25 @@ impl World {
             config.databases = Databases::Postgres(urls);
         }
         Self::start_with(config).await
+    }
+
+    /// Starts an empty store with more variables in the environment of every service.
+    pub(crate) async fn start_set(variables: &[(&str, &str)]) -> Self {
+        let mut config = Self::empty();
+        config.variables =
+            variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self::start_with(config).await
+    }
+
+    /// The configuration of an empty store on SQLite, with ports and a folder of its own.
+    pub(crate) fn empty() -> StoreConfig {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let data = std::env::temp_dir().join(format!("store-e2e-{}-{count}", std::process::id()));
+        let mut config = StoreConfig::on_free_ports(env!("CARGO_BIN_EXE_store").into(), data);
+        // No test waits for it but those that say so.
+        config.stock_deadline_seconds = 3600;
+        config
     }
 
     /// Starts a store on what may be an earlier one's data.
@@ -175,6 +192,27 @@ impl World {
         self.stream(stream).await.cached_info().state.messages
     }
 
+    /// Returns how many messages a stream has on each of the subjects that match.
+    pub(crate) async fn counts(&self, stream: &str, filter: &str) -> BTreeMap<String, usize> {
+        let subjects = self.stream(stream).await.info_with_subjects(filter).await.unwrap();
+        subjects.try_collect().await.unwrap()
+    }
+
+    /// Returns how many messages a stream has on a subject.
+    pub(crate) async fn count(&self, stream: &str, subject: &str) -> usize {
+        self.counts(stream, subject).await.values().sum()
+    }
+
+    /// Delivers nothing more to a consumer until it is let go.
+    pub(crate) async fn hold_back(&self, stream: &str, consumer: &str) {
+        let until = OffsetDateTime::now_utc() + Duration::from_secs(60);
+        self.stream(stream).await.pause_consumer(consumer, until).await.unwrap();
+    }
+
+    pub(crate) async fn let_go(&self, stream: &str, consumer: &str) {
+        self.stream(stream).await.resume_consumer(consumer).await.unwrap();
+    }
+
     /// Connects as a user of `nats.conf`.
     pub(crate) async fn connect_as(&self, user: &str) -> Client {
         let options = nats_options(self.store.config(), user);
@@ -190,28 +228,43 @@ impl World {
         js.publish_with_headers(subject.to_owned(), headers, body.into()).await.unwrap().await.unwrap();
     }
 
-    /// Waits until no service has anything left to do: consumers are settled, outboxes are empty.
+    /// Waits until no service has anything left to do: consumers are settled, outboxes are empty, payments rest.
     pub(crate) async fn settled(&self) {
         let config = self.config();
         let mut databases = Vec::new();
         for url in Member::SERVICES.into_iter().filter_map(|member| config.database_url(member)) {
             databases.push(Database::connect(url).await.unwrap());
         }
+        // Looked at twice: what is found at rest in one place may have moved on to another that was looked at before.
+        let seen = Cell::new(None);
         eventually("everything is settled and published", || async {
-            for (stream, consumer) in CONSUMERS {
-                let info = self.stream(stream).await.consumer_info(consumer).await.unwrap();
-                if info.num_pending > 0 || info.num_ack_pending > 0 {
-                    return false;
-                }
-            }
-            for database in &databases {
-                if messaging::outbox::depth(database).await.unwrap() > 0 {
-                    return false;
-                }
-            }
-            true
+            let said = self.at_rest(&databases).await;
+            said.is_some() && seen.replace(said) == said
         })
         .await;
+    }
+
+    /// Returns how much has been said so far; none where somebody has something left to do.
+    async fn at_rest(&self, databases: &[DatabaseConnection]) -> Option<u64> {
+        if !self.payments_rest().await {
+            return None;
+        }
+        for database in databases {
+            if messaging::outbox::depth(database).await.unwrap() > 0 {
+                return None;
+            }
+        }
+        for (stream, consumer) in CONSUMERS {
+            let info = self.stream(stream).await.consumer_info(consumer).await.unwrap();
+            if info.num_pending > 0 || info.num_ack_pending > 0 {
+                return None;
+            }
+        }
+        let mut said = 0;
+        for stream in ["COMMANDS", "EVENTS", "TIMERS"] {
+            said += self.stream(stream).await.cached_info().state.last_sequence;
+        }
+        Some(said)
     }
 
     /// What must hold at the end of every test that broke no message: nothing is left, nobody gave up, all are well.
@@ -285,10 +338,15 @@ pub(crate) fn account(customer: &str, token: &str, limit: u64) -> Value {
     })
 }
 
-/// An order of some pieces of one product.
+/// An order of some pieces of one product, each at 10 EUR.
 pub(crate) fn order(id: &str, product: &str, quantity: u64) -> Value {
+    order_of("CUSTOMER_001", id, product, quantity)
+}
+
+/// An order of a customer's.
+pub(crate) fn order_of(customer: &str, id: &str, product: &str, quantity: u64) -> Value {
     json!({
-        "orderId": id, "customerId": "CUSTOMER_001", "currency": "EUR",
+        "orderId": id, "customerId": customer, "currency": "EUR",
         "items": [{"productId": product, "quantity": quantity, "unitPrice": 1000}]
     })
 }

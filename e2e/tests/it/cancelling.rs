@@ -1,0 +1,193 @@
+//! A customer cancels, at each moment there is: what was held is released, and what was taken given back, once.
+
+use std::time::Duration;
+
+use demo::Member;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::{Engine, World, answer, eventually, order};
+
+/// How many pieces there are; no order of these tests takes any in the end.
+const PIECES: u64 = 100;
+
+impl World {
+    async fn cancel(&self, order: &str) {
+        let cancelled = self.post(&format!("/orders/{order}/cancel"), &json!({"reason": "second thoughts"})).await;
+        assert_eq!(cancelled.status, 202, "{cancelled:?}");
+    }
+
+    async fn eventually_payment(&self, order: &str, status: &str) {
+        eventually(&format!("the payment of {order} is {status}"), || async {
+            self.payment(order).await == status
+        })
+        .await;
+    }
+
+    /// How often what was said of an order's stock and payment.
+    async fn said_of(&self, order: &str) -> Vec<(String, usize)> {
+        let mut said = Vec::new();
+        for event in ["inventory.event.released", "payment.event.captured", "payment.event.refunded"] {
+            said.push((event.to_owned(), self.count("EVENTS", &format!("{event}.{order}")).await));
+        }
+        said.retain(|(_, count)| *count > 0);
+        said
+    }
+}
+
+fn once(events: &[&str]) -> Vec<(String, usize)> {
+    events.iter().map(|event| ((*event).to_owned(), 1)).collect()
+}
+
+async fn a_world() -> World {
+    let world = World::start(Engine::Sqlite).await;
+    world.seed(&[("PRODUCT_001", PIECES)]).await;
+    world
+}
+
+/// The order is cancelled, everything is back, and nobody is charged.
+async fn is_undone(world: &World, order: &str, booked: (u32, u32)) {
+    world.eventually_status(order, "cancelled").await;
+    world.settled().await;
+    assert_eq!(world.booked_for(order).await, booked, "{order}");
+    assert_eq!(world.stock("PRODUCT_001").await, (PIECES, 0, 0), "{order}");
+    world.books_add_up(&[("PRODUCT_001", PIECES)]).await;
+}
+
+#[tokio::test]
+async fn a_cancel_before_anything_was_taken_takes_nothing() {
+    let mut world = a_world().await;
+
+    // Before the order.
+    world.cancel("BEFORE").await;
+    world.post("/orders", &order("BEFORE", "PRODUCT_001", 3)).await;
+    is_undone(&world, "BEFORE", (0, 0)).await;
+    assert_eq!(world.said_of("BEFORE").await, []);
+
+    // Before the inventory has heard of it.
+    world.kill(Member::InventoryService).await;
+    world.post("/orders", &order("PLACED", "PRODUCT_001", 3)).await;
+    world.eventually_status("PLACED", "placed").await;
+    world.cancel("PLACED").await;
+    world.eventually_status("PLACED", "cancelled").await;
+    world.start_again(Member::InventoryService).await;
+    is_undone(&world, "PLACED", (0, 0)).await;
+
+    // While it waits for stock.
+    world.post("/orders", &order("WAITS", "PRODUCT_001", PIECES + 1)).await;
+    world.eventually_status("WAITS", "awaiting-stock").await;
+    world.cancel("WAITS").await;
+    is_undone(&world, "WAITS", (0, 0)).await;
+    assert_eq!(world.said_of("WAITS").await, []);
+
+    // While its payment is due and nobody takes it.
+    world.kill(Member::PaymentService).await;
+    world.post("/orders", &order("RESERVED", "PRODUCT_001", 3)).await;
+    world.eventually_status("RESERVED", "reserved").await;
+    world.cancel("RESERVED").await;
+    world.eventually_status("RESERVED", "cancelled").await;
+    world.start_again(Member::PaymentService).await;
+    is_undone(&world, "RESERVED", (0, 0)).await;
+    assert_eq!(world.said_of("RESERVED").await, once(&["inventory.event.released"]));
+    world.all_is_well().await;
+}
+
+#[tokio::test]
+async fn a_cancel_while_the_provider_is_asked_gives_back_what_it_turns_out_to_have_taken() {
+    let world = a_world().await;
+    let on_captures = |mode: Value| {
+        let mut behaviour = mode;
+        behaviour["on"] = json!(["capture"]);
+        behaviour
+    };
+    let cancelled_under = async |id: &str, behaviour: Value| {
+        world.behave(on_captures(behaviour)).await;
+        world.post("/orders", &order(id, "PRODUCT_001", 3)).await;
+        world.eventually_payment(id, "capturing").await;
+        world.cancel(id).await;
+        world.eventually_status(id, "cancelled").await;
+    };
+
+    // The answer comes, after the cancel.
+    cancelled_under("SLOW", json!({"mode": "slow", "ms": 1500})).await;
+    is_undone(&world, "SLOW", (1, 1)).await;
+    assert_eq!(world.payment("SLOW").await, "refunded");
+    assert_eq!(
+        world.said_of("SLOW").await,
+        once(&["inventory.event.released", "payment.event.captured", "payment.event.refunded"])
+    );
+
+    // The money is taken, and the answer lost.
+    cancelled_under("LOST", json!({"mode": "answer-then-drop"})).await;
+    is_undone(&world, "LOST", (1, 1)).await;
+    assert_eq!(world.payment("LOST").await, "refunded");
+    assert_eq!(world.said_of("LOST").await, once(&["inventory.event.released", "payment.event.refunded"]));
+
+    // Nothing is taken, and nobody says so.
+    cancelled_under("SILENT", json!({"mode": "drop-before"})).await;
+    is_undone(&world, "SILENT", (0, 0)).await;
+    assert_eq!(world.payment("SILENT").await, "cancelled");
+    assert_eq!(world.said_of("SILENT").await, once(&["inventory.event.released"]));
+    world.all_is_well().await;
+}
+
+#[tokio::test]
+async fn a_cancel_that_overtakes_the_payment_is_refunded_and_one_that_comes_after_it_is_refused() {
+    let world = a_world().await;
+
+    // The money is taken, and the order has not heard of it.
+    world.behave(json!({"mode": "slow", "ms": 500, "on": ["capture"]})).await;
+    world.post("/orders", &order("OVERTAKES", "PRODUCT_001", 3)).await;
+    world.eventually_status("OVERTAKES", "reserved").await;
+    world.hold_back("EVENTS", "order-service").await;
+    world.eventually_payment("OVERTAKES", "captured").await;
+    assert_eq!(world.booked_for("OVERTAKES").await, (1, 0));
+    world.cancel("OVERTAKES").await;
+    world.eventually_status("OVERTAKES", "cancelled").await;
+    world.let_go("EVENTS", "order-service").await;
+    is_undone(&world, "OVERTAKES", (1, 1)).await;
+    assert_eq!(world.payment("OVERTAKES").await, "refunded");
+    assert_eq!(
+        world.said_of("OVERTAKES").await,
+        once(&["inventory.event.released", "payment.event.captured", "payment.event.refunded"])
+    );
+
+    // Confirmed is final.
+    world.behave(json!({"mode": "ok"})).await;
+    let placed = world.place_and_wait(&order("CONFIRMED", "PRODUCT_001", 3)).await;
+    assert_eq!(placed.body["status"], "confirmed", "{placed:?}");
+    let cancel = world.request(Method::POST, "/orders/CONFIRMED/cancel").header("prefer", "wait=10");
+    assert_eq!(answer(cancel.json(&json!({}))).await.status, 409);
+    world.settled().await;
+    assert_eq!(world.status("CONFIRMED").await, "confirmed");
+    assert_eq!(world.booked_for("CONFIRMED").await, (1, 0));
+    world.books_add_up(&[("PRODUCT_001", PIECES)]).await;
+    world.all_is_well().await;
+}
+
+#[tokio::test]
+async fn cancels_at_random_moments_leave_books_that_add_up() {
+    let world = a_world().await;
+    world.behave(json!({"mode": "random", "seed": 5, "ms": 30, "slow": 0.5, "answerThenDrop": 0.1})).await;
+    let random = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57;
+    let placed = (0..150).map(|n| {
+        let world = &world;
+        async move {
+            tokio::time::sleep(Duration::from_millis(10 * n)).await;
+            world.post("/orders", &order(&format!("ORDER_{n}"), "PRODUCT_001", 1)).await;
+            tokio::time::sleep(Duration::from_millis(random(n))).await;
+            world.cancel(&format!("ORDER_{n}")).await;
+        }
+    });
+    futures::future::join_all(placed).await;
+    world.settled().await;
+    world.books_add_up(&[("PRODUCT_001", PIECES)]).await;
+    let booked = world.booked().await;
+    let refunded = booked.values().filter(|booked| booked.refunds > 0).count();
+    let charged = booked.values().filter(|booked| booked.is_charged()).count();
+    eprintln!("of 150 orders that were cancelled, {charged} were confirmed before and {refunded} refunded");
+    for n in 0..150 {
+        assert!(matches!(world.status(&format!("ORDER_{n}")).await.as_str(), "confirmed" | "cancelled"), "{n}");
+    }
+    world.all_is_well().await;
+}
