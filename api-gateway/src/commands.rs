@@ -13,12 +13,15 @@ use contracts::account::AccountCommand;
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderCommand;
 use contracts::topology::API_GATEWAY;
+use messaging::Durability;
 use messaging::publisher::{Command, PublishError, Publisher};
 use serde::Serialize;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::idempotency::{ClaimError, IdempotencyKey, IdempotencyKeys, Operation, derived_id, fingerprint};
 use crate::problem::{Code, Problem};
+use crate::streams::Known;
 
 /// The longest a command may take to be stored.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -86,17 +89,27 @@ pub(crate) struct Commands {
     client: Client,
     publisher: Publisher,
     keys: IdempotencyKeys,
+    streams: watch::Receiver<Known>,
 }
 
 impl Commands {
-    pub(crate) fn new(client: Client, js: &jetstream::Context) -> Self {
-        Self { client, publisher: Publisher::new(js.clone(), API_GATEWAY), keys: IdempotencyKeys::new(js.clone()) }
+    pub(crate) fn new(client: Client, js: &jetstream::Context, streams: watch::Receiver<Known>) -> Self {
+        let (publisher, keys) = (Publisher::new(js.clone(), API_GATEWAY), IdempotencyKeys::new(js.clone()));
+        Self { client, publisher, keys, streams }
+    }
+
+    /// Returns what it is worth that a command was published.
+    pub(crate) fn durability(&self) -> Durability {
+        self.streams.borrow().durability
     }
 
     /// Publishes a command and returns its id once JetStream has acknowledged it.
     pub(crate) async fn publish(&self, request: Request<'_>) -> Result<Uuid, Problem> {
         if self.client.connection_state() != State::Connected {
             return Err(unavailable("there is no connection to nats-server"));
+        }
+        if self.streams.borrow().no_room.is_some() {
+            return Err(Problem::new(Code::Overloaded));
         }
         match tokio::time::timeout(PATIENCE, self.claim_and_publish(request)).await {
             Ok(published) => published,

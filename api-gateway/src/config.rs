@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use messaging::connection::NatsOptions;
+use messaging::durability::DurabilityOptions;
 
 /// The store's gateway: REST in, commands out; queries and live events back.
 #[derive(Debug, Clone, clap::Parser)]
@@ -14,4 +15,10 @@ pub struct Config {
     /// Where the broker is and who we are.
     #[command(flatten)]
     pub nats: NatsOptions,
+    /// What an acknowledgement must be worth.
+    #[command(flatten)]
+    pub durability: DurabilityOptions,
+    /// How many messages may wait for a service before further commands are refused with 503.
+    #[arg(long, env = "MAX_BACKLOG", default_value_t = 1_000_000)]
+    pub max_backlog: u64,
 }

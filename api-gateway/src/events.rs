@@ -32,6 +32,8 @@ use crate::json::Nullable;
 use crate::parameter::{EventSequence, Header, Query};
 use crate::problem::{Code, Codes, Failure, Problem};
 
+/// The contexts whose events are shown. Not the accounts': these say where customers live and how they pay.
+const CONTEXTS: [&str; 3] = ["order", "inventory", "payment"];
 /// How many clients may follow the events at the same time.
 const MAX_CONNECTIONS: usize = 256;
 /// How often a comment is sent while nothing happens: so that nobody in between closes the connection, and because
@@ -105,7 +107,7 @@ impl EventsApi {
     ///
     /// Begins with what happens from now on, or behind the event whose id `Last-Event-ID` names; browsers send it by
     /// themselves when they connect again. Events are kept for seven days. An id that the stream has not reached is
-    /// one of a stream that is gone, and everything since then is sent.
+    /// one of a stream that is gone, and everything since then is sent. Events of accounts are not shown.
     #[oai(path = "/events", method = "get", operation_id = "followEvents")]
     async fn follow(
         &self,
@@ -120,7 +122,8 @@ impl EventsApi {
         last_event_id_header: Header<EventSequence>,
     ) -> Result<FollowEvents, Failure<FollowEventsFailures>> {
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| Problem::new(Code::TooManyStreams))?;
-        let filter = order_id.0.map_or_else(|| "*.event.*.*".to_owned(), |id| format!("*.event.*.{id}"));
+        let key = order_id.0.map_or_else(|| "*".to_owned(), |id| id.to_string());
+        let filter = CONTEXTS.iter().map(|context| format!("{context}.event.*.{key}")).collect();
         let last = last_event_id_header.0.or(last_event_id.0).map(|EventSequence(sequence)| sequence);
         let events = self.begin(filter, last, permit).await?;
         let stream = EventStream::new(events).keep_alive(HEARTBEAT).to_event(|event| {
@@ -138,7 +141,7 @@ impl EventsApi {
     /// Makes the first consumer, so that a failure can still be answered as one, and feeds from it.
     async fn begin(
         &self,
-        filter: String,
+        filter: Vec<String>,
         last: Option<u64>,
         permit: OwnedSemaphorePermit,
     ) -> Result<BoxStream<'static, StoreEvent>, Problem> {
@@ -170,7 +173,7 @@ impl EventsApi {
 struct Feed {
     client: Client,
     js: jetstream::Context,
-    filter: String,
+    filter: Vec<String>,
     /// The sequence behind which to go on; `None` for "from now on" until that is a sequence.
     last: Option<u64>,
 }
@@ -245,7 +248,7 @@ impl Feed {
         let config = pull::Config {
             // With a name, the subject of the request that makes the consumer says on which stream.
             name: Some(format!("api-gateway-feed-{}", uuid::Uuid::now_v7().simple())),
-            filter_subject: self.filter.clone(),
+            filter_subjects: self.filter.clone(),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
             ack_policy: AckPolicy::None,
             memory_storage: true,

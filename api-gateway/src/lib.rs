@@ -7,7 +7,7 @@
 //!   `notifications`: the operations;
 //! - `parameter`, `body`: what comes in, parsed at the edge; `json`, `problem`: what goes out, and the one mapping of
 //!   errors to HTTP;
-//! - `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
+//! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
 //!   `events` is the live feed.
 //!
@@ -28,15 +28,15 @@ mod parameter;
 mod problem;
 mod products;
 mod queries;
+mod streams;
 mod wait;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_nats::jetstream;
-use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS, IDEMPOTENCY};
+use contracts::topology::API_GATEWAY;
 use messaging::{Health, connection, probes};
 use poem_openapi::Tags;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use accounts::{AccountsApi, Outcomes};
@@ -47,12 +47,8 @@ use notifications::NotificationsApi;
 use orders::OrdersApi;
 use products::ProductsApi;
 use queries::Queries;
+use streams::{Known, Streams};
 use wait::Waiters;
-
-/// The part of [`Health`] that says whether the streams and the bucket are there.
-const STREAMS: &str = "streams";
-/// How long to wait before they are looked for again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 #[derive(Tags)]
 enum Tag {
@@ -73,14 +69,22 @@ enum Tag {
 ///
 /// # Errors
 ///
-/// Where the address is in use, or the URL of nats-server cannot be parsed.
+/// Where the address is in use, the URL of nats-server cannot be parsed, or an acknowledgement is worth less than it must
+/// be.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let health = Health::default();
-    health.expect(STREAMS);
     let client = connection::connect(&config.nats, API_GATEWAY, &health).await?;
     let js = connection::jetstream(&client);
 
-    let commands = Arc::new(Commands::new(client.clone(), &js));
+    let (known, streams_known) = watch::channel(Known::default());
+    let streams = Streams {
+        js: js.clone(),
+        options: config.durability,
+        max_backlog: config.max_backlog,
+        health: health.clone(),
+        known,
+    };
+    let commands = Arc::new(Commands::new(client.clone(), &js, streams_known));
     let queries = Queries::new(client.clone());
     let waiters = Waiters::new(client.clone(), queries.clone(), shutdown.clone());
     let orders = OrdersApi { commands: commands.clone(), queries: queries.clone(), waiters };
@@ -94,28 +98,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let endpoint = front::endpoint(api, health.clone());
     tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,
-        never = watch_streams(&js, &health) => match never {},
+        ended = streams.watch() => ended,
     }
-}
-
-/// Says once that the streams and the bucket are there; until then the gateway is not ready.
-async fn watch_streams(js: &jetstream::Context, health: &Health) -> std::convert::Infallible {
-    loop {
-        match look_for_streams(js).await {
-            Ok(()) => {
-                health.ok(STREAMS);
-                return std::future::pending().await;
-            }
-            Err(why) => health.failed(STREAMS, why),
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-    }
-}
-
-async fn look_for_streams(js: &jetstream::Context) -> Result<(), String> {
-    for stream in [COMMANDS, EVENTS] {
-        js.get_stream(stream).await.map_err(|error| format!("the stream {stream}: {error}"))?;
-    }
-    js.get_key_value(IDEMPOTENCY).await.map_err(|error| format!("the bucket {IDEMPOTENCY}: {error}"))?;
-    Ok(())
 }

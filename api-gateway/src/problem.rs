@@ -94,6 +94,9 @@ codes! {
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable",
         "A part of the store does not answer now. Send the same request again after `Retry-After` seconds: a command \
          is not carried out twice if its request names its order or has an `Idempotency-Key`.";
+    Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Overloaded",
+        "More is under way than the store can take in. Nothing of this request was stored; send it again after \
+         `Retry-After` seconds.";
     TooManyStreams = "too-many-streams", SERVICE_UNAVAILABLE, "Too many event streams",
         "As many clients follow the events as this gateway serves. Try again after `Retry-After` seconds.";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error",

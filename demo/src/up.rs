@@ -184,6 +184,7 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
             product["awaiting"]
         ));
     }
+    let durability = get("readiness").await["checks"]["durability"]["detail"].take();
     let nats = format!(
         "nats -s {} --user inspector --password {} --inbox-prefix _INBOX_inspector",
         config.nats_url(),
@@ -194,6 +195,7 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
         format!("  REST API   {gateway}/docs"),
         format!("  live feed  {gateway}/events"),
         format!("  broker     {}, monitor {}", config.nats_url(), config.http_url(Member::NatsServer)),
+        format!("  accepted   is {}: a killed process loses nothing (README, Limits)", text(&durability)),
         format!("  logs       {}", screen.path().display()),
         String::new(),
         "Look, order, restock:".to_owned(),

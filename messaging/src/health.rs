@@ -46,6 +46,11 @@ impl Health {
         self.set(part, Check { ok: true, detail: String::new() });
     }
 
+    /// Says that a part does its work, and what there is to know of it.
+    pub fn note(&self, part: &str, what: impl Into<String>) {
+        self.set(part, Check { ok: true, detail: what.into() });
+    }
+
     /// Says that a part does not do its work, and logs it where that is news.
     pub fn failed(&self, part: &str, why: impl Into<String>) {
         let detail = why.into();

@@ -9,6 +9,7 @@
 //! - `consumer` pulls into it, `relay` publishes out of it, [`dead_letter`] says what became of the rest;
 //! - [`event_store`], [`statement`]: what handlers are written with;
 //! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon;
+//!   [`durability`]: what an acknowledgement is worth;
 //! - [`replay`]: a stream read again, past every consumer;
 //! - [`query`], [`publisher`]: asking and commanding from outside a transaction;
 //! - [`service`], [`connection`], [`database`], [`migration`], [`health`], [`probes`], [`process`]: the wiring.
@@ -20,6 +21,7 @@ pub mod connection;
 mod consumer;
 pub mod database;
 pub mod dead_letter;
+pub mod durability;
 pub mod envelope;
 pub mod event_store;
 pub mod handler;
@@ -39,6 +41,7 @@ pub mod service;
 pub mod statement;
 pub mod topology;
 
+pub use durability::Durability;
 pub use envelope::{Cause, Decode, Envelope, Outgoing, Speaker, Timing};
 pub use handler::{HandleError, Handler};
 pub use health::Health;

@@ -29,7 +29,7 @@ pub(crate) enum HorizonError {
     TooShort(String),
 }
 
-/// Refuses a retention shorter than a stream keeps its messages.
+/// Refuses a retention shorter than a stream keeps its messages. Returns what there is to know of the streams.
 ///
 /// # Errors
 ///
@@ -38,13 +38,15 @@ pub(crate) async fn check_dedup_horizon(
     js: &jetstream::Context,
     streams: &[&'static str],
     retention: Duration,
-) -> Result<(), HorizonError> {
+) -> Result<Vec<jetstream::stream::Info>, HorizonError> {
+    let mut infos = Vec::with_capacity(streams.len());
     for name in streams {
         let stream = js
             .get_stream(name)
             .await
             .map_err(|error| HorizonError::Unreadable { stream: (*name).to_owned(), reason: error.to_string() })?;
-        let max_age = stream.cached_info().config.max_age;
+        let info = stream.cached_info().clone();
+        let max_age = info.config.max_age;
         if max_age.is_zero() {
             return Err(HorizonError::TooShort(format!(
                 "stream {name} keeps messages for ever, and the inbox does not: give the stream a max_age"
@@ -59,8 +61,9 @@ pub(crate) async fn check_dedup_horizon(
                 max_age.as_secs()
             )));
         }
+        infos.push(info);
     }
-    Ok(())
+    Ok(infos)
 }
 
 /// Deletes rows older than the retention until shutdown.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::{self, NatsOptions};
 use crate::consumer::Puller;
+use crate::durability::DurabilityOptions;
 use crate::envelope::Speaker;
 use crate::handler::Handler;
 use crate::health::Health;
@@ -28,6 +29,8 @@ use crate::retention::{self, HorizonError};
 
 /// The part of [`Health`] that says whether the streams are there.
 const STREAMS: &str = "streams";
+/// The part of [`Health`] that says what an acknowledgement is worth.
+const DURABILITY: &str = "durability";
 /// How long to wait before the streams are looked for again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// A shutdown that takes longer than this is given up; what is unfinished is delivered again.
@@ -39,6 +42,9 @@ pub struct ServiceOptions {
     /// Where the broker is and who we are.
     #[command(flatten)]
     pub nats: NatsOptions,
+    /// What an acknowledgement must be worth.
+    #[command(flatten)]
+    pub durability: DurabilityOptions,
     /// The service's own database: `sqlite://<file>?mode=rwc` or `postgres://user:password@host/name`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
@@ -100,7 +106,8 @@ impl<H: Handler> Service<H> {
     ///
     /// # Errors
     ///
-    /// Where it cannot start (address in use, retention below the dedup horizon), where a part of it ends by itself,
+    /// Where it cannot start (address in use, retention below the dedup horizon, an acknowledgement worth less than
+    /// is asked for), where a part of it ends by itself,
     /// and where the shutdown takes longer than 9 s.
     pub async fn run(mut self, options: &ServiceOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
         let health = Health::default();
@@ -109,14 +116,13 @@ impl<H: Handler> Service<H> {
         let js = connection::jetstream(&client);
         // Cancelled with `shutdown`, and also where a part fails.
         let stop = shutdown.child_token();
-        let retention = options.retention();
 
         let mut parts = JoinSet::new();
         let endpoint = probes::with_probes(std::mem::take(&mut self.routes), health.clone());
         parts.spawn(probes::serve(self.http_address, endpoint, stop.clone()));
 
         let started = tokio::select! {
-            started = wait_for_streams(&js, self.streams, retention, &health) => started,
+            started = wait_for_streams(&js, self.streams, options, &health) => started,
             () = stop.cancelled() => Ok(()),
             // Serving HTTP ends before shutdown only where it cannot begin.
             Some(ended) = parts.join_next() => ended?,
@@ -202,16 +208,19 @@ impl<H: Handler> Service<H> {
     }
 }
 
-/// Waits until the streams can be read, and checks the dedup horizon.
+/// Waits until the streams can be read, and checks the dedup horizon and what an acknowledgement is worth.
 async fn wait_for_streams(
     js: &jetstream::Context,
     streams: &[&'static str],
-    retention: Duration,
+    options: &ServiceOptions,
     health: &Health,
 ) -> anyhow::Result<()> {
     loop {
-        match retention::check_dedup_horizon(js, streams, retention).await {
-            Ok(()) => {
+        match retention::check_dedup_horizon(js, streams, options.retention()).await {
+            Ok(infos) => {
+                let found = options.durability.probe(&infos).await;
+                options.durability.check(found)?;
+                health.note(DURABILITY, found.to_string());
                 health.ok(STREAMS);
                 return Ok(());
             }

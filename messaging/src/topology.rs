@@ -39,6 +39,11 @@ pub struct StreamSpec {
     pub duplicate_window_seconds: u64,
     /// The largest message, headers included, in bytes.
     pub max_message_size: i32,
+    /// How much it holds, in bytes. A full stream takes nothing more until messages are too old to be kept: whoever
+    /// publishes is told, and nothing is dropped. Without it only the server's own limit holds; so it must be for a
+    /// stream with schedules, for which nats-server knows no other way than dropping the oldest.
+    #[serde(default)]
+    pub max_bytes: Option<i64>,
     /// Whether it delivers messages at a time of their own ([`Timing::At`](crate::envelope::Timing::At)).
     #[serde(default)]
     pub schedules: bool,
@@ -56,6 +61,9 @@ pub struct BucketSpec {
     pub max_age_seconds: u64,
     /// The largest value, in bytes.
     pub max_value_size: i32,
+    /// How much it holds, in bytes.
+    #[serde(default)]
+    pub max_bytes: Option<i64>,
 }
 
 /// A durable pull consumer, one per (service, stream), named after the service.
@@ -121,6 +129,9 @@ async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> a
         max_age: Duration::from_secs(spec.max_age_seconds),
         duplicate_window: Duration::from_secs(spec.duplicate_window_seconds),
         max_message_size: spec.max_message_size,
+        max_bytes: spec.max_bytes.unwrap_or(-1),
+        // The default would drop the oldest messages to make room, handled or not.
+        discard: if spec.max_bytes.is_some() { stream::DiscardPolicy::New } else { stream::DiscardPolicy::Old },
         num_replicas: replicas,
         allow_direct: true,
         allow_message_schedules: spec.schedules,
@@ -144,6 +155,7 @@ async fn provision_bucket(js: &Context, spec: &BucketSpec, replicas: usize) -> a
         history: 1,
         max_age: Duration::from_secs(spec.max_age_seconds),
         max_value_size: spec.max_value_size,
+        max_bytes: spec.max_bytes.unwrap_or(-1),
         storage: stream::StorageType::File,
         num_replicas: replicas,
         ..Default::default()

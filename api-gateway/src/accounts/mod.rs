@@ -85,7 +85,7 @@ impl AccountsApi {
         let outcome = self.command(&id, request, Some(&details), prefer.0).await?;
         let held = applied(prefer.0);
         let view = match outcome {
-            Outcome::NotYet => return Ok(AccountCreated::Accepted(accepted(&id), location(&id), held)),
+            Outcome::NotYet => return Ok(AccountCreated::Accepted(self.accepted(&id), location(&id), held)),
             Outcome::Present(view) => view,
             Outcome::Answered(event) => changed(event)?,
         };
@@ -145,7 +145,7 @@ impl AccountsApi {
                 Ok(AccountUpdated::Updated(shown(&view)?, etag(view.version), applied(prefer.0)))
             }
             Outcome::Present(_) | Outcome::NotYet => {
-                Ok(AccountUpdated::Accepted(accepted(&id), location(&id), applied(prefer.0)))
+                Ok(AccountUpdated::Accepted(self.accepted(&id), location(&id), applied(prefer.0)))
             }
         }
     }
@@ -185,7 +185,7 @@ impl AccountsApi {
             Outcome::Answered(AccountEvent::Deleted(_)) => Ok(AccountDeleted::Deleted(applied(prefer.0))),
             Outcome::Answered(event) => Err(refusal(event).into()),
             Outcome::Present(_) | Outcome::NotYet => {
-                Ok(AccountDeleted::Accepted(accepted(&id), location(&id), applied(prefer.0)))
+                Ok(AccountDeleted::Accepted(self.accepted(&id), location(&id), applied(prefer.0)))
             }
         }
     }
@@ -200,6 +200,10 @@ struct Asked<'a> {
 }
 
 impl AccountsApi {
+    fn accepted(&self, id: &CustomerId) -> JsonOf<AccountAccepted> {
+        JsonOf::written(&AccountAccepted::new(id, self.commands.durability()))
+    }
+
     /// Publishes a command and waits for its answer.
     async fn command(
         &self,
@@ -264,10 +268,6 @@ fn internal(error: &serde_json::Error) -> Problem {
 /// Says that the caller's preference was heeded, where there was one.
 fn applied(prefer: Option<Prefer>) -> Option<String> {
     prefer.and_then(|prefer| prefer.wait).map(|seconds| format!("wait={seconds}"))
-}
-
-fn accepted(id: &CustomerId) -> JsonOf<AccountAccepted> {
-    JsonOf::written(&AccountAccepted::new(id))
 }
 
 fn location(id: &CustomerId) -> String {

@@ -3,6 +3,7 @@
 use contracts::CustomerId;
 use contracts::account::{MAX_ADDRESSES, MAX_LINE};
 use contracts::money::MAX_AMOUNT;
+use messaging::Durability;
 use poem_openapi::{Enum, Object};
 
 /// An account as it stands.
@@ -109,6 +110,8 @@ pub(crate) struct AccountAccepted {
     customer_id: String,
     /// Always `accepted`.
     status: AcceptedAccount,
+    /// What the command survives from now on, as for an order.
+    durability: String,
 }
 
 #[derive(Debug, Enum)]
@@ -118,7 +121,8 @@ pub(crate) enum AcceptedAccount {
 }
 
 impl AccountAccepted {
-    pub(crate) fn new(customer_id: &CustomerId) -> Self {
-        Self { customer_id: customer_id.to_string(), status: AcceptedAccount::Accepted }
+    pub(crate) fn new(customer_id: &CustomerId, durability: Durability) -> Self {
+        let (customer_id, durability) = (customer_id.to_string(), durability.to_string());
+        Self { customer_id, status: AcceptedAccount::Accepted, durability }
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use contracts::order::OrderCommand;
 use contracts::query::{DEFAULT_PAGE, ListOrders, OrderStatus};
 use contracts::{CustomerId, OrderId};
+use messaging::Durability;
 use poem_openapi::{ApiResponse, OpenApi};
 use uuid::Uuid;
 
@@ -178,7 +179,7 @@ impl OrdersApi {
             trace_parent: trace_parent.0.and_then(|context| context.0),
         };
         let (held, outcome) = self.command(&order.order_id, request, Expected::Placed(&order), prefer.0).await?;
-        Ok(answer(&order.order_id, held, outcome)?)
+        Ok(answer(&order.order_id, self.commands.durability(), held, outcome)?)
     }
 
     /// Cancel an order
@@ -212,7 +213,7 @@ impl OrdersApi {
             trace_parent: trace_parent.0.and_then(|context| context.0),
         };
         let (held, outcome) = self.command(&order_id, request, Expected::Cancelled, prefer.0).await?;
-        Ok(answer(&order_id, held, outcome)?)
+        Ok(answer(&order_id, self.commands.durability(), held, outcome)?)
     }
 
     /// See an order
@@ -302,13 +303,18 @@ impl OrdersApi {
     }
 }
 
-fn answer(order_id: &OrderId, held: Option<u32>, outcome: Outcome) -> Result<OrderCommanded, Problem> {
+fn answer(
+    order_id: &OrderId,
+    durability: Durability,
+    held: Option<u32>,
+    outcome: Outcome,
+) -> Result<OrderCommanded, Problem> {
     let applied = held.map(|seconds| format!("wait={seconds}"));
     match outcome {
         Outcome::Final(json) => Ok(OrderCommanded::Final(JsonOf::relayed(json), applied)),
         Outcome::Refused(problem) => Err(problem),
         Outcome::NotYet => Ok(OrderCommanded::Accepted(
-            JsonOf::written(&OrderAccepted::new(order_id)),
+            JsonOf::written(&OrderAccepted::new(order_id, durability)),
             format!("/orders/{order_id}"),
             applied,
         )),

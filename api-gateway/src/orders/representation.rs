@@ -2,6 +2,7 @@
 //! says and the gateway relays; `contracts::query` is what it is written with.
 
 use contracts::OrderId;
+use messaging::Durability;
 use poem_openapi::{Enum, Object};
 use serde_json::Value;
 
@@ -16,6 +17,9 @@ pub(crate) struct OrderAccepted {
     order_id: String,
     /// Always `accepted`.
     status: Accepted,
+    /// What the command survives from now on: `cached` (the process), `fsynced` (a power cut), and `, replicated ×3` (the
+    /// server) behind either.
+    durability: String,
 }
 
 #[derive(Debug, Enum)]
@@ -25,8 +29,8 @@ pub(crate) enum Accepted {
 }
 
 impl OrderAccepted {
-    pub(crate) fn new(order_id: &OrderId) -> Self {
-        Self { order_id: order_id.to_string(), status: Accepted::Accepted }
+    pub(crate) fn new(order_id: &OrderId, durability: Durability) -> Self {
+        Self { order_id: order_id.to_string(), status: Accepted::Accepted, durability: durability.to_string() }
     }
 }
 

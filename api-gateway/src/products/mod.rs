@@ -130,7 +130,7 @@ impl ProductsApi {
     ) -> Result<Restocked, Failure<RestockFailures>> {
         let product_id = id.0;
         let restock = body.0.into_restock(product_id.clone());
-        let accepted = RestockAccepted::new(&restock);
+        let accepted = RestockAccepted::new(&restock, self.commands.durability());
         let request = Request {
             operation: Operation { template: "POST /products/{id}/restock", id: product_id.as_str() },
             draft: Draft::inventory(&InventoryCommand::from(restock))?,

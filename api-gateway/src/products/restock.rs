@@ -2,6 +2,7 @@
 
 use contracts::inventory::Restock;
 use contracts::{ProductId, Quantity};
+use messaging::Durability;
 use poem_openapi::{Enum, Object};
 
 use crate::body::{Fields, Form, number};
@@ -45,6 +46,8 @@ pub(crate) struct RestockAccepted {
     quantity: u32,
     /// Always `accepted`.
     status: RestockStatus,
+    /// What the command survives from now on, as for an order.
+    durability: String,
 }
 
 #[derive(Debug, Enum)]
@@ -54,8 +57,13 @@ pub(crate) enum RestockStatus {
 }
 
 impl RestockAccepted {
-    pub(crate) fn new(restock: &Restock) -> Self {
+    pub(crate) fn new(restock: &Restock, durability: Durability) -> Self {
         let Restock { product_id, quantity } = restock;
-        Self { product_id: product_id.to_string(), quantity: quantity.get(), status: RestockStatus::Accepted }
+        Self {
+            product_id: product_id.to_string(),
+            quantity: quantity.get(),
+            status: RestockStatus::Accepted,
+            durability: durability.to_string(),
+        }
     }
 }

@@ -214,7 +214,7 @@ async fn only_what_answers_our_own_command_counts() {
 async fn while_the_service_is_away_commands_are_accepted() {
     let store = Store::start().await;
     let account = an_account("CUSTOMER_001");
-    let accepted = json!({"customerId": "CUSTOMER_001", "status": "accepted"});
+    let accepted = json!({"customerId": "CUSTOMER_001", "status": "accepted", "durability": "cached"});
     let start = Instant::now();
     let hasty = [store.post("/accounts", &account), put(&store, &account, 1), delete(&store, 2)];
     for request in hasty.map(|request| request.header("prefer", "wait=1")) {

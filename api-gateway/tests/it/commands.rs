@@ -17,7 +17,7 @@ async fn a_placed_order_is_a_command_in_its_envelope() {
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(answer.header("location"), Some("/orders/ORDER_001"));
     assert_eq!(answer.header("preference-applied"), None);
-    assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted"}));
+    assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "cached"}));
 
     let [command] = &store.commands().await[..] else { panic!("one command") };
     assert_eq!(command.subject, "order.command.place.ORDER_001");
@@ -57,7 +57,7 @@ async fn an_order_is_cancelled_with_or_without_a_reason() {
     let store = Store::start().await;
     let bare = Answer::of(store.request("POST", "/orders/ORDER_001/cancel")).await;
     assert_eq!((bare.status.as_u16(), bare.header("location")), (202, Some("/orders/ORDER_001")), "{bare:?}");
-    assert_eq!(bare.body, json!({"orderId": "ORDER_001", "status": "accepted"}));
+    assert_eq!(bare.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "cached"}));
     let reason = "changed my mind\n— “Zoë”";
     for body in [json!({}), json!({"reason": null}), json!({"reason": reason})] {
         assert_eq!(Answer::of(store.post("/orders/ORDER_001/cancel", &body)).await.status, 202);
@@ -76,7 +76,10 @@ async fn a_restock_is_a_command_of_the_inventory() {
     let store = Store::start().await;
     let answer = Answer::of(store.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}))).await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (202, Some("/products/PRODUCT_001")));
-    assert_eq!(answer.body, json!({"productId": "PRODUCT_001", "quantity": 5, "status": "accepted"}));
+    assert_eq!(
+        answer.body,
+        json!({"productId": "PRODUCT_001", "quantity": 5, "status": "accepted", "durability": "cached"})
+    );
     let [command] = &store.commands().await[..] else { panic!("one command") };
     assert_eq!(command.subject, "inventory.command.restock.PRODUCT_001");
     assert!(InventoryCommand::decode("inventory.restock.v1", command.body.to_string().as_bytes()).is_ok());

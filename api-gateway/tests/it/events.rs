@@ -187,3 +187,18 @@ async fn connections_are_bounded_and_given_back() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_accounts_say_is_not_in_the_feed() {
+    let store = Store::start().await;
+    let (accounts, orders) =
+        (FakeService::start(&store, "account-service", "account").await, FakeService::orders(&store).await);
+    let mut all = Feed::open(store.get("/events")).await;
+    let mut one = Feed::open(store.get("/events?orderId=SAME")).await;
+    let body = json!({"contact": {"email": "ada@example.org"}});
+    accounts.says("account.event.changed.SAME", Uuid::new_v4(), &body).await;
+    orders.says("order.event.placed.SAME", Uuid::new_v4(), &json!({})).await;
+    for feed in [&mut all, &mut one] {
+        assert_eq!(feed.next().await.2["subject"], "order.event.placed.SAME");
+    }
+}

@@ -106,7 +106,7 @@ async fn without_a_key_the_same_order_is_one_command_and_two_restocks_are_two() 
     for _ in 0..2 {
         let answer = Answer::of(store.post("/orders", &an_order("ORDER_001"))).await;
         assert_eq!(answer.status, 202);
-        assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted"}));
+        assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "cached"}));
     }
     assert_eq!(store.commands().await.len(), 1);
     let mut other = an_order("ORDER_001");

@@ -13,5 +13,6 @@ mod idempotency;
 mod openapi;
 mod outage;
 mod queries;
+mod room;
 mod support;
 mod wait;

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use api_gateway::Config;
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, HeaderMap};
-use contracts::topology::{COMMANDS, TOPOLOGY};
+use contracts::topology::{COMMANDS, EVENTS, TOPOLOGY};
 use futures::StreamExt;
 use local_servers::{TestNats, free_port};
 use messaging::Topology;
 use messaging::connection::NatsOptions;
+use messaging::durability::DurabilityOptions;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -78,28 +79,26 @@ impl Stored {
 
 impl Store {
     pub(crate) async fn start() -> Self {
-        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nats.conf");
-        let text = std::fs::read_to_string(&config).unwrap();
-        let users = text.lines().filter_map(|line| line.trim().strip_prefix("user: ")?.split(',').next());
-        let passwords: Vec<(String, String)> = users
-            .map(|user| (format!("{}_PASSWORD", user.to_uppercase().replace('-', "_")), password(user)))
-            .collect();
-        let variables = passwords.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let nats = TestNats::with_config(&config, variables).await.unwrap();
-        let provisioner = jetstream::new(connect(&nats, "provisioner").await);
-        Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
-        let store = Self::around(nats);
+        let store = Self::around(nats().await);
         store.until_ready().await;
         store
     }
 
     /// Starts a gateway only.
     pub(crate) fn around(nats: TestNats) -> Self {
+        Self::set(nats, |_| {})
+    }
+
+    /// Starts a gateway only, with other options.
+    pub(crate) fn set(nats: TestNats, set: impl FnOnce(&mut Config)) -> Self {
         let http_address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
         let options =
             NatsOptions { nats_url: nats.url(), nats_user: None, nats_password: Some(password("api-gateway")) };
+        let mut config =
+            Config { http_address, nats: options, durability: DurabilityOptions::default(), max_backlog: 1000 };
+        set(&mut config);
         let shutdown = CancellationToken::new();
-        let gateway = tokio::spawn(api_gateway::run(Config { http_address, nats: options }, shutdown.clone()));
+        let gateway = tokio::spawn(api_gateway::run(config, shutdown.clone()));
         let http = reqwest::Client::new();
         Self { nats, base: format!("http://{http_address}"), http, shutdown, gateway }
     }
@@ -110,6 +109,11 @@ impl Store {
             answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
         })
         .await;
+    }
+
+    /// Waits for the gateway to end by itself, and returns why.
+    pub(crate) async fn ended(&mut self) -> String {
+        (&mut self.gateway).await.unwrap().unwrap_err().to_string()
     }
 
     /// Ends the gateway as a signal would, and returns how long that took.
@@ -168,6 +172,25 @@ impl Drop for Store {
         self.shutdown.cancel();
         self.gateway.abort();
     }
+}
+
+/// nats-server with the store's permissions and streams.
+pub(crate) async fn nats() -> TestNats {
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nats.conf");
+    nats_like(&config).await
+}
+
+/// nats-server with another configuration, and the store's streams.
+pub(crate) async fn nats_like(config: &Path) -> TestNats {
+    let text = std::fs::read_to_string(config).unwrap();
+    let users = text.lines().filter_map(|line| line.trim().strip_prefix("user: ")?.split(',').next());
+    let passwords: Vec<(String, String)> =
+        users.map(|user| (format!("{}_PASSWORD", user.to_uppercase().replace('-', "_")), password(user))).collect();
+    let variables = passwords.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let nats = TestNats::with_config(config, variables).await.unwrap();
+    let provisioner = jetstream::new(connect(&nats, "provisioner").await);
+    Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
+    nats
 }
 
 pub(crate) fn password(user: &str) -> String {
@@ -258,7 +281,8 @@ impl FakeService {
             Self { name, client: store.connect(name).await, answers: Arc::default(), asked: Arc::default() };
         let mut requests = service.client.subscribe(format!("{context}.query.>")).await.unwrap();
         // An answer to something else tells that the server has the subscription.
-        let info = service.client.request("$JS.API.INFO", "".into()).await.unwrap();
+        let stream = if name == "account-service" { COMMANDS } else { EVENTS };
+        let info = service.client.request(format!("$JS.API.STREAM.INFO.{stream}"), "".into()).await.unwrap();
         assert!(!info.payload.is_empty());
         let answering = service.clone();
         tokio::spawn(async move {

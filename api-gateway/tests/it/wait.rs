@@ -143,7 +143,7 @@ async fn when_the_time_is_over_the_answer_is_as_without() {
     let (answering, _) = waiting(&store, &service, path, &an_order("ORDER_001"), "respond-async, wait=1").await;
     let (answer, took) = answering.await.unwrap();
     assert_eq!(answer.status, 202, "{answer:?}");
-    assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted"}));
+    assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "cached"}));
     assert_eq!(answer.header("preference-applied"), Some("wait=1"));
     assert!(took > Duration::from_millis(950) && took < Duration::from_secs(2), "{took:?}");
 }

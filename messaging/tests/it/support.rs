@@ -13,6 +13,7 @@ use async_nats::jetstream::{self, stream::Stream};
 use bytes::Bytes;
 use local_servers::{TestNats, TestPostgres, free_port};
 use messaging::connection::{self, NatsOptions};
+use messaging::durability::DurabilityOptions;
 use messaging::query::{Endpoint, QueryError};
 use messaging::{
     Decode, Envelope, HandleError, Handler, Health, Outgoing, Service, ServiceOptions, Timing, Topology, database,
@@ -236,6 +237,7 @@ impl Bench {
 
     pub(crate) fn options(&self) -> ServiceOptions {
         ServiceOptions {
+            durability: DurabilityOptions::default(),
             nats: NatsOptions { nats_url: self.nats.url(), nats_user: None, nats_password: None },
             database_url: Some(self.url.clone()),
             retention_seconds: 7200,
