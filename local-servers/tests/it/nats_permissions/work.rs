@@ -10,6 +10,9 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::store::{Consumer, Store};
 
+/// How long an answer may take: what is refused gets none.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// An example of what a consumer gets.
 fn example(consumer: &Consumer) -> String {
     consumer.filter_subjects[0].replace('>', "name.KEY").replace('*', "KEY")
@@ -48,7 +51,7 @@ async fn a_service_pulls_and_settles_its_messages_and_buries_what_it_cannot_hand
         let mut messages = consumer.messages().await.unwrap();
         let mut last = String::new();
         while last != subject {
-            let message = messages.next().await.unwrap().unwrap();
+            let message = tokio::time::timeout(PATIENCE, messages.next()).await.unwrap().unwrap().unwrap();
             message.double_ack().await.unwrap();
             last = message.subject.to_string();
         }
@@ -99,14 +102,15 @@ async fn the_payment_service_reads_the_stream_again() {
     accounts.publish("account.event.changed.CUSTOMER_002").await;
     let mut payments = store.user("payment-service").await;
     let inbox = payments.client.new_inbox();
-    let mut answers = payments.client.subscribe(inbox.clone()).await.unwrap();
+    let answers = payments.client.subscribe(inbox.clone()).await.unwrap();
     let batch = r#"{"seq": 1, "next_by_subj": "account.event.>", "batch": 10}"#;
     payments.client.publish_with_reply("$JS.API.DIRECT.GET.EVENTS", inbox, batch.into()).await.unwrap();
-    for subject in ["account.event.changed.CUSTOMER_001", "account.event.changed.CUSTOMER_002"] {
-        let answer = answers.next().await.unwrap();
-        assert_eq!(answer.headers.unwrap().get("Nats-Subject").unwrap().as_str(), subject);
-    }
-    assert_eq!(answers.next().await.unwrap().status.unwrap().as_u16(), 204);
+    // Two messages, and the end of the batch.
+    let answers = tokio::time::timeout(PATIENCE, answers.take(3).collect::<Vec<_>>()).await.unwrap();
+    let subjects = answers.iter().filter_map(|answer| answer.headers.as_ref()?.get("Nats-Subject"));
+    let subjects: Vec<_> = subjects.map(ToString::to_string).collect();
+    assert_eq!(subjects, ["account.event.changed.CUSTOMER_001", "account.event.changed.CUSTOMER_002"]);
+    assert_eq!(answers[2].status.unwrap().as_u16(), 204);
     payments.was_refused_nothing();
 }
 
@@ -190,25 +194,16 @@ async fn the_inspector_overhears_no_reply_no_request_and_no_remembered_answer() 
     inspector.js.query_account().await.unwrap();
 
     // Each of these is a subject of four tokens.
-    let provisioner = store.user("provisioner").await;
-    provisioner.js.stream_names().try_collect::<Vec<_>>().await.unwrap();
     let gateway = store.user("api-gateway").await;
     gateway.publish("$KV.IDEMPOTENCY.tenant.key").await;
-    for (asking, service, query) in [
-        ("api-gateway", "order-service", "order.query.list"),
-        ("api-gateway", "inventory-service", "inventory.query.products"),
-        ("payment-service", "account-service", "account.query.snapshot"),
-    ] {
-        let reply_to = format!("_INBOX_{asking}.a.b.c");
-        let asking = store.user(asking).await;
-        let mut inbox = asking.client.subscribe(reply_to.clone()).await.unwrap();
-        let endpoint = store.user(service).await;
-        let mut queries = endpoint.client.subscribe(query).await.unwrap();
-        endpoint.js.get_stream("COMMANDS").await.unwrap();
-        asking.client.publish_with_reply(query, reply_to, "".into()).await.unwrap();
-        let reply = queries.next().await.unwrap().reply.unwrap();
-        endpoint.client.publish(reply, "secret".into()).await.unwrap();
-        assert_eq!(inbox.next().await.unwrap().payload, "secret");
+    for name in Store::users().filter(|user| *user != "inspector") {
+        let user = store.user(name).await;
+        let reply_to = format!("_INBOX_{name}.a.b.c");
+        let mut inbox = user.client.subscribe(reply_to.clone()).await.unwrap();
+        let stream = if name == "account-service" { "COMMANDS" } else { "EVENTS" };
+        let request = format!("$JS.API.STREAM.INFO.{stream}");
+        user.client.publish_with_reply(request, reply_to, "".into()).await.unwrap();
+        tokio::time::timeout(PATIENCE, inbox.next()).await.unwrap().unwrap();
     }
 
     gateway.publish("order.command.place.ORDER_001").await;
