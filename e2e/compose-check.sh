@@ -10,14 +10,23 @@ set -euo pipefail
 
 readonly project=store-check
 export NATS_PORT=14222 NATS_MONITOR_PORT=18222 GATEWAY_PORT=18900 INVENTORY_PORT=18901 ORDER_PORT=18902
+export NOTIFICATION_PORT=18903 ACCOUNT_PORT=18904 PAYMENT_PORT=18905 PROVIDER_PORT=18910
 # Passwords that break where somebody forgets to quote them.
-export ORDER_SERVICE_PASSWORD='2+2 is #4' INVENTORY_SERVICE_PASSWORD=12345
+export ORDER_SERVICE_PASSWORD='2+2 is #4' INVENTORY_SERVICE_PASSWORD=12345 PAYMENT_SERVICE_PASSWORD='[1, 2]'
 export ORDER_SERVICE_DATABASE_PASSWORD="o'clock@/:?" INVENTORY_SERVICE_DATABASE_PASSWORD='100% $sure'
+export ACCOUNT_SERVICE_DATABASE_PASSWORD=' two  words '
 
 readonly gateway=http://127.0.0.1:$GATEWAY_PORT
-readonly inventory=http://127.0.0.1:$INVENTORY_PORT
-readonly orders=http://127.0.0.1:$ORDER_PORT
+readonly provider=http://127.0.0.1:$PROVIDER_PORT
 readonly monitor=http://127.0.0.1:$NATS_MONITOR_PORT
+# The services that have a database, by container, and where each of them answers.
+declare -Ar services=(
+    [inventory-service]=http://127.0.0.1:$INVENTORY_PORT
+    [order-service]=http://127.0.0.1:$ORDER_PORT
+    [notification-service]=http://127.0.0.1:$NOTIFICATION_PORT
+    [account-service]=http://127.0.0.1:$ACCOUNT_PORT
+    [payment-service]=http://127.0.0.1:$PAYMENT_PORT
+)
 
 for tool in docker curl jq; do
     command -v "$tool" >/dev/null || { echo "this check needs $tool" >&2; exit 2; }
@@ -44,7 +53,7 @@ answers() {
     [ "$status" = "$1" ]
 }
 
-# <expected status> <order>: one piece of a product of the demo catalogue
+# <expected status> <order>: one piece of a product of the demo catalogue, for a customer who has a card
 placing_answers() {
     answers "$1" "$gateway/orders" --header 'content-type: application/json' --header "idempotency-key: \"$2\"" --data '
         { "orderId": "'"$2"'", "customerId": "CUSTOMER_001", "currency": "EUR",
@@ -57,6 +66,34 @@ same() {
     [ "$2" = "$3" ]
 }
 
+behave() { answers 200 "$provider/behaviour" --request PUT --header 'content-type: application/json' --data "$1"; }
+
+# <order> <what the provider did>; of that it is the only witness
+charges_are() {
+    local kinds
+    kinds=$(get "$provider/ledger" | jq --raw-output '[.entries[] | select(.key == "'"$1"'") | .kind] | join(" ")') \
+        && same "what the provider did about $1" "$2" "$kinds"
+}
+is_charged() { charges_are "$1" captured; }
+is_not_charged() { charges_are "$1" ''; }
+
+is_told() {
+    same "notifications that $1 is confirmed" 1 "$(get "$gateway/customers/CUSTOMER_001/notifications?limit=200" \
+        | jq '[.items[] | select(.orderId == "'"$1"'" and .type == "order.confirmed.v1")] | length')"
+}
+is_mailed() {
+    compose exec -T notification-service sh -c "grep --files-with-matches '$1 is confirmed' data/mail/*.eml"
+}
+
+# <order> <status and reason>
+payment_is() {
+    same "payment of $1" "$2" "$(get "$gateway/orders/$1/payment" | jq --raw-output '"\(.status) \(.reason)"')"
+}
+# <product> <available> <reserved>
+stock_is() {
+    same "$1" "$2 available, $3 reserved, 0 awaiting" "$(get "$gateway/products/$1" \
+        | jq --raw-output '"\(.available) available, \(.reserved) reserved, \(.awaiting) awaiting"')"
+}
 order_is() { same "$1" "$2" "$(get "$gateway/orders/$1" | jq --raw-output .status)"; }
 stays() { sleep 3 && "$@"; }
 is_healthy() { same "$1" healthy "$(docker inspect --format '{{.State.Health.Status}}' "$(container "$1")")"; }
@@ -64,17 +101,22 @@ is_unhealthy() { same "$1" unhealthy "$(docker inspect --format '{{.State.Health
 
 all_healthy() {
     local service
-    for service in nats postgres order-service inventory-service api-gateway; do
+    for service in nats postgres "${!services[@]}" payment-provider api-gateway; do
         is_healthy "$service" || return 1
     done
 }
 
-# Each order of PRODUCT_002 took its pieces once: 2 by the demo's orders, 1 by each of ours.
-stock_adds_up() {
-    local product
-    product=$(get "$gateway/products/PRODUCT_002")
-    same PRODUCT_002 "15 in all, $((2 + placed)) reserved" \
-        "$(jq --raw-output '"\(.available + .reserved) in all, \(.reserved) reserved"' <<<"$product")"
+# Each order of PRODUCT_002 took its pieces once: 2 by the demo's orders, 1 by each of ours. There were 15 pieces.
+stock_adds_up() { stock_is PRODUCT_002 $((15 + restocked - 2 - placed)) $((2 + placed)); }
+
+# Whoever got an order was charged for it once, and nobody else ever.
+money_adds_up() {
+    local confirmed
+    confirmed=$(get "$gateway/orders?status=confirmed&limit=200" \
+        | jq --raw-output '[.items[] | "\(.orderId) \(.totalPrice)"] | sort | join(", ")')
+    same "orders in all" $((2 + placed)) "$(tr , '\n' <<<"$confirmed" | wc --lines)" || return 1
+    same "captures" "$confirmed" "$(get "$provider/ledger" \
+        | jq --raw-output '[.entries[] | select(.kind == "captured") | "\(.orderId) \(.amount)"] | sort | join(", ")')"
 }
 
 confirmed_once() {
@@ -84,7 +126,7 @@ confirmed_once() {
 
 no_message_left() {
     local service
-    for service in order-service inventory-service; do
+    for service in "${!services[@]}"; do
         same "unpublished rows of $service" 0 \
             "$(sql "$service" 'SELECT count(*) FROM outbox WHERE published_at IS NULL')" || return 1
     done
@@ -96,12 +138,12 @@ published_on_loopback_only() {
     local ports
     ports=$(compose ps --quiet | xargs docker inspect \
         | jq --raw-output '.[].NetworkSettings.Ports[]? | .[]? | .HostIp' | sort | uniq --count)
-    same "addresses of the published ports" "5 127.0.0.1" "$(xargs <<<"$ports")"
+    same "addresses of the published ports" "9 127.0.0.1" "$(xargs <<<"$ports")"
 }
 
 hardened() {
     local service
-    for service in nats postgres order-service inventory-service api-gateway; do
+    for service in nats postgres "${!services[@]}" payment-provider api-gateway; do
         same "$service" 'true ["ALL"] ["no-new-privileges:true"]' "$(docker inspect "$(container "$service")" \
             | jq --raw-output '.[0].HostConfig | "\(.ReadonlyRootfs) \(.CapDrop) \(.SecurityOpt)"')" || return 1
     done
@@ -110,7 +152,8 @@ hardened() {
 
 # A volume without a name outlives `down`, and nobody knows what it was.
 only_named_volumes() {
-    same volumes "${project}_nats ${project}_postgres" "$(compose ps --all --quiet | xargs docker inspect \
+    local expected="${project}_nats ${project}_notification-service ${project}_payment-provider ${project}_postgres"
+    same volumes "$expected" "$(compose ps --all --quiet | xargs docker inspect \
         | jq --raw-output '.[].Mounts[] | select(.Type == "volume") | .Name' | sort | xargs)"
 }
 
@@ -118,7 +161,7 @@ seeded() { compose run --rm --no-TTY seed; }
 
 ended_well() {
     local service
-    for service in order-service inventory-service api-gateway; do
+    for service in "${!services[@]}" payment-provider api-gateway; do
         same "exit status of $service" 0 "$(docker inspect --format '{{.State.ExitCode}}' "$(container "$service")")" \
             || return 1
     done
@@ -157,6 +200,7 @@ within() {
 }
 
 placed=0
+restocked=0
 # <order> <when>
 order_is_accepted() {
     check "$2: POST /orders answers 202" placing_answers 202 "$1"
@@ -167,6 +211,7 @@ order_is_accepted() {
 order_is_confirmed() {
     within 60 "$2: the order is confirmed" order_is "$1" confirmed
     check "$2: … once" confirmed_once "$1"
+    check "$2: … and charged once" is_charged "$1"
 }
 
 clean_up() { compose --profile seed down --volumes --timeout 5 >/dev/null 2>&1 || true; }
@@ -181,12 +226,38 @@ check "every published port is on 127.0.0.1" published_on_loopback_only
 check "containers are read-only, without capabilities, and services without root" hardened
 check "all volumes have a name" only_named_volumes
 check "the demo's data load" seeded
-within 20 "ORDER_001 is confirmed" order_is ORDER_001 confirmed
-within 20 "ORDER_002 is confirmed" order_is ORDER_002 confirmed
-check "… in PostgreSQL" same order_view "ORDER_001 confirmed, ORDER_002 confirmed" "$(sql order-service \
+for order in ORDER_001 ORDER_002; do
+    within 20 "$order is confirmed" order_is "$order" confirmed
+    check "$order: the payment is captured" payment_is "$order" 'captured null'
+    check "$order: … once, says the provider" is_charged "$order"
+    within 20 "$order: the customer is told" is_told "$order"
+    within 20 "$order: … by mail" is_mailed "$order"
+done
+within 20 "ORDER_003 costs too much and is cancelled" order_is ORDER_003 cancelled
+check "ORDER_003: the payment is declined" payment_is ORDER_003 'declined limit-exceeded'
+within 20 "ORDER_003: its stock is back" stock_is PRODUCT_001 5 5
+check "ORDER_003: nothing is charged, says the provider" is_not_charged ORDER_003
+within 40 "ORDER_004 has waited for stock for too long and is cancelled" order_is ORDER_004 cancelled
+within 20 "ORDER_004: nothing waits for it" stock_is PRODUCT_003 1 0
+check "ORDER_004: nothing is charged, says the provider" is_not_charged ORDER_004
+check "… in PostgreSQL" same order_view \
+    "ORDER_001 confirmed, ORDER_002 confirmed, ORDER_003 cancelled, ORDER_004 cancelled" "$(sql order-service \
     "SELECT string_agg(order_id || ' ' || status, ', ' ORDER BY order_id) FROM order_view")"
 check "loading them again changes nothing" seeded
 check "… the stock is the same" stock_adds_up
+check "… the charges are the same" money_adds_up
+check "more stock" answers 202 "$gateway/products/PRODUCT_002/restock" \
+    --header 'content-type: application/json' --data '{ "quantity": 20 }'
+restocked=20
+within 20 "… is there" stock_adds_up
+
+check "the provider declines from now on" behave '{ "mode": "decline" }'
+check "declined: POST /orders answers 202" placing_answers 202 CHECK_DECLINED
+within 20 "declined: the order is cancelled" order_is CHECK_DECLINED cancelled
+check "declined: … because of the provider" payment_is CHECK_DECLINED 'declined provider-declined'
+check "declined: … which charged nothing" charges_are CHECK_DECLINED declined
+within 20 "declined: the stock is back" stock_adds_up
+check "the provider behaves again" behave '{ "mode": "ok" }'
 
 kill_container inventory-service
 order_is_accepted CHECK_INVENTORY "inventory-service killed"
@@ -201,6 +272,49 @@ check "order-service killed: GET /orders answers 503" answers 503 "$gateway/orde
 start_container order-service
 order_is_confirmed CHECK_ORDER "order-service started"
 
+kill_container account-service
+check "account-service killed: GET /accounts answers 503" answers 503 "$gateway/accounts/CUSTOMER_001"
+order_is_accepted CHECK_ACCOUNT "account-service killed"
+order_is_confirmed CHECK_ACCOUNT "account-service killed"
+start_container account-service
+within 60 "account-service started: GET /accounts answers 200" answers 200 "$gateway/accounts/CUSTOMER_001"
+
+kill_container payment-service
+order_is_accepted CHECK_PAYMENT "payment-service killed"
+within 10 "payment-service killed: the order has its stock" order_is CHECK_PAYMENT reserved
+check "payment-service killed: … and stays so" stays order_is CHECK_PAYMENT reserved
+check "payment-service killed: nothing is charged" is_not_charged CHECK_PAYMENT
+start_container payment-service
+order_is_confirmed CHECK_PAYMENT "payment-service started"
+
+check "the provider is slow from now on" behave '{ "mode": "slow", "ms": 3000, "on": ["capture"] }'
+order_is_accepted CHECK_ASKING "payment-service killed while it asks"
+within 10 "payment-service killed while it asks: it has begun" payment_is CHECK_ASKING 'capturing null'
+sleep 1
+kill_container payment-service
+within 10 "payment-service killed while it asks: the money is taken" is_charged CHECK_ASKING
+check "payment-service killed while it asks: the order knows nothing of it" stays order_is CHECK_ASKING reserved
+start_container payment-service
+order_is_confirmed CHECK_ASKING "payment-service started"
+check "the provider behaves again" behave '{ "mode": "ok" }'
+
+kill_container payment-provider
+order_is_accepted CHECK_PROVIDER "payment-provider killed"
+within 10 "payment-provider killed: the order has its stock" order_is CHECK_PROVIDER reserved
+check "payment-provider killed: … and stays so" stays order_is CHECK_PROVIDER reserved
+start_container payment-provider
+order_is_confirmed CHECK_PROVIDER "payment-provider started"
+check "payment-provider started: it still knows what it did before" is_charged ORDER_001
+
+kill_container notification-service
+order_is_accepted CHECK_NOTIFICATION "notification-service killed"
+order_is_confirmed CHECK_NOTIFICATION "notification-service killed"
+check "notification-service killed: nobody can ask for notifications" \
+    answers 503 "$gateway/customers/CUSTOMER_001/notifications"
+start_container notification-service
+within 60 "notification-service started: the customer is told once" is_told CHECK_NOTIFICATION
+within 20 "notification-service started: … and by mail" is_mailed CHECK_NOTIFICATION
+
 kill_container api-gateway
 start_container api-gateway
 within 60 "api-gateway killed and started: it is ready" answers 200 "$gateway/readiness"
@@ -209,11 +323,11 @@ order_is_confirmed CHECK_GATEWAY "api-gateway started"
 
 kill_container nats
 check "nats killed: POST /orders answers 503" placing_answers 503 CHECK_NATS
-for url in "$gateway" "$orders" "$inventory"; do
+for url in "$gateway" "${services[@]}"; do
     within 10 "nats killed: $url/readiness answers 503" answers 503 "$url/readiness"
 done
 start_container nats
-for url in "$gateway" "$orders" "$inventory"; do
+for url in "$gateway" "${services[@]}"; do
     within 60 "nats started: $url/readiness answers 200" answers 200 "$url/readiness"
 done
 order_is_accepted CHECK_NATS "nats started, the same request again"
@@ -221,7 +335,7 @@ order_is_confirmed CHECK_NATS "nats started"
 
 kill_container postgres
 order_is_accepted CHECK_POSTGRES "postgres killed"
-for url in "$orders" "$inventory"; do
+for url in "${services[@]}"; do
     within 30 "postgres killed: $url/readiness answers 503" answers 503 "$url/readiness"
 done
 start_container postgres
@@ -229,7 +343,7 @@ order_is_confirmed CHECK_POSTGRES "postgres started"
 
 stop_container postgres
 # No message is on its way: the services must find out by themselves.
-for service in order-service inventory-service; do
+for service in "${!services[@]}"; do
     within 90 "postgres stopped: the container of $service becomes unhealthy" is_unhealthy "$service"
 done
 start_container postgres
@@ -253,6 +367,11 @@ order_is_accepted CHECK_DOWN "down and up"
 order_is_confirmed CHECK_DOWN "down and up"
 
 check "after all that: each piece was reserved once" stock_adds_up
+check "after all that: each order was charged once, and nothing else" money_adds_up
+for order in CHECK_ACCOUNT CHECK_PAYMENT CHECK_ASKING CHECK_PROVIDER CHECK_NATS CHECK_POSTGRES CHECK_ALL CHECK_DOWN; do
+    within 30 "after all that: the customer of $order was told once" is_told "$order"
+    within 30 "after all that: … and by mail" is_mailed "$order"
+done
 within 30 "after all that: no message is unpublished, and none a dead letter" no_message_left
 
 check "it goes away, with its data" compose --profile seed down --volumes
