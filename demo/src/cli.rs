@@ -48,7 +48,7 @@ enum Command {
         #[arg(long, env = "NATS_REPLICAS", default_value_t = 1)]
         replicas: usize,
     },
-    /// Loads the demo catalogue and places the demo orders.
+    /// Loads the demo catalogue, opens the demo accounts, and places the demo orders.
     Seed(seed::Addresses),
     /// Asks a URL, such as a service's `/readiness`, and fails unless the answer is a success: a container's
     /// health check.
