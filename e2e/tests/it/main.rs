@@ -1,12 +1,16 @@
 //! The store from outside: processes, HTTP, and the broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
+mod accounts;
 mod books;
 mod cancelling;
 mod choreography;
+mod deadlines;
 mod faults;
 mod idempotence;
 mod inspection;
+mod notifications;
 mod payments;
+mod rebuilding;
 mod recovery;
 mod support;

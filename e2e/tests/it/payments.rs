@@ -21,7 +21,7 @@ const ORDERS: u64 = 4;
 #[tokio::test]
 async fn a_payment_service_killed_between_answer_and_commit_charges_each_order_once_at_most() {
     let wanted = std::env::var("PAYMENT_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
-    let mut world = World::start_set(&[("PROVIDER_TIMEOUT_MILLISECONDS", "1000")]).await;
+    let mut world = World::start_set(&[("PAYMENT_PROVIDER_TIMEOUT_MILLISECONDS", "1000")]).await;
     let pieces = 1_000_000;
     world.seed(&[("PRODUCT_001", pieces)]).await;
     let rates = json!({
@@ -168,7 +168,7 @@ async fn never_beyond(world: &World, limits: &BTreeMap<&str, u64>) -> BTreeMap<S
 
 #[tokio::test]
 async fn what_stays_in_doubt_is_resolved() {
-    let world = World::start_set(&[("PROVIDER_DEADLINE_SECONDS", "2")]).await;
+    let world = World::start_set(&[("PAYMENT_PROVIDER_DEADLINE_SECONDS", "2")]).await;
     world.seed(&[("PRODUCT_001", 10)]).await;
 
     // The money is taken, and no answer ever comes: it is asked for until it says so.

@@ -1,0 +1,131 @@
+//! An order waits for stock for as long as it may, and no longer.
+
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{World, eventually, order};
+
+/// How long an order of these tests may wait.
+const DEADLINE: u64 = 2;
+
+async fn a_world() -> World {
+    let mut config = World::empty();
+    config.stock_deadline_seconds = DEADLINE;
+    let world = World::start_with(config).await;
+    world.seed(&[("PRODUCT_001", 5)]).await;
+    world
+}
+
+fn scheduled(order: &str) -> String {
+    format!("order.schedule.stock-deadline.{order}")
+}
+
+fn due(order: &str) -> String {
+    format!("order.timer.stock-deadline.{order}")
+}
+
+impl World {
+    async fn begins_to_wait(&self, id: &str) {
+        self.post("/orders", &order(id, "PRODUCT_001", 9)).await;
+        self.eventually_status(id, "awaiting-stock").await;
+    }
+
+    /// Schedules a deadline in the order service's name, for now.
+    async fn deadline_again(&self, order: &str) {
+        let before = self.count("TIMERS", &due(order)).await;
+        let mut headers = HeaderMap::new();
+        let id = Uuid::now_v7().to_string();
+        headers.insert("Nats-Schedule", "@at 2026-01-01T00:00:00Z");
+        headers.insert("Nats-Schedule-Target", due(order));
+        for (name, value) in [
+            ("ce-id", id.as_str()),
+            ("ce-type", "order.stock-deadline.v1"),
+            ("ce-source", "/order-service"),
+            ("ce-subject", order),
+            ("ce-time", "2026-01-02T03:04:05Z"),
+            ("ce-correlationid", id.as_str()),
+        ] {
+            headers.insert(name, value);
+        }
+        let body = json!({"orderId": order}).to_string().into_bytes();
+        self.publish_as("order-service", &scheduled(order), headers, body).await;
+        eventually("the timer is due", || async { self.count("TIMERS", &due(order)).await > before }).await;
+    }
+}
+
+#[tokio::test]
+async fn an_order_that_waits_for_too_long_is_cancelled_and_later_pieces_are_not_its_own() {
+    let world = a_world().await;
+    world.begins_to_wait("WAITS").await;
+    assert_eq!(world.stock("PRODUCT_001").await, (5, 0, 9));
+    world.eventually_status("WAITS", "cancelled").await;
+    assert_eq!(world.get("/orders/WAITS").await.body["reason"], json!({"code": "stock-deadline"}));
+    world.settled().await;
+    assert_eq!(world.stock("PRODUCT_001").await, (5, 0, 0));
+    world.post("/products/PRODUCT_001/restock", &json!({"quantity": 10})).await;
+    let placed = world.place_and_wait(&order("NEXT", "PRODUCT_001", 1)).await;
+    assert_eq!(placed.body["status"], "confirmed", "{placed:?}");
+    world.settled().await;
+    assert_eq!(world.stock("PRODUCT_001").await, (14, 1, 0));
+
+    // Once more, by a message of its own: it finds an order that does not wait.
+    let history = world.get("/orders/WAITS/history").await.body;
+    world.deadline_again("WAITS").await;
+    world.deadline_again("NEXT").await;
+    world.settled().await;
+    assert_eq!(world.get("/orders/WAITS/history").await.body, history);
+    assert_eq!(world.status("NEXT").await, "confirmed");
+    assert_eq!(world.count("TIMERS", &due("WAITS")).await, 2);
+    world.books_add_up(&[("PRODUCT_001", 15)]).await;
+    world.all_is_well().await;
+}
+
+#[tokio::test]
+async fn a_timer_is_taken_back_when_the_order_moves_on_and_one_that_is_late_changes_nothing() {
+    let world = a_world().await;
+
+    // Moved on in time: nothing is due, and nothing is scheduled any more.
+    world.begins_to_wait("SERVED").await;
+    assert_eq!(world.count("TIMERS", &scheduled("SERVED")).await, 1);
+    world.post("/products/PRODUCT_001/restock", &json!({"quantity": 4})).await;
+    world.eventually_status("SERVED", "confirmed").await;
+    world.settled().await;
+    world.nothing_is_scheduled("SERVED").await;
+    world.begins_to_wait("CANCELLED").await;
+    world.post("/orders/CANCELLED/cancel", &json!({})).await;
+    world.eventually_status("CANCELLED", "cancelled").await;
+    world.settled().await;
+    world.nothing_is_scheduled("CANCELLED").await;
+
+    // The timer is due, and comes late: behind what the order has waited for.
+    world.begins_to_wait("LATE").await;
+    world.hold_back("TIMERS", "order-service").await;
+    eventually("the timer is due", || async { world.count("TIMERS", &due("LATE")).await == 1 }).await;
+    world.post("/products/PRODUCT_001/restock", &json!({"quantity": 9})).await;
+    world.eventually_status("LATE", "confirmed").await;
+    world.let_go("TIMERS", "order-service").await;
+    world.settled().await;
+    assert_eq!(world.status("LATE").await, "confirmed");
+    assert_eq!(world.booked_for("LATE").await, (1, 0));
+
+    for order in ["SERVED", "CANCELLED"] {
+        assert_eq!(world.count("TIMERS", &due(order)).await, 0, "{order}");
+    }
+    world.books_add_up(&[("PRODUCT_001", 18)]).await;
+    world.all_is_well().await;
+}
+
+impl World {
+    /// What is left on the subject, if anything, is what took the schedule back; and nothing is due in time.
+    async fn nothing_is_scheduled(&self, order: &str) {
+        let timers = self.stream("TIMERS").await;
+        if let Ok(left) = timers.get_last_raw_message_by_subject(&scheduled(order)).await {
+            assert!(left.headers.get("Nats-Schedule").is_none(), "{left:?}");
+        }
+        tokio::time::sleep(Duration::from_secs(DEADLINE)).await;
+        assert_eq!(self.count("TIMERS", &due(order)).await, 0);
+    }
+}
