@@ -168,7 +168,7 @@ async fn a_cancel_that_overtakes_the_payment_is_refunded_and_one_that_comes_afte
 async fn cancels_at_random_moments_leave_books_that_add_up() {
     let world = a_world().await;
     world.behave(json!({"mode": "random", "seed": 5, "ms": 30, "slow": 0.5, "answerThenDrop": 0.1})).await;
-    let random = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 57;
+    let random = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55;
     let placed = (0..150).map(|n| {
         let world = &world;
         async move {

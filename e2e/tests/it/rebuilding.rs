@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::support::{Engine, World, account, answer, eventually, order, order_of};
 
-/// The customers beside CUSTOMER_001.
+/// How many customers there are beside the first one.
 const CUSTOMERS: u64 = 30;
 
 /// Runs `payment-service rebuild` on a database, as somebody in a second terminal would.
