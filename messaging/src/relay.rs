@@ -28,10 +28,19 @@ pub(crate) const OUTBOX: &str = "outbox";
 const QUEUE: usize = 64;
 /// Rows a sweep takes at a time.
 const SWEEP: u64 = 1000;
+/// How long after it was sent a batch may wait for its acknowledgements, all of them together: those that a server took
+/// to its grave never come.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the relay looks for marks to write and rows left behind.
 const TICK: Duration = Duration::from_millis(500);
-/// How old an unpublished row is before a sweep takes it: longer than a publish acknowledgement may take.
+/// How old an unpublished row is before a sweep takes it: longer than [`PATIENCE`].
 const GRACE: Duration = Duration::from_secs(10);
+
+/// What was sent, and until when its acknowledgements may come.
+struct Sent {
+    acknowledgements: Vec<(Uuid, PublishAckFuture)>,
+    deadline: Instant,
+}
 
 /// The processor's end of the relay.
 #[derive(Clone)]
@@ -124,18 +133,18 @@ impl Relay {
     }
 
     /// Sends a batch; the acknowledgements are awaited elsewhere, so that batches overlap.
-    async fn send(&self, rows: Vec<OutboxRow>) -> Vec<(Uuid, PublishAckFuture)> {
-        let mut sent = Vec::with_capacity(rows.len());
+    async fn send(&self, rows: Vec<OutboxRow>) -> Sent {
+        let mut acknowledgements = Vec::with_capacity(rows.len());
         for row in rows {
             let message = PublishMessage::build().headers(row.header_map()).payload(row.body);
             match self.js.send_publish(row.subject, message).await {
-                Ok(acknowledgement) => sent.push((row.row_id, acknowledgement)),
+                Ok(acknowledgement) => acknowledgements.push((row.row_id, acknowledgement)),
                 Err(error) => {
                     tracing::warn!(message.id = %row.message_id, %error, "could not publish; will try again");
                 }
             }
         }
-        sent
+        Sent { acknowledgements, deadline: Instant::now() + PATIENCE }
     }
 
     /// Writes the marks that no batch has taken along.
@@ -191,17 +200,24 @@ impl Relay {
 }
 
 /// Awaits acknowledgements in the order of sending and notes what the streams have; returns how many.
-async fn collect(mut batches: mpsc::Receiver<Vec<(Uuid, PublishAckFuture)>>, published: Published) -> usize {
+async fn collect(mut batches: mpsc::Receiver<Sent>, published: Published) -> usize {
     let mut total = 0;
-    while let Some(batch) = batches.recv().await {
-        let mut acknowledged = Vec::with_capacity(batch.len());
-        for (row_id, acknowledgement) in batch {
-            match acknowledgement.await {
-                Ok(_) => acknowledged.push(row_id),
-                Err(error) => {
-                    tracing::warn!(outbox.row = %row_id, %error, "no publish acknowledgement; will try again")
+    while let Some(Sent { acknowledgements, deadline }) = batches.recv().await {
+        let mut acknowledged = Vec::with_capacity(acknowledgements.len());
+        let mut missing = 0;
+        for (row_id, acknowledgement) in acknowledgements {
+            // The client's own time-out begins when an acknowledgement is awaited, so one behind the other they would
+            // add up. Those that are there are taken even after the deadline.
+            match tokio::time::timeout_at(deadline, acknowledgement.into_future()).await {
+                Ok(Ok(_)) => acknowledged.push(row_id),
+                Ok(Err(error)) => {
+                    tracing::warn!(outbox.row = %row_id, %error, "a publish was refused; will try again");
                 }
+                Err(_) => missing += 1,
             }
+        }
+        if missing > 0 {
+            tracing::warn!(missing, "publishes were not acknowledged in time; will try again");
         }
         total += acknowledged.len();
         published.add(acknowledged);

@@ -1,6 +1,5 @@
 //! A whole store for one test: processes, ports, and a data folder of its own.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -236,35 +235,43 @@ impl World {
             databases.push(Database::connect(url).await.unwrap());
         }
         // Looked at twice: what is found at rest in one place may have moved on to another that was looked at before.
-        let seen = Cell::new(None);
-        eventually("everything is settled and published", || async {
+        let (mut seen, start) = (Err("nobody has looked".to_owned()), Instant::now());
+        loop {
             let said = self.at_rest(&databases).await;
-            said.is_some() && seen.replace(said) == said
-        })
-        .await;
+            if said.is_ok() && seen == said {
+                return;
+            }
+            assert!(start.elapsed() < Duration::from_secs(120), "not settled: {said:?}");
+            seen = said;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
-    /// Returns how much has been said so far; none where somebody has something left to do.
-    async fn at_rest(&self, databases: &[DatabaseConnection]) -> Option<u64> {
+    /// Returns how much has been said so far, or who has something left to do.
+    async fn at_rest(&self, databases: &[DatabaseConnection]) -> Result<u64, String> {
         if !self.payments_rest().await {
-            return None;
+            return Err("payments are under way".to_owned());
         }
         for database in databases {
-            if messaging::outbox::depth(database).await.unwrap() > 0 {
-                return None;
+            let depth = messaging::outbox::depth(database).await.unwrap();
+            if depth > 0 {
+                return Err(format!("{depth} messages in the outbox of {database:?}"));
             }
         }
         for (stream, consumer) in CONSUMERS {
             let info = self.stream(stream).await.consumer_info(consumer).await.unwrap();
             if info.num_pending > 0 || info.num_ack_pending > 0 {
-                return None;
+                let (pending, unacknowledged) = (info.num_pending, info.num_ack_pending);
+                return Err(format!(
+                    "{consumer} has {pending} of {stream} pending, {unacknowledged} unacknowledged"
+                ));
             }
         }
         let mut said = 0;
         for stream in ["COMMANDS", "EVENTS", "TIMERS"] {
             said += self.stream(stream).await.cached_info().state.last_sequence;
         }
-        Some(said)
+        Ok(said)
     }
 
     /// What must hold at the end of every test that broke no message: nothing is left, nobody gave up, all are well.

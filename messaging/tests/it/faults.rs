@@ -17,6 +17,7 @@ on_both_databases!(
     a_shutdown_under_load_finishes_its_batch_and_ends_in_time,
     what_a_crash_left_in_the_outbox_is_published_at_the_next_start,
     a_broker_that_dies_and_returns_costs_nothing,
+    a_broker_that_dies_with_hundreds_of_publishes_in_its_hands_holds_nobody_up,
     what_could_not_be_published_is_published_later_without_a_restart,
     a_message_is_not_acked_before_its_transaction_is_committed,
     state_whose_event_cannot_be_written_is_not_written_either,
@@ -113,6 +114,28 @@ async fn a_broker_that_dies_and_returns_costs_nothing(engine: Engine) {
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 201);
     assert_eq!(bench.messages("EVENTS").await, 201);
+}
+
+async fn a_broker_that_dies_with_hundreds_of_publishes_in_its_hands_holds_nobody_up(engine: Engine) {
+    let mut bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    for _ in 0..200 {
+        bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    }
+    bench.settled().await;
+    bench.stream("EVENTS").await.purge().await.unwrap();
+    // By now a sweep finds them old enough.
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    // It takes what the sweep sends into its buffers, and never acknowledges it.
+    bench.nats.pause().unwrap();
+    let unsent = "UPDATE outbox SET published_at = NULL, \
+                  headers = REPLACE(headers, 'Nats-Msg-Id', 'X-Was')";
+    bench.db.execute_unprepared(unsent).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    bench.nats.kill().unwrap();
+    bench.nats.restart().await.unwrap();
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 200);
 }
 
 async fn what_could_not_be_published_is_published_later_without_a_restart(engine: Engine) {
