@@ -102,12 +102,11 @@ async fn in_doubt(world: &World, known: usize) -> bool {
     let open = Entity::find().filter(Column::Status.is_in(asked)).all(&db).await.unwrap();
     db.close().await.unwrap();
     let entries = world.ledger().await;
-    let done = entries[known..].iter().filter_map(|entry| {
-        // The key of a capture is the order's id, that of its refund begins with it.
-        Some((entry["kind"].as_str()?, entry["key"].as_str()?.split('/').next()?))
-    });
-    let done: Vec<_> = done.filter(|(kind, _)| matches!(*kind, "captured" | "refunded")).collect();
-    open.iter().any(|payment| done.iter().any(|(_, order)| *order == payment.order_id))
+    let done = entries[known..].iter().filter(|entry| entry["kind"] == "captured" || entry["kind"] == "refunded");
+    // A capture names its order; the key of a refund is the order's id, or begins with it.
+    let orders = done.filter_map(|entry| entry["orderId"].as_str().or(entry["key"].as_str()?.split('/').next()));
+    let orders: Vec<&str> = orders.collect();
+    open.iter().any(|payment| orders.contains(&payment.order_id.as_str()))
 }
 
 /// The pieces of one product and the limits of three accounts, all of them short.
