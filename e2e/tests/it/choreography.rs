@@ -162,6 +162,8 @@ fn settle(network: &mut Network, steps: &[Step]) -> Result<(), TestCaseError> {
     });
     for _ in 0..5000 {
         if !network.flying.is_empty() {
+            // The provider is asked while other messages are still on their way.
+            network.wait(Duration::from_millis(1), 1);
             network.deliver(indices.next().unwrap_or_default(), 1, Fate::Answered);
         } else if network.payments_rest() {
             return Ok(());
