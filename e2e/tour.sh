@@ -35,9 +35,11 @@ has_stock() { curl -sS "$gateway/products/$1" | grep -q "\"available\":$2,\"rese
 demo() { cargo run -q -- --data "$work/data" "$@"; }
 is_open() {
   kill -0 "$demo_pid" 2>/dev/null || fail 'the demo ended before the store was open'
-  grep -q 'The store is open' "$work/log"
+  grep -qs 'The store is open' "$work/log"
 }
 open_store() {
+  # Or what the store before has written would be read.
+  rm -f "$work/log"
   cargo run -q -- --data "$work/data" "$@" >"$work/log" 2>&1 &
   demo_pid=$!
   eventually 'the store is open' 120 is_open

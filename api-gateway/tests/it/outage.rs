@@ -1,12 +1,12 @@
 //! While NATS is away nothing hangs, and what was answered with 503 can be sent again.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, stream};
-use local_servers::TestNats;
 use serde_json::json;
 
-use crate::support::{Answer, Store, an_order, until};
+use crate::support::{Answer, NATS_CONF, Store, an_order, bare_nats, provision, until};
 
 #[tokio::test]
 async fn while_nats_is_down_requests_fail_at_once_and_work_again_afterwards() {
@@ -77,7 +77,7 @@ async fn a_full_stream_or_a_missing_bucket_is_a_503() {
 
 #[tokio::test]
 async fn the_gateway_starts_before_its_broker_and_its_streams() {
-    let mut nats = TestNats::start().await.unwrap();
+    let mut nats = bare_nats(Path::new(NATS_CONF)).await;
     nats.kill().unwrap();
     let mut store = Store::around(nats);
     until("the gateway serves", || async {
@@ -93,9 +93,7 @@ async fn the_gateway_starts_before_its_broker_and_its_streams() {
     let readiness = Answer::of(store.get("/readiness")).await;
     assert_eq!(readiness.status, 503, "there are no streams: {readiness:?}");
     Answer::of(store.post("/orders", &an_order("ORDER_001"))).await.is_problem(503, "unavailable");
-    let topology = messaging::Topology::parse(contracts::topology::TOPOLOGY).unwrap();
-    let client = async_nats::connect(store.nats.url()).await.unwrap();
-    topology.provision(&jetstream::new(client), 1).await.unwrap();
+    provision(&store.nats).await;
     store.until_ready().await;
     assert_eq!(Answer::of(store.post("/orders", &an_order("ORDER_001"))).await.status, 202);
 }

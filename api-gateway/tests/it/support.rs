@@ -21,6 +21,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+/// The store's configuration of nats-server.
+pub(crate) const NATS_CONF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../nats.conf");
+
 /// nats-server with the store's permissions and streams, and a gateway.
 pub(crate) struct Store {
     pub(crate) nats: TestNats,
@@ -176,21 +179,30 @@ impl Drop for Store {
 
 /// nats-server with the store's permissions and streams.
 pub(crate) async fn nats() -> TestNats {
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nats.conf");
-    nats_like(&config).await
+    nats_like(Path::new(NATS_CONF)).await
 }
 
 /// nats-server with another configuration, and the store's streams.
 pub(crate) async fn nats_like(config: &Path) -> TestNats {
+    let nats = bare_nats(config).await;
+    provision(&nats).await;
+    nats
+}
+
+/// Makes the store's streams.
+pub(crate) async fn provision(nats: &TestNats) {
+    let provisioner = jetstream::new(connect(nats, "provisioner").await);
+    Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
+}
+
+/// nats-server with a configuration and nothing else.
+pub(crate) async fn bare_nats(config: &Path) -> TestNats {
     let text = std::fs::read_to_string(config).unwrap();
     let users = text.lines().filter_map(|line| line.trim().strip_prefix("user: ")?.split(',').next());
     let passwords: Vec<(String, String)> =
         users.map(|user| (format!("{}_PASSWORD", user.to_uppercase().replace('-', "_")), password(user))).collect();
     let variables = passwords.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let nats = TestNats::with_config(config, variables).await.unwrap();
-    let provisioner = jetstream::new(connect(&nats, "provisioner").await);
-    Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
-    nats
+    TestNats::with_config(config, variables).await.unwrap()
 }
 
 pub(crate) fn password(user: &str) -> String {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::OnceCell;
 
 use super::{NatsServer, NatsServerBuilder, find_or_install};
-use crate::error::Error;
+use crate::error::{Doing, Error};
 use crate::free_port;
 use crate::scratch::Scratch;
 
@@ -20,6 +20,10 @@ const TRIES: u32 = 5;
 pub struct TestNats {
     server: NatsServer,
 }
+
+/// What a server without a config file of the caller's gets. Streams ask for room when they are made; by the server's own
+/// default there is as much as three quarters of what the disk happens to have left.
+const CONFIG: &str = "jetstream { store_dir: $NATS_STORE_DIR, max_file_store: 100GB, max_memory_store: 1GB }\n";
 
 impl TestNats {
     /// Starts a server on which every client may do everything.
@@ -58,7 +62,9 @@ impl TestNats {
         loop {
             tries += 1;
             let scratch = Scratch::new("nats")?;
-            let builder = settings(NatsServer::builder(program))
+            let config = scratch.path().join("nats.conf");
+            std::fs::write(&config, CONFIG).doing(|| format!("writing {}", config.display()))?;
+            let builder = settings(NatsServer::builder(program).config(config))
                 .port(free_port())
                 .monitor_port(free_port())
                 .store_dir(scratch.path());
