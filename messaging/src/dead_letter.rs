@@ -7,10 +7,19 @@
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use crate::envelope::{NATS_MESSAGE_ID, rfc3339};
+use crate::direct::Stored;
+use crate::envelope::{self, Decode, Envelope, Malformed, NATS_MESSAGE_ID, Speaker, rfc3339, unix_millis};
+use crate::mishap;
 use crate::outbox::OutboxRow;
+
+/// The stream that holds them.
+pub const STREAM_NAME: &str = "DEAD_LETTERS";
+/// The first token of the subject of a record that somebody discarded a dead letter; the other tokens are those of the
+/// letter.
+pub const DISCARDED: &str = "discarded";
 
 /// Why the message could not be handled, one of [`Reason`]'s words.
 pub const REASON: &str = "Dead-Letter-Reason";
@@ -43,6 +52,14 @@ pub enum Reason {
 }
 
 impl Reason {
+    const ALL: [Self; 4] = [Self::Undecodable, Self::Foreign, Self::Rejected, Self::AttemptsExhausted];
+
+    /// Reads the word for it.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
+    }
+
     /// Returns the word for it in headers and subjects.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -97,6 +114,36 @@ impl Origin<'_> {
         last.chars().map(|c| if c.is_control() { '-' } else { c }).take(LONGEST_KEY).collect()
     }
 
+    /// Makes the row that remembers that the message was given up.
+    pub(crate) fn mishap(&self, reason: Reason, detail: &str, now: OffsetDateTime) -> mishap::entity::Model {
+        mishap::entity::Model {
+            given_up_at: Some(unix_millis(now)),
+            reason: Some(reason.as_str().to_owned()),
+            detail: Some(one_line(detail)),
+            ..self.plain_mishap(self.inbox_id(reason), now)
+        }
+    }
+
+    /// Makes a row that says nothing yet but which message it is about.
+    pub(crate) fn plain_mishap(&self, message_id: Uuid, now: OffsetDateTime) -> mishap::entity::Model {
+        mishap::entity::Model {
+            message_id,
+            key: self.key(),
+            subject: one_line(self.subject),
+            stream: self.stream.to_owned(),
+            sequence: i64::try_from(self.sequence).unwrap_or(i64::MAX),
+            failures: 0,
+            failed_at: None,
+            detail: None,
+            duplicates: 0,
+            duplicate_at: None,
+            given_up_at: None,
+            reason: None,
+            redriven_at: None,
+            updated_at: unix_millis(now),
+        }
+    }
+
     /// Makes the outbox row of the dead letter.
     pub(crate) fn row(&self, reason: Reason, detail: &str, now: OffsetDateTime) -> OutboxRow {
         let id = Uuid::new_v5(&self.inbox_id(reason), format!("dead-letter/{}", self.service).as_bytes());
@@ -119,6 +166,68 @@ impl Origin<'_> {
             }
         }
         OutboxRow::new(id, subject, headers, self.body.clone())
+    }
+}
+
+/// A dead letter read back by the service that wrote it.
+pub(crate) struct Letter {
+    stored: Stored,
+    service: String,
+    stream: String,
+    sequence: u64,
+    subject: String,
+    reason: Reason,
+}
+
+impl Letter {
+    /// Reads a letter of `service`; `None` where it is not one.
+    pub(crate) fn read(stored: Stored, service: &str) -> Option<Self> {
+        let own = stored.subject.strip_prefix("dead-letter.")?.strip_prefix(service)?.starts_with('.');
+        if !own || stored.header(CONSUMER)? != service {
+            return None;
+        }
+        Some(Self {
+            service: service.to_owned(),
+            stream: stored.header(STREAM)?.to_owned(),
+            sequence: stored.header(SEQUENCE)?.parse().ok()?,
+            subject: stored.header(SUBJECT)?.to_owned(),
+            reason: Reason::parse(stored.header(REASON)?)?,
+            stored,
+        })
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        Origin {
+            service: &self.service,
+            stream: &self.stream,
+            sequence: self.sequence,
+            subject: &self.subject,
+            attempts: 0,
+            headers: Some(&self.stored.headers),
+            body: self.stored.body.clone(),
+        }
+    }
+
+    /// Returns the id under which the message was given up.
+    pub(crate) fn inbox_id(&self) -> Uuid {
+        self.origin().inbox_id(self.reason)
+    }
+
+    /// Reads the message as its consumer does.
+    pub(crate) fn decode<T: Decode>(&self, speaker: Speaker) -> Result<Envelope<T>, Malformed> {
+        envelope::decode(&self.subject, Some(&self.stored.headers), &self.stored.body, speaker)
+    }
+
+    /// Makes the row that remembers that the letter was handled without the service knowing of it.
+    pub(crate) fn forced(&self, mark: Uuid, now: OffsetDateTime) -> mishap::entity::Model {
+        let given_up = self.stored.header(TIME).and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok());
+        mishap::entity::Model {
+            given_up_at: Some(unix_millis(given_up.unwrap_or(self.stored.time))),
+            reason: Some(self.reason.as_str().to_owned()),
+            detail: self.stored.header(DETAIL).map(one_line),
+            redriven_at: Some(unix_millis(now)),
+            ..self.origin().plain_mishap(mark, now)
+        }
     }
 }
 

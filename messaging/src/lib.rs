@@ -7,10 +7,11 @@
 //! - [`handler`]: what a service writes;
 //! - `processor`: one delivery end to end, in one transaction with [`inbox`] and [`outbox`];
 //! - `consumer` pulls into it, `relay` publishes out of it, [`dead_letter`] says what became of the rest;
+//! - [`mishap`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
 //! - [`event_store`], [`statement`]: what handlers are written with;
 //! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon;
 //!   [`durability`]: what an acknowledgement is worth;
-//! - [`replay`]: a stream read again, past every consumer;
+//! - [`direct`]: messages read out of a stream, past every consumer; [`replay`]: a stream read again so;
 //! - [`query`], [`publisher`]: asking and commanding from outside a transaction;
 //! - [`service`], [`connection`], [`database`], [`migration`], [`health`], [`probes`], [`process`]: the wiring.
 //!
@@ -21,6 +22,7 @@ pub mod connection;
 mod consumer;
 pub mod database;
 pub mod dead_letter;
+pub mod direct;
 pub mod durability;
 pub mod envelope;
 pub mod event_store;
@@ -28,12 +30,14 @@ pub mod handler;
 pub mod health;
 pub mod inbox;
 pub mod migration;
+pub mod mishap;
 pub mod outbox;
 pub mod probes;
 pub mod process;
 mod processor;
 pub mod publisher;
 pub mod query;
+pub mod redrive;
 mod relay;
 pub mod replay;
 mod retention;

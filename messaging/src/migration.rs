@@ -3,12 +3,12 @@
 use sea_orm::sea_query::{Expr, ExprTrait, Index};
 use sea_orm_migration::prelude::*;
 
-use crate::{event_store, inbox, outbox};
+use crate::{event_store, inbox, mishap, outbox};
 
-/// Returns the migrations of `inbox` and `outbox`, which every service has.
+/// Returns the migrations of `inbox`, `outbox`, and `mishaps`, which every service has.
 #[must_use]
 pub fn messaging() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(InboxAndOutbox)]
+    vec![Box::new(InboxAndOutbox), Box::new(Mishaps)]
 }
 
 /// Returns the migrations of `events`, which event-sourced services have.
@@ -89,5 +89,43 @@ impl MigrationTrait for Events {
             .primary_key(Index::create().col(Event::AggregateId).col(Event::Version))
             .to_owned();
         manager.create_table(events).await
+    }
+}
+
+struct Mishaps;
+
+impl MigrationName for Mishaps {
+    fn name(&self) -> &'static str {
+        "messaging_0003_mishaps"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Mishaps {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use mishap::entity::Column as Mishap;
+        let mishaps = Table::create()
+            .table(mishap::entity::Entity)
+            .col(ColumnDef::new(Mishap::MessageId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(Mishap::Key).text().not_null())
+            .col(ColumnDef::new(Mishap::Subject).text().not_null())
+            .col(ColumnDef::new(Mishap::Stream).text().not_null())
+            .col(ColumnDef::new(Mishap::Sequence).big_integer().not_null())
+            .col(ColumnDef::new(Mishap::Failures).big_integer().not_null())
+            .col(ColumnDef::new(Mishap::FailedAt).big_integer())
+            .col(ColumnDef::new(Mishap::Detail).text())
+            .col(ColumnDef::new(Mishap::Duplicates).big_integer().not_null())
+            .col(ColumnDef::new(Mishap::DuplicateAt).big_integer())
+            .col(ColumnDef::new(Mishap::GivenUpAt).big_integer())
+            .col(ColumnDef::new(Mishap::Reason).text())
+            .col(ColumnDef::new(Mishap::RedrivenAt).big_integer())
+            .col(ColumnDef::new(Mishap::UpdatedAt).big_integer().not_null())
+            .to_owned();
+        manager.create_table(mishaps).await?;
+        for (name, column) in [("mishaps_key", Mishap::Key), ("mishaps_updated_at", Mishap::UpdatedAt)] {
+            let index = Index::create().name(name).table(mishap::entity::Entity).col(column).to_owned();
+            manager.create_index(index).await?;
+        }
+        Ok(())
     }
 }

@@ -30,6 +30,7 @@ use crate::health::Health;
 use crate::inbox;
 use crate::outbox::{self, OutboxRow};
 use crate::relay::RelayHandle;
+use crate::{mishap, redrive};
 
 /// The part of [`Health`] that says whether batches commit.
 pub(crate) const DATABASE: &str = "database";
@@ -62,7 +63,7 @@ struct Item<M> {
 }
 
 /// Why a batch did not commit.
-enum Failure {
+pub(crate) enum Failure {
     /// The database's fault: no message is to blame.
     Outage(DbErr),
     /// The handler's word.
@@ -88,11 +89,19 @@ pub(crate) struct Processor<H: Handler> {
 }
 
 impl<H: Handler> Processor<H> {
-    /// Handles what the pullers queue, until they have all stopped and the queue is empty.
-    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Delivery>) {
+    /// Handles what the pullers queue, until they have all stopped and the queue is empty; and between two batches
+    /// what is redriven.
+    pub(crate) async fn run(self, mut queue: mpsc::Receiver<Delivery>, mut redrives: mpsc::Receiver<redrive::Job>) {
         let mut deliveries = Vec::with_capacity(BATCH);
         let mut deadline = None;
-        while queue.recv_many(&mut deliveries, BATCH).await > 0 {
+        loop {
+            tokio::select! {
+                arrived = queue.recv_many(&mut deliveries, BATCH) => if arrived == 0 { return },
+                Some(job) = redrives.recv() => {
+                    self.redrive(job).await;
+                    continue;
+                }
+            }
             if self.shutdown.is_cancelled()
                 && Instant::now() > *deadline.get_or_insert_with(|| Instant::now() + DRAIN)
             {
@@ -179,7 +188,7 @@ impl<H: Handler> Processor<H> {
         let mut first = inbox::first_deliveries(&tx, ids, unix_millis(now)).await?;
 
         let mut batch = Vec::with_capacity(items.len());
-        let mut rows = Vec::new();
+        let (mut rows, mut mishaps) = (Vec::new(), Vec::new());
         for item in items {
             // Removed, so that a message delivered twice within one batch is handled once.
             if !first.remove(&self.inbox_id(item)) {
@@ -188,7 +197,9 @@ impl<H: Handler> Processor<H> {
             match &item.decoded {
                 Ok(envelope) => batch.push(envelope),
                 Err(malformed) => {
-                    rows.push(self.dead_letter(item, malformed.reason(), &malformed.to_string(), now))
+                    let (row, mishap) = self.dead_letter(item, malformed.reason(), &malformed.to_string(), now);
+                    rows.push(row);
+                    mishaps.push(mishap);
                 }
             }
         }
@@ -196,6 +207,7 @@ impl<H: Handler> Processor<H> {
             let outgoing = self.handle(&tx, &batch).await?;
             rows.extend(outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)));
         }
+        mishap::record(&tx, mishaps).await?;
         outbox::insert(&tx, &rows).await?;
         outbox::mark_published(&tx, marks, unix_millis(now)).await?;
         tx.commit().await?;
@@ -203,7 +215,7 @@ impl<H: Handler> Processor<H> {
     }
 
     /// Calls the handler; a panic in it is an error of the message that caused it, not the end of the process.
-    async fn handle(
+    pub(crate) async fn handle(
         &self,
         tx: &DatabaseTransaction,
         batch: &[&Envelope<H::Message>],
@@ -236,8 +248,8 @@ impl<H: Handler> Processor<H> {
                 return delivery.settle(AckKind::Nak(Some(delay))).await;
             }
         };
-        let row = self.dead_letter(item, reason, &error.to_string(), OffsetDateTime::now_utc());
-        match self.commit_dead_letter(item, &row).await {
+        let (row, mishap) = self.dead_letter(item, reason, &error.to_string(), OffsetDateTime::now_utc());
+        match self.commit_dead_letter(item, &row, mishap).await {
             Ok(()) => {
                 self.relay.offer(vec![row]);
                 delivery.settle(AckKind::Term).await;
@@ -249,12 +261,18 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    /// The dead letter and the inbox mark commit together. A message that another instance has handled meanwhile
-    /// leaves no dead letter.
-    async fn commit_dead_letter(&self, item: &Item<H::Message>, row: &OutboxRow) -> Result<(), DbErr> {
+    /// The dead letter, the inbox mark, and the memory of it commit together. A message that another instance has
+    /// handled meanwhile leaves no dead letter.
+    async fn commit_dead_letter(
+        &self,
+        item: &Item<H::Message>,
+        row: &OutboxRow,
+        mishap: mishap::entity::Model,
+    ) -> Result<(), DbErr> {
         let tx = self.db.begin().await?;
         let now = unix_millis(OffsetDateTime::now_utc());
         if !inbox::first_deliveries(&tx, vec![self.inbox_id(item)], now).await?.is_empty() {
+            mishap::record(&tx, vec![mishap]).await?;
             outbox::insert(&tx, std::slice::from_ref(row)).await?;
         }
         tx.commit().await
@@ -267,14 +285,22 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    fn dead_letter(&self, item: &Item<H::Message>, reason: Reason, detail: &str, now: OffsetDateTime) -> OutboxRow {
+    /// Makes the row of a dead letter and the row that remembers it.
+    fn dead_letter(
+        &self,
+        item: &Item<H::Message>,
+        reason: Reason,
+        detail: &str,
+        now: OffsetDateTime,
+    ) -> (OutboxRow, mishap::entity::Model) {
         let delivery = &item.delivery;
         tracing::error!(
             subject = %delivery.message.subject, stream = %delivery.stream, sequence = delivery.sequence,
             attempts = delivery.attempt, reason = reason.as_str(), detail,
             "a message becomes a dead letter"
         );
-        self.origin(delivery).row(reason, detail, now)
+        let origin = self.origin(delivery);
+        (origin.row(reason, detail, now), origin.mishap(reason, detail, now))
     }
 
     fn origin<'a>(&'a self, delivery: &'a Delivery) -> Origin<'a> {

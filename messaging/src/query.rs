@@ -1,6 +1,7 @@
 //! Queries: request and reply over the NATS Services API, so that who asks needs no address and `nats service ls`
 //! lists who answers.
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,13 +70,13 @@ pub type Answering = Pin<Box<dyn Future<Output = Result<Vec<u8>, QueryError>> + 
 /// One question that a service answers.
 pub struct Endpoint {
     name: &'static str,
-    subject: &'static str,
+    subject: Cow<'static, str>,
     answer: Arc<dyn Fn(Query) -> Answering + Send + Sync>,
 }
 
 impl Endpoint {
     /// Declares an endpoint: its name, its subject (`order.query.get.*`), and what answers it, as JSON.
-    pub fn new<F, Fut, A>(name: &'static str, subject: &'static str, answer: F) -> Self
+    pub fn new<F, Fut, A>(name: &'static str, subject: impl Into<Cow<'static, str>>, answer: F) -> Self
     where
         F: Fn(Query) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<A, QueryError>> + Send + 'static,
@@ -88,7 +89,7 @@ impl Endpoint {
                 serde_json::to_vec(&answer).map_err(|error| QueryError::Unavailable(error.into()))
             })
         };
-        Self { name, subject, answer: Arc::new(answer) }
+        Self { name, subject: subject.into(), answer: Arc::new(answer) }
     }
 }
 

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::envelope::unix_millis;
-use crate::{inbox, outbox};
+use crate::{inbox, mishap, outbox};
 
 /// How often old rows are deleted.
 const EVERY: Duration = Duration::from_secs(60);
@@ -95,8 +95,9 @@ pub(crate) async fn prune(
     let before = OffsetDateTime::now_utc() - retention;
     let mut total = 0;
     loop {
-        let deleted =
-            inbox::prune(db, unix_millis(before), AT_A_TIME).await? + outbox::prune(db, before, AT_A_TIME).await?;
+        let deleted = inbox::prune(db, unix_millis(before), AT_A_TIME).await?
+            + outbox::prune(db, before, AT_A_TIME).await?
+            + mishap::prune(db, unix_millis(before), AT_A_TIME).await?;
         total += deleted;
         if deleted == 0 || shutdown.is_cancelled() {
             return Ok(total);

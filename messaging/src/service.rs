@@ -24,6 +24,7 @@ use crate::outbox::Outbox;
 use crate::probes;
 use crate::processor::{BATCH, DATABASE, Processor, RetryPolicy};
 use crate::query::{self, Endpoint};
+use crate::redrive;
 use crate::relay::Relay;
 use crate::retention::{self, HorizonError};
 
@@ -191,8 +192,11 @@ impl<H: Handler> Service<H> {
             retry: RetryPolicy { max_attempts: options.max_attempts },
             shutdown: stop.clone(),
         };
+        let (take_back, redrives) = redrive::endpoint(js.clone(), self.name);
+        let mut endpoints = self.endpoints;
+        endpoints.push(take_back);
         parts.spawn(async move {
-            processor.run(queue).await;
+            processor.run(queue, redrives).await;
             Ok(())
         });
         parts.spawn(async move {
@@ -204,7 +208,7 @@ impl<H: Handler> Service<H> {
             retention::run(db, retention, until).await;
             Ok(())
         });
-        parts.spawn(query::serve(client.clone(), self.name, self.description, self.endpoints, stop.clone()));
+        parts.spawn(query::serve(client.clone(), self.name, self.description, endpoints, stop.clone()));
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod delivery;
 mod faults;
+mod redrive;
 mod store;
 mod support;
 mod surroundings;

@@ -47,6 +47,8 @@ pub(crate) const TOPOLOGY: &str = r#"{
 pub(crate) enum Mode {
     Add,
     Reject,
+    /// Is rejected while there is no row with this message's key in `allowed`.
+    Barred,
     Fail,
     FailTwice,
     Panic,
@@ -102,6 +104,9 @@ impl Handler for Tally {
             };
             match message.payload.mode {
                 Mode::Reject => return Err(HandleError::Reject("it is not to be".to_owned())),
+                Mode::Barred if !is_allowed(tx, &message.key).await? => {
+                    return Err(HandleError::Reject(format!("{} is barred", message.key)));
+                }
                 Mode::Fail => return Err(HandleError::Retry(anyhow::anyhow!("it fails every time"))),
                 // Whole batches are tried again one by one, so the first attempt alone is the second.
                 Mode::FailTwice if attempts < 3 => return Err(HandleError::Retry(anyhow::anyhow!("not yet"))),
@@ -120,7 +125,7 @@ impl Handler for Tally {
                 Mode::LoseConnection if attempts < 5 => {
                     tx.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await?;
                 }
-                Mode::Add | Mode::FailTwice | Mode::LoseConnection => {}
+                Mode::Add | Mode::Barred | Mode::FailTwice | Mode::LoseConnection => {}
                 Mode::Schedule | Mode::TakeBack => {
                     outgoing.push(timer(message));
                     continue;
@@ -145,6 +150,12 @@ impl Handler for Tally {
         }
         Ok(outgoing)
     }
+}
+
+async fn is_allowed(tx: &DatabaseTransaction, key: &str) -> Result<bool, DbErr> {
+    let backend = tx.get_database_backend();
+    let select = Statement::from_sql_and_values(backend, "SELECT 1 FROM allowed WHERE name = $1", [key.into()]);
+    Ok(tx.query_one_raw(select).await?.is_some())
 }
 
 /// Sets a timer of one second, or takes it back.
@@ -253,6 +264,11 @@ impl Bench {
     }
 
     pub(crate) async fn launch(&self, options: &ServiceOptions) -> Running {
+        self.launch_with(options, "tester").await
+    }
+
+    /// Starts an instance that takes commands from `commander`: the tester, or its successor.
+    pub(crate) async fn launch_with(&self, options: &ServiceOptions, commander: &str) -> Running {
         let handler = Tally::default();
         let http_address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         let total = self.db.clone();
@@ -260,11 +276,7 @@ impl Bench {
             name: "tally-service",
             description: "counts",
             streams: &["COMMANDS"],
-            speaker: |context, kind| match (context, kind) {
-                ("tally", "command") => Some("tester"),
-                ("tally", "event") => Some("tally-service"),
-                _ => None,
-            },
+            speaker: if commander == "tester" { speaker } else { next_speaker },
             db: database::open::<Migrator>(&self.url).await.unwrap(),
             handler: handler.clone(),
             endpoints: vec![Endpoint::new("total", "tally.query.total.*", move |query| {
@@ -341,6 +353,19 @@ impl Drop for Bench {
             }
         }
     }
+}
+
+fn speaker(context: &str, kind: &str) -> Option<&'static str> {
+    match (context, kind) {
+        ("tally", "command") => Some("tester"),
+        ("tally", "event") => Some("tally-service"),
+        _ => None,
+    }
+}
+
+/// Who speaks in the next release.
+fn next_speaker(context: &str, kind: &str) -> Option<&'static str> {
+    speaker(context, kind).map(|name| if name == "tester" { "successor" } else { name })
 }
 
 async fn total_of(db: &DatabaseConnection, key: &str) -> i64 {

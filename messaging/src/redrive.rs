@@ -1,0 +1,264 @@
+//! Redrive: a dead letter handled after all, by the one service that gave it up.
+//!
+//! Each service answers `operate.<service>.redrive`: it reads the letters that are named out of their stream itself,
+//! so that nobody can slip it another message, and handles them as it handles a batch of deliveries. In the same
+//! transaction it takes back that it had given them up ([`mishap`]), so that a letter is handled once, however often
+//! it is redriven, and is still a dead letter if the process dies in the middle. What fails stays a dead letter.
+//!
+//! The answer comes after the commit. Where it does not come, nobody knows what became of the letters; asking again
+//! finds out.
+
+use std::collections::HashSet;
+
+use async_nats::jetstream;
+use futures::StreamExt;
+use sea_orm::TransactionTrait;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::dead_letter::{Letter, STREAM_NAME};
+use crate::direct;
+use crate::envelope::{Envelope, unix_millis};
+use crate::handler::Handler;
+use crate::outbox::{self, OutboxRow};
+use crate::processor::{BATCH, Failure, Processor};
+use crate::query::{Endpoint, Query, QueryError};
+use crate::{inbox, mishap};
+
+/// The most letters in one request: as many as the kit handles in a batch.
+pub const MOST: usize = BATCH;
+/// Letters that are read at the same time.
+const READING: usize = 32;
+
+/// Returns the subject on which a service takes letters back.
+#[must_use]
+pub fn subject(service: &str) -> String {
+    format!("operate.{service}.redrive")
+}
+
+/// Which letters to handle after all.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Request {
+    /// Their sequences in the stream of dead letters, [`MOST`] at the most; handled in this order.
+    pub sequences: Vec<u64>,
+    /// Also those which the service does not remember having given up: it may have handled them since.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// What became of one letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Its sequence in the stream of dead letters.
+    pub sequence: u64,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What became of a letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Outcome {
+    /// It is handled: committed, with all that follows from it.
+    Handled,
+    /// It was handled before, by an earlier redrive or as another message with its id. Nothing changed.
+    AlreadyHandled,
+    /// It failed again. Nothing changed.
+    Failed {
+        /// What the service says about it.
+        reason: String,
+    },
+    /// The service will not try it. Nothing changed.
+    Refused {
+        /// Why not.
+        reason: String,
+    },
+    /// There is no such dead letter of this service (any more).
+    Gone,
+    /// Nobody knows: it may be handled or not. Redriving it again is safe, and tells.
+    Unknown {
+        /// What is known.
+        reason: String,
+    },
+}
+
+/// Letters on their way to the processor.
+pub(crate) struct Job {
+    letters: Vec<(u64, Letter)>,
+    force: bool,
+    answer: oneshot::Sender<Vec<Report>>,
+}
+
+/// A letter, and what it says to the handler.
+struct Item<M> {
+    sequence: u64,
+    /// The id under which it was given up.
+    mark: Uuid,
+    letter: Letter,
+    envelope: Envelope<M>,
+}
+
+/// Makes the endpoint that takes letters back, and the processor's end of it.
+pub(crate) fn endpoint(js: jetstream::Context, service: &'static str) -> (Endpoint, mpsc::Receiver<Job>) {
+    let (jobs, receiver) = mpsc::channel(1);
+    let endpoint = Endpoint::new("redrive", subject(service), move |query| {
+        let (js, jobs) = (js.clone(), jobs.clone());
+        async move { answer(&js, service, &jobs, query).await }
+    });
+    (endpoint, receiver)
+}
+
+async fn answer(
+    js: &jetstream::Context,
+    service: &str,
+    jobs: &mpsc::Sender<Job>,
+    query: Query,
+) -> Result<Vec<Report>, QueryError> {
+    let request: Request =
+        serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?;
+    let asked = request.sequences.len();
+    if asked == 0 || asked > MOST || request.sequences.iter().collect::<HashSet<_>>().len() < asked {
+        return Err(QueryError::Invalid(format!("sequences must be 1 to {MOST} different numbers")));
+    }
+    let reading = request.sequences.clone().into_iter().map(|sequence| async move {
+        let stored = direct::get(js, STREAM_NAME, sequence).await?;
+        anyhow::Ok((sequence, stored.and_then(|stored| Letter::read(stored, service))))
+    });
+    let mut reading = futures::stream::iter(reading).buffered(READING);
+    let (mut reports, mut letters) = (Vec::new(), Vec::new());
+    while let Some(read) = reading.next().await {
+        match read.map_err(QueryError::Unavailable)? {
+            (sequence, Some(letter)) => letters.push((sequence, letter)),
+            (sequence, None) => reports.push(Report { sequence, outcome: Outcome::Gone }),
+        }
+    }
+    drop(reading);
+    if !letters.is_empty() {
+        let stopping = || QueryError::Unavailable(anyhow::anyhow!("the service is shutting down"));
+        let (sender, answered) = oneshot::channel();
+        let job = Job { letters, force: request.force, answer: sender };
+        jobs.send(job).await.map_err(|_| stopping())?;
+        reports.extend(answered.await.map_err(|_| stopping())?);
+    }
+    reports.sort_unstable_by_key(|report| request.sequences.iter().position(|asked| *asked == report.sequence));
+    Ok(reports)
+}
+
+impl<H: Handler> Processor<H> {
+    /// Handles letters after all and says what became of each.
+    pub(crate) async fn redrive(&self, job: Job) {
+        let mut reports = Vec::with_capacity(job.letters.len());
+        let mut items = Vec::with_capacity(job.letters.len());
+        for (sequence, letter) in job.letters {
+            match letter.decode(self.speaker) {
+                Ok(envelope) => items.push(Item { sequence, mark: letter.inbox_id(), letter, envelope }),
+                Err(malformed) => {
+                    let outcome = Outcome::Failed { reason: malformed.to_string() };
+                    reports.push(Report { sequence, outcome });
+                }
+            }
+        }
+        if !items.is_empty() {
+            reports.extend(self.redrive_items(&items, job.force).await);
+        }
+        if job.answer.send(reports).is_err() {
+            tracing::warn!("letters were redriven for somebody who does not wait for the answer any more");
+        }
+    }
+
+    /// Handles letters whole; where the handler fails them, one at a time.
+    async fn redrive_items(&self, items: &[Item<H::Message>], force: bool) -> Vec<Report> {
+        let error = match self.redrive_together(items, force).await {
+            Ok(reports) => return reports,
+            Err(error) => error,
+        };
+        if let ([_, _, ..], Failure::Handler(_)) = (items, &error) {
+            let mut reports = Vec::with_capacity(items.len());
+            for item in items {
+                let single = std::slice::from_ref(item);
+                reports.extend(match self.redrive_together(single, force).await {
+                    Ok(reports) => reports,
+                    Err(error) => failed(single, &error),
+                });
+            }
+            return reports;
+        }
+        failed(items, &error)
+    }
+
+    /// One transaction: what was given up is taken back, the messages are marked and handled, or nothing of it.
+    async fn redrive_together(&self, items: &[Item<H::Message>], force: bool) -> Result<Vec<Report>, Failure> {
+        let now = OffsetDateTime::now_utc();
+        let marks: Vec<Uuid> = items.iter().map(|item| item.mark).collect();
+        let tx = self.db.begin().await?;
+        let mut taken = mishap::take_back(&tx, marks.clone(), unix_millis(now)).await?;
+        let given_up = taken.clone();
+        let mut known = mishap::redriven(&tx, &marks).await?;
+        // What this transaction took back is known as redriven now, but for it that is still to be done.
+        known.retain(|id| !taken.contains(id));
+        let marked = items
+            .iter()
+            .filter(|item| taken.contains(&item.mark) || (force && !known.contains(&item.mark)))
+            .map(|item| item.envelope.id)
+            .collect();
+        let mut first = inbox::first_deliveries(&tx, marked, unix_millis(now)).await?;
+
+        let (mut batch, mut forced, mut reports) = (Vec::new(), Vec::new(), Vec::new());
+        for item in items {
+            // A message that was given up under its own id has its mark in the inbox since then.
+            let first = first.remove(&item.envelope.id);
+            let outcome = match (taken.remove(&item.mark), given_up.contains(&item.mark)) {
+                (true, _) if first || item.mark == item.envelope.id => Outcome::Handled,
+                (true, _) | (_, true) => Outcome::AlreadyHandled,
+                _ if known.contains(&item.mark) => Outcome::AlreadyHandled,
+                _ if first => {
+                    forced.push(item.letter.forced(item.mark, now));
+                    Outcome::Handled
+                }
+                _ => Outcome::Refused { reason: forgotten(force) },
+            };
+            if outcome == Outcome::Handled {
+                batch.push(&item.envelope);
+            }
+            reports.push(Report { sequence: item.sequence, outcome });
+        }
+        let mut rows = Vec::new();
+        if !batch.is_empty() {
+            let outgoing = self.handle(&tx, &batch).await?;
+            rows.extend(outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)));
+        }
+        mishap::record(&tx, forced).await?;
+        outbox::insert(&tx, &rows).await?;
+        tx.commit().await?;
+        tracing::info!(letters = items.len(), handled = batch.len(), "dead letters were redriven");
+        self.relay.offer(rows);
+        self.handler.committed();
+        Ok(reports)
+    }
+}
+
+fn forgotten(forced: bool) -> String {
+    let known = "the service does not remember having given it up: that was longer ago than its inbox remembers";
+    if forced {
+        format!("{known}, and yet its inbox knows the message, so that it is handled")
+    } else {
+        format!("{known}, so that it may have been handled since; force it if you know that it was not")
+    }
+}
+
+/// Says of letters whose transaction did not commit what became of them.
+fn failed<M>(items: &[Item<M>], error: &Failure) -> Vec<Report> {
+    let outcome = match error {
+        Failure::Handler(error) => Outcome::Failed { reason: error.to_string() },
+        Failure::Outage(error) => {
+            tracing::warn!(%error, "the database failed a redrive");
+            Outcome::Unknown { reason: "the service's database does not answer".to_owned() }
+        }
+    };
+    items.iter().map(|item| Report { sequence: item.sequence, outcome: outcome.clone() }).collect()
+}

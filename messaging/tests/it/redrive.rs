@@ -1,0 +1,177 @@
+//! Dead letters that are handled after all.
+
+use messaging::dead_letter::STREAM_NAME;
+use messaging::redrive::{Outcome, Report, Request, subject};
+use sea_orm::ConnectionTrait;
+use uuid::Uuid;
+
+use crate::on_both_databases;
+use crate::support::{Bench, Engine, Mode, eventually, headers};
+
+on_both_databases!(
+    a_letter_that_can_be_handled_now_is_handled_once_however_often_it_is_redriven,
+    a_letter_that_fails_again_stays_one_and_its_neighbours_are_handled,
+    a_letter_whose_transaction_does_not_commit_can_be_redriven_again,
+    two_instances_redrive_a_letter_once,
+    a_letter_that_could_not_be_believed_is_handled_under_its_own_id,
+    a_letter_older_than_the_inbox_remembers_is_refused_unless_forced_and_then_handled_once,
+    what_is_no_letter_of_the_service_is_gone,
+);
+
+async fn redrive(bench: &Bench, sequences: &[u64], force: bool) -> Vec<Outcome> {
+    let request = Request { sequences: sequences.to_vec(), force };
+    let body = serde_json::to_vec(&request).unwrap();
+    let answer = bench.js.client().request(subject("tally-service"), body.into()).await.unwrap();
+    let reports: Vec<Report> = serde_json::from_slice(&answer.payload)
+        .unwrap_or_else(|_| panic!("{:?} {:?}", answer.payload, answer.headers));
+    assert_eq!(reports.iter().map(|report| report.sequence).collect::<Vec<_>>(), sequences);
+    reports.into_iter().map(|report| report.outcome).collect()
+}
+
+async fn letters(bench: &Bench, count: u64) {
+    eventually("there are dead letters", || async { bench.messages(STREAM_NAME).await == count }).await;
+    bench.settled().await;
+}
+
+async fn allow(bench: &Bench, key: &str) {
+    bench.db.execute_unprepared(&format!("INSERT INTO allowed VALUES ('{key}')")).await.unwrap();
+}
+
+fn failed(reason: &str) -> Outcome {
+    Outcome::Failed { reason: reason.to_owned() }
+}
+
+async fn a_letter_that_can_be_handled_now_is_handled_once_however_often_it_is_redriven(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    let id = Uuid::now_v7();
+    bench.send(id, "K1", Mode::Barred).await;
+    letters(&bench, 1).await;
+    assert_eq!(redrive(&bench, &[1], false).await, [failed("K1 is barred")]);
+    allow(&bench, "K1").await;
+    assert_eq!(redrive(&bench, &[1], false).await, [Outcome::Handled]);
+    assert_eq!(redrive(&bench, &[1], false).await, [Outcome::AlreadyHandled]);
+    assert_eq!(redrive(&bench, &[1], true).await, [Outcome::AlreadyHandled]);
+    // The message itself, delivered again, is a duplicate.
+    bench.send(id, "K1", Mode::Barred).await;
+    bench.settled().await;
+    assert_eq!(bench.total("K1").await, 1);
+    let event = bench.stream("EVENTS").await.get_raw_message(1).await.unwrap();
+    assert_eq!(event.headers.get("ce-causationid").unwrap().as_str(), id.to_string(), "it has kept its id");
+    assert_eq!(bench.messages("EVENTS").await, 1);
+    assert_eq!(bench.messages(STREAM_NAME).await, 1);
+}
+
+async fn a_letter_that_fails_again_stays_one_and_its_neighbours_are_handled(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    for key in ["K1", "K2", "K3"] {
+        bench.send(Uuid::now_v7(), key, Mode::Barred).await;
+    }
+    letters(&bench, 3).await;
+    allow(&bench, "K1").await;
+    allow(&bench, "K3").await;
+    let outcomes = redrive(&bench, &[1, 2, 3], false).await;
+    assert_eq!(outcomes, [Outcome::Handled, failed("K2 is barred"), Outcome::Handled]);
+    allow(&bench, "K2").await;
+    let outcomes = redrive(&bench, &[3, 2, 1], false).await;
+    assert_eq!(outcomes, [Outcome::AlreadyHandled, Outcome::Handled, Outcome::AlreadyHandled]);
+    for key in ["K1", "K2", "K3"] {
+        assert_eq!(bench.total(key).await, 1);
+    }
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 3);
+}
+
+async fn a_letter_whose_transaction_does_not_commit_can_be_redriven_again(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Barred).await;
+    letters(&bench, 1).await;
+    allow(&bench, "K1").await;
+    // The last statement of the transaction fails: the handler's work and the mark that was lifted are undone.
+    bench.db.execute_unprepared("ALTER TABLE outbox RENAME TO elsewhere").await.unwrap();
+    assert!(matches!(redrive(&bench, &[1], false).await[..], [Outcome::Unknown { .. }]));
+    assert_eq!(bench.total("K1").await, 0);
+    bench.db.execute_unprepared("ALTER TABLE elsewhere RENAME TO outbox").await.unwrap();
+    assert_eq!(redrive(&bench, &[1], false).await, [Outcome::Handled]);
+    assert_eq!(bench.total("K1").await, 1);
+}
+
+async fn two_instances_redrive_a_letter_once(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let first = bench.start().await;
+    let keys: Vec<String> = (0..50).map(|n| format!("K{n}")).collect();
+    for key in &keys {
+        bench.send(Uuid::now_v7(), key, Mode::Barred).await;
+    }
+    letters(&bench, 50).await;
+    for key in &keys {
+        allow(&bench, key).await;
+    }
+    let _second = bench.start().await;
+    let all: Vec<u64> = (1..=50).collect();
+    let requests = (0..8).map(|_| redrive(&bench, &all, false));
+    let outcomes = futures::future::join_all(requests).await;
+    let handled = outcomes.iter().flatten().filter(|outcome| **outcome == Outcome::Handled).count();
+    assert_eq!(handled, 50, "{outcomes:?}");
+    bench.settled().await;
+    for key in &keys {
+        assert_eq!(bench.total(key).await, 1);
+    }
+    assert_eq!(bench.messages("EVENTS").await, 50);
+    first.crash().await;
+}
+
+async fn a_letter_that_could_not_be_believed_is_handled_under_its_own_id(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    // Two from a sender that this release does not know; the id of the first is also that of another message.
+    let (taken, own) = (Uuid::now_v7(), Uuid::now_v7());
+    for (id, key) in [(taken, "K1"), (own, "K2")] {
+        let mut strange = headers(id, key);
+        strange.insert("ce-source", "/successor");
+        bench.send_raw(&format!("tally.command.add.{key}"), strange, r#"{"mode":"add"}"#).await;
+    }
+    bench.send(taken, "K1", Mode::Add).await;
+    let service = bench.start().await;
+    letters(&bench, 2).await;
+    let outcomes = redrive(&bench, &[1, 2], false).await;
+    assert!(matches!(&outcomes[..], [Outcome::Failed { .. }, Outcome::Failed { .. }]), "{outcomes:?}");
+    service.stop().await.0.unwrap();
+
+    let next = bench.launch_with(&bench.options(), "successor").await;
+    eventually("the next release is ready", || async { next.readiness().await.0 }).await;
+    assert_eq!(redrive(&bench, &[1, 2], false).await, [Outcome::AlreadyHandled, Outcome::Handled]);
+    assert_eq!(redrive(&bench, &[1, 2], false).await, [Outcome::AlreadyHandled, Outcome::AlreadyHandled]);
+    assert_eq!((bench.total("K1").await, bench.total("K2").await), (1, 1));
+}
+
+async fn a_letter_older_than_the_inbox_remembers_is_refused_unless_forced_and_then_handled_once(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Barred).await;
+    letters(&bench, 1).await;
+    allow(&bench, "K1").await;
+    // As retention leaves it.
+    bench.db.execute_unprepared("DELETE FROM mishaps").await.unwrap();
+    bench.db.execute_unprepared("DELETE FROM inbox").await.unwrap();
+    let refused = redrive(&bench, &[1], false).await;
+    assert!(matches!(&refused[..], [Outcome::Refused { reason }] if reason.contains("force")), "{refused:?}");
+    assert_eq!(bench.total("K1").await, 0);
+    assert_eq!(redrive(&bench, &[1], true).await, [Outcome::Handled]);
+    assert_eq!(redrive(&bench, &[1], true).await, [Outcome::AlreadyHandled]);
+    assert_eq!(bench.total("K1").await, 1);
+}
+
+async fn what_is_no_letter_of_the_service_is_gone(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    bench.send_raw("dead-letter.tally-service-2.rejected.K1", headers(Uuid::now_v7(), "K1"), "{}").await;
+    bench.send_raw("dead-letter.tally-service.rejected.K1", headers(Uuid::now_v7(), "K1"), "{}").await;
+    assert_eq!(redrive(&bench, &[2, 1, 77], false).await, [Outcome::Gone, Outcome::Gone, Outcome::Gone]);
+    for sequences in [vec![], vec![1, 1], (1..300).collect()] {
+        let body = serde_json::to_vec(&Request { sequences, force: false }).unwrap();
+        let answer = bench.js.client().request(subject("tally-service"), body.into()).await.unwrap();
+        assert_eq!(answer.headers.unwrap().get("Nats-Service-Error-Code").unwrap().as_str(), "400");
+    }
+}
