@@ -8,7 +8,7 @@ use local_servers::free_port;
 use crate::member::Member;
 
 /// The users of `nats.conf`, each with the variable that holds its password there.
-pub const USERS: [(&str, &str); 8] = [
+pub const USERS: [(&str, &str); 9] = [
     ("provisioner", "PROVISIONER_PASSWORD"),
     ("api-gateway", "API_GATEWAY_PASSWORD"),
     ("order-service", "ORDER_SERVICE_PASSWORD"),
@@ -17,6 +17,7 @@ pub const USERS: [(&str, &str); 8] = [
     ("payment-service", "PAYMENT_SERVICE_PASSWORD"),
     ("notification-service", "NOTIFICATION_SERVICE_PASSWORD"),
     ("inspector", "INSPECTOR_PASSWORD"),
+    ("operator", "OPERATOR_PASSWORD"),
 ];
 
 /// The databases of the services.
