@@ -20,6 +20,7 @@ const PAYMENTS: &str = "payment-service";
 const NOTICES: &str = "notification-service";
 const PROVISIONER: &str = "provisioner";
 const INSPECTOR: &str = "inspector";
+const OPERATOR: &str = "operator";
 
 /// Who may publish on a subject.
 ///
@@ -54,21 +55,21 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.INFO", &[INSPECTOR]),
     ("$JS.API.STREAM.LIST", &[INSPECTOR]),
     ("$JS.API.STREAM.NAMES", &[INSPECTOR]),
-    ("$JS.API.STREAM.INFO.COMMANDS", &[GATEWAY, ORDERS, STOCK, ACCOUNTS, INSPECTOR]),
-    ("$JS.API.STREAM.INFO.EVENTS", &[GATEWAY, ORDERS, STOCK, PAYMENTS, NOTICES, INSPECTOR]),
-    ("$JS.API.STREAM.INFO.TIMERS", &[ORDERS, INSPECTOR]),
-    ("$JS.API.STREAM.INFO.DEAD_LETTERS", &[INSPECTOR]),
+    ("$JS.API.STREAM.INFO.COMMANDS", &[GATEWAY, ORDERS, STOCK, ACCOUNTS, INSPECTOR, OPERATOR]),
+    ("$JS.API.STREAM.INFO.EVENTS", &[GATEWAY, ORDERS, STOCK, PAYMENTS, NOTICES, INSPECTOR, OPERATOR]),
+    ("$JS.API.STREAM.INFO.TIMERS", &[ORDERS, INSPECTOR, OPERATOR]),
+    ("$JS.API.STREAM.INFO.DEAD_LETTERS", &[INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.KV_IDEMPOTENCY", &[GATEWAY, INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.COMMANDS", &[GATEWAY, INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.EVENTS", &[GATEWAY, INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.TIMERS", &[INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.DEAD_LETTERS", &[INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.KV_IDEMPOTENCY", &[INSPECTOR]),
-    ("$JS.API.DIRECT.GET.EVENTS", &[GATEWAY, PAYMENTS, INSPECTOR]),
+    ("$JS.API.DIRECT.GET.EVENTS", &[GATEWAY, PAYMENTS, INSPECTOR, OPERATOR]),
     ("$JS.API.DIRECT.GET.EVENTS.order.event.placed.ORDER_001", &[INSPECTOR]),
-    ("$JS.API.DIRECT.GET.COMMANDS", &[INSPECTOR]),
-    ("$JS.API.DIRECT.GET.TIMERS", &[INSPECTOR]),
-    ("$JS.API.DIRECT.GET.DEAD_LETTERS", &[INSPECTOR]),
+    ("$JS.API.DIRECT.GET.COMMANDS", &[INSPECTOR, OPERATOR]),
+    ("$JS.API.DIRECT.GET.TIMERS", &[INSPECTOR, OPERATOR]),
+    ("$JS.API.DIRECT.GET.DEAD_LETTERS", &[ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, INSPECTOR, OPERATOR]),
     ("$JS.API.DIRECT.GET.KV_IDEMPOTENCY", &[INSPECTOR]),
     ("$JS.API.DIRECT.GET.KV_IDEMPOTENCY.$KV.IDEMPOTENCY.key", &[GATEWAY, INSPECTOR]),
     // Without a name in the subject it could be that of any consumer.
@@ -78,6 +79,7 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.CONSUMER.INFO.EVENTS.feed", &[GATEWAY, INSPECTOR]),
     ("$JS.API.CONSUMER.MSG.NEXT.EVENTS.feed", &[GATEWAY]),
     ("$JS.API.CONSUMER.DELETE.EVENTS.feed", &[]),
+    ("discarded.order-service.rejected.ORDER_001", &[OPERATOR]),
     ("_INBOX.x", &[]),
 ];
 
@@ -114,6 +116,8 @@ const SUBSCRIBERS: &[(&str, &[&str])] = &[
     ("*.event.>", &[INSPECTOR]),
     ("*.command.>", &[INSPECTOR]),
     ("dead-letter.>", &[INSPECTOR]),
+    ("discarded.>", &[INSPECTOR]),
+    ("operate.>", &[]),
     ("order.timer.*.*", &[INSPECTOR]),
     ("order.schedule.*.*", &[INSPECTOR]),
     ("*.*.*.ORDER_001", &[INSPECTOR]),
@@ -159,7 +163,9 @@ fn publishers(topology: &Topology) -> Rules {
     }
     for service in Store::services() {
         add(format!("dead-letter.{service}.rejected.ORDER_001"), &[service]);
+        add(format!("operate.{service}.redrive"), &[OPERATOR]);
     }
+    add("$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS".to_owned(), &[OPERATOR]);
     for user in Store::users() {
         add(format!("_INBOX_{user}.x"), &[]);
     }
@@ -200,6 +206,7 @@ async fn each_user_hears_what_it_must_and_nothing_else() {
     let store = Store::start().await;
     let mut expected = table(SUBSCRIBERS);
     expected.extend(Store::users().map(|user| (format!("_INBOX_{user}.>"), [user].into())));
+    expected.extend(Store::services().map(|service| (format!("operate.{service}.>"), [service].into())));
     let subjects: Vec<_> = expected.keys().map(String::as_str).collect();
     let mut seen: Rules = subjects.iter().map(|subject| ((*subject).to_owned(), BTreeSet::new())).collect();
     for user in Store::users() {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 /// A password that is no plain word in the server's config syntax must work as well.
-const PASSWORDS: [(&str, &str, &str); 8] = [
+const PASSWORDS: [(&str, &str, &str); 9] = [
     ("provisioner", "PROVISIONER_PASSWORD", "2+2 is \"4\" # {sic}"),
     ("api-gateway", "API_GATEWAY_PASSWORD", "12345"),
     ("order-service", "ORDER_SERVICE_PASSWORD", "order"),
@@ -20,6 +20,7 @@ const PASSWORDS: [(&str, &str, &str); 8] = [
     ("payment-service", "PAYMENT_SERVICE_PASSWORD", "[pay, ment]"),
     ("notification-service", "NOTIFICATION_SERVICE_PASSWORD", "a // b"),
     ("inspector", "INSPECTOR_PASSWORD", "true"),
+    ("operator", "OPERATOR_PASSWORD", "0x7f"),
 ];
 
 /// What nobody may publish or subscribe to.
