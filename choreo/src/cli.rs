@@ -1,0 +1,229 @@
+//! The command line.
+#![allow(clippy::print_stderr, reason = "a command-line tool")]
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::{Args, Parser, Subcommand};
+use messaging::connection::NatsOptions;
+use messaging::redrive::Outcome;
+use serde_json::json;
+
+use crate::Operator;
+use crate::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
+use crate::dead_letters::{self, DeadLetter, Filter, Listing, WholeLetter, discard};
+use crate::operator::OPERATOR;
+use crate::print::{Printer, ago, table};
+
+/// Finds and mends what went wrong in a store.
+///
+/// Connects as the user `operator` of nats.conf; `OPERATOR_PASSWORD` or `NATS_PASSWORD` is its password.
+#[derive(Debug, Parser)]
+#[command(version, name = "choreo")]
+pub struct Cli {
+    /// Prints JSON, one value a line, and no tables; errors go to standard error as JSON, too.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where the broker is and who we are.
+    #[command(flatten)]
+    pub nats: NatsOptions,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Messages that services could not handle.
+    #[command(subcommand)]
+    DeadLetters(DeadLetters),
+}
+
+/// What to do with dead letters.
+#[derive(Debug, Subcommand)]
+pub enum DeadLetters {
+    /// Lists them, oldest first.
+    List {
+        /// Which ones.
+        #[command(flatten)]
+        filter: Filter,
+        /// How many at the most.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Shows one with everything it carries.
+    Show {
+        /// Its sequence, as the list shows it.
+        sequence: u64,
+    },
+    /// Sends them back, each to the one service that gave it up.
+    ///
+    /// Ramps up (1, 2, 4, … a second), stops by itself where they fail again, and says what became of each. Ends with
+    /// status 1 where not all are handled.
+    Redrive {
+        /// Which ones.
+        #[command(flatten)]
+        selection: Selection,
+        /// How.
+        #[command(flatten)]
+        ramp: Ramp,
+    },
+    /// Removes them for good; a copy with the reason is kept on `discarded.…`.
+    Discard {
+        /// Which ones.
+        #[command(flatten)]
+        selection: Selection,
+        /// Why, for whoever looks later.
+        #[arg(long)]
+        because: String,
+    },
+}
+
+/// Which letters to do something with: named, filtered, or all.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// Their sequences, as the list shows them.
+    sequences: Vec<u64>,
+    /// Which ones, where none is named.
+    #[command(flatten)]
+    filter: Filter,
+    /// All there are.
+    #[arg(long)]
+    all: bool,
+    /// How many at the most.
+    #[arg(long, default_value_t = dead_letters::MOST)]
+    limit: usize,
+}
+
+impl Cli {
+    /// Does what the command line asks, prints what there is to say, and returns how the program ends: 0 where
+    /// everything went well, 1 where not everything did, 2 where it could not be tried.
+    pub async fn run(self) -> ExitCode {
+        let json = self.json;
+        match self.execute().await {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::from(1),
+            Err(error) => {
+                let text = format!("{error:#}");
+                eprintln!("{}", if json { json!({ "error": text }).to_string() } else { text });
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    async fn execute(mut self) -> anyhow::Result<bool> {
+        if self.nats.nats_password.is_none() {
+            self.nats.nats_password = std::env::var("OPERATOR_PASSWORD").ok();
+        }
+        self.nats.nats_user.get_or_insert_with(|| OPERATOR.to_owned());
+        let operator = Operator::connect(&self.nats).await?;
+        let printer = Printer { json: self.json };
+        let done = match self.command {
+            Command::DeadLetters(command) => command.execute(&operator, printer).await,
+        };
+        // The server does not tell a refusal to who asked.
+        match (done, operator.refusal()) {
+            (Err(error), Some(refusal)) => Err(error.context(format!("nats-server says: {refusal}"))),
+            (done, _) => done,
+        }
+    }
+}
+
+impl DeadLetters {
+    async fn execute(self, operator: &Operator, printer: Printer) -> anyhow::Result<bool> {
+        match self {
+            Self::List { filter, limit } => {
+                let listing = dead_letters::list(operator, &filter, limit).await?;
+                printer.say(&listing, || list_for_people(&listing));
+            }
+            Self::Show { sequence } => {
+                let Some(letter) = dead_letters::show(operator, sequence).await? else {
+                    bail!("there is no dead letter {sequence}");
+                };
+                printer.say(&letter, || whole_for_people(&letter));
+            }
+            Self::Redrive { selection, ramp } => {
+                let letters = selection.letters(operator).await?;
+                let told = |redriven: &Redriven| printer.say(redriven, || redriven_for_people(redriven));
+                let summary = redrive(operator, &letters, &ramp, told).await;
+                printer.say(&json!({ "summary": summary }), || summary_for_people(&summary));
+                return Ok(summary.all_handled());
+            }
+            Self::Discard { selection, because } => {
+                for letter in selection.letters(operator).await? {
+                    let discarded = discard::discard(operator, letter.sequence, &because).await?;
+                    let text = if discarded.discarded { "discarded" } else { "gone" };
+                    printer.say(&discarded, || format!("{:>8}  {text}", letter.sequence));
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Selection {
+    /// Returns the letters, refusing to take all where nothing says that all are meant.
+    async fn letters(&self, operator: &Operator) -> anyhow::Result<Vec<DeadLetter>> {
+        if !self.sequences.is_empty() {
+            anyhow::ensure!(self.filter.is_empty() && !self.all, "name letters, or filter them, not both");
+            let (letters, absent) = dead_letters::named(operator, &self.sequences).await?;
+            anyhow::ensure!(absent.is_empty(), "there are no dead letters {absent:?}");
+            return Ok(letters);
+        }
+        anyhow::ensure!(self.all || !self.filter.is_empty(), "which letters? Name them, filter them, or say --all");
+        Ok(dead_letters::list(operator, &self.filter, self.limit).await?.dead_letters)
+    }
+}
+
+fn list_for_people(listing: &Listing) -> String {
+    if listing.dead_letters.is_empty() {
+        return "no dead letters".to_owned();
+    }
+    let heading = ["SEQUENCE", "AGE", "SERVICE", "TYPE", "KEY", "REASON", "ATTEMPTS", "DETAIL"];
+    let rows = listing.dead_letters.iter().map(|letter| {
+        vec![
+            letter.sequence.to_string(),
+            ago(letter.age_seconds),
+            letter.service.clone(),
+            letter.message_type.clone().unwrap_or_else(|| "?".to_owned()),
+            letter.key.clone(),
+            letter.reason.clone(),
+            letter.attempts.map_or_else(|| "?".to_owned(), |attempts| attempts.to_string()),
+            letter.detail.chars().take(100).collect(),
+        ]
+    });
+    let more = if listing.more { "\n… and more; see --limit" } else { "" };
+    table(&heading, rows) + more
+}
+
+fn whole_for_people(whole: &WholeLetter) -> String {
+    let rows = whole.headers.iter().map(|(name, values)| vec![name.clone(), values.join(", ")]);
+    let body = serde_json::to_string_pretty(&whole.body).unwrap_or_default();
+    format!("{}\n\n{body}", table(&["HEADER", "VALUE"], rows))
+}
+
+fn redriven_for_people(redriven: &Redriven) -> String {
+    let outcome = match &redriven.outcome {
+        Outcome::Handled => "handled".to_owned(),
+        Outcome::AlreadyHandled => "handled before".to_owned(),
+        Outcome::Failed { reason } => format!("failed again: {reason}"),
+        Outcome::Refused { reason } => format!("refused: {reason}"),
+        Outcome::Gone => "gone".to_owned(),
+        Outcome::Unknown { reason } => format!("unknown, redrive it again to learn it: {reason}"),
+    };
+    let Redriven { sequence, service, key, .. } = redriven;
+    format!("{sequence:>8}  {service:<22} {key:<20} {outcome}")
+}
+
+fn summary_for_people(summary: &Summary) -> String {
+    let Summary { handled, already_handled, failed, refused, gone, unknown, not_tried, stopped } = summary;
+    let mut text = format!(
+        "{handled} handled, {already_handled} handled before, {failed} failed again, {refused} refused, {gone} gone, \
+         {unknown} unknown, {not_tried} not tried"
+    );
+    if let Some(why) = stopped {
+        text += &format!("\nstopped: {why}");
+    }
+    text
+}

@@ -1,0 +1,240 @@
+//! Dead letters: what services could not handle, in the stream `DEAD_LETTERS`.
+//!
+//! In reading order: this lists and shows them, [`redrive`](mod@redrive) sends them back, [`discard`](mod@discard)
+//! removes them.
+
+pub mod discard;
+pub mod redrive;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use messaging::dead_letter::{
+    ATTEMPTS, CONSUMER, DETAIL, REASON, SEQUENCE, STREAM, STREAM_NAME, SUBJECT, TIME,
+};
+use messaging::direct::{self, Reader, Stored};
+use messaging::envelope::{self, rfc3339};
+use serde::Serialize;
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::Operator;
+
+/// The most letters that are taken at once.
+pub const MOST: usize = 100_000;
+
+/// A dead letter, without its body.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// Its place in the stream of dead letters; this is how it is named.
+    pub sequence: u64,
+    /// The service that gave it up.
+    pub service: String,
+    /// Why, in a word.
+    pub reason: String,
+    /// Why, in a sentence.
+    pub detail: String,
+    /// The business id it is about.
+    pub key: String,
+    /// `<context>.<name>.v<version>`, as far as the message says it.
+    pub message_type: Option<String>,
+    /// The id of the message, as far as it says one.
+    pub message_id: Option<String>,
+    /// The subject it was published on.
+    pub subject: String,
+    /// The stream it came from.
+    pub stream: String,
+    /// Its sequence there.
+    pub stream_sequence: Option<u64>,
+    /// How often it had been delivered.
+    pub attempts: Option<u64>,
+    /// When the service gave it up, RFC 3339.
+    pub given_up_at: String,
+    /// How many seconds ago that was.
+    pub age_seconds: u64,
+}
+
+/// A dead letter with everything it carries.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WholeLetter {
+    /// What a list shows of it.
+    #[serde(flatten)]
+    pub letter: DeadLetter,
+    /// All its headers.
+    pub headers: BTreeMap<String, Vec<String>>,
+    /// Its body: JSON where it is that, and otherwise text with what is no UTF-8 replaced.
+    pub body: Value,
+}
+
+/// Which letters. What is not given does not matter.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Filter {
+    /// Those of one service.
+    #[arg(long)]
+    pub service: Option<String>,
+    /// Those of one type of message, such as `order.placed` or `order.placed.v1`.
+    #[arg(long = "type", value_name = "TYPE")]
+    pub message_type: Option<String>,
+    /// Those whose reason contains this, in its word or its sentence.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Those about one business id.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Those given up at least this long ago, such as `90s`, `15m`, `2h`, `3d`.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub older_than: Option<Duration>,
+    /// Those given up at most this long ago.
+    #[arg(long, value_parser = humantime::parse_duration)]
+    pub younger_than: Option<Duration>,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Listing {
+    /// The letters, oldest first.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Whether there are more than were asked for.
+    pub more: bool,
+}
+
+impl Filter {
+    /// Returns whether every letter passes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { service, message_type, reason, key, older_than, younger_than } = self;
+        [service, message_type, reason, key].iter().all(|given| given.is_none())
+            && older_than.is_none()
+            && younger_than.is_none()
+    }
+
+    /// Returns the narrowest subject that the server can look for.
+    fn subject(&self) -> String {
+        let token = |given: &Option<String>| match given {
+            Some(text) if is_token(text) => text.clone(),
+            _ => "*".to_owned(),
+        };
+        format!("dead-letter.{}.*.{}", token(&self.service), token(&self.key))
+    }
+
+    fn passes(&self, letter: &DeadLetter) -> bool {
+        let is = |given: &Option<String>, value: &str| given.as_deref().is_none_or(|given| given == value);
+        let of_type = self.message_type.as_deref().is_none_or(|given| {
+            letter.message_type.as_deref().is_some_and(|known| {
+                known == given || known.strip_prefix(given).is_some_and(|rest| rest.starts_with(".v"))
+            })
+        });
+        let of_reason = self.reason.as_deref().is_none_or(|given| {
+            let given = given.to_lowercase();
+            letter.reason.contains(&given) || letter.detail.to_lowercase().contains(&given)
+        });
+        let age = Duration::from_secs(letter.age_seconds);
+        is(&self.service, &letter.service)
+            && is(&self.key, &letter.key)
+            && of_type
+            && of_reason
+            && self.older_than.is_none_or(|least| age >= least)
+            && self.younger_than.is_none_or(|most| age <= most)
+    }
+}
+
+/// Returns whether a text can stand for itself as one token of a subject.
+pub(crate) fn is_token(text: &str) -> bool {
+    !text.is_empty() && !text.contains(|c: char| c == '.' || c == '*' || c == '>' || c.is_whitespace() || c.is_control())
+}
+
+/// Lists letters, oldest first, `limit` at the most.
+///
+/// # Errors
+///
+/// Where the stream cannot be read.
+pub async fn list(operator: &Operator, filter: &Filter, limit: usize) -> anyhow::Result<Listing> {
+    let limit = limit.min(MOST);
+    let mut reader = Reader::start(operator.js(), STREAM_NAME, &filter.subject(), 1).await?;
+    let mut dead_letters = Vec::new();
+    while let Some(batch) = reader.next_batch().await? {
+        for letter in batch.iter().map(read).filter(|letter| filter.passes(letter)) {
+            if dead_letters.len() == limit {
+                return Ok(Listing { dead_letters, more: true });
+            }
+            dead_letters.push(letter);
+        }
+    }
+    Ok(Listing { dead_letters, more: false })
+}
+
+/// Returns one letter with everything it carries; `None` where there is none with this sequence.
+///
+/// # Errors
+///
+/// Where the stream cannot be read.
+pub async fn show(operator: &Operator, sequence: u64) -> anyhow::Result<Option<WholeLetter>> {
+    Ok(stored(operator, sequence).await?.map(|stored| WholeLetter {
+        letter: read(&stored),
+        headers: headers(&stored),
+        body: body(&stored.body),
+    }))
+}
+
+/// Returns the letters with these sequences, and the sequences that are no letter's.
+///
+/// # Errors
+///
+/// Where the stream cannot be read.
+pub async fn named(operator: &Operator, sequences: &[u64]) -> anyhow::Result<(Vec<DeadLetter>, Vec<u64>)> {
+    let (mut letters, mut absent) = (Vec::new(), Vec::new());
+    for sequence in sequences {
+        match stored(operator, *sequence).await? {
+            Some(stored) => letters.push(read(&stored)),
+            None => absent.push(*sequence),
+        }
+    }
+    Ok((letters, absent))
+}
+
+async fn stored(operator: &Operator, sequence: u64) -> anyhow::Result<Option<Stored>> {
+    // The server looks for a first message from 0 on, which is not what was asked.
+    if sequence == 0 {
+        return Ok(None);
+    }
+    let stored = direct::get(operator.js(), STREAM_NAME, sequence).await?;
+    Ok(stored.filter(|stored| stored.subject.starts_with("dead-letter.")))
+}
+
+/// Reads what a letter says about itself; its subject tells what its headers do not.
+fn read(stored: &Stored) -> DeadLetter {
+    let header = |name: &str| stored.header(name).map(str::to_owned);
+    let mut tokens = stored.subject.splitn(4, '.').skip(1).map(str::to_owned);
+    let (service, reason, key) = (tokens.next(), tokens.next(), tokens.next());
+    let given_up_at =
+        stored.header(TIME).and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok()).unwrap_or(stored.time);
+    let age = OffsetDateTime::now_utc() - given_up_at;
+    DeadLetter {
+        sequence: stored.sequence,
+        service: header(CONSUMER).or(service).unwrap_or_default(),
+        reason: header(REASON).or(reason).unwrap_or_default(),
+        detail: header(DETAIL).unwrap_or_default(),
+        key: key.unwrap_or_default(),
+        message_type: header(envelope::TYPE),
+        message_id: header(envelope::ID),
+        subject: header(SUBJECT).unwrap_or_default(),
+        stream: header(STREAM).unwrap_or_default(),
+        stream_sequence: stored.header(SEQUENCE).and_then(|text| text.parse().ok()),
+        attempts: stored.header(ATTEMPTS).and_then(|text| text.parse().ok()),
+        given_up_at: rfc3339(given_up_at),
+        age_seconds: u64::try_from(age.whole_seconds()).unwrap_or(0),
+    }
+}
+
+fn headers(stored: &Stored) -> BTreeMap<String, Vec<String>> {
+    let values = |values: &Vec<async_nats::HeaderValue>| values.iter().map(|v| v.as_str().to_owned()).collect();
+    stored.headers.iter().map(|(name, all)| (name.to_string(), values(all))).collect()
+}
+
+fn body(bytes: &[u8]) -> Value {
+    serde_json::from_slice(bytes).unwrap_or_else(|_| Value::String(String::from_utf8_lossy(bytes).into_owned()))
+}

@@ -1,0 +1,195 @@
+//! Sending dead letters back, each to the one service that gave it up.
+//!
+//! It ramps up: 1 letter, then 2, 4, … a second, each step when the answers to the one before are there. Where letters
+//! fail again it stops by itself, so that a cause that is not mended costs one letter and not all of them. What has
+//! been handled is removed from the stream of dead letters; what has not stays.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+use messaging::dead_letter::STREAM_NAME;
+use messaging::redrive::{self, Outcome, Report, Request};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::DeadLetter;
+use crate::Operator;
+use crate::operator::AskError;
+
+/// How long a service may take for one step.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a step takes at least.
+const STEP: Duration = Duration::from_secs(1);
+
+/// How to redrive.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Ramp {
+    /// Also letters older than their service remembers, which it may have handled since.
+    #[arg(long)]
+    pub force: bool,
+    /// The most letters a second, where the ramp ends.
+    #[arg(long, default_value_t = 256, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=redrive::MOST as u64))]
+    pub rate: usize,
+    /// How many letters may fail again before it stops by itself.
+    #[arg(long, default_value_t = 0)]
+    pub tolerate: usize,
+}
+
+impl Default for Ramp {
+    fn default() -> Self {
+        Self { force: false, rate: redrive::MOST, tolerate: 0 }
+    }
+}
+
+/// What became of one letter.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Redriven {
+    /// Its sequence in the stream of dead letters.
+    pub sequence: u64,
+    /// The service that was asked.
+    pub service: String,
+    /// The business id it is about.
+    pub key: String,
+    /// What became of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// Whether the stream of dead letters has it no more. A letter that was handled and could not be removed is
+    /// removed when it is redriven again.
+    pub removed: bool,
+}
+
+/// What became of all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Handled now.
+    pub handled: usize,
+    /// Handled before.
+    pub already_handled: usize,
+    /// Failed again.
+    pub failed: usize,
+    /// Refused by their service.
+    pub refused: usize,
+    /// Not there any more.
+    pub gone: usize,
+    /// Nobody knows.
+    pub unknown: usize,
+    /// Not tried, because it stopped before.
+    pub not_tried: usize,
+    /// Why it stopped before the end.
+    pub stopped: Option<String>,
+}
+
+impl Summary {
+    /// Counts the letter; returns whether it failed.
+    fn count(&mut self, outcome: &Outcome) -> bool {
+        let counter = match outcome {
+            Outcome::Handled => &mut self.handled,
+            Outcome::AlreadyHandled => &mut self.already_handled,
+            Outcome::Failed { .. } => &mut self.failed,
+            Outcome::Refused { .. } => &mut self.refused,
+            Outcome::Gone => &mut self.gone,
+            Outcome::Unknown { .. } => &mut self.unknown,
+        };
+        *counter += 1;
+        matches!(outcome, Outcome::Failed { .. } | Outcome::Unknown { .. })
+    }
+
+    /// Returns whether every letter is handled, now or before.
+    #[must_use]
+    pub fn all_handled(&self) -> bool {
+        self.failed + self.refused + self.unknown + self.not_tried == 0
+    }
+}
+
+/// Redrives letters in their order; `told` hears what became of each as soon as it is known.
+pub async fn redrive(
+    operator: &Operator,
+    letters: &[DeadLetter],
+    ramp: &Ramp,
+    mut told: impl FnMut(&Redriven),
+) -> Summary {
+    let mut summary = Summary::default();
+    let (mut rest, mut size, mut failures) = (letters, 1, 0);
+    while !rest.is_empty() {
+        let begun = Instant::now();
+        let (step, behind) = rest.split_at(size.min(rest.len()));
+        rest = behind;
+        for redriven in redrive_step(operator, step, ramp.force).await {
+            failures += usize::from(summary.count(&redriven.outcome));
+            told(&redriven);
+        }
+        if failures > ramp.tolerate && !rest.is_empty() {
+            summary.stopped = Some(format!("{failures} failed again, and {} may", ramp.tolerate));
+            summary.not_tried = rest.len();
+            break;
+        }
+        if !rest.is_empty() {
+            tokio::time::sleep_until(begun + STEP).await;
+        }
+        size = (size * 2).min(ramp.rate);
+    }
+    summary
+}
+
+/// Asks each service for its letters of one step, all services at once.
+async fn redrive_step(operator: &Operator, step: &[DeadLetter], force: bool) -> Vec<Redriven> {
+    let mut by_service: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for letter in step {
+        by_service.entry(&letter.service).or_default().push(letter.sequence);
+    }
+    let asking = by_service.into_iter().map(|(service, sequences)| ask(operator, service, sequences, force));
+    let mut outcomes: BTreeMap<u64, Outcome> = join_all(asking).await.into_iter().flatten().collect();
+    let removing = step.iter().map(|letter| {
+        let silent = || Outcome::Unknown { reason: format!("{} did not speak of it", letter.service) };
+        let outcome = outcomes.remove(&letter.sequence).unwrap_or_else(silent);
+        async move {
+            let removed = match outcome {
+                Outcome::Handled | Outcome::AlreadyHandled => remove(operator, letter.sequence).await,
+                Outcome::Gone => true,
+                _ => false,
+            };
+            let (service, key) = (letter.service.clone(), letter.key.clone());
+            Redriven { sequence: letter.sequence, service, key, outcome, removed }
+        }
+    });
+    // As many as a step has, which is bounded.
+    join_all(removing.collect::<Vec<_>>()).await
+}
+
+async fn ask(operator: &Operator, service: &str, sequences: Vec<u64>, force: bool) -> Vec<(u64, Outcome)> {
+    let all = |outcome: Outcome| sequences.iter().map(|sequence| (*sequence, outcome.clone())).collect();
+    let request = Request { sequences: sequences.clone(), force };
+    let body = match serde_json::to_vec(&request) {
+        Ok(body) => body,
+        Err(error) => return all(Outcome::Refused { reason: error.to_string() }),
+    };
+    if !super::is_token(service) {
+        return all(Outcome::Refused { reason: format!("{service:?} is no service") });
+    }
+    match operator.ask(service, redrive::subject(service), body.into(), PATIENCE).await {
+        Ok(answer) => match serde_json::from_slice::<Vec<Report>>(&answer) {
+            Ok(reports) => reports.into_iter().map(|report| (report.sequence, report.outcome)).collect(),
+            Err(error) => all(Outcome::Unknown { reason: format!("the answer of {service} cannot be read: {error}") }),
+        },
+        Err(error @ AskError::Silent(_)) => all(Outcome::Unknown { reason: error.to_string() }),
+        Err(error) => all(Outcome::Failed { reason: error.to_string() }),
+    }
+}
+
+/// Removes a letter; returns whether it is gone.
+pub(super) async fn remove(operator: &Operator, sequence: u64) -> bool {
+    let removing = async {
+        let stream = operator.js().get_stream_no_info(STREAM_NAME).await?;
+        anyhow::Ok(stream.delete_message(sequence).await?)
+    };
+    match removing.await {
+        Ok(removed) => removed,
+        Err(error) => {
+            tracing::warn!(sequence, %error, "a dead letter could not be removed");
+            false
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! For operators: finding and mending what went wrong, without a service's database or password.
+//!
+//! Everything goes over NATS as one user, `operator`. In reading order:
+//!
+//! - [`operator`]: the connection;
+//! - [`dead_letters`]: listed, shown, sent back to the one service that gave them up, discarded with a reason;
+//! - [`cli`], `print`: the program; the gateway uses the rest as a library.
+
+pub mod cli;
+pub mod dead_letters;
+pub mod operator;
+mod print;
+
+pub use cli::Cli;
+pub use operator::Operator;

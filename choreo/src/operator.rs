@@ -1,0 +1,130 @@
+//! The connection of an operator.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use async_nats::client::RequestErrorKind;
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
+use async_nats::{Client, Request, jetstream};
+use bytes::Bytes;
+use messaging::Health;
+use messaging::connection::{self, NatsOptions};
+
+/// The user of `nats.conf` that operators connect as.
+pub const OPERATOR: &str = "operator";
+/// How long the server may take to answer at first.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+/// A connection with the rights of an operator. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    client: Client,
+    js: jetstream::Context,
+    health: Health,
+}
+
+/// Why a service did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// It does not run: nobody has the request.
+    #[error("{0} does not run")]
+    Absent(String),
+    /// Nobody knows whether it has the request.
+    #[error("{0}")]
+    Silent(String),
+    /// It says that the request makes no sense.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Operator {
+    /// Connects, and gives up where the server does not answer within 5 s.
+    ///
+    /// # Errors
+    ///
+    /// Where the server is away or refuses the user.
+    pub async fn connect(options: &NatsOptions) -> anyhow::Result<Self> {
+        let operator = Self::connect_in_background(options).await?;
+        let answer = tokio::time::timeout(CONNECT_WITHIN, operator.client.flush()).await;
+        let connected = operator.client.connection_state() == async_nats::connection::State::Connected;
+        if !matches!(answer, Ok(Ok(()))) || !connected {
+            bail!(
+                "no connection to nats-server at {} as user {}: does it run, and is the password right?",
+                options.nats_url,
+                options.nats_user.as_deref().unwrap_or(OPERATOR)
+            );
+        }
+        Ok(operator)
+    }
+
+    /// Connects as soon as the server answers; returns at once.
+    ///
+    /// # Errors
+    ///
+    /// Where the address cannot be parsed.
+    pub async fn connect_in_background(options: &NatsOptions) -> anyhow::Result<Self> {
+        let health = Health::default();
+        let client = connection::connect(options, OPERATOR, &health).await?;
+        Ok(Self { js: connection::jetstream(&client), client, health })
+    }
+
+    /// Returns the streams.
+    #[must_use]
+    pub fn js(&self) -> &jetstream::Context {
+        &self.js
+    }
+
+    /// Returns what the server has refused, which its answers do not tell; `None` where it is nothing.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let check = self.health.readiness().checks.remove(connection::PERMISSIONS)?;
+        (!check.ok).then_some(check.detail)
+    }
+
+    /// Asks a service something.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`].
+    pub async fn ask(
+        &self,
+        service: &str,
+        subject: String,
+        body: Bytes,
+        patience: Duration,
+    ) -> Result<Bytes, AskError> {
+        let request = Request::new().payload(body).timeout(Some(patience));
+        let answer = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => AskError::Absent(service.to_owned()),
+            RequestErrorKind::TimedOut => {
+                AskError::Silent(format!("{service} has not answered within {} s", patience.as_secs()))
+            }
+            _ => AskError::Silent(format!("{service}: {error}")),
+        })?;
+        let header = |name: &str| answer.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
+        let why = header(NATS_SERVICE_ERROR).unwrap_or_default();
+        match header(NATS_SERVICE_ERROR_CODE) {
+            None => Ok(answer.payload),
+            Some("400") => Err(AskError::Refused(format!("{service} refuses: {why}"))),
+            Some(code) => Err(AskError::Silent(format!("{service} answers {code}: {why}"))),
+        }
+    }
+
+    /// Publishes a message of its own and waits until the stream has it.
+    ///
+    /// # Errors
+    ///
+    /// Where the stream does not acknowledge it.
+    pub(crate) async fn publish(
+        &self,
+        subject: String,
+        headers: async_nats::HeaderMap,
+        body: Bytes,
+    ) -> anyhow::Result<()> {
+        let publishing = || format!("publishing {subject}");
+        let acknowledgement =
+            self.js.publish_with_headers(subject.clone(), headers, body).await.with_context(publishing)?;
+        acknowledgement.await.with_context(publishing)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! What the program prints: tables for people, JSON for programs.
+#![allow(clippy::print_stdout, reason = "a command-line tool")]
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use serde::Serialize;
+
+/// How it prints.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Printer {
+    pub(crate) json: bool,
+}
+
+impl Printer {
+    /// Prints a value as one line of JSON, or what people read instead.
+    pub(crate) fn say(self, value: &impl Serialize, for_people: impl FnOnce() -> String) {
+        if self.json {
+            match serde_json::to_string(value) {
+                Ok(line) => println!("{line}"),
+                Err(error) => tracing::error!(%error, "an answer cannot be written as JSON"),
+            }
+        } else {
+            println!("{}", for_people());
+        }
+    }
+}
+
+/// Makes a table of columns with headings.
+pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(heading);
+    table.add_rows(rows);
+    table.to_string()
+}
+
+/// Says how long something is ago, roughly.
+pub(crate) fn ago(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}

@@ -1,0 +1,219 @@
+//! A store of one service, which can be told to fail.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream;
+use async_nats::{ConnectOptions, HeaderMap};
+use choreo::Operator;
+use local_servers::{TestNats, free_port};
+use messaging::connection::NatsOptions;
+use messaging::{
+    Decode, Envelope, HandleError, Handler, Outgoing, Service, ServiceOptions, Topology, database, migration,
+};
+use sea_orm::{DatabaseConnection, DatabaseTransaction};
+use sea_orm_migration::{MigrationTrait, MigratorTrait};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Answers each command with an event, but for those whose keys are barred.
+#[derive(Clone, Default)]
+pub(crate) struct Echo {
+    pub(crate) barred: Arc<Mutex<HashSet<String>>>,
+}
+
+pub(crate) struct Anything;
+
+impl Decode for Anything {
+    fn decode(message_type: &str, _: &[u8]) -> anyhow::Result<Self> {
+        anyhow::ensure!(message_type != "order.strange.v1", "unknown message type {message_type:?}");
+        Ok(Self)
+    }
+}
+
+impl Handler for Echo {
+    type Message = Anything;
+
+    async fn handle(
+        &self,
+        _: &DatabaseTransaction,
+        batch: &[&Envelope<Anything>],
+    ) -> Result<Vec<Outgoing>, HandleError> {
+        let barred = self.barred.lock().unwrap();
+        let echo = |message: &&Envelope<Anything>| {
+            let key = &message.key;
+            if barred.contains(key) {
+                return Err(HandleError::Reject(format!("{key} is barred")));
+            }
+            let subject = format!("order.event.placed.{key}");
+            Ok(Outgoing::new(message.cause(), subject, "order.placed.v1", key, None, b"{}".into()))
+        };
+        batch.iter().map(echo).collect()
+    }
+}
+
+struct Migrator;
+
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        migration::messaging()
+    }
+}
+
+/// A nats-server as the store's, with everything of it provisioned.
+pub(crate) struct Store {
+    pub(crate) nats: TestNats,
+    pub(crate) db: DatabaseConnection,
+    url: String,
+    /// Connected as the inspector.
+    pub(crate) js: jetstream::Context,
+    gateway: jetstream::Context,
+    file: PathBuf,
+}
+
+impl Store {
+    pub(crate) async fn start() -> Self {
+        let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nats.conf");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let users = text.lines().filter_map(|line| line.trim().strip_prefix("user: ")?.split(',').next());
+        let variables: Vec<(String, String)> = users
+            .map(|user| (format!("{}_PASSWORD", user.to_uppercase().replace('-', "_")), "secret".to_owned()))
+            .collect();
+        let variables = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let nats = TestNats::with_config(&config, variables).await.unwrap();
+        let topology = Topology::parse(contracts::topology::TOPOLOGY).unwrap();
+        topology.provision(&connect(&nats, "provisioner").await, 1).await.unwrap();
+        let file = std::env::temp_dir().join(format!("choreo-test-{}.sqlite", Uuid::now_v7()));
+        let url = format!("sqlite://{}?mode=rwc", file.display());
+        let db = database::open::<Migrator>(&url).await.unwrap();
+        let (js, gateway) = (connect(&nats, "inspector").await, connect(&nats, "api-gateway").await);
+        Self { nats, db, url, js, gateway, file }
+    }
+
+    pub(crate) fn options(&self, user: &str) -> NatsOptions {
+        NatsOptions {
+            nats_url: self.nats.url(),
+            nats_user: Some(user.to_owned()),
+            nats_password: Some("secret".to_owned()),
+        }
+    }
+
+    pub(crate) async fn operator(&self) -> Operator {
+        Operator::connect(&self.options("operator")).await.unwrap()
+    }
+
+    /// Starts the service and waits until it is ready.
+    pub(crate) async fn serve(&self, handler: Echo) -> Serving {
+        let address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
+        let service = Service {
+            name: "order-service",
+            description: "echoes",
+            streams: &["COMMANDS"],
+            speaker: contracts::topology::speaker,
+            db: database::open::<Migrator>(&self.url).await.unwrap(),
+            handler,
+            endpoints: vec![],
+            workers: vec![],
+            routes: poem::Route::new(),
+            http_address: address,
+        };
+        let options = ServiceOptions {
+            nats: self.options("order-service"),
+            database_url: None,
+            retention_seconds: 8 * 24 * 3600,
+            max_attempts: 3,
+        };
+        let shutdown = CancellationToken::new();
+        let token = shutdown.clone();
+        let task = tokio::spawn(async move { service.run(&options, token).await });
+        let client = self.js.client();
+        eventually("the service answers", || async {
+            client.request("$SRV.PING.order-service", "".into()).await.is_ok()
+        })
+        .await;
+        Serving { task, shutdown }
+    }
+
+    /// Publishes a command as the gateway does.
+    pub(crate) async fn command(&self, name: &str, key: &str) -> Uuid {
+        let id = Uuid::now_v7();
+        let mut headers = HeaderMap::new();
+        for (header, value) in [
+            ("ce-specversion", "1.0"),
+            ("ce-id", &id.to_string()),
+            ("ce-type", &format!("order.{name}.v1")),
+            ("ce-source", "/api-gateway"),
+            ("ce-subject", key),
+            ("ce-time", &messaging::envelope::rfc3339(time::OffsetDateTime::now_utc())),
+        ] {
+            headers.insert(header, value);
+        }
+        let subject = format!("order.command.{name}.{key}");
+        self.gateway.publish_with_headers(subject, headers, "{\"a\":1}".into()).await.unwrap().await.unwrap();
+        id
+    }
+
+    pub(crate) async fn messages(&self, stream: &str) -> u64 {
+        self.js.get_stream(stream).await.unwrap().cached_info().state.messages
+    }
+
+    pub(crate) async fn has(&self, stream: &str, count: u64) {
+        eventually(&format!("{stream} has {count}"), || async { self.messages(stream).await == count }).await;
+    }
+
+    /// Runs the program.
+    pub(crate) async fn choreo(&self, arguments: &[&str]) -> Output {
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_choreo"))
+            .args(["--nats-url", &self.nats.url(), "--json"])
+            .args(arguments)
+            .env("OPERATOR_PASSWORD", "secret")
+            .output()
+            .await
+            .unwrap()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{suffix}", self.file.display()));
+        }
+    }
+}
+
+pub(crate) async fn connect(nats: &TestNats, user: &str) -> jetstream::Context {
+    let options = ConnectOptions::with_user_and_password(user.to_owned(), "secret".to_owned())
+        .custom_inbox_prefix(format!("_INBOX_{user}"));
+    jetstream::new(options.connect(nats.url()).await.unwrap())
+}
+
+/// The running service.
+pub(crate) struct Serving {
+    task: JoinHandle<anyhow::Result<()>>,
+    shutdown: CancellationToken,
+}
+
+impl Serving {
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+/// Waits for something to become true, a minute at the most.
+pub(crate) async fn eventually<F, Fut>(what: &str, condition: F)
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let start = Instant::now();
+    while !condition().await {
+        assert!(start.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
