@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use messaging::connection::NatsOptions;
 use messaging::durability::DurabilityOptions;
 
+use crate::operations::OperationsOptions;
+
 /// The store's gateway: REST in, commands out; queries and live events back.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version)]
@@ -21,4 +23,7 @@ pub struct Config {
     /// How many messages may wait for a service before further commands are refused with 503.
     #[arg(long, env = "MAX_BACKLOG", default_value_t = 1_000_000)]
     pub max_backlog: u64,
+    /// What operators may do here.
+    #[command(flatten)]
+    pub operations: OperationsOptions,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use messaging::Health;
 use messaging::probes::with_probes;
-use poem::endpoint::make_sync;
+use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::http::{Method, StatusCode, header};
 use poem::middleware::CatchPanic;
 use poem::web::{Html, Path};
@@ -25,18 +25,26 @@ const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: i
     first use and forgotten then; a request that fails validation does not use its key up.";
 
 /// Makes the endpoint of the whole gateway.
-pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, health: Health) -> impl Endpoint {
+pub(crate) fn endpoint<A: OpenApi + 'static>(
+    api: A,
+    operations: Option<BoxEndpoint<'static>>,
+    health: Health,
+) -> impl Endpoint {
     let service = OpenApiService::new(api, "Store", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
-    let operations = Arc::new(Operations::read(&spec));
-    let routes = Route::new()
+    let described = Arc::new(Operations::read(&spec));
+    let routes = match operations {
+        Some(operations) => Route::new().nest("/operations", operations),
+        None => Route::new(),
+    };
+    let routes = routes
         .at("/openapi.json", get(service.spec_endpoint()))
         .at("/problems/:code", get(explain))
         .nest("/docs", Route::new().at("/", get(page(&service.swagger_ui_html()))))
         .nest("/", service);
     with_probes(routes, health)
         .with(CatchPanic::new().with_handler(|_| Problem::new(Code::Internal)))
-        .around(move |endpoint, request| answer(operations.clone(), endpoint, request))
+        .around(move |endpoint, request| answer(described.clone(), endpoint, request))
 }
 
 /// Makes the page of the document. Swagger UI would ask a server on the internet whether the document is valid.

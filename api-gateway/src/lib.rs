@@ -9,7 +9,8 @@
 //!   errors to HTTP;
 //! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
-//!   `events` is the live feed.
+//!   `events` is the live feed;
+//! - [`operations`]: dead letters, for operators, behind a switch.
 //!
 //! Invariants: nothing of a bad request reaches a stream; every wait has a bound; a request that was answered with
 //! 503 can be sent again.
@@ -23,6 +24,7 @@ mod front;
 mod idempotency;
 mod json;
 mod notifications;
+pub mod operations;
 mod orders;
 mod parameter;
 mod problem;
@@ -95,7 +97,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let events = EventsApi::new(client, js.clone(), shutdown.clone());
 
     let api = (orders, products, accounts, notifications, events);
-    let endpoint = front::endpoint(api, health.clone());
+    let operations = operations::routes(&config.operations, &config.nats).await?;
+    let endpoint = front::endpoint(api, operations, health.clone());
     tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,
         ended = streams.watch() => ended,

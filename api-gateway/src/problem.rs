@@ -70,6 +70,8 @@ codes! {
         "The customer has no account, or the command that creates it has not been handled yet.";
     PaymentNotFound = "payment-not-found", NOT_FOUND, "No such payment",
         "The order does not exist, or the payment service has not heard of it yet.";
+    DeadLetterNotFound = "dead-letter-not-found", NOT_FOUND, "No such dead letter",
+        "There is no dead letter with this sequence (any more).";
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "Method not allowed",
         "The path exists, but not with this method. `Allow` lists those it has.";
     OrderAlreadyConfirmed = "order-already-confirmed", CONFLICT, "Order already confirmed",

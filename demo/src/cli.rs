@@ -1,9 +1,12 @@
 //! The command line: without a subcommand, the whole store; with one, a part of it.
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 use messaging::connection::NatsOptions;
 use messaging::process;
 
+use crate::config::StoreConfig;
 use crate::control::{Action, Remote};
 use crate::healthcheck::healthcheck;
 use crate::member::Member;
@@ -56,6 +59,8 @@ enum Command {
         /// What to ask.
         url: String,
     },
+    /// Finds and mends what went wrong: `choreo` as a part of this program.
+    Choreo(choreo::Cli),
     /// Runs the order service.
     OrderService(order_service::Config),
     /// Runs the inventory service.
@@ -78,10 +83,11 @@ enum Command {
 ///
 /// What is wrong and what to do about it, for a person.
 #[allow(clippy::print_stdout, reason = "a command-line tool")]
-pub async fn run() -> anyhow::Result<()> {
+pub async fn run() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let Some(command) = cli.command else {
-        return up(&cli.up, process::shutdown_on_signal()?).await;
+        up(&cli.up, process::shutdown_on_signal()?).await?;
+        return Ok(ExitCode::SUCCESS);
     };
     process::init_logging();
     match command {
@@ -98,6 +104,11 @@ pub async fn run() -> anyhow::Result<()> {
         Command::Provision { nats, replicas } => provision(&nats, replicas).await?,
         Command::Seed(addresses) => seed::load(&addresses, |step| println!("{step}")).await?,
         Command::Healthcheck { url } => healthcheck(&url).await?,
+        Command::Choreo(mut cli) => {
+            let user = choreo::operator::OPERATOR;
+            cli.nats.nats_password.get_or_insert_with(|| StoreConfig::password(user));
+            return Ok(cli.run().await);
+        }
         Command::OrderService(config) => order_service::run(config, process::shutdown_on_signal()?).await?,
         Command::InventoryService(config) => inventory_service::run(config, process::shutdown_on_signal()?).await?,
         Command::AccountService(config) => account_service::run(config, process::shutdown_on_signal()?).await?,
@@ -108,5 +119,5 @@ pub async fn run() -> anyhow::Result<()> {
         Command::PaymentProvider(config) => payment_provider::run(config, process::shutdown_on_signal()?).await?,
         Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! Starts the store, or a part of it.
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<std::process::ExitCode> {
     demo::cli::run().await
 }

@@ -311,7 +311,11 @@ fn settings(config: &StoreConfig, member: Member, on_line: &OnLine) -> ProgramSe
 fn own_variables(config: &StoreConfig, member: Member) -> Vec<(String, String)> {
     let file = |name: &str| config.data.join(name).display().to_string();
     let variables = match member {
-        Member::NatsServer | Member::AccountService | Member::ApiGateway => vec![],
+        Member::NatsServer | Member::AccountService => vec![],
+        Member::ApiGateway => vec![
+            ("OPERATIONS", "true".to_owned()),
+            ("OPERATOR_PASSWORD", StoreConfig::password(choreo::operator::OPERATOR)),
+        ],
         Member::PaymentProvider => vec![("LEDGER", file("payment-provider.jsonl"))],
         Member::OrderService => vec![("STOCK_DEADLINE_SECONDS", config.stock_deadline_seconds.to_string())],
         Member::InventoryService => vec![("AUTOMATION_TESTING", "true".to_owned())],

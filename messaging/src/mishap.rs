@@ -9,7 +9,8 @@ use std::collections::HashSet;
 
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Func, OnConflict, Query};
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QuerySelect,
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
+    QuerySelect,
 };
 use uuid::Uuid;
 
@@ -162,9 +163,7 @@ pub(crate) async fn prune(connection: &impl ConnectionTrait, before: i64, limit:
         .and_where(Expr::col(Column::UpdatedAt).lt(before))
         .limit(limit)
         .to_owned();
-    let delete = Entity::delete_many()
-        .into_query()
-        .and_where(Expr::col(Column::MessageId).in_subquery(old))
-        .to_owned();
+    let delete =
+        Entity::delete_many().into_query().and_where(Expr::col(Column::MessageId).in_subquery(old)).to_owned();
     Ok(connection.execute(&delete).await?.rows_affected())
 }

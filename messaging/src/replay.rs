@@ -5,8 +5,8 @@
 
 use async_nats::jetstream::Context;
 
-pub use crate::direct::last_sequence;
 use crate::direct::Reader;
+pub use crate::direct::last_sequence;
 use crate::envelope::{self, Decode, Envelope, Speaker};
 
 /// A stream being read again.

@@ -11,6 +11,7 @@ mod commands;
 mod events;
 mod idempotency;
 mod openapi;
+mod operations;
 mod outage;
 mod queries;
 mod room;

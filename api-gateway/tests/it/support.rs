@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api_gateway::Config;
+use api_gateway::operations::OperationsOptions;
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use contracts::topology::{COMMANDS, EVENTS, TOPOLOGY};
@@ -87,6 +88,14 @@ impl Store {
         store
     }
 
+    /// With the gateway's side for operators.
+    pub(crate) async fn with_operations() -> Self {
+        let operations = OperationsOptions { enabled: true, operator_password: Some(password("operator")) };
+        let store = Self::set(nats().await, |config| config.operations = operations);
+        store.until_ready().await;
+        store
+    }
+
     /// Starts a gateway only.
     pub(crate) fn around(nats: TestNats) -> Self {
         Self::set(nats, |_| {})
@@ -97,8 +106,13 @@ impl Store {
         let http_address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
         let options =
             NatsOptions { nats_url: nats.url(), nats_user: None, nats_password: Some(password("api-gateway")) };
-        let mut config =
-            Config { http_address, nats: options, durability: DurabilityOptions::default(), max_backlog: 1000 };
+        let mut config = Config {
+            http_address,
+            nats: options,
+            durability: DurabilityOptions::default(),
+            max_backlog: 1000,
+            operations: OperationsOptions::default(),
+        };
         set(&mut config);
         let shutdown = CancellationToken::new();
         let gateway = tokio::spawn(api_gateway::run(config, shutdown.clone()));

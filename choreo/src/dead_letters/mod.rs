@@ -9,9 +9,7 @@ pub mod redrive;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use messaging::dead_letter::{
-    ATTEMPTS, CONSUMER, DETAIL, REASON, SEQUENCE, STREAM, STREAM_NAME, SUBJECT, TIME,
-};
+use messaging::dead_letter::{ATTEMPTS, CONSUMER, DETAIL, REASON, SEQUENCE, STREAM, STREAM_NAME, SUBJECT, TIME};
 use messaging::direct::{self, Reader, Stored};
 use messaging::envelope::{self, rfc3339};
 use serde::Serialize;
@@ -144,7 +142,8 @@ impl Filter {
 
 /// Returns whether a text can stand for itself as one token of a subject.
 pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && !text.contains(|c: char| c == '.' || c == '*' || c == '>' || c.is_whitespace() || c.is_control())
+    !text.is_empty()
+        && !text.contains(|c: char| c == '.' || c == '*' || c == '>' || c.is_whitespace() || c.is_control())
 }
 
 /// Lists letters, oldest first, `limit` at the most.

@@ -172,7 +172,9 @@ async fn ask(operator: &Operator, service: &str, sequences: Vec<u64>, force: boo
     match operator.ask(service, redrive::subject(service), body.into(), PATIENCE).await {
         Ok(answer) => match serde_json::from_slice::<Vec<Report>>(&answer) {
             Ok(reports) => reports.into_iter().map(|report| (report.sequence, report.outcome)).collect(),
-            Err(error) => all(Outcome::Unknown { reason: format!("the answer of {service} cannot be read: {error}") }),
+            Err(error) => {
+                all(Outcome::Unknown { reason: format!("the answer of {service} cannot be read: {error}") })
+            }
         },
         Err(error @ AskError::Silent(_)) => all(Outcome::Unknown { reason: error.to_string() }),
         Err(error) => all(Outcome::Failed { reason: error.to_string() }),
