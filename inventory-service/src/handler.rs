@@ -4,9 +4,11 @@ use anyhow::{Context, bail};
 use contracts::DecodeError;
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderEvent;
-use messaging::{Cause, Decode, Envelope, HandleError, Handler, Outgoing};
-use sea_orm::DatabaseTransaction;
+use messaging::{Cause, Decode, Envelope, HandleError, Handler, Outgoing, Standing};
+use sea_orm::{ActiveEnum, ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter};
 
+use crate::entity::reservation::{self, Status};
+use crate::entity::waiting_line;
 use crate::slice::Slice;
 use crate::stock::{Decided, StockMessage};
 
@@ -46,6 +48,21 @@ impl Handler for InventoryHandler {
         }
         slice.save(tx).await?;
         Ok(outgoing)
+    }
+
+    async fn standing(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<Standing>> {
+        let Some(row) = reservation::Entity::find_by_id(key).one(db).await? else { return Ok(None) };
+        let waits_for = match row.status {
+            Status::Waiting => {
+                let lines =
+                    waiting_line::Entity::find().filter(waiting_line::Column::OrderId.eq(key)).all(db).await?;
+                let lines: Vec<String> =
+                    lines.iter().map(|line| format!("{} of {}", line.quantity, line.product_id)).collect();
+                Some(format!("its turn for {}: a restock, or an order ahead of it", lines.join(", ")))
+            }
+            _ => None,
+        };
+        Ok(Some(Standing { state: row.status.to_value(), since: None, waits_for }))
     }
 }
 

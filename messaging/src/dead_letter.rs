@@ -124,6 +124,16 @@ impl Origin<'_> {
         }
     }
 
+    /// Makes the row that remembers that the message failed once more.
+    pub(crate) fn failure(&self, message_id: Uuid, detail: &str, now: OffsetDateTime) -> mishap::entity::Model {
+        mishap::entity::Model {
+            failures: 1,
+            failed_at: Some(unix_millis(now)),
+            detail: Some(one_line(detail)),
+            ..self.plain_mishap(message_id, now)
+        }
+    }
+
     /// Makes a row that says nothing yet but which message it is about.
     pub(crate) fn plain_mishap(&self, message_id: Uuid, now: OffsetDateTime) -> mishap::entity::Model {
         mishap::entity::Model {
@@ -216,6 +226,11 @@ impl Letter {
     /// Reads the message as its consumer does.
     pub(crate) fn decode<T: Decode>(&self, speaker: Speaker) -> Result<Envelope<T>, Malformed> {
         envelope::decode(&self.subject, Some(&self.stored.headers), &self.stored.body, speaker)
+    }
+
+    /// Makes the row that remembers that the message failed when it was redriven.
+    pub(crate) fn failure(&self, detail: &str) -> mishap::entity::Model {
+        self.origin().failure(self.inbox_id(), detail, OffsetDateTime::now_utc())
     }
 
     /// Makes the row that remembers that the letter was handled without the service knowing of it.

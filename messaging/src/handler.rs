@@ -2,9 +2,10 @@
 
 use std::future::Future;
 
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 
 use crate::envelope::{Decode, Envelope, Outgoing};
+use crate::trace::Standing;
 
 /// Handles the messages of a service.
 pub trait Handler: Send + Sync + 'static {
@@ -27,6 +28,20 @@ pub trait Handler: Send + Sync + 'static {
         tx: &DatabaseTransaction,
         batch: &[&Envelope<Self::Message>],
     ) -> impl Future<Output = Result<Vec<Outgoing>, HandleError>> + Send;
+
+    /// Says where the matter with a business id stands, for whoever asks why it does not go on. `None` where the
+    /// service knows nothing of it, or does not tell.
+    ///
+    /// # Errors
+    ///
+    /// Where the database does not answer.
+    fn standing(
+        &self,
+        _db: &DatabaseConnection,
+        _key: &str,
+    ) -> impl Future<Output = anyhow::Result<Option<Standing>>> + Send {
+        async { Ok(None) }
+    }
 
     /// Called after a batch has committed: to wake a worker, perhaps. Nothing that must happen belongs in here, for a
     /// crash may come in between.

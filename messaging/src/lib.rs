@@ -8,6 +8,7 @@
 //! - `processor`: one delivery end to end, in one transaction with [`inbox`] and [`outbox`];
 //! - `consumer` pulls into it, `relay` publishes out of it, [`dead_letter`] says what became of the rest;
 //! - [`mishap`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
+//! - [`trace`]: what a service knows of one business id;
 //! - [`event_store`], [`statement`]: what handlers are written with;
 //! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon;
 //!   [`durability`]: what an acknowledgement is worth;
@@ -44,6 +45,7 @@ mod retention;
 pub mod service;
 pub mod statement;
 pub mod topology;
+pub mod trace;
 
 pub use durability::Durability;
 pub use envelope::{Cause, Decode, Envelope, Outgoing, Speaker, Timing};
@@ -52,3 +54,4 @@ pub use health::Health;
 pub use outbox::Outbox;
 pub use service::{Service, ServiceOptions};
 pub use topology::Topology;
+pub use trace::Standing;

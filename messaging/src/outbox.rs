@@ -213,6 +213,11 @@ pub(crate) async fn prune(
     Ok(connection.execute(&delete).await?.rows_affected())
 }
 
+/// Returns when a row was written, in milliseconds since 1970.
+pub(crate) fn written_at(row_id: Uuid) -> i64 {
+    i64::try_from(row_id.as_u128() >> 80).unwrap_or(i64::MAX)
+}
+
 /// Returns the smallest row id that could have been made at `time`: its milliseconds, then the version and variant
 /// bits of a UUID version 7 (RFC 9562, section 5.7) and zeros for what is random.
 fn first_row_id(time: OffsetDateTime) -> Uuid {

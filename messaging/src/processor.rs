@@ -9,7 +9,9 @@
 //! neighbours. A batch that the database fails is tried again whole, in place, for as long as it takes: no message is
 //! to blame for that, and no attempt of theirs is used up.
 
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
@@ -78,7 +80,7 @@ impl From<DbErr> for Failure {
 
 pub(crate) struct Processor<H: Handler> {
     pub(crate) db: DatabaseConnection,
-    pub(crate) handler: H,
+    pub(crate) handler: Arc<H>,
     pub(crate) service: &'static str,
     pub(crate) source: String,
     pub(crate) speaker: Speaker,
@@ -189,9 +191,17 @@ impl<H: Handler> Processor<H> {
 
         let mut batch = Vec::with_capacity(items.len());
         let (mut rows, mut mishaps) = (Vec::new(), Vec::new());
+        let mut duplicates = HashMap::new();
         for item in items {
             // Removed, so that a message delivered twice within one batch is handled once.
-            if !first.remove(&self.inbox_id(item)) {
+            let id = self.inbox_id(item);
+            if !first.remove(&id) {
+                let delivery = &item.delivery;
+                duplicates.entry(id).and_modify(|row| again(row, delivery)).or_insert_with(|| {
+                    let mut row = self.origin(delivery).plain_mishap(id, now);
+                    again(&mut row, delivery);
+                    row
+                });
                 continue;
             }
             match &item.decoded {
@@ -207,7 +217,9 @@ impl<H: Handler> Processor<H> {
             let outgoing = self.handle(&tx, &batch).await?;
             rows.extend(outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)));
         }
+        // After what was given up: that may have come twice within this batch.
         mishap::record(&tx, mishaps).await?;
+        mishap::record(&tx, duplicates.into_values().collect()).await?;
         outbox::insert(&tx, &rows).await?;
         outbox::mark_published(&tx, marks, unix_millis(now)).await?;
         tx.commit().await?;
@@ -245,10 +257,12 @@ impl<H: Handler> Processor<H> {
                     subject = %delivery.message.subject, attempt = delivery.attempt, ?delay, %error,
                     "a message failed and will be delivered again"
                 );
+                self.remember_failure(item, &error).await;
                 return delivery.settle(AckKind::Nak(Some(delay))).await;
             }
         };
-        let (row, mishap) = self.dead_letter(item, reason, &error.to_string(), OffsetDateTime::now_utc());
+        let (row, mut mishap) = self.dead_letter(item, reason, &error.to_string(), OffsetDateTime::now_utc());
+        (mishap.failures, mishap.failed_at) = (1, mishap.given_up_at);
         match self.commit_dead_letter(item, &row, mishap).await {
             Ok(()) => {
                 self.relay.offer(vec![row]);
@@ -258,6 +272,15 @@ impl<H: Handler> Processor<H> {
                 self.health.failed(DATABASE, format!("a dead letter could not be committed: {error}"));
                 delivery.settle(AckKind::Nak(Some(RetryPolicy::delay(delivery.attempt)))).await;
             }
+        }
+    }
+
+    /// Remembers that a message failed. Where that is not possible it is not: the message is what matters.
+    async fn remember_failure(&self, item: &Item<H::Message>, error: &HandleError) {
+        let mishap =
+            self.origin(&item.delivery).failure(self.inbox_id(item), &error.to_string(), OffsetDateTime::now_utc());
+        if let Err(error) = mishap::record(&self.db, vec![mishap]).await {
+            tracing::debug!(%error, "a failure could not be remembered");
         }
     }
 
@@ -314,6 +337,13 @@ impl<H: Handler> Processor<H> {
             body: delivery.message.payload.clone(),
         }
     }
+}
+
+/// One more duplicate.
+fn again(row: &mut mishap::entity::Model, delivery: &Delivery) {
+    row.duplicates += 1;
+    row.duplicate_at = Some(row.updated_at);
+    row.sequence = i64::try_from(delivery.sequence).unwrap_or(i64::MAX);
 }
 
 impl Malformed {

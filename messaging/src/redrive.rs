@@ -183,12 +183,30 @@ impl<H: Handler> Processor<H> {
                 let single = std::slice::from_ref(item);
                 reports.extend(match self.redrive_together(single, force).await {
                     Ok(reports) => reports,
-                    Err(error) => failed(single, &error),
+                    Err(error) => self.failed(single, &error).await,
                 });
             }
             return reports;
         }
-        failed(items, &error)
+        self.failed(items, &error).await
+    }
+
+    /// Says of letters whose transaction did not commit what became of them, and remembers failures.
+    async fn failed(&self, items: &[Item<H::Message>], error: &Failure) -> Vec<Report> {
+        let outcome = match error {
+            Failure::Handler(error) => {
+                let failures = items.iter().map(|item| item.letter.failure(&error.to_string())).collect();
+                if let Err(error) = mishap::record(&self.db, failures).await {
+                    tracing::debug!(%error, "a failure could not be remembered");
+                }
+                Outcome::Failed { reason: error.to_string() }
+            }
+            Failure::Outage(error) => {
+                tracing::warn!(%error, "the database failed a redrive");
+                Outcome::Unknown { reason: "the service's database does not answer".to_owned() }
+            }
+        };
+        items.iter().map(|item| Report { sequence: item.sequence, outcome: outcome.clone() }).collect()
     }
 
     /// One transaction: what was given up is taken back, the messages are marked and handled, or nothing of it.
@@ -249,16 +267,4 @@ fn forgotten(forced: bool) -> String {
     } else {
         format!("{known}, so that it may have been handled since; force it if you know that it was not")
     }
-}
-
-/// Says of letters whose transaction did not commit what became of them.
-fn failed<M>(items: &[Item<M>], error: &Failure) -> Vec<Report> {
-    let outcome = match error {
-        Failure::Handler(error) => Outcome::Failed { reason: error.to_string() },
-        Failure::Outage(error) => {
-            tracing::warn!(%error, "the database failed a redrive");
-            Outcome::Unknown { reason: "the service's database does not answer".to_owned() }
-        }
-    };
-    items.iter().map(|item| Report { sequence: item.sequence, outcome: outcome.clone() }).collect()
 }

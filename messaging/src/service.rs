@@ -27,6 +27,7 @@ use crate::query::{self, Endpoint};
 use crate::redrive;
 use crate::relay::Relay;
 use crate::retention::{self, HorizonError};
+use crate::trace;
 
 /// The part of [`Health`] that says whether the streams are there.
 const STREAMS: &str = "streams";
@@ -181,9 +182,10 @@ impl<H: Handler> Service<H> {
             parts.spawn(worker(Outbox::new(relay_handle.clone(), format!("/{}", self.name)), stop.clone()));
         }
         health.ok(DATABASE);
+        let handler = Arc::new(self.handler);
         let processor = Processor {
             db: self.db.clone(),
-            handler: self.handler,
+            handler: handler.clone(),
             service: self.name,
             source: format!("/{}", self.name),
             speaker: self.speaker,
@@ -194,7 +196,7 @@ impl<H: Handler> Service<H> {
         };
         let (take_back, redrives) = redrive::endpoint(js.clone(), self.name);
         let mut endpoints = self.endpoints;
-        endpoints.push(take_back);
+        endpoints.extend([take_back, trace::endpoint(self.db.clone(), self.name, handler)]);
         parts.spawn(async move {
             processor.run(queue, redrives).await;
             Ok(())

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use contracts::order::{OrderEvent, OrderTimer, StockDeadlinePassed};
-use messaging::envelope::unix_millis;
-use messaging::{Envelope, HandleError, Handler, Outgoing, Timing, event_store, statement};
-use sea_orm::{ActiveValue::Set, DatabaseTransaction};
+use contracts::query::OrderStatus;
+use messaging::envelope::{from_unix_millis, rfc3339, unix_millis};
+use messaging::{Envelope, HandleError, Handler, Outgoing, Standing, Timing, event_store, statement};
+use sea_orm::{ActiveValue::Set, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
 
 use crate::entity::order_view::{self, Column};
@@ -33,6 +34,14 @@ impl Handler for OrderHandler {
             histories.decide(message, unix_millis(now))?;
         }
         histories.save(tx, unix_millis(now)).await
+    }
+
+    async fn standing(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<Standing>> {
+        let Some(row) = order_view::Entity::find_by_id(key).one(db).await? else { return Ok(None) };
+        let since = rfc3339(from_unix_millis(row.updated_at));
+        let waiting = row.status == OrderStatus::AwaitingStock.as_str();
+        let deadline = format!("stock, for {} s at the most", self.stock_deadline.as_secs());
+        Ok(Some(Standing { state: row.status, since: Some(since), waits_for: waiting.then_some(deadline) }))
     }
 }
 

@@ -5,12 +5,14 @@ use contracts::DecodeError;
 use contracts::account::AccountEvent;
 use contracts::inventory::InventoryEvent;
 use contracts::order::OrderEvent;
-use messaging::{Decode, Envelope, HandleError, Handler, Outgoing};
-use sea_orm::DatabaseTransaction;
+use messaging::envelope::{from_unix_millis, rfc3339};
+use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, Standing};
+use sea_orm::{ActiveEnum, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::accounts;
+use crate::entity::payment::{self, Status};
 use crate::payment::{Decided, PaymentMessage, Policy};
 use crate::slice::Slice;
 
@@ -68,6 +70,20 @@ impl Handler for PaymentHandler {
         }
         slice.save(tx).await?;
         Ok(outgoing)
+    }
+
+    async fn standing(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<Standing>> {
+        let Some(row) = payment::Entity::find_by_id(key).one(db).await? else { return Ok(None) };
+        let time = |millis: i64| rfc3339(from_unix_millis(millis));
+        let next = row.next_attempt_at.map_or_else(String::new, |at| format!(", next at {}", time(at)));
+        let waits_for = match row.status {
+            Status::AwaitingAccount => Some("the account of its customer".to_owned()),
+            Status::Capturing | Status::Voiding | Status::Refunding => {
+                Some(format!("the payment provider ({} attempts{next})", row.attempts))
+            }
+            _ => None,
+        };
+        Ok(Some(Standing { state: row.status.to_value(), since: Some(time(row.updated_at)), waits_for }))
     }
 
     fn committed(&self) {

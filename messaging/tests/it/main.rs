@@ -7,6 +7,7 @@ mod redrive;
 mod store;
 mod support;
 mod surroundings;
+mod trace;
 
 /// Runs each test on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {

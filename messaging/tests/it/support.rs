@@ -16,8 +16,8 @@ use messaging::connection::{self, NatsOptions};
 use messaging::durability::DurabilityOptions;
 use messaging::query::{Endpoint, QueryError};
 use messaging::{
-    Decode, Envelope, HandleError, Handler, Health, Outgoing, Service, ServiceOptions, Timing, Topology, database,
-    migration,
+    Decode, Envelope, HandleError, Handler, Health, Outgoing, Service, ServiceOptions, Standing, Timing, Topology,
+    database, migration,
 };
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement};
 use sea_orm_migration::prelude::*;
@@ -149,6 +149,14 @@ impl Handler for Tally {
             ));
         }
         Ok(outgoing)
+    }
+
+    async fn standing(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<Standing>> {
+        let state = match total_of(db, key).await {
+            0 => return Ok(None),
+            total => format!("at {total}"),
+        };
+        Ok(Some(Standing { state, since: None, waits_for: Some("more".to_owned()) }))
     }
 }
 

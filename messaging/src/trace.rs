@@ -1,0 +1,206 @@
+//! What a service knows of one business id: what it handled and when, what failed or came again, what it has said and
+//! not published yet, and, where the service tells, where the matter stands.
+//!
+//! Each service answers `operate.<service>.trace.<key>`. The inbox knows messages by their ids and not by what they
+//! are about, so whoever asks names the ids that it has found in the streams.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::envelope::{self, from_unix_millis, rfc3339};
+use crate::handler::Handler;
+use crate::query::{Endpoint, Query, QueryError};
+use crate::{inbox, mishap, outbox, statement};
+
+/// The most ids in one request.
+pub const MOST: usize = 1000;
+/// The most mishaps and unpublished messages in one answer.
+const MOST_ROWS: u64 = 200;
+
+/// Returns the subject on which a service tells what it knows of a key.
+#[must_use]
+pub fn subject(service: &str, key: &str) -> String {
+    format!("operate.{service}.trace.{key}")
+}
+
+/// Which messages are asked about.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Request {
+    /// Their ids, [`MOST`] at the most.
+    pub message_ids: Vec<Uuid>,
+}
+
+/// What a service knows of a key. Times are RFC 3339, by the service's clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trace {
+    /// Which service.
+    pub service: String,
+    /// Those of the messages asked about that it has handled, or given up.
+    pub handled: Vec<Handled>,
+    /// Messages about the key that did not simply go well.
+    pub mishaps: Vec<Mishap>,
+    /// What it has said about the key and no stream has yet.
+    pub unpublished: Vec<Unpublished>,
+    /// Where the matter stands, where the service tells.
+    pub standing: Option<Standing>,
+}
+
+/// When a message was handled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Handled {
+    /// Its id.
+    pub message_id: Uuid,
+    /// When.
+    pub at: String,
+}
+
+/// What happened to one message beside its being handled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Mishap {
+    /// Its id, or one made of its place where it has none that can be believed.
+    pub message_id: Uuid,
+    /// The subject it came on.
+    pub subject: String,
+    /// The stream it came from.
+    pub stream: String,
+    /// Its sequence there, at its last delivery of those told of here.
+    pub sequence: i64,
+    /// How often it failed.
+    pub failures: i64,
+    /// When it failed last.
+    pub failed_at: Option<String>,
+    /// What the service said when it failed last.
+    pub detail: Option<String>,
+    /// How often it came again and was dropped.
+    pub duplicates: i64,
+    /// When it did last.
+    pub duplicate_at: Option<String>,
+    /// When it became a dead letter.
+    pub given_up_at: Option<String>,
+    /// Why, in a word.
+    pub reason: Option<String>,
+    /// When it was handled after all.
+    pub redriven_at: Option<String>,
+}
+
+/// A message that no stream has yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Unpublished {
+    /// Its id.
+    pub message_id: Uuid,
+    /// Where it is to be published.
+    pub subject: String,
+    /// The id of the message it answers.
+    pub causation_id: Option<String>,
+    /// When it was said.
+    pub since: String,
+}
+
+/// Where a matter stands with a service, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// One line, such as `awaiting stock`.
+    pub state: String,
+    /// Since when, RFC 3339, where it is known.
+    pub since: Option<String>,
+    /// What the service itself waits for, where it does: a third party, a time, something scarce. Not other services'
+    /// messages; that these have not come is seen elsewhere.
+    pub waits_for: Option<String>,
+}
+
+/// Makes the endpoint that tells.
+pub(crate) fn endpoint<H: Handler>(db: DatabaseConnection, service: &'static str, handler: Arc<H>) -> Endpoint {
+    Endpoint::new("trace", subject(service, "*"), move |query| {
+        let (db, handler) = (db.clone(), handler.clone());
+        async move { answer(&db, service, &*handler, query).await }
+    })
+}
+
+async fn answer<H: Handler>(
+    db: &DatabaseConnection,
+    service: &str,
+    handler: &H,
+    query: Query,
+) -> Result<Trace, QueryError> {
+    let request: Request = if query.body.is_empty() {
+        Request::default()
+    } else {
+        serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
+    };
+    if request.message_ids.len() > MOST {
+        return Err(QueryError::Invalid(format!("messageIds must be {MOST} at the most")));
+    }
+    Ok(Trace {
+        service: service.to_owned(),
+        handled: handled(db, &request.message_ids).await?,
+        mishaps: mishaps(db, &query.key, &request.message_ids).await?,
+        unpublished: unpublished(db, &query.key).await?,
+        standing: handler.standing(db, &query.key).await.map_err(QueryError::Unavailable)?,
+    })
+}
+
+async fn handled(db: &DatabaseConnection, ids: &[Uuid]) -> Result<Vec<Handled>, DbErr> {
+    let rows = statement::select_in::<inbox::entity::Entity, _>(db, inbox::entity::Column::MessageId, ids).await?;
+    let handled = rows.into_iter().map(|row| Handled { message_id: row.message_id, at: time(row.received_at) });
+    Ok(handled.collect())
+}
+
+/// Those about the key, and those asked for by id that are about another: a subject that does not say it.
+async fn mishaps(db: &DatabaseConnection, key: &str, ids: &[Uuid]) -> Result<Vec<Mishap>, DbErr> {
+    use mishap::entity::{Column, Entity};
+    let of_key = Entity::find().filter(Column::Key.eq(key));
+    let mut rows = of_key.order_by_desc(Column::UpdatedAt).limit(MOST_ROWS).all(db).await?;
+    let known: HashSet<Uuid> = rows.iter().map(|row| row.message_id).collect();
+    let of_ids = statement::select_in::<Entity, _>(db, Column::MessageId, ids).await?;
+    rows.extend(of_ids.into_iter().filter(|row| !known.contains(&row.message_id)));
+    let mishap = |row: mishap::entity::Model| Mishap {
+        message_id: row.message_id,
+        subject: row.subject,
+        stream: row.stream,
+        sequence: row.sequence,
+        failures: row.failures,
+        failed_at: row.failed_at.map(time),
+        detail: row.detail,
+        duplicates: row.duplicates,
+        duplicate_at: row.duplicate_at.map(time),
+        given_up_at: row.given_up_at.map(time),
+        reason: row.reason,
+        redriven_at: row.redriven_at.map(time),
+    };
+    Ok(rows.into_iter().map(mishap).collect())
+}
+
+async fn unpublished(db: &DatabaseConnection, key: &str) -> Result<Vec<Unpublished>, DbErr> {
+    use outbox::entity::{Column, Entity, Model};
+    // An underscore in the key stands for any character there, so what is found is looked at again.
+    let rows = Entity::find()
+        .filter(Column::PublishedAt.is_null())
+        .filter(Column::Subject.like(format!("%.{key}")))
+        .order_by_asc(Column::RowId)
+        .limit(MOST_ROWS)
+        .all(db)
+        .await?;
+    let unpublished = |row: Model| -> Result<Unpublished, DbErr> {
+        let headers: Vec<(String, String)> =
+            serde_json::from_str(&row.headers).map_err(|error| DbErr::Json(error.to_string()))?;
+        let causation_id = headers.into_iter().find(|(name, _)| name == envelope::CAUSATION_ID).map(|(_, id)| id);
+        let since = time(outbox::written_at(row.row_id));
+        Ok(Unpublished { message_id: row.message_id, subject: row.subject, causation_id, since })
+    };
+    let about = |row: &Model| row.subject.rsplit('.').next() == Some(key);
+    rows.into_iter().filter(about).map(unpublished).collect()
+}
+
+fn time(millis: i64) -> String {
+    rfc3339(from_unix_millis(millis))
+}
