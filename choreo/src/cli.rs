@@ -12,8 +12,9 @@ use serde_json::json;
 use crate::Operator;
 use crate::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
 use crate::dead_letters::{self, DeadLetter, Filter, Listing, WholeLetter, discard};
+use crate::explain::{self, Reach};
 use crate::operator::OPERATOR;
-use crate::print::{Printer, ago, table};
+use crate::print::{Printer, ago, story, table};
 
 /// Finds and mends what went wrong in a store.
 ///
@@ -38,6 +39,13 @@ pub enum Command {
     /// Messages that services could not handle.
     #[command(subcommand)]
     DeadLetters(DeadLetters),
+    /// Tells what happened about an order across all services, and what it waits for.
+    ///
+    /// Ends with status 1 where something did not answer, so that not everything is known.
+    Explain {
+        /// The order's id, or another business id.
+        key: String,
+    },
 }
 
 /// What to do with dead letters.
@@ -121,6 +129,7 @@ impl Cli {
         let printer = Printer { json: self.json };
         let done = match self.command {
             Command::DeadLetters(command) => command.execute(&operator, printer).await,
+            Command::Explain { key } => explain(&operator, &key, printer).await,
         };
         // The server does not tell a refusal to who asked.
         match (done, operator.refusal()) {
@@ -128,6 +137,12 @@ impl Cli {
             (done, _) => done,
         }
     }
+}
+
+async fn explain(operator: &Operator, key: &str, printer: Printer) -> anyhow::Result<bool> {
+    let timeline = explain::explain(operator, key, Reach::Everything).await?;
+    printer.say(&timeline, || story::of(&timeline));
+    Ok(timeline.is_complete())
 }
 
 impl DeadLetters {

@@ -68,6 +68,12 @@ impl Operator {
         Ok(Self { js: connection::jetstream(&client), client, health })
     }
 
+    /// Uses a connection of somebody else's, with their rights.
+    #[must_use]
+    pub fn over(client: Client, js: jetstream::Context, health: Health) -> Self {
+        Self { client, js, health }
+    }
+
     /// Returns the streams.
     #[must_use]
     pub fn js(&self) -> &jetstream::Context {

@@ -1,6 +1,8 @@
 //! What the program prints: tables for people, JSON for programs.
 #![allow(clippy::print_stdout, reason = "a command-line tool")]
 
+pub(crate) mod story;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use serde::Serialize;

@@ -4,10 +4,13 @@ mod cancel;
 mod payment;
 mod place;
 mod representation;
+mod timeline;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use choreo::Operator;
+use choreo::explain::{Reach, explain};
 use contracts::order::OrderCommand;
 use contracts::query::{DEFAULT_PAGE, ListOrders, OrderStatus};
 use contracts::{CustomerId, OrderId};
@@ -17,7 +20,7 @@ use uuid::Uuid;
 
 use crate::Tag;
 use crate::body::Body;
-use crate::commands::{Commands, Draft, Request};
+use crate::commands::{Commands, Draft, Request, unavailable};
 use crate::idempotency::{IdempotencyKey, Operation};
 use crate::json::JsonOf;
 use crate::parameter::{Cursor, Header, Limit, Path, Prefer, Query, TraceParent};
@@ -28,12 +31,15 @@ use cancel::CancelOrderForm;
 use payment::Payment;
 use place::PlaceOrderForm;
 use representation::{Order, OrderAccepted, OrderHistory, OrderPage};
+use timeline::Timeline;
 
 /// Orders.
 pub(crate) struct OrdersApi {
     pub(crate) commands: Arc<Commands>,
     pub(crate) queries: Queries,
     pub(crate) waiters: Waiters,
+    /// Asks services and streams with the rights of the gateway.
+    pub(crate) explainer: Operator,
 }
 
 /// Answers to the commands about an order.
@@ -91,6 +97,14 @@ pub(crate) enum GetPayment {
     /// The order's payment as it stands.
     #[oai(status = 200)]
     Found(JsonOf<Payment>),
+}
+
+/// Answers to `GET /orders/{id}/timeline`.
+#[derive(ApiResponse)]
+pub(crate) enum GetTimeline {
+    /// What happened to the order, and what it waits for; `sources` names what did not answer.
+    #[oai(status = 200)]
+    Found(JsonOf<Timeline>),
 }
 
 /// How `POST /orders` may fail.
@@ -275,6 +289,29 @@ impl OrdersApi {
         let json = self.queries.get(format!("payment.query.get.{}", id.0), Code::PaymentNotFound).await?;
         Ok(GetPayment::Found(JsonOf::relayed(json)))
     }
+
+    /// See what happened to an order across all services
+    ///
+    /// Every message about it, what became of each with each service that listens to it, and what the order waits for
+    /// at present. Services that do not answer are named; what only they know is said to be unknown.
+    #[oai(path = "/orders/:id/timeline", method = "get", operation_id = "getOrderTimeline")]
+    async fn timeline(
+        &self,
+        /// The order's id.
+        id: Path<OrderId>,
+    ) -> Result<GetTimeline, Failure<GetFailures>> {
+        let timeline = explain(&self.explainer, id.0.as_str(), Reach::NotDeadLetters).await;
+        let timeline = timeline.map_err(|error| internal(&error))?;
+        if timeline.is_empty() {
+            return Err(match timeline.is_complete() {
+                true => Problem::new(Code::OrderNotFound),
+                false => unavailable("streams and services do not answer"),
+            }
+            .into());
+        }
+        let json = serde_json::to_vec(&timeline).map_err(|error| internal(&error.into()))?;
+        Ok(GetTimeline::Found(JsonOf::relayed(json.into())))
+    }
 }
 
 impl OrdersApi {
@@ -301,6 +338,11 @@ impl OrdersApi {
             None => (None, Outcome::NotYet),
         })
     }
+}
+
+fn internal(error: &anyhow::Error) -> Problem {
+    tracing::error!(error = format!("{error:#}"), "a timeline could not be made");
+    Problem::new(Code::Internal)
 }
 
 fn answer(

@@ -6,13 +6,14 @@ use serde_json::Value;
 
 use crate::support::{Answer, Store};
 
-const ROUTES: [(&str, &str); 15] = [
+const ROUTES: [(&str, &str); 16] = [
     ("post", "/orders"),
     ("get", "/orders"),
     ("get", "/orders/{id}"),
     ("post", "/orders/{id}/cancel"),
     ("get", "/orders/{id}/history"),
     ("get", "/orders/{id}/payment"),
+    ("get", "/orders/{id}/timeline"),
     ("post", "/accounts"),
     ("get", "/accounts/{id}"),
     ("put", "/accounts/{id}"),

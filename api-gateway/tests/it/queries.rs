@@ -130,3 +130,22 @@ async fn a_service_that_is_away_or_hangs_is_a_503_in_time() {
     Answer::of(store.get("/orders/ORDER_001")).await.is_problem(503, "unavailable");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
+
+#[tokio::test]
+async fn a_timeline_is_told_with_the_rights_of_the_gateway() {
+    let store = Store::start().await;
+    Answer::of(store.get("/orders/ORDER_001/timeline")).await.is_problem(503, "unavailable");
+    Answer::of(store.post("/orders", &an_order("ORDER_001"))).await;
+    let answer = Answer::of(store.get("/orders/ORDER_001/timeline")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.body["steps"][0]["subject"], "order.command.place.ORDER_001");
+    assert_eq!(answer.body["steps"][0]["hearers"][0]["hearing"], "unknown");
+    let sources = answer.body["sources"].as_array().unwrap();
+    let answered = |name: &str| sources.iter().find(|source| source["name"] == name).map(|s| s["answered"] == true);
+    assert_eq!(
+        (answered("COMMANDS"), answered("EVENTS"), answered("TIMERS")),
+        (Some(true), Some(true), Some(true))
+    );
+    assert_eq!((answered("DEAD_LETTERS"), answered("order-service")), (None, Some(false)));
+    assert!(Answer::of(store.get("/readiness")).await.status.is_success(), "nothing was refused");
+}

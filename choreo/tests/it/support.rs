@@ -25,6 +25,8 @@ use uuid::Uuid;
 #[derive(Clone, Default)]
 pub(crate) struct Echo {
     pub(crate) barred: Arc<Mutex<HashSet<String>>>,
+    /// Keys whose messages fail and may succeed later.
+    pub(crate) failing: Arc<Mutex<HashSet<String>>>,
 }
 
 pub(crate) struct Anything;
@@ -44,11 +46,14 @@ impl Handler for Echo {
         _: &DatabaseTransaction,
         batch: &[&Envelope<Anything>],
     ) -> Result<Vec<Outgoing>, HandleError> {
-        let barred = self.barred.lock().unwrap();
+        let (barred, failing) = (self.barred.lock().unwrap(), self.failing.lock().unwrap());
         let echo = |message: &&Envelope<Anything>| {
             let key = &message.key;
             if barred.contains(key) {
                 return Err(HandleError::Reject(format!("{key} is barred")));
+            }
+            if failing.contains(key) {
+                return Err(HandleError::Retry(anyhow::anyhow!("{key} fails")));
             }
             let subject = format!("order.event.placed.{key}");
             Ok(Outgoing::new(message.cause(), subject, "order.placed.v1", key, None, b"{}".into()))
@@ -140,6 +145,12 @@ impl Store {
     /// Publishes a command as the gateway does.
     pub(crate) async fn command(&self, name: &str, key: &str) -> Uuid {
         let id = Uuid::now_v7();
+        self.command_with_id(id, name, key).await;
+        id
+    }
+
+    /// The stream takes it every time, for it does not bear the header by which streams know messages.
+    pub(crate) async fn command_with_id(&self, id: Uuid, name: &str, key: &str) {
         let mut headers = HeaderMap::new();
         for (header, value) in [
             ("ce-specversion", "1.0"),
@@ -153,7 +164,6 @@ impl Store {
         }
         let subject = format!("order.command.{name}.{key}");
         self.gateway.publish_with_headers(subject, headers, "{\"a\":1}".into()).await.unwrap().await.unwrap();
-        id
     }
 
     pub(crate) async fn messages(&self, stream: &str) -> u64 {
@@ -164,10 +174,17 @@ impl Store {
         eventually(&format!("{stream} has {count}"), || async { self.messages(stream).await == count }).await;
     }
 
-    /// Runs the program.
+    /// Runs the program, which is to print JSON.
     pub(crate) async fn choreo(&self, arguments: &[&str]) -> Output {
+        let url = self.nats.url();
+        let mut all = vec!["--nats-url", &url, "--json"];
+        all.extend(arguments);
+        self.run(&all).await
+    }
+
+    /// Runs the program.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         tokio::process::Command::new(env!("CARGO_BIN_EXE_choreo"))
-            .args(["--nats-url", &self.nats.url(), "--json"])
             .args(arguments)
             .env("OPERATOR_PASSWORD", "secret")
             .output()

@@ -1,0 +1,157 @@
+//! What the streams hold about a business id.
+
+use std::collections::HashMap;
+
+use messaging::dead_letter;
+use messaging::direct::{Reader, Stored};
+use messaging::envelope::{self, rfc3339};
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use uuid::Uuid;
+
+use super::{Hearer, Source};
+use crate::Operator;
+
+/// The most messages that are read of one stream.
+const MOST: usize = 500;
+
+/// One message about the business id. Times are RFC 3339.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// When the stream got it, by the server's clock.
+    pub time: String,
+    /// Which stream.
+    pub stream: String,
+    /// Its place there.
+    pub sequence: u64,
+    /// Its subject.
+    pub subject: String,
+    /// Who said it.
+    pub source: Option<String>,
+    /// Its id, where it has one that can be read.
+    pub message_id: Option<Uuid>,
+    /// The id of the message it answers.
+    pub causation_id: Option<Uuid>,
+    /// How many messages of this timeline lead to it.
+    pub depth: usize,
+    /// How long it took from its being said, by the clock of who said it, to the stream, in milliseconds: the delay of
+    /// the outbox.
+    pub delay_ms: Option<i64>,
+    /// What else is to be known: when a timer is due, why a message was given up.
+    pub note: Option<String>,
+    /// What became of it with each service that listens to it.
+    pub hearers: Vec<Hearer>,
+    /// The id by which the stream knows it.
+    #[serde(skip)]
+    pub(super) stored_as: Option<Uuid>,
+    /// Of a dead letter: which service gave up which message.
+    #[serde(skip)]
+    pub(super) given_up: Option<GivenUp>,
+}
+
+/// Which message became a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GivenUp {
+    pub(super) service: String,
+    pub(super) stream: String,
+    pub(super) sequence: u64,
+    pub(super) discarded: bool,
+}
+
+/// Reads what a stream holds about a key.
+pub(super) async fn read(operator: &Operator, stream: &str, key: &str) -> (Vec<Step>, Source) {
+    let mut steps = Vec::new();
+    let reading = async {
+        let mut reader = Reader::start(operator.js(), stream, &format!("*.*.*.{key}"), 1).await?;
+        while let Some(batch) = reader.next_batch().await? {
+            steps.extend(batch.iter().map(|stored| step(stream, stored)));
+            if steps.len() >= MOST {
+                return anyhow::Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    let source = match reading.await {
+        Ok(true) => Source::answered(stream),
+        Ok(false) => {
+            Source::failed(stream, format!("only its first {} messages about {key} were read", steps.len()))
+        }
+        Err(error) => Source::failed(stream, format!("{error:#}")),
+    };
+    (steps, source)
+}
+
+/// Puts steps in the order in which the streams got them, and says how deep each lies.
+pub(super) fn order(steps: &mut [Step]) {
+    steps.sort_by(|a, b| (&a.time, &a.stream, a.sequence).cmp(&(&b.time, &b.stream, b.sequence)));
+    let mut depths: HashMap<Uuid, usize> = HashMap::new();
+    for step in steps {
+        step.depth = step.causation_id.and_then(|cause| depths.get(&cause)).map_or(0, |depth| depth + 1);
+        if let Some(id) = step.message_id {
+            depths.entry(id).or_insert(step.depth);
+        }
+    }
+}
+
+fn step(stream: &str, stored: &Stored) -> Step {
+    let id = |name: &str| stored.header(name).and_then(|text| Uuid::parse_str(text).ok());
+    let given_up = given_up(stored);
+    // The headers of a dead letter are those of the message that was given up, and so is its time.
+    let said = stored.header(envelope::TIME).filter(|_| given_up.is_none());
+    let said = said.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let delay = said.map(|said| (stored.time - said).whole_milliseconds());
+    Step {
+        time: fixed(stored.time),
+        stream: stream.to_owned(),
+        sequence: stored.sequence,
+        subject: stored.subject.clone(),
+        source: match &given_up {
+            Some(given_up) => Some(format!("/{}", given_up.service)),
+            None => stored.header(envelope::SOURCE).map(str::to_owned),
+        },
+        message_id: id(envelope::ID).filter(|_| given_up.is_none()),
+        causation_id: if given_up.is_some() { id(envelope::ID) } else { id(envelope::CAUSATION_ID) },
+        depth: 0,
+        // A timer carries the time at which it was set.
+        delay_ms: delay.filter(|_| !stored.subject.contains(".timer.")).and_then(|ms| i64::try_from(ms).ok()),
+        note: note(stored),
+        hearers: Vec::new(),
+        stored_as: id(envelope::NATS_MESSAGE_ID),
+        given_up,
+    }
+}
+
+fn given_up(stored: &Stored) -> Option<GivenUp> {
+    let discarded = stored.subject.starts_with(dead_letter::DISCARDED);
+    if !discarded && !stored.subject.starts_with("dead-letter.") {
+        return None;
+    }
+    Some(GivenUp {
+        service: stored.header(dead_letter::CONSUMER)?.to_owned(),
+        stream: stored.header(dead_letter::STREAM)?.to_owned(),
+        sequence: stored.header(dead_letter::SEQUENCE)?.parse().ok()?,
+        discarded,
+    })
+}
+
+fn note(stored: &Stored) -> Option<String> {
+    if let Some(why) = stored.header(crate::dead_letters::discard::REASON) {
+        return Some(format!("discarded: {why}"));
+    }
+    if let Some(detail) = stored.header(dead_letter::DETAIL) {
+        let attempts = stored.header(dead_letter::ATTEMPTS).unwrap_or("?");
+        return Some(format!("given up after {attempts} attempts: {detail}"));
+    }
+    if let Some(schedule) = stored.header("Nats-Schedule") {
+        return Some(format!("due at {}", schedule.trim_start_matches("@at ")));
+    }
+    stored.header("Nats-Rollup").map(|_| "taken back".to_owned())
+}
+
+/// Writes a time with all nine digits of its fraction, so that texts sort like times.
+fn fixed(time: OffsetDateTime) -> String {
+    let text = rfc3339(time.replace_nanosecond(0).unwrap_or(time));
+    format!("{}.{:09}Z", text.trim_end_matches('Z'), time.nanosecond())
+}

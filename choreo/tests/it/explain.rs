@@ -1,0 +1,182 @@
+//! Timelines: what happened, and what is waited for.
+
+use choreo::dead_letters::redrive::{Ramp, redrive};
+use choreo::dead_letters::{self, Filter, discard};
+use choreo::explain::{Hearer, Hearing, Reach, Step, Timeline, explain};
+use messaging::Topology;
+use uuid::Uuid;
+
+use crate::support::{Echo, Store, connect, eventually};
+
+async fn timeline(store: &Store, key: &str) -> Timeline {
+    explain(&store.operator().await, key, Reach::Everything).await.unwrap()
+}
+
+fn step<'a>(timeline: &'a Timeline, subject: &str) -> &'a Step {
+    timeline
+        .steps
+        .iter()
+        .find(|step| step.subject == subject)
+        .unwrap_or_else(|| panic!("no {subject}: {timeline:#?}"))
+}
+
+fn hearer<'a>(step: &'a Step, service: &str) -> &'a Hearer {
+    step.hearers.iter().find(|hearer| hearer.service == service).unwrap()
+}
+
+fn waits(timeline: &Timeline, service: &str) -> Vec<String> {
+    timeline.waits_for.iter().filter(|wait| wait.service == service).map(|wait| wait.what.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_message_delivered_three_times_is_told_with_what_follows_and_who_does_not_answer() {
+    let store = Store::start().await;
+    let service = store.serve(Echo::default()).await;
+    let id = Uuid::now_v7();
+    for _ in 0..3 {
+        store.command_with_id(id, "place", "K1").await;
+    }
+    store.command("place", "K2").await;
+    store.has("EVENTS", 2).await;
+    eventually("the duplicates are told", || async {
+        let told = timeline(&store, "K1").await;
+        hearer(step(&told, "order.command.place.K1"), "order-service").duplicates == 2
+    })
+    .await;
+    let told = timeline(&store, "K1").await;
+    assert_eq!(told.steps.len(), 4, "{told:#?}");
+    let command = step(&told, "order.command.place.K1");
+    assert_eq!((command.stream.as_str(), command.sequence, command.depth), ("COMMANDS", 1, 0));
+    assert_eq!(hearer(command, "order-service").hearing, Hearing::Handled);
+    assert!(hearer(command, "order-service").at.is_some());
+    let event = step(&told, "order.event.placed.K1");
+    assert_eq!((event.causation_id, event.depth, event.source.as_deref()), (Some(id), 1, Some("/order-service")));
+    assert!(event.delay_ms.is_some_and(|delay| delay < 60_000), "{event:?}");
+    assert_eq!(hearer(event, "inventory-service").hearing, Hearing::Unknown);
+    assert!(waits(&told, "order-service").is_empty());
+    let unknown = waits(&told, "inventory-service");
+    assert!(unknown[0].contains("does not run") && unknown[0].contains("order.event.placed.K1"), "{unknown:?}");
+    let source = |name: &str| told.sources.iter().find(|source| source.name == name).unwrap().answered;
+    assert!(source("order-service") && source("EVENTS") && source("DEAD_LETTERS") && !source("inventory-service"));
+
+    // Its service gone, what follows from the command proves that it was handled.
+    service.stop().await;
+    let told = timeline(&store, "K1").await;
+    let heard = hearer(step(&told, "order.command.place.K1"), "order-service");
+    assert_eq!((heard.hearing, heard.at.as_deref()), (Hearing::Handled, None));
+    store.command("place", "K3").await;
+    let told = timeline(&store, "K3").await;
+    assert_eq!(hearer(&told.steps[0], "order-service").hearing, Hearing::Unknown);
+    assert!(waits(&told, "order-service")[0].contains("order-service does not run"));
+}
+
+#[tokio::test]
+async fn a_message_that_fails_is_waited_for_with_its_last_error() {
+    let store = Store::start().await;
+    let handler = Echo::default();
+    handler.failing.lock().unwrap().insert("K1".to_owned());
+    let _service = store.serve(handler.clone()).await;
+    store.command("place", "K1").await;
+    eventually("it has failed", || async {
+        let told = timeline(&store, "K1").await;
+        hearer(&told.steps[0], "order-service").failures > 0
+    })
+    .await;
+    let told = timeline(&store, "K1").await;
+    let heard = hearer(&told.steps[0], "order-service");
+    assert_eq!((heard.hearing, heard.failure.as_deref()), (Hearing::Pending, Some("K1 fails")));
+    let waited = &waits(&told, "order-service")[0];
+    assert!(waited.contains("has tried") && waited.contains("K1 fails"), "{waited}");
+
+    handler.failing.lock().unwrap().clear();
+    store.has("EVENTS", 1).await;
+    let told = timeline(&store, "K1").await;
+    let heard = hearer(step(&told, "order.command.place.K1"), "order-service");
+    assert_eq!(heard.hearing, Hearing::Handled);
+    assert!(heard.failures > 0 && waits(&told, "order-service").is_empty());
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_waited_for_until_it_is_redriven_or_discarded() {
+    let store = Store::start().await;
+    let handler = Echo::default();
+    handler.barred.lock().unwrap().extend(["K1".to_owned(), "K2".to_owned()]);
+    let service = store.serve(handler.clone()).await;
+    store.command("place", "K1").await;
+    store.command("place", "K2").await;
+    store.has("DEAD_LETTERS", 2).await;
+    let told = timeline(&store, "K1").await;
+    let heard = hearer(step(&told, "order.command.place.K1"), "order-service");
+    assert_eq!((heard.hearing, heard.failure.as_deref()), (Hearing::GivenUp, Some("K1 is barred")));
+    assert!(waits(&told, "order-service")[0].contains("dead letter"));
+    let letter = step(&told, "dead-letter.order-service.rejected.K1");
+    assert_eq!(letter.causation_id, step(&told, "order.command.place.K1").message_id);
+    assert!(letter.note.as_deref().unwrap().contains("K1 is barred"));
+    // What the gateway may not read its service tells; and what the service does not tell the letter does.
+    let narrow = explain(&store.operator().await, "K1", Reach::NotDeadLetters).await.unwrap();
+    assert_eq!(hearer(&narrow.steps[0], "order-service").hearing, Hearing::GivenUp);
+    service.stop().await;
+    let told = timeline(&store, "K1").await;
+    assert_eq!(hearer(step(&told, "order.command.place.K1"), "order-service").hearing, Hearing::GivenUp);
+
+    handler.barred.lock().unwrap().clear();
+    let _service = store.serve(handler).await;
+    let operator = store.operator().await;
+    let of_k1 = Filter { key: Some("K1".to_owned()), ..Filter::default() };
+    let letters = dead_letters::list(&operator, &of_k1, 10).await.unwrap().dead_letters;
+    assert!(redrive(&operator, &letters, &Ramp::default(), |_| ()).await.all_handled());
+    let told = timeline(&store, "K1").await;
+    assert_eq!(hearer(step(&told, "order.command.place.K1"), "order-service").hearing, Hearing::Redriven);
+    assert!(waits(&told, "order-service").is_empty(), "{told:#?}");
+
+    let of_k2 = Filter { key: Some("K2".to_owned()), ..Filter::default() };
+    let letter = dead_letters::list(&operator, &of_k2, 1).await.unwrap().dead_letters[0].sequence;
+    discard::discard(&operator, letter, "a test order").await.unwrap();
+    let told = timeline(&store, "K2").await;
+    assert_eq!(hearer(step(&told, "order.command.place.K2"), "order-service").hearing, Hearing::Discarded);
+    assert_eq!(step(&told, "discarded.order-service.rejected.K2").note.as_deref(), Some("discarded: a test order"));
+    assert!(waits(&told, "order-service").is_empty());
+}
+
+#[tokio::test]
+async fn what_is_said_and_not_published_is_waited_for() {
+    let store = Store::start().await;
+    let _service = store.serve(Echo::default()).await;
+    let provisioner = connect(&store.nats, "provisioner").await;
+    provisioner.delete_stream("EVENTS").await.unwrap();
+    store.command("place", "K1").await;
+    eventually("it is handled", || async {
+        hearer(&timeline(&store, "K1").await.steps[0], "order-service").hearing == Hearing::Handled
+    })
+    .await;
+    let told = timeline(&store, "K1").await;
+    let waited = &waits(&told, "order-service")[0];
+    assert!(waited.contains("could not publish"), "{waited}");
+    assert!(!told.is_complete() && told.sources.iter().any(|source| source.name == "EVENTS" && !source.answered));
+    Topology::parse(contracts::topology::TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
+    store.has("EVENTS", 1).await;
+    eventually("it is known to be published", || async {
+        waits(&timeline(&store, "K1").await, "order-service").is_empty()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_program_tells_the_story_to_people_and_to_programs() {
+    let store = Store::start().await;
+    let _service = store.serve(Echo::default()).await;
+    store.command("place", "K1").await;
+    store.has("EVENTS", 1).await;
+    let told = store.choreo(&["explain", "K1"]).await;
+    assert_eq!(told.status.code(), Some(1), "most services do not run: {told:?}");
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(told["steps"][0]["hearers"][0]["hearing"], "handled");
+    let url = store.nats.url();
+    let text = store.run(&["--nats-url", &url, "explain", "K1"]).await;
+    let text = String::from_utf8(text.stdout).unwrap();
+    for part in ["order.command.place.K1", "What it waits for", "inventory-service does not run"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let nothing = store.choreo(&["explain", "a.b"]).await;
+    assert_eq!(nothing.status.code(), Some(2));
+}
