@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
+use crate::refill::REFILLED;
 
 /// Messages asked for at a time; the client holds up to one and a half times as many, while their ack-wait runs.
 const PULL: usize = 256;
@@ -48,6 +49,11 @@ impl Delivery {
             (info.stream.to_owned(), info.stream_sequence, u64::try_from(info.delivered).unwrap_or(1))
         };
         Some(Self { message, stream, sequence, attempt })
+    }
+
+    /// Returns whether a refill has published the message again.
+    pub(crate) fn is_refilled(&self) -> bool {
+        self.message.headers.as_ref().is_some_and(|headers| headers.get(REFILLED).is_some())
     }
 
     /// Settles the delivery: ack, nak, or term. What goes wrong here is repaired by redelivery and the inbox.

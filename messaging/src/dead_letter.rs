@@ -49,10 +49,13 @@ pub enum Reason {
     Rejected,
     /// It failed as often as it may.
     AttemptsExhausted,
+    /// It was published again by a refill, and is older than the inbox remembers: it may have been handled.
+    TooOld,
 }
 
 impl Reason {
-    const ALL: [Self; 4] = [Self::Undecodable, Self::Foreign, Self::Rejected, Self::AttemptsExhausted];
+    const ALL: [Self; 5] =
+        [Self::Undecodable, Self::Foreign, Self::Rejected, Self::AttemptsExhausted, Self::TooOld];
 
     /// Reads the word for it.
     #[must_use]
@@ -68,6 +71,7 @@ impl Reason {
             Self::Foreign => "foreign",
             Self::Rejected => "rejected",
             Self::AttemptsExhausted => "attempts-exhausted",
+            Self::TooOld => "too-old",
         }
     }
 }
@@ -91,9 +95,10 @@ impl Origin<'_> {
     /// derived from its place in the stream otherwise.
     ///
     /// An id that a foreign envelope claims is not believed: it would let anybody mark another's message as handled.
+    /// Nor is that of a message which is too old: that it is not in the inbox tells nothing, and should go on doing so.
     pub(crate) fn inbox_id(&self, reason: Reason) -> Uuid {
         let own = match reason {
-            Reason::Undecodable | Reason::Foreign => None,
+            Reason::Undecodable | Reason::Foreign | Reason::TooOld => None,
             Reason::Rejected | Reason::AttemptsExhausted => self
                 .headers
                 .and_then(|headers| headers.get(crate::envelope::ID))
@@ -216,6 +221,11 @@ impl Letter {
             headers: Some(&self.stored.headers),
             body: self.stored.body.clone(),
         }
+    }
+
+    /// Returns whether the service could not know if it had handled the message.
+    pub(crate) fn is_too_old(&self) -> bool {
+        self.reason == Reason::TooOld
     }
 
     /// Returns the id under which the message was given up.

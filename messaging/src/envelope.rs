@@ -41,11 +41,11 @@ pub const SPEC_VERSION: &str = "ce-specversion";
 /// The id by which a stream drops what it has already, within its duplicate window.
 pub const NATS_MESSAGE_ID: &str = "Nats-Msg-Id";
 /// When the server delivers the message.
-const SCHEDULE: &str = "Nats-Schedule";
+pub(crate) const SCHEDULE: &str = "Nats-Schedule";
 /// On which subject it does.
 const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
 /// That the message takes the place of all others on its subject.
-const ROLLUP: &str = "Nats-Rollup";
+pub(crate) const ROLLUP: &str = "Nats-Rollup";
 /// W3C trace context.
 pub const TRACE_PARENT: &str = "traceparent";
 
@@ -255,6 +255,9 @@ pub(crate) enum Malformed {
     /// It was not said by whom its subject belongs to.
     #[error("{0}")]
     Foreign(String),
+    /// It may have been handled before, longer ago than the inbox remembers.
+    #[error("{0}")]
+    TooOld(String),
 }
 
 /// Who may say something in a context: `(context, kind)` to the name of a service. A permission on subjects does not

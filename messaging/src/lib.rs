@@ -8,7 +8,7 @@
 //! - `processor`: one delivery end to end, in one transaction with [`inbox`] and [`outbox`];
 //! - `consumer` pulls into it, `relay` publishes out of it, [`dead_letter`] says what became of the rest;
 //! - [`mishap`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
-//! - [`trace`]: what a service knows of one business id;
+//! - [`trace`]: what a service knows of one business id; [`refill`]: a stream filled again from the outboxes;
 //! - [`event_store`], [`statement`]: what handlers are written with;
 //! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon;
 //!   [`durability`]: what an acknowledgement is worth;
@@ -39,6 +39,7 @@ mod processor;
 pub mod publisher;
 pub mod query;
 pub mod redrive;
+pub mod refill;
 mod relay;
 pub mod replay;
 mod retention;

@@ -86,6 +86,8 @@ pub(crate) struct Processor<H: Handler> {
     pub(crate) speaker: Speaker,
     pub(crate) relay: RelayHandle,
     pub(crate) health: Health,
+    /// How long the inbox remembers a message.
+    pub(crate) remembers: Duration,
     pub(crate) retry: RetryPolicy,
     pub(crate) shutdown: CancellationToken,
 }
@@ -120,8 +122,21 @@ impl<H: Handler> Processor<H> {
     fn decode(&self, delivery: Delivery) -> Item<H::Message> {
         let message = &delivery.message;
         let decoded =
-            envelope::decode(message.subject.as_str(), message.headers.as_ref(), &message.payload, self.speaker);
+            envelope::decode(message.subject.as_str(), message.headers.as_ref(), &message.payload, self.speaker)
+                .and_then(|envelope| if delivery.is_refilled() { self.remembered(envelope) } else { Ok(envelope) });
         Item { delivery, decoded }
+    }
+
+    /// Refuses a message from a refill that the inbox may have forgotten.
+    fn remembered(&self, envelope: Envelope<H::Message>) -> Result<Envelope<H::Message>, Malformed> {
+        if OffsetDateTime::now_utc() - envelope.time < self.remembers {
+            return Ok(envelope);
+        }
+        Err(Malformed::TooOld(format!(
+            "it was said at {} and published again; the inbox remembers {} s",
+            envelope::rfc3339(envelope.time),
+            self.remembers.as_secs()
+        )))
     }
 
     /// Handles a batch whole; where the handler fails it, one message at a time.
@@ -197,6 +212,10 @@ impl<H: Handler> Processor<H> {
             let id = self.inbox_id(item);
             if !first.remove(&id) {
                 let delivery = &item.delivery;
+                // A refill brings back all that was ever handled; that is no news.
+                if delivery.is_refilled() {
+                    continue;
+                }
                 duplicates.entry(id).and_modify(|row| again(row, delivery)).or_insert_with(|| {
                     let mut row = self.origin(delivery).plain_mishap(id, now);
                     again(&mut row, delivery);
@@ -351,6 +370,7 @@ impl Malformed {
         match self {
             Self::Undecodable(_) => Reason::Undecodable,
             Self::Foreign(_) => Reason::Foreign,
+            Self::TooOld(_) => Reason::TooOld,
         }
     }
 }

@@ -155,6 +155,10 @@ impl<H: Handler> Processor<H> {
         let mut reports = Vec::with_capacity(job.letters.len());
         let mut items = Vec::with_capacity(job.letters.len());
         for (sequence, letter) in job.letters {
+            if letter.is_too_old() && !job.force {
+                reports.push(Report { sequence, outcome: Outcome::Refused { reason: forgotten(false) } });
+                continue;
+            }
             match letter.decode(self.speaker) {
                 Ok(envelope) => items.push(Item { sequence, mark: letter.inbox_id(), letter, envelope }),
                 Err(malformed) => {

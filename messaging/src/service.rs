@@ -27,7 +27,7 @@ use crate::query::{self, Endpoint};
 use crate::redrive;
 use crate::relay::Relay;
 use crate::retention::{self, HorizonError};
-use crate::trace;
+use crate::{refill, trace};
 
 /// The part of [`Health`] that says whether the streams are there.
 const STREAMS: &str = "streams";
@@ -191,12 +191,17 @@ impl<H: Handler> Service<H> {
             speaker: self.speaker,
             relay: relay_handle,
             health: health.clone(),
+            remembers: options.retention(),
             retry: RetryPolicy { max_attempts: options.max_attempts },
             shutdown: stop.clone(),
         };
         let (take_back, redrives) = redrive::endpoint(js.clone(), self.name);
         let mut endpoints = self.endpoints;
-        endpoints.extend([take_back, trace::endpoint(self.db.clone(), self.name, handler)]);
+        endpoints.extend([
+            take_back,
+            trace::endpoint(self.db.clone(), self.name, handler),
+            refill::endpoint(self.db.clone(), js.clone(), self.name),
+        ]);
         parts.spawn(async move {
             processor.run(queue, redrives).await;
             Ok(())

@@ -119,6 +119,19 @@ impl Topology {
     }
 }
 
+/// Returns whether a subject passes a filter with the wildcards of NATS.
+#[must_use]
+pub fn subject_matches(filter: &str, subject: &str) -> bool {
+    let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
+    loop {
+        match (filter.next(), subject.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
+            _ => return false,
+        }
+    }
+}
+
 async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> anyhow::Result<()> {
     let config = stream::Config {
         name: spec.name.clone(),
@@ -188,4 +201,19 @@ async fn provision_consumer(js: &Context, spec: &ConsumerSpec) -> anyhow::Result
     })?;
     tracing::info!(stream = %spec.stream, consumer = %spec.name, filter = ?spec.filter_subjects, "provisioned");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_match_as_the_server_matches_them() {
+        assert!(subject_matches("order.event.placed.*", "order.event.placed.K1"));
+        assert!(subject_matches("order.command.>", "order.command.place.K1"));
+        assert!(!subject_matches("order.command.>", "order.command"));
+        assert!(!subject_matches("order.event.placed.*", "order.event.placed"));
+        assert!(!subject_matches("order.event.placed", "order.event.placed.K1"));
+        assert!(!subject_matches("order.event.confirmed.*", "order.event.placed.K1"));
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use messaging::Topology;
-use messaging::topology::ConsumerSpec;
+use messaging::topology::{ConsumerSpec, subject_matches};
 use messaging::trace::{Mishap, Trace};
 use serde::Serialize;
 use uuid::Uuid;
@@ -48,19 +48,8 @@ pub enum Hearing {
 
 /// Returns whether a consumer gets a message.
 pub(super) fn hears(consumer: &ConsumerSpec, step: &Step) -> bool {
-    consumer.stream == step.stream && consumer.filter_subjects.iter().any(|filter| matches(filter, &step.subject))
-}
-
-/// Returns whether a subject passes a filter with the wildcards of NATS.
-fn matches(filter: &str, subject: &str) -> bool {
-    let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
-    loop {
-        match (filter.next(), subject.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
-            _ => return false,
-        }
-    }
+    consumer.stream == step.stream
+        && consumer.filter_subjects.iter().any(|filter| subject_matches(filter, &step.subject))
 }
 
 /// What is known beside what a service tells.
@@ -143,19 +132,4 @@ fn is_about(mishap: &Mishap, step: &Step) -> bool {
     let same_place =
         mishap.stream == step.stream && u64::try_from(mishap.sequence).is_ok_and(|place| place == step.sequence);
     Some(mishap.message_id) == step.message_id || same_place
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn filters_match_as_the_server_matches_them() {
-        assert!(matches("order.event.placed.*", "order.event.placed.K1"));
-        assert!(matches("order.command.>", "order.command.place.K1"));
-        assert!(!matches("order.command.>", "order.command"));
-        assert!(!matches("order.event.placed.*", "order.event.placed"));
-        assert!(!matches("order.event.placed", "order.event.placed.K1"));
-        assert!(!matches("order.event.confirmed.*", "order.event.placed.K1"));
-    }
 }

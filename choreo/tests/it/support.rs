@@ -12,6 +12,7 @@ use async_nats::{ConnectOptions, HeaderMap};
 use choreo::Operator;
 use local_servers::{TestNats, free_port};
 use messaging::connection::NatsOptions;
+use messaging::durability::DurabilityOptions;
 use messaging::{
     Decode, Envelope, HandleError, Handler, Outgoing, Service, ServiceOptions, Topology, database, migration,
 };
@@ -126,6 +127,7 @@ impl Store {
             http_address: address,
         };
         let options = ServiceOptions {
+            durability: DurabilityOptions::default(),
             nats: self.options("order-service"),
             database_url: None,
             retention_seconds: 8 * 24 * 3600,

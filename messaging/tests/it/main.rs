@@ -4,6 +4,7 @@
 mod delivery;
 mod faults;
 mod redrive;
+mod refill;
 mod store;
 mod support;
 mod surroundings;

@@ -1,0 +1,221 @@
+//! Refill: what a service has said, published again from its retained outbox, because a stream has lost it.
+//!
+//! Each service answers `operate.<service>.refill`: one request publishes one batch behind a cursor, in the order in
+//! which it was written, and answers with the next cursor. So nothing of a refill lives in the service: it can be
+//! repeated, given up, and taken up again from anywhere, and is as fast as who asks.
+//!
+//! Messages keep their ids: a stream that still has one drops it within its duplicate window, and the inbox of whoever
+//! has handled it drops it afterwards. They bear [`REFILLED`], so that a consumer whose inbox may have forgotten them
+//! gives them up ([`Reason::TooOld`](crate::dead_letter::Reason)) instead of handling them twice.
+//!
+//! What is not published again: timers that were taken back, replaced, or delivered; dead letters that a redrive has
+//! handled. What was written after the refill began is left to the relay.
+
+use std::collections::{HashMap, HashSet};
+
+use async_nats::jetstream;
+use async_nats::jetstream::message::PublishMessage;
+use sea_orm::sea_query::{Condition, Expr, ExprTrait};
+use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::dead_letter::Letter;
+use crate::direct::Stored;
+use crate::envelope::{ROLLUP, SCHEDULE, from_unix_millis, rfc3339};
+use crate::outbox::entity::{Column, Entity};
+use crate::outbox::{self, OutboxRow};
+use crate::query::{Endpoint, Query, QueryError};
+use crate::topology::subject_matches;
+use crate::{inbox, mishap, statement};
+
+/// The header of a message that was published again by a refill: when, RFC 3339.
+pub const REFILLED: &str = "Refilled-At";
+/// Messages published at a time.
+const BATCH: u64 = 256;
+/// The most patterns in one request.
+const MOST_SUBJECTS: usize = 64;
+
+/// Returns the subject on which a service fills a stream again.
+#[must_use]
+pub fn subject(service: &str) -> String {
+    format!("operate.{service}.refill")
+}
+
+/// Which messages to publish again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Request {
+    /// The subjects that the stream stores, with the wildcards of NATS.
+    pub subjects: Vec<String>,
+    /// Where the batch before ended; none for the first.
+    pub after: Option<Uuid>,
+    /// Only what was said since then, in milliseconds since 1970.
+    pub since: Option<i64>,
+    /// Only what was said before then, in milliseconds since 1970: when the refill began.
+    pub until: i64,
+}
+
+/// What became of one batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refilled {
+    /// Messages that the stream has taken.
+    pub published: u64,
+    /// Messages that the stream still knew.
+    pub known: u64,
+    /// Messages that are not published again: settled timers, dead letters that were handled.
+    pub settled: u64,
+    /// Where the next batch begins; none where this was the last.
+    pub next: Option<Uuid>,
+    /// When the last message of the batch was said, in milliseconds since 1970.
+    pub reached: Option<i64>,
+}
+
+/// Makes the endpoint that publishes again.
+pub(crate) fn endpoint(db: DatabaseConnection, js: jetstream::Context, service: &'static str) -> Endpoint {
+    Endpoint::new("refill", subject(service), move |query| {
+        let (db, js) = (db.clone(), js.clone());
+        async move { answer(&db, &js, service, query).await }
+    })
+}
+
+async fn answer(
+    db: &DatabaseConnection,
+    js: &jetstream::Context,
+    service: &str,
+    query: Query,
+) -> Result<Refilled, QueryError> {
+    let request: Request =
+        serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?;
+    if request.subjects.is_empty() || request.subjects.len() > MOST_SUBJECTS {
+        return Err(QueryError::Invalid(format!("subjects must be 1 to {MOST_SUBJECTS} patterns")));
+    }
+    let rows = load(db, &request).await?;
+    let full = rows.len() as u64 == BATCH;
+    let last = rows.last().map(|row| row.row_id);
+    let read = rows.len() as u64;
+    let rows = unsettled(db, service, &request.subjects, rows).await?;
+    let (published, known) = publish(js, &rows).await.map_err(QueryError::Unavailable)?;
+    tracing::info!(published, known, "published again for a refill");
+    Ok(Refilled {
+        published,
+        known,
+        settled: read - rows.len() as u64,
+        next: last.filter(|_| full),
+        reached: last.map(outbox::written_at),
+    })
+}
+
+/// Returns the next rows, in the order of writing.
+async fn load(db: &DatabaseConnection, request: &Request) -> Result<Vec<OutboxRow>, DbErr> {
+    let mut wanted = Condition::any();
+    for pattern in &request.subjects {
+        wanted = wanted.add(Column::Subject.like(pattern.replace(['*', '>'], "%")));
+    }
+    let mut select = Entity::find()
+        .filter(wanted)
+        .filter(Column::RowId.lt(outbox::first_row_id(from_unix_millis(request.until))))
+        .order_by_asc(Column::RowId)
+        .limit(BATCH);
+    if let Some(after) = request.after {
+        select = select.filter(Column::RowId.gt(after));
+    }
+    if let Some(since) = request.since {
+        select = select.filter(Column::RowId.gte(outbox::first_row_id(from_unix_millis(since))));
+    }
+    select.all(db).await?.into_iter().map(OutboxRow::from_model).collect()
+}
+
+/// Leaves out what is settled: it must not happen again.
+async fn unsettled(
+    db: &DatabaseConnection,
+    service: &str,
+    subjects: &[String],
+    rows: Vec<OutboxRow>,
+) -> Result<Vec<OutboxRow>, DbErr> {
+    let timers: Vec<&OutboxRow> = rows.iter().filter(|row| is_timed(row)).collect();
+    let ids: Vec<Uuid> = timers.iter().map(|row| row.message_id).collect();
+    let delivered = statement::select_in::<inbox::entity::Entity, _>(db, inbox::entity::Column::MessageId, &ids);
+    let delivered: HashSet<Uuid> = delivered.await?.into_iter().map(|row| row.message_id).collect();
+    let latest = latest(db, &timers).await?;
+
+    let marks: HashMap<Uuid, Uuid> =
+        rows.iter().filter_map(|row| Some((row.row_id, mark(row, service)?))).collect();
+    let redriven = mishap::redriven(db, &marks.values().copied().collect::<Vec<_>>()).await?;
+    let is_settled = |row: &OutboxRow| {
+        // The database's patterns take more than those of NATS.
+        if !subjects.iter().any(|pattern| subject_matches(pattern, &row.subject)) {
+            return true;
+        }
+        if is_timed(row) {
+            let replaced = latest.get(&row.subject).is_some_and(|latest| *latest != row.row_id);
+            return replaced || has(row, ROLLUP) || delivered.contains(&row.message_id);
+        }
+        marks.get(&row.row_id).is_some_and(|mark| redriven.contains(mark))
+    };
+    Ok(rows.into_iter().filter(|row| !is_settled(row)).collect())
+}
+
+/// Returns the last row on each subject that a timer is set on or taken back.
+async fn latest(db: &DatabaseConnection, timers: &[&OutboxRow]) -> Result<HashMap<String, Uuid>, DbErr> {
+    let Some(first) = timers.iter().map(|row| row.row_id).min() else { return Ok(HashMap::new()) };
+    let subjects: Vec<String> = timers.iter().map(|row| row.subject.clone()).collect();
+    let mut latest = HashMap::new();
+    for chunk in statement::padded_chunks(&subjects) {
+        let rows: Vec<(String, Uuid)> = Entity::find()
+            .select_only()
+            .columns([Column::Subject, Column::RowId])
+            .filter(Expr::col(Column::RowId).gte(first))
+            .filter(Column::Subject.is_in(chunk))
+            .order_by_asc(Column::RowId)
+            .into_tuple()
+            .all(db)
+            .await?;
+        latest.extend(rows);
+    }
+    Ok(latest)
+}
+
+/// Returns the id under which a dead letter's message was given up; `None` for what is no dead letter.
+fn mark(row: &OutboxRow, service: &str) -> Option<Uuid> {
+    let stored = Stored {
+        subject: row.subject.clone(),
+        sequence: 0,
+        time: OffsetDateTime::UNIX_EPOCH,
+        headers: row.header_map(),
+        body: row.body.clone(),
+    };
+    row.subject.starts_with("dead-letter.").then(|| Letter::read(stored, service))?.map(|letter| letter.inbox_id())
+}
+
+fn is_timed(row: &OutboxRow) -> bool {
+    has(row, SCHEDULE) || has(row, ROLLUP)
+}
+
+fn has(row: &OutboxRow, header: &str) -> bool {
+    row.headers.iter().any(|(name, _)| name == header)
+}
+
+/// Publishes rows in their order and waits until the stream has all of them; returns how many are new to it, and how
+/// many it knew.
+async fn publish(js: &jetstream::Context, rows: &[OutboxRow]) -> anyhow::Result<(u64, u64)> {
+    let now = rfc3339(OffsetDateTime::now_utc());
+    let mut acknowledgements = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut headers = row.header_map();
+        headers.insert(REFILLED, now.as_str());
+        let message = PublishMessage::build().headers(headers).payload(row.body.clone());
+        acknowledgements.push(js.send_publish(row.subject.clone(), message).await?);
+    }
+    let (mut published, mut known) = (0, 0);
+    for acknowledgement in acknowledgements {
+        if acknowledgement.await?.duplicate {
+            known += 1;
+        } else {
+            published += 1;
+        }
+    }
+    Ok((published, known))
+}

@@ -1,0 +1,177 @@
+//! Streams filled again from the outbox.
+
+use std::time::Duration;
+
+use messaging::dead_letter::STREAM_NAME;
+use messaging::redrive::{self, Outcome, Report};
+use messaging::refill::{REFILLED, Refilled, Request, subject};
+use messaging::{Topology, outbox};
+use sea_orm::{ConnectionTrait, EntityTrait, Statement};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::on_both_databases;
+use crate::support::{Bench, Engine, Mode, TOPOLOGY, eventually, headers};
+
+on_both_databases!(
+    a_lost_stream_is_filled_with_the_same_messages_in_the_same_order,
+    a_stream_that_lost_nothing_takes_nothing_twice,
+    timers_that_are_settled_are_not_set_again,
+    dead_letters_that_were_handled_do_not_come_back,
+    a_refilled_message_that_the_inbox_may_have_forgotten_is_given_up_and_only_forced_through,
+);
+
+fn millis(time: OffsetDateTime) -> i64 {
+    messaging::envelope::unix_millis(time)
+}
+
+/// Refills to the end and returns the sums.
+async fn refill(bench: &Bench, subjects: &[&str]) -> (u64, u64, u64) {
+    let mut request = Request {
+        subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
+        after: None,
+        since: None,
+        until: millis(OffsetDateTime::now_utc() + Duration::from_secs(1)),
+    };
+    let mut sums = (0, 0, 0);
+    loop {
+        let body = serde_json::to_vec(&request).unwrap();
+        let answer = bench.js.client().request(subject("tally-service"), body.into()).await.unwrap();
+        let done: Refilled =
+            serde_json::from_slice(&answer.payload).unwrap_or_else(|_| panic!("{:?}", answer.headers));
+        sums = (sums.0 + done.published, sums.1 + done.known, sums.2 + done.settled);
+        request.after = done.next;
+        if done.next.is_none() {
+            return sums;
+        }
+    }
+}
+
+async fn lose(bench: &Bench, stream: &str) {
+    bench.js.delete_stream(stream).await.unwrap();
+    Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
+}
+
+async fn messages(bench: &Bench, stream: &str) -> Vec<(String, String)> {
+    let stream = bench.stream(stream).await;
+    let mut messages = Vec::new();
+    for sequence in 1..=stream.cached_info().state.last_sequence {
+        if let Ok(message) = stream.get_raw_message(sequence).await {
+            let id = message.headers.get("Nats-Msg-Id").unwrap().as_str().to_owned();
+            messages.push((message.subject.to_string(), id));
+        }
+    }
+    messages
+}
+
+async fn a_lost_stream_is_filled_with_the_same_messages_in_the_same_order(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    for n in 0..600 {
+        bench.send(Uuid::now_v7(), &format!("K{}", n % 7), Mode::Add).await;
+    }
+    bench.settled().await;
+    let before = messages(&bench, "EVENTS").await;
+    assert_eq!(before.len(), 600);
+    lose(&bench, "EVENTS").await;
+    assert_eq!(refill(&bench, &["other.event.>", "tally.event.>"]).await, (600, 0, 0));
+    assert_eq!(messages(&bench, "EVENTS").await, before);
+    let message = bench.stream("EVENTS").await.get_raw_message(1).await.unwrap();
+    assert!(message.headers.get(REFILLED).is_some());
+}
+
+async fn a_stream_that_lost_nothing_takes_nothing_twice(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    for _ in 0..10 {
+        bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    }
+    bench.settled().await;
+    assert_eq!(refill(&bench, &["tally.event.>"]).await, (0, 10, 0));
+    assert_eq!(refill(&bench, &["tally.event.lost.*", "*.event.added"]).await.0, 0);
+    assert_eq!(bench.messages("EVENTS").await, 10);
+}
+
+async fn timers_that_are_settled_are_not_set_again(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    let pending = Uuid::now_v7();
+    for (id, key, mode) in [
+        (Uuid::now_v7(), "taken-back", Mode::Schedule),
+        (Uuid::now_v7(), "delivered", Mode::Schedule),
+        (Uuid::now_v7(), "replaced", Mode::Schedule),
+        (pending, "replaced", Mode::Schedule),
+        (Uuid::now_v7(), "taken-back", Mode::TakeBack),
+    ] {
+        bench.send(id, key, mode).await;
+        bench.settled().await;
+    }
+    // As its consumer leaves it: the timer bears the id of the message that set it.
+    let rows = outbox::entity::Entity::find().all(&bench.db).await.unwrap();
+    let delivered = rows.iter().find(|row| row.subject.ends_with("delivered")).unwrap().message_id;
+    let backend = bench.db.get_database_backend();
+    let mark = Statement::from_sql_and_values(backend, "INSERT INTO inbox VALUES ($1, 5)", [delivered.into()]);
+    bench.db.execute_raw(mark).await.unwrap();
+
+    lose(&bench, "TIMERS").await;
+    assert_eq!(refill(&bench, &["tally.schedule.>", "tally.timer.>"]).await, (1, 0, 4));
+    // Past due, it is delivered at once, and nothing else is.
+    let timers = bench.stream("TIMERS").await;
+    eventually("the one that was pending is delivered", || async {
+        timers.get_last_raw_message_by_subject("tally.timer.ring.replaced").await.is_ok()
+    })
+    .await;
+    let timer = timers.get_last_raw_message_by_subject("tally.timer.ring.replaced").await.unwrap();
+    assert_eq!(timer.headers.get("ce-causationid").unwrap().as_str(), pending.to_string());
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    for key in ["taken-back", "delivered"] {
+        assert!(timers.get_last_raw_message_by_subject(&format!("tally.timer.ring.{key}")).await.is_err(), "{key}");
+    }
+}
+
+async fn dead_letters_that_were_handled_do_not_come_back(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    for key in ["K1", "K2"] {
+        bench.send(Uuid::now_v7(), key, Mode::Barred).await;
+    }
+    eventually("both are given up", || async { bench.messages(STREAM_NAME).await == 2 }).await;
+    bench.settled().await;
+    bench.db.execute_unprepared("INSERT INTO allowed VALUES ('K1')").await.unwrap();
+    assert_eq!(redrive(&bench, 1, false).await, Outcome::Handled);
+    lose(&bench, STREAM_NAME).await;
+    assert_eq!(refill(&bench, &["dead-letter.>"]).await, (1, 0, 1));
+    assert_eq!(messages(&bench, STREAM_NAME).await[0].0, "dead-letter.tally-service.rejected.K2");
+    bench.db.execute_unprepared("INSERT INTO allowed VALUES ('K2')").await.unwrap();
+    assert_eq!(redrive(&bench, 1, false).await, Outcome::Handled);
+}
+
+async fn redrive(bench: &Bench, sequence: u64, force: bool) -> Outcome {
+    let body = serde_json::to_vec(&redrive::Request { sequences: vec![sequence], force }).unwrap();
+    let answer = bench.js.client().request(redrive::subject("tally-service"), body.into()).await.unwrap();
+    let mut reports: Vec<Report> = serde_json::from_slice(&answer.payload).unwrap();
+    reports.remove(0).outcome
+}
+
+async fn a_refilled_message_that_the_inbox_may_have_forgotten_is_given_up_and_only_forced_through(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    // Said long ago; whether it was handled nobody knows.
+    let (old, young) = (Uuid::now_v7(), Uuid::now_v7());
+    let mut refilled = headers(old, "K1");
+    refilled.insert(REFILLED, "2026-02-02T03:04:05Z");
+    bench.send_raw("tally.command.add.K1", refilled, r#"{"mode":"add"}"#).await;
+    let mut refilled = headers(young, "K2");
+    refilled.insert(REFILLED, "2026-02-02T03:04:05Z");
+    let now = messaging::envelope::rfc3339(OffsetDateTime::now_utc());
+    refilled.insert("ce-time", now.as_str());
+    bench.send_raw("tally.command.add.K2", refilled, r#"{"mode":"add"}"#).await;
+    let letter = bench.dead_letter().await;
+    assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.too-old.K1");
+    bench.settled().await;
+    assert_eq!((bench.total("K1").await, bench.total("K2").await), (0, 1));
+    assert!(matches!(redrive(&bench, 1, false).await, Outcome::Refused { .. }));
+    assert_eq!(redrive(&bench, 1, true).await, Outcome::Handled);
+    assert_eq!(redrive(&bench, 1, true).await, Outcome::AlreadyHandled);
+    assert_eq!(bench.total("K1").await, 1);
+}
