@@ -2,12 +2,14 @@
 #![allow(clippy::print_stderr, reason = "a command-line tool")]
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 use messaging::connection::NatsOptions;
 use messaging::redrive::Outcome;
 use serde_json::json;
+use time::OffsetDateTime;
 
 use crate::Operator;
 use crate::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
@@ -15,6 +17,7 @@ use crate::dead_letters::{self, DeadLetter, Filter, Listing, WholeLetter, discar
 use crate::explain::{self, Reach};
 use crate::operator::OPERATOR;
 use crate::print::{Printer, ago, story, table};
+use crate::refill::{Progress, refill};
 
 /// Finds and mends what went wrong in a store.
 ///
@@ -45,6 +48,17 @@ pub enum Command {
     Explain {
         /// The order's id, or another business id.
         key: String,
+    },
+    /// Fills a stream that lost its messages again: services publish what they have said and keep.
+    ///
+    /// Make the stream and its consumers first, where they are gone (`demo provision`). It can be ended and started
+    /// again at any time. Ends with status 1 where a service did not publish everything.
+    Refill {
+        /// Which stream: EVENTS, TIMERS, or DEAD_LETTERS. What COMMANDS held no outbox has.
+        stream: String,
+        /// Only what was said so long ago at the most, such as `15m`, where only the last minutes were lost.
+        #[arg(long, value_parser = humantime::parse_duration)]
+        last: Option<Duration>,
     },
 }
 
@@ -129,6 +143,7 @@ impl Cli {
         let printer = Printer { json: self.json };
         let done = match self.command {
             Command::DeadLetters(command) => command.execute(&operator, printer).await,
+            Command::Refill { stream, last } => refill_stream(&operator, &stream, last, printer).await,
             Command::Explain { key } => explain(&operator, &key, printer).await,
         };
         // The server does not tell a refusal to who asked.
@@ -137,6 +152,21 @@ impl Cli {
             (done, _) => done,
         }
     }
+}
+
+async fn refill_stream(
+    operator: &Operator,
+    stream: &str,
+    last: Option<Duration>,
+    printer: Printer,
+) -> anyhow::Result<bool> {
+    let since = last.map(|last| OffsetDateTime::now_utc() - last);
+    let told = |progress: &Progress| printer.say(progress, || progress_for_people(progress));
+    let all = refill(operator, stream, since, told).await?;
+    printer.say(&json!({ "summary": all }), || {
+        format!("{} messages published again", all.iter().map(|progress| progress.published).sum::<u64>())
+    });
+    Ok(all.iter().all(|progress| progress.done))
 }
 
 async fn explain(operator: &Operator, key: &str, printer: Printer) -> anyhow::Result<bool> {
@@ -229,6 +259,16 @@ fn redriven_for_people(redriven: &Redriven) -> String {
     };
     let Redriven { sequence, service, key, .. } = redriven;
     format!("{sequence:>8}  {service:<22} {key:<20} {outcome}")
+}
+
+fn progress_for_people(progress: &Progress) -> String {
+    let Progress { service, published, known, settled, done, failed } = progress;
+    let state = match (failed, done) {
+        (Some(why), _) => format!("given up: {why}"),
+        (None, true) => "done".to_owned(),
+        (None, false) => "…".to_owned(),
+    };
+    format!("{service:<22} {published:>8} published {known:>8} known {settled:>6} settled  {state}")
 }
 
 fn summary_for_people(summary: &Summary) -> String {

@@ -5,6 +5,7 @@
 //! - [`operator`]: the connection;
 //! - [`dead_letters`]: listed, shown, sent back to the one service that gave them up, discarded with a reason;
 //! - [`explain`](mod@explain): what happened about one order, across all services, and what it waits for;
+//! - [`refill`](mod@refill): a stream filled again from the services' outboxes;
 //! - [`cli`], `print`: the program; the gateway uses the rest as a library.
 
 pub mod cli;
@@ -12,6 +13,7 @@ pub mod dead_letters;
 pub mod explain;
 pub mod operator;
 mod print;
+pub mod refill;
 
 pub use cli::Cli;
 pub use operator::Operator;

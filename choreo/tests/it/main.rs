@@ -3,4 +3,5 @@
 
 mod dead_letters;
 mod explain;
+mod refill;
 mod support;

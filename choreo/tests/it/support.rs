@@ -28,6 +28,8 @@ pub(crate) struct Echo {
     pub(crate) barred: Arc<Mutex<HashSet<String>>>,
     /// Keys whose messages fail and may succeed later.
     pub(crate) failing: Arc<Mutex<HashSet<String>>>,
+    /// What was handled; what was rolled back afterwards is among it.
+    pub(crate) handled: Arc<Mutex<Vec<Uuid>>>,
 }
 
 pub(crate) struct Anything;
@@ -56,8 +58,15 @@ impl Handler for Echo {
             if failing.contains(key) {
                 return Err(HandleError::Retry(anyhow::anyhow!("{key} fails")));
             }
-            let subject = format!("order.event.placed.{key}");
-            Ok(Outgoing::new(message.cause(), subject, "order.placed.v1", key, None, b"{}".into()))
+            self.handled.lock().unwrap().push(message.id);
+            let (context, name) = if message.message_type == "order.placed.v1" {
+                ("inventory", "reserved")
+            } else {
+                ("order", "placed")
+            };
+            let subject = format!("{context}.event.{name}.{key}");
+            let message_type = if context == "order" { "order.placed.v1" } else { "inventory.reserved.v1" };
+            Ok(Outgoing::new(message.cause(), subject, message_type, key, None, b"{}".into()))
         };
         batch.iter().map(echo).collect()
     }
@@ -74,11 +83,10 @@ impl MigratorTrait for Migrator {
 /// A nats-server as the store's, with everything of it provisioned.
 pub(crate) struct Store {
     pub(crate) nats: TestNats,
-    url: String,
     /// Connected as the inspector.
     pub(crate) js: jetstream::Context,
     gateway: jetstream::Context,
-    file: PathBuf,
+    folder: PathBuf,
 }
 
 impl Store {
@@ -93,10 +101,14 @@ impl Store {
         let nats = TestNats::with_config(&config, variables).await.unwrap();
         let topology = Topology::parse(contracts::topology::TOPOLOGY).unwrap();
         topology.provision(&connect(&nats, "provisioner").await, 1).await.unwrap();
-        let file = std::env::temp_dir().join(format!("choreo-test-{}.sqlite", Uuid::now_v7()));
-        let url = format!("sqlite://{}?mode=rwc", file.display());
+        let folder = std::env::temp_dir().join(format!("choreo-test-{}", Uuid::now_v7()));
+        std::fs::create_dir(&folder).unwrap();
         let (js, gateway) = (connect(&nats, "inspector").await, connect(&nats, "api-gateway").await);
-        Self { nats, url, js, gateway, file }
+        Self { nats, js, gateway, folder }
+    }
+
+    fn url(&self, name: &str) -> String {
+        format!("sqlite://{}/{name}.sqlite?mode=rwc", self.folder.display())
     }
 
     pub(crate) fn options(&self, user: &str) -> NatsOptions {
@@ -113,13 +125,23 @@ impl Store {
 
     /// Starts the service and waits until it is ready.
     pub(crate) async fn serve(&self, handler: Echo) -> Serving {
+        self.serve_as("order-service", &["COMMANDS"], handler).await
+    }
+
+    /// Starts a service under another name, with a database of its own.
+    pub(crate) async fn serve_as(
+        &self,
+        name: &'static str,
+        streams: &'static [&'static str],
+        handler: Echo,
+    ) -> Serving {
         let address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         let service = Service {
-            name: "order-service",
+            name,
             description: "echoes",
-            streams: &["COMMANDS"],
+            streams,
             speaker: contracts::topology::speaker,
-            db: database::open::<Migrator>(&self.url).await.unwrap(),
+            db: database::open::<Migrator>(&self.url(name)).await.unwrap(),
             handler,
             endpoints: vec![],
             workers: vec![],
@@ -128,7 +150,7 @@ impl Store {
         };
         let options = ServiceOptions {
             durability: DurabilityOptions::default(),
-            nats: self.options("order-service"),
+            nats: self.options(name),
             database_url: None,
             retention_seconds: 8 * 24 * 3600,
             max_attempts: 3,
@@ -138,7 +160,7 @@ impl Store {
         let task = tokio::spawn(async move { service.run(&options, token).await });
         let client = self.js.client();
         eventually("the service answers", || async {
-            client.request("$SRV.PING.order-service", "".into()).await.is_ok()
+            client.request(format!("$SRV.PING.{name}"), "".into()).await.is_ok()
         })
         .await;
         Serving { task, shutdown }
@@ -197,9 +219,7 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        for suffix in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(format!("{}{suffix}", self.file.display()));
-        }
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -164,6 +164,7 @@ fn publishers(topology: &Topology) -> Rules {
     for service in Store::services() {
         add(format!("dead-letter.{service}.rejected.ORDER_001"), &[service]);
         add(format!("operate.{service}.redrive"), &[OPERATOR]);
+        add(format!("operate.{service}.refill"), &[OPERATOR]);
         add(format!("operate.{service}.trace.ORDER_001"), &[GATEWAY, OPERATOR]);
     }
     add("$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS".to_owned(), &[OPERATOR]);

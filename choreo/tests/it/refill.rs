@@ -1,0 +1,76 @@
+//! Streams that are lost while services run, and filled again.
+
+use std::collections::HashSet;
+
+use choreo::refill::refill;
+use messaging::Topology;
+use serde_json::Value;
+
+use crate::support::{Echo, Store, connect, eventually};
+
+/// `COUNT=5000` makes it larger.
+#[tokio::test]
+async fn a_stream_deleted_while_services_run_is_filled_again_and_everything_ends_as_without_it() {
+    let count = std::env::var("COUNT").map_or(300, |text| text.parse().unwrap());
+    let store = Store::start().await;
+    let (orders, stock) = (Echo::default(), Echo::default());
+    let _orders = store.serve(orders.clone()).await;
+    let stock_service = store.serve_as("inventory-service", &["EVENTS"], stock.clone()).await;
+    for n in 0..count {
+        store.command("place", &format!("K{n}")).await;
+    }
+    store.has("EVENTS", 2 * count).await;
+    // Some are said that only the order service has handled when the stream is lost.
+    stock_service.stop().await;
+    for n in 0..count {
+        store.command("place", &format!("L{n}")).await;
+    }
+    store.has("EVENTS", 3 * count).await;
+    let provisioner = connect(&store.nats, "provisioner").await;
+    provisioner.delete_stream("EVENTS").await.unwrap();
+    // And some while it is not there.
+    for n in 0..count {
+        store.command("place", &format!("M{n}")).await;
+    }
+    let handled = usize::try_from(3 * count).unwrap();
+    eventually("all commands are handled", || async { orders.handled.lock().unwrap().len() == handled }).await;
+    Topology::parse(contracts::topology::TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
+    let _stock = store.serve_as("inventory-service", &["EVENTS"], stock.clone()).await;
+
+    let told = store.choreo(&["refill", "EVENTS"]).await;
+    assert_eq!(told.status.code(), Some(1), "accounts and payments do not run: {told:?}");
+    let lines: Vec<Value> =
+        String::from_utf8(told.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let summary = &lines.last().unwrap()["summary"];
+    let of = |service: &str| summary.as_array().unwrap().iter().find(|told| told["service"] == service).unwrap();
+    assert_eq!((&of("order-service")["done"], &of("inventory-service")["done"]), (&true.into(), &true.into()));
+    assert!(of("payment-service")["failed"].as_str().unwrap().contains("does not run"));
+
+    store.has("EVENTS", 6 * count).await;
+    eventually("stock has heard all of it", || async {
+        store.js.get_stream("EVENTS").await.unwrap().consumer_info("inventory-service").await.unwrap().num_pending
+            == 0
+    })
+    .await;
+    let heard = stock.handled.lock().unwrap().clone();
+    let different: HashSet<_> = heard.iter().collect();
+    assert_eq!((heard.len(), different.len()), (handled, handled), "each once");
+    assert_eq!(store.messages("EVENTS").await, 6 * count);
+    assert_eq!(store.messages("DEAD_LETTERS").await, 0);
+
+    // Once more changes nothing: the stream knows all of it, or those that have handled it do.
+    let operator = store.operator().await;
+    refill(&operator, "EVENTS", None, |_| ()).await.unwrap();
+    assert_eq!(stock.handled.lock().unwrap().len(), handled);
+}
+
+#[tokio::test]
+async fn what_no_outbox_has_and_what_is_not_there_is_said() {
+    let store = Store::start().await;
+    let operator = store.operator().await;
+    let error = async |stream: &str| refill(&operator, stream, None, |_| ()).await.unwrap_err().to_string();
+    assert!(error("COMMANDS").await.contains("no outbox"));
+    assert!(error("ORDERS").await.contains("one of COMMANDS, EVENTS"));
+    connect(&store.nats, "provisioner").await.delete_stream("TIMERS").await.unwrap();
+    assert!(error("TIMERS").await.contains("demo provision"));
+}
