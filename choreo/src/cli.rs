@@ -54,7 +54,7 @@ pub enum Command {
     /// Make the stream and its consumers first, where they are gone (`demo provision`). It can be ended and started
     /// again at any time. Ends with status 1 where a service did not publish everything.
     Refill {
-        /// Which stream: EVENTS, TIMERS, or DEAD_LETTERS. What COMMANDS held no outbox has.
+        /// Which stream: EVENTS, TIMERS, or `DEAD_LETTERS`. What COMMANDS held no outbox has.
         stream: String,
         /// Only what was said so long ago at the most, such as `15m`, where only the last minutes were lost.
         #[arg(long, value_parser = humantime::parse_duration)]
