@@ -1,7 +1,7 @@
 //! A stream that lost its messages, filled again: each service publishes what it has said and keeps.
 //!
-//! The program asks for one batch at a time, always of the service that is furthest behind, so that the stream gets
-//! the messages of all services nearly in the order in which they were said, and those of one service exactly in it.
+//! The program asks for one batch at a time, always of the service that is furthest behind, so that no service gets
+//! far ahead of the others; those of one service the stream gets exactly in the order in which they were said.
 //! It can be ended and started again at any time: messages keep their ids, and whoever handled one drops it.
 
 use std::collections::BTreeSet;

@@ -89,8 +89,14 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         up(&cli.up, process::shutdown_on_signal()?).await?;
         return Ok(ExitCode::SUCCESS);
     };
+    if let Command::Choreo(mut choreo) = command {
+        choreo.nats.nats_password.get_or_insert_with(|| StoreConfig::password(choreo::operator::OPERATOR));
+        return Ok(choreo.run().await);
+    }
     process::init_logging();
     match command {
+        // Answered above, without logs around what it prints.
+        Command::Choreo(_) => {}
         Command::Kill { member } => println!("{}", Remote::find(&cli.up.data)?.act(Action::Kill, member).await?),
         Command::Stop { member } => println!("{}", Remote::find(&cli.up.data)?.act(Action::Stop, member).await?),
         Command::Start { member } => println!("{}", Remote::find(&cli.up.data)?.act(Action::Start, member).await?),
@@ -104,11 +110,6 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         Command::Provision { nats, replicas } => provision(&nats, replicas).await?,
         Command::Seed(addresses) => seed::load(&addresses, |step| println!("{step}")).await?,
         Command::Healthcheck { url } => healthcheck(&url).await?,
-        Command::Choreo(mut cli) => {
-            let user = choreo::operator::OPERATOR;
-            cli.nats.nats_password.get_or_insert_with(|| StoreConfig::password(user));
-            return Ok(cli.run().await);
-        }
         Command::OrderService(config) => order_service::run(config, process::shutdown_on_signal()?).await?,
         Command::InventoryService(config) => inventory_service::run(config, process::shutdown_on_signal()?).await?,
         Command::AccountService(config) => account_service::run(config, process::shutdown_on_signal()?).await?,

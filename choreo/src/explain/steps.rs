@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use messaging::dead_letter;
 use messaging::direct::{Reader, Stored};
 use messaging::envelope::{self, rfc3339};
+use messaging::refill::REFILLED;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -43,6 +44,9 @@ pub struct Step {
     pub note: Option<String>,
     /// What became of it with each service that listens to it.
     pub hearers: Vec<Hearer>,
+    /// By what it is put in order: when the stream got it first, or, after a refill, when it was said.
+    #[serde(skip)]
+    pub(super) order: String,
     /// The id by which the stream knows it.
     #[serde(skip)]
     pub(super) stored_as: Option<Uuid>,
@@ -83,9 +87,9 @@ pub(super) async fn read(operator: &Operator, stream: &str, key: &str) -> (Vec<S
     (steps, source)
 }
 
-/// Puts steps in the order in which the streams got them, and says how deep each lies.
+/// Puts steps in the order in which the streams got them, those of a refill in that in which they were said, and says how deep each lies.
 pub(super) fn order(steps: &mut [Step]) {
-    steps.sort_by(|a, b| (&a.time, &a.stream, a.sequence).cmp(&(&b.time, &b.stream, b.sequence)));
+    steps.sort_by(|a, b| (&a.order, &a.stream, a.sequence).cmp(&(&b.order, &b.stream, b.sequence)));
     let mut depths: HashMap<Uuid, usize> = HashMap::new();
     for step in steps {
         step.depth = step.causation_id.and_then(|cause| depths.get(&cause)).map_or(0, |depth| depth + 1);
@@ -101,6 +105,7 @@ fn step(stream: &str, stored: &Stored) -> Step {
     // The headers of a dead letter are those of the message that was given up, and so is its time.
     let said = stored.header(envelope::TIME).filter(|_| given_up.is_none());
     let said = said.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let refilled = stored.header(REFILLED).is_some();
     let delay = said.map(|said| (stored.time - said).whole_milliseconds());
     Step {
         time: fixed(stored.time),
@@ -115,9 +120,12 @@ fn step(stream: &str, stored: &Stored) -> Step {
         causation_id: if given_up.is_some() { id(envelope::ID) } else { id(envelope::CAUSATION_ID) },
         depth: 0,
         // A timer carries the time at which it was set.
-        delay_ms: delay.filter(|_| !stored.subject.contains(".timer.")).and_then(|ms| i64::try_from(ms).ok()),
+        delay_ms: delay
+            .filter(|_| !refilled && !stored.subject.contains(".timer."))
+            .and_then(|ms| i64::try_from(ms).ok()),
         note: note(stored),
         hearers: Vec::new(),
+        order: fixed(said.filter(|_| refilled).unwrap_or(stored.time)),
         stored_as: id(envelope::NATS_MESSAGE_ID),
         given_up,
     }
@@ -147,7 +155,10 @@ fn note(stored: &Stored) -> Option<String> {
     if let Some(schedule) = stored.header("Nats-Schedule") {
         return Some(format!("due at {}", schedule.trim_start_matches("@at ")));
     }
-    stored.header("Nats-Rollup").map(|_| "taken back".to_owned())
+    if stored.header("Nats-Rollup").is_some() {
+        return Some("taken back".to_owned());
+    }
+    stored.header(REFILLED).map(|_| "published again by a refill".to_owned())
 }
 
 /// Writes a time with all nine digits of its fraction, so that texts sort like times.
