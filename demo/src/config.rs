@@ -46,6 +46,8 @@ pub struct StoreConfig {
     pub stock_deadline_seconds: u64,
     /// Variables added to the environment of every service, such as `RUST_LOG`.
     pub variables: Vec<(String, String)>,
+    /// Variables added to the environment of one member alone; they replace what it is told otherwise.
+    pub own_variables: BTreeMap<Member, Vec<(String, String)>>,
 }
 
 impl StoreConfig {
@@ -60,6 +62,7 @@ impl StoreConfig {
             databases: Databases::Sqlite,
             stock_deadline_seconds: 20,
             variables: Vec::new(),
+            own_variables: BTreeMap::new(),
         }
     }
 

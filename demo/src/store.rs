@@ -43,6 +43,7 @@ pub struct Store {
     nats: NatsServer,
     services: BTreeMap<Member, Program>,
     http: reqwest::Client,
+    on_line: OnLine,
 }
 
 impl Store {
@@ -69,7 +70,7 @@ impl Store {
         for member in Member::SERVICES {
             services.insert(member, Program::start(settings(&config, member, &on_line))?);
         }
-        let mut store = Self { config, nats, services, http: reqwest::Client::new() };
+        let mut store = Self { config, nats, services, http: reqwest::Client::new(), on_line };
         for member in Member::SERVICES {
             store.wait_until_ready(member, progress).await?;
         }
@@ -80,6 +81,14 @@ impl Store {
     #[must_use]
     pub fn config(&self) -> &StoreConfig {
         &self.config
+    }
+
+    /// Changes what a service is told from its next start on; a running one keeps what it was told.
+    pub fn tell(&mut self, member: Member, variables: Vec<(String, String)>) {
+        self.config.own_variables.insert(member, variables);
+        if let Some(service) = self.services.get_mut(&member) {
+            service.change(settings(&self.config, member, &self.on_line));
+        }
     }
 
     /// Kills a member (SIGKILL): it gets no chance to finish anything.
@@ -283,7 +292,9 @@ async fn start_nats(
     Ok(builder.start().await?)
 }
 
-fn settings(config: &StoreConfig, member: Member, on_line: &OnLine) -> ProgramSettings {
+/// Returns how a service is run.
+#[must_use]
+pub fn settings(config: &StoreConfig, member: Member, on_line: &OnLine) -> ProgramSettings {
     let http_address = config.http_url(member).replace("http://", "");
     let mut variables = vec![
         ("NATS_URL".to_owned(), config.nats_url()),
@@ -297,6 +308,7 @@ fn settings(config: &StoreConfig, member: Member, on_line: &OnLine) -> ProgramSe
     }
     variables.extend(own_variables(config, member));
     variables.extend(config.variables.iter().cloned());
+    variables.extend(config.own_variables.get(&member).into_iter().flatten().cloned());
     let on_line = on_line.clone();
     ProgramSettings {
         name: member.name().to_owned(),

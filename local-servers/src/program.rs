@@ -49,6 +49,11 @@ impl Program {
         Ok(program)
     }
 
+    /// Changes what is run from the next start on; a running process stays as it is.
+    pub fn change(&mut self, settings: ProgramSettings) {
+        self.settings = settings;
+    }
+
     /// Returns the id of the process, while there is one.
     #[must_use]
     pub fn id(&self) -> Option<u32> {

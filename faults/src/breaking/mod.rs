@@ -1,0 +1,330 @@
+//! What is broken when ([`mod@schedule`]), and how ([`Breaker`]).
+
+mod clock;
+mod disk;
+mod messages;
+pub mod proxy;
+mod schedule;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use demo::store::settings;
+use demo::{Member, OnLine, Store};
+use local_servers::{PostgresServer, Program, free_port};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::history::History;
+use crate::recorded::Ended;
+pub use clock::Clock;
+pub use disk::Disks;
+pub use messages::Messages;
+use proxy::{Passage, Proxy};
+pub use schedule::{Fault, Kind, Planned, schedule};
+
+/// How often members are looked after.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// A store, and everything needed to break and to heal it.
+pub struct Breaker {
+    /// The store.
+    pub store: Store,
+    /// The proxies between services and nats-server.
+    pub proxies: BTreeMap<Member, Proxy>,
+    /// The database server, where the services use one.
+    pub postgres: Option<PostgresServer>,
+    /// The disks of the databases, where they can be filled.
+    pub disks: Option<Disks>,
+    /// How to give a process another time, where that is possible.
+    pub clock: Option<Clock>,
+    /// What speaks to streams and consumers.
+    pub messages: Messages,
+    /// The clock of the run.
+    pub history: Arc<History>,
+    /// Where the members' lines go.
+    pub on_line: OnLine,
+    /// Second processes of services.
+    pub seconds: BTreeMap<Member, Program>,
+    /// Where what is done is written, a JSON object a line.
+    pub log: File,
+    /// How many faults of each kind were injected.
+    pub injected: BTreeMap<&'static str, u64>,
+    /// What ended without being told to.
+    pub ended: Vec<Ended>,
+    /// Who does not run because a fault says so.
+    pub down: Vec<Member>,
+}
+
+/// A fault that begins or ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Edge {
+    Begins,
+    Ends,
+}
+
+impl Breaker {
+    /// Breaks what is planned, when it is planned, and lets it end; in between, starts again what ended by itself.
+    ///
+    /// Returns when all faults have ended, or soon after `stop` is cancelled; then some have not.
+    ///
+    /// # Errors
+    ///
+    /// Where something cannot be broken, or not be mended: the campaign's fault, not the store's.
+    pub async fn run(
+        &mut self,
+        planned: &[Planned],
+        length: Duration,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let start = Instant::now();
+        let mut edges: Vec<(Duration, Edge, &Fault)> = planned
+            .iter()
+            .flat_map(|planned| {
+                let end = (planned.at + planned.lasts).min(length);
+                [(planned.at, Edge::Begins, &planned.fault), (end, Edge::Ends, &planned.fault)]
+            })
+            .collect();
+        // A stable sort: a fault that lasts no time begins before it ends.
+        edges.sort_by_key(|(at, ..)| *at);
+        for (at, edge, fault) in edges {
+            self.look_after(start + at, stop).await?;
+            if stop.is_cancelled() {
+                return Ok(());
+            }
+            self.turn(edge, fault).await?;
+        }
+        self.look_after(start + length, stop).await
+    }
+
+    /// Starts again what ended by itself, until a moment.
+    async fn look_after(&mut self, until: Instant, stop: &CancellationToken) -> anyhow::Result<()> {
+        loop {
+            self.restart_ended().await?;
+            let now = Instant::now();
+            if now >= until {
+                return Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(until.min(now + LOOK)) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+        }
+    }
+
+    /// Starts again what ended by itself, and remembers that it did.
+    pub async fn restart_ended(&mut self) -> anyhow::Result<()> {
+        for (member, status) in self.store.ended()? {
+            self.remember_end(member.name().to_owned(), status);
+        }
+        for (member, second) in &mut self.seconds {
+            if let Some(status) = second.ended()? {
+                let ended = ended(format!("the second {member}"), self.history.now(), status);
+                self.ended.push(ended);
+                second.restart()?;
+            }
+        }
+        for member in Member::ALL {
+            if self.store.process(member).is_none() && !self.down.contains(&member) {
+                self.store.start_member(member).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn remember_end(&mut self, member: String, status: std::process::ExitStatus) {
+        let ended = ended(member, self.history.now(), status);
+        self.note(&json!({"ended": ended.member, "how": ended.how}));
+        self.ended.push(ended);
+    }
+
+    async fn turn(&mut self, edge: Edge, fault: &Fault) -> anyhow::Result<()> {
+        let done = match edge {
+            Edge::Begins => self.begin(fault).await,
+            Edge::Ends => self.end(fault).await,
+        };
+        if edge == Edge::Begins {
+            *self.injected.entry(fault.kind().name()).or_default() += 1;
+        }
+        let outcome = done.as_ref().map_or_else(|error| format!("{error:#}"), |()| "done".to_owned());
+        self.note(&json!({"fault": format!("{fault:?}"), "edge": format!("{edge:?}"), "outcome": outcome}));
+        match fault {
+            // These need servers that may be broken at this moment.
+            Fault::Republish(_) | Fault::Replay(..) | Fault::Hold(_) | Fault::Provider => Ok(()),
+            _ => done.with_context(|| format!("{edge:?}: {fault:?}")),
+        }
+    }
+
+    async fn begin(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        match *fault {
+            Fault::Kill(member) => {
+                self.down.push(member);
+                self.store.kill(member)
+            }
+            Fault::Pause(member) => self.store.pause(member, true),
+            Fault::Proxy(member, passage) => {
+                self.pass(member, passage);
+                Ok(())
+            }
+            Fault::Republish(count) => self.messages.republish(count).await,
+            Fault::Replay((stream, consumer), count) => self.messages.replay(stream, consumer, count).await,
+            Fault::Hold((stream, consumer)) => self.messages.hold(stream, consumer, true).await,
+            Fault::Second(member) => {
+                let mut settings = settings(self.store.config(), member, &self.on_line);
+                settings.variables.push(("HTTP_ADDRESS".to_owned(), format!("127.0.0.1:{}", free_port())));
+                self.seconds.insert(member, Program::start(settings)?);
+                Ok(())
+            }
+            Fault::Provider => {
+                let rates = json!({"mode": "random", "seed": self.history.now(), "ms": 6000, "slow": 0.1, "fail": 0.2,
+                    "answerThenDrop": 0.2, "dropBefore": 0.2, "decline": 0.05});
+                self.behave(&rates).await
+            }
+            Fault::DiskFull(member) => self.disks.as_ref().map_or(Ok(()), |disks| disks.fill(member)),
+            Fault::Clock(member, ahead) => {
+                let variables = self.clock.as_ref().map(|clock| clock.variables(ahead)).unwrap_or_default();
+                self.restart_with(member, variables).await
+            }
+            Fault::Postgres => {
+                if let Some(postgres) = &mut self.postgres {
+                    postgres.kill()?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn end(&mut self, fault: &Fault) -> anyhow::Result<()> {
+        match *fault {
+            Fault::Kill(member) => {
+                self.down.retain(|down| *down != member);
+                self.store.start_member(member).await
+            }
+            Fault::Pause(member) => self.store.pause(member, false),
+            Fault::Proxy(member, _) => {
+                self.pass(member, Passage::Open);
+                Ok(())
+            }
+            Fault::Republish(_) | Fault::Replay(..) => Ok(()),
+            Fault::Hold((stream, consumer)) => self.messages.hold(stream, consumer, false).await,
+            Fault::Second(member) => {
+                // Removed and dropped: killed.
+                self.seconds.remove(&member);
+                Ok(())
+            }
+            Fault::Provider => self.behave(&json!({"mode": "ok"})).await,
+            Fault::DiskFull(member) => self.disks.as_ref().map_or(Ok(()), |disks| disks.free(member)),
+            Fault::Clock(member, _) => self.restart_with(member, Vec::new()).await,
+            Fault::Postgres => match &mut self.postgres {
+                Some(postgres) if postgres.id().is_none() => Ok(postgres.restart().await?),
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Ends every fault, whatever was planned, and waits until all members are ready.
+    ///
+    /// # Errors
+    ///
+    /// Where a member does not become ready in time.
+    pub async fn heal(&mut self) -> anyhow::Result<()> {
+        self.proxies.values().for_each(|proxy| proxy.set(Passage::Open));
+        if let Some(disks) = &self.disks {
+            Member::WITH_DATABASE.into_iter().try_for_each(|member| disks.free(member))?;
+        }
+        if let Some(postgres) = &mut self.postgres
+            && postgres.id().is_none()
+        {
+            postgres.restart().await?;
+        }
+        self.seconds.clear();
+        self.down.clear();
+        for member in Member::ALL {
+            self.store.pause(member, false)?;
+        }
+        self.restart_ended().await?;
+        for member in Member::WITH_DATABASE {
+            let told = self.store.config().own_variables.get(&member);
+            if told.is_some_and(|told| told.iter().any(|(name, _)| name == "FAKETIME")) {
+                self.restart_with(member, Vec::new()).await?;
+            }
+        }
+        self.messages.hold_none().await?;
+        for member in Member::ALL {
+            self.store.wait_until_ready(member, &|_| {}).await?;
+        }
+        self.behave(&json!({"mode": "ok"})).await
+    }
+
+    fn pass(&self, member: Member, passage: Passage) {
+        if let Some(proxy) = self.proxies.get(&member) {
+            proxy.set(passage);
+        }
+    }
+
+    /// Kills a service and starts it with other variables beside those it always has.
+    async fn restart_with(&mut self, member: Member, more: Vec<(String, String)>) -> anyhow::Result<()> {
+        let mut variables = nats_through(self.proxies.get(&member));
+        variables.extend(more);
+        self.store.kill(member)?;
+        self.store.tell(member, variables);
+        self.store.start_member(member).await
+    }
+
+    async fn behave(&self, behaviour: &Value) -> anyhow::Result<()> {
+        let url = format!("{}/behaviour", self.store.config().http_url(Member::PaymentProvider));
+        let sent = reqwest::Client::new().put(url).json(behaviour).timeout(Duration::from_secs(5)).send().await;
+        sent.and_then(reqwest::Response::error_for_status).context("telling the payment provider how to behave")?;
+        Ok(())
+    }
+
+    fn note(&mut self, what: &Value) {
+        let line = json!({"at": self.history.now(), "what": what});
+        if let Err(error) = writeln!(self.log, "{line}") {
+            tracing::error!(%error, "what is broken cannot be written down");
+        }
+    }
+}
+
+/// Returns what a service must be told to reach nats-server through its proxy.
+#[must_use]
+pub fn nats_through(proxy: Option<&Proxy>) -> Vec<(String, String)> {
+    let url = |proxy: &Proxy| ("NATS_URL".to_owned(), format!("nats://127.0.0.1:{}", proxy.port()));
+    proxy.map(url).into_iter().collect()
+}
+
+fn ended(member: String, at: u64, status: std::process::ExitStatus) -> Ended {
+    Ended {
+        member,
+        at,
+        how: status.to_string(),
+        in_order: status.code().is_some_and(|code| code == 0 || code == 1),
+    }
+}
+
+/// Returns which of these kinds this machine allows, and why not the others.
+pub fn allowed(kinds: &[Kind], postgres: bool, data: &Path) -> (Vec<Kind>, Vec<String>) {
+    use clap::ValueEnum;
+    let wanted: Vec<Kind> = if kinds.is_empty() { Kind::value_variants().to_vec() } else { kinds.to_vec() };
+    let mut left_out = Vec::new();
+    let mut refuse = |kind: Kind, why: &str| {
+        left_out.push(format!("{}: {why}", kind.name()));
+        false
+    };
+    let allowed = wanted.into_iter().filter(|kind| match kind {
+        Kind::Postgres if !postgres => refuse(*kind, "the services use SQLite"),
+        Kind::DiskFull if postgres => refuse(*kind, "the databases of all services are on one disk"),
+        Kind::DiskFull if !disk::can_mount(data) => {
+            refuse(*kind, "making a small disk needs the right to mount one")
+        }
+        Kind::Clock if Clock::find().is_none() => refuse(*kind, "libfaketime is not installed"),
+        _ => true,
+    });
+    (allowed.collect(), left_out)
+}

@@ -1,0 +1,270 @@
+//! What is broken when: a list that derives from the seed.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use demo::Member;
+use rand::rngs::ChaCha8Rng;
+use rand::seq::SliceRandom;
+use rand::{RngExt, seq::IndexedRandom};
+
+use super::proxy::Passage;
+use crate::options::{Purpose, random};
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Kind {
+    /// A process is killed (SIGKILL) and started again.
+    Kill,
+    /// A process is paused (SIGSTOP), mostly for longer than the ack-wait.
+    Pause,
+    /// The connections between a service and nats-server are closed, and new ones refused.
+    Cut,
+    /// What passes between a service and nats-server is held back, in one direction or both.
+    Stall,
+    /// Stored messages are published again under their id, past the stream's own check for duplicates.
+    Republish,
+    /// A consumer is set back: what it has delivered is delivered again.
+    Replay,
+    /// A consumer delivers nothing for a while.
+    Hold,
+    /// A second process of a service runs beside the first.
+    Second,
+    /// The payment provider is slow, fails, or hangs up.
+    Provider,
+    /// The disk of a service's database is full.
+    DiskFull,
+    /// The clock of a service is an hour ahead or behind.
+    Clock,
+    /// PostgreSQL is killed and started again.
+    Postgres,
+}
+
+/// A fault.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Fault {
+    /// [`Kind::Kill`].
+    Kill(Member),
+    /// [`Kind::Pause`].
+    Pause(Member),
+    /// [`Kind::Cut`] and [`Kind::Stall`].
+    Proxy(Member, Passage),
+    /// [`Kind::Republish`]: so many messages.
+    Republish(usize),
+    /// [`Kind::Replay`]: so many of the last messages of `(stream, consumer)`.
+    Replay((&'static str, &'static str), u64),
+    /// [`Kind::Hold`]: `(stream, consumer)`.
+    Hold((&'static str, &'static str)),
+    /// [`Kind::Second`].
+    Second(Member),
+    /// [`Kind::Provider`].
+    Provider,
+    /// [`Kind::DiskFull`].
+    DiskFull(Member),
+    /// [`Kind::Clock`]: so many seconds ahead.
+    Clock(Member, i64),
+    /// [`Kind::Postgres`].
+    Postgres,
+}
+
+/// A fault, and for how long.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// Since the start of the load.
+    pub at: Duration,
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// What it is.
+    pub fault: Fault,
+}
+
+/// Services that talk to nats-server.
+const ON_NATS: [Member; 6] = [
+    Member::OrderService,
+    Member::InventoryService,
+    Member::AccountService,
+    Member::PaymentService,
+    Member::NotificationService,
+    Member::ApiGateway,
+];
+
+/// Every durable consumer, as (stream, name).
+const CONSUMERS: [(&str, &str); 8] = [
+    ("COMMANDS", "order-service"),
+    ("EVENTS", "order-service"),
+    ("TIMERS", "order-service"),
+    ("COMMANDS", "inventory-service"),
+    ("EVENTS", "inventory-service"),
+    ("COMMANDS", "account-service"),
+    ("EVENTS", "payment-service"),
+    ("EVENTS", "notification-service"),
+];
+
+/// What two faults cannot have at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    Process(Member),
+    Proxy(Member),
+    Consumer(&'static str, &'static str),
+    Second(Member),
+    Disk(Member),
+    ProviderBehaviour,
+    Postgres,
+    Nothing,
+}
+
+impl Fault {
+    /// Returns its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Kill(_) => Kind::Kill,
+            Self::Pause(_) => Kind::Pause,
+            Self::Proxy(_, Passage::Cut) => Kind::Cut,
+            Self::Proxy(..) => Kind::Stall,
+            Self::Republish(_) => Kind::Republish,
+            Self::Replay(..) => Kind::Replay,
+            Self::Hold(_) => Kind::Hold,
+            Self::Second(_) => Kind::Second,
+            Self::Provider => Kind::Provider,
+            Self::DiskFull(_) => Kind::DiskFull,
+            Self::Clock(..) => Kind::Clock,
+            Self::Postgres => Kind::Postgres,
+        }
+    }
+
+    fn target(&self) -> Target {
+        match *self {
+            Self::Kill(member) | Self::Pause(member) | Self::Clock(member, _) => Target::Process(member),
+            Self::Proxy(member, _) => Target::Proxy(member),
+            Self::Replay((stream, consumer), _) | Self::Hold((stream, consumer)) => {
+                Target::Consumer(stream, consumer)
+            }
+            Self::Second(member) => Target::Second(member),
+            Self::DiskFull(member) => Target::Disk(member),
+            Self::Provider => Target::ProviderBehaviour,
+            Self::Postgres => Target::Postgres,
+            Self::Republish(_) => Target::Nothing,
+        }
+    }
+}
+
+impl Kind {
+    /// Returns the word for it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Pause => "pause",
+            Self::Cut => "cut",
+            Self::Stall => "stall",
+            Self::Republish => "republish",
+            Self::Replay => "replay",
+            Self::Hold => "hold",
+            Self::Second => "second",
+            Self::Provider => "provider",
+            Self::DiskFull => "disk-full",
+            Self::Clock => "clock",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
+/// Plans faults of these kinds for so long, with at most `pause` from one to the next.
+///
+/// Each kind comes once before any comes twice, in an order that the seed says. No two faults have one target at a time.
+#[must_use]
+pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind]) -> Vec<Planned> {
+    let mut random = random(seed, Purpose::Faults);
+    let mut planned = Vec::new();
+    let mut busy = BTreeMap::<Target, Duration>::new();
+    let mut deck: Vec<Kind> = Vec::new();
+    let mut at = Duration::from_secs(1);
+    while at < length && !kinds.is_empty() {
+        if deck.is_empty() {
+            deck.extend(kinds);
+            deck.shuffle(&mut random);
+        }
+        if let Some(kind) = deck.pop() {
+            let (fault, lasts) = draw(kind, &mut random);
+            let target = fault.target();
+            if busy.get(&target).is_none_or(|until| *until <= at) {
+                // A moment between two faults of one target, so that what it did while it was well counts, too.
+                busy.insert(target, at + lasts + Duration::from_secs(1));
+                planned.push(Planned { at, lasts, fault });
+            }
+        }
+        let least = pause.mul_f64(0.15);
+        at += random.random_range(least..=pause.max(least));
+    }
+    planned
+}
+
+/// Draws a fault of a kind, and how long it lasts.
+fn draw(kind: Kind, random: &mut ChaCha8Rng) -> (Fault, Duration) {
+    let on_nats = ON_NATS.choose(random).copied().unwrap_or(Member::OrderService);
+    let with_database = Member::WITH_DATABASE.choose(random).copied().unwrap_or(Member::OrderService);
+    let any = Member::ALL.choose(random).copied().unwrap_or(Member::OrderService);
+    let consumer = CONSUMERS.choose(random).copied().unwrap_or(CONSUMERS[0]);
+    let (fault, least, most) = match kind {
+        Kind::Kill => (Fault::Kill(any), 0, 6_000),
+        Kind::Pause => (Fault::Pause(any), 3_000, 18_000),
+        Kind::Cut => (Fault::Proxy(on_nats, Passage::Cut), 100, 8_000),
+        Kind::Stall => {
+            let ways = [Passage::Stalled, Passage::ToServerStalled, Passage::ToClientStalled];
+            let way = ways.choose(random).copied().unwrap_or(Passage::Stalled);
+            (Fault::Proxy(on_nats, way), 2_000, 20_000)
+        }
+        Kind::Republish => (Fault::Republish(random.random_range(10..=200)), 0, 0),
+        Kind::Replay => (Fault::Replay(consumer, random.random_range(50..=2_000)), 0, 0),
+        Kind::Hold => (Fault::Hold(consumer), 2_000, 15_000),
+        Kind::Second => (Fault::Second(with_database), 10_000, 40_000),
+        Kind::Provider => (Fault::Provider, 5_000, 20_000),
+        Kind::DiskFull => (Fault::DiskFull(with_database), 4_000, 15_000),
+        Kind::Clock => {
+            let ahead = if random.random_bool(0.5) { 3600 } else { -3600 };
+            (Fault::Clock(with_database, ahead), 8_000, 30_000)
+        }
+        Kind::Postgres => (Fault::Postgres, 500, 12_000),
+    };
+    (fault, Duration::from_millis(random.random_range(least..=most)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [Kind; 4] = [Kind::Kill, Kind::Pause, Kind::Cut, Kind::Republish];
+
+    #[test]
+    fn the_same_seed_is_the_same_schedule_and_another_seed_another() {
+        let of = |seed| schedule(seed, Duration::from_secs(600), Duration::from_secs(5), &KINDS);
+        assert_eq!(of(7), of(7));
+        assert_ne!(of(7), of(8));
+    }
+
+    #[test]
+    fn every_kind_comes_before_any_comes_twice() {
+        for seed in 0..50 {
+            let planned = schedule(seed, Duration::from_secs(60), Duration::from_secs(5), &KINDS);
+            let mut first: Vec<Kind> =
+                planned.iter().take(KINDS.len()).map(|planned| planned.fault.kind()).collect();
+            first.sort_unstable();
+            assert_eq!(first, KINDS, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn no_two_faults_have_one_target_at_a_time() {
+        let planned = schedule(3, Duration::from_secs(3600), Duration::from_secs(2), &KINDS);
+        for (n, one) in planned.iter().enumerate() {
+            for other in &planned[n + 1..] {
+                let apart = other.at >= one.at + one.lasts;
+                assert!(
+                    apart || one.lasts.is_zero() || one.fault.target() != other.fault.target(),
+                    "{one:?} {other:?}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One run, from an empty store to the verdict.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use demo::{Databases, Member, OnLine, Store, StoreConfig};
+use local_servers::{PostgresServer, free_port, postgres};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::breaking::proxy::Proxy;
+use crate::breaking::{Breaker, Clock, Disks, Kind, Messages, allowed, nats_through, schedule};
+use crate::check;
+use crate::collect::{Tables, collect, unsettled};
+use crate::history::History;
+use crate::load::client::Client;
+use crate::load::plan::Plan;
+use crate::load::{Load, put_on_shelf};
+use crate::options::{Engine, Options};
+use crate::recorded::Recorded;
+use crate::report::{self, Summary};
+
+/// How long the store may take to come to rest once it is healed.
+const DRAINS_WITHIN: Duration = Duration::from_secs(180);
+/// How long an order waits for stock.
+const STOCK_DEADLINE_SECONDS: u64 = 25;
+/// How long a payment is tried.
+const PROVIDER_DEADLINE_SECONDS: u64 = 20;
+/// How long a payment waits for an account.
+const ACCOUNT_WAIT_SECONDS: u64 = 10;
+
+/// Runs a campaign, prints what came of it, and returns whether everything holds.
+///
+/// # Errors
+///
+/// Where the campaign itself cannot go on; that says nothing about the store.
+pub async fn run(options: &Options, shutdown: CancellationToken) -> anyhow::Result<bool> {
+    let seed = options.seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_fields().0));
+    let data = options.data.clone().unwrap_or_else(|| PathBuf::from(format!("data/faults-{seed}")));
+    if data.exists() {
+        std::fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
+    }
+    std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
+    let data = data.canonicalize().context("finding the data folder")?;
+    say(&format!("seed {seed}; everything is kept in {} until the end", data.display()));
+    let postgres = options.database == Engine::Postgres;
+    let (kinds, left_out) = allowed(&options.only, postgres, &data);
+    left_out.iter().for_each(|why| say(&format!("left out: {why}")));
+
+    let (summary, recorded) = Box::pin(play(options, seed, &data, &kinds, shutdown)).await?;
+    std::fs::write(data.join("recorded.json"), serde_json::to_vec(&recorded)?).context("keeping what is known")?;
+    let outcomes = check::check(&recorded);
+    say(&report::write(&summary, &recorded, &outcomes));
+    let held = outcomes.iter().all(|outcome| outcome.found.violations.is_empty());
+    if held && !options.keep {
+        std::fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
+    }
+    let verdict = if held { "everything holds" } else { "something does NOT hold; the data folder is kept" };
+    say(&format!("{verdict} (seed {seed}, {})", data.display()));
+    Ok(held)
+}
+
+/// Starts the store, breaks it under load, heals it, lets it come to rest, and collects what there is to know.
+async fn play(
+    options: &Options,
+    seed: u64,
+    data: &Path,
+    kinds: &[Kind],
+    shutdown: CancellationToken,
+) -> anyhow::Result<(Summary, Recorded)> {
+    let mut breaker = start(options, seed, data, kinds).await?;
+    let base = breaker.store.config().http_url(Member::ApiGateway);
+    let client = Arc::new(Client::new(base, breaker.history.clone()));
+    let load = Load::new(client.clone());
+    let mut plan = Plan::new(seed, options.rate);
+    load.prepare(&mut plan).await;
+    let planned = schedule(seed, options.length(), Duration::from_secs_f64(options.pause.max(0.1)), kinds);
+    say(&format!("the store is open; {} faults in {} s", planned.len(), options.length().as_secs()));
+
+    let closing = CancellationToken::new();
+    let (broken, ()) = tokio::join!(
+        async {
+            let broken = breaker.run(&planned, options.length(), &shutdown).await;
+            closing.cancel();
+            broken
+        },
+        load.run(plan, closing.clone()),
+    );
+    broken?;
+    say("healing");
+    breaker.heal().await?;
+    let healed = Instant::now();
+    load.finish().await;
+    let tables = Tables::open(breaker.store.config()).await?;
+    let at_rest = drain(&mut breaker, &client, &tables).await?;
+    say(if at_rest { "at rest; collecting" } else { "it does not come to rest; collecting all the same" });
+    let drained_after = healed.elapsed().as_secs_f64();
+    let mut recorded = collect(breaker.store.config(), &breaker.messages.jetstream(), &client, &tables).await?;
+    recorded.exchanges = breaker.history.exchanges();
+    recorded.ended = std::mem::take(&mut breaker.ended);
+    let injected = std::mem::take(&mut breaker.injected);
+    let Breaker { store, disks, postgres, .. } = breaker;
+    store.shut_down().await?;
+    drop((disks, postgres));
+    Ok((Summary { seed, injected, turned_away: load.turned_away(), drained_after }, recorded))
+}
+
+/// Starts everything: servers, services behind proxies, and what breaks them.
+async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> anyhow::Result<Breaker> {
+    let program = std::env::current_exe().context("finding this program's own file")?;
+    let mut config = StoreConfig::on_free_ports(program, data.to_owned());
+    config.stock_deadline_seconds = STOCK_DEADLINE_SECONDS;
+    let variables = [
+        ("PROVIDER_URL", config.http_url(Member::PaymentProvider)),
+        ("PROVIDER_DEADLINE_SECONDS", PROVIDER_DEADLINE_SECONDS.to_string()),
+        ("PROVIDER_TIMEOUT_MILLISECONDS", "3000".to_owned()),
+        ("ACCOUNT_WAIT_SECONDS", ACCOUNT_WAIT_SECONDS.to_string()),
+    ];
+    config.variables.extend(variables.map(|(name, value)| (name.to_owned(), value)));
+    let postgres = match options.database {
+        Engine::Sqlite => None,
+        Engine::Postgres => Some(start_postgres(data, &mut config).await?),
+    };
+    let disks = if kinds.contains(&Kind::DiskFull) { Some(Disks::make(data)?) } else { None };
+    let mut proxies = BTreeMap::new();
+    for member in Member::SERVICES.into_iter().filter(|member| *member != Member::PaymentProvider) {
+        let proxy = Proxy::start(config.nats_port).await?;
+        config.own_variables.insert(member, nats_through(Some(&proxy)));
+        proxies.insert(member, proxy);
+    }
+    let on_line = log(data)?;
+    let store = Store::start(config, on_line.clone(), &|_| {}).await?;
+    let messages = Messages::connect(store.config(), seed).await?;
+    Ok(Breaker {
+        store,
+        proxies,
+        postgres,
+        disks,
+        clock: Clock::find(),
+        messages,
+        history: Arc::new(History::begin(&data.join("history.jsonl"))?),
+        on_line,
+        seconds: BTreeMap::new(),
+        log: File::create(data.join("faults.jsonl")).context("writing down what is broken")?,
+        injected: BTreeMap::new(),
+        ended: Vec::new(),
+        down: Vec::new(),
+    })
+}
+
+async fn start_postgres(data: &Path, config: &mut StoreConfig) -> anyhow::Result<PostgresServer> {
+    let bin = postgres::find_or_install(say).await?;
+    // Processes are killed, not machines: nothing here depends on what has reached the disk.
+    let builder = PostgresServer::builder(bin).port(free_port()).data_dir(data.join("postgres")).fsync(false);
+    let server = builder.start().await?;
+    let mut urls = BTreeMap::new();
+    for member in Member::WITH_DATABASE {
+        urls.insert(member, server.create_database(&member.name().replace('-', "_")).await?);
+    }
+    config.databases = Databases::Postgres(urls);
+    Ok(server)
+}
+
+/// Returns where the members' lines go: into one file, each with the name of who wrote it.
+fn log(data: &Path) -> anyhow::Result<OnLine> {
+    let file = Mutex::new(File::create(data.join("members.log")).context("writing the members' log")?);
+    Ok(Arc::new(move |member: Member, line: &str| {
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        // A log that cannot be written ends no campaign.
+        let _ = writeln!(file, "{member:<20} | {line}");
+    }))
+}
+
+/// Waits until nothing moves any more: consumers settled, outboxes empty, no payment under way, every order final.
+/// Waiting orders are given what they wait for. Returns whether that came to be in time.
+async fn drain(breaker: &mut Breaker, client: &Client, tables: &Tables) -> anyhow::Result<bool> {
+    let js = breaker.messages.jetstream();
+    let start = Instant::now();
+    let mut restocks = 0;
+    let mut quiet = 0;
+    while start.elapsed() < DRAINS_WITHIN {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        breaker.restart_ended().await?;
+        let left = unsettled(&js).await?.values().sum::<u64>()
+            + tables.unpublished().await?.values().sum::<u64>()
+            + tables.payments_under_way().await?;
+        let open = if left == 0 { open_orders(client).await } else { 1 };
+        quiet = if left + open == 0 { quiet + 1 } else { 0 };
+        if quiet == 3 {
+            return Ok(true);
+        }
+        let products = client.look("/products?limit=200").await.answer;
+        for product in products["items"].as_array().into_iter().flatten().filter(|_| left == 0) {
+            let of = |name: &str| product[name].as_u64().unwrap_or_default();
+            if let (Some(id), true) = (product["productId"].as_str(), of("awaiting") > of("available")) {
+                restocks += 1;
+                put_on_shelf(client, id, of("awaiting") - of("available"), format!("last-{restocks}")).await;
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Returns how many orders are not final; at least one where that cannot be told.
+async fn open_orders(client: &Client) -> u64 {
+    let mut open = 0;
+    for status in ["placed", "awaiting-stock", "reserved"] {
+        let page = client.look(&format!("/orders?status={status}&limit=1")).await;
+        open += page.answer["items"].as_array().map_or(1, |items| items.len() as u64);
+    }
+    open
+}
+
+#[allow(clippy::print_stdout, reason = "a command-line tool")]
+fn say(text: &str) {
+    println!("{text}");
+}

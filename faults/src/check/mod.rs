@@ -1,0 +1,195 @@
+//! The invariants: pure functions over [`Recorded`], which share no code with the services.
+//!
+//! In reading order: [`orders`] (every order ends, and why), [`stock`] and [`money`] (nothing appears, nothing is
+//! lost), [`messages`] (causes, versions, duplicates, what is left over), [`customers`] (what they were told and
+//! promised).
+
+mod customers;
+mod messages;
+mod money;
+mod orders;
+mod stock;
+
+use crate::recorded::Recorded;
+
+/// Something that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The order, product, customer, or message it is about.
+    pub about: String,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What a check has looked at, and what it has found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// How many things it has looked at; a check that looks at nothing proves nothing.
+    pub looked_at: usize,
+    /// What does not hold.
+    pub violations: Vec<Violation>,
+}
+
+impl Found {
+    /// Looks at a thing: notes what is wrong with it, where something is.
+    fn look(&mut self, about: &str, wrong: Option<String>) {
+        self.looked_at += 1;
+        if let Some(what) = wrong {
+            self.violations.push(Violation { about: about.to_owned(), what });
+        }
+    }
+
+    /// Looks at a thing that must be so.
+    fn expect(&mut self, about: &str, holds: bool, otherwise: impl FnOnce() -> String) {
+        self.look(about, (!holds).then(otherwise));
+    }
+}
+
+/// Something that must hold at the end of every run.
+#[derive(Debug, Clone, Copy)]
+pub struct Invariant {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it says.
+    pub says: &'static str,
+    /// Looks whether it holds.
+    pub check: fn(&Recorded) -> Found,
+}
+
+/// All of them.
+pub const INVARIANTS: &[Invariant] = &[
+    Invariant {
+        name: "orders-end",
+        says: "every acknowledged order exists, and is final or waits for stock that is short",
+        check: orders::end,
+    },
+    Invariant {
+        name: "orders-as-asked",
+        says: "every order is what some request asked for",
+        check: orders::as_asked,
+    },
+    Invariant {
+        name: "ends-explained",
+        says: "every final order is explained by its messages",
+        check: orders::ends_are_explained,
+    },
+    Invariant {
+        name: "cancels-heeded",
+        says: "every acknowledged cancel has cancelled its order, or was refused because that was confirmed",
+        check: orders::cancels_are_heeded,
+    },
+    Invariant {
+        name: "stock-conserved",
+        says: "per product, what came in is available or held for orders that are not void",
+        check: stock::is_conserved,
+    },
+    Invariant {
+        name: "restocks-once",
+        says: "every acknowledged restock counts, and counts once",
+        check: stock::restocks_count_once,
+    },
+    Invariant {
+        name: "reservations-once",
+        says: "no order is reserved or released twice, and what is released was reserved",
+        check: stock::reservations_happen_once,
+    },
+    Invariant {
+        name: "money-conserved",
+        says: "per order, the provider has taken the money once where it is confirmed, and has given back all of it \
+               otherwise",
+        check: money::is_conserved,
+    },
+    Invariant {
+        name: "payments-true",
+        says: "what payment events say is what the provider's ledger says",
+        check: money::events_are_true,
+    },
+    Invariant {
+        name: "limits-hold",
+        says: "what the provider holds of a customer never exceeds the highest limit the account ever had",
+        check: money::limits_hold,
+    },
+    Invariant {
+        name: "exposures-add-up",
+        says: "per customer and currency, what counts against the limit is what confirmed orders come to",
+        check: money::exposures_add_up,
+    },
+    Invariant {
+        name: "told-once",
+        says: "customers are told once of each event that concerns them, and of nothing else",
+        check: customers::are_told_once,
+    },
+    Invariant {
+        name: "answers-repeat",
+        says: "the same request has the same answer",
+        check: customers::answers_repeat,
+    },
+    Invariant {
+        name: "answers-documented",
+        says: "no request has an answer that the API does not know, or a server's error other than 503",
+        check: customers::answers_are_documented,
+    },
+    Invariant {
+        name: "accounts-kept",
+        says: "every acknowledged change of an account is an event, and the account is what its last event says",
+        check: customers::accounts_are_kept,
+    },
+    Invariant {
+        name: "commands-stored",
+        says: "every acknowledged request is a stored command",
+        check: messages::acknowledged_is_stored,
+    },
+    Invariant {
+        name: "commands-answered",
+        says: "every stored command has had its effect, or was refused by an event",
+        check: messages::commands_are_answered,
+    },
+    Invariant {
+        name: "causes-exist",
+        says: "every event has a cause that is stored, and belongs to the flow of a stored command",
+        check: messages::causes_exist,
+    },
+    Invariant {
+        name: "versions-contiguous",
+        says: "versions are contiguous per order, product, and account, and no two messages of one aggregate share one",
+        check: messages::versions_are_contiguous,
+    },
+    Invariant {
+        name: "duplicates-equal",
+        says: "messages with one id say the same",
+        check: messages::duplicates_are_equal,
+    },
+    Invariant {
+        name: "histories-published",
+        says: "what order-service keeps is what the stream has",
+        check: messages::histories_are_published,
+    },
+    Invariant {
+        name: "nothing-left",
+        says: "outboxes are empty, consumers are settled, and there is no dead letter",
+        check: messages::nothing_is_left,
+    },
+    Invariant {
+        name: "nobody-fell",
+        says: "no process panicked, was ended by a signal of its own, or could not go on",
+        check: messages::nobody_fell,
+    },
+];
+
+/// An invariant and what was found.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Which.
+    pub invariant: Invariant,
+    /// What was found.
+    pub found: Found,
+}
+
+/// Checks everything.
+#[must_use]
+pub fn check(recorded: &Recorded) -> Vec<Outcome> {
+    INVARIANTS
+        .iter()
+        .map(|invariant| Outcome { invariant: *invariant, found: (invariant.check)(recorded) })
+        .collect()
+}

@@ -1,0 +1,149 @@
+//! Money is taken once, for what is confirmed, within limits; and everything else is given back.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::Found;
+use crate::recorded::Recorded;
+
+/// What the provider did about one order.
+#[derive(Debug, Default)]
+struct Taken<'a> {
+    captures: Vec<&'a Value>,
+    refunds: Vec<&'a Value>,
+}
+
+/// Returns what the provider did, by order.
+fn by_order(recorded: &Recorded) -> BTreeMap<&str, Taken<'_>> {
+    let mut by_order = BTreeMap::<&str, Taken<'_>>::new();
+    let mut orders = BTreeMap::new();
+    for entry in &recorded.ledger {
+        let reference = entry["reference"].as_str().unwrap_or_default();
+        match entry["kind"].as_str().unwrap_or_default() {
+            "captured" => {
+                let order_id = entry["orderId"].as_str().unwrap_or_default();
+                orders.insert(reference, order_id);
+                by_order.entry(order_id).or_default().captures.push(entry);
+            }
+            "refunded" => {
+                let order_id = orders.get(reference).copied().unwrap_or("an unknown reference");
+                by_order.entry(order_id).or_default().refunds.push(entry);
+            }
+            _ => {}
+        }
+    }
+    by_order
+}
+
+pub(super) fn is_conserved(recorded: &Recorded) -> Found {
+    let by_order = by_order(recorded);
+    let mut found = Found::default();
+    for (order_id, taken) in &by_order {
+        found.expect(order_id, recorded.orders.contains_key(*order_id), || "no such order is known".to_owned());
+        let count = (taken.captures.len(), taken.refunds.len());
+        found.expect(order_id, matches!(count, (1, 0 | 1)), || {
+            format!("the provider took money {} times and gave it back {} times", count.0, count.1)
+        });
+    }
+    for (order_id, order) in &recorded.orders {
+        let taken = by_order.get(order_id.as_str());
+        let held = taken.map_or(0, |taken| taken.captures.len().saturating_sub(taken.refunds.len()));
+        let wrong = match (order["status"].as_str().unwrap_or_default(), held) {
+            ("confirmed", 1) => taken.and_then(|taken| taken.captures.first()).and_then(|capture| {
+                let equal = capture["amount"] == order["totalPrice"] && capture["currency"] == order["currency"];
+                (!equal)
+                    .then(|| format!("it comes to {}, and {} was taken", order["totalPrice"], capture["amount"]))
+            }),
+            ("confirmed", _) => Some("it is confirmed, and the provider does not hold its money".to_owned()),
+            ("cancelled", 0) => None,
+            ("cancelled", _) => Some("it is cancelled, and the provider still holds its money".to_owned()),
+            _ => None,
+        };
+        found.look(order_id, wrong);
+    }
+    found
+}
+
+pub(super) fn events_are_true(recorded: &Recorded) -> Found {
+    let by_order = by_order(recorded);
+    let none = Taken::default();
+    let mut found = Found::default();
+    for event in recorded.distinct("EVENTS").into_iter().filter(|event| event.context() == "payment") {
+        let taken = by_order.get(event.key()).unwrap_or(&none);
+        let wrong = match event.kind() {
+            "payment.captured" => {
+                let same = |entry: &&Value| {
+                    ["reference", "amount", "currency"].iter().all(|name| entry[name] == event.body[name])
+                };
+                (!taken.captures.iter().any(|entry| same(entry))).then(|| "the provider took no such money")
+            }
+            "payment.refunded" => taken.refunds.is_empty().then_some("the provider gave nothing back"),
+            "payment.declined" => {
+                (taken.captures.len() > taken.refunds.len()).then_some("the provider holds money all the same")
+            }
+            _ => Some("nobody knows such an event"),
+        };
+        found.look(event.key(), wrong.map(|wrong| format!("{} was said, and {wrong}", event.kind())));
+    }
+    for (order_id, payment) in &recorded.payments {
+        let is_final = ["captured", "declined", "refunded", "cancelled"].contains(&payment.status.as_str());
+        found.expect(order_id, is_final, || format!("its payment is still {}", payment.status));
+    }
+    found
+}
+
+pub(super) fn limits_hold(recorded: &Recorded) -> Found {
+    let mut highest = BTreeMap::<(&str, &str), i64>::new();
+    for event in recorded.distinct("EVENTS").into_iter().filter(|event| event.kind() == "account.changed") {
+        let limit = &event.body["details"]["creditLimit"];
+        let highest = highest.entry((event.key(), limit["currency"].as_str().unwrap_or_default())).or_default();
+        *highest = (*highest).max(limit["amount"].as_i64().unwrap_or_default());
+    }
+    let mut held = BTreeMap::<(&str, &str), i64>::new();
+    let mut references = BTreeMap::new();
+    let mut found = Found::default();
+    for entry in &recorded.ledger {
+        let reference = entry["reference"].as_str().unwrap_or_default();
+        match entry["kind"].as_str().unwrap_or_default() {
+            "captured" => {
+                let order_id = entry["orderId"].as_str().unwrap_or_default();
+                let customer = recorded.orders.get(order_id).and_then(|order| order["customerId"].as_str());
+                let of = (customer.unwrap_or("nobody"), entry["currency"].as_str().unwrap_or_default());
+                let amount = entry["amount"].as_i64().unwrap_or_default();
+                references.insert(reference, (of, amount));
+                let held = held.entry(of).or_default();
+                *held += amount;
+                let limit = highest.get(&of).copied().unwrap_or_default();
+                found.expect(of.0, *held <= limit, || {
+                    format!("with {order_id} the provider held {held} {} of {limit} at the most", of.1)
+                });
+            }
+            "refunded" => {
+                if let Some((of, amount)) = references.get(reference) {
+                    *held.entry(*of).or_default() -= amount;
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+pub(super) fn exposures_add_up(recorded: &Recorded) -> Found {
+    let mut sums = BTreeMap::<(&str, &str), (i64, i64)>::new();
+    for order in recorded.orders.values().filter(|order| order["status"] == "confirmed") {
+        let of = (order["customerId"].as_str().unwrap_or_default(), order["currency"].as_str().unwrap_or_default());
+        sums.entry(of).or_default().0 += order["totalPrice"].as_i64().unwrap_or_default();
+    }
+    for exposure in &recorded.exposures {
+        sums.entry((&exposure.customer_id, &exposure.currency)).or_default().1 += exposure.amount;
+    }
+    let mut found = Found::default();
+    for ((customer_id, currency), (confirmed, counted)) in sums {
+        found.expect(customer_id, confirmed == counted, || {
+            format!("confirmed orders come to {confirmed} {currency}, and {counted} counts against the limit")
+        });
+    }
+    found
+}

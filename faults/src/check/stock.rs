@@ -1,0 +1,149 @@
+//! Pieces do not appear and do not vanish.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Found;
+use crate::recorded::{Recorded, Stored};
+
+/// Sums up pieces by product.
+fn add<'a>(sums: &mut BTreeMap<&'a str, u64>, product_id: &'a str, quantity: Option<u64>) {
+    *sums.entry(product_id).or_default() += quantity.unwrap_or_default();
+}
+
+/// Returns the pieces that came in, by product, as the events tell.
+fn came_in(recorded: &Recorded) -> BTreeMap<&str, u64> {
+    let mut sums = BTreeMap::new();
+    for event in recorded.distinct("EVENTS").into_iter().filter(|event| event.kind() == "inventory.restocked") {
+        add(&mut sums, event.key(), event.body["quantity"].as_u64());
+    }
+    sums
+}
+
+/// Returns the pieces of orders in one of these states, by product, as the orders tell.
+fn ordered<'a>(recorded: &'a Recorded, states: &[&str]) -> BTreeMap<&'a str, u64> {
+    let mut sums = BTreeMap::new();
+    let orders = recorded.orders.values().filter(|order| states.contains(&order["status"].as_str().unwrap_or("")));
+    for item in orders.flat_map(|order| order["items"].as_array().into_iter().flatten()) {
+        add(&mut sums, item["productId"].as_str().unwrap_or_default(), item["quantity"].as_u64());
+    }
+    sums
+}
+
+pub(super) fn is_conserved(recorded: &Recorded) -> Found {
+    let came_in = came_in(recorded);
+    let held = ordered(recorded, &["reserved", "confirmed"]);
+    let waited_for = ordered(recorded, &["awaiting-stock"]);
+    let mut kept = BTreeMap::new();
+    let mut waiting = BTreeMap::new();
+    for reservation in recorded.reservations.values() {
+        let sums = match reservation.status.as_str() {
+            "reserved" => &mut kept,
+            "waiting" => &mut waiting,
+            _ => continue,
+        };
+        for (product_id, quantity) in &reservation.lines {
+            add(sums, product_id, Some(*quantity));
+        }
+    }
+    let of = |sums: &BTreeMap<&str, u64>, product_id: &str| sums.get(product_id).copied().unwrap_or_default();
+    let mut found = Found::default();
+    let ids: BTreeSet<&str> = recorded.products.keys().map(String::as_str).chain(came_in.keys().copied()).collect();
+    for id in ids {
+        let stock = recorded.products.get(id).cloned().unwrap_or_default();
+        let equal = [
+            ("came in, and available and held together", of(&came_in, id), stock.available + stock.reserved),
+            ("held, and in reservations", stock.reserved, of(&kept, id)),
+            ("held, and in orders that are reserved or confirmed", stock.reserved, of(&held, id)),
+            ("waited for, and in reservations that wait", stock.awaiting, of(&waiting, id)),
+            ("waited for, and in orders that wait", stock.awaiting, of(&waited_for, id)),
+        ];
+        for (what, one, other) in equal {
+            found.expect(id, one == other, || format!("{what}: {one} against {other} pieces"));
+        }
+    }
+    found
+}
+
+pub(super) fn restocks_count_once(recorded: &Recorded) -> Found {
+    let mut found = Found::default();
+    let mut answers = BTreeMap::<&str, Vec<&Stored>>::new();
+    for event in recorded.distinct("EVENTS").into_iter().filter(|event| event.kind() == "inventory.restocked") {
+        answers.entry(event.cause()).or_default().push(event);
+    }
+    for command in recorded.distinct("COMMANDS").into_iter().filter(|command| command.kind() == "inventory.restock")
+    {
+        let events = answers.get(command.id()).map_or(&[][..], Vec::as_slice);
+        let once = matches!(events, [event] if event.body["quantity"] == command.body["quantity"]);
+        found
+            .expect(command.key(), once, || format!("the restock {} counted {} times", command.id(), events.len()));
+    }
+    // By what customers know: a key stands for one restock, a request without one for one each time.
+    let (mut least, mut most) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
+    let mut keys = BTreeMap::<(&str, &str), (bool, u64)>::new();
+    for exchange in recorded.exchanges.iter().filter(|exchange| exchange.method == "POST") {
+        let Some(product_id) =
+            exchange.path.strip_prefix("/products/").and_then(|rest| rest.strip_suffix("/restock"))
+        else {
+            continue;
+        };
+        let quantity = exchange.body["quantity"].as_u64().unwrap_or_default();
+        match &exchange.key {
+            Some(key) => {
+                let known = keys.entry((product_id, key)).or_insert((false, quantity));
+                known.0 |= exchange.is_acknowledged();
+            }
+            None => {
+                add(&mut most, product_id, Some(quantity));
+                add(&mut least, product_id, exchange.is_acknowledged().then_some(quantity));
+            }
+        }
+    }
+    for ((product_id, _), (acknowledged, quantity)) in keys {
+        add(&mut most, product_id, Some(quantity));
+        add(&mut least, product_id, acknowledged.then_some(quantity));
+    }
+    let came_in = came_in(recorded);
+    for (product_id, most) in most {
+        let came_in = came_in.get(product_id).copied().unwrap_or_default();
+        let least = least.get(product_id).copied().unwrap_or_default();
+        found.expect(product_id, (least..=most).contains(&came_in), || {
+            format!("{came_in} pieces came in; customers brought {least} for certain, and {most} at the most")
+        });
+    }
+    found
+}
+
+pub(super) fn reservations_happen_once(recorded: &Recorded) -> Found {
+    let mut found = Found::default();
+    for (key, events) in recorded.by_key("EVENTS") {
+        let all = |kind: &str| events.iter().filter(|event| event.kind() == kind).collect::<Vec<_>>();
+        let (reserved, released) = (all("inventory.reserved"), all("inventory.released"));
+        if reserved.is_empty() && released.is_empty() {
+            continue;
+        }
+        let right = match (reserved.as_slice(), released.as_slice()) {
+            ([_], []) => true,
+            ([reserved], [released]) => reserved.body["lines"] == released.body["lines"],
+            _ => false,
+        };
+        found.expect(key, right, || format!("{} reservations and {} releases", reserved.len(), released.len()));
+        if let [reserved] = reserved.as_slice() {
+            found.look(key, wrong_lines(recorded, key, reserved));
+        }
+    }
+    found
+}
+
+/// Looks whether what is reserved is what was ordered.
+fn wrong_lines(recorded: &Recorded, order_id: &str, reserved: &Stored) -> Option<String> {
+    let mut ordered = BTreeMap::new();
+    let order = recorded.orders.get(order_id)?;
+    for item in order["items"].as_array().into_iter().flatten() {
+        add(&mut ordered, item["productId"].as_str().unwrap_or_default(), item["quantity"].as_u64());
+    }
+    let mut held = BTreeMap::new();
+    for line in reserved.body["lines"].as_array().into_iter().flatten() {
+        add(&mut held, line["productId"].as_str().unwrap_or_default(), line["quantity"].as_u64());
+    }
+    (ordered != held).then(|| format!("{ordered:?} was ordered, and {held:?} reserved"))
+}

@@ -1,0 +1,275 @@
+//! At the end, everything there is to know of the store: streams, REST, tables, the provider's ledger.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::{self};
+use demo::{Member, StoreConfig};
+use futures::StreamExt;
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, QueryResult, Statement};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::load::client::Client;
+use crate::load::plan::{CUSTOMERS, customer};
+use crate::recorded::{Exposure, Kept, Notification, Payment, Recorded, Reservation, Stock, Stored};
+
+/// How long the server may be silent while a stream is read.
+const SILENCE: Duration = Duration::from_secs(10);
+/// The largest page of the gateway.
+const PAGE: usize = 200;
+
+/// Every durable consumer, as (stream, name).
+pub const CONSUMERS: [(&str, &str); 8] = [
+    ("COMMANDS", "order-service"),
+    ("EVENTS", "order-service"),
+    ("TIMERS", "order-service"),
+    ("COMMANDS", "inventory-service"),
+    ("EVENTS", "inventory-service"),
+    ("COMMANDS", "account-service"),
+    ("EVENTS", "payment-service"),
+    ("EVENTS", "notification-service"),
+];
+
+/// The databases of the services.
+pub struct Tables {
+    databases: BTreeMap<Member, DatabaseConnection>,
+}
+
+impl Tables {
+    /// Opens them.
+    ///
+    /// # Errors
+    ///
+    /// Where one cannot be opened.
+    pub async fn open(config: &StoreConfig) -> anyhow::Result<Self> {
+        let mut databases = BTreeMap::new();
+        for member in Member::WITH_DATABASE {
+            if let Some(url) = config.database_url(member) {
+                let database =
+                    Database::connect(url).await.with_context(|| format!("opening {member}'s database"))?;
+                databases.insert(member, database);
+            }
+        }
+        Ok(Self { databases })
+    }
+
+    async fn rows(&self, member: Member, sql: &str) -> anyhow::Result<Vec<QueryResult>> {
+        let database = self.databases.get(&member).with_context(|| format!("{member} has no database"))?;
+        let statement = Statement::from_string(database.get_database_backend(), sql);
+        database.query_all_raw(statement).await.with_context(|| format!("asking {member}'s database: {sql}"))
+    }
+
+    /// Returns how many messages no stream has acknowledged, by service.
+    ///
+    /// # Errors
+    ///
+    /// Where a database does not answer.
+    pub async fn unpublished(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let mut depths = BTreeMap::new();
+        for member in Member::WITH_DATABASE {
+            let rows = self.rows(member, "SELECT COUNT(*) AS n FROM outbox WHERE published_at IS NULL").await?;
+            let depth: i64 = rows.first().map_or(Ok(0), |row| row.try_get("", "n"))?;
+            depths.insert(member.name().to_owned(), u64::try_from(depth).unwrap_or_default());
+        }
+        Ok(depths)
+    }
+
+    /// Returns how many payments something is still to be done about.
+    ///
+    /// # Errors
+    ///
+    /// Where the database does not answer.
+    pub async fn payments_under_way(&self) -> anyhow::Result<u64> {
+        let sql = "SELECT COUNT(*) AS n FROM payment \
+                   WHERE status IN ('awaiting-account', 'capturing', 'voiding', 'refunding')";
+        let rows = self.rows(Member::PaymentService, sql).await?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get("", "n"))?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    async fn history(&self) -> anyhow::Result<Vec<Kept>> {
+        let sql =
+            "SELECT aggregate_id, version, message_id, message_type FROM events ORDER BY aggregate_id, version";
+        let rows = self.rows(Member::OrderService, sql).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Kept {
+                    order_id: row.try_get("", "aggregate_id")?,
+                    version: row.try_get("", "version")?,
+                    message_id: row.try_get::<Uuid>("", "message_id")?.to_string(),
+                    message_type: row.try_get("", "message_type")?,
+                })
+            })
+            .collect()
+    }
+
+    async fn reservations(&self) -> anyhow::Result<BTreeMap<String, Reservation>> {
+        let rows = self.rows(Member::InventoryService, "SELECT order_id, status, lines FROM reservation").await?;
+        rows.iter()
+            .map(|row| {
+                let lines: String = row.try_get("", "lines")?;
+                let lines: Vec<Value> = serde_json::from_str(&lines).context("reading a reservation")?;
+                Ok((
+                    row.try_get("", "order_id")?,
+                    Reservation {
+                        status: row.try_get("", "status")?,
+                        lines: lines.iter().filter_map(line).collect(),
+                    },
+                ))
+            })
+            .collect()
+    }
+
+    async fn payments(&self) -> anyhow::Result<BTreeMap<String, Payment>> {
+        let rows = self.rows(Member::PaymentService, "SELECT order_id, status, reference FROM payment").await?;
+        rows.iter()
+            .map(|row| {
+                let payment =
+                    Payment { status: row.try_get("", "status")?, reference: row.try_get("", "reference")? };
+                Ok((row.try_get("", "order_id")?, payment))
+            })
+            .collect()
+    }
+
+    async fn exposures(&self) -> anyhow::Result<Vec<Exposure>> {
+        let rows = self.rows(Member::PaymentService, "SELECT customer_id, currency, amount FROM exposure").await?;
+        rows.iter()
+            .map(|row| {
+                Ok(Exposure {
+                    customer_id: row.try_get("", "customer_id")?,
+                    currency: row.try_get("", "currency")?,
+                    amount: row.try_get("", "amount")?,
+                })
+            })
+            .collect()
+    }
+}
+
+fn line(line: &Value) -> Option<(String, u64)> {
+    Some((line["productId"].as_str()?.to_owned(), line["quantity"].as_u64()?))
+}
+
+/// Collects all but what the campaign itself knows: exchanges, and processes that ended.
+///
+/// # Errors
+///
+/// Where a part of the store does not answer.
+pub async fn collect(
+    config: &StoreConfig,
+    js: &jetstream::Context,
+    client: &Client,
+    tables: &Tables,
+) -> anyhow::Result<Recorded> {
+    let mut messages = Vec::new();
+    for stream in ["COMMANDS", "EVENTS", "TIMERS"] {
+        messages.extend(read(js, stream).await?);
+    }
+    let by = |items: Vec<Value>, name: &str| -> BTreeMap<String, Value> {
+        items.into_iter().map(|item| (item[name].as_str().unwrap_or_default().to_owned(), item)).collect()
+    };
+    let products = by(pages(client, "/products", "cursor").await?, "productId");
+    let products = products
+        .into_iter()
+        .map(|(id, product)| Ok((id, serde_json::from_value(product).context("reading a product")?)))
+        .collect::<anyhow::Result<BTreeMap<String, Stock>>>()?;
+    let customers: Vec<String> = (0..CUSTOMERS).map(customer).chain(["NOBODY".to_owned()]).collect();
+    let (mut accounts, mut notifications) = (BTreeMap::new(), Vec::new());
+    for customer_id in customers {
+        let account = client.look(&format!("/accounts/{customer_id}")).await;
+        if account.status == 200 {
+            accounts.insert(customer_id.clone(), account.answer);
+        }
+        for told in pages(client, &format!("/customers/{customer_id}/notifications"), "after").await? {
+            notifications.push(serde_json::from_value::<Notification>(told).context("reading a notification")?);
+        }
+    }
+    Ok(Recorded {
+        messages,
+        dead_letters: read(js, "DEAD_LETTERS").await?,
+        orders: by(pages(client, "/orders", "cursor").await?, "orderId"),
+        products,
+        accounts,
+        notifications,
+        history: tables.history().await?,
+        reservations: tables.reservations().await?,
+        payments: tables.payments().await?,
+        exposures: tables.exposures().await?,
+        ledger: ledger(config).await?,
+        unpublished: tables.unpublished().await?,
+        unsettled: unsettled(js).await?,
+        ..Recorded::default()
+    })
+}
+
+/// Returns what is not delivered or not settled, by consumer.
+///
+/// # Errors
+///
+/// Where the server does not answer.
+pub async fn unsettled(js: &jetstream::Context) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut unsettled = BTreeMap::new();
+    for (stream, consumer) in CONSUMERS {
+        let looked = js.get_stream(stream).await.with_context(|| format!("looking at {stream}"))?;
+        let info =
+            looked.consumer_info(consumer).await.with_context(|| format!("looking at {consumer} of {stream}"))?;
+        let left = info.num_pending + info.num_ack_pending as u64;
+        unsettled.insert(format!("{consumer} of {stream}"), left);
+    }
+    Ok(unsettled)
+}
+
+async fn ledger(config: &StoreConfig) -> anyhow::Result<Vec<Value>> {
+    let url = format!("{}/ledger", config.http_url(Member::PaymentProvider));
+    let ledger: Value = reqwest::get(url).await?.json().await.context("reading the provider's ledger")?;
+    Ok(ledger["entries"].as_array().cloned().unwrap_or_default())
+}
+
+/// Reads a list to its end.
+async fn pages(client: &Client, path: &str, cursor: &str) -> anyhow::Result<Vec<Value>> {
+    let mut items = Vec::new();
+    let mut next = String::new();
+    loop {
+        let page = client.look(&format!("{path}?limit={PAGE}{next}")).await;
+        if page.status != 200 {
+            bail!("{path} answers {}: {}", page.status, page.answer);
+        }
+        items.extend(page.answer["items"].as_array().cloned().unwrap_or_default());
+        match page.answer["next"].as_str() {
+            Some(behind) => next = format!("&{cursor}={behind}"),
+            None => return Ok(items),
+        }
+    }
+}
+
+/// Reads a stream from its first message to what is its last one now.
+async fn read(js: &jetstream::Context, name: &str) -> anyhow::Result<Vec<Stored>> {
+    let stream = js.get_stream(name).await.with_context(|| format!("looking at {name}"))?;
+    let mut read = Vec::new();
+    if stream.cached_info().state.messages == 0 {
+        return Ok(read);
+    }
+    let consumer = stream.create_consumer(pull::OrderedConfig::default()).await.context("reading a stream")?;
+    let mut messages = consumer.messages().await.context("reading a stream")?;
+    loop {
+        let next = tokio::time::timeout(SILENCE, messages.next()).await;
+        let message = next.with_context(|| format!("reading {name}"))?.context("the stream ended")??;
+        let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
+        let (sequence, left) = (info.stream_sequence, info.pending);
+        let headers = message.headers.iter().flat_map(async_nats::HeaderMap::iter);
+        let headers =
+            headers.filter_map(|(name, values)| Some((name.to_string(), values.first()?.to_string()))).collect();
+        read.push(Stored {
+            stream: name.to_owned(),
+            sequence,
+            subject: message.subject.to_string(),
+            headers,
+            body: serde_json::from_slice(&message.payload).unwrap_or_default(),
+        });
+        if left == 0 {
+            return Ok(read);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A client of the gateway that keeps what it asked and what it was told.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::history::{Exchange, History};
+
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a customer waits before asking again.
+const PAUSE: Duration = Duration::from_millis(700);
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The HTTP method.
+    pub method: Method,
+    /// The path, with its query.
+    pub path: String,
+    /// `Idempotency-Key`.
+    pub key: Option<String>,
+    /// `If-Match`.
+    pub if_match: Option<String>,
+    /// `Prefer: wait=`, in seconds.
+    pub wait: Option<u64>,
+    /// JSON.
+    pub body: Option<Value>,
+}
+
+impl Request {
+    fn new(method: Method, path: &str, body: Option<Value>) -> Self {
+        Self { method, path: path.to_owned(), key: None, if_match: None, wait: None, body }
+    }
+
+    /// Makes a `GET`.
+    #[must_use]
+    pub fn get(path: &str) -> Self {
+        Self::new(Method::GET, path, None)
+    }
+
+    /// Makes a `POST`.
+    #[must_use]
+    pub fn post(path: &str, body: Value) -> Self {
+        Self::new(Method::POST, path, Some(body))
+    }
+
+    /// Makes a `PUT`.
+    #[must_use]
+    pub fn put(path: &str, body: Value) -> Self {
+        Self::new(Method::PUT, path, Some(body))
+    }
+
+    /// Makes a `DELETE`.
+    #[must_use]
+    pub fn delete(path: &str) -> Self {
+        Self::new(Method::DELETE, path, None)
+    }
+
+    /// Adds an idempotency key.
+    #[must_use]
+    pub fn keyed(self, key: Option<String>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// Adds a condition on the version.
+    #[must_use]
+    pub fn if_match(self, version: &str) -> Self {
+        Self { if_match: Some(version.to_owned()), ..self }
+    }
+
+    /// Adds the wish that the answer be held.
+    #[must_use]
+    pub fn wait(self, wait: Option<u64>) -> Self {
+        Self { wait, ..self }
+    }
+}
+
+/// A client of the gateway.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    history: Arc<History>,
+}
+
+impl Client {
+    /// Makes a client of the gateway at `base`.
+    #[must_use]
+    pub fn new(base: String, history: Arc<History>) -> Self {
+        Self { http: reqwest::Client::new(), base, history }
+    }
+
+    /// Asks once, and keeps what came of it.
+    pub async fn send(&self, request: &Request) -> Exchange {
+        let exchange = self.exchange(request).await;
+        self.history.add(exchange.clone());
+        exchange
+    }
+
+    /// Asks the same again until the answer is the last word, or the patience is at its end.
+    pub async fn insist(&self, request: &Request, patience: Duration) -> Exchange {
+        let start = Instant::now();
+        loop {
+            let exchange = self.send(request).await;
+            if exchange.is_definite() || start.elapsed() >= patience {
+                return exchange;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Asks for something without keeping it: the campaign's own questions.
+    pub async fn look(&self, path: &str) -> Exchange {
+        self.exchange(&Request::get(path)).await
+    }
+
+    async fn exchange(&self, request: &Request) -> Exchange {
+        let prefer = request.wait.map(|seconds| format!("wait={seconds}"));
+        let mut sent = self.http.request(request.method.clone(), format!("{}{}", self.base, request.path));
+        for (name, value) in [
+            ("idempotency-key", request.key.as_ref().map(|key| format!("\"{key}\""))),
+            ("if-match", request.if_match.clone()),
+            ("prefer", prefer.clone()),
+        ] {
+            if let Some(value) = value {
+                sent = sent.header(name, value);
+            }
+        }
+        if let Some(body) = &request.body {
+            sent = sent.json(body);
+        }
+        let at = self.history.now();
+        let (status, answer) = match sent.timeout(TIMEOUT).send().await {
+            // An answer that breaks off in its body is none.
+            Ok(answer) => {
+                let status = answer.status().as_u16();
+                answer.text().await.map_or((0, String::new()), |text| (status, text))
+            }
+            Err(_) => (0, String::new()),
+        };
+        Exchange {
+            sent: at,
+            answered: self.history.now(),
+            method: request.method.to_string(),
+            path: request.path.clone(),
+            key: request.key.clone(),
+            if_match: request.if_match.clone(),
+            prefer,
+            body: request.body.clone().unwrap_or_default(),
+            status,
+            answer: serde_json::from_str(&answer).unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What customers ask for ([`plan`]), and how they ask ([`client`]).
+//!
+//! The load is open: customers come when the plan says so, whether or not the ones before have been served. What is
+//! under way at a time is bounded; who comes when the bound is reached goes away, and is counted.
+
+pub mod client;
+pub mod plan;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use client::{Client, Request};
+use plan::{Action, Plan, Planned, Restock};
+
+/// The most customers under way at a time.
+const UNDER_WAY: usize = 400;
+
+/// Customers at work.
+pub struct Load {
+    client: Arc<Client>,
+    tasks: TaskTracker,
+    turned_away: Arc<AtomicU64>,
+}
+
+impl Load {
+    /// Prepares customers who ask through a client.
+    #[must_use]
+    pub fn new(client: Arc<Client>) -> Self {
+        Self { client, tasks: TaskTracker::new(), turned_away: Arc::default() }
+    }
+
+    /// Opens every account and fills every shelf, as any client would.
+    pub async fn prepare(&self, plan: &mut Plan) {
+        for action in plan.beginning() {
+            perform(&self.client, action, Duration::from_secs(60)).await;
+        }
+    }
+
+    /// Lets customers come until `stop` is cancelled.
+    pub async fn run(&self, plan: Plan, stop: CancellationToken) {
+        let start = Instant::now();
+        let permits = Arc::new(Semaphore::new(UNDER_WAY));
+        for Planned { at, action, patience } in plan {
+            tokio::select! {
+                () = tokio::time::sleep_until(start + at) => {}
+                () = stop.cancelled() => return,
+            }
+            let Ok(permit) = permits.clone().try_acquire_owned() else {
+                self.turned_away.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            let client = self.client.clone();
+            self.tasks.spawn(async move {
+                perform(&client, action, patience).await;
+                drop(permit);
+            });
+        }
+    }
+
+    /// Waits until every customer is done.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Returns how many customers came when too many were under way.
+    #[must_use]
+    pub fn turned_away(&self) -> u64 {
+        self.turned_away.load(Ordering::Relaxed)
+    }
+}
+
+async fn perform(client: &Client, action: Action, patience: Duration) {
+    match action {
+        Action::Place(place) => {
+            let request = Request::post("/orders", place.body).keyed(place.key).wait(place.wait);
+            let first = client.insist(&request, patience).await;
+            for pause in place.again {
+                tokio::time::sleep(pause).await;
+                client.insist(&request, patience).await;
+            }
+            if let Some(body) = place.other_content.filter(|_| first.is_acknowledged()) {
+                client.insist(&Request { body: Some(body), ..request }, patience).await;
+            }
+        }
+        Action::Cancel { order_id, body, key } => {
+            client.insist(&Request::post(&format!("/orders/{order_id}/cancel"), body).keyed(key), patience).await;
+        }
+        Action::Restock(restock) => {
+            let request = self::restock(&restock);
+            client.insist(&request, patience).await;
+            if restock.again {
+                client.insist(&request, patience).await;
+            }
+        }
+        Action::Open { account, key } => {
+            client.insist(&Request::post("/accounts", account).keyed(key), patience).await;
+        }
+        Action::Change { customer_id, account, key } => {
+            let path = format!("/accounts/{customer_id}");
+            if let Some(version) = version_of(client, &path).await {
+                client.insist(&Request::put(&path, account).keyed(key).if_match(&version), patience).await;
+            }
+        }
+        Action::Close { customer_id, account, key } => {
+            let path = format!("/accounts/{customer_id}");
+            if let Some(version) = version_of(client, &path).await {
+                client.insist(&Request::delete(&path).keyed(key).if_match(&version), patience).await;
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                client.insist(&Request::post("/accounts", account), patience).await;
+            }
+        }
+    }
+}
+
+/// Returns the request for a restock.
+fn restock(restock: &Restock) -> Request {
+    let path = format!("/products/{}/restock", restock.product_id);
+    Request::post(&path, json!({"quantity": restock.quantity})).keyed(restock.key.clone())
+}
+
+/// Asks for the version of an account; `None` where it cannot be had.
+async fn version_of(client: &Client, path: &str) -> Option<String> {
+    let answer = client.send(&Request::get(path)).await;
+    answer.answer["version"].as_i64().map(|version| format!("\"{version}\""))
+}
+
+/// Puts pieces on the shelf, insisting.
+pub async fn put_on_shelf(client: &Client, product_id: &str, quantity: u64, key: String) -> Value {
+    let wanted = Restock { product_id: product_id.to_owned(), quantity, key: Some(key), again: false };
+    client.insist(&restock(&wanted), Duration::from_secs(60)).await.answer
+}

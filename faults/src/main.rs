@@ -1,0 +1,20 @@
+//! The fault campaign; see the library. Under the name of a service it is that service, so that the campaign can run
+//! the whole store with one program.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use faults::{Options, campaign};
+use messaging::process;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let subcommand = std::env::args().nth(1).unwrap_or_default();
+    if subcommand.parse::<demo::Member>().is_ok() {
+        demo::cli::run().await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let options = Options::parse();
+    let held = campaign::run(&options, process::shutdown_on_signal()?).await?;
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
