@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use sea_orm::sqlx::Connection;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxError};
 use sea_orm_migration::MigratorTrait;
 
@@ -26,6 +27,19 @@ pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<DatabaseConnect
         .acquire_timeout(ACQUIRE)
         .test_before_acquire_if_idle_for(Duration::from_secs(1))
         .sqlx_logging(false)
+        .map_sqlx_sqlite_pool_opts(|options| {
+            options.after_release(|connection, _| {
+                Box::pin(async move {
+                    if connection.is_in_transaction() {
+                        // The rollback of a transaction that was dropped is queued; behind a ping it has been tried.
+                        connection.ping().await?;
+                    }
+                    // Where the disk was full, SQLite has rolled back by itself, and the rollback behind that failed.
+                    // sqlx would count a transaction for ever, begin others inside of it, and never end them.
+                    Ok(!connection.is_in_transaction())
+                })
+            })
+        })
         .map_sqlx_sqlite_opts(|options| {
             options
                 .pragma("journal_mode", "WAL")

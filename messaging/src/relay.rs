@@ -147,17 +147,17 @@ impl Relay {
         Sent { acknowledgements, deadline: Instant::now() + PATIENCE }
     }
 
-    /// Writes the marks that no batch has taken along.
-    async fn flush(&self) {
+    /// Writes the marks that no batch has taken along; returns whether all are written.
+    async fn flush(&self) -> bool {
         loop {
             let marks = self.published.take(SWEEP as usize);
             if marks.is_empty() {
-                return;
+                return true;
             }
             if let Err(error) = outbox::mark_published(&self.db, &marks, now()).await {
                 tracing::warn!(%error, "could not mark outbox rows as published; will try again");
                 self.published.add(marks);
-                return;
+                return false;
             }
         }
     }
@@ -165,7 +165,11 @@ impl Relay {
     /// Publishes rows left behind that are older than `grace`; returns whether none is left.
     async fn sweep(&mut self, grace: Duration) -> bool {
         loop {
-            self.flush().await;
+            // A row whose mark cannot be written would be found again, and published again, without end.
+            if !self.flush().await {
+                self.health.failed(OUTBOX, "what is published cannot be marked");
+                return false;
+            }
             let before = OffsetDateTime::now_utc() - grace + Duration::from_millis(1);
             let rows = match outbox::unpublished(&self.db, before, SWEEP).await {
                 Ok(rows) => rows,

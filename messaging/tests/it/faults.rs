@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use local_servers::TestPostgres;
 use messaging::Topology;
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, TransactionTrait};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -262,4 +263,49 @@ async fn a_batch_that_waits_for_its_database_longer_than_the_ack_wait_is_not_del
     assert_eq!(bench.total("K1").await, 1);
     assert_eq!(bench.deliveries().await, 1);
     service.stop().await.0.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_was_full_is_written_to_again() {
+    let bench = Bench::new(Engine::Sqlite).await;
+    // More often than the pool has connections, so that each of them is used.
+    for _ in 0..10 {
+        let full = bench.db.begin().await.unwrap();
+        // Never fewer than there are.
+        full.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
+        let refused = full.execute_unprepared("INSERT INTO tally VALUES (hex(zeroblob(1000000)), 1)").await;
+        assert!(refused.unwrap_err().to_string().contains("full"));
+        drop(full);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for _ in 0..10 {
+        let given_up = bench.db.begin().await.unwrap();
+        given_up.execute_unprepared("INSERT INTO tally VALUES ('K0', 1)").await.unwrap();
+        drop(given_up);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let _service = bench.start().await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+}
+
+#[tokio::test]
+async fn what_is_published_and_cannot_be_marked_is_not_published_over_and_over() {
+    let bench = Bench::new(Engine::Sqlite).await;
+    bench.js.delete_stream("EVENTS").await.unwrap();
+    let service = bench.start().await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    service.crash().await;
+    Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
+    let refuse = "CREATE TRIGGER no_marks BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'no'); END";
+    bench.db.execute_unprepared(refuse).await.unwrap();
+    let mut published = bench.js.client().subscribe("tally.event.>").await.unwrap();
+    let service = bench.launch(&bench.options()).await;
+    published.next().await.unwrap();
+    let again = tokio::time::timeout(Duration::from_secs(2), published.next()).await;
+    assert!(again.is_err(), "it is published again");
+    assert!(service.readiness().await.1.contains("cannot be marked"));
+    bench.db.execute_unprepared("DROP TRIGGER no_marks").await.unwrap();
+    bench.settled().await;
 }
