@@ -1,0 +1,204 @@
+//! A record of a small run in which everything is right: two orders of one customer, one confirmed, one cancelled after
+//! it was paid for, and one that waits for stock.
+
+use std::collections::BTreeMap;
+
+use faults::history::Exchange;
+use faults::recorded::{Exposure, Kept, Notification, Payment, Recorded, Reservation, Stock, Stored};
+use serde_json::{Value, json};
+
+pub(crate) const CUSTOMER: &str = "CUSTOMER_01";
+pub(crate) const PRODUCT: &str = "PRODUCT_01";
+pub(crate) const CONFIRMED: &str = "ORDER_1";
+pub(crate) const CANCELLED: &str = "ORDER_2";
+pub(crate) const WAITING: &str = "ORDER_3";
+
+/// Tells the story.
+pub(crate) fn story() -> Recorded {
+    let mut told = Recorded::default();
+    open_account(&mut told);
+    restock(&mut told);
+    confirmed_order(&mut told);
+    cancelled_order(&mut told);
+    waiting_order(&mut told);
+    told.products.insert(PRODUCT.to_owned(), Stock { available: 8, reserved: 2, awaiting: 20 });
+    told.exposures.push(Exposure { customer_id: CUSTOMER.to_owned(), currency: "EUR".to_owned(), amount: 200 });
+    told.unpublished.insert("order-service".to_owned(), 0);
+    told.unsettled.insert("order-service of EVENTS".to_owned(), 0);
+    told
+}
+
+/// Adds a message; its correlation is that of its cause.
+pub(crate) fn say(told: &mut Recorded, subject: &str, id: &str, cause: &str, version: i64, body: Value) {
+    let mut tokens = subject.split('.');
+    let (context, kind) = (tokens.next().unwrap(), tokens.next().unwrap());
+    let (name, key) = (tokens.next().unwrap(), tokens.next().unwrap());
+    let stream = match kind {
+        "command" => "COMMANDS",
+        "event" => "EVENTS",
+        _ => "TIMERS",
+    };
+    let correlation = told.messages.iter().find(|message| message.id() == cause).map_or(id, Stored::correlation);
+    let mut headers = BTreeMap::from(
+        [
+            ("ce-id", id),
+            ("ce-type", &format!("{context}.{name}.v1")),
+            ("ce-subject", key),
+            ("ce-correlationid", correlation),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+    if !cause.is_empty() {
+        headers.insert("ce-causationid".to_owned(), cause.to_owned());
+    }
+    if version > 0 {
+        headers.insert("ce-aggregateversion".to_owned(), version.to_string());
+        if context == "order" {
+            told.history.push(Kept {
+                order_id: key.to_owned(),
+                version,
+                message_id: id.to_owned(),
+                message_type: format!("{context}.{name}.v1"),
+            });
+        }
+    }
+    if ["order.awaiting-stock", "order.confirmed", "order.cancelled", "payment.refunded"]
+        .contains(&format!("{context}.{name}").as_str())
+        && kind == "event"
+    {
+        told.notifications.push(Notification {
+            event_id: id.to_owned(),
+            customer_id: CUSTOMER.to_owned(),
+            order_id: key.to_owned(),
+        });
+    }
+    let sequence = told.messages.len() as u64 + 1;
+    told.messages.push(Stored { stream: stream.to_owned(), sequence, subject: subject.to_owned(), headers, body });
+}
+
+/// Adds a request and its answer.
+pub(crate) fn ask(
+    told: &mut Recorded,
+    method: &str,
+    path: &str,
+    key: Option<&str>,
+    body: Value,
+    status: u16,
+    answer: Value,
+) {
+    told.exchanges.push(Exchange {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        key: key.map(str::to_owned),
+        body,
+        status,
+        answer,
+        ..Exchange::default()
+    });
+}
+
+fn open_account(told: &mut Recorded) {
+    let details = json!({"name": "Ada", "creditLimit": {"amount": 1000, "currency": "EUR"}});
+    let account = json!({"customerId": CUSTOMER, "version": 1, "name": "Ada",
+        "creditLimit": {"amount": 1000, "currency": "EUR"}});
+    let command = json!({"customerId": CUSTOMER, "details": details});
+    say(told, &format!("account.command.create.{CUSTOMER}"), "a1", "", 0, command);
+    let event = json!({"customerId": CUSTOMER, "version": 1, "details": details});
+    say(told, &format!("account.event.changed.{CUSTOMER}"), "a2", "a1", 1, event);
+    ask(told, "POST", "/accounts", None, json!({"customerId": CUSTOMER}), 201, account.clone());
+    told.accounts.insert(CUSTOMER.to_owned(), account);
+}
+
+fn restock(told: &mut Recorded) {
+    let body = json!({"productId": PRODUCT, "quantity": 10});
+    say(told, &format!("inventory.command.restock.{PRODUCT}"), "r1", "", 0, body.clone());
+    say(told, &format!("inventory.event.restocked.{PRODUCT}"), "r2", "r1", 1, body);
+    let accepted = json!({"productId": PRODUCT, "quantity": 10, "status": "accepted"});
+    let path = format!("/products/{PRODUCT}/restock");
+    for _ in 0..2 {
+        ask(told, "POST", &path, Some("k1"), json!({"quantity": 10}), 202, accepted.clone());
+    }
+}
+
+fn order(order_id: &str, quantity: u64) -> Value {
+    json!({"orderId": order_id, "customerId": CUSTOMER, "currency": "EUR",
+        "items": [{"productId": PRODUCT, "quantity": quantity, "unitPrice": 100}]})
+}
+
+/// Places an order; returns it as the messages have it. Ids of messages begin with `prefix`.
+fn place(told: &mut Recorded, order_id: &str, prefix: &str, quantity: u64) -> Value {
+    let body = order(order_id, quantity);
+    for _ in 0..2 {
+        let accepted = json!({"orderId": order_id, "status": "accepted"});
+        ask(told, "POST", "/orders", None, body.clone(), 202, accepted);
+    }
+    let mut details = body;
+    details["totalPrice"] = json!(quantity * 100);
+    say(told, &format!("order.command.place.{order_id}"), &format!("{prefix}1"), "", 0, details.clone());
+    say(
+        told,
+        &format!("order.event.placed.{order_id}"),
+        &format!("{prefix}2"),
+        &format!("{prefix}1"),
+        1,
+        details.clone(),
+    );
+    details
+}
+
+/// Reserves and pays an order.
+fn reserve_and_pay(told: &mut Recorded, order_id: &str, prefix: &str, reference: &str) {
+    let id = |n: u64| format!("{prefix}{n}");
+    let lines = json!({"orderId": order_id, "lines": [{"productId": PRODUCT, "quantity": 2}]});
+    say(told, &format!("inventory.event.reserved.{order_id}"), &id(3), &id(2), 1, lines);
+    say(told, &format!("order.event.reserved.{order_id}"), &id(4), &id(3), 2, json!({"orderId": order_id}));
+    let captured = json!({"orderId": order_id, "amount": 200, "currency": "EUR", "reference": reference});
+    say(told, &format!("payment.event.captured.{order_id}"), &id(5), &id(3), 3, captured);
+    told.ledger.push(json!({"kind": "captured", "key": order_id, "orderId": order_id, "amount": 200,
+        "currency": "EUR", "token": "tok_visa", "reference": reference}));
+}
+
+fn keep(told: &mut Recorded, mut order: Value, status: &str, reason: Value, payment: &str, reservation: &str) {
+    let order_id = order["orderId"].as_str().unwrap().to_owned();
+    let quantity = order["items"][0]["quantity"].as_u64().unwrap();
+    order["status"] = json!(status);
+    order["reason"] = reason;
+    told.orders.insert(order_id.clone(), order);
+    told.payments.insert(order_id.clone(), Payment { status: payment.to_owned(), reference: None });
+    let lines = BTreeMap::from([(PRODUCT.to_owned(), quantity)]);
+    told.reservations.insert(order_id, Reservation { status: reservation.to_owned(), lines });
+}
+
+fn confirmed_order(told: &mut Recorded) {
+    let details = place(told, CONFIRMED, "c", 2);
+    reserve_and_pay(told, CONFIRMED, "c", "cap_1");
+    let body = json!({"orderId": CONFIRMED, "customerId": CUSTOMER, "totalPrice": 200});
+    say(told, &format!("order.event.confirmed.{CONFIRMED}"), "c6", "c5", 3, body);
+    keep(told, details, "confirmed", Value::Null, "captured", "reserved");
+}
+
+fn cancelled_order(told: &mut Recorded) {
+    let details = place(told, CANCELLED, "x", 2);
+    reserve_and_pay(told, CANCELLED, "x", "cap_2");
+    say(told, &format!("order.command.cancel.{CANCELLED}"), "x6", "", 0, json!({"orderId": CANCELLED}));
+    let reason = json!({"code": "customer"});
+    let body = json!({"orderId": CANCELLED, "customerId": CUSTOMER, "reason": reason});
+    say(told, &format!("order.event.cancelled.{CANCELLED}"), "x7", "x6", 3, body);
+    let lines = json!({"orderId": CANCELLED, "lines": [{"productId": PRODUCT, "quantity": 2}]});
+    say(told, &format!("inventory.event.released.{CANCELLED}"), "x8", "x7", 2, lines);
+    let refunded = json!({"orderId": CANCELLED, "customerId": CUSTOMER, "amount": 200, "currency": "EUR"});
+    say(told, &format!("payment.event.refunded.{CANCELLED}"), "x9", "x7", 5, refunded);
+    told.ledger.push(json!({"kind": "refunded", "key": "refund", "reference": "cap_2", "byVoid": false}));
+    let accepted = json!({"orderId": CANCELLED, "status": "accepted"});
+    ask(told, "POST", &format!("/orders/{CANCELLED}/cancel"), None, json!({}), 202, accepted);
+    keep(told, details, "cancelled", reason, "refunded", "released");
+}
+
+fn waiting_order(told: &mut Recorded) {
+    let details = place(told, WAITING, "w", 20);
+    let short = json!({"orderId": WAITING, "short": [PRODUCT]});
+    say(told, &format!("inventory.event.backordered.{WAITING}"), "w3", "w2", 1, short);
+    let body = json!({"orderId": WAITING, "customerId": CUSTOMER, "short": [PRODUCT]});
+    say(told, &format!("order.event.awaiting-stock.{WAITING}"), "w4", "w3", 2, body);
+    keep(told, details, "awaiting-stock", Value::Null, "pending", "waiting");
+}
