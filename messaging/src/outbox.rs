@@ -3,6 +3,8 @@
 //! Rows are written in the transaction of the message that caused them and marked once the stream has acknowledged
 //! them. They stay for a retention time, so that a lost stream can be filled again.
 
+use std::time::Duration;
+
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
@@ -165,15 +167,20 @@ pub(crate) async fn mark_published(
     Ok(())
 }
 
-/// Returns unpublished rows written before `before`, in the order of writing.
+/// Returns unpublished rows that were not written within `grace` of `now`, in the order of writing.
+///
+/// A row from the future was written by a clock that was ahead. Whoever wrote it may be gone, and its time far away: it
+/// does not wait for that.
 pub(crate) async fn unpublished(
     connection: &impl ConnectionTrait,
-    before: OffsetDateTime,
+    now: OffsetDateTime,
+    grace: Duration,
     limit: u64,
 ) -> Result<Vec<OutboxRow>, DbErr> {
+    let (before, behind) = (first_row_id(now - grace), first_row_id(now + grace));
     entity::Entity::find()
         .filter(entity::Column::PublishedAt.is_null())
-        .filter(entity::Column::RowId.lt(first_row_id(before)))
+        .filter(entity::Column::RowId.lt(before).or(entity::Column::RowId.gte(behind)))
         .order_by_asc(entity::Column::RowId)
         .limit(limit)
         .all(connection)

@@ -170,8 +170,7 @@ impl Relay {
                 self.health.failed(OUTBOX, "what is published cannot be marked");
                 return false;
             }
-            let before = OffsetDateTime::now_utc() - grace + Duration::from_millis(1);
-            let rows = match outbox::unpublished(&self.db, before, SWEEP).await {
+            let rows = match outbox::unpublished(&self.db, OffsetDateTime::now_utc(), grace, SWEEP).await {
                 Ok(rows) => rows,
                 Err(error) => {
                     self.health.failed(OUTBOX, format!("the outbox cannot be read: {error}"));

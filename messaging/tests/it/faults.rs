@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use local_servers::TestPostgres;
-use messaging::Topology;
-use sea_orm::{ConnectionTrait, TransactionTrait};
+use messaging::{Topology, outbox};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, TransactionTrait};
 use time::OffsetDateTime;
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::on_both_databases;
 use crate::support::{Bench, Engine, Mode, TOPOLOGY, eventually};
@@ -17,6 +17,7 @@ on_both_databases!(
     two_instances_share_the_work_and_handle_each_message_once,
     a_shutdown_under_load_finishes_its_batch_and_ends_in_time,
     what_a_crash_left_in_the_outbox_is_published_at_the_next_start,
+    what_a_clock_that_was_ahead_left_in_the_outbox_is_published_at_once,
     a_broker_that_dies_and_returns_costs_nothing,
     a_broker_that_dies_with_hundreds_of_publishes_in_its_hands_holds_nobody_up,
     what_could_not_be_published_is_published_later_without_a_restart,
@@ -71,7 +72,7 @@ async fn a_shutdown_under_load_finishes_its_batch_and_ends_in_time(engine: Engin
     assert!(took < Duration::from_secs(10), "{took:?}");
     // What was committed has been published, without anybody running any more.
     assert_eq!(bench.messages("EVENTS").await, u64::try_from(bench.total("K1").await).unwrap());
-    assert_eq!(messaging::outbox::depth(&bench.db).await.unwrap(), 0);
+    assert_eq!(outbox::depth(&bench.db).await.unwrap(), 0);
 
     let _service = bench.start().await;
     bench.settled().await;
@@ -97,6 +98,28 @@ async fn what_a_crash_left_in_the_outbox_is_published_at_the_next_start(engine: 
     let _service = bench.start().await;
     // It says that it is ready once the outbox is swept.
     assert_eq!(bench.messages("EVENTS").await, 1);
+    bench.settled().await;
+}
+
+async fn what_a_clock_that_was_ahead_left_in_the_outbox_is_published_at_once(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let row = || {
+        let tomorrow = OffsetDateTime::now_utc() + Duration::from_secs(24 * 3600);
+        let seconds = u64::try_from(tomorrow.unix_timestamp()).unwrap();
+        outbox::entity::ActiveModel {
+            row_id: Set(Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, 0))),
+            message_id: Set(Uuid::now_v7()),
+            subject: Set("tally.event.added.K1".to_owned()),
+            headers: Set("[]".to_owned()),
+            body: Set(b"{}".to_vec()),
+            published_at: Set(None),
+        }
+    };
+    outbox::entity::Entity::insert(row()).exec_without_returning(&bench.db).await.unwrap();
+    let _service = bench.start().await;
+    assert_eq!(bench.messages("EVENTS").await, 1, "at the start");
+    outbox::entity::Entity::insert(row()).exec_without_returning(&bench.db).await.unwrap();
+    eventually("later, too", || async { bench.messages("EVENTS").await == 2 }).await;
     bench.settled().await;
 }
 
@@ -153,7 +176,7 @@ async fn what_could_not_be_published_is_published_later_without_a_restart(engine
         !ready && answer.contains("20 or more rows unpublished")
     })
     .await;
-    assert_eq!(messaging::outbox::depth(&bench.db).await.unwrap(), 20);
+    assert_eq!(outbox::depth(&bench.db).await.unwrap(), 20);
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 20);
