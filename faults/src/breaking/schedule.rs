@@ -78,6 +78,9 @@ pub struct Planned {
     pub fault: Fault,
 }
 
+/// How often another target is drawn where one is busy.
+const DRAWS: usize = 8;
+
 /// Services that talk to nats-server.
 const ON_NATS: [Member; 6] = [
     Member::OrderService,
@@ -186,9 +189,10 @@ pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind]) ->
             deck.shuffle(&mut random);
         }
         if let Some(kind) = deck.pop() {
-            let (fault, lasts) = draw(kind, &mut random);
-            let target = fault.target();
-            if busy.get(&target).is_none_or(|until| *until <= at) {
+            let mut free = (0..DRAWS).map(|_| draw(kind, &mut random));
+            let free = free.find(|(fault, _)| busy.get(&fault.target()).is_none_or(|until| *until <= at));
+            if let Some((fault, lasts)) = free {
+                let target = fault.target();
                 // A moment between two faults of one target, so that what it did while it was well counts, too.
                 busy.insert(target, at + lasts + Duration::from_secs(1));
                 planned.push(Planned { at, lasts, fault });
