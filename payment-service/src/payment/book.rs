@@ -104,7 +104,7 @@ impl Book {
         if self.accounts.contains_key(&charge.customer_id) {
             return self.check(order_id, now, policy);
         }
-        let deadline = payment.due_since.unwrap_or(now) + policy.account_wait;
+        let deadline = payment.due_since(now) + policy.account_wait;
         if now < deadline {
             payment.next_attempt_at = Some(deadline);
             return None;

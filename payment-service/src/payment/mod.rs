@@ -41,6 +41,7 @@ mod state;
 pub use account::{Account, Terms};
 pub use book::{Book, Decided, Policy};
 pub use outcome::{Call, Outcome};
+pub(crate) use state::LONGEST_WAIT;
 pub use state::{Charge, Payment, State};
 
 use contracts::account::{AccountChanged, AccountDeleted};

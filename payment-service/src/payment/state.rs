@@ -14,7 +14,7 @@ use super::{Call, Policy};
 /// The wait after the first attempt that failed; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait between two attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Who pays how much.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,13 +142,20 @@ impl Payment {
         self.due_since.is_some_and(|since| now >= since + policy.provider_deadline)
     }
 
+    /// Returns since when it is due. A moment that is still to come was written by a clock that was ahead, and is now
+    /// from here on: a deadline is not put off until that clock's time has come.
+    pub(super) fn due_since(&mut self, now: OffsetDateTime) -> OffsetDateTime {
+        let since = self.due_since.unwrap_or(now).min(now);
+        self.due_since = Some(since);
+        since
+    }
+
     /// Sets when the provider is asked again. A capture is not left waiting beyond its deadline.
     pub(super) fn wait(&mut self, now: OffsetDateTime, policy: &Policy) {
         let doublings = u32::try_from(self.attempts.clamp(1, 8) - 1).unwrap_or_default();
         let next = now + (FIRST_WAIT * 2_u32.pow(doublings)).min(LONGEST_WAIT);
-        let deadline = self.due_since.map(|since| since + policy.provider_deadline);
-        let before = deadline.filter(|deadline| (now..next).contains(deadline) && *deadline > now);
-        self.next_attempt_at = Some(before.unwrap_or(next));
+        let deadline = self.due_since(now) + policy.provider_deadline;
+        self.next_attempt_at = Some(if deadline > now { deadline.min(next) } else { next });
     }
 
     /// Counts a change.

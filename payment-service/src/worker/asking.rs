@@ -20,10 +20,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::begin;
+use super::{begin, time_has_come};
 use crate::entity::payment::{Column, Entity, Status};
 use crate::handler::outgoing_of;
-use crate::payment::{Call, Outcome, Policy};
+use crate::payment::{Call, LONGEST_WAIT, Outcome, Policy};
 use crate::provider::{PaymentProvider, ask};
 use crate::row;
 use crate::slice::Slice;
@@ -125,7 +125,8 @@ impl<P: PaymentProvider> Asking<P> {
     async fn claim(&self) -> Result<Vec<Claim>, DbErr> {
         let now = (self.clock)();
         // Only a look, to leave the database alone where there is nothing to do.
-        if due(now)
+        if self
+            .due(now)
             .select_only()
             .column(Column::OrderId)
             .limit(1)
@@ -136,11 +137,11 @@ impl<P: PaymentProvider> Asking<P> {
         {
             return Ok(Vec::new());
         }
-        // Room for standing in the queue.
-        let lease = 4 * self.timeout;
+        let lease = self.lease();
         let leased_until = Instant::now() + lease;
         let tx = begin(&self.db).await?;
-        let rows = due(now)
+        let rows = self
+            .due(now)
             .order_by_asc(Column::NextAttemptAt)
             .limit(CLAIM)
             .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
@@ -216,9 +217,15 @@ impl<P: PaymentProvider> Asking<P> {
             .await?;
         Ok(())
     }
-}
 
-/// The payments about which the provider is to be asked.
-fn due(now: OffsetDateTime) -> Select<Entity> {
-    Entity::find().filter(Column::Status.is_in(ASKED)).filter(Column::NextAttemptAt.lte(unix_millis(now)))
+    /// For how long others leave a payment alone whose attempt has begun; with room for standing in the queue.
+    fn lease(&self) -> Duration {
+        4 * self.timeout
+    }
+
+    /// The payments about which the provider is to be asked.
+    fn due(&self, now: OffsetDateTime) -> Select<Entity> {
+        let longest_wait = self.lease().max(LONGEST_WAIT);
+        Entity::find().filter(Column::Status.is_in(ASKED)).filter(time_has_come(now, longest_wait))
+    }
 }

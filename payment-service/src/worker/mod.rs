@@ -9,9 +9,28 @@ mod waiting;
 pub use asking::Asking;
 pub use waiting::Waiting;
 
+use std::time::Duration;
+
+use messaging::envelope::unix_millis;
+use sea_orm::sea_query::Condition;
 use sea_orm::{
-    DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
 };
+use time::OffsetDateTime;
+
+use crate::entity::payment::Column;
+
+/// How far apart the clocks of two instances may be without one of them taking the other's waits for mistakes.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// The payments whose time has come. So has that of a payment that would wait for longer than any wait lasts: a clock
+/// that was ahead has written it.
+fn time_has_come(now: OffsetDateTime, longest_wait: Duration) -> Condition {
+    Condition::any()
+        .add(Column::NextAttemptAt.lte(unix_millis(now)))
+        .add(Column::NextAttemptAt.gt(unix_millis(now + longest_wait + SKEW)))
+}
 
 /// Begins a transaction that will write: on SQLite it is the writer from the start, because a transaction that reads
 /// first and then finds that another has written could not go on.

@@ -9,15 +9,14 @@ use std::time::Duration;
 use async_nats::Client;
 use contracts::{CustomerId, OrderId};
 use futures::StreamExt;
-use messaging::envelope::unix_millis;
 use messaging::{Outbox, Outgoing};
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::begin;
+use super::{begin, time_has_come};
 use crate::entity::account_copy;
 use crate::entity::payment::{Column, Entity, Status};
 use crate::handler::outgoing_of;
@@ -111,11 +110,11 @@ impl Waiting {
                     .equals((Entity, Column::CustomerId)),
             )
             .to_owned();
-        let now = unix_millis((self.clock)());
+        let time_has_come = time_has_come((self.clock)(), self.policy.account_wait);
         let rows = Entity::find()
             .filter(Column::Status.eq(Status::AwaitingAccount))
             .filter(Column::NextAttemptAt.is_not_null())
-            .filter(Condition::any().add(Column::NextAttemptAt.lte(now)).add(Expr::exists(copy)))
+            .filter(time_has_come.add(Expr::exists(copy)))
             .order_by_asc(Column::NextAttemptAt)
             .limit(BATCH)
             .all(&self.db)

@@ -1,6 +1,7 @@
 //! The service and the provider's program: what is said, and what the provider's own ledger says.
 
 use payment_service::entity::payment::Status;
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use crate::database::{Engine, exposures};
@@ -14,6 +15,7 @@ on_both_databases!(
     a_provider_that_fails_loses_requests_or_answers_is_asked_again_and_takes_once,
     a_payment_in_doubt_for_too_long_is_voided,
     a_payment_whose_account_is_not_known_waits_for_it_and_not_for_ever,
+    what_a_clock_ahead_has_put_off_is_done_all_the_same,
     two_instances_take_each_payment_once,
 );
 
@@ -151,6 +153,37 @@ async fn a_payment_whose_account_is_not_known_waits_for_it_and_not_for_ever(engi
     store.say(&account("BOB", 1, 100)).await;
     service.stop().await;
     assert_eq!(store.said("payment.event.>").await, 2);
+    store.left_nothing_behind().await;
+}
+
+async fn what_a_clock_ahead_has_put_off_is_done_all_the_same(engine: Engine) {
+    let store = Store::new(engine).await;
+    let options = ["--provider-deadline-seconds", "2", "--account-wait-seconds", "2"];
+    let service = store.start(&options);
+    store.say(&account_with("ANN", 1, Some(card("tok_1", "2999-12")), 1000)).await;
+    store.provider.behave(json!({"mode": "fail"})).await;
+    for (order, customer, status) in [("A", "ANN", Status::Capturing), ("B", "BOB", Status::AwaitingAccount)] {
+        store.say(&placed(order, customer, 60)).await;
+        store.say(&reserved(order)).await;
+        store.stands(order, status).await;
+    }
+    service.stop().await;
+    // As if all of it had been written an hour later.
+    let later = "UPDATE payment SET due_since = due_since + 3600000, next_attempt_at = next_attempt_at + 3600000";
+    store.database.db.execute_unprepared(later).await.unwrap();
+    let service = store.start(&options);
+    store.heard("payment.event.declined.B").await;
+    store.provider.behave(json!({"mode": "fail", "on": ["capture"]})).await;
+    store.heard("payment.event.declined.A").await;
+    // And while it runs, a clock that is put back.
+    store.provider.behave(json!({"mode": "drop-before"})).await;
+    store.say(&placed("C", "ANN", 60)).await;
+    store.say(&reserved("C")).await;
+    store.stands("C", Status::Capturing).await;
+    store.database.db.execute_unprepared(later).await.unwrap();
+    store.provider.behave(json!({"mode": "ok"})).await;
+    store.heard("payment.event.captured.C").await;
+    service.stop().await;
     store.left_nothing_behind().await;
 }
 

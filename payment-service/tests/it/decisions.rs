@@ -126,6 +126,18 @@ fn a_payment_whose_account_never_comes_is_declined_in_the_end() {
 }
 
 #[test]
+fn a_payment_that_a_clock_ahead_has_made_due_waits_for_its_account_from_now_on() {
+    let mut given = given(&[placed("A", "ANN", 60), reserved("A")]);
+    given.now -= Duration::hours(1);
+    given
+        .looked_again("A")
+        .says_nothing()
+        .after(30)
+        .looked_again("A")
+        .says(&declined("A", NoAccount), &reserved("A"));
+}
+
+#[test]
 fn an_account_that_comes_too_late_but_is_there_is_used() {
     given(&[placed("A", "ANN", 60), reserved("A"), account("ANN", 1, 100)])
         .after(31)
