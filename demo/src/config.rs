@@ -29,6 +29,26 @@ pub enum Databases {
     Postgres(BTreeMap<Member, String>),
 }
 
+/// The ports of a nats-server.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerPorts {
+    /// For clients.
+    pub clients: u16,
+    /// Of its monitor.
+    pub monitor: u16,
+    /// For the other servers.
+    pub routes: u16,
+}
+
+/// Nats-servers that keep the streams together.
+#[derive(Debug, Clone)]
+pub struct Cluster {
+    /// All of them; the first is the member `nats-server`.
+    pub servers: Vec<ServerPorts>,
+    /// The ports through which one server reaches another, `(from, to)`, where not by the one that listens there.
+    pub detours: BTreeMap<(usize, usize), u16>,
+}
+
 /// Where everything of one store is.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
@@ -38,6 +58,8 @@ pub struct StoreConfig {
     pub data: PathBuf,
     /// The port of nats-server.
     pub nats_port: u16,
+    /// The cluster that nats-server belongs to; without one it is alone.
+    pub cluster: Option<Cluster>,
     /// The port on which each member serves HTTP; of nats-server, its monitor's.
     pub ports: BTreeMap<Member, u16>,
     /// Where the services keep their state.
@@ -58,6 +80,7 @@ impl StoreConfig {
             program,
             data,
             nats_port: 4222,
+            cluster: None,
             ports: Member::ALL.into_iter().map(|member| (member, member.port())).collect(),
             databases: Databases::Sqlite,
             stock_deadline_seconds: 20,
@@ -76,6 +99,25 @@ impl StoreConfig {
         }
     }
 
+    /// The same with a cluster of so many nats-servers, each stream on all of them.
+    #[must_use]
+    pub fn clustered(self, servers: usize) -> Self {
+        let first = ServerPorts { clients: self.nats_port, monitor: self.monitor_port(), routes: free_port() };
+        let other = |_| ServerPorts { clients: free_port(), monitor: free_port(), routes: free_port() };
+        let servers = [first].into_iter().chain((1..servers).map(other)).collect();
+        Self { cluster: Some(Cluster { servers, detours: BTreeMap::new() }), ..self }
+    }
+
+    fn monitor_port(&self) -> u16 {
+        self.ports.get(&Member::NatsServer).copied().unwrap_or_else(|| Member::NatsServer.port())
+    }
+
+    /// Returns on how many servers each stream is kept.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.cluster.as_ref().map_or(1, |cluster| cluster.servers.len())
+    }
+
     /// Returns every port with who listens on it.
     #[must_use]
     pub fn purposes(&self) -> Vec<(u16, &'static str)> {
@@ -86,10 +128,14 @@ impl StoreConfig {
         [(self.nats_port, Member::NatsServer.name())].into_iter().chain(http).collect()
     }
 
-    /// Returns the URL of nats-server.
+    /// Returns the URL of nats-server; of a cluster, those of all servers, separated by commas.
     #[must_use]
     pub fn nats_url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.nats_port)
+        let url = |port: u16| format!("nats://127.0.0.1:{port}");
+        match &self.cluster {
+            None => url(self.nats_port),
+            Some(cluster) => cluster.servers.iter().map(|server| url(server.clients)).collect::<Vec<_>>().join(","),
+        }
     }
 
     /// Returns the URL under which a member serves HTTP: for nats-server, its monitor.

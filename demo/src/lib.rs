@@ -17,6 +17,6 @@ pub mod screen;
 pub mod store;
 pub mod up;
 
-pub use config::{Databases, StoreConfig};
+pub use config::{Cluster, Databases, ServerPorts, StoreConfig};
 pub use member::Member;
 pub use store::{MemberStatus, OnLine, Store};

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use local_servers::nats::Routes;
 use local_servers::{NatsServer, Program, ProgramSettings, nats};
 use messaging::connection::NatsOptions;
 use serde_json::Value;
 
-use crate::config::{StoreConfig, USERS};
+use crate::config::{Cluster, ServerPorts, StoreConfig, USERS};
 use crate::member::Member;
 use crate::provision::{PROVISIONER, provision};
 
@@ -41,6 +42,8 @@ pub struct MemberStatus {
 pub struct Store {
     config: StoreConfig,
     nats: NatsServer,
+    /// The other servers of its cluster.
+    others: Vec<NatsServer>,
     services: BTreeMap<Member, Program>,
     http: reqwest::Client,
     on_line: OnLine,
@@ -61,16 +64,16 @@ impl Store {
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&config.data)
             .with_context(|| format!("making the data folder {}", config.data.display()))?;
-        let nats = start_nats(&config, &on_line, progress).await?;
+        let (nats, others) = start_nats(&config, &on_line, progress).await?;
         progress(&format!("nats-server listens on {}", config.nats_url()));
-        provision(&nats_options(&config, PROVISIONER), 1).await?;
+        provision(&nats_options(&config, PROVISIONER), config.replicas()).await?;
         progress("streams and consumers are provisioned");
 
         let mut services = BTreeMap::new();
         for member in Member::SERVICES {
             services.insert(member, Program::start(settings(&config, member, &on_line))?);
         }
-        let mut store = Self { config, nats, services, http: reqwest::Client::new(), on_line };
+        let mut store = Self { config, nats, others, services, http: reqwest::Client::new(), on_line };
         for member in Member::SERVICES {
             store.wait_until_ready(member, progress).await?;
         }
@@ -81,6 +84,14 @@ impl Store {
     #[must_use]
     pub fn config(&self) -> &StoreConfig {
         &self.config
+    }
+
+    /// Returns a nats-server; the first is the member, the others are those of its cluster.
+    pub fn server(&mut self, number: usize) -> Option<&mut NatsServer> {
+        match number {
+            0 => Some(&mut self.nats),
+            _ => self.others.get_mut(number - 1),
+        }
     }
 
     /// Changes what a service is told from its next start on; a running one keeps what it was told.
@@ -153,8 +164,10 @@ impl Store {
     /// Where the operating system does not tell.
     pub fn ended(&mut self) -> anyhow::Result<Vec<(Member, ExitStatus)>> {
         let mut ended = Vec::new();
-        if let Some(status) = self.nats.ended()? {
-            ended.push((Member::NatsServer, status));
+        for server in [&mut self.nats].into_iter().chain(&mut self.others) {
+            if let Some(status) = server.ended()? {
+                ended.push((Member::NatsServer, status));
+            }
         }
         for (member, service) in &mut self.services {
             if let Some(status) = service.ended()? {
@@ -239,7 +252,9 @@ impl Store {
         for stopped in futures::future::join_all(stopping).await {
             stopped?;
         }
-        self.nats.stop().await?;
+        for server in [&mut self.nats].into_iter().chain(&mut self.others) {
+            server.stop().await?;
+        }
         Ok(())
     }
 
@@ -271,25 +286,48 @@ pub fn nats_options(config: &StoreConfig, user: &str) -> NatsOptions {
     }
 }
 
+/// Starts nats-server, and where it belongs to a cluster, the others with it: each is ready when all are.
 async fn start_nats(
     config: &StoreConfig,
     on_line: &OnLine,
     progress: &(dyn Fn(&str) + Sync),
-) -> anyhow::Result<NatsServer> {
+) -> anyhow::Result<(NatsServer, Vec<NatsServer>)> {
     let program = nats::find_or_install(|step| progress(step)).await?;
     let conf = config.data.join("nats.conf");
     std::fs::write(&conf, NATS_CONF).with_context(|| format!("writing {}", conf.display()))?;
     let on_line = on_line.clone();
-    let builder = NatsServer::builder(program)
-        .config(conf)
-        .port(config.nats_port)
-        .monitor_port(config.ports[&Member::NatsServer])
-        .store_dir(config.data.join("nats"))
-        .on_line(move |line| on_line(Member::NatsServer, line));
+    let builder = NatsServer::builder(program).config(conf).on_line(move |line| on_line(Member::NatsServer, line));
     let builder = USERS
         .iter()
         .fold(builder, |builder, (user, variable)| builder.variable(*variable, StoreConfig::password(user)));
-    Ok(builder.start().await?)
+    let Some(cluster) = &config.cluster else {
+        let monitor = config.ports[&Member::NatsServer];
+        let alone = builder.port(config.nats_port).monitor_port(monitor).store_dir(config.data.join("nats"));
+        return Ok((alone.start().await?, Vec::new()));
+    };
+    let servers = cluster.servers.iter().enumerate().map(|(number, ports)| {
+        let folder = config.data.join(format!("nats-{}", number + 1));
+        let server = builder.clone().port(ports.clients).monitor_port(ports.monitor).store_dir(folder);
+        server.routes(routes(cluster, number, *ports)).start()
+    });
+    let mut servers = futures::future::try_join_all(servers).await?.into_iter();
+    Ok((servers.next().context("a cluster without servers")?, servers.collect()))
+}
+
+/// Returns how a server finds the others of its cluster.
+fn routes(cluster: &Cluster, number: usize, ports: ServerPorts) -> Routes {
+    let others = cluster.servers.iter().enumerate().filter(|(other, _)| *other != number).map(|(other, ports)| {
+        let port = cluster.detours.get(&(number, other)).copied().unwrap_or(ports.routes);
+        format!("nats://127.0.0.1:{port}")
+    });
+    // Where there are detours nobody is to learn of the direct way: port 1 leads nowhere.
+    let advertise = if cluster.detours.is_empty() { ports.routes } else { 1 };
+    Routes {
+        cluster: "store".to_owned(),
+        port: ports.routes,
+        advertise: format!("127.0.0.1:{advertise}"),
+        others: others.collect(),
+    }
 }
 
 /// Returns how a service is run.

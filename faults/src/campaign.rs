@@ -116,7 +116,6 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
     let mut config = StoreConfig::on_free_ports(program, data.to_owned());
     config.stock_deadline_seconds = STOCK_DEADLINE_SECONDS;
     let variables = [
-        ("PROVIDER_URL", config.http_url(Member::PaymentProvider)),
         ("PROVIDER_DEADLINE_SECONDS", PROVIDER_DEADLINE_SECONDS.to_string()),
         ("PROVIDER_TIMEOUT_MILLISECONDS", "3000".to_owned()),
         ("ACCOUNT_WAIT_SECONDS", ACCOUNT_WAIT_SECONDS.to_string()),

@@ -5,5 +5,5 @@ mod server;
 mod testing;
 
 pub use find::{find_or_install, find_or_install_in};
-pub use server::{NatsServer, NatsServerBuilder};
+pub use server::{NatsServer, NatsServerBuilder, Routes};
 pub use testing::TestNats;

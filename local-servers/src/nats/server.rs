@@ -26,9 +26,23 @@ pub struct NatsServerBuilder {
     port: u16,
     monitor_port: u16,
     store_dir: Option<PathBuf>,
+    routes: Option<Routes>,
     variables: Vec<(String, String)>,
     ready_within: Duration,
     on_line: OnLine,
+}
+
+/// How a server finds the others of its cluster.
+#[derive(Debug, Clone)]
+pub struct Routes {
+    /// What the cluster is called.
+    pub cluster: String,
+    /// The port of this machine on which the others reach this server.
+    pub port: u16,
+    /// What this server tells the others to reach it by, such as `127.0.0.1:6222`.
+    pub advertise: String,
+    /// Where it reaches the others, such as `nats://127.0.0.1:6223`.
+    pub others: Vec<String>,
 }
 
 impl NatsServerBuilder {
@@ -68,6 +82,15 @@ impl NatsServerBuilder {
     #[must_use]
     pub fn store_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.store_dir = Some(folder.into());
+        self
+    }
+
+    /// Makes it a server of a cluster. Clients are not told of the other servers: they know those they were given.
+    ///
+    /// A server of a cluster is ready when the cluster has a leader: start them together.
+    #[must_use]
+    pub fn routes(mut self, routes: Routes) -> Self {
+        self.routes = Some(routes);
         self
     }
 
@@ -128,6 +151,12 @@ impl NatsServerBuilder {
             }
             None => command.arg("--jetstream").arg("--store_dir").arg(store_dir),
         };
+        if let Some(routes) = &self.routes {
+            command
+                .args(["--cluster_name", &routes.cluster, "--no_advertise"])
+                .args(["--cluster", &format!("nats://{}:{}", self.host, routes.port)])
+                .args(["--cluster_advertise", &routes.advertise, "--routes", &routes.others.join(",")]);
+        }
         command
     }
 }
@@ -153,6 +182,7 @@ impl NatsServer {
             port: 4222,
             monitor_port: 8222,
             store_dir: None,
+            routes: None,
             variables: Vec::new(),
             ready_within: Duration::from_secs(30),
             on_line: Arc::new(|line| tracing::debug!("nats-server: {line}")),
