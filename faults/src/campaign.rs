@@ -13,8 +13,7 @@ use local_servers::{PostgresServer, free_port, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::breaking::proxy::Proxy;
-use crate::breaking::{Breaker, Clock, Disks, Kind, Messages, allowed, nats_through, schedule};
+use crate::breaking::{Breaker, Clock, Disks, Kind, Messages, Network, allowed, schedule};
 use crate::check;
 use crate::collect::{Tables, collect, unsettled};
 use crate::history::History;
@@ -49,7 +48,7 @@ pub async fn run(options: &Options, shutdown: CancellationToken) -> anyhow::Resu
     let data = data.canonicalize().context("finding the data folder")?;
     say(&format!("seed {seed}; everything is kept in {} until the end", data.display()));
     let postgres = options.database == Engine::Postgres;
-    let (kinds, left_out) = allowed(&options.only, postgres, &data);
+    let (kinds, left_out) = allowed(&options.only, postgres, options.servers, &data);
     left_out.iter().for_each(|why| say(&format!("left out: {why}")));
 
     let (summary, recorded) = Box::pin(play(options, seed, &data, &kinds, shutdown)).await?;
@@ -79,7 +78,8 @@ async fn play(
     let load = Load::new(client.clone());
     let mut plan = Plan::new(seed, options.rate);
     load.prepare(&mut plan).await;
-    let planned = schedule(seed, options.length(), Duration::from_secs_f64(options.pause.max(0.1)), kinds);
+    let planned =
+        schedule(seed, options.length(), Duration::from_secs_f64(options.pause.max(0.1)), kinds, options.servers);
     say(&format!("the store is open; {} faults in {} s", planned.len(), options.length().as_secs()));
 
     let closing = CancellationToken::new();
@@ -114,10 +114,13 @@ async fn play(
 async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> anyhow::Result<Breaker> {
     let program = std::env::current_exe().context("finding this program's own file")?;
     let mut config = StoreConfig::on_free_ports(program, data.to_owned());
+    if options.servers > 1 {
+        config = config.clustered(options.servers);
+    }
     config.stock_deadline_seconds = STOCK_DEADLINE_SECONDS;
     let variables = [
-        ("PROVIDER_DEADLINE_SECONDS", PROVIDER_DEADLINE_SECONDS.to_string()),
-        ("PROVIDER_TIMEOUT_MILLISECONDS", "3000".to_owned()),
+        ("PAYMENT_PROVIDER_DEADLINE_SECONDS", PROVIDER_DEADLINE_SECONDS.to_string()),
+        ("PAYMENT_PROVIDER_TIMEOUT_MILLISECONDS", "3000".to_owned()),
         ("ACCOUNT_WAIT_SECONDS", ACCOUNT_WAIT_SECONDS.to_string()),
     ];
     config.variables.extend(variables.map(|(name, value)| (name.to_owned(), value)));
@@ -126,18 +129,13 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
         Engine::Postgres => Some(start_postgres(data, &mut config).await?),
     };
     let disks = if kinds.contains(&Kind::DiskFull) { Some(Disks::make(data)?) } else { None };
-    let mut proxies = BTreeMap::new();
-    for member in Member::SERVICES.into_iter().filter(|member| *member != Member::PaymentProvider) {
-        let proxy = Proxy::start(config.nats_port).await?;
-        config.own_variables.insert(member, nats_through(Some(&proxy)));
-        proxies.insert(member, proxy);
-    }
+    let network = Network::weave(&mut config).await?;
     let on_line = log(data)?;
     let store = Store::start(config, on_line.clone(), &|_| {}).await?;
     let messages = Messages::connect(store.config(), seed).await?;
     Ok(Breaker {
         store,
-        proxies,
+        network,
         postgres,
         disks,
         clock: Clock::find(),
@@ -149,6 +147,7 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
         injected: BTreeMap::new(),
         ended: Vec::new(),
         down: Vec::new(),
+        server_down: None,
     })
 }
 

@@ -22,6 +22,9 @@ pub struct Options {
     /// Where the services keep their state.
     #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
     pub database: Engine,
+    /// How many nats-servers there are: one, or a cluster of three with every stream on each.
+    #[arg(long, default_value_t = 1, value_parser = servers)]
+    pub servers: usize,
     /// What customers do, per second.
     #[arg(long, default_value_t = 20.0)]
     pub rate: f64,
@@ -53,6 +56,14 @@ impl Options {
     #[must_use]
     pub fn length(&self) -> Duration {
         Duration::try_from_secs_f64(self.minutes * 60.0).unwrap_or(Duration::from_secs(180))
+    }
+}
+
+fn servers(text: &str) -> Result<usize, String> {
+    match text {
+        "1" => Ok(1),
+        "3" => Ok(3),
+        _ => Err("it is 1 or 3".to_owned()),
     }
 }
 

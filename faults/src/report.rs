@@ -111,7 +111,7 @@ fn explain(text: &mut String, recorded: &Recorded, outcome: &Outcome) -> Result<
     for (messages, violation) in shortest.into_iter().take(SHOWN) {
         writeln!(text, "\n  {}: {}", violation.about, violation.what)?;
         // Orders have few messages; products and customers have too many to help.
-        if messages.len() <= 40 {
+        if messages.len() <= 20 {
             for message in messages {
                 writeln!(text, "    {}", line(message))?;
             }

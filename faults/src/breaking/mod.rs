@@ -3,6 +3,7 @@
 mod clock;
 mod disk;
 mod messages;
+mod network;
 pub mod proxy;
 mod schedule;
 
@@ -16,7 +17,7 @@ use std::time::Duration;
 use anyhow::Context;
 use demo::store::settings;
 use demo::{Member, OnLine, Store};
-use local_servers::{PostgresServer, Program, free_port};
+use local_servers::{NatsServer, PostgresServer, Program, free_port};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,8 @@ use crate::recorded::Ended;
 pub use clock::Clock;
 pub use disk::Disks;
 pub use messages::Messages;
-use proxy::{Passage, Proxy};
+pub use network::Network;
+use proxy::Passage;
 pub use schedule::{Fault, Kind, Planned, schedule};
 
 /// How often members are looked after.
@@ -36,8 +38,8 @@ const LOOK: Duration = Duration::from_millis(500);
 pub struct Breaker {
     /// The store.
     pub store: Store,
-    /// The proxies between services and nats-server.
-    pub proxies: BTreeMap<Member, Proxy>,
+    /// What is between the services and nats-server, or the servers of a cluster, and between those.
+    pub network: Network,
     /// The database server, where the services use one.
     pub postgres: Option<PostgresServer>,
     /// The disks of the databases, where they can be filled.
@@ -60,6 +62,8 @@ pub struct Breaker {
     pub ended: Vec<Ended>,
     /// Who does not run because a fault says so.
     pub down: Vec<Member>,
+    /// Which nats-server of a cluster does not run because a fault says so.
+    pub server_down: Option<usize>,
 }
 
 /// A fault that begins or ends.
@@ -130,9 +134,15 @@ impl Breaker {
                 second.restart()?;
             }
         }
-        for member in Member::ALL {
+        for member in Member::SERVICES {
             if self.store.process(member).is_none() && !self.down.contains(&member) {
                 self.store.start_member(member).await?;
+            }
+        }
+        let down = if self.down.contains(&Member::NatsServer) { Some(0) } else { self.server_down };
+        for number in (0..self.store.config().replicas()).filter(|number| Some(*number) != down) {
+            if let Some(server) = self.store.server(number).filter(|server| server.id().is_none()) {
+                server.restart().await?;
             }
         }
         Ok(())
@@ -169,7 +179,7 @@ impl Breaker {
             }
             Fault::Pause(member) => self.store.pause(member, true),
             Fault::Proxy(member, passage) => {
-                self.pass(member, passage);
+                self.network.pass(member, passage);
                 Ok(())
             }
             Fault::Republish(count) => self.messages.republish(count).await,
@@ -197,6 +207,15 @@ impl Breaker {
                 }
                 Ok(())
             }
+            Fault::KillServer(number) => {
+                self.server_down = Some(number);
+                Ok(self.store.server(number).map_or(Ok(()), NatsServer::kill)?)
+            }
+            Fault::PauseServer(number) => Ok(self.store.server(number).map_or(Ok(()), NatsServer::pause)?),
+            Fault::CutServer(number) => {
+                self.network.cut_off(Some(number));
+                Ok(())
+            }
         }
     }
 
@@ -208,7 +227,7 @@ impl Breaker {
             }
             Fault::Pause(member) => self.store.pause(member, false),
             Fault::Proxy(member, _) => {
-                self.pass(member, Passage::Open);
+                self.network.pass(member, Passage::Open);
                 Ok(())
             }
             Fault::Republish(_) | Fault::Replay(..) => Ok(()),
@@ -225,6 +244,15 @@ impl Breaker {
                 Some(postgres) if postgres.id().is_none() => Ok(postgres.restart().await?),
                 _ => Ok(()),
             },
+            Fault::KillServer(_) => {
+                self.server_down = None;
+                self.restart_ended().await
+            }
+            Fault::PauseServer(number) => Ok(self.store.server(number).map_or(Ok(()), NatsServer::resume)?),
+            Fault::CutServer(_) => {
+                self.network.cut_off(None);
+                Ok(())
+            }
         }
     }
 
@@ -234,7 +262,7 @@ impl Breaker {
     ///
     /// Where a member does not become ready in time.
     pub async fn heal(&mut self) -> anyhow::Result<()> {
-        self.proxies.values().for_each(|proxy| proxy.set(Passage::Open));
+        self.network.heal();
         if let Some(disks) = &self.disks {
             Member::WITH_DATABASE.into_iter().try_for_each(|member| disks.free(member))?;
         }
@@ -245,8 +273,12 @@ impl Breaker {
         }
         self.seconds.clear();
         self.down.clear();
-        for member in Member::ALL {
+        self.server_down = None;
+        for member in Member::SERVICES {
             self.store.pause(member, false)?;
+        }
+        for number in 0..self.store.config().replicas() {
+            self.store.server(number).map_or(Ok(()), NatsServer::resume)?;
         }
         self.restart_ended().await?;
         for member in Member::WITH_DATABASE {
@@ -262,15 +294,9 @@ impl Breaker {
         self.behave(&json!({"mode": "ok"})).await
     }
 
-    fn pass(&self, member: Member, passage: Passage) {
-        if let Some(proxy) = self.proxies.get(&member) {
-            proxy.set(passage);
-        }
-    }
-
     /// Kills a service and starts it with other variables beside those it always has.
     async fn restart_with(&mut self, member: Member, more: Vec<(String, String)>) -> anyhow::Result<()> {
-        let mut variables = nats_through(self.proxies.get(&member));
+        let mut variables = self.network.variables(member);
         variables.extend(more);
         self.store.kill(member)?;
         self.store.tell(member, variables);
@@ -292,13 +318,6 @@ impl Breaker {
     }
 }
 
-/// Returns what a service must be told to reach nats-server through its proxy.
-#[must_use]
-pub fn nats_through(proxy: Option<&Proxy>) -> Vec<(String, String)> {
-    let url = |proxy: &Proxy| ("NATS_URL".to_owned(), format!("nats://127.0.0.1:{}", proxy.port()));
-    proxy.map(url).into_iter().collect()
-}
-
 fn ended(member: String, at: u64, status: std::process::ExitStatus) -> Ended {
     Ended {
         member,
@@ -309,7 +328,7 @@ fn ended(member: String, at: u64, status: std::process::ExitStatus) -> Ended {
 }
 
 /// Returns which of these kinds this machine allows, and why not the others.
-pub fn allowed(kinds: &[Kind], postgres: bool, data: &Path) -> (Vec<Kind>, Vec<String>) {
+pub fn allowed(kinds: &[Kind], postgres: bool, servers: usize, data: &Path) -> (Vec<Kind>, Vec<String>) {
     use clap::ValueEnum;
     let wanted: Vec<Kind> = if kinds.is_empty() { Kind::value_variants().to_vec() } else { kinds.to_vec() };
     let mut left_out = Vec::new();
@@ -322,6 +341,9 @@ pub fn allowed(kinds: &[Kind], postgres: bool, data: &Path) -> (Vec<Kind>, Vec<S
         Kind::DiskFull if postgres => refuse(*kind, "the databases of all services are on one disk"),
         Kind::DiskFull if !disk::can_mount(data) => {
             refuse(*kind, "making a small disk needs the right to mount one")
+        }
+        Kind::KillServer | Kind::PauseServer | Kind::CutServer if servers == 1 => {
+            refuse(*kind, "there is one server")
         }
         Kind::Clock if Clock::find().is_none() => refuse(*kind, "libfaketime is not installed"),
         _ => true,

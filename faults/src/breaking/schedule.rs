@@ -38,6 +38,12 @@ pub enum Kind {
     Clock,
     /// PostgreSQL is killed and started again.
     Postgres,
+    /// A nats-server of a cluster is killed and started again.
+    KillServer,
+    /// A nats-server of a cluster is paused.
+    PauseServer,
+    /// A nats-server of a cluster is cut off from the others and from all services.
+    CutServer,
 }
 
 /// A fault.
@@ -65,6 +71,12 @@ pub enum Fault {
     Clock(Member, i64),
     /// [`Kind::Postgres`].
     Postgres,
+    /// [`Kind::KillServer`].
+    KillServer(usize),
+    /// [`Kind::PauseServer`].
+    PauseServer(usize),
+    /// [`Kind::CutServer`].
+    CutServer(usize),
 }
 
 /// A fault, and for how long.
@@ -113,6 +125,8 @@ enum Target {
     Disk(Member),
     ProviderBehaviour,
     Postgres,
+    /// Whichever it is: a cluster of three can spare one.
+    Server,
     Nothing,
 }
 
@@ -133,6 +147,9 @@ impl Fault {
             Self::DiskFull(_) => Kind::DiskFull,
             Self::Clock(..) => Kind::Clock,
             Self::Postgres => Kind::Postgres,
+            Self::KillServer(_) => Kind::KillServer,
+            Self::PauseServer(_) => Kind::PauseServer,
+            Self::CutServer(_) => Kind::CutServer,
         }
     }
 
@@ -147,6 +164,7 @@ impl Fault {
             Self::DiskFull(member) => Target::Disk(member),
             Self::Provider => Target::ProviderBehaviour,
             Self::Postgres => Target::Postgres,
+            Self::KillServer(_) | Self::PauseServer(_) | Self::CutServer(_) => Target::Server,
             Self::Republish(_) => Target::Nothing,
         }
     }
@@ -169,15 +187,19 @@ impl Kind {
             Self::DiskFull => "disk-full",
             Self::Clock => "clock",
             Self::Postgres => "postgres",
+            Self::KillServer => "kill-server",
+            Self::PauseServer => "pause-server",
+            Self::CutServer => "cut-server",
         }
     }
 }
 
-/// Plans faults of these kinds for so long, with at most `pause` from one to the next.
+/// Plans faults of these kinds for so long, with at most `pause` from one to the next, in a store on so many
+/// nats-servers.
 ///
 /// Each kind comes once before any comes twice, in an order that the seed says. No two faults have one target at a time.
 #[must_use]
-pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind]) -> Vec<Planned> {
+pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind], servers: usize) -> Vec<Planned> {
     let mut random = random(seed, Purpose::Faults);
     let mut planned = Vec::new();
     let mut busy = BTreeMap::<Target, Duration>::new();
@@ -189,7 +211,7 @@ pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind]) ->
             deck.shuffle(&mut random);
         }
         if let Some(kind) = deck.pop() {
-            let mut free = (0..DRAWS).map(|_| draw(kind, &mut random));
+            let mut free = (0..DRAWS).map(|_| draw(kind, servers, &mut random));
             let free = free.find(|(fault, _)| busy.get(&fault.target()).is_none_or(|until| *until <= at));
             if let Some((fault, lasts)) = free {
                 let target = fault.target();
@@ -205,10 +227,13 @@ pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind]) ->
 }
 
 /// Draws a fault of a kind, and how long it lasts.
-fn draw(kind: Kind, random: &mut ChaCha8Rng) -> (Fault, Duration) {
+fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration) {
     let on_nats = ON_NATS.choose(random).copied().unwrap_or(Member::OrderService);
     let with_database = Member::WITH_DATABASE.choose(random).copied().unwrap_or(Member::OrderService);
-    let any = Member::ALL.choose(random).copied().unwrap_or(Member::OrderService);
+    // The servers of a cluster have kinds of their own.
+    let members = if servers == 1 { &Member::ALL[..] } else { &Member::SERVICES };
+    let any = members.choose(random).copied().unwrap_or(Member::OrderService);
+    let server = random.random_range(0..servers);
     let consumer = CONSUMERS.choose(random).copied().unwrap_or(CONSUMERS[0]);
     let (fault, least, most) = match kind {
         Kind::Kill => (Fault::Kill(any), 0, 6_000),
@@ -230,6 +255,9 @@ fn draw(kind: Kind, random: &mut ChaCha8Rng) -> (Fault, Duration) {
             (Fault::Clock(with_database, ahead), 8_000, 30_000)
         }
         Kind::Postgres => (Fault::Postgres, 500, 12_000),
+        Kind::KillServer => (Fault::KillServer(server), 1_000, 15_000),
+        Kind::PauseServer => (Fault::PauseServer(server), 3_000, 25_000),
+        Kind::CutServer => (Fault::CutServer(server), 3_000, 25_000),
     };
     (fault, Duration::from_millis(random.random_range(least..=most)))
 }
@@ -242,7 +270,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_is_the_same_schedule_and_another_seed_another() {
-        let of = |seed| schedule(seed, Duration::from_secs(600), Duration::from_secs(5), &KINDS);
+        let of = |seed| schedule(seed, Duration::from_secs(600), Duration::from_secs(5), &KINDS, 1);
         assert_eq!(of(7), of(7));
         assert_ne!(of(7), of(8));
     }
@@ -250,7 +278,7 @@ mod tests {
     #[test]
     fn every_kind_comes_before_any_comes_twice() {
         for seed in 0..50 {
-            let planned = schedule(seed, Duration::from_secs(60), Duration::from_secs(5), &KINDS);
+            let planned = schedule(seed, Duration::from_secs(60), Duration::from_secs(5), &KINDS, 1);
             let mut first: Vec<Kind> =
                 planned.iter().take(KINDS.len()).map(|planned| planned.fault.kind()).collect();
             first.sort_unstable();
@@ -260,7 +288,7 @@ mod tests {
 
     #[test]
     fn no_two_faults_have_one_target_at_a_time() {
-        let planned = schedule(3, Duration::from_secs(3600), Duration::from_secs(2), &KINDS);
+        let planned = schedule(3, Duration::from_secs(3600), Duration::from_secs(2), &KINDS, 1);
         for (n, one) in planned.iter().enumerate() {
             for other in &planned[n + 1..] {
                 let apart = other.at >= one.at + one.lasts;
