@@ -12,6 +12,10 @@ pub const NATS: &str = "nats";
 /// The part of [`Health`] that says whether the server refuses anything.
 pub const PERMISSIONS: &str = "nats-permissions";
 
+/// How often the server is asked whether it is there. It is given up, and another one of the cluster taken, once two of
+/// these are unanswered; the client's own default would bear a server that hangs for three minutes.
+const PING: Duration = Duration::from_secs(5);
+
 /// Where the server is and who we are.
 #[derive(Clone, clap::Args)]
 pub struct NatsOptions {
@@ -51,6 +55,7 @@ pub async fn connect(options: &NatsOptions, name: &str, health: &Health) -> anyh
         .custom_inbox_prefix(format!("_INBOX_{user}"))
         .retry_on_initial_connect()
         .max_reconnects(None)
+        .ping_interval(PING)
         .reconnect_delay_callback(|attempts| Duration::from_millis(100 * (attempts.min(20) as u64)))
         .event_callback(move |event| {
             let health = events.clone();

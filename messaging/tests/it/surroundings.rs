@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
+use local_servers::TestNats;
 use messaging::Topology;
 use messaging::publisher::{Command, PublishError, Publisher};
 use uuid::Uuid;
@@ -141,4 +142,16 @@ async fn a_command_published_again_is_dropped_by_the_stream_and_one_without_a_br
     let refused = publisher.publish(Command { id: Uuid::now_v7(), ..command }).await;
     assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
     eventually("it is known to be disconnected", || async { !health.readiness().ready }).await;
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_given_up_for_another_one() {
+    let (mut one, mut other) = (TestNats::start().await.unwrap(), TestNats::start().await.unwrap());
+    let (client, health) = connected(&format!("{},{}", one.url(), other.url())).await;
+    eventually("it is connected", || async { health.readiness().ready }).await;
+    let first = client.server_info().port;
+    let hanging = if one.port() == first { &mut one } else { &mut other };
+    hanging.pause().unwrap();
+    eventually("it is connected to the other one", || async { client.server_info().port != first }).await;
+    hanging.resume().unwrap();
 }
