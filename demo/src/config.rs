@@ -138,6 +138,18 @@ impl StoreConfig {
         }
     }
 
+    /// Returns the URL of nats-server's monitor; of a cluster, those of all servers, separated by commas.
+    #[must_use]
+    pub fn monitor_urls(&self) -> String {
+        match &self.cluster {
+            None => self.http_url(Member::NatsServer),
+            Some(cluster) => {
+                let urls = cluster.servers.iter().map(|server| format!("http://127.0.0.1:{}", server.monitor));
+                urls.collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+
     /// Returns the URL under which a member serves HTTP: for nats-server, its monitor.
     #[must_use]
     pub fn http_url(&self, member: Member) -> String {

@@ -336,7 +336,7 @@ pub fn settings(config: &StoreConfig, member: Member, on_line: &OnLine) -> Progr
     let http_address = config.http_url(member).replace("http://", "");
     let mut variables = vec![
         ("NATS_URL".to_owned(), config.nats_url()),
-        ("NATS_MONITOR_URL".to_owned(), config.http_url(Member::NatsServer)),
+        ("NATS_MONITOR_URL".to_owned(), config.monitor_urls()),
         ("NATS_USER".to_owned(), member.name().to_owned()),
         ("NATS_PASSWORD".to_owned(), StoreConfig::password(member.name())),
         ("HTTP_ADDRESS".to_owned(), http_address),
