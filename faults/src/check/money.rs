@@ -76,7 +76,7 @@ pub(super) fn events_are_true(recorded: &Recorded) -> Found {
                 let same = |entry: &&Value| {
                     ["reference", "amount", "currency"].iter().all(|name| entry[name] == event.body[name])
                 };
-                (!taken.captures.iter().any(|entry| same(entry))).then(|| "the provider took no such money")
+                (!taken.captures.iter().any(same)).then_some("the provider took no such money")
             }
             "payment.refunded" => taken.refunds.is_empty().then_some("the provider gave nothing back"),
             "payment.declined" => {

@@ -68,7 +68,7 @@ pub(super) fn as_asked(recorded: &Recorded) -> Found {
     let mut found = Found::default();
     for (order_id, order) in &recorded.orders {
         let same = |body: &&Value| ["customerId", "currency", "items"].iter().all(|name| body[name] == order[name]);
-        let is_asked = asked.get(order_id.as_str()).into_iter().flatten().any(|body| same(body));
+        let is_asked = asked.get(order_id.as_str()).into_iter().flatten().any(&same);
         found.expect(order_id, is_asked || nameless.iter().any(same), || {
             "no request asked for an order with that content".to_owned()
         });
