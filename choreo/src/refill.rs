@@ -45,6 +45,8 @@ pub struct Progress {
 struct Running {
     progress: Progress,
     after: Option<Uuid>,
+    /// Where it ends.
+    until: Option<Uuid>,
     /// When the last message that it has published was said.
     reached: i64,
 }
@@ -77,15 +79,11 @@ pub async fn refill(
     let known = operator.js().get_stream(stream).await;
     known.with_context(|| format!("stream {stream} is not there; make it again first (`demo provision`)"))?;
 
-    let mut request = Request {
-        subjects: spec.subjects.clone(),
-        after: None,
-        since: since.map(unix_millis),
-        until: unix_millis(OffsetDateTime::now_utc()),
-    };
+    let mut request =
+        Request { subjects: spec.subjects.clone(), after: None, since: since.map(unix_millis), until: None };
     let mut running: Vec<Running> = services.into_iter().map(Running::new).collect();
     while let Some(next) = running.iter_mut().filter(|running| running.goes_on()).min_by_key(|next| next.reached) {
-        request.after = next.after;
+        (request.after, request.until) = (next.after, next.until);
         match batch(operator, &next.progress.service, &request).await {
             Ok(done) => next.advance(&done),
             Err(why) => next.progress.failed = Some(why),
@@ -98,7 +96,7 @@ pub async fn refill(
 impl Running {
     fn new(service: String) -> Self {
         let progress = Progress { service, published: 0, known: 0, settled: 0, done: false, failed: None };
-        Self { progress, after: None, reached: i64::MIN }
+        Self { progress, after: None, until: None, reached: i64::MIN }
     }
 
     fn goes_on(&self) -> bool {
@@ -110,7 +108,7 @@ impl Running {
         self.progress.known += done.known;
         self.progress.settled += done.settled;
         self.progress.done = done.next.is_none();
-        self.after = done.next;
+        (self.after, self.until) = (done.next, done.until);
         self.reached = done.reached.unwrap_or(i64::MAX);
     }
 }

@@ -53,8 +53,9 @@ pub struct Request {
     pub after: Option<Uuid>,
     /// Only what was said since then, in milliseconds since 1970.
     pub since: Option<i64>,
-    /// Only what was said before then, in milliseconds since 1970: when the refill began.
-    pub until: i64,
+    /// Where the refill ends, as the first answer says it; none for the first batch.
+    #[serde(default)]
+    pub until: Option<Uuid>,
 }
 
 /// What became of one batch.
@@ -69,6 +70,8 @@ pub struct Refilled {
     pub settled: u64,
     /// Where the next batch begins; none where this was the last.
     pub next: Option<Uuid>,
+    /// Where the refill ends: what was written last when it began. Not a time, for a clock may have been ahead.
+    pub until: Option<Uuid>,
     /// When the last message of the batch was said, in milliseconds since 1970.
     pub reached: Option<i64>,
 }
@@ -92,9 +95,13 @@ async fn answer(
     if request.subjects.is_empty() || request.subjects.len() > MOST_SUBJECTS {
         return Err(QueryError::Invalid(format!("subjects must be 1 to {MOST_SUBJECTS} patterns")));
     }
-    let rows = load(db, &request).await?;
+    let until = match request.until {
+        Some(until) => Some(until),
+        None => last(db).await?,
+    };
+    let rows = load(db, &request, until).await?;
     let full = rows.len() as u64 == BATCH;
-    let last = rows.last().map(|row| row.row_id);
+    let end = rows.last().map(|row| row.row_id);
     let read = rows.len() as u64;
     let rows = unsettled(db, service, &request.subjects, rows).await?;
     let (published, known) = publish(js, &rows).await.map_err(QueryError::Unavailable)?;
@@ -103,22 +110,28 @@ async fn answer(
         published,
         known,
         settled: read - rows.len() as u64,
-        next: last.filter(|_| full),
-        reached: last.map(outbox::written_at),
+        next: end.filter(|_| full),
+        until,
+        reached: end.map(outbox::written_at),
     })
 }
 
+/// Returns the row that was written last.
+async fn last(db: &DatabaseConnection) -> Result<Option<Uuid>, DbErr> {
+    let last = Entity::find().select_only().column(Column::RowId).order_by_desc(Column::RowId);
+    last.into_tuple().one(db).await
+}
+
 /// Returns the next rows, in the order of writing.
-async fn load(db: &DatabaseConnection, request: &Request) -> Result<Vec<OutboxRow>, DbErr> {
+async fn load(db: &DatabaseConnection, request: &Request, until: Option<Uuid>) -> Result<Vec<OutboxRow>, DbErr> {
     let mut wanted = Condition::any();
     for pattern in &request.subjects {
         wanted = wanted.add(Column::Subject.like(pattern.replace(['*', '>'], "%")));
     }
-    let mut select = Entity::find()
-        .filter(wanted)
-        .filter(Column::RowId.lt(outbox::first_row_id(from_unix_millis(request.until))))
-        .order_by_asc(Column::RowId)
-        .limit(BATCH);
+    let mut select = Entity::find().filter(wanted).order_by_asc(Column::RowId).limit(BATCH);
+    if let Some(until) = until {
+        select = select.filter(Column::RowId.lte(until));
+    }
     if let Some(after) = request.after {
         select = select.filter(Column::RowId.gt(after));
     }
