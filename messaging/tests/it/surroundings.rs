@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use local_servers::TestNats;
-use messaging::Topology;
+use messaging::connection::NatsOptions;
 use messaging::publisher::{Command, PublishError, Publisher};
+use messaging::{Health, Topology};
 use uuid::Uuid;
 
 use crate::support::{Bench, Engine, Mode, TOPOLOGY, connected, eventually};
@@ -154,4 +155,25 @@ async fn a_server_that_hangs_is_given_up_for_another_one() {
     hanging.pause().unwrap();
     eventually("it is connected to the other one", || async { client.server_info().port != first }).await;
     hanging.resume().unwrap();
+}
+
+#[tokio::test]
+async fn a_reply_that_comes_too_late_says_nothing_about_permissions() {
+    let config = std::env::temp_dir().join(format!("messaging-test-{}-late-reply.conf", std::process::id()));
+    let user = r#"{user: tester, password: secret, permissions: {publish: "allowed.>", subscribe: ">"}}"#;
+    let conf = format!("jetstream {{ store_dir: $NATS_STORE_DIR }}\nauthorization {{ users: [{user}] }}");
+    std::fs::write(&config, conf).unwrap();
+    let nats = TestNats::with_config(&config, []).await.unwrap();
+    std::fs::remove_file(&config).unwrap();
+    let health = Health::default();
+    let secret = Some("secret".to_owned());
+    let options = NatsOptions { nats_url: nats.url(), nats_user: Some("tester".to_owned()), nats_password: secret };
+    let client = messaging::connection::connect(&options, "tester", &health).await.unwrap();
+    eventually("it is connected", || async { health.readiness().ready }).await;
+    client.publish("_INBOX_gateway.1.2", "late".into()).await.unwrap();
+    client.flush().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(health.readiness().ready, "{:?}", health.readiness());
+    client.publish("forbidden", "".into()).await.unwrap();
+    eventually("what is refused otherwise is told", || async { !health.readiness().ready }).await;
 }
