@@ -51,7 +51,9 @@ pub async fn run(options: &Options, shutdown: CancellationToken) -> anyhow::Resu
     let (kinds, left_out) = allowed(&options.only, postgres, options.servers, &data);
     left_out.iter().for_each(|why| say(&format!("left out: {why}")));
 
-    let (summary, recorded) = Box::pin(play(options, seed, &data, &kinds, shutdown)).await?;
+    let (summary, recorded) = Box::pin(play(options, seed, &data, &kinds, shutdown))
+        .await
+        .with_context(|| format!("the campaign of seed {seed} cannot go on ({})", data.display()))?;
     std::fs::write(data.join("recorded.json"), serde_json::to_vec(&recorded)?).context("keeping what is known")?;
     let outcomes = check::check(&recorded);
     say(&report::write(&summary, &recorded, &outcomes));
@@ -93,7 +95,7 @@ async fn play(
     );
     broken?;
     say("healing");
-    breaker.heal().await?;
+    let unready = breaker.heal().await?;
     let healed = Instant::now();
     load.finish().await;
     let tables = Tables::open(breaker.store.config()).await?;
@@ -103,6 +105,7 @@ async fn play(
     let mut recorded = collect(breaker.store.config(), &breaker.messages.jetstream(), &client, &tables).await?;
     recorded.exchanges = breaker.history.exchanges();
     recorded.ended = std::mem::take(&mut breaker.ended);
+    recorded.unready = unready;
     let injected = std::mem::take(&mut breaker.injected);
     let Breaker { store, disks, postgres, .. } = breaker;
     store.shut_down().await?;

@@ -42,6 +42,8 @@ pub struct Recorded {
     pub unsettled: BTreeMap<String, u64>,
     /// Processes that ended without being told to.
     pub ended: Vec<Ended>,
+    /// Members that were not ready long after everything was healed, and why.
+    pub unready: Vec<String>,
 }
 
 /// A message as a stream holds it.

@@ -31,6 +31,8 @@ pub use network::Network;
 use proxy::Passage;
 pub use schedule::{Fault, Kind, Planned, schedule};
 
+/// How long members may take to become ready once nothing hinders them.
+const READY_WITHIN: Duration = Duration::from_secs(90);
 /// How often members are looked after.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -256,12 +258,12 @@ impl Breaker {
         }
     }
 
-    /// Ends every fault, whatever was planned, and waits until all members are ready.
+    /// Ends every fault, whatever was planned, and waits until all members are ready. Returns who is not in time, and why.
     ///
     /// # Errors
     ///
-    /// Where a member does not become ready in time.
-    pub async fn heal(&mut self) -> anyhow::Result<()> {
+    /// Where a fault cannot be ended.
+    pub async fn heal(&mut self) -> anyhow::Result<Vec<String>> {
         self.network.heal();
         if let Some(disks) = &self.disks {
             Member::WITH_DATABASE.into_iter().try_for_each(|member| disks.free(member))?;
@@ -287,11 +289,20 @@ impl Breaker {
                 self.restart_with(member, Vec::new()).await?;
             }
         }
-        self.messages.hold_none().await?;
-        for member in Member::ALL {
-            self.store.wait_until_ready(member, &|_| {}).await?;
+        let start = Instant::now();
+        loop {
+            self.restart_ended().await?;
+            let healed = self.messages.hold_none().await.and(self.behave(&json!({"mode": "ok"})).await);
+            let statuses = self.store.status().await;
+            let unready = statuses.into_iter().filter(|status| !status.ready);
+            let mut unready: Vec<String> =
+                unready.map(|status| format!("{}: {}", status.member, status.detail)).collect();
+            unready.extend(healed.err().map(|error| format!("{error:#}")));
+            if unready.is_empty() || start.elapsed() > READY_WITHIN {
+                return Ok(unready);
+            }
+            tokio::time::sleep(LOOK).await;
         }
-        self.behave(&json!({"mode": "ok"})).await
     }
 
     /// Kills a service and starts it with other variables beside those it always has.

@@ -169,6 +169,14 @@ pub(super) fn nothing_is_left(recorded: &Recorded) -> Found {
     found
 }
 
+pub(super) fn all_recover(recorded: &Recorded) -> Found {
+    let mut found = Found { looked_at: 1, ..Found::default() };
+    for unready in &recorded.unready {
+        found.look(unready, Some("it is not ready long after everything was healed".to_owned()));
+    }
+    found
+}
+
 pub(super) fn nobody_fell(recorded: &Recorded) -> Found {
     let mut found = Found { looked_at: 1, ..Found::default() };
     for ended in &recorded.ended {

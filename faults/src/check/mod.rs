@@ -170,6 +170,11 @@ pub const INVARIANTS: &[Invariant] = &[
         check: messages::nothing_is_left,
     },
     Invariant {
+        name: "all-recover",
+        says: "once nothing hinders them any more, all members become ready by themselves",
+        check: messages::all_recover,
+    },
+    Invariant {
         name: "nobody-fell",
         says: "no process panicked, was ended by a signal of its own, or could not go on",
         check: messages::nobody_fell,

@@ -294,6 +294,11 @@ fn what_is_left_over_is_found_out() {
 }
 
 #[test]
+fn a_member_that_does_not_recover_is_found_out() {
+    found_out("all-recover", |told| told.unready.push("order-service: it does not answer".to_owned()));
+}
+
+#[test]
 fn a_process_that_fell_is_found_out() {
     let ended = |in_order| Ended { member: "order-service".to_owned(), at: 1, how: "somehow".to_owned(), in_order };
     found_out("nobody-fell", |told| told.ended.push(ended(false)));
