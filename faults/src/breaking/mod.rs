@@ -1,4 +1,4 @@
-//! What is broken when ([`mod@schedule`]), and how ([`Breaker`]).
+//! What is broken when (`schedule`), and how ([`Breaker`]).
 
 mod clock;
 mod disk;

@@ -1,7 +1,7 @@
 //! The invariants: pure functions over [`Recorded`], which share no code with the services.
 //!
-//! In reading order: [`orders`] (every order ends, and why), [`stock`] and [`money`] (nothing appears, nothing is
-//! lost), [`messages`] (causes, versions, duplicates, what is left over), [`customers`] (what they were told and
+//! In reading order: `orders` (every order ends, and why), `stock` and `money` (nothing appears, nothing is
+//! lost), `messages` (causes, versions, duplicates, what is left over), `customers` (what they were told and
 //! promised).
 
 mod customers;
