@@ -218,6 +218,9 @@ pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind], se
                 // A moment between two faults of one target, so that what it did while it was well counts, too.
                 busy.insert(target, at + lasts + Duration::from_secs(1));
                 planned.push(Planned { at, lasts, fault });
+            } else {
+                // Its turn comes later.
+                deck.insert(0, kind);
             }
         }
         let least = pause.mul_f64(0.15);

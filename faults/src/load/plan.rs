@@ -123,7 +123,7 @@ impl Plan {
         }
         for n in 0..PRODUCTS {
             let key = Some(self.key());
-            actions.push(Action::Restock(Restock { product_id: product(n), quantity: 200, key, again: false }));
+            actions.push(Action::Restock(Restock { product_id: product(n), quantity: 60, key, again: false }));
         }
         actions
     }
@@ -213,7 +213,7 @@ impl Plan {
         let product_id = product(self.random.random_range(0..PRODUCTS));
         let key = self.sometimes_key(0.9);
         let again = key.is_some() && self.random.random_bool(0.3);
-        Action::Restock(Restock { product_id, quantity: self.random.random_range(20..=110), key, again })
+        Action::Restock(Restock { product_id, quantity: self.random.random_range(15..=65), key, again })
     }
 }
 
