@@ -100,10 +100,13 @@ impl Messages {
         self.speakers.get(context.as_str()).with_context(|| format!("nobody speaks on {subject}"))
     }
 
-    /// Sets a consumer back by so many messages of its stream.
+    /// Sets a consumer back by so many messages of its stream. It may be further behind than that already; setting it
+    /// forward would take messages away from it.
     pub(super) async fn replay(&self, stream: &str, consumer: &str, count: u64) -> anyhow::Result<()> {
-        let last = self.stream(stream).await?.cached_info().state.last_sequence;
-        let request = json!({"seq": last.saturating_sub(count).max(1)});
+        let looked = self.stream(stream).await?;
+        let info = looked.consumer_info(consumer).await.context("looking at a consumer")?;
+        let back = looked.cached_info().state.last_sequence.saturating_sub(count);
+        let request = json!({"seq": back.min(info.ack_floor.stream_sequence + 1).max(1)});
         self.api(&format!("CONSUMER.RESET.{stream}.{consumer}"), &request).await
     }
 

@@ -338,7 +338,8 @@ fn ended(member: String, at: u64, status: std::process::ExitStatus) -> Ended {
     }
 }
 
-/// Returns which of these kinds this machine allows, and why not the others.
+/// Returns which of these kinds there can be, and why the machine does not allow the others. Of all kinds, where none
+/// is named, those that such a store does not have go without saying.
 pub fn allowed(kinds: &[Kind], postgres: bool, servers: usize, data: &Path) -> (Vec<Kind>, Vec<String>) {
     use clap::ValueEnum;
     let wanted: Vec<Kind> = if kinds.is_empty() { Kind::value_variants().to_vec() } else { kinds.to_vec() };
@@ -347,14 +348,16 @@ pub fn allowed(kinds: &[Kind], postgres: bool, servers: usize, data: &Path) -> (
         left_out.push(format!("{}: {why}", kind.name()));
         false
     };
+    let has = |kind: &Kind| match kind {
+        Kind::Postgres => postgres,
+        Kind::KillServer | Kind::PauseServer | Kind::CutServer => servers > 1,
+        _ => true,
+    };
     let allowed = wanted.into_iter().filter(|kind| match kind {
-        Kind::Postgres if !postgres => refuse(*kind, "the services use SQLite"),
+        kind if !has(kind) => !kinds.is_empty() && refuse(*kind, "there is no such server in this store"),
         Kind::DiskFull if postgres => refuse(*kind, "the databases of all services are on one disk"),
         Kind::DiskFull if !disk::can_mount(data) => {
             refuse(*kind, "making a small disk needs the right to mount one")
-        }
-        Kind::KillServer | Kind::PauseServer | Kind::CutServer if servers == 1 => {
-            refuse(*kind, "there is one server")
         }
         Kind::Clock if Clock::find().is_none() => refuse(*kind, "libfaketime is not installed"),
         _ => true,

@@ -213,7 +213,7 @@ impl Plan {
         let product_id = product(self.random.random_range(0..PRODUCTS));
         let key = self.sometimes_key(0.9);
         let again = key.is_some() && self.random.random_bool(0.3);
-        Action::Restock(Restock { product_id, quantity: self.random.random_range(15..=65), key, again })
+        Action::Restock(Restock { product_id, quantity: self.random.random_range(10..=45), key, again })
     }
 }
 
