@@ -4,8 +4,10 @@
 //! the payments. Each message may be delivered at any time after it was said, more than once, and second deliveries
 //! reach the deciders. Questions to the provider are lost, late, repeated, or answered in vain; time passes meanwhile.
 
+mod model;
 mod network;
 mod provider;
+mod services;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,6 +27,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use network::{Fate, Flying, Network};
+use services::Message;
 
 /// How much each customer may be charged at a time, in pieces.
 const LIMIT: i64 = 9;
@@ -70,7 +73,7 @@ fn restock(product: u8, pieces: u32) -> StockMessage {
 }
 
 /// One piece of anything costs 1.
-fn message(said: &Said) -> Flying {
+fn message(said: &Said) -> Message {
     match said {
         Said::Place(n, lines) => {
             let items = lines.iter().map(|(product, pieces)| OrderItem {
@@ -81,16 +84,16 @@ fn message(said: &Said) -> Flying {
             let (customer, _) = CUSTOMERS.iter().find(|(_, orders)| orders.contains(n)).unwrap();
             let (customer, currency) = (customer_id(customer), Currency::EUR);
             let details = OrderDetails::new(order_id(*n), customer, currency, items.collect(), None).unwrap();
-            Flying::ToOrders(OrderMessage::Place(PlaceOrder(details)))
+            Message::Orders(OrderMessage::Place(PlaceOrder(details)))
         }
         Said::Cancel(n) => {
-            Flying::ToOrders(OrderMessage::Cancel(CancelOrder { order_id: order_id(*n), reason: None }))
+            Message::Orders(OrderMessage::Cancel(CancelOrder { order_id: order_id(*n), reason: None }))
         }
-        Said::Restock(product, pieces) => Flying::ToStock(restock(*product, u32::from(*pieces))),
+        Said::Restock(product, pieces) => Message::Stock(restock(*product, u32::from(*pieces))),
     }
 }
 
-fn account(customer: &str, version: i64) -> Flying {
+fn account(customer: &str, version: i64, limit: i64) -> Message {
     let details = AccountDetails {
         name: Line::parse(customer).unwrap(),
         addresses: vec![],
@@ -101,18 +104,18 @@ fn account(customer: &str, version: i64) -> Flying {
             last_four: LastFour::parse("1111").unwrap(),
             expiry: Expiry::parse("2999-12").unwrap(),
         }),
-        credit_limit: CreditLimit { amount: Amount::parse(LIMIT).unwrap(), currency: Currency::EUR },
+        credit_limit: CreditLimit { amount: Amount::parse(limit).unwrap(), currency: Currency::EUR },
     };
     let changed = AccountChanged { customer_id: customer_id(customer), version, details };
-    Flying::ToPayments(PaymentMessage::AccountChanged(changed))
+    Message::Payments(PaymentMessage::AccountChanged(changed))
 }
 
 /// Ann changes her card, Bob may leave, and of Eve nobody hears.
-fn accounts(bob_leaves: bool) -> Vec<Flying> {
-    let mut said = vec![account("ANN", 1), account("ANN", 2), account("BOB", 1)];
+fn accounts(bob_leaves: bool) -> Vec<Message> {
+    let mut said = vec![account("ANN", 1, LIMIT), account("ANN", 2, LIMIT), account("BOB", 1, LIMIT)];
     if bob_leaves {
         let deleted = AccountDeleted { customer_id: customer_id("BOB"), version: 2 };
-        said.push(Flying::ToPayments(PaymentMessage::AccountDeleted(deleted)));
+        said.push(Message::Payments(PaymentMessage::AccountDeleted(deleted)));
     }
     said
 }
@@ -251,10 +254,10 @@ proptest! {
             if let Said::Restock(product, pieces) = said {
                 restocked[usize::from(*product)] += u64::from(*pieces);
             }
-            network.say(message(said), 2);
+            network.say(Flying::To(message(said)), 2);
         }
         for said in accounts(bob_leaves) {
-            network.say(said, 2);
+            network.say(Flying::To(said), 2);
         }
         for step in &steps {
             match step {

@@ -1,35 +1,23 @@
-//! The deciders of all services, and everything that is on its way between them.
+//! Everything that is on its way between the services, in one run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use contracts::inventory::InventoryEvent;
-use contracts::order::{OrderEvent, StockDeadlinePassed};
-use contracts::payment::PaymentEvent;
 use contracts::{CustomerId, OrderId};
 use inventory_service::stock::{Stock, StockMessage};
 use messaging::Cause;
-use order_service::order::{Order, OrderMessage, Stage, decide, evolve};
-use payment_service::payment::{Book, Call, Decided, Outcome, PaymentMessage, Policy};
+use order_service::order::{Order, OrderMessage};
+use payment_service::payment::{Book, Call, Outcome};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::provider::Provider;
-
-const POLICY: Policy = Policy {
-    account_wait: Duration::from_secs(30),
-    provider_deadline: Duration::from_secs(60),
-    fetch_accounts: false,
-};
-/// How long an attempt at the provider is left alone.
-const LEASE: Duration = Duration::from_secs(20);
+use super::services::{Followed, Message, POLICY, begin_attempt, follow_payment, tell_orders, tell_stock};
 
 /// A message on its way to one service, or to the provider and back.
 #[derive(Debug, Clone)]
 pub(super) enum Flying {
-    ToOrders(OrderMessage),
-    ToStock(StockMessage),
-    ToPayments(PaymentMessage),
+    To(Message),
     Question { order: OrderId, attempt: i64, call: Call, listened_to: bool },
     Answer { order: OrderId, attempt: i64, outcome: Outcome },
 }
@@ -77,14 +65,20 @@ impl Network {
         let (id, message) = self.flying.swap_remove(index % self.flying.len());
         let is_first = self.handled.insert(id);
         match message {
-            Flying::ToStock(StockMessage::Restock(_)) if !is_first => {}
-            Flying::ToOrders(message) => self.tell_orders(&message, copies),
-            Flying::ToStock(message) => self.tell_stock(&message, copies),
-            Flying::ToPayments(message) => {
+            Flying::To(Message::Stock(StockMessage::Restock(_))) if !is_first => {}
+            Flying::To(Message::Orders(message)) => {
+                let followed = tell_orders(&mut self.orders, &message);
+                self.follow(followed, copies);
+            }
+            Flying::To(Message::Stock(message)) => {
+                let followed = tell_stock(&mut self.stock, &message);
+                self.follow(followed, copies);
+            }
+            Flying::To(Message::Payments(message)) => {
                 let id = Uuid::from_u128(id);
                 let cause = Cause { id, correlation_id: id, trace_parent: None };
                 let decided = self.book.hear(&message, &cause, self.now(), &POLICY);
-                self.say_of_payment(decided, copies);
+                self.follow(follow_payment(decided), copies);
             }
             Flying::Question { order, attempt, call, listened_to } => {
                 let question =
@@ -104,7 +98,7 @@ impl Network {
             }
             Flying::Answer { order, attempt, outcome } => {
                 let decided = self.book.record(&order, attempt, &outcome, self.now(), &POLICY);
-                self.say_of_payment(decided, copies);
+                self.follow(follow_payment(decided), copies);
             }
         }
     }
@@ -116,7 +110,7 @@ impl Network {
         let orders: Vec<OrderId> = self.book.payments.keys().cloned().collect();
         for order in orders {
             let decided = self.book.look_again(&order, now, &POLICY);
-            self.say_of_payment(decided, copies);
+            self.follow(follow_payment(decided), copies);
             self.begin_attempt(&order, copies);
         }
     }
@@ -130,87 +124,25 @@ impl Network {
         OffsetDateTime::UNIX_EPOCH + self.waited
     }
 
-    /// Begins an attempt as the service's worker does: its number goes up, the question may be sent more than once.
+    /// Begins an attempt where one is due; the question may be sent more than once.
     fn begin_attempt(&mut self, order: &OrderId, copies: usize) {
         let now = self.now();
-        let Some(payment) = self.book.payments.get_mut(order) else { return };
-        if !payment.state.is_exposed() || payment.next_attempt_at.is_none_or(|next| next > now) {
-            return;
-        }
-        payment.attempts += 1;
-        payment.next_attempt_at = Some(now + LEASE);
-        let attempt = payment.attempts;
-        let call = payment.call(order, now, &POLICY).expect("whoever is due has something to ask");
+        let Some((attempt, call)) = begin_attempt(&mut self.book, order, now) else { return };
         for copy in 0..copies {
             let (order, call) = (order.clone(), call.clone());
             self.say(Flying::Question { order, attempt, call, listened_to: copy == 0 }, 1);
         }
     }
 
-    fn tell_orders(&mut self, message: &OrderMessage, copies: usize) {
-        let id = message.order_id().clone();
-        let order = self.orders.entry(id.clone()).or_default();
-        let waited = is_waiting(order);
-        let events = decide(order, message);
-        *order = events.iter().fold(std::mem::take(order), evolve);
-        if !waited && is_waiting(order) {
-            // As often as answers fly, and one time less: where the order moves on, the timer may be taken back.
-            let deadline = OrderMessage::StockDeadline(StockDeadlinePassed { order_id: id.clone() });
-            self.say(Flying::ToOrders(deadline), copies - 1);
+    fn follow(&mut self, followed: Followed, copies: usize) {
+        for (order, kind) in followed.happened {
+            self.history.entry(order).or_default().push(kind);
         }
-        for event in events {
-            self.history.entry(id.clone()).or_default().push(event.message_type());
-            match event {
-                OrderEvent::Placed(placed) => {
-                    self.say(Flying::ToStock(StockMessage::Placed(placed.clone())), copies);
-                    self.say(Flying::ToPayments(PaymentMessage::Placed(placed)), copies);
-                }
-                OrderEvent::Cancelled(cancelled) => {
-                    self.say(Flying::ToStock(StockMessage::Cancelled(cancelled.clone())), copies);
-                    self.say(Flying::ToPayments(PaymentMessage::Cancelled(cancelled)), copies);
-                }
-                _ => {}
-            }
+        for message in followed.said {
+            // A timer one time less: where the order moves on, it may be taken back.
+            let is_timer = matches!(message, Message::Orders(OrderMessage::StockDeadline(_)));
+            self.say(Flying::To(message), copies - usize::from(is_timer));
         }
-    }
-
-    fn tell_stock(&mut self, message: &StockMessage, copies: usize) {
-        for decided in self.stock.decide(message, Uuid::nil()) {
-            let kind = decided.event.message_type();
-            let answer = match decided.event {
-                InventoryEvent::Reserved(event) => {
-                    self.note(&event.order_id, kind);
-                    self.say(Flying::ToPayments(PaymentMessage::Reserved(event.clone())), copies);
-                    OrderMessage::StockReserved(event)
-                }
-                InventoryEvent::Backordered(event) => OrderMessage::StockBackordered(event),
-                InventoryEvent::Refused(event) => OrderMessage::StockRefused(event),
-                InventoryEvent::Released(event) => {
-                    self.note(&event.order_id, kind);
-                    continue;
-                }
-                InventoryEvent::Restocked(_) => continue,
-            };
-            self.say(Flying::ToOrders(answer), copies);
-        }
-    }
-
-    fn say_of_payment(&mut self, decided: Option<Decided>, copies: usize) {
-        let Some(Decided { event, .. }) = decided else { return };
-        let kind = event.message_type();
-        let (order, answer) = match event {
-            PaymentEvent::Captured(event) => (event.order_id.clone(), Some(OrderMessage::PaymentCaptured(event))),
-            PaymentEvent::Declined(event) => (event.order_id.clone(), Some(OrderMessage::PaymentDeclined(event))),
-            PaymentEvent::Refunded(event) => (event.order_id, None),
-        };
-        self.note(&order, kind);
-        if let Some(answer) = answer {
-            self.say(Flying::ToOrders(answer), copies);
-        }
-    }
-
-    fn note(&mut self, order: &OrderId, kind: &'static str) {
-        self.history.entry(order.clone()).or_default().push(kind);
     }
 
     /// What the provider has of a customer, in minor units, by the orders that customer placed.
@@ -222,8 +154,4 @@ impl Network {
         let charged = self.provider.booked.iter().filter(|(order, booked)| booked.is_charged() && is_theirs(order));
         charged.map(|(_, booked)| booked.amount).sum()
     }
-}
-
-fn is_waiting(order: &Order) -> bool {
-    matches!(order, Order::Open { stage: Stage::AwaitingStock, .. })
 }

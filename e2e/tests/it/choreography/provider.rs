@@ -6,7 +6,7 @@ use contracts::OrderId;
 use payment_service::payment::{Call, Outcome};
 
 /// What the provider did under one key.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Booked {
     pub(super) amount: i64,
     pub(super) captures: u32,
@@ -23,7 +23,7 @@ impl Booked {
 }
 
 /// One key, one answer.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Provider {
     pub(super) booked: BTreeMap<OrderId, Booked>,
     /// The orders whose cards the bank refuses.

@@ -1,0 +1,116 @@
+//! The deciders of all services, and who hears what they say.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use contracts::OrderId;
+use contracts::inventory::InventoryEvent;
+use contracts::order::{OrderEvent, StockDeadlinePassed};
+use contracts::payment::PaymentEvent;
+use inventory_service::stock::{Stock, StockMessage};
+use order_service::order::{Order, OrderMessage, Stage, decide, evolve};
+use payment_service::payment::{Book, Call, Decided, PaymentMessage, Policy};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+pub(super) const POLICY: Policy = Policy {
+    account_wait: Duration::from_secs(30),
+    provider_deadline: Duration::from_secs(60),
+    fetch_accounts: false,
+};
+/// How long an attempt at the provider is left alone.
+const LEASE: Duration = Duration::from_secs(20);
+
+/// A message, by the service it is on its way to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Message {
+    Orders(OrderMessage),
+    Stock(StockMessage),
+    Payments(PaymentMessage),
+}
+
+/// What came of a message: what happened, and who is to hear of it.
+#[derive(Debug, Default)]
+pub(super) struct Followed {
+    pub(super) happened: Vec<(OrderId, &'static str)>,
+    pub(super) said: Vec<Message>,
+}
+
+pub(super) fn tell_orders(orders: &mut BTreeMap<OrderId, Order>, message: &OrderMessage) -> Followed {
+    let id = message.order_id().clone();
+    let order = orders.entry(id.clone()).or_default();
+    let waited = is_waiting(order);
+    let events = decide(order, message);
+    *order = events.iter().fold(std::mem::take(order), evolve);
+    let mut followed = Followed::default();
+    if !waited && is_waiting(order) {
+        let deadline = OrderMessage::StockDeadline(StockDeadlinePassed { order_id: id.clone() });
+        followed.said.push(Message::Orders(deadline));
+    }
+    for event in events {
+        followed.happened.push((id.clone(), event.message_type()));
+        match event {
+            OrderEvent::Placed(placed) => {
+                followed.said.push(Message::Stock(StockMessage::Placed(placed.clone())));
+                followed.said.push(Message::Payments(PaymentMessage::Placed(placed)));
+            }
+            OrderEvent::Cancelled(cancelled) => {
+                followed.said.push(Message::Stock(StockMessage::Cancelled(cancelled.clone())));
+                followed.said.push(Message::Payments(PaymentMessage::Cancelled(cancelled)));
+            }
+            _ => {}
+        }
+    }
+    followed
+}
+
+pub(super) fn tell_stock(stock: &mut Stock, message: &StockMessage) -> Followed {
+    let mut followed = Followed::default();
+    for decided in stock.decide(message, Uuid::nil()) {
+        let kind = decided.event.message_type();
+        let answer = match decided.event {
+            InventoryEvent::Reserved(event) => {
+                followed.happened.push((event.order_id.clone(), kind));
+                followed.said.push(Message::Payments(PaymentMessage::Reserved(event.clone())));
+                OrderMessage::StockReserved(event)
+            }
+            InventoryEvent::Backordered(event) => OrderMessage::StockBackordered(event),
+            InventoryEvent::Refused(event) => OrderMessage::StockRefused(event),
+            InventoryEvent::Released(event) => {
+                followed.happened.push((event.order_id, kind));
+                continue;
+            }
+            InventoryEvent::Restocked(_) => continue,
+        };
+        followed.said.push(Message::Orders(answer));
+    }
+    followed
+}
+
+/// What follows from a decision about a payment.
+pub(super) fn follow_payment(decided: Option<Decided>) -> Followed {
+    let Some(Decided { event, .. }) = decided else { return Followed::default() };
+    let kind = event.message_type();
+    let (order, answer) = match event {
+        PaymentEvent::Captured(event) => (event.order_id.clone(), Some(OrderMessage::PaymentCaptured(event))),
+        PaymentEvent::Declined(event) => (event.order_id.clone(), Some(OrderMessage::PaymentDeclined(event))),
+        PaymentEvent::Refunded(event) => (event.order_id, None),
+    };
+    Followed { happened: vec![(order, kind)], said: answer.map(Message::Orders).into_iter().collect() }
+}
+
+/// Begins an attempt as the service's worker does, where one is due: its number goes up. Returns what to ask.
+pub(super) fn begin_attempt(book: &mut Book, order: &OrderId, now: OffsetDateTime) -> Option<(i64, Call)> {
+    let payment = book.payments.get_mut(order)?;
+    if !payment.state.is_exposed() || payment.next_attempt_at.is_none_or(|next| next > now) {
+        return None;
+    }
+    payment.attempts += 1;
+    payment.next_attempt_at = Some(now + LEASE);
+    let call = payment.call(order, now, &POLICY).expect("whoever is due has something to ask");
+    Some((payment.attempts, call))
+}
+
+pub(super) fn is_waiting(order: &Order) -> bool {
+    matches!(order, Order::Open { stage: Stage::AwaitingStock, .. })
+}
