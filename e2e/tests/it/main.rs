@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod accounts;
+mod backpressure;
 mod books;
 mod cancelling;
 mod choreography;
 mod deadlines;
+mod explaining;
 mod faults;
 mod idempotence;
 mod inspection;

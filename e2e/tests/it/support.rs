@@ -47,6 +47,11 @@ pub(crate) struct Answer {
 impl World {
     /// Starts an empty store.
     pub(crate) async fn start(engine: Engine) -> Self {
+        Self::start_with(Self::on(engine).await).await
+    }
+
+    /// The configuration of an empty store with databases of its own.
+    pub(crate) async fn on(engine: Engine) -> StoreConfig {
         let mut config = Self::empty();
         if engine == Engine::Postgres {
             let postgres = TestPostgres::shared().await.unwrap();
@@ -56,7 +61,7 @@ impl World {
             }
             config.databases = Databases::Postgres(urls);
         }
-        Self::start_with(config).await
+        config
     }
 
     /// Starts an empty store with more variables in the environment of every service.
