@@ -132,7 +132,7 @@ impl Commands {
         let Draft { subject, message_type, key, body } = draft;
         let command = Command { id, subject, message_type, key, body: body.into(), trace_parent };
         let (subject, size) = (command.subject.clone(), command.body.len());
-        match self.publisher.publish(command).await {
+        match self.publisher.publish(command, self.durability().fsynced).await {
             Ok(published) => {
                 tracing::debug!(%id, subject, published.sequence, published.duplicate, "a command is stored");
                 Ok(id)

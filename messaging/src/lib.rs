@@ -6,7 +6,8 @@
 //! - [`envelope`]: what travels, and how ids are derived;
 //! - [`handler`]: what a service writes;
 //! - `processor`: one delivery end to end, in one transaction with [`inbox`] and [`outbox`];
-//! - `consumer` pulls into it, `relay` publishes out of it, [`dead_letter`] says what became of the rest;
+//! - `consumer` pulls into it, `relay` publishes out of it (`atomic`: as batches, where that pays), [`dead_letter`] says
+//!   what became of the rest;
 //! - [`mishap`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
 //! - [`trace`]: what a service knows of one business id; [`refill`]: a stream filled again from the outboxes;
 //! - [`event_store`], [`statement`]: what handlers are written with;
@@ -19,6 +20,7 @@
 //! Invariants: inbox rows, state, and outbox rows commit together or not at all; the inbox insert is the first
 //! statement; the ack follows the commit; no network call inside the transaction.
 
+mod atomic;
 pub mod connection;
 mod consumer;
 pub mod database;

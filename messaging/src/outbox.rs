@@ -15,6 +15,7 @@ use sea_orm::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::atomic::Ready;
 use crate::envelope::{Attributes, Outgoing, unix_millis};
 use crate::relay::RelayHandle;
 use crate::statement;
@@ -142,6 +143,16 @@ impl OutboxRow {
             map.append(name.as_str(), value.as_str());
             map
         })
+    }
+
+    /// Returns the message, as it is sent.
+    pub(crate) fn ready(&self) -> Ready {
+        Ready { subject: self.subject.clone(), headers: self.header_map(), body: self.body.clone() }
+    }
+
+    /// Returns whether it says what has happened, on `<context>.event.…`: all events of a service go to one stream.
+    pub(crate) fn is_event(&self) -> bool {
+        self.subject.split('.').nth(1) == Some("event")
     }
 }
 

@@ -1,16 +1,31 @@
 //! Publishing a command from outside a transaction: what a gateway does.
+//!
+//! Where the server syncs before it acknowledges, commands that come at the same time share a sync: one that comes
+//! alone goes at once, and those that come while it is under way go together, as an atomic batch from some number on.
+//! Each is answered for itself. A batch that is refused, because of one of its commands, goes command by command.
 
 use std::error::Error as _;
+use std::time::Duration;
 
+use anyhow::{Context as _, bail};
 use async_nats::HeaderMap;
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::atomic::{self, Ready};
 use crate::envelope::Attributes;
+
+/// How many groups are under way at a time.
+const GROUPS: usize = 2;
+/// How long a batch may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A command to publish. Publishing it again with the same id is safe: the stream drops it within its duplicate
 /// window, and the inbox of whoever handles it afterwards.
@@ -51,26 +66,49 @@ pub enum PublishError {
     TooLarge(String),
 }
 
+/// A command on its way in a group, and who waits for its acknowledgement.
+struct Waiting {
+    ready: Ready,
+    answer: oneshot::Sender<Result<Published, PublishError>>,
+}
+
 /// Publishes commands in the name of one source.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     js: jetstream::Context,
     source: String,
+    group: mpsc::Sender<Waiting>,
 }
 
 impl Publisher {
     /// Makes a publisher for a program called `name`; the source of what it publishes is `/<name>`.
+    ///
+    /// Spawns a task, which ends with the last clone of the publisher.
     #[must_use]
     pub fn new(js: jetstream::Context, name: &str) -> Self {
-        Self { js, source: format!("/{name}") }
+        let (group, waiting) = mpsc::channel(atomic::MOST);
+        tokio::spawn(publish_groups(js.clone(), waiting));
+        Self { js, source: format!("/{name}"), group }
     }
 
-    /// Publishes a command and waits for the stream's acknowledgement, 5 s at the most.
+    /// Publishes a command and waits for the stream's acknowledgement, 5 s at the most. `grouped` lets it share a batch
+    /// with commands that come at the same time: right where the server syncs before it acknowledges, slower elsewhere.
     ///
     /// # Errors
     ///
     /// [`PublishError`].
-    pub async fn publish(&self, command: Command) -> Result<Published, PublishError> {
+    pub async fn publish(&self, command: Command, grouped: bool) -> Result<Published, PublishError> {
+        let ready = self.ready(command);
+        if !grouped {
+            return acknowledgement(send(&self.js, ready).await?).await;
+        }
+        let gone = |_| PublishError::Unavailable("the publisher has ended".to_owned());
+        let (answer, answered) = oneshot::channel();
+        self.group.send(Waiting { ready, answer }).await.map_err(|_| gone(()))?;
+        answered.await.map_err(|_| gone(()))?
+    }
+
+    fn ready(&self, command: Command) -> Ready {
         let headers = Attributes {
             id: command.id,
             message_type: command.message_type,
@@ -87,11 +125,79 @@ impl Publisher {
             map.insert(name, value);
             map
         });
-        let message = PublishMessage::build().headers(headers).payload(command.body);
-        let acknowledgement = self.js.send_publish(command.subject, message).await.map_err(refused)?;
-        let acknowledged = acknowledgement.await.map_err(refused)?;
-        Ok(Published { sequence: acknowledged.sequence, duplicate: acknowledged.duplicate })
+        Ready { subject: command.subject, headers, body: command.body }
     }
+}
+
+/// Publishes what waits as groups, of which few are under way at a time: meanwhile the next one grows.
+async fn publish_groups(js: jetstream::Context, mut waiting: mpsc::Receiver<Waiting>) {
+    let mut under_way = FuturesUnordered::new();
+    let mut group = Vec::new();
+    loop {
+        tokio::select! {
+            taken = waiting.recv_many(&mut group, atomic::MOST), if under_way.len() < GROUPS => {
+                if taken == 0 {
+                    break;
+                }
+                under_way.push(publish_group(&js, std::mem::take(&mut group)));
+            }
+            Some(()) = under_way.next() => {}
+        }
+    }
+    while under_way.next().await.is_some() {}
+}
+
+async fn publish_group(js: &jetstream::Context, mut group: Vec<Waiting>) {
+    if group.len() >= atomic::LEAST {
+        match publish_batch(js, &group).await {
+            Ok(last) => return answer_all(group, last),
+            Err(error) => {
+                tracing::debug!(%error, commands = group.len(), "a batch was not stored; going one by one")
+            }
+        }
+    }
+    let mut acknowledgements = FuturesUnordered::new();
+    for Waiting { ready, answer } in group.drain(..) {
+        let sent = send(js, ready).await;
+        acknowledgements.push(async move {
+            let published = match sent {
+                Ok(sent) => acknowledgement(sent).await,
+                Err(error) => Err(error),
+            };
+            // Who waited may have gone.
+            let _ = answer.send(published);
+        });
+    }
+    while acknowledgements.next().await.is_some() {}
+}
+
+/// Publishes a group as one batch; returns the sequence of the last of it.
+async fn publish_batch(js: &jetstream::Context, group: &[Waiting]) -> anyhow::Result<u64> {
+    let client = js.client();
+    let ready = group.iter().map(|waiting| waiting.ready.clone()).collect();
+    let Some(last) = atomic::stage(&client, ready).await? else { bail!("an empty batch") };
+    let request = client.request_with_headers(last.subject, last.headers, last.body);
+    let reply = tokio::time::timeout(PATIENCE, request).await.context("no acknowledgement in time")??;
+    Ok(atomic::acknowledged(&reply)?.sequence)
+}
+
+/// Answers commands that were stored one behind the other.
+fn answer_all(group: Vec<Waiting>, last: u64) {
+    for (behind, waiting) in group.into_iter().rev().enumerate() {
+        let sequence = last.saturating_sub(behind as u64);
+        // Who waited may have gone.
+        let _ = waiting.answer.send(Ok(Published { sequence, duplicate: false }));
+    }
+}
+
+async fn send(js: &jetstream::Context, ready: Ready) -> Result<PublishAckFuture, PublishError> {
+    let message = PublishMessage::build().headers(ready.headers).payload(ready.body);
+    js.send_publish(ready.subject, message).await.map_err(refused)
+}
+
+async fn acknowledgement(sent: PublishAckFuture) -> Result<Published, PublishError> {
+    let acknowledged = sent.await.map_err(refused)?;
+    Ok(Published { sequence: acknowledged.sequence, duplicate: acknowledged.duplicate })
 }
 
 /// Tells apart what a later try may mend.

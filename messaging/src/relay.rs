@@ -4,19 +4,26 @@
 //! that failed) a sweep finds: all of it at start, and by timer whatever is older than a grace time. A sweep asks for
 //! unpublished rows and never for rows behind a cursor, because writers commit out of order. Marks of what has been
 //! published ride along in the next batch's transaction; when no batch comes they are written on their own.
+//!
+//! Acknowledgements come to one inbox, each to a number of its own: a future for each would cost more than the publish.
+//! Where the server syncs before it acknowledges, events go in atomic batches ([`crate::atomic`]); a batch that is
+//! refused, because the stream has one of its messages, goes message by message.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::context::PublishAckFuture;
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::client::PublishError;
+use async_nats::jetstream::ErrorCode;
+use async_nats::{Client, Message, Subscriber};
+use futures::{FutureExt, StreamExt};
 use sea_orm::DatabaseConnection;
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::atomic::{self, Ready, Refusal};
 use crate::envelope::unix_millis;
 use crate::health::Health;
 use crate::outbox::{self, OutboxRow};
@@ -24,23 +31,18 @@ use crate::outbox::{self, OutboxRow};
 /// The part of [`Health`] that says whether the outbox drains.
 pub(crate) const OUTBOX: &str = "outbox";
 
-/// Batches waiting to be published, and batches waiting for their acknowledgements.
+/// Batches waiting to be published.
 const QUEUE: usize = 64;
+/// Rows that were sent and are not acknowledged. With as many, nothing more is sent.
+const IN_FLIGHT: usize = 4096;
 /// Rows a sweep takes at a time.
 const SWEEP: u64 = 1000;
-/// How long after it was sent a batch may wait for its acknowledgements, all of them together: those that a server took
-/// to its grave never come.
+/// How long an acknowledgement may take: those that a server took to its grave never come.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the relay looks for marks to write and rows left behind.
 const TICK: Duration = Duration::from_millis(500);
 /// How old an unpublished row is before a sweep takes it: longer than [`PATIENCE`].
 const GRACE: Duration = Duration::from_secs(10);
-
-/// What was sent, and until when its acknowledgements may come.
-struct Sent {
-    acknowledgements: Vec<(Uuid, PublishAckFuture)>,
-    deadline: Instant,
-}
 
 /// The processor's end of the relay.
 #[derive(Clone)]
@@ -77,74 +79,248 @@ impl Published {
     }
 
     /// Adds marks: after a publish, or after the transaction that would have written them failed.
-    pub(crate) fn add(&self, more: Vec<Uuid>) {
+    pub(crate) fn add(&self, more: impl IntoIterator<Item = Uuid>) {
         self.row_ids.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
+    }
+}
+
+/// What was sent under one number.
+enum Sent {
+    One(Uuid),
+    /// An atomic batch; kept whole, for where it is refused.
+    Batch(Vec<OutboxRow>),
+}
+
+impl Sent {
+    fn rows(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Batch(rows) => rows.len(),
+        }
+    }
+}
+
+/// What was sent and is not acknowledged, by number, in the order of sending.
+struct InFlight {
+    /// Acknowledgements come to `<inbox>.<number>`.
+    inbox: String,
+    next: u64,
+    sent: BTreeMap<u64, (Sent, Instant)>,
+    rows: usize,
+}
+
+impl InFlight {
+    fn add(&mut self, sent: Sent) -> String {
+        let number = self.next;
+        self.next += 1;
+        self.rows += sent.rows();
+        self.sent.insert(number, (sent, Instant::now() + PATIENCE));
+        format!("{}.{number}", self.inbox)
+    }
+
+    fn take(&mut self, reply: &Message) -> Option<Sent> {
+        let number = reply.subject.rsplit('.').next()?.parse().ok()?;
+        let (sent, _) = self.sent.remove(&number)?;
+        self.rows -= sent.rows();
+        Some(sent)
+    }
+
+    /// Gives up what has waited for too long; returns how many rows that are.
+    fn expire(&mut self, now: Instant) -> usize {
+        let mut expired = 0;
+        while let Some(first) = self.sent.first_entry().filter(|first| first.get().1 <= now) {
+            expired += first.remove().0.rows();
+        }
+        self.rows -= expired;
+        expired
     }
 }
 
 pub(crate) struct Relay {
     db: DatabaseConnection,
-    js: jetstream::Context,
+    client: Client,
     health: Health,
     committed: mpsc::Receiver<Vec<OutboxRow>>,
     published: Published,
-    /// Since when sweeps have found rows that they could not publish.
-    oldest_failure: Option<Instant>,
+    in_flight: InFlight,
+    /// Whether events go in atomic batches.
+    grouped: bool,
+    /// How old an unpublished row is before a sweep takes it.
+    grace: Duration,
+    /// The number behind the last one of a sweep that has found rows.
+    swept: Option<u64>,
+    /// Since when rows have not been acknowledged.
+    failing: Option<Instant>,
 }
 
 impl Relay {
-    pub(crate) fn new(db: DatabaseConnection, js: jetstream::Context, health: Health) -> (Self, RelayHandle) {
+    /// Makes a relay. `grouped` says whether events go in atomic batches.
+    pub(crate) fn new(
+        db: DatabaseConnection,
+        client: Client,
+        grouped: bool,
+        health: Health,
+    ) -> (Self, RelayHandle) {
         health.expect(OUTBOX);
         let (sender, committed) = mpsc::channel(QUEUE);
         let published = Published::default();
         let handle = RelayHandle { committed: sender, published: published.clone() };
-        (Self { db, js, health, committed, published, oldest_failure: None }, handle)
+        let in_flight = InFlight { inbox: client.new_inbox(), next: 0, sent: BTreeMap::new(), rows: 0 };
+        // What an earlier run left behind goes first, whatever its age.
+        let grace = Duration::ZERO;
+        let relay = Self {
+            db,
+            client,
+            health,
+            committed,
+            published,
+            in_flight,
+            grouped,
+            grace,
+            swept: None,
+            failing: None,
+        };
+        (relay, handle)
     }
 
     /// Runs until the processor's end is dropped, then publishes what is left and writes the last marks.
-    pub(crate) async fn run(mut self) {
-        let (in_flight, acknowledgements) = mpsc::channel(QUEUE);
-        let collector = tokio::spawn(collect(acknowledgements, self.published.clone()));
-        // What an earlier run left behind goes first, whatever its age.
-        let mut swept = self.sweep(Duration::ZERO).await;
+    ///
+    /// # Errors
+    ///
+    /// Where the connection to nats-server is closed for good.
+    pub(crate) async fn run(mut self) -> anyhow::Result<()> {
+        let mut acknowledgements = self.client.subscribe(format!("{}.*", self.in_flight.inbox)).await?;
+        self.sweep().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                batch = self.committed.recv() => {
-                    let Some(rows) = batch else { break };
-                    let sent = self.send(rows).await;
-                    if in_flight.send(sent).await.is_err() {
-                        break;
-                    }
-                }
+                Some(reply) = acknowledgements.next() => self.settle(reply, &mut acknowledgements).await,
+                rows = self.committed.recv(), if self.in_flight.rows < IN_FLIGHT => match rows {
+                    Some(rows) => self.send_committed(rows).await,
+                    None => break,
+                },
                 _ = tick.tick() => {
+                    self.expire();
                     self.flush().await;
-                    let grace = if swept { GRACE } else { Duration::ZERO };
-                    swept = self.sweep(grace).await;
+                    self.sweep().await;
                 }
             }
         }
-        drop(in_flight);
-        if let Err(error) = collector.await {
-            tracing::error!(%error, "the collector of publish acknowledgements failed");
+        while !self.in_flight.sent.is_empty() {
+            tokio::select! {
+                Some(reply) = acknowledgements.next() => self.settle(reply, &mut acknowledgements).await,
+                _ = tick.tick() => self.expire(),
+            }
         }
         self.flush().await;
+        Ok(())
     }
 
-    /// Sends a batch; the acknowledgements are awaited elsewhere, so that batches overlap.
-    async fn send(&self, rows: Vec<OutboxRow>) -> Sent {
-        let mut acknowledgements = Vec::with_capacity(rows.len());
-        for row in rows {
-            let message = PublishMessage::build().headers(row.header_map()).payload(row.body);
-            match self.js.send_publish(row.subject, message).await {
-                Ok(acknowledgement) => acknowledgements.push((row.row_id, acknowledgement)),
-                Err(error) => {
-                    tracing::warn!(message.id = %row.message_id, %error, "could not publish; will try again");
+    /// Sends what was committed, and what has been committed meanwhile as far as it fits into one atomic batch.
+    async fn send_committed(&mut self, mut rows: Vec<OutboxRow>) {
+        while self.grouped && rows.len() < atomic::MOST {
+            let Ok(more) = self.committed.try_recv() else { break };
+            rows.extend(more);
+        }
+        self.send(rows).await;
+    }
+
+    async fn send(&mut self, rows: Vec<OutboxRow>) {
+        let (events, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| self.grouped && row.is_event());
+        let mut events = events.into_iter();
+        loop {
+            let batch: Vec<OutboxRow> = events.by_ref().take(atomic::MOST).collect();
+            match batch.len() {
+                0 => break,
+                1..atomic::LEAST => self.send_singly(batch).await,
+                _ => {
+                    let ready = batch.iter().map(OutboxRow::ready).collect();
+                    let reply = self.in_flight.add(Sent::Batch(batch));
+                    if let Err(error) = self.send_batch(ready, reply).await {
+                        tracing::warn!(%error, "could not publish a batch; will try again");
+                    }
                 }
             }
         }
-        Sent { acknowledgements, deadline: Instant::now() + PATIENCE }
+        self.send_singly(others).await;
+    }
+
+    async fn send_batch(&self, ready: Vec<Ready>, reply: String) -> Result<(), PublishError> {
+        match atomic::stage(&self.client, ready).await? {
+            Some(last) => last.send(&self.client, reply).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Sends rows one by one. What cannot be sent is never acknowledged, so that a sweep finds it.
+    async fn send_singly(&mut self, rows: Vec<OutboxRow>) {
+        for row in rows {
+            let reply = self.in_flight.add(Sent::One(row.row_id));
+            if let Err(error) = row.ready().send(&self.client, reply).await {
+                tracing::warn!(message.id = %row.message_id, %error, "could not publish; will try again");
+            }
+        }
+    }
+
+    /// Settles an acknowledgement, and those that have come with it.
+    async fn settle(&mut self, first: Message, acknowledgements: &mut Subscriber) {
+        let mut stored = Vec::new();
+        let mut refused = Vec::new();
+        let mut next = Some(first);
+        while let Some(reply) = next {
+            // What has been given up meanwhile is published again, and its second acknowledgement counts.
+            if let Some(sent) = self.in_flight.take(&reply) {
+                match (atomic::acknowledged(&reply), sent) {
+                    (Ok(_), Sent::One(row_id)) => stored.push(row_id),
+                    (Ok(_), Sent::Batch(rows)) => stored.extend(rows.iter().map(|row| row.row_id)),
+                    (Err(refusal), Sent::Batch(rows)) => refused.extend(self.refused(&refusal, rows)),
+                    (Err(refusal), Sent::One(row_id)) => {
+                        tracing::warn!(outbox.row = %row_id, %refusal, "a publish was refused; will try again");
+                        self.fail();
+                    }
+                }
+            }
+            next = acknowledgements.next().now_or_never().flatten();
+        }
+        self.published.add(stored);
+        self.send_singly(refused).await;
+        if self.swept.is_some() {
+            self.sweep().await;
+        }
+    }
+
+    /// Returns what of a refused batch is to be sent message by message: all of it, unless the stream is not there.
+    fn refused(&mut self, refusal: &Refusal, rows: Vec<OutboxRow>) -> Vec<OutboxRow> {
+        match refusal.code() {
+            None => {
+                tracing::warn!(%refusal, rows = rows.len(), "a batch was refused; will try again");
+                self.fail();
+                return Vec::new();
+            }
+            Some(ErrorCode::ATOMIC_PUBLISH_DISABLED) => {
+                tracing::info!("the stream takes no batches: provision it again to let it");
+                self.grouped = false;
+            }
+            Some(_) => {
+                tracing::debug!(%refusal, rows = rows.len(), "a batch was refused; going message by message")
+            }
+        }
+        rows
+    }
+
+    fn expire(&mut self) {
+        let missing = self.in_flight.expire(Instant::now());
+        if missing > 0 {
+            tracing::warn!(missing, "publishes were not acknowledged in time; will try again");
+            self.fail();
+        }
+    }
+
+    fn fail(&mut self) {
+        self.failing.get_or_insert_with(Instant::now);
+        // What is older is not in flight any more.
+        self.grace = PATIENCE;
     }
 
     /// Writes the marks that no batch has taken along; returns whether all are written.
@@ -162,70 +338,34 @@ impl Relay {
         }
     }
 
-    /// Publishes rows left behind that are older than `grace`; returns whether none is left.
-    async fn sweep(&mut self, grace: Duration) -> bool {
-        loop {
-            // A row whose mark cannot be written would be found again, and published again, without end.
-            if !self.flush().await {
-                self.health.failed(OUTBOX, "what is published cannot be marked");
-                return false;
-            }
-            let rows = match outbox::unpublished(&self.db, OffsetDateTime::now_utc(), grace, SWEEP).await {
-                Ok(rows) => rows,
-                Err(error) => {
-                    self.health.failed(OUTBOX, format!("the outbox cannot be read: {error}"));
-                    return false;
-                }
-            };
-            if rows.is_empty() {
-                self.oldest_failure = None;
+    /// Sends rows left behind, unless those that were found before are still under way.
+    async fn sweep(&mut self) {
+        if self.swept.is_some_and(|end| self.in_flight.sent.range(..end).next().is_some()) {
+            return;
+        }
+        self.swept = None;
+        // A row whose mark cannot be written would be found again, and published again, without end.
+        if !self.flush().await {
+            return self.health.failed(OUTBOX, "what is published cannot be marked");
+        }
+        match outbox::unpublished(&self.db, OffsetDateTime::now_utc(), self.grace, SWEEP).await {
+            Ok(rows) if rows.is_empty() => {
+                (self.grace, self.failing) = (GRACE, None);
                 self.health.ok(OUTBOX);
-                return true;
             }
-            let found = rows.len();
-            let (sender, acknowledgements) = mpsc::channel(1);
-            let collector = tokio::spawn(collect(acknowledgements, self.published.clone()));
-            let sent = self.send(rows).await;
-            // The receiver lives in the task just spawned, and ends after the sender is dropped.
-            let _ = sender.send(sent).await;
-            drop(sender);
-            let acknowledged = collector.await.unwrap_or(0);
-            tracing::info!(found, acknowledged, "swept the outbox");
-            if acknowledged < found {
-                let since = *self.oldest_failure.get_or_insert_with(Instant::now);
-                let left = found - acknowledged;
-                let detail = format!("{left} or more rows unpublished for {} s", since.elapsed().as_secs());
-                self.health.failed(OUTBOX, detail);
-                return false;
-            }
-        }
-    }
-}
-
-/// Awaits acknowledgements in the order of sending and notes what the streams have; returns how many.
-async fn collect(mut batches: mpsc::Receiver<Sent>, published: Published) -> usize {
-    let mut total = 0;
-    while let Some(Sent { acknowledgements, deadline }) = batches.recv().await {
-        let mut acknowledged = Vec::with_capacity(acknowledgements.len());
-        let mut missing = 0;
-        for (row_id, acknowledgement) in acknowledgements {
-            // The client's own time-out begins when an acknowledgement is awaited, so one behind the other they would
-            // add up. Those that are there are taken even after the deadline.
-            match tokio::time::timeout_at(deadline, acknowledgement.into_future()).await {
-                Ok(Ok(_)) => acknowledged.push(row_id),
-                Ok(Err(error)) => {
-                    tracing::warn!(outbox.row = %row_id, %error, "a publish was refused; will try again");
+            Ok(rows) => {
+                if let Some(since) = self.failing {
+                    let detail =
+                        format!("{} or more rows unpublished for {} s", rows.len(), since.elapsed().as_secs());
+                    self.health.failed(OUTBOX, detail);
                 }
-                Err(_) => missing += 1,
+                tracing::info!(found = rows.len(), "sweeping the outbox");
+                self.send(rows).await;
+                self.swept = Some(self.in_flight.next);
             }
+            Err(error) => self.health.failed(OUTBOX, format!("the outbox cannot be read: {error}")),
         }
-        if missing > 0 {
-            tracing::warn!(missing, "publishes were not acknowledged in time; will try again");
-        }
-        total += acknowledged.len();
-        published.add(acknowledged);
     }
-    total
 }
 
 fn now() -> i64 {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::{self, NatsOptions};
 use crate::consumer::Puller;
-use crate::durability::DurabilityOptions;
+use crate::durability::{Durability, DurabilityOptions};
 use crate::envelope::Speaker;
 use crate::handler::Handler;
 use crate::health::Health;
@@ -125,18 +125,21 @@ impl<H: Handler> Service<H> {
 
         let started = tokio::select! {
             started = wait_for_streams(&js, self.streams, options, &health) => started,
-            () = stop.cancelled() => Ok(()),
+            () = stop.cancelled() => Ok(None),
             // Serving HTTP ends before shutdown only where it cannot begin.
-            Some(ended) = parts.join_next() => ended?,
+            Some(ended) = parts.join_next() => ended?.map(|()| None),
         };
-        if started.is_err() || stop.is_cancelled() {
-            stop.cancel();
-            parts.join_all().await;
-            return started;
-        }
+        let durability = match started {
+            Ok(Some(durability)) if !stop.is_cancelled() => durability,
+            stopped => {
+                stop.cancel();
+                parts.join_all().await;
+                return stopped.map(drop);
+            }
+        };
 
         let (name, db) = (self.name, self.db.clone());
-        self.spawn_parts(&mut parts, &client, &js, options, &health, &stop);
+        self.spawn_parts(&mut parts, &Broker { client: client.clone(), js, durability }, options, &health, &stop);
         tracing::info!(service = name, "started");
 
         let outcome = run_parts(parts, &stop).await;
@@ -153,13 +156,13 @@ impl<H: Handler> Service<H> {
     fn spawn_parts(
         self,
         parts: &mut JoinSet<anyhow::Result<()>>,
-        client: &Client,
-        js: &jetstream::Context,
+        broker: &Broker,
         options: &ServiceOptions,
         health: &Health,
         stop: &CancellationToken,
     ) {
-        let (relay, relay_handle) = Relay::new(self.db.clone(), js.clone(), health.clone());
+        let Broker { client, js, durability } = broker;
+        let (relay, relay_handle) = Relay::new(self.db.clone(), client.clone(), durability.fsynced, health.clone());
         let (sender, queue) = mpsc::channel(BATCH);
         for stream in self.streams {
             health.expect(&Puller::part(stream));
@@ -206,10 +209,7 @@ impl<H: Handler> Service<H> {
             processor.run(queue, redrives).await;
             Ok(())
         });
-        parts.spawn(async move {
-            relay.run().await;
-            Ok(())
-        });
+        parts.spawn(relay.run());
         let (db, until, retention) = (self.db.clone(), stop.clone(), options.retention());
         parts.spawn(async move {
             retention::run(db, retention, until).await;
@@ -219,13 +219,20 @@ impl<H: Handler> Service<H> {
     }
 }
 
-/// Waits until the streams can be read, and checks the dedup horizon and what an acknowledgement is worth.
+/// The connection of a service, and what is known of who is at its other end.
+struct Broker {
+    client: Client,
+    js: jetstream::Context,
+    durability: Durability,
+}
+
+/// Waits until the streams can be read, checks the dedup horizon and what an acknowledgement is worth, and returns that.
 async fn wait_for_streams(
     js: &jetstream::Context,
     streams: &[&'static str],
     options: &ServiceOptions,
     health: &Health,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Durability>> {
     loop {
         match retention::check_dedup_horizon(js, streams, options.retention()).await {
             Ok(infos) => {
@@ -233,7 +240,7 @@ async fn wait_for_streams(
                 options.durability.check(found)?;
                 health.note(DURABILITY, found.to_string());
                 health.ok(STREAMS);
-                return Ok(());
+                return Ok(Some(found));
             }
             Err(error @ HorizonError::TooShort(_)) => bail!(error),
             Err(error @ HorizonError::Unreadable { .. }) => {

@@ -47,6 +47,10 @@ pub struct StreamSpec {
     /// Whether it delivers messages at a time of their own ([`Timing::At`](crate::envelope::Timing::At)).
     #[serde(default)]
     pub schedules: bool,
+    /// Whether it takes many messages as one batch, stored all or none. That pays where the server syncs before it
+    /// acknowledges: a batch costs one sync.
+    #[serde(default)]
+    pub atomic_batches: bool,
 }
 
 /// A key-value bucket.
@@ -148,6 +152,7 @@ async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> a
         num_replicas: replicas,
         allow_direct: true,
         allow_message_schedules: spec.schedules,
+        allow_atomic_publish: spec.atomic_batches,
         ..Default::default()
     };
     js.create_or_update_stream(config).await.map_err(|error| {

@@ -1,6 +1,7 @@
 //! What the kit promises, on a real nats-server and on both databases.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod batches;
 mod delivery;
 mod faults;
 mod redrive;

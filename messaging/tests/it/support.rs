@@ -29,9 +29,9 @@ use uuid::Uuid;
 pub(crate) const TOPOLOGY: &str = r#"{
   "streams": [
     {"name": "COMMANDS", "description": "", "subjects": ["tally.command.>"], "maxAgeSeconds": 3600,
-     "duplicateWindowSeconds": 120, "maxMessageSize": 65536},
+     "duplicateWindowSeconds": 120, "maxMessageSize": 65536, "atomicBatches": true},
     {"name": "EVENTS", "description": "", "subjects": ["tally.event.>"], "maxAgeSeconds": 3600,
-     "duplicateWindowSeconds": 120, "maxMessageSize": 65536},
+     "duplicateWindowSeconds": 120, "maxMessageSize": 65536, "atomicBatches": true},
     {"name": "TIMERS", "description": "", "subjects": ["tally.schedule.>", "tally.timer.>"], "maxAgeSeconds": 3600,
      "duplicateWindowSeconds": 120, "maxMessageSize": 65536, "schedules": true},
     {"name": "DEAD_LETTERS", "description": "", "subjects": ["dead-letter.>"], "maxAgeSeconds": 3600,
@@ -229,15 +229,24 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) async fn new(engine: Engine) -> Self {
+        Self::with(engine, TestNats::start().await.unwrap()).await
+    }
+
+    /// With a nats-server of the caller's.
+    pub(crate) async fn with(engine: Engine, nats: TestNats) -> Self {
         let url = match engine {
             Engine::Postgres => TestPostgres::shared().await.unwrap().create_database().await.unwrap(),
             Engine::Sqlite => String::new(),
         };
-        Self::on(url).await
+        Self::on_with(url, nats).await
     }
 
     /// On a database of the caller's; an SQLite file of its own where the URL is empty.
-    pub(crate) async fn on(mut url: String) -> Self {
+    pub(crate) async fn on(url: String) -> Self {
+        Self::on_with(url, TestNats::start().await.unwrap()).await
+    }
+
+    async fn on_with(mut url: String, nats: TestNats) -> Self {
         let mut file = None;
         if url.is_empty() {
             static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -246,7 +255,6 @@ impl Bench {
             url = format!("sqlite://{}?mode=rwc", path.display());
             file = Some(path);
         }
-        let nats = TestNats::start().await.unwrap();
         let db = database::open::<Migrator>(&url).await.unwrap();
         let client = async_nats::connect(nats.url()).await.unwrap();
         let js = jetstream::new(client);

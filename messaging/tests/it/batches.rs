@@ -1,0 +1,144 @@
+//! Where the server syncs before it acknowledges, what comes together is stored as one batch.
+
+use futures::future::join_all;
+use local_servers::TestNats;
+use messaging::publisher::{Command, PublishError, Publisher};
+use messaging::{Topology, outbox};
+use sea_orm::ConnectionTrait;
+use uuid::Uuid;
+
+use crate::on_both_databases;
+use crate::support::{Bench, Engine, Mode, Running, TOPOLOGY, connected, eventually};
+
+on_both_databases!(
+    events_go_in_batches_where_the_server_syncs_and_alone_elsewhere,
+    a_batch_of_which_the_stream_has_some_goes_event_by_event,
+    a_stream_that_takes_no_batches_gets_events_one_by_one,
+);
+
+/// How many commands there are.
+const COMMANDS: usize = 300;
+
+/// A server that syncs before it acknowledges, and says so.
+async fn synced(engine: Engine) -> Bench {
+    let conf =
+        std::env::temp_dir().join(format!("messaging-synced-{}-{}.conf", std::process::id(), Uuid::now_v7()));
+    std::fs::write(&conf, "jetstream { store_dir: $NATS_STORE_DIR, sync_interval: always }").unwrap();
+    let nats = TestNats::with_config(&conf, []).await.unwrap();
+    std::fs::remove_file(conf).unwrap();
+    Bench::with(engine, nats).await
+}
+
+async fn start(bench: &Bench) -> Running {
+    let mut options = bench.options();
+    options.durability.nats_monitor_url = vec![bench.nats.monitor_url()];
+    let running = bench.launch(&options).await;
+    eventually("the service is ready", || async { running.readiness().await.0 }).await;
+    running
+}
+
+async fn send_commands(bench: &Bench) {
+    for n in 0..COMMANDS {
+        bench.send(Uuid::now_v7(), &format!("K{n}"), Mode::Add).await;
+    }
+}
+
+/// How many messages of a stream were stored in a batch.
+async fn in_batches(bench: &Bench, stream: &str) -> usize {
+    let mut count = 0;
+    let stream = bench.stream(stream).await;
+    for sequence in 1..=stream.cached_info().state.last_sequence {
+        let message = stream.get_raw_message(sequence).await.unwrap();
+        count += usize::from(message.headers.get("Nats-Batch-Id").is_some());
+    }
+    count
+}
+
+async fn events_go_in_batches_where_the_server_syncs_and_alone_elsewhere(engine: Engine) {
+    let bench = synced(engine).await;
+    send_commands(&bench).await;
+    let _service = start(&bench).await;
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, COMMANDS as u64);
+    assert!(in_batches(&bench, "EVENTS").await > COMMANDS / 2);
+
+    let bench = Bench::new(engine).await;
+    send_commands(&bench).await;
+    let _service = start(&bench).await;
+    bench.settled().await;
+    assert_eq!((bench.messages("EVENTS").await, in_batches(&bench, "EVENTS").await), (COMMANDS as u64, 0));
+}
+
+async fn a_batch_of_which_the_stream_has_some_goes_event_by_event(engine: Engine) {
+    let bench = synced(engine).await;
+    send_commands(&bench).await;
+    let service = start(&bench).await;
+    bench.settled().await;
+    service.stop().await.0.unwrap();
+    // As if it had been killed after its publishes and before its marks.
+    bench.db.execute_unprepared("UPDATE outbox SET published_at = NULL").await.unwrap();
+    assert_eq!(outbox::depth(&bench.db).await.unwrap(), COMMANDS as u64);
+    for n in 0..50 {
+        bench.send(Uuid::now_v7(), &format!("L{n}"), Mode::Add).await;
+    }
+    let _service = start(&bench).await;
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, COMMANDS as u64 + 50);
+}
+
+async fn a_stream_that_takes_no_batches_gets_events_one_by_one(engine: Engine) {
+    let bench = synced(engine).await;
+    let mut config = bench.stream("EVENTS").await.cached_info().config.clone();
+    config.allow_atomic_publish = false;
+    bench.js.update_stream(config).await.unwrap();
+    send_commands(&bench).await;
+    let _service = start(&bench).await;
+    bench.settled().await;
+    assert_eq!((bench.messages("EVENTS").await, in_batches(&bench, "EVENTS").await), (COMMANDS as u64, 0));
+    // Provisioning lets it.
+    Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
+    assert!(bench.stream("EVENTS").await.cached_info().config.allow_atomic_publish);
+}
+
+#[tokio::test]
+async fn commands_that_come_together_share_a_batch_and_are_answered_each_for_itself() {
+    let bench = synced(Engine::Sqlite).await;
+    let (client, health) = connected(&bench.nats.url()).await;
+    eventually("it is connected", || async { health.readiness().ready }).await;
+    let publisher = Publisher::new(messaging::connection::jetstream(&client), "tester");
+    let command = |n: usize| Command {
+        id: Uuid::from_u128(n as u128 + 1),
+        subject: format!("tally.command.add.K{n}"),
+        message_type: "tally.add.v1",
+        key: format!("K{n}"),
+        body: r#"{"mode":"add"}"#.into(),
+        trace_parent: None,
+    };
+    let published = join_all((0..COMMANDS).map(|n| publisher.publish(command(n), true))).await;
+    let stream = bench.stream("COMMANDS").await;
+    for (n, published) in published.into_iter().enumerate() {
+        let published = published.unwrap();
+        assert!(!published.duplicate);
+        let stored = stream.get_raw_message(published.sequence).await.unwrap();
+        assert_eq!(stored.subject.as_str(), format!("tally.command.add.K{n}"));
+    }
+    assert!(in_batches(&bench, "COMMANDS").await > COMMANDS / 2);
+
+    // One that is stored already and one that no stream takes, among others.
+    let mixed = (COMMANDS - 1..COMMANDS + 100).map(|n| {
+        let mut command = command(n);
+        if n == COMMANDS + 40 {
+            command.body = vec![b' '; 100_000].into();
+        }
+        publisher.publish(command, true)
+    });
+    let mixed = join_all(mixed).await;
+    for (place, published) in mixed.into_iter().enumerate() {
+        match (place, published) {
+            (41, Err(PublishError::TooLarge(_))) => {}
+            (place, Ok(published)) => assert_eq!(published.duplicate, place == 0, "{place}"),
+            (place, other) => panic!("{place}: {other:?}"),
+        }
+    }
+    assert_eq!(bench.messages("COMMANDS").await, COMMANDS as u64 + 99);
+}
