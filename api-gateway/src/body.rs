@@ -66,14 +66,17 @@ impl<'a, T: Form> ApiExtractor<'a> for Body<T> {
             media_type.clone()?;
         }
         let bytes = read_bytes(body).await?;
-        let value = if bytes.is_empty() && T::OPTIONAL {
-            Value::Object(Map::new())
-        } else {
+        if !bytes.is_empty() {
             media_type?;
-            parse(&bytes)?
-        };
-        Ok(Self(read(value)?))
+        }
+        Ok(Self(form(&bytes)?))
     }
+}
+
+/// Reads a form out of the bytes of a body.
+pub(crate) fn form<T: Form>(bytes: &[u8]) -> Result<T, Problem> {
+    let absent = bytes.is_empty() && T::OPTIONAL;
+    read(if absent { Value::Object(Map::new()) } else { parse(bytes)? })
 }
 
 fn check_media_type(request: &Request) -> Result<(), Problem> {

@@ -10,7 +10,8 @@
 //! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
 //!   `events` is the live feed;
-//! - [`operations`]: dead letters, for operators, behind a switch.
+//! - [`operations`]: dead letters, for operators, behind a switch;
+//! - `outside`: the doors through which tests reach what parses.
 //!
 //! Invariants: nothing of a bad request reaches a stream; every wait has a bound; a request that was answered with
 //! 503 can be sent again.
@@ -26,6 +27,8 @@ mod json;
 mod notifications;
 pub mod operations;
 mod orders;
+#[doc(hidden)]
+pub mod outside;
 mod parameter;
 mod problem;
 mod products;

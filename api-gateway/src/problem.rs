@@ -212,6 +212,11 @@ impl Problem {
         Self { version: Some(version), headers: vec![(header::ETAG, format!("\"{version}\""))], ..problem }
     }
 
+    /// Returns the problem as it stands in an answer.
+    pub(crate) fn json(&self) -> String {
+        self.body().to_json_string()
+    }
+
     fn body(&self) -> ProblemBody {
         let errors = self.errors.iter().map(|error| {
             let (mut pointer, mut parameter, mut header) = (None, None, None);
@@ -236,10 +241,8 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut response = Response::builder()
-            .status(self.code.status())
-            .content_type(PROBLEM_JSON)
-            .body(self.body().to_json_string());
+        let mut response =
+            Response::builder().status(self.code.status()).content_type(PROBLEM_JSON).body(self.json());
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.headers_mut().insert(name, value);

@@ -16,8 +16,8 @@
 //! | `traceparent` | W3C trace context, where the caller sent one |
 
 use async_nats::HeaderMap;
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
 /// The id of the message.
@@ -188,21 +188,32 @@ impl Outgoing {
 }
 
 /// The attributes of a message about to be sent; see the [module](self) for the headers they become.
-pub(crate) struct Attributes<'a> {
-    pub(crate) id: Uuid,
-    pub(crate) message_type: &'a str,
-    pub(crate) source: &'a str,
-    pub(crate) key: &'a str,
-    pub(crate) time: OffsetDateTime,
-    pub(crate) correlation_id: Uuid,
-    pub(crate) causation_id: Option<Uuid>,
-    pub(crate) aggregate_version: Option<i64>,
-    pub(crate) trace_parent: Option<&'a str>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attributes<'a> {
+    /// The id of the message.
+    pub id: Uuid,
+    /// `<context>.<name>.v<version>`.
+    pub message_type: &'a str,
+    /// `/<service>`.
+    pub source: &'a str,
+    /// The business id it is about.
+    pub key: &'a str,
+    /// When it is said; in UTC a year from 0 to 9999.
+    pub time: OffsetDateTime,
+    /// The id of the message that began the flow.
+    pub correlation_id: Uuid,
+    /// The id of the message this one answers.
+    pub causation_id: Option<Uuid>,
+    /// The version of the aggregate that this event made.
+    pub aggregate_version: Option<i64>,
+    /// W3C trace context.
+    pub trace_parent: Option<&'a str>,
 }
 
 impl Attributes<'_> {
     /// Returns the headers as pairs, in the order in which the `nats` CLI shows them best.
-    pub(crate) fn headers(&self) -> Vec<(String, String)> {
+    #[must_use]
+    pub fn headers(&self) -> Vec<(String, String)> {
         let id = self.id.to_string();
         let mut headers = vec![
             (SPEC_VERSION, "1.0".to_owned()),
@@ -230,8 +241,9 @@ impl Attributes<'_> {
 /// Writes a time as RFC 3339 in UTC.
 #[must_use]
 pub fn rfc3339(time: OffsetDateTime) -> String {
-    // Formatting fails only for years outside 0 to 9999, which no clock of ours shows.
-    time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).unwrap_or_default()
+    // There is none only for years outside 0 to 9999, which no clock of ours shows and no message that was read has.
+    let utc = time.checked_to_offset(UtcOffset::UTC);
+    utc.and_then(|utc| utc.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 /// Returns the time as the milliseconds since 1970 that the tables hold.
@@ -248,7 +260,7 @@ pub fn from_unix_millis(millis: i64) -> OffsetDateTime {
 
 /// Why a delivery is not a message that the service may believe.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Malformed {
+pub enum Malformed {
     /// It cannot be read.
     #[error("{0}")]
     Undecodable(String),
@@ -265,7 +277,11 @@ pub(crate) enum Malformed {
 pub type Speaker = fn(context: &str, kind: &str) -> Option<&'static str>;
 
 /// Checks a delivery's attributes against its subject and decodes its body.
-pub(crate) fn decode<T: Decode>(
+///
+/// # Errors
+///
+/// [`Malformed`], with a text that says what is wrong; [`Malformed::TooOld`] is not among them.
+pub fn decode<T: Decode>(
     subject: &str,
     headers: Option<&HeaderMap>,
     body: &[u8],
@@ -289,6 +305,11 @@ pub(crate) fn decode<T: Decode>(
     let id = uuid(ID, required(ID)?)?;
     let time = OffsetDateTime::parse(required(TIME)?, &Rfc3339)
         .map_err(|error| undecodable(format!("the header {TIME} is no RFC 3339 time: {error}")))?;
+    // So that whoever writes it again can.
+    let time = time
+        .checked_to_offset(UtcOffset::UTC)
+        .filter(|time| (0..=9999).contains(&time.year()))
+        .ok_or_else(|| undecodable(format!("the header {TIME} has no year from 0 to 9999 in UTC")))?;
     let aggregate_version = optional(AGGREGATE_VERSION)
         .map(|text| {
             text.parse().map_err(|_| undecodable(format!("the header {AGGREGATE_VERSION} is no number: {text:?}")))

@@ -35,11 +35,10 @@ use answers::{
     AccountCreated, AccountDeleted, AccountUpdated, CreateFailures, DeleteFailures, GetAccount, GetFailures,
     UpdateFailures,
 };
-use form::{CreateAccountForm, UpdateAccountForm};
+pub(crate) use form::{CreateAccountForm, UpdateAccountForm};
 use outcome::Outcome;
 pub(crate) use outcome::Outcomes;
-pub(crate) use parameters::AccountId;
-use parameters::IfMatch;
+pub(crate) use parameters::{AccountId, IfMatch};
 use representation::{Account, AccountAccepted};
 
 /// How long an answer is held where the caller does not say.

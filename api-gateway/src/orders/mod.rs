@@ -27,9 +27,9 @@ use crate::parameter::{Cursor, Header, Limit, Path, Prefer, Query, TraceParent};
 use crate::problem::{Code, Codes, Failure, Problem};
 use crate::queries::Queries;
 use crate::wait::{Expected, Outcome, Waiter, Waiters};
-use cancel::CancelOrderForm;
+pub(crate) use cancel::CancelOrderForm;
 use payment::Payment;
-use place::PlaceOrderForm;
+pub(crate) use place::PlaceOrderForm;
 use representation::{Order, OrderAccepted, OrderHistory, OrderPage};
 use timeline::Timeline;
 

@@ -18,7 +18,8 @@ use crate::json::{JsonOf, Nullable};
 use crate::parameter::{Header, Limit, Path, Query, TraceParent};
 use crate::problem::{Code, Codes, Failure};
 use crate::queries::Queries;
-use restock::{RestockAccepted, RestockForm};
+use restock::RestockAccepted;
+pub(crate) use restock::RestockForm;
 
 /// Products.
 pub(crate) struct ProductsApi {

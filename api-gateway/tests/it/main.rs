@@ -13,6 +13,7 @@ mod idempotency;
 mod openapi;
 mod operations;
 mod outage;
+mod outside;
 mod queries;
 mod room;
 mod support;

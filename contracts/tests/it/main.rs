@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod account;
+mod outside;
 
 use contracts::account::{AccountCommand, AccountEvent};
 use contracts::inventory::{InventoryCommand, InventoryEvent, Restock};

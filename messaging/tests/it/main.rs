@@ -3,6 +3,7 @@
 
 mod batches;
 mod delivery;
+mod envelope;
 mod faults;
 mod redrive;
 mod refill;

@@ -1,0 +1,214 @@
+//! Whatever comes from outside is read, and reads the same when it is written again, or is refused with a reason.
+
+use contracts::account::{
+    AccountCommand, AccountEvent, CardToken, Email, Expiry, LastFour, Line, Phone, looks_like_a_card_number,
+};
+use contracts::inventory::{InventoryCommand, InventoryEvent};
+use contracts::order::{OrderCommand, OrderEvent, OrderTimer};
+use contracts::payment::PaymentEvent;
+use contracts::query::{ListAccounts, ListNotifications, ListOrders, ListProducts};
+use contracts::{Amount, CustomerId, DecodeError, OrderId, ProductId, Quantity};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+type Checked = Result<(), TestCaseError>;
+
+/// Reads JSON as a `T`: what is read must be read the same again, what is not must say why.
+fn reads<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(json: &[u8]) -> Checked {
+    match serde_json::from_slice::<T>(json) {
+        Ok(value) => {
+            let written = serde_json::to_vec(&value).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<T>(&written).unwrap(), value);
+        }
+        Err(refused) => prop_assert!(!refused.to_string().is_empty()),
+    }
+    Ok(())
+}
+
+/// Text: any, and such as nearly is an id, an address, a number, a month.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[A-Za-z0-9_-]{0,70}",
+        "[ +]{0,2}[0-9 ./()-]{0,24}",
+        "[!-~]{0,12}@[a-z0-9.-]{0,20}",
+        "[0-9]{3,5}-[0-9]{1,3}",
+        " ?\\PC{0,210} ?",
+        "[０-９0-9]{1,20}",
+    ]
+}
+
+fn leaf() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        (-2_i64..1_000_002).prop_map(Value::from),
+        text().prop_map(Value::from),
+        select(vec!["EUR", "JPY", "placed", "billing", "stock-deadline", "customer", "XXX"]).prop_map(Value::from),
+        Just(json!([])),
+        Just(json!({})),
+    ]
+}
+
+/// Bodies that are good, one of each shape.
+fn bodies() -> Vec<Value> {
+    let line = json!({"productId": "PRODUCT_001", "quantity": 3, "unitPrice": 1000});
+    let address =
+        json!({"type": "billing", "street": "Kaistr. 2", "postalCode": "1", "city": "Bonn", "country": "DE"});
+    let details = json!({
+        "name": "Zoë", "addresses": [address], "contact": {"email": "zoe@example.org", "phone": "+49 30 123456"},
+        "card": {"token": "tok_1", "brand": "Visa", "lastFour": "1111", "expiry": "2030-12"},
+        "creditLimit": {"amount": 100_000, "currency": "EUR"}
+    });
+    vec![
+        json!({"orderId": "ORDER_001", "customerId": "CUSTOMER_001", "currency": "EUR", "items": [line],
+               "totalPrice": 3000}),
+        json!({"orderId": "ORDER_001", "customerId": "CUSTOMER_001", "reason": {"code": "customer", "text": "late"}}),
+        json!({"orderId": "ORDER_001", "customerId": "CUSTOMER_001", "amount": 3000, "currency": "EUR",
+               "reason": "limit-exceeded", "short": ["PRODUCT_001"], "items": [line], "reference": "r"}),
+        json!({"customerId": "CUSTOMER_001", "version": 1, "expectedVersion": 1, "details": details}),
+        json!({"productId": "PRODUCT_001", "quantity": 5, "after": "x", "cursor": "1.ORDER_001", "limit": 7}),
+        json!({"after": 3, "limit": 7}),
+    ]
+}
+
+fn count(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(count).sum(),
+        Value::Object(fields) => fields.values().map(count).sum(),
+        _ => 0,
+    }
+}
+
+/// Puts something else in the place of the node that comes `at`-th.
+fn replace(value: &mut Value, at: &mut usize, with: &Value) {
+    if *at == 0 {
+        *value = with.clone();
+    }
+    *at = at.wrapping_sub(1);
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, at, with)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| replace(field, at, with)),
+        _ => {}
+    }
+}
+
+/// Bodies: any bytes, and good ones with something else in a place or a byte that is another.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let changed = (select(bodies()), proptest::collection::vec((any::<Index>(), leaf()), 0..3)).prop_map(
+        |(mut body, changes)| {
+            for (place, leaf) in changes {
+                let mut at = place.index(count(&body));
+                replace(&mut body, &mut at, &leaf);
+            }
+            body.to_string().into_bytes()
+        },
+    );
+    let broken = (select(bodies()), any::<Index>(), any::<u8>()).prop_map(|(body, place, byte)| {
+        let mut bytes = body.to_string().into_bytes();
+        let at = place.index(bytes.len());
+        bytes[at] = byte;
+        bytes
+    });
+    prop_oneof![6 => changed, 2 => broken, 1 => proptest::collection::vec(any::<u8>(), 0..64)]
+}
+
+/// Reads a body as each message of a set.
+macro_rules! messages_read {
+    ($body:expr, $($set:ty),+) => { $(
+        for declared in <$set>::TYPES {
+            match <$set>::decode(declared, $body) {
+                Ok(message) => {
+                    let again = <$set>::decode(declared, &serde_json::to_vec(&message).unwrap()).unwrap();
+                    prop_assert_eq!(&again, &message);
+                    prop_assert_eq!(message.message_type(), *declared);
+                    prop_assert_eq!(message.subject().split('.').count(), 4);
+                    prop_assert!(OrderId::parse(message.key()).is_ok());
+                }
+                Err(refused @ DecodeError::Body { .. }) => prop_assert!(refused.to_string().contains(declared)),
+                Err(refused) => prop_assert!(false, "{refused}"),
+            }
+        }
+    )+ };
+}
+
+fn is_luhn(digits: &str) -> bool {
+    let doubled = |digit: u32| if digit > 4 { digit * 2 - 9 } else { digit * 2 };
+    let digits = digits.chars().rev().map(|c| c.to_digit(10).unwrap()).enumerate();
+    digits.map(|(place, digit)| if place % 2 == 0 { digit } else { doubled(digit) }).sum::<u32>() % 10 == 0
+}
+
+/// The number of a card: 13 to 19 digits whose last one makes them good.
+fn card_number() -> impl Strategy<Value = String> {
+    "[1-9][0-9]{11,17}"
+        .prop_map(|digits| (0..10).map(|check| format!("{digits}{check}")).find(|number| is_luhn(number)).unwrap())
+}
+
+proptest! {
+    #[test]
+    fn a_body_reads_the_same_again_or_is_refused_with_a_reason(body in body()) {
+        messages_read!(
+            &body, OrderCommand, OrderEvent, OrderTimer, InventoryCommand, InventoryEvent, AccountCommand,
+            AccountEvent, PaymentEvent
+        );
+        reads::<ListOrders>(&body)?;
+        reads::<ListAccounts>(&body)?;
+        reads::<ListNotifications>(&body)?;
+        reads::<ListProducts>(&body)?;
+    }
+
+    #[test]
+    fn a_type_that_is_not_declared_is_refused_by_its_name(message_type in ".{0,30}", body in body()) {
+        prop_assume!(!OrderCommand::TYPES.contains(&message_type.as_str()));
+        let refused = OrderCommand::decode(&message_type, &body);
+        prop_assert!(matches!(refused, Err(DecodeError::UnknownType(named)) if named == message_type));
+    }
+
+    #[test]
+    fn an_id_is_what_its_pattern_says_and_nothing_else(text in text()) {
+        let allowed = |c: char| matches!(c, 'A'..='Z' | 'a'..='z' | '0'..='9' | '_' | '-');
+        let good = (1..=64).contains(&text.chars().count()) && text.chars().all(allowed);
+        prop_assert_eq!(OrderId::parse(text.as_str()).is_ok(), good);
+        prop_assert_eq!(CustomerId::parse(text.as_str()).is_ok(), good);
+        prop_assert_eq!(ProductId::parse(text.as_str()).is_ok(), good);
+        reads::<OrderId>(json!(text).to_string().as_bytes())?;
+    }
+
+    #[test]
+    fn a_number_reads_the_same_again_or_is_refused(number in leaf()) {
+        reads::<Amount>(number.to_string().as_bytes())?;
+        reads::<Quantity>(number.to_string().as_bytes())?;
+    }
+
+    #[test]
+    fn a_text_reads_the_same_again_or_is_refused_and_holds_no_card_number(text in text()) {
+        let json = json!(text).to_string().into_bytes();
+        reads::<Line>(&json)?;
+        reads::<Phone>(&json)?;
+        reads::<Email>(&json)?;
+        reads::<CardToken>(&json)?;
+        reads::<LastFour>(&json)?;
+        reads::<Expiry>(&json)?;
+        for good in [Line::parse(&text).map(String::from).ok(), CardToken::parse(text).map(String::from).ok()] {
+            prop_assert!(good.is_none_or(|good| !looks_like_a_card_number(&good)));
+        }
+    }
+
+    #[test]
+    fn a_card_number_is_found_wherever_it_stands(
+        number in card_number(), between in "[ ./_-]{0,3}", before in "\\PC{0,20}", after in "\\PC{0,20}",
+    ) {
+        let groups: Vec<&str> = number.as_bytes().chunks(4).map(|group| std::str::from_utf8(group).unwrap()).collect();
+        // A letter parts it from digits that may stand beside it.
+        let text = format!("{before}x{}x{after}", groups.join(&between));
+        prop_assert!(looks_like_a_card_number(&text), "{}", text);
+        let refused = Line::parse(&text).unwrap_err().to_string();
+        prop_assert!(!refused.contains(&number));
+    }
+}

@@ -1,0 +1,159 @@
+//! Whatever headers come, an envelope is read or refused with a reason, and one that is read reads the same again.
+
+use async_nats::HeaderMap;
+use messaging::envelope::{self, Attributes, Decode, Envelope, Malformed};
+use proptest::prelude::*;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+const SUBJECT: &str = "order.event.placed.ORDER_001";
+const HEADERS: [&str; 9] = [
+    envelope::TYPE,
+    envelope::SOURCE,
+    envelope::SUBJECT,
+    envelope::ID,
+    envelope::TIME,
+    envelope::CORRELATION_ID,
+    envelope::CAUSATION_ID,
+    envelope::AGGREGATE_VERSION,
+    envelope::TRACE_PARENT,
+];
+
+/// Text in UTF-8, as a body.
+#[derive(Debug, Clone, PartialEq)]
+struct Text(String);
+
+impl Decode for Text {
+    fn decode(_: &str, body: &[u8]) -> anyhow::Result<Self> {
+        Ok(Self(std::str::from_utf8(body)?.to_owned()))
+    }
+}
+
+fn speaker(context: &str, kind: &str) -> Option<&'static str> {
+    (context == "order" && kind == "event").then_some("order-service")
+}
+
+fn read(subject: &str, headers: &HeaderMap, body: &[u8]) -> Result<Envelope<Text>, Malformed> {
+    envelope::decode(subject, Some(headers), body, speaker)
+}
+
+fn attributes(envelope: &Envelope<Text>) -> Attributes<'_> {
+    Attributes {
+        id: envelope.id,
+        message_type: &envelope.message_type,
+        source: &envelope.source,
+        key: &envelope.key,
+        time: envelope.time,
+        correlation_id: envelope.correlation_id,
+        causation_id: envelope.causation_id,
+        aggregate_version: envelope.aggregate_version,
+        trace_parent: envelope.trace_parent.as_deref(),
+    }
+}
+
+fn written(attributes: &Attributes<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in attributes.headers() {
+        headers.insert(name, value);
+    }
+    headers
+}
+
+/// Moments of the years 0 to 9999, to the nanosecond.
+fn moment() -> impl Strategy<Value = OffsetDateTime> {
+    let seconds = -62_167_219_200_i64..=253_402_300_799;
+    (seconds, 0..1_000_000_000_i64).prop_map(|(seconds, nanos)| {
+        OffsetDateTime::from_unix_timestamp(seconds).unwrap() + time::Duration::nanoseconds(nanos)
+    })
+}
+
+fn uuid() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+/// What may stand in a header: what belongs there, what nearly does, and anything that a line can hold.
+fn value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("order.placed.v1".to_owned()),
+        Just("/order-service".to_owned()),
+        Just("ORDER_001".to_owned()),
+        uuid().prop_map(|id| id.to_string()),
+        "[{]?[0-9a-fA-F]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}[}]?",
+        any::<i64>().prop_map(|number| number.to_string()),
+        "[-+]?[0-9]{0,20}",
+        "(0000|0001|2026|9999)-(01|02|12|13)-(01|29|31)T(00|23|24):(00|59):(00|59|60)(\\.[0-9]{1,12})?(Z|[-+](00|23|24):(00|59))",
+        "[^\\r\\n]{0,40}",
+    ]
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_what_is_read(
+        ids in (uuid(), uuid(), proptest::option::of(uuid())),
+        key in "[A-Za-z0-9_-]{1,64}",
+        time in moment(),
+        aggregate_version in any::<Option<i64>>(),
+        trace_parent in proptest::option::of("[!-~]{1,55}"),
+        body in ".{0,40}",
+    ) {
+        let trace_parent = trace_parent.as_deref();
+        let (id, correlation_id, causation_id) = ids;
+        let sent = Attributes {
+            id, message_type: "order.placed.v1", source: "/order-service", key: &key, time, correlation_id,
+            causation_id, aggregate_version, trace_parent,
+        };
+        let envelope = read(&format!("order.event.placed.{key}"), &written(&sent), body.as_bytes()).unwrap();
+        prop_assert_eq!(attributes(&envelope), sent);
+        prop_assert_eq!(envelope.payload, Text(body));
+    }
+
+    #[test]
+    fn whatever_headers_come_are_read_and_read_the_same_again_or_refused_with_a_reason(
+        time in moment(),
+        changes in proptest::collection::vec((0..HEADERS.len(), proptest::option::of(value())), 0..3),
+        subject in prop_oneof![9 => Just(SUBJECT.to_owned()), 1 => "[a-z.*> ]{0,30}"],
+        body in proptest::collection::vec(any::<u8>(), 0..20),
+    ) {
+        let sent = Attributes {
+            id: Uuid::nil(), message_type: "order.placed.v1", source: "/order-service", key: "ORDER_001", time,
+            correlation_id: Uuid::max(), causation_id: Some(Uuid::nil()), aggregate_version: Some(1),
+            trace_parent: None,
+        };
+        let mut pairs = sent.headers();
+        for (header, value) in changes {
+            pairs.retain(|(name, _)| name != HEADERS[header]);
+            pairs.extend(value.map(|value| (HEADERS[header].to_owned(), value)));
+        }
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.insert(name, value);
+        }
+        match read(&subject, &headers, &body) {
+            Ok(envelope) => {
+                let sent = attributes(&envelope);
+                prop_assert!(!envelope::rfc3339(sent.time).is_empty());
+                let again = read(&subject, &written(&sent), &body).unwrap();
+                prop_assert_eq!(&attributes(&again), &sent);
+            }
+            Err(refused) => prop_assert!(!refused.to_string().is_empty()),
+        }
+    }
+}
+
+#[test]
+fn a_time_that_has_no_year_in_utc_is_refused() {
+    for time in ["9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00"] {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            (envelope::TYPE, "order.placed.v1"),
+            (envelope::SOURCE, "/order-service"),
+            (envelope::SUBJECT, "ORDER_001"),
+            (envelope::ID, "8e03978e-40d5-43e8-bc93-6894a57f9324"),
+            (envelope::TIME, time),
+        ] {
+            headers.insert(name, value);
+        }
+        let refused = read(SUBJECT, &headers, b"").map(drop).unwrap_err().to_string();
+        assert!(refused.contains(envelope::TIME), "{refused}");
+    }
+}
