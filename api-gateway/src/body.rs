@@ -69,12 +69,12 @@ impl<'a, T: Form> ApiExtractor<'a> for Body<T> {
         if !bytes.is_empty() {
             media_type?;
         }
-        Ok(Self(form(&bytes)?))
+        Ok(Self(read_form(&bytes)?))
     }
 }
 
 /// Reads a form out of the bytes of a body.
-pub(crate) fn form<T: Form>(bytes: &[u8]) -> Result<T, Problem> {
+pub(crate) fn read_form<T: Form>(bytes: &[u8]) -> Result<T, Problem> {
     let absent = bytes.is_empty() && T::OPTIONAL;
     read(if absent { Value::Object(Map::new()) } else { parse(bytes)? })
 }

@@ -25,19 +25,11 @@ const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: i
     first use and forgotten then; a request that fails validation does not use its key up.";
 
 /// Makes the endpoint of the whole gateway.
-pub(crate) fn endpoint<A: OpenApi + 'static>(
-    api: A,
-    operations: Option<BoxEndpoint<'static>>,
-    health: Health,
-) -> impl Endpoint {
+pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, health: Health) -> BoxEndpoint<'static> {
     let service = OpenApiService::new(api, "Store", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
     let described = Arc::new(Operations::read(&spec));
-    let routes = match operations {
-        Some(operations) => Route::new().nest("/operations", operations),
-        None => Route::new(),
-    };
-    let routes = routes
+    let routes = Route::new()
         .at("/openapi.json", get(service.spec_endpoint()))
         .at("/problems/:code", get(explain))
         .nest("/docs", Route::new().at("/", get(page(&service.swagger_ui_html()))))
@@ -45,6 +37,7 @@ pub(crate) fn endpoint<A: OpenApi + 'static>(
     with_probes(routes, health)
         .with(CatchPanic::new().with_handler(|_| Problem::new(Code::Internal)))
         .around(move |endpoint, request| answer(described.clone(), endpoint, request))
+        .boxed()
 }
 
 /// Makes the page of the document. Swagger UI would ask a server on the internet whether the document is valid.
@@ -139,7 +132,10 @@ impl Operations {
                     .zip(segments(path))
                     .all(|(known, given)| known.starts_with('{') || known == given)
         };
-        self.0.iter().find(|(template, _)| matches(template)).map(|(_, methods)| methods)
+        let parameters = |template: &[String]| template.iter().filter(|segment| segment.starts_with('{')).count();
+        let operations = self.0.iter().filter(|(template, _)| matches(template));
+        // Where several match, the router takes the one that names more of the path.
+        operations.min_by_key(|(template, _)| parameters(template)).map(|(_, methods)| methods)
     }
 }
 

@@ -8,7 +8,10 @@ use poem::{IntoResponse, Response};
 use poem_openapi::payload::Payload;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
+use serde::Serialize;
 use serde_json::Value;
+
+use crate::problem::{Code, Problem};
 
 /// JSON that looks like a `T`: another service's, passed on as it came, or our own.
 pub(crate) struct JsonOf<T> {
@@ -20,6 +23,15 @@ impl<T> JsonOf<T> {
     /// Wraps the answer of another service.
     pub(crate) fn relayed(json: Bytes) -> Self {
         Self { json, shape: PhantomData }
+    }
+
+    /// Writes what looks like a `T` in JSON without being one.
+    pub(crate) fn serialized(value: &impl Serialize) -> Result<Self, Problem> {
+        let json = serde_json::to_vec(value).map_err(|error| {
+            tracing::error!(%error, "an answer cannot be written as JSON");
+            Problem::new(Code::Internal)
+        })?;
+        Ok(Self::relayed(json.into()))
     }
 }
 

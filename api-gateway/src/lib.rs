@@ -49,6 +49,7 @@ use commands::Commands;
 pub use config::Config;
 use events::EventsApi;
 use notifications::NotificationsApi;
+use operations::OperationsApi;
 use orders::OrdersApi;
 use products::ProductsApi;
 use queries::Queries;
@@ -67,6 +68,9 @@ enum Tag {
     Notifications,
     /// What happens, live.
     Events,
+    /// Dead letters, for operators. Served, and in this document, only where the gateway is started with
+    /// `--operations`; everywhere else these paths do not exist (404, `route-not-found`). No password is asked for.
+    Operations,
 }
 
 /// Runs the gateway until `shutdown` is cancelled. It starts in any order with nats-server and the services, and
@@ -101,8 +105,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let events = EventsApi::new(client, js.clone(), shutdown.clone());
 
     let api = (orders, products, accounts, notifications, events);
-    let operations = operations::routes(&config.operations, &config.nats).await?;
-    let endpoint = front::endpoint(api, operations, health.clone());
+    let endpoint = match OperationsApi::connect(&config.operations, &config.nats).await? {
+        Some(operations) => front::endpoint((api, operations), health.clone()),
+        None => front::endpoint(api, health.clone()),
+    };
     tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,
         ended = streams.watch() => ended,

@@ -9,8 +9,9 @@ use contracts::{CustomerId, OrderId, ProductId};
 use serde::Serialize;
 
 use crate::accounts::{AccountId, CreateAccountForm, IfMatch, UpdateAccountForm};
-use crate::body::{Form, form};
+use crate::body::{Form, read_form};
 use crate::idempotency::IdempotencyKey;
+use crate::operations::{Age, DiscardForm, FilterText, ListLimit, RedriveForm, Sequence};
 use crate::orders::{CancelOrderForm, PlaceOrderForm};
 use crate::parameter::{After, Cursor, EventSequence, Limit, Parameter, Prefer, TraceParent};
 use crate::problem::Problem;
@@ -23,7 +24,7 @@ pub type ReadParameter = fn(&str) -> Result<String, String>;
 pub type ReadBody = fn(&[u8]) -> Result<Vec<u8>, String>;
 
 /// The parameters of paths, queries, and headers, by what they are called.
-pub const PARAMETERS: [(&str, ReadParameter); 13] = [
+pub const PARAMETERS: [(&str, ReadParameter); 17] = [
     ("order id", |text| read(text, |id: OrderId| id.to_string())),
     ("customer id", |text| read(text, |id: CustomerId| id.to_string())),
     ("product id", |text| read(text, |id: ProductId| id.to_string())),
@@ -42,13 +43,17 @@ pub const PARAMETERS: [(&str, ReadParameter); 13] = [
             |key: IdempotencyKey| format!("\"{}\"", key.as_str().replace('\\', "\\\\").replace('"', "\\\""));
         read(text, quoted)
     }),
+    ("sequence", |text| read(text, |Sequence(sequence)| sequence.to_string())),
+    ("filter", |text| read(text, |FilterText(text)| text)),
+    ("age", |text| read(text, |Age(age)| humantime::format_duration(age).to_string())),
+    ("length of a list", |text| read(text, |ListLimit(limit)| limit.to_string())),
     ("If-Match", |text| read(text, |IfMatch(version)| format!("\"{version}\""))),
 ];
 
 /// The bodies, by the types of the commands they become.
 pub const BODIES: [(&str, ReadBody); 5] = [
     ("order.place.v1", |bytes| {
-        let placed = form(bytes).and_then(|form: PlaceOrderForm| form.into_order(None));
+        let placed = read_form(bytes).and_then(|form: PlaceOrderForm| form.into_order(None));
         written(placed.map(OrderCommand::from))
     }),
     ("order.cancel.v1", |bytes| {
@@ -58,18 +63,28 @@ pub const BODIES: [(&str, ReadBody); 5] = [
         command(bytes, "PRODUCT_001", |form: RestockForm, id| InventoryCommand::from(form.into_restock(id)))
     }),
     ("account.create.v1", |bytes| {
-        let created: Result<CreateAccount, Problem> = form(bytes).map(CreateAccountForm::into_creation);
+        let created: Result<CreateAccount, Problem> = read_form(bytes).map(CreateAccountForm::into_creation);
         written(created.map(AccountCommand::from))
     }),
     ("account.update.v1", |bytes| {
         let id = CustomerId::parse("CUSTOMER_001").map_err(|error| error.to_string())?;
-        let updated = form(bytes).and_then(|form: UpdateAccountForm| form.into_update(&id, IfMatch(1)));
+        let updated = read_form(bytes).and_then(|form: UpdateAccountForm| form.into_update(&id, IfMatch(1)));
         written(updated.map(AccountCommand::from))
     }),
 ];
 
+/// Reads a body that becomes no command; the error is the problem, JSON.
+pub type AcceptBody = fn(&[u8]) -> Result<(), String>;
+
+/// The bodies of operators.
+pub const OPERATOR_BODIES: [AcceptBody; 2] = [accepted::<RedriveForm>, accepted::<DiscardForm>];
+
 fn read<T: Parameter>(text: &str, write: impl FnOnce(T) -> String) -> Result<String, String> {
     T::parse(text).map(write)
+}
+
+fn accepted<F: Form>(bytes: &[u8]) -> Result<(), String> {
+    read_form::<F>(bytes).map(drop).map_err(|problem| problem.json())
 }
 
 fn command<F: Form, I: Parameter, C: Serialize>(
@@ -78,7 +93,7 @@ fn command<F: Form, I: Parameter, C: Serialize>(
     make: impl FnOnce(F, I) -> C,
 ) -> Result<Vec<u8>, String> {
     let id = I::parse(id)?;
-    written(form(bytes).map(|form| make(form, id)))
+    written(read_form(bytes).map(|form| make(form, id)))
 }
 
 fn written<C: Serialize>(command: Result<C, Problem>) -> Result<Vec<u8>, String> {

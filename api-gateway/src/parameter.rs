@@ -4,6 +4,7 @@
 //! that is passed over silently is a retry that is not recognised, so these do not.
 
 use std::fmt::Display;
+use std::str::FromStr;
 
 use poem::http::HeaderMap;
 use poem::{Request, RequestBody};
@@ -17,6 +18,9 @@ use crate::problem::{Code, FieldError, Problem};
 
 /// A value that comes as text outside the body.
 pub(crate) trait Parameter: Sized + Send + Sync {
+    /// What the document calls it in a path.
+    const IN_PATH: &'static str = "id";
+
     /// What OpenAPI says about it.
     fn schema() -> MetaSchema;
 
@@ -59,7 +63,7 @@ impl<'a, T: Parameter> ApiExtractor<'a> for Path<T> {
     ) -> poem::Result<Self> {
         // No path here has two parameters, and the name that arrives is not the one in the document.
         let text = request.raw_path_param(options.name).unwrap_or_default();
-        Ok(Self(T::parse(text).map_err(|detail| invalid(FieldError::parameter("id", detail)))?))
+        Ok(Self(T::parse(text).map_err(|detail| invalid(FieldError::parameter(T::IN_PATH, detail)))?))
     }
 }
 
@@ -124,6 +128,11 @@ fn header_text(headers: &HeaderMap, name: &str) -> Result<Option<String>, String
     Ok(if texts.is_empty() { None } else { Some(texts.join(", ")) })
 }
 
+/// Parses a number out of ASCII digits and nothing else; `FromStr` would take a sign.
+pub(crate) fn digits<N: FromStr>(text: &str) -> Option<N> {
+    text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
 /// What OpenAPI says about an id.
 pub(crate) fn id_schema() -> MetaSchema {
     MetaSchema { pattern: Some("^[A-Za-z0-9_-]{1,64}$".to_owned()), ..MetaSchema::new("string") }
@@ -155,9 +164,7 @@ impl Parameter for After {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let after = text.parse().ok().filter(|_| digits);
-        after.map(Self).ok_or_else(|| "must be a whole number, the `next` of the page before".to_owned())
+        digits(text).map(Self).ok_or_else(|| "must be a whole number, the `next` of the page before".to_owned())
     }
 }
 
@@ -176,7 +183,7 @@ impl Parameter for Limit {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let limit = text.parse().ok().filter(|limit| (1..=MAX_PAGE).contains(limit));
+        let limit = digits(text).filter(|limit| (1..=MAX_PAGE).contains(limit));
         limit.map(Self).ok_or_else(|| format!("must be a whole number from 1 to {MAX_PAGE}"))
     }
 }
@@ -311,8 +318,7 @@ impl Parameter for EventSequence {
 
     fn parse(text: &str) -> Result<Self, String> {
         // Sequences are counted in 64 bits, but none gets near the end of them.
-        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let sequence = text.parse().ok().filter(|sequence| digits && *sequence < u64::MAX / 2);
+        let sequence = digits(text).filter(|sequence| *sequence < u64::MAX / 2);
         sequence.map(Self).ok_or_else(|| format!("must be the id of an event, a whole number: {}", shown(&text)))
     }
 }

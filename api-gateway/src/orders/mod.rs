@@ -309,8 +309,7 @@ impl OrdersApi {
             }
             .into());
         }
-        let json = serde_json::to_vec(&timeline).map_err(|error| internal(&error.into()))?;
-        Ok(GetTimeline::Found(JsonOf::relayed(json.into())))
+        Ok(GetTimeline::Found(JsonOf::serialized(&timeline)?))
     }
 }
 

@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use reqwest::{RequestBuilder, Response};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use reqwest::header::HeaderValue;
+use reqwest::{RequestBuilder, Response, Url};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -102,6 +106,30 @@ async fn a_feed_goes_on_behind_the_last_event_it_had() {
     assert_eq!(of_another_stream.sequences(3).await, [1, 2, 3]);
     placed(&service, "ORDER_004").await;
     assert_eq!(by_header.sequences(1).await, [4]);
+}
+
+#[tokio::test]
+async fn any_last_event_id_is_followed_or_refused_by_its_name() {
+    let store = Store::start().await;
+    let mut runner = TestRunner::default();
+    let generated = prop_oneof![any::<String>(), "[-+ ]?[0-9]{0,21}", any::<u64>().prop_map(|id| id.to_string())];
+    let generated = (0..100).map(|_| generated.new_tree(&mut runner).unwrap().current());
+    let edges = [i64::MAX as u64 - 1, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX].map(|id| id.to_string());
+    for id in generated.chain(edges) {
+        let by_query = store
+            .http
+            .get(Url::parse_with_params(&format!("{}/events", store.base), [("lastEventId", &id)]).unwrap());
+        let by_header = HeaderValue::from_str(&id).map(|id| store.get("/events").header("last-event-id", id));
+        for (request, place) in [(Some(by_query), "parameter"), (by_header.ok(), "header")] {
+            let Some(request) = request else { continue };
+            let response = request.send().await.unwrap();
+            if response.status() != 200 {
+                let answer = Answer::read(response).await;
+                answer.is_problem(400, "invalid-parameter");
+                assert!(answer.body["errors"][0][place].is_string(), "{id:?} {answer:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

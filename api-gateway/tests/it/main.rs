@@ -7,6 +7,7 @@ mod accounts;
 mod bad_accounts;
 mod bad_requests;
 mod card_numbers;
+mod checks;
 mod commands;
 mod events;
 mod idempotency;

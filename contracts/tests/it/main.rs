@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod account;
+mod checks;
 mod outside;
 
 use contracts::account::{AccountCommand, AccountEvent};

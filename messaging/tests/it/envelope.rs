@@ -1,10 +1,12 @@
 //! Whatever headers come, an envelope is read or refused with a reason, and one that is read reads the same again.
 
 use async_nats::HeaderMap;
-use messaging::envelope::{self, Attributes, Decode, Envelope, Malformed};
+use messaging::envelope::{self, Attributes};
 use proptest::prelude::*;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::checks::{self, Text, attributes, read, written};
 
 const SUBJECT: &str = "order.event.placed.ORDER_001";
 const HEADERS: [&str; 9] = [
@@ -18,46 +20,6 @@ const HEADERS: [&str; 9] = [
     envelope::AGGREGATE_VERSION,
     envelope::TRACE_PARENT,
 ];
-
-/// Text in UTF-8, as a body.
-#[derive(Debug, Clone, PartialEq)]
-struct Text(String);
-
-impl Decode for Text {
-    fn decode(_: &str, body: &[u8]) -> anyhow::Result<Self> {
-        Ok(Self(std::str::from_utf8(body)?.to_owned()))
-    }
-}
-
-fn speaker(context: &str, kind: &str) -> Option<&'static str> {
-    (context == "order" && kind == "event").then_some("order-service")
-}
-
-fn read(subject: &str, headers: &HeaderMap, body: &[u8]) -> Result<Envelope<Text>, Malformed> {
-    envelope::decode(subject, Some(headers), body, speaker)
-}
-
-fn attributes(envelope: &Envelope<Text>) -> Attributes<'_> {
-    Attributes {
-        id: envelope.id,
-        message_type: &envelope.message_type,
-        source: &envelope.source,
-        key: &envelope.key,
-        time: envelope.time,
-        correlation_id: envelope.correlation_id,
-        causation_id: envelope.causation_id,
-        aggregate_version: envelope.aggregate_version,
-        trace_parent: envelope.trace_parent.as_deref(),
-    }
-}
-
-fn written(attributes: &Attributes<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in attributes.headers() {
-        headers.insert(name, value);
-    }
-    headers
-}
 
 /// Moments of the years 0 to 9999, to the nanosecond.
 fn moment() -> impl Strategy<Value = OffsetDateTime> {
@@ -128,15 +90,7 @@ proptest! {
         for (name, value) in pairs {
             headers.insert(name, value);
         }
-        match read(&subject, &headers, &body) {
-            Ok(envelope) => {
-                let sent = attributes(&envelope);
-                prop_assert!(!envelope::rfc3339(sent.time).is_empty());
-                let again = read(&subject, &written(&sent), &body).unwrap();
-                prop_assert_eq!(&attributes(&again), &sent);
-            }
-            Err(refused) => prop_assert!(!refused.to_string().is_empty()),
-        }
+        checks::envelope(&subject, &headers, &body);
     }
 }
 

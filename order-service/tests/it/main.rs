@@ -4,6 +4,7 @@
 mod decisions;
 mod handling;
 mod properties;
+mod queries;
 
 use contracts::inventory::{StockBackordered, StockRefused, StockReserved};
 use contracts::order::{CancelOrder, OrderDetails, OrderEvent, OrderItem, PlaceOrder, StockDeadlinePassed};

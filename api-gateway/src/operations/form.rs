@@ -1,0 +1,90 @@
+//! The bodies of the operations on dead letters.
+
+use choreo::dead_letters::redrive::Ramp;
+use poem_openapi::Object;
+use serde_json::Value;
+
+use crate::body::{Fields, Form, text};
+
+/// The most letters that one request redrives: 1 + 2 + 4 + … + 64, which takes seven seconds.
+const MOST: usize = 127;
+/// The most characters a reason may have.
+const MAX_REASON: usize = 1000;
+
+/// Which dead letters to send back.
+#[derive(Object)]
+#[oai(rename = "RedriveDeadLetters", rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct RedriveSchema {
+    /// Their sequences, each once; they are sent back in this order.
+    #[oai(validator(min_items = "1", max_items = "127", unique_items))]
+    sequences: Vec<u64>,
+    /// Also those that are older than their service remembers, which it may have handled since; `false` unless given.
+    force: Option<bool>,
+    /// How many may fail again before it stops; 0 unless given.
+    #[oai(validator(minimum(value = "0"), maximum(value = "127")))]
+    tolerate: Option<u64>,
+}
+
+/// Dead letters to send back, and how.
+pub(crate) struct RedriveForm {
+    /// Which ones.
+    pub(crate) sequences: Vec<u64>,
+    /// How.
+    pub(crate) ramp: Ramp,
+}
+
+impl Form for RedriveForm {
+    type Schema = RedriveSchema;
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        let sequences = fields.required("sequences", sequences);
+        let force = fields.optional("force", |value| value.as_bool().ok_or_else(|| "must be a boolean".to_owned()));
+        let tolerate = fields.optional("tolerate", tolerance);
+        let ramp = Ramp { force: force?.unwrap_or(false), tolerate: tolerate?.unwrap_or(0), ..Ramp::default() };
+        Some(Self { sequences: sequences?, ramp })
+    }
+}
+
+fn sequences(value: &Value) -> Result<Vec<u64>, String> {
+    let values = value.as_array().filter(|values| (1..=MOST).contains(&values.len()));
+    let sequences: Option<Vec<u64>> = values.and_then(|values| values.iter().map(Value::as_u64).collect());
+    let once = |sequences: &Vec<u64>| (1..sequences.len()).all(|end| !sequences[..end].contains(&sequences[end]));
+    sequences.filter(once).ok_or_else(|| format!("must be the sequences of 1 to {MOST} dead letters, each once"))
+}
+
+fn tolerance(value: &Value) -> Result<usize, String> {
+    let count = value.as_u64().and_then(|count| usize::try_from(count).ok()).filter(|count| *count <= MOST);
+    count.ok_or_else(|| format!("must be a whole number from 0 to {MOST}"))
+}
+
+/// Why a dead letter is discarded.
+#[derive(Object)]
+#[oai(rename = "DiscardDeadLetter", rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct DiscardSchema {
+    /// Why, in words. Control characters are kept as spaces.
+    #[oai(validator(min_length = 1, max_length = 1000))]
+    because: String,
+}
+
+/// A reason to discard a dead letter.
+pub(crate) struct DiscardForm {
+    /// Why; more than spaces.
+    pub(crate) because: String,
+}
+
+impl Form for DiscardForm {
+    type Schema = DiscardSchema;
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self { because: fields.required("because", text(because))? })
+    }
+}
+
+fn because(text: String) -> Result<String, String> {
+    let says_something = text.chars().any(|c| !c.is_control() && !c.is_whitespace());
+    if says_something && text.chars().count() <= MAX_REASON {
+        Ok(text)
+    } else {
+        Err(format!("must say why, in at most {MAX_REASON} characters"))
+    }
+}

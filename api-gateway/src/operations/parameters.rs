@@ -1,0 +1,91 @@
+//! Parameters of the operations on dead letters.
+
+use std::time::Duration;
+
+use poem_openapi::registry::MetaSchema;
+
+use crate::parameter::{Parameter, digits};
+
+/// The sequence of a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sequence(pub(crate) u64);
+
+impl Parameter for Sequence {
+    const IN_PATH: &'static str = "sequence";
+
+    fn schema() -> MetaSchema {
+        MetaSchema { minimum: Some(0.0), ..MetaSchema::new_with_format("integer", "uint64") }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let sequence = digits(text).map(Self);
+        sequence.ok_or_else(|| "must be the sequence of a dead letter, a whole number".to_owned())
+    }
+}
+
+/// What a filter compares with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FilterText(pub(crate) String);
+
+impl FilterText {
+    const MAX_LENGTH: usize = 256;
+}
+
+impl Parameter for FilterText {
+    fn schema() -> MetaSchema {
+        MetaSchema { min_length: Some(1), max_length: Some(Self::MAX_LENGTH), ..MetaSchema::new("string") }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if (1..=Self::MAX_LENGTH).contains(&text.chars().count()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("must be 1 to {} characters", Self::MAX_LENGTH))
+        }
+    }
+}
+
+/// How long ago a letter was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Age(pub(crate) Duration);
+
+impl Parameter for Age {
+    fn schema() -> MetaSchema {
+        MetaSchema { example: Some("15m".into()), ..MetaSchema::new("string") }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let age = humantime::parse_duration(text).map(Self);
+        age.map_err(|_| "must be a duration such as 90s, 15m, 2h, or 3d".to_owned())
+    }
+}
+
+/// How many letters a list shows at the most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListLimit(pub(crate) usize);
+
+impl ListLimit {
+    const MAX: usize = 1000;
+}
+
+impl Default for ListLimit {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl Parameter for ListLimit {
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            default: Some(Self::default().0.into()),
+            minimum: Some(1.0),
+            maximum: Some(Self::MAX as f64),
+            ..MetaSchema::new_with_format("integer", "int32")
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let limit = digits(text).filter(|limit| (1..=Self::MAX).contains(limit));
+        limit.map(Self).ok_or_else(|| format!("must be a whole number from 1 to {}", Self::MAX))
+    }
+}

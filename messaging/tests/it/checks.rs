@@ -1,0 +1,59 @@
+//! What must hold of whatever headers come. The properties here and a target of `fuzz/` check the same.
+
+use async_nats::HeaderMap;
+use messaging::envelope::{self, Attributes, Decode, Envelope, Malformed};
+
+/// Text in UTF-8, as a body.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Text(pub(crate) String);
+
+impl Decode for Text {
+    fn decode(_: &str, body: &[u8]) -> anyhow::Result<Self> {
+        Ok(Self(std::str::from_utf8(body)?.to_owned()))
+    }
+}
+
+fn speaker(context: &str, kind: &str) -> Option<&'static str> {
+    (context == "order" && kind == "event").then_some("order-service")
+}
+
+/// Reads a message of which the order service is the one speaker.
+pub(crate) fn read(subject: &str, headers: &HeaderMap, body: &[u8]) -> Result<Envelope<Text>, Malformed> {
+    envelope::decode(subject, Some(headers), body, speaker)
+}
+
+/// Returns the attributes with which the message would be written again.
+pub(crate) fn attributes(envelope: &Envelope<Text>) -> Attributes<'_> {
+    Attributes {
+        id: envelope.id,
+        message_type: &envelope.message_type,
+        source: &envelope.source,
+        key: &envelope.key,
+        time: envelope.time,
+        correlation_id: envelope.correlation_id,
+        causation_id: envelope.causation_id,
+        aggregate_version: envelope.aggregate_version,
+        trace_parent: envelope.trace_parent.as_deref(),
+    }
+}
+
+/// Writes the headers of a message.
+pub(crate) fn written(attributes: &Attributes<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in attributes.headers() {
+        headers.insert(name, value);
+    }
+    headers
+}
+
+/// Any headers are those of a message that reads the same again, or are refused with a reason.
+pub(crate) fn envelope(subject: &str, headers: &HeaderMap, body: &[u8]) {
+    match read(subject, headers, body) {
+        Ok(envelope) => {
+            let sent = attributes(&envelope);
+            let again = read(subject, &written(&sent), body).unwrap();
+            assert_eq!(attributes(&again), sent);
+        }
+        Err(refused) => assert!(!refused.to_string().is_empty()),
+    }
+}

@@ -1,0 +1,79 @@
+//! A list of orders, whatever its cursor.
+
+use local_servers::postgres::TestPostgres;
+use messaging::database;
+use messaging::query::{Query, QueryError};
+use order_service::entity::order_view::{Entity, Model};
+use order_service::migration::Migrator;
+use order_service::queries::list;
+use proptest::prelude::*;
+use sea_orm::{EntityTrait, IntoActiveModel};
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+/// When the orders were placed that there are.
+const PLACED_AT: std::ops::RangeInclusive<i64> = -1..=1;
+
+/// Any text, and such as nearly is a cursor.
+fn cursor() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[-+]?[0-9]{0,20}\\.?[A-Za-z0-9_.-]{0,66}",
+        (prop_oneof![any::<i64>(), -2_i64..3], "[A-Za-z0-9_-]{1,64}").prop_map(|(at, id)| format!("{at}.{id}")),
+    ]
+}
+
+fn order(placed_at: i64) -> Model {
+    Model {
+        order_id: format!("ORDER{placed_at}"),
+        customer_id: "CUSTOMER_001".to_owned(),
+        status: "placed".to_owned(),
+        currency: "EUR".to_owned(),
+        total_price: 0,
+        items: "[]".to_owned(),
+        reason: None,
+        version: 1,
+        placed_at,
+        updated_at: placed_at,
+    }
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn any_cursor_has_a_page_or_is_refused(runtime: &Runtime, url: &str) {
+    let db = runtime.block_on(database::open::<Migrator>(url)).unwrap();
+    let orders = PLACED_AT.map(|placed_at| order(placed_at).into_active_model());
+    runtime.block_on(Entity::insert_many(orders).exec(&db)).unwrap();
+    proptest!(|(cursor in cursor())| {
+        let query = Query { key: "list".to_owned(), body: json!({ "cursor": cursor }).to_string().into() };
+        match runtime.block_on(list(db.clone(), query)) {
+            Ok(page) => {
+                let placed_at: i64 = cursor.split_once('.').unwrap().0.parse().unwrap();
+                let least = PLACED_AT.filter(|at| *at < placed_at).count();
+                let most = PLACED_AT.filter(|at| *at <= placed_at).count();
+                prop_assert!((least..=most).contains(&page.items.len()), "{} of {cursor:?}", page.items.len());
+            }
+            Err(QueryError::Invalid(why)) => prop_assert!(why.starts_with("cursor must be"), "{}", why),
+            Err(other) => prop_assert!(false, "{cursor:?}: {other:?}"),
+        }
+    });
+}
+
+#[test]
+fn any_cursor_has_a_page_or_is_refused_on_sqlite() {
+    let directory = std::env::temp_dir().join(format!("order-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let url = format!("sqlite://{}?mode=rwc", directory.join("test.sqlite").display());
+    any_cursor_has_a_page_or_is_refused(&runtime(), &url);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn any_cursor_has_a_page_or_is_refused_on_postgres() {
+    let runtime = runtime();
+    let database = async { TestPostgres::shared().await.unwrap().create_database().await.unwrap() };
+    let url = runtime.block_on(database);
+    any_cursor_has_a_page_or_is_refused(&runtime, &url);
+}
