@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use async_nats::jetstream::stream::State;
 use messaging::Topology;
 use messaging::envelope::unix_millis;
 use messaging::refill::{self, Refilled, Request};
@@ -76,11 +77,13 @@ pub async fn refill(
              senders must send it again (the same Idempotency-Key makes that safe)"
         );
     }
-    let known = operator.js().get_stream(stream).await;
-    known.with_context(|| format!("stream {stream} is not there; make it again first (`demo provision`)"))?;
+    let found = operator.js().get_stream(stream).await;
+    let found =
+        found.with_context(|| format!("stream {stream} is not there; make it again first (`demo provision`)"))?;
 
     let mut request =
-        Request { subjects: spec.subjects.clone(), after: None, since: since.map(unix_millis), until: None };
+        Request { subjects: spec.subjects.clone(), since: since.map(unix_millis), ..Request::default() };
+    request.intact_from = intact_from(&found.cached_info().state);
     let mut running: Vec<Running> = services.into_iter().map(Running::new).collect();
     while let Some(next) = running.iter_mut().filter(|running| running.goes_on()).min_by_key(|next| next.reached) {
         (request.after, request.until) = (next.after, next.until);
@@ -91,6 +94,15 @@ pub async fn refill(
         told(&next.progress);
     }
     Ok(running.into_iter().map(|running| running.progress).collect())
+}
+
+/// Returns from which sequence on a stream certainly lacks nothing that it once had.
+fn intact_from(state: &State) -> u64 {
+    match state.deleted_count {
+        None | Some(0) => state.first_sequence,
+        // Which ones is not worth asking: what is there is published once more, and dropped by who handled it.
+        Some(_) => state.last_sequence + 1,
+    }
 }
 
 impl Running {

@@ -39,16 +39,52 @@ pub(crate) struct Delivery {
     pub(crate) sequence: u64,
     /// 1 on the first delivery.
     pub(crate) attempt: u64,
+    /// What the consumer was when it delivered this.
+    incarnation: Incarnation,
+}
+
+/// Which of the consumers of one name it is.
+///
+/// A stream that was lost is made again, and its consumers with it, under the same names. A consumer knows a delivery by
+/// its sequence in the stream alone: what settles one of the old consumer's would settle whatever message has that
+/// sequence now, and take it away unhandled.
+#[derive(Clone, Default)]
+pub(crate) struct Incarnation {
+    number: u64,
+    current: Arc<AtomicU64>,
+    /// The consumer's own count of its deliveries at the last one.
+    counted: u64,
+}
+
+impl Incarnation {
+    /// Says that what was delivered so far may have been another consumer's.
+    fn renew(&mut self) {
+        self.number = self.current.fetch_add(1, Ordering::Relaxed) + 1;
+    }
+
+    /// Returns whose a delivery is, by the consumer's count. A consumer counts up: where it does not, it is another one, or
+    /// what it was a while ago.
+    fn of(&mut self, count: u64) -> Self {
+        if count <= std::mem::replace(&mut self.counted, count) {
+            self.renew();
+        }
+        self.clone()
+    }
+
+    fn is_over(&self) -> bool {
+        self.number != self.current.load(Ordering::Relaxed)
+    }
 }
 
 impl Delivery {
     /// Reads the place of a message from its reply subject; `None` where there is none, which the server never does.
-    fn new(message: jetstream::Message) -> Option<Self> {
-        let (stream, sequence, attempt) = {
+    fn new(message: jetstream::Message, incarnation: &mut Incarnation) -> Option<Self> {
+        let (stream, sequence, attempt, count) = {
             let info = message.info().ok()?;
-            (info.stream.to_owned(), info.stream_sequence, u64::try_from(info.delivered).unwrap_or(1))
+            let attempt = u64::try_from(info.delivered).unwrap_or(1);
+            (info.stream.to_owned(), info.stream_sequence, attempt, info.consumer_sequence)
         };
-        Some(Self { message, stream, sequence, attempt })
+        Some(Self { message, stream, sequence, attempt, incarnation: incarnation.of(count) })
     }
 
     /// Returns whether a refill has published the message again.
@@ -56,8 +92,13 @@ impl Delivery {
         self.message.headers.as_ref().is_some_and(|headers| headers.get(REFILLED).is_some())
     }
 
-    /// Settles the delivery: ack, nak, or term. What goes wrong here is repaired by redelivery and the inbox.
+    /// Settles the delivery: ack, nak, or term. What goes wrong here, or is not for the consumer that there is now, is
+    /// repaired by redelivery and the inbox.
     pub(crate) async fn settle(&self, kind: AckKind) {
+        if self.incarnation.is_over() {
+            tracing::debug!(stream = %self.stream, sequence = self.sequence, "the consumer may be another one by now");
+            return;
+        }
         if let Err(error) = self.message.ack_with(kind).await {
             tracing::debug!(stream = %self.stream, sequence = self.sequence, %error, "could not settle a delivery");
         }
@@ -84,11 +125,13 @@ impl Puller {
 
     pub(crate) async fn run(self) {
         let part = Self::part(self.stream);
+        let mut incarnation = Incarnation::default();
         while !self.shutdown.is_cancelled() {
             match self.open().await {
                 Ok((consumer, messages)) => {
                     self.health.ok(&part);
-                    self.pull(consumer, messages, &part).await;
+                    incarnation.renew();
+                    self.pull(consumer, messages, &part, &mut incarnation).await;
                 }
                 Err(error) => self.health.failed(&part, format!("cannot pull: {error:#}")),
             }
@@ -110,7 +153,13 @@ impl Puller {
     }
 
     /// Pulls until shutdown, a terminal error, or a stall.
-    async fn pull(&self, mut consumer: PullConsumer, mut messages: Stream, part: &str) {
+    async fn pull(
+        &self,
+        mut consumer: PullConsumer,
+        mut messages: Stream,
+        part: &str,
+        incarnation: &mut Incarnation,
+    ) {
         let mut watch = tokio::time::interval(WATCH);
         watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut seen = self.arrived.load(Ordering::Relaxed);
@@ -119,7 +168,7 @@ impl Puller {
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 next = messages.next() => match next {
-                    Some(Ok(message)) => if !self.hand_over(message).await { return },
+                    Some(Ok(message)) => if !self.hand_over(message, incarnation).await { return },
                     Some(Err(error)) => {
                         tracing::warn!(stream = self.stream, %error, "the pull reports an error");
                         if !matches!(error.kind(), MessagesErrorKind::MissingHeartbeat) {
@@ -142,8 +191,8 @@ impl Puller {
     }
 
     /// Queues a delivery, waiting for room; returns false at shutdown.
-    async fn hand_over(&self, message: jetstream::Message) -> bool {
-        let Some(delivery) = Delivery::new(message) else { return true };
+    async fn hand_over(&self, message: jetstream::Message, incarnation: &mut Incarnation) -> bool {
+        let Some(delivery) = Delivery::new(message, incarnation) else { return true };
         self.arrived.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             sent = self.queue.send(delivery) => sent.is_ok(),

@@ -8,11 +8,14 @@
 //! has handled it drops it afterwards. They bear [`REFILLED`], so that a consumer whose inbox may have forgotten them
 //! gives them up ([`Reason::TooOld`](crate::dead_letter::Reason)) instead of handling them twice.
 //!
+//! A stream that was purged drops them, too, although it has them no more; then they get another `Nats-Msg-Id`.
+//!
 //! What is not published again: timers that were taken back, replaced, or delivered; dead letters that a redrive has
 //! handled. What was written after the refill began is left to the relay.
 
 use std::collections::{HashMap, HashSet};
 
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream;
 use async_nats::jetstream::message::PublishMessage;
 use sea_orm::sea_query::{Condition, Expr, ExprTrait};
@@ -56,6 +59,10 @@ pub struct Request {
     /// Where the refill ends, as the first answer says it; none for the first batch.
     #[serde(default)]
     pub until: Option<Uuid>,
+    /// From which sequence on the stream lacks nothing. A stream that was purged still knows the ids of what it has no
+    /// more: what it knows from before is published under another id.
+    #[serde(default)]
+    pub intact_from: u64,
 }
 
 /// What became of one batch.
@@ -104,7 +111,7 @@ async fn answer(
     let end = rows.last().map(|row| row.row_id);
     let read = rows.len() as u64;
     let rows = unsettled(db, service, &request.subjects, rows).await?;
-    let (published, known) = publish(js, &rows).await.map_err(QueryError::Unavailable)?;
+    let (published, known) = publish(js, &rows, request.intact_from).await.map_err(QueryError::Unavailable)?;
     tracing::info!(published, known, "published again for a refill");
     Ok(Refilled {
         published,
@@ -213,19 +220,40 @@ fn has(row: &OutboxRow, header: &str) -> bool {
 
 /// Publishes rows in their order and waits until the stream has all of them; returns how many are new to it, and how
 /// many it knew.
-async fn publish(js: &jetstream::Context, rows: &[OutboxRow]) -> anyhow::Result<(u64, u64)> {
+async fn publish(js: &jetstream::Context, rows: &[OutboxRow], intact_from: u64) -> anyhow::Result<(u64, u64)> {
     let now = rfc3339(OffsetDateTime::now_utc());
+    let rows: Vec<&OutboxRow> = rows.iter().collect();
+    let (mut published, known) = send(js, &rows, &now, None).await?;
+    let (there, gone): (Vec<_>, Vec<_>) = known.into_iter().partition(|(_, sequence)| *sequence >= intact_from);
+    let gone: Vec<&OutboxRow> = gone.into_iter().map(|(row, _)| row).collect();
+    // The same id for the same loss: whoever repeats the batch adds nothing.
+    let (again, known) = send(js, &gone, &now, Some(intact_from)).await?;
+    published += again;
+    Ok((published, (there.len() + known.len()) as u64))
+}
+
+/// Publishes rows in their order; returns how many are new to the stream, and the others with their sequences there.
+async fn send<'a>(
+    js: &jetstream::Context,
+    rows: &[&'a OutboxRow],
+    now: &str,
+    loss: Option<u64>,
+) -> anyhow::Result<(u64, Vec<(&'a OutboxRow, u64)>)> {
     let mut acknowledgements = Vec::with_capacity(rows.len());
     for row in rows {
         let mut headers = row.header_map();
-        headers.insert(REFILLED, now.as_str());
+        headers.insert(REFILLED, now);
+        if let Some(loss) = loss {
+            headers.insert(NATS_MESSAGE_ID, format!("{}-{loss}", row.message_id));
+        }
         let message = PublishMessage::build().headers(headers).payload(row.body.clone());
-        acknowledgements.push(js.send_publish(row.subject.clone(), message).await?);
+        acknowledgements.push((*row, js.send_publish(row.subject.clone(), message).await?));
     }
-    let (mut published, mut known) = (0, 0);
-    for acknowledgement in acknowledgements {
-        if acknowledgement.await?.duplicate {
-            known += 1;
+    let (mut published, mut known) = (0, Vec::new());
+    for (row, acknowledgement) in acknowledgements {
+        let acknowledged = acknowledgement.await?;
+        if acknowledged.duplicate {
+            known.push((row, acknowledged.sequence));
         } else {
             published += 1;
         }

@@ -65,6 +65,29 @@ async fn a_stream_deleted_while_services_run_is_filled_again_and_everything_ends
 }
 
 #[tokio::test]
+async fn a_stream_that_was_purged_or_that_lost_some_messages_is_filled_at_once() {
+    let store = Store::start().await;
+    let _orders = store.serve(Echo::default()).await;
+    for n in 0..20 {
+        store.command("place", &format!("K{n}")).await;
+    }
+    store.has("EVENTS", 20).await;
+    let events = connect(&store.nats, "provisioner").await.get_stream("EVENTS").await.unwrap();
+    let operator = store.operator().await;
+    let published = async || {
+        let told = refill(&operator, "EVENTS", None, |_| ()).await.unwrap();
+        told.into_iter().find(|told| told.service == "order-service").unwrap().published
+    };
+    events.purge().await.unwrap();
+    assert_eq!(published().await, 20);
+    store.has("EVENTS", 20).await;
+    // Which of them are gone is not asked: what the stream has it gets once more.
+    events.delete_message(30).await.unwrap();
+    assert_eq!(published().await, 20);
+    store.has("EVENTS", 39).await;
+}
+
+#[tokio::test]
 async fn what_no_outbox_has_and_what_is_not_there_is_said() {
     let store = Store::start().await;
     let operator = store.operator().await;

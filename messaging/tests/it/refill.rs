@@ -16,6 +16,8 @@ use crate::support::{Bench, Engine, Mode, TOPOLOGY, eventually, headers};
 on_both_databases!(
     a_lost_stream_is_filled_with_the_same_messages_in_the_same_order,
     a_stream_that_lost_nothing_takes_nothing_twice,
+    a_purged_stream_that_still_knows_the_ids_is_filled_all_the_same_and_once,
+    what_was_delivered_before_a_stream_was_made_again_settles_nothing_of_the_new_one,
     timers_that_are_settled_are_not_set_again,
     dead_letters_that_were_handled_do_not_come_back,
     a_refilled_message_that_the_inbox_may_have_forgotten_is_given_up_and_only_forced_through,
@@ -23,12 +25,13 @@ on_both_databases!(
 
 /// Refills to the end and returns the sums.
 async fn refill(bench: &Bench, subjects: &[&str]) -> (u64, u64, u64) {
-    let mut request = Request {
-        subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
-        after: None,
-        since: None,
-        until: None,
-    };
+    refill_behind(bench, subjects, 0).await
+}
+
+/// Refills a stream that lacks something before a sequence.
+async fn refill_behind(bench: &Bench, subjects: &[&str], intact_from: u64) -> (u64, u64, u64) {
+    let subjects = subjects.iter().map(|subject| (*subject).to_owned()).collect();
+    let mut request = Request { subjects, intact_from, ..Request::default() };
     let mut sums = (0, 0, 0);
     loop {
         let body = serde_json::to_vec(&request).unwrap();
@@ -93,6 +96,43 @@ async fn a_stream_that_lost_nothing_takes_nothing_twice(engine: Engine) {
     assert_eq!(refill(&bench, &["tally.event.>"]).await, (0, 10, 0));
     assert_eq!(refill(&bench, &["tally.event.lost.*", "*.event.added"]).await.0, 0);
     assert_eq!(bench.messages("EVENTS").await, 10);
+}
+
+async fn a_purged_stream_that_still_knows_the_ids_is_filled_all_the_same_and_once(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    for _ in 0..10 {
+        bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    }
+    bench.settled().await;
+    let ids = |stored: Vec<(String, String)>| stored.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
+    let before = ids(messages(&bench, "EVENTS").await);
+    bench.stream("EVENTS").await.purge().keep(3).await.unwrap();
+    assert_eq!(refill_behind(&bench, &["tally.event.>"], 8).await, (7, 3, 0));
+    let after = ids(messages(&bench, "EVENTS").await);
+    let again: Vec<String> = before[..7].iter().map(|id| format!("{id}-8")).collect();
+    assert_eq!(after, [&before[7..], &again[..]].concat());
+    assert_eq!(refill_behind(&bench, &["tally.event.>"], 8).await, (0, 10, 0));
+    // And lost once more.
+    bench.stream("EVENTS").await.purge().await.unwrap();
+    assert_eq!(refill_behind(&bench, &["tally.event.>"], 18).await, (10, 0, 0));
+}
+
+async fn what_was_delivered_before_a_stream_was_made_again_settles_nothing_of_the_new_one(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    bench.send(Uuid::now_v7(), "OLD", Mode::Slow).await;
+    eventually("the old one is being handled", || async { bench.deliveries().await == 1 }).await;
+    lose(&bench, "COMMANDS").await;
+    bench.send(Uuid::now_v7(), "NEW", Mode::Slow).await;
+    eventually("the old one is handled", || async { bench.total("OLD").await == 1 }).await;
+    // Both are the first message of their stream. The new one is with the service, which handles it now.
+    eventually("the new one is delivered", || async { bench.deliveries().await == 1 }).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let consumer = bench.stream("COMMANDS").await.consumer_info("tally-service").await.unwrap();
+    assert_eq!((bench.total("NEW").await, consumer.num_ack_pending), (0, 1));
+    bench.settled().await;
+    assert_eq!((bench.total("OLD").await, bench.total("NEW").await), (1, 1));
 }
 
 async fn timers_that_are_settled_are_not_set_again(engine: Engine) {

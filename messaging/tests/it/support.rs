@@ -46,6 +46,8 @@ pub(crate) const TOPOLOGY: &str = r#"{
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
     Add,
+    /// Takes a second and a half.
+    Slow,
     Reject,
     /// Is rejected while there is no row with this message's key in `allowed`.
     Barred,
@@ -125,6 +127,7 @@ impl Handler for Tally {
                 Mode::LoseConnection if attempts < 5 => {
                     tx.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await?;
                 }
+                Mode::Slow => tokio::time::sleep(Duration::from_millis(1500)).await,
                 Mode::Add | Mode::Barred | Mode::FailTwice | Mode::LoseConnection => {}
                 Mode::Schedule | Mode::TakeBack => {
                     outgoing.push(timer(message));
