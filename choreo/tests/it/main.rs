@@ -3,5 +3,6 @@
 
 mod dead_letters;
 mod explain;
+mod killed;
 mod refill;
 mod support;

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use messaging::{
 };
 use sea_orm::DatabaseTransaction;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
+use tokio::process::Child;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -204,6 +205,18 @@ impl Store {
         let mut all = vec!["--nats-url", &url, "--json"];
         all.extend(arguments);
         self.run(&all).await
+    }
+
+    /// Starts the program, which is to print JSON, to be killed or read from.
+    pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_choreo"))
+            .args(["--nats-url", &self.nats.url(), "--json"])
+            .args(arguments)
+            .env("OPERATOR_PASSWORD", "secret")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
     }
 
     /// Runs the program.

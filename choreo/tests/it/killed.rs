@@ -1,0 +1,118 @@
+//! The program killed while it sends dead letters back.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use choreo::dead_letters::{self, Filter};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::support::{Echo, Store, eventually};
+
+/// How many letters there are: the ramp takes 1, 2, 4, 8, 16, and the rest.
+const LETTERS: u64 = 40;
+
+/// When the program is killed.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// As soon as so many letters are handled, which the program may not know yet.
+    Handled(usize),
+    /// So long after its start.
+    After(Duration),
+}
+
+const MOMENTS: [Moment; 5] = [
+    Moment::After(Duration::from_millis(30)),
+    Moment::Handled(1),
+    Moment::Handled(4),
+    Moment::After(Duration::from_millis(1300)),
+    Moment::Handled(10),
+];
+
+/// The ids of the letters that are listed, by the program itself.
+async fn listed(store: &Store) -> HashSet<String> {
+    let output = store.choreo(&["dead-letters", "list"]).await;
+    assert!(output.status.success(), "{output:?}");
+    let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let letters = listing["deadLetters"].as_array().unwrap();
+    letters.iter().map(|letter| letter["messageId"].as_str().unwrap().to_owned()).collect()
+}
+
+fn handled(handler: &Echo) -> HashSet<String> {
+    handler.handled.lock().unwrap().iter().map(Uuid::to_string).collect()
+}
+
+/// Looks at the list over and over: whatever is not on it any more has been handled. Never returns.
+async fn watch(store: &Store, handler: &Echo, all: &HashSet<String>) -> std::convert::Infallible {
+    let operator = store.operator().await;
+    loop {
+        let listing = dead_letters::list(&operator, &Filter::default(), dead_letters::MOST).await.unwrap();
+        let listed: HashSet<String> =
+            listing.dead_letters.into_iter().filter_map(|letter| letter.message_id).collect();
+        let handled = handled(handler);
+        let lost: Vec<_> = all.iter().filter(|id| !listed.contains(*id) && !handled.contains(*id)).collect();
+        assert!(lost.is_empty(), "neither listed nor handled: {lost:?}");
+    }
+}
+
+/// Begins to send all letters back, and is killed; returns the lines that it printed.
+async fn redrive_until(store: &Store, handler: &Echo, moment: Moment) -> Vec<Value> {
+    let before = handled(handler).len();
+    let mut program = store.spawn(&["dead-letters", "redrive", "--all", "--rate", "8"]);
+    match moment {
+        Moment::After(time) => tokio::time::sleep(time).await,
+        Moment::Handled(count) => {
+            while handled(handler).len() < before + count {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+    program.start_kill().unwrap();
+    let ended = program.wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), None, "it was to be killed: {ended:?}");
+    // The last line may be half of one.
+    String::from_utf8_lossy(&ended.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[tokio::test]
+async fn a_redrive_killed_in_the_middle_is_run_again_and_each_letter_comes_home_once() {
+    let store = Store::start().await;
+    let handler = Echo::default();
+    let keys: Vec<String> = (0..LETTERS).map(|n| format!("P{n}")).collect();
+    handler.barred.lock().unwrap().extend(keys.iter().cloned());
+    let _service = store.serve(handler.clone()).await;
+    let mut ids = HashMap::new();
+    for key in &keys {
+        ids.insert(key.as_str(), store.command("place", key).await.to_string());
+    }
+    let all: HashSet<String> = ids.values().cloned().collect();
+    store.has("DEAD_LETTERS", LETTERS).await;
+    assert_eq!(listed(&store).await, all);
+    handler.barred.lock().unwrap().clear();
+
+    let rounds = async {
+        for moment in MOMENTS {
+            let told = redrive_until(&store, &handler, moment).await;
+            let (listed, handled) = (listed(&store).await, handled(&handler));
+            for line in told {
+                let id = &ids[line["key"].as_str().unwrap()];
+                let outcome = line["outcome"].as_str().unwrap();
+                assert!(["handled", "already-handled"].contains(&outcome) && handled.contains(id), "{line}");
+                assert!(line["removed"] == false || !listed.contains(id), "{moment:?}: {line} is still listed");
+            }
+        }
+        let last = store.choreo(&["dead-letters", "redrive", "--all"]).await;
+        assert!(last.status.success(), "{last:?}");
+    };
+    tokio::select! {
+        () = rounds => {}
+        never = watch(&store, &handler, &all) => match never {},
+    }
+    assert_eq!(listed(&store).await, HashSet::new());
+    let mut each: Vec<String> = handler.handled.lock().unwrap().iter().map(Uuid::to_string).collect();
+    assert_eq!(each.len() as u64, LETTERS, "each once");
+    each.sort_unstable();
+    each.dedup();
+    assert_eq!(each.into_iter().collect::<HashSet<_>>(), all);
+    eventually("each is answered once", || async { store.messages("EVENTS").await == LETTERS }).await;
+}
