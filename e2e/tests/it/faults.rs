@@ -126,7 +126,7 @@ fn order_number(n: u64) -> Value {
 }
 
 /// Goes on until a request is accepted, as a client should: the same request, whatever became of the one before.
-async fn until_accepted(http: &reqwest::Client, url: &str, body: &Value) {
+pub(crate) async fn until_accepted(http: &reqwest::Client, url: &str, body: &Value) {
     loop {
         let sent = http.post(url).json(body).timeout(Duration::from_secs(10)).send().await;
         if sent.is_ok_and(|answer| answer.status() == 202) {

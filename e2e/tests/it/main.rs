@@ -15,4 +15,5 @@ mod notifications;
 mod payments;
 mod rebuilding;
 mod recovery;
+mod refilling;
 mod support;

@@ -17,7 +17,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl World {
     /// What a customer was told, all of it, oldest first.
-    async fn told(&self, customer: &str) -> Vec<Value> {
+    pub(crate) async fn told(&self, customer: &str) -> Vec<Value> {
         let page = self.get(&format!("/customers/{customer}/notifications?limit=200")).await;
         assert_eq!(page.status, 200, "{page:?}");
         assert_eq!(page.body["next"], Value::Null, "more than a page");
