@@ -13,7 +13,7 @@ use local_servers::{PostgresServer, free_port, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::breaking::{Breaker, Clock, Disks, Kind, Messages, Network, allowed, schedule};
+use crate::breaking::{Breaker, Clock, Disks, Kind, Messages, Network, Refilling, allowed, schedule};
 use crate::check;
 use crate::collect::{Tables, collect, unsettled};
 use crate::history::History;
@@ -151,6 +151,7 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
         ended: Vec::new(),
         down: Vec::new(),
         server_down: None,
+        refilling: Refilling::default(),
     })
 }
 

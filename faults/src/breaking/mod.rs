@@ -2,6 +2,7 @@
 
 mod clock;
 mod disk;
+mod emptying;
 mod messages;
 mod network;
 pub mod proxy;
@@ -26,10 +27,11 @@ use crate::history::History;
 use crate::recorded::Ended;
 pub use clock::Clock;
 pub use disk::Disks;
+pub use emptying::Refilling;
 pub use messages::Messages;
 pub use network::Network;
 use proxy::Passage;
-pub use schedule::{Fault, Kind, Planned, schedule};
+pub use schedule::{Fault, Kind, Loss, Planned, schedule};
 
 /// How long members may take to become ready once nothing hinders them.
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -66,6 +68,8 @@ pub struct Breaker {
     pub down: Vec<Member>,
     /// Which nats-server of a cluster does not run because a fault says so.
     pub server_down: Option<usize>,
+    /// How far the stream of events is from having all it has lost.
+    pub refilling: Refilling,
 }
 
 /// A fault that begins or ends.
@@ -113,6 +117,7 @@ impl Breaker {
     async fn look_after(&mut self, until: Instant, stop: &CancellationToken) -> anyhow::Result<()> {
         loop {
             self.restart_ended().await?;
+            self.refill().await;
             let now = Instant::now();
             if now >= until {
                 return Ok(());
@@ -161,7 +166,7 @@ impl Breaker {
             Edge::Begins => self.begin(fault).await,
             Edge::Ends => self.end(fault).await,
         };
-        if edge == Edge::Begins {
+        if edge == Edge::Begins && done.is_ok() {
             *self.injected.entry(fault.kind().name()).or_default() += 1;
         }
         let outcome = done.as_ref().map_or_else(|error| format!("{error:#}"), |()| "done".to_owned());
@@ -169,6 +174,7 @@ impl Breaker {
         match fault {
             // These need servers that may be broken at this moment.
             Fault::Republish(_) | Fault::Replay(..) | Fault::Hold(_) | Fault::Provider => Ok(()),
+            Fault::Empty(loss) if !loss.is_offline() => Ok(()),
             _ => done.with_context(|| format!("{edge:?}: {fault:?}")),
         }
     }
@@ -209,6 +215,7 @@ impl Breaker {
                 }
                 Ok(())
             }
+            Fault::Empty(loss) => self.lose(loss).await,
             Fault::KillServer(number) => {
                 self.server_down = Some(number);
                 Ok(self.store.server(number).map_or(Ok(()), NatsServer::kill)?)
@@ -246,6 +253,7 @@ impl Breaker {
                 Some(postgres) if postgres.id().is_none() => Ok(postgres.restart().await?),
                 _ => Ok(()),
             },
+            Fault::Empty(loss) => self.make_again(loss).await,
             Fault::KillServer(_) => {
                 self.server_down = None;
                 self.restart_ended().await
@@ -283,6 +291,7 @@ impl Breaker {
             self.store.server(number).map_or(Ok(()), NatsServer::resume)?;
         }
         self.restart_ended().await?;
+        self.refill_what_is_lost();
         for member in Member::WITH_DATABASE {
             let told = self.store.config().own_variables.get(&member);
             if told.is_some_and(|told| told.iter().any(|(name, _)| name == "FAKETIME")) {
@@ -292,12 +301,14 @@ impl Breaker {
         let start = Instant::now();
         loop {
             self.restart_ended().await?;
+            let refilled = self.refill().await;
             let healed = self.messages.hold_none().await.and(self.behave(&json!({"mode": "ok"})).await);
             let statuses = self.store.status().await;
             let unready = statuses.into_iter().filter(|status| !status.ready);
             let mut unready: Vec<String> =
                 unready.map(|status| format!("{}: {}", status.member, status.detail)).collect();
             unready.extend(healed.err().map(|error| format!("{error:#}")));
+            unready.extend((!refilled).then(|| "the stream of events is not filled again".to_owned()));
             if unready.is_empty() || start.elapsed() > READY_WITHIN {
                 return Ok(unready);
             }

@@ -38,6 +38,8 @@ pub enum Kind {
     Clock,
     /// PostgreSQL is killed and started again.
     Postgres,
+    /// The stream of events loses all it holds; then it is filled again from the outboxes.
+    Empty,
     /// A nats-server of a cluster is killed and started again.
     KillServer,
     /// A nats-server of a cluster is paused.
@@ -71,12 +73,35 @@ pub enum Fault {
     Clock(Member, i64),
     /// [`Kind::Postgres`].
     Postgres,
+    /// [`Kind::Empty`]: in this way.
+    Empty(Loss),
     /// [`Kind::KillServer`].
     KillServer(usize),
     /// [`Kind::PauseServer`].
     PauseServer(usize),
     /// [`Kind::CutServer`].
     CutServer(usize),
+}
+
+/// How the stream of events loses what it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// Nats-server is killed, and the stream's folder is gone when it starts again, its consumers with it.
+    Folder,
+    /// Nats-server is killed, and the stream's messages are gone when it starts again; its consumers are there.
+    Messages,
+    /// The stream is deleted while everything runs.
+    Deleted,
+    /// The stream is purged while everything runs.
+    Purged,
+}
+
+impl Loss {
+    /// Returns whether nats-server does not run meanwhile.
+    #[must_use]
+    pub fn is_offline(self) -> bool {
+        matches!(self, Self::Folder | Self::Messages)
+    }
 }
 
 /// A fault, and for how long.
@@ -92,6 +117,10 @@ pub struct Planned {
 
 /// How often another target is drawn where one is busy.
 const DRAWS: usize = 8;
+
+/// The stream that can be lost: the outboxes hold all of it.
+pub(super) const EVENTS: &str = "EVENTS";
+const LOSSES: [Loss; 4] = [Loss::Folder, Loss::Messages, Loss::Deleted, Loss::Purged];
 
 /// Services that talk to nats-server.
 const ON_NATS: [Member; 6] = [
@@ -127,7 +156,6 @@ enum Target {
     Postgres,
     /// Whichever it is: a cluster of three can spare one.
     Server,
-    Nothing,
 }
 
 impl Fault {
@@ -147,14 +175,15 @@ impl Fault {
             Self::DiskFull(_) => Kind::DiskFull,
             Self::Clock(..) => Kind::Clock,
             Self::Postgres => Kind::Postgres,
+            Self::Empty(_) => Kind::Empty,
             Self::KillServer(_) => Kind::KillServer,
             Self::PauseServer(_) => Kind::PauseServer,
             Self::CutServer(_) => Kind::CutServer,
         }
     }
 
-    fn target(&self) -> Target {
-        match *self {
+    fn targets(&self) -> Vec<Target> {
+        let target = match *self {
             Self::Kill(member) | Self::Pause(member) | Self::Clock(member, _) => Target::Process(member),
             Self::Proxy(member, _) => Target::Proxy(member),
             Self::Replay((stream, consumer), _) | Self::Hold((stream, consumer)) => {
@@ -165,8 +194,15 @@ impl Fault {
             Self::Provider => Target::ProviderBehaviour,
             Self::Postgres => Target::Postgres,
             Self::KillServer(_) | Self::PauseServer(_) | Self::CutServer(_) => Target::Server,
-            Self::Republish(_) => Target::Nothing,
-        }
+            Self::Republish(_) => return Vec::new(),
+            // Whoever runs the stream must be able to lose it, and nobody sets back what is not there.
+            Self::Empty(_) => {
+                let consumers = CONSUMERS.into_iter().filter(|(stream, _)| *stream == EVENTS);
+                let consumers = consumers.map(|(stream, consumer)| Target::Consumer(stream, consumer));
+                return consumers.chain([Target::Process(Member::NatsServer), Target::Server]).collect();
+            }
+        };
+        vec![target]
     }
 }
 
@@ -187,6 +223,7 @@ impl Kind {
             Self::DiskFull => "disk-full",
             Self::Clock => "clock",
             Self::Postgres => "postgres",
+            Self::Empty => "empty",
             Self::KillServer => "kill-server",
             Self::PauseServer => "pause-server",
             Self::CutServer => "cut-server",
@@ -212,11 +249,13 @@ pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind], se
         }
         if let Some(kind) = deck.pop() {
             let mut free = (0..DRAWS).map(|_| draw(kind, servers, &mut random));
-            let free = free.find(|(fault, _)| busy.get(&fault.target()).is_none_or(|until| *until <= at));
+            let free = free.find(|(fault, _)| {
+                fault.targets().iter().all(|target| busy.get(target).is_none_or(|until| *until <= at))
+            });
             if let Some((fault, lasts)) = free {
-                let target = fault.target();
                 // A moment between two faults of one target, so that what it did while it was well counts, too.
-                busy.insert(target, at + lasts + Duration::from_secs(1));
+                let until = at + lasts + Duration::from_secs(1);
+                busy.extend(fault.targets().into_iter().map(|target| (target, until)));
                 planned.push(Planned { at, lasts, fault });
             } else {
                 // Its turn comes later.
@@ -258,6 +297,11 @@ fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration
             (Fault::Clock(with_database, ahead), 8_000, 30_000)
         }
         Kind::Postgres => (Fault::Postgres, 500, 12_000),
+        Kind::Empty => {
+            // A server of a cluster that has lost its folder gets all of it from the others.
+            let losses = if servers == 1 { &LOSSES[..] } else { &[Loss::Deleted, Loss::Purged] };
+            (Fault::Empty(losses.choose(random).copied().unwrap_or(Loss::Deleted)), 500, 6_000)
+        }
         Kind::KillServer => (Fault::KillServer(server), 1_000, 15_000),
         Kind::PauseServer => (Fault::PauseServer(server), 3_000, 25_000),
         Kind::CutServer => (Fault::CutServer(server), 3_000, 25_000),
@@ -269,7 +313,7 @@ fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 4] = [Kind::Kill, Kind::Pause, Kind::Cut, Kind::Republish];
+    const KINDS: [Kind; 6] = [Kind::Kill, Kind::Pause, Kind::Cut, Kind::Republish, Kind::Hold, Kind::Empty];
 
     #[test]
     fn the_same_seed_is_the_same_schedule_and_another_seed_another() {
@@ -279,9 +323,31 @@ mod tests {
     }
 
     #[test]
+    fn the_stream_is_lost_in_each_way_and_never_beside_a_fault_of_its_server_or_its_consumers() {
+        let planned = schedule(5, Duration::from_secs(3600), Duration::from_secs(2), &KINDS, 1);
+        let is_lost = |planned: &&Planned| matches!(planned.fault, Fault::Empty(_));
+        for loss in LOSSES {
+            assert!(planned.iter().any(|planned| planned.fault == Fault::Empty(loss)), "{loss:?}");
+        }
+        let reach = |fault: &Fault| match fault {
+            Fault::Kill(member) | Fault::Pause(member) => *member == Member::NatsServer,
+            Fault::Hold((stream, _)) => *stream == EVENTS,
+            _ => false,
+        };
+        for lost in planned.iter().filter(is_lost) {
+            for other in planned.iter().filter(|other| reach(&other.fault)) {
+                let apart = other.at >= lost.at + lost.lasts || lost.at >= other.at + other.lasts;
+                assert!(apart, "{lost:?} {other:?}");
+            }
+        }
+        let clustered = schedule(5, Duration::from_secs(3600), Duration::from_secs(2), &[Kind::Empty], 3);
+        assert!(clustered.iter().all(|planned| !matches!(planned.fault, Fault::Empty(loss) if loss.is_offline())));
+    }
+
+    #[test]
     fn every_kind_comes_before_any_comes_twice() {
         for seed in 0..50 {
-            let planned = schedule(seed, Duration::from_secs(60), Duration::from_secs(5), &KINDS, 1);
+            let planned = schedule(seed, Duration::from_secs(90), Duration::from_secs(5), &KINDS, 1);
             let mut first: Vec<Kind> =
                 planned.iter().take(KINDS.len()).map(|planned| planned.fault.kind()).collect();
             first.sort_unstable();
@@ -295,10 +361,9 @@ mod tests {
         for (n, one) in planned.iter().enumerate() {
             for other in &planned[n + 1..] {
                 let apart = other.at >= one.at + one.lasts;
-                assert!(
-                    apart || one.lasts.is_zero() || one.fault.target() != other.fault.target(),
-                    "{one:?} {other:?}"
-                );
+                let targets = one.fault.targets();
+                let shared = other.fault.targets().iter().any(|target| targets.contains(target));
+                assert!(apart || one.lasts.is_zero() || !shared, "{one:?} {other:?}");
             }
         }
     }
