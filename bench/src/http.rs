@@ -1,0 +1,64 @@
+//! A client of the gateway that costs little: connections that stay open, one request at a time on each.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection to the gateway.
+pub struct Connection {
+    authority: String,
+    sender: SendRequest<Full<Bytes>>,
+}
+
+impl Connection {
+    /// Connects to `http://<authority>`.
+    ///
+    /// # Errors
+    ///
+    /// Where nobody listens there.
+    pub async fn open(url: &str) -> anyhow::Result<Self> {
+        let authority = url.trim_start_matches("http://").to_owned();
+        let stream = TcpStream::connect(&authority).await.with_context(|| format!("connecting to {url}"))?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        // What goes wrong with the connection is told to whoever sends on it.
+        tokio::spawn(connection);
+        Ok(Self { authority, sender })
+    }
+
+    /// Places an order and waits until it is accepted.
+    ///
+    /// # Errors
+    ///
+    /// Where the answer is anything but 202, or does not come within 30 s.
+    pub async fn place(&mut self, body: Bytes) -> anyhow::Result<()> {
+        tokio::time::timeout(TIMEOUT, self.send(body)).await.context("an order was not answered")?
+    }
+
+    async fn send(&mut self, body: Bytes) -> anyhow::Result<()> {
+        self.sender.ready().await?;
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/orders")
+            .header(HOST, &self.authority)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::new(body))?;
+        let answer = self.sender.send_request(request).await?;
+        let status = answer.status();
+        let body = answer.into_body().collect().await?.to_bytes();
+        if status != StatusCode::ACCEPTED {
+            bail!("an order was answered {status}: {}", String::from_utf8_lossy(&body));
+        }
+        Ok(())
+    }
+}

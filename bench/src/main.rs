@@ -1,0 +1,29 @@
+//! The benchmark; see the library. Under the name of a service it is that service, so that it can run the whole store
+//! with one program; and it is the processes of the floor.
+
+use std::process::ExitCode;
+
+use bench::Options;
+use bench::floor::FloorService;
+use bench::trivial::TrivialServer;
+use clap::Parser;
+use messaging::process;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<ExitCode> {
+    let subcommand = std::env::args().nth(1).unwrap_or_default();
+    if subcommand.parse::<demo::Member>().is_ok() {
+        return demo::cli::run().await;
+    }
+    if subcommand == "floor-service" {
+        let arguments = std::env::args().skip(1);
+        FloorService::parse_from(arguments).run(process::shutdown_on_signal()?).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if subcommand == "trivial-server" {
+        TrivialServer::parse_from(std::env::args().skip(1)).run(process::shutdown_on_signal()?).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    bench::run::run(Options::parse()).await?;
+    Ok(ExitCode::SUCCESS)
+}

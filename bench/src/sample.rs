@@ -1,0 +1,186 @@
+//! The messages of one real order: what they say, how large they are, and which of them answers which.
+//!
+//! The floor moves the same ones, so nothing about them is written down anywhere else.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use async_nats::jetstream::stream::Stream;
+use async_nats::{Client, HeaderMap, jetstream};
+use contracts::topology::{COMMANDS, EVENTS};
+use messaging::envelope;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use crate::orders::Outbound;
+use crate::stage::Chain;
+
+/// How long one order may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nothing more may come until nothing more is expected.
+const QUIET: Duration = Duration::from_millis(500);
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Where it is stored.
+    pub stream: String,
+    /// The subject without the key: `order.event.placed`.
+    pub name: String,
+    /// All headers, in order of their names.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: String,
+}
+
+impl Message {
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// Returns who said it: `order-service`.
+    #[must_use]
+    pub fn speaker(&self) -> &str {
+        self.header(envelope::SOURCE).unwrap_or_default().trim_start_matches('/')
+    }
+
+    /// Returns how many bytes of headers and body it has, its subject aside.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        // As the protocol writes them: a first line, a line a header, an empty line.
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        "NATS/1.0\r\n\r\n".len() + headers + self.body.len()
+    }
+}
+
+/// The messages of one order, in the order of their streams.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The command first.
+    pub messages: Vec<Message>,
+}
+
+impl Sample {
+    /// Places an order and waits until it has come to its end.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not within 30 s.
+    pub async fn take(
+        client: &Client,
+        js: &jetstream::Context,
+        chain: Chain,
+        command: Outbound,
+        order_id: &str,
+    ) -> anyhow::Result<Self> {
+        client.publish_with_headers(command.subject, command.headers, command.body).await?;
+        let streams = [js.get_stream(COMMANDS).await?, js.get_stream(EVENTS).await?];
+        let last = chain.last_event().trim_end_matches(".*");
+        let start = Instant::now();
+        let mut before = 0;
+        while start.elapsed() < PATIENCE {
+            tokio::time::sleep(QUIET).await;
+            let mut messages = Vec::new();
+            for stream in &streams {
+                messages.extend(read(stream, order_id).await?);
+            }
+            if messages.len() == before && messages.iter().any(|message| message.name == last) {
+                return Ok(Self { messages });
+            }
+            before = messages.len();
+        }
+        bail!("an order has not come to {last} within {} s, after {before} messages", PATIENCE.as_secs());
+    }
+
+    /// Returns the messages by which a service answers one, by its name.
+    #[must_use]
+    pub fn answers(&self, name: &str, service: &str) -> Vec<&Message> {
+        let Some(cause) = self.messages.iter().find(|message| message.name == name) else { return Vec::new() };
+        let cause = cause.header(envelope::ID);
+        self.messages
+            .iter()
+            .filter(|message| message.speaker() == service && message.header(envelope::CAUSATION_ID) == cause)
+            .collect()
+    }
+
+    /// Returns what an order is made of, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let messages: Vec<_> =
+            self.messages.iter().map(|message| format!("{} ({} B)", message.name, message.size())).collect();
+        format!("{} messages: {}", messages.len(), messages.join(", "))
+    }
+}
+
+/// Reads what a stream has about an order.
+async fn read(stream: &Stream, order_id: &str) -> anyhow::Result<Vec<Message>> {
+    let name = stream.cached_info().config.name.clone();
+    let mut messages = Vec::new();
+    let mut next = 1;
+    loop {
+        let found = match stream.direct_get_next_for_subject(format!("*.*.*.{order_id}"), Some(next)).await {
+            Ok(found) => found,
+            Err(error) if matches!(error.kind(), jetstream::stream::DirectGetErrorKind::NotFound) => {
+                return Ok(messages);
+            }
+            Err(error) => return Err(error).with_context(|| format!("reading the stream {name}")),
+        };
+        next = found.sequence + 1;
+        let subject = found.subject.as_str();
+        messages.push(Message {
+            stream: name.clone(),
+            name: subject.rsplit_once('.').map_or(subject, |(name, _)| name).to_owned(),
+            headers: own_headers(&found.headers),
+            body: String::from_utf8(found.payload.to_vec()).context("a body that is no text")?,
+        });
+    }
+}
+
+/// Returns the headers without those that the server adds when it is asked.
+fn own_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
+    const ADDED: [&str; 5] =
+        ["Nats-Stream", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Subject", "Nats-Num-Pending"];
+    headers
+        .iter()
+        .map(|(name, values)| (name.to_string(), values.first().map(ToString::to_string).unwrap_or_default()))
+        .filter(|(name, _)| !ADDED.contains(&name.as_str()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(name: &str, source: &str, id: &str, cause: &str) -> Message {
+        let headers = [(envelope::SOURCE, source), (envelope::ID, id), (envelope::CAUSATION_ID, cause)];
+        Message {
+            stream: "EVENTS".to_owned(),
+            name: name.to_owned(),
+            headers: headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+            body: "{}".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_service_answers_what_caused_its_messages_and_nothing_else() {
+        let sample = Sample {
+            messages: vec![
+                message("order.event.placed", "/order-service", "1", "0"),
+                message("inventory.event.reserved", "/inventory-service", "2", "1"),
+                message("order.event.reserved", "/order-service", "3", "2"),
+            ],
+        };
+        let names = |answers: Vec<&Message>| answers.iter().map(|m| m.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(sample.answers("order.event.placed", "inventory-service")), ["inventory.event.reserved"]);
+        assert!(sample.answers("order.event.placed", "payment-service").is_empty());
+        assert!(sample.answers("order.event.confirmed", "order-service").is_empty());
+    }
+
+    #[test]
+    fn the_size_is_what_the_protocol_sends() {
+        let headers = [("a".to_owned(), "bc".to_owned())].into_iter().collect();
+        let message = Message { stream: String::new(), name: String::new(), headers, body: "{}".to_owned() };
+        assert_eq!(message.size(), "NATS/1.0\r\na: bc\r\n\r\n{}".len());
+    }
+}

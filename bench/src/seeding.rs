@@ -1,0 +1,73 @@
+//! Shelves that never get empty, and customers who can pay for everything.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use contracts::money::MAX_AMOUNT;
+use demo::{Member, StoreConfig};
+use futures::{TryStreamExt, stream};
+use serde_json::{Value, json};
+
+use crate::orders::{customer_id, product_id};
+
+/// Pieces of a product.
+const PIECES: u64 = 1_000_000_000_000;
+/// Products in a request.
+const PRODUCTS: u64 = 10_000;
+/// Requests at a time.
+const CONCURRENT: usize = 16;
+/// How long a request may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Fills the shelves.
+///
+/// # Errors
+///
+/// Where the inventory service refuses.
+pub async fn products(config: &StoreConfig, count: u64) -> anyhow::Result<()> {
+    let http = reqwest::Client::new();
+    let url = format!("{}/automation-testing/seed", config.http_url(Member::InventoryService));
+    for first in (0..count).step_by(usize::try_from(PRODUCTS)?) {
+        let products = first..count.min(first + PRODUCTS);
+        let catalogue: Vec<Value> =
+            products.map(|n| json!({"productId": product_id(n), "available": PIECES})).collect();
+        post(&http, &url, &json!(catalogue)).await.context("filling the shelves")?;
+    }
+    Ok(())
+}
+
+/// Opens the accounts.
+///
+/// # Errors
+///
+/// Where the gateway refuses.
+pub async fn accounts(config: &StoreConfig, count: u64) -> anyhow::Result<()> {
+    let http = reqwest::Client::new();
+    let url = format!("{}/accounts", config.http_url(Member::ApiGateway));
+    stream::iter((0..count).map(Ok))
+        .try_for_each_concurrent(CONCURRENT, |number| {
+            let (http, url) = (&http, &url);
+            async move { post(http, url, &account(number)).await.context("opening an account") }
+        })
+        .await
+}
+
+fn account(number: u64) -> Value {
+    json!({
+        "customerId": customer_id(number),
+        "name": format!("Customer {number}"),
+        "addresses": [{"type": "shipping", "street": "1 Harbour Road", "postalCode": "20457", "city": "Hamburg", "country": "DE"}],
+        "contact": {"email": format!("customer-{number}@example.org")},
+        "card": {"token": format!("tok_{number}"), "brand": "Visa", "lastFour": "4242", "expiry": "2099-12"},
+        "creditLimit": {"amount": MAX_AMOUNT, "currency": "EUR"},
+    })
+}
+
+async fn post(http: &reqwest::Client, url: &str, body: &Value) -> anyhow::Result<()> {
+    let answer = http.post(url).timeout(TIMEOUT).json(body).send().await?;
+    let status = answer.status();
+    if !status.is_success() {
+        bail!("{url} answered {status}: {}", answer.text().await.unwrap_or_default());
+    }
+    Ok(())
+}

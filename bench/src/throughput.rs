@@ -1,0 +1,174 @@
+//! Orders from the acknowledged command to their end, in turn with the floor.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use sea_orm::{ConnectionTrait, Database, Statement};
+use serde_json::json;
+
+use crate::closed;
+use crate::drive::{self, Round};
+use crate::floor;
+use crate::options::{Setting, Span};
+use crate::report::{Line, Report, Table};
+use crate::stage::Stage;
+use crate::statistics::{median, number, per, ratio};
+
+/// How commands get into the stream.
+#[derive(Debug, Clone, Copy)]
+pub enum Way {
+    /// Published in the gateway's name.
+    Stream,
+    /// `POST /orders`.
+    Http {
+        /// How many connections, each with one request at a time.
+        connections: u64,
+    },
+}
+
+/// Measures rounds of the floor and of the store in turn.
+///
+/// # Errors
+///
+/// Where something does not start, or an order does not come to its end exactly once.
+pub async fn run(
+    setting: &Setting,
+    span: Span,
+    way: Way,
+    with_floor: bool,
+    progress: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<Report> {
+    let mut stage = Stage::start(setting, progress).await?;
+    let (mut floors, mut rounds) = (Vec::new(), Vec::new());
+    for turn in 1..=span.rounds {
+        if with_floor {
+            let round = floor::round(&mut stage, span).await?;
+            progress(&format!("round {turn}: the floor {:.0} orders/s", round.rate()));
+            floors.push(round);
+        }
+        let round = measured(&mut stage, span, way).await?;
+        progress(&format!("round {turn}: the store {:.0} orders/s", round.rate()));
+        rounds.push(round);
+    }
+    // The order of the sample is one of the store's.
+    let placed = 1 + rounds.iter().map(|round| round.placed).sum::<u64>();
+    check(&stage, placed).await?;
+    progress(&format!("{placed} orders placed, every one {} exactly once", stage.chain.last_status()));
+    let report = report(&stage, &floors, &rounds, placed);
+    stage.finish().await?;
+    Ok(report)
+}
+
+/// Measures the floor alone.
+///
+/// # Errors
+///
+/// As [`run`].
+pub async fn run_floor(setting: &Setting, span: Span, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Report> {
+    let mut stage = Stage::start(setting, progress).await?;
+    let mut floors = Vec::new();
+    for turn in 1..=span.rounds {
+        let round = floor::round(&mut stage, span).await?;
+        progress(&format!("round {turn}: the floor {:.0} orders/s", round.rate()));
+        floors.push(round);
+    }
+    let report = report(&stage, &floors, &[], 1);
+    stage.finish().await?;
+    Ok(report)
+}
+
+/// Measures one round of the store.
+async fn measured(stage: &mut Stage, span: Span, way: Way) -> anyhow::Result<Round> {
+    let processes = stage.processes();
+    let round = match way {
+        Way::Stream => drive::drive(stage, span, &processes, 1).await?,
+        Way::Http { connections } => closed::drive(stage, span, connections, &processes).await?.0,
+    };
+    if round.repeated > 0 {
+        bail!("{} orders came to their end more than once", round.repeated);
+    }
+    Ok(round)
+}
+
+/// Checks in the order service's own database that so many orders were placed and every one came to its end.
+///
+/// # Errors
+///
+/// Where that is not so.
+pub async fn check(stage: &Stage, placed: u64) -> anyhow::Result<()> {
+    let url = stage.store.config().database_url(demo::Member::OrderService).context("no order database")?;
+    let database = Database::connect(url).await.context("opening the order service's database")?;
+    let sql = "SELECT status, COUNT(*) AS n FROM order_view GROUP BY status";
+    let rows = database.query_all_raw(Statement::from_string(database.get_database_backend(), sql)).await?;
+    let mut counts = BTreeMap::new();
+    for row in rows {
+        let (status, count): (String, i64) = (row.try_get("", "status")?, row.try_get("", "n")?);
+        counts.insert(status, u64::try_from(count)?);
+    }
+    database.close().await?;
+    let expected = BTreeMap::from([(stage.chain.last_status().to_owned(), placed)]);
+    if counts != expected {
+        bail!("the order service has {counts:?}; it should have {expected:?}");
+    }
+    Ok(())
+}
+
+fn report(stage: &Stage, floors: &[Round], rounds: &[Round], placed: u64) -> Report {
+    let rates = |rounds: &[Round]| rounds.iter().map(Round::rate).collect::<Vec<_>>();
+    let (floor, store) = (rates(floors), rates(rounds));
+    let mut report = Report::begin("round", "orders/s");
+    let mut table = Table::new(
+        "Throughput (medians; the ratio is that of the medians)",
+        &["what", "orders/s", "messages/order", "CPU µs/order", "orders", "ratio to the floor"],
+    );
+    for (name, rounds, rates) in [("floor", floors, &floor), ("store", rounds, &store)] {
+        if rounds.is_empty() {
+            continue;
+        }
+        let of = |value: fn(&Round) -> f64| median(&rounds.iter().map(value).collect::<Vec<_>>());
+        let ratio = if name == "store" { ratio(rates, &floor) } else { None };
+        let orders: u64 = rounds.iter().map(|round| round.orders).sum();
+        table.add(vec![
+            json!(name),
+            json!(median(rates)),
+            json!(of(Round::messages_per_order)),
+            json!(of(Round::cpu_per_order)),
+            json!(orders),
+            json!(ratio),
+        ]);
+        report.plot.lines.push(Line::of_rounds(name, rates));
+    }
+    report.tables.push(table);
+    let mut placed_table = Table::new("Orders of the store, all rounds with warm-up", &["what", "orders"]);
+    if !rounds.is_empty() {
+        placed_table.add(vec![json!("placed"), json!(placed)]);
+        placed_table.add(vec![json!(stage.chain.last_status()), json!(placed)]);
+        report.tables.push(placed_table);
+    }
+    for (name, rounds) in [("floor", floors), ("store", rounds)] {
+        report.tables.extend(usage(name, rounds));
+    }
+    report
+}
+
+/// Returns what each process used in the rounds, an order and a second.
+#[must_use]
+pub fn usage(name: &str, rounds: &[Round]) -> Option<Table> {
+    let last = rounds.last()?;
+    let orders = rounds.iter().map(|round| round.orders).sum();
+    let seconds: f64 = rounds.iter().map(|round| round.length.as_secs_f64()).sum();
+    let mut table =
+        Table::new(format!("Processes: {name}"), &["process", "CPU s", "CPU %", "CPU µs/order", "peak memory MB"]);
+    for (process, usage) in &last.used {
+        let cpu: f64 =
+            rounds.iter().filter_map(|round| round.used.get(process)).map(|usage| usage.cpu.as_secs_f64()).sum();
+        table.add(vec![
+            json!(process),
+            json!(cpu),
+            json!(cpu / seconds * 100.0),
+            json!(per(cpu * 1e6, orders)),
+            json!(number(usage.peak_memory) / 1e6),
+        ]);
+    }
+    Some(table)
+}

@@ -1,0 +1,57 @@
+//! One short run.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+fn rows<'a>(report: &'a Value, title: &str) -> &'a Vec<Value> {
+    let tables = report["tables"].as_array().unwrap();
+    let table = tables.iter().find(|table| table["title"].as_str().unwrap().starts_with(title));
+    table.unwrap_or_else(|| panic!("no table {title} in {report:#}"))["rows"].as_array().unwrap()
+}
+
+fn row<'a>(rows: &'a [Value], column: &str, name: &str) -> &'a Value {
+    rows.iter().find(|row| row[column] == name).unwrap_or_else(|| panic!("no {name} in {rows:#?}"))
+}
+
+#[test]
+fn every_order_is_final_exactly_once_and_the_floor_moves_as_many_messages_for_it() {
+    let scratch = std::env::temp_dir().join(format!("bench-it-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).unwrap();
+    let (json, svg, data) = (scratch.join("report.json"), scratch.join("report.svg"), scratch.join("data"));
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["throughput", "--warm-up", "0.5", "--seconds", "1.5", "--rounds", "1"])
+        .args(["--customers", "3", "--products", "5", "--window", "64"])
+        .arg("--data")
+        .arg(&data)
+        .arg("--json")
+        .arg(&json)
+        .arg("--svg")
+        .arg(&svg)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let rates = rows(&report, "Throughput");
+    let (floor, store) = (row(rates, "what", "floor"), row(rates, "what", "store"));
+    let number = |row: &Value, column: &str| row[column].as_f64().unwrap_or_else(|| panic!("{column} in {row}"));
+    // Six messages: placed twice, as a command and as an event; reserved twice, captured, confirmed.
+    for row in [floor, store] {
+        assert!(number(row, "orders/s") > 0.0, "{row}");
+        assert!((number(row, "messages/order") - 6.0).abs() < 1e-9, "{row}");
+    }
+    let ratio = number(store, "orders/s") / number(floor, "orders/s");
+    assert!((number(store, "ratio to the floor") - ratio).abs() < 1e-9, "{store}");
+
+    let orders = rows(&report, "Orders of the store");
+    let placed = number(row(orders, "what", "placed"), "orders");
+    assert!(placed >= number(store, "orders"), "measured more orders than were placed");
+    assert!((number(row(orders, "what", "confirmed"), "orders") - placed).abs() < f64::EPSILON);
+    for service in ["nats-server", "order-service", "inventory-service", "payment-service"] {
+        assert!(number(row(rows(&report, "Processes: store"), "process", service), "peak memory MB") > 1.0);
+    }
+    assert!(std::fs::read_to_string(svg).unwrap().contains("</svg>"));
+    assert!(!data.exists(), "the data folder is left");
+    std::fs::remove_dir_all(scratch).unwrap();
+}
