@@ -137,14 +137,15 @@ async fn read(stream: &Stream, order_id: &str) -> anyhow::Result<Vec<Message>> {
     }
 }
 
-/// Returns the headers without those that the server adds when it is asked.
+/// Returns the headers without those that the server adds when it is asked, and those of a batch, which are of how a
+/// message was published and not of the message.
 fn own_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
     const ADDED: [&str; 5] =
         ["Nats-Stream", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Subject", "Nats-Num-Pending"];
     headers
         .iter()
         .map(|(name, values)| (name.to_string(), values.first().map(ToString::to_string).unwrap_or_default()))
-        .filter(|(name, _)| !ADDED.contains(&name.as_str()))
+        .filter(|(name, _)| !ADDED.contains(&name.as_str()) && !name.starts_with("Nats-Batch-"))
         .collect()
 }
 
