@@ -34,7 +34,7 @@ use crate::entity::{customer, notification};
 use post::{NotTaken, Post};
 
 /// Mails that are under way at the same time: a batch.
-const BATCH: u64 = 8;
+const BATCH: u64 = 32;
 /// How long a batch is left alone: longer than its mails may take together, which is 30 s.
 const LEASE: Duration = Duration::from_secs(120);
 /// How long a shutdown waits for mails that are under way.

@@ -29,9 +29,9 @@ use crate::row;
 use crate::slice::Slice;
 
 /// Calls at the same time.
-const CONCURRENT: usize = 8;
+const CONCURRENT: usize = 64;
 /// Payments claimed at a time.
-const CLAIM: u64 = 64;
+const CLAIM: u64 = 256;
 /// How often to look for payments whose time has come.
 const TICK: Duration = Duration::from_millis(250);
 /// How long a shutdown waits for the answers that are under way.
