@@ -132,7 +132,12 @@ impl Commands {
         let Draft { subject, message_type, key, body } = draft;
         let command = Command { id, subject, message_type, key, body: body.into(), trace_parent };
         let (subject, size) = (command.subject.clone(), command.body.len());
-        match self.publisher.publish(command, self.durability().fsynced).await {
+        let published = if self.durability().fsynced {
+            self.publisher.publish_in_group(command).await
+        } else {
+            self.publisher.publish(command).await
+        };
+        match published {
             Ok(published) => {
                 tracing::debug!(%id, subject, published.sequence, published.duplicate, "a command is stored");
                 Ok(id)

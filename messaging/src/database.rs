@@ -44,6 +44,12 @@ pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<DatabaseConnect
             options
                 .pragma("journal_mode", "WAL")
                 .pragma("synchronous", "NORMAL")
+                // In pages of 4 KiB. A page that many batches change is copied into the database once for all of them.
+                .pragma("wal_autocheckpoint", "8000")
+                // In KiB, of each connection.
+                .pragma("cache_size", "-4000")
+                // What a statement needs to be undone; else a temporary file.
+                .pragma("temp_store", "MEMORY")
                 .busy_timeout(Duration::from_secs(5))
                 .statement_cache_capacity(512)
         });

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::direct::Stored;
-use crate::envelope::{self, Decode, Envelope, Malformed, NATS_MESSAGE_ID, Speaker, rfc3339, unix_millis};
+use crate::envelope::{self, Decode, Envelope, Header, Malformed, NATS_MESSAGE_ID, Speaker, rfc3339, unix_millis};
 use crate::mishap;
 use crate::outbox::OutboxRow;
 
@@ -163,21 +163,21 @@ impl Origin<'_> {
     pub(crate) fn row(&self, reason: Reason, detail: &str, now: OffsetDateTime) -> OutboxRow {
         let id = Uuid::new_v5(&self.inbox_id(reason), format!("dead-letter/{}", self.service).as_bytes());
         let subject = format!("dead-letter.{}.{}.{}", self.service, reason.as_str(), self.key());
-        let mut headers = vec![
-            (REASON.to_owned(), reason.as_str().to_owned()),
-            (DETAIL.to_owned(), one_line(detail)),
-            (STREAM.to_owned(), self.stream.to_owned()),
-            (SEQUENCE.to_owned(), self.sequence.to_string()),
-            (SUBJECT.to_owned(), self.subject.to_owned()),
-            (CONSUMER.to_owned(), self.service.to_owned()),
-            (ATTEMPTS.to_owned(), self.attempts.to_string()),
-            (TIME.to_owned(), rfc3339(now)),
-            (NATS_MESSAGE_ID.to_owned(), id.to_string()),
+        let mut headers: Vec<Header> = vec![
+            (REASON.into(), reason.as_str().to_owned()),
+            (DETAIL.into(), one_line(detail)),
+            (STREAM.into(), self.stream.to_owned()),
+            (SEQUENCE.into(), self.sequence.to_string()),
+            (SUBJECT.into(), self.subject.to_owned()),
+            (CONSUMER.into(), self.service.to_owned()),
+            (ATTEMPTS.into(), self.attempts.to_string()),
+            (TIME.into(), rfc3339(now)),
+            (NATS_MESSAGE_ID.into(), id.to_string()),
         ];
         for (name, values) in self.headers.into_iter().flat_map(HeaderMap::iter) {
             // The server acts upon `Nats-` headers (expected sequences, roll-up, schedules): they must not act again.
             if !AsRef::<str>::as_ref(name).to_ascii_lowercase().starts_with("nats-") {
-                headers.extend(values.iter().map(|value| (name.to_string(), value.as_str().to_owned())));
+                headers.extend(values.iter().map(|value| (name.to_string().into(), value.as_str().to_owned())));
             }
         }
         OutboxRow::new(id, subject, headers, self.body.clone())

@@ -15,7 +15,9 @@
 //! | `ce-aggregateversion` | the version of the aggregate that this event made; events only |
 //! | `traceparent` | W3C trace context, where the caller sent one |
 
-use async_nats::HeaderMap;
+use std::borrow::Cow;
+
+use async_nats::{HeaderMap, HeaderName};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
@@ -143,9 +145,12 @@ pub enum Timing {
     Cancel,
 }
 
+/// A header, its name mostly one of those that are known beforehand.
+pub type Header = (Cow<'static, str>, String);
+
 impl Timing {
     /// Returns the headers that the server acts upon.
-    pub(crate) fn headers(&self) -> Vec<(String, String)> {
+    pub(crate) fn headers(&self) -> Vec<Header> {
         let headers = match self {
             Self::Now => vec![],
             Self::At { time, target } => {
@@ -156,7 +161,7 @@ impl Timing {
             }
             Self::Cancel => vec![(ROLLUP, "sub".to_owned())],
         };
-        headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect()
     }
 }
 
@@ -213,7 +218,7 @@ pub struct Attributes<'a> {
 impl Attributes<'_> {
     /// Returns the headers as pairs, in the order in which the `nats` CLI shows them best.
     #[must_use]
-    pub fn headers(&self) -> Vec<(String, String)> {
+    pub fn headers(&self) -> Vec<Header> {
         let id = self.id.to_string();
         let mut headers = vec![
             (SPEC_VERSION, "1.0".to_owned()),
@@ -234,8 +239,19 @@ impl Attributes<'_> {
         if let Some(trace_parent) = self.trace_parent {
             headers.push((TRACE_PARENT, trace_parent.to_owned()));
         }
-        headers.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect()
     }
+}
+
+/// Makes the headers of a message.
+pub(crate) fn header_map(headers: &[Header]) -> HeaderMap {
+    headers.iter().fold(HeaderMap::new(), |mut map, (name, value)| {
+        match name {
+            Cow::Borrowed(name) => map.append(HeaderName::from_static(name), value.as_str()),
+            Cow::Owned(name) => map.append(name.as_str(), value.as_str()),
+        }
+        map
+    })
 }
 
 /// Writes a time as RFC 3339 in UTC.

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::atomic::Ready;
-use crate::envelope::{Attributes, Outgoing, unix_millis};
+use crate::envelope::{Attributes, Header, Outgoing, header_map, unix_millis};
 use crate::relay::RelayHandle;
 use crate::statement;
 
@@ -88,12 +88,12 @@ pub(crate) struct OutboxRow {
     pub(crate) row_id: Uuid,
     pub(crate) message_id: Uuid,
     pub(crate) subject: String,
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<Header>,
     pub(crate) body: Bytes,
 }
 
 impl OutboxRow {
-    pub(crate) fn new(message_id: Uuid, subject: String, headers: Vec<(String, String)>, body: Bytes) -> Self {
+    pub(crate) fn new(message_id: Uuid, subject: String, headers: Vec<Header>, body: Bytes) -> Self {
         Self { row_id: Uuid::now_v7(), message_id, subject, headers, body }
     }
 
@@ -139,10 +139,7 @@ impl OutboxRow {
     }
 
     pub(crate) fn header_map(&self) -> HeaderMap {
-        self.headers.iter().fold(HeaderMap::new(), |mut map, (name, value)| {
-            map.append(name.as_str(), value.as_str());
-            map
-        })
+        header_map(&self.headers)
     }
 
     /// Returns the message, as it is sent.

@@ -1,10 +1,15 @@
-//! What a program needs around its service: logs and signals.
+//! What a program needs around its service: logs, signals, and an allocator.
 
 use std::io::IsTerminal;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// A batch is many small allocations that live as long as the batch. glibc's allocator spends a fifth of a service on
+/// them; this one does not, and gives back what a burst needed.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Writes logs to standard error: as text, or as a JSON object a line with `LOG_FORMAT=json`. `RUST_LOG` filters;
 /// without it, `info` of our own and warnings of

@@ -8,7 +8,6 @@ use std::error::Error as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use async_nats::HeaderMap;
 use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, ErrorCode};
@@ -20,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::atomic::{self, Ready};
-use crate::envelope::Attributes;
+use crate::envelope::{Attributes, header_map};
 
 /// How many groups are under way at a time.
 const GROUPS: usize = 2;
@@ -91,21 +90,27 @@ impl Publisher {
         Self { js, source: format!("/{name}"), group }
     }
 
-    /// Publishes a command and waits for the stream's acknowledgement, 5 s at the most. `grouped` lets it share a batch
-    /// with commands that come at the same time: right where the server syncs before it acknowledges, slower elsewhere.
+    /// Publishes a command and waits for the stream's acknowledgement, 5 s at the most.
     ///
     /// # Errors
     ///
     /// [`PublishError`].
-    pub async fn publish(&self, command: Command, grouped: bool) -> Result<Published, PublishError> {
-        let ready = self.ready(command);
-        if !grouped {
-            return acknowledgement(send(&self.js, ready).await?).await;
-        }
-        let gone = |_| PublishError::Unavailable("the publisher has ended".to_owned());
+    pub async fn publish(&self, command: Command) -> Result<Published, PublishError> {
+        acknowledgement(send(&self.js, self.ready(command)).await?).await
+    }
+
+    /// As [`Publisher::publish`], but lets commands that come at the same time share a batch: right where the server
+    /// syncs before it acknowledges, slower elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`PublishError`], each command for itself.
+    pub async fn publish_in_group(&self, command: Command) -> Result<Published, PublishError> {
+        let gone = || PublishError::Unavailable("the publisher has ended".to_owned());
         let (answer, answered) = oneshot::channel();
-        self.group.send(Waiting { ready, answer }).await.map_err(|_| gone(()))?;
-        answered.await.map_err(|_| gone(()))?
+        let waiting = Waiting { ready: self.ready(command), answer };
+        self.group.send(waiting).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
 
     fn ready(&self, command: Command) -> Ready {
@@ -121,11 +126,7 @@ impl Publisher {
             trace_parent: command.trace_parent.as_deref(),
         }
         .headers();
-        let headers = headers.into_iter().fold(HeaderMap::new(), |mut map, (name, value)| {
-            map.insert(name, value);
-            map
-        });
-        Ready { subject: command.subject, headers, body: command.body }
+        Ready { subject: command.subject, headers: header_map(&headers), body: command.body }
     }
 }
 

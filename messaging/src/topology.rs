@@ -3,10 +3,13 @@
 //! Provisioning is idempotent and updates in place. What the server cannot change on an existing stream or consumer
 //! is refused with the server's reason and a way out; nothing is ever deleted.
 
-use std::time::Duration;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::context::{CreateKeyValueErrorKind, CreateStreamErrorKind};
+use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::jetstream::{Context, kv, stream};
 use serde::Deserialize;
 
@@ -87,6 +90,8 @@ pub struct ConsumerSpec {
 const ACK_WAIT: Duration = Duration::from_secs(10);
 /// Messages delivered and not acknowledged: what all instances of a service may hold together.
 const MAX_ACK_PENDING: i64 = 4096;
+/// How long a server that does not answer is asked again.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Topology {
     /// Reads a declaration.
@@ -136,6 +141,23 @@ pub fn subject_matches(filter: &str, subject: &str) -> bool {
     }
 }
 
+/// Tries again what the server does not answer in time: a cluster without a leader answers nothing. All of provisioning
+/// may be repeated.
+async fn patiently<T, E: Display>(
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+    is_time_out: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let start = Instant::now();
+    loop {
+        match attempt().await {
+            Err(error) if is_time_out(&error) && start.elapsed() < PATIENCE => {
+                tracing::warn!(%error, "trying again");
+            }
+            done => return done,
+        }
+    }
+}
+
 async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> anyhow::Result<()> {
     let config = stream::Config {
         name: spec.name.clone(),
@@ -155,7 +177,11 @@ async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> a
         allow_atomic_publish: spec.atomic_batches,
         ..Default::default()
     };
-    js.create_or_update_stream(config).await.map_err(|error| {
+    let made = patiently(
+        async || js.create_or_update_stream(config.clone()).await,
+        |error| error.kind() == CreateStreamErrorKind::TimedOut,
+    );
+    made.await.map_err(|error| {
         anyhow!(
             "stream {} cannot be made or changed to what is declared: {error}. The server can change neither storage \
              nor retention of a stream in place: delete it by hand (`nats stream rm {0}`) if its messages may go",
@@ -178,8 +204,11 @@ async fn provision_bucket(js: &Context, spec: &BucketSpec, replicas: usize) -> a
         num_replicas: replicas,
         ..Default::default()
     };
-    js.create_or_update_key_value(config)
-        .await
+    let made = patiently(
+        async || js.create_or_update_key_value(config.clone()).await,
+        |error| error.kind() == CreateKeyValueErrorKind::TimedOut,
+    );
+    made.await
         .map_err(|error| anyhow!("bucket {} cannot be made or changed to what is declared: {error}", spec.name))?;
     tracing::info!(bucket = %spec.name, "provisioned");
     Ok(())
@@ -197,7 +226,11 @@ async fn provision_consumer(js: &Context, spec: &ConsumerSpec) -> anyhow::Result
         max_deliver: -1,
         ..Default::default()
     };
-    js.create_consumer_on_stream(config, spec.stream.as_str()).await.map_err(|error| {
+    let made = patiently(
+        async || js.create_consumer_on_stream(config.clone(), spec.stream.as_str()).await,
+        |error| error.kind() == ConsumerErrorKind::TimedOut,
+    );
+    made.await.map_err(|error| {
         anyhow!(
             "consumer {} of stream {} cannot be made or changed to what is declared: {error}",
             spec.name,

@@ -11,7 +11,7 @@ use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::envelope::{self, from_unix_millis, rfc3339};
+use crate::envelope::{self, Header, from_unix_millis, rfc3339};
 use crate::handler::Handler;
 use crate::query::{Endpoint, Query, QueryError};
 use crate::{inbox, mishap, outbox, statement};
@@ -191,7 +191,7 @@ async fn unpublished(db: &DatabaseConnection, key: &str) -> Result<Vec<Unpublish
         .all(db)
         .await?;
     let unpublished = |row: Model| -> Result<Unpublished, DbErr> {
-        let headers: Vec<(String, String)> =
+        let headers: Vec<Header> =
             serde_json::from_str(&row.headers).map_err(|error| DbErr::Json(error.to_string()))?;
         let causation_id = headers.into_iter().find(|(name, _)| name == envelope::CAUSATION_ID).map(|(_, id)| id);
         let since = time(outbox::written_at(row.row_id));

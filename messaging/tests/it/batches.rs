@@ -114,7 +114,7 @@ async fn commands_that_come_together_share_a_batch_and_are_answered_each_for_its
         body: r#"{"mode":"add"}"#.into(),
         trace_parent: None,
     };
-    let published = join_all((0..COMMANDS).map(|n| publisher.publish(command(n), true))).await;
+    let published = join_all((0..COMMANDS).map(|n| publisher.publish_in_group(command(n)))).await;
     let stream = bench.stream("COMMANDS").await;
     for (n, published) in published.into_iter().enumerate() {
         let published = published.unwrap();
@@ -130,7 +130,7 @@ async fn commands_that_come_together_share_a_batch_and_are_answered_each_for_its
         if n == COMMANDS + 40 {
             command.body = vec![b' '; 100_000].into();
         }
-        publisher.publish(command, true)
+        publisher.publish_in_group(command)
     });
     let mixed = join_all(mixed).await;
     for (place, published) in mixed.into_iter().enumerate() {

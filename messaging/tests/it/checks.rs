@@ -41,7 +41,7 @@ pub(crate) fn attributes(envelope: &Envelope<Text>) -> Attributes<'_> {
 pub(crate) fn written(attributes: &Attributes<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in attributes.headers() {
-        headers.insert(name, value);
+        headers.insert(name.as_ref(), value);
     }
     headers
 }

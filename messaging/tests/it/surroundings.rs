@@ -129,18 +129,18 @@ async fn a_command_published_again_is_dropped_by_the_stream_and_one_without_a_br
         body: r#"{"mode":"add"}"#.into(),
         trace_parent: None,
     };
-    let first = publisher.publish(command.clone(), false).await.unwrap();
-    let second = publisher.publish(command.clone(), false).await.unwrap();
+    let first = publisher.publish(command.clone()).await.unwrap();
+    let second = publisher.publish(command.clone()).await.unwrap();
     assert!(!first.duplicate && second.duplicate);
     assert_eq!(first.sequence, second.sequence);
     let _service = bench.start().await;
     eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
 
     let large = Command { id: Uuid::now_v7(), body: vec![b' '; 100_000].into(), ..command.clone() };
-    assert!(matches!(publisher.publish(large, false).await, Err(PublishError::TooLarge(_))));
+    assert!(matches!(publisher.publish(large).await, Err(PublishError::TooLarge(_))));
 
     bench.nats.kill().unwrap();
-    let refused = publisher.publish(Command { id: Uuid::now_v7(), ..command }, false).await;
+    let refused = publisher.publish(Command { id: Uuid::now_v7(), ..command }).await;
     assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
     eventually("it is known to be disconnected", || async { !health.readiness().ready }).await;
 }
