@@ -143,8 +143,8 @@ pub fn subject_matches(filter: &str, subject: &str) -> bool {
 
 /// Tries again what the server does not answer in time: a cluster without a leader answers nothing. All of provisioning
 /// may be repeated.
-async fn patiently<T, E: Display>(
-    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+async fn patiently<T, E: Display, F: Future<Output = Result<T, E>>>(
+    mut attempt: impl FnMut() -> F,
     is_time_out: impl Fn(&E) -> bool,
 ) -> Result<T, E> {
     let start = Instant::now();
@@ -178,7 +178,7 @@ async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> a
         ..Default::default()
     };
     let made = patiently(
-        async || js.create_or_update_stream(config.clone()).await,
+        || js.create_or_update_stream(config.clone()),
         |error| error.kind() == CreateStreamErrorKind::TimedOut,
     );
     made.await.map_err(|error| {
@@ -205,7 +205,7 @@ async fn provision_bucket(js: &Context, spec: &BucketSpec, replicas: usize) -> a
         ..Default::default()
     };
     let made = patiently(
-        async || js.create_or_update_key_value(config.clone()).await,
+        || js.create_or_update_key_value(config.clone()),
         |error| error.kind() == CreateKeyValueErrorKind::TimedOut,
     );
     made.await
@@ -227,7 +227,7 @@ async fn provision_consumer(js: &Context, spec: &ConsumerSpec) -> anyhow::Result
         ..Default::default()
     };
     let made = patiently(
-        async || js.create_consumer_on_stream(config.clone(), spec.stream.as_str()).await,
+        || js.create_consumer_on_stream(config.clone(), spec.stream.as_str()),
         |error| error.kind() == ConsumerErrorKind::TimedOut,
     );
     made.await.map_err(|error| {
