@@ -301,8 +301,8 @@ async fn start_nats(
         .iter()
         .fold(builder, |builder, (user, variable)| builder.variable(*variable, StoreConfig::password(user)))
         // Most of what the server allocates is garbage at once: sweeping it more rarely leaves more of the CPU for messages.
-        .variable("GOGC", "400")
-        .variable("GOMEMLIMIT", "400MiB");
+        .environment("GOGC", "400")
+        .environment("GOMEMLIMIT", "400MiB");
     let Some(cluster) = &config.cluster else {
         let monitor = config.ports[&Member::NatsServer];
         let alone = builder.port(config.nats_port).monitor_port(monitor).store_dir(config.data.join("nats"));

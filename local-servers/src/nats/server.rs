@@ -102,6 +102,13 @@ impl NatsServerBuilder {
         self
     }
 
+    /// Sets a variable for the server itself and not for its config file, such as `GOGC` of its run time: as it stands.
+    #[must_use]
+    pub fn environment(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
     /// Gives up if the server is not ready after this time, by default 30 seconds. Reading a big
     /// store takes a while.
     #[must_use]
