@@ -300,9 +300,10 @@ async fn start_nats(
     let builder = USERS
         .iter()
         .fold(builder, |builder, (user, variable)| builder.variable(*variable, StoreConfig::password(user)))
-        // Most of what the server allocates is garbage at once: sweeping it more rarely leaves more of the CPU for messages.
+        // Most of what the server allocates is garbage at once: swept more rarely, it leaves more of the CPU for messages.
+        // Near its limit it does nothing but sweep, so that is far off: ids of two minutes and subjects take room.
         .environment("GOGC", "400")
-        .environment("GOMEMLIMIT", "400MiB");
+        .environment("GOMEMLIMIT", "1GiB");
     let Some(cluster) = &config.cluster else {
         let monitor = config.ports[&Member::NatsServer];
         let alone = builder.port(config.nats_port).monitor_port(monitor).store_dir(config.data.join("nats"));
