@@ -127,8 +127,8 @@ confirmed_once() {
 no_message_left() {
     local service
     for service in "${!services[@]}"; do
-        same "unpublished rows of $service" 0 \
-            "$(sql "$service" 'SELECT count(*) FROM outbox WHERE published_at IS NULL')" || return 1
+        same "unpublished ranges of $service" 0 \
+            "$(sql "$service" 'SELECT count(*) FROM unpublished')" || return 1
     done
     same "dead letters" 0 "$(get "$monitor/jsz?streams=true" \
         | jq '.account_details[].stream_detail[] | select(.name == "DEAD_LETTERS") | .state.messages')"

@@ -17,7 +17,8 @@ pub mod migration;
 pub mod queries;
 
 use contracts::topology::{ACCOUNT_SERVICE, COMMANDS, speaker};
-use messaging::{Service, database};
+use messaging::Service;
+use messaging::database::Databases;
 use poem::Route;
 use tokio_util::sync::CancellationToken;
 
@@ -31,14 +32,14 @@ use migration::Migrator;
 ///
 /// Where the database cannot be opened, and where [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let db = database::open::<Migrator>(&config.service.database_url(ACCOUNT_SERVICE)).await?;
+    let db = Databases::open::<Migrator>(&config.service.database_url(ACCOUNT_SERVICE)).await?;
     let service = Service {
         name: ACCOUNT_SERVICE,
         description: "Accounts of the store's customers",
         streams: &[COMMANDS],
         speaker,
         handler: AccountHandler,
-        endpoints: queries::endpoints(&db),
+        endpoints: queries::endpoints(&db.reader),
         workers: Vec::new(),
         routes: Route::new(),
         http_address: config.http_address,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use anyhow::Context;
 use local_servers::{PostgresServer, free_port, postgres};
 use messaging::envelope::Cause;
-use messaging::{Outgoing, database, event_store, inbox, outbox, statement};
+use messaging::{Outgoing, database, event_store, inbox, outbox, statement, unpublished};
 use order_service::entity::order_view::{self, Column};
 use order_service::migration::Migrator;
 use sea_orm::sea_query::OnConflict;
@@ -132,15 +132,20 @@ async fn commit(
     event_store::append(&tx, &events, version).await?;
     let changes = [Column::Status, Column::Reason, Column::Version, Column::UpdatedAt];
     statement::insert(&tx, views, Some(statement::overwrite(&[Column::OrderId], &changes))).await?;
-    let rows = events.into_iter().map(|event| outbox::entity::ActiveModel {
-        row_id: Set(Uuid::now_v7()),
+    let (range, last) = (Uuid::now_v7().as_u128() & !0xffff, events.len() as u128 - 1);
+    let rows = events.into_iter().zip(0..).map(|(event, index)| outbox::entity::ActiveModel {
+        row_id: Set(Uuid::from_u128(range + index)),
         message_id: Set(event.id),
         subject: Set(event.subject),
         headers: Set("h".repeat(HEADERS)),
         body: Set(event.body),
-        published_at: Set(None),
     });
     statement::insert(&tx, rows.collect::<Vec<_>>(), None).await?;
+    let range = unpublished::entity::ActiveModel {
+        first_row_id: Set(Uuid::from_u128(range)),
+        last_row_id: Set(Uuid::from_u128(range + last)),
+    };
+    statement::insert(&tx, vec![range], None).await?;
     Ok(tx.commit().await?)
 }
 

@@ -62,7 +62,7 @@ impl Tables {
         database.query_all_raw(statement).await.with_context(|| format!("asking {member}'s database: {sql}"))
     }
 
-    /// Returns how many messages no stream has acknowledged, by service.
+    /// Returns of how many ranges of messages no stream has acknowledged all, by service.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl Tables {
     pub async fn unpublished(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let mut depths = BTreeMap::new();
         for member in Member::WITH_DATABASE {
-            let rows = self.rows(member, "SELECT COUNT(*) AS n FROM outbox WHERE published_at IS NULL").await?;
+            let rows = self.rows(member, "SELECT COUNT(*) AS n FROM unpublished").await?;
             let depth: i64 = rows.first().map_or(Ok(0), |row| row.try_get("", "n"))?;
             depths.insert(member.name().to_owned(), u64::try_from(depth).unwrap_or_default());
         }

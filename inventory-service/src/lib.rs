@@ -21,7 +21,8 @@ pub mod slice;
 pub mod stock;
 
 use contracts::topology::{COMMANDS, EVENTS, INVENTORY_SERVICE, speaker};
-use messaging::{Service, database};
+use messaging::Service;
+use messaging::database::Databases;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -34,16 +35,16 @@ use migration::Migrator;
 ///
 /// Where the database cannot be opened, and where [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let db = database::open::<Migrator>(&config.service.database_url(INVENTORY_SERVICE)).await?;
+    let db = Databases::open::<Migrator>(&config.service.database_url(INVENTORY_SERVICE)).await?;
     let service = Service {
         name: INVENTORY_SERVICE,
         description: "Stock of the store and its reservations",
         streams: &[COMMANDS, EVENTS],
         speaker,
         handler: InventoryHandler,
-        endpoints: queries::endpoints(&db),
+        endpoints: queries::endpoints(&db.reader),
         workers: Vec::new(),
-        routes: automation::routes(&db, config.automation_testing),
+        routes: automation::routes(&db.writer, config.automation_testing),
         http_address: config.http_address,
         db,
     };

@@ -10,8 +10,48 @@ use sea_orm_migration::MigratorTrait;
 /// How long a transaction waits for a connection. With the wait between two tries it is shorter than the ack-wait of
 /// the consumers (10 s): a batch that waits for its database tells the server so before it is delivered again.
 const ACQUIRE: Duration = Duration::from_secs(4);
+/// Connections of a pool, at the most.
+const CONNECTIONS: u32 = 8;
 
-/// Opens a database and brings its tables up to date.
+/// The database of a service, as it is used.
+#[derive(Debug, Clone)]
+pub struct Databases {
+    /// For whatever writes. In SQLite it is one connection: writers take turns there anyway, and what a connection has cached
+    /// is worth nothing once another one has written.
+    pub writer: DatabaseConnection,
+    /// For whatever only reads; never waits for a writer.
+    pub reader: DatabaseConnection,
+}
+
+impl Databases {
+    /// Opens the database of a service and brings its tables up to date.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`].
+    pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<Self> {
+        if !url.starts_with("sqlite:") {
+            let db = open::<M>(url).await?;
+            return Ok(Self { writer: db.clone(), reader: db });
+        }
+        let writer = connect(url, 1).await?;
+        migrate::<M>(&writer, url).await?;
+        Ok(Self { writer, reader: connect(url, CONNECTIONS).await? })
+    }
+
+    pub(crate) async fn close(&self) -> Result<(), DbErr> {
+        self.writer.close_by_ref().await?;
+        self.reader.close_by_ref().await
+    }
+}
+
+impl From<DatabaseConnection> for Databases {
+    fn from(db: DatabaseConnection) -> Self {
+        Self { writer: db.clone(), reader: db }
+    }
+}
+
+/// Opens a database, for reading and writing alike, and brings its tables up to date.
 ///
 /// `sqlite://<path>?mode=rwc` (a file; `WAL`, `synchronous=NORMAL`: a killed process loses nothing, a power cut may
 /// lose the last transactions, which JetStream then delivers again) or `postgres://…`.
@@ -20,9 +60,19 @@ const ACQUIRE: Duration = Duration::from_secs(4);
 ///
 /// Where the URL is wrong, the database does not answer within 10 s, or a migration fails.
 pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<DatabaseConnection> {
+    let db = connect(url, CONNECTIONS).await?;
+    migrate::<M>(&db, url).await?;
+    Ok(db)
+}
+
+async fn migrate<M: MigratorTrait>(db: &DatabaseConnection, url: &str) -> anyhow::Result<()> {
+    M::up(db, None).await.with_context(|| format!("bringing the tables of {} up to date", redacted(url)))
+}
+
+async fn connect(url: &str, connections: u32) -> anyhow::Result<DatabaseConnection> {
     let mut options = ConnectOptions::new(url);
     options
-        .max_connections(8)
+        .max_connections(connections)
         .connect_timeout(Duration::from_secs(10))
         .acquire_timeout(ACQUIRE)
         .test_before_acquire_if_idle_for(Duration::from_secs(1))
@@ -53,9 +103,7 @@ pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<DatabaseConnect
                 .busy_timeout(Duration::from_secs(5))
                 .statement_cache_capacity(512)
         });
-    let db = Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))?;
-    M::up(&db, None).await.with_context(|| format!("bringing the tables of {} up to date", redacted(url)))?;
-    Ok(db)
+    Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))
 }
 
 /// Returns the URL without its password.

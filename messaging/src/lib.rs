@@ -49,6 +49,7 @@ pub mod service;
 pub mod statement;
 pub mod topology;
 pub mod trace;
+pub mod unpublished;
 
 pub use durability::Durability;
 pub use envelope::{Cause, Decode, Envelope, Outgoing, Speaker, Timing};

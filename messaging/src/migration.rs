@@ -3,12 +3,12 @@
 use sea_orm::sea_query::{Expr, ExprTrait, Index};
 use sea_orm_migration::prelude::*;
 
-use crate::{event_store, inbox, mishap, outbox};
+use crate::{event_store, inbox, mishap, outbox, unpublished};
 
-/// Returns the migrations of `inbox`, `outbox`, and `mishaps`, which every service has.
+/// Returns the migrations of `inbox`, `outbox`, `mishaps`, and `unpublished`, which every service has.
 #[must_use]
 pub fn messaging() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(InboxAndOutbox), Box::new(Mishaps)]
+    vec![Box::new(InboxAndOutbox), Box::new(Mishaps), Box::new(Unpublished)]
 }
 
 /// Returns the migrations of `events`, which event-sourced services have.
@@ -16,6 +16,11 @@ pub fn messaging() -> Vec<Box<dyn MigrationTrait>> {
 pub fn event_store() -> Vec<Box<dyn MigrationTrait>> {
     vec![Box::new(Events)]
 }
+
+/// A column of earlier times: when the stream acknowledged the row.
+const PUBLISHED_AT: &str = "published_at";
+/// The index of the rows without one.
+const MARKED: &str = "outbox_unpublished";
 
 struct InboxAndOutbox;
 
@@ -50,15 +55,15 @@ impl MigrationTrait for InboxAndOutbox {
             .col(ColumnDef::new(Outbox::Subject).text().not_null())
             .col(ColumnDef::new(Outbox::Headers).text().not_null())
             .col(ColumnDef::new(Outbox::Body).binary().not_null())
-            .col(ColumnDef::new(Outbox::PublishedAt).big_integer())
+            .col(ColumnDef::new(PUBLISHED_AT).big_integer())
             .to_owned();
         manager.create_table(outbox).await?;
         // Holds only what a sweep looks for, so it stays small however long rows are kept.
         let unpublished = Index::create()
-            .name("outbox_unpublished")
+            .name(MARKED)
             .table(outbox::entity::Entity)
             .col(Outbox::RowId)
-            .and_where(Expr::col(Outbox::PublishedAt).is_null())
+            .and_where(Expr::col(PUBLISHED_AT).is_null())
             .to_owned();
         manager.create_index(unpublished).await
     }
@@ -127,5 +132,39 @@ impl MigrationTrait for Mishaps {
             manager.create_index(index).await?;
         }
         Ok(())
+    }
+}
+
+struct Unpublished;
+
+impl MigrationName for Unpublished {
+    fn name(&self) -> &'static str {
+        "messaging_0004_unpublished"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Unpublished {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use outbox::entity::Column as Outbox;
+        use unpublished::entity::Column as Range;
+        let ranges = Table::create()
+            .table(unpublished::entity::Entity)
+            .col(ColumnDef::new(Range::FirstRowId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(Range::LastRowId).uuid().not_null())
+            .to_owned();
+        manager.create_table(ranges).await?;
+        let unmarked = Query::select()
+            .columns([Outbox::RowId, Outbox::RowId])
+            .from(outbox::entity::Entity)
+            .and_where(Expr::col(PUBLISHED_AT).is_null())
+            .to_owned();
+        let mut insert = Query::insert();
+        insert.into_table(unpublished::entity::Entity).columns([Range::FirstRowId, Range::LastRowId]);
+        insert.select_from(unmarked).map_err(|error| DbErr::Custom(error.to_string()))?;
+        manager.execute(insert.to_owned()).await?;
+        manager.drop_index(Index::drop().name(MARKED).table(outbox::entity::Entity).to_owned()).await?;
+        let drop = Table::alter().table(outbox::entity::Entity).drop_column(PUBLISHED_AT).to_owned();
+        manager.alter_table(drop).await
     }
 }

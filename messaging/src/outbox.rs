@@ -1,24 +1,19 @@
 //! The outbox table: what has been said, and whether the stream has it.
 //!
-//! Rows are written in the transaction of the message that caused them and marked once the stream has acknowledged
-//! them. They stay for a retention time, so that a lost stream can be filled again.
-
-use std::time::Duration;
+//! Rows are written in the transaction of the message that caused them, and [`crate::unpublished`] says of which of them
+//! the stream may not have. They are never changed, and stay for a retention time, so that a lost stream can be filled again.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait,
-};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryTrait};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::atomic::Ready;
 use crate::envelope::{Attributes, Header, Outgoing, header_map, unix_millis};
 use crate::relay::RelayHandle;
-use crate::statement;
+use crate::{statement, unpublished};
 
 /// The table `outbox`.
 pub mod entity {
@@ -40,8 +35,6 @@ pub mod entity {
         pub headers: String,
         /// The body.
         pub body: Vec<u8>,
-        /// When the stream acknowledged it, in milliseconds since 1970; null until then.
-        pub published_at: Option<i64>,
     }
 
     /// No relations.
@@ -73,9 +66,9 @@ impl Outbox {
     /// The database's error; then nothing is written and nothing said.
     pub async fn commit(&self, tx: DatabaseTransaction, outgoing: Vec<Outgoing>) -> Result<(), DbErr> {
         let now = OffsetDateTime::now_utc();
-        let rows: Vec<OutboxRow> =
+        let mut rows: Vec<OutboxRow> =
             outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)).collect();
-        insert(&tx, &rows).await?;
+        insert(&tx, &mut rows).await?;
         tx.commit().await?;
         self.relay.offer(rows);
         Ok(())
@@ -85,7 +78,10 @@ impl Outbox {
 /// A message on its way from a transaction to the stream.
 #[derive(Debug, Clone)]
 pub(crate) struct OutboxRow {
+    /// Nil until it is written.
     pub(crate) row_id: Uuid,
+    /// The first row id of its range in [`crate::unpublished`].
+    pub(crate) range: Uuid,
     pub(crate) message_id: Uuid,
     pub(crate) subject: String,
     pub(crate) headers: Vec<Header>,
@@ -94,7 +90,7 @@ pub(crate) struct OutboxRow {
 
 impl OutboxRow {
     pub(crate) fn new(message_id: Uuid, subject: String, headers: Vec<Header>, body: Bytes) -> Self {
-        Self { row_id: Uuid::now_v7(), message_id, subject, headers, body }
+        Self { row_id: Uuid::nil(), range: Uuid::nil(), message_id, subject, headers, body }
     }
 
     /// Makes the row of what a handler returned.
@@ -115,11 +111,13 @@ impl OutboxRow {
         Self::new(outgoing.id, outgoing.subject, headers, outgoing.body.into())
     }
 
-    pub(crate) fn from_model(model: entity::Model) -> Result<Self, DbErr> {
+    /// Reads a row that stands in a range.
+    pub(crate) fn from_model(model: entity::Model, range: Uuid) -> Result<Self, DbErr> {
         let headers = serde_json::from_str(&model.headers)
             .map_err(|error| DbErr::Json(format!("the headers of outbox row {}: {error}", model.row_id)))?;
         Ok(Self {
             row_id: model.row_id,
+            range,
             message_id: model.message_id,
             subject: model.subject,
             headers,
@@ -134,7 +132,6 @@ impl OutboxRow {
             subject: Set(self.subject.clone()),
             headers: Set(serde_json::to_string(&self.headers).map_err(|error| DbErr::Json(error.to_string()))?),
             body: Set(self.body.to_vec()),
-            published_at: Set(None),
         })
     }
 
@@ -153,59 +150,23 @@ impl OutboxRow {
     }
 }
 
-/// Writes rows; the caller commits.
-pub(crate) async fn insert(connection: &impl ConnectionTrait, rows: &[OutboxRow]) -> Result<(), DbErr> {
+/// Numbers rows and writes them, as rows that the stream does not have; the caller commits.
+pub(crate) async fn insert(connection: &impl ConnectionTrait, rows: &mut [OutboxRow]) -> Result<(), DbErr> {
+    number(rows);
     let models = rows.iter().map(OutboxRow::to_model).collect::<Result<Vec<_>, _>>()?;
-    statement::insert(connection, models, None).await
+    statement::insert(connection, models, None).await?;
+    unpublished::insert(connection, rows).await
 }
 
-/// Marks rows as acknowledged by the stream.
-pub(crate) async fn mark_published(
-    connection: &impl ConnectionTrait,
-    row_ids: &[Uuid],
-    now: i64,
-) -> Result<(), DbErr> {
-    for chunk in statement::padded_chunks(row_ids) {
-        entity::Entity::update_many()
-            .col_expr(entity::Column::PublishedAt, Expr::value(now))
-            .filter(entity::Column::RowId.is_in(chunk))
-            .exec(connection)
-            .await?;
+/// Gives rows their ids: those of a range are a time-ordered UUID and its successors.
+fn number(rows: &mut [OutboxRow]) {
+    for range in rows.chunks_mut(unpublished::MOST) {
+        // What is cleared is random (RFC 9562, section 6.2): the time and a counter stand before it.
+        let first = Uuid::now_v7().as_u128() & !0xffff;
+        for (row, index) in range.iter_mut().zip(0..) {
+            (row.row_id, row.range) = (Uuid::from_u128(first + index), Uuid::from_u128(first));
+        }
     }
-    Ok(())
-}
-
-/// Returns unpublished rows that were not written within `grace` of `now`, in the order of writing.
-///
-/// A row from the future was written by a clock that was ahead. Whoever wrote it may be gone, and its time far away: it
-/// does not wait for that.
-pub(crate) async fn unpublished(
-    connection: &impl ConnectionTrait,
-    now: OffsetDateTime,
-    grace: Duration,
-    limit: u64,
-) -> Result<Vec<OutboxRow>, DbErr> {
-    let (before, behind) = (first_row_id(now - grace), first_row_id(now + grace));
-    entity::Entity::find()
-        .filter(entity::Column::PublishedAt.is_null())
-        .filter(entity::Column::RowId.lt(before).or(entity::Column::RowId.gte(behind)))
-        .order_by_asc(entity::Column::RowId)
-        .limit(limit)
-        .all(connection)
-        .await?
-        .into_iter()
-        .map(OutboxRow::from_model)
-        .collect()
-}
-
-/// Returns how many rows the stream has not acknowledged.
-///
-/// # Errors
-///
-/// The database's error.
-pub async fn depth(connection: &impl ConnectionTrait) -> Result<u64, DbErr> {
-    use sea_orm::PaginatorTrait;
-    entity::Entity::find().filter(entity::Column::PublishedAt.is_null()).count(connection).await
 }
 
 /// Deletes at most `limit` acknowledged rows written before `before` and returns how many.
@@ -217,8 +178,8 @@ pub(crate) async fn prune(
     let old = Query::select()
         .column(entity::Column::RowId)
         .from(entity::Entity)
-        .and_where(Expr::col(entity::Column::PublishedAt).is_not_null())
         .and_where(Expr::col(entity::Column::RowId).lt(first_row_id(before)))
+        .and_where(unpublished::in_no_range())
         .limit(limit)
         .to_owned();
     let delete = entity::Entity::delete_many()

@@ -32,6 +32,7 @@ use crate::health::Health;
 use crate::inbox;
 use crate::outbox::{self, OutboxRow};
 use crate::relay::RelayHandle;
+use crate::unpublished::{self, Marks};
 use crate::{mishap, redrive};
 
 /// The part of [`Health`] that says whether batches commit.
@@ -190,7 +191,7 @@ impl<H: Handler> Processor<H> {
 
     /// One transaction: inbox, handler, outbox, and the marks of what the relay has published meanwhile.
     async fn commit(&self, items: &[Item<H::Message>]) -> Result<Vec<OutboxRow>, Failure> {
-        let marks = self.relay.published().take(2 * BATCH);
+        let marks = self.relay.published().take();
         let committed = self.commit_with(items, &marks).await;
         if committed.is_err() {
             self.relay.published().add(marks);
@@ -198,7 +199,7 @@ impl<H: Handler> Processor<H> {
         committed
     }
 
-    async fn commit_with(&self, items: &[Item<H::Message>], marks: &[Uuid]) -> Result<Vec<OutboxRow>, Failure> {
+    async fn commit_with(&self, items: &[Item<H::Message>], marks: &Marks) -> Result<Vec<OutboxRow>, Failure> {
         let now = OffsetDateTime::now_utc();
         let tx = self.db.begin().await?;
         let ids = items.iter().map(|item| self.inbox_id(item)).collect();
@@ -239,8 +240,8 @@ impl<H: Handler> Processor<H> {
         // After what was given up: that may have come twice within this batch.
         mishap::record(&tx, mishaps).await?;
         mishap::record(&tx, duplicates.into_values().collect()).await?;
-        outbox::insert(&tx, &rows).await?;
-        outbox::mark_published(&tx, marks, unix_millis(now)).await?;
+        outbox::insert(&tx, &mut rows).await?;
+        unpublished::mark(&tx, marks).await?;
         tx.commit().await?;
         Ok(rows)
     }
@@ -280,9 +281,9 @@ impl<H: Handler> Processor<H> {
                 return delivery.settle(AckKind::Nak(Some(delay))).await;
             }
         };
-        let (row, mut mishap) = self.dead_letter(item, reason, &error.to_string(), OffsetDateTime::now_utc());
+        let (mut row, mut mishap) = self.dead_letter(item, reason, &error.to_string(), OffsetDateTime::now_utc());
         (mishap.failures, mishap.failed_at) = (1, mishap.given_up_at);
-        match self.commit_dead_letter(item, &row, mishap).await {
+        match self.commit_dead_letter(item, &mut row, mishap).await {
             Ok(()) => {
                 self.relay.offer(vec![row]);
                 delivery.settle(AckKind::Term).await;
@@ -308,14 +309,14 @@ impl<H: Handler> Processor<H> {
     async fn commit_dead_letter(
         &self,
         item: &Item<H::Message>,
-        row: &OutboxRow,
+        row: &mut OutboxRow,
         mishap: mishap::entity::Model,
     ) -> Result<(), DbErr> {
         let tx = self.db.begin().await?;
         let now = unix_millis(OffsetDateTime::now_utc());
         if !inbox::first_deliveries(&tx, vec![self.inbox_id(item)], now).await?.is_empty() {
             mishap::record(&tx, vec![mishap]).await?;
-            outbox::insert(&tx, std::slice::from_ref(row)).await?;
+            outbox::insert(&tx, std::slice::from_mut(row)).await?;
         }
         tx.commit().await
     }

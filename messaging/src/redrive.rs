@@ -255,7 +255,7 @@ impl<H: Handler> Processor<H> {
             rows.extend(outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)));
         }
         mishap::record(&tx, forced).await?;
-        outbox::insert(&tx, &rows).await?;
+        outbox::insert(&tx, &mut rows).await?;
         tx.commit().await?;
         tracing::info!(letters = items.len(), handled = batch.len(), "dead letters were redriven");
         self.relay.offer(rows);

@@ -145,7 +145,8 @@ async fn load(db: &DatabaseConnection, request: &Request, until: Option<Uuid>) -
     if let Some(since) = request.since {
         select = select.filter(Column::RowId.gte(outbox::first_row_id(from_unix_millis(since))));
     }
-    select.all(db).await?.into_iter().map(OutboxRow::from_model).collect()
+    let read = |model: outbox::entity::Model| OutboxRow::from_model(model, Uuid::nil());
+    select.all(db).await?.into_iter().map(read).collect()
 }
 
 /// Leaves out what is settled: it must not happen again.

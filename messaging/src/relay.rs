@@ -9,7 +9,8 @@
 //! Where the server syncs before it acknowledges, events go in atomic batches ([`crate::atomic`]); a batch that is
 //! refused, because the stream has one of its messages, goes message by message.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,16 +18,16 @@ use async_nats::client::PublishError;
 use async_nats::jetstream::ErrorCode;
 use async_nats::{Client, Message, Subscriber};
 use futures::{FutureExt, StreamExt};
-use sea_orm::DatabaseConnection;
+use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::atomic::{self, Ready, Refusal};
-use crate::envelope::unix_millis;
 use crate::health::Health;
-use crate::outbox::{self, OutboxRow};
+use crate::outbox::OutboxRow;
+use crate::unpublished::{self, Marks};
 
 /// The part of [`Health`] that says whether the outbox drains.
 pub(crate) const OUTBOX: &str = "outbox";
@@ -36,7 +37,7 @@ const QUEUE: usize = 64;
 /// Rows that were sent and are not acknowledged. With as many, nothing more is sent.
 const IN_FLIGHT: usize = 4096;
 /// Rows a sweep takes at a time.
-const SWEEP: u64 = 1000;
+const SWEEP: u128 = 2048;
 /// How long an acknowledgement may take: those that a server took to its grave never come.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the relay looks for marks to write and rows left behind.
@@ -64,29 +65,77 @@ impl RelayHandle {
     }
 }
 
-/// Rows that the stream has acknowledged and the table does not know of yet.
+/// What the stream has acknowledged and the tables do not know of yet.
 #[derive(Clone, Default)]
 pub(crate) struct Published {
-    row_ids: Arc<Mutex<Vec<Uuid>>>,
+    marks: Arc<Mutex<Marks>>,
 }
 
 impl Published {
-    /// Takes at most `limit` marks to write in the caller's transaction.
-    pub(crate) fn take(&self, limit: usize) -> Vec<Uuid> {
-        let mut row_ids = self.row_ids.lock().unwrap_or_else(PoisonError::into_inner);
-        let keep = row_ids.len().saturating_sub(limit);
-        row_ids.split_off(keep)
+    /// Takes the marks, to write them in the caller's transaction.
+    pub(crate) fn take(&self) -> Marks {
+        std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Adds marks: after a publish, or after the transaction that would have written them failed.
-    pub(crate) fn add(&self, more: impl IntoIterator<Item = Uuid>) {
-        self.row_ids.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
+    pub(crate) fn add(&self, more: Marks) {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
+    }
+}
+
+/// A row by its id, with the first row id of its range.
+#[derive(Clone, Copy)]
+struct Row {
+    id: Uuid,
+    range: Uuid,
+}
+
+impl From<&OutboxRow> for Row {
+    fn from(row: &OutboxRow) -> Self {
+        Self { id: row.row_id, range: row.range }
+    }
+}
+
+/// What was sent of a range: twice as much, where a sweep was faster than the queue.
+#[derive(Default)]
+struct Sending {
+    sent: usize,
+    settled: usize,
+    failed: Vec<Uuid>,
+}
+
+/// The ranges of which rows were sent and are not settled.
+#[derive(Default)]
+struct Ranges(HashMap<Uuid, Sending>);
+
+impl Ranges {
+    fn send(&mut self, row: Row) {
+        self.0.entry(row.range).or_default().sent += 1;
+    }
+
+    /// Notes whether the stream has a row; where it was the last of its range, what is to be written goes to `marks`.
+    fn settle(&mut self, row: Row, stored: bool, marks: &mut Marks) {
+        let Entry::Occupied(mut entry) = self.0.entry(row.range) else { return };
+        let range = entry.get_mut();
+        range.settled += 1;
+        if !stored {
+            range.failed.push(row.id);
+        }
+        if range.settled < range.sent {
+            return;
+        }
+        let range = entry.remove();
+        // A range of which the stream has nothing stays what it is.
+        if range.failed.len() < range.sent {
+            marks.over.push(row.range);
+            marks.left.extend(range.failed);
+        }
     }
 }
 
 /// What was sent under one number.
 enum Sent {
-    One(Uuid),
+    One(Row),
     /// An atomic batch; kept whole, for where it is refused.
     Batch(Vec<OutboxRow>),
 }
@@ -125,13 +174,16 @@ impl InFlight {
         Some(sent)
     }
 
-    /// Gives up what has waited for too long; returns how many rows that are.
-    fn expire(&mut self, now: Instant) -> usize {
-        let mut expired = 0;
+    /// Gives up what has waited for too long.
+    fn expire(&mut self, now: Instant) -> Vec<Row> {
+        let mut expired = Vec::new();
         while let Some(first) = self.sent.first_entry().filter(|first| first.get().1 <= now) {
-            expired += first.remove().0.rows();
+            match first.remove().0 {
+                Sent::One(row) => expired.push(row),
+                Sent::Batch(rows) => expired.extend(rows.iter().map(Row::from)),
+            }
         }
-        self.rows -= expired;
+        self.rows -= expired.len();
         expired
     }
 }
@@ -143,6 +195,7 @@ pub(crate) struct Relay {
     committed: mpsc::Receiver<Vec<OutboxRow>>,
     published: Published,
     in_flight: InFlight,
+    ranges: Ranges,
     /// Whether events go in atomic batches.
     grouped: bool,
     /// How old an unpublished row is before a sweep takes it.
@@ -175,6 +228,7 @@ impl Relay {
             committed,
             published,
             in_flight,
+            ranges: Ranges::default(),
             grouped,
             grace,
             swept: None,
@@ -227,6 +281,9 @@ impl Relay {
     }
 
     async fn send(&mut self, rows: Vec<OutboxRow>) {
+        for row in &rows {
+            self.ranges.send(row.into());
+        }
         let (events, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| self.grouped && row.is_event());
         let mut events = events.into_iter();
         loop {
@@ -256,7 +313,7 @@ impl Relay {
     /// Sends rows one by one. What cannot be sent is never acknowledged, so that a sweep finds it.
     async fn send_singly(&mut self, rows: Vec<OutboxRow>) {
         for row in rows {
-            let reply = self.in_flight.add(Sent::One(row.row_id));
+            let reply = self.in_flight.add(Sent::One((&row).into()));
             if let Err(error) = row.ready().send(&self.client, reply).await {
                 tracing::warn!(message.id = %row.message_id, %error, "could not publish; will try again");
             }
@@ -265,56 +322,70 @@ impl Relay {
 
     /// Settles an acknowledgement, and those that have come with it.
     async fn settle(&mut self, first: Message, acknowledgements: &mut Subscriber) {
-        let mut stored = Vec::new();
+        let mut marks = Marks::default();
         let mut refused = Vec::new();
         let mut next = Some(first);
         while let Some(reply) = next {
             // What has been given up meanwhile is published again, and its second acknowledgement counts.
             if let Some(sent) = self.in_flight.take(&reply) {
                 match (atomic::acknowledged(&reply), sent) {
-                    (Ok(_), Sent::One(row_id)) => stored.push(row_id),
-                    (Ok(_), Sent::Batch(rows)) => stored.extend(rows.iter().map(|row| row.row_id)),
-                    (Err(refusal), Sent::Batch(rows)) => refused.extend(self.refused(&refusal, rows)),
-                    (Err(refusal), Sent::One(row_id)) => {
-                        tracing::warn!(outbox.row = %row_id, %refusal, "a publish was refused; will try again");
+                    (Ok(_), Sent::One(row)) => self.ranges.settle(row, true, &mut marks),
+                    (Ok(_), Sent::Batch(rows)) => self.settle_all(&rows, true, &mut marks),
+                    (Err(refusal), Sent::Batch(rows)) => match self.refused(&refusal) {
+                        true => refused.extend(rows),
+                        false => self.settle_all(&rows, false, &mut marks),
+                    },
+                    (Err(refusal), Sent::One(row)) => {
+                        tracing::warn!(outbox.row = %row.id, %refusal, "a publish was refused; will try again");
+                        self.ranges.settle(row, false, &mut marks);
                         self.fail();
                     }
                 }
             }
             next = acknowledgements.next().now_or_never().flatten();
         }
-        self.published.add(stored);
+        self.published.add(marks);
         self.send_singly(refused).await;
         if self.swept.is_some() {
             self.sweep().await;
         }
     }
 
-    /// Returns what of a refused batch is to be sent message by message: all of it, unless the stream is not there.
-    fn refused(&mut self, refusal: &Refusal, rows: Vec<OutboxRow>) -> Vec<OutboxRow> {
+    fn settle_all(&mut self, rows: &[OutboxRow], stored: bool, marks: &mut Marks) {
+        for row in rows {
+            self.ranges.settle(row.into(), stored, marks);
+        }
+    }
+
+    /// Returns whether a refused batch is to be sent message by message: unless the stream is not there.
+    fn refused(&mut self, refusal: &Refusal) -> bool {
         match refusal.code() {
             None => {
-                tracing::warn!(%refusal, rows = rows.len(), "a batch was refused; will try again");
+                tracing::warn!(%refusal, "a batch was refused; will try again");
                 self.fail();
-                return Vec::new();
+                return false;
             }
             Some(ErrorCode::ATOMIC_PUBLISH_DISABLED) => {
                 tracing::info!("the stream takes no batches: provision it again to let it");
                 self.grouped = false;
             }
-            Some(_) => {
-                tracing::debug!(%refusal, rows = rows.len(), "a batch was refused; going message by message")
-            }
+            Some(_) => tracing::debug!(%refusal, "a batch was refused; going message by message"),
         }
-        rows
+        true
     }
 
     fn expire(&mut self) {
         let missing = self.in_flight.expire(Instant::now());
-        if missing > 0 {
-            tracing::warn!(missing, "publishes were not acknowledged in time; will try again");
-            self.fail();
+        if missing.is_empty() {
+            return;
         }
+        tracing::warn!(missing = missing.len(), "publishes were not acknowledged in time; will try again");
+        let mut marks = Marks::default();
+        for row in missing {
+            self.ranges.settle(row, false, &mut marks);
+        }
+        self.published.add(marks);
+        self.fail();
     }
 
     fn fail(&mut self) {
@@ -325,17 +396,22 @@ impl Relay {
 
     /// Writes the marks that no batch has taken along; returns whether all are written.
     async fn flush(&self) -> bool {
-        loop {
-            let marks = self.published.take(SWEEP as usize);
-            if marks.is_empty() {
-                return true;
-            }
-            if let Err(error) = outbox::mark_published(&self.db, &marks, now()).await {
-                tracing::warn!(%error, "could not mark outbox rows as published; will try again");
-                self.published.add(marks);
-                return false;
-            }
+        let marks = self.published.take();
+        if marks.is_empty() {
+            return true;
         }
+        if let Err(error) = self.write(&marks).await {
+            tracing::warn!(%error, "could not mark outbox rows as published; will try again");
+            self.published.add(marks);
+            return false;
+        }
+        true
+    }
+
+    async fn write(&self, marks: &Marks) -> Result<(), DbErr> {
+        let tx = self.db.begin().await?;
+        unpublished::mark(&tx, marks).await?;
+        tx.commit().await
     }
 
     /// Sends rows left behind, unless those that were found before are still under way.
@@ -348,26 +424,29 @@ impl Relay {
         if !self.flush().await {
             return self.health.failed(OUTBOX, "what is published cannot be marked");
         }
-        match outbox::unpublished(&self.db, OffsetDateTime::now_utc(), self.grace, SWEEP).await {
-            Ok(rows) if rows.is_empty() => {
+        match unpublished::find(&self.db, OffsetDateTime::now_utc(), self.grace, SWEEP).await {
+            Ok((ranges, _)) if ranges.is_empty() => {
                 (self.grace, self.failing) = (GRACE, None);
                 self.health.ok(OUTBOX);
             }
-            Ok(rows) => {
+            // Nobody deletes the rows of a range; were they gone, it would stand before all others for ever.
+            Ok((ranges, rows)) if rows.is_empty() => {
+                tracing::error!(ranges = ranges.len(), "rows of the outbox are gone that were never published");
+                self.published.add(Marks { over: ranges, left: Vec::new() });
+            }
+            Ok((_, rows)) => {
                 if let Some(since) = self.failing {
                     let detail =
                         format!("{} or more rows unpublished for {} s", rows.len(), since.elapsed().as_secs());
                     self.health.failed(OUTBOX, detail);
                 }
                 tracing::info!(found = rows.len(), "sweeping the outbox");
-                self.send(rows).await;
+                // What is on its way is not sent again before it is known what became of it.
+                let rows = rows.into_iter().filter(|row| !self.ranges.0.contains_key(&row.range));
+                self.send(rows.collect()).await;
                 self.swept = Some(self.in_flight.next);
             }
             Err(error) => self.health.failed(OUTBOX, format!("the outbox cannot be read: {error}")),
         }
     }
-}
-
-fn now() -> i64 {
-    unix_millis(OffsetDateTime::now_utc())
 }

@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_nats::{Client, jetstream};
 use poem::Route;
-use sea_orm::DatabaseConnection;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{self, NatsOptions};
 use crate::consumer::Puller;
+use crate::database::Databases;
 use crate::durability::{Durability, DurabilityOptions};
 use crate::envelope::Speaker;
 use crate::handler::Handler;
@@ -88,7 +88,7 @@ pub struct Service<H: Handler> {
     /// Who may say what.
     pub speaker: Speaker,
     /// Its database, migrated.
-    pub db: DatabaseConnection,
+    pub db: Databases,
     /// What handles its messages.
     pub handler: H,
     /// What answers its queries.
@@ -162,7 +162,8 @@ impl<H: Handler> Service<H> {
         stop: &CancellationToken,
     ) {
         let Broker { client, js, durability } = broker;
-        let (relay, relay_handle) = Relay::new(self.db.clone(), client.clone(), durability.fsynced, health.clone());
+        let (relay, relay_handle) =
+            Relay::new(self.db.writer.clone(), client.clone(), durability.fsynced, health.clone());
         let (sender, queue) = mpsc::channel(BATCH);
         for stream in self.streams {
             health.expect(&Puller::part(stream));
@@ -187,7 +188,7 @@ impl<H: Handler> Service<H> {
         health.ok(DATABASE);
         let handler = Arc::new(self.handler);
         let processor = Processor {
-            db: self.db.clone(),
+            db: self.db.writer.clone(),
             handler: handler.clone(),
             service: self.name,
             source: format!("/{}", self.name),
@@ -202,15 +203,15 @@ impl<H: Handler> Service<H> {
         let mut endpoints = self.endpoints;
         endpoints.extend([
             take_back,
-            trace::endpoint(self.db.clone(), self.name, handler),
-            refill::endpoint(self.db.clone(), js.clone(), self.name),
+            trace::endpoint(self.db.reader.clone(), self.name, handler),
+            refill::endpoint(self.db.reader.clone(), js.clone(), self.name),
         ]);
         parts.spawn(async move {
             processor.run(queue, redrives).await;
             Ok(())
         });
         parts.spawn(relay.run());
-        let (db, until, retention) = (self.db.clone(), stop.clone(), options.retention());
+        let (db, until, retention) = (self.db.writer.clone(), stop.clone(), options.retention());
         parts.spawn(async move {
             retention::run(db, retention, until).await;
             Ok(())

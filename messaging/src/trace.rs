@@ -7,14 +7,16 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::envelope::{self, Header, from_unix_millis, rfc3339};
 use crate::handler::Handler;
 use crate::query::{Endpoint, Query, QueryError};
-use crate::{inbox, mishap, outbox, statement};
+use crate::{inbox, mishap, outbox, statement, unpublished};
 
 /// The most ids in one request.
 pub const MOST: usize = 1000;
@@ -183,13 +185,12 @@ async fn mishaps(db: &DatabaseConnection, key: &str, ids: &[Uuid]) -> Result<Vec
 async fn unpublished(db: &DatabaseConnection, key: &str) -> Result<Vec<Unpublished>, DbErr> {
     use outbox::entity::{Column, Entity, Model};
     // An underscore in the key stands for any character there, so what is found is looked at again.
-    let rows = Entity::find()
-        .filter(Column::PublishedAt.is_null())
+    let mut rows = Entity::find()
         .filter(Column::Subject.like(format!("%.{key}")))
         .order_by_asc(Column::RowId)
-        .limit(MOST_ROWS)
-        .all(db)
-        .await?;
+        .limit(MOST_ROWS);
+    QueryTrait::query(&mut rows).inner_join(unpublished::entity::Entity, unpublished::in_range());
+    let rows = rows.all(db).await?;
     let unpublished = |row: Model| -> Result<Unpublished, DbErr> {
         let headers: Vec<Header> =
             serde_json::from_str(&row.headers).map_err(|error| DbErr::Json(error.to_string()))?;

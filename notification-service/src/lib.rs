@@ -22,7 +22,8 @@ pub mod notice;
 pub mod queries;
 
 use contracts::topology::{EVENTS, NOTIFICATION_SERVICE, speaker};
-use messaging::{Service, database};
+use messaging::Service;
+use messaging::database::Databases;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -40,19 +41,19 @@ use migration::Migrator;
 /// Where the database cannot be opened or the URL of the mail server is none, and where [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let post = Post::new(config.smtp_url.as_deref(), config.mail_folder)?;
-    let db = database::open::<Migrator>(&config.service.database_url(NOTIFICATION_SERVICE)).await?;
+    let db = Databases::open::<Migrator>(&config.service.database_url(NOTIFICATION_SERVICE)).await?;
     let (committed, commits) = watch::channel(());
     let news = News::default();
-    let courier = Courier { db: db.clone(), post, from: config.mail_from, committed: commits.clone() };
+    let courier = Courier { db: db.writer.clone(), post, from: config.mail_from, committed: commits.clone() };
     let service = Service {
         name: NOTIFICATION_SERVICE,
         description: "Tells customers what became of their orders",
         streams: &[EVENTS],
         speaker,
         handler: NotificationHandler::new(committed),
-        endpoints: queries::endpoints(&db),
-        workers: vec![courier.worker(), news.clone().worker(db.clone(), commits)],
-        routes: Live::new(db.clone(), news, shutdown.clone()).routes(),
+        endpoints: queries::endpoints(&db.reader),
+        workers: vec![courier.worker(), news.clone().worker(db.reader.clone(), commits)],
+        routes: Live::new(db.reader.clone(), news, shutdown.clone()).routes(),
         http_address: config.http_address,
         db,
     };

@@ -13,7 +13,8 @@ pub mod queries;
 use std::time::Duration;
 
 use contracts::topology::{COMMANDS, EVENTS, ORDER_SERVICE, TIMERS, speaker};
-use messaging::{Service, database};
+use messaging::Service;
+use messaging::database::Databases;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -26,14 +27,14 @@ use migration::Migrator;
 ///
 /// Where the database cannot be opened, and where [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let db = database::open::<Migrator>(&config.service.database_url(ORDER_SERVICE)).await?;
+    let db = Databases::open::<Migrator>(&config.service.database_url(ORDER_SERVICE)).await?;
     let service = Service {
         name: ORDER_SERVICE,
         description: "Orders: one, a list, a history",
         streams: &[COMMANDS, EVENTS, TIMERS],
         speaker,
         handler: OrderHandler { stock_deadline: Duration::from_secs(config.stock_deadline_seconds) },
-        endpoints: queries::endpoints(&db),
+        endpoints: queries::endpoints(&db.reader),
         workers: Vec::new(),
         routes: poem::Route::new(),
         http_address: config.http_address,

@@ -31,7 +31,8 @@ use std::sync::Arc;
 
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, speaker};
 use messaging::connection;
-use messaging::{Health, Service, database};
+use messaging::database::Databases;
+use messaging::{Health, Service};
 use poem::Route;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -69,26 +70,32 @@ pub async fn run_with<P: PaymentProvider>(
     provider: Arc<P>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let db = database::open::<Migrator>(&config.service.database_url(PAYMENT_SERVICE)).await?;
+    let db = Databases::open::<Migrator>(&config.service.database_url(PAYMENT_SERVICE)).await?;
     let policy = config.policy();
     let clock = OffsetDateTime::now_utc;
     let (wake, woken) = watch::channel(());
-    let asking =
-        Asking { db: db.clone(), provider, policy, timeout: config.provider_timeout(), clock, wake: woken.clone() };
+    let asking = Asking {
+        db: db.writer.clone(),
+        provider,
+        policy,
+        timeout: config.provider_timeout(),
+        clock,
+        wake: woken.clone(),
+    };
     let fetch = if policy.fetch_accounts {
         // A connection of its own: that of the service is the kit's.
         Some(connection::connect(&config.service.nats, PAYMENT_SERVICE, &Health::default()).await?)
     } else {
         None
     };
-    let waiting = Waiting { db: db.clone(), policy, clock, fetch, wake: woken, decided: wake.clone() };
+    let waiting = Waiting { db: db.writer.clone(), policy, clock, fetch, wake: woken, decided: wake.clone() };
     let service = Service {
         name: PAYMENT_SERVICE,
         description: "Payments of the store's orders",
         streams: &[EVENTS],
         speaker,
         handler: PaymentHandler { policy, clock, wake },
-        endpoints: queries::endpoints(&db),
+        endpoints: queries::endpoints(&db.reader),
         workers: vec![
             Box::new(|outbox, stop| Box::pin(asking.run(outbox, stop))),
             Box::new(|outbox, stop| Box::pin(waiting.run(outbox, stop))),

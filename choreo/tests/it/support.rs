@@ -12,10 +12,9 @@ use async_nats::{ConnectOptions, HeaderMap};
 use choreo::Operator;
 use local_servers::{TestNats, free_port};
 use messaging::connection::NatsOptions;
+use messaging::database::Databases;
 use messaging::durability::DurabilityOptions;
-use messaging::{
-    Decode, Envelope, HandleError, Handler, Outgoing, Service, ServiceOptions, Topology, database, migration,
-};
+use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, Service, ServiceOptions, Topology, migration};
 use sea_orm::DatabaseTransaction;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 use tokio::process::Child;
@@ -142,7 +141,7 @@ impl Store {
             description: "echoes",
             streams,
             speaker: contracts::topology::speaker,
-            db: database::open::<Migrator>(&self.url(name)).await.unwrap(),
+            db: Databases::open::<Migrator>(&self.url(name)).await.unwrap(),
             handler,
             endpoints: vec![],
             workers: vec![],

@@ -258,7 +258,7 @@ impl World {
             return Err("payments are under way".to_owned());
         }
         for database in databases {
-            let depth = messaging::outbox::depth(database).await.unwrap();
+            let depth = messaging::unpublished::depth(database).await.unwrap();
             if depth > 0 {
                 return Err(format!("{depth} messages in the outbox of {database:?}"));
             }

@@ -3,8 +3,7 @@
 use futures::future::join_all;
 use local_servers::TestNats;
 use messaging::publisher::{Command, PublishError, Publisher};
-use messaging::{Topology, outbox};
-use sea_orm::ConnectionTrait;
+use messaging::{Topology, unpublished};
 use uuid::Uuid;
 
 use crate::on_both_databases;
@@ -76,8 +75,8 @@ async fn a_batch_of_which_the_stream_has_some_goes_event_by_event(engine: Engine
     bench.settled().await;
     service.stop().await.0.unwrap();
     // As if it had been killed after its publishes and before its marks.
-    bench.db.execute_unprepared("UPDATE outbox SET published_at = NULL").await.unwrap();
-    assert_eq!(outbox::depth(&bench.db).await.unwrap(), COMMANDS as u64);
+    bench.forget_what_is_published().await;
+    assert_eq!(unpublished::depth(&bench.db).await.unwrap(), COMMANDS as u64);
     for n in 0..50 {
         bench.send(Uuid::now_v7(), &format!("L{n}"), Mode::Add).await;
     }

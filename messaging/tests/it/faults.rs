@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use local_servers::TestPostgres;
-use messaging::{Topology, outbox};
+use messaging::{Topology, outbox, unpublished};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, TransactionTrait};
 use time::OffsetDateTime;
 use uuid::{NoContext, Timestamp, Uuid};
@@ -21,6 +21,7 @@ on_both_databases!(
     a_broker_that_dies_and_returns_costs_nothing,
     a_broker_that_dies_with_hundreds_of_publishes_in_its_hands_holds_nobody_up,
     what_could_not_be_published_is_published_later_without_a_restart,
+    of_what_was_written_together_only_what_the_stream_refused_stays,
     a_message_is_not_acked_before_its_transaction_is_committed,
     state_whose_event_cannot_be_written_is_not_written_either,
 );
@@ -72,7 +73,7 @@ async fn a_shutdown_under_load_finishes_its_batch_and_ends_in_time(engine: Engin
     assert!(took < Duration::from_secs(10), "{took:?}");
     // What was committed has been published, without anybody running any more.
     assert_eq!(bench.messages("EVENTS").await, u64::try_from(bench.total("K1").await).unwrap());
-    assert_eq!(outbox::depth(&bench.db).await.unwrap(), 0);
+    assert_eq!(unpublished::depth(&bench.db).await.unwrap(), 0);
 
     let _service = bench.start().await;
     bench.settled().await;
@@ -87,7 +88,7 @@ async fn what_a_crash_left_in_the_outbox_is_published_at_the_next_start(engine: 
     service.stop().await.0.unwrap();
     // As if it had crashed between commit and publish, and the stream had never seen the event.
     bench.stream("EVENTS").await.purge().await.unwrap();
-    bench.db.execute_unprepared("UPDATE outbox SET published_at = NULL").await.unwrap();
+    bench.forget_what_is_published().await;
     bench
         .db
         .execute_unprepared(
@@ -103,22 +104,25 @@ async fn what_a_crash_left_in_the_outbox_is_published_at_the_next_start(engine: 
 
 async fn what_a_clock_that_was_ahead_left_in_the_outbox_is_published_at_once(engine: Engine) {
     let bench = Bench::new(engine).await;
-    let row = || {
+    let write = async || {
         let tomorrow = OffsetDateTime::now_utc() + Duration::from_secs(24 * 3600);
         let seconds = u64::try_from(tomorrow.unix_timestamp()).unwrap();
-        outbox::entity::ActiveModel {
-            row_id: Set(Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, 0))),
+        let row_id = Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, 0));
+        let row = outbox::entity::ActiveModel {
+            row_id: Set(row_id),
             message_id: Set(Uuid::now_v7()),
             subject: Set("tally.event.added.K1".to_owned()),
             headers: Set("[]".to_owned()),
             body: Set(b"{}".to_vec()),
-            published_at: Set(None),
-        }
+        };
+        outbox::entity::Entity::insert(row).exec_without_returning(&bench.db).await.unwrap();
+        let range = unpublished::entity::ActiveModel { first_row_id: Set(row_id), last_row_id: Set(row_id) };
+        unpublished::entity::Entity::insert(range).exec_without_returning(&bench.db).await.unwrap();
     };
-    outbox::entity::Entity::insert(row()).exec_without_returning(&bench.db).await.unwrap();
+    write().await;
     let _service = bench.start().await;
     assert_eq!(bench.messages("EVENTS").await, 1, "at the start");
-    outbox::entity::Entity::insert(row()).exec_without_returning(&bench.db).await.unwrap();
+    write().await;
     eventually("later, too", || async { bench.messages("EVENTS").await == 2 }).await;
     bench.settled().await;
 }
@@ -152,9 +156,9 @@ async fn a_broker_that_dies_with_hundreds_of_publishes_in_its_hands_holds_nobody
     tokio::time::sleep(Duration::from_secs(11)).await;
     // It takes what the sweep sends into its buffers, and never acknowledges it.
     bench.nats.pause().unwrap();
-    let unsent = "UPDATE outbox SET published_at = NULL, \
-                  headers = REPLACE(headers, 'Nats-Msg-Id', 'X-Was')";
+    let unsent = "UPDATE outbox SET headers = REPLACE(headers, 'Nats-Msg-Id', 'X-Was')";
     bench.db.execute_unprepared(unsent).await.unwrap();
+    bench.forget_what_is_published().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     bench.nats.kill().unwrap();
     bench.nats.restart().await.unwrap();
@@ -176,7 +180,7 @@ async fn what_could_not_be_published_is_published_later_without_a_restart(engine
         !ready && answer.contains("20 or more rows unpublished")
     })
     .await;
-    assert_eq!(outbox::depth(&bench.db).await.unwrap(), 20);
+    assert_eq!(unpublished::depth(&bench.db).await.unwrap(), 20);
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 20);
@@ -321,7 +325,7 @@ async fn what_is_published_and_cannot_be_marked_is_not_published_over_and_over()
     eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
     service.crash().await;
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
-    let refuse = "CREATE TRIGGER no_marks BEFORE UPDATE ON outbox BEGIN SELECT RAISE(ABORT, 'no'); END";
+    let refuse = "CREATE TRIGGER no_marks BEFORE DELETE ON unpublished BEGIN SELECT RAISE(ABORT, 'no'); END";
     bench.db.execute_unprepared(refuse).await.unwrap();
     let mut published = bench.js.client().subscribe("tally.event.>").await.unwrap();
     let service = bench.launch(&bench.options()).await;
@@ -331,4 +335,27 @@ async fn what_is_published_and_cannot_be_marked_is_not_published_over_and_over()
     assert!(service.readiness().await.1.contains("cannot be marked"));
     bench.db.execute_unprepared("DROP TRIGGER no_marks").await.unwrap();
     bench.settled().await;
+}
+
+async fn of_what_was_written_together_only_what_the_stream_refused_stays(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let mut config = bench.stream("EVENTS").await.cached_info().config.clone();
+    config.subjects = vec!["tally.event.added.K1".to_owned()];
+    bench.js.update_stream(config).await.unwrap();
+    for n in 0..20 {
+        bench.send(Uuid::now_v7(), if n % 2 == 0 { "K1" } else { "K2" }, Mode::Add).await;
+    }
+    let _service = bench.launch(&bench.options()).await;
+    eventually("what was refused is known", || async {
+        let ranges = unpublished::entity::Entity::find().all(&bench.db).await.unwrap();
+        ranges.len() == 10 && ranges.iter().all(|range| range.first_row_id == range.last_row_id)
+    })
+    .await;
+    assert_eq!(bench.messages("EVENTS").await, 10);
+    assert_eq!(unpublished::depth(&bench.db).await.unwrap(), 10);
+    assert!(unpublished::oldest(&bench.db).await.unwrap().is_some());
+    Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 20);
+    assert_eq!(unpublished::oldest(&bench.db).await.unwrap(), None);
 }

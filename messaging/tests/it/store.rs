@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use messaging::{Cause, Outgoing, event_store, outbox};
+use messaging::{Cause, Outgoing, event_store, outbox, unpublished};
 use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait, Statement, TransactionTrait};
+use sea_orm_migration::MigratorTrait;
 use uuid::Uuid;
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, Mode, eventually};
+use crate::support::{Bench, Engine, Migrator, Mode, eventually};
 
 on_both_databases!(
     two_writers_of_the_same_version_collide,
     many_histories_load_at_once_each_in_order,
     rows_older_than_the_retention_are_deleted_and_others_stay,
+    what_an_earlier_version_had_not_published_is_known_after_an_update,
 );
 
 fn event(aggregate: &str, version: i64) -> Outgoing {
@@ -63,7 +65,7 @@ async fn rows_older_than_the_retention_are_deleted_and_others_stay(engine: Engin
         Statement::from_sql_and_values(backend, "INSERT INTO inbox VALUES ($1, 5)", [old.into()]),
         Statement::from_sql_and_values(
             backend,
-            "INSERT INTO outbox (row_id, message_id, subject, headers, body, published_at) VALUES ($1, $1, 'a.event.b.c', '[]', $2, 5)",
+            "INSERT INTO outbox (row_id, message_id, subject, headers, body) VALUES ($1, $1, 'a.event.b.c', '[]', $2)",
             [old.into(), b"{}".to_vec().into()],
         ),
         Statement::from_sql_and_values(
@@ -71,6 +73,7 @@ async fn rows_older_than_the_retention_are_deleted_and_others_stay(engine: Engin
             "INSERT INTO outbox (row_id, message_id, subject, headers, body) VALUES ($1, $1, 'a.event.b.c', '[]', $2)",
             [unpublished.into(), b"{}".to_vec().into()],
         ),
+        Statement::from_sql_and_values(backend, "INSERT INTO unpublished VALUES ($1, $1)", [unpublished.into()]),
     ];
     for statement in inserts {
         bench.db.execute_raw(statement).await.unwrap();
@@ -86,4 +89,28 @@ async fn rows_older_than_the_retention_are_deleted_and_others_stay(engine: Engin
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!((count("inbox").await, count("outbox").await), (1, 2), "the young rows stay");
     assert_eq!(of_id(unpublished).await, 1, "what is not published yet stays, however old");
+}
+
+async fn what_an_earlier_version_had_not_published_is_known_after_an_update(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let backend = bench.db.get_database_backend();
+    for step in [
+        "DROP TABLE unpublished",
+        "ALTER TABLE outbox ADD COLUMN published_at bigint",
+        "CREATE INDEX outbox_unpublished ON outbox (row_id) WHERE published_at IS NULL",
+        "DELETE FROM seaql_migrations WHERE version = 'messaging_0004_unpublished'",
+    ] {
+        bench.db.execute_unprepared(step).await.unwrap();
+    }
+    for (id, published_at) in [(1, Some(5)), (2, None), (3, None)] {
+        let insert = "INSERT INTO outbox (row_id, message_id, subject, headers, body, published_at) \
+                      VALUES ($1, $1, 'tally.event.added.K1', '[]', $2, $3)";
+        let values = [Uuid::from_u128(id).into(), b"{}".to_vec().into(), published_at.into()];
+        bench.db.execute_raw(Statement::from_sql_and_values(backend, insert, values)).await.unwrap();
+    }
+    Migrator::up(&bench.db, None).await.unwrap();
+    assert_eq!(unpublished::depth(&bench.db).await.unwrap(), 2);
+    let _service = bench.start().await;
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 2);
 }

@@ -13,6 +13,7 @@ use async_nats::jetstream::{self, stream::Stream};
 use bytes::Bytes;
 use local_servers::{TestNats, TestPostgres, free_port};
 use messaging::connection::{self, NatsOptions};
+use messaging::database::Databases;
 use messaging::durability::DurabilityOptions;
 use messaging::query::{Endpoint, QueryError};
 use messaging::{
@@ -183,7 +184,7 @@ fn timer(message: &Envelope<Add>) -> Outgoing {
     Outgoing::new(message.cause(), subject, "tally.ring.v1", key, None, b"{}".into()).timed(timing)
 }
 
-struct Migrator;
+pub(crate) struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
@@ -231,6 +232,12 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
+    /// As if the service had been killed after its publishes and before it wrote that.
+    pub(crate) async fn forget_what_is_published(&self) {
+        let forget = "INSERT INTO unpublished SELECT row_id, row_id FROM outbox";
+        self.db.execute_unprepared(forget).await.unwrap();
+    }
+
     pub(crate) async fn new(engine: Engine) -> Self {
         Self::with(engine, TestNats::start().await.unwrap()).await
     }
@@ -296,7 +303,7 @@ impl Bench {
             description: "counts",
             streams: &["COMMANDS"],
             speaker: if commander == "tester" { speaker } else { next_speaker },
-            db: database::open::<Migrator>(&self.url).await.unwrap(),
+            db: Databases::open::<Migrator>(&self.url).await.unwrap(),
             handler: handler.clone(),
             endpoints: vec![Endpoint::new("total", "tally.query.total.*", move |query| {
                 let db = total.clone();
@@ -358,7 +365,7 @@ impl Bench {
             let consumer = self.stream("COMMANDS").await.consumer_info("tally-service").await.unwrap();
             consumer.num_pending == 0
                 && consumer.num_ack_pending == 0
-                && messaging::outbox::depth(&self.db).await.unwrap() == 0
+                && messaging::unpublished::depth(&self.db).await.unwrap() == 0
         })
         .await;
     }
