@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, OnConflict, Query};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Insert, QueryTrait};
 use uuid::Uuid;
 
@@ -33,6 +33,24 @@ pub mod entity {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+/// Records messages as handled and returns whether none had been before. Where it returns false, the transaction is to be
+/// rolled back: which of them were new is not known.
+pub(crate) async fn are_all_new(tx: &DatabaseTransaction, mut ids: Vec<Uuid>, now: i64) -> Result<bool, DbErr> {
+    let count = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.len() < count {
+        return Ok(false);
+    }
+    for chunk in chunks(ids) {
+        let size = chunk.len() as u64;
+        if tx.execute(&insertion(chunk, now)).await?.rows_affected() < size {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Records messages as handled and returns those that had not been before.
 pub(crate) async fn first_deliveries(
     tx: &DatabaseTransaction,
@@ -44,16 +62,19 @@ pub(crate) async fn first_deliveries(
     ids.dedup();
     let mut first = HashSet::with_capacity(ids.len());
     for chunk in chunks(ids) {
-        let rows = chunk.into_iter().map(|id| entity::ActiveModel { message_id: Set(id), received_at: Set(now) });
-        let mut insert = Insert::many(rows)
-            .on_conflict(OnConflict::column(entity::Column::MessageId).do_nothing().to_owned())
-            .into_query();
+        let mut insert = insertion(chunk, now);
         insert.returning_col(entity::Column::MessageId);
         for row in tx.query_all(&insert).await? {
             first.insert(row.try_get("", "message_id")?);
         }
     }
     Ok(first)
+}
+
+fn insertion(ids: Vec<Uuid>, now: i64) -> InsertStatement {
+    let rows = ids.into_iter().map(|id| entity::ActiveModel { message_id: Set(id), received_at: Set(now) });
+    let known = OnConflict::column(entity::Column::MessageId).do_nothing().to_owned();
+    Insert::many(rows).on_conflict(known).into_query()
 }
 
 /// Deletes at most `limit` rows older than `before` and returns how many.

@@ -9,9 +9,10 @@
 //! neighbours. A batch that the database fails is tried again whole, in place, for as long as it takes: no message is
 //! to blame for that, and no attempt of theirs is used up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
@@ -90,6 +91,8 @@ pub(crate) struct Processor<H: Handler> {
     /// How long the inbox remembers a message.
     pub(crate) remembers: Duration,
     pub(crate) retry: RetryPolicy,
+    /// Whether the last batch had messages that were handled before.
+    pub(crate) duplicates: AtomicBool,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -201,10 +204,7 @@ impl<H: Handler> Processor<H> {
 
     async fn commit_with(&self, items: &[Item<H::Message>], marks: &Marks) -> Result<Vec<OutboxRow>, Failure> {
         let now = OffsetDateTime::now_utc();
-        let tx = self.db.begin().await?;
-        let ids = items.iter().map(|item| self.inbox_id(item)).collect();
-        let mut first = inbox::first_deliveries(&tx, ids, unix_millis(now)).await?;
-
+        let (tx, mut first) = self.begin(items, unix_millis(now)).await?;
         let mut batch = Vec::with_capacity(items.len());
         let (mut rows, mut mishaps) = (Vec::new(), Vec::new());
         let mut duplicates = HashMap::new();
@@ -244,6 +244,30 @@ impl<H: Handler> Processor<H> {
         unpublished::mark(&tx, marks).await?;
         tx.commit().await?;
         Ok(rows)
+    }
+
+    /// Begins a transaction with its first statement, and returns what is delivered for the first time.
+    ///
+    /// As a rule that is everything, and then the inbox need not say what it took. Which messages it knew it is asked only
+    /// where it knew some, and from then on until it knows none.
+    async fn begin(
+        &self,
+        items: &[Item<H::Message>],
+        now: i64,
+    ) -> Result<(DatabaseTransaction, HashSet<Uuid>), DbErr> {
+        let ids: Vec<Uuid> = items.iter().map(|item| self.inbox_id(item)).collect();
+        if !self.duplicates.load(Ordering::Relaxed) {
+            let tx = self.db.begin().await?;
+            if inbox::are_all_new(&tx, ids.clone(), now).await? {
+                return Ok((tx, ids.into_iter().collect()));
+            }
+            tx.rollback().await?;
+        }
+        let count = ids.len();
+        let tx = self.db.begin().await?;
+        let first = inbox::first_deliveries(&tx, ids, now).await?;
+        self.duplicates.store(first.len() < count, Ordering::Relaxed);
+        Ok((tx, first))
     }
 
     /// Calls the handler; a panic in it is an error of the message that caused it, not the end of the process.

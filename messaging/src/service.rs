@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -197,6 +197,7 @@ impl<H: Handler> Service<H> {
             health: health.clone(),
             remembers: options.retention(),
             retry: RetryPolicy { max_attempts: options.max_attempts },
+            duplicates: AtomicBool::new(false),
             shutdown: stop.clone(),
         };
         let (take_back, redrives) = redrive::endpoint(js.clone(), self.name);
