@@ -9,7 +9,7 @@
 //!   errors to HTTP;
 //! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
-//!   `events` is the live feed;
+//!   `events` is the live feed, `flow` the store seen from above; both read with `tail`;
 //! - [`operations`]: dead letters, for operators, behind a switch;
 //! - `outside`: the doors through which tests reach what parses.
 //!
@@ -21,6 +21,7 @@ mod body;
 mod commands;
 pub mod config;
 mod events;
+mod flow;
 mod front;
 mod idempotency;
 mod json;
@@ -34,6 +35,7 @@ mod problem;
 mod products;
 mod queries;
 mod streams;
+mod tail;
 mod wait;
 
 use std::sync::Arc;
@@ -48,6 +50,7 @@ use accounts::{AccountsApi, Outcomes};
 use commands::Commands;
 pub use config::Config;
 use events::EventsApi;
+use flow::FlowApi;
 use notifications::NotificationsApi;
 use operations::OperationsApi;
 use orders::OrdersApi;
@@ -102,9 +105,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let outcomes = Outcomes::new(client.clone(), queries.clone(), shutdown.clone());
     let accounts = AccountsApi { commands, queries: queries.clone(), outcomes };
     let notifications = NotificationsApi { queries };
-    let events = EventsApi::new(client, js.clone(), shutdown.clone());
+    let events = EventsApi::new(client.clone(), js.clone(), shutdown.clone());
+    let flow = FlowApi::new(shutdown.clone());
+    let following = flow.follow(client, js);
 
-    let api = (orders, products, accounts, notifications, events);
+    let api = (orders, products, accounts, notifications, events, flow);
     let endpoint = match OperationsApi::connect(&config.operations, &config.nats).await? {
         Some(operations) => front::endpoint((api, operations), health.clone()),
         None => front::endpoint(api, health.clone()),
@@ -112,5 +117,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,
         ended = streams.watch() => ended,
+        ended = following => ended,
     }
 }

@@ -50,6 +50,7 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("payment.query.get.ORDER_001", &[GATEWAY]),
     ("notification.query.list.CUSTOMER_001", &[GATEWAY]),
     ("$SRV.PING", &[INSPECTOR]),
+    ("$SRV.PING.payment-service", &[GATEWAY, INSPECTOR]),
     ("$SRV.INFO.payment-service", &[INSPECTOR]),
     ("$KV.IDEMPOTENCY.key", &[GATEWAY]),
     ("$JS.API.INFO", &[INSPECTOR]),
@@ -58,11 +59,11 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.INFO.COMMANDS", &[GATEWAY, ORDERS, STOCK, ACCOUNTS, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.EVENTS", &[GATEWAY, ORDERS, STOCK, PAYMENTS, NOTICES, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.TIMERS", &[GATEWAY, ORDERS, INSPECTOR, OPERATOR]),
-    ("$JS.API.STREAM.INFO.DEAD_LETTERS", &[INSPECTOR, OPERATOR]),
+    ("$JS.API.STREAM.INFO.DEAD_LETTERS", &[GATEWAY, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.KV_IDEMPOTENCY", &[GATEWAY, INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.COMMANDS", &[GATEWAY, INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.EVENTS", &[GATEWAY, INSPECTOR]),
-    ("$JS.API.CONSUMER.LIST.TIMERS", &[INSPECTOR]),
+    ("$JS.API.CONSUMER.LIST.TIMERS", &[GATEWAY, INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.DEAD_LETTERS", &[INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.KV_IDEMPOTENCY", &[INSPECTOR]),
     ("$JS.API.DIRECT.GET.EVENTS", &[GATEWAY, PAYMENTS, INSPECTOR, OPERATOR]),
@@ -79,6 +80,11 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.CONSUMER.INFO.EVENTS.feed", &[GATEWAY, INSPECTOR]),
     ("$JS.API.CONSUMER.MSG.NEXT.EVENTS.feed", &[GATEWAY]),
     ("$JS.API.CONSUMER.DELETE.EVENTS.feed", &[]),
+    ("$JS.API.CONSUMER.CREATE.COMMANDS", &[]),
+    ("$JS.API.CONSUMER.CREATE.COMMANDS.feed", &[GATEWAY]),
+    ("$JS.API.CONSUMER.INFO.COMMANDS.feed", &[GATEWAY, INSPECTOR]),
+    ("$JS.API.CONSUMER.MSG.NEXT.COMMANDS.feed", &[GATEWAY]),
+    ("$JS.API.CONSUMER.DELETE.COMMANDS.feed", &[]),
     ("discarded.order-service.rejected.ORDER_001", &[OPERATOR]),
     ("_INBOX.x", &[]),
 ];
@@ -145,7 +151,7 @@ fn publishers(topology: &Topology) -> Rules {
         for (request, users) in STREAM_REQUESTS {
             add(format!("$JS.API.{request}.{stream}"), users);
         }
-        if stream != "EVENTS" {
+        if !["COMMANDS", "EVENTS"].contains(&stream) {
             add(format!("$JS.API.CONSUMER.CREATE.{stream}.feed"), &[]);
         }
     }
