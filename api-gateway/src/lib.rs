@@ -9,7 +9,7 @@
 //!   errors to HTTP;
 //! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
-//!   `events` is the live feed, `flow` the store seen from above; both read with `tail`;
+//!   `invariants` says whether everything adds up; `events` is the live feed, `flow` the store seen from above; both read with `tail`;
 //! - [`operations`]: dead letters, for operators, behind a switch;
 //! - `outside`: the doors through which tests reach what parses.
 //!
@@ -24,6 +24,7 @@ mod events;
 mod flow;
 mod front;
 mod idempotency;
+mod invariants;
 mod json;
 mod notifications;
 pub mod operations;
@@ -51,6 +52,7 @@ use commands::Commands;
 pub use config::Config;
 use events::EventsApi;
 use flow::FlowApi;
+use invariants::InvariantsApi;
 use notifications::NotificationsApi;
 use operations::OperationsApi;
 use orders::OrdersApi;
@@ -69,7 +71,7 @@ enum Tag {
     Accounts,
     /// What customers were told.
     Notifications,
-    /// What happens, live.
+    /// What happens, live, and whether it adds up.
     Events,
     /// Dead letters, for operators. Served, and in this document, only where the gateway is started with
     /// `--operations`; everywhere else these paths do not exist (404, `route-not-found`). No password is asked for.
@@ -100,6 +102,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let queries = Queries::new(client.clone());
     let waiters = Waiters::new(client.clone(), queries.clone(), shutdown.clone());
     let explainer = choreo::Operator::over(client.clone(), js.clone(), health.clone());
+    let invariants = InvariantsApi::new(explainer.clone())?;
     let orders = OrdersApi { commands: commands.clone(), queries: queries.clone(), waiters, explainer };
     let products = ProductsApi { commands: commands.clone(), queries: queries.clone() };
     let outcomes = Outcomes::new(client.clone(), queries.clone(), shutdown.clone());
@@ -109,7 +112,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let flow = FlowApi::new(shutdown.clone());
     let following = flow.follow(client, js);
 
-    let api = (orders, products, accounts, notifications, events, flow);
+    let api = (orders, products, accounts, notifications, events, flow, invariants);
     let endpoint = match OperationsApi::connect(&config.operations, &config.nats).await? {
         Some(operations) => front::endpoint((api, operations), health.clone()),
         None => front::endpoint(api, health.clone()),

@@ -49,6 +49,10 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("account.query.snapshot", &[PAYMENTS]),
     ("payment.query.get.ORDER_001", &[GATEWAY]),
     ("notification.query.list.CUSTOMER_001", &[GATEWAY]),
+    ("order.query.balance", &[GATEWAY, OPERATOR]),
+    ("inventory.query.balance", &[GATEWAY, OPERATOR]),
+    ("payment.query.balance", &[GATEWAY, OPERATOR]),
+    ("notification.query.balance", &[GATEWAY, OPERATOR]),
     ("$SRV.PING", &[INSPECTOR]),
     ("$SRV.PING.payment-service", &[GATEWAY, INSPECTOR]),
     ("$SRV.INFO.payment-service", &[INSPECTOR]),
@@ -61,9 +65,9 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.INFO.TIMERS", &[GATEWAY, ORDERS, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.DEAD_LETTERS", &[GATEWAY, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.KV_IDEMPOTENCY", &[GATEWAY, INSPECTOR]),
-    ("$JS.API.CONSUMER.LIST.COMMANDS", &[GATEWAY, INSPECTOR]),
-    ("$JS.API.CONSUMER.LIST.EVENTS", &[GATEWAY, INSPECTOR]),
-    ("$JS.API.CONSUMER.LIST.TIMERS", &[GATEWAY, INSPECTOR]),
+    ("$JS.API.CONSUMER.LIST.COMMANDS", &[GATEWAY, INSPECTOR, OPERATOR]),
+    ("$JS.API.CONSUMER.LIST.EVENTS", &[GATEWAY, INSPECTOR, OPERATOR]),
+    ("$JS.API.CONSUMER.LIST.TIMERS", &[GATEWAY, INSPECTOR, OPERATOR]),
     ("$JS.API.CONSUMER.LIST.DEAD_LETTERS", &[INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.KV_IDEMPOTENCY", &[INSPECTOR]),
     ("$JS.API.DIRECT.GET.EVENTS", &[GATEWAY, PAYMENTS, INSPECTOR, OPERATOR]),
@@ -172,6 +176,7 @@ fn publishers(topology: &Topology) -> Rules {
         add(format!("operate.{service}.redrive"), &[OPERATOR]);
         add(format!("operate.{service}.refill"), &[OPERATOR]);
         add(format!("operate.{service}.trace.ORDER_001"), &[GATEWAY, OPERATOR]);
+        add(format!("operate.{service}.vitals"), &[GATEWAY, OPERATOR]);
     }
     add("$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS".to_owned(), &[OPERATOR]);
     for user in Store::users() {
