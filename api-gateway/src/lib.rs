@@ -9,7 +9,7 @@
 //!   errors to HTTP;
 //! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
-//!   `events` is the live feed;
+//!   `invariants` says whether everything adds up; `events` is the live feed, `flow` the store seen from above; both read with `tail`;
 //! - [`operations`]: dead letters, for operators, behind a switch;
 //! - `outside`: the doors through which tests reach what parses.
 //!
@@ -21,8 +21,10 @@ mod body;
 mod commands;
 pub mod config;
 mod events;
+mod flow;
 mod front;
 mod idempotency;
+mod invariants;
 mod json;
 mod notifications;
 pub mod operations;
@@ -34,6 +36,7 @@ mod problem;
 mod products;
 mod queries;
 mod streams;
+mod tail;
 mod wait;
 
 use std::sync::Arc;
@@ -48,6 +51,8 @@ use accounts::{AccountsApi, Outcomes};
 use commands::Commands;
 pub use config::Config;
 use events::EventsApi;
+use flow::FlowApi;
+use invariants::InvariantsApi;
 use notifications::NotificationsApi;
 use operations::OperationsApi;
 use orders::OrdersApi;
@@ -66,7 +71,7 @@ enum Tag {
     Accounts,
     /// What customers were told.
     Notifications,
-    /// What happens, live.
+    /// What happens, live, and whether it adds up.
     Events,
     /// Dead letters, for operators. Served, and in this document, only where the gateway is started with
     /// `--operations`; everywhere else these paths do not exist (404, `route-not-found`). No password is asked for.
@@ -97,14 +102,17 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let queries = Queries::new(client.clone());
     let waiters = Waiters::new(client.clone(), queries.clone(), shutdown.clone());
     let explainer = choreo::Operator::over(client.clone(), js.clone(), health.clone());
+    let invariants = InvariantsApi::new(explainer.clone())?;
     let orders = OrdersApi { commands: commands.clone(), queries: queries.clone(), waiters, explainer };
     let products = ProductsApi { commands: commands.clone(), queries: queries.clone() };
     let outcomes = Outcomes::new(client.clone(), queries.clone(), shutdown.clone());
     let accounts = AccountsApi { commands, queries: queries.clone(), outcomes };
     let notifications = NotificationsApi { queries };
-    let events = EventsApi::new(client, js.clone(), shutdown.clone());
+    let events = EventsApi::new(client.clone(), js.clone(), shutdown.clone());
+    let flow = FlowApi::new(shutdown.clone());
+    let following = flow.follow(client, js);
 
-    let api = (orders, products, accounts, notifications, events);
+    let api = (orders, products, accounts, notifications, events, flow, invariants);
     let endpoint = match OperationsApi::connect(&config.operations, &config.nats).await? {
         Some(operations) => front::endpoint((api, operations), health.clone()),
         None => front::endpoint(api, health.clone()),
@@ -112,5 +120,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,
         ended = streams.watch() => ended,
+        ended = following => ended,
     }
 }
