@@ -83,7 +83,7 @@ pub async fn run(config: StoreConfig, options: &UpOptions, shutdown: Cancellatio
     explain(store.config(), &screen).await;
     let (sender, requests) = mpsc::channel(16);
     listener.serve(&data, store.config().http_port(Member::ApiGateway), sender)?;
-    Keeper::new(store, network, screen).keep(requests, shutdown).await
+    Box::pin(Keeper::new(store, network, screen).keep(requests, shutdown)).await
 }
 
 /// What the gateway is told of the demo it is a part of, for its page: a gateway outside of one is told nothing.
