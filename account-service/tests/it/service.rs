@@ -96,7 +96,7 @@ impl Running {
     async fn stop(self) {
         self.shutdown.cancel();
         self.service.await.unwrap().unwrap();
-        assert_eq!(messaging::outbox::depth(&self.database.db).await.unwrap(), 0);
+        assert_eq!(messaging::unpublished::depth(&self.database.db).await.unwrap(), 0);
     }
 }
 

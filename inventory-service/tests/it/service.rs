@@ -107,6 +107,6 @@ async fn a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_ord
     heard(&events, "inventory.event.refused.B").await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
-    assert_eq!(messaging::outbox::depth(&database.db).await.unwrap(), 0);
+    assert_eq!(messaging::unpublished::depth(&database.db).await.unwrap(), 0);
     assert_eq!(js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
 }

@@ -200,7 +200,7 @@ async fn started_late_it_catches_up_tells_each_event_once_and_goes_on_after_a_cr
     assert_eq!(message_ids(&folder).len(), 5);
     let rows = all(&database.db).await;
     assert_eq!(rows.iter().map(|row| row.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    assert_eq!(messaging::outbox::depth(&database.db).await.unwrap(), 0);
+    assert_eq!(messaging::unpublished::depth(&database.db).await.unwrap(), 0);
     assert_eq!(store.js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
 }
 

@@ -183,7 +183,7 @@ impl Store {
 
     /// Nothing was given up, and all that was said is out.
     pub(crate) async fn left_nothing_behind(&self) {
-        assert_eq!(messaging::outbox::depth(&self.database.db).await.unwrap(), 0);
+        assert_eq!(messaging::unpublished::depth(&self.database.db).await.unwrap(), 0);
         assert_eq!(self.js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
     }
 }
