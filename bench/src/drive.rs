@@ -10,11 +10,13 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::ledger::Ledger;
 use crate::options::Span;
-use crate::pipeline::{LARGEST_BATCH, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::stage::Stage;
 use crate::statistics::{number, per, rate};
 use crate::usage::{self, Processes, Usage};
 
+/// Orders placed, and ends heard of, at a time.
+pub(crate) const AT_ONCE: usize = 256;
 /// How long orders may take to come to their end once no more are placed.
 const DRAINS_WITHIN: Duration = Duration::from_secs(120);
 /// How long nothing may happen at all.
@@ -155,7 +157,7 @@ impl Flow<'_> {
 
     /// Publishes the commands of so many orders, at most a batch.
     async fn place(&mut self, room: u64) -> anyhow::Result<()> {
-        let count = room.min(LARGEST_BATCH as u64);
+        let count = room.min(AT_ONCE as u64);
         let mut commands = Vec::new();
         for _ in 0..count {
             let number = self.ledger.place();
@@ -169,7 +171,7 @@ impl Flow<'_> {
 
     /// Takes what comes next; nothing, once the time has come.
     async fn hear(&mut self, deadline: Instant) -> anyhow::Result<()> {
-        let mut ends = self.ends.by_ref().ready_chunks(LARGEST_BATCH);
+        let mut ends = self.ends.by_ref().ready_chunks(AT_ONCE);
         tokio::select! {
             acknowledged = self.pipeline.acknowledged() => self.unacknowledged -= acknowledged?,
             ended = ends.next() => for message in ended.context("the connection is closed")? {
@@ -179,7 +181,7 @@ impl Flow<'_> {
             },
             () = sleep_until(deadline) => {}
         }
-        Ok(())
+        self.pipeline.flush().await
     }
 
     async fn drain(&mut self) -> anyhow::Result<()> {

@@ -140,13 +140,14 @@ impl FloorService {
         let mut pipeline = Pipeline::open(&client, self.atomic).await?;
         let mut unacknowledged = 0;
         loop {
+            pipeline.flush().await?;
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 acknowledged = pipeline.acknowledged() => unacknowledged -= acknowledged?,
                 messages = pulls.next(), if unacknowledged < UNACKNOWLEDGED => {
                     let messages = messages.context("the pull has ended")?;
                     let messages = messages.into_iter().collect::<Result<Vec<_>, _>>()?;
-                    unacknowledged += answer(&messages, &answers, &pipeline).await?;
+                    unacknowledged += answer(&messages, &answers, &mut pipeline).await?;
                 }
             }
         }
@@ -183,7 +184,7 @@ fn answers(sample: &Sample, service: &str) -> BTreeMap<String, Vec<Answer>> {
 async fn answer(
     messages: &[jetstream::Message],
     answers: &BTreeMap<String, Vec<Answer>>,
-    pipeline: &Pipeline,
+    pipeline: &mut Pipeline,
 ) -> anyhow::Result<u64> {
     let mut outbound = Vec::with_capacity(messages.len());
     for message in messages {

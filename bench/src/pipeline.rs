@@ -2,6 +2,8 @@
 //!
 //! That is less work for a client than a future for each, and it is what a measurement of the broker should cost.
 
+use std::collections::VecDeque;
+
 use anyhow::{Context, bail};
 use async_nats::{Client, Subscriber};
 use futures::StreamExt;
@@ -11,9 +13,9 @@ use uuid::Uuid;
 use crate::orders::Outbound;
 
 /// The largest atomic batch.
-pub const LARGEST_BATCH: usize = 256;
-/// The smallest: for fewer, staging costs more than it saves.
-const SMALLEST_BATCH: usize = 20;
+pub const LARGEST_BATCH: usize = 1000;
+/// Atomic batches under way; what comes meanwhile is the next one.
+const GROUPS: usize = 2;
 
 /// Messages on their way to streams.
 pub struct Pipeline {
@@ -21,6 +23,10 @@ pub struct Pipeline {
     inbox: String,
     acknowledgements: Subscriber,
     atomic: bool,
+    /// What waits for the next atomic batch.
+    waiting: VecDeque<Outbound>,
+    /// Atomic batches that are not acknowledged.
+    groups: usize,
 }
 
 /// What a stream answers.
@@ -40,24 +46,36 @@ impl Pipeline {
     pub async fn open(client: &Client, atomic: bool) -> anyhow::Result<Self> {
         let inbox = client.new_inbox();
         let acknowledgements = client.subscribe(inbox.clone()).await?;
-        Ok(Self { client: client.clone(), inbox, acknowledgements, atomic })
+        let waiting = VecDeque::new();
+        Ok(Self { client: client.clone(), inbox, acknowledgements, atomic, waiting, groups: 0 })
     }
 
-    /// Sends messages, all to one stream.
+    /// Sends messages, all to one stream: atomic batches as [`flush`](Self::flush) says.
     ///
     /// # Errors
     ///
     /// Where the connection is closed.
-    pub async fn send(&self, messages: Vec<Outbound>) -> anyhow::Result<()> {
-        if !self.atomic || messages.len() < SMALLEST_BATCH {
-            for Outbound { subject, headers, body } in messages {
-                self.client.publish_with_reply_and_headers(subject, self.inbox.clone(), headers, body).await?;
-            }
-            return Ok(());
+    pub async fn send(&mut self, messages: Vec<Outbound>) -> anyhow::Result<()> {
+        if self.atomic {
+            self.waiting.extend(messages);
+            return self.flush().await;
         }
-        let mut messages = messages.into_iter().peekable();
-        while messages.peek().is_some() {
-            let batch: Vec<_> = messages.by_ref().take(LARGEST_BATCH).collect();
+        for Outbound { subject, headers, body } in messages {
+            self.client.publish_with_reply_and_headers(subject, self.inbox.clone(), headers, body).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what waits for an atomic batch, unless enough are under way: a sync costs the same for one message as for
+    /// many, so what comes during two of them shares the next.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection is closed.
+    pub async fn flush(&mut self) -> anyhow::Result<()> {
+        while self.groups < GROUPS && !self.waiting.is_empty() {
+            let batch = self.waiting.drain(..self.waiting.len().min(LARGEST_BATCH)).collect();
+            self.groups += 1;
             self.send_atomically(batch).await?;
         }
         Ok(())
@@ -79,14 +97,16 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Waits for acknowledgements and returns how many messages they are for.
+    /// Waits for acknowledgements and returns how many messages they are for; then there may be something to flush.
     ///
     /// # Errors
     ///
     /// Where a stream refuses a message, or the connection is closed.
     pub async fn acknowledged(&mut self) -> anyhow::Result<u64> {
         let messages = self.acknowledgements.by_ref().ready_chunks(1024).next().await;
-        messages.context("the connection is closed")?.iter().map(|message| count(&message.payload)).sum()
+        let messages = messages.context("the connection is closed")?;
+        self.groups = self.groups.saturating_sub(messages.len());
+        messages.iter().map(|message| count(&message.payload)).sum()
     }
 }
 

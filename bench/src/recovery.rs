@@ -8,12 +8,13 @@ use demo::Member;
 use futures::StreamExt;
 use serde_json::json;
 
+use crate::drive::AT_ONCE;
 use crate::latencies::{COLUMNS, Latencies};
 use crate::ledger::Ledger;
 use crate::options::{Setting, Span};
 use crate::orders::Orders;
 use crate::paced;
-use crate::pipeline::{LARGEST_BATCH, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::report::{Report, Table};
 use crate::stage::Stage;
 use crate::statistics::rate;
@@ -119,13 +120,14 @@ async fn pile_up(stage: &Stage, backlog: &mut Ledger, count: u64) -> anyhow::Res
     while backlog.placed < count || unacknowledged > 0 {
         let room = stage.window.saturating_sub(unacknowledged).min(count - backlog.placed);
         let mut commands = Vec::new();
-        for _ in 0..room.min(LARGEST_BATCH as u64) {
+        for _ in 0..room.min(AT_ONCE as u64) {
             commands.push(stage.orders.command(backlog.place(), 0)?);
         }
         unacknowledged += commands.len() as u64;
         pipeline.send(commands).await?;
         if unacknowledged >= stage.window || backlog.placed == count {
             unacknowledged -= pipeline.acknowledged().await?;
+            pipeline.flush().await?;
         }
     }
     Ok(())

@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::StreamExt;
-use futures::stream::FuturesUnordered;
 use lettre::message::Mailbox;
 use messaging::envelope::unix_millis;
 use messaging::service::Worker;
@@ -33,8 +32,6 @@ use tokio_util::sync::CancellationToken;
 use crate::entity::{customer, notification};
 use post::{NotTaken, Post};
 
-/// Mails that are under way at the same time: a batch.
-const BATCH: u64 = 32;
 /// How long a batch is left alone: longer than its mails may take together, which is 30 s.
 const LEASE: Duration = Duration::from_secs(120);
 /// How long a shutdown waits for mails that are under way.
@@ -131,7 +128,7 @@ impl Courier {
                 Some(_) => {}
             }
             self.post.check().await.map_err(anyhow::Error::msg)?;
-            let batch = lease(&self.db, now).await?;
+            let batch = lease(&self.db, now, self.post.batch()).await?;
             if batch.is_empty() {
                 // Another instance is about to take what is due.
                 return Ok(STEP_BACK);
@@ -168,19 +165,17 @@ impl Courier {
         let customers =
             statement::select_in::<customer::Entity, _>(&self.db, customer::Column::CustomerId, &ids).await?;
         let customers: HashMap<_, _> = customers.into_iter().map(|row| (row.customer_id.clone(), row)).collect();
-        let mut under_way: FuturesUnordered<_> = batch
-            .into_iter()
-            .map(|row| async {
-                let outcome = self.send_one(&row, customers.get(&row.customer_id)).await;
-                (row, outcome)
-            })
-            .collect();
+        let sending = batch.into_iter().map(|row| async {
+            let outcome = self.send_one(&row, customers.get(&row.customer_id)).await;
+            (row, outcome)
+        });
+        let mut under_way = Box::pin(futures::stream::iter(sending).buffer_unordered(self.post.at_a_time()));
         let too_late = async {
             shutdown.cancelled().await;
             tokio::time::sleep(GRACE).await;
         };
         tokio::pin!(too_late);
-        let mut outcomes = Vec::with_capacity(under_way.len());
+        let mut outcomes = Vec::with_capacity(ids.len());
         loop {
             tokio::select! {
                 outcome = under_way.next() => match outcome {
@@ -218,14 +213,14 @@ async fn next_due(db: &DatabaseConnection) -> Result<Option<i64>, DbErr> {
 }
 
 /// Takes a batch of what is due, the longest due first.
-async fn lease(db: &DatabaseConnection, now: i64) -> Result<Vec<notification::Model>, DbErr> {
+async fn lease(db: &DatabaseConnection, now: i64, most: u64) -> Result<Vec<notification::Model>, DbErr> {
     use notification::Column as Notification;
     let due = Query::select()
         .column(Notification::Sequence)
         .from(notification::Entity)
         .and_where(Expr::col(Notification::NextAttemptAt).lte(now))
         .order_by(Notification::NextAttemptAt, sea_orm::Order::Asc)
-        .limit(BATCH)
+        .limit(most)
         // What another instance takes at this moment is not waited for.
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .to_owned();

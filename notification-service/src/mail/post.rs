@@ -50,6 +50,25 @@ impl Post {
         Ok(Self::Server(builder.timeout(Some(PATIENCE)).build()))
     }
 
+    /// Returns how many mails are taken on together. A mail server is given 30 s for one, and a batch as much; files are
+    /// written in no time.
+    #[must_use]
+    pub fn batch(&self) -> u64 {
+        match self {
+            Self::Folder { .. } => 256,
+            Self::Server(_) => 32,
+        }
+    }
+
+    /// Returns how many mails are under way at the same time.
+    #[must_use]
+    pub fn at_a_time(&self) -> usize {
+        match self {
+            Self::Folder { .. } => 4,
+            Self::Server(_) => 32,
+        }
+    }
+
     /// Says whether mail can be sent at all now. What is wrong here is no mail's fault: the server is away, refuses
     /// everybody, or does not know our password; or the folder cannot be made.
     ///
