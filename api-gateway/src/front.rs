@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use messaging::Health;
+use messaging::metrics;
 use messaging::probes::with_probes;
 use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::http::{Method, StatusCode, header};
@@ -12,8 +13,10 @@ use poem::web::{Html, Path};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::Value;
+use tracing::Instrument;
 
 use crate::problem::{Code, FieldError, PROBLEM_JSON, Problem};
+use crate::telemetry::Seen;
 
 /// What `/openapi.json` says about the API as a whole.
 const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: it checks the form of a request, \
@@ -32,11 +35,12 @@ pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, health: Health) -> BoxEndpo
     let routes = Route::new()
         .at("/openapi.json", get(service.spec_endpoint()))
         .at("/problems/:code", get(explain))
+        .at("/metrics", get(make_sync(|_| metrics::exposition())))
         .nest("/docs", Route::new().at("/", get(page(&service.swagger_ui_html()))))
         .nest("/", service);
     with_probes(routes, health)
         .with(CatchPanic::new().with_handler(|_| Problem::new(Code::Internal)))
-        .around(move |endpoint, request| answer(described.clone(), endpoint, request))
+        .around(move |endpoint, request| observe(described.clone(), endpoint, request))
         .boxed()
 }
 
@@ -44,6 +48,19 @@ pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, health: Health) -> BoxEndpo
 fn page(html: &str) -> impl Endpoint + 'static {
     let html = html.replace("deepLinking: true,", "deepLinking: true, validatorUrl: null,");
     make_sync(move |_| Html(html.clone()))
+}
+
+/// Answers one request, and tells of it.
+async fn observe<E: Endpoint>(
+    operations: Arc<Operations>,
+    endpoint: Arc<E>,
+    mut request: Request,
+) -> poem::Result<Response> {
+    let route = operations.route(request.uri().path());
+    let seen = Seen::begin(&mut request, route);
+    let response = answer(operations, endpoint, request).instrument(seen.logged.clone()).await?;
+    seen.end(&response);
+    Ok(response)
 }
 
 /// Answers one request, with a problem where the router has none of its own.
@@ -125,6 +142,15 @@ impl Operations {
 
     /// Returns the methods of the path, if it is one of the API's.
     fn at(&self, path: &str) -> Option<&Methods> {
+        self.find(path).map(|(_, methods)| methods)
+    }
+
+    /// Returns the template of the path, if it is one of the API's.
+    fn route(&self, path: &str) -> Option<String> {
+        self.find(path).map(|(template, _)| format!("/{}", template.join("/")))
+    }
+
+    fn find(&self, path: &str) -> Option<&(Vec<String>, Methods)> {
         let matches = |template: &[String]| {
             template.len() == segments(path).count()
                 && template
@@ -135,7 +161,7 @@ impl Operations {
         let parameters = |template: &[String]| template.iter().filter(|segment| segment.starts_with('{')).count();
         let operations = self.0.iter().filter(|(template, _)| matches(template));
         // Where several match, the router takes the one that names more of the path.
-        operations.min_by_key(|(template, _)| parameters(template)).map(|(_, methods)| methods)
+        operations.min_by_key(|(template, _)| parameters(template))
     }
 }
 

@@ -10,7 +10,7 @@
 //! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
 //!   `invariants` says whether everything adds up; `events` is the live feed, `flow` the store seen from above; both read with `tail`;
-//! - [`operations`]: dead letters, for operators, behind a switch;
+//! - [`operations`]: dead letters, for operators, behind a switch; `telemetry`: what is counted and told of requests;
 //! - `outside`: the doors through which tests reach what parses.
 //!
 //! Invariants: nothing of a bad request reaches a stream; every wait has a bound; a request that was answered with
@@ -37,12 +37,13 @@ mod products;
 mod queries;
 mod streams;
 mod tail;
+mod telemetry;
 mod wait;
 
 use std::sync::Arc;
 
 use contracts::topology::API_GATEWAY;
-use messaging::{Health, connection, probes};
+use messaging::{Health, connection, probes, spans};
 use poem_openapi::Tags;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +87,7 @@ enum Tag {
 /// Where the address is in use, the URL of nats-server cannot be parsed, or an acknowledgement is worth less than it must
 /// be.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    spans::export_as(API_GATEWAY)?;
     let health = Health::default();
     let client = connection::connect(&config.nats, API_GATEWAY, &health).await?;
     let js = connection::jetstream(&client);
@@ -117,9 +119,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         Some(operations) => front::endpoint((api, operations), health.clone()),
         None => front::endpoint(api, health.clone()),
     };
-    tokio::select! {
+    let ended = tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,
         ended = streams.watch() => ended,
         ended = following => ended,
-    }
+    };
+    spans::flush().await;
+    ended
 }

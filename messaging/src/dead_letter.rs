@@ -54,7 +54,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::Undecodable, Self::Foreign, Self::Rejected, Self::AttemptsExhausted, Self::TooOld];
 
     /// Reads the word for it.

@@ -13,7 +13,7 @@
 //! | `ce-correlationid` | the id of the message that began the flow |
 //! | `ce-causationid` | the id of the message this one answers; commands from outside have none |
 //! | `ce-aggregateversion` | the version of the aggregate that this event made; events only |
-//! | `traceparent` | W3C trace context, where the caller sent one |
+//! | `traceparent` | W3C trace context, where the caller sent one, or traces are exported |
 
 use std::borrow::Cow;
 

@@ -15,6 +15,7 @@
 //!   [`durability`]: what an acknowledgement is worth;
 //! - [`direct`]: messages read out of a stream, past every consumer; [`replay`]: a stream read again so;
 //! - [`query`], [`publisher`]: asking and commanding from outside a transaction;
+//! - [`metrics`], [`spans`]: what Prometheus scrapes, and what an OpenTelemetry collector is told;
 //! - [`service`], [`connection`], [`database`], [`migration`], [`health`], [`probes`], [`process`]: the wiring.
 //!
 //! Invariants: inbox rows, state, and outbox rows commit together or not at all; the inbox insert is the first
@@ -32,6 +33,7 @@ pub mod event_store;
 pub mod handler;
 pub mod health;
 pub mod inbox;
+pub mod metrics;
 pub mod migration;
 pub mod mishap;
 pub mod outbox;
@@ -46,6 +48,7 @@ mod relay;
 pub mod replay;
 mod retention;
 pub mod service;
+pub mod spans;
 pub mod statement;
 pub mod topology;
 pub mod trace;

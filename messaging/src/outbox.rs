@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::atomic::Ready;
 use crate::envelope::{Attributes, Header, Outgoing, header_map, unix_millis};
 use crate::relay::RelayHandle;
+use crate::spans::Created;
 use crate::{statement, unpublished};
 
 /// The table `outbox`.
@@ -64,12 +65,14 @@ impl Outbox {
     /// # Errors
     ///
     /// The database's error; then nothing is written and nothing said.
-    pub async fn commit(&self, tx: DatabaseTransaction, outgoing: Vec<Outgoing>) -> Result<(), DbErr> {
+    pub async fn commit(&self, tx: DatabaseTransaction, mut outgoing: Vec<Outgoing>) -> Result<(), DbErr> {
         let now = OffsetDateTime::now_utc();
+        let created = Created::of(&mut outgoing);
         let mut rows: Vec<OutboxRow> =
             outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)).collect();
         insert(&tx, &mut rows).await?;
         tx.commit().await?;
+        created.committed();
         self.relay.offer(rows);
         Ok(())
     }

@@ -33,8 +33,9 @@ use crate::health::Health;
 use crate::inbox;
 use crate::outbox::{self, OutboxRow};
 use crate::relay::RelayHandle;
+use crate::spans::{About, Begun, Created, KeyValue};
 use crate::unpublished::{self, Marks};
-use crate::{mishap, redrive};
+use crate::{metrics, mishap, redrive, spans};
 
 /// The part of [`Health`] that says whether batches commit.
 pub(crate) const DATABASE: &str = "database";
@@ -64,6 +65,31 @@ impl RetryPolicy {
 struct Item<M> {
     delivery: Delivery,
     decoded: Result<Envelope<M>, Malformed>,
+    /// Where somebody wants to know of it.
+    begun: Option<Begun>,
+}
+
+impl<M> Item<M> {
+    /// The id of its trace, for logs.
+    fn trace_id(&self) -> Option<&str> {
+        spans::trace_id(self.decoded.as_ref().ok()?.trace_parent.as_deref())
+    }
+
+    /// Tells how it went, where somebody wants to know.
+    fn told(&self, service: &'static str, duplicate: bool, error: Option<String>) {
+        let (Some(begun), Ok(envelope)) = (self.begun, &self.decoded) else { return };
+        let about = About {
+            operation: "process",
+            subject: self.delivery.message.subject.as_str(),
+            message_id: envelope.id,
+            correlation_id: envelope.correlation_id,
+        };
+        let more = [
+            KeyValue::new("messaging.consumer.group.name", service),
+            KeyValue::new("messaging.duplicate", duplicate),
+        ];
+        about.done(begun, more, error);
+    }
 }
 
 /// Why a batch did not commit.
@@ -128,7 +154,15 @@ impl<H: Handler> Processor<H> {
         let decoded =
             envelope::decode(message.subject.as_str(), message.headers.as_ref(), &message.payload, self.speaker)
                 .and_then(|envelope| if delivery.is_refilled() { self.remembered(envelope) } else { Ok(envelope) });
-        Item { delivery, decoded }
+        let begun = decoded.as_ref().ok().and_then(|envelope| Begun::within(envelope.trace_parent.as_deref()));
+        // What follows from the message follows from its being processed.
+        let decoded = match begun {
+            Some(begun) => {
+                decoded.map(|envelope| Envelope { trace_parent: Some(begun.trace_parent()), ..envelope })
+            }
+            None => decoded,
+        };
+        Item { delivery, decoded, begun }
     }
 
     /// Refuses a message from a refill that the inbox may have forgotten.
@@ -203,7 +237,7 @@ impl<H: Handler> Processor<H> {
     }
 
     async fn commit_with(&self, items: &[Item<H::Message>], marks: &Marks) -> Result<Vec<OutboxRow>, Failure> {
-        let now = OffsetDateTime::now_utc();
+        let (now, began) = (OffsetDateTime::now_utc(), Instant::now());
         let (tx, mut first) = self.begin(items, unix_millis(now)).await?;
         let mut batch = Vec::with_capacity(items.len());
         let (mut rows, mut mishaps) = (Vec::new(), Vec::new());
@@ -233,16 +267,26 @@ impl<H: Handler> Processor<H> {
                 }
             }
         }
+        let (malformed, mut created) = (rows.len(), None);
         if !batch.is_empty() {
-            let outgoing = self.handle(&tx, &batch).await?;
+            let mut outgoing = self.handle(&tx, &batch).await?;
+            created = Some(Created::of(&mut outgoing));
             rows.extend(outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)));
         }
         // After what was given up: that may have come twice within this batch.
         mishap::record(&tx, mishaps).await?;
+        let repeated: HashSet<Uuid> = duplicates.keys().copied().collect();
         mishap::record(&tx, duplicates.into_values().collect()).await?;
         outbox::insert(&tx, &mut rows).await?;
         unpublished::mark(&tx, marks).await?;
         tx.commit().await?;
+        if let Some(created) = created {
+            created.committed();
+        }
+        items.iter().for_each(|item| item.told(self.service, repeated.contains(&self.inbox_id(item)), None));
+        let duplicates = items.len() - batch.len() - malformed;
+        let types = batch.iter().map(|envelope| envelope.message_type.as_str());
+        metrics::committed(began.elapsed(), types, duplicates as u64, items.len());
         Ok(rows)
     }
 
@@ -292,6 +336,8 @@ impl<H: Handler> Processor<H> {
     /// A message that failed alone: later again, or a dead letter.
     async fn give_up_or_retry(&self, item: &Item<H::Message>, error: HandleError) {
         let delivery = &item.delivery;
+        item.told(self.service, false, Some(error.to_string()));
+        metrics::failed(item.decoded.as_ref().ok().map(|envelope| envelope.message_type.as_str()));
         let reason = match &error {
             HandleError::Reject(_) => Reason::Rejected,
             HandleError::Retry(_) if delivery.attempt >= self.retry.max_attempts => Reason::AttemptsExhausted,
@@ -299,6 +345,7 @@ impl<H: Handler> Processor<H> {
                 let delay = RetryPolicy::delay(delivery.attempt);
                 tracing::warn!(
                     subject = %delivery.message.subject, attempt = delivery.attempt, ?delay, %error,
+                    trace.id = item.trace_id(),
                     "a message failed and will be delivered again"
                 );
                 self.remember_failure(item, &error).await;
@@ -363,9 +410,10 @@ impl<H: Handler> Processor<H> {
         let delivery = &item.delivery;
         tracing::error!(
             subject = %delivery.message.subject, stream = %delivery.stream, sequence = delivery.sequence,
-            attempts = delivery.attempt, reason = reason.as_str(), detail,
+            attempts = delivery.attempt, reason = reason.as_str(), detail, trace.id = item.trace_id(),
             "a message becomes a dead letter"
         );
+        metrics::given_up(reason);
         let origin = self.origin(delivery);
         (origin.row(reason, detail, now), origin.mishap(reason, detail, now))
     }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::atomic::{self, Ready};
 use crate::envelope::{Attributes, header_map};
+use crate::spans::{About, Begun};
 
 /// How many groups are under way at a time.
 const GROUPS: usize = 2;
@@ -96,7 +97,7 @@ impl Publisher {
     ///
     /// [`PublishError`].
     pub async fn publish(&self, command: Command) -> Result<Published, PublishError> {
-        acknowledgement(send(&self.js, self.ready(command)).await?).await
+        traced(command, async |command| acknowledgement(send(&self.js, self.ready(command)).await?).await).await
     }
 
     /// As [`Publisher::publish`], but lets commands that come at the same time share a batch: right where the server
@@ -107,10 +108,13 @@ impl Publisher {
     /// [`PublishError`], each command for itself.
     pub async fn publish_in_group(&self, command: Command) -> Result<Published, PublishError> {
         let gone = || PublishError::Unavailable("the publisher has ended".to_owned());
-        let (answer, answered) = oneshot::channel();
-        let waiting = Waiting { ready: self.ready(command), answer };
-        self.group.send(waiting).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        traced(command, async |command| {
+            let (answer, answered) = oneshot::channel();
+            let waiting = Waiting { ready: self.ready(command), answer };
+            self.group.send(waiting).await.map_err(|_| gone())?;
+            answered.await.map_err(|_| gone())?
+        })
+        .await
     }
 
     fn ready(&self, command: Command) -> Ready {
@@ -128,6 +132,20 @@ impl Publisher {
         .headers();
         Ready { subject: command.subject, headers: header_map(&headers), body: command.body }
     }
+}
+
+/// Publishes a command, and tells of it where somebody wants to know.
+async fn traced(
+    mut command: Command,
+    publish: impl AsyncFnOnce(Command) -> Result<Published, PublishError>,
+) -> Result<Published, PublishError> {
+    let Some(begun) = Begun::within(command.trace_parent.as_deref()) else { return publish(command).await };
+    command.trace_parent = Some(begun.trace_parent());
+    let (subject, message_id) = (command.subject.clone(), command.id);
+    let published = publish(command).await;
+    let about = About { operation: "send", subject: &subject, message_id, correlation_id: message_id };
+    about.done(begun, [], published.as_ref().err().map(ToString::to_string));
+    published
 }
 
 /// Publishes what waits as groups, of which few are under way at a time: meanwhile the next one grows.

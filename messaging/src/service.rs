@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::{Client, jetstream};
-use poem::Route;
+use poem::{EndpointExt, Route, get};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use crate::durability::{Durability, DurabilityOptions};
 use crate::envelope::Speaker;
 use crate::handler::Handler;
 use crate::health::Health;
+use crate::metrics::{self, Scrape};
 use crate::outbox::Outbox;
 use crate::probes;
 use crate::processor::{BATCH, DATABASE, Processor, RetryPolicy};
@@ -27,7 +28,7 @@ use crate::query::{self, Endpoint};
 use crate::redrive;
 use crate::relay::Relay;
 use crate::retention::{self, HorizonError};
-use crate::{refill, trace, vitals};
+use crate::{refill, spans, trace, vitals};
 
 /// The part of [`Health`] that says whether the streams are there.
 const STREAMS: &str = "streams";
@@ -112,6 +113,7 @@ impl<H: Handler> Service<H> {
     /// is asked for), where a part of it ends by itself,
     /// and where the shutdown takes longer than 9 s.
     pub async fn run(mut self, options: &ServiceOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
+        spans::export_as(self.name)?;
         let health = Health::default();
         health.expect(STREAMS);
         let client = connection::connect(&options.nats, self.name, &health).await?;
@@ -120,7 +122,11 @@ impl<H: Handler> Service<H> {
         let stop = shutdown.child_token();
 
         let mut parts = JoinSet::new();
-        let endpoint = probes::with_probes(std::mem::take(&mut self.routes), health.clone());
+        let scrape =
+            Scrape { db: self.db.reader.clone(), js: js.clone(), consumer: self.name, streams: self.streams };
+        let routes =
+            std::mem::take(&mut self.routes).at("/metrics", get(metrics::of_service).data(Arc::new(scrape)));
+        let endpoint = probes::with_probes(routes, health.clone());
         parts.spawn(probes::serve(self.http_address, endpoint, stop.clone()));
 
         let started = tokio::select! {
@@ -147,6 +153,7 @@ impl<H: Handler> Service<H> {
             tracing::debug!(%error, "the connection could not be flushed");
         }
         db.close().await.context("closing the database")?;
+        spans::flush().await;
         tracing::info!(service = name, "stopped");
         outcome
     }

@@ -1,11 +1,13 @@
 //! Load the histories of a batch, decide message by message, save all of it.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use contracts::order::{OrderEvent, OrderTimer, StockDeadlinePassed};
 use contracts::query::OrderStatus;
 use messaging::envelope::{from_unix_millis, rfc3339, unix_millis};
+use messaging::metrics::{self, Histograms};
 use messaging::{Envelope, HandleError, Handler, Outgoing, Standing, Timing, event_store, statement};
 use sea_orm::{ActiveValue::Set, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
@@ -126,6 +128,7 @@ impl Histories {
             .collect::<Result<Vec<_>, _>>()?;
         let changes = [Column::Status, Column::Reason, Column::Version, Column::UpdatedAt];
         statement::insert(tx, views, Some(statement::overwrite(&[Column::OrderId], &changes))).await?;
+        self.orders.values().filter(|loaded| loaded.changed).for_each(|loaded| measure(loaded, now));
         let mut outgoing = self.appended;
         outgoing.extend(self.unrecorded);
         Ok(outgoing)
@@ -157,6 +160,18 @@ fn deadline(message: &Envelope<OrderMessage>, version: i64) -> Result<Outgoing, 
     let timer = OrderTimer::from(timer);
     let body = serde_json::to_vec(&timer).map_err(|error| HandleError::Retry(error.into()))?;
     Ok(Outgoing::new(message.cause(), subject, timer.message_type(), timer.key(), Some(version), body))
+}
+
+/// From placed to final, by the final status. A batch that is rolled back behind this, and decided again, counts twice.
+static TIME_TO_FINAL: LazyLock<Histograms> = LazyLock::new(|| {
+    metrics::histograms("orders_time_to_final_seconds", "From an order's being placed to its end, by how it ended")
+});
+
+/// Measures an order that has become final.
+fn measure(loaded: &Loaded, now: i64) {
+    let Some(status) = loaded.order.status().filter(|status| status.is_final()) else { return };
+    let took = Duration::from_millis(now.saturating_sub(loaded.placed_at).max(0).unsigned_abs());
+    TIME_TO_FINAL.get_or_create(&vec![("status", status.as_str().to_owned())]).observe(took.as_secs_f64());
 }
 
 /// The row of an order, once it exists.

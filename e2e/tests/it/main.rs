@@ -17,3 +17,4 @@ mod rebuilding;
 mod recovery;
 mod refilling;
 mod support;
+mod telemetry;

@@ -28,6 +28,19 @@ pub enum Call {
     },
 }
 
+impl Call {
+    /// Returns what it is called in traces.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Capture { .. } => "capture",
+            Self::Lookup => "lookup",
+            Self::Void => "void",
+            Self::Refund { .. } => "refund",
+        }
+    }
+}
+
 /// What came of asking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {

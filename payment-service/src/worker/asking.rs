@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use contracts::OrderId;
 use messaging::envelope::unix_millis;
+use messaging::spans::{self, Begun, KeyValue, SpanKind};
 use messaging::{Outbox, Outgoing, statement};
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{begin, time_has_come};
 use crate::entity::payment::{Column, Entity, Status};
@@ -62,8 +64,28 @@ struct Claim {
     order_id: OrderId,
     attempt: i64,
     call: Call,
+    /// The flow it belongs to.
+    trace_parent: Option<String>,
     /// After this, others may begin another one.
     leased_until: Instant,
+}
+
+/// Asks the provider, as a span of the flow where somebody wants to know.
+async fn ask_and_tell<P: PaymentProvider>(provider: &P, claim: &Claim) -> Outcome {
+    let flow = claim.trace_parent.as_deref();
+    let begun = Begun::within(flow);
+    let logged = match spans::trace_id(flow) {
+        Some(trace_id) => tracing::info_span!("asking", trace.id = trace_id),
+        None => tracing::Span::none(),
+    };
+    let outcome = ask(provider, &claim.order_id, &claim.call).instrument(logged).await;
+    if let Some(begun) = begun {
+        let attributes =
+            vec![KeyValue::new("peer.service", "payment-provider"), KeyValue::new("attempt", claim.attempt)];
+        let unheard = matches!(outcome, Outcome::Unavailable).then(|| "it did not say".to_owned());
+        begun.end(claim.call.name(), SpanKind::Client, attributes, unheard);
+    }
+    outcome
 }
 
 impl<P: PaymentProvider> Asking<P> {
@@ -102,7 +124,7 @@ impl<P: PaymentProvider> Asking<P> {
                 if Instant::now() + self.timeout < claim.leased_until {
                     let provider = self.provider.clone();
                     calls.spawn(async move {
-                        let outcome = ask(provider.as_ref(), &claim.order_id, &claim.call).await;
+                        let outcome = ask_and_tell(provider.as_ref(), &claim).await;
                         (claim, outcome)
                     });
                 }
@@ -154,7 +176,8 @@ impl<P: PaymentProvider> Asking<P> {
             let (order_id, mut payment) = row::to_payment(row)?;
             payment.attempts += 1;
             if let Some(call) = payment.call(&order_id, now, &self.policy) {
-                claims.push(Claim { order_id, attempt: payment.attempts, call, leased_until });
+                let (attempt, trace_parent) = (payment.attempts, payment.trace_parent);
+                claims.push(Claim { order_id, attempt, call, trace_parent, leased_until });
             }
         }
         for chunk in statement::padded_chunks(&order_ids) {

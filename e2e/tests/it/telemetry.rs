@@ -1,0 +1,297 @@
+//! What those see who have tools of their own: one trace for one order, and metrics that a scraper can read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use demo::Member;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value as Any};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use poem::listener::{Acceptor, Listener, TcpListener};
+use poem::web::Data;
+use poem::{EndpointExt, Route, Server, handler, post};
+use prost::Message;
+use serde_json::{Value, json};
+
+use crate::support::{Engine, World, eventually, order};
+
+/// A span, as the collector got it.
+#[derive(Debug, Clone)]
+struct Told {
+    service: String,
+    trace: String,
+    id: String,
+    parent: String,
+    kind: SpanKind,
+    name: String,
+    attributes: BTreeMap<String, String>,
+}
+
+type Collected = Arc<Mutex<Vec<Told>>>;
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn attributes(pairs: &[KeyValue]) -> BTreeMap<String, String> {
+    let text = |value: &Any| match value {
+        Any::StringValue(text) => text.clone(),
+        other => format!("{other:?}"),
+    };
+    let value = |pair: &KeyValue| pair.value.as_ref()?.value.as_ref().map(text);
+    pairs.iter().filter_map(|pair| Some((pair.key.clone(), value(pair)?))).collect()
+}
+
+#[handler]
+fn collect(Data(collected): Data<&Collected>, body: Vec<u8>) {
+    let request = ExportTraceServiceRequest::decode(body.as_slice()).unwrap();
+    let mut collected = collected.lock().unwrap();
+    for of_service in request.resource_spans {
+        let service = attributes(&of_service.resource.unwrap().attributes)["service.name"].clone();
+        for span in of_service.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+            collected.push(Told {
+                service: service.clone(),
+                trace: hex(&span.trace_id),
+                id: hex(&span.span_id),
+                parent: hex(&span.parent_span_id),
+                kind: span.kind(),
+                attributes: attributes(&span.attributes),
+                name: span.name,
+            });
+        }
+    }
+}
+
+/// A collector that takes OTLP over HTTP; returns its URL and what it gets.
+async fn collector() -> (String, Collected) {
+    let collected = Collected::default();
+    let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
+    let address = acceptor.local_addr()[0].as_socket_addr().copied().unwrap();
+    let routes = Route::new().at("/v1/traces", post(collect)).data(collected.clone());
+    tokio::spawn(Server::new_with_acceptor(acceptor).run(routes));
+    (format!("http://{address}"), collected)
+}
+
+const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+/// Each hop of an order that is confirmed: who creates a message, and who processes it.
+const HOPS: [(&str, &str, &str, &str); 6] = [
+    ("api-gateway", "send order.command.place", "order-service", "process order.command.place"),
+    ("order-service", "create order.event.placed", "inventory-service", "process order.event.placed"),
+    ("inventory-service", "create inventory.event.reserved", "order-service", "process inventory.event.reserved"),
+    ("inventory-service", "create inventory.event.reserved", "payment-service", "process inventory.event.reserved"),
+    ("payment-service", "create payment.event.captured", "order-service", "process payment.event.captured"),
+    ("order-service", "create order.event.confirmed", "notification-service", "process order.event.confirmed"),
+];
+
+#[tokio::test]
+async fn one_trace_of_one_order_spans_every_service_and_the_logs_know_it() {
+    let (url, collected) = collector().await;
+    let world = World::start_set(&[
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", &url),
+        ("OTEL_BSP_SCHEDULE_DELAY", "200"),
+        ("LOG_FORMAT", "json"),
+        ("RUST_LOG", "info,api_gateway=debug"),
+        // Only what follows from the order below is asked for.
+        ("OTEL_TRACES_SAMPLER_ARG", "0"),
+    ])
+    .await;
+    world.seed(&[("PRODUCT_001", 5)]).await;
+    let provider = format!("{}/behaviour", world.config().http_url(Member::PaymentProvider));
+    let behave = async |behaviour: Value| {
+        world.http.put(&provider).json(&behaviour).send().await.unwrap().error_for_status().unwrap()
+    };
+    behave(json!({"mode": "fail", "on": ["capture"]})).await;
+    let request = world.request(reqwest::Method::POST, "/orders").header("traceparent", CALLER);
+    let answer = request.json(&order("ORDER_001", "PRODUCT_001", 1)).send().await.unwrap();
+    assert_eq!(answer.status(), 202);
+    world.eventually_status("ORDER_001", "reserved").await;
+    eventually("payment-service has asked in vain", || async {
+        world.log(Member::PaymentService).contains("did not say")
+    })
+    .await;
+    behave(json!({"mode": "ok"})).await;
+    world.eventually_status("ORDER_001", "confirmed").await;
+
+    let spans = || -> Vec<Told> { collected.lock().unwrap().clone() };
+    eventually("every service has told of it", || async {
+        let spans = spans();
+        let has = |service: &str, name: &str| spans.iter().any(|span| span.service == service && span.name == name);
+        has("api-gateway", "POST /orders")
+            && HOPS.iter().all(|(from, created, to, processed)| has(from, created) && has(to, processed))
+    })
+    .await;
+    check(&spans());
+
+    for member in [Member::ApiGateway, Member::PaymentService] {
+        let log = world.log(member);
+        let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let knows = |line: &Value| line["fields"]["trace.id"] == TRACE || line["span"]["trace.id"] == TRACE;
+        assert!(lines.iter().any(knows), "{member}: {log}");
+    }
+    world.all_is_well().await;
+}
+
+fn check(spans: &[Told]) {
+    assert!(spans.iter().all(|span| span.trace == TRACE), "no other flow was to be told of");
+    let ids: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
+    assert_eq!(ids.len(), spans.len(), "each is told once");
+    let the = |service: &str, kind: SpanKind, name: &str| -> &Told {
+        let found = spans.iter().find(|span| span.service == service && span.kind == kind && span.name == name);
+        found.unwrap_or_else(|| panic!("{service}: {name}\n{spans:#?}"))
+    };
+    for (from, created, to, processed) in HOPS {
+        let created = the(from, SpanKind::Producer, created);
+        let processed = the(to, SpanKind::Consumer, processed);
+        assert_eq!(processed.parent, created.id, "{processed:?}");
+        assert_eq!(processed.attributes["messaging.message.id"], created.attributes["messaging.message.id"]);
+        assert_eq!(processed.attributes["messaging.system"], "nats");
+    }
+    let server = the("api-gateway", SpanKind::Server, "POST /orders");
+    assert_eq!(server.parent, "b7ad6b7169203331", "the caller's");
+    assert_eq!(the("api-gateway", SpanKind::Producer, "send order.command.place").parent, server.id);
+    let asked = the("payment-service", SpanKind::Client, "capture");
+    assert_eq!(asked.parent, the("payment-service", SpanKind::Consumer, "process inventory.event.reserved").id);
+    for span in spans.iter().filter(|span| span.id != server.id) {
+        assert!(ids.contains(span.parent.as_str()), "whose child is {span:?}");
+    }
+}
+
+/// Returns the metrics of a member, by the name of the sample.
+async fn scrape(world: &World, member: Member) -> BTreeMap<String, Vec<(String, f64)>> {
+    let url = format!("{}/metrics", world.config().http_url(member));
+    let answer = world.http.get(url).send().await.unwrap().error_for_status().unwrap();
+    let media_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    assert!(media_type.starts_with("application/openmetrics-text; version=1.0.0"), "{media_type}");
+    let text = answer.text().await.unwrap();
+    assert!(text.ends_with("# EOF\n"), "{text}");
+    let mut samples: BTreeMap<String, Vec<(String, f64)>> = BTreeMap::new();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (series, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+        let value: f64 = value.parse().unwrap_or_else(|_| panic!("{line}"));
+        samples.entry(name.to_owned()).or_default().push((labels.trim_end_matches('}').to_owned(), value));
+    }
+    samples
+}
+
+/// Lets a real Prometheus scrape the members, where one is installed, and ask itself what the dashboard asks.
+async fn ask_prometheus(world: &World, members: &[Member], dashboard: &Value) {
+    let folder = world.config().data.join("prometheus");
+    std::fs::create_dir_all(&folder).unwrap();
+    let targets: Vec<Value> = members
+        .iter()
+        .map(|member| {
+            let target = world.config().http_url(*member).replace("http://", "");
+            json!({"targets": [target], "labels": {"service": member.name()}})
+        })
+        .collect();
+    let jobs =
+        json!([{"job_name": "store", "scrape_interval": "1s", "scrape_timeout": "1s", "static_configs": targets}]);
+    // JSON is YAML.
+    std::fs::write(folder.join("prometheus.yml"), json!({"scrape_configs": jobs}).to_string()).unwrap();
+    let port = local_servers::free_port();
+    let prometheus = tokio::process::Command::new("prometheus")
+        .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
+        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn();
+    let Ok(_prometheus) = prometheus else {
+        eprintln!("prometheus is not installed (apt-get install prometheus): what it says is left out");
+        return;
+    };
+    let query = async |query: &str| -> Vec<Value> {
+        let url = reqwest::Url::parse_with_params(
+            &format!("http://127.0.0.1:{port}/api/v1/query"),
+            [("query", query.replace("$__rate_interval", "1m"))],
+        );
+        let Ok(answer) = world.http.get(url.unwrap()).send().await else { return Vec::new() };
+        let answer: Value = answer.json().await.unwrap_or_default();
+        answer["data"]["result"].as_array().cloned().unwrap_or_default()
+    };
+    eventually("each member was scraped twice", || async {
+        query("sum_over_time(up[1m]) >= 2").await.len() == members.len()
+    })
+    .await;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let asked = target["expr"].as_str().unwrap();
+            eventually(&format!("an answer to {asked}"), || async { !query(asked).await.is_empty() }).await;
+        }
+    }
+}
+
+/// Returns the names of metrics in the queries of the dashboard.
+fn asked_for(dashboard: &Value) -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            let words = query.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+            let ours =
+                words.filter(|word| ["messaging_", "orders_", "http_"].iter().any(|own| word.starts_with(own)));
+            let ours: Vec<&str> = ours.collect();
+            assert!(!ours.is_empty(), "{query}");
+            names.extend(ours.iter().map(|name| ((*name).to_owned(), panel["title"].to_string())));
+        }
+    }
+    names
+}
+
+#[tokio::test]
+async fn metrics_can_be_scraped_and_every_panel_of_the_dashboard_names_one_that_exists() {
+    let world = World::start(Engine::Sqlite).await;
+    world.seed(&[("PRODUCT_001", 5)]).await;
+    assert_eq!(world.place_and_wait(&order("ORDER_001", "PRODUCT_001", 1)).await.status, 200);
+    for path in ["/orders/ORDER_001", "/orders/NO_SUCH", "/no/such/path", "/orders/ORDER_001?surprise=1"] {
+        world.get(path).await;
+    }
+    let mut names = BTreeSet::new();
+    let mut all = BTreeMap::new();
+    let members: Vec<Member> = Member::WITH_DATABASE.into_iter().chain([Member::ApiGateway]).collect();
+    for member in members.clone() {
+        let samples = scrape(&world, member).await;
+        names.extend(samples.keys().cloned());
+        all.insert(member, samples);
+    }
+    let dashboard = serde_json::from_str(include_str!("../../../docs/telemetry/dashboard.json")).unwrap();
+    for (name, panel) in asked_for(&dashboard) {
+        assert!(names.contains(&name), "{panel} asks for {name}, which nobody has");
+    }
+    ask_prometheus(&world, &members, &dashboard).await;
+
+    let value = |member: Member, name: &str, labels: &str| -> f64 {
+        let series = all[&member].get(name).unwrap_or_else(|| panic!("{member} has no {name}"));
+        let found = series.iter().find(|(known, _)| known == labels);
+        found.unwrap_or_else(|| panic!("{member}: {name}{{{labels}}} among {series:?}")).1
+    };
+    let order_service = Member::OrderService;
+    for message_type in ["order.place.v1", "inventory.reserved.v1", "payment.captured.v1"] {
+        let labels = format!("type=\"{message_type}\"");
+        assert_eq!(value(order_service, "messaging_handled_total", &labels), 1.0);
+        assert_eq!(value(order_service, "messaging_failed_total", &labels), 0.0);
+        assert_eq!(value(order_service, "messaging_handling_seconds_count", &labels), 1.0);
+    }
+    assert_eq!(value(order_service, "orders_time_to_final_seconds_count", "status=\"confirmed\""), 1.0);
+    assert_eq!(value(order_service, "messaging_batch_messages_sum", ""), 3.0);
+    assert_eq!(value(order_service, "messaging_duplicates_total", ""), 0.0);
+    assert_eq!(value(order_service, "messaging_dead_letters_total", "reason=\"rejected\""), 0.0);
+    assert_eq!(value(order_service, "messaging_consumer_pending", "stream=\"EVENTS\""), 0.0);
+    assert!(value(order_service, "messaging_outbox_rows", "") <= 1.0);
+    let gateway = Member::ApiGateway;
+    let requests = |route: &str, method: &str, status: u16| {
+        let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
+        value(gateway, "http_requests_total", &labels)
+    };
+    assert_eq!(requests("/orders", "POST", 200), 1.0);
+    assert_eq!(requests("/orders/{id}", "GET", 200), 1.0);
+    assert_eq!(requests("/orders/{id}", "GET", 404), 1.0);
+    assert_eq!(requests("/orders/{id}", "GET", 400), 1.0);
+    assert_eq!(requests("other", "GET", 404), 1.0);
+    world.all_is_well().await;
+}

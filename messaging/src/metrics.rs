@@ -1,0 +1,234 @@
+//! What a process counts, for Prometheus: `GET /metrics` in the OpenMetrics text format.
+//!
+//! The kit counts batches, and messages by type, reason, or stream: all of them closed sets. Whoever has more to count
+//! makes [`counters`] or [`histograms`] of their own, once a process. What only the database or the broker knows (the depth
+//! of the outbox, what waits at the consumers) is asked for when somebody scrapes, and is `NaN` where they do not say.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::PullConsumer;
+use poem::http::{StatusCode, header};
+use poem::web::Data;
+use poem::{Response, handler};
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use sea_orm::DatabaseConnection;
+use time::OffsetDateTime;
+
+use crate::dead_letter::Reason;
+use crate::envelope::unix_millis;
+use crate::unpublished;
+
+/// The labels of one series. Each label has a value of a closed set.
+pub type Labels = Vec<(&'static str, String)>;
+/// A counter for each value of its labels.
+pub type Counters = Family<Labels, Counter>;
+/// A histogram for each value of its labels.
+pub type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
+/// A gauge for each value of its labels.
+type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+
+/// How long a scrape waits for the database, and for the broker.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
+
+/// Makes counters. `name` goes without `_total`; to be called once for each name.
+pub fn counters(name: &str, help: &str) -> Counters {
+    registered(name, help, Counters::default())
+}
+
+/// Makes histograms of durations in seconds, from a millisecond to a minute and a half. To be called once for each name.
+pub fn histograms(name: &str, help: &str) -> Histograms {
+    registered(name, help, Family::new_with_constructor(seconds))
+}
+
+fn registered<M>(name: &str, help: &str, metric: M) -> M
+where
+    M: Clone + prometheus_client::registry::Metric,
+{
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner).register(name, help, metric.clone());
+    metric
+}
+
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.5, 13))
+}
+
+/// What every service counts.
+struct Kit {
+    handled: Counters,
+    failed: Counters,
+    durations: Histograms,
+    duplicates: Counter,
+    dead_letters: Counters,
+    batches: Histogram,
+    outbox_rows: Gauges,
+    outbox_age: Gauges,
+    pending: Gauges,
+    unacknowledged: Gauges,
+}
+
+static KIT: LazyLock<Kit> = LazyLock::new(|| {
+    let dead_letters = counters("messaging_dead_letters", "Messages given up, by reason");
+    for reason in Reason::ALL {
+        drop(dead_letters.get_or_create(&vec![("reason", reason.as_str().to_owned())]));
+    }
+    Kit {
+        handled: counters("messaging_handled", "Messages handled, by type"),
+        failed: counters("messaging_failed", "Attempts to handle a message that failed, by type"),
+        durations: histograms(
+            "messaging_handling_seconds",
+            "From taking a message up, in a batch, to the commit of that batch, by type",
+        ),
+        duplicates: registered(
+            "messaging_duplicates",
+            "Deliveries that the inbox knew and dropped",
+            Counter::default(),
+        ),
+        dead_letters,
+        batches: registered(
+            "messaging_batch_messages",
+            "Deliveries in a committed batch",
+            Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+        ),
+        outbox_rows: registered("messaging_outbox_rows", "Messages that no stream has yet", Gauges::default()),
+        outbox_age: registered(
+            "messaging_outbox_oldest_seconds",
+            "Age of the oldest message that no stream has yet",
+            Gauges::default(),
+        ),
+        pending: registered(
+            "messaging_consumer_pending",
+            "Messages in the stream that were not delivered yet",
+            Gauges::default(),
+        ),
+        unacknowledged: registered(
+            "messaging_consumer_unacknowledged",
+            "Messages delivered and not acknowledged",
+            Gauges::default(),
+        ),
+    }
+});
+
+/// Counts a batch that was committed: what was handled in it, by type, and what else was delivered in it.
+pub(crate) fn committed<'a>(took: Duration, handled: impl Iterator<Item = &'a str>, duplicates: u64, size: usize) {
+    let kit = &*KIT;
+    let mut types: Vec<(&str, u64)> = Vec::new();
+    for message_type in handled {
+        match types.iter_mut().find(|(known, _)| *known == message_type) {
+            Some((_, count)) => *count += 1,
+            None => types.push((message_type, 1)),
+        }
+    }
+    for (message_type, count) in types {
+        let labels = vec![("type", message_type.to_owned())];
+        kit.handled.get_or_create(&labels).inc_by(count);
+        // That nothing has failed is a figure as well.
+        drop(kit.failed.get_or_create(&labels));
+        let durations = kit.durations.get_or_create(&labels);
+        (0..count).for_each(|_| durations.observe(took.as_secs_f64()));
+    }
+    if duplicates > 0 {
+        kit.duplicates.inc_by(duplicates);
+    }
+    kit.batches.observe(figure(size as u64));
+}
+
+/// Counts an attempt that failed; a message that cannot be read has no type.
+pub(crate) fn failed(message_type: Option<&str>) {
+    let message_type = message_type.unwrap_or("unreadable").to_owned();
+    KIT.failed.get_or_create(&vec![("type", message_type)]).inc();
+}
+
+/// Counts a dead letter.
+pub(crate) fn given_up(reason: Reason) {
+    KIT.dead_letters.get_or_create(&vec![("reason", reason.as_str().to_owned())]).inc();
+}
+
+/// What is asked when somebody scrapes a service.
+#[derive(Clone)]
+pub(crate) struct Scrape {
+    pub(crate) db: DatabaseConnection,
+    pub(crate) js: jetstream::Context,
+    pub(crate) consumer: &'static str,
+    pub(crate) streams: &'static [&'static str],
+}
+
+impl Scrape {
+    /// Asks the database and the broker, and sets what they say.
+    async fn look(&self) {
+        let streams = self.streams.iter().map(|stream| self.look_at_stream(stream));
+        futures::future::join(self.look_at_outbox(), futures::future::join_all(streams)).await;
+    }
+
+    async fn look_at_outbox(&self) {
+        let depth = async {
+            let rows = unpublished::depth(&self.db).await?;
+            Ok::<_, sea_orm::DbErr>((rows, unpublished::oldest(&self.db).await?))
+        };
+        let (rows, age) = match tokio::time::timeout(PATIENCE, depth).await {
+            Ok(Ok((rows, oldest))) => {
+                let now = unix_millis(OffsetDateTime::now_utc());
+                (
+                    figure(rows),
+                    oldest.map_or(0.0, |oldest| figure(now.saturating_sub(oldest).max(0).unsigned_abs()) / 1e3),
+                )
+            }
+            _ => (f64::NAN, f64::NAN),
+        };
+        KIT.outbox_rows.get_or_create(&Vec::new()).set(rows);
+        KIT.outbox_age.get_or_create(&Vec::new()).set(age);
+    }
+
+    async fn look_at_stream(&self, stream: &'static str) {
+        let info = async {
+            let mut consumer: PullConsumer =
+                self.js.get_consumer_from_stream(self.consumer, stream).await.map_err(anyhow::Error::from)?;
+            let info = consumer.info().await?;
+            anyhow::Ok((info.num_pending, info.num_ack_pending))
+        };
+        let (pending, unacknowledged) = match tokio::time::timeout(PATIENCE, info).await {
+            Ok(Ok((pending, unacknowledged))) => (figure(pending), figure(unacknowledged as u64)),
+            _ => (f64::NAN, f64::NAN),
+        };
+        let labels = vec![("stream", stream.to_owned())];
+        KIT.pending.get_or_create(&labels).set(pending);
+        KIT.unacknowledged.get_or_create(&labels).set(unacknowledged);
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "nobody needs the last digit of 2^53")]
+fn figure(count: u64) -> f64 {
+    count as f64
+}
+
+/// Answers `GET /metrics` of a service.
+#[handler]
+pub(crate) async fn of_service(Data(scrape): Data<&Arc<Scrape>>) -> Response {
+    LazyLock::force(&KIT);
+    scrape.look().await;
+    exposition()
+}
+
+/// Answers `GET /metrics` with what this process has counted.
+pub fn exposition() -> Response {
+    let mut written = String::new();
+    let registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
+    match text::encode(&mut written, &registry) {
+        Ok(()) => Response::builder()
+            .header(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+            .body(written),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be written");
+            Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).finish()
+        }
+    }
+}

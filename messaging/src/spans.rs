@@ -1,0 +1,260 @@
+//! Spans: when what happened to a message, told to an OpenTelemetry collector over OTLP (HTTP, protobuf).
+//!
+//! Off, unless `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) names a collector: then nothing is
+//! made and nothing allocated. On, a flow whose first message carries a sampled `traceparent` has
+//!
+//! - a *server* span for the request to the gateway, and a *producer* span `send` for the command;
+//! - in each service that hears of it, a *consumer* span `process` for the message, and a *producer* span `create` for
+//!   each message that follows from it: the outbox sends it later, so the hop is seen as the gap behind `create`;
+//! - a *client* span for each call to a third party.
+//!
+//! Each message carries the context of the span that created it, and is processed as that span's child. Ids are drawn when
+//! something begins and told to the collector when it has happened: what is rolled back is never told.
+
+use std::borrow::Cow;
+use std::sync::OnceLock;
+use std::time::SystemTime;
+
+use anyhow::{Context, bail};
+use opentelemetry::InstrumentationScope;
+pub use opentelemetry::KeyValue;
+pub use opentelemetry::trace::SpanKind;
+use opentelemetry::trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor};
+use uuid::Uuid;
+
+use crate::envelope::Outgoing;
+
+/// Where spans go, once that is known.
+static EXPORT: OnceLock<Export> = OnceLock::new();
+
+struct Export {
+    processor: BatchSpanProcessor,
+    scope: InstrumentationScope,
+    /// Which part of the flows that begin here is told, from 0 to 1.
+    ratio: f64,
+}
+
+/// Begins to export spans as `service`, where the environment names a collector. Only the first call in a process counts.
+///
+/// `OTEL_TRACES_SAMPLER_ARG` is the part of flows that is told, where they begin here (1, unless given);
+/// `OTEL_SDK_DISABLED=true` turns all of it off. Batches, headers, and time limits are those of the OpenTelemetry SDK.
+///
+/// # Errors
+///
+/// Where a variable says what cannot be done.
+pub fn export_as(service: &'static str) -> anyhow::Result<()> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let endpoint = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
+    let Some(endpoint) = endpoint.into_iter().find_map(variable) else { return Ok(()) };
+    if EXPORT.get().is_some() || variable("OTEL_SDK_DISABLED").is_some_and(|off| off.eq_ignore_ascii_case("true")) {
+        return Ok(());
+    }
+    if !endpoint.starts_with("http://") {
+        bail!("spans go to a collector over plain HTTP (a local one passes them on), and not to {endpoint}");
+    }
+    let ratio = variable("OTEL_TRACES_SAMPLER_ARG").map_or(Ok(1.0), |text| text.parse());
+    let ratio: f64 = ratio.context("reading OTEL_TRACES_SAMPLER_ARG")?;
+    let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build();
+    let exporter = exporter.context("making the exporter of spans")?;
+    let mut processor = BatchSpanProcessor::builder(exporter).build();
+    processor.set_resource(&Resource::builder().with_service_name(service).build());
+    let scope = InstrumentationScope::builder("messaging").with_version(env!("CARGO_PKG_VERSION")).build();
+    if EXPORT.set(Export { processor, scope, ratio }).is_ok() {
+        tracing::info!(endpoint, "spans are told to a collector");
+    }
+    Ok(())
+}
+
+/// Tells the collector what has not been told yet.
+pub async fn flush() {
+    let flushed = tokio::task::spawn_blocking(|| EXPORT.get().map(|export| export.processor.force_flush())).await;
+    if let Ok(Some(Err(error))) = flushed {
+        tracing::warn!(%error, "the last spans were not told to the collector");
+    }
+}
+
+/// Returns the trace id of a `traceparent`, for logs.
+#[must_use]
+pub fn trace_id(trace_parent: Option<&str>) -> Option<&str> {
+    trace_parent?.get(3..35)
+}
+
+/// Something that is told to the collector once it has happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Begun {
+    trace: TraceId,
+    span: SpanId,
+    parent: SpanId,
+    at: SystemTime,
+}
+
+impl Begun {
+    /// Begins a part of the flow that a `traceparent` tells of. None where nobody wants to know of it.
+    #[must_use]
+    pub fn within(trace_parent: Option<&str>) -> Option<Self> {
+        EXPORT.get()?;
+        let (trace, parent, _) = parse(trace_parent?).filter(|(_, _, flags)| flags.is_sampled())?;
+        Some(Self { trace, span: new_span(), parent, at: SystemTime::now() })
+    }
+
+    /// Begins a part of the flow that a `traceparent` tells of, and without one a flow.
+    #[must_use]
+    pub fn request(trace_parent: Option<&str>) -> Option<Self> {
+        let export = EXPORT.get()?;
+        if trace_parent.and_then(parse).is_some() {
+            return Self::within(trace_parent);
+        }
+        let trace = Uuid::new_v4().into_bytes();
+        // The last bytes of the id decide, as they do elsewhere.
+        let drawn =
+            f64::from(u32::from_be_bytes([trace[12], trace[13], trace[14], trace[15]])) / f64::from(u32::MAX);
+        let (trace, parent) = (TraceId::from_bytes(trace), SpanId::INVALID);
+        (drawn <= export.ratio && export.ratio > 0.0).then(|| Self {
+            trace,
+            span: new_span(),
+            parent,
+            at: SystemTime::now(),
+        })
+    }
+
+    /// Returns what a message or a request that follows from this carries.
+    #[must_use]
+    pub fn trace_parent(&self) -> String {
+        format!("00-{}-{}-01", self.trace, self.span)
+    }
+
+    /// Tells that it has happened by now, and what went wrong, where something did.
+    pub fn end(
+        self,
+        name: impl Into<Cow<'static, str>>,
+        span_kind: SpanKind,
+        attributes: Vec<KeyValue>,
+        error: Option<String>,
+    ) {
+        let Some(export) = EXPORT.get() else { return };
+        export.processor.on_end(SpanData {
+            span_context: SpanContext::new(self.trace, self.span, TraceFlags::SAMPLED, false, TraceState::NONE),
+            parent_span_id: self.parent,
+            parent_span_is_remote: matches!(span_kind, SpanKind::Consumer | SpanKind::Server),
+            span_kind,
+            name: name.into(),
+            start_time: self.at,
+            end_time: SystemTime::now(),
+            attributes,
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: error.map_or(Status::Unset, Status::error),
+            instrumentation_scope: export.scope.clone(),
+        });
+    }
+}
+
+fn new_span() -> SpanId {
+    let [_, _, _, _, _, _, _, _, last @ ..] = Uuid::new_v4().into_bytes();
+    SpanId::from_bytes(last)
+}
+
+/// Reads a `traceparent`.
+fn parse(text: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
+    let mut parts = text.split('-');
+    let (Some("00"), Some(trace), Some(span), Some(flags), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return None;
+    };
+    if (trace.len(), span.len(), flags.len()) != (32, 16, 2) {
+        return None;
+    }
+    let trace = TraceId::from_hex(trace).ok().filter(|trace| *trace != TraceId::INVALID)?;
+    let span = SpanId::from_hex(span).ok().filter(|span| *span != SpanId::INVALID)?;
+    Some((trace, span, TraceFlags::new(u8::from_str_radix(flags, 16).ok()?)))
+}
+
+/// A message, as spans tell of it.
+pub(crate) struct About<'a> {
+    /// What is done with it: `process`, `create`, `send`.
+    pub(crate) operation: &'static str,
+    pub(crate) subject: &'a str,
+    pub(crate) message_id: Uuid,
+    pub(crate) correlation_id: Uuid,
+}
+
+impl About<'_> {
+    /// Tells that it was done, with attributes by the semantic conventions for messaging.
+    pub(crate) fn done(&self, begun: Begun, more: impl IntoIterator<Item = KeyValue>, error: Option<String>) {
+        // Without the key: what all messages of a kind have in common.
+        let destination = self.subject.rsplit_once('.').map_or(self.subject, |(destination, _)| destination);
+        let (kind, operation_type) = match self.operation {
+            "process" => (SpanKind::Consumer, "process"),
+            operation => (SpanKind::Producer, operation),
+        };
+        let mut attributes = vec![
+            KeyValue::new("messaging.system", "nats"),
+            KeyValue::new("messaging.operation.name", self.operation),
+            KeyValue::new("messaging.operation.type", operation_type),
+            KeyValue::new("messaging.destination.name", self.subject.to_owned()),
+            KeyValue::new("messaging.destination.template", format!("{destination}.{{key}}")),
+            KeyValue::new("messaging.message.id", self.message_id.to_string()),
+            KeyValue::new("messaging.message.conversation_id", self.correlation_id.to_string()),
+        ];
+        attributes.extend(more);
+        begun.end(format!("{} {destination}", self.operation), kind, attributes, error);
+    }
+}
+
+/// Messages that are about to be written to the outbox.
+pub(crate) struct Created(Vec<(Begun, String, Uuid, Uuid)>);
+
+impl Created {
+    /// Begins the span of each message, and lets the message carry it.
+    pub(crate) fn of(outgoing: &mut [Outgoing]) -> Self {
+        if EXPORT.get().is_none() {
+            return Self(Vec::new());
+        }
+        let begun = outgoing.iter_mut().filter_map(|message| {
+            let begun = Begun::within(message.cause.trace_parent.as_deref())?;
+            message.cause.trace_parent = Some(begun.trace_parent());
+            Some((begun, message.subject.clone(), message.id, message.cause.correlation_id))
+        });
+        Self(begun.collect())
+    }
+
+    /// Tells of them once they are committed.
+    pub(crate) fn committed(self) {
+        for (begun, subject, message_id, correlation_id) in self.0 {
+            About { operation: "create", subject: &subject, message_id, correlation_id }.done(begun, [], None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn a_trace_parent_is_read_as_it_is_written_and_nothing_else_is_one() {
+        let (trace, span, flags) = parse(GOOD).unwrap();
+        let begun = Begun { trace, span, parent: SpanId::INVALID, at: SystemTime::UNIX_EPOCH };
+        assert_eq!(begun.trace_parent(), GOOD);
+        assert!(flags.is_sampled());
+        assert_eq!(trace_id(Some(GOOD)), Some("0af7651916cd43dd8448eb211c80319c"));
+        for bad in
+            ["", "00", "00-0-0-0", "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", &format!("{GOOD}-1")]
+        {
+            assert!(parse(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_begins_while_nobody_wants_to_know() {
+        assert!(Begun::within(Some(GOOD)).is_none());
+        assert!(Begun::request(None).is_none());
+        assert!(Created::of(&mut []).0.is_empty());
+    }
+}
