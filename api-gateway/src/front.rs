@@ -13,6 +13,7 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, h
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::Value;
 
+use crate::page::Page;
 use crate::problem::{Code, FieldError, PROBLEM_JSON, Problem};
 
 /// What `/openapi.json` says about the API as a whole.
@@ -25,14 +26,15 @@ const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: i
     first use and forgotten then; a request that fails validation does not use its key up.";
 
 /// Makes the endpoint of the whole gateway.
-pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, health: Health) -> BoxEndpoint<'static> {
+pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, page: Arc<Page>, health: Health) -> BoxEndpoint<'static> {
     let service = OpenApiService::new(api, "Store", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
     let described = Arc::new(Operations::read(&spec));
-    let routes = Route::new()
+    let routes = page
+        .on(Route::new())
         .at("/openapi.json", get(service.spec_endpoint()))
         .at("/problems/:code", get(explain))
-        .nest("/docs", Route::new().at("/", get(page(&service.swagger_ui_html()))))
+        .nest("/docs", Route::new().at("/", get(reference(&service.swagger_ui_html()))))
         .nest("/", service);
     with_probes(routes, health)
         .with(CatchPanic::new().with_handler(|_| Problem::new(Code::Internal)))
@@ -41,7 +43,7 @@ pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, health: Health) -> BoxEndpo
 }
 
 /// Makes the page of the document. Swagger UI would ask a server on the internet whether the document is valid.
-fn page(html: &str) -> impl Endpoint + 'static {
+fn reference(html: &str) -> impl Endpoint + 'static {
     let html = html.replace("deepLinking: true,", "deepLinking: true, validatorUrl: null,");
     make_sync(move |_| Html(html.clone()))
 }

@@ -10,6 +10,7 @@
 //! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
 //!   `events` is the live feed;
+//! - `page`: the files of `web/`, served at `/`;
 //! - [`operations`]: dead letters, for operators, behind a switch;
 //! - `outside`: the doors through which tests reach what parses.
 //!
@@ -29,6 +30,7 @@ pub mod operations;
 mod orders;
 #[doc(hidden)]
 pub mod outside;
+mod page;
 mod parameter;
 mod problem;
 mod products;
@@ -51,6 +53,8 @@ use events::EventsApi;
 use notifications::NotificationsApi;
 use operations::OperationsApi;
 use orders::OrdersApi;
+use page::Page;
+pub use page::PageOptions;
 use products::ProductsApi;
 use queries::Queries;
 use streams::{Known, Streams};
@@ -104,10 +108,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let notifications = NotificationsApi { queries };
     let events = EventsApi::new(client, js.clone(), shutdown.clone());
 
+    let page = Arc::new(Page::new(&config.page, config.operations.enabled)?);
     let api = (orders, products, accounts, notifications, events);
     let endpoint = match OperationsApi::connect(&config.operations, &config.nats).await? {
-        Some(operations) => front::endpoint((api, operations), health.clone()),
-        None => front::endpoint(api, health.clone()),
+        Some(operations) => front::endpoint((api, operations), page, health.clone()),
+        None => front::endpoint(api, page, health.clone()),
     };
     tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,
