@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::StoreConfig;
 use crate::control::{self, Action, Request};
+use crate::desktop;
 use crate::feed::Feed;
 use crate::member::Member;
 use crate::ports;
@@ -33,6 +34,9 @@ pub struct UpOptions {
     /// Loads neither products nor orders.
     #[arg(long)]
     pub no_seed: bool,
+    /// Does not open the page in the browser.
+    #[arg(long)]
+    pub no_open: bool,
 }
 
 /// Starts everything, seeds it, says where to look, and keeps it until `shutdown`.
@@ -70,6 +74,9 @@ pub async fn up(options: &UpOptions, shutdown: CancellationToken) -> anyhow::Res
     explain(store.config(), &screen).await;
     let (sender, requests) = mpsc::channel(1);
     control::serve(&options.data, sender).await?;
+    if !options.no_open {
+        desktop::open(&store.config().http_url(Member::ApiGateway));
+    }
     keep(&mut store, requests, shutdown, &screen).await?;
     screen.show("demo", "stopping; the data stays for the next start");
     store.shut_down().await
@@ -192,6 +199,7 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
     );
     lines.extend([
         String::new(),
+        format!("  the page   {gateway}/"),
         format!("  REST API   {gateway}/docs"),
         format!("  live feed  {gateway}/events"),
         format!("  broker     {}, monitor {}", config.nats_url(), config.http_url(Member::NatsServer)),
@@ -213,7 +221,8 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
         format!("  {nats} stream report"),
         format!("  {nats} service ls"),
         String::new(),
-        "Break it from a second terminal: cargo run -- kill inventory-service, then start it again.".to_owned(),
+        "Break it on the page, or from a second terminal: cargo run -- kill inventory-service, then start it again."
+            .to_owned(),
         "Ctrl-C stops everything.".to_owned(),
         String::new(),
     ]);

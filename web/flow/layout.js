@@ -41,7 +41,7 @@ function wide(width) {
   const left = (/** @type {number} */ column) => margin + column * (box + gap);
   const third = left(2) + box;
   const services = Object.fromEntries(
-    SERVICES.map((name, column) => [name, { x: left(column), y: 196, width: box, height: 92 }]),
+    SERVICES.map((name, column) => [name, { x: left(column), y: 196, width: box, height: 94 }]),
   );
   return {
     wide: true,

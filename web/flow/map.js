@@ -119,7 +119,7 @@ export class FlowMap {
   node(name, box) {
     const { x, y, width, height } = box;
     const about = svg("text", { class: "role", x: x + 14, y: y + 42 });
-    const queue = svg("text", { class: "queue", x: x + width - 14, y: y + height - 13, "text-anchor": "end" });
+    const queue = svg("text", { class: "queue", x: x + 14, y: y + height - 25 });
     const group = svg(
       "g",
       { class: "node", "data-node": name },
@@ -132,15 +132,15 @@ export class FlowMap {
     /** @type {SVGRectElement[]} */
     const ticks = [];
     if (name !== "api-gateway") {
-      const room = Math.max(40, width - 28 - 78);
+      const room = width - 28;
       for (let tick = 0; tick < TICKS; tick += 1) {
         const step = room / TICKS;
         const rect = svg("rect", {
           class: "tick",
           x: x + 14 + tick * step,
-          y: y + height - 23,
+          y: y + height - 18,
           width: Math.max(2, step - 2),
-          height: 11,
+          height: 7,
           rx: 1.5,
         });
         ticks.push(rect);
