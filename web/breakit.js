@@ -6,7 +6,7 @@ import { reason } from "./lib/api.js";
 import { byId, el, fill, keyed, say, set } from "./lib/dom.js";
 import { role } from "./lib/services.js";
 import { Signal } from "./lib/signal.js";
-import { config, control, lookAtMembers, members } from "./model.js";
+import { config, control, lookAtMembers, members, stands } from "./model.js";
 
 /** The process that the buttons are about. */
 const target = new Signal("inventory-service");
@@ -30,21 +30,21 @@ const WATCH = {
 const ACTIONS = {
   kill: {
     name: (who) => `Kill ${who}`,
-    needs: ["running", "starting", "paused"],
+    needs: ["running", "unready", "starting", "paused"],
     does: (who) => `SIGKILL: ${who} gets no chance to finish anything, not even what it holds in memory.`,
     watch: (who) => WATCH[who] ?? "",
     bad: true,
   },
   stop: {
     name: (who) => `Stop ${who}`,
-    needs: ["running", "starting"],
+    needs: ["running", "unready", "starting"],
     does: (who) => `SIGTERM: ${who} finishes what it has begun, and ends.`,
     watch: (who) => WATCH[who] ?? "",
     bad: true,
   },
   pause: {
     name: (who) => `Pause ${who}`,
-    needs: ["running", "starting"],
+    needs: ["running", "unready", "starting"],
     does: (who) => `SIGSTOP: ${who} freezes where it stands and keeps its connections: it looks alive and is not.`,
     watch: () => "What was delivered to it is delivered again after 10 s. When it goes on, it must not handle that twice.",
     bad: true,
@@ -65,14 +65,14 @@ const ACTIONS = {
   },
   cut: {
     name: () => "Cut its connection",
-    needs: ["running"],
+    needs: ["running", "unready"],
     does: (who) => `The TCP connection between ${who} and nats-server is cut once.`,
     watch: () => "It connects again within a second or two. Acks that were on their way are lost: those messages come twice.",
     bad: true,
   },
   hold: {
     name: () => "Hold its acks for 15 s",
-    needs: ["running"],
+    needs: ["running", "unready"],
     does: (who) => `For 15 s nothing that ${who} sends reaches nats-server, so the server delivers again.`,
     watch: () => "Open an order in its diagram: duplicates arrive and are dropped. The invariants stay green.",
     bad: true,
@@ -103,19 +103,14 @@ function showMembers(all) {
   keyed(byId("break-members"), all, (member) => member.member, tile, updateTile);
   const chosen = all.find((member) => member.member === target.value);
   if (!chosen) return;
-  const stands = standingOf(chosen);
+  const now = stands(chosen);
   const fitting = Object.entries(ACTIONS).filter(([name, action]) => {
     const connected = !["cut", "hold"].includes(name) || !NO_CLIENTS.includes(chosen.member);
-    return connected && action.needs.includes(stands);
+    return connected && action.needs.includes(now);
   });
   say(byId("break-chosen"), chosen.member);
   // Keyed by process too: a card under the pointer must not become one for another process unseen.
   keyed(byId("break-actions"), fitting, ([name]) => `${name} ${chosen.member}`, ([name, action]) => card(name, action, chosen.member), () => {});
-}
-
-/** @param {Member} member */
-function standingOf(member) {
-  return member.state === "running" && !member.ready ? "starting" : member.state;
 }
 
 /** @param {Member} member */
@@ -140,12 +135,12 @@ function tile(member) {
  * @param {Member} member
  */
 function updateTile(element, member) {
-  const stands = standingOf(member);
+  const now = stands(member);
   const button = element.querySelector("button");
   const state = element.querySelector(".state");
   if (!button || !state) return;
-  set(button, { "data-state": stands, "aria-pressed": String(member.member === target.value) });
-  say(state, member.process && stands !== "stopped" ? `${stands} · ${member.process}` : stands);
+  set(button, { "data-state": now, "aria-pressed": String(member.member === target.value) });
+  say(state, member.process && now !== "stopped" ? `${now} · ${member.process}` : now);
 }
 
 /**

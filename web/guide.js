@@ -2,8 +2,9 @@
 
 import { act } from "./breakit.js";
 import { byId, el, fill, say, set } from "./lib/dom.js";
-import { config, members, orders, selected, standing } from "./model.js";
+import { config, members, orders, standing } from "./model.js";
 import { detail, open } from "./orders/detail.js";
+import { opened } from "./orders/message.js";
 import { lastPlaced, lastRepeated, placeOne, placeSame } from "./orders/place.js";
 
 const BROKEN = "inventory-service";
@@ -11,7 +12,7 @@ const BROKEN = "inventory-service";
 /** @typedef {{title: string, text: string, button: string, command?: string, act: () => void, done: () => boolean}} Step */
 
 /** What was seen, for steps whose evidence goes by. */
-const seen = { killed: false, waited: "", healed: false, looked: false };
+const seen = { killed: false, waited: "", healed: false };
 
 /** @type {Step[]} */
 const STEPS = [
@@ -20,7 +21,7 @@ const STEPS = [
     text: "The gateway only stores a command. Watch it hop: each service hears what was said, does its part, and says so. No service calls another.",
     button: "Place an order",
     act: () => void placeOne(),
-    done: () => orders.value.some((order) => order.orderId === firstPlaced && order.status === "confirmed"),
+    done: () => statusOf(firstPlaced) === "confirmed",
   },
   {
     title: "Kill the inventory",
@@ -54,14 +55,13 @@ const STEPS = [
   },
   {
     title: "Read what happened",
-    text: "Open an order: who said what when, who heard it, what came twice and was dropped. Each message opens to its headers and body.",
+    text: "Open an order: who said what when, who heard it, what came twice and was dropped. Choose a message: it opens to its headers and body.",
     button: "Open the last order",
     act: () => {
-      seen.looked = true;
       const id = lastPlaced.value?.orderId ?? orders.value[0]?.orderId;
       if (id) open(id);
     },
-    done: () => seen.looked || (lastRepeated.value !== null && detail.value?.timeline !== null && selected.value !== ""),
+    done: () => opened.value > 0,
   },
 ];
 
@@ -83,7 +83,18 @@ export function mountGuide() {
     if (order && !firstPlaced) firstPlaced = order.orderId;
     look();
   });
-  for (const signal of [members, orders, detail, lastRepeated]) signal.watch(() => look());
+  for (const signal of [members, orders, detail, lastRepeated, opened]) signal.watch(() => look());
+}
+
+/**
+ * Where an order stands, as far as the page has seen it.
+ *
+ * @param {string} id
+ */
+function statusOf(id) {
+  const open = detail.value?.order;
+  if (open?.orderId === id) return open.status;
+  return orders.value.find((order) => order.orderId === id)?.status ?? "";
 }
 
 /** @param {number} index */
@@ -96,9 +107,8 @@ function look() {
   const broken = ["stopped", "paused", "away"].includes(standing(BROKEN));
   if (broken) seen.killed = true;
   const last = lastPlaced.value?.orderId ?? "";
-  const order = orders.value.find((known) => known.orderId === (seen.waited || last));
-  if (broken && order && order.orderId !== firstPlaced && order.status === "placed") seen.waited = order.orderId;
-  if (seen.waited && order?.orderId === seen.waited && order.status === "confirmed") seen.healed = true;
+  if (broken && last && last !== firstPlaced && statusOf(last) === "placed") seen.waited ||= last;
+  if (seen.waited && statusOf(seen.waited) === "confirmed") seen.healed = true;
   STEPS.forEach((step, index) => {
     if (ticked[index] || !step.done()) return;
     ticked[index] = true;

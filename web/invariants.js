@@ -74,9 +74,15 @@ function update(element, check) {
     kind: "waiting",
   }));
   const all = [...broken, ...waiting];
-  const lines = all.slice(0, LISTED).map((one) => el("li", { class: one.kind }, name(one.key), ` ${one.text}`));
-  if (all.length > LISTED) lines.push(el("li", { class: "quiet" }, `and ${count(all.length - LISTED)} more`));
-  fill(cases, ...lines);
+  const listed = all.slice(0, LISTED);
+  if (all.length > LISTED) listed.push({ key: "", text: `and ${count(all.length - LISTED)} more`, kind: "quiet" });
+  keyed(
+    cases,
+    listed,
+    (one) => `${one.kind} ${one.key}`,
+    (one) => el("li", { class: one.kind }, one.key && name(one.key), one.key && " ", el("span", {})),
+    (line, one) => say(/** @type {Element} */ (line.lastElementChild), one.text),
+  );
 }
 
 /** @param {string} key */

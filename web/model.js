@@ -139,14 +139,23 @@ export async function control(method, path, body) {
 }
 
 /**
+ * A process that runs and does not do its work is not what one thinks of as running.
+ *
+ * @param {Member} member
+ */
+export function stands(member) {
+  return member.state === "running" && !member.ready ? "unready" : member.state;
+}
+
+/**
  * Where a process stands: as the demo says, else as far as the feed tells.
  *
  * @param {string} name
- * @returns {string} `running`, `paused`, `stopped`, `starting`, `away`, or `unknown`
+ * @returns {string} `running`, `unready`, `paused`, `stopped`, `starting`, `away`, or `unknown`
  */
 export function standing(name) {
   const member = members.value?.find((known) => known.member === name);
-  if (member) return member.state === "running" && !member.ready ? "starting" : member.state;
+  if (member) return stands(member);
   if (name === "nats-server") return flow.value?.broker ?? "unknown";
   if (name === "api-gateway") return reach.value.state === "away" ? "away" : "running";
   return flow.value?.services.find((service) => service.name === name)?.state ?? "unknown";

@@ -49,14 +49,8 @@ function mountTheme() {
     set(button, { "aria-label": isDark ? "Light colours" : "Dark colours" });
     document.dispatchEvent(new Event("themechange"));
   };
-  /** @type {string | null} */
-  let chosen = null;
-  try {
-    chosen = localStorage.getItem("theme");
-  } catch {
-    // Without storage the choice is forgotten at the next visit.
-  }
-  apply(chosen === "dark" || chosen === "light" ? chosen : null);
+  // `theme.js` has read an earlier choice.
+  apply(document.documentElement.dataset.theme ?? null);
   dark.addEventListener("change", () => apply(document.documentElement.dataset.theme ?? null));
   button.addEventListener("click", () => {
     const now = document.documentElement.dataset.theme ?? (dark.matches ? "dark" : "light");
@@ -64,7 +58,7 @@ function mountTheme() {
     try {
       localStorage.setItem("theme", next);
     } catch {
-      // As above.
+      // Without storage the choice is forgotten at the next visit.
     }
     apply(next);
   });

@@ -172,7 +172,7 @@ export class FlowMap {
   showNode(name, node, state) {
     const stands = standing(name);
     set(node.group, { "data-state": stands });
-    say(node.about, stands === "running" || stands === "unknown" ? role(name) : stands);
+    say(node.about, stands === "running" || stands === "unknown" ? role(name) : stands === "unready" ? "not ready" : stands);
     if (!node.ticks.length) return;
     const service = state?.services.find((known) => known.name === name);
     const waiting = (service?.backlog ?? 0) + (service?.unacknowledged ?? 0);

@@ -63,7 +63,8 @@ export function mountDetail() {
  * @param {string} id
  */
 export function open(id) {
-  present(id);
+  if (location.hash !== `#order=${id}`) history.pushState(null, "", `#order=${id}`);
+  follow(id);
   const panel = byId("order");
   const { top } = panel.getBoundingClientRect();
   if (top < 0 || top > innerHeight * 0.75) {
@@ -79,7 +80,7 @@ export function open(id) {
  * @param {string} id
  */
 export function present(id) {
-  if (location.hash !== `#order=${id}`) history.pushState(null, "", `#order=${id}`);
+  history.replaceState(null, "", `#order=${id}`);
   follow(id);
 }
 

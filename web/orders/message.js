@@ -5,8 +5,12 @@
 import { get, reason } from "../lib/api.js";
 import { byId, el, fill, say } from "../lib/dom.js";
 import { clock, duration, said, several } from "../lib/format.js";
+import { Signal } from "../lib/signal.js";
 import { config } from "../model.js";
 import { heardAs, speaker } from "./step.js";
+
+/** How many messages were opened. */
+export const opened = new Signal(0);
 
 /** The longest body that is shown whole, in characters. */
 const LONGEST = 20_000;
@@ -16,7 +20,10 @@ export function mountMessage() {
   const dialog = /** @type {HTMLDialogElement} */ (byId("message"));
   byId("message-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
-    if (event.target === dialog) dialog.close();
+    const box = dialog.getBoundingClientRect();
+    const inside = event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;
+    // A key that presses a button is a click at no place.
+    if (event.target === dialog && !inside) dialog.close();
   });
   byId("message-copy").addEventListener("click", () => void copy());
 }
@@ -49,6 +56,7 @@ export function openMessage(orderId, step, steps) {
   fill(byId("message-hearers"), ...hearers(step));
   fill(byId("message-headers"), el("tr", {}, el("td", {}, "Reading …")));
   say(byId("message-body"), "");
+  opened.set(opened.value + 1);
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
   void read(orderId, step);
@@ -68,7 +76,7 @@ function facts(orderId, step, steps) {
     ["Said by", speaker(step) || "?"],
     ["Stored", `${step.stream} ${step.sequence}, ${clock(step.time)}`],
     ["Answers", answer],
-    step.delayMs === null ? null : ["From outbox to stream", duration(step.delayMs)],
+    step.delayMs === null ? null : ["From said to stored", duration(step.delayMs)],
     step.note ? ["Note", step.note] : null,
   ];
   return rows.flatMap((row) => (row ? [el("div", {}, el("dt", {}, row[0]), el("dd", {}, row[1]))] : []));

@@ -39,7 +39,7 @@ export function mountPlacing() {
 /** Places an order that can be served, and opens it. */
 export async function placeOne() {
   await doing(async () => {
-    const { productId, restocked } = await withStock(1).catch(() => ({ productId: "PRODUCT_002", restocked: 0 }));
+    const { productId, restocked } = await withStock(1);
     const order = anOrder("CUSTOMER_001", productId, 1, 500);
     const { durability } = await place(order);
     lastPlaced.set(order);

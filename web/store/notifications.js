@@ -19,7 +19,9 @@ const told = new Map();
 
 export function mountNotifications() {
   poll(async () => {
-    const lists = await Promise.all(customers().map(newest));
+    const now = customers();
+    for (const customer of told.keys()) if (!now.includes(customer)) told.delete(customer);
+    const lists = await Promise.all(now.map(newest));
     const all = lists.flat().sort((a, b) => b.sequence - a.sequence);
     keyed(byId("notifications-rows"), all.slice(0, LISTED), (one) => String(one.sequence), row, update);
   }, 2500);
