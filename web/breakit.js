@@ -24,63 +24,53 @@ const WATCH = {
   "nats-server": "The gateway answers 503 and the services wait, unready. What they have committed waits in their outboxes.",
 };
 
-/** @typedef {{name: (who: string) => string, needs: string[], does: (who: string) => string, watch: (who: string) => string, bad: boolean}} Action */
+/** @typedef {{name: (who: string) => string, does: (who: string) => string, watch: (who: string) => string, bad: boolean}} Action */
 
 /** @type {Record<string, Action>} */
 const ACTIONS = {
   kill: {
     name: (who) => `Kill ${who}`,
-    needs: ["running", "unready", "starting", "paused"],
     does: (who) => `SIGKILL: ${who} gets no chance to finish anything, not even what it holds in memory.`,
     watch: (who) => WATCH[who] ?? "",
     bad: true,
   },
   stop: {
     name: (who) => `Stop ${who}`,
-    needs: ["running", "unready", "starting"],
     does: (who) => `SIGTERM: ${who} finishes what it has begun, and ends.`,
     watch: (who) => WATCH[who] ?? "",
     bad: true,
   },
   pause: {
     name: (who) => `Pause ${who}`,
-    needs: ["running", "unready", "starting"],
     does: (who) => `SIGSTOP: ${who} freezes where it stands and keeps its connections: it looks alive and is not.`,
     watch: () => "What was delivered to it is delivered again after 10 s. When it goes on, it must not handle that twice.",
     bad: true,
   },
   resume: {
     name: (who) => `Resume ${who}`,
-    needs: ["paused"],
     does: (who) => `SIGCONT: ${who} goes on where it was frozen.`,
     watch: () => "Its queue drains. Duplicates that came meanwhile are dropped by its inbox.",
     bad: false,
   },
   start: {
     name: (who) => `Start ${who}`,
-    needs: ["stopped"],
     does: (who) => `Starts ${who} as it was, on the same data.`,
     watch: () => "It takes up what waited for it, and what waited goes on by itself. Nobody sends anything again.",
     bad: false,
   },
   cut: {
     name: () => "Cut its connection",
-    needs: ["running", "unready"],
     does: (who) => `The TCP connection between ${who} and nats-server is cut once.`,
     watch: () => "It connects again within a second or two. Acks that were on their way are lost: those messages come twice.",
     bad: true,
   },
-  hold: {
+  "hold-acks": {
     name: () => "Hold its acks for 15 s",
-    needs: ["running", "unready"],
     does: (who) => `For 15 s nothing that ${who} sends reaches nats-server, so the server delivers again.`,
     watch: () => "Open an order in its diagram: duplicates arrive and are dropped. The invariants stay green.",
     bad: true,
   },
 };
-
-/** The processes that are no client of nats-server. */
-const NO_CLIENTS = ["nats-server", "payment-provider"];
 
 /** Shows the panel, where there is something to break. */
 export function mountBreakIt() {
@@ -103,11 +93,8 @@ function showMembers(all) {
   keyed(byId("break-members"), all, (member) => member.member, tile, updateTile);
   const chosen = all.find((member) => member.member === target.value);
   if (!chosen) return;
-  const now = stands(chosen);
-  const fitting = Object.entries(ACTIONS).filter(([name, action]) => {
-    const connected = !["cut", "hold"].includes(name) || !NO_CLIENTS.includes(chosen.member);
-    return connected && action.needs.includes(now);
-  });
+  const possible = [...chosen.actions, ...chosen.faults];
+  const fitting = Object.entries(ACTIONS).filter(([name]) => possible.includes(name));
   say(byId("break-chosen"), chosen.member);
   // Keyed by process too: a card under the pointer must not become one for another process unseen.
   keyed(byId("break-actions"), fitting, ([name]) => `${name} ${chosen.member}`, ([name, action]) => card(name, action, chosen.member), () => {});
@@ -140,6 +127,7 @@ function updateTile(element, member) {
   const state = element.querySelector(".state");
   if (!button || !state) return;
   set(button, { "data-state": now, "aria-pressed": String(member.member === target.value) });
+  set(button, { title: member.detail || null });
   say(state, member.process && now !== "stopped" ? `${now} · ${member.process}` : now);
 }
 
@@ -170,7 +158,7 @@ export async function act(name, who) {
   target.set(who);
   await tell(() => {
     if (name === "cut") return control("POST", "/faults/cut", { member: who });
-    if (name === "hold") return control("POST", "/faults/hold-acks", { member: who, seconds: 15 });
+    if (name === "hold-acks") return control("POST", "/faults/hold-acks", { member: who, seconds: 15 });
     return control("POST", `/members/${who}/${name}`);
   });
 }

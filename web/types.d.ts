@@ -149,8 +149,10 @@ export interface Member {
   member: string;
   state: string;
   ready: boolean;
+  detail: string;
   process: number | null;
   actions: string[];
+  faults: string[];
 }
 
 export interface Product {

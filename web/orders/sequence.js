@@ -77,7 +77,6 @@ function row(orderId, step, steps, lines, first) {
       type: "button",
       class: `step ${kind}`,
       "data-message": `${step.stream} ${step.sequence}`,
-      "aria-label": spoken(step, sinceFirst),
       onclick: () => openMessage(orderId, step, steps),
       onrefocus: (/** @type {Event} */ event) => /** @type {HTMLElement} */ (event.target).focus({ preventScroll: true }),
     },
@@ -88,6 +87,7 @@ function row(orderId, step, steps, lines, first) {
       lanes(lines),
       naming(step, lines),
       marks(step, lines, kind),
+      el("span", { class: "out-of-sight" }, spoken(step)),
     ),
   );
   return el("li", {}, button);
@@ -143,13 +143,13 @@ function badges(step) {
 }
 
 /**
+ * What the arrow says, in words.
+ *
  * @param {Step} step
- * @param {number} sinceFirst
  */
-function spoken(step, sinceFirst) {
+function spoken(step) {
   const heard = step.hearers.map((hearer) => `${hearer.service}: ${heardAs(hearer.hearing)}`);
-  const when = sinceFirst === 0 ? "first" : `after ${duration(sinceFirst)}`;
-  return `${title(step)}, ${when}, said by ${speaker(step) || "?"}. ${heard.join("; ") || "Nobody listens to it"}. Open the message.`;
+  return `said by ${speaker(step) || "?"}. ${heard.join("; ") || "Nobody listens to it"}. Opens the message.`;
 }
 
 /** @param {string[]} lines */
