@@ -3,7 +3,7 @@
 # stopped. Uses the store's well-known ports and a temporary data folder; takes about a minute once built.
 # Installs what is missing: Node and Chromium by apt, the packages of `e2e/web/package-lock.json` by npm.
 #   e2e/web.sh            the tests
-#   e2e/web.sh --types    only what needs no browser: the types of the modules, and where vendored files come from
+#   e2e/web.sh --types    only what needs no browser: form and types of the modules, and where vendored files come from
 #   e2e/web.sh --screens  takes the pictures of `docs/web` anew
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -36,6 +36,7 @@ if ! cmp -s e2e/web/package-lock.json e2e/web/node_modules/.installed; then
   cp e2e/web/package-lock.json e2e/web/node_modules/.installed
 fi
 if [ "${1:-}" = --types ]; then
+  npm --prefix e2e/web run -s format
   npm --prefix e2e/web run -s types
   npm --prefix e2e/web run -s vendor
   exit

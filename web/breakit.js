@@ -14,14 +14,18 @@ const target = new Signal("inventory-service");
 /** What to watch while a process is away. */
 /** @type {Record<string, string>} */
 const WATCH = {
-  "api-gateway": "This page says that the gateway is away, and nothing can be ordered. What is under way goes on without it.",
+  "api-gateway":
+    "This page says that the gateway is away, and nothing can be ordered. What is under way goes on without it.",
   "order-service": "New orders are accepted and wait in COMMANDS; nobody answers for them until it is back.",
   "inventory-service": "Orders stay “placed”; its queue on the map grows, and drains when it is back.",
-  "account-service": "Orders are paid all the same, from payment-service’s own copy of the accounts. Limits cannot be changed.",
+  "account-service":
+    "Orders are paid all the same, from payment-service’s own copy of the accounts. Limits cannot be changed.",
   "payment-service": "Orders stay “reserved”: their stock is held, nobody is charged, and nothing is lost.",
   "notification-service": "Orders are confirmed as always. The mails come later, each once.",
-  "payment-provider": "Payments stay “capturing”. payment-service asks again, with the same key, until it hears.",
-  "nats-server": "The gateway answers 503 and the services wait, unready. What they have committed waits in their outboxes.",
+  "payment-provider":
+    "Payments stay “capturing”. payment-service asks again, with the same key, until it hears.",
+  "nats-server":
+    "The gateway answers 503 and the services wait, unready. What they have committed waits in their outboxes.",
 };
 
 /** @typedef {{name: (who: string) => string, does: (who: string) => string, watch: (who: string) => string, bad: boolean}} Action */
@@ -42,8 +46,10 @@ const ACTIONS = {
   },
   pause: {
     name: (who) => `Pause ${who}`,
-    does: (who) => `SIGSTOP: ${who} freezes where it stands and keeps its connections: it looks alive and is not.`,
-    watch: () => "What was delivered to it is delivered again after 10 s. When it goes on, it must not handle that twice.",
+    does: (who) =>
+      `SIGSTOP: ${who} freezes where it stands and keeps its connections: it looks alive and is not.`,
+    watch: () =>
+      "What was delivered to it is delivered again after 10 s. When it goes on, it must not handle that twice.",
     bad: true,
   },
   resume: {
@@ -55,19 +61,22 @@ const ACTIONS = {
   start: {
     name: (who) => `Start ${who}`,
     does: (who) => `Starts ${who} as it was, on the same data.`,
-    watch: () => "It takes up what waited for it, and what waited goes on by itself. Nobody sends anything again.",
+    watch: () =>
+      "It takes up what waited for it, and what waited goes on by itself. Nobody sends anything again.",
     bad: false,
   },
   cut: {
     name: () => "Cut its connection",
     does: (who) => `The TCP connection between ${who} and nats-server is cut once.`,
-    watch: () => "It connects again within a second or two. Acks that were on their way are lost: those messages come twice.",
+    watch: () =>
+      "It connects again within a second or two. Acks that were on their way are lost: those messages come twice.",
     bad: true,
   },
   "hold-acks": {
     name: () => "Hold its acks for 15 s",
     does: (who) => `For 15 s nothing that ${who} sends reaches nats-server, so the server delivers again.`,
-    watch: () => "Open an order in its diagram: duplicates arrive and are dropped. The invariants stay green.",
+    watch: () =>
+      "Open an order in its diagram: duplicates arrive and are dropped. The invariants stay green.",
     bad: true,
   },
 };
@@ -75,7 +84,8 @@ const ACTIONS = {
 /** Shows the panel, where there is something to break. */
 export function mountBreakIt() {
   byId("break").hidden = !config.control;
-  for (const link of document.querySelectorAll("[data-needs-control]")) link.toggleAttribute("hidden", !config.control);
+  for (const link of document.querySelectorAll("[data-needs-control]"))
+    link.toggleAttribute("hidden", !config.control);
   byId("break-none").hidden = Boolean(config.control);
   if (!config.control) return;
   members.watch((all) => showMembers(all ?? []));
@@ -97,7 +107,13 @@ function showMembers(all) {
   const fitting = Object.entries(ACTIONS).filter(([name]) => possible.includes(name));
   say(byId("break-chosen"), chosen.member);
   // Keyed by process too: a card under the pointer must not become one for another process unseen.
-  keyed(byId("break-actions"), fitting, ([name]) => `${name} ${chosen.member}`, ([name, action]) => card(name, action, chosen.member), () => {});
+  keyed(
+    byId("break-actions"),
+    fitting,
+    ([name]) => `${name} ${chosen.member}`,
+    ([name, action]) => card(name, action, chosen.member),
+    () => {},
+  );
 }
 
 /** @param {Member} member */

@@ -13,7 +13,9 @@ import uPlot from "./vendor/uplot/uPlot.esm.js";
 const POINTS = 300;
 const HEIGHT = 190;
 /** How far apart the marks of a scale may be. */
-const STEPS = [1, 2, 5].flatMap((digit) => [0, 1, 2, 3, 4, 5].map((power) => digit * 10 ** power)).sort((a, b) => a - b);
+const STEPS = [1, 2, 5]
+  .flatMap((digit) => [0, 1, 2, 3, 4, 5].map((power) => digit * 10 ** power))
+  .sort((a, b) => a - b);
 /** Columns: the time, two of orders, two of latency, and the backlog of each service. */
 const ring = new Ring(POINTS, 5 + SERVICES.length);
 
@@ -24,8 +26,20 @@ const ring = new Ring(POINTS, 5 + SERVICES.length);
 
 /** @type {Chart[]} */
 const CHARTS = [
-  { place: "chart-orders", columns: [1, 2], names: ["placed", "final"], colours: ["--line-1", "--line-2"], write: (value) => `${rate(value)}/s` },
-  { place: "chart-latency", columns: [3, 4], names: ["p50", "p99"], colours: ["--line-2", "--line-3"], write: duration },
+  {
+    place: "chart-orders",
+    columns: [1, 2],
+    names: ["placed", "final"],
+    colours: ["--line-1", "--line-2"],
+    write: (value) => `${rate(value)}/s`,
+  },
+  {
+    place: "chart-latency",
+    columns: [3, 4],
+    names: ["p50", "p99"],
+    colours: ["--line-2", "--line-3"],
+    write: duration,
+  },
   {
     place: "chart-backlog",
     columns: SERVICES.map((_, index) => 5 + index),
@@ -68,8 +82,17 @@ function note(state) {
   if (before && now - before > 3) ring.push([before + 1]);
   if (now <= before) return;
   const { placedPerSecond, finalPerSecond, latencyMilliseconds } = state.orders;
-  const backlog = SERVICES.map((name) => state.services.find((service) => service.name === name)?.backlog ?? null);
-  ring.push([now, placedPerSecond, finalPerSecond, latencyMilliseconds.p50, latencyMilliseconds.p99, ...backlog]);
+  const backlog = SERVICES.map(
+    (name) => state.services.find((service) => service.name === name)?.backlog ?? null,
+  );
+  ring.push([
+    now,
+    placedPerSecond,
+    finalPerSecond,
+    latencyMilliseconds.p50,
+    latencyMilliseconds.p99,
+    ...backlog,
+  ]);
 }
 
 /** @param {Chart} chart */
@@ -80,7 +103,10 @@ function widthOf(chart) {
 /** @param {Chart} chart */
 function data(chart) {
   const times = ring.columns[0] ?? [];
-  return /** @type {uPlot.AlignedData} */ ([times, ...chart.columns.map((column) => ring.columns[column] ?? [])]);
+  return /** @type {uPlot.AlignedData} */ ([
+    times,
+    ...chart.columns.map((column) => ring.columns[column] ?? []),
+  ]);
 }
 
 /** @param {Chart} chart */
@@ -101,7 +127,14 @@ function legend(chart) {
   const place = byId(`${chart.place}-legend`);
   if (!place.children.length) {
     chart.names.forEach((name, index) =>
-      place.append(el("li", { class: `key-${(chart.colours[index] ?? "").slice(2)}` }, el("span", {}, name), el("b", {}))),
+      place.append(
+        el(
+          "li",
+          { class: `key-${(chart.colours[index] ?? "").slice(2)}` },
+          el("span", {}, name),
+          el("b", {}),
+        ),
+      ),
     );
   }
   chart.columns.forEach((column, index) => {
@@ -119,7 +152,12 @@ function options(chart) {
   const style = getComputedStyle(document.documentElement);
   const colour = (/** @type {string} */ name) => style.getPropertyValue(name).trim();
   const font = `11px ${colour("--sans")}`;
-  const axis = { stroke: colour("--muted"), font, ticks: { show: false }, grid: { stroke: colour("--rule"), width: 1 } };
+  const axis = {
+    stroke: colour("--muted"),
+    font,
+    ticks: { show: false },
+    grid: { stroke: colour("--rule"), width: 1 },
+  };
   return {
     width: widthOf(chart),
     height: HEIGHT,

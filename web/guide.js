@@ -76,7 +76,12 @@ export function mountGuide() {
   const list = byId("guide-steps");
   STEPS.forEach((step, index) => {
     const button = el("button", { type: "button", class: "tab", onclick: () => choose(index) });
-    fill(button, el("span", { class: "number", "aria-hidden": "true" }, index + 1), el("span", {}, step.title), el("span", { class: "out-of-sight" }));
+    fill(
+      button,
+      el("span", { class: "number", "aria-hidden": "true" }, index + 1),
+      el("span", {}, step.title),
+      el("span", { class: "out-of-sight" }),
+    );
     list.append(el("li", {}, button));
   });
   lastPlaced.watch((order) => {

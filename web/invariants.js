@@ -32,7 +32,14 @@ function headline(board) {
   const old = board ? Date.now() - Date.parse(board.at) > OLD : true;
   const broken = board?.checks.filter((check) => check.holds === false) ?? [];
   const untold = board?.checks.filter((check) => check.holds === null) ?? [];
-  const state = !board || (old && reach.value.state !== "live") ? "untold" : broken.length ? "broken" : untold.length ? "untold" : "good";
+  const state =
+    !board || (old && reach.value.state !== "live")
+      ? "untold"
+      : broken.length
+        ? "broken"
+        : untold.length
+          ? "untold"
+          : "good";
   set(panel, { "data-state": state });
   const title = !board
     ? "Looking …"
@@ -62,7 +69,11 @@ function row(check) {
 function update(element, check) {
   const state = check.holds === null ? "untold" : check.holds ? "good" : "broken";
   set(element, { "data-holds": state });
-  const [title, detail, cases] = [element.querySelector("h3"), element.querySelector(".detail"), element.querySelector(".cases")];
+  const [title, detail, cases] = [
+    element.querySelector("h3"),
+    element.querySelector(".detail"),
+    element.querySelector(".cases"),
+  ];
   if (!title || !detail || !cases) return;
   const said = { good: "holds", broken: "is broken", untold: "cannot be told now" }[state];
   fill(title, check.title, el("span", { class: "out-of-sight" }, ` ${said}`));
@@ -75,7 +86,8 @@ function update(element, check) {
   }));
   const all = [...broken, ...waiting];
   const listed = all.slice(0, LISTED);
-  if (all.length > LISTED) listed.push({ key: "", text: `and ${count(all.length - LISTED)} more`, kind: "quiet" });
+  if (all.length > LISTED)
+    listed.push({ key: "", text: `and ${count(all.length - LISTED)} more`, kind: "quiet" });
   keyed(
     cases,
     listed,

@@ -20,7 +20,9 @@ export const LISTED = 25;
 export const config = { version: "", control: null, natsCommand: null, operations: false };
 
 /** @type {Signal<Reach>} */
-export const reach = new Signal(/** @type {Reach} */ ({ state: "connecting", detail: "", since: Date.now() }));
+export const reach = new Signal(
+  /** @type {Reach} */ ({ state: "connecting", detail: "", since: Date.now() }),
+);
 /** @type {Signal<FlowState | null>} */
 export const flow = new Signal(/** @type {FlowState | null} */ (null));
 /** @type {Signal<FlowSample>} */
@@ -134,7 +136,8 @@ export async function control(method, path, body) {
   } catch {
     answer = { done: text, error: text };
   }
-  if (!response.ok) throw new Failure(response.status, "refused", answer.error || `The answer was ${response.status}.`);
+  if (!response.ok)
+    throw new Failure(response.status, "refused", answer.error || `The answer was ${response.status}.`);
   return answer;
 }
 

@@ -34,7 +34,10 @@ function show() {
   banner.hidden = !long;
   if (!long) return;
   say(byId("banner-text"), detail ? `${long} (${detail})` : long);
-  say(byId("banner-since"), `for ${duration(Math.max(1000, Math.floor((Date.now() - since) / 1000) * 1000))}`);
+  say(
+    byId("banner-since"),
+    `for ${duration(Math.max(1000, Math.floor((Date.now() - since) / 1000) * 1000))}`,
+  );
 }
 
 /** Dark, light, or as the system has it. */

@@ -12,7 +12,10 @@ const EXECUTABLE = process.env.CHROMIUM || "/usr/bin/chromium";
 let browser = null;
 
 export async function launch() {
-  browser ??= await chromium.launch({ executablePath: EXECUTABLE, args: process.getuid?.() === 0 ? ["--no-sandbox"] : [] });
+  browser ??= await chromium.launch({
+    executablePath: EXECUTABLE,
+    args: process.getuid?.() === 0 ? ["--no-sandbox"] : [],
+  });
   return browser;
 }
 
@@ -38,7 +41,8 @@ export async function onPage(options, use) {
   const allowed = [origin, config.control?.url].filter(Boolean);
   page.on("request", (request) => {
     const url = new URL(request.url());
-    if (url.protocol.startsWith("http") && !allowed.includes(url.origin)) faults.push(`asked ${request.url()}`);
+    if (url.protocol.startsWith("http") && !allowed.includes(url.origin))
+      faults.push(`asked ${request.url()}`);
   });
   page.on("pageerror", (error) => faults.push(`a script failed: ${error.message}`));
   page.on("console", (message) => {

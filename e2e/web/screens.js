@@ -25,7 +25,11 @@ async function picture(page, name, selector) {
     const top = await page.evaluate(() => scrollY);
     clip = { x: box.x, y: box.y + top, width: box.width, height: box.height, scale: 1 };
   }
-  const { data } = await session.send("Page.captureScreenshot", { format: "webp", quality: 86, ...(clip ? { clip } : {}) });
+  const { data } = await session.send("Page.captureScreenshot", {
+    format: "webp",
+    quality: 86,
+    ...(clip ? { clip } : {}),
+  });
   const file = `${FOLDER}${name}.webp`;
   await writeFile(file, Buffer.from(data, "base64"));
   const { size } = await stat(file);
@@ -100,12 +104,17 @@ await onPage({ ...wide, colorScheme: "light" }, async (page) => {
   await picture(page, "order", "#order");
 });
 
-await onPage({ viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, colorScheme: "dark" }, async (page) => {
-  await page.locator("#guide-go").click();
-  await shows(page, "confirmed");
-  await page.locator("#flow").evaluate((element) => scrollTo(0, element.getBoundingClientRect().top + scrollY - 110));
-  await page.waitForTimeout(1200);
-  await picture(page, "phone");
-});
+await onPage(
+  { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, colorScheme: "dark" },
+  async (page) => {
+    await page.locator("#guide-go").click();
+    await shows(page, "confirmed");
+    await page
+      .locator("#flow")
+      .evaluate((element) => scrollTo(0, element.getBoundingClientRect().top + scrollY - 110));
+    await page.waitForTimeout(1200);
+    await picture(page, "phone");
+  },
+);
 
 await close();

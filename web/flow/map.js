@@ -99,7 +99,13 @@ export class FlowMap {
     const turn = lying ? null : `rotate(-90 ${x} ${y})`;
     const title = name.replace("_", " ");
     const long = lying ? box.width : box.height;
-    const counts = svg("text", { class: "count", x: x + long / 2 - 12, y: y + 4, "text-anchor": "end", transform: turn });
+    const counts = svg("text", {
+      class: "count",
+      x: x + long / 2 - 12,
+      y: y + 4,
+      "text-anchor": "end",
+      transform: turn,
+    });
     this.streams.set(name, counts);
     this.root.append(
       svg(
@@ -172,7 +178,10 @@ export class FlowMap {
   showNode(name, node, state) {
     const stands = standing(name);
     set(node.group, { "data-state": stands });
-    say(node.about, stands === "running" || stands === "unknown" ? role(name) : stands === "unready" ? "not ready" : stands);
+    say(
+      node.about,
+      stands === "running" || stands === "unknown" ? role(name) : stands === "unready" ? "not ready" : stands,
+    );
     if (!node.ticks.length) return;
     const service = state?.services.find((known) => known.name === name);
     const waiting = (service?.backlog ?? 0) + (service?.unacknowledged ?? 0);

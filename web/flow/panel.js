@@ -71,10 +71,10 @@ class Counted {
   sum() {
     const since = performance.now() - WINDOW;
     while (this.samples[0] && this.samples[0].at < since) this.samples.shift();
-    return this.samples.reduce(
-      (sum, one) => ({ seen: sum.seen + one.seen, shown: sum.shown + one.shown }),
-      { seen: 0, shown: 0 },
-    );
+    return this.samples.reduce((sum, one) => ({ seen: sum.seen + one.seen, shown: sum.shown + one.shown }), {
+      seen: 0,
+      shown: 0,
+    });
   }
 
   perSecond() {
@@ -90,7 +90,8 @@ class Counted {
  */
 function caption(counted, rates) {
   const { seen, shown } = counted.sum();
-  const sampled = shown < seen ? `a sample, ${count(shown)} of the ${count(seen)} of the last 2 s` : "every one";
+  const sampled =
+    shown < seen ? `a sample, ${count(shown)} of the ${count(seen)} of the last 2 s` : "every one";
   const text = rates
     ? `Too many to follow one by one: ${compact(counted.perSecond())} messages a second. The wires show rates; below are ${sampled}.`
     : seen
@@ -114,7 +115,9 @@ function figures() {
   say(byId("figure-p50"), latency(latencyMilliseconds.p50));
   say(byId("figure-p99"), latency(latencyMilliseconds.p99));
   say(byId("figure-backlog"), compact(backlog));
-  byId("figure-backlog").closest(".figure")?.classList.toggle("warn", backlog > 20);
+  byId("figure-backlog")
+    .closest(".figure")
+    ?.classList.toggle("warn", backlog > 20);
 }
 
 /** @type {FlowMessage[]} */
@@ -124,12 +127,20 @@ let newest = [];
 function list(messages) {
   if (!messages.length) return;
   newest = [...messages.slice(-LISTED).reverse(), ...newest].slice(0, LISTED);
-  keyed(byId("map-messages"), newest, (message) => `${message.stream} ${message.sequence}`, row, () => {});
+  keyed(
+    byId("map-messages"),
+    newest,
+    (message) => `${message.stream} ${message.sequence}`,
+    row,
+    () => {},
+  );
 }
 
 /** @param {FlowMessage} message */
 function row(message) {
-  const about = message.subject.startsWith("order.") || /^(payment|inventory\.event\.(?!restocked))/.test(message.subject);
+  const about =
+    message.subject.startsWith("order.") ||
+    /^(payment|inventory\.event\.(?!restocked))/.test(message.subject);
   const to = message.to.map(shortName).join(", ");
   const item = el("li", { class: `message ${tone(message.subject)}` });
   fill(

@@ -121,11 +121,17 @@ export class Travel {
     context.lineWidth = 2.5;
     context.lineCap = "round";
     context.lineJoin = "round";
-    for (const [back, alpha] of /** @type {[number, number][]} */ ([[46, 0.16], [26, 0.28], [12, 0.5]])) {
+    for (const [back, alpha] of /** @type {[number, number][]} */ ([
+      [46, 0.16],
+      [26, 0.28],
+      [12, 0.5],
+    ])) {
       const points = between(one, Math.max(0, part * one.length - back), part * one.length);
       context.globalAlpha = alpha;
       context.beginPath();
-      points.forEach((point, index) => (index ? context.lineTo(point.x, point.y) : context.moveTo(point.x, point.y)));
+      points.forEach((point, index) =>
+        index ? context.lineTo(point.x, point.y) : context.moveTo(point.x, point.y),
+      );
       context.stroke();
     }
     context.globalAlpha = 1;

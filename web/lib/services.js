@@ -37,6 +37,7 @@ export function role(name) {
  * @param {string} name a subject or a type
  */
 export function tone(name) {
-  if (/\.(declined|refused|cancelled|backordered|awaiting-stock|released|refunded)(\.|$)/.test(name)) return "refusal";
+  if (/\.(declined|refused|cancelled|backordered|awaiting-stock|released|refunded)(\.|$)/.test(name))
+    return "refusal";
   return name.includes(".command.") ? "command" : "event";
 }

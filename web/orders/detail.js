@@ -106,7 +106,13 @@ async function look(id) {
   const path = `/orders/${encodeURIComponent(id)}`;
   const known = detail.value?.id === id ? detail.value : null;
   /** @type {Detail} */
-  const next = { id, order: known?.order ?? null, payment: known?.payment ?? null, timeline: known?.timeline ?? null, failed: "" };
+  const next = {
+    id,
+    order: known?.order ?? null,
+    payment: known?.payment ?? null,
+    timeline: known?.timeline ?? null,
+    failed: "",
+  };
   // What does not answer leaves what was known; the timeline says who it is.
   next.order = await findOrder(id).catch(() => next.order);
   try {
@@ -140,7 +146,9 @@ function show(now) {
 /** @param {Detail} now */
 function facts({ order, payment, timeline }) {
   if (!order) {
-    const text = timeline ? "Its command is stored, and no service has made an order of it yet." : "Looking …";
+    const text = timeline
+      ? "Its command is stored, and no service has made an order of it yet."
+      : "Looking …";
     return [el("p", { class: "quiet" }, text)];
   }
   const items = order.items.map((item) => `${count(item.quantity)} × ${item.productId}`).join(", ");
@@ -149,7 +157,12 @@ function facts({ order, payment, timeline }) {
     ["Status", pill(order.status, order.reason?.code)],
     ["Total", `${money(order.totalPrice, order.currency)} · ${items}`],
     ["Customer", order.customerId],
-    ["Payment", payment ? `${payment.status.replace("-", " ")}${payment.reason ? `: ${payment.reason}` : ""}` : "none yet"],
+    [
+      "Payment",
+      payment
+        ? `${payment.status.replace("-", " ")}${payment.reason ? `: ${payment.reason}` : ""}`
+        : "none yet",
+    ],
     isFinal(order.status) ? ["Took", duration(lasted)] : ["Placed", ago(order.placedAt)],
   ];
   if (order.reason) rows.splice(1, 0, ["Because", order.reason.text || order.reason.code.replace("-", " ")]);
@@ -160,12 +173,22 @@ function facts({ order, payment, timeline }) {
 function waits({ timeline, failed, order }) {
   const lines = [];
   for (const wait of timeline?.waitsFor ?? []) {
-    lines.push(el("li", {}, el("b", {}, "Waits: "), wait.what, el("span", { class: "quiet" }, ` · since ${ago(wait.since)}`)));
+    lines.push(
+      el(
+        "li",
+        {},
+        el("b", {}, "Waits: "),
+        wait.what,
+        el("span", { class: "quiet" }, ` · since ${ago(wait.since)}`),
+      ),
+    );
   }
   if (!lines.length && order && !isFinal(order.status)) lines.push(el("li", {}, "Under way."));
   for (const source of timeline?.sources ?? []) {
     if (source.answered) continue;
-    lines.push(el("li", {}, el("b", {}, `${shortName(source.name)} does not tell: `), source.detail ?? "no answer"));
+    lines.push(
+      el("li", {}, el("b", {}, `${shortName(source.name)} does not tell: `), source.detail ?? "no answer"),
+    );
   }
   if (failed) lines.push(el("li", {}, el("b", {}, "As it was seen last: "), failed));
   return lines;
@@ -191,7 +214,9 @@ async function repeat(id) {
   const { orderId, customerId, currency, items } = order;
   try {
     const { suppressed } = await placeTimes({ orderId, customerId, currency, items }, 1);
-    const by = suppressed ? "the stream had it already and dropped it" : "order-service knows it and drops it";
+    const by = suppressed
+      ? "the stream had it already and dropped it"
+      : "order-service knows it and drops it";
     say(byId("order-outcome"), `Sent once more: ${by}. Nothing happens twice.`);
   } catch (error) {
     say(byId("order-outcome"), reason(error));

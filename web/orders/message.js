@@ -21,7 +21,11 @@ export function mountMessage() {
   byId("message-close").addEventListener("click", () => dialog.close());
   dialog.addEventListener("click", (event) => {
     const box = dialog.getBoundingClientRect();
-    const inside = event.clientX >= box.left && event.clientX <= box.right && event.clientY >= box.top && event.clientY <= box.bottom;
+    const inside =
+      event.clientX >= box.left &&
+      event.clientX <= box.right &&
+      event.clientY >= box.top &&
+      event.clientY <= box.bottom;
     // A key that presses a button is a click at no place.
     if (event.target === dialog && !inside) dialog.close();
   });
@@ -70,8 +74,12 @@ export function openMessage(orderId, step, steps) {
 function facts(orderId, step, steps) {
   const cause = steps.find((other) => other.messageId && other.messageId === step.causationId);
   const answer = cause
-    ? el("button", { type: "button", class: "key", onclick: () => openMessage(orderId, cause, steps) }, said(cause.subject))
-    : step.causationId ?? "nothing: it began the flow";
+    ? el(
+        "button",
+        { type: "button", class: "key", onclick: () => openMessage(orderId, cause, steps) },
+        said(cause.subject),
+      )
+    : (step.causationId ?? "nothing: it began the flow");
   const rows = [
     ["Said by", speaker(step) || "?"],
     ["Stored", `${step.stream} ${step.sequence}, ${clock(step.time)}`],
@@ -115,7 +123,10 @@ async function read(orderId, step) {
     );
     fill(byId("message-headers"), ...rows);
     const body = typeof message.body === "string" ? message.body : JSON.stringify(message.body, null, 2);
-    const cut = body.length > LONGEST ? `${body.slice(0, LONGEST)}\n… and ${body.length - LONGEST} characters more` : body;
+    const cut =
+      body.length > LONGEST
+        ? `${body.slice(0, LONGEST)}\n… and ${body.length - LONGEST} characters more`
+        : body;
     say(byId("message-body"), cut);
   } catch (error) {
     fill(byId("message-headers"), el("tr", {}, el("td", {}, reason(error))));

@@ -117,7 +117,11 @@ async function startBurst() {
       drawn = now;
       tell("", `${count(placed)} of ${count(number)} orders are accepted, one cent each …`);
     };
-    const { placed, failed } = await burst(number, progress, /** @type {AbortController} */ (bursting).signal);
+    const { placed, failed } = await burst(
+      number,
+      progress,
+      /** @type {AbortController} */ (bursting).signal,
+    );
     const seconds = Math.max(0.1, (performance.now() - began) / 1000);
     const refused = failed ? ` ${count(failed)} were not accepted: send them again later.` : "";
     tell("", `${count(placed)} orders accepted in ${seconds.toFixed(1)} s, one cent each.${refused}`);
@@ -144,6 +148,7 @@ async function doing(act) {
 function tell(orderId, text, bad = false) {
   const line = byId("place-outcome");
   line.classList.toggle("bad", bad);
-  const key = orderId && el("button", { type: "button", class: "key", onclick: () => open(orderId) }, orderId);
+  const key =
+    orderId && el("button", { type: "button", class: "key", onclick: () => open(orderId) }, orderId);
   fill(line, key, key ? " " : "", text);
 }

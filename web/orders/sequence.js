@@ -10,7 +10,13 @@ import { openMessage } from "./message.js";
 import { heardAs, kindOf, speaker, title } from "./step.js";
 
 /** The lifelines, in the order in which an order usually passes them. */
-const LINES = ["api-gateway", "order-service", "inventory-service", "payment-service", "notification-service"];
+const LINES = [
+  "api-gateway",
+  "order-service",
+  "inventory-service",
+  "payment-service",
+  "notification-service",
+];
 /** The most messages that are drawn; a timeline has up to 500 a stream. */
 const DRAWN = 80;
 
@@ -23,7 +29,8 @@ const DRAWN = 80;
  */
 export function diagram(place, orderId, steps) {
   // A redraw under somebody's fingers must not take the focus away.
-  const focused = document.activeElement instanceof HTMLElement ? document.activeElement.dataset.message : undefined;
+  const focused =
+    document.activeElement instanceof HTMLElement ? document.activeElement.dataset.message : undefined;
   if (!steps.length) {
     fill(place, el("p", { class: "quiet" }, "No stream holds a message about it (yet)."));
     return;
@@ -39,7 +46,8 @@ export function diagram(place, orderId, steps) {
     left > 0 && el("p", { class: "quiet" }, `Showing the first ${DRAWN} of ${steps.length} messages.`),
     legend(steps),
   );
-  if (focused) place.querySelector(`[data-message="${CSS.escape(focused)}"]`)?.dispatchEvent(new Event("refocus"));
+  if (focused)
+    place.querySelector(`[data-message="${CSS.escape(focused)}"]`)?.dispatchEvent(new Event("refocus"));
 }
 
 /** @param {Step[]} steps */
@@ -51,9 +59,19 @@ function others(steps) {
 /** @param {string[]} lines */
 function head(lines) {
   const names = lines.map((name) =>
-    el("span", {}, el("span", { class: "wide" }, capital(shortName(name))), el("span", { class: "tight" }, abbreviated(name))),
+    el(
+      "span",
+      {},
+      el("span", { class: "wide" }, capital(shortName(name))),
+      el("span", { class: "tight" }, abbreviated(name)),
+    ),
   );
-  return el("div", { class: "lifelines", "aria-hidden": "true" }, el("span", { class: "gap" }), el("div", { class: "names" }, ...names));
+  return el(
+    "div",
+    { class: "lifelines", "aria-hidden": "true" },
+    el("span", { class: "gap" }),
+    el("div", { class: "names" }, ...names),
+  );
 }
 
 /** @param {string} name */
@@ -78,9 +96,14 @@ function row(orderId, step, steps, lines, first) {
       class: `step ${kind}`,
       "data-message": `${step.stream} ${step.sequence}`,
       onclick: () => openMessage(orderId, step, steps),
-      onrefocus: (/** @type {Event} */ event) => /** @type {HTMLElement} */ (event.target).focus({ preventScroll: true }),
+      onrefocus: (/** @type {Event} */ event) =>
+        /** @type {HTMLElement} */ (event.target).focus({ preventScroll: true }),
     },
-    el("span", { class: "when", title: clock(step.time) }, sinceFirst === 0 ? clock(step.time) : `+${duration(sinceFirst)}`),
+    el(
+      "span",
+      { class: "when", title: clock(step.time) },
+      sinceFirst === 0 ? clock(step.time) : `+${duration(sinceFirst)}`,
+    ),
     el(
       "span",
       { class: "line" },
@@ -101,7 +124,9 @@ function row(orderId, step, steps, lines, first) {
  */
 function naming(step, lines) {
   const name = el("span", { class: "name" }, el("span", { class: "what" }, title(step)), ...badges(step));
-  const places = [speaker(step), ...step.hearers.map((hearer) => hearer.service)].map((who) => placeOf(who, lines));
+  const places = [speaker(step), ...step.hearers.map((hearer) => hearer.service)].map((who) =>
+    placeOf(who, lines),
+  );
   const known = places.filter((place) => place >= 0);
   const [least, most] = [Math.min(...known, 1), Math.max(...known, 0)];
   if (least <= 0.5) name.style.paddingInlineStart = `calc(${least * 100}% + 2px)`;
@@ -154,7 +179,12 @@ function spoken(step) {
 
 /** @param {string[]} lines */
 function lanes(lines) {
-  const drawn = svg("svg", { viewBox: "0 0 100 1", preserveAspectRatio: "none", class: "lanes", "aria-hidden": "true" });
+  const drawn = svg("svg", {
+    viewBox: "0 0 100 1",
+    preserveAspectRatio: "none",
+    class: "lanes",
+    "aria-hidden": "true",
+  });
   for (const name of lines) {
     const x = placeOf(name, lines) * 100;
     drawn.append(svg("line", { class: "lane", x1: x, x2: x, y1: 0, y2: 1 }));

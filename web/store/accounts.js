@@ -39,9 +39,19 @@ async function look() {
 
 /** @param {Account} account */
 function row({ customerId, name }) {
-  const button = el("button", { type: "button", class: "small", "aria-label": `Change the limit of ${name}` }, "Change");
+  const button = el(
+    "button",
+    { type: "button", class: "small", "aria-label": `Change the limit of ${name}` },
+    "Change",
+  );
   button.addEventListener("click", () => edit(customerId));
-  const who = el("th", { scope: "row" }, name, el("small", {}, customerId), el("small", { class: "card-of" }));
+  const who = el(
+    "th",
+    { scope: "row" },
+    name,
+    el("small", {}, customerId),
+    el("small", { class: "card-of" }),
+  );
   return el("tr", {}, who, el("td", { class: "number" }), el("td", {}, button));
 }
 
@@ -83,11 +93,16 @@ async function save(dialog) {
   const { customerId, version, ...details } = account;
   const changed = { ...details, creditLimit: { ...details.creditLimit, amount: Math.round(amount * 100) } };
   try {
-    await write("PUT", `/accounts/${encodeURIComponent(customerId)}`, changed, { "if-match": `"${version}"` });
+    await write("PUT", `/accounts/${encodeURIComponent(customerId)}`, changed, {
+      "if-match": `"${version}"`,
+    });
     dialog.close();
   } catch (error) {
     const late = error instanceof Failure && error.status === 412;
-    say(byId("limit-outcome"), late ? "Somebody has changed the account meanwhile; it is read again." : reason(error));
+    say(
+      byId("limit-outcome"),
+      late ? "Somebody has changed the account meanwhile; it is read again." : reason(error),
+    );
   }
   looking?.now();
 }

@@ -87,5 +87,6 @@ function row(one) {
  */
 function update(element, one) {
   const when = element.querySelector("span");
-  if (when) when.textContent = `${one.customerId} · ${one.deliveredAt ? `mailed ${ago(one.deliveredAt)}` : "to be mailed"}`;
+  if (when)
+    when.textContent = `${one.customerId} · ${one.deliveredAt ? `mailed ${ago(one.deliveredAt)}` : "to be mailed"}`;
 }

@@ -36,7 +36,8 @@ async function ask({ orderId, version, status }) {
   if (known?.version === version) return known.payment;
   /** @type {Payment | null} */
   const payment = await find(`/orders/${encodeURIComponent(orderId)}/payment`);
-  if (payment && status === "confirmed" && payment.status === "captured") settled.set(orderId, { version, payment });
+  if (payment && status === "confirmed" && payment.status === "captured")
+    settled.set(orderId, { version, payment });
   return payment;
 }
 
@@ -56,7 +57,11 @@ function update(element, payment) {
   const print = `${payment.status} ${payment.reason ?? ""}`;
   if (status.dataset.print !== print) {
     status.dataset.print = print;
-    fill(status, pill(payment.status, payment.reason ?? ""), payment.reason && el("small", {}, payment.reason.replaceAll("-", " ")));
+    fill(
+      status,
+      pill(payment.status, payment.reason ?? ""),
+      payment.reason && el("small", {}, payment.reason.replaceAll("-", " ")),
+    );
   }
   amount.textContent = money(payment.amount, payment.currency);
 }

@@ -17,7 +17,13 @@ export function mountStock() {
   const looking = poll(async () => {
     /** @type {Page<Product>} */
     const page = await get(`/products?limit=${LISTED}`);
-    keyed(byId("stock-rows"), page.items, (product) => product.productId, (product) => row(product, looking), update);
+    keyed(
+      byId("stock-rows"),
+      page.items,
+      (product) => product.productId,
+      (product) => row(product, looking),
+      update,
+    );
     byId("stock-more").hidden = !page.next;
     say(byId("stock-more"), `The first ${LISTED}, by id.`);
   }, 1500);
@@ -28,7 +34,11 @@ export function mountStock() {
  * @param {{now: () => void}} looking
  */
 function row({ productId }, looking) {
-  const button = el("button", { type: "button", class: "small", "aria-label": `Restock ${productId} with ${PIECES}` }, `+${PIECES}`);
+  const button = el(
+    "button",
+    { type: "button", class: "small", "aria-label": `Restock ${productId} with ${PIECES}` },
+    `+${PIECES}`,
+  );
   button.addEventListener("click", async () => {
     try {
       await restock(productId, PIECES);

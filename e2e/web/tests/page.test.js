@@ -26,7 +26,11 @@ async function breakIt(page, member, button) {
   await page.locator("#break-members button", { hasText: member }).click();
   await page.locator("#break-actions button", { hasText: button }).click();
   await page.waitForFunction(() => (document.querySelector("#break-outcome")?.textContent ?? "…") !== "…");
-  assert.equal(await page.locator("#break-outcome.bad").count(), 0, await page.locator("#break-outcome").innerText());
+  assert.equal(
+    await page.locator("#break-outcome.bad").count(),
+    0,
+    await page.locator("#break-outcome").innerText(),
+  );
 }
 
 /** @param {import("playwright-core").Page} page */
@@ -39,10 +43,15 @@ async function axe(page) {
   const source = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
   await page.evaluate(source);
   const violations = await page.evaluate(async () => {
-    const { violations } = await /** @type {any} */ (globalThis).axe.run(document, { resultTypes: ["violations"] });
+    const { violations } = await /** @type {any} */ (globalThis).axe.run(document, {
+      resultTypes: ["violations"],
+    });
     return violations
       .filter((/** @type {any} */ one) => ["serious", "critical"].includes(one.impact))
-      .map((/** @type {any} */ one) => `${one.id}: ${one.nodes.map((/** @type {any} */ node) => node.target).join(", ")}`);
+      .map(
+        (/** @type {any} */ one) =>
+          `${one.id}: ${one.nodes.map((/** @type {any} */ node) => node.target).join(", ")}`,
+      );
   });
   assert.deepEqual(violations, []);
 }
@@ -55,7 +64,14 @@ describe("the page", { concurrency: false }, () => {
       const said = page.locator("#order-diagram .step");
       await eventually("the diagram is whole", async () => (await said.count()) >= 6);
       const names = await page.locator("#order-diagram .what").allInnerTexts();
-      const flow = ["order.place", "order.placed", "inventory.reserved", "order.reserved", "payment.captured", "order.confirmed"];
+      const flow = [
+        "order.place",
+        "order.placed",
+        "inventory.reserved",
+        "order.reserved",
+        "payment.captured",
+        "order.confirmed",
+      ];
       assert.deepEqual(names.slice().sort(), flow.slice().sort());
       assert.equal(names[0], "order.place");
       await page.locator(`#orders-list [data-key="${id}"] .pill.confirmed`).waitFor();
@@ -125,7 +141,10 @@ describe("the page", { concurrency: false }, () => {
       await shows(page, "confirmed");
       await eventually("the feed has gone on", async () => {
         const first = page.locator("#map-messages > li").first();
-        return (await first.getAttribute("data-key")) !== before && (await page.locator("#map-messages", { hasText: id }).count()) === 1;
+        return (
+          (await first.getAttribute("data-key")) !== before &&
+          (await page.locator("#map-messages", { hasText: id }).count()) === 1
+        );
       });
     }));
 
@@ -135,11 +154,18 @@ describe("the page", { concurrency: false }, () => {
       await page.locator("#burst-number").fill("1500");
       await page.locator("#burst-go").click();
       await page.locator("#map-stage.rates").waitFor();
-      assert.match(await page.locator("#map-caption").innerText(), /Too many to follow one by one: [\d,.K]+ messages a second/);
+      assert.match(
+        await page.locator("#map-caption").innerText(),
+        /Too many to follow one by one: [\d,.K]+ messages a second/,
+      );
       await page.locator("#map-drawing .label.event[visibility=visible]").first().waitFor();
       await page.locator("#place-outcome", { hasText: "1,500 orders accepted" }).waitFor({ timeout: 90_000 });
       assert.ok((await nodes()) < 1500, `the page has ${await nodes()} elements`);
-      await eventually("all is drained", async () => (await page.locator("#figure-backlog").innerText()) === "0", 60);
+      await eventually(
+        "all is drained",
+        async () => (await page.locator("#figure-backlog").innerText()) === "0",
+        60,
+      );
       await page.locator("#invariants[data-state=good]").waitFor();
     }));
 
