@@ -130,10 +130,19 @@ fn headers(control: Option<&str>) -> anyhow::Result<HeaderMap> {
 fn origin(url: &str) -> anyhow::Result<String> {
     let parsed: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
     let (scheme, authority) = (parsed.scheme_str(), parsed.authority());
-    let (Some(scheme @ ("http" | "https")), Some(authority), "/") = (scheme, authority, parsed.path()) else {
-        anyhow::bail!("{url:?} is no origin such as http://127.0.0.1:8906");
-    };
-    Ok(format!("{scheme}://{authority}"))
+    match (scheme, authority, parsed.path()) {
+        // A `;` in it would begin another directive of the policy.
+        (Some(scheme @ ("http" | "https")), Some(authority), "/")
+            if authority.as_str().bytes().all(is_of_a_host) =>
+        {
+            Ok(format!("{scheme}://{authority}"))
+        }
+        _ => anyhow::bail!("{url:?} is no origin such as http://127.0.0.1:8906"),
+    }
+}
+
+fn is_of_a_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte)
 }
 
 /// Returns whether a `Host` names this machine, whatever the port: it may have been forwarded.

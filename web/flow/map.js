@@ -201,6 +201,7 @@ export class FlowMap {
     /** @type {Map<string, number>} */
     const told = new Map();
     for (const edge of edges) {
+      if (edge.kind !== "command" && edge.kind !== "event") continue;
       add(`${edge.kind === "command" ? "command" : "hears"} ${edge.to}`, edge.perSecond);
       // Each type is said once, however many hear it.
       const type = `${edge.kind === "command" ? "asked" : `says ${edge.from}`}|${edge.type}`;
