@@ -7,7 +7,7 @@ use messaging::connection::NatsOptions;
 use messaging::process;
 
 use crate::config::StoreConfig;
-use crate::control::{Action, Remote};
+use crate::control::{Action, Cut, HoldAcks, Redeliver, Remote, Wish};
 use crate::healthcheck::healthcheck;
 use crate::member::Member;
 use crate::provision::provision;
@@ -25,21 +25,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Kills a member of the running demo (SIGKILL).
-    Kill {
-        /// Its name, as `status` shows it.
-        member: Member,
-    },
-    /// Stops a member of the running demo: it finishes what it has begun.
-    Stop {
-        /// Its name, as `status` shows it.
-        member: Member,
-    },
-    /// Starts a member of the running demo that was killed or stopped.
-    Start {
-        /// Its name, as `status` shows it.
-        member: Member,
-    },
+    #[command(flatten)]
+    Break(Break),
     /// Shows where each member of the running demo stands.
     Status,
     /// Makes the streams, buckets, and consumers on a nats-server, or brings them up to date.
@@ -77,6 +64,55 @@ enum Command {
     ApiGateway(api_gateway::Config),
 }
 
+/// What is asked of a running demo, from a second terminal.
+#[derive(Debug, Subcommand)]
+enum Break {
+    /// Kills a member of the running demo (SIGKILL).
+    Kill {
+        /// Its name, as `status` shows it.
+        member: Member,
+    },
+    /// Stops a member of the running demo: it finishes what it has begun.
+    Stop {
+        /// Its name, as `status` shows it.
+        member: Member,
+    },
+    /// Starts a member of the running demo that was killed or stopped.
+    Start {
+        /// Its name, as `status` shows it.
+        member: Member,
+    },
+    /// Holds a member of the running demo still (SIGSTOP): it keeps its connections and does nothing.
+    Pause {
+        /// Its name, as `status` shows it.
+        member: Member,
+    },
+    /// Lets a paused member of the running demo go on (SIGCONT).
+    Resume {
+        /// Its name, as `status` shows it.
+        member: Member,
+    },
+    /// Lets the last messages of COMMANDS and EVENTS come again to every service of the running demo.
+    Redeliver {
+        /// How many of each stream, 1000 at the most.
+        #[arg(default_value_t = 100)]
+        messages: u64,
+    },
+    /// Holds back what a service of the running demo sends to nats-server, its acknowledgements with it.
+    HoldAcks {
+        /// Its name, as `status` shows it.
+        member: Member,
+        /// For how many seconds, 60 at the most; the server delivers again after 10.
+        #[arg(long, default_value_t = 15)]
+        seconds: u64,
+    },
+    /// Cuts the connection of a service of the running demo to nats-server, once.
+    Cut {
+        /// Its name, as `status` shows it.
+        member: Member,
+    },
+}
+
 /// Does what the command line asks.
 ///
 /// # Errors
@@ -97,9 +133,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     match command {
         // Answered above, without logs around what it prints.
         Command::Choreo(_) => {}
-        Command::Kill { member } => println!("{}", Remote::find(&cli.up.data)?.act(Action::Kill, member).await?),
-        Command::Stop { member } => println!("{}", Remote::find(&cli.up.data)?.act(Action::Stop, member).await?),
-        Command::Start { member } => println!("{}", Remote::find(&cli.up.data)?.act(Action::Start, member).await?),
+        Command::Break(what) => println!("{}", Remote::find(&cli.up.data)?.ask(what.into()).await?),
         Command::Status => {
             for status in Remote::find(&cli.up.data)?.status().await? {
                 let process = status.process.map_or_else(|| "-".to_owned(), |process| process.to_string());
@@ -121,4 +155,19 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl From<Break> for Wish {
+    fn from(what: Break) -> Self {
+        match what {
+            Break::Kill { member } => Self::Act(Action::Kill, member),
+            Break::Stop { member } => Self::Act(Action::Stop, member),
+            Break::Start { member } => Self::Act(Action::Start, member),
+            Break::Pause { member } => Self::Act(Action::Pause, member),
+            Break::Resume { member } => Self::Act(Action::Resume, member),
+            Break::Redeliver { messages } => Self::Redeliver(Redeliver { messages }),
+            Break::HoldAcks { member, seconds } => Self::HoldAcks(HoldAcks { member, seconds }),
+            Break::Cut { member } => Self::Cut(Cut { member }),
+        }
+    }
 }

@@ -62,6 +62,8 @@ pub struct StoreConfig {
     pub cluster: Option<Cluster>,
     /// The port on which each member serves HTTP; of nats-server, its monitor's.
     pub ports: BTreeMap<Member, u16>,
+    /// The port on which a demo hears what shall be broken.
+    pub control_port: u16,
     /// Where the services keep their state.
     pub databases: Databases,
     /// How long an order may wait for stock.
@@ -82,6 +84,7 @@ impl StoreConfig {
             nats_port: 4222,
             cluster: None,
             ports: Member::ALL.into_iter().map(|member| (member, member.port())).collect(),
+            control_port: 8911,
             databases: Databases::Sqlite,
             stock_deadline_seconds: 20,
             variables: Vec::new(),
@@ -95,6 +98,7 @@ impl StoreConfig {
         Self {
             nats_port: free_port(),
             ports: Member::ALL.into_iter().map(|member| (member, free_port())).collect(),
+            control_port: free_port(),
             ..Self::standard(program, data)
         }
     }
@@ -109,7 +113,7 @@ impl StoreConfig {
     }
 
     fn monitor_port(&self) -> u16 {
-        self.ports.get(&Member::NatsServer).copied().unwrap_or_else(|| Member::NatsServer.port())
+        self.http_port(Member::NatsServer)
     }
 
     /// Returns on how many servers each stream is kept.
@@ -125,7 +129,8 @@ impl StoreConfig {
             Member::NatsServer => (*port, "nats-server's monitor"),
             service => (*port, service.name()),
         });
-        [(self.nats_port, Member::NatsServer.name())].into_iter().chain(http).collect()
+        let own = [(self.nats_port, Member::NatsServer.name()), (self.control_port, "the demo itself")];
+        own.into_iter().chain(http).collect()
     }
 
     /// Returns the URL of nats-server; of a cluster, those of all servers, separated by commas.
@@ -150,11 +155,16 @@ impl StoreConfig {
         }
     }
 
+    /// Returns the port on which a member serves HTTP: for nats-server, its monitor's.
+    #[must_use]
+    pub fn http_port(&self, member: Member) -> u16 {
+        self.ports.get(&member).copied().unwrap_or_else(|| member.port())
+    }
+
     /// Returns the URL under which a member serves HTTP: for nats-server, its monitor.
     #[must_use]
     pub fn http_url(&self, member: Member) -> String {
-        let port = self.ports.get(&member).copied().unwrap_or_else(|| member.port());
-        format!("http://127.0.0.1:{port}")
+        format!("http://127.0.0.1:{}", self.http_port(member))
     }
 
     /// Returns the URL of a service's database; none for a member without one.

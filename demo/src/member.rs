@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// One process of the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Member {
     /// The broker.
     NatsServer,
@@ -57,6 +60,12 @@ impl Member {
         Self::NotificationService,
     ];
 
+    /// Returns whether it is a client of the broker.
+    #[must_use]
+    pub fn uses_broker(self) -> bool {
+        !matches!(self, Self::NatsServer | Self::PaymentProvider)
+    }
+
     /// Returns the port on which it serves HTTP, as the store has always had it; for nats-server, its monitor's.
     #[must_use]
     pub fn port(self) -> u16 {
@@ -102,5 +111,19 @@ impl FromStr for Member {
             let names: Vec<_> = Self::ALL.iter().map(|member| member.name()).collect();
             format!("there is no {text:?}; it is one of {}", names.join(", "))
         })
+    }
+}
+
+impl TryFrom<String> for Member {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Member> for String {
+    fn from(member: Member) -> Self {
+        member.name().to_owned()
     }
 }

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde_json::Value;
@@ -11,16 +10,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::StoreConfig;
-use crate::control::{self, Action, Request};
+use crate::control::Listener;
 use crate::desktop;
 use crate::feed::Feed;
+use crate::keeper::Keeper;
 use crate::member::Member;
+use crate::network::Network;
 use crate::ports;
 use crate::screen::Screen;
 use crate::store::{OnLine, Store, nats_options};
-
-/// How often members are looked after.
-const LOOK: Duration = Duration::from_millis(500);
 
 /// What `demo` does without a subcommand.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,24 +37,39 @@ pub struct UpOptions {
     pub no_open: bool,
 }
 
-/// Starts everything, seeds it, says where to look, and keeps it until `shutdown`.
+/// Starts everything on its well-known ports, seeds it, says where to look, and keeps it until `shutdown`.
 ///
 /// # Errors
 ///
 /// Where a part does not start, with what to do about it.
 pub async fn up(options: &UpOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let _lock = lock(&options.data)?;
     let program = std::env::current_exe().context("finding this program's own file")?;
-    let config = StoreConfig::standard(program, options.data.clone());
+    run(StoreConfig::standard(program, options.data.clone()), options, shutdown).await
+}
+
+/// The same with a store of any configuration.
+///
+/// # Errors
+///
+/// As [`up`].
+pub async fn run(config: StoreConfig, options: &UpOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let mut config = config;
+    let data = config.data.clone();
+    let _lock = lock(&data)?;
     ports::check(&config)?;
     if options.fresh {
-        start_over(&options.data)?;
+        start_over(&data)?;
     }
-    let screen = Arc::new(Screen::open(&options.data)?);
+    let screen = Arc::new(Screen::open(&data)?);
     let progress = |step: &str| screen.show("demo", step);
+    let listener = Listener::bind(config.control_port).await?;
+    // The services of a demo reach the broker through proxies, which can be cut; everything else goes straight there.
+    let network = Network::weave(&mut config).await?;
+    let told = about_the_demo(&config, &listener);
+    config.own_variables.entry(Member::ApiGateway).or_default().extend(told);
     let shown = screen.clone();
     let on_line: OnLine = Arc::new(move |member, line| shown.show(member.name(), line));
-    let mut store = tokio::select! {
+    let store = tokio::select! {
         store = Store::start(config, on_line, &progress) => store?,
         // What has been started already is killed as it is dropped.
         () = shutdown.cancelled() => return Ok(()),
@@ -72,14 +85,27 @@ pub async fn up(options: &UpOptions, shutdown: CancellationToken) -> anyhow::Res
         seed::load(&addresses, progress).await?;
     }
     explain(store.config(), &screen).await;
-    let (sender, requests) = mpsc::channel(1);
-    control::serve(&options.data, sender).await?;
+    let (sender, requests) = mpsc::channel(16);
+    listener.serve(&data, store.config().http_port(Member::ApiGateway), sender)?;
     if !options.no_open {
         desktop::open(&store.config().http_url(Member::ApiGateway));
     }
-    keep(&mut store, requests, shutdown, &screen).await?;
-    screen.show("demo", "stopping; the data stays for the next start");
-    store.shut_down().await
+    Box::pin(Keeper::new(store, network, screen).keep(requests, shutdown)).await
+}
+
+/// What the gateway is told of the demo it is a part of, for its page: a gateway outside of one is told nothing.
+fn about_the_demo(config: &StoreConfig, listener: &Listener) -> [(String, String); 3] {
+    [
+        ("DEMO_CONTROL_URL".to_owned(), listener.url()),
+        ("DEMO_CONTROL_TOKEN".to_owned(), listener.token().to_owned()),
+        ("DEMO_NATS_COMMAND".to_owned(), nats_command(config)),
+    ]
+}
+
+/// How to look at the broker with the `nats` CLI.
+fn nats_command(config: &StoreConfig) -> String {
+    let (url, password) = (config.nats_url(), StoreConfig::password("inspector"));
+    format!("nats -s {url} --user inspector --password {password} --inbox-prefix _INBOX_inspector")
 }
 
 /// Keeps a second demo off the same data.
@@ -111,62 +137,6 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Does what is asked from a second terminal, and tells of members that end by themselves.
-async fn keep(
-    store: &mut Store,
-    mut requests: mpsc::Receiver<Request>,
-    shutdown: CancellationToken,
-    screen: &Screen,
-) -> anyhow::Result<()> {
-    let mut look = tokio::time::interval(LOOK);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
-            Some(request) = requests.recv() => serve(store, request, screen).await,
-            _ = look.tick() => {
-                for (member, status) in store.ended()? {
-                    screen.show("demo", &format!("{member} ended ({status}); start it again with `cargo run -- start {member}`"));
-                }
-            }
-        }
-    }
-}
-
-async fn serve(store: &mut Store, request: Request, screen: &Screen) {
-    match request {
-        // Whoever asked may be gone by now.
-        Request::Status(answer) => drop(answer.send(store.status().await)),
-        Request::Act(action, member, answer) => {
-            let done = act(store, action, member).await.map_err(|error| format!("{error:#}"));
-            if let Ok(done) = &done {
-                screen.show("demo", done);
-            }
-            drop(answer.send(done));
-        }
-    }
-}
-
-async fn act(store: &mut Store, action: Action, member: Member) -> anyhow::Result<String> {
-    let process = store.process(member);
-    match (action, process) {
-        (Action::Kill | Action::Stop, None) => bail!("{member} does not run"),
-        (Action::Start, Some(process)) => bail!("{member} runs already (process {process})"),
-        (Action::Kill, Some(process)) => {
-            store.kill(member)?;
-            Ok(format!("killed {member} (process {process}, SIGKILL)"))
-        }
-        (Action::Stop, Some(process)) => match store.stop(member).await? {
-            Some(status) => Ok(format!("stopped {member} (process {process}, {status})")),
-            None => Ok(format!("stopped {member} (process {process})")),
-        },
-        (Action::Start, None) => {
-            store.start_member(member).await?;
-            store.wait_until_ready(member, &|_| {}).await?;
-            Ok(format!("started {member} (process {})", store.process(member).unwrap_or_default()))
-        }
-    }
-}
-
 /// Says what there is now, and where to look.
 async fn explain(config: &StoreConfig, screen: &Screen) {
     let gateway = config.http_url(Member::ApiGateway);
@@ -192,11 +162,7 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
         ));
     }
     let durability = get("readiness").await["checks"]["durability"]["detail"].take();
-    let nats = format!(
-        "nats -s {} --user inspector --password {} --inbox-prefix _INBOX_inspector",
-        config.nats_url(),
-        StoreConfig::password("inspector")
-    );
+    let nats = nats_command(config);
     lines.extend([
         String::new(),
         format!("  the page   {gateway}/"),

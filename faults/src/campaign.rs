@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
+use demo::network::Network;
 use demo::{Databases, Member, OnLine, Store, StoreConfig};
 use local_servers::{PostgresServer, free_port, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::breaking::{Breaker, Clock, Disks, Kind, Messages, Network, Refilling, allowed, schedule};
+use crate::breaking::{Breaker, Clock, Disks, Kind, Messages, Refilling, allowed, schedule};
 use crate::check;
 use crate::collect::{Tables, collect, unsettled};
 use crate::history::History;

@@ -8,11 +8,11 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, stream::Stream};
 use async_nats::{Client, HeaderMap};
 use demo::StoreConfig;
+use demo::redelivery;
 use demo::store::nats_options;
 use messaging::{Health, connection};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
-use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::options::{Purpose, random};
@@ -100,14 +100,9 @@ impl Messages {
         self.speakers.get(context.as_str()).with_context(|| format!("nobody speaks on {subject}"))
     }
 
-    /// Sets a consumer back by so many messages of its stream. It may be further behind than that already; setting it
-    /// forward would take messages away from it.
+    /// Sets a consumer back by so many messages of its stream.
     pub(super) async fn replay(&self, stream: &str, consumer: &str, count: u64) -> anyhow::Result<()> {
-        let looked = self.stream(stream).await?;
-        let info = looked.consumer_info(consumer).await.context("looking at a consumer")?;
-        let back = looked.cached_info().state.last_sequence.saturating_sub(count);
-        let request = json!({"seq": back.min(info.ack_floor.stream_sequence + 1).max(1)});
-        self.api(&format!("CONSUMER.RESET.{stream}.{consumer}"), &request).await
+        redelivery::set_back(&self.provisioner, stream, consumer, count).await
     }
 
     /// Lets a consumer deliver nothing, or deliver again.
@@ -135,15 +130,5 @@ impl Messages {
             self.hold(stream, consumer, false).await?;
         }
         Ok(())
-    }
-
-    async fn api(&self, subject: &str, request: &Value) -> anyhow::Result<()> {
-        let asked = self.provisioner.request(format!("$JS.API.{subject}"), request.to_string().into());
-        let answer = tokio::time::timeout(PATIENCE, asked).await.with_context(|| format!("asking {subject}"))??;
-        let answer: Value = serde_json::from_slice(&answer.payload).context("reading an answer of JetStream")?;
-        match answer.get("error") {
-            Some(error) => anyhow::bail!("{subject}: {error}"),
-            None => Ok(()),
-        }
     }
 }

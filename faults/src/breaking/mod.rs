@@ -4,8 +4,6 @@ mod clock;
 mod disk;
 mod emptying;
 mod messages;
-mod network;
-pub mod proxy;
 mod schedule;
 
 use std::collections::BTreeMap;
@@ -16,6 +14,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use demo::network::Network;
+use demo::proxy::Passage;
 use demo::store::settings;
 use demo::{Member, OnLine, Store};
 use local_servers::{NatsServer, PostgresServer, Program, free_port};
@@ -29,8 +29,6 @@ pub use clock::Clock;
 pub use disk::Disks;
 pub use emptying::Refilling;
 pub use messages::Messages;
-pub use network::Network;
-use proxy::Passage;
 pub use schedule::{Fault, Kind, Loss, Planned, schedule};
 
 /// How long members may take to become ready once nothing hinders them.

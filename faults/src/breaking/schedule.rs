@@ -8,8 +8,8 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, seq::IndexedRandom};
 
-use super::proxy::Passage;
 use crate::options::{Purpose, random};
+use demo::proxy::Passage;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]

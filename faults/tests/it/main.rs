@@ -2,5 +2,4 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod doctored;
-mod proxy;
 mod story;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use demo::{Member, StoreConfig};
-
-use super::proxy::{Passage, Proxy};
+use crate::config::StoreConfig;
+use crate::member::Member;
+use crate::proxy::{Passage, Proxy};
 
 /// A proxy from each service to each server, and from each server to each other one.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Network {
             Some(cluster) => cluster.servers.iter().map(|server| (server.clients, server.routes)).collect(),
         };
         for (number, (clients, _)) in ports.iter().enumerate() {
-            for member in Member::SERVICES.into_iter().filter(|member| *member != Member::PaymentProvider) {
+            for member in Member::SERVICES.into_iter().filter(|member| member.uses_broker()) {
                 services.insert((member, number), Proxy::start(*clients).await?);
             }
         }
@@ -61,19 +61,19 @@ impl Network {
     }
 
     /// Sets what passes between a service and the servers.
-    pub(super) fn pass(&mut self, member: Member, passage: Passage) {
+    pub fn pass(&mut self, member: Member, passage: Passage) {
         self.passages.insert(member, passage);
         self.apply();
     }
 
     /// Cuts a server off, or nobody.
-    pub(super) fn cut_off(&mut self, server: Option<usize>) {
+    pub fn cut_off(&mut self, server: Option<usize>) {
         self.cut_off = server;
         self.apply();
     }
 
     /// Lets everything pass.
-    pub(super) fn heal(&mut self) {
+    pub fn heal(&mut self) {
         self.passages.clear();
         self.cut_off(None);
     }

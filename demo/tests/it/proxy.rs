@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use faults::breaking::proxy::{Passage, Proxy};
+use demo::proxy::{Passage, Proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 

@@ -1,0 +1,217 @@
+//! The wishes over HTTP:
+//!
+//! - `GET /members`: `[{"member", "process", "state", "ready", "detail", "actions", "faults"}, …]`;
+//! - `POST /members/{member}/{kill|stop|start|pause|resume}`;
+//! - `POST /faults/redeliver` `{"messages": 100}`;
+//! - `POST /faults/hold-acks` `{"member": "inventory-service", "seconds": 15}`;
+//! - `POST /faults/cut` `{"member": "order-service"}`.
+//!
+//! What was done is 200 and `{"done": "…"}`; what cannot be done now 409, and what cannot be meant 400 or 404, with
+//! `{"error": "…"}`. Whoever may not ask gets 403 and nothing else.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use poem::http::StatusCode;
+use poem::listener::{Acceptor, Listener as _, TcpAcceptor, TcpListener};
+use poem::web::{Data, Json, Path as UrlPath};
+use poem::{Body, Endpoint, EndpointExt, IntoResponse, Response, Route, Server, get, handler, post};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+use super::guard::{self, Guard, Verdict};
+use super::{Action, Address, Listed, Request, Wish, address_file};
+use crate::member::Member;
+use crate::store::{MemberStatus, READY_WITHIN, State};
+
+/// The largest request, in bytes.
+const LARGEST: usize = 4096;
+/// How often a member that starts is looked after.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// A port of this machine, and the token for whoever may use it.
+pub(crate) struct Listener {
+    acceptor: TcpAcceptor,
+    port: u16,
+    token: String,
+}
+
+impl Listener {
+    /// Listens; nothing is answered before [`serve`](Self::serve).
+    pub(crate) async fn bind(port: u16) -> anyhow::Result<Self> {
+        let acceptor = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port)))
+            .into_acceptor()
+            .await
+            .with_context(|| format!("listening for wishes on port {port}"))?;
+        let bound = acceptor.local_addr().into_iter().find_map(|bound| bound.as_socket_addr().copied());
+        let port = bound.context("listening for wishes: the address is not known")?.port();
+        Ok(Self { acceptor, port, token: uuid::Uuid::new_v4().to_string() })
+    }
+
+    /// Returns its URL.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Returns the token that every request must carry.
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Answers the page of the gateway on port `gateway`, and whoever can read the address in the data folder, until
+    /// the program ends. Wishes arrive at `requests`.
+    pub(crate) fn serve(self, data: &Path, gateway: u16, requests: mpsc::Sender<Request>) -> anyhow::Result<()> {
+        let guard = Guard::new(&self.token, self.port, gateway);
+        let address = Address { process: std::process::id(), port: self.port, token: self.token };
+        write_private(&address_file(data), &serde_json::to_vec_pretty(&address)?)?;
+        let routes = Route::new()
+            .at("/members", get(members))
+            .at("/members/:member/:action", post(act))
+            .at("/faults/:fault", post(fault))
+            .data(requests);
+        let guard = std::sync::Arc::new(guard);
+        let guarded = routes.around(move |endpoint, request| {
+            let guard = guard.clone();
+            async move {
+                Ok(match guard.judge(&request) {
+                    Verdict::Forbidden => StatusCode::FORBIDDEN.into_response(),
+                    Verdict::Preflight(origin) => guard::preflight(&origin),
+                    Verdict::Allowed(origin) => {
+                        let mut response = endpoint.get_response(request).await;
+                        guard::show_to(&mut response, origin.as_ref());
+                        response
+                    }
+                })
+            }
+        });
+        tokio::spawn(async move {
+            if let Err(error) = Server::new_with_acceptor(self.acceptor).run(guarded).await {
+                tracing::error!(%error, "wishes are not heard any more");
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Writes a file that only its owner can read.
+fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("writing {}", path.display()))?;
+    file.write_all(content).with_context(|| format!("writing {}", path.display()))
+}
+
+#[handler]
+async fn members(Data(requests): Data<&mpsc::Sender<Request>>) -> Response {
+    match status(requests).await {
+        Some(all) => {
+            let listed: Vec<Listed> = Member::ALL.into_iter().zip(all).map(Listed::of).collect();
+            Json(listed).into_response()
+        }
+        None => gone(),
+    }
+}
+
+#[handler]
+async fn act(
+    UrlPath((member, action)): UrlPath<(String, String)>,
+    Data(requests): Data<&mpsc::Sender<Request>>,
+) -> Response {
+    let Ok(action) = serde_json::from_value(json!(action)) else {
+        return error(StatusCode::NOT_FOUND, &format!("there is no action {action:?}"));
+    };
+    let member: Member = match member.parse() {
+        Ok(member) => member,
+        Err(unknown) => return error(StatusCode::NOT_FOUND, &unknown),
+    };
+    match (ask(requests, Wish::Act(action, member)).await, action) {
+        (Some(Ok(done)), Action::Start) => answer(until_ready(requests, member).await.map(|()| done)),
+        (Some(outcome), _) => answer(outcome),
+        (None, _) => gone(),
+    }
+}
+
+#[handler]
+async fn fault(
+    UrlPath(fault): UrlPath<String>,
+    body: Body,
+    Data(requests): Data<&mpsc::Sender<Request>>,
+) -> Response {
+    let read = body.into_bytes_limit(LARGEST).await;
+    let Ok(body) = read else { return error(StatusCode::PAYLOAD_TOO_LARGE, "that is too much to read") };
+    let wish = match fault.as_str() {
+        "redeliver" => parse(&body).map(Wish::Redeliver),
+        "hold-acks" => parse(&body).map(Wish::HoldAcks),
+        "cut" => parse(&body).map(Wish::Cut),
+        _ => return error(StatusCode::NOT_FOUND, &format!("there is no fault {fault:?}")),
+    };
+    let wish = match wish.and_then(|wish| wish.out_of_bounds().map_or(Ok(wish), Err)) {
+        Ok(wish) => wish,
+        Err(wrong) => return error(StatusCode::BAD_REQUEST, &wrong),
+    };
+    ask(requests, wish).await.map_or_else(gone, answer)
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+/// Waits until a member that was started does its work. Not where wishes are fulfilled: others are heard meanwhile, such
+/// as one for what this member waits for.
+async fn until_ready(requests: &mpsc::Sender<Request>, member: Member) -> Result<(), String> {
+    let start = Instant::now();
+    loop {
+        let all = status(requests).await.ok_or("the demo ends")?;
+        let stands = all.into_iter().find(|status| status.member == member.name());
+        match stands {
+            Some(MemberStatus { ready: true, .. }) => return Ok(()),
+            Some(MemberStatus { state: State::Stopped, .. }) | None => {
+                return Err(format!("{member} ended before it was ready; its log says why"));
+            }
+            Some(status) if start.elapsed() > READY_WITHIN => {
+                let waited = READY_WITHIN.as_secs();
+                return Err(format!("{member} is not ready after {waited} s: {}", status.detail));
+            }
+            Some(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+}
+
+/// Returns what came of a wish; none where nobody fulfils wishes any more.
+async fn ask(requests: &mpsc::Sender<Request>, wish: Wish) -> Option<Result<String, String>> {
+    let (answer, answered) = oneshot::channel();
+    requests.send(Request::Do(wish, answer)).await.ok()?;
+    answered.await.ok()
+}
+
+/// Returns where every member stands, in the order of [`Member::ALL`].
+async fn status(requests: &mpsc::Sender<Request>) -> Option<Vec<MemberStatus>> {
+    let (answer, answered) = oneshot::channel();
+    requests.send(Request::Status(answer)).await.ok()?;
+    answered.await.ok()
+}
+
+fn answer(outcome: Result<String, String>) -> Response {
+    match outcome {
+        Ok(done) => Json(json!({"done": done})).into_response(),
+        Err(why) => error(StatusCode::CONFLICT, &why),
+    }
+}
+
+fn error(status: StatusCode, why: &str) -> Response {
+    Json(json!({"error": why})).with_status(status).into_response()
+}
+
+fn gone() -> Response {
+    error(StatusCode::SERVICE_UNAVAILABLE, "the demo ends")
+}

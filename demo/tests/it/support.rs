@@ -1,0 +1,137 @@
+//! A running demo for one test: ports and a data folder of its own.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use demo::up::{self, UpOptions};
+use demo::{Member, StoreConfig};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// A running demo. Dropped, its processes end with its runtime.
+pub(crate) struct Demo {
+    pub(crate) config: StoreConfig,
+    pub(crate) http: reqwest::Client,
+    pub(crate) token: String,
+    shutdown: CancellationToken,
+    runs: JoinHandle<anyhow::Result<()>>,
+}
+
+/// The configuration of a store with ports and a folder of its own.
+pub(crate) fn config() -> StoreConfig {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let data = std::env::temp_dir().join(format!("demo-it-{}-{count}", std::process::id()));
+    let mut config = StoreConfig::on_free_ports(env!("CARGO_BIN_EXE_demo").into(), data);
+    config.stock_deadline_seconds = 3600;
+    config
+}
+
+impl Demo {
+    /// Starts a demo as `cargo run` does, its seed included, and waits until it hears wishes.
+    pub(crate) async fn start() -> Self {
+        let (config, shutdown) = (config(), CancellationToken::new());
+        let options = UpOptions { data: config.data.clone(), fresh: false, no_seed: false, no_open: true };
+        let (store, until) = (config.clone(), shutdown.clone());
+        let runs = tokio::spawn(async move { up::run(store, &options, until).await });
+        let mut demo = Self { config, http: reqwest::Client::new(), token: String::new(), shutdown, runs };
+        let address = demo.config.data.join("demo.json");
+        eventually("the demo hears wishes", || async {
+            assert!(!demo.runs.is_finished(), "the demo ended");
+            address.exists()
+        })
+        .await;
+        let address: Value = serde_json::from_slice(&std::fs::read(address).unwrap()).unwrap();
+        assert_eq!(address["port"], demo.config.control_port);
+        demo.token = address["token"].as_str().unwrap().to_owned();
+        demo
+    }
+
+    pub(crate) async fn shut_down(self) {
+        self.shutdown.cancel();
+        self.runs.await.unwrap().unwrap();
+        std::fs::remove_dir_all(&self.config.data).unwrap();
+    }
+
+    /// Asks for something, as whoever may.
+    pub(crate) fn ask(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("http://127.0.0.1:{}{path}", self.config.control_port);
+        self.http.request(method, url).bearer_auth(&self.token)
+    }
+
+    /// Breaks or mends something, which succeeds; returns what was done.
+    pub(crate) async fn wish(&self, path: &str, body: &Value) -> String {
+        let answer = self.ask(Method::POST, path).json(body).send().await.unwrap();
+        let (status, answer): (_, Value) = (answer.status(), answer.json().await.unwrap());
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer["done"].as_str().unwrap().to_owned()
+    }
+
+    /// Wishes for something that cannot be now; returns why.
+    pub(crate) async fn wish_in_vain(&self, status: u16, path: &str, body: &Value) -> String {
+        let answer = self.ask(Method::POST, path).json(body).send().await.unwrap();
+        assert_eq!(answer.status(), status, "{path}");
+        answer.json::<Value>().await.unwrap()["error"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn act(&self, member: Member, action: &str) -> String {
+        self.wish(&format!("/members/{member}/{action}"), &json!({})).await
+    }
+
+    pub(crate) async fn member(&self, member: Member) -> Value {
+        let all: Vec<Value> = self.ask(Method::GET, "/members").send().await.unwrap().json().await.unwrap();
+        assert_eq!(all.len(), Member::ALL.len());
+        all.into_iter().find(|one| one["member"] == member.name()).unwrap()
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let url = format!("{}{path}", self.config.http_url(Member::ApiGateway));
+        self.http.get(url).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// Places an order for one piece.
+    pub(crate) async fn place(&self, id: &str) {
+        let order = json!({"orderId": id, "customerId": "CUSTOMER_001", "currency": "EUR",
+            "items": [{"productId": "PRODUCT_001", "quantity": 1, "unitPrice": 1000}]});
+        let url = format!("{}/orders", self.config.http_url(Member::ApiGateway));
+        assert_eq!(self.http.post(url).json(&order).send().await.unwrap().status(), 202);
+    }
+
+    pub(crate) async fn eventually_status(&self, id: &str, status: &str) {
+        eventually(&format!("{id} is {status}"), || async {
+            self.get(&format!("/orders/{id}")).await["status"] == status
+        })
+        .await;
+    }
+
+    /// Returns how often messages of an order came again to a service, and were dropped.
+    pub(crate) async fn duplicates(&self, id: &str, service: Member) -> u64 {
+        let timeline = self.get(&format!("/orders/{id}/timeline")).await;
+        let steps = timeline["steps"].as_array().unwrap_or_else(|| panic!("{timeline}"));
+        let hearers = steps.iter().flat_map(|step| step["hearers"].as_array().unwrap());
+        hearers
+            .filter(|hearer| hearer["service"] == service.name())
+            .map(|hearer| hearer["duplicates"].as_u64().unwrap())
+            .sum()
+    }
+}
+
+/// Waits until something is so, 40 s at the most.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(start.elapsed() < Duration::from_secs(40), "in vain for 40 s: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Returns the state letter of a process, such as `T` where it is stopped.
+pub(crate) fn process_state(process: &Value) -> Option<char> {
+    let stat: PathBuf = format!("/proc/{process}/stat").into();
+    let stat = std::fs::read_to_string(stat).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
+}
