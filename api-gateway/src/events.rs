@@ -1,15 +1,11 @@
 //! `GET /events`: what happens in the store, live, as Server-Sent Events.
 //!
-//! Each connection has an ephemeral consumer of its own, which [`Feed`] makes again, right behind the last event that
-//! was sent, whenever it ends: with a restart of nats-server above all. The client library has an ordered consumer
-//! for that, but one that is made again before its first message begins at the start of the stream.
+//! Each connection follows the stream by itself ([`Tail`]), so that it can begin wherever it left off.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::{self, Message};
 use async_nats::{Client, HeaderMap};
 use contracts::OrderId;
@@ -23,7 +19,6 @@ use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::Tag;
@@ -31,6 +26,7 @@ use crate::commands::unavailable;
 use crate::json::Nullable;
 use crate::parameter::{EventSequence, Header, Query};
 use crate::problem::{Code, Codes, Failure, Problem};
+use crate::tail::{Follow, Tail, Tailed};
 
 /// The contexts whose events are shown. Not the accounts': these say where customers live and how they pay.
 const CONTEXTS: [&str; 3] = ["order", "inventory", "payment"];
@@ -43,10 +39,6 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const BUFFER: usize = 64;
 /// The longest the first consumer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long to wait before a consumer that cannot be made is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(500);
-/// How often to look whether the connection to nats-server is another one, whose server forgot the consumer.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// The live feed.
 pub(crate) struct EventsApi {
@@ -148,18 +140,18 @@ impl EventsApi {
         if self.client.connection_state() != State::Connected {
             return Err(unavailable("there is no connection to nats-server"));
         }
-        let mut feed = Feed { client: self.client.clone(), js: self.js.clone(), filter, last };
-        let connection = feed.connection();
-        let consumer = match tokio::time::timeout(PATIENCE, feed.consume()).await {
-            Ok(consumer) => consumer.map_err(|error| unavailable(&format!("the events: {error}")))?,
+        let follow = Follow { stream: EVENTS, filter, headers_only: false, batch: BUFFER };
+        let mut tail = Tail::new(self.client.clone(), self.js.clone(), follow, last);
+        match tokio::time::timeout(PATIENCE, tail.open()).await {
+            Ok(opened) => opened.map_err(|error| unavailable(&format!("the events: {error}")))?,
             Err(_) => return Err(unavailable("JetStream did not make a consumer in time")),
-        };
+        }
         let (sender, receiver) = mpsc::channel(BUFFER);
         let shutdown = self.shutdown.clone();
         tokio::spawn(async move {
             let _permit = permit;
             tokio::select! {
-                () = feed.run(consumer, connection, &sender) => {}
+                () = send(tail, &sender) => {}
                 () = sender.closed() => {}
                 () = shutdown.cancelled() => {}
             }
@@ -169,102 +161,15 @@ impl EventsApi {
     }
 }
 
-/// One client's way through the stream.
-struct Feed {
-    client: Client,
-    js: jetstream::Context,
-    filter: Vec<String>,
-    /// The sequence behind which to go on; `None` for "from now on" until that is a sequence.
-    last: Option<u64>,
-}
-
-impl Feed {
-    /// Sends events until the client is gone.
-    async fn run(mut self, mut consumer: pull::Stream, mut connection: u64, sender: &mpsc::Sender<StoreEvent>) {
-        loop {
-            if !self.send(consumer, connection, sender).await {
-                return;
-            }
-            (consumer, connection) = loop {
-                let connection = self.connection();
-                match self.consume().await {
-                    Ok(consumer) => break (consumer, connection),
-                    Err(error) => tracing::debug!(%error, "the events cannot be consumed; trying again"),
-                }
-                tokio::time::sleep(TRY_AGAIN).await;
-            };
+/// Sends events until the client is gone.
+async fn send(mut tail: Tail, sender: &mpsc::Sender<StoreEvent>) {
+    loop {
+        let Tailed { message, sequence, .. } = tail.next().await;
+        if let Some(event) = read(&message, sequence)
+            && sender.send(event).await.is_err()
+        {
+            return;
         }
-    }
-
-    /// Sends events until the consumer ends; `false` where the client is gone.
-    async fn send(
-        &mut self,
-        mut consumer: pull::Stream,
-        connection: u64,
-        sender: &mpsc::Sender<StoreEvent>,
-    ) -> bool {
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut delivered = 0;
-        loop {
-            let message = tokio::select! {
-                message = consumer.next() => message,
-                _ = look.tick() => {
-                    if self.connection() == connection { continue }
-                    return true;
-                }
-            };
-            let message = match message {
-                Some(Ok(message)) => message,
-                Some(Err(error)) => {
-                    tracing::debug!(%error, "a consumer of events ended");
-                    return true;
-                }
-                None => return true,
-            };
-            let Ok(info) = message.info() else { return true };
-            // The server counts what it sends to the consumer: a gap is an event that was lost on the way.
-            delivered += 1;
-            if info.consumer_sequence != delivered {
-                return true;
-            }
-            let sequence = info.stream_sequence;
-            if let Some(event) = read(&message, sequence)
-                && sender.send(event).await.is_err()
-            {
-                return false;
-            }
-            self.last = Some(sequence);
-        }
-    }
-
-    /// Makes a consumer of what follows the last event.
-    async fn consume(&mut self) -> anyhow::Result<pull::Stream> {
-        let stream = self.js.get_stream(EVENTS).await?;
-        let end = stream.cached_info().state.last_sequence;
-        // Beyond the end is a sequence of another stream, which this one took the place of.
-        let last = self.last.map_or(end, |last| if last > end { 0 } else { last });
-        self.last = Some(last);
-        let config = pull::Config {
-            // With a name, the subject of the request that makes the consumer says on which stream.
-            name: Some(format!("api-gateway-feed-{}", uuid::Uuid::now_v7().simple())),
-            filter_subjects: self.filter.clone(),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
-            ack_policy: AckPolicy::None,
-            memory_storage: true,
-            num_replicas: 1,
-            inactive_threshold: Duration::from_secs(60),
-            ..pull::Config::default()
-        };
-        let consumer = stream.create_consumer(config).await?;
-        let heartbeat = Duration::from_secs(5);
-        let pulling = consumer.stream().max_messages_per_batch(BUFFER).heartbeat(heartbeat);
-        Ok(pulling.expires(Duration::from_secs(30)).messages().await?)
-    }
-
-    /// Returns which connection to nats-server this is, counting from the first.
-    fn connection(&self) -> u64 {
-        self.client.statistics().connects.load(Ordering::Relaxed)
     }
 }
 

@@ -61,7 +61,7 @@ impl<T: Send> IntoResponse for JsonOf<T> {
 }
 
 /// A member that is always there and may be null; `Option` would be described as one that may be absent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Nullable<T>(Option<T>);
 
 impl<T: Type> Type for Nullable<T> {

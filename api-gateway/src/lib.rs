@@ -9,7 +9,7 @@
 //!   errors to HTTP;
 //! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
-//!   `events` is the live feed;
+//!   `invariants` says whether everything adds up; `events` is the live feed, `flow` the store seen from above; both read with `tail`;
 //! - `page`: the files of `web/`, served at `/`;
 //! - [`operations`]: dead letters, for operators, behind a switch;
 //! - `outside`: the doors through which tests reach what parses.
@@ -22,8 +22,10 @@ mod body;
 mod commands;
 pub mod config;
 mod events;
+mod flow;
 mod front;
 mod idempotency;
+mod invariants;
 mod json;
 mod notifications;
 pub mod operations;
@@ -36,6 +38,7 @@ mod problem;
 mod products;
 mod queries;
 mod streams;
+mod tail;
 mod wait;
 
 use std::sync::Arc;
@@ -50,6 +53,8 @@ use accounts::{AccountsApi, Outcomes};
 use commands::Commands;
 pub use config::Config;
 use events::EventsApi;
+use flow::FlowApi;
+use invariants::InvariantsApi;
 use notifications::NotificationsApi;
 use operations::OperationsApi;
 use orders::OrdersApi;
@@ -70,7 +75,7 @@ enum Tag {
     Accounts,
     /// What customers were told.
     Notifications,
-    /// What happens, live.
+    /// What happens, live, and whether it adds up.
     Events,
     /// Dead letters, for operators. Served, and in this document, only where the gateway is started with
     /// `--operations`; everywhere else these paths do not exist (404, `route-not-found`). No password is asked for.
@@ -101,15 +106,18 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let queries = Queries::new(client.clone());
     let waiters = Waiters::new(client.clone(), queries.clone(), shutdown.clone());
     let explainer = choreo::Operator::over(client.clone(), js.clone(), health.clone());
+    let invariants = InvariantsApi::new(explainer.clone())?;
     let orders = OrdersApi { commands: commands.clone(), queries: queries.clone(), waiters, explainer };
     let products = ProductsApi { commands: commands.clone(), queries: queries.clone() };
     let outcomes = Outcomes::new(client.clone(), queries.clone(), shutdown.clone());
     let accounts = AccountsApi { commands, queries: queries.clone(), outcomes };
     let notifications = NotificationsApi { queries };
-    let events = EventsApi::new(client, js.clone(), shutdown.clone());
+    let events = EventsApi::new(client.clone(), js.clone(), shutdown.clone());
+    let flow = FlowApi::new(shutdown.clone());
+    let following = flow.follow(client, js);
 
     let page = Arc::new(Page::new(&config.page, config.operations.enabled)?);
-    let api = (orders, products, accounts, notifications, events);
+    let api = (orders, products, accounts, notifications, events, flow, invariants);
     let endpoint = match OperationsApi::connect(&config.operations, &config.nats).await? {
         Some(operations) => front::endpoint((api, operations), page, health.clone()),
         None => front::endpoint(api, page, health.clone()),
@@ -117,5 +125,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,
         ended = streams.watch() => ended,
+        ended = following => ended,
     }
 }

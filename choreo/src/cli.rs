@@ -2,7 +2,7 @@
 #![allow(clippy::print_stderr, reason = "a command-line tool")]
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
@@ -15,9 +15,15 @@ use crate::Operator;
 use crate::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
 use crate::dead_letters::{self, DeadLetter, Filter, Listing, WholeLetter, discard};
 use crate::explain::{self, Reach};
+use crate::invariants::Watcher;
 use crate::operator::OPERATOR;
-use crate::print::{Printer, ago, story, table};
+use crate::print::{Printer, ago, board, story, table};
 use crate::refill::{Progress, refill};
+
+/// How long what does not add up may take to settle.
+const SETTLE: Duration = Duration::from_secs(5);
+/// How long to wait before looking again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Finds and mends what went wrong in a store.
 ///
@@ -49,6 +55,10 @@ pub enum Command {
         /// The order's id, or another business id.
         key: String,
     },
+    /// Says whether everything adds up: stock, money, orders, repetitions, outboxes, consumers, dead letters.
+    ///
+    /// Ends with status 1 where a promise is broken, or cannot be told to hold within five seconds.
+    Invariants,
     /// Fills a stream that lost its messages again: services publish what they have said and keep.
     ///
     /// Make the stream and its consumers first, where they are gone (`demo provision`). It can be ended and started
@@ -145,6 +155,7 @@ impl Cli {
             Command::DeadLetters(command) => command.execute(&operator, printer).await,
             Command::Refill { stream, last } => refill_stream(&operator, &stream, last, printer).await,
             Command::Explain { key } => explain(&operator, &key, printer).await,
+            Command::Invariants => invariants(&operator, printer).await,
         };
         // The server does not tell a refusal to who asked.
         match (done, operator.refusal()) {
@@ -173,6 +184,22 @@ async fn explain(operator: &Operator, key: &str, printer: Printer) -> anyhow::Re
     let timeline = explain::explain(operator, key, Reach::Everything).await?;
     printer.say(&timeline, || story::of(&timeline));
     Ok(timeline.is_complete())
+}
+
+/// Looks until everything is told, five seconds at the most: what does not add up may settle.
+async fn invariants(operator: &Operator, printer: Printer) -> anyhow::Result<bool> {
+    let mut watcher = Watcher::new()?;
+    let begun = Instant::now();
+    let board = loop {
+        let board = watcher.look(operator).await;
+        let told = board.checks.iter().all(|check| check.holds.is_some()) && !watcher.suspects();
+        if told || board.is_broken() || begun.elapsed() > SETTLE {
+            break board;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
+    printer.say(&board, || board::of(&board));
+    Ok(board.holds())
 }
 
 impl DeadLetters {

@@ -5,12 +5,14 @@
 //! - [`operator`]: the connection;
 //! - [`dead_letters`]: listed, shown, sent back to the one service that gave them up, discarded with a reason;
 //! - [`explain`](mod@explain): what happened about one order, across all services, and what it waits for;
+//! - [`invariants`]: whether everything adds up;
 //! - [`refill`](mod@refill): a stream filled again from the services' outboxes;
 //! - [`cli`], `print`: the program; the gateway uses the rest as a library.
 
 pub mod cli;
 pub mod dead_letters;
 pub mod explain;
+pub mod invariants;
 pub mod operator;
 mod print;
 pub mod refill;

@@ -1,6 +1,7 @@
 //! What the program prints: tables for people, JSON for programs.
 #![allow(clippy::print_stdout, reason = "a command-line tool")]
 
+pub(crate) mod board;
 pub(crate) mod story;
 
 use comfy_table::presets::NOTHING;

@@ -5,9 +5,11 @@
 //! that starts a system of its own replaces this crate and keeps the kit.
 //!
 //! In reading order: [`id`] and [`money`] parse at the edge, [`message`] declares closed sets of messages,
-//! [`order`] and [`inventory`] are the two contexts, [`topology`] says which stream holds what and who listens.
+//! [`order`], [`inventory`], [`account`], and [`payment`] are the contexts, [`topology`] says which stream holds what and
+//! who listens, [`catalogue`] lists every message with who says and who hears it.
 
 pub mod account;
+pub mod catalogue;
 pub mod id;
 pub mod inventory;
 pub mod message;

@@ -30,19 +30,31 @@ macro_rules! messages {
     (
         $(#[$meta:meta])*
         pub enum $name:ident in $context:literal as $kind:literal {
-            $( $(#[$doc:meta])* $variant:ident($body:ty) = $word:literal v $version:literal, key $key:ident; )+
+            $( $(#[doc = $doc:literal])+ $variant:ident($body:ty) = $word:literal v $version:literal, key $key:ident; )+
         }
     ) => {
         $(#[$meta])*
         #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
         #[serde(untagged)]
         pub enum $name {
-            $( $(#[$doc])* $variant($body), )+
+            $( $(#[doc = $doc])+ $variant($body), )+
         }
 
         impl $name {
             /// The types of the set, as they stand in `ce-type`.
             pub const TYPES: &[&str] = &[$( concat!($context, ".", $word, ".v", $version) ),+];
+
+            /// What is declared of each message of the set.
+            pub const DECLARED: &[$crate::catalogue::Declared] = &[$(
+                $crate::catalogue::Declared {
+                    context: $context,
+                    kind: $kind,
+                    name: $word,
+                    message_type: concat!($context, ".", $word, ".v", $version),
+                    filter: concat!($context, ".", $kind, ".", $word, ".*"),
+                    description: concat!($($doc),+),
+                },
+            )+];
 
             /// Returns the type of the message, as it stands in `ce-type`.
             #[must_use]

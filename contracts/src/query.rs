@@ -11,6 +11,12 @@
 //! | `payment.query.get.<orderId>` | | [`PaymentView`] |
 //! | `notification.query.list.<customerId>` | [`ListNotifications`] | [`Page`] of [`NotificationView`], oldest first |
 //! | `inventory.query.products` | [`ListProducts`] | [`Page`] of [`ProductView`], by id |
+//! | `order.query.balance` | | [`OrderBalance`] |
+//! | `inventory.query.balance` | | [`StockBalance`] |
+//! | `payment.query.balance` | | [`PaymentBalance`] |
+//! | `notification.query.balance` | | [`NotificationBalance`] |
+//!
+//! A balance is what a service's own books come to, in one reading of its database: sums, and what does not add up.
 
 use serde::{Deserialize, Serialize};
 
@@ -280,4 +286,155 @@ pub struct ListProducts {
     pub after: Option<ProductId>,
     /// The most rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] unless given.
     pub limit: Option<u64>,
+}
+
+/// The most rows of a kind in a balance that are there to name something.
+pub const MAX_NAMED: u64 = 20;
+/// The most totals in a balance.
+pub const MAX_TOTALS: u64 = 4000;
+
+/// What the orders come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderBalance {
+    /// The orders that are not final, by where they stand.
+    pub open: Vec<OpenOrders>,
+    /// What confirmed orders come to, by customer and currency, in that order; the first [`MAX_TOTALS`].
+    pub confirmed: Vec<CustomerTotal>,
+    /// Whether there are more of these.
+    pub more: bool,
+}
+
+/// The orders that stand somewhere and are not final.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenOrders {
+    /// Where.
+    pub status: OrderStatus,
+    /// How many.
+    pub count: u64,
+    /// Those that came there first, [`MAX_NAMED`] at the most.
+    pub oldest: Vec<Open>,
+}
+
+/// Something that is not finished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Open {
+    /// Of which order.
+    pub order_id: OrderId,
+    /// Since when it stands where it does, RFC 3339.
+    pub since: String,
+}
+
+/// What something of a customer comes to in one currency.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomerTotal {
+    /// Whose.
+    pub customer_id: CustomerId,
+    /// Of which currency.
+    pub currency: Currency,
+    /// How many.
+    pub count: u64,
+    /// How much, in minor units.
+    pub amount: i64,
+}
+
+/// What the stock comes to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StockBalance {
+    /// How many products there are.
+    pub products: u64,
+    /// The products whose pieces do not add up, [`MAX_NAMED`] at the most.
+    pub wrong: Vec<ProductBalance>,
+}
+
+/// The pieces of a product, each counted in two places: `available` and `reserved` against `intake`, `reserved` against
+/// `held`, `awaiting` against `waited`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProductBalance {
+    /// Which product.
+    pub product_id: String,
+    /// What came in, ever.
+    pub intake: i64,
+    /// On the shelf.
+    pub available: i64,
+    /// Held for orders.
+    pub reserved: i64,
+    /// What the reservations of orders name.
+    pub held: i64,
+    /// Asked for by orders that wait.
+    pub awaiting: i64,
+    /// What the lines of waiting orders name.
+    pub waited: i64,
+}
+
+/// What the payments come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentBalance {
+    /// How many customers and currencies there are payments of.
+    pub accounts: u64,
+    /// Where what counts against a limit is not the sum of the payments that do, [`MAX_NAMED`] at the most.
+    pub wrong: Vec<ExposureBalance>,
+    /// What captured payments come to, by customer and currency, in that order; the first [`MAX_TOTALS`].
+    pub captured: Vec<CustomerTotal>,
+    /// Whether there are more of these.
+    pub more: bool,
+    /// How many payments are under way: being captured or given back, or waiting for their accounts.
+    pub unfinished: u64,
+    /// Those that are longest, [`MAX_NAMED`] at the most.
+    pub oldest: Vec<OpenPayment>,
+}
+
+/// What counts against the limit of an account, counted in two places.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExposureBalance {
+    /// Whose.
+    pub customer_id: String,
+    /// Of which currency, ISO 4217.
+    pub currency: String,
+    /// As it is kept, in minor units.
+    pub exposure: i64,
+    /// The sum of the payments.
+    pub counted: i64,
+}
+
+/// A payment that is not finished.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OpenPayment {
+    /// For which order.
+    pub order_id: OrderId,
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// What customers were told.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotificationBalance {
+    /// How many of the most recent notifications were looked at.
+    pub looked: u64,
+    /// What was told more than once of the same order, [`MAX_NAMED`] at the most.
+    pub repeated: Vec<ToldAgain>,
+}
+
+/// Something that was told more than once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ToldAgain {
+    /// Of which order.
+    pub order_id: String,
+    /// The type of the event that was told of.
+    #[serde(rename = "type")]
+    pub message_type: String,
+    /// How often.
+    pub count: i64,
 }

@@ -24,7 +24,8 @@ use sea_orm::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{product, reservation, waiting_line};
+use crate::balance::take_in;
+use crate::entity::{intake, product, reservation, waiting_line};
 
 /// The demo catalogue, in the form that `POST /automation-testing/seed` takes.
 pub const CATALOGUE: &str = include_str!("../../seed/catalogue.json");
@@ -118,9 +119,13 @@ fn parse(catalogue: &[u8]) -> Result<BTreeMap<ProductId, u64>, Failure> {
 
 async fn create(db: &DatabaseConnection, products: BTreeMap<ProductId, u64>) -> Result<Seeded, DbErr> {
     let mut existing: Vec<ProductId> = products.keys().cloned().collect();
-    let rows = products.into_iter().map(|(product_id, available)| product::ActiveModel {
-        product_id: Set(product_id.into()),
-        available: Set(i64::try_from(available).unwrap_or(i64::MAX)),
+    let seeded: BTreeMap<String, i64> = products
+        .into_iter()
+        .map(|(product_id, available)| (product_id.into(), i64::try_from(available).unwrap_or(i64::MAX)))
+        .collect();
+    let rows = seeded.iter().map(|(product_id, available)| product::ActiveModel {
+        product_id: Set(product_id.clone()),
+        available: Set(*available),
         reserved: Set(0),
         awaiting: Set(0),
         last_position: Set(0),
@@ -137,6 +142,8 @@ async fn create(db: &DatabaseConnection, products: BTreeMap<ProductId, u64>) -> 
             created.push(row.try_get::<String>("", "product_id")?);
         }
     }
+    let pieces = created.iter().filter_map(|id| Some((id.clone(), *seeded.get(id)?))).collect();
+    take_in(&tx, pieces).await?;
     tx.commit().await?;
     created.sort();
     let created: Vec<ProductId> =
@@ -150,6 +157,7 @@ async fn empty(db: &DatabaseConnection) -> Result<(), DbErr> {
     product::Entity::delete_many().exec(&tx).await?;
     reservation::Entity::delete_many().exec(&tx).await?;
     waiting_line::Entity::delete_many().exec(&tx).await?;
+    intake::Entity::delete_many().exec(&tx).await?;
     tx.commit().await
 }
 

@@ -1,5 +1,7 @@
 //! From messages to the stock and back: load, decide, save.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, bail};
 use contracts::DecodeError;
 use contracts::inventory::InventoryCommand;
@@ -7,6 +9,7 @@ use contracts::order::OrderEvent;
 use messaging::{Cause, Decode, Envelope, HandleError, Handler, Outgoing, Standing};
 use sea_orm::{ActiveEnum, ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter};
 
+use crate::balance::take_in;
 use crate::entity::reservation::{self, Status};
 use crate::entity::waiting_line;
 use crate::slice::Slice;
@@ -47,6 +50,7 @@ impl Handler for InventoryHandler {
             }
         }
         slice.save(tx).await?;
+        take_in(tx, restocked(batch)).await?;
         Ok(outgoing)
     }
 
@@ -64,6 +68,17 @@ impl Handler for InventoryHandler {
         };
         Ok(Some(Standing { state: row.status.to_value(), since: None, waits_for }))
     }
+}
+
+/// Returns what a batch brings in.
+fn restocked(batch: &[&Envelope<StockMessage>]) -> BTreeMap<String, i64> {
+    let mut pieces: BTreeMap<String, i64> = BTreeMap::new();
+    for message in batch {
+        if let StockMessage::Restock(restock) = &message.payload {
+            *pieces.entry(restock.product_id.to_string()).or_default() += i64::from(restock.quantity.get());
+        }
+    }
+    pieces
 }
 
 /// Makes the message an event travels as. The message that brought it about is its cause, in the flow the event

@@ -6,12 +6,13 @@
 //! - [`stock`]: the rules; pure, no I/O;
 //! - [`mod@slice`]: the part of the stock that a batch of messages needs, loaded and saved;
 //! - [`handler`]: from messages to the stock and back;
-//! - [`queries`]: what can be asked;
+//! - [`queries`]: what can be asked; [`balance`]: whether the pieces add up;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`automation`]: HTTP endpoints that fill and empty the stock for tests and demonstrations;
 //! - [`config`]: the options.
 
 pub mod automation;
+pub mod balance;
 pub mod config;
 pub mod entity;
 pub mod handler;

@@ -6,15 +6,17 @@ use contracts::query::{DEFAULT_PAGE, ListProducts, MAX_PAGE, Page, ProductView};
 use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
+use crate::balance::balance;
 use crate::entity::product::{Column, Entity, Model};
 
 /// Returns the endpoints over a database.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
-    let (for_product, for_products) = (db.clone(), db.clone());
+    let (for_product, for_products, for_balance) = (db.clone(), db.clone(), db.clone());
     vec![
         Endpoint::new("product", "inventory.query.product.*", move |query| product(for_product.clone(), query)),
         Endpoint::new("products", "inventory.query.products", move |query| products(for_products.clone(), query)),
+        Endpoint::new("balance", "inventory.query.balance", move |_| balance(for_balance.clone())),
     ]
 }
 

@@ -9,7 +9,7 @@
 //! - `consumer` pulls into it, `relay` publishes out of it (`atomic`: as batches, where that pays), [`dead_letter`] says
 //!   what became of the rest;
 //! - [`mishap`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
-//! - [`trace`]: what a service knows of one business id; [`refill`]: a stream filled again from the outboxes;
+//! - [`trace`]: what a service knows of one business id; [`vitals`]: how it does; [`refill`]: a stream filled again from the outboxes;
 //! - [`event_store`], [`statement`]: what handlers are written with;
 //! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon;
 //!   [`durability`]: what an acknowledgement is worth;
@@ -50,6 +50,7 @@ pub mod statement;
 pub mod topology;
 pub mod trace;
 pub mod unpublished;
+pub mod vitals;
 
 pub use durability::Durability;
 pub use envelope::{Cause, Decode, Envelope, Outgoing, Speaker, Timing};

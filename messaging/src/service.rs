@@ -27,7 +27,7 @@ use crate::query::{self, Endpoint};
 use crate::redrive;
 use crate::relay::Relay;
 use crate::retention::{self, HorizonError};
-use crate::{refill, trace};
+use crate::{refill, trace, vitals};
 
 /// The part of [`Health`] that says whether the streams are there.
 const STREAMS: &str = "streams";
@@ -205,6 +205,7 @@ impl<H: Handler> Service<H> {
         endpoints.extend([
             take_back,
             trace::endpoint(self.db.reader.clone(), self.name, handler),
+            vitals::endpoint(self.db.reader.clone(), self.name),
             refill::endpoint(self.db.reader.clone(), js.clone(), self.name),
         ]);
         parts.spawn(async move {

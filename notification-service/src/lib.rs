@@ -8,10 +8,11 @@
 //! - [`handler`]: from events to notifications;
 //! - [`mail`]: sends them;
 //! - [`live`]: pushes them over a WebSocket;
-//! - [`queries`]: what can be asked;
+//! - [`queries`]: what can be asked; [`balance`]: whether anything was told twice;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`config`]: the options.
 
+pub mod balance;
 pub mod config;
 pub mod entity;
 pub mod handler;

@@ -8,13 +8,17 @@ use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait};
 use sea_orm::{QueryFilter, QueryOrder, QuerySelect};
 
+use crate::balance::balance;
 use crate::entity::notification::{Column, Entity, Model};
 
 /// Returns the endpoints over a database.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
-    let db = db.clone();
-    vec![Endpoint::new("list", "notification.query.list.*", move |query| list(db.clone(), query))]
+    let (for_list, for_balance) = (db.clone(), db.clone());
+    vec![
+        Endpoint::new("list", "notification.query.list.*", move |query| list(for_list.clone(), query)),
+        Endpoint::new("balance", "notification.query.balance", move |_| balance(for_balance.clone())),
+    ]
 }
 
 /// Answers with a page of a customer's notifications, oldest first.

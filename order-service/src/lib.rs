@@ -1,8 +1,9 @@
 //! The order service: keeps orders, as histories of events, and answers for them.
 //!
-//! In reading order: [`order`] decides, [`handler`] loads and saves around it, [`queries`] answers; [`entity`] and
+//! In reading order: [`order`] decides, [`handler`] loads and saves around it, [`queries`] answers, [`balance`] sums up; [`entity`] and
 //! [`migration`] are the tables, [`config`] the options.
 
+pub mod balance;
 pub mod config;
 pub mod entity;
 pub mod handler;

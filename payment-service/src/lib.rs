@@ -10,11 +10,12 @@
 //! - [`provider`]: the payment provider, over HTTP;
 //! - [`worker`]: asks the provider and records what it says, and looks after payments without an account;
 //! - [`rebuild`]: the copies of accounts, filled again;
-//! - [`queries`]: what can be asked;
+//! - [`queries`]: what can be asked; [`balance`]: what it comes to;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`config`]: the options.
 
 pub mod accounts;
+pub mod balance;
 pub mod config;
 pub mod entity;
 pub mod handler;

@@ -6,14 +6,18 @@ use messaging::envelope::{from_unix_millis, rfc3339};
 use messaging::query::{Endpoint, Query, QueryError};
 use sea_orm::{DatabaseConnection, EntityTrait};
 
+use crate::balance::balance;
 use crate::entity::payment::Entity;
 use crate::row;
 
 /// Returns the endpoints over a database.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
-    let db = db.clone();
-    vec![Endpoint::new("get", "payment.query.get.*", move |query| get(db.clone(), query))]
+    let (for_get, for_balance) = (db.clone(), db.clone());
+    vec![
+        Endpoint::new("get", "payment.query.get.*", move |query| get(for_get.clone(), query)),
+        Endpoint::new("balance", "payment.query.balance", move |_| balance(for_balance.clone())),
+    ]
 }
 
 /// Answers with the payment of an order.

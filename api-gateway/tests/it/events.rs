@@ -1,46 +1,19 @@
 //! The live feed: from now on or from where one was, through everything.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
+use reqwest::Url;
 use reqwest::header::HeaderValue;
-use reqwest::{RequestBuilder, Response, Url};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::feed::Feed;
 use crate::support::{Answer, FakeService, Store, until};
 
-/// A client that reads server-sent events.
-struct Feed {
-    response: Response,
-    text: String,
-}
-
 impl Feed {
-    async fn open(request: RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { response, text: String::new() }
-    }
-
-    /// Reads the next block, a comment or an event, as its fields.
-    async fn block(&mut self, patience: Duration) -> HashMap<String, String> {
-        loop {
-            if let Some((block, rest)) = self.text.split_once("\n\n") {
-                let fields = block.lines().filter_map(|line| line.split_once(':'));
-                let fields = fields.map(|(name, value)| (name.to_owned(), value.trim_start().to_owned())).collect();
-                self.text = rest.to_owned();
-                return fields;
-            }
-            let chunk = tokio::time::timeout(patience, self.response.chunk()).await.expect("nothing comes");
-            self.text += std::str::from_utf8(&chunk.unwrap().expect("the feed ended")).unwrap();
-        }
-    }
-
     /// Reads the next event: its sequence, its type, its data.
     async fn next(&mut self) -> (u64, String, Value) {
         loop {

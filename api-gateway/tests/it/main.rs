@@ -10,6 +10,8 @@ mod card_numbers;
 mod checks;
 mod commands;
 mod events;
+mod feed;
+mod flow;
 mod idempotency;
 mod messages;
 mod openapi;

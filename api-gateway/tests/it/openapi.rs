@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Answer, Store};
 
-const ROUTES: [(&str, &str); 21] = [
+const ROUTES: [(&str, &str); 23] = [
     ("post", "/orders"),
     ("get", "/orders"),
     ("get", "/orders/{id}"),
@@ -24,6 +24,8 @@ const ROUTES: [(&str, &str); 21] = [
     ("get", "/products/{id}"),
     ("post", "/products/{id}/restock"),
     ("get", "/events"),
+    ("get", "/flow"),
+    ("get", "/invariants"),
     ("get", "/operations/dead-letters"),
     ("get", "/operations/dead-letters/{sequence}"),
     ("post", "/operations/dead-letters/redrive"),

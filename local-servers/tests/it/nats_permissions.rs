@@ -49,7 +49,12 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("account.query.snapshot", &[PAYMENTS]),
     ("payment.query.get.ORDER_001", &[GATEWAY]),
     ("notification.query.list.CUSTOMER_001", &[GATEWAY]),
+    ("order.query.balance", &[GATEWAY, OPERATOR]),
+    ("inventory.query.balance", &[GATEWAY, OPERATOR]),
+    ("payment.query.balance", &[GATEWAY, OPERATOR]),
+    ("notification.query.balance", &[GATEWAY, OPERATOR]),
     ("$SRV.PING", &[INSPECTOR]),
+    ("$SRV.PING.payment-service", &[GATEWAY, INSPECTOR]),
     ("$SRV.INFO.payment-service", &[INSPECTOR]),
     ("$KV.IDEMPOTENCY.key", &[GATEWAY]),
     ("$JS.API.INFO", &[INSPECTOR]),
@@ -58,11 +63,11 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.INFO.COMMANDS", &[GATEWAY, ORDERS, STOCK, ACCOUNTS, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.EVENTS", &[GATEWAY, ORDERS, STOCK, PAYMENTS, NOTICES, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.TIMERS", &[GATEWAY, ORDERS, INSPECTOR, OPERATOR]),
-    ("$JS.API.STREAM.INFO.DEAD_LETTERS", &[INSPECTOR, OPERATOR]),
+    ("$JS.API.STREAM.INFO.DEAD_LETTERS", &[GATEWAY, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.KV_IDEMPOTENCY", &[GATEWAY, INSPECTOR]),
-    ("$JS.API.CONSUMER.LIST.COMMANDS", &[GATEWAY, INSPECTOR]),
-    ("$JS.API.CONSUMER.LIST.EVENTS", &[GATEWAY, INSPECTOR]),
-    ("$JS.API.CONSUMER.LIST.TIMERS", &[INSPECTOR]),
+    ("$JS.API.CONSUMER.LIST.COMMANDS", &[GATEWAY, INSPECTOR, OPERATOR]),
+    ("$JS.API.CONSUMER.LIST.EVENTS", &[GATEWAY, INSPECTOR, OPERATOR]),
+    ("$JS.API.CONSUMER.LIST.TIMERS", &[GATEWAY, INSPECTOR, OPERATOR]),
     ("$JS.API.CONSUMER.LIST.DEAD_LETTERS", &[INSPECTOR]),
     ("$JS.API.CONSUMER.LIST.KV_IDEMPOTENCY", &[INSPECTOR]),
     ("$JS.API.DIRECT.GET.EVENTS", &[GATEWAY, PAYMENTS, INSPECTOR, OPERATOR]),
@@ -79,6 +84,11 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.CONSUMER.INFO.EVENTS.feed", &[GATEWAY, INSPECTOR]),
     ("$JS.API.CONSUMER.MSG.NEXT.EVENTS.feed", &[GATEWAY]),
     ("$JS.API.CONSUMER.DELETE.EVENTS.feed", &[]),
+    ("$JS.API.CONSUMER.CREATE.COMMANDS", &[]),
+    ("$JS.API.CONSUMER.CREATE.COMMANDS.feed", &[GATEWAY]),
+    ("$JS.API.CONSUMER.INFO.COMMANDS.feed", &[GATEWAY, INSPECTOR]),
+    ("$JS.API.CONSUMER.MSG.NEXT.COMMANDS.feed", &[GATEWAY]),
+    ("$JS.API.CONSUMER.DELETE.COMMANDS.feed", &[]),
     ("discarded.order-service.rejected.ORDER_001", &[OPERATOR]),
     ("_INBOX.x", &[]),
 ];
@@ -145,7 +155,7 @@ fn publishers(topology: &Topology) -> Rules {
         for (request, users) in STREAM_REQUESTS {
             add(format!("$JS.API.{request}.{stream}"), users);
         }
-        if stream != "EVENTS" {
+        if !["COMMANDS", "EVENTS"].contains(&stream) {
             add(format!("$JS.API.CONSUMER.CREATE.{stream}.feed"), &[]);
         }
     }
@@ -166,6 +176,7 @@ fn publishers(topology: &Topology) -> Rules {
         add(format!("operate.{service}.redrive"), &[OPERATOR]);
         add(format!("operate.{service}.refill"), &[OPERATOR]);
         add(format!("operate.{service}.trace.ORDER_001"), &[GATEWAY, OPERATOR]);
+        add(format!("operate.{service}.vitals"), &[GATEWAY, OPERATOR]);
     }
     add("$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS".to_owned(), &[OPERATOR]);
     for user in Store::users() {

@@ -1,0 +1,133 @@
+//! `GET /invariants`: whether everything adds up. Describes, for OpenAPI, what `choreo::invariants` writes.
+//!
+//! Whoever asks gets what was found last, if that is not too long ago; looking takes no more than a tenth of the time.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use choreo::Operator;
+use choreo::invariants::Watcher;
+use poem_openapi::{ApiResponse, Object, OpenApi};
+use tokio::sync::Mutex;
+
+use crate::Tag;
+use crate::json::{JsonOf, Nullable};
+use crate::problem::{Code, Codes, Failure, Problem};
+
+/// How long what was found counts at least.
+const FRESH: Duration = Duration::from_secs(1);
+/// How many times longer than it took to find it.
+const REST: u32 = 10;
+
+/// Whether everything adds up.
+pub(crate) struct InvariantsApi {
+    operator: Operator,
+    found: Mutex<Found>,
+}
+
+struct Found {
+    watcher: Watcher,
+    /// The board as JSON, and until when it counts.
+    latest: Option<(Bytes, Instant)>,
+}
+
+/// Answers to `GET /invariants`.
+#[derive(ApiResponse)]
+pub(crate) enum GetInvariants {
+    /// Every promise, and whether it holds.
+    #[oai(status = 200)]
+    Found(JsonOf<Invariants>),
+}
+
+/// How `GET /invariants` may fail.
+pub(crate) struct GetInvariantsFailures;
+
+impl Codes for GetInvariantsFailures {
+    const CODES: &'static [Code] = &[Code::InvalidParameter];
+}
+
+#[OpenApi(tag = "Tag::Events")]
+impl InvariantsApi {
+    /// See whether everything adds up
+    ///
+    /// The promises of the store, held against what its services and streams say of themselves: stock, money, orders,
+    /// repetitions, outboxes, consumers, dead letters. Never older than a second, or ten times what looking takes.
+    #[oai(path = "/invariants", method = "get", operation_id = "getInvariants")]
+    async fn get(&self) -> Result<GetInvariants, Failure<GetInvariantsFailures>> {
+        let mut found = self.found.lock().await;
+        if let Some((json, until)) = &found.latest
+            && Instant::now() < *until
+        {
+            return Ok(GetInvariants::Found(JsonOf::relayed(json.clone())));
+        }
+        let begun = Instant::now();
+        let board = found.watcher.look(&self.operator).await;
+        let json = serde_json::to_vec(&board).map(Bytes::from).map_err(|error| {
+            tracing::error!(%error, "the invariants cannot be written as JSON");
+            Problem::new(Code::Internal)
+        })?;
+        found.latest = Some((json.clone(), Instant::now() + FRESH.max(begun.elapsed() * REST)));
+        Ok(GetInvariants::Found(JsonOf::relayed(json)))
+    }
+}
+
+impl InvariantsApi {
+    /// Looks with the rights of a connection.
+    ///
+    /// # Errors
+    ///
+    /// Where the declared topology cannot be read.
+    pub(crate) fn new(operator: Operator) -> anyhow::Result<Self> {
+        Ok(Self { operator, found: Mutex::new(Found { watcher: Watcher::new()?, latest: None }) })
+    }
+}
+
+/// Whether everything adds up.
+#[derive(Object)]
+pub(crate) struct Invariants {
+    /// When this was found, RFC 3339.
+    at: String,
+    /// One a promise.
+    checks: Vec<InvariantCheck>,
+}
+
+/// One promise.
+#[derive(Object)]
+struct InvariantCheck {
+    /// `stock-conserved`, `money-conserved`, `orders-end`, `handled-once`, `outboxes`, `consumers`, or `dead-letters`.
+    name: String,
+    /// What is promised, for people.
+    title: String,
+    /// Whether it holds; null where that cannot be told now: a service is away, or messages are under way.
+    holds: Nullable<bool>,
+    /// How many things were looked at.
+    looked: u64,
+    /// What was found, or why nothing can be told, for people.
+    detail: String,
+    /// What breaks it, 20 at the most.
+    broken: Vec<InvariantBroken>,
+    /// Of `orders-end`: what is not finished, longest first, 20 at the most.
+    waiting: Vec<InvariantWaiting>,
+}
+
+/// Something that breaks a promise.
+#[derive(Object)]
+struct InvariantBroken {
+    /// Which product, customer, order, or service.
+    key: String,
+    /// What is wrong with it.
+    explanation: String,
+}
+
+/// Something that waits.
+#[derive(Object)]
+struct InvariantWaiting {
+    /// Which order.
+    key: String,
+    /// With which service.
+    service: String,
+    /// For what.
+    what: String,
+    /// Since when, RFC 3339.
+    since: String,
+}

@@ -1,0 +1,162 @@
+//! A stream, followed: message by message, through everything.
+//!
+//! It has an ephemeral consumer of its own, which is made again, right behind the last message, whenever it ends: with
+//! a restart of nats-server above all. The client library has an ordered consumer for that, but one that is made again
+//! before its first message begins at the start of the stream.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::{self, Message};
+use futures::StreamExt;
+use time::OffsetDateTime;
+use tokio::time::{Interval, MissedTickBehavior};
+
+/// How long to wait before a consumer that cannot be made is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+/// How often to look whether the connection to nats-server is another one, whose server forgot the consumer.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long the server remembers a consumer that nobody pulls from.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+
+/// What to follow.
+#[derive(Debug, Clone)]
+pub(crate) struct Follow {
+    /// The stream.
+    pub(crate) stream: &'static str,
+    /// The subjects; empty for all.
+    pub(crate) filter: Vec<String>,
+    /// Whether the bodies stay where they are.
+    pub(crate) headers_only: bool,
+    /// How many messages may be on their way at a time.
+    pub(crate) batch: usize,
+}
+
+/// A message where it was found.
+pub(crate) struct Tailed {
+    /// The message.
+    pub(crate) message: Message,
+    /// Its place in the stream.
+    pub(crate) sequence: u64,
+    /// When the stream got it.
+    pub(crate) published: OffsetDateTime,
+    /// How many follow it already.
+    pub(crate) pending: u64,
+}
+
+/// One reader's way through a stream.
+pub(crate) struct Tail {
+    client: Client,
+    js: jetstream::Context,
+    follow: Follow,
+    /// The sequence behind which to go on; `None` for "from now on" until that is a sequence.
+    last: Option<u64>,
+    consumer: Option<Consumer>,
+    look: Interval,
+}
+
+struct Consumer {
+    messages: pull::Stream,
+    /// On which connection it was made.
+    connection: u64,
+    /// How many messages it has delivered.
+    delivered: u64,
+}
+
+impl Tail {
+    /// Begins behind a sequence, or with what comes from now on.
+    pub(crate) fn new(client: Client, js: jetstream::Context, follow: Follow, last: Option<u64>) -> Self {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { client, js, follow, last, consumer: None, look }
+    }
+
+    /// Returns the next message, however long it takes. Not to be cancelled by who wants to go on.
+    pub(crate) async fn next(&mut self) -> Tailed {
+        loop {
+            if self.consumer.is_none()
+                && let Err(error) = self.open().await
+            {
+                tracing::debug!(%error, stream = self.follow.stream, "a stream cannot be followed; trying again");
+                tokio::time::sleep(TRY_AGAIN).await;
+                continue;
+            }
+            match self.pull().await {
+                Some(tailed) => {
+                    self.last = Some(tailed.sequence);
+                    return tailed;
+                }
+                None => self.consumer = None,
+            }
+        }
+    }
+
+    /// Leaves out what is there already, and goes on with what comes from now on.
+    pub(crate) fn skip(&mut self) {
+        self.consumer = None;
+        self.last = None;
+    }
+
+    /// Makes a consumer of what follows the last message.
+    ///
+    /// # Errors
+    ///
+    /// Where the server does not answer or refuses.
+    pub(crate) async fn open(&mut self) -> anyhow::Result<()> {
+        let connection = connects(&self.client);
+        let stream = self.js.get_stream(self.follow.stream).await?;
+        let end = stream.cached_info().state.last_sequence;
+        // Beyond the end is a sequence of another stream, which this one took the place of.
+        let last = self.last.map_or(end, |last| if last > end { 0 } else { last });
+        self.last = Some(last);
+        let config = pull::Config {
+            // With a name, the subject of the request that makes the consumer says on which stream.
+            name: Some(format!("api-gateway-feed-{}", uuid::Uuid::now_v7().simple())),
+            filter_subjects: self.follow.filter.clone(),
+            headers_only: self.follow.headers_only,
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
+            ack_policy: AckPolicy::None,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: FORGOTTEN_AFTER,
+            ..pull::Config::default()
+        };
+        let consumer = stream.create_consumer(config).await?;
+        let heartbeat = Duration::from_secs(5);
+        let pulling = consumer.stream().max_messages_per_batch(self.follow.batch).heartbeat(heartbeat);
+        let messages = pulling.expires(Duration::from_secs(30)).messages().await?;
+        self.consumer = Some(Consumer { messages, connection, delivered: 0 });
+        Ok(())
+    }
+
+    /// Returns the next message; `None` where the consumer has ended.
+    async fn pull(&mut self) -> Option<Tailed> {
+        let consumer = self.consumer.as_mut()?;
+        let message = loop {
+            tokio::select! {
+                message = consumer.messages.next() => break message?,
+                _ = self.look.tick() => {
+                    if connects(&self.client) != consumer.connection {
+                        return None;
+                    }
+                }
+            }
+        };
+        let message = message.inspect_err(|error| tracing::debug!(%error, "a consumer ended")).ok()?;
+        let info = message.info().ok()?;
+        // The server counts what it sends to the consumer: a gap is a message that was lost on the way.
+        consumer.delivered += 1;
+        if info.consumer_sequence != consumer.delivered {
+            return None;
+        }
+        let (sequence, published, pending) = (info.stream_sequence, info.published, info.pending);
+        Some(Tailed { sequence, published, pending, message })
+    }
+}
+
+/// Returns which connection to nats-server this is, counting from the first.
+fn connects(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
+}

@@ -1,0 +1,176 @@
+//! What only several services together can promise.
+
+use std::collections::BTreeMap;
+
+use contracts::query::{CustomerTotal, Open, OpenPayment, OrderStatus, PaymentBalance, PaymentStatus};
+use contracts::topology::{INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE};
+
+use super::super::observe::Observed;
+use super::super::{Broken, Check, MOST_NAMED, Waiting};
+use super::{Findings, check, exposure};
+
+/// What an order waits for that nobody holds up.
+const MESSAGES: &str = "messages that are under way";
+
+/// What counts against limits is what the payments come to, and what is captured is what confirmed orders come to.
+pub(super) fn money(observed: &Observed) -> (Check, Findings) {
+    let mut findings = Findings::default();
+    let orders = findings.read(&observed.orders);
+    let payments = findings.read(&observed.payments);
+    let mut looked = 0;
+    let mut detail = String::new();
+    if let Some(payments) = payments {
+        looked = payments.accounts;
+        detail = format!("{looked} accounts: what is captured is what confirmed orders come to");
+        findings.broken = payments.wrong.iter().map(exposure).collect();
+    }
+    if let (Some(orders), Some(payments)) = (orders, payments) {
+        if orders.more || payments.more {
+            detail =
+                format!("{looked} accounts and more: exposures add up; they are too many to compare with orders");
+        } else {
+            compare(&orders.confirmed, &payments.captured, observed.quiet, &mut findings);
+        }
+    }
+    (check("money-conserved", "Money adds up, per account", looked, detail), findings)
+}
+
+/// Orders were asked before payments, and what is confirmed was captured before and stays so: less than that is wrong at
+/// any time. More is captured for orders that are under way, while any are.
+fn compare(confirmed: &[CustomerTotal], captured: &[CustomerTotal], quiet: bool, findings: &mut Findings) {
+    let mut totals: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
+    for total in confirmed {
+        totals.entry((total.customer_id.as_str(), total.currency.code())).or_default().0 = total.amount;
+    }
+    for total in captured {
+        totals.entry((total.customer_id.as_str(), total.currency.code())).or_default().1 = total.amount;
+    }
+    for ((customer, currency), (confirmed, captured)) in totals {
+        let explanation =
+            format!("confirmed orders come to {confirmed} {currency} (minor units), and {captured} are captured");
+        let wrong = Broken { key: customer.to_owned(), explanation };
+        if confirmed > captured {
+            findings.broken.push(wrong);
+        } else if confirmed < captured && quiet {
+            findings.suspected.push(wrong);
+        }
+    }
+}
+
+/// Every order is final, or waits for something.
+pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
+    let mut findings = Findings::default();
+    let (mut looked, mut waiting, mut counts) = (0, Vec::new(), Vec::new());
+    if let Some(orders) = findings.read(&observed.orders) {
+        for open in &orders.open {
+            looked += open.count;
+            if open.count > 0 {
+                counts.push(format!("{} {}", open.count, open.status.as_str()));
+            }
+            for order in &open.oldest {
+                wait(observed, open.status, order, &mut findings, &mut waiting);
+            }
+        }
+    }
+    waiting.sort_by(|a: &Waiting, b: &Waiting| a.since.cmp(&b.since));
+    waiting.truncate(MOST_NAMED);
+    let detail = if looked == 0 {
+        "every order is final".to_owned()
+    } else {
+        format!("{looked} orders are not final: {}", counts.join(", "))
+    };
+    let check = check("orders-end", "Every order ends", looked, detail);
+    (Check { waiting, ..check }, findings)
+}
+
+/// Says what an order waits for, or that there is nothing.
+fn wait(
+    observed: &Observed,
+    status: OrderStatus,
+    order: &Open,
+    findings: &mut Findings,
+    waiting: &mut Vec<Waiting>,
+) {
+    let mut push = |service: &str, what: String, since: &str| {
+        let (key, service) = (order.order_id.to_string(), service.to_owned());
+        waiting.push(Waiting { key, service, what, since: since.to_owned() });
+    };
+    let away = |service: &str, why: &String, findings: &mut Findings| {
+        findings.silent.push(why.clone());
+        format!("an answer of {service}, which is away")
+    };
+    match status {
+        OrderStatus::AwaitingStock => {
+            push(INVENTORY_SERVICE, "stock: a restock, or an order ahead of it".to_owned(), &order.since);
+        }
+        OrderStatus::Reserved => match &observed.payments {
+            Err(why) => push(PAYMENT_SERVICE, away(PAYMENT_SERVICE, why, findings), &order.since),
+            Ok(payments) => match under_way(payments, order) {
+                Some((what, since)) => push(PAYMENT_SERVICE, what, since),
+                None if !observed.quiet => push(PAYMENT_SERVICE, MESSAGES.to_owned(), &order.since),
+                None => {
+                    push(PAYMENT_SERVICE, "its payment".to_owned(), &order.since);
+                    findings.suspected.push(stuck(order, "its stock is reserved, and nobody works at its payment"));
+                }
+            },
+        },
+        OrderStatus::Placed => {
+            let what = match &observed.stock {
+                Err(why) => away(INVENTORY_SERVICE, why, findings),
+                Ok(_) if !observed.quiet => MESSAGES.to_owned(),
+                Ok(_) => {
+                    findings.suspected.push(stuck(order, "it is placed, and nobody reserves its stock"));
+                    "its stock to be reserved".to_owned()
+                }
+            };
+            push(INVENTORY_SERVICE, what, &order.since);
+        }
+        OrderStatus::Confirmed | OrderStatus::Cancelled => {
+            findings.broken.push(stuck(order, &format!("{ORDER_SERVICE} counts it among the open ones")));
+        }
+    }
+}
+
+/// Returns what the payment of an order waits for. Only some are named, so where there are more it may be any of them.
+fn under_way<'a>(payments: &'a PaymentBalance, order: &'a Open) -> Option<(String, &'a str)> {
+    let own = payments.oldest.iter().find(|payment| payment.order_id == order.order_id);
+    match own {
+        Some(OpenPayment { status: PaymentStatus::AwaitingAccount, since, .. }) => {
+            Some(("the account of its customer".to_owned(), since))
+        }
+        Some(OpenPayment { since, .. }) => Some(("the payment provider".to_owned(), since)),
+        None if payments.unfinished > payments.oldest.len() as u64 => {
+            Some((format!("its payment, with {} others", payments.unfinished), &order.since))
+        }
+        None => None,
+    }
+}
+
+fn stuck(order: &Open, why: &str) -> Broken {
+    Broken { key: order.order_id.to_string(), explanation: format!("{why}, since {}", order.since) }
+}
+
+/// Nothing is said or told twice about one order.
+pub(super) fn once(observed: &Observed) -> (Check, Findings) {
+    let mut findings = Findings::default();
+    let mut looked = 0;
+    for vitals in observed.vitals.values() {
+        let Some(vitals) = findings.read(vitals) else { continue };
+        looked += vitals.looked;
+        for repeated in &vitals.repeated {
+            let key = repeated.subject.rsplit('.').next().unwrap_or_default().to_owned();
+            let what = repeated.subject.trim_end_matches(&format!(".{key}")).to_owned();
+            let explanation = format!("{} said {what} {} times", vitals.service, repeated.count);
+            findings.broken.push(Broken { key, explanation });
+        }
+    }
+    if let Some(told) = findings.read(&observed.told) {
+        looked += told.looked;
+        for again in &told.repeated {
+            let explanation = format!("its customer was told {} times of {}", again.count, again.message_type);
+            findings.broken.push(Broken { key: again.order_id.clone(), explanation });
+        }
+    }
+    let detail = format!("the last {looked} messages and notifications: none twice");
+    (check("handled-once", "Nothing is handled twice", looked, detail), findings)
+}

@@ -1,0 +1,120 @@
+//! Does everything add up? The promises of the store, held against what its services and streams say of themselves.
+//!
+//! A check that one service's books decide is decided by one reading of them. A check across services is of several
+//! moments: what does not add up there while messages are under way is settling, and broken only if it stays while
+//! nothing is under way. In reading order: this is what is told, `observe` asks, `judge` decides.
+
+mod judge;
+mod observe;
+
+use std::time::{Duration, Instant};
+
+use messaging::Topology;
+use serde::Serialize;
+
+use crate::Operator;
+use judge::Judge;
+
+/// How long what does not add up must stay to be broken.
+pub const PERSISTS: Duration = Duration::from_millis(1500);
+/// The most things that a check names.
+const MOST_NAMED: usize = 20;
+
+/// All checks at one time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Board {
+    /// When they were made, RFC 3339.
+    pub at: String,
+    /// One a promise.
+    pub checks: Vec<Check>,
+}
+
+impl Board {
+    /// Returns whether every promise is known to hold.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.checks.iter().all(|check| check.holds == Some(true))
+    }
+
+    /// Returns whether some promise is known to be broken.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.checks.iter().any(|check| check.holds == Some(false))
+    }
+}
+
+/// One promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Check {
+    /// What it is called.
+    pub name: &'static str,
+    /// What is promised.
+    pub title: &'static str,
+    /// Whether it holds; none where that cannot be told now.
+    pub holds: Option<bool>,
+    /// How many things were looked at.
+    pub looked: u64,
+    /// What was found, or why nothing can be told.
+    pub detail: String,
+    /// What breaks it.
+    pub broken: Vec<Broken>,
+    /// What is not finished, and what it waits for; of orders only.
+    pub waiting: Vec<Waiting>,
+}
+
+/// Something that breaks a promise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Broken {
+    /// Which product, account, order, service, or message.
+    pub key: String,
+    /// What is wrong with it.
+    pub explanation: String,
+}
+
+/// Something that waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// Which order.
+    pub key: String,
+    /// With which service.
+    pub service: String,
+    /// For what.
+    pub what: String,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// Looks again and again, and remembers what did not add up the last time.
+#[derive(Debug)]
+pub struct Watcher {
+    topology: Topology,
+    judge: Judge,
+}
+
+impl Watcher {
+    /// Begins.
+    ///
+    /// # Errors
+    ///
+    /// Where the declared topology cannot be read.
+    pub fn new() -> anyhow::Result<Self> {
+        let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
+        Ok(Self { topology, judge: Judge::default() })
+    }
+
+    /// Looks once. What does not answer is part of what is told; it is no error.
+    pub async fn look(&mut self, operator: &Operator) -> Board {
+        let observed = observe::observe(operator, &self.topology).await;
+        self.judge.decide(&observed, Instant::now())
+    }
+
+    /// Returns whether something does not add up that did not stay yet, so that looking again could tell.
+    #[must_use]
+    pub fn suspects(&self) -> bool {
+        self.judge.suspects()
+    }
+}

@@ -1,0 +1,173 @@
+//! Asks the services and the streams, in the order that comparing them needs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream::consumer;
+use contracts::query::{NotificationBalance, OrderBalance, PaymentBalance, StockBalance};
+use contracts::topology::{
+    COMMANDS, DEAD_LETTERS, EVENTS, INVENTORY_SERVICE, NOTIFICATION_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE, TIMERS,
+};
+use futures::TryStreamExt;
+use futures::future::join_all;
+use messaging::Topology;
+use messaging::vitals::{self, Vitals};
+use serde::de::DeserializeOwned;
+
+use crate::Operator;
+
+/// How long a service may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// What is said once about one order.
+const SAID_ONCE: [&str; 11] = [
+    "order.event.placed",
+    "order.event.awaiting-stock",
+    "order.event.reserved",
+    "order.event.confirmed",
+    "order.event.cancelled",
+    "inventory.event.reserved",
+    "inventory.event.backordered",
+    "inventory.event.released",
+    "payment.event.captured",
+    "payment.event.declined",
+    "payment.event.refunded",
+];
+/// So many dead letters are named one by one.
+const MOST_LETTERS: u64 = 1000;
+
+/// What was answered, or why not.
+pub(super) type Answer<T> = Result<T, String>;
+
+/// Everything that was answered.
+#[derive(Debug)]
+pub(super) struct Observed {
+    /// Of each service that listens to a stream.
+    pub(super) vitals: BTreeMap<String, Answer<Vitals>>,
+    pub(super) orders: Answer<OrderBalance>,
+    pub(super) stock: Answer<StockBalance>,
+    pub(super) payments: Answer<PaymentBalance>,
+    pub(super) told: Answer<NotificationBalance>,
+    /// How far the services are, as of the end.
+    pub(super) lags: Answer<Vec<Lag>>,
+    pub(super) letters: Answer<Letters>,
+    /// Whether nothing was under way from before the first question until after the last answer.
+    pub(super) quiet: bool,
+}
+
+/// How far a service is in a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lag {
+    pub(super) service: String,
+    pub(super) stream: String,
+    pub(super) pending: u64,
+    pub(super) unacknowledged: usize,
+    /// Up to where everything is acknowledged.
+    pub(super) floor: u64,
+    pub(super) delivered: u64,
+    /// The last message of the stream.
+    pub(super) last: u64,
+}
+
+/// Dead letters.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Letters {
+    pub(super) count: u64,
+    /// Their subjects, where they are not too many.
+    pub(super) subjects: Vec<String>,
+}
+
+/// Asks everything.
+pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observed {
+    let before = lags(operator, topology).await;
+    // What is confirmed only grows and is captured before: so payments are asked behind orders.
+    let orders: Answer<OrderBalance> = balance(operator, ORDER_SERVICE, "order").await;
+    let (payments, stock, told, vitals, letters) = tokio::join!(
+        balance(operator, PAYMENT_SERVICE, "payment"),
+        balance(operator, INVENTORY_SERVICE, "inventory"),
+        balance(operator, NOTIFICATION_SERVICE, "notification"),
+        all_vitals(operator, topology),
+        letters(operator),
+    );
+    let after = lags(operator, topology).await;
+    let nothing_unsaid = vitals.values().all(|vitals| vitals.as_ref().is_ok_and(|vitals| vitals.outbox_depth == 0));
+    let handled = |lags: &[Lag]| lags.iter().all(|lag| lag.pending == 0 && lag.unacknowledged == 0);
+    let quiet = nothing_unsaid
+        && matches!((&before, &after), (Ok(before), Ok(after)) if handled(before) && before == after);
+    Observed { vitals, orders, stock, payments, told, lags: after, letters, quiet }
+}
+
+async fn balance<T: DeserializeOwned>(operator: &Operator, service: &str, context: &str) -> Answer<T> {
+    ask(operator, service, format!("{context}.query.balance"), Vec::new()).await
+}
+
+async fn ask<T: DeserializeOwned>(operator: &Operator, service: &str, subject: String, body: Vec<u8>) -> Answer<T> {
+    let answer = operator.ask(service, subject, body.into(), PATIENCE).await.map_err(|error| error.to_string())?;
+    serde_json::from_slice(&answer).map_err(|error| format!("the answer of {service} cannot be read: {error}"))
+}
+
+async fn all_vitals(operator: &Operator, topology: &Topology) -> BTreeMap<String, Answer<Vitals>> {
+    let mut services: Vec<&str> = topology.consumers.iter().map(|consumer| consumer.name.as_str()).collect();
+    services.sort_unstable();
+    services.dedup();
+    let request = vitals::Request { said_once: SAID_ONCE.map(str::to_owned).into() };
+    let asked = services.into_iter().map(|service| {
+        let body = serde_json::to_vec(&request).map_err(|error| error.to_string());
+        async move {
+            let answer = match body {
+                Ok(body) => ask(operator, service, vitals::subject(service), body).await,
+                Err(error) => Err(error),
+            };
+            (service.to_owned(), answer)
+        }
+    });
+    join_all(asked).await.into_iter().collect()
+}
+
+async fn lags(operator: &Operator, topology: &Topology) -> Answer<Vec<Lag>> {
+    let looking = async {
+        let mut lags = Vec::new();
+        for name in [COMMANDS, EVENTS, TIMERS] {
+            let looking = || format!("looking at the stream {name}");
+            let stream = operator.js().get_stream(name).await.with_context(looking)?;
+            let last = stream.cached_info().state.last_sequence;
+            let infos: Vec<consumer::Info> = stream.consumers().try_collect().await.with_context(looking)?;
+            let declared = |info: &&consumer::Info| {
+                topology.consumers.iter().any(|spec| spec.stream == name && spec.name == info.name)
+            };
+            lags.extend(infos.iter().filter(declared).map(|info| Lag {
+                service: info.name.clone(),
+                stream: name.to_owned(),
+                pending: info.num_pending,
+                unacknowledged: info.num_ack_pending,
+                floor: info.ack_floor.stream_sequence,
+                delivered: info.delivered.stream_sequence,
+                last,
+            }));
+        }
+        anyhow::Ok(lags)
+    };
+    match tokio::time::timeout(PATIENCE, looking).await {
+        Ok(lags) => lags.map_err(|error| format!("{error:#}")),
+        Err(_) => Err("nats-server does not answer in time".to_owned()),
+    }
+}
+
+async fn letters(operator: &Operator) -> Answer<Letters> {
+    let looking = async {
+        let stream = operator.js().get_stream(DEAD_LETTERS).await?;
+        if stream.cached_info().state.messages == 0 {
+            return anyhow::Ok(Letters::default());
+        }
+        // Those that were discarded stay in the same stream.
+        let subjects: Vec<(String, usize)> =
+            stream.info_with_subjects("dead-letter.>").await?.try_collect().await?;
+        let count = subjects.iter().map(|(_, count)| *count as u64).sum();
+        let subjects = if count > MOST_LETTERS { Vec::new() } else { subjects };
+        Ok(Letters { count, subjects: subjects.into_iter().map(|(subject, _)| subject).collect() })
+    };
+    match tokio::time::timeout(PATIENCE, looking).await {
+        Ok(letters) => letters.map_err(|error| format!("the dead letters: {error:#}")),
+        Err(_) => Err("nats-server does not answer in time".to_owned()),
+    }
+}

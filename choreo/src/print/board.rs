@@ -1,0 +1,37 @@
+//! The promises of the store for people.
+
+use crate::invariants::{Board, Check};
+use crate::print::table;
+
+/// Writes what holds, what does not and why, and what waits.
+pub(crate) fn of(board: &Board) -> String {
+    let rows = board.checks.iter().map(|check| {
+        vec![verdict(check).to_owned(), check.name.to_owned(), check.title.to_owned(), check.detail.clone()]
+    });
+    let mut text = table(&["", "CHECK", "PROMISE", "FOUND"], rows);
+    for check in &board.checks {
+        for broken in &check.broken {
+            text += &format!("\n\n{} {}: {}", check.name, broken.key, broken.explanation);
+        }
+    }
+    let waiting: Vec<String> = board
+        .checks
+        .iter()
+        .flat_map(|check| &check.waiting)
+        .map(|waiting| {
+            format!("{} waits for {} ({}), since {}", waiting.key, waiting.what, waiting.service, waiting.since)
+        })
+        .collect();
+    if !waiting.is_empty() {
+        text += &format!("\n\nWhat waits\n  {}", waiting.join("\n  "));
+    }
+    text
+}
+
+fn verdict(check: &Check) -> &'static str {
+    match check.holds {
+        Some(true) => "holds",
+        Some(false) => "BROKEN",
+        None => "?",
+    }
+}

@@ -1,0 +1,127 @@
+//! How a service does, in figures that cost little: what its outbox holds back, and what it has said more than once.
+//!
+//! Each service answers `operate.<service>.vitals`.
+
+use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Func, Order, Query as SqlQuery};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::envelope::unix_millis;
+use crate::outbox::entity::{Column, Entity};
+use crate::query::{Endpoint, Query, QueryError};
+use crate::unpublished;
+
+/// The most recent messages that are looked at for repetitions.
+const RECENT: u64 = 10_000;
+/// The most repetitions in one answer.
+const MOST: u64 = 20;
+/// The most stems in one request.
+const MOST_STEMS: usize = 50;
+
+/// Returns the subject on which a service tells how it does.
+#[must_use]
+pub fn subject(service: &str) -> String {
+    format!("operate.{service}.vitals")
+}
+
+/// What is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Request {
+    /// What is said only once about one key, as subjects without the key, such as `order.event.placed`; 50 at the most.
+    pub said_once: Vec<String>,
+}
+
+/// How a service does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Vitals {
+    /// Which service.
+    pub service: String,
+    /// How many messages no stream has acknowledged, as far as it is written.
+    pub outbox_depth: u64,
+    /// For how long the oldest of them has waited, by the service's clock, in milliseconds.
+    pub outbox_age_ms: Option<i64>,
+    /// How many of the most recent messages were looked at for repetitions.
+    pub looked: u64,
+    /// What was said more than once although it should not, 20 at the most.
+    pub repeated: Vec<Repeated>,
+}
+
+/// Something that was said more than once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Repeated {
+    /// On which subject.
+    pub subject: String,
+    /// How often.
+    pub count: i64,
+}
+
+/// Makes the endpoint that tells.
+pub(crate) fn endpoint(db: DatabaseConnection, service: &'static str) -> Endpoint {
+    Endpoint::new("vitals", subject(service), move |query| answer(db.clone(), service, query))
+}
+
+async fn answer(db: DatabaseConnection, service: &str, query: Query) -> Result<Vitals, QueryError> {
+    let request: Request = if query.body.is_empty() {
+        Request::default()
+    } else {
+        serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
+    };
+    if request.said_once.len() > MOST_STEMS {
+        return Err(QueryError::Invalid(format!("saidOnce must be {MOST_STEMS} at the most")));
+    }
+    let now = unix_millis(OffsetDateTime::now_utc());
+    Ok(Vitals {
+        service: service.to_owned(),
+        outbox_depth: unpublished::depth(&db).await?,
+        outbox_age_ms: unpublished::oldest(&db).await?.map(|written| Ord::max(now - written, 0)),
+        looked: looked(&db).await?,
+        repeated: if request.said_once.is_empty() { Vec::new() } else { repeated(&db, &request.said_once).await? },
+    })
+}
+
+/// The most recent messages, as a subquery of their subjects.
+fn recent() -> sea_orm::sea_query::SelectStatement {
+    SqlQuery::select()
+        .column(Column::Subject)
+        .from(Entity)
+        .order_by(Column::RowId, Order::Desc)
+        .limit(RECENT)
+        .to_owned()
+}
+
+async fn looked(db: &DatabaseConnection) -> Result<u64, DbErr> {
+    let count = SqlQuery::select()
+        .expr_as(Func::count(Expr::col(Column::Subject)), Alias::new("looked"))
+        .from_subquery(recent(), Alias::new("recent"))
+        .to_owned();
+    let row = db.query_one(&count).await?;
+    let looked: i64 = row.map(|row| row.try_get("", "looked")).transpose()?.unwrap_or_default();
+    Ok(looked.unsigned_abs())
+}
+
+async fn repeated(db: &DatabaseConnection, said_once: &[String]) -> Result<Vec<Repeated>, DbErr> {
+    let stems = said_once
+        .iter()
+        .fold(Condition::any(), |any, stem| any.add(Expr::col(Column::Subject).like(format!("{stem}.%"))));
+    let count = || Func::count(Expr::col(Column::Subject));
+    let select = SqlQuery::select()
+        .column(Column::Subject)
+        .expr_as(count(), Alias::new("said"))
+        .from_subquery(recent(), Alias::new("recent"))
+        .cond_where(stems)
+        .group_by_col(Column::Subject)
+        .and_having(Expr::expr(count()).gt(1))
+        .order_by(Column::Subject, Order::Asc)
+        .limit(MOST)
+        .to_owned();
+    let rows = db.query_all(&select).await?;
+    rows.into_iter()
+        .map(|row| Ok(Repeated { subject: row.try_get("", "subject")?, count: row.try_get("", "said")? }))
+        .collect()
+}

@@ -1,0 +1,38 @@
+//! Whether customers were told anything twice.
+
+use contracts::query::{MAX_NAMED, NotificationBalance, ToldAgain};
+use messaging::query::QueryError;
+use sea_orm::{DatabaseConnection, EntityTrait, FromQueryResult, PaginatorTrait, Statement};
+
+use crate::entity::notification::Entity;
+
+/// The most recent notifications that are looked at.
+const RECENT: u64 = 10_000;
+
+#[derive(FromQueryResult)]
+struct Row {
+    order_id: String,
+    message_type: String,
+    told: i64,
+}
+
+/// Answers with what was told more than once; an order comes to each point once.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn balance(db: DatabaseConnection) -> Result<NotificationBalance, QueryError> {
+    let sql = format!(
+        "SELECT order_id, message_type, COUNT(*) AS told FROM (\
+         SELECT order_id, message_type FROM notification ORDER BY sequence DESC LIMIT {RECENT}) AS recent \
+         GROUP BY order_id, message_type HAVING COUNT(*) > 1 ORDER BY order_id, message_type LIMIT {MAX_NAMED}"
+    );
+    let rows = Row::find_by_statement(Statement::from_string(db.get_database_backend(), sql)).all(&db).await?;
+    let repeated = rows.into_iter().map(|row| ToldAgain {
+        order_id: row.order_id,
+        message_type: row.message_type,
+        count: row.told,
+    });
+    let looked = Entity::find().count(&db).await?.min(RECENT);
+    Ok(NotificationBalance { looked, repeated: repeated.collect() })
+}

@@ -1,0 +1,89 @@
+//! The books of the payments: what counts against limits, what is captured, what is not finished.
+
+use contracts::CustomerId;
+use contracts::query::{CustomerTotal, ExposureBalance, MAX_NAMED, MAX_TOTALS, OpenPayment, PaymentBalance};
+use messaging::envelope::{from_unix_millis, rfc3339};
+use messaging::query::QueryError;
+use sea_orm::{
+    ColumnTrait, DatabaseConnection, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Statement,
+};
+
+use crate::entity::payment::{Column, Entity, Status};
+
+/// Where payments stand while something is to be done about them.
+const UNFINISHED: [Status; 4] = [Status::AwaitingAccount, Status::Capturing, Status::Voiding, Status::Refunding];
+
+/// What counts against limits, and the payments that do, as one table of entries; one statement, so that it is of one
+/// moment.
+const ENTRIES: &str = "SELECT customer_id, currency, amount AS exposure, 0 AS counted, 0 AS captured, 0 AS payments \
+    FROM exposure UNION ALL SELECT customer_id, currency, 0, amount, \
+    CASE WHEN status = 'captured' THEN amount ELSE 0 END, CASE WHEN status = 'captured' THEN 1 ELSE 0 END \
+    FROM payment WHERE status IN ('capturing', 'voiding', 'captured', 'refunding')";
+
+#[derive(FromQueryResult)]
+struct Account {
+    customer_id: String,
+    currency: String,
+    exposure: i64,
+    counted: i64,
+    captured: i64,
+    payments: i64,
+}
+
+/// Answers with what the payments come to.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn balance(db: DatabaseConnection) -> Result<PaymentBalance, QueryError> {
+    let sums = ["exposure", "counted", "captured", "payments"]
+        .map(|column| format!("CAST(SUM({column}) AS BIGINT) AS {column}"))
+        .join(", ");
+    let accounts =
+        format!("SELECT customer_id, currency, {sums} FROM ({ENTRIES}) AS entries GROUP BY customer_id, currency");
+    // What is wrong comes first, wherever it stands.
+    let sql = format!(
+        "SELECT * FROM ({accounts}) AS accounts ORDER BY exposure <> counted DESC, customer_id, currency LIMIT {}",
+        MAX_TOTALS + 1
+    );
+    let rows = Account::find_by_statement(Statement::from_string(db.get_database_backend(), sql)).all(&db).await?;
+    let (accounts, more) = (rows.len() as u64, rows.len() as u64 > MAX_TOTALS);
+    let wrong =
+        rows.iter().filter(|row| row.exposure != row.counted).take(MAX_NAMED.try_into().unwrap_or(usize::MAX));
+    let wrong = wrong.map(exposure).collect();
+    let captured = rows.into_iter().filter(|row| row.payments > 0).map(total);
+    let mut captured: Vec<CustomerTotal> = captured.collect::<Result<_, _>>().map_err(QueryError::Unavailable)?;
+    captured.sort_by(|a, b| {
+        (a.customer_id.as_str(), a.currency.code()).cmp(&(b.customer_id.as_str(), b.currency.code()))
+    });
+    let unfinished =
+        Entity::find().filter(Column::Status.is_in(UNFINISHED)).filter(Column::NextAttemptAt.is_not_null());
+    let count = unfinished.clone().count(&db).await?;
+    let oldest = unfinished.order_by_asc(Column::UpdatedAt).limit(MAX_NAMED).all(&db).await?;
+    let open = |row: crate::entity::payment::Model| -> anyhow::Result<OpenPayment> {
+        let since = rfc3339(from_unix_millis(row.updated_at));
+        Ok(OpenPayment { order_id: row.order_id.try_into()?, status: row.status.into(), since })
+    };
+    let oldest = oldest.into_iter().map(open).collect::<Result<_, _>>().map_err(QueryError::Unavailable)?;
+    Ok(PaymentBalance { accounts, wrong, captured, more, unfinished: count, oldest })
+}
+
+fn exposure(row: &Account) -> ExposureBalance {
+    let Account { customer_id, currency, exposure, counted, .. } = row;
+    ExposureBalance {
+        customer_id: customer_id.clone(),
+        currency: currency.clone(),
+        exposure: *exposure,
+        counted: *counted,
+    }
+}
+
+fn total(row: Account) -> anyhow::Result<CustomerTotal> {
+    Ok(CustomerTotal {
+        customer_id: CustomerId::parse(row.customer_id)?,
+        currency: serde_json::from_value(row.currency.into())?,
+        count: row.payments.unsigned_abs(),
+        amount: row.captured,
+    })
+}
