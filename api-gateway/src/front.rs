@@ -9,7 +9,7 @@ use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::http::{Method, StatusCode, header};
 use poem::middleware::CatchPanic;
 use poem::web::{Html, Path};
-use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route, get, handler};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, page: Arc<Page>, health: He
         .at("/openapi.json", get(service.spec_endpoint()))
         .at("/problems/:code", get(explain))
         .nest("/docs", Route::new().at("/", get(reference(&service.swagger_ui_html()))))
-        .nest("/", service);
+        .nest("/", page.before(service.into_endpoint()));
     with_probes(routes, health)
         .with(CatchPanic::new().with_handler(|_| Problem::new(Code::Internal)))
         .around(move |endpoint, request| answer(described.clone(), endpoint, request))

@@ -11,7 +11,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use poem::endpoint::make_sync;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
-use poem::{IntoResponse, Request, Response, Route, get};
+use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
 use rust_embed::{EmbeddedFile, RustEmbed};
 use serde_json::json;
 
@@ -74,19 +74,31 @@ impl Page {
         })
     }
 
-    /// Adds the routes of the page.
-    pub(crate) fn on(self: Arc<Self>, routes: Route) -> Route {
-        let (config, index, files) = (self.clone(), self.clone(), self);
-        routes
-            .at("/", get(make_sync(move |request| index.answer(&request, |_| file(&request, "index.html")))))
-            .at("/web/config.json", get(make_sync(move |request| config.answer(&request, Self::config))))
-            .at(
-                "/web/*path",
-                get(make_sync(move |request| {
-                    let path = request.uri().path().trim_start_matches("/web/");
-                    files.answer(&request, |_| file(&request, path))
-                })),
-            )
+    /// Adds the routes of the page but its beginning.
+    pub(crate) fn on(self: &Arc<Self>, routes: Route) -> Route {
+        let (config, files) = (self.clone(), self.clone());
+        routes.at("/web/config.json", get(make_sync(move |request| config.answer(&request, Self::config)))).at(
+            "/web/*path",
+            get(make_sync(move |request| {
+                let path = request.uri().path().trim_start_matches("/web/");
+                files.answer(&request, |_| file(&request, path))
+            })),
+        )
+    }
+
+    /// Puts the page's beginning before what is nested at `/`: the router would not look at a route of that path.
+    pub(crate) fn before<E: Endpoint + 'static>(self: Arc<Self>, nested: E) -> impl Endpoint + 'static {
+        let index = get(make_sync(move |request| self.answer(&request, |_| file(&request, "index.html"))));
+        let index = Arc::new(index);
+        nested.around(move |nested, request| {
+            let index = index.clone();
+            async move {
+                match request.uri().path() {
+                    "/" => index.call(request).await,
+                    _ => nested.call(request).await.map(IntoResponse::into_response),
+                }
+            }
+        })
     }
 
     /// Answers a request that may be answered here, with the headers of the page.
