@@ -3,7 +3,7 @@
 /** @import {Check, Invariants} from "./types.js" */
 
 import { byId, el, fill, keyed, say, set } from "./lib/dom.js";
-import { ago, count } from "./lib/format.js";
+import { ago, count, lasting } from "./lib/format.js";
 import { invariants, reach } from "./model.js";
 import { open } from "./orders/detail.js";
 
@@ -78,12 +78,10 @@ function update(element, check) {
   const said = { good: "holds", broken: "is broken", untold: "cannot be told now" }[state];
   fill(title, check.title, el("span", { class: "out-of-sight" }, ` ${said}`));
   say(detail, check.detail);
-  const broken = (check.broken ?? []).map((one) => ({ key: one.key, text: one.explanation, kind: "broken" }));
-  const waiting = (check.waiting ?? []).map((one) => ({
-    key: one.key,
-    text: `${one.what ?? one.explanation ?? "waits"}${one.since ? `, since ${ago(one.since)}` : ""}`,
-    kind: "waiting",
-  }));
+  const broken = check.broken.map((one) => ({ key: one.key, text: one.explanation, kind: "broken" }));
+  const waiting = check.waiting.map((one) => {
+    return { key: one.key, text: `${one.what}, for ${lasting(one.since)}`, kind: "waiting" };
+  });
   const all = [...broken, ...waiting];
   const listed = all.slice(0, LISTED);
   if (all.length > LISTED)
@@ -92,13 +90,23 @@ function update(element, check) {
     cases,
     listed,
     (one) => `${one.kind} ${one.key}`,
-    (one) => el("li", { class: one.kind }, one.key && name(one.key), one.key && " ", el("span", {})),
+    (one) =>
+      el(
+        "li",
+        { class: one.kind },
+        one.key && name(one.key, one.kind === "waiting"),
+        one.key && " ",
+        el("span", {}),
+      ),
     (line, one) => say(/** @type {Element} */ (line.lastElementChild), one.text),
   );
 }
 
-/** @param {string} key */
-function name(key) {
-  if (!key.startsWith("ORDER")) return el("b", {}, key);
+/**
+ * @param {string} key
+ * @param {boolean} isOrder
+ */
+function name(key, isOrder) {
+  if (!isOrder && !key.startsWith("ORDER_")) return el("b", {}, key);
   return el("button", { type: "button", class: "key", onclick: () => open(key) }, key);
 }

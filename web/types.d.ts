@@ -136,8 +136,8 @@ export interface Check {
   holds: boolean | null;
   looked: number;
   detail: string;
-  broken?: { key: string; explanation: string }[];
-  waiting?: { key: string; what?: string; explanation?: string; since?: string | null }[];
+  broken: { key: string; explanation: string }[];
+  waiting: { key: string; service: string; what: string; since: string }[];
 }
 
 export interface Invariants {

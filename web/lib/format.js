@@ -58,6 +58,15 @@ export function ago(time) {
   return seconds < 1 ? "now" : `${duration(seconds * 1000)} ago`;
 }
 
+/**
+ * For how long something has lasted, in whole seconds.
+ *
+ * @param {string} since
+ */
+export function lasting(since) {
+  return duration(Math.max(1, Math.round((Date.now() - Date.parse(since)) / 1000)) * 1000);
+}
+
 /** @param {string} time */
 export function clock(time) {
   const date = new Date(time);

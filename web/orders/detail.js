@@ -5,7 +5,7 @@
 import { find, reason } from "../lib/api.js";
 import { byId, el, fill, say } from "../lib/dom.js";
 import { Feed } from "../lib/feed.js";
-import { ago, count, duration, money } from "../lib/format.js";
+import { ago, count, duration, lasting, money } from "../lib/format.js";
 import { poll } from "../lib/poll.js";
 import { shortName } from "../lib/services.js";
 import { Signal } from "../lib/signal.js";
@@ -179,7 +179,7 @@ function waits({ timeline, failed, order }) {
         {},
         el("b", {}, "Waits: "),
         wait.what,
-        el("span", { class: "quiet" }, ` · since ${ago(wait.since)}`),
+        el("span", { class: "quiet" }, wait.since ? ` · for ${lasting(wait.since)}` : ""),
       ),
     );
   }
