@@ -40,7 +40,7 @@ is_open() {
 open_store() {
   # Or what the store before has written would be read.
   rm -f "$work/log"
-  cargo run -q -- --data "$work/data" "$@" >"$work/log" 2>&1 &
+  cargo run -q -- --data "$work/data" --no-open "$@" >"$work/log" 2>&1 &
   demo_pid=$!
   eventually 'the store is open' 120 is_open
 }

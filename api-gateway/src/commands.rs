@@ -84,6 +84,15 @@ pub(crate) struct Request<'a> {
     pub(crate) trace_parent: Option<String>,
 }
 
+/// A command that JetStream has acknowledged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    /// Its id.
+    pub(crate) id: Uuid,
+    /// Whether the stream had it already, by its id, within its duplicate window.
+    pub(crate) duplicate: bool,
+}
+
 /// Publishes commands.
 pub(crate) struct Commands {
     client: Client,
@@ -103,8 +112,8 @@ impl Commands {
         self.streams.borrow().durability
     }
 
-    /// Publishes a command and returns its id once JetStream has acknowledged it.
-    pub(crate) async fn publish(&self, request: Request<'_>) -> Result<Uuid, Problem> {
+    /// Publishes a command and returns where it is once JetStream has acknowledged it.
+    pub(crate) async fn publish(&self, request: Request<'_>) -> Result<Stored, Problem> {
         if self.client.connection_state() != State::Connected {
             return Err(unavailable("there is no connection to nats-server"));
         }
@@ -117,7 +126,7 @@ impl Commands {
         }
     }
 
-    async fn claim_and_publish(&self, request: Request<'_>) -> Result<Uuid, Problem> {
+    async fn claim_and_publish(&self, request: Request<'_>) -> Result<Stored, Problem> {
         let Request { operation, draft, key, id_without_key, trace_parent } = request;
         let id = match key {
             Some(key) => {
@@ -140,7 +149,7 @@ impl Commands {
         match published {
             Ok(published) => {
                 tracing::debug!(%id, subject, published.sequence, published.duplicate, "a command is stored");
-                Ok(id)
+                Ok(Stored { id, duplicate: published.duplicate })
             }
             Err(PublishError::Unavailable(why)) => Err(unavailable(&why)),
             Err(PublishError::TooLarge(why)) => {

@@ -6,6 +6,7 @@ use messaging::connection::NatsOptions;
 use messaging::durability::DurabilityOptions;
 
 use crate::operations::OperationsOptions;
+use crate::page::PageOptions;
 
 /// The store's gateway: REST in, commands out; queries and live events back.
 #[derive(Debug, Clone, clap::Parser)]
@@ -26,4 +27,7 @@ pub struct Config {
     /// What operators may do here.
     #[command(flatten)]
     pub operations: OperationsOptions,
+    /// What the page is told.
+    #[command(flatten)]
+    pub page: PageOptions,
 }

@@ -10,11 +10,12 @@ use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::http::{Method, StatusCode, header};
 use poem::middleware::CatchPanic;
 use poem::web::{Html, Path};
-use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get, handler};
+use poem::{Endpoint, EndpointExt, IntoEndpoint, IntoResponse, Request, Response, Route, get, handler};
 use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::Value;
 use tracing::Instrument;
 
+use crate::page::Page;
 use crate::problem::{Code, FieldError, PROBLEM_JSON, Problem};
 use crate::telemetry::Seen;
 
@@ -28,16 +29,17 @@ const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: i
     first use and forgotten then; a request that fails validation does not use its key up.";
 
 /// Makes the endpoint of the whole gateway.
-pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, health: Health) -> BoxEndpoint<'static> {
+pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, page: Arc<Page>, health: Health) -> BoxEndpoint<'static> {
     let service = OpenApiService::new(api, "Store", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
     let described = Arc::new(Operations::read(&spec));
-    let routes = Route::new()
+    let routes = page
+        .on(Route::new())
         .at("/openapi.json", get(service.spec_endpoint()))
         .at("/problems/:code", get(explain))
         .at("/metrics", get(make_sync(|_| metrics::exposition())))
-        .nest("/docs", Route::new().at("/", get(page(&service.swagger_ui_html()))))
-        .nest("/", service);
+        .nest("/docs", Route::new().at("/", get(reference(&service.swagger_ui_html()))))
+        .nest("/", page.before(service.into_endpoint()));
     with_probes(routes, health)
         .with(CatchPanic::new().with_handler(|_| Problem::new(Code::Internal)))
         .around(move |endpoint, request| observe(described.clone(), endpoint, request))
@@ -45,7 +47,7 @@ pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, health: Health) -> BoxEndpo
 }
 
 /// Makes the page of the document. Swagger UI would ask a server on the internet whether the document is valid.
-fn page(html: &str) -> impl Endpoint + 'static {
+fn reference(html: &str) -> impl Endpoint + 'static {
     let html = html.replace("deepLinking: true,", "deepLinking: true, validatorUrl: null,");
     make_sync(move |_| Html(html.clone()))
 }

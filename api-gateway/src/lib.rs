@@ -10,6 +10,7 @@
 //! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
 //!   `invariants` says whether everything adds up; `events` is the live feed, `flow` the store seen from above; both read with `tail`;
+//! - `page`: the files of `web/`, served at `/`;
 //! - [`operations`]: dead letters, for operators, behind a switch; `telemetry`: what is counted and told of requests;
 //! - `outside`: the doors through which tests reach what parses.
 //!
@@ -31,6 +32,7 @@ pub mod operations;
 mod orders;
 #[doc(hidden)]
 pub mod outside;
+mod page;
 mod parameter;
 mod problem;
 mod products;
@@ -57,6 +59,8 @@ use invariants::InvariantsApi;
 use notifications::NotificationsApi;
 use operations::OperationsApi;
 use orders::OrdersApi;
+use page::Page;
+pub use page::PageOptions;
 use products::ProductsApi;
 use queries::Queries;
 use streams::{Known, Streams};
@@ -114,10 +118,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let flow = FlowApi::new(shutdown.clone());
     let following = flow.follow(client, js);
 
+    let page = Arc::new(Page::new(&config.page, config.operations.enabled)?);
     let api = (orders, products, accounts, notifications, events, flow, invariants);
     let endpoint = match OperationsApi::connect(&config.operations, &config.nats).await? {
-        Some(operations) => front::endpoint((api, operations), health.clone()),
-        None => front::endpoint(api, health.clone()),
+        Some(operations) => front::endpoint((api, operations), page, health.clone()),
+        None => front::endpoint(api, page, health.clone()),
     };
     let ended = tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,

@@ -70,6 +70,8 @@ codes! {
         "The customer has no account, or the command that creates it has not been handled yet.";
     PaymentNotFound = "payment-not-found", NOT_FOUND, "No such payment",
         "The order does not exist, or the payment service has not heard of it yet.";
+    MessageNotFound = "message-not-found", NOT_FOUND, "No such message",
+        "The stream holds no message with this sequence about this order (any more).";
     DeadLetterNotFound = "dead-letter-not-found", NOT_FOUND, "No such dead letter",
         "There is no dead letter with this sequence (any more).";
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "Method not allowed",
@@ -81,6 +83,8 @@ codes! {
     AccountHasChanged = "account-has-changed", PRECONDITION_FAILED, "Account has changed",
         "The account is not at the version that `If-Match` names; nothing changed. `version` and the header `ETag` are \
          the version it has. Read the account, and make the change again.";
+    MisdirectedRequest = "misdirected-request", MISDIRECTED_REQUEST, "Not for this host",
+        "In the demo the page is for this machine only: open it as `127.0.0.1` or `localhost`.";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "Body too large",
         "The body is larger than 64 KiB.";
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type",

@@ -3,12 +3,13 @@
 //! In reading order: [`cli`] is the command line, [`up`] what happens without a subcommand; [`store`] starts and
 //! breaks the processes of [`member`] with what [`config`] says; [`provision`] makes the streams; [`control`] hears
 //! a second terminal and the page in the browser, and `keeper` does what they ask, with [`network`], which is made of
-//! the proxies of [`proxy`], and [`redelivery`]; [`feed`] and [`screen`] show what happens, [`ports`] says who is in the
-//! way, and [`healthcheck`] asks a service how it is.
+//! the proxies of [`proxy`], and [`redelivery`]; [`feed`] and [`screen`] show what happens, `desktop` opens the
+//! page, [`ports`] says who is in the way, and [`healthcheck`] asks a service how it is.
 
 pub mod cli;
 pub mod config;
 pub mod control;
+mod desktop;
 pub mod feed;
 pub mod healthcheck;
 mod keeper;

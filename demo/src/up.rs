@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::StoreConfig;
 use crate::control::Listener;
+use crate::desktop;
 use crate::feed::Feed;
 use crate::keeper::Keeper;
 use crate::member::Member;
@@ -31,6 +32,9 @@ pub struct UpOptions {
     /// Loads neither products nor orders.
     #[arg(long)]
     pub no_seed: bool,
+    /// Does not open the page in the browser.
+    #[arg(long)]
+    pub no_open: bool,
 }
 
 /// Starts everything on its well-known ports, seeds it, says where to look, and keeps it until `shutdown`.
@@ -83,6 +87,9 @@ pub async fn run(config: StoreConfig, options: &UpOptions, shutdown: Cancellatio
     explain(store.config(), &screen).await;
     let (sender, requests) = mpsc::channel(16);
     listener.serve(&data, store.config().http_port(Member::ApiGateway), sender)?;
+    if !options.no_open {
+        desktop::open(&store.config().http_url(Member::ApiGateway));
+    }
     Box::pin(Keeper::new(store, network, screen).keep(requests, shutdown)).await
 }
 
@@ -158,6 +165,7 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
     let nats = nats_command(config);
     lines.extend([
         String::new(),
+        format!("  the page   {gateway}/"),
         format!("  REST API   {gateway}/docs"),
         format!("  live feed  {gateway}/events"),
         format!("  broker     {}, monitor {}", config.nats_url(), config.http_url(Member::NatsServer)),
@@ -179,7 +187,8 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
         format!("  {nats} stream report"),
         format!("  {nats} service ls"),
         String::new(),
-        "Break it from a second terminal: cargo run -- kill inventory-service, then start it again.".to_owned(),
+        "Break it on the page, or from a second terminal: cargo run -- kill inventory-service, then start it again."
+            .to_owned(),
         "Ctrl-C stops everything.".to_owned(),
         String::new(),
     ]);

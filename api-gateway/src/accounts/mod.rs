@@ -222,7 +222,7 @@ impl AccountsApi {
             prefer.and_then(|prefer| prefer.wait).map_or(WAIT, |seconds| Duration::from_secs(seconds.into()));
         // Listening begins before the command is published, or the event that answers it could be missed.
         let listener = self.outcomes.listen(id).await;
-        let command = self.commands.publish(request).await?;
+        let command = self.commands.publish(request).await?.id;
         Ok(match listener {
             Some(listener) => listener.outcome(command, created, wait).await,
             None => Outcome::NotYet,

@@ -1,6 +1,7 @@
 //! The REST side of orders: place, cancel, look.
 
 mod cancel;
+mod message;
 mod payment;
 mod place;
 mod representation;
@@ -16,7 +17,6 @@ use contracts::query::{DEFAULT_PAGE, ListOrders, OrderStatus};
 use contracts::{CustomerId, OrderId};
 use messaging::Durability;
 use poem_openapi::{ApiResponse, OpenApi};
-use uuid::Uuid;
 
 use crate::Tag;
 use crate::body::Body;
@@ -28,6 +28,8 @@ use crate::problem::{Code, Codes, Failure, Problem};
 use crate::queries::Queries;
 use crate::wait::{Expected, Outcome, Waiter, Waiters};
 pub(crate) use cancel::CancelOrderForm;
+use message::Message;
+pub(crate) use message::{MessageSequence, StreamName};
 use payment::Payment;
 pub(crate) use place::PlaceOrderForm;
 use representation::{Order, OrderAccepted, OrderHistory, OrderPage};
@@ -64,6 +66,9 @@ pub(crate) enum OrderCommanded {
         /// How long the answer was held, where it was.
         #[oai(header = "Preference-Applied")]
         Option<String>,
+        /// `true` where the command was there already, from the same request a short while (two minutes) ago.
+        #[oai(header = "Idempotent-Replayed")]
+        Option<bool>,
     ),
 }
 
@@ -107,6 +112,14 @@ pub(crate) enum GetTimeline {
     Found(JsonOf<Timeline>),
 }
 
+/// Answers to `GET /orders/{id}/messages/{stream}/{sequence}`.
+#[derive(ApiResponse)]
+pub(crate) enum GetMessage {
+    /// The message.
+    #[oai(status = 200)]
+    Found(JsonOf<Message>),
+}
+
 /// How `POST /orders` may fail.
 pub(crate) struct PlaceFailures;
 
@@ -144,6 +157,13 @@ pub(crate) struct GetFailures;
 
 impl Codes for GetFailures {
     const CODES: &'static [Code] = &[Code::InvalidParameter, Code::OrderNotFound, Code::Unavailable];
+}
+
+/// How looking at a message may fail.
+pub(crate) struct MessageFailures;
+
+impl Codes for MessageFailures {
+    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::MessageNotFound, Code::Unavailable];
 }
 
 /// How looking at a payment may fail.
@@ -192,8 +212,8 @@ impl OrdersApi {
             key: key.as_ref(),
             trace_parent: trace_parent.0.and_then(|context| context.0),
         };
-        let (held, outcome) = self.command(&order.order_id, request, Expected::Placed(&order), prefer.0).await?;
-        Ok(answer(&order.order_id, self.commands.durability(), held, outcome)?)
+        let commanded = self.command(&order.order_id, request, Expected::Placed(&order), prefer.0).await?;
+        Ok(answer(&order.order_id, self.commands.durability(), commanded)?)
     }
 
     /// Cancel an order
@@ -226,8 +246,8 @@ impl OrdersApi {
             key: idempotency_key.0.as_ref(),
             trace_parent: trace_parent.0.and_then(|context| context.0),
         };
-        let (held, outcome) = self.command(&order_id, request, Expected::Cancelled, prefer.0).await?;
-        Ok(answer(&order_id, self.commands.durability(), held, outcome)?)
+        let commanded = self.command(&order_id, request, Expected::Cancelled, prefer.0).await?;
+        Ok(answer(&order_id, self.commands.durability(), commanded)?)
     }
 
     /// See an order
@@ -311,6 +331,32 @@ impl OrdersApi {
         }
         Ok(GetTimeline::Found(JsonOf::serialized(&timeline)?))
     }
+
+    /// See one message of an order's timeline
+    ///
+    /// With all its headers, and its body as it was said. Messages of accounts are not shown.
+    #[oai(path = "/orders/:id/messages/:stream/:sequence", method = "get", operation_id = "getOrderMessage")]
+    async fn message(
+        &self,
+        /// The order's id.
+        id: Path<OrderId>,
+        /// The stream that holds it.
+        stream: Path<StreamName>,
+        /// Its place there.
+        sequence: Path<MessageSequence>,
+    ) -> Result<GetMessage, Failure<MessageFailures>> {
+        let message = message::find(self.explainer.js(), &id.0, stream.0, sequence.0).await?;
+        Ok(GetMessage::Found(JsonOf::serialized(&message)?))
+    }
+}
+
+/// A command that is stored, and what came of it.
+struct Commanded {
+    /// How many seconds the answer may have been held, where it was.
+    held: Option<u32>,
+    /// Whether the stream had the command already; `None` where not.
+    replayed: Option<bool>,
+    outcome: Outcome,
 }
 
 impl OrdersApi {
@@ -321,20 +367,21 @@ impl OrdersApi {
         request: Request<'_>,
         expected: Expected<'_>,
         prefer: Option<Prefer>,
-    ) -> Result<(Option<u32>, Outcome), Problem> {
+    ) -> Result<Commanded, Problem> {
         let seconds = prefer.and_then(|prefer| prefer.wait);
         // Listening begins before the command is published, or the events that follow could be missed.
         let waiter: Option<(Waiter, u32)> = match seconds {
             Some(seconds) => self.waiters.listen(order_id).await.map(|waiter| (waiter, seconds)),
             None => None,
         };
-        let command_id: Uuid = self.commands.publish(request).await?;
+        let stored = self.commands.publish(request).await?;
+        let replayed = stored.duplicate.then_some(true);
         Ok(match waiter {
             Some((waiter, seconds)) => {
-                let wait = Duration::from_secs(seconds.into());
-                (Some(seconds), waiter.outcome(command_id, expected, wait).await)
+                let outcome = waiter.outcome(stored.id, expected, Duration::from_secs(seconds.into())).await;
+                Commanded { held: Some(seconds), replayed, outcome }
             }
-            None => (None, Outcome::NotYet),
+            None => Commanded { held: None, replayed, outcome: Outcome::NotYet },
         })
     }
 }
@@ -344,20 +391,16 @@ fn internal(error: &anyhow::Error) -> Problem {
     Problem::new(Code::Internal)
 }
 
-fn answer(
-    order_id: &OrderId,
-    durability: Durability,
-    held: Option<u32>,
-    outcome: Outcome,
-) -> Result<OrderCommanded, Problem> {
-    let applied = held.map(|seconds| format!("wait={seconds}"));
-    match outcome {
+fn answer(order_id: &OrderId, durability: Durability, commanded: Commanded) -> Result<OrderCommanded, Problem> {
+    let applied = commanded.held.map(|seconds| format!("wait={seconds}"));
+    match commanded.outcome {
         Outcome::Final(json) => Ok(OrderCommanded::Final(JsonOf::relayed(json), applied)),
         Outcome::Refused(problem) => Err(problem),
         Outcome::NotYet => Ok(OrderCommanded::Accepted(
             JsonOf::written(&OrderAccepted::new(order_id, durability)),
             format!("/orders/{order_id}"),
             applied,
+            commanded.replayed,
         )),
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Answer, Store};
 
-const ROUTES: [(&str, &str); 22] = [
+const ROUTES: [(&str, &str); 23] = [
     ("post", "/orders"),
     ("get", "/orders"),
     ("get", "/orders/{id}"),
@@ -14,6 +14,7 @@ const ROUTES: [(&str, &str); 22] = [
     ("get", "/orders/{id}/history"),
     ("get", "/orders/{id}/payment"),
     ("get", "/orders/{id}/timeline"),
+    ("get", "/orders/{id}/messages/{stream}/{sequence}"),
     ("post", "/accounts"),
     ("get", "/accounts/{id}"),
     ("put", "/accounts/{id}"),

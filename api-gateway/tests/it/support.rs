@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use api_gateway::Config;
 use api_gateway::operations::OperationsOptions;
+use api_gateway::{Config, PageOptions};
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use contracts::topology::{COMMANDS, EVENTS, TOPOLOGY};
@@ -115,6 +115,7 @@ impl Store {
             durability: DurabilityOptions::default(),
             max_backlog: 1000,
             operations: OperationsOptions::default(),
+            page: PageOptions::default(),
         };
         set(&mut config);
         let shutdown = CancellationToken::new();

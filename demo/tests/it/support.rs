@@ -35,7 +35,7 @@ impl Demo {
     /// Starts a demo as `cargo run` does, its seed included, and waits until it hears wishes.
     pub(crate) async fn start() -> Self {
         let (config, shutdown) = (config(), CancellationToken::new());
-        let options = UpOptions { data: config.data.clone(), fresh: false, no_seed: false };
+        let options = UpOptions { data: config.data.clone(), fresh: false, no_seed: false, no_open: true };
         let (store, until) = (config.clone(), shutdown.clone());
         let runs = tokio::spawn(async move { up::run(store, &options, until).await });
         let mut demo = Self { config, http: reqwest::Client::new(), token: String::new(), shutdown, runs };

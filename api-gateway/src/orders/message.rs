@@ -1,0 +1,114 @@
+//! One message of an order's timeline, as its stream holds it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::jetstream;
+use contracts::OrderId;
+use contracts::topology::{COMMANDS, EVENTS, TIMERS};
+use messaging::direct::{self, Stored};
+use messaging::envelope::rfc3339;
+use poem_openapi::Object;
+use poem_openapi::registry::MetaSchema;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::commands::unavailable;
+use crate::parameter::{Parameter, digits};
+use crate::problem::{Code, Problem};
+
+/// How long a stream may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The streams of which messages are shown. Not the dead letters: these are for operators.
+const STREAMS: [&str; 3] = [COMMANDS, EVENTS, TIMERS];
+
+/// One of the streams of which messages are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StreamName(&'static str);
+
+impl StreamName {
+    /// Returns the stream's name.
+    pub(crate) fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+impl Parameter for StreamName {
+    const IN_PATH: &'static str = "stream";
+
+    fn schema() -> MetaSchema {
+        MetaSchema { enum_items: STREAMS.map(Value::from).to_vec(), ..MetaSchema::new("string") }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let stream = STREAMS.into_iter().find(|stream| *stream == text).map(Self);
+        stream.ok_or_else(|| format!("must be one of {}", STREAMS.join(", ")))
+    }
+}
+
+/// The place of a message in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MessageSequence(pub(crate) u64);
+
+impl Parameter for MessageSequence {
+    const IN_PATH: &'static str = "sequence";
+
+    fn schema() -> MetaSchema {
+        MetaSchema { minimum: Some(1.0), ..MetaSchema::new_with_format("integer", "int64") }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let sequence = digits(text).filter(|sequence| (1..u64::MAX / 2).contains(sequence)).map(Self);
+        sequence.ok_or_else(|| "must be the sequence of a message, a whole number from 1 on".to_owned())
+    }
+}
+
+/// A message as its stream holds it.
+#[derive(Object, Serialize)]
+#[oai(rename = "OrderMessage", rename_all = "camelCase")]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Message {
+    /// Which stream.
+    stream: String,
+    /// Its place there.
+    sequence: u64,
+    /// Its subject.
+    subject: String,
+    /// When the stream got it, RFC 3339.
+    time: String,
+    /// Its headers: the attributes of CloudEvents as `ce-…`, and those of NATS.
+    headers: BTreeMap<String, String>,
+    /// Its body: JSON, or a text where it is none.
+    body: Value,
+}
+
+/// Finds a message about an order.
+pub(super) async fn find(
+    js: &jetstream::Context,
+    id: &OrderId,
+    stream: StreamName,
+    MessageSequence(sequence): MessageSequence,
+) -> Result<Message, Problem> {
+    let found = tokio::time::timeout(PATIENCE, direct::get(js, stream.0, sequence)).await;
+    let found = found.map_err(|_| unavailable(&format!("stream {} did not answer in time", stream.0)))?;
+    let found = found.map_err(|error| unavailable(&format!("{error:#}")))?;
+    // Accounts say where customers live, and an order could be called like a customer.
+    let about = |stored: &Stored| {
+        stored.subject.rsplit('.').next() == Some(id.as_str()) && !stored.subject.starts_with("account.")
+    };
+    let stored = found.filter(about).ok_or_else(|| Problem::new(Code::MessageNotFound))?;
+    let headers = stored.headers.iter().map(|(name, values)| {
+        let values: Vec<&str> = values.iter().map(|value| value.as_str()).collect();
+        (name.to_string(), values.join(", "))
+    });
+    Ok(Message {
+        stream: stream.0.to_owned(),
+        sequence: stored.sequence,
+        time: rfc3339(stored.time),
+        headers: headers.collect(),
+        body: serde_json::from_slice(&stored.body)
+            .unwrap_or_else(|_| String::from_utf8_lossy(&stored.body).into_owned().into()),
+        subject: stored.subject,
+    })
+}

@@ -1,0 +1,120 @@
+// The pictures of the README, from the demo that runs: `e2e/web.sh --screens`.
+
+import { mkdir, stat, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { close, onPage, shows } from "./harness.js";
+
+const FOLDER = fileURLToPath(new URL("../../docs/web/", import.meta.url));
+/** No picture may be larger, in bytes. */
+const LARGEST = 300_000;
+
+/**
+ * Takes a picture of what is to be seen, or of one element.
+ *
+ * @param {import("playwright-core").Page} page
+ * @param {string} name
+ * @param {string} [selector]
+ */
+async function picture(page, name, selector) {
+  const session = await page.context().newCDPSession(page);
+  /** @type {{x: number, y: number, width: number, height: number, scale: number} | undefined} */
+  let clip;
+  if (selector) {
+    const box = await page.locator(selector).boundingBox();
+    if (!box) throw new Error(`${selector} is not to be seen`);
+    const top = await page.evaluate(() => scrollY);
+    clip = { x: box.x, y: box.y + top, width: box.width, height: box.height, scale: 1 };
+  }
+  const { data } = await session.send("Page.captureScreenshot", {
+    format: "webp",
+    quality: 86,
+    ...(clip ? { clip } : {}),
+  });
+  const file = `${FOLDER}${name}.webp`;
+  await writeFile(file, Buffer.from(data, "base64"));
+  const { size } = await stat(file);
+  if (size > LARGEST) throw new Error(`${name} has ${size} bytes`);
+  console.log(`${name}: ${Math.round(size / 1000)} kB`);
+}
+
+/** @param {import("playwright-core").Page} page */
+async function top(page) {
+  await page.evaluate(() => scrollTo(0, 0));
+}
+
+/**
+ * @param {import("playwright-core").Page} page
+ * @param {string} action
+ */
+async function inventory(page, action) {
+  await page.locator("#break-members button", { hasText: "inventory-service" }).click();
+  await page.locator("#break-actions button", { hasText: action }).click();
+  await page.waitForFunction(() => (document.querySelector("#break-outcome")?.textContent ?? "…") !== "…");
+}
+
+await mkdir(FOLDER, { recursive: true });
+const wide = { viewport: { width: 1440, height: 960 }, colorScheme: /** @type {const} */ ("dark") };
+
+await onPage(wide, async (page) => {
+  await page.locator("#invariants[data-state=good]").waitFor();
+  await page.locator("#guide-go").click();
+  await shows(page, "confirmed");
+  await top(page);
+  await page.waitForTimeout(700);
+  await picture(page, "quiet");
+
+  await page.locator("#burst-number").fill("4000");
+  await page.locator("#burst-go").click();
+  await page.locator("#map-stage.rates").waitFor();
+  await page.waitForTimeout(4000);
+  await top(page);
+  await picture(page, "load");
+  await page.locator("#place-outcome", { hasText: "orders accepted" }).waitFor({ timeout: 120_000 });
+  await page.locator("#map-stage:not(.rates)").waitFor({ timeout: 60_000 });
+  await page.locator("#invariants[data-state=good]").waitFor({ timeout: 60_000 });
+
+  await inventory(page, "Kill");
+  await page.locator("#place-one").click();
+  await shows(page, "placed");
+  for (let more = 0; more < 5; more += 1) {
+    await page.locator("#place-one").click();
+    await page.waitForTimeout(400);
+  }
+  await top(page);
+  await page.waitForTimeout(2500);
+  await picture(page, "killed");
+
+  await inventory(page, "Start");
+  await shows(page, "confirmed", 60);
+  await page.locator("#invariants[data-state=good]").waitFor({ timeout: 60_000 });
+  await top(page);
+  await page.waitForTimeout(1200);
+  await picture(page, "healed");
+});
+
+await onPage({ ...wide, colorScheme: "light" }, async (page) => {
+  await page.locator("#redeliver-number").fill("60");
+  await page.locator("#place-limit").click();
+  await shows(page, "cancelled");
+  await page.locator("#redeliver-form button").click();
+  await page.locator("#order-diagram .badge.again").first().waitFor({ timeout: 20_000 });
+  await page.locator("#order").scrollIntoViewIfNeeded();
+  await page.mouse.move(0, 0);
+  await page.waitForTimeout(500);
+  await picture(page, "order", "#order");
+});
+
+await onPage(
+  { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, colorScheme: "dark" },
+  async (page) => {
+    await page.locator("#guide-go").click();
+    await shows(page, "confirmed");
+    await page
+      .locator("#flow")
+      .evaluate((element) => scrollTo(0, element.getBoundingClientRect().top + scrollY - 110));
+    await page.waitForTimeout(1200);
+    await picture(page, "phone");
+  },
+);
+
+await close();

@@ -1,0 +1,156 @@
+// The panel of the map: the drawing, what travels on it, the newest messages, and what is left out, said aloud.
+
+/** @import {FlowMessage, FlowSample} from "../types.js" */
+
+import { byId, el, fill, keyed, say } from "../lib/dom.js";
+import { clock, compact, count, duration, rate, said } from "../lib/format.js";
+import { shortName, tone } from "../lib/services.js";
+import { flow, sample } from "../model.js";
+import { open } from "../orders/detail.js";
+import { layout } from "./layout.js";
+import { FlowMap } from "./map.js";
+import { Travel } from "./travel.js";
+
+/** How many of the newest messages are listed. */
+const LISTED = 7;
+/** Above so many messages a second the map shows rates only, until there are fewer than the second number again. */
+const RATES = { above: 60, below: 35 };
+/** Over how many milliseconds messages are counted. */
+const WINDOW = 2000;
+
+/** Draws the map, and keeps it true. */
+export function mountFlow() {
+  const root = /** @type {SVGSVGElement} */ (/** @type {unknown} */ (byId("map-drawing")));
+  const canvas = /** @type {HTMLCanvasElement} */ (byId("map-travel"));
+  const stage = byId("map-stage");
+  const map = new FlowMap(root);
+  const travel = new Travel(canvas);
+  let width = 0;
+  new ResizeObserver(() => {
+    const now = Math.floor(stage.clientWidth);
+    if (now === width || now === 0) return;
+    width = now;
+    const places = layout(width);
+    map.fit(places);
+    travel.fit(places);
+  }).observe(stage);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => travel.recolour());
+  document.addEventListener("themechange", () => travel.recolour());
+
+  const counted = new Counted();
+  let rates = false;
+  sample.watch((messages) => {
+    counted.add(messages);
+    rates = rates ? counted.perSecond() > RATES.below : counted.perSecond() > RATES.above;
+    stage.classList.toggle("rates", rates);
+    if (rates) travel.clear();
+    else travel.send(messages.messages);
+    list(messages.messages);
+    caption(counted, rates);
+  });
+  flow.watch(() => {
+    caption(counted, rates);
+    figures();
+  });
+}
+
+/** Messages of the last seconds: how many there were, and how many of them came here. */
+class Counted {
+  constructor() {
+    /** @type {{at: number, seen: number, shown: number}[]} */
+    this.samples = [];
+  }
+
+  /** @param {FlowSample} messages */
+  add(messages) {
+    const now = performance.now();
+    if (messages.seen) this.samples.push({ at: now, seen: messages.seen, shown: messages.shown });
+    this.sum();
+  }
+
+  sum() {
+    const since = performance.now() - WINDOW;
+    while (this.samples[0] && this.samples[0].at < since) this.samples.shift();
+    return this.samples.reduce((sum, one) => ({ seen: sum.seen + one.seen, shown: sum.shown + one.shown }), {
+      seen: 0,
+      shown: 0,
+    });
+  }
+
+  perSecond() {
+    return (this.sum().seen * 1000) / WINDOW;
+  }
+}
+
+/**
+ * Says what is shown and what is not.
+ *
+ * @param {Counted} counted
+ * @param {boolean} rates
+ */
+function caption(counted, rates) {
+  const { seen, shown } = counted.sum();
+  const sampled =
+    shown < seen ? `a sample, ${count(shown)} of the ${count(seen)} of the last 2 s` : "every one";
+  const text = rates
+    ? `Too many to follow one by one: ${compact(counted.perSecond())} messages a second. The wires show rates; below are ${sampled}.`
+    : seen
+      ? `Shown: ${sampled}. Each hop is slowed down to be seen; an order’s own diagram has the real times.`
+      : "Nothing moves: no messages at the moment. Place an order.";
+  say(byId("map-caption"), text);
+}
+
+/** @param {number | null} milliseconds */
+function latency(milliseconds) {
+  return milliseconds === null ? "–" : duration(milliseconds);
+}
+
+/** The figures above the map. */
+function figures() {
+  const state = flow.value;
+  if (!state) return;
+  const { placedPerSecond, latencyMilliseconds } = state.orders;
+  const backlog = state.services.reduce((sum, service) => sum + service.backlog, 0);
+  say(byId("figure-rate"), rate(placedPerSecond));
+  say(byId("figure-p50"), latency(latencyMilliseconds.p50));
+  say(byId("figure-p99"), latency(latencyMilliseconds.p99));
+  say(byId("figure-backlog"), compact(backlog));
+  byId("figure-backlog")
+    .closest(".figure")
+    ?.classList.toggle("warn", backlog > 20);
+}
+
+/** @type {FlowMessage[]} */
+let newest = [];
+
+/** @param {FlowMessage[]} messages */
+function list(messages) {
+  if (!messages.length) return;
+  newest = [...messages.slice(-LISTED).reverse(), ...newest].slice(0, LISTED);
+  keyed(
+    byId("map-messages"),
+    newest,
+    (message) => `${message.stream} ${message.sequence}`,
+    row,
+    () => {},
+  );
+}
+
+/** @param {FlowMessage} message */
+function row(message) {
+  const about =
+    message.subject.startsWith("order.") ||
+    /^(payment|inventory\.event\.(?!restocked))/.test(message.subject);
+  const to = message.to.map(shortName).join(", ");
+  const item = el("li", { class: `message ${tone(message.subject)}` });
+  fill(
+    item,
+    el("time", { datetime: message.time }, clock(message.time)),
+    el("span", { class: "what" }, said(message.type)),
+    about
+      ? el("button", { type: "button", class: "key", onclick: () => open(message.key) }, message.key)
+      : el("span", { class: "key" }, message.key),
+    el("span", { class: "who" }, `${shortName(message.source)} → ${to || "nobody"}`),
+  );
+  return item;
+}

@@ -1,0 +1,21 @@
+// The newest values of a series, and never more than a number of them.
+
+export class Ring {
+  /**
+   * @param {number} size
+   * @param {number} columns
+   */
+  constructor(size, columns) {
+    this.size = size;
+    /** @type {(number | null)[][]} */
+    this.columns = Array.from({ length: columns }, () => []);
+  }
+
+  /** @param {(number | null)[]} row */
+  push(row) {
+    this.columns.forEach((column, index) => {
+      column.push(row[index] ?? null);
+      if (column.length > this.size) column.shift();
+    });
+  }
+}

@@ -1,0 +1,134 @@
+// One message, opened: what became of it, its headers, its body, and the command of the `nats` program that shows it.
+
+/** @import {Step, StoredMessage} from "../types.js" */
+
+import { get, reason } from "../lib/api.js";
+import { byId, el, fill, say } from "../lib/dom.js";
+import { clock, duration, said, several } from "../lib/format.js";
+import { Signal } from "../lib/signal.js";
+import { config } from "../model.js";
+import { heardAs, speaker } from "./step.js";
+
+/** How many messages were opened. */
+export const opened = new Signal(0);
+
+/** The longest body that is shown whole, in characters. */
+const LONGEST = 20_000;
+
+/** Makes the dialog close, and its command copyable. */
+export function mountMessage() {
+  const dialog = /** @type {HTMLDialogElement} */ (byId("message"));
+  byId("message-close").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("click", (event) => {
+    const box = dialog.getBoundingClientRect();
+    const inside =
+      event.clientX >= box.left &&
+      event.clientX <= box.right &&
+      event.clientY >= box.top &&
+      event.clientY <= box.bottom;
+    // A key that presses a button is a click at no place.
+    if (event.target === dialog && !inside) dialog.close();
+  });
+  byId("message-copy").addEventListener("click", () => void copy());
+}
+
+async function copy() {
+  try {
+    await navigator.clipboard.writeText(byId("message-command").textContent ?? "");
+    say(byId("message-copy"), "Copied");
+  } catch {
+    getSelection()?.selectAllChildren(byId("message-command"));
+    say(byId("message-copy"), "Selected");
+  }
+}
+
+/**
+ * Opens a message of an order.
+ *
+ * @param {string} orderId
+ * @param {Step} step
+ * @param {Step[]} steps
+ */
+export function openMessage(orderId, step, steps) {
+  const dialog = /** @type {HTMLDialogElement} */ (byId("message"));
+  say(byId("message-title"), said(step.subject));
+  say(byId("message-subject"), step.subject);
+  say(byId("message-copy"), "Copy");
+  const nats = config.natsCommand ?? "nats";
+  say(byId("message-command"), `${nats} stream get ${step.stream} ${step.sequence}`);
+  fill(byId("message-facts"), ...facts(orderId, step, steps));
+  fill(byId("message-hearers"), ...hearers(step));
+  fill(byId("message-headers"), el("tr", {}, el("td", {}, "Reading …")));
+  say(byId("message-body"), "");
+  opened.set(opened.value + 1);
+  if (!dialog.open) dialog.showModal();
+  dialog.scrollTop = 0;
+  void read(orderId, step);
+}
+
+/**
+ * @param {string} orderId
+ * @param {Step} step
+ * @param {Step[]} steps
+ */
+function facts(orderId, step, steps) {
+  const cause = steps.find((other) => other.messageId && other.messageId === step.causationId);
+  const answer = cause
+    ? el(
+        "button",
+        { type: "button", class: "key", onclick: () => openMessage(orderId, cause, steps) },
+        said(cause.subject),
+      )
+    : (step.causationId ?? "nothing: it began the flow");
+  const rows = [
+    ["Said by", speaker(step) || "?"],
+    ["Stored", `${step.stream} ${step.sequence}, ${clock(step.time)}`],
+    ["Answers", answer],
+    step.delayMs === null ? null : ["From said to stored", duration(step.delayMs)],
+    step.note ? ["Note", step.note] : null,
+  ];
+  return rows.flatMap((row) => (row ? [el("div", {}, el("dt", {}, row[0]), el("dd", {}, row[1]))] : []));
+}
+
+/** @param {Step} step */
+function hearers(step) {
+  if (!step.hearers.length) return [el("li", {}, "No service listens to it.")];
+  return step.hearers.map((hearer) => {
+    const more = [
+      hearer.at ? `at ${clock(hearer.at)}` : "",
+      hearer.duplicates ? `${several(hearer.duplicates, "duplicate")} dropped` : "",
+      hearer.failures ? `failed ${hearer.failures} times: ${hearer.failure ?? "?"}` : "",
+    ].filter(Boolean);
+    return el(
+      "li",
+      { class: `hearing ${hearer.hearing}` },
+      el("b", {}, hearer.service),
+      ` ${heardAs(hearer.hearing)}${more.length ? `, ${more.join(", ")}` : ""}`,
+    );
+  });
+}
+
+/**
+ * @param {string} orderId
+ * @param {Step} step
+ */
+async function read(orderId, step) {
+  const path = `/orders/${encodeURIComponent(orderId)}/messages/${step.stream}/${step.sequence}`;
+  try {
+    /** @type {StoredMessage} */
+    const message = await get(path);
+    if (byId("message-subject").textContent !== step.subject) return;
+    const rows = Object.entries(message.headers).map(([name, value]) =>
+      el("tr", {}, el("th", { scope: "row" }, name), el("td", {}, value)),
+    );
+    fill(byId("message-headers"), ...rows);
+    const body = typeof message.body === "string" ? message.body : JSON.stringify(message.body, null, 2);
+    const cut =
+      body.length > LONGEST
+        ? `${body.slice(0, LONGEST)}\n… and ${body.length - LONGEST} characters more`
+        : body;
+    say(byId("message-body"), cut);
+  } catch (error) {
+    fill(byId("message-headers"), el("tr", {}, el("td", {}, reason(error))));
+  }
+}

@@ -1,0 +1,154 @@
+// The buttons that place orders, and what came of the last one.
+
+/** @import {NewOrder} from "../types.js" */
+
+import { reason } from "../lib/api.js";
+import { byId, el, fill } from "../lib/dom.js";
+import { count } from "../lib/format.js";
+import { Signal } from "../lib/signal.js";
+import { refreshOrders } from "../model.js";
+import { open, present } from "./detail.js";
+import { anOrder, burst, place, placeTimes, withStock } from "./placing.js";
+
+/** The last order that was placed here. */
+export const lastPlaced = new Signal(/** @type {NewOrder | null} */ (null));
+/** What came of sending one order several times. */
+export const lastRepeated = new Signal(
+  /** @type {{order: NewOrder, sent: number, suppressed: number} | null} */ (null),
+);
+
+/** What can be ordered with one press, beside the plain one: the ways in which an order can go otherwise. */
+const CASES = {
+  limit: { customer: "CUSTOMER_002", pieces: 1, price: 250_000, says: "Ben’s limit is far below 2,500 €" },
+  unknown: { customer: "CUSTOMER_001", pieces: 1, price: 500, says: "there is no such product" },
+};
+
+/** Makes the buttons work. */
+export function mountPlacing() {
+  byId("place-one").addEventListener("click", () => void placeOne());
+  byId("place-same").addEventListener("click", () => void placeSame());
+  byId("place-limit").addEventListener("click", () => void doing(overTheLimit));
+  byId("place-short").addEventListener("click", () => void doing(overTheStock));
+  byId("place-unknown").addEventListener("click", () => void doing(unknownProduct));
+  byId("burst-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    void startBurst();
+  });
+}
+
+/** Places an order that can be served, and opens it. */
+export async function placeOne() {
+  await doing(async () => {
+    const { productId, restocked } = await withStock(1);
+    const order = anOrder("CUSTOMER_001", productId, 1, 500);
+    const { durability } = await place(order);
+    lastPlaced.set(order);
+    present(order.orderId);
+    tell(order.orderId, `is accepted (${durability}): one ${productId} for Ada.${shelves(restocked)}`);
+  });
+}
+
+/** Sends one order five times at once. */
+export async function placeSame() {
+  await doing(async () => {
+    const { productId, restocked } = await withStock(1);
+    const order = anOrder("CUSTOMER_001", productId, 1, 500);
+    const { sent, suppressed } = await placeTimes(order, 5);
+    lastPlaced.set(order);
+    lastRepeated.set({ order, sent, suppressed });
+    present(order.orderId);
+    const flows = sent - suppressed === 1 ? "One flow" : `${sent - suppressed} flows`;
+    tell(order.orderId, `was sent ${sent} times. ${flows}, ${suppressed} suppressed.${shelves(restocked)}`);
+  });
+}
+
+/** @param {number} restocked */
+function shelves(restocked) {
+  return restocked ? ` The shelves were empty: ${count(restocked)} pieces were put on first.` : "";
+}
+
+async function overTheLimit() {
+  const { customer, pieces, price, says } = CASES.limit;
+  const { productId } = await withStock(pieces);
+  await placeCase(anOrder(customer, productId, pieces, price), says);
+}
+
+async function overTheStock() {
+  const order = anOrder("CUSTOMER_001", "PRODUCT_003", 40, 100);
+  await placeCase(order, "more than the shelf has: it waits 20 s for a restock");
+}
+
+async function unknownProduct() {
+  const { customer, pieces, price, says } = CASES.unknown;
+  await placeCase(anOrder(customer, "PRODUCT_404", pieces, price), says);
+}
+
+/**
+ * @param {NewOrder} order
+ * @param {string} says
+ */
+async function placeCase(order, says) {
+  await place(order);
+  lastPlaced.set(order);
+  present(order.orderId);
+  tell(order.orderId, `is accepted; ${says}.`);
+}
+
+/** @type {AbortController | null} */
+let bursting = null;
+
+/** Begins a burst, or ends the one that is under way. */
+async function startBurst() {
+  if (bursting) {
+    bursting.abort();
+    return;
+  }
+  const input = /** @type {HTMLInputElement} */ (byId("burst-number"));
+  const number = Math.min(20_000, Math.max(1, Math.round(Number(input.value) || 0)));
+  const button = byId("burst-go");
+  bursting = new AbortController();
+  button.textContent = "Stop";
+  const began = performance.now();
+  await doing(async () => {
+    let drawn = 0;
+    const progress = (/** @type {number} */ placed) => {
+      const now = performance.now();
+      if (now - drawn < 200) return;
+      drawn = now;
+      tell("", `${count(placed)} of ${count(number)} orders are accepted, one cent each …`);
+    };
+    const { placed, failed } = await burst(
+      number,
+      progress,
+      /** @type {AbortController} */ (bursting).signal,
+    );
+    const seconds = Math.max(0.1, (performance.now() - began) / 1000);
+    const refused = failed ? ` ${count(failed)} were not accepted: send them again later.` : "";
+    tell("", `${count(placed)} orders accepted in ${seconds.toFixed(1)} s, one cent each.${refused}`);
+  });
+  bursting = null;
+  button.textContent = "Burst";
+}
+
+/** @param {() => Promise<void>} act */
+async function doing(act) {
+  try {
+    await act();
+  } catch (error) {
+    tell("", `That did not work: ${reason(error)}`, true);
+  }
+  refreshOrders();
+}
+
+/**
+ * @param {string} orderId
+ * @param {string} text
+ * @param {boolean} [bad]
+ */
+function tell(orderId, text, bad = false) {
+  const line = byId("place-outcome");
+  line.classList.toggle("bad", bad);
+  const key =
+    orderId && el("button", { type: "button", class: "key", onclick: () => open(orderId) }, orderId);
+  fill(line, key, key ? " " : "", text);
+}

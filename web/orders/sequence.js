@@ -1,0 +1,240 @@
+// The sequence diagram of one order: a line a message, from who said it to who hears it. Each line is a button that opens
+// the message.
+
+/** @import {Hearer, Step} from "../types.js" */
+
+import { el, fill, svg } from "../lib/dom.js";
+import { between, capital, clock, duration, several } from "../lib/format.js";
+import { shortName } from "../lib/services.js";
+import { openMessage } from "./message.js";
+import { heardAs, kindOf, speaker, title } from "./step.js";
+
+/** The lifelines, in the order in which an order usually passes them. */
+const LINES = [
+  "api-gateway",
+  "order-service",
+  "inventory-service",
+  "payment-service",
+  "notification-service",
+];
+/** The most messages that are drawn; a timeline has up to 500 a stream. */
+const DRAWN = 80;
+
+/**
+ * Draws the diagram.
+ *
+ * @param {HTMLElement} place
+ * @param {string} orderId
+ * @param {Step[]} steps
+ */
+export function diagram(place, orderId, steps) {
+  // A redraw under somebody's fingers must not take the focus away.
+  const focused =
+    document.activeElement instanceof HTMLElement ? document.activeElement.dataset.message : undefined;
+  if (!steps.length) {
+    fill(place, el("p", { class: "quiet" }, "No stream holds a message about it (yet)."));
+    return;
+  }
+  const lines = [...LINES, ...others(steps)];
+  const first = steps[0]?.time ?? "";
+  const shown = steps.slice(0, DRAWN);
+  const left = steps.length - shown.length;
+  fill(
+    place,
+    head(lines),
+    el("ol", { class: "steps" }, ...shown.map((step) => row(orderId, step, steps, lines, first))),
+    left > 0 && el("p", { class: "quiet" }, `Showing the first ${DRAWN} of ${steps.length} messages.`),
+    legend(steps),
+  );
+  if (focused)
+    place.querySelector(`[data-message="${CSS.escape(focused)}"]`)?.dispatchEvent(new Event("refocus"));
+}
+
+/** @param {Step[]} steps */
+function others(steps) {
+  const names = steps.flatMap((step) => [speaker(step), ...step.hearers.map((hearer) => hearer.service)]);
+  return [...new Set(names)].filter((name) => name && !LINES.includes(name)).slice(0, 2);
+}
+
+/** @param {string[]} lines */
+function head(lines) {
+  const names = lines.map((name) =>
+    el(
+      "span",
+      {},
+      el("span", { class: "wide" }, capital(shortName(name))),
+      el("span", { class: "tight" }, abbreviated(name)),
+    ),
+  );
+  return el(
+    "div",
+    { class: "lifelines", "aria-hidden": "true" },
+    el("span", { class: "gap" }),
+    el("div", { class: "names" }, ...names),
+  );
+}
+
+/** @param {string} name */
+function abbreviated(name) {
+  return capital(shortName(name).slice(0, 3));
+}
+
+/**
+ * @param {string} orderId
+ * @param {Step} step
+ * @param {Step[]} steps
+ * @param {string[]} lines
+ * @param {string} first
+ */
+function row(orderId, step, steps, lines, first) {
+  const sinceFirst = between(first, step.time);
+  const kind = kindOf(step);
+  const button = el(
+    "button",
+    {
+      type: "button",
+      class: `step ${kind}`,
+      "data-message": `${step.stream} ${step.sequence}`,
+      onclick: () => openMessage(orderId, step, steps),
+      onrefocus: (/** @type {Event} */ event) =>
+        /** @type {HTMLElement} */ (event.target).focus({ preventScroll: true }),
+    },
+    el(
+      "span",
+      { class: "when", title: clock(step.time) },
+      sinceFirst === 0 ? clock(step.time) : `+${duration(sinceFirst)}`,
+    ),
+    el(
+      "span",
+      { class: "line" },
+      lanes(lines),
+      naming(step, lines),
+      marks(step, lines, kind),
+      el("span", { class: "out-of-sight" }, spoken(step)),
+    ),
+  );
+  return el("li", {}, button);
+}
+
+/**
+ * The name of a message, above its arrow: at the arrow's beginning, or at its end where there is more room.
+ *
+ * @param {Step} step
+ * @param {string[]} lines
+ */
+function naming(step, lines) {
+  const name = el("span", { class: "name" }, el("span", { class: "what" }, title(step)), ...badges(step));
+  const places = [speaker(step), ...step.hearers.map((hearer) => hearer.service)].map((who) =>
+    placeOf(who, lines),
+  );
+  const known = places.filter((place) => place >= 0);
+  const [least, most] = [Math.min(...known, 1), Math.max(...known, 0)];
+  if (least <= 0.5) name.style.paddingInlineStart = `calc(${least * 100}% + 2px)`;
+  else {
+    name.style.paddingInlineEnd = `calc(${(1 - most) * 100}% + 2px)`;
+    name.style.justifyContent = "end";
+  }
+  return name;
+}
+
+/**
+ * Where a lifeline is, as a part of the width; -1 where there is none.
+ *
+ * @param {string} name
+ * @param {string[]} lines
+ */
+function placeOf(name, lines) {
+  const index = lines.indexOf(name);
+  return index < 0 ? -1 : (index + 0.5) / lines.length;
+}
+
+/** @param {Step} step */
+function badges(step) {
+  /** @type {HTMLElement[]} */
+  const badges = [];
+  const add = (/** @type {string} */ kind, /** @type {string} */ text) =>
+    badges.push(el("span", { class: `badge ${kind}` }, text));
+  for (const hearer of step.hearers) {
+    const who = shortName(hearer.service);
+    if (hearer.duplicates) add("again", `${who} dropped ${several(hearer.duplicates, "duplicate")}`);
+    if (hearer.failures) add("failed", `${who} failed ${hearer.failures}×`);
+    if (hearer.hearing === "given-up") add("dead", `${who} gave up`);
+    if (hearer.hearing === "redriven") add("again", `${who} redriven`);
+    if (hearer.hearing === "pending") add("pending", `${who} has not handled it`);
+    if (hearer.hearing === "unknown") add("pending", `${who} does not tell`);
+  }
+  if (step.note && step.stream !== "TIMERS") add("note", step.note);
+  return badges;
+}
+
+/**
+ * What the arrow says, in words.
+ *
+ * @param {Step} step
+ */
+function spoken(step) {
+  const heard = step.hearers.map((hearer) => `${hearer.service}: ${heardAs(hearer.hearing)}`);
+  return `said by ${speaker(step) || "?"}. ${heard.join("; ") || "Nobody listens to it"}. Opens the message.`;
+}
+
+/** @param {string[]} lines */
+function lanes(lines) {
+  const drawn = svg("svg", {
+    viewBox: "0 0 100 1",
+    preserveAspectRatio: "none",
+    class: "lanes",
+    "aria-hidden": "true",
+  });
+  for (const name of lines) {
+    const x = placeOf(name, lines) * 100;
+    drawn.append(svg("line", { class: "lane", x1: x, x2: x, y1: 0, y2: 1 }));
+  }
+  return drawn;
+}
+
+/**
+ * The arrow: from who says it to everybody who hears it.
+ *
+ * @param {Step} step
+ * @param {string[]} lines
+ * @param {string} kind
+ */
+function marks(step, lines, kind) {
+  const marks = el("span", { class: `marks ${kind}` });
+  const from = placeOf(speaker(step), lines);
+  if (from < 0) return marks;
+  const put = (/** @type {string} */ name, /** @type {number} */ left, /** @type {number} */ width) => {
+    const mark = el("span", { class: name });
+    mark.style.left = `${left * 100}%`;
+    if (width) mark.style.width = `${width * 100}%`;
+    marks.append(mark);
+  };
+  for (const { service, hearing } of step.hearers) {
+    const to = placeOf(service, lines);
+    if (to < 0) continue;
+    put(`arrow-line ${hearing}`, Math.min(from, to), Math.abs(to - from));
+    put(`mark ear ${hearing} ${to > from ? "right" : to < from ? "left" : "self"}`, to, 0);
+  }
+  put("mark mouth", from, 0);
+  return marks;
+}
+
+/** @param {Step[]} steps */
+function legend(steps) {
+  const duplicates = sum(steps, (hearer) => hearer.duplicates);
+  const failures = sum(steps, (hearer) => hearer.failures);
+  const parts = [
+    several(steps.length, "message"),
+    duplicates ? `${several(duplicates, "duplicate")} suppressed` : "no duplicates came",
+    failures ? several(failures, "failed attempt") : "no attempt failed",
+  ];
+  return el("p", { class: "quiet sums" }, parts.join(" · "));
+}
+
+/**
+ * @param {Step[]} steps
+ * @param {(hearer: Hearer) => number} of
+ */
+function sum(steps, of) {
+  return steps.reduce((all, step) => all + step.hearers.reduce((more, hearer) => more + of(hearer), 0), 0);
+}

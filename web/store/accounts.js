@@ -1,0 +1,108 @@
+// Whose money it is, and how much of it may be paid with at a time.
+
+/** @import {Account} from "../types.js" */
+
+import { Failure, find, reason, write } from "../lib/api.js";
+import { byId, el, keyed, say } from "../lib/dom.js";
+import { money } from "../lib/format.js";
+import { poll } from "../lib/poll.js";
+import { change } from "./cells.js";
+import { customers } from "./customers.js";
+
+/** The largest limit that can be set here, in whole units of its currency. */
+const MOST = 10_000_000;
+
+/** @type {Map<string, Account>} */
+let known = new Map();
+/** The account whose limit is about to change, as it was read. */
+let editing = "";
+/** @type {{now: () => void} | null} */
+let looking = null;
+
+export function mountAccounts() {
+  looking = poll(look, 3000);
+  const dialog = /** @type {HTMLDialogElement} */ (byId("limit"));
+  byId("limit-cancel").addEventListener("click", () => dialog.close());
+  byId("limit-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    void save(dialog);
+  });
+}
+
+async function look() {
+  /** @type {(Account | null)[]} */
+  const found = await Promise.all(customers().map((id) => find(`/accounts/${encodeURIComponent(id)}`)));
+  const accounts = found.filter((account) => account !== null);
+  known = new Map(accounts.map((account) => [account.customerId, account]));
+  keyed(byId("accounts-rows"), accounts, (account) => account.customerId, row, update);
+}
+
+/** @param {Account} account */
+function row({ customerId, name }) {
+  const button = el(
+    "button",
+    { type: "button", class: "small", "aria-label": `Change the limit of ${name}` },
+    "Change",
+  );
+  button.addEventListener("click", () => edit(customerId));
+  const who = el(
+    "th",
+    { scope: "row" },
+    name,
+    el("small", {}, customerId),
+    el("small", { class: "card-of" }),
+  );
+  return el("tr", {}, who, el("td", { class: "number" }), el("td", {}, button));
+}
+
+/**
+ * @param {HTMLElement} element
+ * @param {Account} account
+ */
+function update(element, { card, creditLimit }) {
+  change(element.querySelector(".card-of"), card ? `${card.brand} ··${card.lastFour}` : "no card");
+  change(element.querySelector("td"), money(creditLimit.amount, creditLimit.currency));
+}
+
+/** @param {string} customerId */
+function edit(customerId) {
+  const account = known.get(customerId);
+  if (!account) return;
+  editing = customerId;
+  const input = /** @type {HTMLInputElement} */ (byId("limit-amount"));
+  input.value = String(account.creditLimit.amount / 100);
+  say(byId("limit-title"), `The limit of ${account.name}`);
+  say(byId("limit-unit"), account.creditLimit.currency);
+  say(byId("limit-outcome"), "");
+  /** @type {HTMLDialogElement} */ (byId("limit")).showModal();
+  input.select();
+}
+
+/**
+ * Changes the limit on the version that was read: whoever changed the account meanwhile is not overwritten.
+ *
+ * @param {HTMLDialogElement} dialog
+ */
+async function save(dialog) {
+  const account = known.get(editing);
+  const amount = Number(/** @type {HTMLInputElement} */ (byId("limit-amount")).value);
+  if (!account || !Number.isFinite(amount) || amount < 0 || amount > MOST) {
+    say(byId("limit-outcome"), `It must be a number from 0 to ${MOST}.`);
+    return;
+  }
+  const { customerId, version, ...details } = account;
+  const changed = { ...details, creditLimit: { ...details.creditLimit, amount: Math.round(amount * 100) } };
+  try {
+    await write("PUT", `/accounts/${encodeURIComponent(customerId)}`, changed, {
+      "if-match": `"${version}"`,
+    });
+    dialog.close();
+  } catch (error) {
+    const late = error instanceof Failure && error.status === 412;
+    say(
+      byId("limit-outcome"),
+      late ? "Somebody has changed the account meanwhile; it is read again." : reason(error),
+    );
+  }
+  looking?.now();
+}

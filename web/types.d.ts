@@ -1,0 +1,206 @@
+// The shapes of what the gateway and the demo's control answer; read by the type checker only.
+
+export interface Config {
+  version: string;
+  control: { url: string; token: string } | null;
+  natsCommand: string | null;
+  operations: boolean;
+}
+
+export interface FlowService {
+  name: string;
+  state: string;
+  instances: number;
+  backlog: number;
+  unacknowledged: number;
+  redelivered: number;
+}
+
+export interface FlowStream {
+  name: string;
+  messages: number;
+  bytes: number;
+  firstSequence: number;
+  lastSequence: number;
+}
+
+export interface FlowEdge {
+  from: string;
+  to: string;
+  type: string;
+  kind: string;
+  perSecond: number;
+}
+
+export interface FlowState {
+  at: string;
+  broker: string;
+  services: FlowService[];
+  streams: FlowStream[];
+  edges: FlowEdge[];
+  orders: {
+    placedPerSecond: number;
+    finalPerSecond: number;
+    latencyMilliseconds: { p50: number | null; p99: number | null };
+    finals: number;
+  };
+}
+
+export interface FlowMessage {
+  sequence: number;
+  stream: string;
+  id: string;
+  type: string;
+  kind: string;
+  source: string;
+  to: string[];
+  key: string;
+  subject: string;
+  time: string;
+  correlationId: string | null;
+  causationId: string | null;
+}
+
+export interface FlowSample {
+  messages: FlowMessage[];
+  seen: number;
+  shown: number;
+}
+
+export interface OrderItem {
+  productId: string;
+  quantity: number;
+  unitPrice: number;
+}
+
+export interface NewOrder {
+  orderId: string;
+  customerId: string;
+  currency: string;
+  items: OrderItem[];
+}
+
+export interface Order extends NewOrder {
+  status: string;
+  totalPrice: number;
+  reason: { code: string; text?: string; productIds?: string[] } | null;
+  version: number;
+  placedAt: string;
+  updatedAt: string;
+}
+
+export interface Hearer {
+  service: string;
+  hearing: string;
+  at: string | null;
+  failures: number;
+  failure: string | null;
+  duplicates: number;
+}
+
+export interface Step {
+  time: string;
+  stream: string;
+  sequence: number;
+  subject: string;
+  source: string | null;
+  messageId: string | null;
+  causationId: string | null;
+  depth: number;
+  delayMs: number | null;
+  note: string | null;
+  hearers: Hearer[];
+}
+
+export interface Timeline {
+  key: string;
+  askedAt: string;
+  steps: Step[];
+  standings: { service: string; state: string; since: string | null }[];
+  waitsFor: { service: string; what: string; since: string | null }[];
+  sources: { name: string; answered: boolean; detail: string | null }[];
+}
+
+export interface StoredMessage {
+  stream: string;
+  sequence: number;
+  subject: string;
+  time: string;
+  headers: Record<string, string>;
+  body: unknown;
+}
+
+export interface Check {
+  name: string;
+  title: string;
+  holds: boolean | null;
+  looked: number;
+  detail: string;
+  broken: { key: string; explanation: string }[];
+  waiting: { key: string; service: string; what: string; since: string }[];
+}
+
+export interface Invariants {
+  at: string;
+  checks: Check[];
+}
+
+export interface Member {
+  member: string;
+  state: string;
+  ready: boolean;
+  detail: string;
+  process: number | null;
+  actions: string[];
+  faults: string[];
+}
+
+export interface Product {
+  productId: string;
+  available: number;
+  reserved: number;
+  awaiting: number;
+}
+
+export interface Account {
+  customerId: string;
+  version: number;
+  name: string;
+  addresses: unknown[];
+  contact: unknown;
+  card?: { brand: string; lastFour: string };
+  creditLimit: { amount: number; currency: string };
+}
+
+export interface Payment {
+  orderId: string;
+  customerId: string;
+  status: string;
+  amount: number;
+  currency: string;
+  reason: string | null;
+  updatedAt: string;
+}
+
+export interface Notification {
+  sequence: number;
+  customerId: string;
+  orderId: string;
+  type: string;
+  subject: string;
+  text: string;
+  createdAt: string;
+  deliveredAt: string | null;
+}
+
+export interface Page<T> {
+  items: T[];
+  next: string | null;
+}
+
+export interface Problem {
+  code: string;
+  title: string;
+  detail: string;
+  status: number;
+}
