@@ -40,7 +40,7 @@ const STEPS = [
   },
   {
     title: "Start it: it heals",
-    text: "The inventory takes up what waited, and the order goes on to “confirmed” without another call. The invariants stayed green.",
+    text: "The inventory takes up what waited, and the order goes on to “confirmed” without another call. Nothing that must hold was broken.",
     button: "Start inventory-service",
     command: "cargo run -- start inventory-service",
     act: () => void act("start", BROKEN),

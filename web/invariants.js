@@ -14,6 +14,7 @@ const OLD = 8000;
 
 /** Shows the board, and keeps saying how old it is. */
 export function mountInvariants() {
+  say(byId("invariants-curl"), `curl ${location.host}/invariants`);
   invariants.watch(show);
   reach.watch(() => headline(invariants.value));
   setInterval(() => headline(invariants.value), 1000);
@@ -46,7 +47,7 @@ function headline(board) {
     : broken.length
       ? `${broken.length} of ${board.checks.length} broken`
       : untold.length
-        ? `${board.checks.length - untold.length} of ${board.checks.length} hold, ${untold.length} cannot be told now`
+        ? `Nothing is broken; ${untold.length} of ${board.checks.length} cannot be told now`
         : `All ${board.checks.length} hold`;
   say(byId("invariants-title"), title);
   say(byId("invariants-at"), board ? `checked ${ago(board.at)}` : "");
@@ -80,7 +81,7 @@ function update(element, check) {
   say(detail, check.detail);
   const broken = check.broken.map((one) => ({ key: one.key, text: one.explanation, kind: "broken" }));
   const waiting = check.waiting.map((one) => {
-    return { key: one.key, text: `${one.what}, for ${lasting(one.since)}`, kind: "waiting" };
+    return { key: one.key, text: `waits for ${one.what}, for ${lasting(one.since)}`, kind: "waiting" };
   });
   const all = [...broken, ...waiting];
   const listed = all.slice(0, LISTED);

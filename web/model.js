@@ -25,6 +25,8 @@ export const reach = new Signal(
 );
 /** @type {Signal<FlowState | null>} */
 export const flow = new Signal(/** @type {FlowState | null} */ (null));
+/** Whether what happens is heard of as it happens. */
+export const flowing = new Signal(false);
 /** @type {Signal<FlowSample>} */
 export const sample = new Signal(/** @type {FlowSample} */ ({ messages: [], seen: 0, shown: 0 }));
 /** @type {Signal<Member[] | null>} */
@@ -49,10 +51,12 @@ export function refreshOrders() {
 /** Begins to look. */
 export async function start() {
   Object.assign(config, await get("/web/config.json"));
-  new Feed("/flow", {
+  const listeners = {
     state: (/** @type {FlowState} */ state) => flow.set(state),
     messages: (/** @type {FlowSample} */ messages) => sample.set(messages),
-  });
+  };
+  const feed = new Feed("/flow", listeners, (state) => flowing.set(state === "open"));
+  reach.watch(({ state }) => state === "live" && feed.hurry());
   poll(lookAtGateway, 1500);
   poll(lookAtInvariants, 2000);
   ordersPoll = poll(lookAtOrders, 1000);

@@ -23,7 +23,10 @@ async function picture(page, name, selector) {
     const box = await page.locator(selector).boundingBox();
     if (!box) throw new Error(`${selector} is not to be seen`);
     const top = await page.evaluate(() => scrollY);
-    clip = { x: box.x, y: box.y + top, width: box.width, height: box.height, scale: 1 };
+    // Up to the end of what it shows: a panel is as high as its neighbour.
+    const end = await page.locator(`${selector} .sums`).boundingBox();
+    const height = end ? end.y + end.height + 20 - box.y : box.height;
+    clip = { x: box.x, y: box.y + top, width: box.width, height, scale: 1 };
   }
   const { data } = await session.send("Page.captureScreenshot", {
     format: "webp",
@@ -63,7 +66,7 @@ await onPage(wide, async (page) => {
   await page.waitForTimeout(700);
   await picture(page, "quiet");
 
-  await page.locator("#burst-number").fill("4000");
+  await page.locator("#burst-number").fill("1200");
   await page.locator("#burst-go").click();
   await page.locator("#map-stage.rates").waitFor();
   await page.waitForTimeout(4000);

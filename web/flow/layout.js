@@ -79,8 +79,8 @@ function upright(width) {
     commands: { x: 0, y: 82, width: bar, height: 88 + 2 * 100 + 82 - 82 },
     events: { x: width - bar, y: 82, width: bar, height: bottom - 82 },
     side: {
-      timers: { x: 0, y: 396, width: bar, height: 82 },
-      letters: { x: 0, y: 488, width: bar, height: 82 },
+      timers: { x: 0, y: 380, width: bar, height: 72 },
+      letters: { x: 0, y: 460, width: bar, height: bottom - 460 },
     },
     services,
   };

@@ -110,7 +110,7 @@ export class FlowMap {
     this.root.append(
       svg(
         "g",
-        { class: `stream ${tone}`, "data-stream": name },
+        { class: `stream ${tone} ${lying ? "" : "tight"}`, "data-stream": name },
         svg("rect", { x: box.x, y: box.y, width: box.width, height: box.height, rx: 9 }),
         svg("text", { class: "title", x: x - long / 2 + 12, y: y + 4, transform: turn }, title),
         counts,

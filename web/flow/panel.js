@@ -5,7 +5,7 @@
 import { byId, el, fill, keyed, say } from "../lib/dom.js";
 import { clock, compact, count, duration, rate, said } from "../lib/format.js";
 import { shortName, tone } from "../lib/services.js";
-import { flow, sample } from "../model.js";
+import { flow, flowing, sample } from "../model.js";
 import { open } from "../orders/detail.js";
 import { layout } from "./layout.js";
 import { FlowMap } from "./map.js";
@@ -39,17 +39,25 @@ export function mountFlow() {
 
   const counted = new Counted();
   let rates = false;
+  const assess = () => {
+    rates = counted.perSecond() > (rates ? RATES.below : RATES.above);
+    stage.classList.toggle("rates", rates);
+    caption(counted, rates);
+  };
   sample.watch((messages) => {
     counted.add(messages);
-    rates = rates ? counted.perSecond() > RATES.below : counted.perSecond() > RATES.above;
-    stage.classList.toggle("rates", rates);
+    assess();
     if (rates) travel.clear();
     else travel.send(messages.messages);
     list(messages.messages);
-    caption(counted, rates);
   });
+  flowing.watch((open) => {
+    stage.classList.toggle("deaf", !open);
+    assess();
+  });
+  // After the last message nothing comes but the state, each second.
   flow.watch(() => {
-    caption(counted, rates);
+    assess();
     figures();
   });
 }
@@ -90,13 +98,15 @@ class Counted {
  */
 function caption(counted, rates) {
   const { seen, shown } = counted.sum();
-  const sampled =
-    shown < seen ? `a sample, ${count(shown)} of the ${count(seen)} of the last 2 s` : "every one";
-  const text = rates
-    ? `Too many to follow one by one: ${compact(counted.perSecond())} messages a second. The wires show rates; below are ${sampled}.`
-    : seen
-      ? `Shown: ${sampled}. Each hop is slowed down to be seen; an order’s own diagram has the real times.`
-      : "Nothing moves: no messages at the moment. Place an order.";
+  const part = `a sample, ${count(shown)} of the ${count(seen)} of the last 2 s`;
+  const sampled = shown < seen ? part : "every message";
+  const text = !flowing.value
+    ? "Nothing is heard at the moment; this page tries again by itself. What is shown is what was known last."
+    : rates
+      ? `Too many to follow one by one: ${compact(counted.perSecond())} messages a second. The wires show rates; below: ${sampled}.`
+      : seen
+        ? `Shown: ${sampled}. Each hop is slowed down to be seen; an order’s own diagram has the real times.`
+        : "Nothing moves: no messages at the moment. Place an order.";
   say(byId("map-caption"), text);
 }
 

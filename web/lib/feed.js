@@ -52,6 +52,12 @@ export class Feed {
     }
   }
 
+  /** Tries at once, where it would have waited: somebody knows that there is an answer again. */
+  hurry() {
+    this.wait = WAIT.first;
+    if (!this.source) this.connect();
+  }
+
   disconnect() {
     clearTimeout(this.timer);
     this.source?.close();
