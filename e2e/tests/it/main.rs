@@ -11,6 +11,7 @@ mod explaining;
 mod faults;
 mod idempotence;
 mod inspection;
+mod invariants;
 mod notifications;
 mod payments;
 mod rebuilding;
