@@ -7,6 +7,7 @@ mod books;
 mod cancelling;
 mod choreography;
 mod deadlines;
+mod edges;
 mod explaining;
 mod faults;
 mod idempotence;
