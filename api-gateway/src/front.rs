@@ -15,6 +15,7 @@ use poem_openapi::{OpenApi, OpenApiService};
 use serde_json::Value;
 use tracing::Instrument;
 
+use crate::docs;
 use crate::page::Page;
 use crate::problem::{Code, FieldError, PROBLEM_JSON, Problem};
 use crate::telemetry::Seen;
@@ -29,21 +30,33 @@ const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: i
     first use and forgotten then; a request that fails validation does not use its key up.";
 
 /// Makes the endpoint of the whole gateway.
-pub(crate) fn endpoint<A: OpenApi + 'static>(api: A, page: Arc<Page>, health: Health) -> BoxEndpoint<'static> {
+///
+/// # Errors
+///
+/// Where the declared messages cannot be read.
+pub(crate) fn endpoint<A: OpenApi + 'static>(
+    api: A,
+    page: Arc<Page>,
+    health: Health,
+) -> anyhow::Result<BoxEndpoint<'static>> {
     let service = OpenApiService::new(api, "Store", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
     let described = Arc::new(Operations::read(&spec));
+    let docs = Route::new()
+        .at("/", get(reference(&service.swagger_ui_html())))
+        .at("/events", get(docs::events_page()?))
+        .at("/events.css", get(docs::events_style()));
     let routes = page
         .on(Route::new())
         .at("/openapi.json", get(service.spec_endpoint()))
         .at("/problems/:code", get(explain))
         .at("/metrics", get(make_sync(|_| metrics::exposition())))
-        .nest("/docs", Route::new().at("/", get(reference(&service.swagger_ui_html()))))
+        .nest("/docs", docs)
         .nest("/", page.before(service.into_endpoint()));
-    with_probes(routes, health)
+    Ok(with_probes(routes, health)
         .with(CatchPanic::new().with_handler(|_| Problem::new(Code::Internal)))
         .around(move |endpoint, request| observe(described.clone(), endpoint, request))
-        .boxed()
+        .boxed())
 }
 
 /// Makes the page of the document. Swagger UI would ask a server on the internet whether the document is valid.

@@ -3,7 +3,7 @@
 //! It holds no business rule and no database. A request's form is checked and everything wrong with it named at once;
 //! then it is a command on JetStream, or a question to a service. In reading order:
 //!
-//! - [`mod@config`]; `front`: what holds for every request; `orders`, `products`, `accounts`,
+//! - [`mod@config`]; `front`: what holds for every request; `docs`: the page of all messages; `orders`, `products`, `accounts`,
 //!   `notifications`: the operations;
 //! - `parameter`, `body`: what comes in, parsed at the edge; `json`, `problem`: what goes out, and the one mapping of
 //!   errors to HTTP;
@@ -21,6 +21,7 @@ mod accounts;
 mod body;
 mod commands;
 pub mod config;
+mod docs;
 mod events;
 mod flow;
 mod front;
@@ -121,8 +122,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let page = Arc::new(Page::new(&config.page, config.operations.enabled)?);
     let api = (orders, products, accounts, notifications, events, flow, invariants);
     let endpoint = match OperationsApi::connect(&config.operations, &config.nats).await? {
-        Some(operations) => front::endpoint((api, operations), page, health.clone()),
-        None => front::endpoint(api, page, health.clone()),
+        Some(operations) => front::endpoint((api, operations), page, health.clone())?,
+        None => front::endpoint(api, page, health.clone())?,
     };
     let ended = tokio::select! {
         served = probes::serve(config.http_address, endpoint, shutdown) => served,

@@ -47,6 +47,7 @@ messages! {
 
 /// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AddressType {
     /// Where bills go.
@@ -57,6 +58,7 @@ pub enum AddressType {
 
 /// An address; an account may have several of a type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Address {
     /// What it is for.
@@ -74,6 +76,7 @@ pub struct Address {
 
 /// How to reach the customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Contact {
     /// By mail.
@@ -85,21 +88,25 @@ pub struct Contact {
 
 /// How much of the customer's orders may be paid for and not refunded at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CreditLimit {
     /// In minor units.
     pub amount: Amount,
     /// The currency; orders in another one are not paid for.
+    #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
     pub currency: Currency,
 }
 
 /// What an account says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AccountDetails {
     /// The customer's name.
     pub name: Line,
     /// At most [`MAX_ADDRESSES`].
+    #[cfg_attr(feature = "schemas", schemars(length(max = MAX_ADDRESSES)))]
     pub addresses: Vec<Address>,
     /// How to reach the customer.
     pub contact: Contact,
@@ -112,6 +119,7 @@ pub struct AccountDetails {
 
 /// Create an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CreateAccount {
     /// Whose.
@@ -122,6 +130,7 @@ pub struct CreateAccount {
 
 /// Replace what an account says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateAccount {
     /// Whose.
@@ -134,6 +143,7 @@ pub struct UpdateAccount {
 
 /// Delete an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteAccount {
     /// Whose.
@@ -144,6 +154,7 @@ pub struct DeleteAccount {
 
 /// The account is now as the event says, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AccountChanged {
     /// Whose.
@@ -156,6 +167,7 @@ pub struct AccountChanged {
 
 /// The account is no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AccountDeleted {
     /// Whose it was.
@@ -166,6 +178,7 @@ pub struct AccountDeleted {
 
 /// Why a command was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "code")]
 pub enum AccountRefusal {
     /// There is an account of that customer, which says something else.
@@ -181,6 +194,7 @@ pub enum AccountRefusal {
 
 /// A command was refused; nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AccountCommandRefused {
     /// Whose account it was about.

@@ -12,7 +12,7 @@ use crate::payment::PaymentEvent;
 use crate::topology::{TOPOLOGY, speaker};
 
 /// What is declared of one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Declared {
     /// Whose context it belongs to, such as `order`.
     pub context: &'static str,
@@ -26,6 +26,12 @@ pub struct Declared {
     pub filter: &'static str,
     /// What it means, as written beside its declaration.
     pub description: &'static str,
+    /// Makes the JSON Schema of its body.
+    #[cfg(feature = "schemas")]
+    pub schema: fn() -> serde_json::Value,
+    /// Makes the JSON Schema of its body as a part of a document.
+    #[cfg(feature = "schemas")]
+    pub(crate) subschema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
 }
 
 impl Declared {
@@ -35,6 +41,17 @@ impl Declared {
         speaker(self.context, self.kind)
     }
 }
+
+impl Declared {
+    /// Returns what it means, as plain text: without the marks of links.
+    #[must_use]
+    pub fn meaning(&self) -> String {
+        self.description.trim().replace("[`", "`").replace("`]", "`")
+    }
+}
+
+/// A body of each type, as JSON: `{"order.placed.v1": {…}, …}`.
+pub const EXAMPLES: &str = include_str!("../examples.json");
 
 /// Every message of the store, commands first.
 const SETS: [&[Declared]; 8] = [

@@ -31,6 +31,7 @@ messages! {
 
 /// Pieces of one product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockLine {
     /// Which product.
@@ -41,6 +42,7 @@ pub struct StockLine {
 
 /// Put pieces of a product on the shelf; a product that does not exist begins to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Restock {
     /// Which product.
@@ -51,6 +53,7 @@ pub struct Restock {
 
 /// Every line of an order is reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockReserved {
     /// For which order.
@@ -61,6 +64,7 @@ pub struct StockReserved {
 
 /// Some line of an order is short; the order waits its turn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockBackordered {
     /// Which order.
@@ -71,6 +75,7 @@ pub struct StockBackordered {
 
 /// An order names products that do not exist; nothing is reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockRefused {
     /// Which order.
@@ -81,6 +86,7 @@ pub struct StockRefused {
 
 /// What was reserved for a cancelled order is back on the shelf.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockReleased {
     /// For which order it was held.
@@ -91,6 +97,7 @@ pub struct StockReleased {
 
 /// Pieces came in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Restocked {
     /// Which product.

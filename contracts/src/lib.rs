@@ -9,6 +9,8 @@
 //! who listens, [`catalogue`] lists every message with who says and who hears it.
 
 pub mod account;
+#[cfg(feature = "schemas")]
+pub mod asyncapi;
 pub mod catalogue;
 pub mod id;
 pub mod inventory;
@@ -17,6 +19,8 @@ pub mod money;
 pub mod order;
 pub mod payment;
 pub mod query;
+#[cfg(feature = "schemas")]
+pub mod schema;
 pub mod topology;
 
 pub use id::{CustomerId, InvalidId, OrderId, ProductId};

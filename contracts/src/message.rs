@@ -53,6 +53,10 @@ macro_rules! messages {
                     message_type: concat!($context, ".", $word, ".v", $version),
                     filter: concat!($context, ".", $kind, ".", $word, ".*"),
                     description: concat!($($doc),+),
+                    #[cfg(feature = "schemas")]
+                    schema: $crate::schema::of::<$body>,
+                    #[cfg(feature = "schemas")]
+                    subschema: |generator| generator.subschema_for::<$body>(),
                 },
             )+];
 

@@ -53,6 +53,7 @@ messages! {
 
 /// One line of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderItem {
     /// Which product.
@@ -84,6 +85,7 @@ pub enum InvalidOrder {
 
 /// What is ordered: at least one line, and a total that adds up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", try_from = "UncheckedDetails")]
 pub struct OrderDetails {
     /// Which order.
@@ -91,8 +93,10 @@ pub struct OrderDetails {
     /// Who ordered.
     pub customer_id: CustomerId,
     /// The currency of every price in the order, ISO 4217.
+    #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
     pub currency: Currency,
     /// The lines.
+    #[cfg_attr(feature = "schemas", schemars(length(min = 1, max = MAX_ITEMS)))]
     pub items: Vec<OrderItem>,
     /// The sum of the lines, in minor units.
     pub total_price: Amount,
@@ -130,12 +134,16 @@ impl OrderDetails {
 
 /// The wire form of [`OrderDetails`], before its sum is checked.
 #[derive(Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 struct UncheckedDetails {
     order_id: OrderId,
     customer_id: CustomerId,
+    #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
     currency: Currency,
+    #[cfg_attr(feature = "schemas", schemars(length(min = 1, max = MAX_ITEMS)))]
     items: Vec<OrderItem>,
+    #[cfg_attr(feature = "schemas", schemars(with = "Amount"))]
     total_price: i64,
 }
 
@@ -149,11 +157,13 @@ impl TryFrom<UncheckedDetails> for OrderDetails {
 
 /// Place an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct PlaceOrder(pub OrderDetails);
 
 /// The order exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct OrderPlaced(pub OrderDetails);
 
@@ -173,6 +183,7 @@ impl Deref for OrderPlaced {
 
 /// Cancel an order that is not final.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CancelOrder {
     /// Which order.
@@ -184,6 +195,7 @@ pub struct CancelOrder {
 
 /// A stock is short; the order waits for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderAwaitingStock {
     /// Which order.
@@ -196,6 +208,7 @@ pub struct OrderAwaitingStock {
 
 /// The stock of every line is reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderReserved {
     /// Which order.
@@ -204,6 +217,7 @@ pub struct OrderReserved {
 
 /// The order is final and good.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderConfirmed {
     /// Which order.
@@ -211,6 +225,7 @@ pub struct OrderConfirmed {
     /// Who ordered.
     pub customer_id: CustomerId,
     /// The currency of the total.
+    #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
     pub currency: Currency,
     /// What the order comes to, in minor units.
     pub total_price: Amount,
@@ -218,6 +233,7 @@ pub struct OrderConfirmed {
 
 /// Why an order was cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "code")]
 pub enum CancelReason {
     /// The customer asked for it.
@@ -242,6 +258,7 @@ pub enum CancelReason {
 
 /// An order has waited for stock for as long as it may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockDeadlinePassed {
     /// Which order.
@@ -258,6 +275,7 @@ impl StockDeadlinePassed {
 
 /// The order is final and void.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderCancelled {
     /// Which order.
@@ -270,6 +288,7 @@ pub struct OrderCancelled {
 
 /// Why a [`PlaceOrder`] was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PlaceRefusal {
     /// The id belongs to an order with other content.
@@ -278,6 +297,7 @@ pub enum PlaceRefusal {
 
 /// A [`PlaceOrder`] was refused; nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PlaceOrderRefused {
     /// The id that was asked for.
@@ -288,6 +308,7 @@ pub struct PlaceOrderRefused {
 
 /// Why a [`CancelOrder`] was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum CancelRefusal {
     /// The order is confirmed, which is final.
@@ -296,6 +317,7 @@ pub enum CancelRefusal {
 
 /// A [`CancelOrder`] was refused; nothing changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CancelOrderRefused {
     /// Which order.
@@ -306,6 +328,7 @@ pub struct CancelOrderRefused {
 
 /// A [`CancelOrder`] came before its order; the order will be cancelled when it comes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CancelOrderDeferred {
     /// Which order.

@@ -19,6 +19,7 @@ messages! {
 
 /// The money is taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentCaptured {
     /// For which order.
@@ -28,6 +29,7 @@ pub struct PaymentCaptured {
     /// How much, in minor units.
     pub amount: Amount,
     /// Of which currency.
+    #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
     pub currency: Currency,
     /// What the payment provider knows it by.
     pub reference: String,
@@ -35,6 +37,7 @@ pub struct PaymentCaptured {
 
 /// Why a payment was declined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DeclineReason {
     /// There is no account of that customer, or it was deleted.
@@ -55,6 +58,7 @@ pub enum DeclineReason {
 
 /// The money is not taken, and will not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentDeclined {
     /// For which order.
@@ -67,6 +71,7 @@ pub struct PaymentDeclined {
 
 /// What was taken is given back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentRefunded {
     /// For which order.
@@ -76,5 +81,6 @@ pub struct PaymentRefunded {
     /// How much, in minor units.
     pub amount: Amount,
     /// Of which currency.
+    #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
     pub currency: Currency,
 }

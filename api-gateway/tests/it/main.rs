@@ -9,6 +9,7 @@ mod bad_requests;
 mod card_numbers;
 mod checks;
 mod commands;
+mod docs;
 mod events;
 mod feed;
 mod flow;

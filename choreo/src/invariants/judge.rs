@@ -2,6 +2,8 @@
 
 mod across;
 mod flow;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -17,7 +19,7 @@ use super::{Board, Broken, Check, MOST_NAMED, PERSISTS};
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     suspicions: HashMap<(&'static str, String, String), Instant>,
-    /// How far consumers were when they moved last, and when that was.
+    /// How far consumers that are behind were when they moved last, and when that was.
     moved: HashMap<(String, String), (u64, Instant)>,
 }
 

@@ -32,6 +32,7 @@ pub struct InvalidLastFour;
 
 /// How a customer pays.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Card {
     /// What the payment provider knows the card by.

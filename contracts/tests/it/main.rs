@@ -5,6 +5,7 @@ mod account;
 mod catalogue;
 mod checks;
 mod outside;
+mod published;
 
 use contracts::account::{AccountCommand, AccountEvent};
 use contracts::inventory::{InventoryCommand, InventoryEvent, Restock};

@@ -21,7 +21,7 @@ async fn a_member_is_killed_started_paused_resumed_and_stopped_as_asked() {
 
     let done = demo.act(INVENTORY, "pause").await;
     assert_eq!(done, format!("paused inventory-service (process {process}, SIGSTOP)"));
-    assert_eq!(process_state(&process), Some('T'));
+    eventually("it stands still", async || process_state(&process) == Some('T')).await;
     let paused = demo.member(INVENTORY).await;
     assert_eq!((&paused["state"], &paused["ready"]), (&json!("paused"), &json!(false)));
     assert_eq!(paused["actions"], json!(["kill", "resume", "stop"]));

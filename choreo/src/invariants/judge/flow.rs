@@ -45,12 +45,15 @@ pub(super) fn consumers(
     if let Some(all) = findings.read(&observed.lags) {
         looked = all.len() as u64;
         for lag in all {
-            let since = moved.entry((lag.service.clone(), lag.stream.clone())).or_insert((lag.floor, now));
-            if since.0 != lag.floor || lag.pending == 0 {
-                *since = (lag.floor, now);
-            }
+            let key = (lag.service.clone(), lag.stream.clone());
             if lag.pending == 0 {
+                moved.remove(&key);
                 continue;
+            }
+            let place = lag.floor + lag.delivered;
+            let since = moved.entry(key).or_insert((place, now));
+            if since.0 != place {
+                *since = (place, now);
             }
             lags.push(behind(lag));
             match observed.vitals.get(&lag.service) {

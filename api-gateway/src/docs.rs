@@ -1,0 +1,102 @@
+//! `/docs/events`: every message of the store for people, out of the same declarations as the code.
+//!
+//! Plain HTML: no script, and no request to anybody else.
+
+use std::fmt::Write as _;
+
+use contracts::catalogue::{Declared, EXAMPLES, Listeners, messages};
+use poem::http::header;
+use poem::{Endpoint, Response, endpoint::make_sync};
+use serde_json::{Map, Value};
+
+/// What a browser may load for the page: its style.
+const POLICY: &str =
+    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// How the page looks, in light and in dark.
+const STYLE: &str = include_str!("docs/events.css");
+
+/// Makes the page.
+///
+/// # Errors
+///
+/// Where the declared topology or the examples cannot be read.
+pub(crate) fn events_page() -> anyhow::Result<impl Endpoint + 'static> {
+    let html = events_html()?;
+    Ok(make_sync(move |_| {
+        Response::builder()
+            .header(header::CONTENT_TYPE, "text/html; charset=utf-8")
+            .header(header::CONTENT_SECURITY_POLICY, POLICY)
+            .body(html.clone())
+    }))
+}
+
+/// Makes the style of the page.
+pub(crate) fn events_style() -> impl Endpoint + 'static {
+    make_sync(|_| Response::builder().header(header::CONTENT_TYPE, "text/css; charset=utf-8").body(STYLE))
+}
+
+fn events_html() -> anyhow::Result<String> {
+    let listeners = Listeners::declared()?;
+    let examples: Map<String, Value> = serde_json::from_str(EXAMPLES)?;
+    let (mut rows, mut sections) = (String::new(), String::new());
+    for message in messages() {
+        let hearers = listeners.of(message);
+        row(&mut rows, message, &hearers)?;
+        section(&mut sections, message, &hearers, examples.get(message.message_type))?;
+    }
+    Ok(format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Messages of the store</title>\n\
+         <link rel=\"stylesheet\" href=\"/docs/events.css\">\n</head>\n<body>\n<main>\n<h1>Messages of the store</h1>\n\
+         <p>What services say to each other, who says it, and who hears it. Every message comes at least once and in any \
+         order; who hears it drops what it knows by <code>ce-id</code>. The attributes of CloudEvents 1.0 travel as \
+         headers, the body is JSON. The same for programs: <code>asyncapi.yaml</code> and <code>docs/schemas/</code> in \
+         the repository. What requests there are: <a href=\"/docs\">the API</a>.</p>\n\
+         <div class=\"wide\"><table>\n<thead><tr><th>Type</th><th>Kind</th><th>Said by</th><th>Heard by</th></tr></thead>\n\
+         <tbody>\n{rows}</tbody>\n</table></div>\n{sections}</main>\n</body>\n</html>\n"
+    ))
+}
+
+fn row(text: &mut String, message: &Declared, hearers: &[&str]) -> std::fmt::Result {
+    let Declared { message_type, kind, .. } = message;
+    let speaker = message.speaker().unwrap_or("nobody");
+    writeln!(
+        text,
+        "<tr><td><a href=\"#{message_type}\">{message_type}</a></td><td>{kind}</td><td>{speaker}</td><td>{}</td></tr>",
+        names(hearers)
+    )
+}
+
+fn section(text: &mut String, message: &Declared, hearers: &[&str], example: Option<&Value>) -> anyhow::Result<()> {
+    let Declared { message_type, filter, .. } = message;
+    let speaker = message.speaker().unwrap_or("nobody");
+    writeln!(text, "<section id=\"{message_type}\">\n<h2>{message_type}</h2>\n<p>{}</p>", prose(&message.meaning()))?;
+    writeln!(
+        text,
+        "<dl><dt>Subject</dt><dd><code>{filter}</code></dd><dt>Said by</dt><dd>{speaker}</dd><dt>Heard by</dt><dd>{}</dd></dl>",
+        names(hearers)
+    )?;
+    if let Some(example) = example {
+        writeln!(text, "<pre>{}</pre>", escaped(&serde_json::to_string_pretty(example)?))?;
+    }
+    let schema = serde_json::to_string_pretty(&(message.schema)())?;
+    writeln!(text, "<details><summary>JSON Schema</summary><pre>{}</pre></details>\n</section>", escaped(&schema))?;
+    Ok(())
+}
+
+fn names(services: &[&str]) -> String {
+    if services.is_empty() { "nobody".to_owned() } else { services.join(", ") }
+}
+
+/// Writes text with code between backticks as HTML.
+fn prose(text: &str) -> String {
+    let pieces = text.split('`').enumerate().map(|(index, piece)| match index % 2 {
+        0 => escaped(piece),
+        _ => format!("<code>{}</code>", escaped(piece)),
+    });
+    pieces.collect()
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

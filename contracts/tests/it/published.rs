@@ -1,0 +1,213 @@
+//! What others read: JSON Schemas of all messages and the AsyncAPI document, kept beside the code.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use contracts::account::{AccountCommand, AccountEvent};
+use contracts::asyncapi;
+use contracts::catalogue::{Declared, EXAMPLES, messages};
+use contracts::inventory::{InventoryCommand, InventoryEvent};
+use contracts::order::{OrderCommand, OrderEvent, OrderTimer};
+use contracts::payment::PaymentEvent;
+use serde_json::{Map, Value, json};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Compares a file with what it should be; `UPDATE_GOLDEN=1` writes it.
+fn golden(path: &str, text: &str) {
+    let file = root().join(path);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        kept == text,
+        "{path} is stale: run `UPDATE_GOLDEN=1 cargo test -p contracts` and look at the difference"
+    );
+}
+
+fn examples() -> Map<String, Value> {
+    serde_json::from_str(EXAMPLES).unwrap()
+}
+
+/// Reads a body as what its type promises and writes it again.
+fn rewritten(message: &Declared, body: &Value) -> Value {
+    let (message_type, body) = (message.message_type, serde_json::to_vec(body).unwrap());
+    let written = match (message.context, message.kind) {
+        ("order", "command") => serde_json::to_value(OrderCommand::decode(message_type, &body).unwrap()),
+        ("order", "timer") => serde_json::to_value(OrderTimer::decode(message_type, &body).unwrap()),
+        ("order", _) => serde_json::to_value(OrderEvent::decode(message_type, &body).unwrap()),
+        ("inventory", "command") => serde_json::to_value(InventoryCommand::decode(message_type, &body).unwrap()),
+        ("inventory", _) => serde_json::to_value(InventoryEvent::decode(message_type, &body).unwrap()),
+        ("account", "command") => serde_json::to_value(AccountCommand::decode(message_type, &body).unwrap()),
+        ("account", _) => serde_json::to_value(AccountEvent::decode(message_type, &body).unwrap()),
+        _ => serde_json::to_value(PaymentEvent::decode(message_type, &body).unwrap()),
+    };
+    written.unwrap()
+}
+
+#[test]
+fn the_asyncapi_document_is_the_one_that_was_reviewed() {
+    let document = asyncapi::document().unwrap();
+    golden("asyncapi.yaml", &serde_saphyr::to_string(&document).unwrap());
+}
+
+#[test]
+fn the_schema_of_every_message_is_the_one_that_was_reviewed() {
+    for message in messages() {
+        let schema = serde_json::to_string_pretty(&(message.schema)()).unwrap() + "\n";
+        golden(&format!("docs/schemas/{}.json", message.message_type), &schema);
+    }
+    let kept = std::fs::read_dir(root().join("docs/schemas")).unwrap();
+    let kept: BTreeSet<String> = kept.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let declared = messages().map(|message| format!("{}.json", message.message_type)).collect();
+    assert_eq!(kept, declared, "docs/schemas has files of messages that are none");
+}
+
+#[test]
+fn every_message_has_an_example_that_is_what_is_written_and_fits_its_schema() {
+    let mut examples = examples();
+    for message in messages() {
+        let example = examples.remove(message.message_type).unwrap_or_else(|| panic!("{}", message.message_type));
+        assert_eq!(rewritten(message, &example), example, "{}", message.message_type);
+        let validator = jsonschema::validator_for(&(message.schema)()).unwrap();
+        if let Err(error) = validator.validate(&example) {
+            panic!("{}: {error}", message.message_type);
+        }
+    }
+    assert!(examples.is_empty(), "examples of nothing: {examples:?}");
+}
+
+/// Calls `visit` with every reference in a document.
+fn references<'a>(value: &'a Value, visit: &mut impl FnMut(&'a str)) {
+    match value {
+        Value::Object(members) => {
+            if let Some(reference) = members.get("$ref").and_then(Value::as_str) {
+                visit(reference);
+            }
+            members.values().for_each(|member| references(member, visit));
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, visit)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_reference_of_the_asyncapi_document_leads_somewhere() {
+    let document = asyncapi::document().unwrap();
+    let mut count = 0;
+    references(&document, &mut |reference| {
+        count += 1;
+        assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+    });
+    assert!(count > 100, "{count}");
+}
+
+/// Changes one value of an example, wherever it stands, to what its type refuses; the schema must refuse it, too.
+#[test]
+fn what_a_type_refuses_the_schema_refuses() {
+    let examples = examples();
+    let bad = [
+        ("order.placed.v1", "/orderId", json!("no id")),
+        ("order.placed.v1", "/orderId", json!("")),
+        ("order.placed.v1", "/orderId", json!("k".repeat(65))),
+        ("order.placed.v1", "/currency", json!("euro")),
+        ("order.placed.v1", "/items", json!([])),
+        ("order.placed.v1", "/items/0/quantity", json!(0)),
+        ("order.placed.v1", "/items/0/quantity", json!(1_000_001)),
+        ("order.placed.v1", "/items/0/unitPrice", json!(-1)),
+        ("order.placed.v1", "/items/0/unitPrice", json!(9_007_199_254_740_992_i64)),
+        ("order.placed.v1", "/items/0/unitPrice", json!("10")),
+        ("order.cancelled.v1", "/reason/code", json!("boredom")),
+        ("payment.declined.v1", "/reason", json!("boredom")),
+        ("account.create.v1", "/details/name", json!("two\nlines")),
+        ("account.create.v1", "/details/name", json!("n".repeat(201))),
+        ("account.create.v1", "/details/contact/email", json!("nobody")),
+        ("account.create.v1", "/details/contact/phone", json!("call me")),
+        ("account.create.v1", "/details/card/lastFour", json!("12345")),
+        ("account.create.v1", "/details/card/expiry", json!("2030-13")),
+        ("account.create.v1", "/details/card/token", json!("no token")),
+    ];
+    for (message_type, pointer, value) in bad {
+        let message = messages().find(|message| message.message_type == message_type).unwrap();
+        let validator = jsonschema::validator_for(&(message.schema)()).unwrap();
+        let mut body = examples[message_type].clone();
+        *body.pointer_mut(pointer).unwrap() = value.clone();
+        assert!(!validator.is_valid(&body), "{message_type} {pointer} {value}");
+    }
+}
+
+mod properties {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::{Value, messages};
+
+    fn id() -> impl Strategy<Value = String> {
+        "[A-Za-z0-9_-]{1,64}"
+    }
+
+    fn an_order() -> impl Strategy<Value = Value> {
+        let item = (id(), 1_i64..=1_000_000, 0_i64..=1_000_000);
+        (id(), id(), prop::collection::vec(item, 1..=100)).prop_map(|(order, customer, items)| {
+            let total: i64 = items.iter().map(|(_, quantity, price)| quantity * price).sum();
+            let line = |(product, quantity, price)| json!({"productId": product, "quantity": quantity, "unitPrice": price});
+            let items: Vec<Value> = items.into_iter().map(line).collect();
+            json!({
+                "orderId": order, "customerId": customer, "currency": "CHF", "items": items, "totalPrice": total
+            })
+        })
+    }
+
+    fn an_account() -> impl Strategy<Value = Value> {
+        let line = "[a-zA-ZäöüßéñŁ'’ -]{0,60}[a-zA-ZäöüßéñŁ]";
+        let contact = ("[a-z.]{1,20}@[a-z]{1,10}(\\.[a-z]{2,5}){1,2}", prop::option::of("\\+[0-9]{3,15}"));
+        let card = prop::option::of(("tok_[a-z]{1,40}", line, "[0-9]{4}", 1000..=9999, 1..=12));
+        (id(), line, contact, card, 0_i64..=9_007_199_254_740_991, prop::collection::vec(line, 0..=10)).prop_map(
+            |(customer, name, (email, phone), card, limit, streets)| {
+                let mut details = json!({
+                    "name": name, "contact": {"email": email}, "creditLimit": {"amount": limit, "currency": "EUR"},
+                    "addresses": streets.into_iter().map(|street| json!({
+                        "type": "shipping", "street": street, "postalCode": "1", "city": "b", "country": "c"
+                    })).collect::<Vec<_>>()
+                });
+                if let Some(phone) = phone {
+                    details["contact"]["phone"] = json!(phone);
+                }
+                if let Some((token, brand, four, year, month)) = card {
+                    details["card"] = json!({
+                        "token": token, "brand": brand, "lastFour": four, "expiry": format!("{year}-{month:02}")
+                    });
+                }
+                json!({"customerId": customer, "version": 1, "details": details})
+            },
+        )
+    }
+
+    /// What is read and written again fits the schema.
+    fn fits(message_type: &str, body: &Value) -> Result<(), TestCaseError> {
+        let message = messages().find(|message| message.message_type == message_type).unwrap();
+        let validator = jsonschema::validator_for(&(message.schema)()).unwrap();
+        let written = super::rewritten(message, body);
+        let fit = validator.validate(&written).map_err(|error| error.to_string());
+        prop_assert!(fit.is_ok(), "{:?}: {}", fit, written);
+        Ok(())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_order_fits_the_schema_of_orders(order in an_order()) {
+            fits("order.placed.v1", &order)?;
+            fits("order.place.v1", &order)?;
+        }
+
+        #[test]
+        fn every_account_fits_the_schema_of_accounts(account in an_account()) {
+            fits("account.changed.v1", &account)?;
+        }
+    }
+}

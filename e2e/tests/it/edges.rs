@@ -1,0 +1,140 @@
+//! What really flows is what is declared: every message that is said, by whom, and who handles it; and all of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use contracts::catalogue::{Listeners, messages};
+use demo::Member;
+use messaging::direct::{Reader, Stored};
+use messaging::inbox;
+use reqwest::Method;
+use sea_orm::{Database, EntityTrait};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::{World, account, answer, eventually, order, order_of};
+
+/// What is said: stream, subject without its key, type, and who says it.
+type Said = (String, String, String, String);
+
+impl World {
+    /// Makes everything happen that can.
+    async fn live(&self) {
+        // Orders that end well, are asked for twice, or with another content, or cancelled too late or too early.
+        let placed = self.place_and_wait(&order("CONFIRMED", "PRODUCT_001", 1)).await;
+        assert_eq!(placed.body["status"], "confirmed", "{placed:?}");
+        let other = self.place_and_wait(&order("CONFIRMED", "PRODUCT_001", 2)).await;
+        assert_eq!(other.status, 422, "{other:?}");
+        let late = self.request(Method::POST, "/orders/CONFIRMED/cancel").header("prefer", "wait=10");
+        assert_eq!(answer(late.json(&json!({}))).await.status, 409);
+        self.post("/orders/EARLY/cancel", &json!({})).await;
+        self.said("order.event.cancel-deferred.EARLY").await;
+        self.ends(&order("EARLY", "PRODUCT_001", 1), "cancelled").await;
+        // Orders that nobody can serve, that wait until there is stock, or for too long.
+        self.ends(&order("UNKNOWN", "PRODUCT_999", 1), "cancelled").await;
+        self.post("/orders", &order("SERVED", "PRODUCT_002", 2)).await;
+        self.eventually_status("SERVED", "awaiting-stock").await;
+        self.post("/products/PRODUCT_002/restock", &json!({"quantity": 2})).await;
+        self.eventually_status("SERVED", "confirmed").await;
+        self.ends(&order("WAITS", "PRODUCT_002", 1), "cancelled").await;
+        // A payment that is declined, and one that is taken and given back.
+        self.ends(&order_of("NOBODY", "UNPAID", "PRODUCT_001", 1), "cancelled").await;
+        self.behave(json!({"mode": "slow", "ms": 500, "on": ["capture"]})).await;
+        self.post("/orders", &order("REFUNDED", "PRODUCT_001", 1)).await;
+        self.eventually_status("REFUNDED", "reserved").await;
+        self.hold_back("EVENTS", "order-service").await;
+        self.said("payment.event.captured.REFUNDED").await;
+        self.post("/orders/REFUNDED/cancel", &json!({})).await;
+        self.said("payment.event.refunded.REFUNDED").await;
+        self.let_go("EVENTS", "order-service").await;
+        // An account that is made, changed, refused, and deleted.
+        let made = account("CUSTOMER_002", "tok_visa", 1000);
+        assert_eq!(self.post("/accounts", &made).await.status, 201);
+        assert_eq!(self.post("/accounts", &account("CUSTOMER_002", "tok_visa", 5)).await.status, 409);
+        let changed = self.request(Method::PUT, "/accounts/CUSTOMER_002").header("if-match", "\"1\"");
+        let mut details = account("CUSTOMER_002", "tok_visa", 2000);
+        details.as_object_mut().unwrap().remove("customerId");
+        let changed = answer(changed.json(&details)).await;
+        assert_eq!(changed.status, 200, "{changed:?}");
+        let deleted = self.request(Method::DELETE, "/accounts/CUSTOMER_002").header("if-match", "\"2\"");
+        assert_eq!(answer(deleted).await.status, 204);
+        self.settled().await;
+    }
+
+    async fn ends(&self, order: &serde_json::Value, status: &str) {
+        self.post("/orders", order).await;
+        self.eventually_status(order["orderId"].as_str().unwrap(), status).await;
+    }
+
+    async fn said(&self, subject: &str) {
+        eventually(&format!("{subject} is said"), || async { self.count("EVENTS", subject).await == 1 }).await;
+    }
+
+    async fn everything(&self, stream: &str) -> Vec<Stored> {
+        let mut reader = Reader::start(&self.jetstream(), stream, ">", 1).await.unwrap();
+        let mut all = Vec::new();
+        while let Some(batch) = reader.next_batch().await.unwrap() {
+            all.extend(batch);
+        }
+        all
+    }
+
+    /// Returns the ids of the messages that each service has handled.
+    async fn handled(&self) -> BTreeMap<String, HashSet<Uuid>> {
+        let mut handled = BTreeMap::new();
+        for member in Member::WITH_DATABASE {
+            let database = Database::connect(self.config().database_url(member).unwrap()).await.unwrap();
+            let rows = inbox::entity::Entity::find().all(&database).await.unwrap();
+            handled.insert(member.to_string(), rows.into_iter().map(|row| row.message_id).collect());
+        }
+        handled
+    }
+}
+
+fn stem(subject: &str) -> String {
+    subject.rsplit_once('.').unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn what_flows_is_what_is_declared_and_all_of_it() {
+    let mut config = World::empty();
+    config.stock_deadline_seconds = 4;
+    let world = World::start_with(config).await;
+    world.seed(&[("PRODUCT_001", 100), ("PRODUCT_002", 0)]).await;
+    world.live().await;
+
+    let (mut said, mut heard) = (BTreeSet::<Said>::new(), BTreeSet::new());
+    let mut types: HashMap<Uuid, String> = HashMap::new();
+    for stream in ["COMMANDS", "EVENTS", "TIMERS"] {
+        for message in world.everything(stream).await {
+            let header = |name: &str| message.header(name).unwrap_or_else(|| panic!("{message:?}")).to_owned();
+            // What is yet to be due, or taken back, stands on a subject of the service's own.
+            if message.subject.contains(".schedule.") {
+                assert!(message.subject.starts_with("order.schedule.stock-deadline."), "{}", message.subject);
+                continue;
+            }
+            let message_type = header("ce-type");
+            said.insert((stream.to_owned(), stem(&message.subject), message_type.clone(), header("ce-source")));
+            types.insert(header("ce-id").parse().unwrap(), message_type);
+        }
+    }
+    for (service, ids) in world.handled().await {
+        heard.extend(ids.iter().filter_map(|id| Some((service.clone(), types.get(id)?.clone()))));
+    }
+
+    let listeners = Listeners::declared().unwrap();
+    let streams = [("command", "COMMANDS"), ("event", "EVENTS"), ("timer", "TIMERS")];
+    let (mut to_be_said, mut to_be_heard) = (BTreeSet::<Said>::new(), BTreeSet::new());
+    for message in messages() {
+        let (_, stream) = streams.into_iter().find(|(kind, _)| *kind == message.kind).unwrap();
+        let (message_type, source) = (message.message_type.to_owned(), format!("/{}", message.speaker().unwrap()));
+        to_be_said.insert((stream.to_owned(), stem(message.filter), message_type.clone(), source));
+        to_be_heard.extend(listeners.of(message).into_iter().map(|name| (name.to_owned(), message_type.clone())));
+    }
+    let undeclared: Vec<&Said> = said.difference(&to_be_said).collect();
+    let never: Vec<&Said> = to_be_said.difference(&said).collect();
+    assert!(undeclared.is_empty() && never.is_empty(), "said and not declared {undeclared:?}, never said {never:?}");
+    let undeclared: Vec<_> = heard.difference(&to_be_heard).collect();
+    let never: Vec<_> = to_be_heard.difference(&heard).collect();
+    assert!(undeclared.is_empty() && never.is_empty(), "heard and not declared {undeclared:?}, never heard {never:?}");
+    world.all_is_well().await;
+}

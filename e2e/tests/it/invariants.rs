@@ -1,0 +1,235 @@
+//! The board that says whether everything adds up: green where it does, unsure where it cannot know, and red, by name,
+//! where a row is not what it was.
+
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use demo::Member;
+use messaging::outbox::entity as outbox;
+use messaging::unpublished::entity as unpublished;
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, Database, DatabaseConnection, EntityTrait, IntoActiveModel,
+    QueryFilter,
+};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::{Engine, World, order};
+
+/// The names of all checks.
+const CHECKS: [&str; 7] =
+    ["stock-conserved", "money-conserved", "orders-end", "handled-once", "outboxes", "consumers", "dead-letters"];
+
+async fn check(world: &World, name: &str) -> Value {
+    let answer = world.get("/invariants").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let checks = answer.body["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{answer:?}")).clone()
+}
+
+/// Waits until a check says what it should, and returns it.
+async fn until(world: &World, name: &str, holds: Option<bool>) -> Value {
+    let start = Instant::now();
+    loop {
+        let check = check(world, name).await;
+        if check["holds"] == json!(holds) {
+            return check;
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "{name} does not become {holds:?}: {check:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn until_all_hold(world: &World) {
+    for name in CHECKS {
+        until(world, name, Some(true)).await;
+    }
+}
+
+/// Waits until a check is broken by that key alone, and by nothing else.
+async fn broken_by(world: &World, name: &str, key: &str) {
+    let check = until(world, name, Some(false)).await;
+    let keys: Vec<&str> =
+        check["broken"].as_array().unwrap().iter().map(|broken| broken["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, [key], "{check:#}");
+}
+
+async fn database(world: &World, member: Member) -> DatabaseConnection {
+    Database::connect(world.config().database_url(member).unwrap()).await.unwrap()
+}
+
+/// A store with a confirmed order, another one, a cancelled one, and one that waits for stock.
+async fn store(engine: Engine) -> World {
+    let world = World::start(engine).await;
+    world.seed(&[("PRODUCT_001", 10), ("PRODUCT_002", 0)]).await;
+    for id in ["ORDER_001", "ORDER_002"] {
+        world.post("/orders", &order(id, "PRODUCT_001", 2)).await;
+        world.eventually_status(id, "confirmed").await;
+    }
+    world.post("/products/PRODUCT_001/restock", &json!({"quantity": 5})).await;
+    for id in ["ORDER_003", "ORDER_004"] {
+        world.post("/orders", &order(id, "PRODUCT_002", 1)).await;
+        world.eventually_status(id, "awaiting-stock").await;
+    }
+    world.post("/orders/ORDER_003/cancel", &json!({})).await;
+    world.eventually_status("ORDER_003", "cancelled").await;
+    world.settled().await;
+    world
+}
+
+/// Doctors a database with one statement, sees who is named, and takes it back with another.
+async fn doctored(world: &World, member: Member, statements: [&str; 2], name: &str, key: &str) {
+    let database = database(world, member).await;
+    database.execute_unprepared(statements[0]).await.unwrap();
+    broken_by(world, name, key).await;
+    database.execute_unprepared(statements[1]).await.unwrap();
+    until(world, name, Some(true)).await;
+}
+
+async fn every_row_that_is_doctored_is_named(engine: Engine) {
+    let world = store(engine).await;
+    until_all_hold(&world).await;
+    let open = check(&world, "orders-end").await;
+    assert_eq!((&open["looked"], &open["waiting"][0]["key"]), (&json!(1), &json!("ORDER_004")), "{open:#}");
+    assert!(open["waiting"][0]["what"].as_str().unwrap().contains("stock"), "{open:#}");
+    let stock = [
+        "UPDATE product SET available = available + 1 WHERE product_id = 'PRODUCT_001'",
+        "UPDATE product SET available = available - 1 WHERE product_id = 'PRODUCT_001'",
+        "UPDATE reservation SET status = 'released' WHERE order_id = 'ORDER_002'",
+        "UPDATE reservation SET status = 'reserved' WHERE order_id = 'ORDER_002'",
+        "UPDATE waiting_line SET quantity = 7 WHERE order_id = 'ORDER_004'",
+        "UPDATE waiting_line SET quantity = 1 WHERE order_id = 'ORDER_004'",
+    ];
+    for (statements, product) in stock.chunks_exact(2).zip(["PRODUCT_001", "PRODUCT_001", "PRODUCT_002"]) {
+        let statements = [statements[0], statements[1]];
+        doctored(&world, Member::InventoryService, statements, "stock-conserved", product).await;
+    }
+    let exposure = ["UPDATE exposure SET amount = amount - 1", "UPDATE exposure SET amount = amount + 1"];
+    doctored(&world, Member::PaymentService, exposure, "money-conserved", "CUSTOMER_001").await;
+    let dearer = [
+        "UPDATE order_view SET total_price = total_price + 1 WHERE order_id = 'ORDER_001'",
+        "UPDATE order_view SET total_price = total_price - 1 WHERE order_id = 'ORDER_001'",
+    ];
+    doctored(&world, Member::OrderService, dearer, "money-conserved", "CUSTOMER_001").await;
+    let [dearer, cheaper] = dearer;
+    doctored(&world, Member::OrderService, [cheaper, dearer], "money-conserved", "CUSTOMER_001").await;
+    let stuck = [
+        "UPDATE order_view SET status = 'placed' WHERE order_id = 'ORDER_001'",
+        "UPDATE order_view SET status = 'confirmed' WHERE order_id = 'ORDER_001'",
+    ];
+    doctored(&world, Member::OrderService, stuck, "orders-end", "ORDER_001").await;
+    let unpaid = ["UPDATE order_view SET status = 'reserved' WHERE order_id = 'ORDER_001'", stuck[1]];
+    doctored(&world, Member::OrderService, unpaid, "orders-end", "ORDER_001").await;
+    let told = [
+        "UPDATE notification SET order_id = 'ORDER_001' WHERE order_id = 'ORDER_002'",
+        "UPDATE notification SET order_id = 'ORDER_002' WHERE sequence = (SELECT MAX(sequence) FROM notification \
+         WHERE order_id = 'ORDER_001')",
+    ];
+    doctored(&world, Member::NotificationService, told, "handled-once", "ORDER_001").await;
+    until_all_hold(&world).await;
+    world.all_is_well().await;
+}
+
+#[tokio::test]
+async fn every_row_that_is_doctored_is_named_on_sqlite() {
+    every_row_that_is_doctored_is_named(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+async fn every_row_that_is_doctored_is_named_on_postgres() {
+    every_row_that_is_doctored_is_named(Engine::Postgres).await;
+}
+
+#[tokio::test]
+async fn what_is_said_twice_given_up_not_published_or_not_handled_is_named() {
+    let world = store(Engine::Sqlite).await;
+    until_all_hold(&world).await;
+
+    let orders = database(&world, Member::OrderService).await;
+    let confirmed = outbox::Column::Subject.eq("order.event.confirmed.ORDER_002");
+    let said = outbox::Entity::find().filter(confirmed).one(&orders).await.unwrap().unwrap();
+    let again = Uuid::now_v7();
+    outbox::Model { row_id: again, ..said.clone() }.into_active_model().insert(&orders).await.unwrap();
+    broken_by(&world, "handled-once", "ORDER_002").await;
+    outbox::Entity::delete_by_id(again).exec(&orders).await.unwrap();
+    until(&world, "handled-once", Some(true)).await;
+
+    let letter = "dead-letter.order-service.rejected.ORDER_009";
+    world.publish_as("order-service", letter, HeaderMap::new(), b"{}".to_vec()).await;
+    broken_by(&world, "dead-letters", "ORDER_009").await;
+
+    // It is held back, so nothing moves.
+    world.hold_back("EVENTS", "notification-service").await;
+    world.post("/orders", &order("ORDER_005", "PRODUCT_001", 1)).await;
+    world.eventually_status("ORDER_005", "confirmed").await;
+    broken_by(&world, "consumers", "notification-service").await;
+    world.let_go("EVENTS", "notification-service").await;
+    until(&world, "consumers", Some(true)).await;
+
+    // Nobody lets the order service say this, so it stays.
+    let millis = u128::try_from(time::OffsetDateTime::now_utc().unix_timestamp() - 60).unwrap() * 1000;
+    let row_id = Uuid::from_u128((millis << 80) | 0x7000_8000_0000_0000_0000);
+    let range = unpublished::Model { first_row_id: row_id, last_row_id: row_id };
+    let subject = "inventory.event.reserved.ORDER_001".to_owned();
+    outbox::Model { row_id, subject, ..said }.into_active_model().insert(&orders).await.unwrap();
+    range.into_active_model().insert(&orders).await.unwrap();
+    broken_by(&world, "outboxes", "order-service").await;
+}
+
+#[tokio::test]
+async fn while_a_service_is_away_nothing_is_called_broken_and_the_store_is_seen_to_wait_for_it() {
+    let mut world = store(Engine::Sqlite).await;
+    until_all_hold(&world).await;
+    world.kill(Member::InventoryService).await;
+    for id in ["ORDER_005", "ORDER_006"] {
+        world.post("/orders", &order(id, "PRODUCT_001", 1)).await;
+        world.eventually_status(id, "placed").await;
+    }
+    let unsure = until(&world, "stock-conserved", None).await;
+    assert!(unsure["detail"].as_str().unwrap().contains("inventory-service does not run"), "{unsure:#}");
+    let waiting = until(&world, "orders-end", None).await;
+    let keys: Vec<&Value> = waiting["waiting"].as_array().unwrap().iter().map(|order| &order["key"]).collect();
+    assert_eq!(keys, ["ORDER_004", "ORDER_005", "ORDER_006"], "{waiting:#}");
+    let behind = until(&world, "consumers", None).await;
+    assert!(behind["detail"].as_str().unwrap().contains("2 messages of EVENTS wait"), "{behind:#}");
+    for _ in 0..5 {
+        let board = world.get("/invariants").await.body;
+        assert!(!board["checks"].as_array().unwrap().iter().any(|check| check["holds"] == false), "{board:#}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let state = flow_state(&world, |service| service["state"] == "away").await;
+    assert_eq!(state["backlog"], 2, "{state:#}");
+
+    world.start_again(Member::InventoryService).await;
+    for id in ["ORDER_005", "ORDER_006"] {
+        world.eventually_status(id, "confirmed").await;
+    }
+    let state = flow_state(&world, |service| service["state"] == "running" && service["backlog"] == 0).await;
+    assert_eq!(state["instances"], 1, "{state:#}");
+    until_all_hold(&world).await;
+    world.all_is_well().await;
+}
+
+/// Watches the inventory service from above until it is as it should be.
+async fn flow_state(world: &World, holds: impl Fn(&Value) -> bool) -> Value {
+    let url = format!("{}/flow", world.config().http_url(Member::ApiGateway));
+    let mut response = world.http.get(url).send().await.unwrap();
+    let (mut text, start) = (String::new(), Instant::now());
+    loop {
+        let chunk = tokio::time::timeout(Duration::from_secs(10), response.chunk()).await.unwrap();
+        text += std::str::from_utf8(&chunk.unwrap().unwrap()).unwrap();
+        while let Some((block, rest)) = text.split_once("\n\n") {
+            if let Some(data) = block.lines().find_map(|line| line.strip_prefix("data:")) {
+                let data: Value = serde_json::from_str(data).unwrap();
+                let mut services = data["services"].as_array().into_iter().flatten();
+                if let Some(found) =
+                    services.find(|service| service["name"] == "inventory-service" && holds(service))
+                {
+                    return found.clone();
+                }
+            }
+            text = rest.to_owned();
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "it is not seen");
+    }
+}
