@@ -257,9 +257,7 @@ async fn a_wrong_cancellation_or_restock_is_refused() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems_too() {
     let store = Store::start().await;
-    for path in
-        ["/order", "/orders/", "/orders/ORDER_001/", "/orders/ORDER_001/pay", "/problems/none", "/../x"]
-    {
+    for path in ["/order", "/orders/", "/orders/ORDER_001/", "/orders/ORDER_001/pay", "/problems/none", "/../x"] {
         Answer::of(store.get(path)).await.is_problem(404, "route-not-found");
     }
     for (method, path, allow) in [
