@@ -46,8 +46,7 @@ impl Operator {
     pub async fn connect(options: &NatsOptions) -> anyhow::Result<Self> {
         let operator = Self::connect_in_background(options).await?;
         let answer = tokio::time::timeout(CONNECT_WITHIN, operator.client.flush()).await;
-        let connected = operator.client.connection_state() == async_nats::connection::State::Connected;
-        if !matches!(answer, Ok(Ok(()))) || !connected {
+        if !matches!(answer, Ok(Ok(()))) || !operator.is_connected() {
             bail!(
                 "no connection to nats-server at {} as user {}: does it run, and is the password right?",
                 options.nats_url,
@@ -78,6 +77,12 @@ impl Operator {
     #[must_use]
     pub fn js(&self) -> &jetstream::Context {
         &self.js
+    }
+
+    /// Returns whether there is a connection at present.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
     }
 
     /// Returns what the server has refused, which its answers do not tell; `None` where it is nothing.

@@ -161,7 +161,7 @@ async fn a_flood_is_sampled_and_counted_and_a_client_that_does_not_read_harms_no
     orders.says("order.event.placed.ORDER_000", Uuid::now_v7(), &json!({})).await;
     let sample = store.stream(EVENTS).await.get_raw_message(1).await.unwrap();
     let mut acknowledgements = Vec::new();
-    for n in 0..20_000 {
+    for n in 0..5000 {
         let mut headers = sample.headers.clone();
         headers.insert("Nats-Msg-Id", n.to_string());
         let subject = format!("order.event.placed.ORDER_{n}");
@@ -173,15 +173,15 @@ async fn a_flood_is_sampled_and_counted_and_a_client_that_does_not_read_harms_no
         }
     }
     let mut seen = 0;
-    while seen < 20_001 {
+    while seen < 5001 {
         let (event, data) = feed.frame().await;
         if event == "messages" {
             assert!(data["shown"].as_u64().unwrap() <= 20, "{data}");
             seen += data["seen"].as_u64().unwrap();
         }
     }
-    assert_eq!(seen, 20_001);
-    let rated = |state: &Value| state["orders"]["placedPerSecond"].as_f64().unwrap() > 100.0;
+    assert_eq!(seen, 5001);
+    let rated = |state: &Value| state["orders"]["placedPerSecond"].as_f64().unwrap() > 10.0;
     feed.state_where("orders are placed", rated).await;
     drop(deaf);
 }

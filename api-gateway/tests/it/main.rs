@@ -14,6 +14,7 @@ mod events;
 mod feed;
 mod flow;
 mod idempotency;
+mod invariants;
 mod openapi;
 mod operations;
 mod outage;

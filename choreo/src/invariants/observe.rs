@@ -55,6 +55,23 @@ pub(super) struct Observed {
     pub(super) quiet: bool,
 }
 
+impl Observed {
+    /// What is known without a connection.
+    fn nothing() -> Self {
+        let why = || "nats-server is away".to_owned();
+        Self {
+            vitals: BTreeMap::from([("the services".to_owned(), Err(why()))]),
+            orders: Err(why()),
+            stock: Err(why()),
+            payments: Err(why()),
+            told: Err(why()),
+            lags: Err(why()),
+            letters: Err(why()),
+            quiet: false,
+        }
+    }
+}
+
 /// How far a service is in a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lag {
@@ -77,8 +94,11 @@ pub(super) struct Letters {
     pub(super) subjects: Vec<String>,
 }
 
-/// Asks everything.
+/// Asks everything; nothing where nobody could answer.
 pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observed {
+    if !operator.is_connected() {
+        return Observed::nothing();
+    }
     let before = lags(operator, topology).await;
     // What is confirmed only grows and is captured before: so payments are asked behind orders.
     let orders: Answer<OrderBalance> = balance(operator, ORDER_SERVICE, "order").await;
