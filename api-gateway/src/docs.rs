@@ -70,7 +70,11 @@ fn row(text: &mut String, message: &Declared, hearers: &[&str]) -> std::fmt::Res
 fn section(text: &mut String, message: &Declared, hearers: &[&str], example: Option<&Value>) -> anyhow::Result<()> {
     let Declared { message_type, filter, .. } = message;
     let speaker = message.speaker().unwrap_or("nobody");
-    writeln!(text, "<section id=\"{message_type}\">\n<h2>{message_type}</h2>\n<p>{}</p>", prose(&message.meaning()))?;
+    writeln!(
+        text,
+        "<section id=\"{message_type}\">\n<h2>{message_type}</h2>\n<p>{}</p>",
+        prose(&message.meaning())
+    )?;
     writeln!(
         text,
         "<dl><dt>Subject</dt><dd><code>{filter}</code></dd><dt>Said by</dt><dd>{speaker}</dd><dt>Heard by</dt><dd>{}</dd></dl>",

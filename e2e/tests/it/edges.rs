@@ -132,9 +132,15 @@ async fn what_flows_is_what_is_declared_and_all_of_it() {
     }
     let undeclared: Vec<&Said> = said.difference(&to_be_said).collect();
     let never: Vec<&Said> = to_be_said.difference(&said).collect();
-    assert!(undeclared.is_empty() && never.is_empty(), "said and not declared {undeclared:?}, never said {never:?}");
+    assert!(
+        undeclared.is_empty() && never.is_empty(),
+        "said and not declared {undeclared:?}, never said {never:?}"
+    );
     let undeclared: Vec<_> = heard.difference(&to_be_heard).collect();
     let never: Vec<_> = to_be_heard.difference(&heard).collect();
-    assert!(undeclared.is_empty() && never.is_empty(), "heard and not declared {undeclared:?}, never heard {never:?}");
+    assert!(
+        undeclared.is_empty() && never.is_empty(),
+        "heard and not declared {undeclared:?}, never heard {never:?}"
+    );
     world.all_is_well().await;
 }
