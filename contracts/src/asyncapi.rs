@@ -7,6 +7,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::catalogue::{Declared, EXAMPLES, Listeners, messages};
+use crate::schema::settings;
 use crate::topology::{COMMANDS, EVENTS, TIMERS};
 
 /// What the document says about the whole.
@@ -23,7 +24,7 @@ const DESCRIPTION: &str = "Services that never call each other: a gateway turns 
 pub fn document() -> Result<Value, serde_json::Error> {
     let listeners = Listeners::declared()?;
     let examples: Map<String, Value> = serde_json::from_str(EXAMPLES)?;
-    let settings = SchemaSettings::draft07().for_serialize().with(|settings| {
+    let settings = settings(SchemaSettings::draft07()).with(|settings| {
         settings.definitions_path = "/components/schemas".into();
         settings.meta_schema = None;
     });

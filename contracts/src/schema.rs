@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
@@ -16,7 +17,18 @@ use crate::{Amount, CustomerId, OrderId, ProductId, Quantity};
 /// Makes the schema of what is written of a type.
 #[must_use]
 pub fn of<T: JsonSchema>() -> Value {
-    SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>().to_value()
+    settings(SchemaSettings::draft2020_12()).into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// Returns settings for what is written, with descriptions for readers who have no code at hand.
+pub(crate) fn settings(settings: SchemaSettings) -> SchemaSettings {
+    settings.for_serialize().with_transform(RecursiveTransform(without_links))
+}
+
+fn without_links(schema: &mut Schema) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace("[`", "`").replace("`]", "`");
+    }
 }
 
 /// The schema of [`Currency`](crate::Currency), which is another crate's.
