@@ -9,8 +9,8 @@ import { open } from "./orders/detail.js";
 
 /** How many of those that break or wait are listed. */
 const LISTED = 4;
-/** An answer older than this is said to be old, in milliseconds. */
-const OLD = 8000;
+/** An answer older than this says nothing of now, in milliseconds: where the gateway is away, and in any case. */
+const OLD = { away: 8000, always: 30_000 };
 
 /** Shows the board, and keeps saying how old it is. */
 export function mountInvariants() {
@@ -30,25 +30,21 @@ function show(board) {
 /** @param {Invariants | null} board */
 function headline(board) {
   const panel = byId("invariants");
-  const old = board ? Date.now() - Date.parse(board.at) > OLD : true;
+  const age = board ? Date.now() - Date.parse(board.at) : Infinity;
+  const old = age > (reach.value.state === "live" ? OLD.always : OLD.away);
   const broken = board?.checks.filter((check) => check.holds === false) ?? [];
   const untold = board?.checks.filter((check) => check.holds === null) ?? [];
-  const state =
-    !board || (old && reach.value.state !== "live")
-      ? "untold"
-      : broken.length
-        ? "broken"
-        : untold.length
-          ? "untold"
-          : "good";
+  const state = !board || old ? "untold" : broken.length ? "broken" : untold.length ? "untold" : "good";
   set(panel, { "data-state": state });
   const title = !board
     ? "Looking …"
-    : broken.length
-      ? `${broken.length} of ${board.checks.length} broken`
-      : untold.length
-        ? `Nothing is broken; ${untold.length} of ${board.checks.length} cannot be told now`
-        : `All ${board.checks.length} hold`;
+    : old
+      ? "Nothing is known of now"
+      : broken.length
+        ? `${broken.length} of ${board.checks.length} broken`
+        : untold.length
+          ? `Nothing is broken; ${untold.length} of ${board.checks.length} cannot be told now`
+          : `All ${board.checks.length} hold`;
   say(byId("invariants-title"), title);
   say(byId("invariants-at"), board ? `checked ${ago(board.at)}` : "");
 }
