@@ -48,13 +48,13 @@ async fn the_document_is_the_one_that_was_reviewed() {
     let store = Store::with_operations().await;
     let served = Answer::of(store.get("/openapi.json")).await;
     assert_eq!(served.header("content-type"), Some("application/json"));
-    let served = serde_json::to_string_pretty(&served.body).unwrap() + "\n";
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&golden, &served).unwrap();
+        std::fs::write(&golden, serde_json::to_string_pretty(&served.body).unwrap() + "\n").unwrap();
     }
-    let reviewed = std::fs::read_to_string(&golden).unwrap();
-    assert!(served == reviewed, "openapi.json differs; run with UPDATE_GOLDEN=1 and look at the difference");
+    // As values: whether the library keeps the order of keys depends on who else is built.
+    let reviewed: Value = serde_json::from_slice(&std::fs::read(&golden).unwrap()).unwrap();
+    assert!(served.body == reviewed, "openapi.json differs; run with UPDATE_GOLDEN=1 and look at the difference");
 }
 
 #[tokio::test]
