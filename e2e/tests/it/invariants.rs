@@ -54,6 +54,20 @@ async fn broken_by(world: &World, name: &str, key: &str) {
     assert_eq!(keys, [key], "{check:#}");
 }
 
+/// Asks the operator's program: with which status it ends, and what it says is broken, by check and key.
+async fn board(world: &World) -> (Option<i32>, Vec<(String, String)>) {
+    let told = world.choreo(&["invariants"]).await;
+    let board: Value = serde_json::from_slice(&told.stdout).unwrap_or_else(|_| panic!("{told:?}"));
+    let checks = board["checks"].as_array().unwrap();
+    assert_eq!(checks.iter().map(|check| check["name"].as_str().unwrap()).collect::<Vec<_>>(), CHECKS);
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let broken = checks.iter().flat_map(|check| {
+        let broken = check["broken"].as_array().unwrap();
+        broken.iter().map(move |broken| (text(&check["name"]), text(&broken["key"])))
+    });
+    (told.status.code(), broken.collect())
+}
+
 async fn database(world: &World, member: Member) -> DatabaseConnection {
     Database::connect(world.config().database_url(member).unwrap()).await.unwrap()
 }
@@ -89,6 +103,7 @@ async fn doctored(world: &World, member: Member, statements: [&str; 2], name: &s
 async fn every_row_that_is_doctored_is_named(engine: Engine) {
     let world = store(engine).await;
     until_all_hold(&world).await;
+    assert_eq!(board(&world).await, (Some(0), Vec::new()));
     let open = check(&world, "orders-end").await;
     assert_eq!((&open["looked"], &open["waiting"][0]["key"]), (&json!(1), &json!("ORDER_004")), "{open:#}");
     assert!(open["waiting"][0]["what"].as_str().unwrap().contains("stock"), "{open:#}");
@@ -157,6 +172,7 @@ async fn what_is_said_twice_given_up_not_published_or_not_handled_is_named() {
     let letter = "dead-letter.order-service.rejected.ORDER_009";
     world.publish_as("order-service", letter, HeaderMap::new(), b"{}".to_vec()).await;
     broken_by(&world, "dead-letters", "ORDER_009").await;
+    assert_eq!(board(&world).await, (Some(1), vec![("dead-letters".to_owned(), "ORDER_009".to_owned())]));
 
     // It is held back, so nothing moves.
     world.hold_back("EVENTS", "notification-service").await;

@@ -180,12 +180,7 @@ async fn refill(world: &World, arguments: &[&str]) -> Value {
         .await
         .unwrap();
     assert!(provisioned.status.success(), "{provisioned:?}");
-    let refilled = Command::new(&config.program)
-        .args(["choreo", "--json", "--nats-url", &nats.nats_url, "refill", "EVENTS"])
-        .args(arguments)
-        .output()
-        .await
-        .unwrap();
+    let refilled = world.choreo(&[&["refill", "EVENTS"], arguments].concat()).await;
     assert!(refilled.status.success(), "{refilled:?}");
     serde_json::from_str(String::from_utf8(refilled.stdout).unwrap().lines().last().unwrap()).unwrap()
 }

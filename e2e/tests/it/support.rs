@@ -129,6 +129,17 @@ impl World {
         self.http.request(method, format!("{}{path}", self.store.config().http_url(Member::ApiGateway)))
     }
 
+    /// Runs the operator's program, which is to print JSON.
+    pub(crate) async fn choreo(&self, arguments: &[&str]) -> std::process::Output {
+        let config = self.store.config();
+        tokio::process::Command::new(&config.program)
+            .args(["choreo", "--json", "--nats-url", &nats_options(config, "operator").nats_url])
+            .args(arguments)
+            .output()
+            .await
+            .unwrap()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         answer(self.request(Method::GET, path)).await
     }

@@ -141,10 +141,16 @@ impl Courier {
     /// Notes what became of a batch. What cannot be noted is sent again, so this is tried for longer than other things.
     async fn record(&self, outcomes: Vec<Outcome>) -> Result<(), DbErr> {
         let now = now();
-        let rows: Vec<_> = outcomes.into_iter().map(|(row, outcome)| noted(row, outcome, now)).collect();
+        let (mut delivered, mut failed) = (Vec::new(), Vec::new());
+        for (row, outcome) in outcomes {
+            match outcome {
+                Ok(()) => delivered.push(row.sequence),
+                Err(why) => failed.push(noted(row, why, now)),
+            }
+        }
         let mut tries = 0;
         loop {
-            match record(&self.db, rows.clone()).await {
+            match record(&self.db, &delivered, failed.clone(), now).await {
                 Err(error) if tries < RECORD_TRIES => {
                     tracing::warn!(%error, "what became of mail could not be noted; trying again");
                     tries += 1;
@@ -232,34 +238,49 @@ async fn lease(db: &DatabaseConnection, now: i64, most: u64) -> Result<Vec<notif
         .await
 }
 
-async fn record(db: &DatabaseConnection, rows: Vec<notification::ActiveModel>) -> Result<(), DbErr> {
+/// Writes what was delivered at `now`, and rows that say what became of the rest.
+async fn record(
+    db: &DatabaseConnection,
+    delivered: &[i64],
+    failed: Vec<notification::ActiveModel>,
+    now: i64,
+) -> Result<(), DbErr> {
     use notification::Column as Notification;
+    for chunk in statement::padded_chunks(delivered) {
+        notification::Entity::update_many()
+            .col_expr(Notification::DeliveredAt, Expr::value(now))
+            .col_expr(Notification::NextAttemptAt, Expr::value(None::<i64>))
+            .col_expr(Notification::FailedAt, Expr::value(None::<i64>))
+            .col_expr(Notification::Failure, Expr::value(None::<String>))
+            .filter(Notification::Sequence.is_in(chunk))
+            .exec(db)
+            .await?;
+    }
     let changed =
         [Notification::DeliveredAt, Notification::NextAttemptAt, Notification::FailedAt, Notification::Failure];
-    statement::insert(db, rows, Some(statement::overwrite(&[Notification::Sequence], &changed))).await
+    statement::insert(db, failed, Some(statement::overwrite(&[Notification::Sequence], &changed))).await
 }
 
-/// Returns the row that says what became of one mail.
-fn noted(row: notification::Model, outcome: Result<(), NotTaken>, now: i64) -> notification::ActiveModel {
+/// Returns the row that says why one mail was not taken.
+fn noted(row: notification::Model, why: NotTaken, now: i64) -> notification::ActiveModel {
     let (sequence, attempts, event) = (row.sequence, row.attempts, row.event_id);
     // All columns, because an insert names them all before it becomes an update.
     let mut row = row.into_active_model().reset_all();
-    let (delivered_at, next_attempt_at, failed_at, failure) = match outcome {
-        Ok(()) => (Some(now), None, None, None),
-        Err(NotTaken::Yet(why)) if attempts < MAX_ATTEMPTS => {
+    let (next_attempt_at, failed_at, why) = match why {
+        NotTaken::Yet(why) if attempts < MAX_ATTEMPTS => {
             let delay = delay_after(attempts);
             tracing::warn!(sequence, event.id = %event, attempts, ?delay, why, "a mail was not taken; will try again");
-            (None, Some(now + millis(delay)), None, Some(why))
+            (Some(now + millis(delay)), None, why)
         }
-        Err(NotTaken::Yet(why) | NotTaken::Ever(why)) => {
+        NotTaken::Yet(why) | NotTaken::Ever(why) => {
             tracing::error!(sequence, event.id = %event, attempts, why, "a mail is given up");
-            (None, None, Some(now), Some(why))
+            (None, Some(now), why)
         }
     };
-    row.delivered_at = Set(delivered_at);
+    row.delivered_at = Set(None);
     row.next_attempt_at = Set(next_attempt_at);
     row.failed_at = Set(failed_at);
-    row.failure = Set(failure);
+    row.failure = Set(Some(why));
     row
 }
 

@@ -34,8 +34,13 @@ use crate::slice::Slice;
 const CONCURRENT: usize = 64;
 /// Payments claimed at a time.
 const CLAIM: u64 = 256;
-/// How often to look for payments whose time has come.
-const TICK: Duration = Duration::from_millis(250);
+/// How often to look for payments whose time has come, where none is known to come earlier: another instance may have left
+/// some.
+const LOOK: Duration = Duration::from_secs(2);
+/// How long to wait at least: what is due by now may be another instance's.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// How long to wait before the database is asked again that did not answer.
+const STEP_BACK: Duration = Duration::from_millis(250);
 /// How long a shutdown waits for the answers that are under way.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -99,14 +104,16 @@ impl<P: PaymentProvider> Asking<P> {
             tracing::warn!(%error, "the leases of an earlier run could not be ended; they run out by themselves");
         }
         let (mut queue, mut calls) = (VecDeque::new(), JoinSet::new());
+        let mut wait = Duration::ZERO;
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 Some(ended) = calls.join_next() => self.settle(ended, &mut calls, &outbox).await,
                 Ok(()) = self.wake.changed() => {}
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep(wait) => {}
             }
             self.fill(&mut queue, &mut calls).await;
+            wait = self.until_next(&calls).await.unwrap_or(STEP_BACK);
         }
         let deadline = Instant::now() + DRAIN;
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, calls.join_next()).await {
@@ -141,6 +148,26 @@ impl<P: PaymentProvider> Asking<P> {
                 }
             }
         }
+    }
+
+    /// Returns how long it is until the next look. While calls are under way, the end of one brings it about.
+    async fn until_next(&self, calls: &JoinSet<(Claim, Outcome)>) -> Result<Duration, DbErr> {
+        if !calls.is_empty() {
+            return Ok(LOOK);
+        }
+        let next: Option<Option<i64>> = Entity::find()
+            .select_only()
+            .column(Column::NextAttemptAt)
+            .filter(Column::Status.is_in(ASKED))
+            .filter(Column::NextAttemptAt.is_not_null())
+            .order_by_asc(Column::NextAttemptAt)
+            .limit(1)
+            .into_tuple()
+            .one(&self.db)
+            .await?;
+        let Some(next) = next.flatten() else { return Ok(LOOK) };
+        let until = u64::try_from(next - unix_millis((self.clock)())).unwrap_or(0);
+        Ok(Duration::from_millis(until).clamp(SHORTEST, LOOK))
     }
 
     /// Begins an attempt at each payment whose time has come.

@@ -29,7 +29,7 @@ const BATCH: u64 = 256;
 /// Accounts asked for at the same time.
 const CONCURRENT: usize = 8;
 /// How often to look.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_secs(1);
 /// The shortest time between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
