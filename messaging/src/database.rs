@@ -7,6 +7,8 @@ use sea_orm::sqlx::Connection;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxError};
 use sea_orm_migration::MigratorTrait;
 
+use crate::statement::PREPARED;
+
 /// How long a transaction waits for a connection. With the wait between two tries it is shorter than the ack-wait of
 /// the consumers (10 s): a batch that waits for its database tells the server so before it is delivered again.
 const ACQUIRE: Duration = Duration::from_secs(4);
@@ -101,8 +103,9 @@ async fn connect(url: &str, connections: u32) -> anyhow::Result<DatabaseConnecti
                 // What a statement needs to be undone; else a temporary file.
                 .pragma("temp_store", "MEMORY")
                 .busy_timeout(Duration::from_secs(5))
-                .statement_cache_capacity(512)
-        });
+                .statement_cache_capacity(PREPARED)
+        })
+        .map_sqlx_postgres_opts(|options| options.statement_cache_capacity(PREPARED));
     Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))
 }
 

@@ -38,6 +38,8 @@ const LEASE: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(5);
 /// How long to leave it to another instance to take what is due.
 const STEP_BACK: Duration = Duration::from_millis(200);
+/// How long to wait for more when something was committed: mails are taken by the batch.
+const GATHER: Duration = Duration::from_millis(50);
 /// How often to look for mail that is due, where nothing says so: another instance may have left some.
 const LOOK: Duration = Duration::from_secs(5);
 /// The longest wait for a mail server or a database that is away.
@@ -85,7 +87,7 @@ impl Courier {
             if outage.is_zero() {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
-                    Ok(()) = self.committed.changed() => {}
+                    Ok(()) = self.committed.changed() => tokio::time::sleep(GATHER).await,
                     () = tokio::time::sleep(wait) => {}
                 }
             } else {

@@ -41,6 +41,8 @@ const LOOK: Duration = Duration::from_secs(2);
 const SHORTEST: Duration = Duration::from_millis(50);
 /// How long to wait before the database is asked again that did not answer.
 const STEP_BACK: Duration = Duration::from_millis(250);
+/// How long to wait for others when a call has ended: what they say is recorded in one transaction.
+const GATHER: Duration = Duration::from_millis(2);
 /// How long a shutdown waits for the answers that are under way.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -219,13 +221,14 @@ impl<P: PaymentProvider> Asking<P> {
         Ok(claims)
     }
 
-    /// Records a call that has ended, and with it whatever else has.
+    /// Records a call that has ended, and with it whatever else has by then.
     async fn settle(
         &self,
         ended: Result<(Claim, Outcome), tokio::task::JoinError>,
         calls: &mut JoinSet<(Claim, Outcome)>,
         outbox: &Outbox,
     ) {
+        tokio::time::sleep(GATHER).await;
         let mut outcomes = Vec::new();
         let mut next = Some(ended);
         while let Some(ended) = next {
