@@ -172,6 +172,9 @@ pub struct Setting {
     /// Orders on their way at a time, where there is no fixed rate.
     #[arg(long, default_value_t = 4096, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub window: u64,
+    /// Processes of each service that messages go through; more than one needs PostgreSQL.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=8))]
+    pub instances: u64,
     /// Another build of the store, such as an earlier one: a program that has the services as subcommands.
     #[arg(long)]
     pub program: Option<PathBuf>,

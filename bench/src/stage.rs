@@ -12,9 +12,9 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::{Client, jetstream};
 use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS};
 use demo::provision::PROVISIONER;
-use demo::store::nats_options;
+use demo::store::{nats_options, settings};
 use demo::{Databases, Member, OnLine, Store, StoreConfig};
-use local_servers::{PostgresServer, free_port, postgres};
+use local_servers::{PostgresServer, Program, free_port, postgres};
 use messaging::{Health, connection};
 
 use crate::options::Setting;
@@ -119,6 +119,10 @@ pub struct Stage {
     pub provisioner: jetstream::Context,
     /// The messages of one order.
     pub sample: Sample,
+    /// Processes of each service.
+    instances: u64,
+    /// Those beside the first, by name.
+    others: BTreeMap<String, Program>,
     data: PathBuf,
     keep: bool,
     postgres: Option<PostgresServer>,
@@ -131,6 +135,9 @@ impl Stage {
     ///
     /// Where a part does not start, or the one order does not come to its end.
     pub async fn start(setting: &Setting, progress: &(dyn Fn(&str) + std::marker::Sync)) -> anyhow::Result<Self> {
+        if setting.instances > 1 && setting.database == Engine::Sqlite {
+            bail!("several instances of a service need a database that they can share: --database postgres");
+        }
         let data = folder(setting.data.as_deref())?;
         let program = match &setting.program {
             Some(program) => program.canonicalize().with_context(|| format!("finding {}", program.display()))?,
@@ -169,7 +176,7 @@ impl Stage {
         let sample =
             Sample::take(&client, &provisioner, setting.chain, orders.command(0, 0)?, &orders.id(0)).await?;
         progress(&format!("an order is {}", sample.describe()));
-        Ok(Self {
+        let mut stage = Self {
             store,
             chain: setting.chain,
             orders,
@@ -179,10 +186,38 @@ impl Stage {
             client,
             provisioner,
             sample,
+            instances: setting.instances,
+            others: BTreeMap::new(),
             data,
             keep: setting.keep,
             postgres,
-        })
+        };
+        stage.start_others().await?;
+        Ok(stage)
+    }
+
+    /// Starts the instances beside the first, and waits until they are ready.
+    async fn start_others(&mut self) -> anyhow::Result<()> {
+        let on_line = log(&self.data.join("instances.log"))?;
+        let http = reqwest::Client::new();
+        for number in 2..=self.instances {
+            for member in self.chain.services() {
+                let address = format!("127.0.0.1:{}", free_port());
+                let mut settings = settings(self.store.config(), *member, &on_line);
+                settings.variables.push(("HTTP_ADDRESS".to_owned(), address.clone()));
+                let program = Program::start(settings)?;
+                self.others.insert(format!("{member} {number}"), program);
+                let ready = async {
+                    let url = format!("http://{address}/readiness");
+                    while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                };
+                let ready = tokio::time::timeout(Duration::from_secs(30), ready).await;
+                ready.with_context(|| format!("instance {number} of {member} does not become ready"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns the members that run in this chain, the broker and the database among them, and this program.
@@ -192,6 +227,8 @@ impl Stage {
         let mut processes: Processes = members
             .filter_map(|member| Some((member.name().to_owned(), Counted::Alone(self.store.process(member)?))))
             .collect();
+        let others = self.others.iter();
+        processes.extend(others.filter_map(|(name, other)| Some((name.clone(), Counted::Alone(other.id()?)))));
         if let Some(id) = self.postgres.as_ref().and_then(PostgresServer::id) {
             processes.insert("postgres".to_owned(), Counted::Family(id));
         }
@@ -205,6 +242,9 @@ impl Stage {
     ///
     /// Where the operating system refuses.
     pub async fn stop_services(&mut self) -> anyhow::Result<()> {
+        for (_, mut other) in std::mem::take(&mut self.others) {
+            other.stop().await?;
+        }
         for member in self.chain.members() {
             self.store.stop(member).await?;
         }
@@ -223,7 +263,7 @@ impl Stage {
         for member in self.chain.members() {
             self.store.wait_until_ready(member, &|_| {}).await?;
         }
-        Ok(())
+        self.start_others().await
     }
 
     /// Returns how many messages the streams of commands and events have had.
@@ -267,6 +307,9 @@ impl Stage {
     ///
     /// Where the operating system refuses.
     pub async fn finish(self) -> anyhow::Result<()> {
+        for mut other in self.others.into_values() {
+            other.stop().await?;
+        }
         self.store.shut_down().await?;
         drop(self.postgres);
         if !self.keep {

@@ -55,3 +55,33 @@ fn every_order_is_final_exactly_once_and_the_floor_moves_as_many_messages_for_it
     assert!(!data.exists(), "the data folder is left");
     std::fs::remove_dir_all(scratch).unwrap();
 }
+
+#[test]
+fn two_instances_of_each_service_both_work_and_end_every_order_once() {
+    let scratch = std::env::temp_dir().join(format!("bench-it-two-{}", std::process::id()));
+    std::fs::create_dir_all(&scratch).unwrap();
+    let (json, data) = (scratch.join("report.json"), scratch.join("data"));
+    let bench = |database: &str| {
+        Command::new(env!("CARGO_BIN_EXE_bench"))
+            .args(["throughput", "--chain", "short", "--no-floor", "--instances", "2", "--database", database])
+            .args(["--warm-up", "0.5", "--seconds", "1.5", "--rounds", "1", "--window", "256"])
+            .arg("--data")
+            .arg(&data)
+            .arg("--json")
+            .arg(&json)
+            .output()
+            .unwrap()
+    };
+    let refused = bench("sqlite");
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--database postgres"), "{refused:?}");
+    let output = bench("postgres");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    for service in ["order-service", "order-service 2", "inventory-service", "inventory-service 2"] {
+        let used = row(rows(&report, "Processes: store"), "process", service)["CPU s"].as_f64().unwrap();
+        assert!(used > 0.02, "{service} did nothing: {used} s");
+    }
+    std::fs::remove_dir_all(scratch).unwrap();
+}
