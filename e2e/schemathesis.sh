@@ -8,32 +8,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=4.32.5
-gateway=http://127.0.0.1:8900
 seed=${SEED:-$RANDOM$RANDOM}
 max_time=${MAX_TIME:-110}
 
-work=$(mktemp -d)
-store_pid=
-cleanup() {
-  status=$?
-  if [ -n "$store_pid" ]; then kill -INT "$store_pid" 2>/dev/null || true; wait "$store_pid" 2>/dev/null || true; fi
-  if [ "$status" -ne 0 ]; then
-    grep -sE 'WARN|ERROR|panicked' "$work/log" | tail -n 30 || true
-    echo "FAILED: again with SEED=$seed $0" >&2
-  fi
-  rm -rf "$work"
-}
-trap cleanup EXIT
-fail() { printf '%s\n' "$*" >&2; exit 1; }
-eventually() { # what, command …
-  local what=$1 end=$((SECONDS + 120)); shift
-  until "$@"; do
-    kill -0 "$store_pid" 2>/dev/null || { tail -n 30 "$work/log" >&2; fail 'the store ended by itself'; }
-    [ "$SECONDS" -lt "$end" ] || fail "in vain: $what"
-    sleep 0.2
-  done
-}
-is_open() { grep -qs 'The store is open' "$work/log"; }
+. e2e/store.sh
+hint="FAILED: again with SEED=$seed $0"
 has_dead_letters() { curl -sS "$gateway/operations/dead-letters" | grep -q '"sequence":2'; }
 
 tools=target/schemathesis/$version
@@ -43,15 +22,13 @@ if [ ! -x "$tools/bin/schemathesis" ]; then
 fi
 
 cargo build -q
-cargo run -q -- --data "$work/data" >"$work/log" 2>&1 &
-store_pid=$!
-eventually 'the store is open' is_open
+open_store
 
 # Two messages that no service can handle, as the gateway would send them: dead letters to be shown and discarded.
 exec 3<>/dev/tcp/127.0.0.1/4222
 printf 'CONNECT {"user":"api-gateway","pass":"api-gateway-dev","verbose":false}\r\n' >&3
 printf 'PUB order.command.place.BROKEN_%s 2\r\n{}\r\n' 1 2 >&3
-eventually 'there are dead letters' has_dead_letters
+eventually 'there are dead letters' 120 has_dead_letters
 exec 3>&-
 
 printf 'seed %s\n' "$seed"
@@ -67,9 +44,7 @@ hold_to_document() { # further options ahead of the command
 hold_to_document
 hold_to_document --config-file e2e/schemathesis.toml
 
-kill -INT "$store_pid"
-wait "$store_pid" || fail "the store ended with $?"
-store_pid=
+close_store
 if grep -E 'ERROR|panicked' "$work/log" | grep -v 'order.command.place.BROKEN_'; then
   fail 'the log of the store has errors'
 fi

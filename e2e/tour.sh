@@ -4,28 +4,10 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-work=$(mktemp -d)
-demo_pid=
-cleanup() {
-  status=$?
-  if [ -n "$demo_pid" ]; then kill -INT "$demo_pid" 2>/dev/null || true; wait "$demo_pid" 2>/dev/null || true; fi
-  if [ "$status" -ne 0 ] && [ -f "$work/log" ]; then tail -n 60 "$work/log"; fi
-  rm -rf "$work"
-}
-trap cleanup EXIT
+. e2e/store.sh
 
-gateway=http://127.0.0.1:8900
 customer=CUSTOMER_001
 say() { printf 'ok: %s\n' "$*"; }
-fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
-eventually() { # what, seconds, command …
-  local what=$1 limit=$2; shift 2
-  local end=$((SECONDS + limit))
-  until "$@"; do
-    [ "$SECONDS" -lt "$end" ] || fail "in vain for $limit s: $what"
-    sleep 0.1
-  done
-}
 order() { # id, pieces, further curl options …
   local id=$1 pieces=$2; shift 2
   curl -sS "$@" -w ' HTTP %{http_code}' --json "{\"orderId\":\"$id\",\"customerId\":\"$customer\",\"currency\":\"EUR\",\"items\":[{\"productId\":\"PRODUCT_001\",\"quantity\":$pieces,\"unitPrice\":1000}]}" "$gateway/orders"
@@ -33,22 +15,6 @@ order() { # id, pieces, further curl options …
 has_status() { curl -sS "$gateway/orders/$1" | grep -q "\"status\":\"$2\""; }
 has_stock() { curl -sS "$gateway/products/$1" | grep -q "\"available\":$2,\"reserved\":$3,\"awaiting\":$4"; }
 demo() { cargo run -q -- --data "$work/data" "$@"; }
-is_open() {
-  kill -0 "$demo_pid" 2>/dev/null || fail 'the demo ended before the store was open'
-  grep -qs 'The store is open' "$work/log"
-}
-open_store() {
-  # Or what the store before has written would be read.
-  rm -f "$work/log"
-  cargo run -q -- --data "$work/data" --no-open "$@" >"$work/log" 2>&1 &
-  demo_pid=$!
-  eventually 'the store is open' 120 is_open
-}
-close_store() {
-  kill -INT "$demo_pid"
-  wait "$demo_pid" || fail "the demo ended with $?"
-  demo_pid=
-}
 
 cargo build -q
 open_store

@@ -8,16 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-work=$(mktemp -d)
-demo_pid=
-cleanup() {
-  status=$?
-  if [ -n "$demo_pid" ]; then kill -INT "$demo_pid" 2>/dev/null || true; wait "$demo_pid" 2>/dev/null || true; fi
-  if [ "$status" -ne 0 ] && [ -f "$work/log" ]; then grep -E 'WARN|ERROR|panicked|^demo ' "$work/log" | tail -n 40 || true; fi
-  rm -rf "$work"
-}
-trap cleanup EXIT
-fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+. e2e/store.sh
 
 missing=()
 command -v node >/dev/null || missing+=(nodejs)
@@ -43,21 +34,11 @@ if [ "${1:-}" = --types ]; then
 fi
 
 cargo build -q
-cargo run -q -- --data "$work/data" --no-open >"$work/log" 2>&1 &
-demo_pid=$!
-end=$((SECONDS + 120))
-until grep -qs 'The store is open' "$work/log"; do
-  kill -0 "$demo_pid" 2>/dev/null || fail 'the demo ended before the store was open'
-  [ "$SECONDS" -lt "$end" ] || fail 'the store did not open'
-  sleep 0.2
-done
-
+open_store
 if [ "${1:-}" = --screens ]; then
   npm --prefix e2e/web run -s screens
 else
   npm --prefix e2e/web run -s test
 fi
 
-kill -INT "$demo_pid"
-wait "$demo_pid" || fail "the demo ended with $?"
-demo_pid=
+close_store

@@ -71,42 +71,41 @@ async fn observe<E: Endpoint>(
     endpoint: Arc<E>,
     mut request: Request,
 ) -> poem::Result<Response> {
-    let route = operations.route(request.uri().path());
-    let seen = Seen::begin(&mut request, route);
-    let response = answer(operations, endpoint, request).instrument(seen.logged.clone()).await?;
+    let operation = operations.at(request.uri().path());
+    let seen = Seen::begin(&mut request, operation.map(|operation| operation.template.as_str()));
+    let response = answer(operation, endpoint, request).instrument(seen.logged.clone()).await?;
     seen.end(&response);
     Ok(response)
 }
 
 /// Answers one request, with a problem where the router has none of its own.
 async fn answer<E: Endpoint>(
-    operations: Arc<Operations>,
+    operation: Option<&Operation>,
     endpoint: Arc<E>,
     request: Request,
 ) -> poem::Result<Response> {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let operation = operations.at(&path);
     // The router answers HEAD like GET.
-    let method = if method == Method::HEAD { Method::GET } else { method };
-    if let Some(known) = operation.and_then(|methods| methods.get(method.as_str()))
+    let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
+    if let Some(known) = operation.and_then(|operation| operation.methods.get(method.as_str()))
         && let Err(problem) = check_query(&request, known)
     {
         return Ok(problem.into_response());
     }
+    let is_probe = request.uri().path() == "/readiness";
     let mut response = match endpoint.call(request).await {
         Ok(response) => response.into_response(),
         Err(error) => error.into_response(),
     };
     let failed = response.status().is_client_error() || response.status().is_server_error();
     let described = response.content_type().is_some_and(|media_type| media_type == PROBLEM_JSON);
-    if failed && !described && path != "/readiness" {
+    if failed && !described && !is_probe {
         response = problem_for(&response, operation).into_response();
     }
     Ok(response)
 }
 
 /// Makes a problem of an answer that the router or the HTTP library gave.
-fn problem_for(response: &Response, operation: Option<&Methods>) -> Problem {
+fn problem_for(response: &Response, operation: Option<&Operation>) -> Problem {
     match response.status() {
         StatusCode::NOT_FOUND => Problem::new(Code::RouteNotFound),
         StatusCode::METHOD_NOT_ALLOWED => Problem::method_not_allowed(&allowed(operation)),
@@ -119,9 +118,9 @@ fn problem_for(response: &Response, operation: Option<&Methods>) -> Problem {
     }
 }
 
-fn allowed(operation: Option<&Methods>) -> String {
+fn allowed(operation: Option<&Operation>) -> String {
     match operation {
-        Some(methods) => methods.keys().cloned().collect::<Vec<_>>().join(", "),
+        Some(operation) => operation.methods.keys().cloned().collect::<Vec<_>>().join(", "),
         // The routes that are not in the document: the document itself, its page, the probes.
         None => "GET".to_owned(),
     }
@@ -145,38 +144,41 @@ fn check_query(request: &Request, known: &[String]) -> Result<(), Problem> {
 /// The methods of a path, each with its query parameters.
 type Methods = BTreeMap<String, Vec<String>>;
 
+/// What can be asked of one path of the API.
+struct Operation {
+    /// Such as `/orders/{id}`.
+    template: String,
+    methods: Methods,
+}
+
 /// The operations of the API, read from its own document.
-struct Operations(Vec<(Vec<String>, Methods)>);
+struct Operations(Vec<Operation>);
 
 impl Operations {
     fn read(spec: &str) -> Self {
         let document: Value = serde_json::from_str(spec).unwrap_or_default();
         let paths = document["paths"].as_object().into_iter().flatten();
-        Self(paths.map(|(path, item)| (segments(path).map(str::to_owned).collect(), methods(item))).collect())
+        Self(paths.map(|(path, item)| Operation { template: path.clone(), methods: methods(item) }).collect())
     }
 
-    /// Returns the methods of the path, if it is one of the API's.
-    fn at(&self, path: &str) -> Option<&Methods> {
-        self.find(path).map(|(_, methods)| methods)
-    }
-
-    /// Returns the template of the path, if it is one of the API's.
-    fn route(&self, path: &str) -> Option<String> {
-        self.find(path).map(|(template, _)| format!("/{}", template.join("/")))
-    }
-
-    fn find(&self, path: &str) -> Option<&(Vec<String>, Methods)> {
-        let matches = |template: &[String]| {
-            template.len() == segments(path).count()
-                && template
-                    .iter()
-                    .zip(segments(path))
-                    .all(|(known, given)| known.starts_with('{') || known == given)
-        };
-        let parameters = |template: &[String]| template.iter().filter(|segment| segment.starts_with('{')).count();
-        let operations = self.0.iter().filter(|(template, _)| matches(template));
+    /// Returns what can be asked of the path, if it is one of the API's.
+    fn at(&self, path: &str) -> Option<&Operation> {
+        let operations = self.0.iter().filter(|operation| operation.matches(path));
         // Where several match, the router takes the one that names more of the path.
-        operations.min_by_key(|(template, _)| parameters(template))
+        operations.min_by_key(|operation| operation.template.matches('{').count())
+    }
+}
+
+impl Operation {
+    fn matches(&self, path: &str) -> bool {
+        let (mut known, mut given) = (segments(&self.template), segments(path));
+        loop {
+            match (known.next(), given.next()) {
+                (None, None) => return true,
+                (Some(known), Some(given)) if known.starts_with('{') || known == given => {}
+                _ => return false,
+            }
+        }
     }
 }
 

@@ -11,9 +11,9 @@ use serde::Serialize;
 use crate::accounts::{AccountId, CreateAccountForm, IfMatch, UpdateAccountForm};
 use crate::body::{Form, read_form};
 use crate::idempotency::IdempotencyKey;
-use crate::operations::{Age, DiscardForm, FilterText, ListLimit, RedriveForm, Sequence};
-use crate::orders::{CancelOrderForm, MessageSequence, PlaceOrderForm, StreamName};
-use crate::parameter::{After, Cursor, EventSequence, Limit, Parameter, Prefer, TraceParent};
+use crate::operations::{Age, DiscardForm, FilterText, ListLimit, RedriveForm};
+use crate::orders::{CancelOrderForm, PlaceOrderForm, StreamName};
+use crate::parameter::{After, Cursor, EventSequence, Limit, Parameter, Prefer, Sequence, TraceParent};
 use crate::problem::Problem;
 use crate::products::RestockForm;
 
@@ -24,7 +24,7 @@ pub type ReadParameter = fn(&str) -> Result<String, String>;
 pub type ReadBody = fn(&[u8]) -> Result<Vec<u8>, String>;
 
 /// The parameters of paths, queries, and headers, by what they are called.
-pub const PARAMETERS: [(&str, ReadParameter); 19] = [
+pub const PARAMETERS: [(&str, ReadParameter); 18] = [
     ("order id", |text| read(text, |id: OrderId| id.to_string())),
     ("customer id", |text| read(text, |id: CustomerId| id.to_string())),
     ("product id", |text| read(text, |id: ProductId| id.to_string())),
@@ -48,7 +48,6 @@ pub const PARAMETERS: [(&str, ReadParameter); 19] = [
     ("age", |text| read(text, |Age(age)| humantime::format_duration(age).to_string())),
     ("length of a list", |text| read(text, |ListLimit(limit)| limit.to_string())),
     ("stream of a message", |text| read(text, |stream: StreamName| stream.as_str().to_owned())),
-    ("sequence of a message", |text| read(text, |MessageSequence(sequence)| sequence.to_string())),
     ("If-Match", |text| read(text, |IfMatch(version)| format!("\"{version}\""))),
 ];
 

@@ -323,6 +323,23 @@ impl Parameter for EventSequence {
     }
 }
 
+/// The place of a message in its stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sequence(pub(crate) u64);
+
+impl Parameter for Sequence {
+    const IN_PATH: &'static str = "sequence";
+
+    fn schema() -> MetaSchema {
+        MetaSchema { minimum: Some(1.0), ..MetaSchema::new_with_format("integer", "int64") }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let sequence = digits(text).filter(|sequence| (1..=u64::MAX / 2).contains(sequence)).map(Self);
+        sequence.ok_or_else(|| "must be the sequence of a message, a whole number from 1 on".to_owned())
+    }
+}
+
 fn shown(text: &impl Display) -> String {
     let shown: String = text.to_string().chars().take(40).collect();
     format!("{shown:?}")

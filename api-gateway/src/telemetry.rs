@@ -37,14 +37,14 @@ pub(crate) struct Seen {
 impl Seen {
     /// Looks at a request: `route` is the operation's template, or none for what the document does not have. Lets what
     /// follows from the request carry its span.
-    pub(crate) fn begin(request: &mut Request, route: Option<String>) -> Self {
+    pub(crate) fn begin(request: &mut Request, route: Option<&str>) -> Self {
         let method = known(request.method());
         let given = |request: &Request| request.header(TRACE_PARENT).map(str::to_owned);
-        let begun = route.as_ref().and_then(|_| Begun::request(given(request).as_deref()));
+        let begun = route.and_then(|_| Begun::request(given(request).as_deref()));
         if let Some(carried) = begun.and_then(|begun| HeaderValue::try_from(begun.trace_parent()).ok()) {
             request.headers_mut().insert(TRACE_PARENT, carried);
         }
-        let route = route.unwrap_or_else(|| "other".to_owned());
+        let route = route.unwrap_or("other").to_owned();
         let carried = given(request);
         let logged = match spans::trace_id(carried.as_deref()) {
             Some(trace_id) => tracing::info_span!("request", trace.id = trace_id, http.route = route),

@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::{Client, jetstream};
 use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS};
+use demo::healthcheck::healthcheck;
 use demo::provision::PROVISIONER;
 use demo::store::{nats_options, settings};
 use demo::{Databases, Member, OnLine, Store, StoreConfig};
@@ -23,6 +24,8 @@ use crate::sample::Sample;
 use crate::seeding;
 use crate::usage::{Counted, Processes};
 
+/// How long an instance may take until it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Events asked for at a time.
 const PULL: usize = 1024;
 
@@ -199,23 +202,27 @@ impl Stage {
     /// Starts the instances beside the first, and waits until they are ready.
     async fn start_others(&mut self) -> anyhow::Result<()> {
         let on_line = log(&self.data.join("instances.log"))?;
-        let http = reqwest::Client::new();
         for number in 2..=self.instances {
             for member in self.chain.services() {
                 let address = format!("127.0.0.1:{}", free_port());
                 let mut settings = settings(self.store.config(), *member, &on_line);
                 settings.variables.push(("HTTP_ADDRESS".to_owned(), address.clone()));
-                let program = Program::start(settings)?;
-                self.others.insert(format!("{member} {number}"), program);
+                self.others.insert(format!("{member} {number}"), Program::start(settings)?);
                 let ready = async {
-                    let url = format!("http://{address}/readiness");
-                    while !http.get(&url).send().await.is_ok_and(|answer| answer.status().is_success()) {
+                    while healthcheck(&format!("http://{address}/readiness")).await.is_err() {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 };
-                let ready = tokio::time::timeout(Duration::from_secs(30), ready).await;
+                let ready = tokio::time::timeout(READY_WITHIN, ready).await;
                 ready.with_context(|| format!("instance {number} of {member} does not become ready"))?;
             }
+        }
+        Ok(())
+    }
+
+    async fn stop_others(&mut self) -> anyhow::Result<()> {
+        for (_, mut other) in std::mem::take(&mut self.others) {
+            other.stop().await?;
         }
         Ok(())
     }
@@ -242,9 +249,7 @@ impl Stage {
     ///
     /// Where the operating system refuses.
     pub async fn stop_services(&mut self) -> anyhow::Result<()> {
-        for (_, mut other) in std::mem::take(&mut self.others) {
-            other.stop().await?;
-        }
+        self.stop_others().await?;
         for member in self.chain.members() {
             self.store.stop(member).await?;
         }
@@ -306,10 +311,8 @@ impl Stage {
     /// # Errors
     ///
     /// Where the operating system refuses.
-    pub async fn finish(self) -> anyhow::Result<()> {
-        for mut other in self.others.into_values() {
-            other.stop().await?;
-        }
+    pub async fn finish(mut self) -> anyhow::Result<()> {
+        self.stop_others().await?;
         self.store.shut_down().await?;
         drop(self.postgres);
         if !self.keep {

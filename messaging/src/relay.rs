@@ -9,8 +9,6 @@
 //! Where the server syncs before it acknowledges, events go in atomic batches ([`crate::atomic`]); a batch that is
 //! refused, because the stream has one of its messages, goes message by message.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,10 +20,10 @@ use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::atomic::{self, Ready, Refusal};
 use crate::health::Health;
+use crate::in_flight::{InFlight, PATIENCE, Ranges, Sent};
 use crate::outbox::OutboxRow;
 use crate::unpublished::{self, Marks};
 
@@ -38,8 +36,6 @@ const QUEUE: usize = 64;
 const IN_FLIGHT: usize = 4096;
 /// Rows a sweep takes at a time.
 const SWEEP: u128 = 2048;
-/// How long an acknowledgement may take: those that a server took to its grave never come.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the relay looks for marks to write and rows left behind.
 const TICK: Duration = Duration::from_millis(500);
 /// How old an unpublished row is before a sweep takes it: longer than [`PATIENCE`].
@@ -83,111 +79,6 @@ impl Published {
     }
 }
 
-/// A row by its id, with the first row id of its range.
-#[derive(Clone, Copy)]
-struct Row {
-    id: Uuid,
-    range: Uuid,
-}
-
-impl From<&OutboxRow> for Row {
-    fn from(row: &OutboxRow) -> Self {
-        Self { id: row.row_id, range: row.range }
-    }
-}
-
-/// What was sent of a range: twice as much, where a sweep was faster than the queue.
-#[derive(Default)]
-struct Sending {
-    sent: usize,
-    settled: usize,
-    failed: Vec<Uuid>,
-}
-
-/// The ranges of which rows were sent and are not settled.
-#[derive(Default)]
-struct Ranges(HashMap<Uuid, Sending>);
-
-impl Ranges {
-    fn send(&mut self, row: Row) {
-        self.0.entry(row.range).or_default().sent += 1;
-    }
-
-    /// Notes whether the stream has a row; where it was the last of its range, what is to be written goes to `marks`.
-    fn settle(&mut self, row: Row, stored: bool, marks: &mut Marks) {
-        let Entry::Occupied(mut entry) = self.0.entry(row.range) else { return };
-        let range = entry.get_mut();
-        range.settled += 1;
-        if !stored {
-            range.failed.push(row.id);
-        }
-        if range.settled < range.sent {
-            return;
-        }
-        let range = entry.remove();
-        // A range of which the stream has nothing stays what it is.
-        if range.failed.len() < range.sent {
-            marks.over.push(row.range);
-            marks.left.extend(range.failed);
-        }
-    }
-}
-
-/// What was sent under one number.
-enum Sent {
-    One(Row),
-    /// An atomic batch; kept whole, for where it is refused.
-    Batch(Vec<OutboxRow>),
-}
-
-impl Sent {
-    fn rows(&self) -> usize {
-        match self {
-            Self::One(_) => 1,
-            Self::Batch(rows) => rows.len(),
-        }
-    }
-}
-
-/// What was sent and is not acknowledged, by number, in the order of sending.
-struct InFlight {
-    /// Acknowledgements come to `<inbox>.<number>`.
-    inbox: String,
-    next: u64,
-    sent: BTreeMap<u64, (Sent, Instant)>,
-    rows: usize,
-}
-
-impl InFlight {
-    fn add(&mut self, sent: Sent) -> String {
-        let number = self.next;
-        self.next += 1;
-        self.rows += sent.rows();
-        self.sent.insert(number, (sent, Instant::now() + PATIENCE));
-        format!("{}.{number}", self.inbox)
-    }
-
-    fn take(&mut self, reply: &Message) -> Option<Sent> {
-        let number = reply.subject.rsplit('.').next()?.parse().ok()?;
-        let (sent, _) = self.sent.remove(&number)?;
-        self.rows -= sent.rows();
-        Some(sent)
-    }
-
-    /// Gives up what has waited for too long.
-    fn expire(&mut self, now: Instant) -> Vec<Row> {
-        let mut expired = Vec::new();
-        while let Some(first) = self.sent.first_entry().filter(|first| first.get().1 <= now) {
-            match first.remove().0 {
-                Sent::One(row) => expired.push(row),
-                Sent::Batch(rows) => expired.extend(rows.iter().map(Row::from)),
-            }
-        }
-        self.rows -= expired.len();
-        expired
-    }
-}
-
 pub(crate) struct Relay {
     db: DatabaseConnection,
     client: Client,
@@ -218,7 +109,7 @@ impl Relay {
         let (sender, committed) = mpsc::channel(QUEUE);
         let published = Published::default();
         let handle = RelayHandle { committed: sender, published: published.clone() };
-        let in_flight = InFlight { inbox: client.new_inbox(), next: 0, sent: BTreeMap::new(), rows: 0 };
+        let in_flight = InFlight::new(client.new_inbox());
         // What an earlier run left behind goes first, whatever its age.
         let grace = Duration::ZERO;
         let relay = Self {
@@ -243,14 +134,14 @@ impl Relay {
     ///
     /// Where the connection to nats-server is closed for good.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
-        let mut acknowledgements = self.client.subscribe(format!("{}.*", self.in_flight.inbox)).await?;
+        let mut acknowledgements = self.client.subscribe(self.in_flight.acknowledgements()).await?;
         self.sweep().await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(reply) = acknowledgements.next() => self.settle(reply, &mut acknowledgements).await,
-                rows = self.committed.recv(), if self.in_flight.rows < IN_FLIGHT => match rows {
+                rows = self.committed.recv(), if self.in_flight.rows() < IN_FLIGHT => match rows {
                     Some(rows) => self.send_committed(rows).await,
                     None => break,
                 },
@@ -261,7 +152,7 @@ impl Relay {
                 }
             }
         }
-        while !self.in_flight.sent.is_empty() {
+        while !self.in_flight.is_empty() {
             tokio::select! {
                 Some(reply) = acknowledgements.next() => self.settle(reply, &mut acknowledgements).await,
                 _ = tick.tick() => self.expire(),
@@ -416,7 +307,7 @@ impl Relay {
 
     /// Sends rows left behind, unless those that were found before are still under way.
     async fn sweep(&mut self) {
-        if self.swept.is_some_and(|end| self.in_flight.sent.range(..end).next().is_some()) {
+        if self.swept.is_some_and(|end| self.in_flight.has_before(end)) {
             return;
         }
         self.swept = None;
@@ -442,9 +333,9 @@ impl Relay {
                 }
                 tracing::info!(found = rows.len(), "sweeping the outbox");
                 // What is on its way is not sent again before it is known what became of it.
-                let rows = rows.into_iter().filter(|row| !self.ranges.0.contains_key(&row.range));
+                let rows = rows.into_iter().filter(|row| !self.ranges.contains(row.range));
                 self.send(rows.collect()).await;
-                self.swept = Some(self.in_flight.next);
+                self.swept = Some(self.in_flight.end());
             }
             Err(error) => self.health.failed(OUTBOX, format!("the outbox cannot be read: {error}")),
         }

@@ -19,10 +19,10 @@ use crate::Tag;
 use crate::body::Body;
 use crate::commands::unavailable;
 use crate::json::JsonOf;
-use crate::parameter::{Path, Query};
+use crate::parameter::{Path, Query, Sequence};
 use crate::problem::{Code, Codes, Failure, Problem};
 pub(crate) use form::{DiscardForm, RedriveForm};
-pub(crate) use parameters::{Age, FilterText, ListLimit, Sequence};
+pub(crate) use parameters::{Age, FilterText, ListLimit};
 use representation::{DeadLetterPage, Discarded, Redrive, WholeDeadLetter};
 
 /// Whether operators are served, and as whom.

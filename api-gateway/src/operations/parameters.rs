@@ -6,23 +6,6 @@ use poem_openapi::registry::MetaSchema;
 
 use crate::parameter::{Parameter, digits};
 
-/// The sequence of a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sequence(pub(crate) u64);
-
-impl Parameter for Sequence {
-    const IN_PATH: &'static str = "sequence";
-
-    fn schema() -> MetaSchema {
-        MetaSchema { minimum: Some(0.0), ..MetaSchema::new_with_format("integer", "uint64") }
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let sequence = digits(text).map(Self);
-        sequence.ok_or_else(|| "must be the sequence of a dead letter, a whole number".to_owned())
-    }
-}
-
 /// What a filter compares with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FilterText(pub(crate) String);

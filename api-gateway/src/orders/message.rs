@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::commands::unavailable;
-use crate::parameter::{Parameter, digits};
+use crate::parameter::{Parameter, Sequence};
 use crate::problem::{Code, Problem};
 
 /// How long a stream may take to answer.
@@ -47,23 +47,6 @@ impl Parameter for StreamName {
     }
 }
 
-/// The place of a message in its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MessageSequence(pub(crate) u64);
-
-impl Parameter for MessageSequence {
-    const IN_PATH: &'static str = "sequence";
-
-    fn schema() -> MetaSchema {
-        MetaSchema { minimum: Some(1.0), ..MetaSchema::new_with_format("integer", "int64") }
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let sequence = digits(text).filter(|sequence| (1..u64::MAX / 2).contains(sequence)).map(Self);
-        sequence.ok_or_else(|| "must be the sequence of a message, a whole number from 1 on".to_owned())
-    }
-}
-
 /// A message as its stream holds it.
 #[derive(Object, Serialize)]
 #[oai(rename = "OrderMessage", rename_all = "camelCase")]
@@ -88,7 +71,7 @@ pub(super) async fn find(
     js: &jetstream::Context,
     id: &OrderId,
     stream: StreamName,
-    MessageSequence(sequence): MessageSequence,
+    Sequence(sequence): Sequence,
 ) -> Result<Message, Problem> {
     let found = tokio::time::timeout(PATIENCE, direct::get(js, stream.0, sequence)).await;
     let found = found.map_err(|_| unavailable(&format!("stream {} did not answer in time", stream.0)))?;

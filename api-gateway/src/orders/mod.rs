@@ -23,13 +23,13 @@ use crate::body::Body;
 use crate::commands::{Commands, Draft, Request, unavailable};
 use crate::idempotency::{IdempotencyKey, Operation};
 use crate::json::JsonOf;
-use crate::parameter::{Cursor, Header, Limit, Path, Prefer, Query, TraceParent};
+use crate::parameter::{Cursor, Header, Limit, Path, Prefer, Query, Sequence, TraceParent};
 use crate::problem::{Code, Codes, Failure, Problem};
 use crate::queries::Queries;
 use crate::wait::{Expected, Outcome, Waiter, Waiters};
 pub(crate) use cancel::CancelOrderForm;
 use message::Message;
-pub(crate) use message::{MessageSequence, StreamName};
+pub(crate) use message::StreamName;
 use payment::Payment;
 pub(crate) use place::PlaceOrderForm;
 use representation::{Order, OrderAccepted, OrderHistory, OrderPage};
@@ -343,7 +343,7 @@ impl OrdersApi {
         /// The stream that holds it.
         stream: Path<StreamName>,
         /// Its place there.
-        sequence: Path<MessageSequence>,
+        sequence: Path<Sequence>,
     ) -> Result<GetMessage, Failure<MessageFailures>> {
         let message = message::find(self.explainer.js(), &id.0, stream.0, sequence.0).await?;
         Ok(GetMessage::Found(JsonOf::serialized(&message)?))

@@ -73,12 +73,12 @@ async fn what_an_operator_asks_wrongly_is_named() {
         answer.is_problem(400, "invalid-parameter");
         assert_eq!(answer.body["errors"][0]["parameter"], parameter, "{query}");
     }
-    for sequence in ["x", "-1", "+1", "1.5", "18446744073709551616"] {
+    for sequence in ["x", "-1", "+1", "1.5", "0", "9223372036854775808"] {
         let answer = Answer::of(store.get(&format!("/operations/dead-letters/{sequence}"))).await;
         answer.is_problem(400, "invalid-parameter");
         assert_eq!(answer.body["errors"][0]["parameter"], "sequence");
     }
-    for nobody in ["0", "9", "18446744073709551615"] {
+    for nobody in ["9", "9223372036854775807"] {
         let answer = Answer::of(store.get(&format!("/operations/dead-letters/{nobody}"))).await;
         answer.is_problem(404, "dead-letter-not-found");
     }

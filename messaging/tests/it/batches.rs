@@ -7,7 +7,8 @@ use messaging::{Topology, unpublished};
 use uuid::Uuid;
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, Mode, Running, TOPOLOGY, connected, eventually};
+use crate::support::{Bench, Engine, Running, TOPOLOGY, connected, eventually};
+use crate::tally::Mode;
 
 on_both_databases!(
     events_go_in_batches_where_the_server_syncs_and_alone_elsewhere,

@@ -7,7 +7,8 @@ use messaging::{Cause, Outgoing, Topology};
 use uuid::Uuid;
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, Mode, TOPOLOGY, eventually, headers};
+use crate::support::{Bench, Engine, TOPOLOGY, eventually, headers};
+use crate::tally::Mode;
 
 on_both_databases!(
     a_message_is_handled_once_and_its_event_is_published,

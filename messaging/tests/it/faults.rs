@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 use uuid::{NoContext, Timestamp, Uuid};
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, Mode, TOPOLOGY, eventually};
+use crate::support::{Bench, Engine, TOPOLOGY, eventually};
+use crate::tally::Mode;
 
 on_both_databases!(
     a_crash_at_any_moment_loses_nothing_and_doubles_nothing,

@@ -11,6 +11,7 @@ mod refill;
 mod store;
 mod support;
 mod surroundings;
+mod tally;
 mod trace;
 
 /// Runs each test on SQLite and on PostgreSQL.

@@ -6,7 +6,8 @@ use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, Mode, eventually, headers};
+use crate::support::{Bench, Engine, eventually, headers};
+use crate::tally::Mode;
 
 on_both_databases!(
     a_letter_that_can_be_handled_now_is_handled_once_however_often_it_is_redriven,

@@ -11,7 +11,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, Mode, TOPOLOGY, eventually, headers};
+use crate::support::{Bench, Engine, TOPOLOGY, eventually, headers};
+use crate::tally::Mode;
 
 on_both_databases!(
     a_lost_stream_is_filled_with_the_same_messages_in_the_same_order,

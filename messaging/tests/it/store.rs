@@ -8,7 +8,8 @@ use sea_orm_migration::MigratorTrait;
 use uuid::Uuid;
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, Migrator, Mode, eventually};
+use crate::support::{Bench, Engine, eventually};
+use crate::tally::{Migrator, Mode};
 
 on_both_databases!(
     two_writers_of_the_same_version_collide,

@@ -1,11 +1,9 @@
 //! A service with one table, run on a real nats-server and a real database.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
@@ -16,16 +14,13 @@ use messaging::connection::{self, NatsOptions};
 use messaging::database::Databases;
 use messaging::durability::DurabilityOptions;
 use messaging::query::{Endpoint, QueryError};
-use messaging::{
-    Decode, Envelope, HandleError, Handler, Health, Outgoing, Service, ServiceOptions, Standing, Timing, Topology,
-    database, migration,
-};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement};
-use sea_orm_migration::prelude::*;
-use serde::{Deserialize, Serialize};
+use messaging::{Health, Service, ServiceOptions, Topology, database};
+use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use crate::tally::{Add, Migrator, Mode, Tally, total_of};
 
 pub(crate) const TOPOLOGY: &str = r#"{
   "streams": [
@@ -41,179 +36,6 @@ pub(crate) const TOPOLOGY: &str = r#"{
   "buckets": [{"name": "KEYS", "description": "", "maxAgeSeconds": 60, "maxValueSize": 100}],
   "consumers": [{"stream": "COMMANDS", "name": "tally-service", "filterSubjects": ["tally.command.>"]}]
 }"#;
-
-/// What a message asks of the handler.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Mode {
-    Add,
-    /// Takes a second and a half.
-    Slow,
-    Reject,
-    /// Is rejected while there is no row with this message's key in `allowed`.
-    Barred,
-    Fail,
-    FailTwice,
-    Panic,
-    BreakSql,
-    /// Writes what only the commit refuses, while there is no row with this message's key in `allowed`.
-    BreakCommit,
-    /// Loses the connection to the database, on the first four attempts; PostgreSQL only.
-    LoseConnection,
-    Schedule,
-    TakeBack,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Add {
-    pub(crate) mode: Mode,
-}
-
-impl Decode for Add {
-    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
-        anyhow::ensure!(message_type == "tally.add.v1", "unknown message type {message_type:?}");
-        Ok(serde_json::from_slice(body)?)
-    }
-}
-
-/// Counts additions in a table, and says so in an event.
-#[derive(Clone, Default)]
-pub(crate) struct Tally {
-    pub(crate) attempts: Arc<Mutex<HashMap<Uuid, Vec<Instant>>>>,
-    pub(crate) largest_batch: Arc<Mutex<usize>>,
-    /// What was handled, in this order; what was rolled back afterwards is among it.
-    pub(crate) handled: Arc<Mutex<Vec<Uuid>>>,
-}
-
-impl Handler for Tally {
-    type Message = Add;
-
-    async fn handle(
-        &self,
-        tx: &DatabaseTransaction,
-        batch: &[&Envelope<Add>],
-    ) -> Result<Vec<Outgoing>, HandleError> {
-        {
-            let mut largest = self.largest_batch.lock().unwrap();
-            *largest = batch.len().max(*largest);
-        }
-        let mut outgoing = Vec::new();
-        for message in batch {
-            let attempts = {
-                let mut attempts = self.attempts.lock().unwrap();
-                let attempts = attempts.entry(message.id).or_default();
-                attempts.push(Instant::now());
-                attempts.len()
-            };
-            match message.payload.mode {
-                Mode::Reject => return Err(HandleError::Reject("it is not to be".to_owned())),
-                Mode::Barred if !is_allowed(tx, &message.key).await? => {
-                    return Err(HandleError::Reject(format!("{} is barred", message.key)));
-                }
-                Mode::Fail => return Err(HandleError::Retry(anyhow::anyhow!("it fails every time"))),
-                // Whole batches are tried again one by one, so the first attempt alone is the second.
-                Mode::FailTwice if attempts < 3 => return Err(HandleError::Retry(anyhow::anyhow!("not yet"))),
-                Mode::Panic => panic!("it panics"),
-                Mode::BreakSql => {
-                    tx.execute_unprepared("INSERT INTO nowhere VALUES (1)").await?;
-                }
-                Mode::BreakCommit => {
-                    let insert = Statement::from_sql_and_values(
-                        tx.get_database_backend(),
-                        "INSERT INTO claimed VALUES ($1)",
-                        [message.key.clone().into()],
-                    );
-                    tx.execute_raw(insert).await?;
-                }
-                Mode::LoseConnection if attempts < 5 => {
-                    tx.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await?;
-                }
-                Mode::Slow => tokio::time::sleep(Duration::from_millis(1500)).await,
-                Mode::Add | Mode::Barred | Mode::FailTwice | Mode::LoseConnection => {}
-                Mode::Schedule | Mode::TakeBack => {
-                    outgoing.push(timer(message));
-                    continue;
-                }
-            }
-            self.handled.lock().unwrap().push(message.id);
-            let add = Statement::from_sql_and_values(
-                tx.get_database_backend(),
-                "INSERT INTO tally (name, total) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET total = tally.total + 1",
-                [message.key.clone().into()],
-            );
-            tx.execute_raw(add).await?;
-            let subject = format!("tally.event.added.{}", message.key);
-            outgoing.push(Outgoing::new(
-                message.cause(),
-                subject,
-                "tally.added.v1",
-                &message.key,
-                None,
-                b"{}".into(),
-            ));
-        }
-        Ok(outgoing)
-    }
-
-    async fn standing(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<Standing>> {
-        let state = match total_of(db, key).await {
-            0 => return Ok(None),
-            total => format!("at {total}"),
-        };
-        Ok(Some(Standing { state, since: None, waits_for: Some("more".to_owned()) }))
-    }
-}
-
-async fn is_allowed(tx: &DatabaseTransaction, key: &str) -> Result<bool, DbErr> {
-    let backend = tx.get_database_backend();
-    let select = Statement::from_sql_and_values(backend, "SELECT 1 FROM allowed WHERE name = $1", [key.into()]);
-    Ok(tx.query_one_raw(select).await?.is_some())
-}
-
-/// Sets a timer of one second, or takes it back.
-fn timer(message: &Envelope<Add>) -> Outgoing {
-    let key = &message.key;
-    let subject = format!("tally.schedule.ring.{key}");
-    let timing = match message.payload.mode {
-        Mode::Schedule => Timing::At {
-            time: time::OffsetDateTime::now_utc() + Duration::from_secs(1),
-            target: format!("tally.timer.ring.{key}"),
-        },
-        _ => Timing::Cancel,
-    };
-    Outgoing::new(message.cause(), subject, "tally.ring.v1", key, None, b"{}".into()).timed(timing)
-}
-
-pub(crate) struct Migrator;
-
-impl MigratorTrait for Migrator {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = migration::messaging();
-        migrations.extend(migration::event_store());
-        migrations.push(Box::new(TallyTable));
-        migrations
-    }
-}
-
-struct TallyTable;
-
-impl MigrationName for TallyTable {
-    fn name(&self) -> &'static str {
-        "tally"
-    }
-}
-
-#[async_trait::async_trait]
-impl MigrationTrait for TallyTable {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let create = "CREATE TABLE tally (name text PRIMARY KEY, total bigint NOT NULL)";
-        manager.get_connection().execute_unprepared(create).await?;
-        let create = "CREATE TABLE allowed (name text PRIMARY KEY)";
-        manager.get_connection().execute_unprepared(create).await?;
-        let create = "CREATE TABLE claimed (name text REFERENCES allowed (name) DEFERRABLE INITIALLY DEFERRED)";
-        manager.get_connection().execute_unprepared(create).await.map(drop)
-    }
-}
 
 /// Which database a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -392,15 +214,6 @@ fn speaker(context: &str, kind: &str) -> Option<&'static str> {
 /// Who speaks in the next release.
 fn next_speaker(context: &str, kind: &str) -> Option<&'static str> {
     speaker(context, kind).map(|name| if name == "tester" { "successor" } else { name })
-}
-
-async fn total_of(db: &DatabaseConnection, key: &str) -> i64 {
-    let select = Statement::from_sql_and_values(
-        db.get_database_backend(),
-        "SELECT total FROM tally WHERE name = $1",
-        [key.into()],
-    );
-    db.query_one_raw(select).await.unwrap().map_or(0, |row| row.try_get("", "total").unwrap())
 }
 
 /// A running instance of the service.

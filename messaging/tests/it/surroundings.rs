@@ -9,7 +9,8 @@ use messaging::publisher::{Command, PublishError, Publisher};
 use messaging::{Health, Topology};
 use uuid::Uuid;
 
-use crate::support::{Bench, Engine, Mode, TOPOLOGY, connected, eventually};
+use crate::support::{Bench, Engine, TOPOLOGY, connected, eventually};
+use crate::tally::Mode;
 
 #[tokio::test]
 async fn provisioning_again_changes_nothing_and_a_change_is_made_in_place() {

@@ -4,7 +4,8 @@ use messaging::trace::{Request, Trace, subject};
 use uuid::Uuid;
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, Mode, eventually};
+use crate::support::{Bench, Engine, eventually};
+use crate::tally::Mode;
 
 on_both_databases!(
     a_trace_tells_what_was_handled_failed_came_again_and_was_given_up,

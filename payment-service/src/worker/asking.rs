@@ -39,10 +39,9 @@ const CLAIM: u64 = 256;
 const LOOK: Duration = Duration::from_secs(2);
 /// How long to wait at least: what is due by now may be another instance's.
 const SHORTEST: Duration = Duration::from_millis(50);
-/// How long to wait before the database is asked again that did not answer.
-const STEP_BACK: Duration = Duration::from_millis(250);
-/// How long to wait for others when a call has ended: what they say is recorded in one transaction.
-const GATHER: Duration = Duration::from_millis(2);
+/// How long to wait while calls are under way, each of which may begin another attempt; and before a database is asked again
+/// that did not answer.
+const TICK: Duration = Duration::from_millis(250);
 /// How long a shutdown waits for the answers that are under way.
 const DRAIN: Duration = Duration::from_secs(3);
 
@@ -115,7 +114,7 @@ impl<P: PaymentProvider> Asking<P> {
                 () = tokio::time::sleep(wait) => {}
             }
             self.fill(&mut queue, &mut calls).await;
-            wait = self.until_next(&calls).await.unwrap_or(STEP_BACK);
+            wait = if calls.is_empty() { self.until_next().await.unwrap_or(TICK) } else { TICK };
         }
         let deadline = Instant::now() + DRAIN;
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, calls.join_next()).await {
@@ -152,11 +151,8 @@ impl<P: PaymentProvider> Asking<P> {
         }
     }
 
-    /// Returns how long it is until the next look. While calls are under way, the end of one brings it about.
-    async fn until_next(&self, calls: &JoinSet<(Claim, Outcome)>) -> Result<Duration, DbErr> {
-        if !calls.is_empty() {
-            return Ok(LOOK);
-        }
+    /// Returns how long it is until the time of a payment comes, [`LOOK`] at the most.
+    async fn until_next(&self) -> Result<Duration, DbErr> {
         let next: Option<Option<i64>> = Entity::find()
             .select_only()
             .column(Column::NextAttemptAt)
@@ -221,14 +217,13 @@ impl<P: PaymentProvider> Asking<P> {
         Ok(claims)
     }
 
-    /// Records a call that has ended, and with it whatever else has by then.
+    /// Records a call that has ended, and with it whatever else has.
     async fn settle(
         &self,
         ended: Result<(Claim, Outcome), tokio::task::JoinError>,
         calls: &mut JoinSet<(Claim, Outcome)>,
         outbox: &Outbox,
     ) {
-        tokio::time::sleep(GATHER).await;
         let mut outcomes = Vec::new();
         let mut next = Some(ended);
         while let Some(ended) = next {
