@@ -14,6 +14,7 @@ use contracts::inventory::InventoryCommand;
 use contracts::order::OrderCommand;
 use contracts::topology::API_GATEWAY;
 use messaging::Durability;
+use messaging::envelope;
 use messaging::publisher::{Command, PublishError, Publisher};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -64,9 +65,11 @@ impl Draft {
         Ok(Self { subject, message_type, key: key.to_owned(), body })
     }
 
-    /// Derives an id from what the command is about and what it says: the same command again has the same id.
+    /// Derives an id from what the command is about and what it says: the same command again has the same id. Where the key
+    /// is a UUID the id stands beside it, and behind the ids of earlier keys.
     pub(crate) fn id_by_content(&self) -> Uuid {
-        derived_id(&["command by content", &self.subject, &fingerprint(&self.body)])
+        let id = derived_id(&["command by content", &self.subject, &fingerprint(&self.body)]);
+        Uuid::parse_str(&self.key).map_or(id, |key| envelope::derived_id(&key, &id.to_string()))
     }
 }
 

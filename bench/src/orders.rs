@@ -112,17 +112,19 @@ pub fn customer_id(number: u64) -> String {
     format!("CUSTOMER_{number:06}")
 }
 
-/// Returns a UUID that names a run, a kind of message, and the number of an order.
+/// Returns a UUID that names a run, a kind of message, and the number of an order. As in version 7 its first 48 bits grow from
+/// order to order, and the ids of an order share them.
 #[must_use]
 pub fn message_id(run: u32, kind: u16, number: u64) -> String {
-    format!("{run:08x}-{kind:04x}-7000-8000-{number:012x}")
+    format!("{:08x}-{:04x}-7000-8000-{kind:04x}{run:08x}", number >> 16, number & 0xffff)
 }
 
 /// Reads the run and the number back.
 #[must_use]
 pub fn read_id(id: &str) -> Option<(u32, u64)> {
-    let (run, number) = (id.get(..8)?, id.get(24..36)?);
-    Some((u32::from_str_radix(run, 16).ok()?, u64::from_str_radix(number, 16).ok()?))
+    let (high, low, run) = (id.get(..8)?, id.get(9..13)?, id.get(28..36)?);
+    let number = (u64::from_str_radix(high, 16).ok()? << 16) | u64::from_str_radix(low, 16).ok()?;
+    Some((u32::from_str_radix(run, 16).ok()?, number))
 }
 
 #[cfg(test)]
@@ -143,6 +145,7 @@ mod tests {
     #[test]
     fn later_orders_have_larger_ids() {
         assert!(ORDERS.id(255) < ORDERS.id(256));
+        assert!(ORDERS.id(65_535) < ORDERS.id(65_536));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(crate) const DATABASE: &str = "database";
 pub(crate) const BATCH: usize = 256;
 /// The longest wait between two tries while the database is away.
 const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(2);
+/// The longest that messages are left to gather.
+const GATHER: Duration = Duration::from_millis(5);
 /// How long a shutdown waits for what is already queued.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -125,9 +127,13 @@ pub(crate) struct Processor<H: Handler> {
 impl<H: Handler> Processor<H> {
     /// Handles what the pullers queue, until they have all stopped and the queue is empty; and between two batches
     /// what is redriven.
+    ///
+    /// A small batch costs nearly what a large one does. So messages gather for as long as the last batch took, where that was
+    /// just now; one that comes alone does not wait.
     pub(crate) async fn run(self, mut queue: mpsc::Receiver<Delivery>, mut redrives: mpsc::Receiver<redrive::Job>) {
         let mut deliveries = Vec::with_capacity(BATCH);
         let mut deadline = None;
+        let mut not_before = Instant::now();
         loop {
             tokio::select! {
                 arrived = queue.recv_many(&mut deliveries, BATCH) => if arrived == 0 { return },
@@ -144,8 +150,18 @@ impl<H: Handler> Processor<H> {
                 }
                 continue;
             }
+            if deliveries.len() < BATCH {
+                tokio::time::sleep_until(not_before).await;
+                while deliveries.len() < BATCH
+                    && let Ok(delivery) = queue.try_recv()
+                {
+                    deliveries.push(delivery);
+                }
+            }
+            let began = Instant::now();
             let items = deliveries.drain(..).map(|delivery| self.decode(delivery)).collect();
             self.process(items).await;
+            not_before = Instant::now() + began.elapsed().min(GATHER);
         }
     }
 

@@ -19,7 +19,7 @@ use futures::{FutureExt, StreamExt};
 use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::atomic::{self, Ready, Refusal};
 use crate::health::Health;
@@ -36,8 +36,10 @@ const QUEUE: usize = 64;
 const IN_FLIGHT: usize = 4096;
 /// Rows a sweep takes at a time.
 const SWEEP: u128 = 2048;
-/// How often the relay looks for marks to write and rows left behind.
+/// How often the relay looks for marks to write and publishes that were not acknowledged.
 const TICK: Duration = Duration::from_millis(500);
+/// How often it looks for rows left behind.
+const LOOK: Duration = Duration::from_secs(2);
 /// How old an unpublished row is before a sweep takes it: longer than [`PATIENCE`].
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -136,8 +138,9 @@ impl Relay {
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let mut acknowledgements = self.client.subscribe(self.in_flight.acknowledgements()).await?;
         self.sweep().await;
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut tick, mut look) = (tokio::time::interval(TICK), tokio::time::interval(LOOK));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(reply) = acknowledgements.next() => self.settle(reply, &mut acknowledgements).await,
@@ -148,8 +151,8 @@ impl Relay {
                 _ = tick.tick() => {
                     self.expire();
                     self.flush().await;
-                    self.sweep().await;
                 }
+                _ = look.tick() => self.sweep().await,
             }
         }
         while !self.in_flight.is_empty() {

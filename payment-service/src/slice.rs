@@ -6,7 +6,7 @@
 //! `exposure` by customer and currency. A row that is not there yet is inserted first, because what is not there
 //! cannot be locked; whoever comes second waits for the first one's commit and then sees it. The copies of accounts
 //! are read only behind those locks, and written by single statements that give way to newer versions. On SQLite
-//! there is one writer at a time anyway.
+//! there is one writer at a time anyway, and nothing is inserted first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,8 @@ use messaging::{Envelope, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, Iterable, QueryFilter,
+    QueryOrder, QuerySelect,
 };
 use time::OffsetDateTime;
 
@@ -50,11 +51,16 @@ impl Slice {
                 named.entry(order_id).or_insert_with(|| Payment::unknown(message.correlation_id, now));
             }
         }
-        let new = named.iter().map(|(order_id, payment)| row::of_payment(order_id, payment)).collect();
-        let leave = OnConflict::column(payment::Column::OrderId).do_nothing().to_owned();
-        statement::insert(tx, new, Some(leave)).await?;
-        let order_ids: Vec<&OrderId> = named.into_keys().collect();
-        let payments = lock_payments(tx, &order_ids).await?;
+        if locks_rows(tx) {
+            let new = named.iter().map(|(order_id, payment)| row::of_payment(order_id, payment)).collect();
+            let leave = OnConflict::column(payment::Column::OrderId).do_nothing().to_owned();
+            statement::insert(tx, new, Some(leave)).await?;
+        }
+        let order_ids: Vec<&OrderId> = named.keys().copied().collect();
+        let found = lock_payments(tx, &order_ids).await?;
+        let mut payments: BTreeMap<OrderId, Payment> =
+            named.into_iter().map(|(order_id, payment)| (order_id.clone(), payment)).collect();
+        payments.extend(found);
         let customers = customers_of(&payments, batch);
         Self::with(tx, payments, customers).await
     }
@@ -134,6 +140,11 @@ fn customers_of(
     charges.into_iter().filter(|(order_id, _)| reserved.contains(order_id)).map(|(_, customer)| customer).collect()
 }
 
+/// Returns whether rows have locks, and are to be there for that.
+fn locks_rows(tx: &DatabaseTransaction) -> bool {
+    tx.get_database_backend() != DbBackend::Sqlite
+}
+
 async fn lock_payments(
     tx: &DatabaseTransaction,
     order_ids: &[&OrderId],
@@ -159,12 +170,14 @@ async fn lock_exposures(
     tx: &DatabaseTransaction,
     keys: &BTreeSet<(CustomerId, &'static str)>,
 ) -> Result<BTreeMap<(CustomerId, &'static str), i64>, DbErr> {
-    let new = keys.iter().map(|key| exposure_row(key, 0)).collect();
-    let key = [exposure::Column::CustomerId, exposure::Column::Currency];
-    statement::insert(tx, new, Some(OnConflict::columns(key).do_nothing().to_owned())).await?;
+    if locks_rows(tx) {
+        let new = keys.iter().map(|key| exposure_row(key, 0)).collect();
+        let key = [exposure::Column::CustomerId, exposure::Column::Currency];
+        statement::insert(tx, new, Some(OnConflict::columns(key).do_nothing().to_owned())).await?;
+    }
     let customer_ids: BTreeSet<String> = keys.iter().map(|(customer_id, _)| customer_id.to_string()).collect();
     let customer_ids: Vec<String> = customer_ids.into_iter().collect();
-    let mut exposures = BTreeMap::new();
+    let mut exposures: BTreeMap<_, _> = keys.iter().map(|key| (key.clone(), 0)).collect();
     for chunk in statement::padded_chunks(&customer_ids) {
         let rows = exposure::Entity::find()
             .filter(exposure::Column::CustomerId.is_in(chunk))

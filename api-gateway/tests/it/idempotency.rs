@@ -121,6 +121,25 @@ async fn without_a_key_the_same_order_is_one_command_and_two_restocks_are_two() 
 }
 
 #[tokio::test]
+async fn the_id_of_a_command_stands_beside_that_of_its_order() {
+    let store = Store::start().await;
+    let order = "01943b6e-7c00-7000-8000-000000000001";
+    for quantity in [1, 1, 2] {
+        let mut placed = an_order(order);
+        placed["items"][0]["quantity"] = json!(quantity);
+        placed.as_object_mut().unwrap().remove("totalPrice");
+        assert_eq!(Answer::of(store.post("/orders", &placed)).await.status, 202);
+    }
+    assert_eq!(Answer::of(store.post("/orders", &without_id())).await.status, 202);
+    let commands = store.commands().await;
+    let ids: Vec<String> = commands.iter().map(|command| command.id().to_string()).collect();
+    assert_eq!(ids.len(), 3, "the same content has the same id, other content another one: {ids:?}");
+    assert!(ids[..2].iter().all(|id| id[..13] == order[..13]), "{ids:?}");
+    let given = commands[2].headers["ce-subject"].clone();
+    assert_eq!(ids[2][..13], given[..13], "an id that the gateway gives is time-ordered, and so is its command's");
+}
+
+#[tokio::test]
 async fn requests_with_one_key_at_the_same_time_are_one_command() {
     let store = Store::start().await;
     let order = without_id();

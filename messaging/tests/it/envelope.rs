@@ -50,6 +50,21 @@ fn value() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
+    fn a_derived_id_is_always_the_same_and_stands_beside_the_one_it_derives_from(
+        from in uuid(),
+        name in ".{0,40}",
+        other in ".{0,40}",
+    ) {
+        let id = envelope::derived_id(&from, &name);
+        prop_assert_eq!(id, envelope::derived_id(&from, &name));
+        prop_assert_eq!((id.get_version_num(), id.get_variant()), (8, uuid::Variant::RFC4122));
+        prop_assert_eq!(&id.as_bytes()[..6], &from.as_bytes()[..6]);
+        let neighbour = Uuid::from_u128(from.as_u128() ^ 1);
+        prop_assert_ne!(id, envelope::derived_id(&neighbour, &name));
+        prop_assert_eq!(id == envelope::derived_id(&from, &other), name == other);
+    }
+
+    #[test]
     fn what_is_written_is_what_is_read(
         ids in (uuid(), uuid(), proptest::option::of(uuid())),
         key in "[A-Za-z0-9_-]{1,64}",
