@@ -68,8 +68,11 @@ impl Draft {
     /// Derives an id from what the command is about and what it says: the same command again has the same id. Where the key
     /// is a UUID the id stands beside it, and behind the ids of earlier keys.
     pub(crate) fn id_by_content(&self) -> Uuid {
-        let id = derived_id(&["command by content", &self.subject, &fingerprint(&self.body)]);
-        Uuid::parse_str(&self.key).map_or(id, |key| envelope::derived_id(&key, &id.to_string()))
+        let content = ["command by content", &self.subject, &fingerprint(&self.body)];
+        match Uuid::parse_str(&self.key) {
+            Ok(key) => envelope::derived_id(&key, &content.join("\n")),
+            Err(_) => derived_id(&content),
+        }
     }
 }
 

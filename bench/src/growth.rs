@@ -10,6 +10,7 @@ use crate::options::{Setting, Span};
 use crate::report::{Line, Report, Table};
 use crate::stage::Stage;
 use crate::statistics::{median, number};
+use crate::throughput::usage;
 
 /// Orders placed between two words of progress.
 const STEP: u64 = 100_000;
@@ -41,6 +42,7 @@ pub async fn run(
             "on disk GB",
         ],
     );
+    let mut by_process = Vec::new();
     let mut memory = Table::new("Memory now", &["orders in the store", "process", "MB"]);
     let (mut line, mut first) = (Line { name: "store".to_owned(), points: Vec::new() }, None);
     for size in sizes {
@@ -76,10 +78,12 @@ pub async fn run(
         for (name, usage) in used {
             memory.add(vec![json!(size), json!(name), json!(number(usage.memory) / 1e6)]);
         }
+        by_process.extend(usage(&format!("{size} orders in the store"), &rounds));
         line.points.push((number(*size), rate));
     }
     report.plot.lines.push(line);
     report.tables.extend([table, memory]);
+    report.tables.extend(by_process);
     stage.finish().await?;
     Ok(report)
 }

@@ -5,10 +5,9 @@
 //!
 //! - [`envelope`]: what travels, and how ids are derived;
 //! - [`handler`]: what a service writes;
-//! - `processor`: one delivery end to end, in one transaction with [`inbox`] and [`outbox`];
+//! - `processor`: one delivery (`item`) end to end, in one transaction with [`inbox`] and [`outbox`];
 //! - `consumer` pulls into it, `relay` publishes out of it (`atomic`: as batches, where that pays; `in_flight`: what is
-//!   not acknowledged), [`dead_letter`] says
-//!   what became of the rest;
+//!   not acknowledged), [`dead_letter`] says what became of the rest;
 //! - [`mishap`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
 //! - [`trace`]: what a service knows of one business id; [`vitals`]: how it does; [`refill`]: a stream filled again from the outboxes;
 //! - [`event_store`], [`statement`]: what handlers are written with;
@@ -35,6 +34,7 @@ pub mod handler;
 pub mod health;
 mod in_flight;
 pub mod inbox;
+mod item;
 pub mod metrics;
 pub mod migration;
 pub mod mishap;

@@ -31,11 +31,12 @@ use crate::envelope::{self, Envelope, Malformed, Speaker, unix_millis};
 use crate::handler::{HandleError, Handler};
 use crate::health::Health;
 use crate::inbox;
+use crate::item::Item;
 use crate::outbox::{self, OutboxRow};
 use crate::relay::RelayHandle;
-use crate::spans::{About, Begun, Created, KeyValue};
+use crate::spans::{Begun, Created};
 use crate::unpublished::{self, Marks};
-use crate::{metrics, mishap, redrive, spans};
+use crate::{metrics, mishap, redrive};
 
 /// The part of [`Health`] that says whether batches commit.
 pub(crate) const DATABASE: &str = "database";
@@ -60,37 +61,6 @@ impl RetryPolicy {
     fn delay(attempt: u64) -> Duration {
         let doublings = u32::try_from(attempt.saturating_sub(1).min(7)).unwrap_or(7);
         (Duration::from_millis(250) * 2_u32.pow(doublings)).min(Duration::from_secs(30))
-    }
-}
-
-/// A delivery and what it says.
-struct Item<M> {
-    delivery: Delivery,
-    decoded: Result<Envelope<M>, Malformed>,
-    /// Where somebody wants to know of it.
-    begun: Option<Begun>,
-}
-
-impl<M> Item<M> {
-    /// The id of its trace, for logs.
-    fn trace_id(&self) -> Option<&str> {
-        spans::trace_id(self.decoded.as_ref().ok()?.trace_parent.as_deref())
-    }
-
-    /// Tells how it went, where somebody wants to know.
-    fn told(&self, service: &'static str, duplicate: bool, error: Option<String>) {
-        let (Some(begun), Ok(envelope)) = (self.begun, &self.decoded) else { return };
-        let about = About {
-            operation: "process",
-            subject: self.delivery.message.subject.as_str(),
-            message_id: envelope.id,
-            correlation_id: envelope.correlation_id,
-        };
-        let more = [
-            KeyValue::new("messaging.consumer.group.name", service),
-            KeyValue::new("messaging.duplicate", duplicate),
-        ];
-        about.done(begun, more, error);
     }
 }
 
@@ -152,11 +122,7 @@ impl<H: Handler> Processor<H> {
             }
             if deliveries.len() < BATCH {
                 tokio::time::sleep_until(not_before).await;
-                while deliveries.len() < BATCH
-                    && let Ok(delivery) = queue.try_recv()
-                {
-                    deliveries.push(delivery);
-                }
+                deliveries.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH - deliveries.len()));
             }
             let began = Instant::now();
             let items = deliveries.drain(..).map(|delivery| self.decode(delivery)).collect();

@@ -1,0 +1,36 @@
+//! A delivery on its way through the processor.
+
+use crate::consumer::Delivery;
+use crate::envelope::{Envelope, Malformed};
+use crate::spans::{self, About, Begun, KeyValue};
+
+/// A delivery and what it says.
+pub(crate) struct Item<M> {
+    pub(crate) delivery: Delivery,
+    pub(crate) decoded: Result<Envelope<M>, Malformed>,
+    /// Where somebody wants to know of it.
+    pub(crate) begun: Option<Begun>,
+}
+
+impl<M> Item<M> {
+    /// The id of its trace, for logs.
+    pub(crate) fn trace_id(&self) -> Option<&str> {
+        spans::trace_id(self.decoded.as_ref().ok()?.trace_parent.as_deref())
+    }
+
+    /// Tells how it went, where somebody wants to know.
+    pub(crate) fn told(&self, service: &'static str, duplicate: bool, error: Option<String>) {
+        let (Some(begun), Ok(envelope)) = (self.begun, &self.decoded) else { return };
+        let about = About {
+            operation: "process",
+            subject: self.delivery.message.subject.as_str(),
+            message_id: envelope.id,
+            correlation_id: envelope.correlation_id,
+        };
+        let more = [
+            KeyValue::new("messaging.consumer.group.name", service),
+            KeyValue::new("messaging.duplicate", duplicate),
+        ];
+        about.done(begun, more, error);
+    }
+}
