@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use messaging::connection::NatsOptions;
 use messaging::durability::DurabilityOptions;
+use messaging::http::HttpOptions;
 
 use crate::operations::OperationsOptions;
 use crate::page::PageOptions;
@@ -15,6 +16,9 @@ pub struct Config {
     /// Where to serve HTTP.
     #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8900")]
     pub http_address: SocketAddr,
+    /// How HTTP is served.
+    #[command(flatten)]
+    pub http: HttpOptions,
     /// Where the broker is and who we are.
     #[command(flatten)]
     pub nats: NatsOptions,

@@ -16,7 +16,7 @@ use messaging::envelope;
 use poem::web::sse::Event;
 use poem_openapi::payload::EventStream;
 use poem_openapi::types::ToJSON;
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi, Union};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use crate::Tag;
 use crate::commands::unavailable;
 use crate::json::Nullable;
-use crate::parameter::{EventSequence, Header, Query};
+use crate::parameter::{EventId, Header, Query};
 use crate::problem::{Code, Codes, Failure, Problem};
-use crate::tail::{Follow, Tail, Tailed};
+use crate::tail::{Follow, Followed, Reset, Tail, Tailed};
 
 /// The contexts whose events are shown. Not the accounts': these say where customers live and how they pay.
 const CONTEXTS: [&str; 3] = ["order", "inventory", "payment"];
@@ -52,9 +52,9 @@ pub(crate) struct EventsApi {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct StoreEvent {
-    /// The place in the stream of events; the `id` of the server-sent event.
+    /// The `id` of the server-sent event.
     #[oai(skip)]
-    sequence: u64,
+    event_id: Option<EventId>,
     /// The id of the event, a UUID.
     id: String,
     /// `<context>.<name>.v<version>`, such as `order.placed.v1`; the `event` of the server-sent event.
@@ -77,13 +77,43 @@ pub(crate) struct StoreEvent {
     data: Value,
 }
 
+/// The feed does not go on right after the event that the client had last: what is in between has to be read again.
+#[derive(Debug, Object)]
+pub(crate) struct FeedReset {
+    /// The `id` of the server-sent event.
+    #[oai(skip)]
+    event_id: Option<EventId>,
+    /// Why.
+    reason: ResetReason,
+}
+
+/// Why the feed does not go on right after the last event.
+#[derive(Debug, Enum)]
+#[oai(rename_all = "camelCase")]
+pub(crate) enum ResetReason {
+    /// The stream was deleted and created again; the feed goes on with new events.
+    Recreated,
+    /// The stream has dropped events that the client did not get; the feed goes on with the oldest that is left.
+    Expired,
+}
+
+/// The data of a server-sent event.
+#[derive(Debug, Union)]
+pub(crate) enum FeedEvent {
+    /// Something that happened.
+    Event(StoreEvent),
+    /// The feed starts over.
+    Reset(FeedReset),
+}
+
 /// Answers to `GET /events`.
 #[derive(ApiResponse)]
 pub(crate) enum FollowEvents {
-    /// Each event as it happens, with its sequence as `id`, its type as `event`, and itself as `data`. A comment
-    /// every 5 seconds while nothing happens.
+    /// Each event as it happens, with its place in the stream as `id`, its type as `event`, and itself as `data`. A
+    /// comment every 5 seconds while nothing happens. `reset` as `event` and a `FeedReset` as `data` when the feed cannot
+    /// go on right after the last event.
     #[oai(status = 200)]
-    Following(EventStream<BoxStream<'static, StoreEvent>>),
+    Following(EventStream<BoxStream<'static, FeedEvent>>),
 }
 
 /// How `GET /events` may fail.
@@ -97,9 +127,11 @@ impl Codes for FollowEventsFailures {
 impl EventsApi {
     /// Follow the events
     ///
-    /// Begins with what happens from now on, or behind the event whose id `Last-Event-ID` names; browsers send it by
-    /// themselves when they connect again. Events are kept for seven days. An id that the stream has not reached is
-    /// one of a stream that is gone, and everything since then is sent. Events of accounts are not shown.
+    /// Streams new events, or resumes after `Last-Event-ID`, which browsers send when they connect again. An id is
+    /// `<generation>-<sequence>`: when the stream was created, and the place in it. A sequence alone is one of the stream
+    /// that is there now. If the stream was deleted and created again, the feed begins with an event `reset` and goes on
+    /// with new events; if it has dropped events that the client did not get, with the oldest that is left. Events of
+    /// accounts are not shown.
     #[oai(path = "/events", method = "get", operation_id = "followEvents")]
     async fn follow(
         &self,
@@ -108,35 +140,41 @@ impl EventsApi {
         order_id: Query<OrderId>,
         /// The same as `Last-Event-ID`, for clients that cannot set headers; the header counts where both are there.
         #[oai(name = "lastEventId")]
-        last_event_id: Query<EventSequence>,
-        /// Goes on behind this event.
+        last_event_id: Query<EventId>,
+        /// Resumes after this event.
         #[oai(name = "Last-Event-ID")]
-        last_event_id_header: Header<EventSequence>,
+        last_event_id_header: Header<EventId>,
     ) -> Result<FollowEvents, Failure<FollowEventsFailures>> {
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| Problem::new(Code::TooManyStreams))?;
         let key = order_id.0.map_or_else(|| "*".to_owned(), |id| id.to_string());
         let filter = CONTEXTS.iter().map(|context| format!("{context}.event.*.{key}")).collect();
-        let last = last_event_id_header.0.or(last_event_id.0).map(|EventSequence(sequence)| sequence);
+        let last = last_event_id_header.0.or(last_event_id.0);
         let events = self.begin(filter, last, permit).await?;
         let stream = EventStream::new(events).keep_alive(HEARTBEAT).to_event(|event| {
-            Event::message(event.to_json_string()).id(event.sequence.to_string()).event_type(event.r#type)
+            let message = Event::message(event.to_json_string());
+            let (id, name) = match event {
+                FeedEvent::Event(event) => (event.event_id, event.r#type),
+                FeedEvent::Reset(reset) => (reset.event_id, "reset".to_owned()),
+            };
+            message.id(id.map(|id| id.to_string()).unwrap_or_default()).event_type(name)
         });
         Ok(FollowEvents::Following(stream))
     }
 }
 
 impl EventsApi {
-    pub(crate) fn new(client: Client, js: jetstream::Context, shutdown: CancellationToken) -> Self {
-        Self { client, js, permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), shutdown }
+    /// Serves `clients` at a time, and not more than 256.
+    pub(crate) fn new(client: Client, js: jetstream::Context, clients: usize, shutdown: CancellationToken) -> Self {
+        Self { client, js, permits: Arc::new(Semaphore::new(clients.min(MAX_CONNECTIONS))), shutdown }
     }
 
     /// Makes the first consumer, so that a failure can still be answered as one, and feeds from it.
     async fn begin(
         &self,
         filter: Vec<String>,
-        last: Option<u64>,
+        last: Option<EventId>,
         permit: OwnedSemaphorePermit,
-    ) -> Result<BoxStream<'static, StoreEvent>, Problem> {
+    ) -> Result<BoxStream<'static, FeedEvent>, Problem> {
         if self.client.connection_state() != State::Connected {
             return Err(unavailable("there is no connection to nats-server"));
         }
@@ -162,10 +200,14 @@ impl EventsApi {
 }
 
 /// Sends events until the client is gone.
-async fn send(mut tail: Tail, sender: &mpsc::Sender<StoreEvent>) {
+async fn send(mut tail: Tail, sender: &mpsc::Sender<FeedEvent>) {
     loop {
-        let Tailed { message, sequence, .. } = tail.next().await;
-        if let Some(event) = read(&message, sequence)
+        let event = match tail.next().await {
+            Followed::Message(Tailed { message, id, .. }) => read(&message, id).map(FeedEvent::Event),
+            Followed::Reset(id, Reset::Recreated) => Some(reset(id, ResetReason::Recreated)),
+            Followed::Reset(id, Reset::Expired) => Some(reset(id, ResetReason::Expired)),
+        };
+        if let Some(event) = event
             && sender.send(event).await.is_err()
         {
             return;
@@ -173,12 +215,16 @@ async fn send(mut tail: Tail, sender: &mpsc::Sender<StoreEvent>) {
     }
 }
 
+fn reset(id: EventId, reason: ResetReason) -> FeedEvent {
+    FeedEvent::Reset(FeedReset { event_id: Some(id), reason })
+}
+
 /// Reads an event; `None` for what is no event of the store, such as a message without its headers.
-fn read(message: &Message, sequence: u64) -> Option<StoreEvent> {
+fn read(message: &Message, event_id: EventId) -> Option<StoreEvent> {
     let headers: &HeaderMap = message.headers.as_ref()?;
     let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
     Some(StoreEvent {
-        sequence,
+        event_id: Some(event_id),
         id: header(envelope::ID)?,
         r#type: header(envelope::TYPE)?,
         source: header(envelope::SOURCE)?,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use messaging::Health;
+use messaging::http::{Guard, Refusal};
 use messaging::metrics;
 use messaging::probes::with_probes;
 use poem::endpoint::{BoxEndpoint, make_sync};
@@ -37,11 +38,12 @@ const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: i
 pub(crate) fn endpoint<A: OpenApi + 'static>(
     api: A,
     page: Arc<Page>,
+    guard: Guard,
     health: Health,
 ) -> anyhow::Result<BoxEndpoint<'static>> {
     let service = OpenApiService::new(api, "Store", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
-    let described = Arc::new(Operations::read(&spec));
+    let front = Arc::new(Front { guard, operations: Operations::read(&spec) });
     let docs = Route::new()
         .at("/", get(reference(&service.swagger_ui_html())))
         .at("/events", get(docs::events_page()?))
@@ -55,7 +57,7 @@ pub(crate) fn endpoint<A: OpenApi + 'static>(
         .nest("/", page.before(service.into_endpoint()));
     Ok(with_probes(routes, health)
         .with(CatchPanic::new().with_handler(|_| Problem::new(Code::Internal)))
-        .around(move |endpoint, request| observe(described.clone(), endpoint, request))
+        .around(move |endpoint, request| observe(front.clone(), endpoint, request))
         .boxed())
 }
 
@@ -65,15 +67,20 @@ fn reference(html: &str) -> impl Endpoint + 'static {
     make_sync(move |_| Html(html.clone()))
 }
 
+/// What every request passes.
+struct Front {
+    guard: Guard,
+    operations: Operations,
+}
+
 /// Answers one request, and tells of it.
-async fn observe<E: Endpoint>(
-    operations: Arc<Operations>,
-    endpoint: Arc<E>,
-    mut request: Request,
-) -> poem::Result<Response> {
-    let operation = operations.at(request.uri().path());
+async fn observe<E: Endpoint>(front: Arc<Front>, endpoint: Arc<E>, mut request: Request) -> poem::Result<Response> {
+    let operation = front.operations.at(request.uri().path());
     let seen = Seen::begin(&mut request, operation.map(|operation| operation.template.as_str()));
-    let response = answer(operation, endpoint, request).instrument(seen.logged.clone()).await?;
+    let response = match front.guard.check(&request) {
+        Ok(()) => answer(operation, endpoint, request).instrument(seen.logged.clone()).await?,
+        Err(refusal) => refused(refusal).into_response(),
+    };
     seen.end(&response);
     Ok(response)
 }
@@ -102,6 +109,16 @@ async fn answer<E: Endpoint>(
         response = problem_for(&response, operation).into_response();
     }
     Ok(response)
+}
+
+/// Makes a problem of a request that the guard refuses.
+fn refused(refusal: Refusal) -> Problem {
+    let code = match refusal {
+        Refusal::Host => Code::MisdirectedRequest,
+        Refusal::Origin => Code::ForeignOrigin,
+        Refusal::MediaType => Code::UnsupportedMediaType,
+    };
+    Problem::with_detail(code, refusal.detail())
 }
 
 /// Makes a problem of an answer that the router or the HTTP library gave.

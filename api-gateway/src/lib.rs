@@ -46,7 +46,8 @@ mod wait;
 use std::sync::Arc;
 
 use contracts::topology::API_GATEWAY;
-use messaging::{Health, connection, probes, spans};
+use messaging::http::{Guard, Server};
+use messaging::{Health, connection, spans};
 use poem_openapi::Tags;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -115,18 +116,23 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let outcomes = Outcomes::new(client.clone(), queries.clone(), shutdown.clone());
     let accounts = AccountsApi { commands, queries: queries.clone(), outcomes };
     let notifications = NotificationsApi { queries };
-    let events = EventsApi::new(client.clone(), js.clone(), shutdown.clone());
-    let flow = FlowApi::new(shutdown.clone());
+    // Streams of events take half of the connections at most, and leave the rest to requests.
+    let clients = (config.http.connections() / 4).max(1);
+    let events = EventsApi::new(client.clone(), js.clone(), clients, shutdown.clone());
+    let flow = FlowApi::new(clients, shutdown.clone());
     let following = flow.follow(client, js);
 
+    // Its responses to a foreign `Host` or `Origin` are problems with a code, so the front refuses them.
+    let server = Server::bind(config.http_address, &config.http, Some(health.clone())).await?.without_guard();
+    let guard = Guard::new(server.address(), &config.http);
     let page = Arc::new(Page::new(&config.page, config.operations.enabled)?);
     let api = (orders, products, accounts, notifications, events, flow, invariants);
     let endpoint = match OperationsApi::connect(&config.operations, &config.nats).await? {
-        Some(operations) => front::endpoint((api, operations), page, health.clone())?,
-        None => front::endpoint(api, page, health.clone())?,
+        Some(operations) => front::endpoint((api, operations), page, guard, health.clone())?,
+        None => front::endpoint(api, page, guard, health.clone())?,
     };
     let ended = tokio::select! {
-        served = probes::serve(config.http_address, endpoint, shutdown) => served,
+        () = server.serve(endpoint, shutdown) => Ok(()),
         ended = streams.watch() => ended,
         ended = following => ended,
     };

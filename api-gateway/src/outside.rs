@@ -13,7 +13,7 @@ use crate::body::{Form, read_form};
 use crate::idempotency::IdempotencyKey;
 use crate::operations::{Age, DiscardForm, FilterText, ListLimit, RedriveForm};
 use crate::orders::{CancelOrderForm, PlaceOrderForm, StreamName};
-use crate::parameter::{After, Cursor, EventSequence, Limit, Parameter, Prefer, Sequence, TraceParent};
+use crate::parameter::{After, Cursor, EventId, Limit, Parameter, Prefer, Sequence, TraceParent};
 use crate::problem::Problem;
 use crate::products::RestockForm;
 
@@ -33,7 +33,7 @@ pub const PARAMETERS: [(&str, ReadParameter); 18] = [
     ("limit", |text| read(text, |Limit(limit)| limit.to_string())),
     ("status", |text| read(text, |status: OrderStatus| status.as_str().to_owned())),
     ("cursor", |text| read(text, |Cursor(cursor)| cursor)),
-    ("Last-Event-ID", |text| read(text, |EventSequence(sequence)| sequence.to_string())),
+    ("Last-Event-ID", |text| read(text, |id: EventId| id.to_string())),
     ("traceparent", |text| read(text, |TraceParent(trace)| trace.unwrap_or_default())),
     ("Prefer", |text| {
         read(text, |prefer: Prefer| prefer.wait.map(|wait| format!("wait={wait}")).unwrap_or_default())

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
+use messaging::http::guard::is_loopback_host;
 use poem::endpoint::make_sync;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
@@ -103,7 +104,7 @@ impl Page {
 
     /// Answers a request that may be answered here, with the headers of the page.
     fn answer(&self, request: &Request, found: impl FnOnce(&Self) -> Response) -> Response {
-        if self.only_local && !is_local(request.header("host").unwrap_or_default()) {
+        if self.only_local && !is_loopback_host(request.header("host").unwrap_or_default()) {
             return Problem::new(Code::MisdirectedRequest).into_response();
         }
         let mut response = found(self);
@@ -157,15 +158,6 @@ fn is_of_a_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte)
 }
 
-/// Returns whether a `Host` names this machine, whatever the port: it may have been forwarded.
-fn is_local(host: &str) -> bool {
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    matches!(name, "127.0.0.1" | "localhost" | "[::1]")
-}
-
 /// Answers with a file, or with 304 where the browser has it as it is.
 fn file(request: &Request, path: &str) -> Response {
     let Some(file) = Files::get(path) else {
@@ -199,17 +191,6 @@ fn media_type(file: &EmbeddedFile) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_names_of_this_machine_are_local() {
-        for host in ["127.0.0.1", "127.0.0.1:8900", "localhost:8900", "localhost", "[::1]:8900", "[::1]"] {
-            assert!(is_local(host), "{host}");
-        }
-        for host in ["", "example.org", "127.0.0.1.example.org:8900", "localhost.example.org", "::1", "localhost:x"]
-        {
-            assert!(!is_local(host), "{host}");
-        }
-    }
 
     #[test]
     fn the_control_is_an_origin_and_nothing_else() {

@@ -307,19 +307,38 @@ fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The sequence in the events' stream after which to go on.
+/// The id of an event in the live feed: `<generation>-<sequence>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EventSequence(pub(crate) u64);
+pub(crate) struct EventId {
+    /// When the stream was created, in milliseconds since 1970; none for the stream that is there now.
+    pub(crate) generation: Option<u64>,
+    /// The place in the stream.
+    pub(crate) sequence: u64,
+}
 
-impl Parameter for EventSequence {
+impl Parameter for EventId {
     fn schema() -> MetaSchema {
-        MetaSchema { minimum: Some(0.0), ..MetaSchema::new_with_format("integer", "int64") }
+        MetaSchema { pattern: Some("^([0-9]+-)?[0-9]+$".to_owned()), ..MetaSchema::new("string") }
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // Sequences are counted in 64 bits, but none gets near the end of them.
-        let sequence = digits(text).filter(|sequence| *sequence < u64::MAX / 2);
-        sequence.map(Self).ok_or_else(|| format!("must be the id of an event, a whole number: {}", shown(&text)))
+        // Both are counted in 64 bits, but neither gets near the end of them.
+        let number = |text: &str| digits(text).filter(|number| *number < u64::MAX / 2);
+        let id = match text.split_once('-') {
+            Some((generation, sequence)) => number(generation).map(Some).zip(number(sequence)),
+            None => number(text).map(|sequence| (None, sequence)),
+        };
+        let id = id.map(|(generation, sequence)| Self { generation, sequence });
+        id.ok_or_else(|| format!("must be the id of an event, such as 1767225600000-42: {}", shown(&text)))
+    }
+}
+
+impl Display for EventId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.generation {
+            Some(generation) => write!(f, "{generation}-{}", self.sequence),
+            None => self.sequence.fmt(f),
+        }
     }
 }
 

@@ -84,7 +84,10 @@ codes! {
         "The account is not at the version that `If-Match` names; nothing changed. `version` and the header `ETag` are \
          the version it has. Read the account, and make the change again.";
     MisdirectedRequest = "misdirected-request", MISDIRECTED_REQUEST, "Not for this host",
-        "In the demo the page is for this machine only: open it as `127.0.0.1` or `localhost`.";
+        "The `Host` of the request is no name of this gateway: use `127.0.0.1` or `localhost`, or configure \
+         `ALLOWED_HOSTS`.";
+    ForeignOrigin = "foreign-origin", FORBIDDEN, "Foreign origin",
+        "Only pages of the gateway itself, and of origins in `ALLOWED_ORIGINS`, may send requests. Nothing was done.";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "Body too large",
         "The body is larger than 64 KiB.";
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type",

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream::Info;
 use async_nats::jetstream::{self, Message};
 use futures::StreamExt;
 use time::OffsetDateTime;
 use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::parameter::EventId;
 
 /// How long to wait before a consumer that cannot be made is tried again.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
@@ -34,12 +37,29 @@ pub(crate) struct Follow {
     pub(crate) batch: usize,
 }
 
+/// What a tail comes upon.
+pub(crate) enum Followed {
+    /// The next message.
+    Message(Tailed),
+    /// Messages after the last one are missing: here is where the tail goes on, and why.
+    Reset(EventId, Reset),
+}
+
+/// Why a tail does not go on right after the last message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reset {
+    /// The stream was deleted and created again. It goes on with what comes from now on.
+    Recreated,
+    /// The stream has dropped messages that were not read. It goes on with the oldest that is there.
+    Expired,
+}
+
 /// A message where it was found.
 pub(crate) struct Tailed {
     /// The message.
     pub(crate) message: Message,
-    /// Its place in the stream.
-    pub(crate) sequence: u64,
+    /// Its place in the stream, with the stream's generation.
+    pub(crate) id: EventId,
     /// When the stream got it.
     pub(crate) published: OffsetDateTime,
     /// How many follow it already.
@@ -51,14 +71,17 @@ pub(crate) struct Tail {
     client: Client,
     js: jetstream::Context,
     follow: Follow,
-    /// The sequence behind which to go on; `None` for "from now on" until that is a sequence.
-    last: Option<u64>,
+    /// The message after which to go on; `None` for "from now on" until that is a message.
+    last: Option<EventId>,
+    /// Not yet returned by [`Tail::next`].
+    reset: Option<Reset>,
     consumer: Option<Consumer>,
     look: Interval,
 }
 
 struct Consumer {
     messages: pull::Stream,
+    generation: Option<u64>,
     /// On which connection it was made.
     connection: u64,
     /// How many messages it has delivered.
@@ -66,15 +89,15 @@ struct Consumer {
 }
 
 impl Tail {
-    /// Begins behind a sequence, or with what comes from now on.
-    pub(crate) fn new(client: Client, js: jetstream::Context, follow: Follow, last: Option<u64>) -> Self {
+    /// Begins after a message, or with what comes from now on.
+    pub(crate) fn new(client: Client, js: jetstream::Context, follow: Follow, last: Option<EventId>) -> Self {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { client, js, follow, last, consumer: None, look }
+        Self { client, js, follow, last, reset: None, consumer: None, look }
     }
 
-    /// Returns the next message, however long it takes. Not to be cancelled by who wants to go on.
-    pub(crate) async fn next(&mut self) -> Tailed {
+    /// Returns what is next, however long it takes. Not to be cancelled by a caller that wants to go on.
+    pub(crate) async fn next(&mut self) -> Followed {
         loop {
             if self.consumer.is_none()
                 && let Err(error) = self.open().await
@@ -83,10 +106,13 @@ impl Tail {
                 tokio::time::sleep(TRY_AGAIN).await;
                 continue;
             }
+            if let (Some(last), Some(reset)) = (self.last, self.reset.take()) {
+                return Followed::Reset(last, reset);
+            }
             match self.pull().await {
                 Some(tailed) => {
-                    self.last = Some(tailed.sequence);
-                    return tailed;
+                    self.last = Some(tailed.id);
+                    return Followed::Message(tailed);
                 }
                 None => self.consumer = None,
             }
@@ -107,16 +133,15 @@ impl Tail {
     pub(crate) async fn open(&mut self) -> anyhow::Result<()> {
         let connection = connects(&self.client);
         let stream = self.js.get_stream(self.follow.stream).await?;
-        let end = stream.cached_info().state.last_sequence;
-        // Beyond the end is a sequence of another stream, which this one took the place of.
-        let last = self.last.map_or(end, |last| if last > end { 0 } else { last });
+        let (last, reset) = place(stream.cached_info(), self.last);
         self.last = Some(last);
+        self.reset = self.reset.or(reset);
         let config = pull::Config {
             // With a name, the subject of the request that makes the consumer says on which stream.
             name: Some(format!("api-gateway-feed-{}", uuid::Uuid::now_v7().simple())),
             filter_subjects: self.follow.filter.clone(),
             headers_only: self.follow.headers_only,
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last.sequence + 1 },
             ack_policy: AckPolicy::None,
             memory_storage: true,
             num_replicas: 1,
@@ -127,7 +152,7 @@ impl Tail {
         let heartbeat = Duration::from_secs(5);
         let pulling = consumer.stream().max_messages_per_batch(self.follow.batch).heartbeat(heartbeat);
         let messages = pulling.expires(Duration::from_secs(30)).messages().await?;
-        self.consumer = Some(Consumer { messages, connection, delivered: 0 });
+        self.consumer = Some(Consumer { messages, connection, generation: last.generation, delivered: 0 });
         Ok(())
     }
 
@@ -151,9 +176,27 @@ impl Tail {
         if info.consumer_sequence != consumer.delivered {
             return None;
         }
-        let (sequence, published, pending) = (info.stream_sequence, info.published, info.pending);
-        Some(Tailed { sequence, published, pending, message })
+        let id = EventId { generation: consumer.generation, sequence: info.stream_sequence };
+        let (published, pending) = (info.published, info.pending);
+        Some(Tailed { id, published, pending, message })
     }
+}
+
+/// Returns after which message of a stream to go on, and why that is not `last` where it is not.
+fn place(stream: &Info, last: Option<EventId>) -> (EventId, Option<Reset>) {
+    let created = stream.created.unix_timestamp_nanos() / 1_000_000;
+    let generation = u64::try_from(created).unwrap_or_default();
+    let (first, end) = (stream.state.first_sequence, stream.state.last_sequence);
+    let (sequence, reset) = match last {
+        None => (end, None),
+        // Beyond the end is a sequence of another stream, which this one took the place of.
+        Some(last) if last.generation.is_some_and(|known| known != generation) || last.sequence > end => {
+            (end, Some(Reset::Recreated))
+        }
+        Some(last) if last.sequence + 1 < first => (first - 1, Some(Reset::Expired)),
+        Some(last) => (last.sequence, None),
+    };
+    (EventId { generation: Some(generation), sequence }, reset)
 }
 
 /// Returns which connection to nats-server this is, counting from the first.

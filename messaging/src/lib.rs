@@ -32,6 +32,7 @@ pub mod envelope;
 pub mod event_store;
 pub mod handler;
 pub mod health;
+pub mod http;
 mod in_flight;
 pub mod inbox;
 mod item;

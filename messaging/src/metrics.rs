@@ -50,7 +50,7 @@ pub fn histograms(name: &str, help: &str) -> Histograms {
     registered(name, help, Family::new_with_constructor(seconds))
 }
 
-fn registered<M>(name: &str, help: &str, metric: M) -> M
+pub(crate) fn registered<M>(name: &str, help: &str, metric: M) -> M
 where
     M: Clone + prometheus_client::registry::Metric,
 {

@@ -20,6 +20,7 @@ use crate::durability::{Durability, DurabilityOptions};
 use crate::envelope::Speaker;
 use crate::handler::Handler;
 use crate::health::Health;
+use crate::http::{HttpOptions, Server};
 use crate::metrics::{self, Scrape};
 use crate::outbox::Outbox;
 use crate::probes;
@@ -48,6 +49,9 @@ pub struct ServiceOptions {
     /// What an acknowledgement must be worth.
     #[command(flatten)]
     pub durability: DurabilityOptions,
+    /// How HTTP is served.
+    #[command(flatten)]
+    pub http: HttpOptions,
     /// The service's own database: `sqlite://<file>?mode=rwc` or `postgres://user:password@host/name`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
@@ -127,12 +131,16 @@ impl<H: Handler> Service<H> {
         let routes =
             std::mem::take(&mut self.routes).at("/metrics", get(metrics::of_service).data(Arc::new(scrape)));
         let endpoint = probes::with_probes(routes, health.clone());
-        parts.spawn(probes::serve(self.http_address, endpoint, stop.clone()));
+        let server = Server::bind(self.http_address, &options.http, Some(health.clone())).await?;
+        let serving = server.serve(endpoint, stop.clone());
+        parts.spawn(async move {
+            serving.await;
+            Ok(())
+        });
 
         let started = tokio::select! {
             started = wait_for_streams(&js, self.streams, options, &health) => started,
             () = stop.cancelled() => Ok(None),
-            // Serving HTTP ends before shutdown only where it cannot begin.
             Some(ended) = parts.join_next() => ended?.map(|()| None),
         };
         let durability = match started {

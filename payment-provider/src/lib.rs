@@ -23,16 +23,14 @@ pub mod behaviour;
 mod config;
 pub mod ledger;
 mod routes;
-mod severable;
 
 use anyhow::Context;
-use poem::Server;
-use poem::listener::{Acceptor, Listener, TcpListener};
+use messaging::Health;
+use messaging::http::Server;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 use ledger::Ledger;
-use severable::{Connections, SeverableAcceptor};
 
 /// Serves until `shutdown` is cancelled.
 ///
@@ -42,15 +40,9 @@ use severable::{Connections, SeverableAcceptor};
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let ledger =
         Ledger::open(&config.ledger).with_context(|| format!("opening the ledger {}", config.ledger.display()))?;
-    let acceptor = TcpListener::bind(config.http_address)
-        .into_acceptor()
-        .await
-        .with_context(|| format!("listening on {}; is another program using that port?", config.http_address))?;
-    tracing::info!(address = ?acceptor.local_addr(), ledger = %config.ledger.display(), "serving HTTP");
-    let connections = Connections::default();
-    let routes = routes::routes(ledger, connections.clone());
-    Server::new_with_acceptor(SeverableAcceptor::new(acceptor, connections))
-        .run_with_graceful_shutdown(routes, shutdown.cancelled_owned(), Some(std::time::Duration::from_secs(1)))
-        .await
-        .context("serving HTTP")
+    let health = Health::default();
+    let server = Server::bind(config.http_address, &config.http, Some(health.clone())).await?;
+    tracing::info!(ledger = %config.ledger.display(), "the ledger is open");
+    server.serve(routes::routes(ledger, health), shutdown).await;
+    Ok(())
 }

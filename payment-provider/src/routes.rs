@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use messaging::Health;
+use messaging::http::Connection;
 use messaging::probes::with_probes;
 use poem::http::StatusCode;
-use poem::web::{Data, Json, Path, RemoteAddr};
+use poem::web::{Data, Json, Path};
 use poem::{EndpointExt, FromRequest, IntoResponse, Request, RequestBody, Response, Route, get, handler, post};
 use serde::{Deserialize, Serialize};
 
 use crate::behaviour::{Act, Behaviour, Operation};
 use crate::ledger::{Capture, Entry, Ledger, Refusal, Status, Told};
-use crate::severable::Connections;
 
 /// The longest `Idempotency-Key`.
 const MAX_KEY: usize = 255;
@@ -23,15 +23,13 @@ struct Provider {
     ledger: Arc<Mutex<Ledger>>,
     behaviour: Mutex<Behaviour>,
     requests: AtomicU64,
-    connections: Connections,
 }
 
-pub(crate) fn routes(ledger: Ledger, connections: Connections) -> impl poem::Endpoint {
+pub(crate) fn routes(ledger: Ledger, health: Health) -> impl poem::Endpoint {
     let provider = Arc::new(Provider {
         ledger: Arc::new(Mutex::new(ledger)),
         behaviour: Mutex::default(),
         requests: AtomicU64::new(0),
-        connections,
     });
     let routes = Route::new()
         .at("/captures", post(capture))
@@ -40,7 +38,7 @@ pub(crate) fn routes(ledger: Ledger, connections: Connections) -> impl poem::End
         .at("/refunds", post(refund))
         .at("/ledger", get(show_ledger))
         .at("/behaviour", get(behaviour).put(behave));
-    with_probes(routes, Health::default()).data(provider)
+    with_probes(routes, health).data(provider)
 }
 
 impl Provider {
@@ -49,7 +47,7 @@ impl Provider {
     /// The work goes on in a task of its own: a client that hangs up does not undo what it has asked for.
     async fn perform(
         &self,
-        client: &RemoteAddr,
+        client: &Connection,
         operation: Operation,
         token: Option<&str>,
         work: impl FnOnce(&mut Ledger, bool) -> Response + Send + 'static,
@@ -66,7 +64,7 @@ impl Provider {
         });
         if matches!(plan.act, Act::PerformAndDrop | Act::Drop) {
             drop(task.await);
-            self.connections.cut(client);
+            client.end();
             // Never seen by the client.
             return Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).finish();
         }
@@ -92,7 +90,7 @@ impl<'a> FromRequest<'a> for IdempotencyKey {
 #[handler]
 async fn capture(
     Data(provider): Data<&Arc<Provider>>,
-    client: &RemoteAddr,
+    Data(client): Data<&Connection>,
     IdempotencyKey(key): IdempotencyKey,
     Json(wanted): Json<Capture>,
 ) -> Response {
@@ -102,7 +100,11 @@ async fn capture(
 }
 
 #[handler]
-async fn lookup(Data(provider): Data<&Arc<Provider>>, client: &RemoteAddr, Path(key): Path<String>) -> Response {
+async fn lookup(
+    Data(provider): Data<&Arc<Provider>>,
+    Data(client): Data<&Connection>,
+    Path(key): Path<String>,
+) -> Response {
     let work = move |ledger: &mut Ledger, _| match ledger.lookup(&key) {
         Some(told) => Json(told).into_response(),
         None => failure(StatusCode::NOT_FOUND, "nothing is known by that key"),
@@ -111,7 +113,11 @@ async fn lookup(Data(provider): Data<&Arc<Provider>>, client: &RemoteAddr, Path(
 }
 
 #[handler]
-async fn void(Data(provider): Data<&Arc<Provider>>, client: &RemoteAddr, Path(key): Path<String>) -> Response {
+async fn void(
+    Data(provider): Data<&Arc<Provider>>,
+    Data(client): Data<&Connection>,
+    Path(key): Path<String>,
+) -> Response {
     let work = move |ledger: &mut Ledger, _| answer(ledger.void(&key), false);
     provider.perform(client, Operation::Void, None, work).await
 }
@@ -124,7 +130,7 @@ struct RefundRequest {
 #[handler]
 async fn refund(
     Data(provider): Data<&Arc<Provider>>,
-    client: &RemoteAddr,
+    Data(client): Data<&Connection>,
     IdempotencyKey(key): IdempotencyKey,
     Json(wanted): Json<RefundRequest>,
 ) -> Response {

@@ -16,7 +16,7 @@ use super::census::{Census, Found};
 use super::representation::{FlowMessage, FlowMessages, FlowState};
 use super::tally::{Sample, Tally, routes};
 use super::{Hub, LINGER};
-use crate::tail::{Follow, Tail, Tailed};
+use crate::tail::{Follow, Followed, Tail, Tailed};
 
 /// How often samples are sent.
 const SAMPLES: Duration = Duration::from_millis(250);
@@ -98,7 +98,8 @@ async fn look<'a>(
 /// Reads a stream until nobody hears it any more.
 async fn read(mut tail: Tail, stream: &'static str, sender: mpsc::Sender<Heard>) {
     loop {
-        let tailed = tail.next().await;
+        // What is missing is missed: a picture of now is wanted.
+        let Followed::Message(tailed) = tail.next().await else { continue };
         let behind = tailed.pending;
         if sender.send(Heard::Message(stream, Box::new(tailed))).await.is_err() {
             return;
@@ -142,7 +143,7 @@ fn message(stream: &str, tailed: &Tailed, tally: &Tally) -> Option<FlowMessage> 
     let message_type = text(envelope::TYPE)?;
     let route = tally.route(&message_type)?;
     Some(FlowMessage {
-        sequence: tailed.sequence,
+        sequence: tailed.id.sequence,
         stream: stream.to_owned(),
         id: text(envelope::ID)?,
         kind: route.kind.to_owned(),

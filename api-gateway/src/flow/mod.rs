@@ -147,8 +147,10 @@ pub(crate) struct FlowApi {
 }
 
 impl FlowApi {
-    pub(crate) fn new(shutdown: CancellationToken) -> Self {
-        Self { hub: Arc::new(Hub::new()), permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)), shutdown }
+    /// Serves `clients` at a time, and not more than 256.
+    pub(crate) fn new(clients: usize, shutdown: CancellationToken) -> Self {
+        let permits = Arc::new(Semaphore::new(clients.min(MAX_CONNECTIONS)));
+        Self { hub: Arc::new(Hub::new()), permits, shutdown }
     }
 
     /// Looks for whoever watches, for ever.

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream;
+use contracts::topology::EVENTS;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -11,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::feed::Feed;
-use crate::support::{Answer, FakeService, Store, until};
+use crate::support::{Answer, FakeService, Store, provision, until};
 
 impl Feed {
     /// Reads the next event: its sequence, its type, its data.
@@ -20,7 +22,9 @@ impl Feed {
             let fields = self.block(Duration::from_secs(10)).await;
             if let Some(data) = fields.get("data") {
                 let data = serde_json::from_str(data).unwrap();
-                return (fields["id"].parse().unwrap(), fields["event"].clone(), data);
+                let (_, sequence) = fields["id"].split_once('-').unwrap();
+                self.last = fields["id"].clone();
+                return (sequence.parse().unwrap(), fields["event"].clone(), data);
             }
         }
     }
@@ -72,13 +76,62 @@ async fn a_feed_goes_on_behind_the_last_event_it_had() {
     let mut by_header = Feed::open(store.get("/events").header("last-event-id", "1")).await;
     let mut by_query = Feed::open(store.get("/events?lastEventId=0")).await;
     let mut header_counts = Feed::open(store.get("/events?lastEventId=0").header("last-event-id", "2")).await;
-    let mut of_another_stream = Feed::open(store.get("/events").header("last-event-id", "77")).await;
     assert_eq!(by_header.sequences(2).await, [2, 3]);
     assert_eq!(by_query.sequences(3).await, [1, 2, 3]);
     assert_eq!(header_counts.sequences(1).await, [3]);
-    assert_eq!(of_another_stream.sequences(3).await, [1, 2, 3]);
+    let mut by_its_id = Feed::open(store.get("/events").header("last-event-id", &header_counts.last)).await;
     placed(&service, "ORDER_004").await;
     assert_eq!(by_header.sequences(1).await, [4]);
+    assert_eq!(by_its_id.sequences(1).await, [4]);
+}
+
+#[tokio::test]
+async fn a_feed_of_a_stream_that_was_created_again_starts_over_and_says_so() {
+    let store = Store::start().await;
+    let service = FakeService::orders(&store).await;
+    let mut before = Feed::open(store.get("/events")).await;
+    for order in ["ORDER_001", "ORDER_002"] {
+        placed(&service, order).await;
+    }
+    before.sequences(1).await;
+    let provisioner = jetstream::new(store.connect("provisioner").await);
+    provisioner.delete_stream(EVENTS).await.unwrap();
+    provision(&store.nats).await;
+    // More than the feed has seen of the one before, so that its sequence means something in both.
+    let service = FakeService::orders(&store).await;
+    for order in ["ORDER_003", "ORDER_004", "ORDER_005"] {
+        placed(&service, order).await;
+    }
+    let mut resumed = Feed::open(store.get("/events").header("last-event-id", &before.last)).await;
+    let mut beyond = Feed::open(store.get("/events?lastEventId=77")).await;
+    for feed in [&mut resumed, &mut beyond] {
+        assert_eq!(feed.next().await, (3, "reset".to_owned(), json!({"reason": "recreated"})));
+    }
+    placed(&service, "ORDER_006").await;
+    assert_eq!(resumed.next().await.0, 4);
+    let mut again = Feed::open(store.get("/events").header("last-event-id", &resumed.last)).await;
+    // A feed that was open all the time.
+    while before.next().await.1 != "reset" {}
+    placed(&service, "ORDER_007").await;
+    for feed in [&mut resumed, &mut beyond, &mut again, &mut before] {
+        while feed.next().await.0 != 5 {}
+    }
+}
+
+#[tokio::test]
+async fn a_feed_says_when_the_stream_has_dropped_what_it_did_not_get() {
+    let store = Store::start().await;
+    let service = FakeService::orders(&store).await;
+    for order in ["ORDER_001", "ORDER_002", "ORDER_003", "ORDER_004"] {
+        placed(&service, order).await;
+    }
+    let provisioner = jetstream::new(store.connect("provisioner").await);
+    provisioner.get_stream(EVENTS).await.unwrap().purge().sequence(3).await.unwrap();
+    let mut feed = Feed::open(store.get("/events?lastEventId=1")).await;
+    assert_eq!(feed.next().await, (2, "reset".to_owned(), json!({"reason": "expired"})));
+    assert_eq!(feed.sequences(2).await, [3, 4]);
+    let mut complete = Feed::open(store.get("/events?lastEventId=2")).await;
+    assert_eq!(complete.sequences(2).await, [3, 4]);
 }
 
 #[tokio::test]

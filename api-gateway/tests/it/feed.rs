@@ -9,6 +9,8 @@ use reqwest::{RequestBuilder, Response};
 pub(crate) struct Feed {
     response: Response,
     text: String,
+    /// The id of the last event.
+    pub(crate) last: String,
 }
 
 impl Feed {
@@ -16,7 +18,7 @@ impl Feed {
         let response = request.send().await.unwrap();
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Self { response, text: String::new() }
+        Self { response, text: String::new(), last: String::new() }
     }
 
     /// Reads the next block, a comment or an event, as its fields.

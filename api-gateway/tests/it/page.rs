@@ -6,7 +6,7 @@ use std::path::Path;
 use api_gateway::PageOptions;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Store, nats};
+use crate::support::{Answer, Store, nats, until};
 
 const CONTROL: &str = "http://127.0.0.1:8906";
 
@@ -135,8 +135,11 @@ async fn outside_the_demo_the_page_can_break_nothing() {
     let expected =
         json!({"version": env!("CARGO_PKG_VERSION"), "control": null, "natsCommand": null, "operations": false});
     assert_eq!(answer.body, expected);
-    // Nothing secret is in it, so it is for any name of the gateway.
-    assert_eq!(Answer::of(store.get("/").header("host", "store.example.org")).await.status, 200);
+    // Nothing secret is in it, so it is for any name of the gateway that is configured.
+    let named = Store::set(nats().await, |config| config.http.allowed_hosts = vec!["store.example.org".to_owned()]);
+    until("the gateway answers", || async { named.get("/").send().await.is_ok() }).await;
+    assert_eq!(Answer::of(named.get("/").header("host", "store.example.org")).await.status, 200);
+    Answer::of(store.get("/").header("host", "store.example.org")).await.is_problem(421, "misdirected-request");
 }
 
 #[tokio::test]
@@ -157,6 +160,30 @@ async fn in_the_demo_the_page_is_for_this_machine_only() {
             assert!(!answer.body.to_string().contains("a-token"));
         }
     }
-    // The API is for everybody who reaches it, as ever.
-    assert_eq!(Answer::of(store.get("/liveness").header("host", "store.example.org")).await.status, 200);
+    // The API is, too.
+    let answer = Answer::of(store.get("/liveness").header("host", "store.example.org")).await;
+    answer.is_problem(421, "misdirected-request");
+}
+
+#[tokio::test]
+async fn pages_from_elsewhere_and_forms_change_nothing() {
+    let store = Store::start().await;
+    let own = store.base.clone();
+    let other = format!("{own}0");
+    for (name, value, status, code) in [
+        ("origin", "http://evil.example", 403, "foreign-origin"),
+        ("origin", "null", 403, "foreign-origin"),
+        ("origin", other.as_str(), 403, "foreign-origin"),
+        ("content-type", "application/x-www-form-urlencoded", 415, "unsupported-media-type"),
+        ("content-type", "text/plain", 415, "unsupported-media-type"),
+        ("content-type", "multipart/form-data; boundary=x", 415, "unsupported-media-type"),
+    ] {
+        for path in ["/orders", "/orders/ORDER_001/cancel", "/products/PRODUCT_001/restock"] {
+            let request = store.http.post(format!("{own}{path}")).header(name, value).body("{}");
+            Answer::of(request).await.is_problem(status, code);
+        }
+    }
+    assert!(store.commands().await.is_empty());
+    let cancelled = store.http.post(format!("{own}/orders/ORDER_001/cancel")).header("origin", &own);
+    assert_eq!(Answer::of(cancelled).await.status, 202);
 }

@@ -16,6 +16,7 @@ use local_servers::{TestNats, free_port};
 use messaging::Topology;
 use messaging::connection::NatsOptions;
 use messaging::durability::DurabilityOptions;
+use messaging::http::HttpOptions;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -113,6 +114,7 @@ impl Store {
             http_address,
             nats: options,
             durability: DurabilityOptions::default(),
+            http: HttpOptions::default(),
             max_backlog: 1000,
             operations: OperationsOptions::default(),
             page: PageOptions::default(),

@@ -14,6 +14,7 @@ use local_servers::{TestNats, free_port};
 use messaging::connection::NatsOptions;
 use messaging::database::Databases;
 use messaging::durability::DurabilityOptions;
+use messaging::http::HttpOptions;
 use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, Service, ServiceOptions, Topology, migration};
 use sea_orm::DatabaseTransaction;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -150,6 +151,7 @@ impl Store {
         };
         let options = ServiceOptions {
             durability: DurabilityOptions::default(),
+            http: HttpOptions::default(),
             nats: self.options(name),
             database_url: None,
             retention_seconds: 8 * 24 * 3600,

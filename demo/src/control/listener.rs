@@ -14,13 +14,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use messaging::http::{HttpOptions, Server};
 use poem::http::StatusCode;
-use poem::listener::{Acceptor, Listener as _, TcpAcceptor, TcpListener};
 use poem::web::{Data, Json, Path as UrlPath};
-use poem::{Body, Endpoint, EndpointExt, IntoResponse, Response, Route, Server, get, handler, post};
+use poem::{Body, Endpoint, EndpointExt, IntoResponse, Response, Route, get, handler, post};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::guard::{self, Guard, Verdict};
 use super::{Action, Address, Listed, Request, Wish, address_file};
@@ -34,26 +35,26 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// A port of this machine, and the token for whoever may use it.
 pub(crate) struct Listener {
-    acceptor: TcpAcceptor,
-    port: u16,
+    server: Server,
     token: String,
 }
 
 impl Listener {
     /// Listens; nothing is answered before [`serve`](Self::serve).
     pub(crate) async fn bind(port: u16) -> anyhow::Result<Self> {
-        let acceptor = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port)))
-            .into_acceptor()
-            .await
-            .with_context(|| format!("listening for wishes on port {port}"))?;
-        let bound = acceptor.local_addr().into_iter().find_map(|bound| bound.as_socket_addr().copied());
-        let port = bound.context("listening for wishes: the address is not known")?.port();
-        Ok(Self { acceptor, port, token: uuid::Uuid::new_v4().to_string() })
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        // It has a guard of its own, which asks for more.
+        let server = Server::bind(address, &HttpOptions::default(), None).await?.without_guard();
+        Ok(Self { server, token: uuid::Uuid::new_v4().to_string() })
+    }
+
+    fn port(&self) -> u16 {
+        self.server.address().port()
     }
 
     /// Returns its URL.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://127.0.0.1:{}", self.port())
     }
 
     /// Returns the token that every request must carry.
@@ -64,8 +65,8 @@ impl Listener {
     /// Answers the page of the gateway on port `gateway`, and whoever can read the address in the data folder, until
     /// the program ends. Wishes arrive at `requests`.
     pub(crate) fn serve(self, data: &Path, gateway: u16, requests: mpsc::Sender<Request>) -> anyhow::Result<()> {
-        let guard = Guard::new(&self.token, self.port, gateway);
-        let address = Address { process: std::process::id(), port: self.port, token: self.token };
+        let guard = Guard::new(&self.token, self.port(), gateway);
+        let address = Address { process: std::process::id(), port: self.port(), token: self.token };
         write_private(&address_file(data), &serde_json::to_vec_pretty(&address)?)?;
         let routes = Route::new()
             .at("/members", get(members))
@@ -87,11 +88,8 @@ impl Listener {
                 })
             }
         });
-        tokio::spawn(async move {
-            if let Err(error) = Server::new_with_acceptor(self.acceptor).run(guarded).await {
-                tracing::error!(%error, "wishes are not heard any more");
-            }
-        });
+        // Until the program ends.
+        tokio::spawn(self.server.serve(guarded, CancellationToken::new()));
         Ok(())
     }
 }

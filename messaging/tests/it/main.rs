@@ -6,6 +6,7 @@ mod checks;
 mod delivery;
 mod envelope;
 mod faults;
+mod http;
 mod redrive;
 mod refill;
 mod store;

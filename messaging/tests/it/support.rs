@@ -13,6 +13,7 @@ use local_servers::{TestNats, TestPostgres, free_port};
 use messaging::connection::{self, NatsOptions};
 use messaging::database::Databases;
 use messaging::durability::DurabilityOptions;
+use messaging::http::HttpOptions;
 use messaging::query::{Endpoint, QueryError};
 use messaging::{Health, Service, ServiceOptions, Topology, database};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
@@ -97,6 +98,7 @@ impl Bench {
     pub(crate) fn options(&self) -> ServiceOptions {
         ServiceOptions {
             durability: DurabilityOptions::default(),
+            http: HttpOptions::default(),
             nats: NatsOptions { nats_url: self.nats.url(), nats_user: None, nats_password: None },
             database_url: Some(self.url.clone()),
             retention_seconds: 7200,

@@ -6,8 +6,9 @@ use contracts::Currency;
 use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
 use local_servers::free_port;
+use messaging::Handler;
+use messaging::http::{HttpOptions, Server};
 use messaging::query::Query;
-use messaging::{Handler, probes};
 use notification_service::entity::notification;
 use notification_service::handler::{NotificationHandler, NotificationMessage};
 use notification_service::live::{Live, MAX_CONNECTIONS, News};
@@ -60,7 +61,8 @@ impl Served {
         let address = format!("127.0.0.1:{}", free_port());
         let routes = Live::new(database.db.clone(), news.clone(), shutdown.clone()).routes();
         tokio::spawn(news.run(database.db.clone(), commits, shutdown.clone()));
-        tokio::spawn(probes::serve(address.parse().unwrap(), routes, shutdown.clone()));
+        let server = Server::bind(address.parse().unwrap(), &HttpOptions::default(), None).await.unwrap();
+        tokio::spawn(server.serve(routes, shutdown.clone()));
         while TcpStream::connect(&address).await.is_err() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -1,11 +1,14 @@
 //! What the stand-in for the payment provider promises.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod descriptors;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use local_servers::free_port;
+use messaging::http::HttpOptions;
 use payment_provider::behaviour::{Act, Behaviour, Mode, Operation, Rates};
 use payment_provider::{Config, run};
 use serde_json::{Value, json};
@@ -26,7 +29,7 @@ impl Provider {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("provider-{}-{count}", std::process::id()));
         let http_address = format!("127.0.0.1:{}", free_port()).parse().unwrap();
-        let config = Config { http_address, ledger: directory.join("ledger.jsonl") };
+        let config = Config { http_address, http: HttpOptions::default(), ledger: directory.join("ledger.jsonl") };
         let running = tokio::spawn(run(config.clone(), CancellationToken::new()));
         let provider = Self { config, http: reqwest::Client::new(), running, directory };
         provider.answers().await;

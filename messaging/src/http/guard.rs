@@ -1,0 +1,247 @@
+//! Which requests are refused before anything is done: for their `Host`, their `Origin`, or their media type.
+//!
+//! A web page elsewhere can make a browser send requests to this machine. With a name that was made to point here (DNS
+//! rebinding) it could even read the responses; the `Host` tells. A form, or a script without asking first, can send
+//! `text/plain` and forms; the `Origin` and the media type tell.
+
+use std::net::{IpAddr, SocketAddr};
+
+use poem::http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use poem::{IntoResponse, Request, Response};
+use serde_json::json;
+
+use super::options::HttpOptions;
+
+/// The media types that a page may send anywhere without asking first (the Fetch standard's safelist).
+const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// `Host` is missing, there twice, or no name of this server.
+    Host,
+    /// `Origin` is neither the server's own nor an allowed one.
+    Origin,
+    /// The media type is one of a form.
+    MediaType,
+}
+
+impl Refusal {
+    /// Returns the HTTP status of the response.
+    #[must_use]
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Host => StatusCode::MISDIRECTED_REQUEST,
+            Self::Origin => StatusCode::FORBIDDEN,
+            Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        }
+    }
+
+    /// Returns what is wrong and what to do about it.
+    #[must_use]
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::Host => {
+                "The header Host must be there once and name this server: localhost, 127.0.0.1, [::1], or a name in \
+                 ALLOWED_HOSTS."
+            }
+            Self::Origin => {
+                "Pages of this origin may not ask here: the header Origin must be the server's own, or one in \
+                 ALLOWED_ORIGINS."
+            }
+            Self::MediaType => "The header Content-Type must be application/json.",
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        problem(self.status(), self.detail())
+    }
+}
+
+/// Makes a problem (RFC 9457) without a type of its own.
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
+    let body = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason().unwrap_or_default(),
+        "status": status.as_u16(),
+        "detail": detail,
+    });
+    Response::builder().status(status).content_type("application/problem+json").body(body.to_string())
+}
+
+/// Looks at every request before it is routed.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// Whether any `Host` will do: the server is not bound to loopback, and nobody has configured its names.
+    any_host: bool,
+    /// Whether a `Host` may be any IP address: the server is not bound to loopback. An address cannot be rebound.
+    any_address: bool,
+    hosts: Vec<String>,
+    origins: Vec<String>,
+}
+
+impl Guard {
+    /// Guards a server that is bound to `address`.
+    #[must_use]
+    pub fn new(address: SocketAddr, options: &HttpOptions) -> Self {
+        let is_loopback = address.ip().to_canonical().is_loopback();
+        let cleaned = |given: &[String]| -> Vec<String> {
+            let given = given.iter().map(|text| text.trim().trim_end_matches('/').to_ascii_lowercase());
+            given.filter(|text| !text.is_empty()).collect()
+        };
+        let hosts = cleaned(&options.allowed_hosts);
+        Self {
+            any_host: !is_loopback && hosts.is_empty(),
+            any_address: !is_loopback,
+            hosts,
+            origins: cleaned(&options.allowed_origins),
+        }
+    }
+
+    /// Checks a request.
+    ///
+    /// # Errors
+    ///
+    /// When it is refused.
+    pub fn check(&self, request: &Request) -> Result<(), Refusal> {
+        let headers = request.headers();
+        let host = only(headers, &header::HOST);
+        if !self.any_host && !host.is_some_and(|host| self.is_ours(host)) {
+            return Err(Refusal::Host);
+        }
+        if headers.contains_key(header::ORIGIN) {
+            let origin = only(headers, &header::ORIGIN).map(str::to_ascii_lowercase);
+            if !origin.is_some_and(|origin| self.is_allowed(&origin, host)) {
+                return Err(Refusal::Origin);
+            }
+        }
+        let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+        if !is_safe && request.content_type().is_some_and(is_form) { Err(Refusal::MediaType) } else { Ok(()) }
+    }
+
+    fn is_ours(&self, host: &str) -> bool {
+        let Some(name) = name(host) else { return false };
+        is_loopback_name(name)
+            || self.hosts.iter().any(|known| known.eq_ignore_ascii_case(name) || known.eq_ignore_ascii_case(host))
+            || (self.any_address && name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok())
+    }
+
+    /// Whatever the scheme: a proxy may have ended TLS.
+    fn is_allowed(&self, origin: &str, host: Option<&str>) -> bool {
+        let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        let is_own = authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host));
+        is_own || self.origins.iter().any(|known| known == origin)
+    }
+}
+
+/// Returns whether a `Host` names this machine, whatever the port: it may have been forwarded.
+#[must_use]
+pub fn is_loopback_host(host: &str) -> bool {
+    name(host).is_some_and(is_loopback_name)
+}
+
+fn is_loopback_name(name: &str) -> bool {
+    matches!(name, "127.0.0.1" | "[::1]") || name.eq_ignore_ascii_case("localhost")
+}
+
+/// Returns a `Host` without its port; none when the port is not a number.
+fn name(host: &str) -> Option<&str> {
+    match host.rsplit_once(':') {
+        // An IPv6 address without a port.
+        Some(_) if host.ends_with(']') => Some(host),
+        Some((name, port)) => port.bytes().all(|byte| byte.is_ascii_digit()).then_some(name),
+        None => Some(host),
+    }
+}
+
+fn is_form(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    FORMS.iter().any(|form| form.eq_ignore_ascii_case(essence))
+}
+
+/// Returns a header that is there exactly once, and readable.
+fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).into_iter();
+    values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(address: &str, hosts: &[&str], origins: &[&str]) -> Guard {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let options =
+            HttpOptions { allowed_hosts: owned(hosts), allowed_origins: owned(origins), ..HttpOptions::default() };
+        Guard::new(address.parse().unwrap(), &options)
+    }
+
+    fn request(headers: &[(&'static str, &str)]) -> Request {
+        let begun = Request::builder().method(Method::POST);
+        headers.iter().fold(begun, |request, (name, value)| request.header(*name, *value)).finish()
+    }
+
+    #[test]
+    fn only_names_of_this_machine_are_loopback() {
+        for host in ["127.0.0.1", "127.0.0.1:8900", "localhost:8900", "LOCALHOST", "[::1]:8900", "[::1]"] {
+            assert!(is_loopback_host(host), "{host}");
+        }
+        for host in ["", "example.org", "127.0.0.1.example.org:8900", "localhost.example.org", "::1", "localhost:x"]
+        {
+            assert!(!is_loopback_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_server_on_loopback_takes_its_own_names_only() {
+        let guard = guard("127.0.0.1:8902", &["shop.example", "other.example:99"], &[]);
+        for host in
+            ["localhost:8902", "127.0.0.1", "[::1]:1", "shop.example", "Shop.Example:80", "other.example:99"]
+        {
+            assert_eq!(guard.check(&request(&[("host", host)])), Ok(()), "{host}");
+        }
+        for host in ["evil.example", "10.0.0.1:8902", "other.example:98", "localhost.evil.example", ""] {
+            assert_eq!(guard.check(&request(&[("host", host)])), Err(Refusal::Host), "{host}");
+        }
+        assert_eq!(guard.check(&request(&[])), Err(Refusal::Host));
+        assert_eq!(guard.check(&request(&[("host", "localhost"), ("host", "localhost")])), Err(Refusal::Host));
+    }
+
+    #[test]
+    fn a_server_for_others_takes_any_name_until_its_names_are_known() {
+        let unnamed = guard("0.0.0.0:8902", &[], &[]);
+        assert_eq!(unnamed.check(&request(&[("host", "orders.shop.svc:8902")])), Ok(()));
+        let named = guard("[::]:8902", &["order-service"], &[]);
+        for host in ["order-service:8902", "localhost:8902", "10.1.2.3:8902", "[fd00::1]:8902", "[fd00::1]"] {
+            assert_eq!(named.check(&request(&[("host", host)])), Ok(()), "{host}");
+        }
+        assert_eq!(named.check(&request(&[("host", "evil.example")])), Err(Refusal::Host));
+    }
+
+    #[test]
+    fn only_pages_of_the_server_itself_and_of_allowed_origins_may_ask() {
+        let guard = guard("127.0.0.1:8903", &[], &["http://127.0.0.1:8900/"]);
+        let from = |origin: &str| guard.check(&request(&[("host", "localhost:8903"), ("origin", origin)]));
+        for origin in ["http://localhost:8903", "https://localhost:8903", "http://127.0.0.1:8900"] {
+            assert_eq!(from(origin), Ok(()), "{origin}");
+        }
+        for origin in
+            ["http://evil.example", "null", "", "http://localhost:3000", "http://localhost:8903.evil.example"]
+        {
+            assert_eq!(from(origin), Err(Refusal::Origin), "{origin}");
+        }
+    }
+
+    #[test]
+    fn what_a_form_can_send_is_refused() {
+        let guard = guard("127.0.0.1:8901", &[], &[]);
+        let with = |media_type: &str| guard.check(&request(&[("host", "localhost"), ("content-type", media_type)]));
+        for media_type in ["text/plain", "Text/Plain; charset=utf-8", "application/x-www-form-urlencoded"] {
+            assert_eq!(with(media_type), Err(Refusal::MediaType), "{media_type}");
+        }
+        assert_eq!(with("multipart/form-data; boundary=x"), Err(Refusal::MediaType));
+        assert_eq!(with("application/json"), Ok(()));
+    }
+}

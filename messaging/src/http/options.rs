@@ -1,0 +1,93 @@
+//! What an operator configures of an HTTP server.
+
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// The soft limit on open files is raised to the hard one, up to this number.
+const MAX_OPEN_FILES: u64 = 10_240;
+
+/// Options of every HTTP server.
+#[derive(Debug, Clone, clap::Args)]
+pub struct HttpOptions {
+    /// Names besides localhost, 127.0.0.1, and [::1] under which clients may ask (`Host`), separated by commas. A server
+    /// that is bound to loopback always checks; any other server checks when this is set, and then takes IP addresses too.
+    #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',')]
+    pub allowed_hosts: Vec<String>,
+    /// Origins besides the server's own whose pages may ask (`Origin`), such as `http://127.0.0.1:8900`, separated by
+    /// commas.
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',')]
+    pub allowed_origins: Vec<String>,
+    /// How many connections are open at a time, from 1 to 65536; at most half of the limit on open files.
+    #[arg(long, env = "HTTP_MAX_CONNECTIONS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub http_max_connections: u32,
+    /// How long a client may take for its headers, for its body, and between two requests, in seconds, from 1 to 3600.
+    #[arg(long, env = "HTTP_READ_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub http_read_seconds: u64,
+    /// How long a client may read nothing of a response before it is disconnected, in seconds, from 1 to 3600.
+    #[arg(long, env = "HTTP_WRITE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub http_write_seconds: u64,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            http_max_connections: 1024,
+            http_read_seconds: 30,
+            http_write_seconds: 30,
+        }
+    }
+}
+
+impl HttpOptions {
+    /// Returns how many connections are open at a time here: as configured, and at most half of the limit on open files.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        connection_limit(self.http_max_connections as usize, open_file_limit())
+    }
+
+    pub(super) fn read_limit(&self) -> Duration {
+        Duration::from_secs(self.http_read_seconds)
+    }
+
+    pub(super) fn write_limit(&self) -> Duration {
+        Duration::from_secs(self.http_write_seconds)
+    }
+}
+
+/// Returns how many connections a listener may have open: the other half of the files is for databases, the broker, logs.
+#[must_use]
+pub fn connection_limit(configured: usize, open_files: u64) -> usize {
+    configured.min(usize::try_from(open_files / 2).unwrap_or(usize::MAX)).max(1)
+}
+
+/// Raises the soft limit on open files as far as the operating system lets a program without privileges, and returns it.
+fn open_file_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return MAX_OPEN_FILES };
+    let wanted = hard.min(MAX_OPEN_FILES);
+    if soft >= wanted {
+        return soft;
+    }
+    match setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
+        Ok(()) => wanted,
+        Err(error) => {
+            tracing::warn!(%error, soft, hard, "the limit on open files cannot be raised; fewer connections are served");
+            soft
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_take_at_most_half_of_the_open_files() {
+        assert_eq!(connection_limit(1024, 10_240), 1024);
+        assert_eq!(connection_limit(1024, 256), 128);
+        assert_eq!(connection_limit(10, 256), 10);
+        assert_eq!(connection_limit(1024, 1), 1);
+    }
+}

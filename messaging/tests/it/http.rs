@@ -1,0 +1,220 @@
+//! The HTTP server bears clients that are slow, many, or somebody else's.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use messaging::Health;
+use messaging::http::{HttpOptions, Server};
+use messaging::probes::with_probes;
+use poem::{Body, Response, Route, get, handler, post};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::support::eventually;
+
+/// The limits of these tests, in seconds.
+const LIMIT: u64 = 1;
+
+#[handler]
+async fn echo(body: Body) -> poem::Result<Response> {
+    let body = body.into_bytes_limit(1024).await?;
+    Ok(Response::builder().body(body))
+}
+
+/// More than any buffer takes, without an end.
+#[handler]
+fn endless() -> Response {
+    let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 16 * 1024])));
+    Response::builder().body(Body::from_bytes_stream(chunks))
+}
+
+struct Served {
+    address: SocketAddr,
+    health: Health,
+    shutdown: CancellationToken,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+impl Served {
+    async fn with(options: HttpOptions) -> Self {
+        let (health, shutdown) = (Health::default(), CancellationToken::new());
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), &options, Some(health.clone())).await.unwrap();
+        let address = server.address();
+        let routes = Route::new().at("/echo", post(echo).get(echo)).at("/endless", get(endless));
+        tokio::spawn(server.serve(with_probes(routes, health.clone()), shutdown.clone()));
+        Self { address, health, shutdown }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
+    /// Sends a request on a connection of its own, and returns the whole response.
+    async fn ask(&self, head: &str) -> String {
+        let mut stream = self.connect().await;
+        let request = format!("{head}\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+}
+
+fn options() -> HttpOptions {
+    HttpOptions { http_read_seconds: LIMIT, http_write_seconds: LIMIT, ..HttpOptions::default() }
+}
+
+/// Sends a byte every 50 ms until the server closes the connection, and returns how long that took and what it said.
+async fn drip(mut stream: TcpStream) -> (Duration, String) {
+    let start = Instant::now();
+    let mut said = Vec::new();
+    loop {
+        let mut buffer = [0; 1024];
+        assert!(start.elapsed() < Duration::from_secs(20), "the connection stays open");
+        match tokio::time::timeout(Duration::from_millis(50), stream.read(&mut buffer)).await {
+            Ok(Ok(0) | Err(_)) => return (start.elapsed(), String::from_utf8_lossy(&said).into_owned()),
+            Ok(Ok(read)) => said.extend_from_slice(&buffer[..read]),
+            // It may be closed by now; the next read says so.
+            Err(_) => drop(stream.write_all(b"a").await),
+        }
+    }
+}
+
+/// Returns how long the server takes to close a connection.
+async fn closed(mut stream: TcpStream) -> Duration {
+    let start = Instant::now();
+    drop(stream.read_to_end(&mut Vec::new()).await);
+    start.elapsed()
+}
+
+#[tokio::test]
+async fn a_client_that_sends_a_byte_now_and_then_is_disconnected() {
+    let served = Served::with(options()).await;
+    let mut headers = served.connect().await;
+    headers.write_all(b"GET /echo HTTP/1.1\r\nHost: localhost\r\nX: ").await.unwrap();
+    let mut body = served.connect().await;
+    body.write_all(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\n").await.unwrap();
+    let silent = served.connect().await;
+    let mut idle = served.connect().await;
+    idle.write_all(b"GET /liveness HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let (headers, body, silent, idle) = tokio::join!(drip(headers), drip(body), closed(silent), closed(idle));
+    for took in [headers.0, body.0, silent, idle] {
+        assert!((Duration::from_millis(900)..Duration::from_secs(10)).contains(&took), "{took:?}");
+    }
+    assert!(body.1.starts_with("HTTP/1.1 4"), "{body:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_disconnected() {
+    let served = Served::with(HttpOptions { http_max_connections: 1, ..options() }).await;
+    let mut stream = served.connect().await;
+    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    // It has the only place, until it is cut off.
+    eventually("the place is taken", || async {
+        served.ask("GET /echo HTTP/1.1").await.starts_with("HTTP/1.1 503")
+    })
+    .await;
+    eventually("the place is free", || async {
+        served.ask("GET /echo HTTP/1.1").await.starts_with("HTTP/1.1 200")
+    })
+    .await;
+    let mut rest = Vec::new();
+    let read = tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
+    assert!(read.is_ok(), "the connection stays open");
+}
+
+#[tokio::test]
+async fn a_client_that_reads_is_not_disconnected() {
+    let served = Served::with(options()).await;
+    let mut stream = served.connect().await;
+    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let start = Instant::now();
+    let mut buffer = vec![0; 1024 * 1024];
+    while start.elapsed() < Duration::from_secs(3 * LIMIT) {
+        assert!(stream.read(&mut buffer).await.unwrap() > 0);
+    }
+}
+
+#[tokio::test]
+async fn at_the_limit_probes_are_answered_and_everybody_else_is_told_to_come_again() {
+    let served = Served::with(HttpOptions { http_max_connections: 2, ..HttpOptions::default() }).await;
+    let mut busy = Vec::new();
+    for _ in 0..2 {
+        let mut stream = served.connect().await;
+        stream.write_all(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        stream.read_u8().await.unwrap();
+        busy.push(stream);
+    }
+    let readiness = served.ask("GET /readiness HTTP/1.1").await;
+    assert!(readiness.starts_with("HTTP/1.1 503"), "{readiness}");
+    assert!(readiness.contains("2 connections are open, as many as are served"), "{readiness}");
+    assert!(served.ask("GET /liveness HTTP/1.1").await.starts_with("HTTP/1.1 200"));
+    let refused = served.ask("GET /echo HTTP/1.1").await;
+    assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
+    for part in ["application/problem+json", "retry-after: 1", "As many clients are connected as are served"] {
+        assert!(refused.contains(part), "{refused}");
+    }
+    drop(busy);
+    eventually("it is ready again", || async {
+        served.ask("GET /readiness HTTP/1.1").await.starts_with("HTTP/1.1 200")
+    })
+    .await;
+    assert!(served.health.readiness().ready);
+}
+
+#[tokio::test]
+async fn idle_clients_make_room_for_others() {
+    let served = Served::with(HttpOptions { http_max_connections: 3, ..HttpOptions::default() }).await;
+    let mut idle = Vec::new();
+    for _ in 0..40 {
+        idle.push(served.connect().await);
+    }
+    eventually("a request is answered", || async {
+        served.ask("GET /echo HTTP/1.1").await.starts_with("HTTP/1.1 200")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_of_foreign_pages_and_for_foreign_hosts_are_refused() {
+    let served = Served::with(HttpOptions::default()).await;
+    let port = served.address.port();
+    for (header, status) in [
+        ("X: y".to_owned(), 200),
+        (format!("Origin: http://localhost:{port}"), 403),
+        ("Origin: http://localhost".to_owned(), 200),
+        ("Origin: http://evil.example".to_owned(), 403),
+        ("Origin: null".to_owned(), 403),
+        ("Content-Type: text/plain".to_owned(), 415),
+        ("Content-Type: application/x-www-form-urlencoded".to_owned(), 415),
+        ("Host: evil.example".to_owned(), 421),
+    ] {
+        let answer = served.ask(&format!("POST /echo HTTP/1.1\r\n{header}")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{header}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_a_request_under_way_and_for_nobody_idle() {
+    let served = Served::with(HttpOptions::default()).await;
+    let mut idle = served.connect().await;
+    let mut busy = served.connect().await;
+    busy.write_all(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na").await.unwrap();
+    served.ask("GET /liveness HTTP/1.1").await;
+    let start = Instant::now();
+    served.shutdown.cancel();
+    let mut nothing = String::new();
+    idle.read_to_string(&mut nothing).await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    busy.write_all(b"b").await.unwrap();
+    let mut answer = String::new();
+    busy.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("ab"), "{answer}");
+}

@@ -1,0 +1,80 @@
+//! Out of file descriptors, the program stays calm, tells so, and recovers by itself.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use local_servers::free_port;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+/// Returns how much CPU time a process has used, in ticks of 10 ms.
+fn ticks(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+async fn start(address: &str) -> Child {
+    let ledger = std::env::temp_dir().join(format!("descriptors-{}.jsonl", std::process::id()));
+    Command::new(env!("CARGO_BIN_EXE_payment-provider"))
+        .env("HTTP_ADDRESS", address)
+        .env("LEDGER", ledger)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap()
+}
+
+/// Asks on a connection of its own, for 30 s at most; none while nobody answers.
+async fn readiness(address: &str) -> Option<(u16, String)> {
+    let http =
+        reqwest::Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(30)).build().unwrap();
+    let answer = http.get(format!("http://{address}/readiness")).send().await.ok()?;
+    Some((answer.status().as_u16(), answer.text().await.ok()?))
+}
+
+async fn until_status(address: &str, status: u16) -> String {
+    let start = Instant::now();
+    loop {
+        match readiness(address).await {
+            Some((found, text)) if found == status => return text,
+            found => assert!(start.elapsed() < Duration::from_secs(30), "{found:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn without_file_descriptors_it_does_not_spin_and_says_so_and_recovers() {
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut child = start(&address).await;
+    let process = child.id().unwrap();
+    until_status(&address, 200).await;
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count();
+    let limit = format!("--nofile={}", open + 6);
+    let limited = Command::new("prlimit").args(["--pid", &process.to_string(), &limit]).status().await.unwrap();
+    assert!(limited.success());
+
+    let mut clients = Vec::new();
+    for _ in 0..24 {
+        let mut client = TcpStream::connect(&address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
+        clients.push(client);
+    }
+    let before = ticks(process);
+    let told = until_status(&address, 503).await;
+    assert!(told.contains("connections cannot be accepted"), "{told}");
+    let used = ticks(process) - before;
+    assert!(used < 50, "{used} ticks of 10 ms");
+
+    drop(clients);
+    until_status(&address, 200).await;
+    child.kill().await.unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut unready = 0;
+    while let Some(line) = lines.next_line().await.unwrap() {
+        unready += usize::from(line.contains("not ready"));
+    }
+    assert_eq!(unready, 1, "one line for the state");
+}
