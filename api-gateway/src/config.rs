@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use messaging::connection::NatsOptions;
 use messaging::durability::DurabilityOptions;
-use messaging::http::HttpOptions;
+use messaging::listener::HttpOptions;
 
 use crate::operations::OperationsOptions;
 use crate::page::PageOptions;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use messaging::Health;
-use messaging::http::{Guard, Refusal};
+use messaging::listener::{Guard, Refusal};
 use messaging::metrics;
 use messaging::probes::with_probes;
 use poem::endpoint::{BoxEndpoint, make_sync};

@@ -46,7 +46,7 @@ mod wait;
 use std::sync::Arc;
 
 use contracts::topology::API_GATEWAY;
-use messaging::http::{Guard, Server};
+use messaging::listener::{Guard, Server};
 use messaging::{Health, connection, spans};
 use poem_openapi::Tags;
 use tokio::sync::watch;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use messaging::http::guard::is_loopback_host;
+use messaging::listener::guard::is_loopback_host;
 use poem::endpoint::make_sync;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};

@@ -129,7 +129,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         choreo.nats.nats_password.get_or_insert_with(|| StoreConfig::password(choreo::operator::OPERATOR));
         return Ok(choreo.run().await);
     }
-    process::init_logging();
+    let _logs = process::init_logging();
     match command {
         // Answered above, without logs around what it prints.
         Command::Choreo(_) => {}

@@ -167,6 +167,13 @@ impl StoreConfig {
         format!("http://127.0.0.1:{}", self.http_port(member))
     }
 
+    /// Returns the origins of the gateway's page, by each name of this machine.
+    #[must_use]
+    pub fn page_origins(&self) -> [String; 2] {
+        let port = self.http_port(Member::ApiGateway);
+        ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}"))
+    }
+
     /// Returns the URL of a service's database; none for a member without one.
     #[must_use]
     pub fn database_url(&self, member: Member) -> Option<String> {

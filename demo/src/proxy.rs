@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use messaging::listener::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, tcp};
 use tokio::sync::watch;
@@ -51,12 +52,14 @@ impl Proxy {
         let (passage, watched) = watch::channel(Passage::Open);
         let end = CancellationToken::new();
         let ended = end.clone();
+        let mut acceptor = Acceptor::new(listener, None);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = ended.cancelled() => return,
-                    accepted = listener.accept() => if let Ok((client, _)) = accepted {
-                        tokio::spawn(connect(client, target, watched.clone(), ended.clone()));
+                    // A connection needs another one behind it: without descriptors for both it is closed.
+                    accepted = acceptor.accept() => if !accepted.is_last {
+                        tokio::spawn(connect(accepted.stream, target, watched.clone(), ended.clone()));
                     },
                 }
             }

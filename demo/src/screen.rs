@@ -4,14 +4,21 @@ use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Context;
+use messaging::output::Output;
+
+/// How long the terminal may take for its last lines.
+const FLUSH: Duration = Duration::from_secs(1);
 
 /// The terminal, and the log in the data folder.
 pub struct Screen {
     colours: bool,
     path: PathBuf,
     log: Mutex<File>,
+    /// Nobody may be reading it (Ctrl-S, `| less`), and that stops nothing.
+    terminal: Output,
 }
 
 impl Screen {
@@ -19,7 +26,7 @@ impl Screen {
     ///
     /// # Errors
     ///
-    /// Where the file cannot be written.
+    /// When the file cannot be written.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("demo.log");
         let mut options = OpenOptions::new();
@@ -28,7 +35,10 @@ impl Screen {
             .append(true)
             .open(&path)
             .with_context(|| format!("writing the log {}", path.display()))?;
-        Ok(Self { colours: std::io::stdout().is_terminal(), path, log: Mutex::new(log) })
+        let kept = path.display().to_string();
+        let note = move |lost| format!("{:<20} | … {lost} lines not shown; {kept} has them\n", "demo");
+        let terminal = Output::to(std::io::stdout(), note).context("starting to write to the terminal")?;
+        Ok(Self { colours: std::io::stdout().is_terminal(), path, log: Mutex::new(log), terminal })
     }
 
     /// Returns where the lines are kept.
@@ -41,14 +51,17 @@ impl Screen {
     ///
     /// A terminal or a disk that takes no more is no reason to stop the store: such a line is lost.
     pub fn show(&self, who: &str, line: &str) {
-        let mut out = std::io::stdout().lock();
-        let shown = if self.colours {
-            writeln!(out, "\x1b[{}m{who:<20} |\x1b[0m {line}", colour(who))
-        } else {
-            writeln!(out, "{who:<20} | {line}")
-        };
-        let kept = writeln!(self.log.lock().unwrap_or_else(PoisonError::into_inner), "{who:<20} | {line}");
-        drop((shown, kept));
+        let plain = format!("{who:<20} | {line}\n");
+        let kept = self.log.lock().unwrap_or_else(PoisonError::into_inner).write_all(plain.as_bytes());
+        kept.unwrap_or_default();
+        let shown = if self.colours { format!("\x1b[{}m{who:<20} |\x1b[0m {line}\n", colour(who)) } else { plain };
+        self.terminal.line(shown.into_bytes());
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.terminal.flush(FLUSH);
     }
 }
 

@@ -92,7 +92,11 @@ impl Store {
         for member in Member::SERVICES {
             services.insert(member, Program::start(settings(&config, member, &on_line))?);
         }
-        let http = reqwest::Client::new();
+        // A connection that was there before says nothing of a process that accepts no new ones.
+        let http = reqwest::Client::builder()
+            .pool_max_idle_per_host(0)
+            .build()
+            .context("preparing to ask services how they are")?;
         let mut store = Self { config, nats, others, services, paused: BTreeSet::new(), http, on_line };
         for member in Member::SERVICES {
             store.wait_until_ready(member, progress).await?;
@@ -378,6 +382,7 @@ pub fn settings(config: &StoreConfig, member: Member, on_line: &OnLine) -> Progr
         ("NATS_USER".to_owned(), member.name().to_owned()),
         ("NATS_PASSWORD".to_owned(), StoreConfig::password(member.name())),
         ("HTTP_ADDRESS".to_owned(), http_address),
+        ("ALLOWED_ORIGINS".to_owned(), config.page_origins().join(",")),
     ];
     if let Some(url) = config.database_url(member) {
         variables.push(("DATABASE_URL".to_owned(), url));

@@ -16,6 +16,7 @@
 //! - [`direct`]: messages read out of a stream, past every consumer; [`replay`]: a stream read again so;
 //! - [`query`], [`publisher`]: asking and commanding from outside a transaction;
 //! - [`metrics`], [`spans`]: what Prometheus scrapes, and what an OpenTelemetry collector is told;
+//! - [`listener`]: the HTTP server; [`output`]: lines for a reader that may stand still;
 //! - [`service`], [`connection`], [`database`], [`migration`], [`health`], [`probes`], [`process`]: the wiring.
 //!
 //! Invariants: inbox rows, state, and outbox rows commit together or not at all; the inbox insert is the first
@@ -32,14 +33,15 @@ pub mod envelope;
 pub mod event_store;
 pub mod handler;
 pub mod health;
-pub mod http;
 mod in_flight;
 pub mod inbox;
 mod item;
+pub mod listener;
 pub mod metrics;
 pub mod migration;
 pub mod mishap;
 pub mod outbox;
+pub mod output;
 pub mod probes;
 pub mod process;
 mod processor;

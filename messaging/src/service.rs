@@ -20,7 +20,7 @@ use crate::durability::{Durability, DurabilityOptions};
 use crate::envelope::Speaker;
 use crate::handler::Handler;
 use crate::health::Health;
-use crate::http::{HttpOptions, Server};
+use crate::listener::{HttpOptions, Server};
 use crate::metrics::{self, Scrape};
 use crate::outbox::Outbox;
 use crate::probes;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use messaging::http::HttpOptions;
+use messaging::listener::HttpOptions;
 
 /// Stands in for a payment provider: takes money that does not exist, and misbehaves when told to.
 #[derive(Debug, Clone, clap::Parser)]

@@ -26,7 +26,7 @@ mod routes;
 
 use anyhow::Context;
 use messaging::Health;
-use messaging::http::Server;
+use messaging::listener::Server;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;

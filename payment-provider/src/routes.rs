@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use messaging::Health;
-use messaging::http::Connection;
+use messaging::listener::Connection;
 use messaging::probes::with_probes;
 use poem::http::StatusCode;
 use poem::web::{Data, Json, Path};

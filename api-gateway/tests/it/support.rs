@@ -16,7 +16,7 @@ use local_servers::{TestNats, free_port};
 use messaging::Topology;
 use messaging::connection::NatsOptions;
 use messaging::durability::DurabilityOptions;
-use messaging::http::HttpOptions;
+use messaging::listener::HttpOptions;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;

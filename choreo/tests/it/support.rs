@@ -14,7 +14,7 @@ use local_servers::{TestNats, free_port};
 use messaging::connection::NatsOptions;
 use messaging::database::Databases;
 use messaging::durability::DurabilityOptions;
-use messaging::http::HttpOptions;
+use messaging::listener::HttpOptions;
 use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, Service, ServiceOptions, Topology, migration};
 use sea_orm::DatabaseTransaction;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use messaging::http::{HttpOptions, Server};
+use messaging::listener::{HttpOptions, Server};
 use poem::http::StatusCode;
 use poem::web::{Data, Json, Path as UrlPath};
 use poem::{Body, Endpoint, EndpointExt, IntoResponse, Response, Route, get, handler, post};

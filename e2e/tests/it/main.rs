@@ -13,6 +13,7 @@ mod faults;
 mod idempotence;
 mod inspection;
 mod invariants;
+mod listeners;
 mod notifications;
 mod payments;
 mod rebuilding;

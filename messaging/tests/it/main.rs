@@ -6,7 +6,7 @@ mod checks;
 mod delivery;
 mod envelope;
 mod faults;
-mod http;
+mod listener;
 mod redrive;
 mod refill;
 mod store;

@@ -13,7 +13,7 @@ use local_servers::{TestNats, TestPostgres, free_port};
 use messaging::connection::{self, NatsOptions};
 use messaging::database::Databases;
 use messaging::durability::DurabilityOptions;
-use messaging::http::HttpOptions;
+use messaging::listener::HttpOptions;
 use messaging::query::{Endpoint, QueryError};
 use messaging::{Health, Service, ServiceOptions, Topology, database};
 use sea_orm::{ConnectionTrait, DatabaseConnection};

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
 use local_servers::free_port;
 use messaging::Handler;
-use messaging::http::{HttpOptions, Server};
+use messaging::listener::{HttpOptions, Server};
 use messaging::query::Query;
 use notification_service::entity::notification;
 use notification_service::handler::{NotificationHandler, NotificationMessage};

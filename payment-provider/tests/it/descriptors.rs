@@ -15,7 +15,7 @@ fn ticks(process: u32) -> u64 {
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-async fn start(address: &str) -> Child {
+pub(crate) async fn start(address: &str) -> Child {
     let ledger = std::env::temp_dir().join(format!("descriptors-{}.jsonl", std::process::id()));
     Command::new(env!("CARGO_BIN_EXE_payment-provider"))
         .env("HTTP_ADDRESS", address)
@@ -34,7 +34,7 @@ async fn readiness(address: &str) -> Option<(u16, String)> {
     Some((answer.status().as_u16(), answer.text().await.ok()?))
 }
 
-async fn until_status(address: &str, status: u16) -> String {
+pub(crate) async fn until_status(address: &str, status: u16) -> String {
     let start = Instant::now();
     loop {
         match readiness(address).await {

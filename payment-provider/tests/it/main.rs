@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod descriptors;
+mod output;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use local_servers::free_port;
-use messaging::http::HttpOptions;
+use messaging::listener::HttpOptions;
 use payment_provider::behaviour::{Act, Behaviour, Mode, Operation, Rates};
 use payment_provider::{Config, run};
 use serde_json::{Value, json};

@@ -54,7 +54,7 @@ impl Provider {
         let address = format!("127.0.0.1:{}", free_port());
         let config = payment_provider::Config {
             http_address: address.parse().unwrap(),
-            http: messaging::http::HttpOptions::default(),
+            http: messaging::listener::HttpOptions::default(),
             ledger: directory.join("ledger.jsonl"),
         };
         let running = tokio::spawn(payment_provider::run(config, CancellationToken::new()));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use messaging::Health;
-use messaging::http::{HttpOptions, Server};
+use messaging::listener::{HttpOptions, Server};
 use messaging::probes::with_probes;
 use poem::{Body, Response, Route, get, handler, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
