@@ -3,19 +3,26 @@
 /** @import {Member} from "./types.js" */
 
 import { reason } from "./lib/api.js";
-import { byId, el, fill, keyed, say, set } from "./lib/dom.js";
+import { byId, el, keyed, say, set } from "./lib/dom.js";
+import { Outcome } from "./lib/outcome.js";
+import { showCondition } from "./lib/reading.js";
 import { role } from "./lib/services.js";
 import { Signal } from "./lib/signal.js";
-import { config, control, lookAtMembers, members, stands } from "./model.js";
+import { config, control, inWords, lookAtMembers, members, standing } from "./model.js";
+
+/** For how long acknowledgements are delayed, in seconds. */
+const DELAY = 15;
 
 /** The process that the buttons are about. */
 const target = new Signal("inventory-service");
+/** @type {Outcome} */
+let outcome;
 
 /** What to watch while a process is away. */
 /** @type {Record<string, string>} */
 const WATCH = {
   "api-gateway":
-    "This page says that the gateway is away, and nothing can be ordered. What is under way goes on without it.",
+    "This page says that the gateway is unreachable, and nothing can be ordered. Orders under way continue without it.",
   "order-service": "New orders are accepted and wait in COMMANDS; nobody answers for them until it is back.",
   "inventory-service": "Orders stay “placed”; its queue on the map grows, and drains when it is back.",
   "account-service":
@@ -23,10 +30,18 @@ const WATCH = {
   "payment-service": "Orders stay “reserved”: their stock is held, nobody is charged, and nothing is lost.",
   "notification-service": "Orders are confirmed as always. The mails come later, each once.",
   "payment-provider":
-    "Payments stay “capturing”. payment-service asks again, with the same key, until it hears.",
+    "Payments stay “capturing”. payment-service asks again, with the same key, until it gets an answer.",
   "nats-server":
     "The gateway answers 503 and the services wait, unready. What they have committed waits in their outboxes.",
 };
+
+/** What to watch when a process is back that consumes nothing. */
+const RECOVERY = "What failed or waited without it continues by itself.";
+
+/** @param {string} who */
+function isConsumer(who) {
+  return !["api-gateway", "payment-provider", "nats-server"].includes(who);
+}
 
 /** @typedef {{name: (who: string) => string, does: (who: string) => string, watch: (who: string) => string, bad: boolean}} Action */
 
@@ -48,21 +63,26 @@ const ACTIONS = {
     name: (who) => `Pause ${who}`,
     does: (who) =>
       `SIGSTOP: ${who} freezes where it stands and keeps its connections: it looks alive and is not.`,
-    watch: () =>
-      "What was delivered to it is delivered again after 10 s. When it goes on, it must not handle that twice.",
+    watch: (who) =>
+      isConsumer(who)
+        ? "What was delivered to it is delivered again after 10 s. When it goes on, it must not handle that twice."
+        : (WATCH[who] ?? ""),
     bad: true,
   },
   resume: {
     name: (who) => `Resume ${who}`,
     does: (who) => `SIGCONT: ${who} goes on where it was frozen.`,
-    watch: () => "Its queue drains. Duplicates that came meanwhile are dropped by its inbox.",
+    watch: (who) =>
+      isConsumer(who) ? "Its queue drains. Its inbox ignores duplicates that came meanwhile." : RECOVERY,
     bad: false,
   },
   start: {
     name: (who) => `Start ${who}`,
     does: (who) => `Starts ${who} as it was, on the same data.`,
-    watch: () =>
-      "It takes up what waited for it, and what waited goes on by itself. Nobody sends anything again.",
+    watch: (who) =>
+      isConsumer(who)
+        ? "It handles the messages that are pending for it. No client sends anything again."
+        : RECOVERY,
     bad: false,
   },
   cut: {
@@ -73,8 +93,9 @@ const ACTIONS = {
     bad: true,
   },
   "hold-acks": {
-    name: () => "Hold its acks for 15 s",
-    does: (who) => `For 15 s nothing that ${who} sends reaches nats-server, so the server delivers again.`,
+    name: () => `Delay its acks ${DELAY} s`,
+    does: (who) =>
+      `For ${DELAY} s nothing that ${who} sends reaches nats-server, so the server delivers again.`,
     watch: () =>
       "Open an order in its diagram: duplicates arrive and are dropped. Nothing that must hold breaks.",
     bad: true,
@@ -88,18 +109,26 @@ export function mountBreakIt() {
     link.toggleAttribute("hidden", !config.control);
   byId("break-none").hidden = Boolean(config.control);
   if (!config.control) return;
-  members.watch((all) => showMembers(all ?? []));
-  target.watch(() => showMembers(members.value ?? []));
+  outcome = new Outcome(byId("break-outcome"));
+  members.watch(showMembers);
+  let before = target.value;
+  target.watch((now) => {
+    // What came of an action stands under the process it was done to, and under no other.
+    if (now !== before) outcome.clear();
+    before = now;
+    showMembers();
+  });
   byId("redeliver-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const input = /** @type {HTMLInputElement} */ (byId("redeliver-number"));
     const messages = Math.min(1000, Math.max(1, Math.round(Number(input.value) || 0)));
-    void tell(() => control("POST", "/faults/redeliver", { messages }));
+    void tell("Redelivering", () => control("POST", "/faults/redeliver", { messages }));
   });
 }
 
-/** @param {Member[]} all */
-function showMembers(all) {
+function showMembers() {
+  const all = members.value;
+  showCondition(byId("break"), byId("break-condition"), members);
   keyed(byId("break-members"), all, (member) => member.member, tile, updateTile);
   const chosen = all.find((member) => member.member === target.value);
   if (!chosen) return;
@@ -138,13 +167,14 @@ function tile(member) {
  * @param {Member} member
  */
 function updateTile(element, member) {
-  const now = stands(member);
+  const now = standing(member.member);
   const button = element.querySelector("button");
   const state = element.querySelector(".state");
   if (!button || !state) return;
   set(button, { "data-state": now, "aria-pressed": String(member.member === target.value) });
   set(button, { title: member.detail || null });
-  say(state, member.process && now !== "stopped" ? `${now} · ${member.process}` : now);
+  const words = inWords(now);
+  say(state, member.process && now !== "stopped" ? `${words} · ${member.process}` : words);
 }
 
 /**
@@ -172,24 +202,30 @@ function card(name, action, who) {
  */
 export async function act(name, who) {
   target.set(who);
-  await tell(() => {
+  const action = ACTIONS[name]?.name(who) ?? name;
+  const clear = await tell(action, () => {
     if (name === "cut") return control("POST", "/faults/cut", { member: who });
-    if (name === "hold-acks") return control("POST", "/faults/hold-acks", { member: who, seconds: 15 });
+    if (name === "hold-acks") return control("POST", "/faults/hold-acks", { member: who, seconds: DELAY });
     return control("POST", `/members/${who}/${name}`);
   });
+  // The fault ends by itself, and what says that it is there ends with it.
+  if (name === "hold-acks") setTimeout(clear, DELAY * 1000);
 }
 
-/** @param {() => Promise<{done?: string}>} ask */
-async function tell(ask) {
-  const line = byId("break-outcome");
-  line.classList.remove("bad");
-  say(line, "…");
+/**
+ * Does something, and says what came of it. Returns what takes that back, unless something else was said since.
+ *
+ * @param {string} action
+ * @param {() => Promise<{done?: string}>} ask
+ */
+async function tell(action, ask) {
+  const say = outcome.begin(`${action} …`);
   try {
     const { done } = await ask();
-    fill(line, done ?? "Done.");
+    say(false, done ?? "Done.");
   } catch (error) {
-    line.classList.add("bad");
-    fill(line, reason(error));
+    say(true, `${action}: ${reason(error)}`);
   }
-  await lookAtMembers().catch(() => {});
+  await lookAtMembers();
+  return () => say(false);
 }

@@ -1,12 +1,12 @@
-// The last minutes as lines: orders, latency, backlog. One point a second, so many and no more.
+// The last minutes as lines: orders, latency, consumer lag. One point a second, so many and no more.
 
 /** @import {FlowState} from "./types.js" */
 
-import { byId, el, say } from "./lib/dom.js";
+import { byId, el, say, set } from "./lib/dom.js";
 import { compact, duration, rate } from "./lib/format.js";
 import { Ring } from "./lib/ring.js";
 import { SERVICES, shortName } from "./lib/services.js";
-import { flow } from "./model.js";
+import { flow, pendingOf } from "./model.js";
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 
 /** Five minutes of seconds. */
@@ -16,7 +16,7 @@ const HEIGHT = 190;
 const STEPS = [1, 2, 5]
   .flatMap((digit) => [0, 1, 2, 3, 4, 5].map((power) => digit * 10 ** power))
   .sort((a, b) => a - b);
-/** Columns: the time, two of orders, two of latency, and the backlog of each service. */
+/** Columns: the time, two of orders, two of latency, and what is pending for each service. */
 const ring = new Ring(POINTS, 5 + SERVICES.length);
 
 /**
@@ -29,7 +29,7 @@ const CHARTS = [
   {
     place: "chart-orders",
     columns: [1, 2],
-    names: ["placed", "final"],
+    names: ["placed", "completed"],
     colours: ["--line-1", "--line-2"],
     write: (value) => `${rate(value)}/s`,
   },
@@ -41,7 +41,7 @@ const CHARTS = [
     write: duration,
   },
   {
-    place: "chart-backlog",
+    place: "chart-pending",
     columns: SERVICES.map((_, index) => 5 + index),
     names: SERVICES.map(shortName),
     colours: ["--line-1", "--line-4", "--line-5", "--line-2", "--line-3"],
@@ -55,11 +55,14 @@ const plots = new Map();
 /** Draws the charts once there is something to draw. */
 export function mountCharts() {
   let last = "";
-  flow.watch((state) => {
-    if (!state || state.at === last) return;
-    last = state.at;
-    note(state);
-    for (const chart of CHARTS) draw(chart);
+  flow.watch(({ value: state, condition }) => {
+    set(byId("charts"), { "data-condition": condition });
+    if (state && state.at !== last) {
+      last = state.at;
+      note(state);
+      for (const chart of CHARTS) draw(chart);
+    }
+    for (const chart of CHARTS) legend(chart);
   });
   const again = () => {
     for (const plot of plots.values()) plot.destroy();
@@ -78,20 +81,21 @@ export function mountCharts() {
 function note(state) {
   const now = Math.round(Date.parse(state.at) / 1000);
   const before = ring.columns[0]?.at(-1) ?? 0;
-  // Where nobody looked or nothing came, the lines have a gap.
+  // The lines have a gap where nothing was known.
   if (before && now - before > 3) ring.push([before + 1]);
   if (now <= before) return;
   const { placedPerSecond, finalPerSecond, latencyMilliseconds } = state.orders;
-  const backlog = SERVICES.map(
-    (name) => state.services.find((service) => service.name === name)?.backlog ?? null,
-  );
+  const pending = SERVICES.map((name) => {
+    const service = state.services.find((known) => known.name === name);
+    return service ? pendingOf(service) : null;
+  });
   ring.push([
     now,
     placedPerSecond,
     finalPerSecond,
     latencyMilliseconds.p50,
     latencyMilliseconds.p99,
-    ...backlog,
+    ...pending,
   ]);
 }
 
@@ -115,11 +119,10 @@ function draw(chart) {
   const plot = plots.get(chart);
   if (plot) plot.setData(data(chart));
   else plots.set(chart, new uPlot(options(chart), data(chart), byId(chart.place)));
-  legend(chart);
 }
 
 /**
- * The newest values, as text: what a chart says to whoever does not see it.
+ * The values of now, as text, for those who do not see the chart. A dash if they are not known.
  *
  * @param {Chart} chart
  */
@@ -138,7 +141,7 @@ function legend(chart) {
     );
   }
   chart.columns.forEach((column, index) => {
-    const value = ring.columns[column]?.at(-1);
+    const value = flow.isCurrent ? ring.columns[column]?.at(-1) : null;
     const text = place.children[index]?.querySelector("b");
     if (text) say(text, value === null || value === undefined ? "–" : chart.write(value));
   });

@@ -2,7 +2,7 @@
 
 import { act } from "./breakit.js";
 import { byId, el, fill, say, set } from "./lib/dom.js";
-import { config, members, orders, standing } from "./model.js";
+import { config, isDown, members, orders } from "./model.js";
 import { detail, open } from "./orders/detail.js";
 import { opened } from "./orders/message.js";
 import { lastPlaced, lastRepeated, placeOne, placeSame } from "./orders/place.js";
@@ -88,16 +88,17 @@ export function mountGuide() {
     if (order && !firstPlaced) firstPlaced = order.orderId;
     look();
   });
-  for (const signal of [members, orders, detail, lastRepeated, opened]) signal.watch(() => look());
+  for (const reading of [members, orders]) reading.watch(() => look());
+  for (const signal of [detail, lastRepeated, opened]) signal.watch(() => look());
 }
 
 /**
- * Where an order stands, as far as the page has seen it.
+ * The status of an order, as far as the page has read it.
  *
  * @param {string} id
  */
 function statusOf(id) {
-  const open = detail.value?.order;
+  const open = detail.value?.order.value;
   if (open?.orderId === id) return open.status;
   return orders.value.find((order) => order.orderId === id)?.status ?? "";
 }
@@ -109,7 +110,7 @@ function choose(index) {
 }
 
 function look() {
-  const broken = ["stopped", "paused", "away"].includes(standing(BROKEN));
+  const broken = isDown(BROKEN);
   if (broken) seen.killed = true;
   const last = lastPlaced.value?.orderId ?? "";
   if (broken && last && last !== firstPlaced && statusOf(last) === "placed") seen.waited ||= last;

@@ -1,52 +1,65 @@
-// The board: what must hold, checked by the services' own figures and not by this page's counting.
+// The invariants, computed by the services and not by this page.
 
-/** @import {Check, Invariants} from "./types.js" */
+/** @import {Check} from "./types.js" */
 
 import { byId, el, fill, keyed, say, set } from "./lib/dom.js";
 import { ago, count, lasting } from "./lib/format.js";
-import { invariants, reach } from "./model.js";
+import { describe } from "./lib/reading.js";
+import { invariants } from "./model.js";
 import { open } from "./orders/detail.js";
 
-/** How many of those that break or wait are listed. */
+/** How many violations and unfinished orders are listed per check. */
 const LISTED = 4;
-/** An answer older than this says nothing of now, in milliseconds: where the gateway is away, and in any case. */
-const OLD = { away: 8000, always: 30_000 };
 
-/** Shows the board, and keeps saying how old it is. */
+/** @typedef {"pass" | "fail" | "unknown"} Status */
+
+/** Shows the checks, and how old they are. */
 export function mountInvariants() {
   say(byId("invariants-curl"), `curl ${location.host}/invariants`);
   invariants.watch(show);
-  reach.watch(() => headline(invariants.value));
-  setInterval(() => headline(invariants.value), 1000);
+  setInterval(headline, 1000);
 }
 
-/** @param {Invariants | null} board */
-function show(board) {
-  headline(board);
-  if (!board) return;
-  keyed(byId("invariants-list"), board.checks, (check) => check.name, row, update);
+function show() {
+  headline();
+  const board = invariants.value;
+  if (board) keyed(byId("invariants-list"), board.checks, (check) => check.name, row, update);
 }
 
-/** @param {Invariants | null} board */
-function headline(board) {
-  const panel = byId("invariants");
-  const age = board ? Date.now() - Date.parse(board.at) : Infinity;
-  const old = age > (reach.value.state === "live" ? OLD.always : OLD.away);
-  const broken = board?.checks.filter((check) => check.holds === false) ?? [];
-  const untold = board?.checks.filter((check) => check.holds === null) ?? [];
-  const state = !board || old ? "untold" : broken.length ? "broken" : untold.length ? "untold" : "good";
-  set(panel, { "data-state": state });
-  const title = !board
-    ? "Looking …"
-    : old
-      ? "Nothing is known of now"
-      : broken.length
-        ? `${broken.length} of ${board.checks.length} broken`
-        : untold.length
-          ? `Nothing is broken; ${untold.length} of ${board.checks.length} cannot be told now`
-          : `All ${board.checks.length} hold`;
-  say(byId("invariants-title"), title);
+/**
+ * The status of a check now. What is not current is unknown, whatever it was.
+ *
+ * @param {Check} check
+ * @returns {Status}
+ */
+function statusOf({ holds }) {
+  if (!invariants.isCurrent || holds === null) return "unknown";
+  return holds ? "pass" : "fail";
+}
+
+function headline() {
+  const board = invariants.value;
+  const checks = board?.checks ?? [];
+  const number = (/** @type {Status} */ status) =>
+    checks.filter((check) => statusOf(check) === status).length;
+  const [failed, unknown] = [number("fail"), number("unknown")];
+  const status = failed ? "fail" : unknown || !checks.length ? "unknown" : "pass";
+  set(byId("invariants"), { "data-status": status, "data-condition": invariants.condition });
+  say(byId("invariants-title"), title(checks.length, failed, unknown));
   say(byId("invariants-at"), board ? `checked ${ago(board.at)}` : "");
+}
+
+/**
+ * @param {number} all
+ * @param {number} failed
+ * @param {number} unknown
+ */
+function title(all, failed, unknown) {
+  if (!all || !invariants.isCurrent) return describe(invariants) || "Unknown";
+  const rest = unknown ? `, ${unknown} unknown` : "";
+  if (failed) return `${failed} of ${all} ${failed === 1 ? "fails" : "fail"}${rest}`;
+  if (unknown === all) return `Unknown: ${all} of ${all} checks cannot run`;
+  return `${all - unknown} of ${all} checks pass${rest}`;
 }
 
 /** @param {Check} check */
@@ -64,38 +77,65 @@ function row(check) {
  * @param {Check} check
  */
 function update(element, check) {
-  const state = check.holds === null ? "untold" : check.holds ? "good" : "broken";
-  set(element, { "data-holds": state });
+  const status = statusOf(check);
+  set(element, { "data-status": status });
   const [title, detail, cases] = [
     element.querySelector("h3"),
     element.querySelector(".detail"),
     element.querySelector(".cases"),
   ];
   if (!title || !detail || !cases) return;
-  const said = { good: "holds", broken: "is broken", untold: "cannot be told now" }[state];
-  fill(title, check.title, el("span", { class: "out-of-sight" }, ` ${said}`));
+  const spoken = { pass: "passes", fail: "fails", unknown: "is unknown" }[status];
+  fill(title, check.title, el("span", { class: "out-of-sight" }, ` ${spoken}`));
   say(detail, check.detail);
-  const broken = check.broken.map((one) => ({ key: one.key, text: one.explanation, kind: "broken" }));
-  const waiting = check.waiting.map((one) => {
-    return { key: one.key, text: `waits for ${one.what}, for ${lasting(one.since)}`, kind: "waiting" };
-  });
-  const all = [...broken, ...waiting];
-  const listed = all.slice(0, LISTED);
-  if (all.length > LISTED)
-    listed.push({ key: "", text: `and ${count(all.length - LISTED)} more`, kind: "quiet" });
   keyed(
     cases,
-    listed,
-    (one) => `${one.kind} ${one.key}`,
-    (one) =>
-      el(
-        "li",
-        { class: one.kind },
-        one.key && name(one.key, one.kind === "waiting"),
-        one.key && " ",
-        el("span", {}),
-      ),
-    (line, one) => say(/** @type {Element} */ (line.lastElementChild), one.text),
+    listed(check),
+    (one) => `${one.kind} ${one.id}`,
+    line,
+    (item, one) => {
+      say(/** @type {Element} */ (item.lastElementChild), one.text);
+    },
+  );
+}
+
+/** @typedef {{id: string, key: string, text: string, kind: "broken" | "waiting" | "quiet"}} Line */
+
+/**
+ * The violations of a check and what is unfinished, the first of them by name, the others counted.
+ *
+ * @param {Check} check
+ * @returns {Line[]}
+ */
+function listed({ broken, waiting, looked, name, total }) {
+  /** @type {Line[]} */
+  const lines = broken.map((one) => ({
+    id: one.id ?? one.key,
+    key: one.key,
+    text: one.explanation,
+    kind: "broken",
+  }));
+  for (const one of waiting) {
+    const text = `waits for ${one.what}, for ${lasting(one.since, invariants.until)}`;
+    lines.push({ id: one.key, key: one.key, text, kind: "waiting" });
+  }
+  // At most so many are named; the number of unfinished orders is what was looked at.
+  const unfinished = name === "orders-end" ? looked : 0;
+  const all = Math.max(lines.length, total ?? 0, unfinished);
+  const named = lines.slice(0, LISTED);
+  if (all > named.length)
+    named.push({ id: "", key: "", text: `and ${count(all - named.length)} more`, kind: "quiet" });
+  return named;
+}
+
+/** @param {Line} one */
+function line(one) {
+  return el(
+    "li",
+    { class: one.kind },
+    one.key && name(one.key, one.kind === "waiting"),
+    one.key && " ",
+    el("span", {}),
   );
 }
 

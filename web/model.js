@@ -1,40 +1,47 @@
 // What the page knows, each kept once: whoever shows it watches it.
 
-/** @import {Config, FlowSample, FlowState, Invariants, Member, Order, Page} from "./types.js" */
+/** @import {Config, FlowSample, FlowService, FlowState, Invariants, Member, Order, Page} from "./types.js" */
 
-import { Failure, get } from "./lib/api.js";
+import { Failure, find, get } from "./lib/api.js";
+import { synchronize } from "./lib/clock.js";
 import { Feed } from "./lib/feed.js";
 import { poll } from "./lib/poll.js";
+import { Reading } from "./lib/reading.js";
 import { Signal } from "./lib/signal.js";
 
 /** How many orders the list has at the most. */
 export const LISTED = 25;
+/** How long readiness may take: with the time between two questions less than what counts as current. */
+const READINESS_TIMEOUT = 1800;
+/** The states in which a process cannot answer. */
+const DOWN = ["stopped", "paused", "away"];
 
 /**
- * Where the gateway stands: `away` where it does not answer, `cut-off` where it answers that something it needs does not.
+ * The state of the gateway: `unreachable` if it does not answer, `not-ready` if it answers that something it needs does
+ * not. `since` is 0 if it was so when the page was opened.
  *
- * @typedef {{state: "connecting" | "live" | "away" | "cut-off", detail: string, since: number}} Reach
+ * @typedef {{state: "connecting" | "live" | "unreachable" | "not-ready", detail: string, since: number}} Reach
  */
 
 /** @type {Config} */
 export const config = { version: "", control: null, natsCommand: null, operations: false };
 
-/** @type {Signal<Reach>} */
-export const reach = new Signal(
-  /** @type {Reach} */ ({ state: "connecting", detail: "", since: Date.now() }),
-);
-/** @type {Signal<FlowState | null>} */
-export const flow = new Signal(/** @type {FlowState | null} */ (null));
-/** Whether what happens is heard of as it happens. */
+/** @type {Reading<Reach>} */
+export const reach = new Reading(/** @type {Reach} */ ({ state: "connecting", detail: "", since: 0 }));
+/** The newest state that the gateway put together while nats-server answered it. */
+export const flow = new Reading(/** @type {FlowState | null} */ (null));
+/** Whether nats-server answers the gateway: `running` or `away`. */
+export const broker = new Reading("");
+/** Whether messages are received as they are published. */
 export const flowing = new Signal(false);
 /** @type {Signal<FlowSample>} */
 export const sample = new Signal(/** @type {FlowSample} */ ({ messages: [], seen: 0, shown: 0 }));
-/** @type {Signal<Member[] | null>} */
-export const members = new Signal(/** @type {Member[] | null} */ (null));
-/** @type {Signal<Invariants | null>} */
-export const invariants = new Signal(/** @type {Invariants | null} */ (null));
-/** @type {Signal<Order[]>} */
-export const orders = new Signal(/** @type {Order[]} */ ([]));
+/** @type {Reading<Member[]>} */
+export const members = new Reading(/** @type {Member[]} */ ([]));
+/** @type {Reading<Invariants | null>} */
+export const invariants = new Reading(/** @type {Invariants | null} */ (null));
+/** @type {Reading<Order[]>} */
+export const orders = new Reading(/** @type {Order[]} */ ([]));
 /** The order that is looked at. */
 export const selected = new Signal("");
 /** Only orders that stand there. */
@@ -52,25 +59,38 @@ export function refreshOrders() {
 export async function start() {
   Object.assign(config, await get("/web/config.json"));
   const listeners = {
-    state: (/** @type {FlowState} */ state) => flow.set(state),
+    state: flowState,
     messages: (/** @type {FlowSample} */ messages) => sample.set(messages),
   };
-  const feed = new Feed("/flow", listeners, (state) => flowing.set(state === "open"));
-  reach.watch(({ state }) => state === "live" && feed.hurry());
-  poll(lookAtGateway, 1500);
-  poll(lookAtInvariants, 2000);
+  const feed = new Feed("/flow", listeners, (state) => {
+    flowing.set(state === "open");
+    if (state === "away") flow.failed("the gateway does not answer");
+  });
+  reach.watch(({ value }) => value.state === "live" && feed.hurry());
+  poll(lookAtGateway, 1000);
+  poll(() => invariants.read(readInvariants), 1000);
   ordersPoll = poll(lookAtOrders, 1000);
   if (config.control) poll(lookAtMembers, 1000);
 }
 
+/** @param {FlowState} state */
+function flowState(state) {
+  const at = Date.parse(state.at);
+  broker.got(state.broker, at);
+  // Without nats-server the gateway repeats what it knew last.
+  if (state.broker === "running") flow.got(state, at);
+  else flow.failed("nats-server does not answer");
+}
+
 async function lookAtGateway() {
   try {
-    const response = await fetch("/readiness", { signal: AbortSignal.timeout(4000) });
+    const response = await fetch("/readiness", { signal: AbortSignal.timeout(READINESS_TIMEOUT) });
+    synchronize(response);
     const answer = await response.json();
     if (response.ok) reached("live", "");
-    else reached("cut-off", failing(answer));
+    else reached("not-ready", failing(answer));
   } catch {
-    reached("away", "");
+    reached("unreachable", "");
   }
 }
 
@@ -86,24 +106,80 @@ function failing(readiness) {
  */
 function reached(state, detail) {
   const known = reach.value;
-  if (known.state === state && known.detail === detail) return;
-  reach.set({ state, detail, since: known.state === state ? known.since : Date.now() });
+  const first = known.state === "connecting";
+  const since = known.state === state ? known.since : first && state !== "live" ? 0 : Date.now();
+  reach.got({ state, detail, since });
 }
 
-async function lookAtInvariants() {
-  invariants.set(await get("/invariants"));
+/** @returns {Promise<Invariants>} */
+async function readInvariants() {
+  return get("/invariants");
 }
 
 async function lookAtOrders() {
-  const status = filter.value ? `&status=${encodeURIComponent(filter.value)}` : "";
-  /** @type {Page<Order>} */
-  const page = await get(`/orders?limit=${LISTED}${status}`);
-  orders.set(page.items);
+  const only = filter.value;
+  const status = only ? `&status=${encodeURIComponent(only)}` : "";
+  try {
+    /** @type {Page<Order> | null} */
+    const page = await readFrom("order-service", `/orders?limit=${LISTED}${status}`);
+    if (filter.value === only) orders.got(page?.items ?? []);
+  } catch (error) {
+    if (filter.value === only) orders.failed(error);
+  }
 }
 
 /** Asks the demo where each process stands. It answers while the gateway and nats-server do not. */
 export async function lookAtMembers() {
-  members.set(await control("GET", "/members"));
+  await members.read(() => control("GET", "/members"));
+}
+
+/**
+ * Reads what a service answers, through the gateway; null if it does not exist. A service that is down is not asked: its
+ * silence would hold up other questions.
+ *
+ * @template T
+ * @param {string} service
+ * @param {string} path
+ * @returns {Promise<T | null>}
+ */
+export async function readFrom(service, path) {
+  const member = members.isCurrent && members.value.find((known) => known.member === service);
+  if (member && DOWN.includes(member.state)) throw new Failure(0, "down", whyDown(service));
+  try {
+    return await find(path);
+  } catch (error) {
+    const silent = error instanceof Failure && error.status === 503;
+    throw silent ? new Failure(503, error.code, whyDown(service) || `${service} does not answer`) : error;
+  }
+}
+
+/**
+ * Says why a service does not answer: because of itself or of what is between it and the page. Empty if nothing is known.
+ *
+ * @param {string} service
+ */
+export function whyDown(service) {
+  for (const name of ["api-gateway", "nats-server", service]) {
+    const state = standing(name);
+    if (DOWN.includes(state))
+      return `${name} ${state === "away" ? "does not answer" : `is ${inWords(state)}`}`;
+  }
+  return "";
+}
+
+/** @param {string} name */
+export function isDown(name) {
+  return DOWN.includes(standing(name));
+}
+
+/**
+ * Messages that a service has yet to handle: undelivered, or delivered and not acknowledged. The one meaning of
+ * “pending” on this page.
+ *
+ * @param {FlowService | undefined} service
+ */
+export function pendingOf(service) {
+  return service ? service.backlog + service.unacknowledged : 0;
 }
 
 /**
@@ -130,7 +206,7 @@ export async function control(method, path, body) {
       signal: AbortSignal.timeout(70_000),
     });
   } catch {
-    throw new Failure(0, "away", "The demo does not answer; was it ended?");
+    throw new Failure(0, "unreachable", "the demo does not answer");
   }
   const text = await response.text();
   /** @type {any} */
@@ -146,7 +222,7 @@ export async function control(method, path, body) {
 }
 
 /**
- * A process that runs and does not do its work is not what one thinks of as running.
+ * The state of a process that runs and does not do its work is not what one thinks of as running.
  *
  * @param {Member} member
  */
@@ -155,15 +231,31 @@ export function stands(member) {
 }
 
 /**
- * Where a process stands: as the demo says, else as far as the feed tells.
+ * The state of a process: as the demo reports it, else as far as the gateway knows it. Nothing older than what counts as
+ * current is used.
  *
  * @param {string} name
  * @returns {string} `running`, `unready`, `paused`, `stopped`, `starting`, `away`, or `unknown`
  */
 export function standing(name) {
-  const member = members.value?.find((known) => known.member === name);
+  const member = members.isCurrent && members.value.find((known) => known.member === name);
   if (member) return stands(member);
-  if (name === "nats-server") return flow.value?.broker ?? "unknown";
-  if (name === "api-gateway") return reach.value.state === "away" ? "away" : "running";
-  return flow.value?.services.find((service) => service.name === name)?.state ?? "unknown";
+  if (name === "api-gateway") return gatewayState();
+  if (name === "nats-server") return broker.isCurrent ? broker.value : "unknown";
+  const service = flow.isCurrent && flow.value?.services.find((known) => known.name === name);
+  return service ? service.state : "unknown";
+}
+
+function gatewayState() {
+  if (!reach.isCurrent || reach.value.state === "connecting") return "unknown";
+  if (reach.value.state === "unreachable") return "away";
+  return reach.value.state === "live" ? "running" : "unready";
+}
+
+/** @type {Record<string, string>} the states of processes that have other words on the page */
+const WORDS = { unready: "not ready", stopped: "down", away: "no response" };
+
+/** @param {string} state */
+export function inWords(state) {
+  return WORDS[state] ?? state;
 }

@@ -2,42 +2,71 @@
 
 import { byId, say, set } from "./lib/dom.js";
 import { duration } from "./lib/format.js";
-import { config, reach } from "./model.js";
+import { broker, config, inWords, isDown, members, reach, standing } from "./model.js";
 
 const TEXTS = {
   connecting: { short: "connecting", long: "" },
   live: { short: "live", long: "" },
-  away: {
-    short: "gateway away",
-    long: "The gateway does not answer. What is under way goes on without it; this page tries again by itself.",
+  unreachable: {
+    short: "gateway unreachable",
+    long: "The gateway does not answer. Orders under way continue without it. This page tries again by itself.",
   },
-  "cut-off": {
-    short: "cut off",
-    long: "The gateway answers, and something that it needs does not. It takes no orders until that is back; nothing is lost.",
+  "not-ready": {
+    short: "not ready",
+    long: "The gateway answers, but something that it needs does not. It accepts no orders until that is back.",
+  },
+  "nats-down": {
+    short: "NATS unreachable",
+    long: "nats-server does not answer. The gateway accepts no orders and reads nothing until it is back.",
   },
 };
 
+/** What is shown, and since when; 0 if it was so when the page was opened. */
+const shown = { state: "connecting", since: 0 };
+
 /** Shows whether what is seen is what is. */
 export function mountStatus() {
-  reach.watch(show);
+  for (const reading of [reach, broker, members]) reading.watch(show);
   setInterval(show, 1000);
   say(byId("version"), config.version ? `version ${config.version}` : "");
   mountTheme();
 }
 
+/** @returns {keyof typeof TEXTS} */
+function current() {
+  if (isDown("api-gateway")) return "unreachable";
+  if (!reach.isCurrent) return "connecting";
+  const { state } = reach.value;
+  // Readiness follows after seconds; the state of nats-server is known sooner.
+  return state !== "unreachable" && isDown("nats-server") ? "nats-down" : state;
+}
+
 function show() {
-  const { state, detail, since } = reach.value;
+  const state = current();
+  if (shown.state !== state) {
+    shown.since = shown.state === "connecting" && !shown.since ? reach.value.since : Date.now();
+    shown.state = state;
+  }
   const { short, long } = TEXTS[state];
   set(byId("status"), { "data-state": state });
   say(byId("status-text"), short);
   const banner = byId("banner");
   banner.hidden = !long;
   if (!long) return;
-  say(byId("banner-text"), detail ? `${long} (${detail})` : long);
+  say(byId("banner-text"), `${long}${because(state)}`);
+  const seconds = Math.max(1, Math.floor((Date.now() - shown.since) / 1000));
   say(
     byId("banner-since"),
-    `for ${duration(Math.max(1000, Math.floor((Date.now() - since) / 1000) * 1000))}`,
+    shown.since ? `Seen for ${duration(seconds * 1000)}.` : "Since before this page was opened.",
   );
+}
+
+/** @param {string} state */
+function because(state) {
+  if (state === "not-ready" && reach.value.detail) return ` (${reach.value.detail})`;
+  const process = { unreachable: "api-gateway", "nats-down": "nats-server" }[state];
+  const known = process && members.isCurrent ? standing(process) : "";
+  return ["stopped", "paused"].includes(known) ? ` (${process} is ${inWords(known)})` : "";
 }
 
 /** Dark, light, or as the system has it. */

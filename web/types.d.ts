@@ -136,7 +136,9 @@ export interface Check {
   holds: boolean | null;
   looked: number;
   detail: string;
-  broken: { key: string; explanation: string }[];
+  /** How many violations there are, if the gateway counts them; `broken` names the first. */
+  total?: number;
+  broken: { id?: string; key: string; explanation: string }[];
   waiting: { key: string; service: string; what: string; since: string }[];
 }
 

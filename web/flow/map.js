@@ -6,7 +6,7 @@
 import { say, set, svg } from "../lib/dom.js";
 import { compact, rate } from "../lib/format.js";
 import { role, SERVICES, shortName } from "../lib/services.js";
-import { flow, members, reach, standing } from "../model.js";
+import { broker, flow, inWords, members, pendingOf, reach, standing } from "../model.js";
 import { asked, COMMANDED, commanded, HEARERS, hearing, middle, saying, SPEAKERS } from "./layout.js";
 
 /** The ticks of a queue; a full one stands for this many times as many messages as the one before. */
@@ -25,9 +25,7 @@ export class FlowMap {
     this.wires = new Map();
     /** @type {Map<string, SVGTextElement>} */
     this.streams = new Map();
-    flow.watch(() => this.show());
-    members.watch(() => this.show());
-    reach.watch(() => this.show());
+    for (const reading of [flow, broker, members, reach]) reading.watch(() => this.show());
   }
 
   /**
@@ -159,15 +157,17 @@ export class FlowMap {
 
   show() {
     const state = flow.value;
+    set(this.root, { "data-condition": flow.condition });
     for (const [name, node] of this.nodes) this.showNode(name, node, state);
-    const broker = standing("nats-server");
+    const server = standing("nats-server");
     for (const [name, text] of this.streams) {
-      if (text.parentElement) set(text.parentElement, { "data-state": broker });
+      if (text.parentElement) set(text.parentElement, { "data-state": server });
       const stream = state?.streams.find((known) => known.name === name);
       say(text, stream ? compact(stream.messages) : "");
       text.parentElement?.classList.toggle("alarm", name === "DEAD_LETTERS" && (stream?.messages ?? 0) > 0);
     }
-    this.showRates(state?.edges ?? []);
+    // A rate is of the last seconds; there is no last known one.
+    this.showRates(flow.isCurrent ? (state?.edges ?? []) : []);
   }
 
   /**
@@ -178,18 +178,14 @@ export class FlowMap {
   showNode(name, node, state) {
     const stands = standing(name);
     set(node.group, { "data-state": stands });
-    say(
-      node.about,
-      stands === "running" || stands === "unknown" ? role(name) : stands === "unready" ? "not ready" : stands,
-    );
+    say(node.about, stands === "running" ? role(name) : inWords(stands));
     if (!node.ticks.length) return;
-    const service = state?.services.find((known) => known.name === name);
-    const waiting = (service?.backlog ?? 0) + (service?.unacknowledged ?? 0);
-    say(node.queue, waiting ? `${compact(waiting)} waiting` : "");
+    const pending = pendingOf(state?.services.find((known) => known.name === name));
+    say(node.queue, pending ? `${compact(pending)} pending` : "");
     // One tick is one message while there are few; a full queue is a hundred thousand.
-    const full = waiting <= 8 ? waiting : Math.min(TICKS, 8 + Math.round((Math.log10(waiting / 8) / 4) * 8));
+    const full = pending <= 8 ? pending : Math.min(TICKS, 8 + Math.round((Math.log10(pending / 8) / 4) * 8));
     node.ticks.forEach((tick, index) => tick.classList.toggle("full", index < full));
-    node.group.classList.toggle("waiting", waiting > 0);
+    node.group.classList.toggle("waiting", pending > 0);
   }
 
   /** @param {FlowEdge[]} edges */

@@ -2,10 +2,11 @@
 
 /** @import {FlowMessage, FlowSample} from "../types.js" */
 
-import { byId, el, fill, keyed, say } from "../lib/dom.js";
+import { byId, el, fill, keyed, say, set } from "../lib/dom.js";
 import { clock, compact, count, duration, rate, said } from "../lib/format.js";
 import { shortName, tone } from "../lib/services.js";
-import { flow, flowing, sample } from "../model.js";
+import { describe } from "../lib/reading.js";
+import { flow, flowing, pendingOf, reach, sample } from "../model.js";
 import { open } from "../orders/detail.js";
 import { layout } from "./layout.js";
 import { FlowMap } from "./map.js";
@@ -42,7 +43,7 @@ export function mountFlow() {
   const assess = () => {
     rates = counted.perSecond() > (rates ? RATES.below : RATES.above);
     stage.classList.toggle("rates", rates);
-    caption(counted, rates);
+    caption(counted, rates, travel.moves);
   };
   sample.watch((messages) => {
     counted.add(messages);
@@ -95,19 +96,32 @@ class Counted {
  *
  * @param {Counted} counted
  * @param {boolean} rates
+ * @param {boolean} moves whether something travels on the map
  */
-function caption(counted, rates) {
+function caption(counted, rates, moves) {
+  set(byId("flow"), { "data-condition": flow.condition });
   const { seen, shown } = counted.sum();
   const part = `a sample, ${count(shown)} of the ${count(seen)} of the last 2 s`;
   const sampled = shown < seen ? part : "every message";
-  const text = !flowing.value
-    ? "Nothing is heard at the moment; this page tries again by itself. What is shown is what was known last."
-    : rates
-      ? `Too many to follow one by one: ${compact(counted.perSecond())} messages a second. The wires show rates; below: ${sampled}.`
-      : seen
-        ? `Shown: ${sampled}. Each hop is slowed down to be seen; an order’s own diagram has the real times.`
-        : "Nothing moves: no messages at the moment. Place an order.";
-  say(byId("map-caption"), text);
+  say(byId("map-caption"), text());
+
+  function text() {
+    if (!flow.isCurrent) return describe(flow);
+    if (!flowing.value) return "The feed of messages is interrupted. This page tries again by itself.";
+    if (rates)
+      return `Too many to follow one by one: ${compact(counted.perSecond())} messages a second. The wires show rates; below: ${sampled}.`;
+    if (seen) return `Shown: ${sampled}.${slowed()}`;
+    if (moves) return `No new messages in the last 2 s.${slowed()}`;
+    const next = reach.isCurrent && reach.value.state === "live" ? " Place an order." : "";
+    return `No messages in the last 2 s.${next}`;
+  }
+}
+
+/** What is moved on the map is moved slowly, and for those who do not want that, nothing is. */
+function slowed() {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches
+    ? " An order’s own diagram has the times."
+    : " Each hop is slowed down to be seen; an order’s own diagram has the real times.";
 }
 
 /** @param {number | null} milliseconds */
@@ -115,19 +129,18 @@ function latency(milliseconds) {
   return milliseconds === null ? "–" : duration(milliseconds);
 }
 
-/** The figures above the map. */
+/** The figures above the map: of now, or none. */
 function figures() {
-  const state = flow.value;
-  if (!state) return;
-  const { placedPerSecond, latencyMilliseconds } = state.orders;
-  const backlog = state.services.reduce((sum, service) => sum + service.backlog, 0);
-  say(byId("figure-rate"), rate(placedPerSecond));
-  say(byId("figure-p50"), latency(latencyMilliseconds.p50));
-  say(byId("figure-p99"), latency(latencyMilliseconds.p99));
-  say(byId("figure-backlog"), compact(backlog));
-  byId("figure-backlog")
+  const state = flow.isCurrent ? flow.value : null;
+  const { p50, p99 } = state?.orders.latencyMilliseconds ?? { p50: null, p99: null };
+  const pending = state ? state.services.reduce((sum, service) => sum + pendingOf(service), 0) : 0;
+  say(byId("figure-rate"), state ? rate(state.orders.placedPerSecond) : "–");
+  say(byId("figure-p50"), latency(p50));
+  say(byId("figure-p99"), latency(p99));
+  say(byId("figure-pending"), state ? compact(pending) : "–");
+  byId("figure-pending")
     .closest(".figure")
-    ?.classList.toggle("warn", backlog > 20);
+    ?.classList.toggle("warn", pending > 20);
 }
 
 /** @type {FlowMessage[]} */
@@ -160,7 +173,7 @@ function row(message) {
     about
       ? el("button", { type: "button", class: "key", onclick: () => open(message.key) }, message.key)
       : el("span", { class: "key" }, message.key),
-    el("span", { class: "who" }, `${shortName(message.source)} → ${to || "nobody"}`),
+    el("span", { class: "who" }, `${shortName(message.source)} → ${to || "no consumers"}`),
   );
   return item;
 }

@@ -93,6 +93,11 @@ export class Travel {
     this.travellers = [];
   }
 
+  /** Whether something is on its way. */
+  get moves() {
+    return this.travellers.length > 0;
+  }
+
   /** @param {number} now */
   draw(now) {
     this.frame = 0;

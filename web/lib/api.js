@@ -2,8 +2,19 @@
 
 /** @import {Problem} from "../types.js" */
 
+import { synchronize } from "./clock.js";
+
 /** The longest an answer may take, in milliseconds. */
-const PATIENCE = 8000;
+const TIMEOUT = 8000;
+/**
+ * How many reads are under way at a time. A browser opens six connections to one server; two are the feeds', and one
+ * stays free for readiness and commands, however long the answers take.
+ */
+const MAX_READS = 3;
+
+let reads = 0;
+/** @type {(() => void)[]} */
+const queued = [];
 
 /** What went wrong: a problem of the gateway's, or no answer at all (status 0). */
 export class Failure extends Error {
@@ -30,10 +41,11 @@ export async function send(path, options = {}) {
   /** @type {Response} */
   let response;
   try {
-    response = await fetch(path, { signal: AbortSignal.timeout(PATIENCE), ...options });
+    response = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT), ...options });
   } catch {
-    throw new Failure(0, "away", "The gateway does not answer.");
+    throw new Failure(0, "unreachable", "the gateway does not answer");
   }
+  synchronize(response);
   const text = await response.text().catch(() => "");
   /** @type {any} */
   let body = null;
@@ -56,7 +68,14 @@ export async function send(path, options = {}) {
  * @returns {Promise<T>}
  */
 export async function get(path) {
-  return (await send(path)).body;
+  if (reads >= MAX_READS) await new Promise((resolve) => queued.push(() => resolve(null)));
+  reads += 1;
+  try {
+    return (await send(path)).body;
+  } finally {
+    reads -= 1;
+    queued.shift()?.();
+  }
 }
 
 /**

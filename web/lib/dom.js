@@ -76,6 +76,18 @@ export function fill(element, ...children) {
 }
 
 /**
+ * Like `fill` for what has no listeners; leaves the element alone if it would be the same, so that a selection stays.
+ *
+ * @param {Element} element
+ * @param {...Child} children
+ */
+export function refill(element, ...children) {
+  const next = document.createElement(element.tagName);
+  append(next, children);
+  if (next.innerHTML !== element.innerHTML) element.replaceChildren(...next.childNodes);
+}
+
+/**
  * Changes an element's text, where it is another one.
  *
  * @param {Element} element
@@ -98,8 +110,9 @@ export function byId(id) {
 }
 
 /**
- * Keeps the children of an element those of a list, in its order: what is there already is updated, not made again, so
- * that focus and selection stay.
+ * Keeps the children of an element those of a list, in its order: an element whose key is there already is updated, not
+ * made again, so that focus and selection stay. Items with the same key each get an element of their own, and every
+ * element of no item is removed: there are as many children as items, whatever the keys.
  *
  * @template T
  * @param {Element} parent
@@ -110,21 +123,28 @@ export function byId(id) {
  */
 export function keyed(parent, items, key, make, update) {
   const known = new Map([...parent.children].map((child) => [child.getAttribute("data-key"), child]));
+  /** @type {Map<string, number>} */
+  const times = new Map();
+  /** @type {Set<Element>} */
+  const kept = new Set();
   /** @type {Element | null} */
   let before = null;
   for (const item of items) {
-    const name = key(item);
+    const plain = key(item);
+    const time = (times.get(plain) ?? 0) + 1;
+    times.set(plain, time);
+    const name = time > 1 ? `${plain} #${time}` : plain;
     let element = /** @type {HTMLElement | undefined} */ (known.get(name));
-    known.delete(name);
-    if (!element) {
+    if (!element || kept.has(element)) {
       element = make(item);
       element.dataset.key = name;
     }
+    kept.add(element);
     update(element, item);
     /** @type {Element | null} */
     const place = before ? before.nextElementSibling : parent.firstElementChild;
     if (place !== element) parent.insertBefore(element, place);
     before = element;
   }
-  for (const gone of known.values()) gone.remove();
+  for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
 }

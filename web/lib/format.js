@@ -1,5 +1,7 @@
 // How things are written for people.
 
+import { now } from "./clock.js";
+
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
@@ -54,7 +56,7 @@ export function duration(milliseconds) {
  */
 export function ago(time) {
   if (!time) return "";
-  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000));
+  const seconds = Math.max(0, Math.round((now() - Date.parse(time)) / 1000));
   return seconds < 1 ? "now" : `${duration(seconds * 1000)} ago`;
 }
 
@@ -62,9 +64,10 @@ export function ago(time) {
  * For how long something has lasted, in whole seconds.
  *
  * @param {string} since
+ * @param {number} until when it was last seen to last, by the gateway's clock
  */
-export function lasting(since) {
-  return duration(Math.max(1, Math.round((Date.now() - Date.parse(since)) / 1000)) * 1000);
+export function lasting(since, until) {
+  return duration(Math.max(1, Math.round((until - Date.parse(since)) / 1000)) * 1000);
 }
 
 /** @param {string} time */

@@ -1,21 +1,25 @@
-// One order: where it stands, what it waits for, and the diagram of what really happened.
+// One order: its status, what it waits for, and the diagram of its messages.
 
 /** @import {Order, Payment, Timeline} from "../types.js" */
 
-import { find, reason } from "../lib/api.js";
-import { byId, el, fill, say } from "../lib/dom.js";
+import { reason } from "../lib/api.js";
+import { byId, fill, refill, say, set } from "../lib/dom.js";
 import { Feed } from "../lib/feed.js";
-import { ago, count, duration, lasting, money } from "../lib/format.js";
+import { Outcome } from "../lib/outcome.js";
 import { poll } from "../lib/poll.js";
-import { shortName } from "../lib/services.js";
+import { describe, Reading } from "../lib/reading.js";
 import { Signal } from "../lib/signal.js";
-import { orders, refreshOrders, selected } from "../model.js";
-import { pill } from "./pill.js";
-import { cancel, findOrder, isFinal, placeTimes } from "./placing.js";
+import { orders, readFrom, refreshOrders, selected } from "../model.js";
+import { facts, waits } from "./facts.js";
+import { cancel, isFinal, placeTimes, suppressedCommands } from "./placing.js";
 import { diagram } from "./sequence.js";
 
-/** How often an open order is looked at, in milliseconds; its events make it sooner. */
-const LOOK = 2000;
+/** How often each part of an open order is read, in milliseconds; its events make it sooner. */
+const INTERVAL = 1000;
+/** For how long the page may still change its size after it was opened at an order, in milliseconds. */
+const LANDING = 4000;
+/** The title of the page while no order is open. */
+const TITLE = document.title;
 
 /** The types of events about an order: a browser hears only those that it is told of. */
 const TYPES = [
@@ -25,36 +29,59 @@ const TYPES = [
 ];
 
 /**
- * Everything about the open order.
+ * The open order. Each part is read by itself and null if it does not exist: what one service does not answer holds up
+ * nothing else.
  *
- * @typedef {{id: string, order: Order | null, payment: Payment | null, timeline: Timeline | null, failed: string}} Detail
+ * @typedef {{id: string, order: Reading<Order | null>, payment: Reading<Payment | null>,
+ *   timeline: Reading<Timeline | null>}} Detail
  */
 
-/** The open order as it was seen last; null where none is open. */
+/** The open order; null if none is open. */
 export const detail = new Signal(/** @type {Detail | null} */ (null));
 
-/** @type {{feed: Feed, poll: {now: () => void, stop: () => void}} | null} */
-let following = null;
-/** A diagram is drawn again only where it would be another one. */
+/** @type {(() => void) | null} ends the reading of the open order */
+let unfollow = null;
+/** A diagram is drawn again only if it would be another one. */
 let drawn = "";
+/** @type {Outcome} */
+let outcome;
 
 /** Shows the order that the address names, and what becomes of it. */
 export function mountDetail() {
+  outcome = new Outcome(byId("order-outcome"));
   const read = () => {
     const id = /^#order=([A-Za-z0-9_-]{1,64})$/.exec(location.hash)?.[1] ?? "";
-    if (id && id !== selected.value) follow(id);
+    if (id && id !== selected.value) open(id);
   };
   addEventListener("hashchange", read);
   addEventListener("popstate", read);
   detail.watch(show);
   read();
-  // Where nobody has chosen one, the newest that is there at first.
-  const stop = orders.watch((list) => {
-    const newest = list[0];
+  if (selected.value) land();
+  // At first the newest, unless one was chosen.
+  const stop = orders.watch(({ value }) => {
+    const newest = value[0];
     if (!newest) return;
     setTimeout(() => stop());
     if (!selected.value) follow(newest.orderId);
   });
+}
+
+/**
+ * Keeps the open order in view while the page above it grows to its size, until somebody moves. A page that is loaded
+ * again stays where it was.
+ */
+function land() {
+  const [navigation] = performance.getEntriesByType("navigation");
+  if (navigation instanceof PerformanceNavigationTiming && navigation.type === "reload") return;
+  const observer = new ResizeObserver(() =>
+    byId("order").scrollIntoView({ behavior: "instant", block: "start" }),
+  );
+  const end = () => observer.disconnect();
+  setTimeout(end, LANDING);
+  for (const input of ["wheel", "pointerdown", "touchstart", "keydown"])
+    addEventListener(input, end, { once: true, passive: true });
+  observer.observe(byId("main"));
 }
 
 /**
@@ -86,43 +113,55 @@ export function present(id) {
 
 /** @param {string} id */
 function follow(id) {
-  following?.feed.close();
-  following?.poll.stop();
-  following = null;
+  unfollow?.();
   drawn = "";
+  outcome.clear();
   selected.set(id);
-  if (!id) {
-    detail.set(null);
-    return;
-  }
-  detail.set({ id, order: null, payment: null, timeline: null, failed: "" });
-  const looking = poll(() => look(id), LOOK);
-  const heard = Object.fromEntries(TYPES.map((type) => [type, () => looking.now()]));
-  following = { feed: new Feed(`/events?orderId=${encodeURIComponent(id)}`, heard), poll: looking };
+  /** @type {Detail} */
+  const now = {
+    id,
+    order: new Reading(/** @type {Order | null} */ (null)),
+    payment: new Reading(/** @type {Payment | null} */ (null)),
+    timeline: new Reading(/** @type {Timeline | null} */ (null)),
+  };
+  const path = `/orders/${encodeURIComponent(id)}`;
+  const readOrder = () => now.order.read(() => readFrom("order-service", path));
+  const polls = [
+    poll(readOrder, INTERVAL),
+    poll(() => now.payment.read(() => readFrom("payment-service", `${path}/payment`)), INTERVAL),
+    poll(() => readTimeline(now, path, readOrder), INTERVAL),
+  ];
+  const again = () => polls.forEach((one) => one.now());
+  const feed = new Feed(
+    `/events?orderId=${encodeURIComponent(id)}`,
+    Object.fromEntries(TYPES.map((type) => [type, again])),
+  );
+  const changed = () => detail.value === now && detail.set(now);
+  detail.set(now);
+  const watches = [now.order, now.payment, now.timeline].map((reading) => reading.watch(changed));
+  unfollow = () => {
+    feed.close();
+    for (const one of polls) one.stop();
+    for (const stop of watches) stop();
+  };
 }
 
-/** @param {string} id */
-async function look(id) {
-  const path = `/orders/${encodeURIComponent(id)}`;
-  const known = detail.value?.id === id ? detail.value : null;
-  /** @type {Detail} */
-  const next = {
-    id,
-    order: known?.order ?? null,
-    payment: known?.payment ?? null,
-    timeline: known?.timeline ?? null,
-    failed: "",
-  };
-  // What does not answer leaves what was known; the timeline says who it is.
-  next.order = await findOrder(id).catch(() => next.order);
-  try {
-    next.timeline = await find(`${path}/timeline`);
-  } catch (error) {
-    next.failed = reason(error);
-  }
-  const payment = /** @type {Promise<Payment | null>} */ (find(`${path}/payment`));
-  next.payment = await payment.catch(() => next.payment);
-  if (selected.value === id) detail.set(next);
+/**
+ * Reads the timeline. An order that it is ahead of is read again first: both are shown as of one time.
+ *
+ * @param {Detail} now
+ * @param {string} path
+ * @param {() => Promise<void>} readOrder
+ */
+async function readTimeline({ order, timeline }, path, readOrder) {
+  await timeline.read(async () => {
+    /** @type {Timeline | null} */
+    const found = await readFrom("nats-server", `${path}/timeline`);
+    const events = found?.steps.filter((step) => step.subject.startsWith("order.event.")) ?? [];
+    const newest = events.at(-1)?.subject.split(".")[2];
+    if (newest && newest !== order.value?.status) await readOrder();
+    return found;
+  });
 }
 
 /** @param {Detail | null} now */
@@ -132,66 +171,33 @@ function show(now) {
   byId("order-hint").hidden = Boolean(now);
   byId("order-body").hidden = !now;
   if (!now) return;
-  fill(byId("order-facts"), ...facts(now));
-  fill(byId("order-waits"), ...waits(now));
+  const status = now.order.isCurrent ? now.order.value?.status : "";
+  document.title = status ? `${now.id} ${status.replaceAll("-", " ")} · ${TITLE}` : `${now.id} · ${TITLE}`;
+  set(byId("order"), { "data-condition": now.order.condition });
+  refill(byId("order-facts"), ...facts(now));
+  refill(byId("order-waits"), ...waits(now));
   actions(now);
-  const steps = now.timeline?.steps ?? [];
-  const print = JSON.stringify([now.id, steps]);
-  if (print !== drawn) {
-    drawn = print;
-    diagram(byId("order-diagram"), now.id, steps);
-  }
+  messages(now);
 }
 
-/** @param {Detail} now */
-function facts({ order, payment, timeline }) {
-  if (!order) {
-    const text = timeline
-      ? "Its command is stored, and no service has made an order of it yet."
-      : "Looking …";
-    return [el("p", { class: "quiet" }, text)];
-  }
-  const items = order.items.map((item) => `${count(item.quantity)} × ${item.productId}`).join(", ");
-  const lasted = Date.parse(order.updatedAt) - Date.parse(order.placedAt);
-  const rows = [
-    ["Status", pill(order.status, order.reason?.code)],
-    ["Total", `${money(order.totalPrice, order.currency)} · ${items}`],
-    ["Customer", order.customerId],
-    [
-      "Payment",
-      payment
-        ? `${payment.status.replace("-", " ")}${payment.reason ? `: ${payment.reason}` : ""}`
-        : "none yet",
-    ],
-    isFinal(order.status) ? ["Took", duration(lasted)] : ["Placed", ago(order.placedAt)],
-  ];
-  if (order.reason) rows.splice(1, 0, ["Because", order.reason.text || order.reason.code.replace("-", " ")]);
-  return rows.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)));
-}
-
-/** @param {Detail} now */
-function waits({ timeline, failed, order }) {
-  const lines = [];
-  for (const wait of timeline?.waitsFor ?? []) {
-    lines.push(
-      el(
-        "li",
-        {},
-        el("b", {}, "Waits: "),
-        wait.what,
-        el("span", { class: "quiet" }, wait.since ? ` · for ${lasting(wait.since)}` : ""),
-      ),
-    );
-  }
-  if (!lines.length && order && !isFinal(order.status)) lines.push(el("li", {}, "Under way."));
-  for (const source of timeline?.sources ?? []) {
-    if (source.answered) continue;
-    lines.push(
-      el("li", {}, el("b", {}, `${shortName(source.name)} does not tell: `), source.detail ?? "no answer"),
-    );
-  }
-  if (failed) lines.push(el("li", {}, el("b", {}, "As it was seen last: "), failed));
-  return lines;
+/**
+ * The diagram, or why there is none.
+ *
+ * @param {Detail} now
+ */
+function messages({ id, order, timeline }) {
+  const steps = timeline.value?.steps ?? [];
+  set(byId("order-diagram"), { "data-condition": timeline.condition });
+  const missing = order.at && !order.value ? "" : "No stream holds a message about this order.";
+  const text = describe(timeline) || (steps.length ? "" : missing);
+  const line = byId("order-messages");
+  say(line, text);
+  line.hidden = !text;
+  const print = JSON.stringify([id, suppressedCommands(id), steps]);
+  if (print === drawn) return;
+  drawn = print;
+  if (steps.length) diagram(byId("order-diagram"), id, steps);
+  else fill(byId("order-diagram"));
 }
 
 /** @param {Detail} now */
@@ -199,8 +205,8 @@ function actions({ id, order }) {
   const [again, stop] = [byId("order-again"), byId("order-cancel")];
   again.onclick = () => void repeat(id);
   stop.onclick = () => void withdraw(id);
-  again.hidden = !order;
-  stop.hidden = !order || isFinal(order.status);
+  again.hidden = !order.value;
+  stop.hidden = !order.value || isFinal(order.value.status);
 }
 
 /**
@@ -209,27 +215,27 @@ function actions({ id, order }) {
  * @param {string} id
  */
 async function repeat(id) {
-  const order = detail.value?.order;
+  const order = detail.value?.order.value;
   if (!order || order.orderId !== id) return;
   const { orderId, customerId, currency, items } = order;
+  const say = outcome.begin("Sending …");
   try {
     const { suppressed } = await placeTimes({ orderId, customerId, currency, items }, 1);
-    const by = suppressed
-      ? "the stream had it already and dropped it"
-      : "order-service knows it and drops it";
-    say(byId("order-outcome"), `Sent once more: ${by}. Nothing happens twice.`);
+    const by = suppressed ? "the stream" : "order-service";
+    say(false, `Sent again with the same id: ${by} ignores the duplicate.`);
   } catch (error) {
-    say(byId("order-outcome"), reason(error));
+    say(true, `Not accepted: ${reason(error)}`);
   }
 }
 
 /** @param {string} id */
 async function withdraw(id) {
+  const say = outcome.begin("Sending …");
   try {
     await cancel(id);
-    say(byId("order-outcome"), "The wish to cancel is stored. Whether it came in time, the diagram tells.");
+    say(false, "Cancellation requested. The status says whether it came in time.");
   } catch (error) {
-    say(byId("order-outcome"), reason(error));
+    say(true, `Not accepted: ${reason(error)}`);
   }
   refreshOrders();
 }

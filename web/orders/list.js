@@ -1,20 +1,23 @@
-// The newest orders, and where each stands.
+// The newest orders and their status.
 
 /** @import {Order} from "../types.js" */
 
 import { byId, el, fill, keyed, say, set } from "../lib/dom.js";
-import { ago, money } from "../lib/format.js";
-import { filter, LISTED, orders, reach, refreshOrders, selected } from "../model.js";
+import { ago, money, several } from "../lib/format.js";
+import { showCondition } from "../lib/reading.js";
+import { filter, LISTED, orders, refreshOrders, selected } from "../model.js";
 import { open } from "./detail.js";
 import { pill } from "./pill.js";
 
 /** Shows the list, and makes its filter work. */
 export function mountList() {
   const status = /** @type {HTMLSelectElement} */ (byId("orders-filter"));
-  status.addEventListener("change", () => {
-    filter.set(status.value);
-    refreshOrders();
-  });
+  const asked = new URLSearchParams(location.search).get("status") ?? "";
+  if ([...status.options].some((option) => option.value === asked)) {
+    status.value = asked;
+    filter.set(asked);
+  }
+  status.addEventListener("change", () => choose(status.value));
   byId("orders-find").addEventListener("submit", (event) => {
     event.preventDefault();
     const input = /** @type {HTMLInputElement} */ (byId("orders-id"));
@@ -23,20 +26,32 @@ export function mountList() {
     else input.focus();
   });
   orders.watch(show);
-  selected.watch(() => show(orders.value));
-  reach.watch(() => show(orders.value));
+  selected.watch(show);
 }
 
-/** @param {Order[]} list */
-function show(list) {
+/**
+ * Lists only orders with a status, and keeps it in the address.
+ *
+ * @param {string} status
+ */
+function choose(status) {
+  const url = new URL(location.href);
+  if (status) url.searchParams.set("status", status);
+  else url.searchParams.delete("status");
+  history.replaceState(null, "", url);
+  filter.set(status);
+  // The orders of another status are no answer to this one.
+  orders.reset();
+  refreshOrders();
+}
+
+function show() {
+  const list = orders.value;
   keyed(byId("orders-list"), list, (order) => order.orderId, row, update);
-  const only = filter.value ? ` that are ${filter.value}` : "";
-  const text = list.length
-    ? `The ${list.length < LISTED ? list.length : `newest ${LISTED}`} orders${only}.`
-    : reach.value.state === "live"
-      ? `No orders${only} yet.`
-      : "The orders cannot be read at the moment.";
-  say(byId("orders-caption"), text);
+  const only = filter.value ? ` that are ${filter.value.replaceAll("-", " ")}` : "";
+  const all = list.length < LISTED ? several(list.length, "order") : `The newest ${LISTED} orders`;
+  const caption = list.length ? `${all}${only}.` : `No orders${only}.`;
+  showCondition(byId("orders"), byId("orders-caption"), orders, caption);
 }
 
 /** @param {Order} order */

@@ -81,10 +81,10 @@ function facts(orderId, step, steps) {
       )
     : (step.causationId ?? "nothing: it began the flow");
   const rows = [
-    ["Said by", speaker(step) || "?"],
+    ["Published by", speaker(step) || "unknown"],
     ["Stored", `${step.stream} ${step.sequence}, ${clock(step.time)}`],
-    ["Answers", answer],
-    step.delayMs === null ? null : ["From said to stored", duration(step.delayMs)],
+    ["Caused by", answer],
+    step.delayMs === null ? null : ["Publish delay", duration(step.delayMs)],
     step.note ? ["Note", step.note] : null,
   ];
   return rows.flatMap((row) => (row ? [el("div", {}, el("dt", {}, row[0]), el("dd", {}, row[1]))] : []));
@@ -92,12 +92,14 @@ function facts(orderId, step, steps) {
 
 /** @param {Step} step */
 function hearers(step) {
-  if (!step.hearers.length) return [el("li", {}, "No service listens to it.")];
+  if (!step.hearers.length) return [el("li", {}, "No consumers.")];
   return step.hearers.map((hearer) => {
     const more = [
       hearer.at ? `at ${clock(hearer.at)}` : "",
       hearer.duplicates ? `${several(hearer.duplicates, "duplicate")} dropped` : "",
-      hearer.failures ? `failed ${hearer.failures} times: ${hearer.failure ?? "?"}` : "",
+      hearer.failures ? several(hearer.failures, "failed attempt") : "",
+      // A dead letter can have a reason without a failed attempt.
+      hearer.failure ? `reason: ${hearer.failure}` : "",
     ].filter(Boolean);
     return el(
       "li",

@@ -3,8 +3,9 @@
 /** @import {NewOrder} from "../types.js" */
 
 import { reason } from "../lib/api.js";
-import { byId, el, fill } from "../lib/dom.js";
+import { byId, el } from "../lib/dom.js";
 import { count } from "../lib/format.js";
+import { Outcome } from "../lib/outcome.js";
 import { Signal } from "../lib/signal.js";
 import { refreshOrders } from "../model.js";
 import { open, present } from "./detail.js";
@@ -19,12 +20,23 @@ export const lastRepeated = new Signal(
 
 /** What can be ordered with one press, beside the plain one: the ways in which an order can go otherwise. */
 const CASES = {
-  limit: { customer: "CUSTOMER_002", pieces: 1, price: 250_000, says: "Ben’s limit is far below 2,500 €" },
-  unknown: { customer: "CUSTOMER_001", pieces: 1, price: 500, says: "there is no such product" },
+  limit: {
+    customer: "CUSTOMER_002",
+    pieces: 1,
+    price: 250_000,
+    says: "€2,500.00 for Ben, declined if that is over his credit limit",
+  },
+  unknown: { customer: "CUSTOMER_001", pieces: 1, price: 500, says: "for an unknown product" },
 };
+
+/** @type {Outcome} */
+let outcome;
+
+/** @typedef {(orderId: string, text: string) => void} Tell */
 
 /** Makes the buttons work. */
 export function mountPlacing() {
+  outcome = new Outcome(byId("place-outcome"));
   byId("place-one").addEventListener("click", () => void placeOne());
   byId("place-same").addEventListener("click", () => void placeSame());
   byId("place-limit").addEventListener("click", () => void doing(overTheLimit));
@@ -38,56 +50,65 @@ export function mountPlacing() {
 
 /** Places an order that can be served, and opens it. */
 export async function placeOne() {
-  await doing(async () => {
+  await doing(async (tell) => {
     const { productId, restocked } = await withStock(1);
     const order = anOrder("CUSTOMER_001", productId, 1, 500);
     const { durability } = await place(order);
     lastPlaced.set(order);
     present(order.orderId);
-    tell(order.orderId, `is accepted (${durability}): one ${productId} for Ada.${shelves(restocked)}`);
+    const stored = durability.replace("fsynced", "stored").replace("cached", "stored, not yet fsynced");
+    tell(order.orderId, `is accepted (${stored}): one ${productId} for Ada.${shelves(restocked)}`);
   });
 }
 
 /** Sends one order five times at once. */
 export async function placeSame() {
-  await doing(async () => {
+  await doing(async (tell) => {
     const { productId, restocked } = await withStock(1);
     const order = anOrder("CUSTOMER_001", productId, 1, 500);
     const { sent, suppressed } = await placeTimes(order, 5);
     lastPlaced.set(order);
     lastRepeated.set({ order, sent, suppressed });
     present(order.orderId);
-    const flows = sent - suppressed === 1 ? "One flow" : `${sent - suppressed} flows`;
-    tell(order.orderId, `was sent ${sent} times. ${flows}, ${suppressed} suppressed.${shelves(restocked)}`);
+    const duplicates = `${suppressed} duplicates ignored`;
+    tell(order.orderId, `was sent ${sent} times: ${duplicates} by the stream.${shelves(restocked)}`);
   });
 }
 
 /** @param {number} restocked */
 function shelves(restocked) {
-  return restocked ? ` The shelves were empty: ${count(restocked)} pieces were put on first.` : "";
+  return restocked ? ` Too little stock was available: ${count(restocked)} units were restocked first.` : "";
 }
 
-async function overTheLimit() {
+/** @param {Tell} tell */
+async function overTheLimit(tell) {
   const { customer, pieces, price, says } = CASES.limit;
   const { productId } = await withStock(pieces);
-  await placeCase(anOrder(customer, productId, pieces, price), says);
+  await placeCase(tell, anOrder(customer, productId, pieces, price), says);
 }
 
-async function overTheStock() {
+/** @param {Tell} tell */
+async function overTheStock(tell) {
   const order = anOrder("CUSTOMER_001", "PRODUCT_003", 40, 100);
-  await placeCase(order, "more than the shelf has: it waits 20 s for a restock");
+  await placeCase(
+    tell,
+    order,
+    "40 units of PRODUCT_003: without as many available it waits 20 s for a restock",
+  );
 }
 
-async function unknownProduct() {
+/** @param {Tell} tell */
+async function unknownProduct(tell) {
   const { customer, pieces, price, says } = CASES.unknown;
-  await placeCase(anOrder(customer, "PRODUCT_404", pieces, price), says);
+  await placeCase(tell, anOrder(customer, "PRODUCT_404", pieces, price), says);
 }
 
 /**
+ * @param {Tell} tell
  * @param {NewOrder} order
  * @param {string} says
  */
-async function placeCase(order, says) {
+async function placeCase(tell, order, says) {
   await place(order);
   lastPlaced.set(order);
   present(order.orderId);
@@ -109,7 +130,7 @@ async function startBurst() {
   bursting = new AbortController();
   button.textContent = "Stop";
   const began = performance.now();
-  await doing(async () => {
+  await doing(async (tell) => {
     let drawn = 0;
     const progress = (/** @type {number} */ placed) => {
       const now = performance.now();
@@ -130,25 +151,21 @@ async function startBurst() {
   button.textContent = "Burst";
 }
 
-/** @param {() => Promise<void>} act */
+/**
+ * Does something, and says what comes of it, unless something else was begun since.
+ *
+ * @param {(tell: Tell) => Promise<void>} act
+ */
 async function doing(act) {
+  const say = outcome.begin("Sending …");
   try {
-    await act();
+    await act((orderId, text) => {
+      const key =
+        orderId && el("button", { type: "button", class: "key", onclick: () => open(orderId) }, orderId);
+      say(false, key, key ? " " : "", text);
+    });
   } catch (error) {
-    tell("", `That did not work: ${reason(error)}`, true);
+    say(true, `Not accepted: ${reason(error)}`);
   }
   refreshOrders();
-}
-
-/**
- * @param {string} orderId
- * @param {string} text
- * @param {boolean} [bad]
- */
-function tell(orderId, text, bad = false) {
-  const line = byId("place-outcome");
-  line.classList.toggle("bad", bad);
-  const key =
-    orderId && el("button", { type: "button", class: "key", onclick: () => open(orderId) }, orderId);
-  fill(line, key, key ? " " : "", text);
 }

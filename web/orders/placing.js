@@ -1,14 +1,30 @@
 // Placing orders. The client makes up an order's id before it sends: whatever is lost on the way, the same request can be
 // sent again, and means the same order.
 
-/** @import {NewOrder, Order, Page, Product} from "../types.js" */
+/** @import {NewOrder, Page, Product} from "../types.js" */
 
-import { find, get, send, write } from "../lib/api.js";
+import { send, write } from "../lib/api.js";
+import { readFrom } from "../model.js";
 
 /** How many requests are under way at a time: what the two feeds leave of the connections to one server. */
 const AT_ONCE = 4;
 /** What an order's id is made of: no letters or digits that look alike. */
 const LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+
+/** How many orders are remembered for their suppressed duplicates. */
+const REMEMBERED = 100;
+
+/** @type {Map<string, number>} how many commands of an order the stream ignored, as the answers to this page said */
+const suppressedOf = new Map();
+
+/**
+ * Returns how many commands of an order the stream is known to have ignored as duplicates.
+ *
+ * @param {string} orderId
+ */
+export function suppressedCommands(orderId) {
+  return suppressedOf.get(orderId) ?? 0;
+}
 
 /** The customers that the demo begins with. */
 export const CUSTOMERS = ["CUSTOMER_001", "CUSTOMER_002"];
@@ -36,10 +52,19 @@ export function anOrder(customerId, productId, quantity, unitPrice) {
  */
 export async function place(order) {
   const { body, response } = await write("POST", "/orders", order);
+  const suppressed = response.headers.get("idempotent-replayed") === "true";
+  if (suppressed) remember(order.orderId);
   return {
-    suppressed: response.headers.get("idempotent-replayed") === "true",
+    suppressed,
     durability: String(body?.durability ?? ""),
   };
+}
+
+/** @param {string} orderId */
+function remember(orderId) {
+  suppressedOf.set(orderId, suppressedCommands(orderId) + 1);
+  const oldest = suppressedOf.keys().next().value;
+  if (suppressedOf.size > REMEMBERED && oldest) suppressedOf.delete(oldest);
 }
 
 /**
@@ -64,7 +89,7 @@ let stocked = "PRODUCT_002";
  */
 export async function withStock(pieces) {
   /** @type {Page<Product> | null} */
-  const page = await get("/products?limit=50").catch(() => null);
+  const page = await readFrom("inventory-service", "/products?limit=50").catch(() => null);
   // An inventory that is away is no reason not to order: whether there is stock shows when it is back.
   if (!page) return { productId: stocked, restocked: 0 };
   const [most] = [...page.items].sort((a, b) => b.available - a.available);
@@ -111,14 +136,6 @@ export async function burst(number, onProgress, stop) {
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
   return { placed, failed };
-}
-
-/**
- * @param {string} orderId
- * @returns {Promise<Order | null>}
- */
-export function findOrder(orderId) {
-  return find(`/orders/${encodeURIComponent(orderId)}`);
 }
 
 /** @param {string} orderId */

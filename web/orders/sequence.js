@@ -7,7 +7,8 @@ import { el, fill, svg } from "../lib/dom.js";
 import { between, capital, clock, duration, several } from "../lib/format.js";
 import { shortName } from "../lib/services.js";
 import { openMessage } from "./message.js";
-import { heardAs, kindOf, speaker, title } from "./step.js";
+import { suppressedCommands } from "./placing.js";
+import { heardAs, isPlacing, kindOf, speaker, title } from "./step.js";
 
 /** The lifelines, in the order in which an order usually passes them. */
 const LINES = [
@@ -31,10 +32,6 @@ export function diagram(place, orderId, steps) {
   // A redraw under somebody's fingers must not take the focus away.
   const focused =
     document.activeElement instanceof HTMLElement ? document.activeElement.dataset.message : undefined;
-  if (!steps.length) {
-    fill(place, el("p", { class: "quiet" }, "No stream holds a message about it (yet)."));
-    return;
-  }
   const lines = [...LINES, ...others(steps)];
   const first = steps[0]?.time ?? "";
   const shown = steps.slice(0, DRAWN);
@@ -44,7 +41,7 @@ export function diagram(place, orderId, steps) {
     head(lines),
     el("ol", { class: "steps" }, ...shown.map((step) => row(orderId, step, steps, lines, first))),
     left > 0 && el("p", { class: "quiet" }, `Showing the first ${DRAWN} of ${steps.length} messages.`),
-    legend(steps),
+    legend(orderId, steps),
   );
   if (focused)
     place.querySelector(`[data-message="${CSS.escape(focused)}"]`)?.dispatchEvent(new Event("refocus"));
@@ -108,7 +105,7 @@ function row(orderId, step, steps, lines, first) {
       "span",
       { class: "line" },
       lanes(lines),
-      naming(step, lines),
+      naming(orderId, step, lines),
       marks(step, lines, kind),
       el("span", { class: "out-of-sight" }, spoken(step)),
     ),
@@ -119,11 +116,17 @@ function row(orderId, step, steps, lines, first) {
 /**
  * The name of a message, above its arrow: at the arrow's beginning, or at its end where there is more room.
  *
+ * @param {string} orderId
  * @param {Step} step
  * @param {string[]} lines
  */
-function naming(step, lines) {
-  const name = el("span", { class: "name" }, el("span", { class: "what" }, title(step)), ...badges(step));
+function naming(orderId, step, lines) {
+  const name = el(
+    "span",
+    { class: "name" },
+    el("span", { class: "what" }, title(step)),
+    ...badges(orderId, step),
+  );
   const places = [speaker(step), ...step.hearers.map((hearer) => hearer.service)].map((who) =>
     placeOf(who, lines),
   );
@@ -148,20 +151,25 @@ function placeOf(name, lines) {
   return index < 0 ? -1 : (index + 0.5) / lines.length;
 }
 
-/** @param {Step} step */
-function badges(step) {
+/**
+ * @param {string} orderId
+ * @param {Step} step
+ */
+function badges(orderId, step) {
   /** @type {HTMLElement[]} */
   const badges = [];
   const add = (/** @type {string} */ kind, /** @type {string} */ text) =>
     badges.push(el("span", { class: `badge ${kind}` }, text));
-  for (const hearer of step.hearers) {
-    const who = shortName(hearer.service);
-    if (hearer.duplicates) add("again", `${who} dropped ${several(hearer.duplicates, "duplicate")}`);
-    if (hearer.failures) add("failed", `${who} failed ${hearer.failures}×`);
-    if (hearer.hearing === "given-up") add("dead", `${who} gave up`);
-    if (hearer.hearing === "redriven") add("again", `${who} redriven`);
-    if (hearer.hearing === "pending") add("pending", `${who} has not handled it`);
-    if (hearer.hearing === "unknown") add("pending", `${who} does not tell`);
+  const suppressed = isPlacing(step) ? suppressedCommands(orderId) : 0;
+  if (suppressed) add("again", `${several(suppressed, "duplicate")} ignored by the stream`);
+  for (const { service, hearing, duplicates, failures } of step.hearers) {
+    const who = shortName(service);
+    if (duplicates) add("again", `${who} ignored ${several(duplicates, "duplicate")}`);
+    if (failures) add("failed", `${who} failed ${failures}×`);
+    if (hearing === "given-up") add("dead", `${who} dead-lettered it`);
+    if (hearing === "redriven") add("again", `${who} redriven`);
+    if (hearing === "pending") add("pending", `pending for ${who}`);
+    if (hearing === "unknown") add("pending", `${who}: no response`);
   }
   if (step.note && step.stream !== "TIMERS") add("note", step.note);
   return badges;
@@ -174,7 +182,7 @@ function badges(step) {
  */
 function spoken(step) {
   const heard = step.hearers.map((hearer) => `${hearer.service}: ${heardAs(hearer.hearing)}`);
-  return `said by ${speaker(step) || "?"}. ${heard.join("; ") || "Nobody listens to it"}. Opens the message.`;
+  return `published by ${speaker(step) || "?"}. ${heard.join("; ") || "No consumers"}. Opens the message.`;
 }
 
 /** @param {string[]} lines */
@@ -219,15 +227,23 @@ function marks(step, lines, kind) {
   return marks;
 }
 
-/** @param {Step[]} steps */
-function legend(steps) {
-  const duplicates = sum(steps, (hearer) => hearer.duplicates);
+/**
+ * What is known to have happened. What is not known to have happened is not claimed: a stream does not count the
+ * duplicates that it ignores, and a service that does not answer cannot report a failed attempt.
+ *
+ * @param {string} orderId
+ * @param {Step[]} steps
+ */
+function legend(orderId, steps) {
+  const ignored = sum(steps, (hearer) => hearer.duplicates) + suppressedCommands(orderId);
   const failures = sum(steps, (hearer) => hearer.failures);
+  const dead = sum(steps, ({ hearing }) => (["given-up", "redriven", "discarded"].includes(hearing) ? 1 : 0));
   const parts = [
     several(steps.length, "message"),
-    duplicates ? `${several(duplicates, "duplicate")} suppressed` : "no duplicates came",
-    failures ? several(failures, "failed attempt") : "no attempt failed",
-  ];
+    ignored && `${several(ignored, "duplicate")} ignored`,
+    failures && several(failures, "failed attempt"),
+    dead && `${dead} dead-lettered`,
+  ].filter(Boolean);
   return el("p", { class: "quiet sums" }, parts.join(" · "));
 }
 

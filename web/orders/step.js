@@ -9,10 +9,10 @@ import { tone } from "../lib/services.js";
 const HEARINGS = {
   handled: "handled",
   pending: "not handled yet",
-  "given-up": "given up: a dead letter",
-  redriven: "was a dead letter, and handled after all",
-  discarded: "a dead letter that was discarded",
-  unknown: "unknown: the service does not answer",
+  "given-up": "dead-lettered",
+  redriven: "dead-lettered, redriven, and handled",
+  discarded: "dead-lettered, and deleted by an operator",
+  unknown: "unknown: no response",
 };
 
 /** @param {string} hearing */
@@ -34,4 +34,13 @@ export function title(step) {
 /** @param {Step} step */
 export function kindOf(step) {
   return step.stream === "TIMERS" ? "timer" : tone(step.subject);
+}
+
+/**
+ * Whether a message is the command that creates the order.
+ *
+ * @param {Step} step
+ */
+export function isPlacing(step) {
+  return step.subject.startsWith("order.command.place.");
 }

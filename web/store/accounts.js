@@ -2,25 +2,32 @@
 
 /** @import {Account} from "../types.js" */
 
-import { Failure, find, reason, write } from "../lib/api.js";
+import { Failure, reason, write } from "../lib/api.js";
 import { byId, el, keyed, say } from "../lib/dom.js";
 import { money } from "../lib/format.js";
 import { poll } from "../lib/poll.js";
+import { Reading, showCondition } from "../lib/reading.js";
+import { readFrom } from "../model.js";
 import { change } from "./cells.js";
 import { customers } from "./customers.js";
 
 /** The largest limit that can be set here, in whole units of its currency. */
 const MOST = 10_000_000;
 
-/** @type {Map<string, Account>} */
-let known = new Map();
+/** @type {Reading<Account[]>} */
+const accounts = new Reading(/** @type {Account[]} */ ([]));
 /** The account whose limit is about to change, as it was read. */
 let editing = "";
 /** @type {{now: () => void} | null} */
 let looking = null;
 
 export function mountAccounts() {
-  looking = poll(look, 3000);
+  looking = poll(() => accounts.read(ask), 2000);
+  accounts.watch(({ value }) => {
+    const empty = value.length ? "" : "No accounts.";
+    showCondition(byId("accounts"), byId("accounts-condition"), accounts, empty);
+    keyed(byId("accounts-rows"), value, (account) => account.customerId, row, update);
+  });
   const dialog = /** @type {HTMLDialogElement} */ (byId("limit"));
   byId("limit-cancel").addEventListener("click", () => dialog.close());
   byId("limit-form").addEventListener("submit", (event) => {
@@ -29,12 +36,17 @@ export function mountAccounts() {
   });
 }
 
-async function look() {
+async function ask() {
   /** @type {(Account | null)[]} */
-  const found = await Promise.all(customers().map((id) => find(`/accounts/${encodeURIComponent(id)}`)));
-  const accounts = found.filter((account) => account !== null);
-  known = new Map(accounts.map((account) => [account.customerId, account]));
-  keyed(byId("accounts-rows"), accounts, (account) => account.customerId, row, update);
+  const found = await Promise.all(
+    customers().map((id) => readFrom("account-service", `/accounts/${encodeURIComponent(id)}`)),
+  );
+  return found.filter((account) => account !== null);
+}
+
+/** @param {string} customerId */
+function known(customerId) {
+  return accounts.value.find((account) => account.customerId === customerId);
 }
 
 /** @param {Account} account */
@@ -66,7 +78,7 @@ function update(element, { card, creditLimit }) {
 
 /** @param {string} customerId */
 function edit(customerId) {
-  const account = known.get(customerId);
+  const account = known(customerId);
   if (!account) return;
   editing = customerId;
   const input = /** @type {HTMLInputElement} */ (byId("limit-amount"));
@@ -84,7 +96,7 @@ function edit(customerId) {
  * @param {HTMLDialogElement} dialog
  */
 async function save(dialog) {
-  const account = known.get(editing);
+  const account = known(editing);
   const amount = Number(/** @type {HTMLInputElement} */ (byId("limit-amount")).value);
   if (!account || !Number.isFinite(amount) || amount < 0 || amount > MOST) {
     say(byId("limit-outcome"), `It must be a number from 0 to ${MOST}.`);
@@ -99,10 +111,7 @@ async function save(dialog) {
     dialog.close();
   } catch (error) {
     const late = error instanceof Failure && error.status === 412;
-    say(
-      byId("limit-outcome"),
-      late ? "Somebody has changed the account meanwhile; it is read again." : reason(error),
-    );
+    say(byId("limit-outcome"), late ? "The account was changed meanwhile. It is read again." : reason(error));
   }
   looking?.now();
 }

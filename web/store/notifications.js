@@ -1,12 +1,13 @@
-// What customers were told, newest first. The interface lists them oldest first, so the end is searched for once, and
+// Notifications of customers, newest first. The interface lists them oldest first, so the end is searched for once, and
 // read from there.
 
 /** @import {Notification, Page} from "../types.js" */
 
-import { get } from "../lib/api.js";
 import { byId, el, keyed } from "../lib/dom.js";
 import { ago } from "../lib/format.js";
 import { poll } from "../lib/poll.js";
+import { Reading, showCondition } from "../lib/reading.js";
+import { readFrom } from "../model.js";
 import { open } from "../orders/detail.js";
 import { customers } from "./customers.js";
 
@@ -14,34 +15,45 @@ import { customers } from "./customers.js";
 const LISTED = 6;
 const READ = 100;
 
-/** @type {Map<string, {after: number, newest: Notification[]}>} */
-const told = new Map();
+/** @type {Map<string, {after: number, settled: Notification[]}>} */
+const seen = new Map();
+/** @type {Reading<Notification[]>} */
+const notifications = new Reading(/** @type {Notification[]} */ ([]));
 
 export function mountNotifications() {
-  poll(async () => {
-    const now = customers();
-    for (const customer of told.keys()) if (!now.includes(customer)) told.delete(customer);
-    const lists = await Promise.all(now.map(newest));
-    const all = lists.flat().sort((a, b) => b.sequence - a.sequence);
-    keyed(byId("notifications-rows"), all.slice(0, LISTED), (one) => String(one.sequence), row, update);
-  }, 2500);
+  poll(() => notifications.read(ask), 1500);
+  notifications.watch(({ value }) => {
+    const empty = value.length ? "" : "No notifications.";
+    showCondition(byId("notifications"), byId("notifications-condition"), notifications, empty);
+    keyed(byId("notifications-rows"), value, (one) => String(one.sequence), row, update);
+  });
+}
+
+async function ask() {
+  const now = customers();
+  for (const customer of seen.keys()) if (!now.includes(customer)) seen.delete(customer);
+  const lists = await Promise.all(now.map(newest));
+  return lists
+    .flat()
+    .sort((a, b) => b.sequence - a.sequence)
+    .slice(0, LISTED);
 }
 
 /** @param {string} customer */
 async function newest(customer) {
-  let state = told.get(customer);
+  let state = seen.get(customer);
   if (!state) {
     const last = await lastSequence(customer);
-    state = { after: Math.max(0, last - READ), newest: [] };
-    told.set(customer, state);
+    state = { after: Math.max(0, last - READ), settled: [] };
+    seen.set(customer, state);
   }
-  const page = await list(customer, state.after, READ);
-  const last = page.items.at(-1);
-  if (last) {
-    state.after = last.sequence;
-    state.newest = [...state.newest, ...page.items].slice(-LISTED);
-  }
-  return state.newest;
+  const { items } = await list(customer, state.after, READ);
+  // What is not sent yet is read again; of a full page all but the newest is never shown.
+  const pending = items.findIndex((one) => !one.deliveredAt);
+  const settled = items.length === READ ? READ - LISTED : pending < 0 ? items.length : pending;
+  state.settled = [...state.settled, ...items.slice(0, settled)].slice(-LISTED);
+  state.after = items[settled - 1]?.sequence ?? state.after;
+  return [...state.settled, ...items.slice(settled)].slice(-LISTED);
 }
 
 /**
@@ -50,8 +62,9 @@ async function newest(customer) {
  * @param {number} limit
  * @returns {Promise<Page<Notification>>}
  */
-function list(customer, after, limit) {
-  return get(`/customers/${encodeURIComponent(customer)}/notifications?after=${after}&limit=${limit}`);
+async function list(customer, after, limit) {
+  const path = `/customers/${encodeURIComponent(customer)}/notifications?after=${after}&limit=${limit}`;
+  return (await readFrom("notification-service", path)) ?? { items: [], next: null };
 }
 
 /**
@@ -88,5 +101,5 @@ function row(one) {
 function update(element, one) {
   const when = element.querySelector("span");
   if (when)
-    when.textContent = `${one.customerId} · ${one.deliveredAt ? `mailed ${ago(one.deliveredAt)}` : "to be mailed"}`;
+    when.textContent = `${one.customerId} · ${one.deliveredAt ? `e-mail sent ${ago(one.deliveredAt)}` : "e-mail pending"}`;
 }

@@ -2,11 +2,11 @@
 
 /** @import {Order, Payment} from "../types.js" */
 
-import { find } from "../lib/api.js";
 import { byId, el, fill, keyed } from "../lib/dom.js";
 import { money } from "../lib/format.js";
 import { poll } from "../lib/poll.js";
-import { orders } from "../model.js";
+import { Reading, showCondition } from "../lib/reading.js";
+import { isDown, orders, readFrom, whyDown } from "../model.js";
 import { open } from "../orders/detail.js";
 import { pill } from "../orders/pill.js";
 
@@ -16,15 +16,30 @@ const LISTED = 6;
 /** @type {Map<string, {version: number, payment: Payment}>} payments that cannot change before their order does */
 const settled = new Map();
 
+/** @type {Reading<Payment[]>} */
+const payments = new Reading(/** @type {Payment[]} */ ([]));
+
 export function mountPayments() {
-  poll(async () => {
-    const newest = orders.value.slice(0, LISTED);
-    const payments = await Promise.all(newest.map(ask));
-    const found = payments.filter((payment) => payment !== null);
-    keyed(byId("payments-rows"), found, (payment) => payment.orderId, row, update);
-    const kept = new Set(newest.map((order) => order.orderId));
-    for (const id of settled.keys()) if (!kept.has(id)) settled.delete(id);
-  }, 2000);
+  poll(look, 1500);
+  payments.watch(({ value }) => {
+    const empty = value.length ? "" : "No payments of the newest orders.";
+    showCondition(byId("payments"), byId("payments-condition"), payments, empty);
+    keyed(byId("payments-rows"), value, (payment) => payment.orderId, row, update);
+  });
+}
+
+async function look() {
+  const newest = orders.value.slice(0, LISTED);
+  // Whose payments: without orders nothing can be claimed.
+  if (!orders.at) return orders.problem ? payments.failed(orders.problem) : undefined;
+  await payments.read(async () => {
+    // Settled payments are not asked for again: they are current only while their service could answer.
+    if (isDown("payment-service")) throw new Error(whyDown("payment-service"));
+    const found = await Promise.all(newest.map(ask));
+    return found.filter((payment) => payment !== null);
+  });
+  const kept = new Set(newest.map((order) => order.orderId));
+  for (const id of settled.keys()) if (!kept.has(id)) settled.delete(id);
 }
 
 /**
@@ -35,7 +50,7 @@ async function ask({ orderId, version, status }) {
   const known = settled.get(orderId);
   if (known?.version === version) return known.payment;
   /** @type {Payment | null} */
-  const payment = await find(`/orders/${encodeURIComponent(orderId)}/payment`);
+  const payment = await readFrom("payment-service", `/orders/${encodeURIComponent(orderId)}/payment`);
   if (payment && status === "confirmed" && payment.status === "captured")
     settled.set(orderId, { version, payment });
   return payment;

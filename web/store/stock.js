@@ -1,50 +1,67 @@
-// What is on the shelves, held for orders, and waited for.
+// Units available, reserved for orders, and backordered.
 
 /** @import {Page, Product} from "../types.js" */
 
-import { get, reason } from "../lib/api.js";
+import { reason } from "../lib/api.js";
 import { byId, el, keyed, say } from "../lib/dom.js";
 import { count } from "../lib/format.js";
+import { Outcome } from "../lib/outcome.js";
 import { poll } from "../lib/poll.js";
+import { Reading, showCondition } from "../lib/reading.js";
+import { readFrom } from "../model.js";
 import { restock } from "../orders/placing.js";
 import { change } from "./cells.js";
 
-/** How many products are listed, and how many pieces a restock brings. */
+/** How many products are listed, and how many units a restock brings. */
 const LISTED = 8;
-const PIECES = 10;
+const UNITS = 10;
+
+/** @type {Reading<Page<Product>>} */
+const products = new Reading(/** @type {Page<Product>} */ ({ items: [], next: null }));
 
 export function mountStock() {
-  const looking = poll(async () => {
-    /** @type {Page<Product>} */
-    const page = await get(`/products?limit=${LISTED}`);
+  const looking = poll(() => products.read(ask), 1500);
+  const outcome = new Outcome(byId("stock-outcome"));
+  products.watch(({ value }) => {
+    const empty = value.items.length ? "" : "No products.";
+    showCondition(byId("stock"), byId("stock-condition"), products, empty);
     keyed(
       byId("stock-rows"),
-      page.items,
+      value.items,
       (product) => product.productId,
-      (product) => row(product, looking),
+      (product) => row(product, outcome, looking),
       update,
     );
-    byId("stock-more").hidden = !page.next;
+    byId("stock-more").hidden = !value.next;
     say(byId("stock-more"), `The first ${LISTED}, by id.`);
-  }, 1500);
+  });
+}
+
+/** @returns {Promise<Page<Product>>} */
+async function ask() {
+  /** @type {Page<Product> | null} */
+  const page = await readFrom("inventory-service", `/products?limit=${LISTED}`);
+  return page ?? { items: [], next: null };
 }
 
 /**
  * @param {Product} product
+ * @param {Outcome} outcome
  * @param {{now: () => void}} looking
  */
-function row({ productId }, looking) {
+function row({ productId }, outcome, looking) {
   const button = el(
     "button",
-    { type: "button", class: "small", "aria-label": `Restock ${productId} with ${PIECES}` },
-    `+${PIECES}`,
+    { type: "button", class: "small", "aria-label": `Restock ${productId} with ${UNITS}` },
+    `+${UNITS}`,
   );
   button.addEventListener("click", async () => {
+    const say = outcome.begin(`Restocking ${productId} …`);
     try {
-      await restock(productId, PIECES);
-      say(byId("stock-outcome"), `${PIECES} pieces of ${productId} are on their way.`);
+      await restock(productId, UNITS);
+      say(false, `The command to restock ${productId} with ${UNITS} units is stored.`);
     } catch (error) {
-      say(byId("stock-outcome"), reason(error));
+      say(true, `Restock of ${productId} not accepted: ${reason(error)}`);
     }
     looking.now();
   });

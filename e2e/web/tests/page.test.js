@@ -89,12 +89,12 @@ describe("the page", { concurrency: false }, () => {
 
   it("shows an order wait for an inventory that was killed, and go on when it is back, while everything holds", () =>
     onPage({}, async (page) => {
-      await page.locator("#invariants[data-state=good]").waitFor();
+      await page.locator("#invariants[data-status=pass]").waitFor();
       let looking = true;
       const states = new Set();
       const watching = (async () => {
         while (looking) {
-          states.add(await page.locator("#invariants").getAttribute("data-state"));
+          states.add(await page.locator("#invariants").getAttribute("data-status"));
           await new Promise((resolve) => setTimeout(resolve, 150));
         }
       })();
@@ -108,29 +108,37 @@ describe("the page", { concurrency: false }, () => {
       await breakIt(page, "inventory-service", "Start");
       await shows(page, "confirmed");
       await map(page, "inventory-service", "running");
-      await page.locator("#invariants[data-state=good]").waitFor();
+      await page.locator("#invariants[data-status=pass]").waitFor();
       looking = false;
       await watching;
-      assert.equal(states.has("broken"), false, [...states].join());
+      assert.equal(states.has("fail"), false, [...states].join());
     }));
 
   it("shows one flow for an order that is sent five times, and four suppressed", () =>
     onPage({}, async (page) => {
       await page.locator("#place-same").click();
-      await page.locator("#place-outcome", { hasText: "sent 5 times. One flow, 4 suppressed." }).waitFor();
+      await page
+        .locator("#place-outcome", { hasText: "sent 5 times: 4 duplicates ignored by the stream." })
+        .waitFor();
       await shows(page, "confirmed");
+      await page.locator("#order-diagram .what", { hasText: "order.confirmed" }).waitFor();
       const names = await page.locator("#order-diagram .what").allInnerTexts();
       for (const once of ["order.place", "order.placed", "payment.captured"]) {
         assert.equal(names.filter((name) => name === once).length, 1, once);
       }
+      // The diagram shows the four where they were ignored, and counts them.
+      await page
+        .locator("#order-diagram .step.command", { hasText: "4 duplicates ignored by the stream" })
+        .waitFor();
+      await page.locator("#order-diagram .sums", { hasText: "4 duplicates ignored" }).waitFor();
     }));
 
-  it("says that the gateway is away, and goes on where it was when it is back", () =>
+  it("says that the gateway is unreachable, and goes on where it was when it is back", () =>
     onPage({}, async (page) => {
       await placeOne(page);
       await shows(page, "confirmed");
       await breakIt(page, "api-gateway", "Kill");
-      await page.locator("#status[data-state=away]").waitFor();
+      await page.locator("#status[data-state=unreachable]").waitFor();
       await page.locator("#banner", { hasText: "The gateway does not answer" }).waitFor();
       await map(page, "api-gateway", "stopped");
       const before = await page.locator("#map-messages > li").first().getAttribute("data-key");
@@ -164,10 +172,10 @@ describe("the page", { concurrency: false }, () => {
       assert.ok((await nodes()) < 1500, `the page has ${await nodes()} elements`);
       await eventually(
         "all is drained",
-        async () => (await page.locator("#figure-backlog").innerText()) === "0",
+        async () => (await page.locator("#figure-pending").innerText()) === "0",
         60,
       );
-      await page.locator("#invariants[data-state=good]").waitFor();
+      await page.locator("#invariants[data-status=pass]").waitFor();
     }));
 
   it("restocks, and changes a limit on the version that was read", () =>

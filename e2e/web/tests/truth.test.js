@@ -1,0 +1,288 @@
+// The dashboard says nothing untrue: every process is killed and paused in turn, and every panel is watched.
+
+import assert from "node:assert/strict";
+import { after, describe, it } from "node:test";
+import { ask, close, eventually, onPage, openOrder, shows, STORE } from "../harness.js";
+import { witness } from "../witness.js";
+
+/** @import {Page} from "playwright-core" */
+
+after(close);
+
+/** Every panel that shows what the gateway reads. */
+const READ = ["#orders", "#order", "#stock", "#accounts", "#payments", "#notifications"];
+const ALL = [...READ, "#flow", "#charts", "#invariants"];
+
+/**
+ * Each process, the panels that depend on its answers, and the status of an order that is placed while it is down; empty
+ * if none can be placed or read.
+ *
+ * @type {Record<string, {panels: string[], status: string}>}
+ */
+const PROCESSES = {
+  "order-service": { panels: ["#orders", "#order"], status: "" },
+  "inventory-service": { panels: ["#stock"], status: "placed" },
+  "account-service": { panels: ["#accounts"], status: "confirmed" },
+  "payment-service": { panels: ["#payments"], status: "reserved" },
+  "notification-service": { panels: ["#notifications"], status: "confirmed" },
+  "payment-provider": { panels: [], status: "reserved" },
+  "nats-server": { panels: ALL, status: "" },
+  "api-gateway": { panels: ALL, status: "" },
+};
+
+/**
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
+async function control(path) {
+  const { control } = await config;
+  const headers = { authorization: `Bearer ${control.token}` };
+  const response = await fetch(control.url + path, { method: "POST", headers });
+  assert.equal(response.ok, true, `${path}: ${await response.text()}`);
+}
+
+// Read once: the gateway is down in some of the tests.
+const config = fetch(`${STORE}/web/config.json`).then((response) => response.json());
+
+/** @returns {Promise<string>} */
+async function place() {
+  const orderId = `ORDER_T${Math.random().toString(36).slice(2, 9).toUpperCase()}`;
+  const items = [{ productId: "PRODUCT_002", quantity: 1, unitPrice: 100 }];
+  const response = await fetch(`${STORE}/orders`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ orderId, customerId: "CUSTOMER_001", currency: "EUR", items }),
+  });
+  assert.equal(response.ok, true, await response.text());
+  return orderId;
+}
+
+/** @param {string} id */
+async function confirmed(id) {
+  await eventually(
+    `${id} is confirmed`,
+    async () => (await ask(`/orders/${id}`))?.status === "confirmed",
+    60,
+  );
+}
+
+/**
+ * @param {Page} page
+ * @param {string} id
+ */
+async function openById(page, id) {
+  await page.locator("#orders-id").fill(id);
+  await page.locator("#orders-find button").click();
+  await page.locator("#order-title", { hasText: id }).waitFor();
+}
+
+/**
+ * Waits until every panel shows the present.
+ *
+ * @param {Page} page
+ */
+async function allCurrent(page) {
+  await page.locator("#status[data-state=live]").waitFor({ timeout: 60_000 });
+  for (const panel of ALL)
+    await page.locator(`${panel}[data-condition=current]`).waitFor({ state: "attached", timeout: 30_000 });
+  await page.locator("#invariants[data-status=pass]").waitFor({ timeout: 60_000 });
+}
+
+/**
+ * What the finished order says while a process is down.
+ *
+ * @param {Page} page
+ * @param {string} process
+ */
+async function finished(page, process) {
+  const facts = page.locator("#order-facts");
+  if (process === "payment-service") {
+    await facts.locator("dd .condition", { hasText: "payment-service" }).waitFor();
+    assert.equal(await facts.getByText("none yet").count(), 0);
+  } else if (PROCESSES[process]?.panels.includes("#order")) {
+    await facts.getByText(/Status unknown|Last known state/).waitFor();
+  } else {
+    await facts.locator(".pill.confirmed").waitFor();
+    await facts.getByText("captured").waitFor();
+  }
+}
+
+/**
+ * Takes a process down, looks at every panel, and brings it back.
+ *
+ * @param {Page} page
+ * @param {string} process
+ * @param {{down: string, up: string}} how
+ * @param {string} done an order that is confirmed
+ */
+async function takeDown(page, process, { down, up }, done) {
+  const { panels, status } = PROCESSES[process] ?? { panels: [], status: "" };
+  const reachable = !["api-gateway", "nats-server"].includes(process);
+  let underWay = reachable ? "" : await place();
+  if (underWay) await openById(page, underWay);
+  await control(`/members/${process}/${down}`);
+  await page.evaluate((fault) => Object.assign(globalThis, { fault }), {
+    process,
+    since: Date.now(),
+    panels,
+  });
+  if (reachable) {
+    underWay = await place();
+    await openById(page, underWay);
+    if (status) await shows(page, status, 10);
+    else await page.locator("#order-facts", { hasText: "unknown" }).waitFor();
+  }
+  for (const panel of panels)
+    await page.locator(`${panel}:not([data-condition=current])`).waitFor({ state: "attached" });
+  await openById(page, done);
+  await finished(page, process);
+  await page.waitForFunction(() => Date.now() - /** @type {any} */ (globalThis).fault.since > 4200);
+  await page.evaluate(() => Object.assign(globalThis, { fault: null }));
+  await control(`/members/${process}/${up}`);
+  await confirmed(underWay);
+  await openById(page, underWay);
+  await shows(page, "confirmed");
+  await allCurrent(page);
+}
+
+/** @param {Page} page */
+async function untruths(page) {
+  return page.evaluate(() => [.../** @type {any} */ (globalThis).untruths]);
+}
+
+describe("the dashboard says nothing untrue", { concurrency: false }, () => {
+  const WAYS = [
+    { down: "kill", up: "start" },
+    { down: "pause", up: "resume" },
+  ];
+  for (const how of WAYS) {
+    for (const process of Object.keys(PROCESSES)) {
+      it(`with ${process} down by ${how.down}, and when it is back`, () =>
+        onPage({}, async (page) => {
+          await page.evaluate(witness);
+          const done = await place();
+          await confirmed(done);
+          await takeDown(page, process, how, done);
+          assert.deepEqual(await untruths(page), []);
+        }));
+    }
+  }
+
+  it("about an order that does not exist, or that only other messages name", () =>
+    onPage({}, async (page) => {
+      await openById(page, "ORDER_NOPE");
+      await page.locator("#order-facts", { hasText: "No order ORDER_NOPE." }).waitFor();
+      await openById(page, "CUSTOMER_001");
+      await page.locator("#order-facts", { hasText: "No order CUSTOMER_001." }).waitFor();
+      assert.equal(await page.locator("#order-messages").isHidden(), true);
+    }));
+
+  it("about an order whose command was dead-lettered", () =>
+    onPage({}, async (page) => {
+      const id = await place();
+      await confirmed(id);
+      const timeline = await ask(`/orders/${id}/timeline`);
+      const command = timeline.steps.find((/** @type {any} */ step) =>
+        step.subject.includes("order.command"),
+      );
+      command.hearers = [
+        {
+          service: "order-service",
+          hearing: "given-up",
+          at: null,
+          failures: 0,
+          failure: "no UUID",
+          duplicates: 0,
+        },
+      ];
+      const only = { ...timeline, steps: [command], waitsFor: [] };
+      await page.route(`**/orders/ORDER_DEAD`, (route) => route.fulfill({ status: 404, json: {} }));
+      await page.route(`**/orders/ORDER_DEAD/timeline`, (route) => route.fulfill({ json: only }));
+      await openById(page, "ORDER_DEAD");
+      await page
+        .locator("#order-facts", { hasText: "Command dead-lettered by order-service: no UUID" })
+        .waitFor();
+      await page.locator("#order-diagram .sums", { hasText: "1 message · 1 dead-lettered" }).waitFor();
+      assert.equal(await page.locator("#order-diagram", { hasText: "no attempt failed" }).count(), 0);
+      await page.locator("#order-diagram .step").click();
+      await page.locator("#message-hearers", { hasText: "reason: no UUID" }).waitFor();
+    }));
+
+  it("while an order is read: what came first is shown, and the rest is loading, not missing", () =>
+    onPage({}, async (page) => {
+      const id = await place();
+      await confirmed(id);
+      /** @type {() => void} */
+      let answer = () => {};
+      const held = new Promise((resolve) => (answer = () => resolve(null)));
+      await page.route(`**/orders/${id}/timeline`, async (route) => {
+        await held;
+        await route.continue();
+      });
+      await openById(page, id);
+      await shows(page, "confirmed");
+      assert.equal(await page.locator("#order-messages").innerText(), "Loading …");
+      answer();
+      await page.locator("#order-diagram .step").first().waitFor();
+      assert.equal(await page.locator("#order-messages").isHidden(), true);
+    }));
+
+  it("with as many rows as violations, however equal they are", () =>
+    onPage({}, async (page) => {
+      const board = await ask("/invariants");
+      const check = board.checks.find((/** @type {any} */ one) => one.name === "dead-letters");
+      check.holds = false;
+      check.broken = [1, 2, 3].map((n) => ({ key: "ORDER_001", explanation: `dead letter ${n % 2}` }));
+      let answers = 0;
+      await page.route("**/invariants", (route) => {
+        answers += 1;
+        return route.fulfill({ json: { ...board, at: new Date().toISOString() } });
+      });
+      await page.locator("#invariants[data-status=fail]").waitFor();
+      await eventually("the board was read three times", async () => answers > 3);
+      assert.equal(await page.locator("[data-check=dead-letters] .cases li").count(), 3);
+      assert.match(await page.locator("#invariants-title").innerText(), /^1 of \d+ fails/);
+      // Nothing known, nothing claimed; and an old board passes nothing.
+      for (const one of board.checks) Object.assign(one, { holds: null, broken: [] });
+      await page
+        .locator("#invariants-title", { hasText: /^Unknown: (\d+) of \1 checks cannot run$/ })
+        .waitFor();
+      for (const one of board.checks) one.holds = true;
+      await page.locator("#invariants[data-status=pass]").waitFor();
+      await page.route("**/invariants", (route) =>
+        route.fulfill({ json: { ...board, at: new Date(Date.now() - 9000).toISOString() } }),
+      );
+      await page.locator("#invariants[data-status=unknown]").waitFor();
+      assert.equal(await page.locator("#invariants-list > li[data-status=pass]").count(), 0);
+    }));
+
+  it("about one order under another: an outcome goes with its order", () =>
+    onPage({}, async (page) => {
+      const [first, second] = [await place(), await place()];
+      await confirmed(second);
+      await openById(page, first);
+      await page.locator("#order-again").click();
+      await page.locator("#order-outcome", { hasText: "ignores the duplicate" }).waitFor();
+      await openById(page, second);
+      assert.equal(await page.locator("#order-outcome").innerText(), "");
+    }));
+
+  it("by its address: the order is in view, its title names it, and the filter is kept", () =>
+    onPage({}, async (page) => {
+      const id = await place();
+      await confirmed(id);
+      await page.goto("about:blank");
+      await page.goto(`${STORE}/?status=confirmed#order=${id}`);
+      await shows(page, "confirmed");
+      await page.locator("#order-title").waitFor();
+      await eventually("the order is in view", () =>
+        page.evaluate(() => {
+          const top = document.querySelector("#order-title")?.getBoundingClientRect().top ?? -1;
+          return top >= 0 && top < innerHeight / 2;
+        }),
+      );
+      assert.match(await page.title(), new RegExp(`^${id} confirmed`));
+      assert.equal(await page.locator("#orders-filter").inputValue(), "confirmed");
+      assert.equal(await openOrder(page), id);
+    }));
+});

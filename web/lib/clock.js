@@ -1,0 +1,25 @@
+// The time of the gateway: ages are measured by the clock that wrote the times, and a browser's clock may be wrong.
+
+/** A difference below this is within what the `Date` header can tell, in milliseconds. */
+const TOLERANCE = 1500;
+
+/** How far the gateway's clock is ahead of the browser's, in milliseconds. */
+let ahead = 0;
+
+/** The present by the gateway's clock, in milliseconds since 1970. */
+export function now() {
+  return Date.now() + ahead;
+}
+
+/**
+ * Learns the gateway's time from a response.
+ *
+ * @param {Response} response
+ */
+export function synchronize(response) {
+  const date = Date.parse(response.headers.get("date") ?? "");
+  if (Number.isNaN(date)) return;
+  // The header counts whole seconds: on average it is half a second behind.
+  const measured = date + 500 - Date.now();
+  if (Math.abs(measured - ahead) > TOLERANCE) ahead = Math.abs(measured) > TOLERANCE ? measured : 0;
+}
