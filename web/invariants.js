@@ -17,7 +17,6 @@ const LISTED = 4;
 export function mountInvariants() {
   say(byId("invariants-curl"), `curl ${location.host}/invariants`);
   invariants.watch(show);
-  setInterval(headline, 1000);
 }
 
 function show() {

@@ -68,7 +68,7 @@ export async function start() {
   });
   reach.watch(({ value }) => value.state === "live" && feed.hurry());
   poll(lookAtGateway, 1000);
-  poll(() => invariants.read(readInvariants), 1000);
+  poll(lookAtInvariants, 1000);
   ordersPoll = poll(lookAtOrders, 1000);
   if (config.control) poll(lookAtMembers, 1000);
 }
@@ -83,9 +83,10 @@ function flowState(state) {
 }
 
 async function lookAtGateway() {
+  const sent = Date.now();
   try {
     const response = await fetch("/readiness", { signal: AbortSignal.timeout(READINESS_TIMEOUT) });
-    synchronize(response);
+    synchronize(response, sent);
     const answer = await response.json();
     if (response.ok) reached("live", "");
     else reached("not-ready", failing(answer));
@@ -111,9 +112,15 @@ function reached(state, detail) {
   reach.got({ state, detail, since });
 }
 
-/** @returns {Promise<Invariants>} */
-async function readInvariants() {
-  return get("/invariants");
+async function lookAtInvariants() {
+  try {
+    /** @type {Invariants} */
+    const board = await get("/invariants");
+    // The gateway may answer what it found a while ago.
+    invariants.got(board, Date.parse(board.at));
+  } catch (error) {
+    invariants.failed(error);
+  }
 }
 
 async function lookAtOrders() {

@@ -123,6 +123,7 @@ export function witness() {
     if (!["api-gateway", "nats-server"].includes(process)) return;
     claim(one("#status")?.getAttribute("data-state") !== "live", "the header says live");
     claim(!all("#map-drawing .label[visibility=visible]").length, "rates of now are shown");
+    claim(!all("#invariants[data-status=pass], #invariants [data-status=pass]").length, "a check passes");
   }
 
   const begin = () => setInterval(looks, 100);

@@ -40,12 +40,13 @@ export class Failure extends Error {
 export async function send(path, options = {}) {
   /** @type {Response} */
   let response;
+  const sent = Date.now();
   try {
     response = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT), ...options });
   } catch {
     throw new Failure(0, "unreachable", "the gateway does not answer");
   }
-  synchronize(response);
+  synchronize(response, sent);
   const text = await response.text().catch(() => "");
   /** @type {any} */
   let body = null;

@@ -1,6 +1,8 @@
 // The time of the gateway: ages are measured by the clock that wrote the times, and a browser's clock may be wrong.
 
-/** A difference below this is within what the `Date` header can tell, in milliseconds. */
+/** The slowest response that can tell the time, in milliseconds: what was under way for longer tells an earlier one. */
+const PROMPT = 500;
+/** A difference below this is within what the `Date` header of a prompt response can tell, in milliseconds. */
 const TOLERANCE = 1500;
 
 /** How far the gateway's clock is ahead of the browser's, in milliseconds. */
@@ -15,11 +17,13 @@ export function now() {
  * Learns the gateway's time from a response.
  *
  * @param {Response} response
+ * @param {number} sent when the request was sent, by the browser's clock
  */
-export function synchronize(response) {
+export function synchronize(response, sent) {
   const date = Date.parse(response.headers.get("date") ?? "");
-  if (Number.isNaN(date)) return;
+  const received = Date.now();
+  if (Number.isNaN(date) || received - sent > PROMPT || received < sent) return;
   // The header counts whole seconds: on average it is half a second behind.
-  const measured = date + 500 - Date.now();
+  const measured = date + 500 - received;
   if (Math.abs(measured - ahead) > TOLERANCE) ahead = Math.abs(measured) > TOLERANCE ? measured : 0;
 }

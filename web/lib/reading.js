@@ -12,10 +12,6 @@ const TICK = 500;
 
 /** @typedef {"loading" | "current" | "stale" | "failed"} Condition */
 
-/** @type {Set<Reading<any>>} readings that somebody watches */
-const watched = new Set();
-setInterval(() => watched.forEach((reading) => reading.tick()), TICK);
-
 /**
  * The newest answer to a question, when it was true, and why there is no newer one.
  *
@@ -32,6 +28,7 @@ export class Reading {
     this.problem = "";
     /** @type {Set<(reading: Reading<T>) => void>} */
     this.listeners = new Set();
+    this.timer = 0;
     this.print = "";
   }
 
@@ -94,12 +91,12 @@ export class Reading {
    * @param {(reading: Reading<T>) => void} listener
    */
   watch(listener) {
+    if (!this.listeners.size) this.timer = window.setInterval(() => this.tick(), TICK);
     this.listeners.add(listener);
-    watched.add(this);
     listener(this);
     return () => {
       this.listeners.delete(listener);
-      if (!this.listeners.size) watched.delete(this);
+      if (!this.listeners.size) clearInterval(this.timer);
     };
   }
 
@@ -107,9 +104,9 @@ export class Reading {
     for (const listener of this.listeners) listener(this);
   }
 
+  /** Tells the listeners when the value has become a second older, or has another condition. */
   tick() {
-    const condition = this.condition;
-    const print = condition === "stale" ? `stale ${Math.round((now() - this.at) / 1000)}` : condition;
+    const print = `${this.condition} ${this.at && Math.round((now() - this.at) / 1000)}`;
     if (print === this.print) return;
     this.print = print;
     this.notify();
