@@ -141,8 +141,8 @@ export async function lookAtMembers() {
 }
 
 /**
- * Reads what a service answers, through the gateway; null if it does not exist. A service that is down is not asked: its
- * silence would hold up other questions.
+ * Reads what a service answers, through the gateway; null if it does not exist. What is known to be down is not asked: its
+ * silence would hold up other questions. The gateway's own view of a service is no reason: it may be slow, and answer.
  *
  * @template T
  * @param {string} service
@@ -151,7 +151,9 @@ export async function lookAtMembers() {
  */
 export async function readFrom(service, path) {
   const member = members.isCurrent && members.value.find((known) => known.member === service);
-  if (member && DOWN.includes(member.state)) throw new Failure(0, "down", whyDown(service));
+  const isCertain = member && DOWN.includes(member.state);
+  if (isCertain || isDown("api-gateway") || isDown("nats-server"))
+    throw new Failure(0, "down", whyDown(service));
   try {
     return await find(path);
   } catch (error) {

@@ -59,7 +59,7 @@ await mkdir(FOLDER, { recursive: true });
 const wide = { viewport: { width: 1440, height: 960 }, colorScheme: /** @type {const} */ ("dark") };
 
 await onPage(wide, async (page) => {
-  await page.locator("#invariants[data-state=good]").waitFor();
+  await page.locator("#invariants[data-status=pass]").waitFor();
   await page.locator("#guide-go").click();
   await shows(page, "confirmed");
   await top(page);
@@ -74,7 +74,7 @@ await onPage(wide, async (page) => {
   await picture(page, "load");
   await page.locator("#place-outcome", { hasText: "orders accepted" }).waitFor({ timeout: 120_000 });
   await page.locator("#map-stage:not(.rates)").waitFor({ timeout: 60_000 });
-  await page.locator("#invariants[data-state=good]").waitFor({ timeout: 60_000 });
+  await page.locator("#invariants[data-status=pass]").waitFor({ timeout: 60_000 });
 
   await inventory(page, "Kill");
   await page.locator("#place-one").click();
@@ -89,7 +89,7 @@ await onPage(wide, async (page) => {
 
   await inventory(page, "Start");
   await shows(page, "confirmed", 60);
-  await page.locator("#invariants[data-state=good]").waitFor({ timeout: 60_000 });
+  await page.locator("#invariants[data-status=pass]").waitFor({ timeout: 60_000 });
   await top(page);
   await page.waitForTimeout(1200);
   await picture(page, "healed");

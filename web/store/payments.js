@@ -6,7 +6,7 @@ import { byId, el, fill, keyed } from "../lib/dom.js";
 import { money } from "../lib/format.js";
 import { poll } from "../lib/poll.js";
 import { Reading, showCondition } from "../lib/reading.js";
-import { isDown, orders, readFrom, whyDown } from "../model.js";
+import { orders, readFrom } from "../model.js";
 import { open } from "../orders/detail.js";
 import { pill } from "../orders/pill.js";
 
@@ -30,16 +30,22 @@ export function mountPayments() {
 
 async function look() {
   const newest = orders.value.slice(0, LISTED);
-  // Whose payments: without orders nothing can be claimed.
+  // Of which orders: without them nothing can be claimed, and without any there is nothing to ask for.
   if (!orders.at) return orders.problem ? payments.failed(orders.problem) : undefined;
+  if (!newest.length) return payments.got([], orders.at);
   await payments.read(async () => {
-    // Settled payments are not asked for again: they are current only while their service could answer.
-    if (isDown("payment-service")) throw new Error(whyDown("payment-service"));
-    const found = await Promise.all(newest.map(ask));
+    // The first is always asked for: what is remembered is current only if the service answers.
+    const found = await Promise.all(newest.map((order, index) => (index ? remembered(order) : ask(order))));
     return found.filter((payment) => payment !== null);
   });
   const kept = new Set(newest.map((order) => order.orderId));
   for (const id of settled.keys()) if (!kept.has(id)) settled.delete(id);
+}
+
+/** @param {Order} order */
+async function remembered(order) {
+  const known = settled.get(order.orderId);
+  return known?.version === order.version ? known.payment : ask(order);
 }
 
 /**
@@ -47,8 +53,6 @@ async function look() {
  * @returns {Promise<Payment | null>}
  */
 async function ask({ orderId, version, status }) {
-  const known = settled.get(orderId);
-  if (known?.version === version) return known.payment;
   /** @type {Payment | null} */
   const payment = await readFrom("payment-service", `/orders/${encodeURIComponent(orderId)}/payment`);
   if (payment && status === "confirmed" && payment.status === "captured")
