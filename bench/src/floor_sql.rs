@@ -144,6 +144,7 @@ async fn commit(
     let range = unpublished::entity::ActiveModel {
         first_row_id: Set(Uuid::from_u128(range)),
         last_row_id: Set(Uuid::from_u128(range + last)),
+        ..Default::default()
     };
     statement::insert(&tx, vec![range], None).await?;
     Ok(tx.commit().await?)

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::direct::Stored;
 use crate::envelope::{self, Decode, Envelope, Header, Malformed, NATS_MESSAGE_ID, Speaker, rfc3339, unix_millis};
-use crate::mishap;
 use crate::outbox::OutboxRow;
+use crate::{metrics, mishap};
 
 /// The stream that holds them.
 pub const STREAM_NAME: &str = "DEAD_LETTERS";
@@ -37,6 +37,8 @@ pub const CONSUMER: &str = "Dead-Letter-Consumer";
 pub const ATTEMPTS: &str = "Dead-Letter-Attempts";
 /// When the service gave up, RFC 3339.
 pub const TIME: &str = "Dead-Letter-Time";
+/// The row in the outbox of the service that could not publish it.
+pub const OUTBOX_ROW: &str = "Dead-Letter-Outbox-Row";
 
 /// Why a message became a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +53,19 @@ pub enum Reason {
     AttemptsExhausted,
     /// It was published again by a refill, and is older than the inbox remembers: it may have been handled.
     TooOld,
+    /// It was never delivered: its stream can never take it. The service that wrote it publishes it again if it is redriven.
+    Unpublishable,
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Undecodable, Self::Foreign, Self::Rejected, Self::AttemptsExhausted, Self::TooOld];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Undecodable,
+        Self::Foreign,
+        Self::Rejected,
+        Self::AttemptsExhausted,
+        Self::TooOld,
+        Self::Unpublishable,
+    ];
 
     /// Reads the word for it.
     #[must_use]
@@ -72,6 +82,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::AttemptsExhausted => "attempts-exhausted",
             Self::TooOld => "too-old",
+            Self::Unpublishable => "unpublishable",
         }
     }
 }
@@ -98,7 +109,7 @@ impl Origin<'_> {
     /// Nor is that of a message which is too old: that it is not in the inbox tells nothing, and should go on doing so.
     pub(crate) fn inbox_id(&self, reason: Reason) -> Uuid {
         let own = match reason {
-            Reason::Undecodable | Reason::Foreign | Reason::TooOld => None,
+            Reason::Undecodable | Reason::Foreign | Reason::TooOld | Reason::Unpublishable => None,
             Reason::Rejected | Reason::AttemptsExhausted => self
                 .headers
                 .and_then(|headers| headers.get(crate::envelope::ID))
@@ -184,6 +195,31 @@ impl Origin<'_> {
     }
 }
 
+/// Makes the dead letter of a message that its stream can never take; none if it is itself a dead letter.
+pub(crate) fn of_unpublishable(service: &str, row: &OutboxRow, reason: &str) -> Option<OutboxRow> {
+    if row.subject.starts_with("dead-letter.") {
+        return None;
+    }
+    metrics::given_up(Reason::Unpublishable);
+    let headers = row.header_map();
+    let origin = Origin {
+        service,
+        stream: "outbox",
+        sequence: 0,
+        subject: &row.subject,
+        attempts: 1,
+        headers: Some(&headers),
+        body: row.body.clone(),
+    };
+    let mut letter = origin.row(Reason::Unpublishable, reason, OffsetDateTime::now_utc());
+    // Another one each time: a message that is redriven and refused again is a dead letter again.
+    letter.message_id = Uuid::now_v7();
+    letter.headers.retain(|(name, _)| name != NATS_MESSAGE_ID);
+    letter.headers.push((NATS_MESSAGE_ID.into(), letter.message_id.to_string()));
+    letter.headers.push((OUTBOX_ROW.into(), row.row_id.to_string()));
+    Some(letter)
+}
+
 /// A dead letter read back by the service that wrote it.
 pub(crate) struct Letter {
     stored: Stored,
@@ -226,6 +262,12 @@ impl Letter {
     /// Returns whether the service could not know if it had handled the message.
     pub(crate) fn is_too_old(&self) -> bool {
         self.reason == Reason::TooOld
+    }
+
+    /// Returns the row of the outbox that could not be published, if that is what it is about.
+    pub(crate) fn outbox_row(&self) -> Option<Uuid> {
+        let row = self.stored.header(OUTBOX_ROW).filter(|_| self.reason == Reason::Unpublishable)?;
+        Uuid::parse_str(row).ok()
     }
 
     /// Returns the id under which the message was given up.

@@ -10,30 +10,35 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::outbox::OutboxRow;
-use crate::unpublished::Marks;
+use crate::unpublished::{Marks, Unpublishable};
 
 /// How long an acknowledgement may take: those that a server took to its grave never come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A row by its id, with the first row id of its range.
-#[derive(Clone, Copy)]
-pub(crate) struct Row {
-    pub(crate) id: Uuid,
-    pub(crate) range: Uuid,
+/// What became of a row.
+#[derive(Debug, Clone)]
+pub(crate) enum Settled {
+    /// The stream has it.
+    Stored,
+    /// The stream does not have it, and may take it later.
+    Left,
+    /// The stream will never take it.
+    Unpublishable(Box<Unpublishable>),
 }
 
-impl From<&OutboxRow> for Row {
-    fn from(row: &OutboxRow) -> Self {
-        Self { id: row.row_id, range: row.range }
-    }
-}
-
-/// What was sent of a range: twice as much, where a sweep was faster than the queue.
+/// What was sent of a range: a row counts twice if it was sent twice.
 #[derive(Default)]
 struct Sending {
     sent: usize,
-    settled: usize,
-    failed: Vec<Uuid>,
+    stored: usize,
+    left: Vec<Uuid>,
+    unpublishable: Vec<Unpublishable>,
+}
+
+impl Sending {
+    fn settled(&self) -> usize {
+        self.stored + self.left.len() + self.unpublishable.len()
+    }
 }
 
 /// The ranges of which rows were sent and are not settled.
@@ -41,7 +46,7 @@ struct Sending {
 pub(crate) struct Ranges(HashMap<Uuid, Sending>);
 
 impl Ranges {
-    pub(crate) fn send(&mut self, row: Row) {
+    pub(crate) fn send(&mut self, row: &OutboxRow) {
         self.0.entry(row.range).or_default().sent += 1;
     }
 
@@ -50,30 +55,33 @@ impl Ranges {
         self.0.contains_key(&range)
     }
 
-    /// Notes whether the stream has a row; where it was the last of its range, what is to be written goes to `marks`.
-    pub(crate) fn settle(&mut self, row: Row, stored: bool, marks: &mut Marks) {
+    /// Notes what became of a row; if it was the last of its range, what is to be written goes to `marks`.
+    pub(crate) fn settle(&mut self, row: &OutboxRow, settled: Settled, marks: &mut Marks) {
         let Entry::Occupied(mut entry) = self.0.entry(row.range) else { return };
         let range = entry.get_mut();
-        range.settled += 1;
-        if !stored {
-            range.failed.push(row.id);
+        match settled {
+            Settled::Stored => range.stored += 1,
+            Settled::Left => range.left.push(row.row_id),
+            Settled::Unpublishable(row) => range.unpublishable.push(*row),
         }
-        if range.settled < range.sent {
+        if range.settled() < range.sent {
             return;
         }
         let range = entry.remove();
-        // A range of which the stream has nothing stays what it is.
-        if range.failed.len() < range.sent {
+        // A range of which nothing has changed stays what it is.
+        if range.left.len() < range.sent {
             marks.over.push(row.range);
-            marks.left.extend(range.failed);
+            marks.left.extend(range.left);
+            marks.unpublishable.extend(range.unpublishable);
         }
     }
 }
 
 /// What was sent under one number.
 pub(crate) enum Sent {
-    One(Row),
-    /// An atomic batch; kept whole, for where it is refused.
+    /// A message; kept whole, like a batch, for what is to be done if it is refused.
+    One(OutboxRow),
+    /// An atomic batch.
     Batch(Vec<OutboxRow>),
 }
 
@@ -130,7 +138,7 @@ impl InFlight {
         let number = self.next;
         self.next += 1;
         self.rows += sent.rows();
-        self.sent.insert(number, (sent, Instant::now() + PATIENCE));
+        self.sent.insert(number, (sent, Instant::now() + ACK_TIMEOUT));
         format!("{}.{number}", self.inbox)
     }
 
@@ -142,13 +150,20 @@ impl InFlight {
         Some(sent)
     }
 
-    /// Gives up what has waited for too long.
-    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Row> {
+    /// Returns what was sent under the last number, because it could not be sent after all.
+    pub(crate) fn take_last(&mut self) -> Option<Sent> {
+        let (_, (sent, _)) = self.sent.pop_last()?;
+        self.rows -= sent.rows();
+        Some(sent)
+    }
+
+    /// Returns what has waited for an acknowledgement for too long, and waits for it no more.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<OutboxRow> {
         let mut expired = Vec::new();
         while let Some(first) = self.sent.first_entry().filter(|first| first.get().1 <= now) {
             match first.remove().0 {
                 Sent::One(row) => expired.push(row),
-                Sent::Batch(rows) => expired.extend(rows.iter().map(Row::from)),
+                Sent::Batch(rows) => expired.extend(rows),
             }
         }
         self.rows -= expired.len();

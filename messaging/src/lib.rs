@@ -7,7 +7,8 @@
 //! - [`handler`]: what a service writes;
 //! - `processor`: one delivery (`item`) end to end, in one transaction with [`inbox`] and [`outbox`];
 //! - `consumer` pulls into it, `relay` publishes out of it (`atomic`: as batches, where that pays; `in_flight`: what is
-//!   not acknowledged), [`dead_letter`] says what became of the rest;
+//!   not acknowledged; `refusals`: what a stream refuses; `scan`: the recovery scan; [`owner`]: whose a batch is; `limits`:
+//!   how large a message may be), [`dead_letter`] says what became of the rest;
 //! - [`mishap`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
 //! - [`trace`]: what a service knows of one business id; [`vitals`]: how it does; [`refill`]: a stream filled again from the outboxes;
 //! - [`event_store`], [`statement`]: what handlers are written with;
@@ -37,11 +38,13 @@ mod in_flight;
 pub mod inbox;
 mod item;
 pub mod listener;
+mod limits;
 pub mod metrics;
 pub mod migration;
 pub mod mishap;
 pub mod outbox;
 pub mod output;
+pub mod owner;
 pub mod probes;
 pub mod process;
 mod processor;
@@ -49,9 +52,12 @@ pub mod publisher;
 pub mod query;
 pub mod redrive;
 pub mod refill;
+mod refusals;
 mod relay;
+mod relay_handle;
 pub mod replay;
 mod retention;
+mod scan;
 pub mod service;
 pub mod spans;
 pub mod statement;

@@ -72,6 +72,8 @@ struct Kit {
     batches: Histogram,
     outbox_rows: Gauges,
     outbox_age: Gauges,
+    refusals: Counter,
+    unpublishable: Gauges,
     pending: Gauges,
     unacknowledged: Gauges,
 }
@@ -103,6 +105,16 @@ static KIT: LazyLock<Kit> = LazyLock::new(|| {
         outbox_age: registered(
             "messaging_outbox_oldest_seconds",
             "Age of the oldest message that no stream has yet",
+            Gauges::default(),
+        ),
+        refusals: registered(
+            "messaging_outbox_refusals",
+            "Publishes that a stream refused or did not acknowledge in time",
+            Counter::default(),
+        ),
+        unpublishable: registered(
+            "messaging_outbox_unpublishable_messages",
+            "Messages that their stream can never take",
             Gauges::default(),
         ),
         pending: registered(
@@ -148,6 +160,11 @@ pub(crate) fn failed(message_type: Option<&str>) {
     KIT.failed.get_or_create(&vec![("type", message_type)]).inc();
 }
 
+/// Counts a publish that was refused.
+pub(crate) fn refused() {
+    KIT.refusals.inc();
+}
+
 /// Counts a dead letter.
 pub(crate) fn given_up(reason: Reason) {
     KIT.dead_letters.get_or_create(&vec![("reason", reason.as_str().to_owned())]).inc();
@@ -172,18 +189,21 @@ impl Scrape {
     async fn look_at_outbox(&self) {
         let depth = async {
             let rows = unpublished::depth(&self.db).await?;
-            Ok::<_, sea_orm::DbErr>((rows, unpublished::oldest(&self.db).await?))
+            let oldest = unpublished::oldest(&self.db).await?;
+            Ok::<_, sea_orm::DbErr>((rows, oldest, unpublished::unpublishable(&self.db).await?))
         };
-        let (rows, age) = match tokio::time::timeout(PATIENCE, depth).await {
-            Ok(Ok((rows, oldest))) => {
+        let (rows, age, unpublishable) = match tokio::time::timeout(PATIENCE, depth).await {
+            Ok(Ok((rows, oldest, unpublishable))) => {
                 let now = unix_millis(OffsetDateTime::now_utc());
                 (
                     figure(rows),
                     oldest.map_or(0.0, |oldest| figure(now.saturating_sub(oldest).max(0).unsigned_abs()) / 1e3),
+                    figure(unpublishable),
                 )
             }
-            _ => (f64::NAN, f64::NAN),
+            _ => (f64::NAN, f64::NAN, f64::NAN),
         };
+        KIT.unpublishable.get_or_create(&Vec::new()).set(unpublishable);
         KIT.outbox_rows.get_or_create(&Vec::new()).set(rows);
         KIT.outbox_age.get_or_create(&Vec::new()).set(age);
     }

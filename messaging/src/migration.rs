@@ -3,12 +3,12 @@
 use sea_orm::sea_query::{Expr, ExprTrait, Index};
 use sea_orm_migration::prelude::*;
 
-use crate::{event_store, inbox, mishap, outbox, unpublished};
+use crate::{event_store, inbox, mishap, outbox, owner, unpublished};
 
-/// Returns the migrations of `inbox`, `outbox`, `mishaps`, and `unpublished`, which every service has.
+/// Returns the migrations of `inbox`, `outbox`, `mishaps`, `unpublished`, and `outbox_owners`, which every service has.
 #[must_use]
 pub fn messaging() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(InboxAndOutbox), Box::new(Mishaps), Box::new(Unpublished)]
+    vec![Box::new(InboxAndOutbox), Box::new(Mishaps), Box::new(Unpublished), Box::new(OutboxOwners)]
 }
 
 /// Returns the migrations of `events`, which event-sourced services have.
@@ -166,5 +166,47 @@ impl MigrationTrait for Unpublished {
         manager.drop_index(Index::drop().name(MARKED).table(outbox::entity::Entity).to_owned()).await?;
         let drop = Table::alter().table(outbox::entity::Entity).drop_column(PUBLISHED_AT).to_owned();
         manager.alter_table(drop).await
+    }
+}
+
+struct OutboxOwners;
+
+impl MigrationName for OutboxOwners {
+    fn name(&self) -> &'static str {
+        "messaging_0007_outbox_owners"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for OutboxOwners {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use owner::entity::Column as Owner;
+        use unpublished::entity::Column as Range;
+        let ranges = unpublished::entity::Entity;
+        let owners = Table::create()
+            .table(owner::entity::Entity)
+            .if_not_exists()
+            .col(ColumnDef::new(Owner::OwnerId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(Owner::Beat).big_integer().not_null())
+            .to_owned();
+        manager.create_table(owners).await?;
+        // A version before this one goes on writing ranges beside it: both columns may be empty.
+        if !manager.has_column("unpublished", "owner").await? {
+            let owner = ColumnDef::new(Range::Owner).uuid().null().to_owned();
+            manager.alter_table(Table::alter().table(ranges).add_column(owner).to_owned()).await?;
+        }
+        if !manager.has_column("unpublished", "refusal").await? {
+            let refusal = ColumnDef::new(Range::Refusal).text().null().to_owned();
+            manager.alter_table(Table::alter().table(ranges).add_column(refusal).to_owned()).await?;
+        }
+        // Holds the few rows that their stream can never take.
+        let refused = Index::create()
+            .name("unpublished_refusal")
+            .table(ranges)
+            .if_not_exists()
+            .col(Range::FirstRowId)
+            .and_where(Expr::col(Range::Refusal).is_not_null())
+            .to_owned();
+        manager.create_index(refused).await
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::atomic::Ready;
 use crate::envelope::{Attributes, Header, Outgoing, header_map, unix_millis};
-use crate::relay::RelayHandle;
+use crate::relay_handle::RelayHandle;
 use crate::spans::Created;
 use crate::{statement, unpublished};
 
@@ -64,13 +64,13 @@ impl Outbox {
     ///
     /// # Errors
     ///
-    /// The database's error; then nothing is written and nothing said.
+    /// The database's error, or that a message is larger than its stream takes; then nothing is written and nothing
+    /// published.
     pub async fn commit(&self, tx: DatabaseTransaction, mut outgoing: Vec<Outgoing>) -> Result<(), DbErr> {
-        let now = OffsetDateTime::now_utc();
         let created = Created::of(&mut outgoing);
-        let mut rows: Vec<OutboxRow> =
-            outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)).collect();
-        insert(&tx, &mut rows).await?;
+        let rows = self.relay.rows(outgoing, &self.source, OffsetDateTime::now_utc());
+        let mut rows = rows.map_err(|error| DbErr::Custom(error.to_string()))?;
+        self.relay.insert(&tx, &mut rows).await?;
         tx.commit().await?;
         created.committed();
         self.relay.offer(rows);
@@ -153,12 +153,16 @@ impl OutboxRow {
     }
 }
 
-/// Numbers rows and writes them, as rows that the stream does not have; the caller commits.
-pub(crate) async fn insert(connection: &impl ConnectionTrait, rows: &mut [OutboxRow]) -> Result<(), DbErr> {
+/// Numbers rows and writes them, as rows that the stream does not have and an instance publishes; the caller commits.
+pub(crate) async fn insert(
+    connection: &impl ConnectionTrait,
+    rows: &mut [OutboxRow],
+    owner: Uuid,
+) -> Result<(), DbErr> {
     number(rows);
     let models = rows.iter().map(OutboxRow::to_model).collect::<Result<Vec<_>, _>>()?;
     statement::insert(connection, models, None).await?;
-    unpublished::insert(connection, rows).await
+    unpublished::insert(connection, rows, owner).await
 }
 
 /// Gives rows their ids: those of a range are a time-ordered UUID and its successors.
@@ -172,12 +176,13 @@ fn number(rows: &mut [OutboxRow]) {
     }
 }
 
-/// Deletes at most `limit` acknowledged rows written before `before` and returns how many.
+/// Deletes at most `limit` rows written before `before` that are not pending, and returns how many.
 pub(crate) async fn prune(
     connection: &impl ConnectionTrait,
     before: OffsetDateTime,
     limit: u64,
 ) -> Result<u64, DbErr> {
+    unpublished::prune(connection, before).await?;
     let old = Query::select()
         .column(entity::Column::RowId)
         .from(entity::Entity)

@@ -32,8 +32,9 @@ use crate::handler::{HandleError, Handler};
 use crate::health::Health;
 use crate::inbox;
 use crate::item::Item;
-use crate::outbox::{self, OutboxRow};
-use crate::relay::RelayHandle;
+use crate::limits::TooLarge;
+use crate::outbox::OutboxRow;
+use crate::relay_handle::RelayHandle;
 use crate::spans::{Begun, Created};
 use crate::unpublished::{self, Marks};
 use crate::{metrics, mishap, redrive};
@@ -75,6 +76,12 @@ pub(crate) enum Failure {
 impl From<DbErr> for Failure {
     fn from(error: DbErr) -> Self {
         Self::Outage(error)
+    }
+}
+
+impl From<TooLarge> for Failure {
+    fn from(error: TooLarge) -> Self {
+        Self::Handler(HandleError::Reject(error.to_string()))
     }
 }
 
@@ -253,13 +260,13 @@ impl<H: Handler> Processor<H> {
         if !batch.is_empty() {
             let mut outgoing = self.handle(&tx, &batch).await?;
             created = Some(Created::of(&mut outgoing));
-            rows.extend(outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)));
+            rows.extend(self.relay.rows(outgoing, &self.source, now)?);
         }
         // After what was given up: that may have come twice within this batch.
         mishap::record(&tx, mishaps).await?;
         let repeated: HashSet<Uuid> = duplicates.keys().copied().collect();
         mishap::record(&tx, duplicates.into_values().collect()).await?;
-        outbox::insert(&tx, &mut rows).await?;
+        self.relay.insert(&tx, &mut rows).await?;
         unpublished::mark(&tx, marks).await?;
         tx.commit().await?;
         if let Some(created) = created {
@@ -369,7 +376,7 @@ impl<H: Handler> Processor<H> {
         let now = unix_millis(OffsetDateTime::now_utc());
         if !inbox::first_deliveries(&tx, vec![self.inbox_id(item)], now).await?.is_empty() {
             mishap::record(&tx, vec![mishap]).await?;
-            outbox::insert(&tx, std::slice::from_mut(row)).await?;
+            self.relay.insert(&tx, std::slice::from_mut(row)).await?;
         }
         tx.commit().await
     }

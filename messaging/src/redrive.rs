@@ -22,7 +22,6 @@ use crate::dead_letter::{Letter, STREAM_NAME};
 use crate::direct;
 use crate::envelope::{Envelope, unix_millis};
 use crate::handler::Handler;
-use crate::outbox::{self, OutboxRow};
 use crate::processor::{BATCH, Failure, Processor};
 use crate::query::{Endpoint, Query, QueryError};
 use crate::{inbox, mishap};
@@ -155,6 +154,10 @@ impl<H: Handler> Processor<H> {
         let mut reports = Vec::with_capacity(job.letters.len());
         let mut items = Vec::with_capacity(job.letters.len());
         for (sequence, letter) in job.letters {
+            if let Some(row) = letter.outbox_row() {
+                reports.push(Report { sequence, outcome: self.publish_again(row).await });
+                continue;
+            }
             if letter.is_too_old() && !job.force {
                 reports.push(Report { sequence, outcome: Outcome::Refused { reason: forgotten(false) } });
                 continue;
@@ -172,6 +175,15 @@ impl<H: Handler> Processor<H> {
         }
         if job.answer.send(reports).is_err() {
             tracing::warn!("letters were redriven for somebody who does not wait for the answer any more");
+        }
+    }
+
+    /// Lets a message be published again that its stream refused.
+    async fn publish_again(&self, row: Uuid) -> Outcome {
+        match self.relay.publish_again(&self.db, row).await {
+            Ok(true) => Outcome::Handled,
+            Ok(false) => Outcome::AlreadyHandled,
+            Err(error) => Outcome::Unknown { reason: format!("the database failed: {error}") },
         }
     }
 
@@ -252,10 +264,10 @@ impl<H: Handler> Processor<H> {
         let mut rows = Vec::new();
         if !batch.is_empty() {
             let outgoing = self.handle(&tx, &batch).await?;
-            rows.extend(outgoing.into_iter().map(|message| OutboxRow::from_outgoing(message, &self.source, now)));
+            rows.extend(self.relay.rows(outgoing, &self.source, now)?);
         }
         mishap::record(&tx, forced).await?;
-        outbox::insert(&tx, &mut rows).await?;
+        self.relay.insert(&tx, &mut rows).await?;
         tx.commit().await?;
         tracing::info!(letters = items.len(), handled = batch.len(), "dead letters were redriven");
         self.relay.offer(rows);

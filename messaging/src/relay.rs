@@ -1,31 +1,43 @@
 //! The relay: publishes what transactions committed, and marks it once the stream has it.
 //!
-//! The hot path takes rows from memory, right behind their commit. What it misses (a crash, a full queue, a publish
-//! that failed) a sweep finds: all of it at start, and by timer whatever is older than a grace time. A sweep asks for
-//! unpublished rows and never for rows behind a cursor, because writers commit out of order. Marks of what has been
-//! published ride along in the next batch's transaction; when no batch comes they are written on their own.
+//! The hot path takes rows from memory, right after their commit. What it misses (a crash, a full queue, a publish
+//! that failed) the recovery scan finds ([`crate::scan`]), among the batches of this instance and of those that are gone
+//! ([`crate::owner`]). The scan asks for pending batches and never for rows after the last one published, because writers
+//! commit out of order. Marks of what has been published ride along in the next batch's transaction; when no batch comes
+//! they are written on their own.
+//!
+//! What a stream refuses waits in the outbox ([`crate::refusals`]); what it can never take becomes a dead letter.
 //!
 //! Acknowledgements come to one inbox, each to a number of its own: a future for each would cost more than the publish.
 //! Where the server syncs before it acknowledges, events go in atomic batches ([`crate::atomic`]); a batch that is
 //! refused, because the stream has one of its messages, goes message by message.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::client::PublishError;
+use async_nats::client::{PublishError, PublishErrorKind};
+use async_nats::connection::State;
 use async_nats::jetstream::ErrorCode;
 use async_nats::{Client, Message, Subscriber};
 use futures::{FutureExt, StreamExt};
-use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, TransactionTrait};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
+use uuid::Uuid;
 
 use crate::atomic::{self, Ready, Refusal};
+use crate::dead_letter;
 use crate::health::Health;
-use crate::in_flight::{InFlight, PATIENCE, Ranges, Sent};
+use crate::in_flight::{InFlight, Ranges, Sent, Settled};
+use crate::limits::Limits;
 use crate::outbox::OutboxRow;
-use crate::unpublished::{self, Marks};
+use crate::owner::{self, Owners};
+use crate::refusals::{Refusals, is_permanent};
+use crate::relay_handle::{Published, RelayHandle};
+use crate::scan::Scan;
+use crate::unpublished::{self, Marks, Unpublishable};
 
 /// The part of [`Health`] that says whether the outbox drains.
 pub(crate) const OUTBOX: &str = "outbox";
@@ -34,69 +46,40 @@ pub(crate) const OUTBOX: &str = "outbox";
 const QUEUE: usize = 64;
 /// Rows that were sent and are not acknowledged. With as many, nothing more is sent.
 const IN_FLIGHT: usize = 4096;
-/// Rows a sweep takes at a time.
-const SWEEP: u128 = 2048;
+/// Rows that the recovery scan takes at a time. It waits until as many may be sent.
+const MAX_SCANNED: u128 = 2048;
 /// How often the relay looks for marks to write and publishes that were not acknowledged.
 const TICK: Duration = Duration::from_millis(500);
-/// How often it looks for rows left behind.
-const LOOK: Duration = Duration::from_secs(2);
-/// How old an unpublished row is before a sweep takes it: longer than [`PATIENCE`].
-const GRACE: Duration = Duration::from_secs(10);
-
-/// The processor's end of the relay.
-#[derive(Clone)]
-pub(crate) struct RelayHandle {
-    committed: mpsc::Sender<Vec<OutboxRow>>,
-    published: Published,
-}
-
-impl RelayHandle {
-    /// Hands over what was just committed. Never waits: what does not fit the sweep will find.
-    pub(crate) fn offer(&self, rows: Vec<OutboxRow>) {
-        if !rows.is_empty() && self.committed.try_send(rows).is_err() {
-            tracing::debug!("the relay is behind; the sweep will publish what was just committed");
-        }
-    }
-
-    pub(crate) fn published(&self) -> &Published {
-        &self.published
-    }
-}
-
-/// What the stream has acknowledged and the tables do not know of yet.
-#[derive(Clone, Default)]
-pub(crate) struct Published {
-    marks: Arc<Mutex<Marks>>,
-}
-
-impl Published {
-    /// Takes the marks, to write them in the caller's transaction.
-    pub(crate) fn take(&self) -> Marks {
-        std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Adds marks: after a publish, or after the transaction that would have written them failed.
-    pub(crate) fn add(&self, more: Marks) {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
-    }
-}
+/// How often a round of the recovery scan begins, and the beats of other instances are read.
+const SCAN_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a look into the database may take.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) struct Relay {
     db: DatabaseConnection,
     client: Client,
+    service: &'static str,
     health: Health,
+    owner: Uuid,
     committed: mpsc::Receiver<Vec<OutboxRow>>,
     published: Published,
     in_flight: InFlight,
     ranges: Ranges,
+    refusals: Refusals,
+    scan: Scan,
+    owners: Owners,
     /// Whether events go in atomic batches.
     grouped: bool,
-    /// How old an unpublished row is before a sweep takes it.
-    grace: Duration,
-    /// The number behind the last one of a sweep that has found rows.
-    swept: Option<u64>,
-    /// Since when rows have not been acknowledged.
-    failing: Option<Instant>,
+    /// Whether the batches that no instance owns have been taken over.
+    adopted: bool,
+    /// Whether something was sent since the last beat.
+    busy: bool,
+    /// Whether nothing is sent any more.
+    draining: bool,
+    /// The number after the last one that was sent of what was written before the start, until it is settled.
+    recovered: Option<u64>,
+    /// What the database does not let the relay do.
+    trouble: Option<String>,
 }
 
 impl Relay {
@@ -104,28 +87,37 @@ impl Relay {
     pub(crate) fn new(
         db: DatabaseConnection,
         client: Client,
+        service: &'static str,
         grouped: bool,
+        limits: Limits,
         health: Health,
     ) -> (Self, RelayHandle) {
         health.expect(OUTBOX);
         let (sender, committed) = mpsc::channel(QUEUE);
-        let published = Published::default();
-        let handle = RelayHandle { committed: sender, published: published.clone() };
+        let owner = Uuid::now_v7();
+        let published = Published::new(owner);
+        let handle =
+            RelayHandle { committed: sender, published: published.clone(), owner, limits: Arc::new(limits) };
         let in_flight = InFlight::new(client.new_inbox());
-        // What an earlier run left behind goes first, whatever its age.
-        let grace = Duration::ZERO;
         let relay = Self {
             db,
             client,
+            service,
             health,
+            owner,
             committed,
             published,
             in_flight,
             ranges: Ranges::default(),
+            refusals: Refusals::default(),
+            scan: Scan::new(owner),
+            owners: Owners::default(),
             grouped,
-            grace,
-            swept: None,
-            failing: None,
+            adopted: false,
+            busy: false,
+            draining: false,
+            recovered: None,
+            trouble: None,
         };
         (relay, handle)
     }
@@ -137,11 +129,12 @@ impl Relay {
     /// Where the connection to nats-server is closed for good.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let mut acknowledgements = self.client.subscribe(self.in_flight.acknowledgements()).await?;
-        self.sweep().await;
-        let (mut tick, mut look) = (tokio::time::interval(TICK), tokio::time::interval(LOOK));
+        let mut tick = tokio::time::interval(TICK);
+        let mut interval = tokio::time::interval(SCAN_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let scans = self.scan.is_active() && (self.in_flight.rows() as u128) < MAX_SCANNED;
             tokio::select! {
                 Some(reply) = acknowledgements.next() => self.settle(reply, &mut acknowledgements).await,
                 rows = self.committed.recv(), if self.in_flight.rows() < IN_FLIGHT => match rows {
@@ -149,20 +142,56 @@ impl Relay {
                     None => break,
                 },
                 _ = tick.tick() => {
+                    // What came while the relay waited for the database has come in time.
+                    if let Some(reply) = acknowledgements.next().now_or_never().flatten() {
+                        self.settle(reply, &mut acknowledgements).await;
+                    }
                     self.expire();
                     self.flush().await;
                 }
-                _ = look.tick() => self.sweep().await,
+                _ = interval.tick() => self.look().await,
+                () = ready(()), if scans => self.scan_on().await,
+            }
+            if self.recovered.is_some_and(|end| !self.in_flight.has_before(end)) {
+                self.recovered = None;
+                self.report().await;
             }
         }
-        while !self.in_flight.is_empty() {
+        self.drain(acknowledgements, tick).await;
+        Ok(())
+    }
+
+    /// Waits for what is in flight, sends nothing again, and writes the last marks.
+    async fn drain(&mut self, mut acknowledgements: Subscriber, mut tick: tokio::time::Interval) {
+        self.draining = true;
+        while !self.in_flight.is_empty() && self.is_connected() {
             tokio::select! {
                 Some(reply) = acknowledgements.next() => self.settle(reply, &mut acknowledgements).await,
                 _ = tick.tick() => self.expire(),
             }
         }
         self.flush().await;
-        Ok(())
+        if let Err(error) = within(owner::leave(&self.db, self.owner)).await {
+            tracing::debug!(%error, "the id of this instance could not be removed; others will notice");
+        }
+    }
+
+    /// Takes over what no instance owns: on SQLite everything, for its file belongs to one process.
+    async fn adopt_at_start(&self) -> Result<(), DbErr> {
+        within(async {
+            let tx = self.db.begin().await?;
+            if tx.get_database_backend() == DbBackend::Sqlite {
+                owner::leave_all(&tx).await?;
+            }
+            owner::beat(&tx, self.owner).await?;
+            owner::adopt(&tx, self.owner, None).await?;
+            tx.commit().await
+        })
+        .await
+    }
+
+    fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
     }
 
     /// Sends what was committed, and what has been committed meanwhile as far as it fits into one atomic batch.
@@ -174,10 +203,20 @@ impl Relay {
         self.send(rows).await;
     }
 
-    async fn send(&mut self, rows: Vec<OutboxRow>) {
+    /// Sends rows, but for those that have to wait; returns whether there were others.
+    async fn send(&mut self, rows: Vec<OutboxRow>) -> bool {
+        let now = Instant::now();
+        let connected = self.is_connected();
         for row in &rows {
-            self.ranges.send(row.into());
+            self.ranges.send(row);
         }
+        let (rows, waiting): (Vec<_>, Vec<_>) =
+            rows.into_iter().partition(|row| connected && self.refusals.admits(&row.subject, now));
+        self.settle_all(&waiting, &Settled::Left);
+        if rows.is_empty() {
+            return false;
+        }
+        self.busy = true;
         let (events, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| self.grouped && row.is_event());
         let mut events = events.into_iter();
         loop {
@@ -189,12 +228,17 @@ impl Relay {
                     let ready = batch.iter().map(OutboxRow::ready).collect();
                     let reply = self.in_flight.add(Sent::Batch(batch));
                     if let Err(error) = self.send_batch(ready, reply).await {
-                        tracing::warn!(%error, "could not publish a batch; will try again");
+                        // One of them may be to blame, and each is told so on its own.
+                        tracing::debug!(%error, "a batch could not be sent; going message by message");
+                        if let Some(Sent::Batch(rows)) = self.in_flight.take_last() {
+                            self.send_singly(rows).await;
+                        }
                     }
                 }
             }
         }
         self.send_singly(others).await;
+        true
     }
 
     async fn send_batch(&self, ready: Vec<Ready>, reply: String) -> Result<(), PublishError> {
@@ -204,61 +248,83 @@ impl Relay {
         }
     }
 
-    /// Sends rows one by one. What cannot be sent is never acknowledged, so that a sweep finds it.
+    /// Sends rows one by one.
     async fn send_singly(&mut self, rows: Vec<OutboxRow>) {
         for row in rows {
-            let reply = self.in_flight.add(Sent::One((&row).into()));
-            if let Err(error) = row.ready().send(&self.client, reply).await {
-                tracing::warn!(message.id = %row.message_id, %error, "could not publish; will try again");
+            let ready = row.ready();
+            let reply = self.in_flight.add(Sent::One(row));
+            let Err(error) = ready.send(&self.client, reply).await else { continue };
+            if let Some(Sent::One(row)) = self.in_flight.take_last() {
+                let permanent = !matches!(error.kind(), PublishErrorKind::Send);
+                self.refuse(&row, &error.to_string(), permanent);
             }
         }
     }
 
     /// Settles an acknowledgement, and those that have come with it.
     async fn settle(&mut self, first: Message, acknowledgements: &mut Subscriber) {
-        let mut marks = Marks::default();
-        let mut refused = Vec::new();
+        let mut singly = Vec::new();
         let mut next = Some(first);
+        let mut marks = Marks::default();
         while let Some(reply) = next {
-            // What has been given up meanwhile is published again, and its second acknowledgement counts.
+            // What is waited for no more is published again, and its second acknowledgement counts.
             if let Some(sent) = self.in_flight.take(&reply) {
                 match (atomic::acknowledged(&reply), sent) {
-                    (Ok(_), Sent::One(row)) => self.ranges.settle(row, true, &mut marks),
-                    (Ok(_), Sent::Batch(rows)) => self.settle_all(&rows, true, &mut marks),
-                    (Err(refusal), Sent::Batch(rows)) => match self.refused(&refusal) {
-                        true => refused.extend(rows),
-                        false => self.settle_all(&rows, false, &mut marks),
+                    (Ok(_), Sent::One(row)) => self.stored(&row, &mut marks),
+                    (Ok(_), Sent::Batch(rows)) => rows.iter().for_each(|row| self.stored(row, &mut marks)),
+                    (Err(refusal), Sent::Batch(rows)) => match self.goes_singly(&refusal) {
+                        true => singly.extend(rows),
+                        false => rows.iter().for_each(|row| self.refuse(row, &refusal.to_string(), false)),
                     },
                     (Err(refusal), Sent::One(row)) => {
-                        tracing::warn!(outbox.row = %row.id, %refusal, "a publish was refused; will try again");
-                        self.ranges.settle(row, false, &mut marks);
-                        self.fail();
+                        self.refuse(&row, &refusal.to_string(), is_permanent(refusal.code()));
                     }
                 }
             }
             next = acknowledgements.next().now_or_never().flatten();
         }
         self.published.add(marks);
-        self.send_singly(refused).await;
-        if self.swept.is_some() {
-            self.sweep().await;
+        if self.draining {
+            return self.settle_all(&singly, &Settled::Left);
         }
+        self.send_singly(singly).await;
     }
 
-    fn settle_all(&mut self, rows: &[OutboxRow], stored: bool, marks: &mut Marks) {
+    fn stored(&mut self, row: &OutboxRow, marks: &mut Marks) {
+        self.refusals.answered(&row.subject);
+        self.ranges.settle(row, Settled::Stored, marks);
+    }
+
+    fn settle_all(&mut self, rows: &[OutboxRow], settled: &Settled) {
+        let mut marks = Marks::default();
         for row in rows {
-            self.ranges.settle(row.into(), stored, marks);
+            self.ranges.settle(row, settled.clone(), &mut marks);
         }
+        self.published.add(marks);
+    }
+
+    /// Notes that a row was refused: for now, or forever; then it becomes a dead letter, unless it is one.
+    fn refuse(&mut self, row: &OutboxRow, reason: &str, permanent: bool) {
+        if !permanent {
+            self.refusals.refused(&row.subject, reason, Instant::now());
+            return self.settle_all(std::slice::from_ref(row), &Settled::Left);
+        }
+        self.refusals.answered(&row.subject);
+        tracing::error!(
+            outbox.row = %row.row_id, message.id = %row.message_id, subject = row.subject, reason,
+            "a stream can never take a message; it becomes a dead letter, to be redriven once the cause is mended"
+        );
+        let mut marks = Marks::default();
+        let dead_letter = dead_letter::of_unpublishable(self.service, row, reason);
+        let unpublishable = Unpublishable { row: row.row_id, reason: reason.to_owned(), dead_letter };
+        self.ranges.settle(row, Settled::Unpublishable(Box::new(unpublishable)), &mut marks);
+        self.published.add(marks);
     }
 
     /// Returns whether a refused batch is to be sent message by message: unless the stream is not there.
-    fn refused(&mut self, refusal: &Refusal) -> bool {
+    fn goes_singly(&mut self, refusal: &Refusal) -> bool {
         match refusal.code() {
-            None => {
-                tracing::warn!(%refusal, "a batch was refused; will try again");
-                self.fail();
-                return false;
-            }
+            None => return false,
             Some(ErrorCode::ATOMIC_PUBLISH_DISABLED) => {
                 tracing::info!("the stream takes no batches: provision it again to let it");
                 self.grouped = false;
@@ -268,35 +334,28 @@ impl Relay {
         true
     }
 
+    /// Leaves what was not acknowledged in time to the recovery scan.
     fn expire(&mut self) {
-        let missing = self.in_flight.expire(Instant::now());
-        if missing.is_empty() {
-            return;
+        let now = Instant::now();
+        let missing = self.in_flight.expire(now);
+        // While the connection is down, that is the reason, and readiness says so.
+        if self.is_connected() {
+            for row in &missing {
+                self.refusals.refused(&row.subject, "no acknowledgement in time", now);
+            }
         }
-        tracing::warn!(missing = missing.len(), "publishes were not acknowledged in time; will try again");
-        let mut marks = Marks::default();
-        for row in missing {
-            self.ranges.settle(row, false, &mut marks);
-        }
-        self.published.add(marks);
-        self.fail();
-    }
-
-    fn fail(&mut self) {
-        self.failing.get_or_insert_with(Instant::now);
-        // What is older is not in flight any more.
-        self.grace = PATIENCE;
+        self.settle_all(&missing, &Settled::Left);
     }
 
     /// Writes the marks that no batch has taken along; returns whether all are written.
-    async fn flush(&self) -> bool {
+    async fn flush(&mut self) -> bool {
         let marks = self.published.take();
         if marks.is_empty() {
             return true;
         }
-        if let Err(error) = self.write(&marks).await {
-            tracing::warn!(%error, "could not mark outbox rows as published; will try again");
+        if let Err(error) = within(self.write(&marks)).await {
             self.published.add(marks);
+            self.report_trouble(format!("published messages cannot be marked: {error}")).await;
             return false;
         }
         true
@@ -308,39 +367,110 @@ impl Relay {
         tx.commit().await
     }
 
-    /// Sends rows left behind, unless those that were found before are still under way.
-    async fn sweep(&mut self) {
-        if self.swept.is_some_and(|end| self.in_flight.has_before(end)) {
-            return;
+    /// Beats, takes over what instances that are gone have left, and begins a round of the scan.
+    async fn look(&mut self) {
+        self.refusals.forget(Instant::now());
+        if !self.adopted {
+            if let Err(error) = self.adopt_at_start().await {
+                return self.report_trouble(format!("the outbox cannot be read: {error}")).await;
+            }
+            self.adopted = true;
         }
-        self.swept = None;
+        let busy = self.busy || !self.in_flight.is_empty() || !self.refusals.is_empty();
+        let looked = async {
+            if busy {
+                owner::beat(&self.db, self.owner).await?;
+            }
+            self.owners.take_over(&self.db, self.owner, OffsetDateTime::now_utc()).await
+        };
+        match within(looked).await {
+            Ok(0) => self.busy = false,
+            Ok(batches) => {
+                tracing::info!(
+                    batches,
+                    "pending batches without a living owner were taken over and will be published"
+                );
+            }
+            Err(error) => return self.report_trouble(format!("the outbox cannot be read: {error}")).await,
+        }
+        if self.is_connected() {
+            self.scan.wake();
+        }
+        if !self.scan.is_recovering() && self.recovered.is_none() {
+            self.report().await;
+        }
+    }
+
+    /// Sends the next part of what the recovery scan finds.
+    async fn scan_on(&mut self) {
         // A row whose mark cannot be written would be found again, and published again, without end.
         if !self.flush().await {
-            return self.health.failed(OUTBOX, "what is published cannot be marked");
+            return self.scan.pause();
         }
-        match unpublished::find(&self.db, OffsetDateTime::now_utc(), self.grace, SWEEP).await {
-            Ok((ranges, _)) if ranges.is_empty() => {
-                (self.grace, self.failing) = (GRACE, None);
-                self.health.ok(OUTBOX);
+        let wanted = self.scan.wanted(OffsetDateTime::now_utc());
+        let found = match within(unpublished::find(&self.db, wanted, MAX_SCANNED)).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.scan.pause();
+                return self.report_trouble(format!("the outbox cannot be read: {error}")).await;
             }
-            // Nobody deletes the rows of a range; were they gone, it would stand before all others for ever.
-            Ok((ranges, rows)) if rows.is_empty() => {
-                tracing::error!(ranges = ranges.len(), "rows of the outbox are gone that were never published");
-                self.published.add(Marks { over: ranges, left: Vec::new() });
+        };
+        self.trouble = None;
+        let Some(last) = found.last else {
+            if self.scan.is_recovering() {
+                self.recovered = Some(self.in_flight.end());
             }
-            Ok((_, rows)) => {
-                if let Some(since) = self.failing {
-                    let detail =
-                        format!("{} or more rows unpublished for {} s", rows.len(), since.elapsed().as_secs());
-                    self.health.failed(OUTBOX, detail);
-                }
-                tracing::info!(found = rows.len(), "sweeping the outbox");
-                // What is on its way is not sent again before it is known what became of it.
-                let rows = rows.into_iter().filter(|row| !self.ranges.contains(row.range));
-                self.send(rows.collect()).await;
-                self.swept = Some(self.in_flight.end());
+            return self.scan.end();
+        };
+        self.delete_empty(found.empty).await;
+        // What is on its way is not sent again before it is known what became of it.
+        let rows: Vec<_> = found.rows.into_iter().filter(|row| !self.ranges.contains(row.range)).collect();
+        tracing::debug!(found = rows.len(), "the recovery scan found pending messages");
+        let sent = self.send(rows).await;
+        self.scan.looked(last, sent);
+    }
+
+    /// Deletes pending batches whose rows somebody has deleted.
+    async fn delete_empty(&mut self, ranges: Vec<Uuid>) {
+        if ranges.is_empty() {
+            return;
+        }
+        match within(unpublished::delete_empty(&self.db, ranges)).await {
+            Ok(0) => {}
+            Ok(batches) => {
+                tracing::error!(batches, "outbox rows were deleted before they were published; they are lost")
             }
+            Err(error) => self.report_trouble(format!("the outbox cannot be read: {error}")).await,
+        }
+    }
+
+    async fn report_trouble(&mut self, trouble: String) {
+        self.trouble = Some(trouble);
+        self.report().await;
+    }
+
+    /// Tells readiness how the outbox is.
+    async fn report(&mut self) {
+        if let Some(trouble) = &self.trouble {
+            return self.health.failed(OUTBOX, trouble.as_str());
+        }
+        if !self.refusals.is_empty() {
+            return self.health.failed(OUTBOX, self.refusals.describe(Instant::now()));
+        }
+        match within(unpublished::unpublishable(&self.db)).await {
+            Ok(0) => self.health.ok(OUTBOX),
+            Ok(count) => self.health.note(
+                OUTBOX,
+                format!("{count} unpublishable messages: mend the cause and redrive their dead letters"),
+            ),
             Err(error) => self.health.failed(OUTBOX, format!("the outbox cannot be read: {error}")),
         }
     }
+}
+
+/// Gives a look into the database a time limit.
+async fn within<T>(look: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    tokio::time::timeout(DATABASE_TIMEOUT, look)
+        .await
+        .unwrap_or_else(|_| Err(DbErr::Custom(format!("no answer within {} s", DATABASE_TIMEOUT.as_secs()))))
 }

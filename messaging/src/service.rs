@@ -21,6 +21,7 @@ use crate::envelope::Speaker;
 use crate::handler::Handler;
 use crate::health::Health;
 use crate::listener::{HttpOptions, Server};
+use crate::limits::Limits;
 use crate::metrics::{self, Scrape};
 use crate::outbox::Outbox;
 use crate::probes;
@@ -143,8 +144,8 @@ impl<H: Handler> Service<H> {
             () = stop.cancelled() => Ok(None),
             Some(ended) = parts.join_next() => ended?.map(|()| None),
         };
-        let durability = match started {
-            Ok(Some(durability)) if !stop.is_cancelled() => durability,
+        let (durability, infos) = match started {
+            Ok(Some(found)) if !stop.is_cancelled() => found,
             stopped => {
                 stop.cancel();
                 parts.join_all().await;
@@ -153,7 +154,9 @@ impl<H: Handler> Service<H> {
         };
 
         let (name, db) = (self.name, self.db.clone());
-        self.spawn_parts(&mut parts, &Broker { client: client.clone(), js, durability }, options, &health, &stop);
+        let limits = Limits::new(&infos, client.server_info().max_payload);
+        let broker = Broker { client: client.clone(), js, durability, limits };
+        self.spawn_parts(&mut parts, broker, options, &health, &stop);
         tracing::info!(service = name, "started");
 
         let outcome = run_parts(parts, &stop).await;
@@ -171,14 +174,20 @@ impl<H: Handler> Service<H> {
     fn spawn_parts(
         self,
         parts: &mut JoinSet<anyhow::Result<()>>,
-        broker: &Broker,
+        broker: Broker,
         options: &ServiceOptions,
         health: &Health,
         stop: &CancellationToken,
     ) {
-        let Broker { client, js, durability } = broker;
-        let (relay, relay_handle) =
-            Relay::new(self.db.writer.clone(), client.clone(), durability.fsynced, health.clone());
+        let Broker { client, js, durability, limits } = broker;
+        let (relay, relay_handle) = Relay::new(
+            self.db.writer.clone(),
+            client.clone(),
+            self.name,
+            durability.fsynced,
+            limits,
+            health.clone(),
+        );
         let (sender, queue) = mpsc::channel(BATCH);
         for stream in self.streams {
             health.expect(&Puller::part(stream));
@@ -242,15 +251,17 @@ struct Broker {
     client: Client,
     js: jetstream::Context,
     durability: Durability,
+    limits: Limits,
 }
 
-/// Waits until the streams can be read, checks the dedup horizon and what an acknowledgement is worth, and returns that.
+/// Waits until the streams can be read, checks the dedup horizon and what an acknowledgement is worth, and returns that
+/// and what there is to know of the streams.
 async fn wait_for_streams(
     js: &jetstream::Context,
     streams: &[&'static str],
     options: &ServiceOptions,
     health: &Health,
-) -> anyhow::Result<Option<Durability>> {
+) -> anyhow::Result<Option<(Durability, Vec<jetstream::stream::Info>)>> {
     loop {
         match retention::check_dedup_horizon(js, streams, options.retention()).await {
             Ok(infos) => {
@@ -258,7 +269,7 @@ async fn wait_for_streams(
                 options.durability.check(found)?;
                 health.note(DURABILITY, found.to_string());
                 health.ok(STREAMS);
-                return Ok(Some(found));
+                return Ok(Some((found, infos)));
             }
             Err(error @ HorizonError::TooShort(_)) => bail!(error),
             Err(error @ HorizonError::Unreadable { .. }) => {

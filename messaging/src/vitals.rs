@@ -43,6 +43,9 @@ pub struct Vitals {
     pub outbox_depth: u64,
     /// For how long the oldest of them has waited, by the service's clock, in milliseconds.
     pub outbox_age_ms: Option<i64>,
+    /// How many messages their stream can never take; each is a dead letter.
+    #[serde(default)]
+    pub outbox_unpublishable: u64,
     /// How many of the most recent messages were looked at for repetitions.
     pub looked: u64,
     /// What was said more than once although it should not, 20 at the most.
@@ -78,6 +81,7 @@ async fn answer(db: DatabaseConnection, service: &str, query: Query) -> Result<V
         service: service.to_owned(),
         outbox_depth: unpublished::depth(&db).await?,
         outbox_age_ms: unpublished::oldest(&db).await?.map(|written| Ord::max(now - written, 0)),
+        outbox_unpublishable: unpublished::unpublishable(&db).await?,
         looked: looked(&db).await?,
         repeated: if request.said_once.is_empty() { Vec::new() } else { repeated(&db, &request.said_once).await? },
     })

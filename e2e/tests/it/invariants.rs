@@ -185,7 +185,7 @@ async fn what_is_said_twice_given_up_not_published_or_not_handled_is_named() {
     // Nobody lets the order service say this, so it stays.
     let millis = u128::try_from(time::OffsetDateTime::now_utc().unix_timestamp() - 60).unwrap() * 1000;
     let row_id = Uuid::from_u128((millis << 80) | 0x7000_8000_0000_0000_0000);
-    let range = unpublished::Model { first_row_id: row_id, last_row_id: row_id };
+    let range = unpublished::Model { first_row_id: row_id, last_row_id: row_id, owner: None, refusal: None };
     let subject = "inventory.event.reserved.ORDER_001".to_owned();
     outbox::Model { row_id, subject, ..said }.into_active_model().insert(&orders).await.unwrap();
     range.into_active_model().insert(&orders).await.unwrap();

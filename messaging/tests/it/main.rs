@@ -7,6 +7,7 @@ mod delivery;
 mod envelope;
 mod faults;
 mod listener;
+mod outbox;
 mod redrive;
 mod refill;
 mod store;

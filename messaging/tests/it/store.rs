@@ -74,7 +74,11 @@ async fn rows_older_than_the_retention_are_deleted_and_others_stay(engine: Engin
             "INSERT INTO outbox (row_id, message_id, subject, headers, body) VALUES ($1, $1, 'a.event.b.c', '[]', $2)",
             [unpublished.into(), b"{}".to_vec().into()],
         ),
-        Statement::from_sql_and_values(backend, "INSERT INTO unpublished VALUES ($1, $1)", [unpublished.into()]),
+        Statement::from_sql_and_values(
+            backend,
+            "INSERT INTO unpublished (first_row_id, last_row_id) VALUES ($1, $1)",
+            [unpublished.into()],
+        ),
     ];
     for statement in inserts {
         bench.db.execute_raw(statement).await.unwrap();
@@ -99,7 +103,7 @@ async fn what_an_earlier_version_had_not_published_is_known_after_an_update(engi
         "DROP TABLE unpublished",
         "ALTER TABLE outbox ADD COLUMN published_at bigint",
         "CREATE INDEX outbox_unpublished ON outbox (row_id) WHERE published_at IS NULL",
-        "DELETE FROM seaql_migrations WHERE version = 'messaging_0004_unpublished'",
+        "DELETE FROM seaql_migrations WHERE version IN ('messaging_0004_unpublished', 'messaging_0007_outbox_owners')",
     ] {
         bench.db.execute_unprepared(step).await.unwrap();
     }

@@ -57,7 +57,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// As if the service had been killed after its publishes and before it wrote that.
     pub(crate) async fn forget_what_is_published(&self) {
-        let forget = "INSERT INTO unpublished SELECT row_id, row_id FROM outbox";
+        let forget = "INSERT INTO unpublished (first_row_id, last_row_id) SELECT row_id, row_id FROM outbox";
         self.db.execute_unprepared(forget).await.unwrap();
     }
 

@@ -30,6 +30,10 @@ pub(crate) enum Mode {
     LoseConnection,
     Schedule,
     TakeBack,
+    /// Its event has a body of 3,000 bytes.
+    Medium,
+    /// Its event has a body of 70,000 bytes.
+    Large,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -97,7 +101,7 @@ impl Handler for Tally {
                     tx.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await?;
                 }
                 Mode::Slow => tokio::time::sleep(Duration::from_millis(1500)).await,
-                Mode::Add | Mode::Barred | Mode::FailTwice | Mode::LoseConnection => {}
+                Mode::Add | Mode::Barred | Mode::FailTwice | Mode::LoseConnection | Mode::Medium | Mode::Large => {}
                 Mode::Schedule | Mode::TakeBack => {
                     outgoing.push(timer(message));
                     continue;
@@ -111,14 +115,13 @@ impl Handler for Tally {
             );
             tx.execute_raw(add).await?;
             let subject = format!("tally.event.added.{}", message.key);
-            outgoing.push(Outgoing::new(
-                message.cause(),
-                subject,
-                "tally.added.v1",
-                &message.key,
-                None,
-                b"{}".into(),
-            ));
+            let size = match message.payload.mode {
+                Mode::Medium => 3_000,
+                Mode::Large => 70_000,
+                _ => 0,
+            };
+            let body = format!("{{{}}}", " ".repeat(size)).into_bytes();
+            outgoing.push(Outgoing::new(message.cause(), subject, "tally.added.v1", &message.key, None, body));
         }
         Ok(outgoing)
     }

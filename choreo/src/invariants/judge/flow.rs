@@ -20,6 +20,11 @@ pub(super) fn outboxes(observed: &Observed) -> (Check, Findings) {
         let Some(vitals) = findings.read(vitals) else { continue };
         depth += vitals.outbox_depth;
         oldest = oldest.max(vitals.outbox_age_ms);
+        if vitals.outbox_unpublishable > 0 {
+            let count = vitals.outbox_unpublishable;
+            let explanation = format!("{count} messages are unpublishable: redrive their dead letters");
+            findings.broken.push(Broken { key: vitals.service.clone(), explanation });
+        }
         if let Some(age) = vitals.outbox_age_ms.filter(|age| *age > OLD) {
             let explanation =
                 format!("{} messages are not published, the oldest for {} s", vitals.outbox_depth, age / 1000);

@@ -19,6 +19,7 @@ fn quiet() -> Observed {
     let vitals = |service: &str| Vitals {
         service: service.to_owned(),
         outbox_depth: 0,
+        outbox_unpublishable: 0,
         outbox_age_ms: None,
         looked: 10,
         repeated: Vec::new(),

@@ -1,0 +1,62 @@
+//! The largest messages that the streams take, as far as a service knows them.
+//!
+//! A message that does not fit is noticed inside the transaction that would write it, and fails the message that causes it:
+//! nothing is written, and nothing follows half-way. Of the streams that a service publishes to it knows those it consumes;
+//! a message for another one may be as large as the largest that those take.
+
+use async_nats::jetstream::stream::Info;
+
+use crate::envelope::Header;
+use crate::topology::subject_matches;
+
+/// Bytes that a message may gain on its way: the headers of an atomic batch, and those of one published again.
+const RESERVE: usize = 512;
+/// The largest headers that nats-server stores.
+const MAX_HEADERS: usize = u16::MAX as usize;
+
+/// A message that its stream would refuse forever.
+#[derive(Debug, thiserror::Error)]
+#[error("a message on {subject} has {size} bytes, and its stream takes {limit}")]
+pub(crate) struct TooLarge {
+    subject: String,
+    size: usize,
+    limit: usize,
+}
+
+/// The limit of each stream that is known, and one for all others.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    streams: Vec<(Vec<String>, usize)>,
+    others: usize,
+}
+
+impl Limits {
+    /// Reads the limits of streams and of the server.
+    pub(crate) fn new(streams: &[Info], max_payload: usize) -> Self {
+        let limit = |info: &Info| match usize::try_from(info.config.max_message_size) {
+            Ok(limit @ 1..) => limit.min(max_payload),
+            _ => max_payload,
+        };
+        let streams: Vec<_> = streams.iter().map(|info| (info.config.subjects.clone(), limit(info))).collect();
+        let others = streams.iter().map(|(_, limit)| *limit).max().unwrap_or(max_payload);
+        Self { streams, others }
+    }
+
+    /// Checks that the stream of a subject takes a message.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`] if it never will.
+    pub(crate) fn check(&self, subject: &str, headers: &[Header], body: &[u8]) -> Result<(), TooLarge> {
+        // As in the protocol: `name: value`, and the end of the line.
+        let headers = headers.iter().fold(RESERVE, |size, (name, value)| size + name.len() + value.len() + 4);
+        let takes = |(subjects, _): &&(Vec<String>, usize)| subjects.iter().any(|s| subject_matches(s, subject));
+        let limit = self.streams.iter().find(takes).map_or(self.others, |(_, limit)| *limit);
+        for (size, limit) in [(headers, MAX_HEADERS), (headers + body.len(), limit)] {
+            if size > limit {
+                return Err(TooLarge { subject: subject.to_owned(), size, limit });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! The processor's and the workers' end of the relay: what they write for it, hand over to it, and write on its behalf.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use crate::envelope::Outgoing;
+use crate::limits::{Limits, TooLarge};
+use crate::outbox::{self, OutboxRow};
+use crate::unpublished::{self, Marks};
+
+/// The processor's end of the relay.
+#[derive(Clone)]
+pub(crate) struct RelayHandle {
+    pub(crate) committed: mpsc::Sender<Vec<OutboxRow>>,
+    pub(crate) published: Published,
+    pub(crate) owner: Uuid,
+    pub(crate) limits: Arc<Limits>,
+}
+
+impl RelayHandle {
+    /// Makes the rows of what a handler returned.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLarge`] if one of them is larger than its stream takes.
+    pub(crate) fn rows(
+        &self,
+        outgoing: Vec<Outgoing>,
+        source: &str,
+        now: OffsetDateTime,
+    ) -> Result<Vec<OutboxRow>, TooLarge> {
+        let row = |message| {
+            let row = OutboxRow::from_outgoing(message, source, now);
+            self.limits.check(&row.subject, &row.headers, &row.body)?;
+            Ok(row)
+        };
+        outgoing.into_iter().map(row).collect()
+    }
+
+    /// Numbers rows and writes them as this instance's; the caller commits and then offers them.
+    pub(crate) async fn insert(&self, tx: &DatabaseTransaction, rows: &mut [OutboxRow]) -> Result<(), DbErr> {
+        outbox::insert(tx, rows, self.owner).await
+    }
+
+    /// Hands over what was just committed. Never waits: the recovery scan finds what does not fit.
+    pub(crate) fn offer(&self, rows: Vec<OutboxRow>) {
+        if !rows.is_empty() && self.committed.try_send(rows).is_err() {
+            tracing::debug!("the relay is behind; the recovery scan will publish what was just committed");
+        }
+    }
+
+    /// Lets a row that its stream refused be published again; returns whether it was refused.
+    pub(crate) async fn publish_again(&self, connection: &impl ConnectionTrait, row: Uuid) -> Result<bool, DbErr> {
+        unpublished::publish_again(connection, row, self.owner).await
+    }
+
+    pub(crate) fn published(&self) -> &Published {
+        &self.published
+    }
+}
+
+/// What the stream has acknowledged and the tables do not know of yet.
+#[derive(Clone)]
+pub(crate) struct Published {
+    owner: Uuid,
+    marks: Arc<Mutex<Marks>>,
+}
+
+impl Published {
+    pub(crate) fn new(owner: Uuid) -> Self {
+        Self { owner, marks: Arc::default() }
+    }
+
+    /// Takes the marks, to write them in the caller's transaction.
+    pub(crate) fn take(&self) -> Marks {
+        let marks = std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner));
+        Marks { owner: self.owner, ..marks }
+    }
+
+    /// Adds marks: after a publish, or after the transaction that would have written them failed.
+    pub(crate) fn add(&self, more: Marks) {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
+    }
+}

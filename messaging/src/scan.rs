@@ -1,0 +1,118 @@
+//! The recovery scan: where it stands in the pending batches of this instance.
+//!
+//! At start it goes once through what was written before the start. From then on a round begins each 2 s and looks at
+//! batches older than a minimum age: those that missed the hot path or were refused. A round goes on after the last
+//! batch it looked at, to the end, however many were refused before; and it reads no batch twice.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::outbox::first_row_id;
+use crate::unpublished::Wanted;
+
+/// The age at which a pending batch has missed the hot path: as long as an acknowledgement may take.
+const MIN_AGE: Duration = crate::in_flight::ACK_TIMEOUT;
+/// Parts of a round, one after the other, of which nothing can be sent. The round then waits for the next interval, so that
+/// a large outbox of refused messages costs little.
+const MAX_IDLE_PARTS: u32 = 2;
+
+/// What the scan looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// What was written before this row id.
+    Recovering { before: Uuid },
+    /// What is older than [`MIN_AGE`].
+    Running,
+}
+
+/// Where the scan stands.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    owner: Uuid,
+    phase: Phase,
+    /// The last batch it looked at in this round.
+    after: Option<Uuid>,
+    /// Whether there is more to look at now.
+    active: bool,
+    idle_parts: u32,
+}
+
+impl Scan {
+    /// Begins with what was written before now.
+    pub(crate) fn new(owner: Uuid) -> Self {
+        let before = Uuid::now_v7();
+        Self { owner, phase: Phase::Recovering { before }, after: None, active: false, idle_parts: 0 }
+    }
+
+    /// Returns whether there is more to look at now.
+    pub(crate) fn is_active(&self) -> bool {
+        self.active
+    }
+
+    /// Returns whether batches written before the start are still to be looked at.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.phase != Phase::Running
+    }
+
+    /// Begins the next round, or goes on with one that waits.
+    pub(crate) fn wake(&mut self) {
+        (self.active, self.idle_parts) = (true, 0);
+    }
+
+    /// Waits for the next interval.
+    pub(crate) fn pause(&mut self) {
+        self.active = false;
+    }
+
+    /// Returns which batches come next.
+    pub(crate) fn wanted(&self, now: OffsetDateTime) -> Wanted {
+        let before = match self.phase {
+            Phase::Recovering { before } => before,
+            Phase::Running => first_row_id(now - MIN_AGE),
+        };
+        Wanted { owner: self.owner, before, from: first_row_id(now + 2 * MIN_AGE), after: self.after }
+    }
+
+    /// Notes how far a part has come, and whether something of it was sent.
+    pub(crate) fn looked(&mut self, last: Uuid, sent: bool) {
+        self.after = Some(last);
+        self.idle_parts = if sent { 0 } else { self.idle_parts + 1 };
+        // What was written before the start is looked at without a pause: nothing else makes the instance ready.
+        self.active = self.is_recovering() || self.idle_parts < MAX_IDLE_PARTS;
+    }
+
+    /// Ends the round.
+    pub(crate) fn end(&mut self) {
+        (self.phase, self.after, self.active) = (Phase::Running, None, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_round_goes_on_after_the_last_batch_and_waits_if_nothing_can_be_sent() {
+        let mut scan = Scan::new(Uuid::nil());
+        assert!(!scan.is_active() && scan.is_recovering());
+        scan.wake();
+        let start = scan.wanted(OffsetDateTime::now_utc()).before;
+        scan.looked(Uuid::from_u128(7), false);
+        let later = scan.wanted(OffsetDateTime::now_utc() + Duration::from_secs(3600));
+        assert_eq!((later.before, later.after), (start, Some(Uuid::from_u128(7))), "its end does not move");
+        scan.end();
+        assert!(!scan.is_active() && !scan.is_recovering());
+        scan.wake();
+        for place in 0..u128::from(MAX_IDLE_PARTS) {
+            assert!(scan.is_active());
+            scan.looked(Uuid::from_u128(place), false);
+        }
+        assert!(!scan.is_active());
+        scan.wake();
+        assert!(scan.wanted(OffsetDateTime::now_utc()).after.is_some(), "the round is not begun anew");
+        scan.looked(Uuid::from_u128(9), true);
+        assert!(scan.is_active());
+    }
+}

@@ -1,0 +1,240 @@
+//! The outbox's relay where a stream refuses, an instance dies, or two instances share a database.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy};
+use futures::StreamExt;
+use messaging::redrive::{self, Outcome, Report};
+use messaging::{outbox, unpublished};
+use sea_orm::{ActiveValue::Set, EntityTrait};
+use uuid::Uuid;
+
+use crate::on_both_databases;
+use crate::support::{Bench, Engine, eventually};
+use crate::tally::Mode;
+
+on_both_databases!(
+    a_stream_that_refuses_is_tried_at_growing_intervals_and_delays_no_shutdown,
+    refused_messages_hold_up_nothing_behind_them,
+    after_a_crash_under_load_at_most_the_pending_messages_are_published_again,
+    a_message_that_its_stream_can_never_take_becomes_a_dead_letter_and_can_be_redriven,
+    a_message_whose_event_fits_no_stream_is_rejected_and_changes_nothing,
+    a_pending_batch_whose_messages_were_deleted_is_removed,
+);
+
+/// Counts messages on a subject for which a condition holds.
+async fn counted(bench: &Bench, subject: &'static str, counts: fn(&async_nats::Message) -> bool) -> Arc<AtomicU64> {
+    let client = async_nats::connect(bench.nats.url()).await.unwrap();
+    let mut messages = client.subscribe(subject).await.unwrap();
+    client.flush().await.unwrap();
+    let count = Arc::new(AtomicU64::new(0));
+    let counter = count.clone();
+    tokio::spawn(async move {
+        while let Some(message) = messages.next().await {
+            counter.fetch_add(u64::from(counts(&message)), Ordering::Relaxed);
+        }
+    });
+    count
+}
+
+/// Counts the acknowledgements that say that the stream has the message already.
+async fn duplicate_acknowledgements(bench: &Bench) -> Arc<AtomicU64> {
+    counted(bench, "_INBOX_tally-service.>", |message| is_duplicate(&message.payload)).await
+}
+
+fn is_duplicate(payload: &[u8]) -> bool {
+    String::from_utf8_lossy(payload).replace(' ', "").contains(r#""duplicate":true"#)
+}
+
+async fn change_events(bench: &Bench, change: impl FnOnce(&mut Config)) {
+    let mut config = bench.stream("EVENTS").await.cached_info().config.clone();
+    change(&mut config);
+    bench.js.update_stream(config).await.unwrap();
+}
+
+/// EVENTS takes one message and refuses all others.
+async fn fill_events(bench: &Bench) {
+    change_events(bench, |config| (config.max_messages, config.discard) = (1, DiscardPolicy::New)).await;
+}
+
+async fn make_room(bench: &Bench) {
+    change_events(bench, |config| config.max_messages = -1).await;
+}
+
+async fn a_stream_that_refuses_is_tried_at_growing_intervals_and_delays_no_shutdown(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    fill_events(&bench).await;
+    let service = bench.start().await;
+    let published = counted(&bench, "tally.event.>", |_| true).await;
+    for _ in 0..100 {
+        bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    }
+    eventually("all are handled", || async { bench.total("K1").await == 100 }).await;
+    eventually("readiness names the subject and the reason", || async {
+        let (ready, answer) = service.readiness().await;
+        !ready && answer.contains("tally.event.added") && answer.contains("maximum messages exceeded")
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    // Each once, and a few more each time that the back-off ends.
+    let published = published.load(Ordering::Relaxed);
+    assert!(published <= 200, "published {published} times");
+    let (ended, took) = service.stop().await;
+    ended.unwrap();
+    assert!(took < Duration::from_secs(3), "{took:?}");
+
+    make_room(&bench).await;
+    let service = bench.start().await;
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 100);
+    service.stop().await.0.unwrap();
+}
+
+/// Writes a pending message of an earlier run.
+async fn leave_behind(bench: &Bench, row_id: Uuid, subject: &str) {
+    let row = outbox::entity::ActiveModel {
+        row_id: Set(row_id),
+        message_id: Set(row_id),
+        subject: Set(subject.to_owned()),
+        headers: Set("[]".to_owned()),
+        body: Set(b"{}".to_vec()),
+    };
+    outbox::entity::Entity::insert(row).exec_without_returning(&bench.db).await.unwrap();
+    let range = unpublished::entity::ActiveModel {
+        first_row_id: Set(row_id),
+        last_row_id: Set(row_id),
+        ..Default::default()
+    };
+    unpublished::entity::Entity::insert(range).exec_without_returning(&bench.db).await.unwrap();
+}
+
+async fn refused_messages_hold_up_nothing_behind_them(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    for _ in 0..300 {
+        leave_behind(&bench, Uuid::now_v7(), "elsewhere.event.happened.K1").await;
+    }
+    for _ in 0..7 {
+        leave_behind(&bench, Uuid::now_v7(), "tally.event.added.K1").await;
+    }
+    let _service = bench.launch(&bench.options()).await;
+    eventually("those behind are published", || async { bench.messages("EVENTS").await == 7 }).await;
+    eventually("the others are pending", || async { unpublished::depth(&bench.db).await.unwrap() == 300 }).await;
+}
+
+async fn after_a_crash_under_load_at_most_the_pending_messages_are_published_again(engine: Engine) {
+    const COMMANDS: u64 = 3000;
+    let bench = Bench::new(engine).await;
+    let duplicates = duplicate_acknowledgements(&bench).await;
+    for n in 0..COMMANDS {
+        bench.send(Uuid::now_v7(), &format!("K{}", n % 50), Mode::Add).await;
+    }
+    let service = bench.start().await;
+    eventually("it is under load", || async { bench.messages("EVENTS").await > 300 }).await;
+    service.crash().await;
+    let pending = unpublished::depth(&bench.db).await.unwrap();
+    let _service = bench.start().await;
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, COMMANDS);
+    let again = duplicates.load(Ordering::Relaxed);
+    assert!(again <= pending, "{again} messages were published again, {pending} were pending");
+}
+
+async fn a_message_that_its_stream_can_never_take_becomes_a_dead_letter_and_can_be_redriven(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let service = bench.start().await;
+    change_events(&bench, |config| config.max_message_size = 2000).await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Medium).await;
+    bench.send(Uuid::now_v7(), "K2", Mode::Add).await;
+    let letter = bench.dead_letter().await;
+    assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.unpublishable.K1");
+    assert_eq!(letter.headers.get("Dead-Letter-Subject").unwrap().as_str(), "tally.event.added.K1");
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 1);
+    eventually("readiness names it", || async {
+        let (ready, answer) = service.readiness().await;
+        ready && answer.contains("1 unpublishable messages")
+    })
+    .await;
+
+    change_events(&bench, |config| config.max_message_size = 65536).await;
+    let request = redrive::Request { sequences: vec![letter.sequence], force: false };
+    let request = serde_json::to_vec(&request).unwrap();
+    let client = bench.js.client();
+    let answer = client.request(redrive::subject("tally-service"), request.into()).await.unwrap();
+    let reports: Vec<Report> = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!(reports[0].outcome, Outcome::Handled);
+    eventually("it is published", || async { bench.messages("EVENTS").await == 2 }).await;
+    bench.settled().await;
+}
+
+async fn a_message_whose_event_fits_no_stream_is_rejected_and_changes_nothing(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    bench.send(Uuid::now_v7(), "K1", Mode::Large).await;
+    bench.send(Uuid::now_v7(), "K2", Mode::Add).await;
+    let letter = bench.dead_letter().await;
+    assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.rejected.K1");
+    bench.settled().await;
+    assert_eq!((bench.total("K1").await, bench.total("K2").await), (0, 1));
+    assert_eq!(bench.messages("EVENTS").await, 1);
+}
+
+async fn a_pending_batch_whose_messages_were_deleted_is_removed(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let (gone, kept) = (Uuid::now_v7(), Uuid::now_v7());
+    leave_behind(&bench, gone, "tally.event.added.K1").await;
+    leave_behind(&bench, kept, "tally.event.added.K1").await;
+    outbox::entity::Entity::delete_by_id(gone).exec(&bench.db).await.unwrap();
+    let _service = bench.start().await;
+    eventually("no batch is pending", || async {
+        unpublished::entity::Entity::find().one(&bench.db).await.unwrap().is_none()
+    })
+    .await;
+    assert_eq!(bench.messages("EVENTS").await, 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_starts_publishes_nothing_of_one_that_is_under_load() {
+    let bench = Bench::new(Engine::Postgres).await;
+    let duplicates = duplicate_acknowledgements(&bench).await;
+    let _one = bench.start().await;
+    for round in 0..6 {
+        for n in 0..300 {
+            bench.send(Uuid::now_v7(), &format!("K{n}"), Mode::Add).await;
+        }
+        if round == 2 {
+            let other = bench.start().await;
+            tokio::spawn(async move { other.ended().await });
+        }
+    }
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 1800);
+    assert_eq!(duplicates.load(Ordering::Relaxed), 0, "messages were published twice");
+}
+
+#[tokio::test]
+async fn the_pending_batches_of_an_instance_are_its_own_until_it_is_gone() {
+    let bench = Bench::new(Engine::Postgres).await;
+    fill_events(&bench).await;
+    let one = bench.start().await;
+    for _ in 0..20 {
+        bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
+    }
+    let owners = async || {
+        let ranges = unpublished::entity::Entity::find().all(&bench.db).await.unwrap();
+        ranges.into_iter().map(|range| range.owner.unwrap()).collect::<std::collections::BTreeSet<_>>()
+    };
+    eventually("they are refused", || async { !one.readiness().await.0 && owners().await.len() == 1 }).await;
+    let first = owners().await;
+    let other = bench.start().await;
+    tokio::time::sleep(Duration::from_secs(14)).await;
+    assert_eq!(owners().await, first, "its owner lives");
+    assert!(other.readiness().await.0);
+    one.crash().await;
+    eventually("the other one takes them over", || async { owners().await != first }).await;
+    make_room(&bench).await;
+    bench.settled().await;
+    assert_eq!(bench.messages("EVENTS").await, 20);
+}
