@@ -82,7 +82,7 @@ impl Owners {
             let still = Column::OwnerId.eq(gone.owner_id).and(Column::Beat.eq(gone.beat));
             removed += Entity::delete_many().filter(still).exec(db).await?.rows_affected;
         }
-        if removed == 0 && self.reads % READS_PER_LOOK != 0 {
+        if removed == 0 && !self.reads.is_multiple_of(READS_PER_LOOK) {
             return Ok(0);
         }
         // What is younger may be of an instance that has not beaten yet.
