@@ -12,6 +12,8 @@
 //! Where the server syncs before it acknowledges, events go in atomic batches ([`crate::atomic`]); a batch that is
 //! refused, because the stream has one of its messages, goes message by message.
 
+mod recovery;
+
 use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,8 +23,7 @@ use async_nats::connection::State;
 use async_nats::jetstream::ErrorCode;
 use async_nats::{Client, Message, Subscriber};
 use futures::{FutureExt, StreamExt};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, TransactionTrait};
-use time::OffsetDateTime;
+use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use uuid::Uuid;
@@ -38,6 +39,7 @@ use crate::refusals::{Refusals, is_permanent};
 use crate::relay_handle::{Published, RelayHandle};
 use crate::scan::Scan;
 use crate::unpublished::{self, Marks, Unpublishable};
+use recovery::{MAX_SCANNED, within};
 
 /// The part of [`Health`] that says whether the outbox drains.
 pub(crate) const OUTBOX: &str = "outbox";
@@ -46,15 +48,10 @@ pub(crate) const OUTBOX: &str = "outbox";
 const QUEUE: usize = 64;
 /// Rows that were sent and are not acknowledged. With as many, nothing more is sent.
 const IN_FLIGHT: usize = 4096;
-/// Rows that the recovery scan takes at a time. It waits until as many may be sent.
-const MAX_SCANNED: u128 = 2048;
 /// How often the relay looks for marks to write and publishes that were not acknowledged.
 const TICK: Duration = Duration::from_millis(500);
 /// How often a round of the recovery scan begins, and the beats of other instances are read.
 const SCAN_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a look into the database may take.
-const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
-
 pub(crate) struct Relay {
     db: DatabaseConnection,
     client: Client,
@@ -134,7 +131,7 @@ impl Relay {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let scans = self.scan.is_active() && (self.in_flight.rows() as u128) < MAX_SCANNED;
+            let scans = self.scan.is_active() && self.in_flight.rows() < MAX_SCANNED;
             tokio::select! {
                 Some(reply) = acknowledgements.next() => self.settle(reply, &mut acknowledgements).await,
                 rows = self.committed.recv(), if self.in_flight.rows() < IN_FLIGHT => match rows {
@@ -174,20 +171,6 @@ impl Relay {
         if let Err(error) = within(owner::leave(&self.db, self.owner)).await {
             tracing::debug!(%error, "the id of this instance could not be removed; others will notice");
         }
-    }
-
-    /// Takes over what no instance owns: on SQLite everything, for its file belongs to one process.
-    async fn adopt_at_start(&self) -> Result<(), DbErr> {
-        within(async {
-            let tx = self.db.begin().await?;
-            if tx.get_database_backend() == DbBackend::Sqlite {
-                owner::leave_all(&tx).await?;
-            }
-            owner::beat(&tx, self.owner).await?;
-            owner::adopt(&tx, self.owner, None).await?;
-            tx.commit().await
-        })
-        .await
     }
 
     fn is_connected(&self) -> bool {
@@ -366,111 +349,4 @@ impl Relay {
         unpublished::mark(&tx, marks).await?;
         tx.commit().await
     }
-
-    /// Beats, takes over what instances that are gone have left, and begins a round of the scan.
-    async fn look(&mut self) {
-        self.refusals.forget(Instant::now());
-        if !self.adopted {
-            if let Err(error) = self.adopt_at_start().await {
-                return self.report_trouble(format!("the outbox cannot be read: {error}")).await;
-            }
-            self.adopted = true;
-        }
-        let busy = self.busy || !self.in_flight.is_empty() || !self.refusals.is_empty();
-        let looked = async {
-            if busy {
-                owner::beat(&self.db, self.owner).await?;
-            }
-            self.owners.take_over(&self.db, self.owner, OffsetDateTime::now_utc()).await
-        };
-        match within(looked).await {
-            Ok(0) => self.busy = false,
-            Ok(batches) => {
-                tracing::info!(
-                    batches,
-                    "pending batches without a living owner were taken over and will be published"
-                );
-            }
-            Err(error) => return self.report_trouble(format!("the outbox cannot be read: {error}")).await,
-        }
-        if self.is_connected() {
-            self.scan.wake();
-        }
-        if !self.scan.is_recovering() && self.recovered.is_none() {
-            self.report().await;
-        }
-    }
-
-    /// Sends the next part of what the recovery scan finds.
-    async fn scan_on(&mut self) {
-        // A row whose mark cannot be written would be found again, and published again, without end.
-        if !self.flush().await {
-            return self.scan.pause();
-        }
-        let wanted = self.scan.wanted(OffsetDateTime::now_utc());
-        let found = match within(unpublished::find(&self.db, wanted, MAX_SCANNED)).await {
-            Ok(found) => found,
-            Err(error) => {
-                self.scan.pause();
-                return self.report_trouble(format!("the outbox cannot be read: {error}")).await;
-            }
-        };
-        self.trouble = None;
-        let Some(last) = found.last else {
-            if self.scan.is_recovering() {
-                self.recovered = Some(self.in_flight.end());
-            }
-            return self.scan.end();
-        };
-        self.delete_empty(found.empty).await;
-        // What is on its way is not sent again before it is known what became of it.
-        let rows: Vec<_> = found.rows.into_iter().filter(|row| !self.ranges.contains(row.range)).collect();
-        tracing::debug!(found = rows.len(), "the recovery scan found pending messages");
-        let sent = self.send(rows).await;
-        self.scan.looked(last, sent);
-    }
-
-    /// Deletes pending batches whose rows somebody has deleted.
-    async fn delete_empty(&mut self, ranges: Vec<Uuid>) {
-        if ranges.is_empty() {
-            return;
-        }
-        match within(unpublished::delete_empty(&self.db, ranges)).await {
-            Ok(0) => {}
-            Ok(batches) => {
-                tracing::error!(batches, "outbox rows were deleted before they were published; they are lost")
-            }
-            Err(error) => self.report_trouble(format!("the outbox cannot be read: {error}")).await,
-        }
-    }
-
-    async fn report_trouble(&mut self, trouble: String) {
-        self.trouble = Some(trouble);
-        self.report().await;
-    }
-
-    /// Tells readiness how the outbox is.
-    async fn report(&mut self) {
-        if let Some(trouble) = &self.trouble {
-            return self.health.failed(OUTBOX, trouble.as_str());
-        }
-        if !self.refusals.is_empty() {
-            return self.health.failed(OUTBOX, self.refusals.describe(Instant::now()));
-        }
-        match within(unpublished::unpublishable(&self.db)).await {
-            Ok(0) => self.health.ok(OUTBOX),
-            Ok(count) => self.health.note(
-                OUTBOX,
-                format!("{count} unpublishable messages: mend the cause and redrive their dead letters"),
-            ),
-            Err(error) => self.health.failed(OUTBOX, format!("the outbox cannot be read: {error}")),
-        }
-    }
-}
-
-/// Gives a look into the database a time limit.
-async fn within<T>(look: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-    tokio::time::timeout(DATABASE_TIMEOUT, look)
-        .await
-        .unwrap_or_else(|_| Err(DbErr::Custom(format!("no answer within {} s", DATABASE_TIMEOUT.as_secs()))))
 }

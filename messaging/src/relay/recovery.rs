@@ -1,0 +1,139 @@
+//! The relay's recovery: what it finds in the database instead of in memory, and what it reports of the outbox.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, TransactionTrait};
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{OUTBOX, Relay};
+use crate::{owner, unpublished};
+
+/// Rows that the recovery scan takes at a time. It waits until as many may be sent.
+pub(super) const MAX_SCANNED: usize = 2048;
+/// How long a look into the database may take.
+const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Relay {
+    /// Takes over what no instance owns: on SQLite everything, for its file belongs to one process.
+    pub(super) async fn adopt_at_start(&self) -> Result<(), DbErr> {
+        within(async {
+            let tx = self.db.begin().await?;
+            if tx.get_database_backend() == DbBackend::Sqlite {
+                owner::leave_all(&tx).await?;
+            }
+            owner::beat(&tx, self.owner).await?;
+            owner::adopt(&tx, self.owner, None).await?;
+            tx.commit().await
+        })
+        .await
+    }
+
+    /// Beats, takes over what instances that are gone have left, and begins a round of the scan.
+    pub(super) async fn look(&mut self) {
+        self.refusals.forget(Instant::now());
+        if !self.adopted {
+            if let Err(error) = self.adopt_at_start().await {
+                return self.report_trouble(format!("the outbox cannot be read: {error}")).await;
+            }
+            self.adopted = true;
+        }
+        let busy = self.busy || !self.in_flight.is_empty() || !self.refusals.is_empty();
+        let looked = async {
+            if busy {
+                owner::beat(&self.db, self.owner).await?;
+            }
+            self.owners.take_over(&self.db, self.owner, OffsetDateTime::now_utc()).await
+        };
+        match within(looked).await {
+            Ok(0) => self.busy = false,
+            Ok(batches) => {
+                tracing::info!(
+                    batches,
+                    "pending batches without a living owner were taken over and will be published"
+                );
+            }
+            Err(error) => return self.report_trouble(format!("the outbox cannot be read: {error}")).await,
+        }
+        if self.is_connected() {
+            self.scan.wake();
+        }
+        if !self.scan.is_recovering() && self.recovered.is_none() {
+            self.report().await;
+        }
+    }
+
+    /// Sends the next part of what the recovery scan finds.
+    pub(super) async fn scan_on(&mut self) {
+        // A row whose mark cannot be written would be found again, and published again, without end.
+        if !self.flush().await {
+            return self.scan.pause();
+        }
+        let wanted = self.scan.wanted(OffsetDateTime::now_utc());
+        let found = match within(unpublished::find(&self.db, wanted, MAX_SCANNED as u128)).await {
+            Ok(found) => found,
+            Err(error) => {
+                self.scan.pause();
+                return self.report_trouble(format!("the outbox cannot be read: {error}")).await;
+            }
+        };
+        self.trouble = None;
+        let Some(last) = found.last else {
+            if self.scan.is_recovering() {
+                self.recovered = Some(self.in_flight.end());
+            }
+            return self.scan.end();
+        };
+        self.delete_empty(found.empty).await;
+        // What is on its way is not sent again before it is known what became of it.
+        let rows: Vec<_> = found.rows.into_iter().filter(|row| !self.ranges.contains(row.range)).collect();
+        tracing::debug!(found = rows.len(), "the recovery scan found pending messages");
+        let sent = self.send(rows).await;
+        self.scan.looked(last, sent);
+    }
+
+    /// Deletes pending batches whose rows somebody has deleted.
+    pub(super) async fn delete_empty(&mut self, ranges: Vec<Uuid>) {
+        if ranges.is_empty() {
+            return;
+        }
+        match within(unpublished::delete_empty(&self.db, ranges)).await {
+            Ok(0) => {}
+            Ok(batches) => {
+                tracing::error!(batches, "outbox rows were deleted before they were published; they are lost")
+            }
+            Err(error) => self.report_trouble(format!("the outbox cannot be read: {error}")).await,
+        }
+    }
+
+    pub(super) async fn report_trouble(&mut self, trouble: String) {
+        self.trouble = Some(trouble);
+        self.report().await;
+    }
+
+    /// Tells readiness how the outbox is.
+    pub(super) async fn report(&mut self) {
+        if let Some(trouble) = &self.trouble {
+            return self.health.failed(OUTBOX, trouble.as_str());
+        }
+        if !self.refusals.is_empty() {
+            return self.health.failed(OUTBOX, self.refusals.describe(Instant::now()));
+        }
+        match within(unpublished::unpublishable(&self.db)).await {
+            Ok(0) => self.health.ok(OUTBOX),
+            Ok(count) => self.health.note(
+                OUTBOX,
+                format!("{count} unpublishable messages: mend the cause and redrive their dead letters"),
+            ),
+            Err(error) => self.health.failed(OUTBOX, format!("the outbox cannot be read: {error}")),
+        }
+    }
+}
+
+/// Gives a look into the database a time limit.
+pub(super) async fn within<T>(look: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    tokio::time::timeout(DATABASE_TIMEOUT, look)
+        .await
+        .unwrap_or_else(|_| Err(DbErr::Custom(format!("no answer within {} s", DATABASE_TIMEOUT.as_secs()))))
+}
