@@ -71,7 +71,7 @@ behave() { answers 200 "$provider/behaviour" --request PUT --header 'content-typ
 # <order> <what the provider did>; of that it is the only witness
 charges_are() {
     local kinds
-    kinds=$(get "$provider/ledger" | jq --raw-output '[.entries[] | select(.key == "'"$1"'") | .kind] | join(" ")') \
+    kinds=$(get "$provider/ledger" | jq --raw-output '[.entries[] | select(.key | startswith("'"$1"':") and (endswith("/refund") | not)) | .kind] | join(" ")') \
         && same "what the provider did about $1" "$2" "$kinds"
 }
 is_charged() { charges_are "$1" captured; }

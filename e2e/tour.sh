@@ -79,7 +79,7 @@ customer=CUSTOMER_001
 say 'an account was changed on the version that was read, and not on an older one'
 
 behave() { curl -sS -X PUT --json "$1" http://127.0.0.1:8910/behaviour >/dev/null; }
-taken() { curl -sS http://127.0.0.1:8910/ledger | grep -o "\"kind\":\"$1\",\"key\":\"$2\"" | wc -l; }
+taken() { curl -sS http://127.0.0.1:8910/ledger | grep -o "\"kind\":\"$1\",\"key\":\"$2[:\"]" | wc -l; }
 behave '{"mode":"answer-then-drop","on":["capture"]}'
 [[ $(order ORDER_107 1) == *'HTTP 202' ]] || fail 'ORDER_107'
 is_taken() { [ "$(taken captured "$1")" = 1 ]; }

@@ -1,6 +1,6 @@
 //! `GET /invariants`: whether everything adds up. Describes, for OpenAPI, what `choreo::invariants` writes.
 //!
-//! Whoever asks gets what was found last, if that is not too long ago; looking takes no more than a tenth of the time.
+//! A request gets the latest result if that is at most [`MAX_AGE`] old, counted from the first question to a service.
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ use crate::problem::{Code, Codes, Failure, Problem};
 const FRESH: Duration = Duration::from_secs(1);
 /// How many times longer than it took to find it.
 const REST: u32 = 10;
+/// How old a result may be.
+const MAX_AGE: Duration = Duration::from_secs(3);
 
 /// Whether everything adds up.
 pub(crate) struct InvariantsApi {
@@ -51,7 +53,7 @@ impl InvariantsApi {
     /// See whether everything adds up
     ///
     /// The promises of the store, held against what its services and streams say of themselves: stock, money, orders,
-    /// repetitions, outboxes, consumers, dead letters. Never older than a second, or ten times what looking takes.
+    /// repetitions, the payment provider's ledger, outboxes, consumers, dead letters. Never older than three seconds.
     #[oai(path = "/invariants", method = "get", operation_id = "getInvariants")]
     async fn get(&self) -> Result<GetInvariants, Failure<GetInvariantsFailures>> {
         let mut found = self.found.lock().await;
@@ -66,7 +68,8 @@ impl InvariantsApi {
             tracing::error!(%error, "the invariants cannot be written as JSON");
             Problem::new(Code::Internal)
         })?;
-        found.latest = Some((json.clone(), Instant::now() + FRESH.max(begun.elapsed() * REST)));
+        let took = begun.elapsed();
+        found.latest = Some((json.clone(), begun + FRESH.max(took * REST).saturating_add(took).min(MAX_AGE)));
         Ok(GetInvariants::Found(JsonOf::relayed(json)))
     }
 }
@@ -93,8 +96,9 @@ pub(crate) struct Invariants {
 
 /// One promise.
 #[derive(Object)]
+#[oai(rename_all = "camelCase")]
 struct InvariantCheck {
-    /// `stock-conserved`, `money-conserved`, `orders-end`, `handled-once`, `outboxes`, `consumers`, or `dead-letters`.
+    /// `stock-conserved`, `money-conserved`, `provider-ledger`, `orders-end`, `handled-once`, `outboxes`, `consumers`, or `dead-letters`.
     name: String,
     /// What is promised, for people.
     title: String,
@@ -104,8 +108,12 @@ struct InvariantCheck {
     looked: u64,
     /// What was found, or why nothing can be told, for people.
     detail: String,
+    /// How many violations there are.
+    total: u64,
     /// What breaks it, 20 at the most.
     broken: Vec<InvariantBroken>,
+    /// Of `orders-end`: how many orders are not finished.
+    waiting_total: u64,
     /// Of `orders-end`: what is not finished, longest first, 20 at the most.
     waiting: Vec<InvariantWaiting>,
 }
@@ -113,6 +121,8 @@ struct InvariantCheck {
 /// Something that breaks a promise.
 #[derive(Object)]
 struct InvariantBroken {
+    /// What no other violation of the check has; it stays the same for as long as the violation does.
+    id: String,
     /// Which product, customer, order, or service.
     key: String,
     /// What is wrong with it.

@@ -49,7 +49,7 @@ pub enum OrderStatus {
 impl OrderStatus {
     /// Returns the word for it in JSON and in tables.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Placed => "placed",
             Self::AwaitingStock => "awaiting-stock",
@@ -215,6 +215,8 @@ pub enum PaymentStatus {
     Declined,
     /// What was taken is about to be given back.
     Refunding,
+    /// The provider refuses to give back what was taken; a person is needed.
+    RefundFailed,
     /// What was taken is given back.
     Refunded,
     /// The order was cancelled before anything was taken.
@@ -303,6 +305,9 @@ pub struct OrderBalance {
     pub confirmed: Vec<CustomerTotal>,
     /// Whether there are more of these.
     pub more: bool,
+    /// How long an order may await stock, in seconds; none from a service of an earlier release.
+    #[serde(default)]
+    pub stock_deadline_seconds: Option<u64>,
 }
 
 /// The orders that stand somewhere and are not final.
@@ -388,6 +393,80 @@ pub struct PaymentBalance {
     pub unfinished: u64,
     /// Those that are longest, [`MAX_NAMED`] at the most.
     pub oldest: Vec<OpenPayment>,
+    /// How many captures, voids, and refunds have been unfinished for longer than they may.
+    #[serde(default)]
+    pub overdue: u64,
+    /// How many payments need a person: the provider refused a refund or a void for good, or it names other money.
+    #[serde(default)]
+    pub alarms: u64,
+    /// The payments of both kinds, alarms first, then oldest first, [`MAX_NAMED`] of each kind at the most.
+    #[serde(default)]
+    pub issues: Vec<PaymentIssue>,
+    /// The provider's ledger against the payments; none from a service of an earlier release.
+    #[serde(default)]
+    pub ledger: Option<LedgerCheck>,
+}
+
+/// A payment that is overdue at the provider, or that needs a person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentIssue {
+    /// For which order.
+    pub order_id: OrderId,
+    /// Where the payment stands.
+    pub status: PaymentStatus,
+    /// Whether a person is needed; otherwise the service goes on by itself.
+    pub alarm: bool,
+    /// Since when, RFC 3339.
+    pub since: String,
+    /// How often the provider was asked.
+    pub attempts: i64,
+    /// What the provider answered last, where that was no success.
+    pub answer: Option<String>,
+}
+
+/// The provider's ledger against the payments, as of the last complete comparison.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerCheck {
+    /// When that ended, RFC 3339; none before the first one has ended.
+    pub checked_at: Option<String>,
+    /// Why there is none, or none newer: the provider offers no ledger, or does not answer.
+    pub unavailable: Option<String>,
+    /// How many charges of this shop the ledger has.
+    pub charges: u64,
+    /// How many differences there are.
+    pub total: u64,
+    /// The first of them, [`MAX_NAMED`] at the most.
+    pub differences: Vec<LedgerDifference>,
+}
+
+/// A difference between the provider's ledger and the payments.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerDifference {
+    /// For which order.
+    pub order_id: String,
+    /// What differs.
+    pub kind: LedgerDifferenceKind,
+    /// Both sides, for people.
+    pub explanation: String,
+}
+
+/// A kind of difference between the provider's ledger and the payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LedgerDifferenceKind {
+    /// A captured payment that the ledger does not have.
+    Missing,
+    /// A charge of this shop that no payment stands for.
+    Extra,
+    /// More than one charge for one order.
+    Doubled,
+    /// A charge of another amount, currency, or reference than the payment.
+    Content,
+    /// A charge that is given back on one side only.
+    Refund,
 }
 
 /// What counts against the limit of an account, counted in two places.

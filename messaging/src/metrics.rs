@@ -33,7 +33,7 @@ pub type Counters = Family<Labels, Counter>;
 /// A histogram for each value of its labels.
 pub type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 /// A gauge for each value of its labels.
-type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+pub type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
 /// How long a scrape waits for the database, and for the broker.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -48,6 +48,11 @@ pub fn counters(name: &str, help: &str) -> Counters {
 /// Makes histograms of durations in seconds, from a millisecond to a minute and a half. To be called once for each name.
 pub fn histograms(name: &str, help: &str) -> Histograms {
     registered(name, help, Family::new_with_constructor(seconds))
+}
+
+/// Makes gauges. To be called once for each name.
+pub fn gauges(name: &str, help: &str) -> Gauges {
+    registered(name, help, Gauges::default())
 }
 
 pub(crate) fn registered<M>(name: &str, help: &str, metric: M) -> M

@@ -1,5 +1,7 @@
 //! The books of the orders: what is open, and what the confirmed ones come to.
 
+use std::time::Duration;
+
 use contracts::CustomerId;
 use contracts::query::{CustomerTotal, MAX_NAMED, MAX_TOTALS, Open, OpenOrders, OrderBalance, OrderStatus};
 use messaging::envelope::{from_unix_millis, rfc3339};
@@ -27,7 +29,7 @@ struct Total {
 /// # Errors
 ///
 /// The database's error.
-pub async fn balance(db: DatabaseConnection) -> Result<OrderBalance, QueryError> {
+pub async fn balance(db: DatabaseConnection, stock_deadline: Duration) -> Result<OrderBalance, QueryError> {
     let mut confirmed = confirmed(&db).await?;
     let mut open = Vec::with_capacity(OPEN.len());
     for status in OPEN {
@@ -36,7 +38,8 @@ pub async fn balance(db: DatabaseConnection) -> Result<OrderBalance, QueryError>
     let most = usize::try_from(MAX_TOTALS).unwrap_or(usize::MAX);
     let more = confirmed.len() > most;
     confirmed.truncate(most);
-    Ok(OrderBalance { open, confirmed, more })
+    let stock_deadline_seconds = Some(stock_deadline.as_secs());
+    Ok(OrderBalance { open, confirmed, more, stock_deadline_seconds })
 }
 
 async fn confirmed(db: &DatabaseConnection) -> Result<Vec<CustomerTotal>, QueryError> {

@@ -29,13 +29,14 @@ use migration::Migrator;
 /// Where the database cannot be opened, and where [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let db = Databases::open::<Migrator>(&config.service.database_url(ORDER_SERVICE)).await?;
+    let stock_deadline = Duration::from_secs(config.stock_deadline_seconds);
     let service = Service {
         name: ORDER_SERVICE,
         description: "Orders: one, a list, a history",
         streams: &[COMMANDS, EVENTS, TIMERS],
         speaker,
-        handler: OrderHandler { stock_deadline: Duration::from_secs(config.stock_deadline_seconds) },
-        endpoints: queries::endpoints(&db.reader),
+        handler: OrderHandler { stock_deadline },
+        endpoints: queries::endpoints(&db.reader, stock_deadline),
         workers: Vec::new(),
         routes: poem::Route::new(),
         http_address: config.http_address,

@@ -1,5 +1,7 @@
 //! What the service answers: one order, a list, a history. Bodies and answers are those of [`contracts::query`].
 
+use std::time::Duration;
+
 use anyhow::Context;
 use contracts::OrderId;
 use contracts::query::{DEFAULT_PAGE, HistoryEvent, ListOrders, MAX_PAGE, OrderHistory, OrderView, Page};
@@ -12,15 +14,15 @@ use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOr
 use crate::balance::balance;
 use crate::entity::order_view::{Column, Entity, Model};
 
-/// Returns the endpoints over a database.
+/// Returns the endpoints over a database; an order awaits stock for `stock_deadline` at most.
 #[must_use]
-pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
+pub fn endpoints(db: &DatabaseConnection, stock_deadline: Duration) -> Vec<Endpoint> {
     let (for_get, for_list, for_history, for_balance) = (db.clone(), db.clone(), db.clone(), db.clone());
     vec![
         Endpoint::new("get", "order.query.get.*", move |query| get(for_get.clone(), query)),
         Endpoint::new("list", "order.query.list", move |query| list(for_list.clone(), query)),
         Endpoint::new("history", "order.query.history.*", move |query| history(for_history.clone(), query)),
-        Endpoint::new("balance", "order.query.balance", move |_| balance(for_balance.clone())),
+        Endpoint::new("balance", "order.query.balance", move |_| balance(for_balance.clone(), stock_deadline)),
     ]
 }
 

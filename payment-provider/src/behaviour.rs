@@ -1,7 +1,7 @@
 //! How the provider misbehaves, and when.
 //!
 //! `PUT /behaviour` takes `{"mode": …}`, and with `"on"` the operations it concerns (`capture`, `lookup`, `void`,
-//! `refund`; all of them unless given):
+//! `refund`, `ledger`; all of the first four unless given):
 //!
 //! | mode | |
 //! |---|---|
@@ -9,6 +9,7 @@
 //! | `slow`, `ms` | does it and answers after so many milliseconds |
 //! | `decline` | declines captures |
 //! | `fail` | does nothing and answers 500 |
+//! | `refuse`, `status`, `retryAfter` | does nothing and answers with that status; with `Retry-After` in seconds if given |
 //! | `answer-then-drop` | does it, and closes the connection without an answer |
 //! | `drop-before` | does nothing, and closes the connection |
 //! | `random`, `seed`, and rates from 0 to 1 for `slow` (with `ms`), `decline`, `fail`, `answerThenDrop`, `dropBefore` | one of these for each request; the same ones for the same seed |
@@ -26,7 +27,7 @@ pub struct Behaviour {
     /// What it does.
     #[serde(flatten)]
     pub mode: Mode,
-    /// To which operations; to all where empty.
+    /// To which operations; to all but the ledger where empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<Operation>,
 }
@@ -43,6 +44,8 @@ pub enum Operation {
     Void,
     /// `POST /refunds`
     Refund,
+    /// `GET /ledger/charges`
+    Ledger,
 }
 
 /// A way of behaving; see the [module](self).
@@ -61,6 +64,14 @@ pub enum Mode {
     Decline,
     /// Only errors.
     Fail,
+    /// Only this status.
+    Refuse {
+        /// The status.
+        status: u16,
+        /// After how many seconds a client may come again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_after: Option<u64>,
+    },
     /// Everything but the answer.
     AnswerThenDrop,
     /// Nothing, not even an answer.
@@ -107,6 +118,13 @@ pub enum Act {
     Decline,
     /// Nothing; 500.
     Fail,
+    /// Nothing; another status.
+    Refuse {
+        /// The status.
+        status: u16,
+        /// The value of `Retry-After`.
+        retry_after: Option<u64>,
+    },
     /// What it asks for, without an answer.
     PerformAndDrop,
     /// Nothing, without an answer.
@@ -118,12 +136,14 @@ impl Behaviour {
     #[must_use]
     pub fn plan(&self, operation: Operation, token: Option<&str>, n: u64) -> Plan {
         let now = |act| Plan { delay: Duration::ZERO, act };
-        let mode = if self.on.is_empty() || self.on.contains(&operation) { &self.mode } else { &Mode::Ok };
+        let everything = self.on.is_empty() && operation != Operation::Ledger;
+        let mode = if everything || self.on.contains(&operation) { &self.mode } else { &Mode::Ok };
         let plan = match mode {
             Mode::Ok => now(Act::Perform),
             Mode::Slow { ms } => Plan { delay: Duration::from_millis(*ms), act: Act::Perform },
             Mode::Decline => now(Act::Decline),
             Mode::Fail => now(Act::Fail),
+            Mode::Refuse { status, retry_after } => now(Act::Refuse { status: *status, retry_after: *retry_after }),
             Mode::AnswerThenDrop => now(Act::PerformAndDrop),
             Mode::DropBefore => now(Act::Drop),
             Mode::Random(rates) => rates.choose(n),

@@ -2,7 +2,7 @@
 //!
 //! A line that a killed process left unfinished is cut off at the next start: its request was never answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
@@ -85,6 +85,19 @@ struct Known {
     voided: bool,
 }
 
+impl Known {
+    fn told(&self) -> Told {
+        let content = self.capture.as_ref().filter(|_| self.reference.is_some()).map(Content::of);
+        Told { status: self.status, reference: self.reference.clone(), content }
+    }
+}
+
+/// Refuses a request that names other money.
+fn expect(told: &Told, expected: Option<&Content>) -> Result<(), Refusal> {
+    let same = expected.is_none_or(|expected| told.content.as_ref() == Some(expected));
+    if same { Ok(()) } else { Err(Refusal::OtherContent) }
+}
+
 /// What a client is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Told {
@@ -93,6 +106,49 @@ pub struct Told {
     /// What the money is known by.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
+    /// Which money that is.
+    #[serde(flatten)]
+    pub content: Option<Content>,
+}
+
+/// The money of a request or of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Content {
+    /// The client's own number.
+    pub order_id: String,
+    /// In minor units.
+    pub amount: u64,
+    /// ISO 4217.
+    pub currency: String,
+}
+
+impl Content {
+    fn of(capture: &Capture) -> Self {
+        let Capture { order_id, amount, currency, .. } = capture.clone();
+        Self { order_id, amount, currency }
+    }
+}
+
+impl Told {
+    fn nothing(status: Status) -> Self {
+        Self { status, reference: None, content: None }
+    }
+}
+
+/// A capture in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Charge {
+    /// The idempotency key.
+    pub key: String,
+    /// What the money is known by.
+    pub reference: String,
+    /// Which money that is.
+    #[serde(flatten)]
+    pub content: Content,
+    /// Whether it was given back.
+    pub refunded: bool,
 }
 
 /// Why nothing was done.
@@ -102,6 +158,8 @@ pub enum Refusal {
     KeyAlreadyUsed,
     /// There is nothing of that reference.
     UnknownReference,
+    /// The request names other money than the capture's.
+    OtherContent,
     /// The ledger cannot be written.
     Unwritable(io::Error),
 }
@@ -122,6 +180,10 @@ pub struct Ledger {
     references: BTreeMap<String, String>,
     /// References by the key of the refund.
     refunds: BTreeMap<String, String>,
+    /// The references of what was given back.
+    given_back: BTreeSet<String>,
+    /// The places of captures, by order.
+    by_order: BTreeSet<(String, usize)>,
 }
 
 impl Ledger {
@@ -143,8 +205,8 @@ impl Ledger {
             file.set_len(whole as u64)?;
             file.seek(io::SeekFrom::End(0))?;
         }
-        let (captures, references, refunds) = Default::default();
-        let mut ledger = Self { file, entries: Vec::new(), captures, references, refunds };
+        let (captures, references, refunds, given_back, by_order) = Default::default();
+        let mut ledger = Self { file, entries: Vec::new(), captures, references, refunds, given_back, by_order };
         for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             ledger.apply(serde_json::from_slice(line)?);
         }
@@ -160,7 +222,26 @@ impl Ledger {
     /// Returns where a capture stands; `None` where the key was never heard of.
     #[must_use]
     pub fn lookup(&self, key: &str) -> Option<Told> {
-        self.captures.get(key).map(|known| Told { status: known.status, reference: known.reference.clone() })
+        self.captures.get(key).map(Known::told)
+    }
+
+    /// Returns the captures of the orders behind `after`, in the byte order of the orders; all of an order, and at
+    /// least `limit` of them if there are so many. The second value is the last order, if others follow it.
+    #[must_use]
+    pub fn charges(&self, after: &str, limit: usize) -> (Vec<Charge>, Option<String>) {
+        let mut charges: Vec<Charge> = Vec::new();
+        for (order_id, place) in self.by_order.range((after.to_owned(), usize::MAX)..) {
+            let last = charges.last().map(|charge| charge.content.order_id.clone());
+            if charges.len() >= limit && last.as_ref() != Some(order_id) {
+                return (charges, last);
+            }
+            if let Some(Entry::Captured { key, reference, capture }) = self.entries.get(*place) {
+                let (key, reference, content) = (key.clone(), reference.clone(), Content::of(capture));
+                let refunded = self.given_back.contains(&reference);
+                charges.push(Charge { key, reference, content, refunded });
+            }
+        }
+        (charges, None)
     }
 
     /// Takes money, or declines to; a key that was used before has the answer it had then.
@@ -176,56 +257,58 @@ impl Ledger {
                 return Err(Refusal::KeyAlreadyUsed);
             }
             return Ok(match (&known.reference, known.voided) {
-                (Some(reference), false) => Told { status: Status::Captured, reference: Some(reference.clone()) },
-                _ => Told { status: Status::Declined, reference: None },
+                (Some(_), false) => Told { status: Status::Captured, ..known.told() },
+                _ => Told::nothing(Status::Declined),
             });
         }
         let key = key.to_owned();
         if decline {
             self.write(Entry::Declined { key, capture })?;
-            return Ok(Told { status: Status::Declined, reference: None });
+            return Ok(Told::nothing(Status::Declined));
         }
         let reference = format!("cap_{:08}", self.entries.len() + 1);
+        let content = Some(Content::of(&capture));
         self.write(Entry::Captured { key, reference: reference.clone(), capture })?;
-        Ok(Told { status: Status::Captured, reference: Some(reference) })
+        Ok(Told { status: Status::Captured, reference: Some(reference), content })
     }
 
-    /// Makes sure that no money stays taken by that key: gives it back, or takes none later.
+    /// Makes sure that no money stays taken by that key: gives it back, or takes none later. Money other than
+    /// `expected` stays where it is.
     ///
     /// # Errors
     ///
-    /// [`Refusal::Unwritable`].
-    pub fn void(&mut self, key: &str) -> Result<Told, Refusal> {
-        let voided = Told { status: Status::Voided, reference: None };
-        match self.captures.get(key).map(|known| (known.status, known.reference.clone())) {
-            None => {
-                self.write(Entry::Voided { key: key.to_owned() })?;
-                Ok(voided)
-            }
-            Some((Status::Captured, Some(reference))) => {
-                self.write(Entry::Refunded { key: key.to_owned(), reference: reference.clone(), by_void: true })?;
-                Ok(Told { status: Status::Refunded, reference: Some(reference) })
-            }
-            Some((_, Some(reference))) => Ok(Told { status: Status::Refunded, reference: Some(reference) }),
-            Some((_, None)) => Ok(voided),
+    /// [`Refusal::OtherContent`], [`Refusal::Unwritable`].
+    pub fn void(&mut self, key: &str, expected: Option<&Content>) -> Result<Told, Refusal> {
+        let Some(known) = self.captures.get(key) else {
+            self.write(Entry::Voided { key: key.to_owned() })?;
+            return Ok(Told::nothing(Status::Voided));
+        };
+        let told = Told { status: Status::Refunded, ..known.told() };
+        let Some(reference) = told.reference.clone() else { return Ok(Told::nothing(Status::Voided)) };
+        expect(&told, expected)?;
+        if known.status == Status::Captured {
+            self.write(Entry::Refunded { key: key.to_owned(), reference, by_void: true })?;
         }
+        Ok(told)
     }
 
-    /// Gives money back, once.
+    /// Gives money back, once; money other than `expected` stays where it is.
     ///
     /// # Errors
     ///
     /// [`Refusal`].
-    pub fn refund(&mut self, key: &str, reference: &str) -> Result<Told, Refusal> {
+    pub fn refund(&mut self, key: &str, reference: &str, expected: Option<&Content>) -> Result<Told, Refusal> {
         if self.refunds.get(key).is_some_and(|before| before != reference) {
             return Err(Refusal::KeyAlreadyUsed);
         }
         let capture = self.references.get(reference).and_then(|capture| self.captures.get(capture));
-        let status = capture.ok_or(Refusal::UnknownReference)?.status;
-        if status == Status::Captured {
+        let known = capture.ok_or(Refusal::UnknownReference)?;
+        let told = Told { status: Status::Refunded, ..known.told() };
+        expect(&told, expected)?;
+        if known.status == Status::Captured {
             self.write(Entry::Refunded { key: key.to_owned(), reference: reference.to_owned(), by_void: false })?;
         }
-        Ok(Told { status: Status::Refunded, reference: Some(reference.to_owned()) })
+        Ok(told)
     }
 
     /// An entry is in the file before anything follows from it.
@@ -240,12 +323,14 @@ impl Ledger {
     fn apply(&mut self, entry: Entry) {
         match &entry {
             Entry::Captured { key, reference, capture } => {
+                self.by_order.insert((capture.order_id.clone(), self.entries.len()));
                 self.references.insert(reference.clone(), key.clone());
                 self.learn(key, Status::Captured, Some(capture), Some(reference));
             }
             Entry::Declined { key, capture } => self.learn(key, Status::Declined, Some(capture), None),
             Entry::Voided { key } => self.learn(key, Status::Voided, None, None),
             Entry::Refunded { key, reference, by_void } => {
+                self.given_back.insert(reference.clone());
                 if !by_void {
                     self.refunds.insert(key.clone(), reference.clone());
                 }

@@ -5,10 +5,11 @@
 //!
 //! | | |
 //! |---|---|
-//! | `POST /captures` `{orderId, token, amount, currency}` | 201 `{reference, status: "captured"}` or 402 `{status: "declined"}` |
-//! | `GET /captures/{key}` | 200 `{status, reference}`, status one of captured, declined, voided, refunded; 404 |
-//! | `POST /captures/{key}/void` | 200 `{status: "voided"}`, or `"refunded"` with a reference where money was taken |
-//! | `POST /refunds` `{reference}` | 201 `{reference, status: "refunded"}`; 404 |
+//! | `POST /captures` `{orderId, token, amount, currency}` | 201 `{reference, status: "captured", orderId, amount, currency}` or 402 `{status: "declined"}` |
+//! | `GET /captures/{key}` | 200 `{status}`, one of captured, declined, voided, refunded; if money was taken, with `reference, orderId, amount, currency`; 404 |
+//! | `POST /captures/{key}/void` `{orderId, amount, currency}` | 200 `{status: "voided"}`, or `"refunded"` with `reference, orderId, amount, currency` if money was taken; 422 if that was other money |
+//! | `POST /refunds` `{reference, orderId, amount, currency}` | 201 `{reference, status: "refunded", orderId, amount, currency}`; 404; 422 if that was other money |
+//! | `GET /ledger/charges?after=&limit=` | `{charges: [{orderId, key, reference, amount, currency, refunded}], next}`: captures by order, page by page |
 //! | `GET /ledger` | every entry, and how many there are of each kind |
 //! | `GET /behaviour`, `PUT /behaviour` | how it misbehaves: [`behaviour`] |
 //! | `GET /liveness`, `GET /readiness` | 200 |

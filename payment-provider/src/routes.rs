@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use messaging::Health;
 use messaging::listener::Connection;
 use messaging::probes::with_probes;
-use poem::http::StatusCode;
-use poem::web::{Data, Json, Path};
+use poem::http::{StatusCode, header};
+use poem::web::{Data, Json, Path, Query};
 use poem::{EndpointExt, FromRequest, IntoResponse, Request, RequestBody, Response, Route, get, handler, post};
 use serde::{Deserialize, Serialize};
 
 use crate::behaviour::{Act, Behaviour, Operation};
-use crate::ledger::{Capture, Entry, Ledger, Refusal, Status, Told};
+use crate::ledger::{Capture, Charge, Content, Entry, Ledger, Refusal, Status, Told};
 
 /// The longest `Idempotency-Key`.
 const MAX_KEY: usize = 255;
@@ -37,6 +37,7 @@ pub(crate) fn routes(ledger: Ledger, health: Health) -> impl poem::Endpoint {
         .at("/captures/:key/void", post(void))
         .at("/refunds", post(refund))
         .at("/ledger", get(show_ledger))
+        .at("/ledger/charges", get(charges))
         .at("/behaviour", get(behaviour).put(behave));
     with_probes(routes, health).data(provider)
 }
@@ -52,12 +53,15 @@ impl Provider {
         token: Option<&str>,
         work: impl FnOnce(&mut Ledger, bool) -> Response + Send + 'static,
     ) -> Response {
-        let n = self.requests.fetch_add(1, Ordering::Relaxed);
+        // Reading the ledger moves nothing, and no random choice either.
+        let counted = u64::from(operation != Operation::Ledger);
+        let n = self.requests.fetch_add(counted, Ordering::Relaxed);
         let plan = self.behaviour.lock().unwrap_or_else(PoisonError::into_inner).plan(operation, token, n);
         let ledger = self.ledger.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep(plan.delay).await;
             match plan.act {
+                Act::Refuse { status, retry_after } => refusal(status, retry_after),
                 Act::Fail | Act::Drop => failure(StatusCode::INTERNAL_SERVER_ERROR, "the provider has a bad day"),
                 act => work(&mut ledger.lock().unwrap_or_else(PoisonError::into_inner), act == Act::Decline),
             }
@@ -117,14 +121,19 @@ async fn void(
     Data(provider): Data<&Arc<Provider>>,
     Data(client): Data<&Connection>,
     Path(key): Path<String>,
+    expected: Option<Json<Content>>,
 ) -> Response {
-    let work = move |ledger: &mut Ledger, _| answer(ledger.void(&key), false);
+    let work = move |ledger: &mut Ledger, _| {
+        answer(ledger.void(&key, expected.as_ref().map(|Json(content)| content)), false)
+    };
     provider.perform(client, Operation::Void, None, work).await
 }
 
 #[derive(Deserialize)]
 struct RefundRequest {
     reference: String,
+    #[serde(flatten)]
+    expected: Option<Content>,
 }
 
 #[handler]
@@ -134,7 +143,9 @@ async fn refund(
     IdempotencyKey(key): IdempotencyKey,
     Json(wanted): Json<RefundRequest>,
 ) -> Response {
-    let work = move |ledger: &mut Ledger, _| answer(ledger.refund(&key, &wanted.reference), true);
+    let work = move |ledger: &mut Ledger, _| {
+        answer(ledger.refund(&key, &wanted.reference, wanted.expected.as_ref()), true)
+    };
     provider.perform(client, Operation::Refund, None, work).await
 }
 
@@ -158,6 +169,36 @@ fn show_ledger(Data(provider): Data<&Arc<Provider>>) -> Json<Contents> {
         *counts.entry(kind).or_default() += 1;
     }
     Json(Contents { counts, entries })
+}
+
+/// The most charges in a page, unless one order has more.
+const MAX_PAGE: usize = 1000;
+
+#[derive(Deserialize)]
+struct ChargesQuery {
+    #[serde(default)]
+    after: String,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Charges {
+    charges: Vec<Charge>,
+    next: Option<String>,
+}
+
+#[handler]
+async fn charges(
+    Data(provider): Data<&Arc<Provider>>,
+    Data(client): Data<&Connection>,
+    Query(ChargesQuery { after, limit }): Query<ChargesQuery>,
+) -> Response {
+    let limit = limit.unwrap_or(MAX_PAGE).clamp(1, MAX_PAGE);
+    let work = move |ledger: &mut Ledger, _| {
+        let (charges, next) = ledger.charges(&after, limit);
+        Json(Charges { charges, next }).into_response()
+    };
+    provider.perform(client, Operation::Ledger, None, work).await
 }
 
 #[handler]
@@ -186,12 +227,25 @@ fn answer(told: Result<Told, Refusal>, created: bool) -> Response {
         Err(Refusal::KeyAlreadyUsed) => {
             failure(StatusCode::UNPROCESSABLE_ENTITY, "the key belongs to another request")
         }
+        Err(Refusal::OtherContent) => {
+            failure(StatusCode::UNPROCESSABLE_ENTITY, "the capture is of another order, amount, or currency")
+        }
         Err(Refusal::UnknownReference) => failure(StatusCode::NOT_FOUND, "there is nothing of that reference"),
         Err(Refusal::Unwritable(error)) => {
             tracing::error!(%error, "the ledger cannot be written");
             failure(StatusCode::INTERNAL_SERVER_ERROR, "the ledger cannot be written")
         }
     }
+}
+
+/// Answers with the status that the behaviour names.
+fn refusal(status: u16, retry_after: Option<u64>) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+    let mut response = failure(status, "the provider was told to refuse");
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
 }
 
 fn failure(status: StatusCode, detail: &str) -> Response {

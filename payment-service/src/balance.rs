@@ -1,15 +1,79 @@
 //! The books of the payments: what counts against limits, what is captured, what is not finished.
 
+use std::time::Duration;
+
 use contracts::CustomerId;
-use contracts::query::{CustomerTotal, ExposureBalance, MAX_NAMED, MAX_TOTALS, OpenPayment, PaymentBalance};
-use messaging::envelope::{from_unix_millis, rfc3339};
+use contracts::query::{
+    CustomerTotal, ExposureBalance, LedgerCheck, MAX_NAMED, MAX_TOTALS, OpenPayment, PaymentBalance, PaymentIssue,
+};
+use messaging::envelope::{from_unix_millis, rfc3339, unix_millis};
 use messaging::query::QueryError;
+use sea_orm::sea_query::ExprTrait;
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
+    ColumnTrait, DatabaseConnection, DbErr, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect, Statement,
 };
+use time::OffsetDateTime;
 
-use crate::entity::payment::{Column, Entity, Status};
+use crate::entity::payment::{Column, Entity, Model, Status, due};
+
+/// What the provider is asked about.
+const ASKED: [Status; 3] = [Status::Capturing, Status::Voiding, Status::Refunding];
+
+/// How long a capture, a void, or a refund may be unfinished.
+#[derive(Debug, Clone, Copy)]
+pub struct Overdue(pub Duration);
+
+/// How many payments are overdue at the provider, and how many need a person.
+#[derive(Debug, Clone, Copy)]
+pub struct Issues {
+    /// Unfinished for too long; the service goes on.
+    pub overdue: u64,
+    /// A person is needed.
+    pub alarms: u64,
+}
+
+impl Overdue {
+    fn late(self) -> sea_orm::Select<Entity> {
+        let since = unix_millis(OffsetDateTime::now_utc() - self.0);
+        Entity::find()
+            .filter(Column::Status.is_in(ASKED))
+            .filter(due().is_not_null())
+            .filter(Column::UpdatedAt.lt(since))
+    }
+
+    /// Counts both.
+    ///
+    /// # Errors
+    ///
+    /// The database's error.
+    pub async fn count(self, db: &DatabaseConnection) -> Result<Issues, DbErr> {
+        Ok(Issues { overdue: self.late().count(db).await?, alarms: alarms().count(db).await? })
+    }
+
+    /// Names some of both, alarms first.
+    async fn named(self, db: &DatabaseConnection) -> Result<Vec<Model>, DbErr> {
+        let mut rows = alarms().order_by_asc(Column::AlarmSince).limit(MAX_NAMED).all(db).await?;
+        rows.extend(self.late().order_by_asc(Column::UpdatedAt).limit(MAX_NAMED).all(db).await?);
+        Ok(rows)
+    }
+}
+
+fn alarms() -> sea_orm::Select<Entity> {
+    Entity::find().filter(Column::AlarmSince.is_not_null())
+}
+
+fn issue(row: Model) -> anyhow::Result<PaymentIssue> {
+    let status = row.public_status();
+    Ok(PaymentIssue {
+        order_id: row.order_id.try_into()?,
+        status,
+        alarm: row.alarm_since.is_some(),
+        since: rfc3339(from_unix_millis(row.updated_at)),
+        attempts: row.attempts,
+        answer: row.provider_answer,
+    })
+}
 
 /// Where payments stand while something is to be done about them.
 const UNFINISHED: [Status; 4] = [Status::AwaitingAccount, Status::Capturing, Status::Voiding, Status::Refunding];
@@ -36,7 +100,11 @@ struct Account {
 /// # Errors
 ///
 /// The database's error.
-pub async fn balance(db: DatabaseConnection) -> Result<PaymentBalance, QueryError> {
+pub async fn balance(
+    db: DatabaseConnection,
+    overdue: Overdue,
+    ledger: LedgerCheck,
+) -> Result<PaymentBalance, QueryError> {
     let sums = ["exposure", "counted", "captured", "payments"]
         .map(|column| format!("CAST(SUM({column}) AS BIGINT) AS {column}"))
         .join(", ");
@@ -57,16 +125,31 @@ pub async fn balance(db: DatabaseConnection) -> Result<PaymentBalance, QueryErro
     captured.sort_by(|a, b| {
         (a.customer_id.as_str(), a.currency.code()).cmp(&(b.customer_id.as_str(), b.currency.code()))
     });
-    let unfinished =
-        Entity::find().filter(Column::Status.is_in(UNFINISHED)).filter(Column::NextAttemptAt.is_not_null());
+    let unfinished = Entity::find().filter(Column::Status.is_in(UNFINISHED)).filter(due().is_not_null());
     let count = unfinished.clone().count(&db).await?;
     let oldest = unfinished.order_by_asc(Column::UpdatedAt).limit(MAX_NAMED).all(&db).await?;
-    let open = |row: crate::entity::payment::Model| -> anyhow::Result<OpenPayment> {
+    let open = |row: Model| -> anyhow::Result<OpenPayment> {
         let since = rfc3339(from_unix_millis(row.updated_at));
-        Ok(OpenPayment { order_id: row.order_id.try_into()?, status: row.status.into(), since })
+        let status = row.public_status();
+        Ok(OpenPayment { order_id: row.order_id.try_into()?, status, since })
     };
     let oldest = oldest.into_iter().map(open).collect::<Result<_, _>>().map_err(QueryError::Unavailable)?;
-    Ok(PaymentBalance { accounts, wrong, captured, more, unfinished: count, oldest })
+    let Issues { overdue: late, alarms } = overdue.count(&db).await?;
+    let issues = overdue.named(&db).await?.into_iter().map(issue);
+    let issues = issues.collect::<Result<_, _>>().map_err(QueryError::Unavailable)?;
+    let ledger = Some(ledger);
+    Ok(PaymentBalance {
+        accounts,
+        wrong,
+        captured,
+        more,
+        unfinished: count,
+        oldest,
+        overdue: late,
+        alarms,
+        issues,
+        ledger,
+    })
 }
 
 fn exposure(row: &Account) -> ExposureBalance {

@@ -3,10 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use contracts::CustomerId;
+use contracts::{CustomerId, OrderId};
 use messaging::ServiceOptions;
 
 use crate::payment::Policy;
+
+/// The longest setting of a duration: ten years.
+const MAX_SECONDS: u64 = 10 * 365 * 86_400;
+
+/// Parses a shop id: it has the form of every other id.
+fn shop_id(text: &str) -> Result<String, contracts::InvalidId> {
+    CustomerId::parse(text).map(String::from)
+}
 
 /// Takes the payments of the store's orders.
 #[derive(Debug, Clone, clap::Parser)]
@@ -24,6 +32,17 @@ pub struct Config {
     /// How long a payment may be due before the provider is told to take it no more, in seconds.
     #[arg(long, env = "PAYMENT_PROVIDER_DEADLINE_SECONDS", default_value_t = 60)]
     pub provider_deadline_seconds: u64,
+    /// How long a capture, a void, or a refund may be unfinished before invariants, timelines, and metrics name it, in
+    /// seconds.
+    #[arg(long, env = "PAYMENT_OVERDUE_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
+    pub overdue_seconds: u64,
+    /// How long a void or a refund is repeated before it is left to a person, in seconds.
+    #[arg(long, env = "PAYMENT_GIVE_UP_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
+    pub give_up_seconds: u64,
+    /// The name of this shop at the payment provider, part of every idempotency key: 1 to 64 letters, digits, `_`, `-`.
+    /// Unless set, a random one is made once and kept in the database.
+    #[arg(long, env = "SHOP_ID", value_parser = shop_id)]
+    pub shop_id: Option<String>,
     /// How long a payment that is due waits for an account that is not known yet, in seconds.
     #[arg(long, env = "ACCOUNT_WAIT_SECONDS", default_value_t = 30)]
     pub account_wait_seconds: u64,
@@ -44,6 +63,18 @@ pub enum Command {
     /// Fills the copy of the accounts again; safe while the service runs.
     #[command(subcommand)]
     Rebuild(Rebuild),
+    /// Asks the provider again for refunds and voids that it refused; safe while the service runs.
+    Retry {
+        /// The orders.
+        #[arg(required = true, value_parser = |text: &str| OrderId::parse(text))]
+        order_ids: Vec<OrderId>,
+    },
+    /// Takes back the alarm of declined and cancelled payments after a person has settled them with the provider.
+    Dismiss {
+        /// The orders.
+        #[arg(required = true, value_parser = |text: &str| OrderId::parse(text))]
+        order_ids: Vec<OrderId>,
+    },
 }
 
 /// From where the copy of the accounts is filled.
@@ -68,6 +99,7 @@ impl Config {
         Policy {
             account_wait: Duration::from_secs(self.account_wait_seconds),
             provider_deadline: Duration::from_secs(self.provider_deadline_seconds),
+            give_up_after: Duration::from_secs(self.give_up_seconds),
             fetch_accounts: self.fetch_missing_accounts,
         }
     }

@@ -75,15 +75,25 @@ impl Handler for PaymentHandler {
     async fn standing(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<Standing>> {
         let Some(row) = payment::Entity::find_by_id(key).one(db).await? else { return Ok(None) };
         let time = |millis: i64| rfc3339(from_unix_millis(millis));
-        let next = row.next_attempt_at.map_or_else(String::new, |at| format!(", next at {}", time(at)));
+        let next = row.due().map_or_else(String::new, |at| format!(", next at {}", time(at)));
+        let answer = row.provider_answer.as_ref().map_or_else(String::new, |why| format!(": {why}"));
         let waits_for = match row.status {
+            _ if row.alarm_since.is_some() => {
+                let command = match row.status {
+                    Status::Voiding | Status::Refunding => "retry",
+                    _ => "dismiss",
+                };
+                Some(format!("a person (payment-service {command} {}){answer}", row.order_id))
+            }
             Status::AwaitingAccount => Some("the account of its customer".to_owned()),
             Status::Capturing | Status::Voiding | Status::Refunding => {
-                Some(format!("the payment provider ({} attempts{next})", row.attempts))
+                Some(format!("the payment provider ({} attempts{next}){answer}", row.attempts))
             }
             _ => None,
         };
-        Ok(Some(Standing { state: row.status.to_value(), since: Some(time(row.updated_at)), waits_for }))
+        let failed = row.status == Status::Refunding && row.alarm_since.is_some();
+        let state = if failed { "refund-failed".to_owned() } else { row.status.to_value() };
+        Ok(Some(Standing { state, since: Some(time(row.updated_at)), waits_for }))
     }
 
     fn committed(&self) {

@@ -9,7 +9,8 @@
 //! - [`handler`]: from messages to the book and back;
 //! - [`provider`]: the payment provider, over HTTP;
 //! - [`worker`]: asks the provider and records what it says, and looks after payments without an account;
-//! - [`rebuild`]: the copies of accounts, filled again;
+//! - [`ledger`]: the provider's ledger against the payments; pure;
+//! - [`rebuild`]: the copies of accounts, filled again; [`operate`]: what an operator decides;
 //! - [`queries`]: what can be asked; [`balance`]: what it comes to;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`config`]: the options.
@@ -19,17 +20,22 @@ pub mod balance;
 pub mod config;
 pub mod entity;
 pub mod handler;
+pub mod ledger;
 pub mod migration;
+pub mod operate;
 pub mod payment;
 pub mod provider;
 pub mod queries;
 pub mod rebuild;
 mod row;
+pub mod shop;
 pub mod slice;
 pub mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use contracts::query::LedgerCheck;
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, speaker};
 use messaging::connection;
 use messaging::database::Databases;
@@ -39,12 +45,14 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use balance::Overdue;
 use config::Command;
 pub use config::Config;
 use handler::PaymentHandler;
 use migration::Migrator;
+use operate::Decision;
 use provider::{HttpProvider, PaymentProvider};
-use worker::{Asking, Waiting};
+use worker::{Asking, Reconciling, Waiting};
 
 /// Runs the service until `shutdown` is cancelled, or does what the subcommand says.
 ///
@@ -54,6 +62,8 @@ use worker::{Asking, Waiting};
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     match &config.command {
         Some(Command::Rebuild(from)) => rebuild::run(&config, from).await,
+        Some(Command::Retry { order_ids }) => operate::run(&config, Decision::Retry, order_ids).await,
+        Some(Command::Dismiss { order_ids }) => operate::run(&config, Decision::Dismiss, order_ids).await,
         None => {
             let provider = HttpProvider::new(&config.provider_url, config.provider_timeout())?;
             run_with(config, Arc::new(provider), shutdown).await
@@ -75,9 +85,16 @@ pub async fn run_with<P: PaymentProvider>(
     let policy = config.policy();
     let clock = OffsetDateTime::now_utc;
     let (wake, woken) = watch::channel(());
+    let shop_id = shop::id(&db.writer, config.shop_id.as_deref()).await?;
+    let overdue = Overdue(Duration::from_secs(config.overdue_seconds));
+    let (found, ledger) = watch::channel(LedgerCheck::default());
+    let (provider, reader, shop) = (provider.clone(), db.reader.clone(), shop_id.clone());
+    let reconciling = Reconciling { db: reader, provider: provider.clone(), shop_id: shop, overdue, found };
     let asking = Asking {
         db: db.writer.clone(),
         provider,
+        shop_id,
+        instance: instance(&config),
         policy,
         timeout: config.provider_timeout(),
         clock,
@@ -96,14 +113,23 @@ pub async fn run_with<P: PaymentProvider>(
         streams: &[EVENTS],
         speaker,
         handler: PaymentHandler { policy, clock, wake },
-        endpoints: queries::endpoints(&db.reader),
+        endpoints: queries::endpoints(&db.reader, overdue, ledger),
         workers: vec![
             Box::new(|outbox, stop| Box::pin(asking.run(outbox, stop))),
             Box::new(|outbox, stop| Box::pin(waiting.run(outbox, stop))),
+            Box::new(|_, stop| Box::pin(reconciling.run(stop))),
         ],
         routes: Route::new(),
         http_address: config.http_address,
         db,
     };
     service.run(&config.service, shutdown).await
+}
+
+/// Returns the name of this instance: its host and its address, which no other running instance has and which stay the
+/// same after a restart.
+fn instance(config: &Config) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.is_empty() { std::env::var("HOSTNAME").unwrap_or_default() } else { host };
+    format!("{}/{}", host.trim(), config.http_address)
 }

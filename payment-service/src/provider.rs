@@ -6,15 +6,40 @@ use std::time::Duration;
 use anyhow::Context;
 use contracts::OrderId;
 use contracts::account::CardToken;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::payment::{Call, Charge, Outcome};
 
-/// Why nothing is known: no answer, or one that says nothing.
+/// Why a request to the provider had no effect that is known.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Unavailable(pub String);
+pub enum ProviderError {
+    /// No answer, or one that may be another one later.
+    #[error("{why}")]
+    Unavailable {
+        /// What was answered, or why nothing was.
+        why: String,
+        /// How long the provider asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// An answer that stays the same however often the request is repeated.
+    #[error("{0}")]
+    Refused(String),
+    /// An answer about another order, amount, or currency.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+/// The money that a request is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Money {
+    /// The idempotency key of its capture.
+    pub key: String,
+    /// For which order.
+    pub order_id: OrderId,
+    /// How much.
+    pub charge: Charge,
+}
 
 /// What the provider said to a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,77 +72,155 @@ pub enum Known {
     },
 }
 
+/// A capture in the provider's ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerCharge {
+    /// The client's number.
+    pub order_id: String,
+    /// The idempotency key.
+    pub key: String,
+    /// What the provider knows the money by.
+    pub reference: String,
+    /// In minor units.
+    pub amount: i64,
+    /// ISO 4217.
+    pub currency: String,
+    /// Whether the money was given back.
+    pub refunded: bool,
+}
+
+/// A page of the provider's ledger: all captures of each order that it names, in the byte order of the orders.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerPage {
+    /// The captures.
+    pub charges: Vec<LedgerCharge>,
+    /// The order after which the next page begins; none where this is the last one.
+    pub next: Option<String>,
+}
+
 /// Someone who moves money. Every operation may be repeated: the key makes it happen once.
 pub trait PaymentProvider: Send + Sync + 'static {
     /// Takes money.
     fn capture(
         &self,
-        order_id: &OrderId,
+        money: &Money,
         token: &CardToken,
-        charge: &Charge,
-    ) -> impl Future<Output = Result<Capture, Unavailable>> + Send;
+    ) -> impl Future<Output = Result<Capture, ProviderError>> + Send;
 
     /// Says what is known of a capture; none where nothing is.
-    fn lookup(&self, order_id: &OrderId) -> impl Future<Output = Result<Option<Known>, Unavailable>> + Send;
+    fn lookup(&self, money: &Money) -> impl Future<Output = Result<Option<Known>, ProviderError>> + Send;
 
     /// Makes sure that no money stays taken; returns the reference of what was given back, where something was.
-    fn void(&self, order_id: &OrderId) -> impl Future<Output = Result<Option<String>, Unavailable>> + Send;
+    fn void(&self, money: &Money) -> impl Future<Output = Result<Option<String>, ProviderError>> + Send;
 
     /// Gives money back.
-    fn refund(&self, order_id: &OrderId, reference: &str) -> impl Future<Output = Result<(), Unavailable>> + Send;
+    fn refund(&self, money: &Money, reference: &str) -> impl Future<Output = Result<(), ProviderError>> + Send;
+
+    /// Reads the ledger from behind an order; none where the provider offers no ledger.
+    fn ledger(&self, after: Option<&str>)
+    -> impl Future<Output = Result<Option<LedgerPage>, ProviderError>> + Send;
 }
 
 /// Asks the provider and says what came of it.
-pub async fn ask<P: PaymentProvider>(provider: &P, order_id: &OrderId, call: &Call) -> Outcome {
+pub async fn ask<P: PaymentProvider>(provider: &P, money: &Money, call: &Call) -> Outcome {
     let outcome = match call {
-        Call::Capture { order_id, token, charge } => {
-            provider.capture(order_id, token, charge).await.map(|capture| match capture {
-                Capture::Captured { reference } => Outcome::Captured { reference },
-                Capture::Declined => Outcome::Declined,
-            })
-        }
-        Call::Lookup => provider.lookup(order_id).await.map(|known| match known {
-            Some(Known::Captured { reference }) => Outcome::Captured { reference },
-            Some(Known::Declined) => Outcome::Declined,
-            Some(Known::Voided) => Outcome::Voided,
-            Some(Known::Refunded { reference }) => Outcome::GivenBack { reference },
-            None => Outcome::Unheard,
-        }),
+        Call::Capture { token, .. } => capture(provider, money, token).await,
+        Call::Lookup => lookup(provider, money).await,
         Call::Void => provider
-            .void(order_id)
+            .void(money)
             .await
             .map(|given_back| given_back.map_or(Outcome::Voided, |reference| Outcome::GivenBack { reference })),
         Call::Refund { reference } => {
             let given_back = |()| Outcome::GivenBack { reference: reference.clone() };
-            provider.refund(order_id, reference).await.map(given_back)
+            provider.refund(money, reference).await.map(given_back)
         }
     };
-    outcome.unwrap_or_else(|error| {
-        tracing::warn!(order.id = %order_id, %error, "the payment provider did not say; will ask again");
-        Outcome::Unavailable
+    outcome.unwrap_or_else(|error| match error {
+        ProviderError::Unavailable { why, retry_after } => Outcome::Unavailable { why, retry_after },
+        ProviderError::Refused(why) => Outcome::Refused { why },
+        ProviderError::Mismatch(why) => Outcome::Mismatch { why },
     })
 }
 
-/// The provider over HTTP. The key of a capture is the order's id, that of its refund `<order id>/refund`.
+/// Asks for the money. Before a refusal is believed, the provider is asked what it knows by the key: an earlier request
+/// may have taken the money, or the key may stand for money of somebody else.
+async fn capture<P: PaymentProvider>(
+    provider: &P,
+    money: &Money,
+    token: &CardToken,
+) -> Result<Outcome, ProviderError> {
+    match provider.capture(money, token).await {
+        Ok(Capture::Captured { reference }) => Ok(Outcome::Captured { reference }),
+        Ok(Capture::Declined) => Ok(Outcome::Declined),
+        Err(ProviderError::Refused(why)) => match lookup(provider, money).await? {
+            Outcome::Unheard => Ok(Outcome::Refused { why }),
+            known => Ok(known),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+async fn lookup<P: PaymentProvider>(provider: &P, money: &Money) -> Result<Outcome, ProviderError> {
+    Ok(match provider.lookup(money).await? {
+        Some(Known::Captured { reference }) => Outcome::Captured { reference },
+        Some(Known::Declined) => Outcome::Declined,
+        Some(Known::Voided) => Outcome::Voided,
+        Some(Known::Refunded { reference }) => Outcome::GivenBack { reference },
+        None => Outcome::Unheard,
+    })
+}
+
+/// The provider over HTTP. The key of a refund is that of its capture and `/refund`.
 #[derive(Debug, Clone)]
 pub struct HttpProvider {
     http: Client,
     url: String,
 }
 
-#[derive(Serialize)]
+/// What a request is about, for the provider to compare; and, with a reference or a status, what it answers.
+#[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct CaptureRequest<'a> {
+struct Content<'a> {
     order_id: &'a str,
-    token: &'a str,
     amount: i64,
     currency: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Answer {
     status: String,
     reference: Option<String>,
+    order_id: Option<String>,
+    amount: Option<i64>,
+    currency: Option<String>,
+}
+
+impl Answer {
+    /// Returns the reference of money that is this payment's.
+    fn reference_of(self, money: &Money) -> Result<String, ProviderError> {
+        let Self { status, reference, order_id, amount, currency } = self;
+        let (Some(reference), Some(order_id), Some(amount), Some(currency)) =
+            (reference, order_id, amount, currency)
+        else {
+            return Err(unclear(format!("it says {status:?} without reference, order, amount, and currency")));
+        };
+        let Money { order_id: own, charge, key } = money;
+        if order_id == own.as_str() && amount == charge.amount.minor_units() && currency == charge.currency.code() {
+            return Ok(reference);
+        }
+        let (own_amount, own_currency) = (charge.amount.minor_units(), charge.currency.code());
+        Err(ProviderError::Mismatch(format!(
+            "the provider says {status:?} of {amount} {currency} for order {order_id} by the key {key} ({reference}); \
+             the payment is {own_amount} {own_currency} for order {own}"
+        )))
+    }
 }
 
 impl HttpProvider {
@@ -131,88 +234,132 @@ impl HttpProvider {
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
-    fn capture_url(&self, order_id: &OrderId) -> String {
-        format!("{}/captures/{order_id}", self.url)
+    fn capture_url(&self, money: &Money) -> String {
+        format!("{}/captures/{}", self.url, money.key)
     }
 }
 
 impl PaymentProvider for HttpProvider {
-    async fn capture(
-        &self,
-        order_id: &OrderId,
-        token: &CardToken,
-        charge: &Charge,
-    ) -> Result<Capture, Unavailable> {
-        let request = CaptureRequest {
-            order_id: order_id.as_str(),
-            token: token.as_str(),
-            amount: charge.amount.minor_units(),
-            currency: charge.currency.code(),
-        };
-        let url = format!("{}/captures", self.url);
-        let key = format!("\"{order_id}\"");
-        let response = self.http.post(url).header("Idempotency-Key", key).json(&request).send().await?;
+    async fn capture(&self, money: &Money, token: &CardToken) -> Result<Capture, ProviderError> {
+        let request = self.http.post(format!("{}/captures", self.url)).json(&content(money, Some(token), None));
+        let response = send(request.header("Idempotency-Key", format!("\"{}\"", money.key))).await?;
         match response.status() {
-            StatusCode::CREATED => Ok(Capture::Captured { reference: reference(answer(response).await?)? }),
+            StatusCode::CREATED => {
+                Ok(Capture::Captured { reference: answer(response).await?.reference_of(money)? })
+            }
             StatusCode::PAYMENT_REQUIRED => Ok(Capture::Declined),
-            status => Err(unexpected(status)),
+            _ => Err(failure(response).await),
         }
     }
 
-    async fn lookup(&self, order_id: &OrderId) -> Result<Option<Known>, Unavailable> {
-        let response = self.http.get(self.capture_url(order_id)).send().await?;
+    async fn lookup(&self, money: &Money) -> Result<Option<Known>, ProviderError> {
+        let response = send(self.http.get(self.capture_url(money))).await?;
         match response.status() {
             StatusCode::NOT_FOUND => return Ok(None),
             StatusCode::OK => {}
-            status => return Err(unexpected(status)),
+            _ => return Err(failure(response).await),
         }
         let answer = answer(response).await?;
         match answer.status.as_str() {
-            "captured" => Ok(Some(Known::Captured { reference: reference(answer)? })),
+            "captured" => Ok(Some(Known::Captured { reference: answer.reference_of(money)? })),
             "declined" => Ok(Some(Known::Declined)),
             "voided" => Ok(Some(Known::Voided)),
-            "refunded" => Ok(Some(Known::Refunded { reference: reference(answer)? })),
-            other => Err(Unavailable(format!("it calls the capture {other:?}"))),
+            "refunded" => Ok(Some(Known::Refunded { reference: answer.reference_of(money)? })),
+            other => Err(unclear(format!("it calls the capture {other:?}"))),
         }
     }
 
-    async fn void(&self, order_id: &OrderId) -> Result<Option<String>, Unavailable> {
-        let response = self.http.post(format!("{}/void", self.capture_url(order_id))).send().await?;
+    async fn void(&self, money: &Money) -> Result<Option<String>, ProviderError> {
+        let url = format!("{}/void", self.capture_url(money));
+        let response = send(self.http.post(url).json(&content(money, None, None))).await?;
         if response.status() != StatusCode::OK {
-            return Err(unexpected(response.status()));
+            return Err(failure(response).await);
         }
         let answer = answer(response).await?;
         match answer.status.as_str() {
             "voided" => Ok(None),
-            "refunded" => Ok(Some(reference(answer)?)),
-            other => Err(Unavailable(format!("it calls the voided capture {other:?}"))),
+            "refunded" => Ok(Some(answer.reference_of(money)?)),
+            other => Err(unclear(format!("it calls the voided capture {other:?}"))),
         }
     }
 
-    async fn refund(&self, order_id: &OrderId, reference: &str) -> Result<(), Unavailable> {
+    async fn refund(&self, money: &Money, reference: &str) -> Result<(), ProviderError> {
         let url = format!("{}/refunds", self.url);
-        let key = format!("\"{order_id}/refund\"");
-        let request = serde_json::json!({ "reference": reference });
-        let response = self.http.post(url).header("Idempotency-Key", key).json(&request).send().await?;
-        if response.status() == StatusCode::CREATED { Ok(()) } else { Err(unexpected(response.status())) }
+        let request = self.http.post(url).json(&content(money, None, Some(reference)));
+        let response = send(request.header("Idempotency-Key", format!("\"{}/refund\"", money.key))).await?;
+        if response.status() != StatusCode::CREATED {
+            return Err(failure(response).await);
+        }
+        let given_back = answer(response).await?.reference_of(money)?;
+        if given_back == reference {
+            return Ok(());
+        }
+        Err(ProviderError::Mismatch(format!("the provider gave back {given_back}; the payment is {reference}")))
+    }
+
+    async fn ledger(&self, after: Option<&str>) -> Result<Option<LedgerPage>, ProviderError> {
+        let mut url = format!("{}/ledger/charges?limit={LEDGER_PAGE}", self.url);
+        if let Some(after) = after {
+            url += &format!("&after={after}");
+        }
+        let response = send(self.http.get(url)).await?;
+        match response.status() {
+            StatusCode::OK => Ok(Some(response.json().await.map_err(no_answer)?)),
+            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(None),
+            _ => Err(failure(response).await),
+        }
     }
 }
 
-impl From<reqwest::Error> for Unavailable {
-    fn from(error: reqwest::Error) -> Self {
-        // The error's own text names the address only; why is in its sources.
-        Self(format!("{:#}", anyhow::Error::new(error)))
+/// The charges in a page of the ledger, unless one order has more.
+const LEDGER_PAGE: usize = 500;
+
+fn content<'a>(money: &'a Money, token: Option<&'a CardToken>, reference: Option<&'a str>) -> Content<'a> {
+    Content {
+        order_id: money.order_id.as_str(),
+        amount: money.charge.amount.minor_units(),
+        currency: money.charge.currency.code(),
+        token: token.map(CardToken::as_str),
+        reference,
     }
 }
 
-async fn answer(response: Response) -> Result<Answer, Unavailable> {
-    Ok(response.json().await?)
+async fn send(request: RequestBuilder) -> Result<Response, ProviderError> {
+    request.send().await.map_err(no_answer)
 }
 
-fn reference(answer: Answer) -> Result<String, Unavailable> {
-    answer.reference.ok_or_else(|| Unavailable(format!("it says {:?} without a reference", answer.status)))
+async fn answer(response: Response) -> Result<Answer, ProviderError> {
+    response.json().await.map_err(no_answer)
 }
 
-fn unexpected(status: StatusCode) -> Unavailable {
-    Unavailable(format!("it answered {status}"))
+fn no_answer(error: reqwest::Error) -> ProviderError {
+    // The error's own text names the address only; why is in its sources.
+    unclear(format!("{:#}", anyhow::Error::new(error.without_url())))
+}
+
+fn unclear(why: String) -> ProviderError {
+    ProviderError::Unavailable { why, retry_after: None }
+}
+
+/// Tells an answer that stays from one that may be another one later: every 4xx stays, but 402 (which is no failure),
+/// 408, 409, 425, and 429.
+async fn failure(response: Response) -> ProviderError {
+    let status = response.status();
+    let passes = !status.is_client_error() || matches!(status.as_u16(), 402 | 408 | 409 | 425 | 429);
+    let seconds = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = seconds.and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
+    if passes {
+        return ProviderError::Unavailable { why: format!("the provider answered {status}"), retry_after };
+    }
+    let detail = response.json::<Problem>().await.ok().and_then(|problem| problem.detail).unwrap_or_default();
+    let detail: String = detail.chars().filter(|char| !char.is_control()).take(MAX_DETAIL).collect();
+    ProviderError::Refused(format!("the provider refused: {status} {detail}").trim_end().to_owned())
+}
+
+/// The characters of a provider's explanation that are kept.
+const MAX_DETAIL: usize = 200;
+
+#[derive(Deserialize)]
+struct Problem {
+    detail: Option<String>,
 }

@@ -1,22 +1,26 @@
 //! What the service answers: one payment. Bodies and answers are those of [`contracts::query`].
 
 use contracts::OrderId;
-use contracts::query::PaymentView;
+use contracts::query::{LedgerCheck, PaymentView};
 use messaging::envelope::{from_unix_millis, rfc3339};
 use messaging::query::{Endpoint, Query, QueryError};
 use sea_orm::{DatabaseConnection, EntityTrait};
+use tokio::sync::watch;
 
-use crate::balance::balance;
+use crate::balance::{Overdue, balance};
 use crate::entity::payment::Entity;
 use crate::row;
 
-/// Returns the endpoints over a database.
+/// Returns the endpoints over a database, with the latest comparison of the provider's ledger.
 #[must_use]
-pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
+pub fn endpoints(db: &DatabaseConnection, overdue: Overdue, ledger: watch::Receiver<LedgerCheck>) -> Vec<Endpoint> {
     let (for_get, for_balance) = (db.clone(), db.clone());
     vec![
         Endpoint::new("get", "payment.query.get.*", move |query| get(for_get.clone(), query)),
-        Endpoint::new("balance", "payment.query.balance", move |_| balance(for_balance.clone())),
+        Endpoint::new("balance", "payment.query.balance", move |_| {
+            let latest = ledger.borrow().clone();
+            balance(for_balance.clone(), overdue, latest)
+        }),
     ]
 }
 
@@ -33,7 +37,7 @@ pub async fn get(db: DatabaseConnection, query: Query) -> Result<PaymentView, Qu
     Ok(PaymentView {
         order_id: id,
         customer_id: charge.customer_id,
-        status: row.status.into(),
+        status: row.public_status(),
         amount: charge.amount,
         currency: charge.currency,
         reason: row.reason.as_deref().and_then(row::reason_of),

@@ -25,6 +25,7 @@ pub(crate) fn of_payment(order_id: &OrderId, payment: &Payment) -> payment::Acti
         State::Pending | State::AwaitingAccount | State::Voiding | State::Cancelled => {}
     }
     let charge = payment.charge.as_ref();
+    let due = payment.next_attempt_at.map(unix_millis);
     payment::ActiveModel {
         order_id: Set(order_id.to_string()),
         status: Set(status),
@@ -40,7 +41,13 @@ pub(crate) fn of_payment(order_id: &OrderId, payment: &Payment) -> payment::Acti
         trace_parent: Set(payment.trace_parent.clone()),
         due_since: Set(payment.due_since.map(unix_millis)),
         attempts: Set(payment.attempts),
-        next_attempt_at: Set(payment.next_attempt_at.map(unix_millis)),
+        next_attempt_at: Set(due.filter(|_| payment.provider_key.is_none())),
+        due_at: Set(due.filter(|_| payment.provider_key.is_some())),
+        provider_key: Set(payment.provider_key.clone()),
+        provider_answer: Set(payment.provider_answer.clone()),
+        alarm_since: Set(payment.alarm_since.map(unix_millis)),
+        // A row is written when an attempt has ended, or to make the running one void.
+        lease_owner: Set(None),
         version: Set(payment.version),
         updated_at: Set(unix_millis(payment.updated_at)),
     }
@@ -71,6 +78,7 @@ pub(crate) fn to_payment(row: payment::Model) -> Result<(OrderId, Payment), DbEr
         Status::Refunded => State::Refunded { reference: reference()? },
         Status::Cancelled => State::Cancelled,
     };
+    let due = row.due();
     let payment = Payment {
         state,
         charge,
@@ -80,7 +88,10 @@ pub(crate) fn to_payment(row: payment::Model) -> Result<(OrderId, Payment), DbEr
         trace_parent: row.trace_parent,
         due_since: row.due_since.map(from_unix_millis),
         attempts: row.attempts,
-        next_attempt_at: row.next_attempt_at.map(from_unix_millis),
+        next_attempt_at: due.map(from_unix_millis),
+        provider_key: row.provider_key,
+        provider_answer: row.provider_answer,
+        alarm_since: row.alarm_since.map(from_unix_millis),
         version: row.version,
         updated_at: from_unix_millis(row.updated_at),
     };

@@ -90,6 +90,18 @@ impl Slice {
         Ok(Self { before: book.clone(), book })
     }
 
+    /// Returns what has begun or ended at a payment: an alarm, or requests without an answer.
+    pub(crate) fn report(&self, order_id: &OrderId) -> Option<Report> {
+        let (before, after) = (self.before.payments.get(order_id)?, self.book.payments.get(order_id)?);
+        let alarm = after.alarm_since.is_some() && before.alarm_since.is_none();
+        let answered = before.provider_answer.is_some() != after.provider_answer.is_some();
+        (alarm || answered).then(|| Report {
+            order_id: order_id.clone(),
+            alarm,
+            answer: after.provider_answer.clone(),
+        })
+    }
+
     /// Writes what has changed.
     ///
     /// # Errors
@@ -106,6 +118,34 @@ impl Slice {
         let rows = changed.map(|(key, amount)| exposure_row(key, *amount)).collect();
         let key = [exposure::Column::CustomerId, exposure::Column::Currency];
         statement::insert(tx, rows, Some(statement::overwrite(&key, &[exposure::Column::Amount]))).await
+    }
+}
+
+/// A change of a payment at the provider that an operator should see.
+#[derive(Debug)]
+pub struct Report {
+    order_id: OrderId,
+    alarm: bool,
+    answer: Option<String>,
+}
+
+impl Report {
+    /// Writes it to the log.
+    pub(crate) fn log(&self) {
+        let Self { order_id, alarm, answer } = self;
+        let answer = answer.as_deref().unwrap_or_default();
+        if *alarm {
+            tracing::error!(
+                order.id = %order_id,
+                answer,
+                "the provider refuses a payment's request or names other money; it stays so until a person decides: see \
+                 payment-service retry and dismiss"
+            );
+        } else if answer.is_empty() {
+            tracing::info!(order.id = %order_id, "the payment provider has answered");
+        } else {
+            tracing::warn!(order.id = %order_id, answer, "the payment provider has not answered; payment-service repeats the request");
+        }
     }
 }
 

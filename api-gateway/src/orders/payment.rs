@@ -43,6 +43,8 @@ pub(crate) enum PaymentStatus {
     Declined,
     /// What was taken is about to be given back.
     Refunding,
+    /// The payment provider refuses to give back what was taken; a person takes care of it.
+    RefundFailed,
     /// What was taken is given back.
     Refunded,
     /// The order was cancelled before anything was taken.

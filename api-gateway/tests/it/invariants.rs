@@ -19,6 +19,7 @@ async fn what_cannot_be_told_is_null_and_nothing_is_called_broken_for_it() {
     let expected = [
         ("stock-conserved", &Value::Null),
         ("money-conserved", &Value::Null),
+        ("provider-ledger", &Value::Null),
         ("orders-end", &Value::Null),
         ("handled-once", &Value::Null),
         ("outboxes", &Value::Null),

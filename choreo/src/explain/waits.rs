@@ -2,10 +2,16 @@
 
 use std::collections::HashSet;
 
+use contracts::query::OrderStatus;
+use contracts::topology::ORDER_SERVICE;
 use messaging::trace::{Standing, Trace, Unpublished};
 use uuid::Uuid;
 
 use super::{Hearer, Hearing, Reach, Step, Traces, Wait};
+
+/// The states of an order that is not final.
+const OPEN: [&str; 3] =
+    [OrderStatus::Placed.as_str(), OrderStatus::AwaitingStock.as_str(), OrderStatus::Reserved.as_str()];
 
 /// Returns what is waited for, what has been waited for longest first.
 pub(super) fn of(steps: &[Step], traces: &Traces, reach: Reach) -> Vec<Wait> {
@@ -23,8 +29,24 @@ pub(super) fn of(steps: &[Step], traces: &Traces, reach: Reach) -> Vec<Wait> {
         waits.extend(unsaid_yet.map(|message| unsaid(trace, message)));
         waits.extend(trace.standing.as_ref().and_then(|standing| own(trace, standing)));
     }
+    if waits.is_empty() {
+        waits.extend(traces.values().flatten().filter_map(stalled));
+    }
     waits.sort_by(|a, b| a.since.cmp(&b.since));
     waits
+}
+
+/// An order that is not final although no message about it is under way.
+fn stalled(trace: &Trace) -> Option<Wait> {
+    let standing = trace.standing.as_ref().filter(|_| trace.service == ORDER_SERVICE)?;
+    if !OPEN.contains(&standing.state.as_str()) {
+        return None;
+    }
+    let what = format!(
+        "{} has it at {}, and no message about it is under way: if this stays, one is lost; see choreo refill",
+        trace.service, standing.state
+    );
+    Some(Wait { service: trace.service.clone(), what, since: standing.since.clone() })
 }
 
 /// A message that a service has not handled.

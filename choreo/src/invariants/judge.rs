@@ -2,6 +2,8 @@
 
 mod across;
 mod flow;
+mod money;
+mod stalled;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +12,6 @@ use std::time::Instant;
 
 use contracts::query::{ExposureBalance, ProductBalance};
 use messaging::envelope::rfc3339;
-use time::OffsetDateTime;
 
 use super::observe::{Answer, Lag, Observed};
 use super::{Board, Broken, Check, MOST_NAMED, PERSISTS};
@@ -20,7 +21,7 @@ use super::{Board, Broken, Check, MOST_NAMED, PERSISTS};
 pub(super) struct Judge {
     suspicions: HashMap<(&'static str, String, String), Instant>,
     /// How far consumers that are behind were when they moved last, and when that was.
-    moved: HashMap<(String, String), (u64, Instant)>,
+    moved: flow::Moved,
 }
 
 /// What is wrong, on the way to a check.
@@ -28,6 +29,8 @@ pub(super) struct Judge {
 struct Findings {
     /// Wrong beyond doubt.
     broken: Vec<Broken>,
+    /// How many more are wrong than are known one by one.
+    unnamed: u64,
     /// Wrong if it stays while nothing is under way.
     suspected: Vec<Broken>,
     /// What could not be asked.
@@ -53,8 +56,14 @@ impl Judge {
             let standing = Standing { quiet: observed.quiet, before: &before, now };
             close(check, findings, &standing, &mut self.suspicions)
         };
-        let mut checks = Vec::with_capacity(7);
-        for made in [stock(observed), across::money(observed), across::orders(observed), across::once(observed)] {
+        let mut checks = Vec::with_capacity(8);
+        for made in [
+            stock(observed),
+            across::money(observed),
+            money::ledger(observed),
+            across::orders(observed),
+            across::once(observed),
+        ] {
             checks.push(close(made.0, made.1));
         }
         let (check, findings) = flow::outboxes(observed);
@@ -63,7 +72,7 @@ impl Judge {
         checks.push(close(check, findings));
         let (check, findings) = flow::letters(observed);
         checks.push(close(check, findings));
-        Board { at: rfc3339(OffsetDateTime::now_utc()), checks }
+        Board { at: rfc3339(observed.at), checks }
     }
 }
 
@@ -81,7 +90,7 @@ fn close(
     standing: &Standing<'_>,
     suspicions: &mut HashMap<(&'static str, String, String), Instant>,
 ) -> Check {
-    let Findings { mut broken, suspected, silent } = findings;
+    let Findings { mut broken, unnamed, suspected, silent } = findings;
     let mut settling = false;
     for suspect in suspected {
         let key = (check.name, suspect.key.clone(), suspect.explanation.clone());
@@ -98,8 +107,9 @@ fn close(
         (true, true) => Some(true),
         (true, false) => None,
     };
+    check.total = broken.len() as u64 + unnamed;
     if !broken.is_empty() {
-        check.detail = format!("{} of {} not as promised", broken.len(), check.looked.max(broken.len() as u64));
+        check.detail = format!("{} of {} not as promised", check.total, check.looked.max(check.total));
     } else if !silent.is_empty() {
         let mut silent = silent;
         silent.dedup();
@@ -113,7 +123,8 @@ fn close(
 }
 
 fn check(name: &'static str, title: &'static str, looked: u64, detail: String) -> Check {
-    Check { name, title, holds: None, looked, detail, broken: Vec::new(), waiting: Vec::new() }
+    let (broken, waiting) = (Vec::new(), Vec::new());
+    Check { name, title, holds: None, looked, detail, total: 0, broken, waiting_total: 0, waiting }
 }
 
 /// What came in is on the shelf or held, for every product.
@@ -140,17 +151,20 @@ fn product(wrong: &ProductBalance) -> Broken {
     if awaiting != waited {
         said.push(format!("{awaiting} are awaited, and the orders that wait ask for {waited}"));
     }
-    Broken { key: product_id.clone(), explanation: said.join("; ") }
+    Broken::of(product_id, said.join("; "))
 }
 
 fn exposure(wrong: &ExposureBalance) -> Broken {
     let ExposureBalance { customer_id, currency, exposure, counted } = wrong;
     let explanation =
         format!("{exposure} {currency} (minor units) count against the limit, and the payments come to {counted}");
-    Broken { key: customer_id.clone(), explanation }
+    Broken::of(customer_id, explanation).identified(format!("{customer_id}/{currency}"))
 }
 
 /// Returns how far a service is, for people.
 fn behind(lag: &Lag) -> String {
+    if lag.missing {
+        return format!("{} has no consumer of {}: see provision", lag.service, lag.stream);
+    }
     format!("{} messages of {} wait for {}", lag.pending, lag.stream, lag.service)
 }

@@ -58,8 +58,12 @@ pub struct Check {
     pub looked: u64,
     /// What was found, or why nothing can be told.
     pub detail: String,
+    /// How many violations there are; `broken` names the first 20.
+    pub total: u64,
     /// What breaks it.
     pub broken: Vec<Broken>,
+    /// How many things are not finished; `waiting` names the first 20. Of orders only.
+    pub waiting_total: u64,
     /// What is not finished, and what it waits for; of orders only.
     pub waiting: Vec<Waiting>,
 }
@@ -68,10 +72,25 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Broken {
+    /// What no other violation of the same check has, and what stays the same for as long as the violation does.
+    pub id: String,
     /// Which product, account, order, service, or message.
     pub key: String,
     /// What is wrong with it.
     pub explanation: String,
+}
+
+impl Broken {
+    /// A violation of which its check has one per key.
+    fn of(key: impl Into<String>, explanation: impl Into<String>) -> Self {
+        let key = key.into();
+        Self { id: key.clone(), key, explanation: explanation.into() }
+    }
+
+    /// A violation of which its check may have several per key.
+    fn identified(self, id: impl Into<String>) -> Self {
+        Self { id: id.into(), ..self }
+    }
 }
 
 /// Something that waits.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::consumer;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::{ErrorCode, consumer};
 use contracts::query::{NotificationBalance, OrderBalance, PaymentBalance, StockBalance};
 use contracts::topology::{
     COMMANDS, DEAD_LETTERS, EVENTS, INVENTORY_SERVICE, NOTIFICATION_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE, TIMERS,
@@ -14,11 +15,12 @@ use futures::future::join_all;
 use messaging::Topology;
 use messaging::vitals::{self, Vitals};
 use serde::de::DeserializeOwned;
+use time::OffsetDateTime;
 
 use crate::Operator;
 
-/// How long a service may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a service may take to answer: two in succession stay below the age of a result that others may see.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(1200);
 /// What is said once about one order.
 const SAID_ONCE: [&str; 11] = [
     "order.event.placed",
@@ -51,6 +53,8 @@ pub(super) struct Observed {
     /// How far the services are, as of the end.
     pub(super) lags: Answer<Vec<Lag>>,
     pub(super) letters: Answer<Letters>,
+    /// When the first question was asked.
+    pub(super) at: OffsetDateTime,
     /// Whether nothing was under way from before the first question until after the last answer.
     pub(super) quiet: bool,
 }
@@ -67,6 +71,7 @@ impl Observed {
             told: Err(why()),
             lags: Err(why()),
             letters: Err(why()),
+            at: OffsetDateTime::now_utc(),
             quiet: false,
         }
     }
@@ -82,16 +87,22 @@ pub(super) struct Lag {
     /// Up to where everything is acknowledged.
     pub(super) floor: u64,
     pub(super) delivered: u64,
+    /// How many deliveries there have been, repeated ones included.
+    pub(super) deliveries: u64,
+    /// The first message that the stream still has.
+    pub(super) first: u64,
     /// The last message of the stream.
     pub(super) last: u64,
+    /// Whether the consumer, or the stream, does not exist.
+    pub(super) missing: bool,
 }
 
 /// Dead letters.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Letters {
     pub(super) count: u64,
-    /// Their subjects, where they are not too many.
-    pub(super) subjects: Vec<String>,
+    /// Their subjects, and how many each has, where they are not too many.
+    pub(super) subjects: Vec<(String, usize)>,
 }
 
 /// Asks everything; nothing where nobody could answer.
@@ -99,11 +110,16 @@ pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observe
     if !operator.is_connected() {
         return Observed::nothing();
     }
+    let at = OffsetDateTime::now_utc();
     let before = lags(operator, topology).await;
     // What is confirmed only grows and is captured before: so payments are asked behind orders.
-    let orders: Answer<OrderBalance> = balance(operator, ORDER_SERVICE, "order").await;
-    let (payments, stock, told, vitals, letters) = tokio::join!(
-        balance(operator, PAYMENT_SERVICE, "payment"),
+    let in_succession = async {
+        let orders: Answer<OrderBalance> = balance(operator, ORDER_SERVICE, "order").await;
+        let payments: Answer<PaymentBalance> = balance(operator, PAYMENT_SERVICE, "payment").await;
+        (orders, payments)
+    };
+    let ((orders, payments), stock, told, vitals, letters) = tokio::join!(
+        in_succession,
         balance(operator, INVENTORY_SERVICE, "inventory"),
         balance(operator, NOTIFICATION_SERVICE, "notification"),
         all_vitals(operator, topology),
@@ -114,7 +130,7 @@ pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observe
     let handled = |lags: &[Lag]| lags.iter().all(|lag| lag.pending == 0 && lag.unacknowledged == 0);
     let quiet = nothing_unsaid
         && matches!((&before, &after), (Ok(before), Ok(after)) if handled(before) && before == after);
-    Observed { vitals, orders, stock, payments, told, lags: after, letters, quiet }
+    Observed { vitals, orders, stock, payments, told, lags: after, letters, at, quiet }
 }
 
 async fn balance<T: DeserializeOwned>(operator: &Operator, service: &str, context: &str) -> Answer<T> {
@@ -122,7 +138,8 @@ async fn balance<T: DeserializeOwned>(operator: &Operator, service: &str, contex
 }
 
 async fn ask<T: DeserializeOwned>(operator: &Operator, service: &str, subject: String, body: Vec<u8>) -> Answer<T> {
-    let answer = operator.ask(service, subject, body.into(), PATIENCE).await.map_err(|error| error.to_string())?;
+    let answer =
+        operator.ask(service, subject, body.into(), ANSWER_TIMEOUT).await.map_err(|error| error.to_string())?;
     serde_json::from_slice(&answer).map_err(|error| format!("the answer of {service} cannot be read: {error}"))
 }
 
@@ -149,28 +166,44 @@ async fn lags(operator: &Operator, topology: &Topology) -> Answer<Vec<Lag>> {
         let mut lags = Vec::new();
         for name in [COMMANDS, EVENTS, TIMERS] {
             let looking = || format!("looking at the stream {name}");
-            let stream = operator.js().get_stream(name).await.with_context(looking)?;
-            let last = stream.cached_info().state.last_sequence;
-            let infos: Vec<consumer::Info> = stream.consumers().try_collect().await.with_context(looking)?;
-            let declared = |info: &&consumer::Info| {
-                topology.consumers.iter().any(|spec| spec.stream == name && spec.name == info.name)
+            let (state, infos) = match operator.js().get_stream(name).await {
+                Ok(stream) => {
+                    let state = stream.cached_info().state.clone();
+                    let infos: Vec<consumer::Info> =
+                        stream.consumers().try_collect().await.with_context(looking)?;
+                    (Some(state), infos)
+                }
+                Err(error) if is_absent(&error) => (None, Vec::new()),
+                Err(error) => return Err(error).with_context(looking),
             };
-            lags.extend(infos.iter().filter(declared).map(|info| Lag {
-                service: info.name.clone(),
-                stream: name.to_owned(),
-                pending: info.num_pending,
-                unacknowledged: info.num_ack_pending,
-                floor: info.ack_floor.stream_sequence,
-                delivered: info.delivered.stream_sequence,
-                last,
-            }));
+            let (first, last) = state.map_or((0, 0), |state| (state.first_sequence, state.last_sequence));
+            for spec in topology.consumers.iter().filter(|spec| spec.stream == name) {
+                let info = infos.iter().find(|info| info.name == spec.name);
+                lags.push(Lag {
+                    service: spec.name.clone(),
+                    stream: name.to_owned(),
+                    pending: info.map_or(0, |info| info.num_pending),
+                    unacknowledged: info.map_or(0, |info| info.num_ack_pending),
+                    floor: info.map_or(0, |info| info.ack_floor.stream_sequence),
+                    delivered: info.map_or(0, |info| info.delivered.stream_sequence),
+                    deliveries: info.map_or(0, |info| info.delivered.consumer_sequence),
+                    first,
+                    last,
+                    missing: info.is_none(),
+                });
+            }
         }
         anyhow::Ok(lags)
     };
-    match tokio::time::timeout(PATIENCE, looking).await {
+    match tokio::time::timeout(ANSWER_TIMEOUT, looking).await {
         Ok(lags) => lags.map_err(|error| format!("{error:#}")),
         Err(_) => Err("nats-server does not answer in time".to_owned()),
     }
+}
+
+/// Returns whether a stream does not exist, which is certain, as opposed to a server that does not answer.
+fn is_absent(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(ref why) if why.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 async fn letters(operator: &Operator) -> Answer<Letters> {
@@ -184,9 +217,9 @@ async fn letters(operator: &Operator) -> Answer<Letters> {
             stream.info_with_subjects("dead-letter.>").await?.try_collect().await?;
         let count = subjects.iter().map(|(_, count)| *count as u64).sum();
         let subjects = if count > MOST_LETTERS { Vec::new() } else { subjects };
-        Ok(Letters { count, subjects: subjects.into_iter().map(|(subject, _)| subject).collect() })
+        Ok(Letters { count, subjects })
     };
-    match tokio::time::timeout(PATIENCE, looking).await {
+    match tokio::time::timeout(ANSWER_TIMEOUT, looking).await {
         Ok(letters) => letters.map_err(|error| format!("the dead letters: {error:#}")),
         Err(_) => Err("nats-server does not answer in time".to_owned()),
     }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use demo::Member;
-use payment_service::entity::payment::{Column, Entity};
-use sea_orm::{ColumnTrait, Database, EntityTrait, PaginatorTrait, QueryFilter};
+use payment_service::entity::payment::{Entity, due};
+use sea_orm::sea_query::ExprTrait;
+use sea_orm::{Database, EntityTrait, PaginatorTrait, QueryFilter};
 use serde_json::{Value, json};
 
 use crate::support::{World, answer};
@@ -88,7 +89,7 @@ impl World {
     pub(crate) async fn payments_rest(&self) -> bool {
         let url = self.config().database_url(Member::PaymentService).unwrap();
         let db = Database::connect(url).await.unwrap();
-        let due = Entity::find().filter(Column::NextAttemptAt.is_not_null()).count(&db).await.unwrap();
+        let due = Entity::find().filter(due().is_not_null()).count(&db).await.unwrap();
         db.close().await.unwrap();
         due == 0
     }

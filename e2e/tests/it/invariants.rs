@@ -17,8 +17,16 @@ use uuid::Uuid;
 use crate::support::{Engine, World, order};
 
 /// The names of all checks.
-const CHECKS: [&str; 7] =
-    ["stock-conserved", "money-conserved", "orders-end", "handled-once", "outboxes", "consumers", "dead-letters"];
+const CHECKS: [&str; 8] = [
+    "stock-conserved",
+    "money-conserved",
+    "provider-ledger",
+    "orders-end",
+    "handled-once",
+    "outboxes",
+    "consumers",
+    "dead-letters",
+];
 
 async fn check(world: &World, name: &str) -> Value {
     let answer = world.get("/invariants").await;

@@ -103,8 +103,8 @@ async fn in_doubt(world: &World, known: usize) -> bool {
     db.close().await.unwrap();
     let entries = world.ledger().await;
     let done = entries[known..].iter().filter(|entry| entry["kind"] == "captured" || entry["kind"] == "refunded");
-    // A capture names its order; the key of a refund is the order's id, or begins with it.
-    let orders = done.filter_map(|entry| entry["orderId"].as_str().or(entry["key"].as_str()?.split('/').next()));
+    // A capture names its order; the key of a refund begins with it.
+    let orders = done.filter_map(|entry| entry["orderId"].as_str().or(entry["key"].as_str()?.split(':').next()));
     let orders: Vec<&str> = orders.collect();
     open.iter().any(|payment| orders.contains(&payment.order_id.as_str()))
 }

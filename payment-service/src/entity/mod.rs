@@ -3,3 +3,4 @@
 pub mod account_copy;
 pub mod exposure;
 pub mod payment;
+pub mod shop;

@@ -2,6 +2,7 @@
 
 use contracts::query::PaymentStatus;
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{Expr, SimpleExpr};
 
 /// The payment of an order.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -39,6 +40,17 @@ pub struct Model {
     /// When there is something to do, in milliseconds since 1970; null where nothing is. While the provider is being
     /// asked: when another may ask it again.
     pub next_attempt_at: Option<i64>,
+    /// As `next_attempt_at`, of payments with a `provider_key`: instances of earlier releases, which would ask under
+    /// another key, do not see them.
+    pub due_at: Option<i64>,
+    /// The idempotency key of requests to the provider; null where that is the order's id.
+    pub provider_key: Option<String>,
+    /// What the provider answered last, where that was no success.
+    pub provider_answer: Option<String>,
+    /// Since when a person is needed, in milliseconds since 1970; null where none is.
+    pub alarm_since: Option<i64>,
+    /// The instance that asks the provider at present.
+    pub lease_owner: Option<String>,
     /// How many changes there have been; 0 only inside of the transaction that makes the row.
     pub version: i64,
     /// When it last changed, in milliseconds since 1970.
@@ -67,6 +79,35 @@ pub enum Status {
     Refunded,
     /// The order was void before money was taken.
     Cancelled,
+}
+
+impl Model {
+    /// When there is something to do, in milliseconds since 1970.
+    #[must_use]
+    pub fn due(&self) -> Option<i64> {
+        self.due_at.or(self.next_attempt_at)
+    }
+
+    /// The idempotency key of requests to the provider.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        self.provider_key.as_deref().unwrap_or(&self.order_id)
+    }
+
+    /// Where it stands, for others.
+    #[must_use]
+    pub fn public_status(&self) -> PaymentStatus {
+        match self.status {
+            Status::Refunding if self.alarm_since.is_some() => PaymentStatus::RefundFailed,
+            status => status.into(),
+        }
+    }
+}
+
+/// When there is something to do, as [`Model::due`]: the text of the index `payment_due`.
+#[must_use]
+pub fn due() -> SimpleExpr {
+    Expr::cust("COALESCE(due_at, next_attempt_at)")
 }
 
 impl From<Status> for PaymentStatus {

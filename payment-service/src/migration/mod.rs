@@ -1,6 +1,7 @@
 //! The tables of the service, the kit's first.
 
 mod m0001_payment;
+mod m0002_provider;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -12,6 +13,7 @@ impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         let mut migrations = messaging::migration::messaging();
         migrations.push(Box::new(m0001_payment::Migration));
+        migrations.push(Box::new(m0002_provider::Migration));
         migrations
     }
 }

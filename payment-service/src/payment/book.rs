@@ -18,6 +18,8 @@ pub struct Policy {
     pub account_wait: Duration,
     /// How long a payment may be due before the provider is told to take it no more.
     pub provider_deadline: Duration,
+    /// How long a void or a refund is repeated before it is left to a person.
+    pub give_up_after: Duration,
     /// Whether a missing account is asked for as soon as a payment is due.
     pub fetch_accounts: bool,
 }
@@ -127,13 +129,28 @@ impl Book {
             return None;
         }
         let decided = match (payment.state.clone(), outcome) {
-            (State::Capturing { .. } | State::Voiding | State::Refunding { .. }, Outcome::Unavailable) => {
-                payment.wait(now, policy);
+            (
+                State::Capturing { .. } | State::Voiding | State::Refunding { .. },
+                Outcome::Unavailable { why, retry_after },
+            ) => {
+                payment.wait(now, *retry_after, policy);
+                payment.provider_answer = Some(why.clone());
+                if payment.is_given_up(now, policy) {
+                    payment.park(why, now);
+                }
                 return None;
             }
-            (State::Capturing { .. }, Outcome::Unheard) => {
+            // An earlier request may be late, so a refusal is believed only where there was none.
+            (State::Capturing { .. }, Outcome::Unheard | Outcome::Refused { .. })
+                if payment.attempts > 1 || *outcome == Outcome::Unheard =>
+            {
                 payment.close(State::Voiding, now);
                 payment.next_attempt_at = Some(now);
+                return None;
+            }
+            (State::Voiding | State::Refunding { .. }, Outcome::Refused { why })
+            | (State::Refunding { .. }, Outcome::Mismatch { why }) => {
+                payment.park(why, now);
                 return None;
             }
             (State::Capturing { .. }, Outcome::Captured { reference }) => {
@@ -144,13 +161,15 @@ impl Book {
             {
                 Some(payment.refund(order_id, &charge, reference, now))
             }
-            (State::Capturing { .. } | State::Voiding, Outcome::Declined | Outcome::Voided)
-                if payment.cancelled.is_some() =>
-            {
+            (
+                State::Capturing { .. } | State::Voiding,
+                Outcome::Declined | Outcome::Voided | Outcome::Refused { .. } | Outcome::Mismatch { .. },
+            ) if payment.cancelled.is_some() => {
                 payment.close(State::Cancelled, now);
                 None
             }
-            (State::Capturing { .. }, Outcome::Declined) => {
+            (State::Capturing { .. } | State::Voiding, Outcome::Mismatch { .. })
+            | (State::Capturing { .. }, Outcome::Declined | Outcome::Refused { .. }) => {
                 Some(payment.decline(order_id, &charge, DeclineReason::ProviderDeclined, now))
             }
             (State::Capturing { .. } | State::Voiding, Outcome::Voided | Outcome::GivenBack { .. }) => {
@@ -161,6 +180,11 @@ impl Book {
             }
             _ => return None,
         };
+        match outcome {
+            Outcome::Refused { why } => payment.provider_answer = Some(why.clone()),
+            Outcome::Mismatch { why } => payment.alarm(why, now),
+            _ => {}
+        }
         self.free(&charge);
         decided
     }
@@ -205,9 +229,8 @@ impl Book {
             // What the provider has done is not known: it shows when the attempt ends.
             State::Capturing { .. } | State::Voiding => payment.changed(now),
             State::Captured { reference } => {
-                payment.state = State::Refunding { reference };
+                payment.close(State::Refunding { reference }, now);
                 payment.next_attempt_at = Some(now);
-                payment.changed(now);
             }
             State::Declined { .. } | State::Refunding { .. } | State::Refunded { .. } | State::Cancelled => return,
         }
@@ -244,6 +267,8 @@ impl Payment {
     fn close(&mut self, state: State, now: OffsetDateTime) {
         self.state = state;
         self.next_attempt_at = None;
+        self.provider_answer = None;
+        self.alarm_since = None;
         self.changed(now);
     }
 

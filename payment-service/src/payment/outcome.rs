@@ -1,5 +1,7 @@
 //! What the provider is asked, and what comes of it.
 
+use std::time::Duration;
+
 use contracts::OrderId;
 use contracts::account::CardToken;
 
@@ -60,6 +62,29 @@ pub enum Outcome {
     },
     /// The provider has not heard of the capture, yet.
     Unheard,
+    /// The provider refuses the request for good: repeating it changes nothing.
+    Refused {
+        /// What it answered.
+        why: String,
+    },
+    /// The provider names another order, amount, or currency than the payment's.
+    Mismatch {
+        /// What it names.
+        why: String,
+    },
     /// There is no knowing.
-    Unavailable,
+    Unavailable {
+        /// What was answered, or why nothing was.
+        why: String,
+        /// How long the provider asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Outcome {
+    /// Makes the outcome of a request without a usable answer.
+    #[must_use]
+    pub fn unavailable(why: impl Into<String>) -> Self {
+        Self::Unavailable { why: why.into(), retry_after: None }
+    }
 }

@@ -14,7 +14,9 @@ use super::{Call, Policy};
 /// The wait after the first attempt that failed; it doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait between two attempts.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+/// The longest wait that a provider may ask for.
+pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Who pays how much.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +50,13 @@ pub struct Payment {
     pub attempts: i64,
     /// When there is something to do; none where nothing is.
     pub next_attempt_at: Option<OffsetDateTime>,
+    /// The idempotency key of the provider's requests; none until the first one, and none for payments that an
+    /// earlier release asked for by the order's id.
+    pub provider_key: Option<String>,
+    /// What the provider answered last, where that was no success.
+    pub provider_answer: Option<String>,
+    /// Since when a person is needed: the provider refused for good, or it names other money than this payment's.
+    pub alarm_since: Option<OffsetDateTime>,
     /// How many changes there have been.
     pub version: i64,
     /// When it last changed.
@@ -115,6 +124,9 @@ impl Payment {
             due_since: None,
             attempts: 0,
             next_attempt_at: None,
+            provider_key: None,
+            provider_answer: None,
+            alarm_since: None,
             version: 0,
             updated_at: now,
         }
@@ -142,6 +154,24 @@ impl Payment {
         self.due_since.is_some_and(|since| now >= since + policy.provider_deadline)
     }
 
+    /// Says whether a void or a refund has failed for so long that repeating it is left to a person.
+    pub(super) fn is_given_up(&self, now: OffsetDateTime, policy: &Policy) -> bool {
+        let repeated = matches!(self.state, State::Voiding | State::Refunding { .. });
+        repeated && now >= self.updated_at + policy.give_up_after
+    }
+
+    /// Stops asking the provider until a person decides. What counts against the limit goes on counting.
+    pub(super) fn park(&mut self, why: &str, now: OffsetDateTime) {
+        self.next_attempt_at = None;
+        self.alarm(why, now);
+    }
+
+    /// Marks that a person is needed.
+    pub(super) fn alarm(&mut self, why: &str, now: OffsetDateTime) {
+        self.provider_answer = Some(why.to_owned());
+        self.alarm_since = Some(now);
+    }
+
     /// Returns since when it is due. A moment that is still to come was written by a clock that was ahead, and is now
     /// from here on: a deadline is not put off until that clock's time has come.
     pub(super) fn due_since(&mut self, now: OffsetDateTime) -> OffsetDateTime {
@@ -150,10 +180,12 @@ impl Payment {
         since
     }
 
-    /// Sets when the provider is asked again. A capture is not left waiting beyond its deadline.
-    pub(super) fn wait(&mut self, now: OffsetDateTime, policy: &Policy) {
+    /// Sets when the provider is asked again, not before `retry_after`. A capture is not left waiting beyond its
+    /// deadline.
+    pub(super) fn wait(&mut self, now: OffsetDateTime, retry_after: Option<Duration>, policy: &Policy) {
         let doublings = u32::try_from(self.attempts.clamp(1, 8) - 1).unwrap_or_default();
-        let next = now + (FIRST_WAIT * 2_u32.pow(doublings)).min(LONGEST_WAIT);
+        let backoff = (FIRST_WAIT * 2_u32.pow(doublings)).min(MAX_BACKOFF);
+        let next = now + backoff.max(retry_after.unwrap_or_default().min(LONGEST_WAIT));
         let deadline = self.due_since(now) + policy.provider_deadline;
         self.next_attempt_at = Some(if deadline > now { deadline.min(next) } else { next });
     }

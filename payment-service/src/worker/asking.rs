@@ -13,8 +13,10 @@ use contracts::OrderId;
 use messaging::envelope::unix_millis;
 use messaging::spans::{self, Begun, KeyValue, SpanKind};
 use messaging::{Outbox, Outgoing, statement};
+use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,12 +25,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::{begin, time_has_come};
-use crate::entity::payment::{Column, Entity, Status};
+use crate::entity::payment::{ActiveModel, Column, Entity, Status, due};
 use crate::handler::outgoing_of;
-use crate::payment::{Call, LONGEST_WAIT, Outcome, Policy};
-use crate::provider::{PaymentProvider, ask};
+use crate::payment::{Call, Charge, LONGEST_WAIT, Outcome, Payment, Policy, State};
+use crate::provider::{Money, PaymentProvider, ask};
 use crate::row;
-use crate::slice::Slice;
+use crate::slice::{Report, Slice};
 
 /// Calls at the same time.
 const CONCURRENT: usize = 64;
@@ -62,12 +64,16 @@ pub struct Asking<P> {
     pub clock: fn() -> OffsetDateTime,
     /// Changes when there may be something to do.
     pub wake: watch::Receiver<()>,
+    /// The name of the shop at the provider, part of every idempotency key.
+    pub shop_id: String,
+    /// The name of this instance, the same after a restart.
+    pub instance: String,
 }
 
 /// An attempt that has begun.
 #[derive(Debug)]
 struct Claim {
-    order_id: OrderId,
+    money: Money,
     attempt: i64,
     call: Call,
     /// The flow it belongs to.
@@ -84,11 +90,16 @@ async fn ask_and_tell<P: PaymentProvider>(provider: &P, claim: &Claim) -> Outcom
         Some(trace_id) => tracing::info_span!("asking", trace.id = trace_id),
         None => tracing::Span::none(),
     };
-    let outcome = ask(provider, &claim.order_id, &claim.call).instrument(logged).await;
+    let outcome = ask(provider, &claim.money, &claim.call).instrument(logged).await;
     if let Some(begun) = begun {
         let attributes =
             vec![KeyValue::new("peer.service", "payment-provider"), KeyValue::new("attempt", claim.attempt)];
-        let unheard = matches!(outcome, Outcome::Unavailable).then(|| "it did not say".to_owned());
+        let unheard = match &outcome {
+            Outcome::Unavailable { why, .. } | Outcome::Refused { why } | Outcome::Mismatch { why } => {
+                Some(why.clone())
+            }
+            _ => None,
+        };
         begun.end(claim.call.name(), SpanKind::Client, attributes, unheard);
     }
     outcome
@@ -155,10 +166,10 @@ impl<P: PaymentProvider> Asking<P> {
     async fn until_next(&self) -> Result<Duration, DbErr> {
         let next: Option<Option<i64>> = Entity::find()
             .select_only()
-            .column(Column::NextAttemptAt)
+            .expr(due())
             .filter(Column::Status.is_in(ASKED))
-            .filter(Column::NextAttemptAt.is_not_null())
-            .order_by_asc(Column::NextAttemptAt)
+            .filter(due().is_not_null())
+            .order_by_asc(due())
             .limit(1)
             .into_tuple()
             .one(&self.db)
@@ -189,32 +200,51 @@ impl<P: PaymentProvider> Asking<P> {
         let tx = begin(&self.db).await?;
         let rows = self
             .due(now)
-            .order_by_asc(Column::NextAttemptAt)
+            .order_by_asc(due())
             .limit(CLAIM)
             .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
             .all(&tx)
             .await?;
         let mut claims = Vec::with_capacity(rows.len());
-        let mut order_ids = Vec::with_capacity(rows.len());
+        let mut claimed = Vec::with_capacity(rows.len());
         for row in rows {
-            order_ids.push(row.order_id.clone());
             let (order_id, mut payment) = row::to_payment(row)?;
             payment.attempts += 1;
-            if let Some(call) = payment.call(&order_id, now, &self.policy) {
-                let (attempt, trace_parent) = (payment.attempts, payment.trace_parent);
-                claims.push(Claim { order_id, attempt, call, trace_parent, leased_until });
-            }
+            self.name(&order_id, &mut payment);
+            payment.next_attempt_at = Some(now + lease);
+            let row = row::of_payment(&order_id, &payment);
+            claimed.push(ActiveModel { lease_owner: Set(Some(self.instance.clone())), ..row });
+            let Some(call) = payment.call(&order_id, now, &self.policy) else { continue };
+            let (attempt, trace_parent) = (payment.attempts, payment.trace_parent);
+            let Some(charge) = payment.charge else { continue };
+            let key = payment.provider_key.unwrap_or_else(|| order_id.to_string());
+            claims.push(Claim {
+                money: Money { key, order_id, charge },
+                attempt,
+                call,
+                trace_parent,
+                leased_until,
+            });
         }
-        for chunk in statement::padded_chunks(&order_ids) {
-            Entity::update_many()
-                .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
-                .col_expr(Column::NextAttemptAt, Expr::value(unix_millis(now + lease)))
-                .filter(Column::OrderId.is_in(chunk))
-                .exec(&tx)
-                .await?;
-        }
+        let changed =
+            [Column::Attempts, Column::NextAttemptAt, Column::DueAt, Column::ProviderKey, Column::LeaseOwner];
+        statement::insert(&tx, claimed, Some(statement::overwrite(&[Column::OrderId], &changed))).await?;
         tx.commit().await?;
         Ok(claims)
+    }
+
+    /// Gives a payment the key that the provider knows it by, before it is asked for the first time: whatever else it
+    /// knows, of this order id in another shop or at another price, has another key.
+    fn name(&self, order_id: &OrderId, payment: &mut Payment) {
+        let (State::Capturing { token }, Some(charge), 1) = (&payment.state, &payment.charge, payment.attempts)
+        else {
+            return;
+        };
+        let Charge { customer_id, amount, currency } = charge;
+        let (token, amount, currency) = (token.as_str(), amount.minor_units(), currency.code());
+        let digest = Sha256::digest(format!("{customer_id}\n{token}\n{amount}\n{currency}"));
+        let digest = digest.iter().take(8).fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+        payment.provider_key = Some(format!("{order_id}:{}:{digest}", self.shop_id));
     }
 
     /// Records a call that has ended, and with it whatever else has.
@@ -240,27 +270,35 @@ impl<P: PaymentProvider> Asking<P> {
 
     async fn record(&self, outcomes: &[(Claim, Outcome)], outbox: &Outbox) -> anyhow::Result<()> {
         let now = (self.clock)();
-        let order_ids: BTreeSet<OrderId> = outcomes.iter().map(|(claim, _)| claim.order_id.clone()).collect();
+        let order_ids: BTreeSet<OrderId> = outcomes.iter().map(|(claim, _)| claim.money.order_id.clone()).collect();
         let tx = begin(&self.db).await?;
         let mut slice = Slice::of(&tx, &order_ids).await?;
         let mut outgoing: Vec<Outgoing> = Vec::new();
         for (claim, outcome) in outcomes {
-            let decided = slice.book.record(&claim.order_id, claim.attempt, outcome, now, &self.policy);
+            let order_id = &claim.money.order_id;
+            let decided = slice.book.record(order_id, claim.attempt, outcome, now, &self.policy);
             outgoing.extend(decided.map(outgoing_of).transpose()?);
         }
+        let reports: Vec<Report> =
+            outcomes.iter().filter_map(|(claim, _)| slice.report(&claim.money.order_id)).collect();
         slice.save(&tx).await?;
         outbox.commit(tx, outgoing).await?;
+        for report in reports {
+            report.log();
+        }
         Ok(())
     }
 
-    /// Lets the attempts of an earlier run be made again at once. Those of another instance, too: that asks twice and
-    /// does nothing twice.
+    /// Lets the attempts that an earlier run of this instance left unfinished be made again at once. Leases of other
+    /// instances, and waits after failed attempts, stay as they are.
     async fn forget_leases(&self) -> Result<(), DbErr> {
         let now = unix_millis((self.clock)());
         Entity::update_many()
-            .col_expr(Column::NextAttemptAt, Expr::value(now))
-            .filter(Column::Status.is_in(ASKED))
-            .filter(Column::NextAttemptAt.gt(now))
+            .col_expr(Column::NextAttemptAt, Expr::case(Column::ProviderKey.is_null(), now).into())
+            .col_expr(Column::DueAt, Expr::case(Column::ProviderKey.is_not_null(), now).into())
+            .col_expr(Column::LeaseOwner, Expr::value(Option::<String>::None))
+            .filter(Column::LeaseOwner.eq(self.instance.as_str()))
+            .filter(due().is_not_null())
             .exec(&self.db)
             .await?;
         Ok(())

@@ -1,25 +1,27 @@
 //! What the service does beside handling messages.
 //!
-//! [`Asking`] asks the payment provider, [`Waiting`] looks after payments whose account is not known. Both find what
+//! [`Asking`] asks the payment provider, [`Waiting`] looks after payments whose account is not known, and
+//! [`Reconciling`] compares the provider's ledger. The first two find what
 //! there is to do in the table `payment`, so that a crash loses nothing, and are woken by what the handler commits.
 
 mod asking;
+mod reconciling;
 mod waiting;
 
 pub use asking::Asking;
+pub use reconciling::Reconciling;
 pub use waiting::Waiting;
 
 use std::time::Duration;
 
 use messaging::envelope::unix_millis;
-use sea_orm::sea_query::Condition;
+use sea_orm::sea_query::{Condition, ExprTrait};
 use sea_orm::{
-    ColumnTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use time::OffsetDateTime;
 
-use crate::entity::payment::Column;
+use crate::entity::payment::due;
 
 /// How far apart the clocks of two instances may be without one of them taking the other's waits for mistakes.
 const SKEW: Duration = Duration::from_secs(60);
@@ -27,9 +29,7 @@ const SKEW: Duration = Duration::from_secs(60);
 /// The payments whose time has come. So has that of a payment that would wait for longer than any wait lasts: a clock
 /// that was ahead has written it.
 fn time_has_come(now: OffsetDateTime, longest_wait: Duration) -> Condition {
-    Condition::any()
-        .add(Column::NextAttemptAt.lte(unix_millis(now)))
-        .add(Column::NextAttemptAt.gt(unix_millis(now + longest_wait + SKEW)))
+    Condition::any().add(due().lte(unix_millis(now))).add(due().gt(unix_millis(now + longest_wait + SKEW)))
 }
 
 /// Begins a transaction that will write: on SQLite it is the writer from the start, because a transaction that reads

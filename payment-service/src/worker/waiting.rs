@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{begin, time_has_come};
 use crate::entity::account_copy;
-use crate::entity::payment::{Column, Entity, Status};
+use crate::entity::payment::{Column, Entity, Status, due};
 use crate::handler::outgoing_of;
 use crate::payment::Policy;
 use crate::slice::Slice;
@@ -113,9 +113,9 @@ impl Waiting {
         let time_has_come = time_has_come((self.clock)(), self.policy.account_wait);
         let rows = Entity::find()
             .filter(Column::Status.eq(Status::AwaitingAccount))
-            .filter(Column::NextAttemptAt.is_not_null())
+            .filter(due().is_not_null())
             .filter(time_has_come.add(Expr::exists(copy)))
-            .order_by_asc(Column::NextAttemptAt)
+            .order_by_asc(due())
             .limit(BATCH)
             .all(&self.db)
             .await?;

@@ -169,7 +169,7 @@ async fn what_a_clock_ahead_has_put_off_is_done_all_the_same(engine: Engine) {
     }
     service.stop().await;
     // As if all of it had been written an hour later.
-    let later = "UPDATE payment SET due_since = due_since + 3600000, next_attempt_at = next_attempt_at + 3600000";
+    let later = "UPDATE payment SET due_since = due_since + 3600000, next_attempt_at = next_attempt_at + 3600000, due_at = due_at + 3600000";
     store.database.db.execute_unprepared(later).await.unwrap();
     let service = store.start(&options);
     store.heard("payment.event.declined.B").await;

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use contracts::OrderId;
 use contracts::account::CardToken;
+use local_servers::free_port;
 use payment_service::entity::payment::Status;
-use payment_service::payment::Charge;
-use payment_service::provider::{Capture, HttpProvider, Known, PaymentProvider, Unavailable};
+use payment_service::provider::{Capture, HttpProvider, Known, LedgerPage, Money, PaymentProvider, ProviderError};
 use serde_json::json;
 use tokio::sync::Notify;
 
@@ -36,7 +35,7 @@ struct Deadly {
 }
 
 impl Deadly {
-    async fn answered<T>(&self, answer: Result<T, Unavailable>) -> Result<T, Unavailable> {
+    async fn answered<T>(&self, answer: Result<T, ProviderError>) -> Result<T, ProviderError> {
         if answer.is_ok() && self.answers.fetch_add(1, Ordering::Relaxed) >= self.dies_after {
             self.died.notify_one();
             std::future::pending::<()>().await;
@@ -46,20 +45,24 @@ impl Deadly {
 }
 
 impl PaymentProvider for Deadly {
-    async fn capture(&self, order: &OrderId, token: &CardToken, charge: &Charge) -> Result<Capture, Unavailable> {
-        self.answered(self.inner.capture(order, token, charge).await).await
+    async fn capture(&self, money: &Money, token: &CardToken) -> Result<Capture, ProviderError> {
+        self.answered(self.inner.capture(money, token).await).await
     }
 
-    async fn lookup(&self, order: &OrderId) -> Result<Option<Known>, Unavailable> {
-        self.answered(self.inner.lookup(order).await).await
+    async fn lookup(&self, money: &Money) -> Result<Option<Known>, ProviderError> {
+        self.answered(self.inner.lookup(money).await).await
     }
 
-    async fn void(&self, order: &OrderId) -> Result<Option<String>, Unavailable> {
-        self.answered(self.inner.void(order).await).await
+    async fn void(&self, money: &Money) -> Result<Option<String>, ProviderError> {
+        self.answered(self.inner.void(money).await).await
     }
 
-    async fn refund(&self, order: &OrderId, reference: &str) -> Result<(), Unavailable> {
-        self.answered(self.inner.refund(order, reference).await).await
+    async fn refund(&self, money: &Money, reference: &str) -> Result<(), ProviderError> {
+        self.answered(self.inner.refund(money, reference).await).await
+    }
+
+    async fn ledger(&self, after: Option<&str>) -> Result<Option<LedgerPage>, ProviderError> {
+        self.inner.ledger(after).await
     }
 }
 
@@ -76,14 +79,15 @@ async fn whoever_dies_between_answer_and_commit_charges_nobody_twice(engine: Eng
     store.say(&account_with("ANN", 1, Some(card("tok_1", "2999-12")), 100_000)).await;
     let rates = json!({"mode": "random", "seed": 3, "decline": 0.1, "answerThenDrop": 0.1, "fail": 0.1});
     store.provider.behave(rates).await;
+    let address = format!("127.0.0.1:{}", free_port());
     for round in 0..ROUNDS {
-        live_and_die(&store, round).await;
+        live_and_die(&store, round, &address).await;
     }
     for round in 0..ROUNDS {
         store.say(&cancelled(&name(round, 1))).await;
     }
     store.provider.behave(json!({"mode": "ok"})).await;
-    let service = store.start(&[]);
+    let service = store.start(&["--http-address", &address]);
     eventually("all are final", || async {
         let rows = payments(&store.database.db).await;
         rows.len() == ROUNDS * ORDERS
@@ -100,14 +104,14 @@ async fn whoever_dies_between_answer_and_commit_charges_nobody_twice(engine: Eng
 }
 
 /// Starts the service, gives it something to do, and ends it behind one of the provider's answers.
-async fn live_and_die(store: &Store, round: usize) {
+async fn live_and_die(store: &Store, round: usize, address: &str) {
     let deadly = Arc::new(Deadly {
         inner: HttpProvider::new(&store.provider.url, Duration::from_secs(2)).unwrap(),
         answers: AtomicU64::new(0),
         dies_after: round as u64 % 3,
         died: Notify::new(),
     });
-    let service = store.start_with(&[], deadly.clone());
+    let service = store.start_with(&["--http-address", address], deadly.clone());
     for number in 0..ORDERS {
         store.say(&placed(&name(round, number), "ANN", 10)).await;
         store.say(&reserved(&name(round, number))).await;

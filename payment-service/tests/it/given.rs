@@ -19,6 +19,7 @@ use uuid::Uuid;
 pub(crate) const POLICY: Policy = Policy {
     account_wait: Duration::from_secs(30),
     provider_deadline: Duration::from_secs(60),
+    give_up_after: Duration::from_secs(3600),
     fetch_accounts: false,
 };
 

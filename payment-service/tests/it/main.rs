@@ -8,6 +8,7 @@ mod decisions;
 mod given;
 mod outcomes;
 mod properties;
+mod provider;
 mod rebuilding;
 mod slices;
 mod store;

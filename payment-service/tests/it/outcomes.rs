@@ -82,7 +82,11 @@ fn an_order_that_is_cancelled_while_the_provider_declines_is_cancelled() {
 
 #[test]
 fn an_order_that_is_cancelled_while_the_provider_is_silent_is_not_captured_again() {
-    let silent = due().asks_to_capture("A").when(&cancelled("A")).answered("A", &Outcome::Unavailable).exposes(60);
+    let silent = due()
+        .asks_to_capture("A")
+        .when(&cancelled("A"))
+        .answered("A", &Outcome::unavailable("no answer"))
+        .exposes(60);
     let silent = silent.says_nothing().after(1).asks("A", |call| *call == Call::Void);
     silent
         .clone()
@@ -98,7 +102,8 @@ fn a_silent_provider_is_asked_again_after_growing_waits() {
     let mut given = due();
     let mut waits = Vec::new();
     for _ in 0..8 {
-        given = given.asks_to_capture("A").answered("A", &Outcome::Unavailable).says_nothing().exposes(60);
+        given =
+            given.asks_to_capture("A").answered("A", &Outcome::unavailable("no answer")).says_nothing().exposes(60);
         let next = given.book.payments[&order_id("A")].next_attempt_at.unwrap();
         waits.push((next - given.now).whole_milliseconds());
         given.now = next;
@@ -109,9 +114,9 @@ fn a_silent_provider_is_asked_again_after_growing_waits() {
 
 #[test]
 fn a_payment_in_doubt_for_too_long_is_settled() {
-    let overdue = due().asks_to_capture("A").after(59).answered("A", &Outcome::Unavailable);
+    let overdue = due().asks_to_capture("A").after(59).answered("A", &Outcome::unavailable("no answer"));
     assert_eq!(overdue.book.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds_f64(59.25)));
-    let overdue = overdue.asks_to_capture("A").after(1).answered("A", &Outcome::Unavailable);
+    let overdue = overdue.asks_to_capture("A").after(1).answered("A", &Outcome::unavailable("no answer"));
     let looking = overdue.asks("A", |call| *call == Call::Lookup);
     looking
         .clone()
@@ -120,7 +125,7 @@ fn a_payment_in_doubt_for_too_long_is_settled() {
         .exposes(0);
     looking.clone().answered("A", &taken("A")).says(&captured("A", 60), &reserved("A")).exposes(60);
     looking
-        .answered("A", &Outcome::Unavailable)
+        .answered("A", &Outcome::unavailable("no answer"))
         .says_nothing()
         .exposes(60)
         .after(10)
@@ -140,7 +145,7 @@ fn a_payment_in_doubt_that_the_provider_has_not_heard_of_is_voided_whatever_it_h
         .asks("A", |call| *call == Call::Void);
     voiding
         .clone()
-        .answered("A", &Outcome::Unavailable)
+        .answered("A", &Outcome::unavailable("no answer"))
         .exposes(60)
         .after(10)
         .asks("A", |call| *call == Call::Void)
@@ -166,9 +171,9 @@ fn a_payment_in_doubt_that_the_provider_has_not_heard_of_is_voided_whatever_it_h
 fn no_wait_goes_beyond_the_deadline() {
     let mut given = due().after(50);
     for _ in 0..7 {
-        given = given.asks("A", |_| true).answered("A", &Outcome::Unavailable);
+        given = given.asks("A", |_| true).answered("A", &Outcome::unavailable("no answer"));
     }
-    let given = given.after(2).asks("A", |_| true).answered("A", &Outcome::Unavailable);
+    let given = given.after(2).asks("A", |_| true).answered("A", &Outcome::unavailable("no answer"));
     assert_eq!(given.book.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds(60)));
 }
 
@@ -194,4 +199,65 @@ fn an_answer_to_an_attempt_that_is_not_the_latest_says_nothing() {
         .answered_to("A", 1, &taken("A"))
         .says_nothing()
         .exposes(60);
+}
+
+fn refused() -> Outcome {
+    Outcome::Refused { why: "the provider refused: 422".to_owned() }
+}
+
+fn mismatch() -> Outcome {
+    Outcome::Mismatch { why: "the provider says 1 EUR".to_owned() }
+}
+
+fn alarm(given: &Given) -> Option<&str> {
+    let payment = &given.book.payments[&order_id("A")];
+    payment.alarm_since.and(payment.provider_answer.as_deref())
+}
+
+#[test]
+fn a_refusal_ends_the_first_attempt_and_leaves_a_later_one_in_doubt() {
+    let first = due().asks_to_capture("A").answered("A", &refused());
+    first.says(&declined("A", ProviderDeclined), &reserved("A")).exposes(0);
+    let silent = due().asks_to_capture("A").answered("A", &Outcome::unavailable("no answer")).after(1);
+    silent
+        .asks_to_capture("A")
+        .answered("A", &refused())
+        .says_nothing()
+        .stands("A", |state| *state == State::Voiding)
+        .exposes(60);
+}
+
+#[test]
+fn money_that_the_provider_names_otherwise_is_never_captured() {
+    let given = due().asks_to_capture("A").answered("A", &mismatch());
+    assert_eq!(alarm(&given), Some("the provider says 1 EUR"));
+    given.says(&declined("A", ProviderDeclined), &reserved("A")).exposes(0);
+    let cancelled = due().asks_to_capture("A").when(&cancelled("A")).answered("A", &mismatch());
+    assert!(alarm(&cancelled).is_some());
+    cancelled.says_nothing().stands("A", |state| *state == State::Cancelled).exposes(0);
+}
+
+#[test]
+fn a_refund_that_is_refused_or_fails_for_too_long_is_left_to_a_person_and_counts_against_the_limit() {
+    let refunding =
+        || due().asks_to_capture("A").answered("A", &taken("A")).when(&cancelled("A")).asks("A", |_| true);
+    for outcome in [refused(), mismatch()] {
+        let given = refunding().answered("A", &outcome).says_nothing().exposes(60);
+        assert!(alarm(&given).is_some());
+        assert_eq!(given.book.payments[&order_id("A")].next_attempt_at, None);
+    }
+    let fails = refunding().after(3599).answered("A", &Outcome::unavailable("500"));
+    assert!(alarm(&fails).is_none() && fails.book.payments[&order_id("A")].next_attempt_at.is_some());
+    let given_up = fails.after(1).asks("A", |_| true).answered("A", &Outcome::unavailable("500")).exposes(60);
+    assert_eq!(alarm(&given_up), Some("500"));
+}
+
+#[test]
+fn a_provider_that_asks_to_be_left_alone_is_left_alone_for_a_minute_at_most() {
+    for (asked, waited) in [(1, 1), (30, 30), (3600, 60)] {
+        let retry_after = Some(std::time::Duration::from_secs(asked));
+        let busy = Outcome::Unavailable { why: "429".to_owned(), retry_after };
+        let given = due().asks_to_capture("A").answered("A", &busy);
+        assert_eq!(given.book.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds(waited)));
+    }
 }

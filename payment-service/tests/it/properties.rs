@@ -174,7 +174,7 @@ impl World {
     fn answer(&mut self, index: usize) {
         let Some(flight) = self.flights.get_mut(index).filter(|flight| flight.listened_to) else { return };
         flight.listened_to = false;
-        let outcome = flight.outcome.clone().unwrap_or(Outcome::Unavailable);
+        let outcome = flight.outcome.clone().unwrap_or_else(|| Outcome::unavailable("no answer"));
         let (order, attempt) = (flight.order.clone(), flight.attempt);
         let now = self.now();
         let decided = self.book.record(&order, attempt, &outcome, now, &POLICY);

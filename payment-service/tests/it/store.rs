@@ -11,6 +11,7 @@ use clap::Parser;
 use contracts::account::AccountEvent;
 use contracts::inventory::InventoryEvent;
 use contracts::order::OrderEvent;
+use contracts::query::PaymentBalance;
 use contracts::topology::{ACCOUNT_SERVICE, EVENTS, INVENTORY_SERVICE, ORDER_SERVICE, TOPOLOGY};
 use local_servers::free_port;
 use local_servers::nats::TestNats;
@@ -20,13 +21,14 @@ use payment_service::Config;
 use payment_service::entity::payment::{Entity, Model, Status};
 use payment_service::payment::PaymentMessage;
 use payment_service::provider::{HttpProvider, PaymentProvider};
-use sea_orm::EntityTrait;
+use sea_orm::{ConnectionTrait, EntityTrait};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::database::{Engine, TestDatabase, scratch};
+use crate::given::{placed, reserved};
 
 /// How long to wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,6 +72,12 @@ impl Provider {
     pub(crate) async fn behave(&self, behaviour: Value) {
         let request = self.http.put(format!("{}/behaviour", self.url)).json(&behaviour);
         assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+
+    /// Asks for money as another shop may.
+    pub(crate) async fn capture(&self, key: &str, content: &Value) {
+        let request = self.http.post(format!("{}/captures", self.url)).header("Idempotency-Key", key).json(content);
+        assert_eq!(request.send().await.unwrap().status(), 201);
     }
 
     /// How many entries of a kind the ledger has.
@@ -129,7 +137,10 @@ impl Store {
 
     fn config(&self, options: &[&str]) -> Config {
         let (nats, address) = (self.nats.url(), format!("127.0.0.1:{}", free_port()));
-        let mut arguments = vec!["payment-service", "--nats-url", &nats, "--http-address", &address];
+        let mut arguments = vec!["payment-service", "--nats-url", &nats];
+        if !options.contains(&"--http-address") {
+            arguments.extend(["--http-address", &address]);
+        }
         arguments.extend(["--database-url", &self.database.url, "--provider-url", &self.provider.url]);
         arguments.extend(options);
         Config::parse_from(arguments)
@@ -151,6 +162,33 @@ impl Store {
     /// Says something in the name of whose word it is, and returns its id.
     pub(crate) async fn say(&self, message: &PaymentMessage) -> Uuid {
         say(&self.js, message).await
+    }
+
+    /// Takes an order so far that its payment is due.
+    pub(crate) async fn due(&self, order: &str, amount: i64) {
+        self.say(&placed(order, "ANN", amount)).await;
+        self.say(&reserved(order)).await;
+    }
+
+    /// Takes orders so far that the provider was asked for their payments at least once, while it fails.
+    pub(crate) async fn ask_in_vain(&self, orders: &[&str]) {
+        for order in orders {
+            self.due(order, 60).await;
+            eventually("it was asked", || async {
+                self.payment(order).await.is_some_and(|row| row.provider_answer.is_some())
+            })
+            .await;
+        }
+    }
+
+    /// What the payments come to, as others are answered.
+    pub(crate) async fn reconciliation(&self) -> PaymentBalance {
+        let answer = self.client.request("payment.query.balance", "".into()).await.unwrap();
+        serde_json::from_slice(&answer.payload).unwrap()
+    }
+
+    pub(crate) async fn sql(&self, statement: &str) {
+        self.database.db.execute_unprepared(statement).await.unwrap();
     }
 
     pub(crate) async fn payment(&self, order: &str) -> Option<Model> {

@@ -7,7 +7,8 @@ use contracts::topology::{INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE};
 
 use super::super::observe::Observed;
 use super::super::{Broken, Check, MOST_NAMED, Waiting};
-use super::{Findings, check, exposure};
+use super::money::issues;
+use super::{Findings, check, exposure, stalled};
 
 /// What an order waits for that nobody holds up.
 const MESSAGES: &str = "messages that are under way";
@@ -23,6 +24,7 @@ pub(super) fn money(observed: &Observed) -> (Check, Findings) {
         looked = payments.accounts;
         detail = format!("{looked} accounts: what is captured is what confirmed orders come to");
         findings.broken = payments.wrong.iter().map(exposure).collect();
+        issues(payments, &mut findings);
     }
     if let (Some(orders), Some(payments)) = (orders, payments) {
         if orders.more || payments.more {
@@ -48,7 +50,7 @@ fn compare(confirmed: &[CustomerTotal], captured: &[CustomerTotal], quiet: bool,
     for ((customer, currency), (confirmed, captured)) in totals {
         let explanation =
             format!("confirmed orders come to {confirmed} {currency} (minor units), and {captured} are captured");
-        let wrong = Broken { key: customer.to_owned(), explanation };
+        let wrong = Broken::of(customer, explanation).identified(format!("{customer}/{currency}/captured"));
         if confirmed > captured {
             findings.broken.push(wrong);
         } else if confirmed < captured && quiet {
@@ -69,9 +71,12 @@ pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
             }
             for order in &open.oldest {
                 wait(observed, open.status, order, &mut findings, &mut waiting);
+                let limit = stalled::limit(open.status, orders.stock_deadline_seconds);
+                findings.broken.extend(stalled::order(observed, open.status, order, limit));
             }
         }
     }
+    let waiting_total = looked;
     waiting.sort_by(|a: &Waiting, b: &Waiting| a.since.cmp(&b.since));
     waiting.truncate(MOST_NAMED);
     let detail = if looked == 0 {
@@ -80,7 +85,7 @@ pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
         format!("{looked} orders are not final: {}", counts.join(", "))
     };
     let check = check("orders-end", "Every order ends", looked, detail);
-    (Check { waiting, ..check }, findings)
+    (Check { waiting, waiting_total, ..check }, findings)
 }
 
 /// Says what an order waits for, or that there is nothing.
@@ -147,7 +152,7 @@ fn under_way<'a>(payments: &'a PaymentBalance, order: &'a Open) -> Option<(Strin
 }
 
 fn stuck(order: &Open, why: &str) -> Broken {
-    Broken { key: order.order_id.to_string(), explanation: format!("{why}, since {}", order.since) }
+    Broken::of(order.order_id.as_str(), format!("{why}, since {}", order.since))
 }
 
 /// Nothing is said or told twice about one order.
@@ -161,14 +166,16 @@ pub(super) fn once(observed: &Observed) -> (Check, Findings) {
             let key = repeated.subject.rsplit('.').next().unwrap_or_default().to_owned();
             let what = repeated.subject.trim_end_matches(&format!(".{key}")).to_owned();
             let explanation = format!("{} said {what} {} times", vitals.service, repeated.count);
-            findings.broken.push(Broken { key, explanation });
+            let id = format!("{}/{}", vitals.service, repeated.subject);
+            findings.broken.push(Broken::of(key, explanation).identified(id));
         }
     }
     if let Some(told) = findings.read(&observed.told) {
         looked += told.looked;
         for again in &told.repeated {
             let explanation = format!("its customer was told {} times of {}", again.count, again.message_type);
-            findings.broken.push(Broken { key: again.order_id.clone(), explanation });
+            let id = format!("{}/{}", again.order_id, again.message_type);
+            findings.broken.push(Broken::of(&again.order_id, explanation).identified(id));
         }
     }
     let detail = format!("the last {looked} messages and notifications: none twice");

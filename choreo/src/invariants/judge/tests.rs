@@ -1,10 +1,12 @@
 use std::time::Duration;
 
 use contracts::query::{
-    CustomerTotal, NotificationBalance, Open, OpenOrders, OrderBalance, OrderStatus, PaymentBalance, StockBalance,
+    CustomerTotal, LedgerCheck, LedgerDifference, LedgerDifferenceKind, NotificationBalance, Open, OpenOrders,
+    OrderBalance, OrderStatus, PaymentBalance, PaymentIssue, PaymentStatus, StockBalance,
 };
 use contracts::{Currency, CustomerId, OrderId};
 use messaging::vitals::Vitals;
+use time::macros::datetime;
 
 use super::super::observe::Letters;
 use super::*;
@@ -29,12 +31,23 @@ fn quiet() -> Observed {
         vitals: services.into_iter().map(|service| (service.to_owned(), Ok(vitals(service)))).collect(),
         orders: Ok(OrderBalance { confirmed: total(1000), ..OrderBalance::default() }),
         stock: Ok(StockBalance::default()),
-        payments: Ok(PaymentBalance { captured: total(1000), accounts: 1, ..PaymentBalance::default() }),
+        payments: Ok(PaymentBalance {
+            captured: total(1000),
+            accounts: 1,
+            ledger: Some(ledger()),
+            ..PaymentBalance::default()
+        }),
         told: Ok(NotificationBalance::default()),
         lags: Ok(vec![lag(0, 10)]),
         letters: Ok(Letters::default()),
+        at: datetime!(2026-11-21 10:00:30 UTC),
         quiet: true,
     }
+}
+
+/// A ledger that agrees with the payments.
+fn ledger() -> LedgerCheck {
+    LedgerCheck { checked_at: Some("2026-11-21T10:00:00Z".to_owned()), charges: 1, ..LedgerCheck::default() }
 }
 
 fn lag(pending: u64, floor: u64) -> Lag {
@@ -45,14 +58,21 @@ fn lag(pending: u64, floor: u64) -> Lag {
         unacknowledged: 0,
         floor,
         delivered: floor,
+        deliveries: floor,
+        first: 1,
         last: floor + pending,
+        missing: false,
     }
 }
 
 fn open(status: OrderStatus) -> Answer<OrderBalance> {
     let Ok(order_id) = OrderId::parse("ORDER_001") else { unreachable!() };
     let oldest = vec![Open { order_id, since: "2026-11-21T10:00:00Z".to_owned() }];
-    Ok(OrderBalance { open: vec![OpenOrders { status, count: 1, oldest }], confirmed: total(1000), more: false })
+    Ok(OrderBalance {
+        open: vec![OpenOrders { status, count: 1, oldest }],
+        confirmed: total(1000),
+        ..OrderBalance::default()
+    })
 }
 
 fn holds(board: &Board, name: &str) -> Option<bool> {
@@ -63,7 +83,7 @@ fn holds(board: &Board, name: &str) -> Option<bool> {
 fn everything_holds_where_everything_adds_up() {
     let board = Judge::default().decide(&quiet(), Instant::now());
     assert!(board.holds(), "{board:#?}");
-    assert_eq!(board.checks.len(), 7);
+    assert_eq!(board.checks.len(), 8);
 }
 
 #[test]
@@ -132,4 +152,149 @@ fn a_consumer_that_is_behind_is_broken_only_if_it_does_not_move() {
     assert_eq!(at(26, 100, 20), Some(false));
     assert_eq!(at(27, 0, 120), Some(true));
     assert_eq!(at(60, 5, 120), Some(true));
+}
+
+fn find<'a>(board: &'a Board, name: &str) -> &'a Check {
+    let Some(check) = board.checks.iter().find(|check| check.name == name) else { unreachable!() };
+    check
+}
+
+fn order_id() -> OrderId {
+    let Ok(order_id) = OrderId::parse("ORDER_001") else { unreachable!() };
+    order_id
+}
+
+fn with_payments(payments: PaymentBalance) -> Observed {
+    let payments = PaymentBalance { captured: total(1000), ..payments };
+    Observed { payments: Ok(payments), quiet: false, ..quiet() }
+}
+
+fn issue(status: PaymentStatus, alarm: bool) -> PaymentIssue {
+    let (since, answer) = ("2026-11-21T09:00:00Z".to_owned(), Some("the provider answered 500".to_owned()));
+    PaymentIssue { order_id: order_id(), status, alarm, since, attempts: 22, answer }
+}
+
+#[test]
+fn an_overdue_refund_is_named_with_its_age_and_the_answer_of_the_provider() {
+    for (status, alarm, advice) in
+        [(PaymentStatus::Refunding, false, "repeats"), (PaymentStatus::RefundFailed, true, "payment-service retry")]
+    {
+        let issues = vec![issue(status, alarm)];
+        let payments = PaymentBalance { overdue: 30, issues, ledger: Some(ledger()), ..PaymentBalance::default() };
+        let board = Judge::default().decide(&with_payments(payments), Instant::now());
+        let check = find(&board, "money-conserved");
+        assert_eq!((check.holds, check.total, check.broken.len()), (Some(false), 30, 1), "{check:#?}");
+        let said = &check.broken[0].explanation;
+        assert!(
+            ["09:00:00", "answered 500", "22 attempts", advice].iter().all(|text| said.contains(text)),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn money_that_the_provider_names_otherwise_and_every_difference_of_its_ledger_fail_the_ledger_check() {
+    use LedgerDifferenceKind::{Content, Doubled, Extra, Missing, Refund};
+    let issues = vec![issue(PaymentStatus::Declined, true)];
+    let alarm = PaymentBalance { alarms: 1, issues, ledger: Some(ledger()), ..PaymentBalance::default() };
+    let board = Judge::default().decide(&with_payments(alarm), Instant::now());
+    assert_eq!(holds(&board, "provider-ledger"), Some(false));
+    assert_eq!(holds(&board, "money-conserved"), Some(true));
+    let kinds = [Content, Doubled, Extra, Missing, Refund];
+    let difference = |kind| LedgerDifference { order_id: "ORDER_001".to_owned(), kind, explanation: String::new() };
+    let differences: Vec<_> = kinds.into_iter().map(difference).collect();
+    let doctored = Some(LedgerCheck { total: 7, differences, ..ledger() });
+    let payments = PaymentBalance { ledger: doctored, ..PaymentBalance::default() };
+    let board = Judge::default().decide(&with_payments(payments), Instant::now());
+    let check = find(&board, "provider-ledger");
+    assert_eq!((check.holds, check.total), (Some(false), 7), "{check:#?}");
+    let ids: std::collections::BTreeSet<_> = check.broken.iter().map(|broken| &broken.id).collect();
+    assert_eq!(ids.len(), 5, "a list can be keyed by them");
+}
+
+#[test]
+fn without_a_ledger_the_ledger_check_is_unknown() {
+    let offers_none = LedgerCheck { unavailable: Some("the provider offers no ledger".to_owned()), ..ledger() };
+    for ledger in [None, Some(LedgerCheck::default()), Some(offers_none)] {
+        let payments = PaymentBalance { ledger, ..PaymentBalance::default() };
+        let board = Judge::default().decide(&with_payments(payments), Instant::now());
+        assert_eq!(holds(&board, "provider-ledger"), None);
+    }
+}
+
+#[test]
+fn an_order_that_stays_for_longer_than_its_wait_explains_is_named_with_its_cause() {
+    let at = datetime!(2026-11-21 10:05 UTC);
+    for (status, deadline, expected) in [
+        (OrderStatus::Placed, None, Some(false)),
+        (OrderStatus::Reserved, None, Some(false)),
+        (OrderStatus::AwaitingStock, None, Some(true)),
+        (OrderStatus::AwaitingStock, Some(3600), Some(true)),
+        (OrderStatus::AwaitingStock, Some(60), Some(false)),
+    ] {
+        let orders = open(status).map(|orders| OrderBalance { stock_deadline_seconds: deadline, ..orders });
+        // Something else is always under way.
+        let busy = Observed { orders, at, quiet: false, ..quiet() };
+        let board = Judge::default().decide(&busy, Instant::now());
+        assert_eq!(holds(&board, "orders-end"), expected, "{status:?} {deadline:?} {board:#?}");
+    }
+    let cause = |observed: Observed| {
+        let board = Judge::default().decide(&Observed { at, quiet: false, ..observed }, Instant::now());
+        find(&board, "orders-end").broken[0].explanation.clone()
+    };
+    let placed = || Observed { orders: open(OrderStatus::Placed), ..quiet() };
+    assert!(cause(placed()).contains("one is lost"));
+    let mut away = placed();
+    away.vitals.insert("inventory-service".to_owned(), Err("inventory-service does not run".to_owned()));
+    assert!(cause(away).contains("inventory-service does not run"));
+    let behind = Lag { service: "inventory-service".to_owned(), ..lag(5, 10) };
+    assert!(cause(Observed { lags: Ok(vec![behind]), ..placed() }).contains("5 messages of EVENTS wait"));
+    let mut refused = placed();
+    if let Some(Ok(vitals)) = refused.vitals.get_mut("order-service") {
+        (vitals.outbox_depth, vitals.outbox_age_ms) = (3, Some(60_000));
+    }
+    assert!(cause(refused).contains("3 unpublished messages"));
+    let issues = vec![issue(PaymentStatus::Capturing, false)];
+    let payments = Ok(PaymentBalance { captured: total(1000), issues, ..PaymentBalance::default() });
+    assert!(cause(Observed { orders: open(OrderStatus::Reserved), payments, ..quiet() }).contains("answered 500"));
+}
+
+#[test]
+fn messages_that_a_stream_discards_before_they_are_delivered_are_lost() {
+    let (mut judge, now) = (Judge::default(), Instant::now());
+    let mut at = |lag: Lag| holds(&judge.decide(&Observed { lags: Ok(vec![lag]), ..quiet() }, now), "consumers");
+    assert_eq!(at(lag(3, 10)), Some(true));
+    // Delivered in between, and discarded afterwards.
+    assert_eq!(at(Lag { first: 13, ..lag(1, 12) }), Some(true));
+    // The last one is discarded instead.
+    assert_eq!(at(Lag { first: 14, delivered: 13, ..lag(0, 12) }), Some(false));
+    // Whoever comes later sees the gap, and not what was in it.
+    let later = Observed { lags: Ok(vec![Lag { first: 14, delivered: 13, ..lag(0, 12) }]), ..quiet() };
+    assert_eq!(holds(&Judge::default().decide(&later, now), "consumers"), None);
+}
+
+#[test]
+fn a_consumer_that_does_not_exist_or_does_not_acknowledge_is_named() {
+    let (mut judge, start) = (Judge::default(), Instant::now());
+    let mut at = |seconds: u64, lag: Lag| {
+        let observed = Observed { lags: Ok(vec![lag]), quiet: false, ..quiet() };
+        holds(&judge.decide(&observed, start + Duration::from_secs(seconds)), "consumers")
+    };
+    assert_eq!(at(0, Lag { missing: true, ..lag(0, 0) }), Some(false));
+    let frozen = || Lag { unacknowledged: 2, ..lag(0, 10) };
+    assert_eq!(at(1, frozen()), Some(true));
+    assert_eq!(at(60, frozen()), Some(true));
+    assert_eq!(at(62, frozen()), Some(false));
+    assert_eq!(at(63, Lag { deliveries: 11, ..frozen() }), Some(true), "a repeated delivery is a step");
+}
+
+#[test]
+fn dead_letters_of_one_key_have_ids_of_their_own_and_are_all_counted() {
+    let subject = |service: &str| format!("dead-letter.{service}.rejected.ORDER_001");
+    let subjects = vec![(subject("order-service"), 1), (subject("payment-service"), 3)];
+    let letters = Ok(Letters { count: 4, subjects });
+    let board = Judge::default().decide(&Observed { letters, ..quiet() }, Instant::now());
+    let check = find(&board, "dead-letters");
+    assert_eq!((check.total, check.broken.len()), (4, 2));
+    assert_ne!(check.broken[0].id, check.broken[1].id);
 }

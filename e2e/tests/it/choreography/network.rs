@@ -91,7 +91,8 @@ impl Network {
                     }
                     Fate::Late | Fate::Lost => None,
                 };
-                let outcome = heard.filter(|_| fate == Fate::Answered).unwrap_or(Outcome::Unavailable);
+                let outcome =
+                    heard.filter(|_| fate == Fate::Answered).unwrap_or_else(|| Outcome::unavailable("no answer"));
                 if listened_to {
                     self.say(Flying::Answer { order, attempt, outcome }, 1);
                 }

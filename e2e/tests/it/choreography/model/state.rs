@@ -185,7 +185,7 @@ impl Store {
             Step::GiveUp(n, attempt) => {
                 next.mishaps += 1;
                 for ask in next.asks.iter_mut().filter(|ask| (ask.order, ask.attempt) == (n, attempt)) {
-                    ask.answer = Some(Outcome::Unavailable);
+                    ask.answer = Some(Outcome::unavailable("no answer"));
                 }
             }
             Step::Record(n, attempt) => next.record(n, attempt),

@@ -1,0 +1,80 @@
+//! Orders that stand still for longer than their kind of wait explains, and why.
+
+use std::time::Duration;
+
+use contracts::query::{Open, OrderStatus};
+use contracts::topology::{INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::super::Broken;
+use super::super::observe::Observed;
+use super::{behind, flow};
+
+/// How long messages between two services may take.
+const MAX_HANDOVER: Duration = Duration::from_secs(60);
+
+/// Returns how long an order may stay in a state; none where that is not known.
+pub(super) fn limit(status: OrderStatus, stock_deadline_seconds: Option<u64>) -> Option<Duration> {
+    match status {
+        OrderStatus::AwaitingStock => {
+            Some(Duration::from_secs(stock_deadline_seconds?).saturating_add(MAX_HANDOVER))
+        }
+        _ => Some(MAX_HANDOVER),
+    }
+}
+
+/// Names an order that has stayed in a state for longer than that, with the cause.
+pub(super) fn order(
+    observed: &Observed,
+    status: OrderStatus,
+    order: &Open,
+    limit: Option<Duration>,
+) -> Option<Broken> {
+    let since = OffsetDateTime::parse(&order.since, &Rfc3339).ok()?;
+    let age = Duration::try_from(observed.at - since).ok()?;
+    if age <= limit? {
+        return None;
+    }
+    let explanation = format!(
+        "it is {} since {} ({} s): {}",
+        status.as_str(),
+        order.since,
+        age.as_secs(),
+        cause(observed, status, order)
+    );
+    Some(Broken::of(order.order_id.as_str(), explanation).identified(format!("{}/stalled", order.order_id)))
+}
+
+/// Returns why an order does not move on, as far as services and streams show.
+fn cause(observed: &Observed, status: OrderStatus, order: &Open) -> String {
+    if let (OrderStatus::Reserved, Ok(payments)) = (status, &observed.payments) {
+        let issue = payments.issues.iter().find(|issue| issue.order_id == order.order_id);
+        if let Some(issue) = issue {
+            let answer = issue.answer.as_deref().unwrap_or("no answer yet");
+            return format!("the payment provider was asked {} times: {answer}", issue.attempts);
+        }
+        if payments.oldest.iter().any(|payment| payment.order_id == order.order_id) {
+            return format!("{PAYMENT_SERVICE} has its payment, and the payment provider has not settled it");
+        }
+    }
+    let next = match status {
+        OrderStatus::Placed => INVENTORY_SERVICE,
+        OrderStatus::Reserved => PAYMENT_SERVICE,
+        _ => ORDER_SERVICE,
+    };
+    for service in [next, ORDER_SERVICE] {
+        match observed.vitals.get(service) {
+            Some(Err(why)) => return why.clone(),
+            Some(Ok(vitals)) if vitals.outbox_age_ms.is_some_and(|age| age > flow::OLD) => {
+                return format!("{service} has {} unpublished messages", vitals.outbox_depth);
+            }
+            _ => {}
+        }
+        let lags = observed.lags.as_ref().map(Vec::as_slice).unwrap_or_default();
+        if let Some(lag) = lags.iter().find(|lag| lag.service == service && (lag.pending > 0 || lag.missing)) {
+            return behind(lag);
+        }
+    }
+    format!("no message about it is under way; one is lost: see choreo explain {}", order.order_id)
+}

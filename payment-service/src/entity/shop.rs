@@ -1,0 +1,20 @@
+//! The table `shop`, of one row: the name of this shop at the payment provider.
+
+use sea_orm::entity::prelude::*;
+
+/// The shop.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "shop")]
+pub struct Model {
+    /// Always 1.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: i64,
+    /// Part of every idempotency key.
+    pub shop_id: String,
+}
+
+/// No relations.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,192 @@
+//! Holds the payment provider's ledger against the payments, and measures what is unfinished.
+//!
+//! The ledger is read page by page, in the order of the order ids, and each page is compared with the payments of the
+//! same orders. A comparison never ends being a snapshot of two systems, so a difference counts only if two passes in
+//! succession find it. Pages and passes are followed by a rest that is a multiple of the time they took.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use contracts::query::{LedgerCheck, LedgerDifference, MAX_NAMED};
+use messaging::envelope::rfc3339;
+use messaging::metrics::{self, Gauges};
+use sea_orm::{ColumnTrait, Condition, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::balance::Overdue;
+use crate::entity::payment::{Column, Entity, Model, Status};
+use crate::ledger::{Compared, compare};
+use crate::provider::{LedgerPage, PaymentProvider, ProviderError};
+
+/// The payments in a page.
+const PAGE: u64 = 500;
+/// The shortest rest between two passes.
+const MIN_REST: Duration = Duration::from_secs(1);
+/// The longest rest between two passes.
+const MAX_REST: Duration = Duration::from_secs(300);
+/// How many times longer than a page or a pass takes the rest after it is.
+const REST_FACTOR: u32 = 4;
+/// The differences that one pass keeps.
+const MAX_DIFFERENCES: usize = 10_000;
+
+/// Payments for which the provider has, or had, money.
+const CHARGED: [Status; 3] = [Status::Captured, Status::Refunding, Status::Refunded];
+/// Payments for which the provider may have money.
+const POSSIBLY_CHARGED: [Status; 2] = [Status::Capturing, Status::Voiding];
+
+static UNFINISHED: LazyLock<Gauges> = LazyLock::new(|| {
+    metrics::gauges("payment_issues", "Payments that are overdue at the provider or need a person, by kind")
+});
+static DIFFERENCES: LazyLock<Gauges> = LazyLock::new(|| {
+    metrics::gauges("payment_ledger_differences", "Differences between the provider's ledger and the payments")
+});
+
+/// Compares again and again.
+pub struct Reconciling<P> {
+    /// The service's database.
+    pub db: DatabaseConnection,
+    /// Whose ledger is read.
+    pub provider: Arc<P>,
+    /// The name of the shop at the provider.
+    pub shop_id: String,
+    /// What counts as overdue.
+    pub overdue: Overdue,
+    /// Where the result goes.
+    pub found: watch::Sender<LedgerCheck>,
+}
+
+impl<P: PaymentProvider> Reconciling<P> {
+    /// Runs until `stop` is cancelled.
+    ///
+    /// # Errors
+    ///
+    /// None: what goes wrong is part of the result.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut before = BTreeSet::new();
+        while !stop.is_cancelled() {
+            let begun = Instant::now();
+            let work = async {
+                self.measure().await;
+                self.pass().await
+            };
+            let pass = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                pass = work => pass,
+            };
+            before = self.publish(pass, &before);
+            let rest = (begun.elapsed() * REST_FACTOR).clamp(MIN_REST, MAX_REST);
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(rest) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes known what a pass found; returns what the next pass is to confirm.
+    fn publish(
+        &self,
+        pass: Result<Compared, String>,
+        before: &BTreeSet<LedgerDifference>,
+    ) -> BTreeSet<LedgerDifference> {
+        match pass {
+            Err(why) => {
+                self.found.send_modify(|check| check.unavailable = Some(why));
+                before.clone()
+            }
+            Ok(compared) => {
+                let confirmed: Vec<_> = compared.differences.intersection(before).cloned().collect();
+                let (was, total) = (self.found.borrow().total, confirmed.len() as u64);
+                if total != was {
+                    let first = confirmed.first().map_or("", |difference| difference.explanation.as_str());
+                    tracing::error!(
+                        total,
+                        first,
+                        "the number of differences between the provider's ledger and the payments has changed"
+                    );
+                }
+                #[allow(clippy::cast_precision_loss, reason = "a count for people")]
+                DIFFERENCES.get_or_create(&Vec::new()).set(total as f64);
+                let named = confirmed.into_iter().take(usize::try_from(MAX_NAMED).unwrap_or(usize::MAX)).collect();
+                self.found.send_replace(LedgerCheck {
+                    checked_at: Some(rfc3339(OffsetDateTime::now_utc())),
+                    unavailable: None,
+                    charges: compared.charges,
+                    total,
+                    differences: named,
+                });
+                compared.differences
+            }
+        }
+    }
+
+    /// Sets the gauges of payments that are overdue or need a person; `NaN` while the database does not say.
+    async fn measure(&self) {
+        let counts = self.overdue.count(&self.db).await.ok();
+        #[allow(clippy::cast_precision_loss, reason = "a count for people")]
+        let value = |count: Option<u64>| count.map_or(f64::NAN, |count| count as f64);
+        for (kind, count) in [("overdue", counts.map(|it| it.overdue)), ("alarm", counts.map(|it| it.alarms))] {
+            UNFINISHED.get_or_create(&vec![("kind", kind.to_owned())]).set(value(count));
+        }
+    }
+
+    /// Compares the whole ledger once.
+    async fn pass(&self) -> Result<Compared, String> {
+        let mut compared = Compared::default();
+        let mut after: Option<String> = None;
+        loop {
+            let begun = Instant::now();
+            let database = |error: sea_orm::DbErr| format!("the payments cannot be read: {error}");
+            // The payments first: the provider has the money before a payment says so.
+            let payments = self.payments(after.as_deref(), None).await.map_err(database)?;
+            let page = self.provider.ledger(after.as_deref()).await.map_err(|error| match error {
+                ProviderError::Unavailable { why, .. }
+                | ProviderError::Refused(why)
+                | ProviderError::Mismatch(why) => {
+                    format!("the provider's ledger cannot be read: {why}")
+                }
+            })?;
+            let page: LedgerPage = page.ok_or_else(|| "the provider offers no ledger".to_owned())?;
+            // Both sides up to the last order that both of them have read.
+            let full = payments.len() as u64 >= PAGE;
+            let last_payment = payments.last().filter(|_| full).map(|payment| payment.order_id.clone());
+            let upto = match (last_payment, page.next.clone()) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            };
+            let rows: Vec<Model> =
+                payments.into_iter().filter(|row| upto.as_ref().is_none_or(|upto| row.order_id <= *upto)).collect();
+            let charges: Vec<_> = page
+                .charges
+                .into_iter()
+                .filter(|it| upto.as_ref().is_none_or(|upto| it.order_id <= *upto))
+                .collect();
+            compare(&rows, &charges, &self.shop_id, &mut compared);
+            if compared.differences.len() > MAX_DIFFERENCES {
+                return Ok(compared);
+            }
+            match upto {
+                Some(upto) => after = Some(upto),
+                None => return Ok(compared),
+            }
+            tokio::time::sleep(begun.elapsed() * REST_FACTOR).await;
+        }
+    }
+
+    /// The payments behind an order for which the provider has money, or may have, in the order of the order ids.
+    async fn payments(&self, after: Option<&str>, upto: Option<&str>) -> Result<Vec<Model>, sea_orm::DbErr> {
+        let behind = after.map(|after| Column::OrderId.gt(after));
+        let until = upto.map(|upto| Column::OrderId.lte(upto));
+        Entity::find()
+            .filter(Condition::all().add_option(behind).add_option(until))
+            .filter(Column::Status.is_in(CHARGED.into_iter().chain(POSSIBLY_CHARGED)))
+            .order_by_asc(Column::OrderId)
+            .limit(PAGE)
+            .all(&self.db)
+            .await
+    }
+}

@@ -1,0 +1,269 @@
+//! The provider refuses, names other money, or has another ledger.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use contracts::account::CardToken;
+use contracts::query::{LedgerDifferenceKind as Kind, PaymentStatus};
+use payment_service::entity::payment::Status;
+use payment_service::operate::{self, Decision};
+use payment_service::provider::{
+    Capture, HttpProvider, Known, LedgerCharge, LedgerPage, Money, PaymentProvider, ProviderError,
+};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::database::{Engine, exposures};
+use crate::given::{account_with, cancelled, card, order_id};
+use crate::on_both_databases;
+use crate::store::{Store, body, eventually};
+
+on_both_databases!(
+    money_under_a_key_that_stands_for_other_money_is_never_captured_and_is_named,
+    a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as_it_asks,
+    a_refund_that_is_refused_ends_and_a_person_can_repeat_it,
+    an_instance_that_starts_leaves_the_leases_and_the_waits_of_others_alone,
+    every_difference_between_ledger_and_payments_is_named,
+);
+
+async fn store(engine: Engine) -> Store {
+    let store = Store::new(engine).await;
+    store.say(&account_with("ANN", 1, Some(card("tok_1", "2999-12")), 100_000)).await;
+    store
+}
+
+/// Makes the payment what an earlier release has left: asked for by the order's id.
+async fn as_before_the_upgrade(store: &Store, order: &str) {
+    let legacy = "UPDATE payment SET provider_key = NULL, lease_owner = NULL, next_attempt_at = 1, due_at = NULL";
+    store.sql(&format!("{legacy} WHERE order_id = '{order}'")).await;
+}
+
+async fn money_under_a_key_that_stands_for_other_money_is_never_captured_and_is_named(engine: Engine) {
+    let store = store(engine).await;
+    let other = json!({"orderId": "DUP", "token": "tok_x", "amount": 1, "currency": "EUR"});
+    store.provider.capture("DUP", &other).await;
+    let service = store.start(&["--shop-id", "here"]);
+    store.due("DUP", 1000).await;
+    store.heard("payment.event.captured.DUP").await;
+    let key = store.payment("DUP").await.unwrap().provider_key.unwrap();
+    assert!(key.starts_with("DUP:here:"), "{key}");
+    assert!(store.provider.entries().await.iter().any(|entry| entry["key"] == *key && entry["amount"] == 1000));
+
+    // Asked for before the upgrade: the keys stay, and one of them stands for other money.
+    store.provider.behave(json!({"mode": "fail"})).await;
+    store.ask_in_vain(&["OLD", "TAKEN"]).await;
+    service.stop().await;
+    for order in ["OLD", "TAKEN"] {
+        as_before_the_upgrade(&store, order).await;
+    }
+    store.provider.behave(json!({"mode": "ok"})).await;
+    store
+        .provider
+        .capture("TAKEN", &json!({"orderId": "TAKEN", "token": "tok_x", "amount": 1, "currency": "EUR"}))
+        .await;
+    let service = store.start(&["--shop-id", "here"]);
+    store.heard("payment.event.captured.OLD").await;
+    assert!(store.provider.entries().await.iter().any(|entry| entry["key"] == "OLD" && entry["amount"] == 60));
+    let declined = store.heard("payment.event.declined.TAKEN").await;
+    assert_eq!(body(&declined)["reason"], "provider-declined");
+    let row = store.payment("TAKEN").await.unwrap();
+    assert!(row.alarm_since.is_some() && row.provider_answer.clone().unwrap().contains("of 1 EUR"), "{row:?}");
+    assert_eq!(store.provider.count("refunded").await, 0, "the money of somebody else stays where it is");
+    let reconciliation = store.reconciliation().await;
+    assert_eq!((reconciliation.alarms, &reconciliation.issues[0].order_id), (1, &order_id("TAKEN")));
+    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 1060)]);
+    let now = OffsetDateTime::now_utc();
+    let db = &store.database.db;
+    assert_eq!(operate::apply(db, Decision::Retry, &[order_id("TAKEN")], now).await.unwrap(), 0);
+    assert_eq!(operate::apply(db, Decision::Dismiss, &[order_id("TAKEN")], now).await.unwrap(), 1);
+    assert_eq!(store.reconciliation().await.alarms, 0);
+    service.stop().await;
+    store.left_nothing_behind().await;
+}
+
+async fn a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as_it_asks(engine: Engine) {
+    let store = store(engine).await;
+    let service = store.start(&[]);
+    for status in [400, 403, 422] {
+        store.provider.behave(json!({"mode": "refuse", "status": status, "on": ["capture"]})).await;
+        let order = format!("R{status}");
+        store.due(&order, 60).await;
+        let declined = store.heard(&format!("payment.event.declined.{order}")).await;
+        assert_eq!(body(&declined)["reason"], "provider-declined");
+        let row = store.payment(&order).await.unwrap();
+        assert!(row.provider_answer.clone().unwrap().contains(&status.to_string()), "{row:?}");
+        assert_eq!((row.attempts, row.alarm_since), (1, None));
+    }
+    for status in [408, 409, 425, 429] {
+        let behaviour = json!({"mode": "refuse", "status": status, "retryAfter": 30, "on": ["capture"]});
+        store.provider.behave(behaviour).await;
+        let order = format!("B{status}");
+        store.due(&order, 60).await;
+        eventually("it was refused", || async {
+            store.payment(&order).await.is_some_and(|row| row.provider_answer.is_some())
+        })
+        .await;
+        let row = store.payment(&order).await.unwrap();
+        assert_eq!((row.status, row.attempts), (Status::Capturing, 1));
+        assert!(row.due().unwrap() > row.updated_at + 29_000, "{row:?}");
+    }
+    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 240)]);
+    service.stop().await;
+}
+
+async fn a_refund_that_is_refused_ends_and_a_person_can_repeat_it(engine: Engine) {
+    let store = store(engine).await;
+    let service = store.start(&["--give-up-seconds", "1", "--overdue-seconds", "1"]);
+    for (order, behaviour) in [
+        ("REFUSED", json!({"mode": "refuse", "status": 404, "on": ["refund"]})),
+        ("FAILED", json!({"mode": "fail", "on": ["refund"]})),
+    ] {
+        store.provider.behave(behaviour).await;
+        store.due(order, 60).await;
+        store.stands(order, Status::Captured).await;
+        store.say(&cancelled(order)).await;
+        eventually("it needs a person", || async {
+            store.payment(order).await.is_some_and(|row| row.alarm_since.is_some() && row.due().is_none())
+        })
+        .await;
+        let issues = store.reconciliation().await.issues;
+        let issue = issues.iter().find(|issue| issue.order_id == order_id(order)).unwrap();
+        assert_eq!((issue.status, issue.alarm), (PaymentStatus::RefundFailed, true), "{issue:?}");
+        let answer = store.client.request(format!("payment.query.get.{order}"), "".into()).await.unwrap();
+        let view: Value = serde_json::from_slice(&answer.payload).unwrap();
+        assert_eq!(view["status"], "refund-failed");
+    }
+    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 120)], "what is not given back counts");
+    store.provider.behave(json!({"mode": "ok"})).await;
+    let orders = [order_id("REFUSED"), order_id("FAILED")];
+    let now = OffsetDateTime::now_utc();
+    assert_eq!(operate::apply(&store.database.db, Decision::Retry, &orders, now).await.unwrap(), 2);
+    for order in ["REFUSED", "FAILED"] {
+        store.stands(order, Status::Refunded).await;
+    }
+    assert_eq!(store.reconciliation().await.alarms, 0);
+    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 0)]);
+    service.stop().await;
+    store.left_nothing_behind().await;
+}
+
+async fn an_instance_that_starts_leaves_the_leases_and_the_waits_of_others_alone(engine: Engine) {
+    let store = store(engine).await;
+    let address = format!("127.0.0.1:{}", local_servers::free_port());
+    let options = ["--http-address", &address];
+    let service = store.start(&options);
+    store.provider.behave(json!({"mode": "fail"})).await;
+    store.ask_in_vain(&["OTHER", "WAITS", "OWN"]).await;
+    service.stop().await;
+    store.provider.behave(json!({"mode": "ok"})).await;
+    let later = (OffsetDateTime::now_utc() + Duration::from_secs(40)).unix_timestamp() * 1000;
+    store.sql(&format!("UPDATE payment SET due_at = {later}, lease_owner = NULL")).await;
+    store.sql("UPDATE payment SET lease_owner = 'another/127.0.0.1:1' WHERE order_id = 'OTHER'").await;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let own = format!("UPDATE payment SET lease_owner = '{}/{address}' WHERE order_id = 'OWN'", host.trim());
+    store.sql(&own).await;
+    let service = store.start(&options);
+    store.stands("OWN", Status::Captured).await;
+    for order in ["OTHER", "WAITS"] {
+        let row = store.payment(order).await.unwrap();
+        assert_eq!((row.status, row.due_at), (Status::Capturing, Some(later)), "{row:?}");
+    }
+    service.stop().await;
+}
+
+type Doctor = fn(&mut Vec<LedgerCharge>);
+
+/// A provider whose ledger a test changes; none where it offers none.
+struct Doctored {
+    inner: HttpProvider,
+    doctor: Mutex<Option<Doctor>>,
+}
+
+impl PaymentProvider for Doctored {
+    async fn capture(&self, money: &Money, token: &CardToken) -> Result<Capture, ProviderError> {
+        self.inner.capture(money, token).await
+    }
+
+    async fn lookup(&self, money: &Money) -> Result<Option<Known>, ProviderError> {
+        self.inner.lookup(money).await
+    }
+
+    async fn void(&self, money: &Money) -> Result<Option<String>, ProviderError> {
+        self.inner.void(money).await
+    }
+
+    async fn refund(&self, money: &Money, reference: &str) -> Result<(), ProviderError> {
+        self.inner.refund(money, reference).await
+    }
+
+    async fn ledger(&self, after: Option<&str>) -> Result<Option<LedgerPage>, ProviderError> {
+        let page = self.inner.ledger(after).await?;
+        let doctor = *self.doctor.lock().unwrap();
+        Ok(page.zip(doctor).map(|(mut page, doctor)| {
+            doctor(&mut page.charges);
+            page
+        }))
+    }
+}
+
+async fn every_difference_between_ledger_and_payments_is_named(engine: Engine) {
+    let store = store(engine).await;
+    let inner = HttpProvider::new(&store.provider.url, Duration::from_secs(5)).unwrap();
+    let doctored = Arc::new(Doctored { inner, doctor: Mutex::new(Some(|_| {})) });
+    let service = store.start_with(&["--shop-id", "here"], doctored.clone());
+    for order in ["A", "B", "C"] {
+        store.due(order, 60).await;
+        store.stands(order, Status::Captured).await;
+    }
+    store.say(&cancelled("B")).await;
+    store.stands("B", Status::Refunded).await;
+    let found = async || store.reconciliation().await.ledger.unwrap();
+    eventually("the ledger agrees", async || {
+        let ledger = found().await;
+        ledger.checked_at.is_some() && (ledger.charges, ledger.total) == (3, 0)
+    })
+    .await;
+    let doctors: [(Doctor, &str, Kind); 6] = [
+        (|charges| charges[0].amount = 1, "A", Kind::Content),
+        (|charges| drop(charges.remove(2)), "C", Kind::Missing),
+        (
+            |charges| {
+                charges.push(LedgerCharge {
+                    order_id: "Z".to_owned(),
+                    key: "Z:here:1".to_owned(),
+                    ..charges[0].clone()
+                })
+            },
+            "Z",
+            Kind::Extra,
+        ),
+        (
+            |charges| charges.insert(1, LedgerCharge { key: "A:here:2".to_owned(), ..charges[0].clone() }),
+            "A",
+            Kind::Doubled,
+        ),
+        (|charges| charges[0].refunded = true, "A", Kind::Refund),
+        (|charges| charges[1].refunded = false, "B", Kind::Refund),
+    ];
+    for (doctor, order, kind) in doctors {
+        *doctored.doctor.lock().unwrap() = Some(doctor);
+        eventually(&format!("{order} differs: {kind:?}"), async || {
+            let ledger = found().await;
+            ledger.total == 1 && ledger.differences[0].kind == kind && ledger.differences[0].order_id == order
+        })
+        .await;
+        *doctored.doctor.lock().unwrap() = Some(|_| {});
+        eventually("the ledger agrees again", async || found().await.total == 0).await;
+    }
+    // A charge of another shop is none of ours.
+    *doctored.doctor.lock().unwrap() = Some(|charges| {
+        charges.push(LedgerCharge { key: "Z:there:1".to_owned(), order_id: "Z".to_owned(), ..charges[0].clone() })
+    });
+    let before = found().await.checked_at;
+    eventually("it is compared again", async || found().await.checked_at > before).await;
+    assert_eq!(found().await.total, 0);
+    *doctored.doctor.lock().unwrap() = None;
+    eventually("there is no ledger", async || found().await.unavailable.is_some()).await;
+    service.stop().await;
+}
