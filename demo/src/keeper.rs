@@ -53,7 +53,7 @@ impl Keeper {
         // All finish what they have begun, and need the broker for it: it answers, and the network stays until then.
         self.network.heal();
         self.store.pause(Member::NatsServer, false)?;
-        self.store.shut_down().await
+        self.store.shut_down().await.map(drop)
     }
 
     async fn listen(

@@ -281,20 +281,24 @@ impl Store {
         }
     }
 
-    /// Stops the services, then the broker.
+    /// Stops the services, then the broker. Returns how each service ended; one that had to be killed is named as such.
     ///
     /// # Errors
     ///
-    /// Where the operating system refuses.
-    pub async fn shut_down(mut self) -> anyhow::Result<()> {
-        let stopping = self.services.values_mut().map(Program::stop);
-        for stopped in futures::future::join_all(stopping).await {
-            stopped?;
+    /// If the operating system refuses.
+    pub async fn shut_down(mut self) -> anyhow::Result<BTreeMap<String, String>> {
+        let running = self.services.iter_mut().filter(|(_, service)| service.id().is_some());
+        let stopping = running.map(|(member, service)| async move { (*member, service.stop().await) });
+        let mut exits = BTreeMap::new();
+        for (member, stopped) in futures::future::join_all(stopping).await {
+            let exit =
+                stopped?.map_or_else(|| "killed: it did not end in time".to_owned(), |exit| exit.to_string());
+            exits.insert(member.name().to_owned(), exit);
         }
         for server in [&mut self.nats].into_iter().chain(&mut self.others) {
             server.stop().await?;
         }
-        Ok(())
+        Ok(exits)
     }
 }
 

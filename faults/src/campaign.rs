@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use demo::config::USERS;
 use demo::network::Network;
-use demo::{Databases, Member, OnLine, Store, StoreConfig};
+use demo::{Databases, Member, Store, StoreConfig};
 use local_servers::{PostgresServer, free_port, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::breaking::{Breaker, Clock, Disks, Kind, Messages, Refilling, allowed, schedule};
+use crate::breaking::{
+    Breaker, Bucket, Clock, Disks, Kind, Messages, Output, Refilling, allowed, kill_first_starts, schedule,
+};
 use crate::check;
-use crate::collect::{Tables, collect, unsettled};
+use crate::collect::{Tables, collect, cpu_at_rest, unsettled};
 use crate::history::History;
 use crate::load::client::Client;
 use crate::load::plan::Plan;
@@ -107,9 +109,12 @@ async fn play(
     recorded.exchanges = breaker.history.exchanges();
     recorded.ended = std::mem::take(&mut breaker.ended);
     recorded.unready = unready;
+    recorded.idle_cpu = cpu_at_rest(&breaker.store).await;
+    (recorded.log_lines, recorded.leaks) = breaker.output.summary();
+    recorded.seconds = breaker.history.now() / 1000;
     let injected = std::mem::take(&mut breaker.injected);
     let Breaker { store, disks, postgres, .. } = breaker;
-    store.shut_down().await?;
+    recorded.exits = store.shut_down().await?;
     drop((disks, postgres));
     Ok((Summary { seed, injected, turned_away: load.turned_away(), drained_after }, recorded))
 }
@@ -133,8 +138,14 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
         Engine::Postgres => Some(start_postgres(data, &mut config).await?),
     };
     let disks = if kinds.contains(&Kind::DiskFull) { Some(Disks::make(data)?) } else { None };
+    // A variable of the machine's own, as many companies set it: nothing of the shop may go there.
+    config.variables.push(("HTTP_PROXY".to_owned(), "http://127.0.0.1:9".to_owned()));
     let network = Network::weave(&mut config).await?;
-    let on_line = log(data)?;
+    let output = Output::begin(data, USERS.iter().map(|(user, _)| StoreConfig::password(user)).collect())?;
+    let on_line = output.reader();
+    if kinds.contains(&Kind::FirstStart) {
+        kill_first_starts(&config, &on_line, seed).await?;
+    }
     let store = Store::start(config, on_line.clone(), &|_| {}).await?;
     let messages = Messages::connect(store.config(), seed).await?;
     Ok(Breaker {
@@ -145,7 +156,13 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
         clock: Clock::find(),
         messages,
         history: Arc::new(History::begin(&data.join("history.jsonl"))?),
+        output,
         on_line,
+        paused_sessions: BTreeMap::new(),
+        read_only: Vec::new(),
+        shortages: BTreeMap::new(),
+        bucket: Bucket::default(),
+        locked_out: Vec::new(),
         seconds: BTreeMap::new(),
         log: File::create(data.join("faults.jsonl")).context("writing down what is broken")?,
         injected: BTreeMap::new(),
@@ -167,16 +184,6 @@ async fn start_postgres(data: &Path, config: &mut StoreConfig) -> anyhow::Result
     }
     config.databases = Databases::Postgres(urls);
     Ok(server)
-}
-
-/// Returns where the members' lines go: into one file, each with the name of who wrote it.
-fn log(data: &Path) -> anyhow::Result<OnLine> {
-    let file = Mutex::new(File::create(data.join("members.log")).context("writing the members' log")?);
-    Ok(Arc::new(move |member: Member, line: &str| {
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        // A log that cannot be written ends no campaign.
-        let _ = writeln!(file, "{member:<20} | {line}");
-    }))
 }
 
 /// Waits until nothing moves any more: consumers settled, outboxes empty, no payment under way, every order final.

@@ -1,12 +1,12 @@
 //! At the end, everything there is to know of the store: streams, REST, tables, the provider's ledger.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::{self};
-use demo::{Member, StoreConfig};
+use demo::{Member, Store, StoreConfig};
 use futures::StreamExt;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, QueryResult, Statement};
 use serde_json::Value;
@@ -18,6 +18,10 @@ use crate::recorded::{Exposure, Kept, Notification, Payment, Recorded, Reservati
 
 /// How long the server may be silent while a stream is read.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long the invariants may need to settle once nothing is left to do.
+const INVARIANTS_WITHIN: Duration = Duration::from_secs(30);
+/// How long processes are watched at rest, in seconds.
+const REST_SECONDS: u64 = 4;
 /// The largest page of the gateway.
 const PAGE: usize = 200;
 
@@ -200,8 +204,42 @@ pub async fn collect(
         ledger: ledger(config).await?,
         unpublished: tables.unpublished().await?,
         unsettled: unsettled(js).await?,
+        invariants: settled_invariants(client).await,
         ..Recorded::default()
     })
+}
+
+/// Returns the answer of `GET /invariants`, once no check is unknown any more or the time is up.
+async fn settled_invariants(client: &Client) -> Value {
+    let start = Instant::now();
+    loop {
+        let answer = client.look("/invariants").await.answer;
+        let checks = answer["checks"].as_array();
+        let is_settled = checks.is_some_and(|checks| checks.iter().all(|check| check["holds"] == true));
+        if is_settled || start.elapsed() > INVARIANTS_WITHIN {
+            return answer;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Returns how much of a core each service needs now, in percent.
+pub async fn cpu_at_rest(store: &Store) -> BTreeMap<String, f64> {
+    let processes = || Member::SERVICES.into_iter().filter_map(|member| Some((member, store.process(member)?)));
+    let before: BTreeMap<Member, u64> = processes().filter_map(|(member, id)| Some((member, ticks(id)?))).collect();
+    tokio::time::sleep(Duration::from_secs(REST_SECONDS)).await;
+    let used =
+        processes().filter_map(|(member, id)| Some((member, ticks(id)?.checked_sub(*before.get(&member)?)?)));
+    // The kernel counts a hundred ticks per second.
+    used.map(|(member, ticks)| (member.name().to_owned(), ticks as f64 / REST_SECONDS as f64)).collect()
+}
+
+/// Returns the CPU time of a process so far, in ticks of the kernel.
+fn ticks(process: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
+    let (user, system): (u64, u64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some(user + system)
 }
 
 /// Returns what is not delivered or not settled, by consumer.

@@ -76,6 +76,8 @@ pub enum Purpose {
     Faults,
     /// Which messages are said again.
     Republish,
+    /// When first starts are killed.
+    FirstStart,
 }
 
 /// Returns the random numbers of a seed for a purpose.

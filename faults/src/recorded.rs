@@ -44,6 +44,18 @@ pub struct Recorded {
     pub ended: Vec<Ended>,
     /// Members that were not ready long after everything was healed, and why.
     pub unready: Vec<String>,
+    /// The answer of `GET /invariants` at the end.
+    pub invariants: Value,
+    /// How much of a core each process needs when nothing is left to do, in percent.
+    pub idle_cpu: BTreeMap<String, f64>,
+    /// How many lines each component wrote.
+    pub log_lines: BTreeMap<String, u64>,
+    /// How long the run was, in seconds.
+    pub seconds: u64,
+    /// Lines of output with a password in them.
+    pub leaks: Vec<String>,
+    /// How each process ended when it was asked to (SIGTERM).
+    pub exits: BTreeMap<String, String>,
 }
 
 /// A message as a stream holds it.

@@ -1,10 +1,16 @@
 //! What is broken when (`schedule`), and how ([`Breaker`]).
 
+mod bucket;
 mod clock;
+mod descriptors;
 mod disk;
 mod emptying;
+mod first_start;
 mod messages;
+mod output;
+mod postgres;
 mod schedule;
+mod special;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,19 +22,22 @@ use std::time::Duration;
 use anyhow::Context;
 use demo::network::Network;
 use demo::proxy::Passage;
-use demo::store::settings;
-use demo::{Member, OnLine, Store};
-use local_servers::{NatsServer, PostgresServer, Program, free_port};
+use demo::{Member, OnLine, Store, StoreConfig};
+use local_servers::{NatsServer, PostgresServer, Program};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::history::History;
 use crate::recorded::Ended;
+pub use bucket::Bucket;
 pub use clock::Clock;
+pub use descriptors::Shortage;
 pub use disk::Disks;
 pub use emptying::Refilling;
+pub use first_start::kill_first_starts;
 pub use messages::Messages;
+pub use output::Output;
 pub use schedule::{Fault, Kind, Loss, Planned, schedule};
 
 /// How long members may take to become ready once nothing hinders them.
@@ -52,8 +61,20 @@ pub struct Breaker {
     pub messages: Messages,
     /// The clock of the run.
     pub history: Arc<History>,
-    /// Where the members' lines go.
+    /// What the components write.
+    pub output: Arc<Output>,
+    /// Where their lines go.
     pub on_line: OnLine,
+    /// PostgreSQL sessions that are paused, by process id.
+    pub paused_sessions: BTreeMap<Member, i32>,
+    /// Services whose database is read-only.
+    pub read_only: Vec<Member>,
+    /// Services that are short of file descriptors.
+    pub shortages: BTreeMap<Member, Shortage>,
+    /// The idempotency bucket, while it takes nothing.
+    pub bucket: Bucket,
+    /// Services whose password is another one at the broker.
+    pub locked_out: Vec<Member>,
     /// Second processes of services.
     pub seconds: BTreeMap<Member, Program>,
     /// Where what is done is written, a JSON object a line.
@@ -171,7 +192,14 @@ impl Breaker {
         self.note(&json!({"fault": format!("{fault:?}"), "edge": format!("{edge:?}"), "outcome": outcome}));
         match fault {
             // These need servers that may be broken at this moment.
-            Fault::Republish(_) | Fault::Replay(..) | Fault::Hold(_) | Fault::Provider => Ok(()),
+            Fault::Republish(_)
+            | Fault::Replay(..)
+            | Fault::Hold(_)
+            | Fault::Provider
+            | Fault::FullBucket
+            | Fault::FreezeInstance(_)
+            | Fault::FreezeSession(_)
+            | Fault::Descriptors(_) => Ok(()),
             Fault::Empty(loss) if !loss.is_offline() => Ok(()),
             _ => done.with_context(|| format!("{edge:?}: {fault:?}")),
         }
@@ -191,12 +219,7 @@ impl Breaker {
             Fault::Republish(count) => self.messages.republish(count).await,
             Fault::Replay((stream, consumer), count) => self.messages.replay(stream, consumer, count).await,
             Fault::Hold((stream, consumer)) => self.messages.hold(stream, consumer, true).await,
-            Fault::Second(member) => {
-                let mut settings = settings(self.store.config(), member, &self.on_line);
-                settings.variables.push(("HTTP_ADDRESS".to_owned(), format!("127.0.0.1:{}", free_port())));
-                self.seconds.insert(member, Program::start(settings)?);
-                Ok(())
-            }
+            Fault::Second(member) => self.start_second(member),
             Fault::Provider => {
                 let rates = json!({"mode": "random", "seed": self.history.now(), "ms": 6000, "slow": 0.1, "fail": 0.2,
                     "answerThenDrop": 0.2, "dropBefore": 0.2, "decline": 0.05});
@@ -221,6 +244,23 @@ impl Breaker {
             Fault::PauseServer(number) => Ok(self.store.server(number).map_or(Ok(()), NatsServer::pause)?),
             Fault::CutServer(number) => {
                 self.network.cut_off(Some(number));
+                Ok(())
+            }
+            Fault::FreezeInstance(_) | Fault::FreezeSession(_) | Fault::ReadOnly(_) => {
+                self.begin_in_database(fault).await
+            }
+            Fault::Descriptors(member) => {
+                if let Some(process) = self.store.process(member) {
+                    let port = self.store.config().ports[&member];
+                    self.shortages.insert(member, Shortage::begin(process, port).await?);
+                }
+                Ok(())
+            }
+            Fault::Password(member) => self.change_password(member, &format!("{member}-rotated")).await,
+            Fault::FullBucket => self.bucket.fill(&self.messages.jetstream()).await,
+            Fault::Unread(member) => {
+                self.restart_with(member, vec![("RUST_LOG".to_owned(), "debug".to_owned())]).await?;
+                self.output.set_unread(member, true);
                 Ok(())
             }
         }
@@ -261,6 +301,36 @@ impl Breaker {
                 self.network.cut_off(None);
                 Ok(())
             }
+            Fault::FreezeInstance(member) => {
+                self.store.pause(member, false)?;
+                self.seconds.remove(&member);
+                Ok(())
+            }
+            Fault::FreezeSession(member) => {
+                if let Some(session) = self.paused_sessions.remove(&member) {
+                    postgres::resume_session(session);
+                }
+                Ok(())
+            }
+            Fault::ReadOnly(member) => {
+                self.read_only.retain(|other| *other != member);
+                match &self.postgres {
+                    Some(server) => postgres::set_read_only(server, member, false).await,
+                    None => Ok(()),
+                }
+            }
+            Fault::Descriptors(member) => {
+                if let Some(shortage) = self.shortages.remove(&member) {
+                    shortage.end();
+                }
+                Ok(())
+            }
+            Fault::Password(member) => self.change_password(member, &StoreConfig::password(member.name())).await,
+            Fault::FullBucket => self.bucket.restore(&self.messages.jetstream()).await,
+            Fault::Unread(member) => {
+                self.output.set_unread(member, false);
+                self.restart_with(member, Vec::new()).await
+            }
         }
     }
 
@@ -289,10 +359,11 @@ impl Breaker {
             self.store.server(number).map_or(Ok(()), NatsServer::resume)?;
         }
         self.restart_ended().await?;
+        self.restore().await?;
         self.refill_what_is_lost();
-        for member in Member::WITH_DATABASE {
+        for member in Member::SERVICES {
             let told = self.store.config().own_variables.get(&member);
-            if told.is_some_and(|told| told.iter().any(|(name, _)| name == "FAKETIME")) {
+            if told.is_some_and(|told| told.iter().any(|(name, _)| name == "FAKETIME" || name == "RUST_LOG")) {
                 self.restart_with(member, Vec::new()).await?;
             }
         }
@@ -301,6 +372,7 @@ impl Breaker {
             self.restart_ended().await?;
             let refilled = self.refill().await;
             let healed = self.messages.hold_none().await.and(self.behave(&json!({"mode": "ok"})).await);
+            let healed = healed.and(self.bucket.restore(&self.messages.jetstream()).await);
             let statuses = self.store.status().await;
             let unready = statuses.into_iter().filter(|status| !status.ready);
             let mut unready: Vec<String> =
@@ -312,15 +384,6 @@ impl Breaker {
             }
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    /// Kills a service and starts it with other variables beside those it always has.
-    async fn restart_with(&mut self, member: Member, more: Vec<(String, String)>) -> anyhow::Result<()> {
-        let mut variables = self.network.variables(member);
-        variables.extend(more);
-        self.store.kill(member)?;
-        self.store.tell(member, variables);
-        self.store.start_member(member).await
     }
 
     async fn behave(&self, behaviour: &Value) -> anyhow::Result<()> {
@@ -359,7 +422,9 @@ pub fn allowed(kinds: &[Kind], postgres: bool, servers: usize, data: &Path) -> (
     };
     let has = |kind: &Kind| match kind {
         Kind::Postgres => postgres,
+        Kind::FreezeInstance | Kind::FreezeSession | Kind::ReadOnly => postgres,
         Kind::KillServer | Kind::PauseServer | Kind::CutServer => servers > 1,
+        Kind::Password => servers == 1,
         _ => true,
     };
     let allowed = wanted.into_iter().filter(|kind| match kind {

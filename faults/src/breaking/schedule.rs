@@ -34,7 +34,7 @@ pub enum Kind {
     Provider,
     /// The disk of a service's database is full.
     DiskFull,
-    /// The clock of a service is an hour ahead or behind.
+    /// The clock of a service is an hour, two days, or nine days ahead or behind.
     Clock,
     /// PostgreSQL is killed and started again.
     Postgres,
@@ -46,6 +46,22 @@ pub enum Kind {
     PauseServer,
     /// A nats-server of a cluster is cut off from the others and from all services.
     CutServer,
+    /// Each service's first start is killed several times, before the shop opens.
+    FirstStart,
+    /// One of two instances of a service is paused inside a transaction.
+    FreezeInstance,
+    /// A PostgreSQL session of a service is paused.
+    FreezeSession,
+    /// The database of a service is read-only for a while, as after a fail-over.
+    ReadOnly,
+    /// A service has hardly any file descriptors left, while many clients are connected to it.
+    Descriptors,
+    /// The password of a service is changed at the broker, and changed back.
+    Password,
+    /// The idempotency bucket takes nothing more.
+    FullBucket,
+    /// The output of a service is not read.
+    Unread,
 }
 
 /// A fault.
@@ -81,6 +97,20 @@ pub enum Fault {
     PauseServer(usize),
     /// [`Kind::CutServer`].
     CutServer(usize),
+    /// [`Kind::FreezeInstance`].
+    FreezeInstance(Member),
+    /// [`Kind::FreezeSession`].
+    FreezeSession(Member),
+    /// [`Kind::ReadOnly`].
+    ReadOnly(Member),
+    /// [`Kind::Descriptors`].
+    Descriptors(Member),
+    /// [`Kind::Password`].
+    Password(Member),
+    /// [`Kind::FullBucket`].
+    FullBucket,
+    /// [`Kind::Unread`].
+    Unread(Member),
 }
 
 /// How the stream of events loses what it holds.
@@ -114,6 +144,9 @@ pub struct Planned {
     /// What it is.
     pub fault: Fault,
 }
+
+/// How far a clock jumps, in seconds: further than the services remember messages, too.
+const JUMPS: [i64; 6] = [3600, -3600, 2 * 86_400, -2 * 86_400, 9 * 86_400, -9 * 86_400];
 
 /// How often another target is drawn where one is busy.
 const DRAWS: usize = 8;
@@ -154,6 +187,8 @@ enum Target {
     Disk(Member),
     ProviderBehaviour,
     Postgres,
+    Bucket,
+    Output(Member),
     /// Whichever it is: a cluster of three can spare one.
     Server,
 }
@@ -179,6 +214,13 @@ impl Fault {
             Self::KillServer(_) => Kind::KillServer,
             Self::PauseServer(_) => Kind::PauseServer,
             Self::CutServer(_) => Kind::CutServer,
+            Self::FreezeInstance(_) => Kind::FreezeInstance,
+            Self::FreezeSession(_) => Kind::FreezeSession,
+            Self::ReadOnly(_) => Kind::ReadOnly,
+            Self::Descriptors(_) => Kind::Descriptors,
+            Self::Password(_) => Kind::Password,
+            Self::FullBucket => Kind::FullBucket,
+            Self::Unread(_) => Kind::Unread,
         }
     }
 
@@ -195,6 +237,15 @@ impl Fault {
             Self::Postgres => Target::Postgres,
             Self::KillServer(_) | Self::PauseServer(_) | Self::CutServer(_) => Target::Server,
             Self::Republish(_) => return Vec::new(),
+            Self::FullBucket => Target::Bucket,
+            Self::FreezeInstance(member) => {
+                return vec![Target::Process(member), Target::Second(member), Target::Postgres];
+            }
+            Self::FreezeSession(_) | Self::ReadOnly(_) => Target::Postgres,
+            Self::Descriptors(member) => Target::Process(member),
+            // The broker is started again with the other password, and once more with the first one.
+            Self::Password(_) => return vec![Target::Process(Member::NatsServer), Target::Server],
+            Self::Unread(member) => return vec![Target::Process(member), Target::Output(member)],
             // Whoever runs the stream must be able to lose it, and nobody sets back what is not there.
             Self::Empty(_) => {
                 let consumers = CONSUMERS.into_iter().filter(|(stream, _)| *stream == EVENTS);
@@ -227,6 +278,14 @@ impl Kind {
             Self::KillServer => "kill-server",
             Self::PauseServer => "pause-server",
             Self::CutServer => "cut-server",
+            Self::FirstStart => "first-start",
+            Self::FreezeInstance => "freeze-instance",
+            Self::FreezeSession => "freeze-session",
+            Self::ReadOnly => "read-only",
+            Self::Descriptors => "descriptors",
+            Self::Password => "password",
+            Self::FullBucket => "full-bucket",
+            Self::Unread => "unread",
         }
     }
 }
@@ -242,9 +301,11 @@ pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind], se
     let mut busy = BTreeMap::<Target, Duration>::new();
     let mut deck: Vec<Kind> = Vec::new();
     let mut at = Duration::from_secs(1);
+    // Comes before the shop opens.
+    let kinds: Vec<Kind> = kinds.iter().copied().filter(|kind| *kind != Kind::FirstStart).collect();
     while at < length && !kinds.is_empty() {
         if deck.is_empty() {
-            deck.extend(kinds);
+            deck.extend(&kinds);
             deck.shuffle(&mut random);
         }
         if let Some(kind) = deck.pop() {
@@ -293,7 +354,7 @@ fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration
         Kind::Provider => (Fault::Provider, 5_000, 20_000),
         Kind::DiskFull => (Fault::DiskFull(with_database), 4_000, 15_000),
         Kind::Clock => {
-            let ahead = if random.random_bool(0.5) { 3600 } else { -3600 };
+            let ahead = JUMPS.choose(random).copied().unwrap_or(JUMPS[0]);
             (Fault::Clock(with_database, ahead), 8_000, 30_000)
         }
         Kind::Postgres => (Fault::Postgres, 500, 12_000),
@@ -305,6 +366,15 @@ fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration
         Kind::KillServer => (Fault::KillServer(server), 1_000, 15_000),
         Kind::PauseServer => (Fault::PauseServer(server), 3_000, 25_000),
         Kind::CutServer => (Fault::CutServer(server), 3_000, 25_000),
+        Kind::FreezeInstance => (Fault::FreezeInstance(with_database), 12_000, 40_000),
+        Kind::FreezeSession => (Fault::FreezeSession(with_database), 3_000, 25_000),
+        Kind::ReadOnly => (Fault::ReadOnly(with_database), 2_000, 12_000),
+        Kind::Descriptors => (Fault::Descriptors(on_nats), 5_000, 15_000),
+        Kind::Password => (Fault::Password(on_nats), 2_000, 10_000),
+        Kind::FullBucket => (Fault::FullBucket, 2_000, 10_000),
+        Kind::Unread => (Fault::Unread(on_nats), 5_000, 20_000),
+        // Never planned: it comes before the shop opens.
+        Kind::FirstStart => (Fault::Republish(0), 0, 0),
     };
     (fault, Duration::from_millis(random.random_range(least..=most)))
 }

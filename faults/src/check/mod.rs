@@ -2,12 +2,13 @@
 //!
 //! In reading order: `orders` (every order ends, and why), `stock` and `money` (nothing appears, nothing is
 //! lost), `messages` (causes, versions, duplicates, what is left over), `customers` (what they were told and
-//! promised).
+//! promised), `processes` (what they log, need, and how they end).
 
 mod customers;
 mod messages;
 mod money;
 mod orders;
+mod processes;
 mod stock;
 
 use crate::recorded::Recorded;
@@ -178,6 +179,31 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "nobody-fell",
         says: "no process panicked, was ended by a signal of its own, or could not go on",
         check: messages::nobody_fell,
+    },
+    Invariant {
+        name: "invariants-agree",
+        says: "at rest, every check of the shop's own passes",
+        check: processes::invariants_agree,
+    },
+    Invariant {
+        name: "idle-at-rest",
+        says: "no process needs much of a core once nothing is left to do",
+        check: processes::are_idle,
+    },
+    Invariant {
+        name: "logs-bounded",
+        says: "no component floods its log, whatever is broken",
+        check: processes::logs_are_bounded,
+    },
+    Invariant {
+        name: "secrets-kept",
+        says: "no password appears in any output",
+        check: processes::secrets_are_kept,
+    },
+    Invariant {
+        name: "shutdown-clean",
+        says: "every process ends with status 0 and in time when it is asked to",
+        check: processes::end_cleanly,
     },
 ];
 

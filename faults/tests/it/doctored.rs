@@ -1,6 +1,6 @@
 //! For each invariant, records that break it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use faults::check::{INVARIANTS, check};
 use faults::recorded::{Ended, Exposure, Notification, Recorded, Stored};
@@ -305,4 +305,33 @@ fn a_process_that_fell_is_found_out() {
     let mut told = story();
     told.ended.push(ended(true));
     assert_eq!(broken(&told), BTreeSet::new());
+}
+
+#[test]
+fn a_check_of_the_shop_that_does_not_pass_is_found_out() {
+    found_out("invariants-agree", |told| told.invariants["checks"][0]["holds"] = json!(false));
+    found_out("invariants-agree", |told| told.invariants["checks"][0]["holds"] = Value::Null);
+    found_out("invariants-agree", |told| told.invariants = Value::Null);
+}
+
+#[test]
+fn a_process_that_spins_is_found_out() {
+    found_out("idle-at-rest", |told| told.idle_cpu = BTreeMap::from([("order-service".to_owned(), 98.0)]));
+}
+
+#[test]
+fn a_flooded_log_is_found_out() {
+    found_out("logs-bounded", |told| told.log_lines = BTreeMap::from([("order-service".to_owned(), 40_000)]));
+}
+
+#[test]
+fn a_password_in_the_output_is_found_out() {
+    found_out("secrets-kept", |told| told.leaks.push("order-service: order-service-dev".to_owned()));
+}
+
+#[test]
+fn a_process_that_does_not_end_when_asked_to_is_found_out() {
+    for exit in ["exit status: 1", "killed: it did not end in time"] {
+        found_out("shutdown-clean", |told| drop(told.exits.insert("order-service".to_owned(), exit.to_owned())));
+    }
 }

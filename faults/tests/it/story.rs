@@ -25,6 +25,11 @@ pub(crate) fn story() -> Recorded {
     told.exposures.push(Exposure { customer_id: CUSTOMER.to_owned(), currency: "EUR".to_owned(), amount: 200 });
     told.unpublished.insert("order-service".to_owned(), 0);
     told.unsettled.insert("order-service of EVENTS".to_owned(), 0);
+    told.invariants = json!({"checks": [{"name": "stock-conserved", "holds": true}]});
+    told.idle_cpu.insert("order-service".to_owned(), 0.2);
+    told.log_lines.insert("order-service".to_owned(), 900);
+    told.seconds = 60;
+    told.exits.insert("order-service".to_owned(), "exit status: 0".to_owned());
     told
 }
 

@@ -233,6 +233,12 @@ impl NatsServer {
         Ok(status)
     }
 
+    /// Defines `$name` for the config file from the next start on, as [`NatsServerBuilder::variable`] does.
+    pub fn set_variable(&mut self, name: &str, value: &str) {
+        self.settings.variables.retain(|(known, _)| known != name);
+        self.settings.variables.push((name.to_owned(), quoted(value)));
+    }
+
     /// Ends the server at once, as a crash would (SIGKILL). Does nothing if it does not run.
     ///
     /// # Errors

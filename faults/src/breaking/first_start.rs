@@ -1,0 +1,32 @@
+//! First starts that are killed.
+
+use std::time::Duration;
+
+use demo::store::settings;
+use demo::{Member, OnLine, StoreConfig};
+use local_servers::Program;
+use rand::RngExt;
+
+use crate::options::{Purpose, random};
+
+/// How often the first start of each service is killed.
+const KILLS: usize = 6;
+/// The latest moment of a kill, in milliseconds after the start; by then the tables exist.
+const LATEST: u64 = 250;
+
+/// Starts each service on its empty database and kills it (SIGKILL), several times at random moments.
+///
+/// # Errors
+///
+/// If a process cannot be started or killed.
+pub async fn kill_first_starts(config: &StoreConfig, on_line: &OnLine, seed: u64) -> anyhow::Result<()> {
+    let mut random = random(seed, Purpose::FirstStart);
+    for member in Member::WITH_DATABASE {
+        for _ in 0..KILLS {
+            let mut program = Program::start(settings(config, member, on_line))?;
+            tokio::time::sleep(Duration::from_millis(random.random_range(5..LATEST))).await;
+            program.kill()?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! What the components write: kept in one file, counted, searched for secrets, and left unread if a fault says so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use anyhow::Context;
+use demo::{Member, OnLine};
+
+/// Leaked lines that are kept.
+const MAX_LEAKS: usize = 20;
+
+/// The output of all components.
+#[derive(Debug)]
+pub struct Output {
+    file: Mutex<File>,
+    secrets: Vec<String>,
+    seen: Mutex<Seen>,
+    /// Whose output is not read at the moment.
+    unread: Mutex<BTreeSet<Member>>,
+    read_again: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    lines: BTreeMap<Member, u64>,
+    leaks: Vec<String>,
+    /// Who was told to write much: its lines do not count.
+    verbose: BTreeSet<Member>,
+}
+
+impl Output {
+    /// Begins to keep lines in a file of the data folder. No line may contain one of `secrets`.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be made.
+    pub fn begin(data: &Path, secrets: Vec<String>) -> anyhow::Result<Arc<Self>> {
+        let file =
+            Mutex::new(File::create(data.join("members.log")).context("creating the log of all components")?);
+        let (seen, unread) = (Mutex::default(), Mutex::default());
+        Ok(Arc::new(Self { file, secrets, seen, unread, read_again: Condvar::new() }))
+    }
+
+    /// Returns the reader of lines.
+    pub fn reader(self: &Arc<Self>) -> OnLine {
+        let output = self.clone();
+        Arc::new(move |member: Member, line: &str| output.take(member, line))
+    }
+
+    fn take(&self, member: Member, line: &str) {
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        while unread.contains(&member) {
+            unread = self.read_again.wait(unread).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(unread);
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.verbose.contains(&member) {
+            *seen.lines.entry(member).or_default() += 1;
+        }
+        if seen.leaks.len() < MAX_LEAKS && self.secrets.iter().any(|secret| line.contains(secret)) {
+            seen.leaks.push(format!("{member}: {line}"));
+        }
+        drop(seen);
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        // A log that cannot be written ends no campaign.
+        let _ = writeln!(file, "{member:<20} | {line}");
+    }
+
+    /// Leaves the output of a component unread, or reads it again. Its lines do not count from then on.
+    pub(super) fn set_unread(&self, member: Member, is_unread: bool) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).verbose.insert(member);
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_unread {
+            unread.insert(member);
+        } else {
+            unread.remove(&member);
+        }
+        self.read_again.notify_all();
+    }
+
+    /// Reads all output again.
+    pub(super) fn read_all(&self) {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.read_again.notify_all();
+    }
+
+    /// Returns how many lines each component wrote, and the lines with a secret in them.
+    #[must_use]
+    pub fn summary(&self) -> (BTreeMap<String, u64>, Vec<String>) {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines = seen.lines.iter().filter(|(member, _)| !seen.verbose.contains(member));
+        (lines.map(|(member, count)| (member.name().to_owned(), *count)).collect(), seen.leaks.clone())
+    }
+}

@@ -1,0 +1,105 @@
+//! Faults of PostgreSQL that only its own superuser can cause: paused sessions, read-only databases.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use demo::Member;
+use local_servers::PostgresServer;
+use nix::sys::signal::{self, Signal};
+use nix::unistd::Pid;
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
+
+/// How often a moment inside a transaction is looked for.
+const TRIES: usize = 200;
+/// How long a transaction stays open to count as that of a paused process.
+const STAYS_OPEN: Duration = Duration::from_millis(40);
+
+/// Returns the name of the database of a service.
+pub(super) fn database_name(member: Member) -> String {
+    member.name().replace('-', "_")
+}
+
+async fn administrator(server: &PostgresServer) -> anyhow::Result<DatabaseConnection> {
+    let mut options = ConnectOptions::new(server.url("postgres"));
+    options.max_connections(1).acquire_timeout(Duration::from_secs(5)).sqlx_logging(false);
+    Database::connect(options).await.context("connecting to PostgreSQL as its superuser")
+}
+
+async fn sessions(admin: &DatabaseConnection, member: Member, states: &str) -> anyhow::Result<Vec<i32>> {
+    let sql = format!(
+        "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND state IN ({states}) ORDER BY xact_start",
+        database_name(member)
+    );
+    let rows = admin.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
+    rows.iter().map(|row| Ok(row.try_get("", "pid")?)).collect()
+}
+
+/// Pauses a process at a moment when it is inside a transaction.
+///
+/// # Errors
+///
+/// If no such moment is found; then the process runs on.
+pub(super) async fn pause_inside_transaction(
+    server: &PostgresServer,
+    member: Member,
+    process: u32,
+) -> anyhow::Result<()> {
+    let admin = administrator(server).await?;
+    let process = Pid::from_raw(process.cast_signed());
+    for _ in 0..TRIES {
+        signal::kill(process, Signal::SIGSTOP)?;
+        let open = sessions(&admin, member, "'idle in transaction'").await?;
+        if !open.is_empty() {
+            // Those of the other instance are over by then.
+            tokio::time::sleep(STAYS_OPEN).await;
+            let still_open = sessions(&admin, member, "'idle in transaction'").await?;
+            if open.iter().any(|session| still_open.contains(session)) {
+                return Ok(());
+            }
+        }
+        signal::kill(process, Signal::SIGCONT)?;
+        tokio::time::sleep(Duration::from_millis(7)).await;
+    }
+    bail!("{member} was not seen inside a transaction")
+}
+
+/// Pauses a session of a service, one inside a transaction if there is one. Returns its process id.
+///
+/// # Errors
+///
+/// If the service has no session.
+pub(super) async fn pause_session(server: &PostgresServer, member: Member) -> anyhow::Result<i32> {
+    let admin = administrator(server).await?;
+    for attempt in 0..TRIES {
+        let states = if attempt + 1 < TRIES { "'active', 'idle in transaction'" } else { "'idle'" };
+        if let Some(session) = sessions(&admin, member, states).await?.first() {
+            signal::kill(Pid::from_raw(*session), Signal::SIGSTOP)?;
+            return Ok(*session);
+        }
+    }
+    bail!("{member} has no session")
+}
+
+/// Resumes a paused session; one that is gone needs nothing.
+pub(super) fn resume_session(session: i32) {
+    let _ = signal::kill(Pid::from_raw(session), Signal::SIGCONT);
+}
+
+/// Makes the database of a service read-only for new sessions and ends the present ones, or makes it writable again.
+/// Sessions that were opened meanwhile stay read-only, as after a fail-over.
+///
+/// # Errors
+///
+/// If PostgreSQL refuses.
+pub(super) async fn set_read_only(server: &PostgresServer, member: Member, read_only: bool) -> anyhow::Result<()> {
+    let admin = administrator(server).await?;
+    let name = database_name(member);
+    if !read_only {
+        admin.execute_unprepared(&format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await?;
+        return Ok(());
+    }
+    admin.execute_unprepared(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await?;
+    let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    admin.execute_unprepared(&end).await?;
+    Ok(())
+}
