@@ -10,7 +10,7 @@ use rand::RngExt;
 use crate::options::{Purpose, random};
 
 /// How often the first start of each service is killed.
-const KILLS: usize = 6;
+const KILLS: usize = 8;
 /// The latest moment of a kill, in milliseconds after the start; by then the tables exist.
 const LATEST: u64 = 250;
 
@@ -22,9 +22,12 @@ const LATEST: u64 = 250;
 pub async fn kill_first_starts(config: &StoreConfig, on_line: &OnLine, seed: u64) -> anyhow::Result<()> {
     let mut random = random(seed, Purpose::FirstStart);
     for member in Member::WITH_DATABASE {
-        for _ in 0..KILLS {
+        let mut moments: Vec<u64> = (0..KILLS).map(|_| random.random_range(5..LATEST)).collect();
+        // Each start comes further than the one before.
+        moments.sort_unstable();
+        for moment in moments {
             let mut program = Program::start(settings(config, member, on_line))?;
-            tokio::time::sleep(Duration::from_millis(random.random_range(5..LATEST))).await;
+            tokio::time::sleep(Duration::from_millis(moment)).await;
             program.kill()?;
         }
     }
