@@ -230,6 +230,12 @@ export async function control(method, path, body) {
   return answer;
 }
 
+/** How many dead letters there are, without those that were deleted; null if that is not known now. */
+export function deadLetters() {
+  const check = invariants.isCurrent && invariants.value?.checks.find((one) => one.name === "dead-letters");
+  return check && check.holds !== null ? check.looked : null;
+}
+
 /**
  * The state of a process that runs and does not do its work is not what one thinks of as running.
  *

@@ -6,7 +6,17 @@
 import { say, set, svg } from "../lib/dom.js";
 import { compact, rate } from "../lib/format.js";
 import { role, SERVICES, shortName } from "../lib/services.js";
-import { broker, flow, inWords, members, pendingOf, reach, standing } from "../model.js";
+import {
+  broker,
+  deadLetters,
+  flow,
+  invariants,
+  inWords,
+  members,
+  pendingOf,
+  reach,
+  standing,
+} from "../model.js";
 import { asked, COMMANDED, commanded, HEARERS, hearing, middle, saying, SPEAKERS } from "./layout.js";
 
 /** The ticks of a queue; a full one stands for this many times as many messages as the one before. */
@@ -25,7 +35,7 @@ export class FlowMap {
     this.wires = new Map();
     /** @type {Map<string, SVGTextElement>} */
     this.streams = new Map();
-    for (const reading of [flow, broker, members, reach]) reading.watch(() => this.show());
+    for (const reading of [flow, broker, members, reach, invariants]) reading.watch(() => this.show());
   }
 
   /**
@@ -162,12 +172,21 @@ export class FlowMap {
     const server = standing("nats-server");
     for (const [name, text] of this.streams) {
       if (text.parentElement) set(text.parentElement, { "data-state": server });
+      if (name === "DEAD_LETTERS") continue;
       const stream = state?.streams.find((known) => known.name === name);
       say(text, stream ? compact(stream.messages) : "");
-      text.parentElement?.classList.toggle("alarm", name === "DEAD_LETTERS" && (stream?.messages ?? 0) > 0);
     }
+    this.showDeadLetters();
     // A rate is of the last seconds; there is no last known one.
     this.showRates(flow.isCurrent ? (state?.edges ?? []) : []);
+  }
+
+  /** Their stream also holds those that were deleted: only the invariants have their number. */
+  showDeadLetters() {
+    const text = this.streams.get("DEAD_LETTERS");
+    const number = deadLetters();
+    if (text) say(text, number === null ? "unknown" : compact(number));
+    text?.parentElement?.classList.toggle("alarm", number !== null && number > 0);
   }
 
   /**

@@ -245,6 +245,7 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
       const board = await ask("/invariants");
       const check = board.checks.find((/** @type {any} */ one) => one.name === "dead-letters");
       check.holds = false;
+      check.looked = 3;
       check.broken = [1, 2, 3].map((n) => ({ key: "ORDER_001", explanation: `dead letter ${n % 2}` }));
       let answers = 0;
       await page.route("**/invariants", (route) => {
@@ -255,11 +256,18 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
       await eventually("the board was read three times", async () => answers > 3);
       assert.equal(await page.locator("[data-check=dead-letters] .cases li").count(), 3);
       assert.match(await page.locator("#invariants-title").innerText(), /^1 of \d+ fails/);
+      await page
+        .locator('#map-drawing [data-stream="DEAD_LETTERS"].alarm .count', { hasText: /^3$/ })
+        .waitFor();
       // Nothing known, nothing claimed; and an old board passes nothing.
       for (const one of board.checks) Object.assign(one, { holds: null, broken: [] });
       await page
         .locator("#invariants-title", { hasText: /^Unknown: (\d+) of \1 checks cannot run$/ })
         .waitFor();
+      assert.equal(
+        await page.locator('#map-drawing [data-stream="DEAD_LETTERS"] .count').textContent(),
+        "unknown",
+      );
       for (const one of board.checks) one.holds = true;
       await page.locator("#invariants[data-status=pass]").waitFor();
       await page.route("**/invariants", (route) =>
