@@ -106,10 +106,10 @@ function update(element, check) {
  * @param {Check} check
  * @returns {Line[]}
  */
-function listed({ broken, waiting, looked, name, total }) {
+function listed({ broken, waiting, total, waitingTotal }) {
   /** @type {Line[]} */
   const lines = broken.map((one) => ({
-    id: one.id ?? one.key,
+    id: one.id,
     key: one.key,
     text: one.explanation,
     kind: "broken",
@@ -118,9 +118,7 @@ function listed({ broken, waiting, looked, name, total }) {
     const text = `waits for ${one.what}, for ${lasting(one.since, invariants.until)}`;
     lines.push({ id: one.key, key: one.key, text, kind: "waiting" });
   }
-  // At most so many are named; the number of unfinished orders is what was looked at.
-  const unfinished = name === "orders-end" ? looked : 0;
-  const all = Math.max(lines.length, total ?? 0, unfinished);
+  const all = total + waitingTotal;
   const named = lines.slice(0, LISTED);
   if (all > named.length)
     named.push({ id: "", key: "", text: `and ${count(all - named.length)} more`, kind: "quiet" });

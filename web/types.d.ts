@@ -136,9 +136,11 @@ export interface Check {
   holds: boolean | null;
   looked: number;
   detail: string;
-  /** How many violations there are, if the gateway counts them; `broken` names the first. */
-  total?: number;
-  broken: { id?: string; key: string; explanation: string }[];
+  /** How many violations there are; `broken` names the first. */
+  total: number;
+  broken: { id: string; key: string; explanation: string }[];
+  /** How many orders are unfinished; `waiting` names the first. */
+  waitingTotal: number;
   waiting: { key: string; service: string; what: string; since: string }[];
 }
 
