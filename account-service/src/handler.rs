@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use contracts::CustomerId;
 use contracts::account::{AccountCommand, AccountEvent};
 use messaging::envelope::unix_millis;
-use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, statement};
+use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, clock, effects, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
-use time::OffsetDateTime;
 
 use crate::account::{Account, decide, evolve};
 use crate::entity::account::{ActiveModel, Column, Entity, Model};
@@ -47,16 +46,23 @@ impl Handler for AccountHandler {
         tx: &DatabaseTransaction,
         batch: &[&Envelope<AccountMessage>],
     ) -> Result<Vec<Outgoing>, HandleError> {
-        let mut accounts = Accounts::load(tx, batch).await?;
+        let batch = effects::without_repeated(tx, batch, creates).await?;
+        let mut accounts = Accounts::load(tx, &batch).await?;
         let mut outgoing = Vec::with_capacity(batch.len());
-        for message in batch {
+        for message in &batch {
             if let Some(event) = accounts.decide(&message.payload) {
                 outgoing.push(outgoing_of(&event, message)?);
             }
         }
-        accounts.save(tx, unix_millis(OffsetDateTime::now_utc())).await?;
+        accounts.save(tx, unix_millis(clock::now())).await?;
         Ok(outgoing)
     }
+}
+
+/// Returns whether a command creates an account. It could create one again that was deleted meanwhile; other commands name
+/// the version that they change.
+fn creates(message: &AccountMessage) -> bool {
+    matches!(message.0, AccountCommand::Create(_))
 }
 
 /// Makes the message an event travels as. A refusal changes nothing, so it has no version.

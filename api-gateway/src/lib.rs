@@ -45,9 +45,9 @@ mod wait;
 
 use std::sync::Arc;
 
-use contracts::topology::API_GATEWAY;
+use contracts::topology::{API_GATEWAY, COMMANDS};
 use messaging::listener::{Guard, Server};
-use messaging::{Health, connection, spans};
+use messaging::{Health, clock, connection, spans};
 use poem_openapi::Tags;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -98,6 +98,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let client = connection::connect(&config.nats, API_GATEWAY, &health).await?;
     let js = connection::jetstream(&client);
 
+    tokio::spawn(clock::watch(js.clone(), COMMANDS, health.clone(), shutdown.clone()));
     let (known, streams_known) = watch::channel(Known::default());
     let streams = Streams {
         js: js.clone(),

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use contracts::DecodeError;
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderEvent;
-use messaging::{Cause, Decode, Envelope, HandleError, Handler, Outgoing, Standing};
+use messaging::{Cause, Decode, Envelope, HandleError, Handler, Outgoing, Standing, effects};
 use sea_orm::{ActiveEnum, ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use crate::balance::take_in;
@@ -42,15 +42,17 @@ impl Handler for InventoryHandler {
         tx: &DatabaseTransaction,
         batch: &[&Envelope<StockMessage>],
     ) -> Result<Vec<Outgoing>, HandleError> {
+        let batch =
+            effects::without_repeated(tx, batch, |message| matches!(message, StockMessage::Restock(_))).await?;
         let mut slice = Slice::load(tx, batch.iter().map(|message| &message.payload)).await?;
         let mut outgoing = Vec::with_capacity(batch.len());
-        for message in batch {
+        for message in &batch {
             for decided in slice.stock.decide(&message.payload, message.correlation_id) {
                 outgoing.push(outgoing_of(decided, message).map_err(HandleError::Retry)?);
             }
         }
         slice.save(tx).await?;
-        take_in(tx, restocked(batch)).await?;
+        take_in(tx, restocked(&batch)).await?;
         Ok(outgoing)
     }
 

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use crate::clock;
 use crate::direct::Stored;
 use crate::envelope::{self, Decode, Envelope, Header, Malformed, NATS_MESSAGE_ID, Speaker, rfc3339, unix_millis};
 use crate::outbox::OutboxRow;
@@ -29,6 +30,8 @@ pub const DETAIL: &str = "Dead-Letter-Detail";
 pub const STREAM: &str = "Dead-Letter-Stream";
 /// Its sequence in that stream.
 pub const SEQUENCE: &str = "Dead-Letter-Sequence";
+/// When that stream stored it, RFC 3339: a stream that was made anew counts from 1 again.
+pub const STORED_AT: &str = "Dead-Letter-Stored-At";
 /// The subject it was published on.
 pub const SUBJECT: &str = "Dead-Letter-Subject";
 /// The service that gave up.
@@ -95,6 +98,8 @@ pub(crate) struct Origin<'a> {
     pub(crate) service: &'a str,
     pub(crate) stream: &'a str,
     pub(crate) sequence: u64,
+    /// When the stream stored it; `None` of a dead letter that does not say it.
+    pub(crate) stored: Option<OffsetDateTime>,
     pub(crate) subject: &'a str,
     pub(crate) attempts: u64,
     pub(crate) headers: Option<&'a HeaderMap>,
@@ -116,7 +121,10 @@ impl Origin<'_> {
                 .and_then(|id| Uuid::parse_str(id.as_str()).ok()),
         };
         own.unwrap_or_else(|| {
-            let place = format!("{}/{}/{}", self.stream, self.sequence, self.subject);
+            let mut place = format!("{}/{}/{}", self.stream, self.sequence, self.subject);
+            if let Some(stored) = self.stored {
+                place = format!("{place}/{}", stored.unix_timestamp_nanos());
+            }
             Uuid::new_v5(&Uuid::NAMESPACE_URL, place.as_bytes())
         })
     }
@@ -185,6 +193,7 @@ impl Origin<'_> {
             (TIME.into(), rfc3339(now)),
             (NATS_MESSAGE_ID.into(), id.to_string()),
         ];
+        headers.extend(self.stored.map(|stored| (STORED_AT.into(), rfc3339(stored))));
         for (name, values) in self.headers.into_iter().flat_map(HeaderMap::iter) {
             // The server acts upon `Nats-` headers (expected sequences, roll-up, schedules): they must not act again.
             if !AsRef::<str>::as_ref(name).to_ascii_lowercase().starts_with("nats-") {
@@ -206,12 +215,13 @@ pub(crate) fn of_unpublishable(service: &str, row: &OutboxRow, reason: &str) -> 
         service,
         stream: "outbox",
         sequence: 0,
+        stored: None,
         subject: &row.subject,
         attempts: 1,
         headers: Some(&headers),
         body: row.body.clone(),
     };
-    let mut letter = origin.row(Reason::Unpublishable, reason, OffsetDateTime::now_utc());
+    let mut letter = origin.row(Reason::Unpublishable, reason, clock::now());
     // Another one each time: a message that is redriven and refused again is a dead letter again.
     letter.message_id = Uuid::now_v7();
     letter.headers.retain(|(name, _)| name != NATS_MESSAGE_ID);
@@ -226,6 +236,7 @@ pub(crate) struct Letter {
     service: String,
     stream: String,
     sequence: u64,
+    stored_at: Option<OffsetDateTime>,
     subject: String,
     reason: Reason,
 }
@@ -241,6 +252,7 @@ impl Letter {
             service: service.to_owned(),
             stream: stored.header(STREAM)?.to_owned(),
             sequence: stored.header(SEQUENCE)?.parse().ok()?,
+            stored_at: stored.header(STORED_AT).and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok()),
             subject: stored.header(SUBJECT)?.to_owned(),
             reason: Reason::parse(stored.header(REASON)?)?,
             stored,
@@ -252,6 +264,7 @@ impl Letter {
             service: &self.service,
             stream: &self.stream,
             sequence: self.sequence,
+            stored: self.stored_at,
             subject: &self.subject,
             attempts: 0,
             headers: Some(&self.stored.headers),
@@ -282,7 +295,7 @@ impl Letter {
 
     /// Makes the row that remembers that the message failed when it was redriven.
     pub(crate) fn failure(&self, detail: &str) -> mishap::entity::Model {
-        self.origin().failure(self.inbox_id(), detail, OffsetDateTime::now_utc())
+        self.origin().failure(self.inbox_id(), detail, clock::now())
     }
 
     /// Makes the row that remembers that the letter was handled without the service knowing of it.

@@ -3,13 +3,14 @@
 //! The insert is the first statement of every transaction that handles messages, and yields the first deliveries.
 //! Code behind it cannot see a duplicate. On SQLite it also takes the write lock before anything is read.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use sea_orm::sea_query::{Expr, ExprTrait, InsertStatement, OnConflict, Query};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, Insert, QueryTrait};
 use uuid::Uuid;
 
-use crate::statement::chunks;
+use crate::statement::{self, chunks};
 
 /// The table `inbox`.
 pub mod entity {
@@ -22,7 +23,8 @@ pub mod entity {
         /// The message's id.
         #[sea_orm(primary_key, auto_increment = false)]
         pub message_id: Uuid,
-        /// When it was handled, in milliseconds since 1970.
+        /// When the stream stored it, by the server's clock, in milliseconds since 1970: how long it can be delivered again
+        /// follows from that. Of a message that was stored more than once, the latest.
         pub received_at: i64,
     }
 
@@ -33,61 +35,73 @@ pub mod entity {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+use entity::{ActiveModel, Column, Entity};
+
+/// A delivery as the inbox records it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Received {
+    /// The message's id.
+    pub(crate) id: Uuid,
+    /// When the stream stored it, in milliseconds since 1970.
+    pub(crate) at: i64,
+}
+
 /// Records messages as handled and returns whether none had been before. Where it returns false, the transaction is to be
 /// rolled back: which of them were new is not known.
-pub(crate) async fn are_all_new(tx: &DatabaseTransaction, mut ids: Vec<Uuid>, now: i64) -> Result<bool, DbErr> {
-    let count = ids.len();
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.len() < count {
+pub(crate) async fn are_all_new(tx: &DatabaseTransaction, received: &[Received]) -> Result<bool, DbErr> {
+    let rows = sorted(received);
+    if rows.len() < received.len() {
         return Ok(false);
     }
-    for chunk in chunks(ids) {
+    for chunk in chunks(rows) {
         let size = chunk.len() as u64;
-        if tx.execute(&insertion(chunk, now)).await?.rows_affected() < size {
+        let known = OnConflict::column(Column::MessageId).do_nothing().to_owned();
+        let insert = Insert::many(chunk.into_iter().map(row)).on_conflict(known).into_query();
+        if tx.execute(&insert).await?.rows_affected() < size {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Records messages as handled and returns those that had not been before.
+/// Records messages as handled and returns those that had not been before. A row of another one is kept from then on for
+/// as long as the stream may deliver this copy of it.
 pub(crate) async fn first_deliveries(
     tx: &DatabaseTransaction,
-    mut ids: Vec<Uuid>,
-    now: i64,
+    received: &[Received],
 ) -> Result<HashSet<Uuid>, DbErr> {
-    // One order for all instances, so that two transactions cannot wait for each other's rows.
-    ids.sort_unstable();
-    ids.dedup();
-    let mut first = HashSet::with_capacity(ids.len());
-    for chunk in chunks(ids) {
-        let mut insert = insertion(chunk, now);
-        insert.returning_col(entity::Column::MessageId);
-        for row in tx.query_all(&insert).await? {
-            first.insert(row.try_get("", "message_id")?);
-        }
-    }
+    let rows = sorted(received);
+    let first = statement::insert_new(tx, rows.iter().copied().map(row).collect(), Column::MessageId).await?;
+    let repeated = rows.into_iter().filter(|received| !first.contains(&received.id)).map(row).collect();
+    let later = Expr::col((Alias::new("excluded"), Column::ReceivedAt)).gt(Expr::col((Entity, Column::ReceivedAt)));
+    let mut renewed = OnConflict::column(Column::MessageId);
+    renewed.update_column(Column::ReceivedAt).action_and_where(later);
+    statement::insert(tx, repeated, Some(renewed)).await?;
     Ok(first)
 }
 
-fn insertion(ids: Vec<Uuid>, now: i64) -> InsertStatement {
-    let rows = ids.into_iter().map(|id| entity::ActiveModel { message_id: Set(id), received_at: Set(now) });
-    let known = OnConflict::column(entity::Column::MessageId).do_nothing().to_owned();
-    Insert::many(rows).on_conflict(known).into_query()
+/// Returns each message once, with its latest time. In one order for all instances, so that two transactions cannot wait
+/// for each other's rows.
+fn sorted(received: &[Received]) -> Vec<Received> {
+    let mut rows = received.to_vec();
+    rows.sort_unstable_by_key(|row| (row.id, Reverse(row.at)));
+    rows.dedup_by_key(|row| row.id);
+    rows
 }
 
-/// Deletes at most `limit` rows older than `before` and returns how many.
+fn row(received: Received) -> ActiveModel {
+    ActiveModel { message_id: Set(received.id), received_at: Set(received.at) }
+}
+
+/// Deletes at most `limit` rows of messages stored before `before` and returns how many.
 pub(crate) async fn prune(connection: &impl ConnectionTrait, before: i64, limit: u64) -> Result<u64, DbErr> {
     let old = Query::select()
-        .column(entity::Column::MessageId)
-        .from(entity::Entity)
-        .and_where(Expr::col(entity::Column::ReceivedAt).lt(before))
+        .column(Column::MessageId)
+        .from(Entity)
+        .and_where(Expr::col(Column::ReceivedAt).lt(before))
         .limit(limit)
         .to_owned();
-    let delete = entity::Entity::delete_many()
-        .into_query()
-        .and_where(Expr::col(entity::Column::MessageId).in_subquery(old))
-        .to_owned();
+    let delete =
+        Entity::delete_many().into_query().and_where(Expr::col(Column::MessageId).in_subquery(old)).to_owned();
     Ok(connection.execute(&delete).await?.rows_affected())
 }

@@ -11,8 +11,8 @@
 //!   how large a message may be), [`dead_letter`] says what became of the rest;
 //! - [`mishap`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
 //! - [`trace`]: what a service knows of one business id; [`vitals`]: how it does; [`refill`]: a stream filled again from the outboxes;
-//! - [`event_store`], [`statement`]: what handlers are written with;
-//! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon;
+//! - [`event_store`], [`effects`], [`statement`]: what handlers are written with;
+//! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon; [`clock`]: the server's time;
 //!   [`durability`]: what an acknowledgement is worth;
 //! - [`direct`]: messages read out of a stream, past every consumer; [`replay`]: a stream read again so;
 //! - [`query`], [`publisher`]: asking and commanding from outside a transaction;
@@ -24,12 +24,14 @@
 //! statement; the ack follows the commit; no network call inside the transaction.
 
 mod atomic;
+pub mod clock;
 pub mod connection;
 mod consumer;
 pub mod database;
 pub mod dead_letter;
 pub mod direct;
 pub mod durability;
+pub mod effects;
 pub mod envelope;
 pub mod event_store;
 pub mod handler;

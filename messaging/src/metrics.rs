@@ -20,11 +20,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use sea_orm::DatabaseConnection;
-use time::OffsetDateTime;
 
 use crate::dead_letter::Reason;
 use crate::envelope::unix_millis;
-use crate::unpublished;
+use crate::{clock, unpublished};
 
 /// The labels of one series. Each label has a value of a closed set.
 pub type Labels = Vec<(&'static str, String)>;
@@ -199,7 +198,7 @@ impl Scrape {
         };
         let (rows, age, unpublishable) = match tokio::time::timeout(PATIENCE, depth).await {
             Ok(Ok((rows, oldest, unpublishable))) => {
-                let now = unix_millis(OffsetDateTime::now_utc());
+                let now = unix_millis(clock::now());
                 (
                     figure(rows),
                     oldest.map_or(0.0, |oldest| figure(now.saturating_sub(oldest).max(0).unsigned_abs()) / 1e3),

@@ -3,7 +3,7 @@
 use sea_orm::sea_query::{Expr, ExprTrait, Index};
 use sea_orm_migration::prelude::*;
 
-use crate::{event_store, inbox, mishap, outbox, owner, unpublished};
+use crate::{effects, event_store, inbox, mishap, outbox, owner, unpublished};
 
 /// Returns the migrations of `inbox`, `outbox`, `mishaps`, `unpublished`, and `outbox_owners`, which every service has.
 #[must_use]
@@ -15,6 +15,12 @@ pub fn messaging() -> Vec<Box<dyn MigrationTrait>> {
 #[must_use]
 pub fn event_store() -> Vec<Box<dyn MigrationTrait>> {
     vec![Box::new(Events)]
+}
+
+/// Returns the migrations of `effects`, for services with effects that need a key beside the inbox.
+#[must_use]
+pub fn effects() -> Vec<Box<dyn MigrationTrait>> {
+    vec![Box::new(Effects)]
 }
 
 /// A column of earlier times: when the stream acknowledged the row.
@@ -208,5 +214,34 @@ impl MigrationTrait for OutboxOwners {
             .and_where(Expr::col(Range::Refusal).is_not_null())
             .to_owned();
         manager.create_index(refused).await
+    }
+}
+
+struct Effects;
+
+impl MigrationName for Effects {
+    fn name(&self) -> &'static str {
+        "messaging_0006_effects"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Effects {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use effects::entity::{Column, Entity};
+        let effects = Table::create()
+            .table(Entity)
+            .if_not_exists()
+            .col(ColumnDef::new(Column::MessageId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(Column::RecordedAt).big_integer().not_null())
+            .to_owned();
+        manager.create_table(effects).await?;
+        let by_age = Index::create()
+            .name("effects_recorded_at")
+            .if_not_exists()
+            .table(Entity)
+            .col(Column::RecordedAt)
+            .to_owned();
+        manager.create_index(by_age).await
     }
 }

@@ -3,18 +3,22 @@
 //! Rows are written in the transaction of the message that caused them, and [`crate::unpublished`] says of which of them
 //! the stream may not have. They are never changed, and stay for a retention time, so that a lost stream can be filled again.
 
+use std::sync::Mutex;
+
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryTrait};
 use time::OffsetDateTime;
-use uuid::Uuid;
+use uuid::timestamp::context::ContextV7;
+use uuid::{Timestamp, Uuid};
 
 use crate::atomic::Ready;
-use crate::envelope::{Attributes, Header, Outgoing, header_map, unix_millis};
+use crate::envelope::{Attributes, Header, Outgoing, header_map, rfc3339, unix_millis};
+use crate::refill::REFILLED;
 use crate::relay_handle::RelayHandle;
 use crate::spans::Created;
-use crate::{statement, unpublished};
+use crate::{clock, statement, unpublished};
 
 /// The table `outbox`.
 pub mod entity {
@@ -68,7 +72,7 @@ impl Outbox {
     /// published.
     pub async fn commit(&self, tx: DatabaseTransaction, mut outgoing: Vec<Outgoing>) -> Result<(), DbErr> {
         let created = Created::of(&mut outgoing);
-        let rows = self.relay.rows(outgoing, &self.source, OffsetDateTime::now_utc());
+        let rows = self.relay.rows(outgoing, &self.source, clock::now());
         let mut rows = rows.map_err(|error| DbErr::Custom(error.to_string()))?;
         self.relay.insert(&tx, &mut rows).await?;
         tx.commit().await?;
@@ -147,6 +151,12 @@ impl OutboxRow {
         Ready { subject: self.subject.clone(), headers: self.header_map(), body: self.body.clone() }
     }
 
+    /// Marks a message that may have been published before, longer ago than the inboxes remember.
+    pub(crate) fn republished(mut self) -> Self {
+        self.headers.push((REFILLED.into(), rfc3339(clock::now())));
+        self
+    }
+
     /// Returns whether it says what has happened, on `<context>.event.…`: all events of a service go to one stream.
     pub(crate) fn is_event(&self) -> bool {
         self.subject.split('.').nth(1) == Some("event")
@@ -169,11 +179,20 @@ pub(crate) async fn insert(
 fn number(rows: &mut [OutboxRow]) {
     for range in rows.chunks_mut(unpublished::MOST) {
         // What is cleared is random (RFC 9562, section 6.2): the time and a counter stand before it.
-        let first = Uuid::now_v7().as_u128() & !0xffff;
+        let first = next_row_id().as_u128() & !0xffff;
         for (row, index) in range.iter_mut().zip(0..) {
             (row.row_id, row.range) = (Uuid::from_u128(first + index), Uuid::from_u128(first));
         }
     }
+}
+
+/// Makes an id that is later than all before it in this process. Its time is the server's, so that the rows of all
+/// instances stand in one order.
+pub(crate) fn next_row_id() -> Uuid {
+    static ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+    let now = clock::now();
+    let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
+    Uuid::new_v7(Timestamp::from_unix(&ORDER, seconds, now.nanosecond()))
 }
 
 /// Deletes at most `limit` rows written before `before` that are not pending, and returns how many.

@@ -30,14 +30,14 @@ use crate::dead_letter::{Origin, Reason};
 use crate::envelope::{self, Envelope, Malformed, Speaker, unix_millis};
 use crate::handler::{HandleError, Handler};
 use crate::health::Health;
-use crate::inbox;
+use crate::inbox::{self, Received};
 use crate::item::Item;
 use crate::limits::TooLarge;
 use crate::outbox::OutboxRow;
 use crate::relay_handle::RelayHandle;
 use crate::spans::{Begun, Created};
 use crate::unpublished::{self, Marks};
-use crate::{metrics, mishap, redrive};
+use crate::{clock, metrics, mishap, redrive};
 
 /// The part of [`Health`] that says whether batches commit.
 pub(crate) const DATABASE: &str = "database";
@@ -48,6 +48,8 @@ pub(crate) const BATCH: usize = 256;
 const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(2);
 /// The longest that messages are left to gather.
 const GATHER: Duration = Duration::from_millis(5);
+/// How far in the future a message's time may be: as far as a clock may differ without being reported.
+const MAX_AHEAD: Duration = clock::MAX_SKEW;
 /// How long a shutdown waits for what is already queued.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -156,7 +158,9 @@ impl<H: Handler> Processor<H> {
 
     /// Refuses a message from a refill that the inbox may have forgotten.
     fn remembered(&self, envelope: Envelope<H::Message>) -> Result<Envelope<H::Message>, Malformed> {
-        if OffsetDateTime::now_utc() - envelope.time < self.remembers {
+        let age = clock::now() - envelope.time;
+        // A time that is yet to come was written by a clock that was ahead: how old the message is, nobody knows.
+        if age < self.remembers && age + MAX_AHEAD > time::Duration::ZERO {
             return Ok(envelope);
         }
         Err(Malformed::TooOld(format!(
@@ -226,8 +230,8 @@ impl<H: Handler> Processor<H> {
     }
 
     async fn commit_with(&self, items: &[Item<H::Message>], marks: &Marks) -> Result<Vec<OutboxRow>, Failure> {
-        let (now, began) = (OffsetDateTime::now_utc(), Instant::now());
-        let (tx, mut first) = self.begin(items, unix_millis(now)).await?;
+        let (now, began) = (clock::now(), Instant::now());
+        let (tx, mut first) = self.begin(items).await?;
         let mut batch = Vec::with_capacity(items.len());
         let (mut rows, mut mishaps) = (Vec::new(), Vec::new());
         let mut duplicates = HashMap::new();
@@ -283,23 +287,18 @@ impl<H: Handler> Processor<H> {
     ///
     /// As a rule that is everything, and then the inbox need not say what it took. Which messages it knew it is asked only
     /// where it knew some, and from then on until it knows none.
-    async fn begin(
-        &self,
-        items: &[Item<H::Message>],
-        now: i64,
-    ) -> Result<(DatabaseTransaction, HashSet<Uuid>), DbErr> {
-        let ids: Vec<Uuid> = items.iter().map(|item| self.inbox_id(item)).collect();
+    async fn begin(&self, items: &[Item<H::Message>]) -> Result<(DatabaseTransaction, HashSet<Uuid>), DbErr> {
+        let received: Vec<Received> = items.iter().map(|item| self.received(item)).collect();
         if !self.duplicates.load(Ordering::Relaxed) {
             let tx = self.db.begin().await?;
-            if inbox::are_all_new(&tx, ids.clone(), now).await? {
-                return Ok((tx, ids.into_iter().collect()));
+            if inbox::are_all_new(&tx, &received).await? {
+                return Ok((tx, received.into_iter().map(|received| received.id).collect()));
             }
             tx.rollback().await?;
         }
-        let count = ids.len();
         let tx = self.db.begin().await?;
-        let first = inbox::first_deliveries(&tx, ids, now).await?;
-        self.duplicates.store(first.len() < count, Ordering::Relaxed);
+        let first = inbox::first_deliveries(&tx, &received).await?;
+        self.duplicates.store(first.len() < received.len(), Ordering::Relaxed);
         Ok((tx, first))
     }
 
@@ -341,7 +340,7 @@ impl<H: Handler> Processor<H> {
                 return delivery.settle(AckKind::Nak(Some(delay))).await;
             }
         };
-        let (mut row, mut mishap) = self.dead_letter(item, reason, &error.to_string(), OffsetDateTime::now_utc());
+        let (mut row, mut mishap) = self.dead_letter(item, reason, &error.to_string(), clock::now());
         (mishap.failures, mishap.failed_at) = (1, mishap.given_up_at);
         match self.commit_dead_letter(item, &mut row, mishap).await {
             Ok(()) => {
@@ -357,8 +356,7 @@ impl<H: Handler> Processor<H> {
 
     /// Remembers that a message failed. Where that is not possible it is not: the message is what matters.
     async fn remember_failure(&self, item: &Item<H::Message>, error: &HandleError) {
-        let mishap =
-            self.origin(&item.delivery).failure(self.inbox_id(item), &error.to_string(), OffsetDateTime::now_utc());
+        let mishap = self.origin(&item.delivery).failure(self.inbox_id(item), &error.to_string(), clock::now());
         if let Err(error) = mishap::record(&self.db, vec![mishap]).await {
             tracing::debug!(%error, "a failure could not be remembered");
         }
@@ -373,12 +371,15 @@ impl<H: Handler> Processor<H> {
         mishap: mishap::entity::Model,
     ) -> Result<(), DbErr> {
         let tx = self.db.begin().await?;
-        let now = unix_millis(OffsetDateTime::now_utc());
-        if !inbox::first_deliveries(&tx, vec![self.inbox_id(item)], now).await?.is_empty() {
+        if !inbox::first_deliveries(&tx, &[self.received(item)]).await?.is_empty() {
             mishap::record(&tx, vec![mishap]).await?;
             self.relay.insert(&tx, std::slice::from_mut(row)).await?;
         }
         tx.commit().await
+    }
+
+    fn received(&self, item: &Item<H::Message>) -> Received {
+        Received { id: self.inbox_id(item), at: unix_millis(item.delivery.stored) }
     }
 
     fn inbox_id(&self, item: &Item<H::Message>) -> Uuid {
@@ -412,6 +413,7 @@ impl<H: Handler> Processor<H> {
             service: self.service,
             stream: &delivery.stream,
             sequence: delivery.sequence,
+            stored: Some(delivery.stored),
             subject: delivery.message.subject.as_str(),
             attempts: delivery.attempt,
             headers: delivery.message.headers.as_ref(),

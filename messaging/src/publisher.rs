@@ -14,11 +14,11 @@ use async_nats::jetstream::{self, ErrorCode};
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::atomic::{self, Ready};
+use crate::clock;
 use crate::envelope::{Attributes, header_map};
 use crate::spans::{About, Begun};
 
@@ -123,7 +123,7 @@ impl Publisher {
             message_type: command.message_type,
             source: &self.source,
             key: &command.key,
-            time: OffsetDateTime::now_utc(),
+            time: clock::now(),
             correlation_id: command.id,
             causation_id: None,
             aggregate_version: None,

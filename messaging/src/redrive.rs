@@ -14,7 +14,6 @@ use async_nats::jetstream;
 use futures::StreamExt;
 use sea_orm::TransactionTrait;
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
@@ -22,9 +21,10 @@ use crate::dead_letter::{Letter, STREAM_NAME};
 use crate::direct;
 use crate::envelope::{Envelope, unix_millis};
 use crate::handler::Handler;
+use crate::inbox::{self, Received};
 use crate::processor::{BATCH, Failure, Processor};
 use crate::query::{Endpoint, Query, QueryError};
-use crate::{inbox, mishap};
+use crate::{clock, mishap};
 
 /// The most letters in one request: as many as the kit handles in a batch.
 pub const MOST: usize = BATCH;
@@ -227,7 +227,7 @@ impl<H: Handler> Processor<H> {
 
     /// One transaction: what was given up is taken back, the messages are marked and handled, or nothing of it.
     async fn redrive_together(&self, items: &[Item<H::Message>], force: bool) -> Result<Vec<Report>, Failure> {
-        let now = OffsetDateTime::now_utc();
+        let now = clock::now();
         let marks: Vec<Uuid> = items.iter().map(|item| item.mark).collect();
         let tx = self.db.begin().await?;
         let mut taken = mishap::take_back(&tx, marks.clone(), unix_millis(now)).await?;
@@ -235,12 +235,12 @@ impl<H: Handler> Processor<H> {
         let mut known = mishap::redriven(&tx, &marks).await?;
         // What this transaction took back is known as redriven now, but for it that is still to be done.
         known.retain(|id| !taken.contains(id));
-        let marked = items
+        let marked: Vec<Received> = items
             .iter()
             .filter(|item| taken.contains(&item.mark) || (force && !known.contains(&item.mark)))
-            .map(|item| item.envelope.id)
+            .map(|item| Received { id: item.envelope.id, at: unix_millis(now) })
             .collect();
-        let mut first = inbox::first_deliveries(&tx, marked, unix_millis(now)).await?;
+        let mut first = inbox::first_deliveries(&tx, &marked).await?;
 
         let (mut batch, mut forced, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {

@@ -31,7 +31,7 @@ use crate::outbox::entity::{Column, Entity};
 use crate::outbox::{self, OutboxRow};
 use crate::query::{Endpoint, Query, QueryError};
 use crate::topology::subject_matches;
-use crate::{inbox, mishap, statement};
+use crate::{clock, inbox, mishap, statement};
 
 /// The header of a message that was published again by a refill: when, RFC 3339.
 pub const REFILLED: &str = "Refilled-At";
@@ -222,7 +222,7 @@ fn has(row: &OutboxRow, header: &str) -> bool {
 /// Publishes rows in their order and waits until the stream has all of them; returns how many are new to it, and how
 /// many it knew.
 async fn publish(js: &jetstream::Context, rows: &[OutboxRow], intact_from: u64) -> anyhow::Result<(u64, u64)> {
-    let now = rfc3339(OffsetDateTime::now_utc());
+    let now = rfc3339(clock::now());
     let rows: Vec<&OutboxRow> = rows.iter().collect();
     let (mut published, known) = send(js, &rows, &now, None).await?;
     let (there, gone): (Vec<_>, Vec<_>) = known.into_iter().partition(|(_, sequence)| *sequence >= intact_from);

@@ -67,6 +67,8 @@ pub(crate) struct Relay {
     owners: Owners,
     /// Whether events go in atomic batches.
     grouped: bool,
+    /// How old a row may be that is published as if it was new.
+    late_after: Duration,
     /// Whether the batches that no instance owns have been taken over.
     adopted: bool,
     /// Whether something was sent since the last beat.
@@ -87,6 +89,7 @@ impl Relay {
         service: &'static str,
         grouped: bool,
         limits: Limits,
+        late_after: Duration,
         health: Health,
     ) -> (Self, RelayHandle) {
         health.expect(OUTBOX);
@@ -110,6 +113,7 @@ impl Relay {
             scan: Scan::new(owner),
             owners: Owners::default(),
             grouped,
+            late_after,
             adopted: false,
             busy: false,
             draining: false,

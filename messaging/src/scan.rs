@@ -9,7 +9,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::outbox::first_row_id;
+use crate::outbox::{first_row_id, next_row_id};
 use crate::unpublished::Wanted;
 
 /// The age at which a pending batch has missed the hot path: as long as an acknowledgement may take.
@@ -42,7 +42,7 @@ pub(crate) struct Scan {
 impl Scan {
     /// Begins with what was written before now.
     pub(crate) fn new(owner: Uuid) -> Self {
-        let before = Uuid::now_v7();
+        let before = next_row_id();
         Self { owner, phase: Phase::Recovering { before }, after: None, active: false, idle_parts: 0 }
     }
 

@@ -29,8 +29,8 @@ use crate::processor::{BATCH, DATABASE, Processor, RetryPolicy};
 use crate::query::{self, Endpoint};
 use crate::redrive;
 use crate::relay::Relay;
-use crate::retention::{self, HorizonError};
-use crate::{refill, spans, trace, vitals};
+use crate::retention::{self, Cleanup, HorizonError};
+use crate::{clock, refill, spans, trace, vitals};
 
 /// The part of [`Health`] that says whether the streams are there.
 const STREAMS: &str = "streams";
@@ -59,6 +59,9 @@ pub struct ServiceOptions {
     /// How long inbox and outbox rows are kept, in seconds; at least as long as the streams keep messages.
     #[arg(long, env = "RETENTION_SECONDS", default_value_t = 8 * 24 * 3600)]
     pub retention_seconds: u64,
+    /// How often old inbox and outbox rows are deleted, in seconds, and how long after the start for the first time.
+    #[arg(long, env = "CLEANUP_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    pub cleanup_seconds: u64,
     /// How often a message is delivered before it becomes a dead letter.
     #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     pub max_attempts: u64,
@@ -155,7 +158,8 @@ impl<H: Handler> Service<H> {
 
         let (name, db) = (self.name, self.db.clone());
         let limits = Limits::new(&infos, client.server_info().max_payload);
-        let broker = Broker { client: client.clone(), js, durability, limits };
+        let late_after = retention::late_after(&infos, options.retention());
+        let broker = Broker { client: client.clone(), js, durability, limits, late_after };
         self.spawn_parts(&mut parts, broker, options, &health, &stop);
         tracing::info!(service = name, "started");
 
@@ -179,13 +183,14 @@ impl<H: Handler> Service<H> {
         health: &Health,
         stop: &CancellationToken,
     ) {
-        let Broker { client, js, durability, limits } = broker;
+        let Broker { client, js, durability, limits, late_after } = broker;
         let (relay, relay_handle) = Relay::new(
             self.db.writer.clone(),
             client.clone(),
             self.name,
             durability.fsynced,
             limits,
+            late_after,
             health.clone(),
         );
         let (sender, queue) = mpsc::channel(BATCH);
@@ -237,11 +242,25 @@ impl<H: Handler> Service<H> {
             Ok(())
         });
         parts.spawn(relay.run());
-        let (db, until, retention) = (self.db.writer.clone(), stop.clone(), options.retention());
+        let cleanup = Cleanup {
+            db: self.db.writer.clone(),
+            js: js.clone(),
+            streams: self.streams,
+            retention: options.retention(),
+            interval: Duration::from_secs(options.cleanup_seconds),
+            shutdown: stop.clone(),
+        };
         parts.spawn(async move {
-            retention::run(db, retention, until).await;
+            cleanup.run().await;
             Ok(())
         });
+        if let Some(stream) = self.streams.first() {
+            let watch = clock::watch(js.clone(), stream, health.clone(), stop.clone());
+            parts.spawn(async move {
+                watch.await;
+                Ok(())
+            });
+        }
         parts.spawn(query::serve(client.clone(), self.name, self.description, endpoints, stop.clone()));
     }
 }
@@ -252,6 +271,8 @@ struct Broker {
     js: jetstream::Context,
     durability: Durability,
     limits: Limits,
+    /// How old a row of the outbox may be that is published as if it was new.
+    late_after: Duration,
 }
 
 /// Waits until the streams can be read, checks the dedup horizon and what an acknowledgement is worth, and returns that

@@ -5,8 +5,11 @@
 //! statement is a way to the database and back, which for a small batch takes longer than its rows do: up to 16 rows go in
 //! one statement, and as many as a batch has in five at the most.
 
+use std::collections::HashSet;
+
 use sea_orm::sea_query::{IntoIden, OnConflict};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, Insert};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, Insert, QueryTrait};
+use uuid::Uuid;
 
 /// The sizes of chunks, largest first.
 const SIZES: [usize; 20] = [256, 128, 64, 32, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1];
@@ -58,6 +61,33 @@ where
         }
     }
     Ok(())
+}
+
+/// Inserts the rows whose key the table does not have yet, and returns the keys of those.
+///
+/// The rows come sorted by their key: transactions of two instances cannot wait for each other then.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn insert_new<A>(
+    connection: &impl ConnectionTrait,
+    rows: Vec<A>,
+    key: <A::Entity as EntityTrait>::Column,
+) -> Result<HashSet<Uuid>, DbErr>
+where
+    A: ActiveModelTrait + Send,
+{
+    let known = OnConflict::column(key).do_nothing().to_owned();
+    let mut new = HashSet::with_capacity(rows.len());
+    for chunk in chunks(rows) {
+        let mut insert = Insert::many(chunk).on_conflict(known.clone()).into_query();
+        insert.returning_col(key);
+        for row in connection.query_all(&insert).await? {
+            new.insert(row.try_get_by_index(0)?);
+        }
+    }
+    Ok(new)
 }
 
 /// Returns the conflict clause that writes a changed row over the one with the same key.

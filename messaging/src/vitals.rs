@@ -5,12 +5,11 @@
 use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Func, Order, Query as SqlQuery};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
 
 use crate::envelope::unix_millis;
 use crate::outbox::entity::{Column, Entity};
 use crate::query::{Endpoint, Query, QueryError};
-use crate::unpublished;
+use crate::{clock, unpublished};
 
 /// The most recent messages that are looked at for repetitions.
 const RECENT: u64 = 10_000;
@@ -76,7 +75,7 @@ async fn answer(db: DatabaseConnection, service: &str, query: Query) -> Result<V
     if request.said_once.len() > MOST_STEMS {
         return Err(QueryError::Invalid(format!("saidOnce must be {MOST_STEMS} at the most")));
     }
-    let now = unix_millis(OffsetDateTime::now_utc());
+    let now = unix_millis(clock::now());
     Ok(Vitals {
         service: service.to_owned(),
         outbox_depth: unpublished::depth(&db).await?,

@@ -8,11 +8,10 @@ use contracts::account::AccountEvent;
 use contracts::order::OrderEvent;
 use contracts::payment::PaymentEvent;
 use messaging::envelope::unix_millis;
-use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, statement};
+use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, clock, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
-use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::entity::{counter, customer, notification};
@@ -79,7 +78,7 @@ impl Handler for NotificationHandler {
         let told = batch.iter().filter(|message| matches!(message.payload, NotificationMessage::Tell(_))).count();
         let first =
             counter::take(tx, i64::try_from(told).map_err(|error| HandleError::Retry(error.into()))?).await?;
-        let now = unix_millis(OffsetDateTime::now_utc());
+        let now = unix_millis(clock::now());
         let mut customers = load(tx, batch).await?;
         let mut changed = BTreeSet::new();
         let mut notices = Vec::with_capacity(told);

@@ -8,7 +8,7 @@ use contracts::order::{OrderEvent, OrderTimer, StockDeadlinePassed};
 use contracts::query::OrderStatus;
 use messaging::envelope::{from_unix_millis, rfc3339, unix_millis};
 use messaging::metrics::{self, Histograms};
-use messaging::{Envelope, HandleError, Handler, Outgoing, Standing, Timing, event_store, statement};
+use messaging::{Envelope, HandleError, Handler, Outgoing, Standing, Timing, clock, event_store, statement};
 use sea_orm::{ActiveValue::Set, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
 
@@ -30,7 +30,7 @@ impl Handler for OrderHandler {
         tx: &DatabaseTransaction,
         batch: &[&Envelope<OrderMessage>],
     ) -> Result<Vec<Outgoing>, HandleError> {
-        let now = OffsetDateTime::now_utc();
+        let now = clock::now();
         let mut histories = Histories::load(tx, batch, now + self.stock_deadline).await?;
         for message in batch {
             histories.decide(message, unix_millis(now))?;

@@ -39,9 +39,8 @@ use contracts::query::LedgerCheck;
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, speaker};
 use messaging::connection;
 use messaging::database::Databases;
-use messaging::{Health, Service};
+use messaging::{Health, Service, clock};
 use poem::Route;
-use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -83,7 +82,7 @@ pub async fn run_with<P: PaymentProvider>(
 ) -> anyhow::Result<()> {
     let db = Databases::open::<Migrator>(&config.service.database_url(PAYMENT_SERVICE)).await?;
     let policy = config.policy();
-    let clock = OffsetDateTime::now_utc;
+    let clock = clock::now;
     let (wake, woken) = watch::channel(());
     let shop_id = shop::id(&db.writer, config.shop_id.as_deref()).await?;
     let overdue = Overdue(Duration::from_secs(config.overdue_seconds));

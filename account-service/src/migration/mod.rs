@@ -11,6 +11,7 @@ pub struct Migrator;
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         let mut migrations = messaging::migration::messaging();
+        migrations.extend(messaging::migration::effects());
         migrations.push(Box::new(m0001_account::Migration));
         migrations
     }

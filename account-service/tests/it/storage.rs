@@ -18,6 +18,7 @@ use crate::properties::{commands, config};
 on_both_databases!(
     what_is_said_carries_version_cause_and_flow,
     a_command_that_is_handled_again_says_the_same_under_the_same_id,
+    a_deleted_account_is_not_created_again_by_a_command_that_the_inbox_has_forgotten,
     a_batch_of_hundreds_is_carried_out_in_order,
     the_details_of_a_deleted_account_are_gone,
     the_database_refuses_a_deleted_account_that_says_something,
@@ -181,8 +182,19 @@ async fn a_command_that_is_handled_again_says_the_same_under_the_same_id(engine:
     assert!(handle(&database.db, &command).await.is_err(), "the inbox has it");
     empty(&database.db).await;
     messaging::inbox::entity::Entity::delete_many().exec(&database.db).await.unwrap();
+    messaging::effects::entity::Entity::delete_many().exec(&database.db).await.unwrap();
     let again = handle(&database.db, &command).await.unwrap();
     assert_eq!((first[0].id, &first[0].body), (again[0].id, &again[0].body));
+}
+
+async fn a_deleted_account_is_not_created_again_by_a_command_that_the_inbox_has_forgotten(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let command = [envelope(&create_of("A", "Zoë"))];
+    handle(&database.db, &command).await.unwrap();
+    carry_out(&database.db, &[delete_of("A", 1)]).await;
+    messaging::inbox::entity::Entity::delete_many().exec(&database.db).await.unwrap();
+    assert_eq!(handle(&database.db, &command).await.unwrap().len(), 0);
+    assert_eq!(whole(&database.db).await["A"], Account::Deleted { version: 2 });
 }
 
 async fn a_batch_of_hundreds_is_carried_out_in_order(engine: Engine) {

@@ -155,6 +155,7 @@ impl Store {
             nats: self.options(name),
             database_url: None,
             retention_seconds: 8 * 24 * 3600,
+            cleanup_seconds: 60,
             max_attempts: 3,
         };
         let shutdown = CancellationToken::new();

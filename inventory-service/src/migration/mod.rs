@@ -12,6 +12,7 @@ pub struct Migrator;
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         let mut migrations = messaging::migration::messaging();
+        migrations.extend(messaging::migration::effects());
         migrations.push(Box::new(m0001_stock::Migration));
         migrations.push(Box::new(m0002_intake::Migration));
         migrations

@@ -1,6 +1,7 @@
 //! What the inventory service promises.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod clock;
 mod database;
 mod given;
 mod http;

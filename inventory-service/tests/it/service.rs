@@ -24,7 +24,7 @@ use crate::on_both_databases;
 on_both_databases!(a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_orders_own_flow);
 
 /// Says something in the name of whose word it is, and returns its id.
-async fn say(js: &jetstream::Context, message: &StockMessage) -> Uuid {
+pub(crate) async fn say(js: &jetstream::Context, message: &StockMessage) -> Uuid {
     let (source, subject, message_type, key, body) = match message.clone() {
         StockMessage::Placed(order) => event(&OrderEvent::from(order)),
         StockMessage::Cancelled(order) => event(&OrderEvent::from(order)),

@@ -1,11 +1,11 @@
 //! Batches on a database against the rules on all of the stock.
 
 use inventory_service::stock::{Stock, StockMessage};
-use messaging::{Envelope, Outgoing};
+use messaging::{Envelope, Outgoing, inbox};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
-use sea_orm::DatabaseConnection;
+use sea_orm::{DatabaseConnection, EntityTrait};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::database::{Engine, TestDatabase, begin_with, envelope, handle, open, whole};
@@ -17,6 +17,7 @@ on_both_databases!(
     an_order_that_begins_to_wait_does_not_pass_those_that_were_not_loaded,
     an_order_that_begins_to_wait_does_not_pass_those_behind_one_that_is_cancelled,
     an_order_does_not_pass_one_that_is_ahead_of_it_only_on_another_product,
+    a_restock_that_the_inbox_has_forgotten_changes_nothing,
     a_queue_that_fills_many_statements_is_served_whole,
 );
 
@@ -184,4 +185,18 @@ async fn a_queue_that_fills_many_statements_is_served_whole(engine: Engine) {
     let (found, expected) = then_one_batch(engine, &empty, &before, &batch).await;
     assert_eq!(found, expected);
     assert_eq!(found.queues[&product_id("P0")].len(), 1);
+}
+
+async fn a_restock_that_the_inbox_has_forgotten_changes_nothing(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    begin_with(&database.db, &shelf(&[("CUP", 1)])).await;
+    let command = envelope(&restock("CUP", 5));
+    assert_eq!(handle(&database.db, std::slice::from_ref(&command)).await.unwrap().len(), 1);
+    let stock = whole(&database.db).await;
+    inbox::entity::Entity::delete_many().exec(&database.db).await.unwrap();
+    let other = envelope(&restock("TEA", 2));
+    let outgoing = handle(&database.db, &[command, other]).await.unwrap();
+    let subjects: Vec<&str> = outgoing.iter().map(|outgoing| outgoing.subject.as_str()).collect();
+    assert_eq!(subjects, ["inventory.event.restocked.TEA"], "the other command is handled");
+    assert_eq!(whole(&database.db).await.products[&product_id("CUP")], stock.products[&product_id("CUP")]);
 }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, TransactionTrait};
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{OUTBOX, Relay};
-use crate::{owner, unpublished};
+use crate::envelope::unix_millis;
+use crate::{clock, outbox, owner, unpublished};
 
 /// Rows that the recovery scan takes at a time. It waits until as many may be sent.
 pub(super) const MAX_SCANNED: usize = 2048;
@@ -44,7 +44,7 @@ impl Relay {
             if busy {
                 owner::beat(&self.db, self.owner).await?;
             }
-            self.owners.take_over(&self.db, self.owner, OffsetDateTime::now_utc()).await
+            self.owners.take_over(&self.db, self.owner, clock::now()).await
         };
         match within(looked).await {
             Ok(0) => self.busy = false,
@@ -70,7 +70,7 @@ impl Relay {
         if !self.flush().await {
             return self.scan.pause();
         }
-        let wanted = self.scan.wanted(OffsetDateTime::now_utc());
+        let wanted = self.scan.wanted(clock::now());
         let found = match within(unpublished::find(&self.db, wanted, MAX_SCANNED as u128)).await {
             Ok(found) => found,
             Err(error) => {
@@ -87,7 +87,10 @@ impl Relay {
         };
         self.delete_empty(found.empty).await;
         // What is on its way is not sent again before it is known what became of it.
-        let rows: Vec<_> = found.rows.into_iter().filter(|row| !self.ranges.contains(row.range)).collect();
+        let rows = found.rows.into_iter().filter(|row| !self.ranges.contains(row.range));
+        let late = unix_millis(clock::now() - self.late_after);
+        let rows: Vec<_> =
+            rows.map(|row| if outbox::written_at(row.row_id) < late { row.republished() } else { row }).collect();
         tracing::debug!(found = rows.len(), "the recovery scan found pending messages");
         let sent = self.send(rows).await;
         self.scan.looked(last, sent);

@@ -2,19 +2,26 @@
 
 use std::time::Duration;
 
-use messaging::{Cause, Outgoing, event_store, outbox, unpublished};
+use async_nats::HeaderMap;
+use messaging::envelope::unix_millis;
+use messaging::refill::REFILLED;
+use messaging::{Cause, Outgoing, Topology, event_store, inbox, outbox, unpublished};
 use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait, Statement, TransactionTrait};
 use sea_orm_migration::MigratorTrait;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, eventually};
+use crate::support::{Bench, Engine, TOPOLOGY, eventually};
 use crate::tally::{Migrator, Mode};
 
 on_both_databases!(
     two_writers_of_the_same_version_collide,
     many_histories_load_at_once_each_in_order,
     rows_older_than_the_retention_are_deleted_and_others_stay,
+    a_message_stored_once_more_is_remembered_from_then_on,
+    an_event_that_was_kept_back_for_long_is_published_as_a_repeated_one,
+    a_malformed_message_at_the_place_of_another_one_is_a_dead_letter_of_its_own,
     what_an_earlier_version_had_not_published_is_known_after_an_update,
 );
 
@@ -118,4 +125,55 @@ async fn what_an_earlier_version_had_not_published_is_known_after_an_update(engi
     let _service = bench.start().await;
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 2);
+}
+
+async fn a_message_stored_once_more_is_remembered_from_then_on(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let (id, backend) = (Uuid::now_v7(), bench.db.get_database_backend());
+    let millis = |ago: i64| unix_millis(OffsetDateTime::now_utc()) - ago * 1000;
+    let insert = "INSERT INTO inbox VALUES ($1, $2)";
+    let insert = Statement::from_sql_and_values(backend, insert, [id.into(), millis(7000).into()]);
+    bench.db.execute_raw(insert).await.unwrap();
+    let _service = bench.start().await;
+    bench.send(id, "K1", Mode::Add).await;
+    bench.settled().await;
+    assert_eq!(bench.total("K1").await, 0, "it is a repeated message");
+    let row = inbox::entity::Entity::find_by_id(id).one(&bench.db).await.unwrap().unwrap();
+    assert!(row.received_at > millis(60), "the stream can deliver the second copy for another hour");
+}
+
+async fn an_event_that_was_kept_back_for_long_is_published_as_a_repeated_one(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let backend = bench.db.get_database_backend();
+    // The streams keep messages for one hour, the inboxes remember them for two.
+    for (seconds, key) in [(600, "YOUNG"), (4000, "OLD")] {
+        let written = unix_millis(OffsetDateTime::now_utc()) - seconds * 1000;
+        let row_id = Uuid::from_u128((u128::try_from(written).unwrap() << 80) | 0x7000_8000_0000_0000_0000);
+        let insert =
+            "INSERT INTO outbox (row_id, message_id, subject, headers, body) VALUES ($1, $1, $2, '[]', $3)";
+        let values = [row_id.into(), format!("tally.event.added.{key}").into(), b"{}".to_vec().into()];
+        bench.db.execute_raw(Statement::from_sql_and_values(backend, insert, values)).await.unwrap();
+        let insert = "INSERT INTO unpublished VALUES ($1, $1)";
+        bench.db.execute_raw(Statement::from_sql_and_values(backend, insert, [row_id.into()])).await.unwrap();
+    }
+    let _service = bench.start().await;
+    bench.settled().await;
+    let events = bench.stream("EVENTS").await;
+    for (key, repeated) in [("YOUNG", false), ("OLD", true)] {
+        let event = events.get_last_raw_message_by_subject(&format!("tally.event.added.{key}")).await.unwrap();
+        assert_eq!(event.headers.get(REFILLED).is_some(), repeated, "{key}");
+    }
+}
+
+async fn a_malformed_message_at_the_place_of_another_one_is_a_dead_letter_of_its_own(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    for dead_letters in 1..=2 {
+        let service = bench.start().await;
+        bench.send_raw("tally.command.add.K1", HeaderMap::new(), "not a message").await;
+        eventually("it is a dead letter", || async { bench.messages("DEAD_LETTERS").await == dead_letters }).await;
+        service.stop().await.0.unwrap();
+        // Made anew, the stream counts from 1 again.
+        bench.js.delete_stream("COMMANDS").await.unwrap();
+        Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
+    }
 }

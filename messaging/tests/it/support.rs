@@ -102,6 +102,7 @@ impl Bench {
             nats: NatsOptions { nats_url: self.nats.url(), nats_user: None, nats_password: None },
             database_url: Some(self.url.clone()),
             retention_seconds: 7200,
+            cleanup_seconds: 1,
             max_attempts: 3,
         }
     }

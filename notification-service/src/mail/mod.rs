@@ -18,14 +18,13 @@ use futures::StreamExt;
 use lettre::message::Mailbox;
 use messaging::envelope::unix_millis;
 use messaging::service::Worker;
-use messaging::statement;
+use messaging::{clock, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType, Query};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseConnection, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
     QueryOrder, QuerySelect,
 };
-use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -297,5 +296,5 @@ fn millis(duration: Duration) -> i64 {
 }
 
 fn now() -> i64 {
-    unix_millis(OffsetDateTime::now_utc())
+    unix_millis(clock::now())
 }

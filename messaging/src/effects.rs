@@ -1,0 +1,90 @@
+//! Effects that were carried out: an idempotency key beside the inbox, for effects that have none of their own.
+//!
+//! A reservation is found by its order's id, however often its messages come. A restock only adds, and creating an account
+//! brings back one that was deleted. So the ids of such commands are kept here, in the transaction that carries them out. They
+//! outlive the inbox: for longer than a command can come again by any way, redrive included (ADR 24).
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryTrait};
+use uuid::Uuid;
+
+use crate::envelope::{Envelope, unix_millis};
+use crate::{clock, statement};
+
+/// The table `effects`.
+pub mod entity {
+    use sea_orm::entity::prelude::*;
+
+    /// A message whose effect was carried out.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "effects")]
+    pub struct Model {
+        /// The message's id.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub message_id: Uuid,
+        /// When that was, in milliseconds since 1970.
+        pub recorded_at: i64,
+    }
+
+    /// No relations.
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+use entity::{ActiveModel, Column, Entity};
+
+/// How long an effect is remembered: longer than commands (7 days) and then dead letters (30 days) are kept.
+const KEPT: Duration = Duration::from_secs(60 * 24 * 3600);
+/// Expired rows that a new row deletes: more than one, so that the table shrinks after a peak.
+const EXPIRED_PER_NEW: u64 = 2;
+
+/// Records the effects of a batch, and returns the batch without the messages whose effect was carried out before.
+///
+/// `has_effect` tells the messages that need the key; all others stay. The number of statements does not depend on
+/// the batch's size but through chunks of fixed sizes; there is none for a batch without such messages.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn without_repeated<'a, T>(
+    tx: &DatabaseTransaction,
+    batch: &[&'a Envelope<T>],
+    has_effect: impl Fn(&T) -> bool,
+) -> Result<Vec<&'a Envelope<T>>, DbErr> {
+    let mut ids: Vec<Uuid> =
+        batch.iter().filter(|message| has_effect(&message.payload)).map(|message| message.id).collect();
+    if ids.is_empty() {
+        return Ok(batch.to_vec());
+    }
+    ids.sort_unstable();
+    ids.dedup();
+    let now = unix_millis(clock::now());
+    let rows: Vec<ActiveModel> =
+        ids.into_iter().map(|id| ActiveModel { message_id: Set(id), recorded_at: Set(now) }).collect();
+    let count = rows.len() as u64;
+    let mut new: HashSet<Uuid> = statement::insert_new(tx, rows, Column::MessageId).await?;
+    let before = now - i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
+    prune(tx, before, count * EXPIRED_PER_NEW).await?;
+    // Removed, so that a message delivered twice within one batch is handled once.
+    let is_wanted = |message: &&&Envelope<T>| !has_effect(&message.payload) || new.remove(&message.id);
+    Ok(batch.iter().filter(is_wanted).copied().collect())
+}
+
+/// Deletes at most `limit` rows recorded before `before`, oldest first.
+async fn prune(tx: &DatabaseTransaction, before: i64, limit: u64) -> Result<(), DbErr> {
+    let expired = Query::select()
+        .column(Column::MessageId)
+        .from(Entity)
+        .and_where(Expr::col(Column::RecordedAt).lt(before))
+        .order_by(Column::RecordedAt, sea_orm::Order::Asc)
+        .limit(limit)
+        .to_owned();
+    let delete =
+        Entity::delete_many().into_query().and_where(Expr::col(Column::MessageId).in_subquery(expired)).to_owned();
+    tx.execute(&delete).await.map(drop)
+}
