@@ -36,7 +36,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let service = Service {
         name: ACCOUNT_SERVICE,
         description: "Accounts of the store's customers",
+        version: env!("CARGO_PKG_VERSION"),
         streams: &[COMMANDS],
+        longest_deadline: None,
         speaker,
         handler: AccountHandler,
         endpoints: queries::endpoints(&db.reader),

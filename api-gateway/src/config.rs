@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use messaging::connection::NatsOptions;
 use messaging::durability::DurabilityOptions;
 use messaging::listener::HttpOptions;
+use messaging::setting;
 
 use crate::operations::OperationsOptions;
 use crate::page::PageOptions;
@@ -14,7 +15,7 @@ use crate::page::PageOptions;
 #[command(version)]
 pub struct Config {
     /// Where to serve HTTP.
-    #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8900")]
+    #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8900", value_parser = setting::address())]
     pub http_address: SocketAddr,
     /// How HTTP is served.
     #[command(flatten)]
@@ -26,7 +27,7 @@ pub struct Config {
     #[command(flatten)]
     pub durability: DurabilityOptions,
     /// How many messages may wait for a service before further commands are refused with 503.
-    #[arg(long, env = "MAX_BACKLOG", default_value_t = 1_000_000)]
+    #[arg(long, env = "MAX_BACKLOG", default_value_t = 1_000_000, value_parser = setting::number(1..=1_000_000_000_000))]
     pub max_backlog: u64,
     /// What operators may do here.
     #[command(flatten)]

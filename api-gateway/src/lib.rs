@@ -97,6 +97,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let health = Health::default();
     let client = connection::connect(&config.nats, API_GATEWAY, &health).await?;
     let js = connection::jetstream(&client);
+    let watched = client.clone();
 
     tokio::spawn(clock::watch(js.clone(), COMMANDS, health.clone(), shutdown.clone()));
     let (known, streams_known) = watch::channel(Known::default());
@@ -132,7 +133,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         Some(operations) => front::endpoint((api, operations), page, guard, health.clone())?,
         None => front::endpoint(api, page, guard, health.clone())?,
     };
+    let watch = connection::watch_server(watched, health);
     let ended = tokio::select! {
+        never = watch => match never {},
         () = server.serve(endpoint, shutdown) => Ok(()),
         ended = streams.watch() => ended,
         ended = following => ended,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use messaging::listener::guard::is_loopback_host;
+use messaging::setting;
 use poem::endpoint::make_sync;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
@@ -27,13 +28,13 @@ struct Files;
 #[derive(Clone, Default, clap::Args)]
 pub struct PageOptions {
     /// Where the demo takes orders to break things, an origin such as `http://127.0.0.1:8906`.
-    #[arg(long, env = "DEMO_CONTROL_URL", hide = true, requires = "demo_control_token")]
+    #[arg(long, env = "DEMO_CONTROL_URL", hide = true, hide_env_values = true, value_parser = setting::http_url(), requires = "demo_control_token")]
     pub demo_control_url: Option<String>,
     /// What lets the page do so.
-    #[arg(long, env = "DEMO_CONTROL_TOKEN", hide = true, hide_env_values = true)]
+    #[arg(long, env = "DEMO_CONTROL_TOKEN", hide = true, hide_env_values = true, value_parser = setting::secret())]
     pub demo_control_token: Option<String>,
     /// How a person calls the `nats` program here, with a user who may look.
-    #[arg(long, env = "DEMO_NATS_COMMAND", hide = true, hide_env_values = true)]
+    #[arg(long, env = "DEMO_NATS_COMMAND", hide = true, hide_env_values = true, value_parser = setting::secret())]
     pub demo_nats_command: Option<String>,
 }
 

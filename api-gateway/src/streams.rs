@@ -71,10 +71,14 @@ impl Streams {
             match self.look().await {
                 Ok((infos, no_room)) => {
                     if durability.is_none() || look.is_multiple_of(LOOKS_A_PROBE) {
-                        let found = self.options.probe(&infos).await;
-                        self.options.check(found)?;
-                        self.health.note(DURABILITY, found.to_string());
-                        durability = Some(found);
+                        let probed = self.options.probe(&infos, durability).await;
+                        match self.options.check(&probed) {
+                            Ok(()) => self.health.note(DURABILITY, probed.to_string()),
+                            Err(weak) if durability.is_none() => return Err(weak.into()),
+                            // Ending would not make it better: readiness reports it.
+                            Err(weak) => self.health.failed(DURABILITY, weak.to_string()),
+                        }
+                        durability = Some(probed.durability);
                     }
                     self.health.ok(STREAMS);
                     self.tell(Known { durability: durability.unwrap_or(Durability::CACHED), no_room });

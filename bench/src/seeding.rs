@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use contracts::money::MAX_AMOUNT;
 use demo::{Member, StoreConfig};
 use futures::{TryStreamExt, stream};
+use messaging::http;
 use serde_json::{Value, json};
 
 use crate::orders::{customer_id, product_id};
@@ -25,7 +26,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// Where the inventory service refuses.
 pub async fn products(config: &StoreConfig, count: u64) -> anyhow::Result<()> {
-    let http = reqwest::Client::new();
+    let http = http::client(TIMEOUT)?;
     let url = format!("{}/automation-testing/seed", config.http_url(Member::InventoryService));
     for first in (0..count).step_by(usize::try_from(PRODUCTS)?) {
         let products = first..count.min(first + PRODUCTS);
@@ -42,7 +43,7 @@ pub async fn products(config: &StoreConfig, count: u64) -> anyhow::Result<()> {
 ///
 /// Where the gateway refuses.
 pub async fn accounts(config: &StoreConfig, count: u64) -> anyhow::Result<()> {
-    let http = reqwest::Client::new();
+    let http = http::client(TIMEOUT)?;
     let url = format!("{}/accounts", config.http_url(Member::ApiGateway));
     stream::iter((0..count).map(Ok))
         .try_for_each_concurrent(CONCURRENT, |number| {
@@ -64,7 +65,7 @@ fn account(number: u64) -> Value {
 }
 
 async fn post(http: &reqwest::Client, url: &str, body: &Value) -> anyhow::Result<()> {
-    let answer = http.post(url).timeout(TIMEOUT).json(body).send().await?;
+    let answer = http.post(url).json(body).send().await?;
     let status = answer.status();
     if !status.is_success() {
         bail!("{url} answered {status}: {}", answer.text().await.unwrap_or_default());

@@ -1,5 +1,4 @@
 //! The command line.
-#![allow(clippy::print_stderr, reason = "a command-line tool")]
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -8,6 +7,7 @@ use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 use messaging::connection::NatsOptions;
 use messaging::redrive::Outcome;
+use messaging::{process, setting};
 use serde_json::json;
 use time::OffsetDateTime;
 
@@ -67,7 +67,7 @@ pub enum Command {
         /// Which stream: EVENTS, TIMERS, or `DEAD_LETTERS`. What COMMANDS held no outbox has.
         stream: String,
         /// Only what was said so long ago at the most, such as `15m`, where only the last minutes were lost.
-        #[arg(long, value_parser = humantime::parse_duration)]
+        #[arg(long, value_parser = setting::age())]
         last: Option<Duration>,
     },
 }
@@ -81,7 +81,7 @@ pub enum DeadLetters {
         #[command(flatten)]
         filter: Filter,
         /// How many at the most.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = 100, value_parser = setting::count(dead_letters::MOST))]
         limit: usize,
     },
     /// Shows one with everything it carries.
@@ -107,7 +107,7 @@ pub enum DeadLetters {
         #[command(flatten)]
         selection: Selection,
         /// Why, for whoever looks later.
-        #[arg(long)]
+        #[arg(long, value_parser = setting::text())]
         because: String,
     },
 }
@@ -124,7 +124,7 @@ pub struct Selection {
     #[arg(long)]
     all: bool,
     /// How many at the most.
-    #[arg(long, default_value_t = dead_letters::MOST)]
+    #[arg(long, default_value_t = dead_letters::MOST, value_parser = setting::count(dead_letters::MOST))]
     limit: usize,
 }
 
@@ -138,7 +138,7 @@ impl Cli {
             Ok(false) => ExitCode::from(1),
             Err(error) => {
                 let text = format!("{error:#}");
-                eprintln!("{}", if json { json!({ "error": text }).to_string() } else { text });
+                process::print_error(if json { json!({ "error": text }).to_string() } else { text });
                 ExitCode::from(2)
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use async_nats::client::RequestErrorKind;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use async_nats::{Client, Request, jetstream};
@@ -44,16 +44,8 @@ impl Operator {
     ///
     /// Where the server is away or refuses the user.
     pub async fn connect(options: &NatsOptions) -> anyhow::Result<Self> {
-        let operator = Self::connect_in_background(options).await?;
-        let answer = tokio::time::timeout(CONNECT_WITHIN, operator.client.flush()).await;
-        if !matches!(answer, Ok(Ok(()))) || !operator.is_connected() {
-            bail!(
-                "no connection to nats-server at {} as user {}: does it run, and is the password right?",
-                options.nats_url,
-                options.nats_user.as_deref().unwrap_or(OPERATOR)
-            );
-        }
-        Ok(operator)
+        let (client, health) = connection::establish(options, OPERATOR, CONNECT_WITHIN).await?;
+        Ok(Self { js: connection::jetstream(&client), client, health })
     }
 
     /// Connects as soon as the server answers; returns at once.

@@ -1,11 +1,11 @@
 //! What the program prints: tables for people, JSON for programs.
-#![allow(clippy::print_stdout, reason = "a command-line tool")]
 
 pub(crate) mod board;
 pub(crate) mod story;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
+use messaging::process::print;
 use serde::Serialize;
 
 /// How it prints.
@@ -19,11 +19,11 @@ impl Printer {
     pub(crate) fn say(self, value: &impl Serialize, for_people: impl FnOnce() -> String) {
         if self.json {
             match serde_json::to_string(value) {
-                Ok(line) => println!("{line}"),
+                Ok(line) => print(line),
                 Err(error) => tracing::error!(%error, "an answer cannot be written as JSON"),
             }
         } else {
-            println!("{}", for_people());
+            print(for_people());
         }
     }
 }

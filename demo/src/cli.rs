@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use messaging::connection::NatsOptions;
-use messaging::process;
+use messaging::{process, setting};
 
 use crate::config::StoreConfig;
-use crate::control::{Action, Cut, HoldAcks, Redeliver, Remote, Wish};
+use crate::control::{Action, Cut, HoldAcks, LONGEST_HOLD, MOST_MESSAGES, Redeliver, Remote, Wish};
 use crate::healthcheck::healthcheck;
 use crate::member::Member;
 use crate::provision::provision;
@@ -35,7 +35,7 @@ enum Command {
         #[command(flatten)]
         nats: NatsOptions,
         /// How many servers keep each stream: 1, 3, or 5.
-        #[arg(long, env = "NATS_REPLICAS", default_value_t = 1)]
+        #[arg(long, env = "NATS_REPLICAS", default_value_t = 1, value_parser = setting::replicas())]
         replicas: usize,
     },
     /// Loads the demo catalogue, opens the demo accounts, and places the demo orders.
@@ -44,6 +44,7 @@ enum Command {
     /// health check.
     Healthcheck {
         /// What to ask.
+        #[arg(value_parser = setting::http_url())]
         url: String,
     },
     /// Finds and mends what went wrong: `choreo` as a part of this program.
@@ -95,7 +96,7 @@ enum Break {
     /// Lets the last messages of COMMANDS and EVENTS come again to every service of the running demo.
     Redeliver {
         /// How many of each stream, 1000 at the most.
-        #[arg(default_value_t = 100)]
+        #[arg(default_value_t = 100, value_parser = setting::number(1..=MOST_MESSAGES))]
         messages: u64,
     },
     /// Holds back what a service of the running demo sends to nats-server, its acknowledgements with it.
@@ -103,7 +104,7 @@ enum Break {
         /// Its name, as `status` shows it.
         member: Member,
         /// For how many seconds, 60 at the most; the server delivers again after 10.
-        #[arg(long, default_value_t = 15)]
+        #[arg(long, default_value_t = 15, value_parser = setting::number(1..=LONGEST_HOLD))]
         seconds: u64,
     },
     /// Cuts the connection of a service of the running demo to nats-server, once.
@@ -113,12 +114,17 @@ enum Break {
     },
 }
 
+/// Returns the command line as it is declared: every subcommand with its options.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
 /// Does what the command line asks.
 ///
 /// # Errors
 ///
 /// What is wrong and what to do about it, for a person.
-#[allow(clippy::print_stdout, reason = "a command-line tool")]
 pub async fn run() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let Some(command) = cli.command else {
@@ -129,20 +135,20 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         choreo.nats.nats_password.get_or_insert_with(|| StoreConfig::password(choreo::operator::OPERATOR));
         return Ok(choreo.run().await);
     }
-    let _logs = process::init_logging();
+    let _logs = process::init_logging()?;
     match command {
         // Answered above, without logs around what it prints.
         Command::Choreo(_) => {}
-        Command::Break(what) => println!("{}", Remote::find(&cli.up.data)?.ask(what.into()).await?),
+        Command::Break(what) => process::print(Remote::find(&cli.up.data)?.ask(what.into()).await?),
         Command::Status => {
             for status in Remote::find(&cli.up.data)?.status().await? {
                 let process = status.process.map_or_else(|| "-".to_owned(), |process| process.to_string());
                 let state = if status.ready { "ready" } else { &status.detail };
-                println!("{:<20} {process:>8}  {state}", status.member);
+                process::print(format_args!("{:<20} {process:>8}  {state}", status.member));
             }
         }
         Command::Provision { nats, replicas } => provision(&nats, replicas).await?,
-        Command::Seed(addresses) => seed::load(&addresses, |step| println!("{step}")).await?,
+        Command::Seed(addresses) => seed::load(&addresses, |step| process::print(step)).await?,
         Command::Healthcheck { url } => healthcheck(&url).await?,
         Command::OrderService(config) => order_service::run(config, process::shutdown_on_signal()?).await?,
         Command::InventoryService(config) => inventory_service::run(config, process::shutdown_on_signal()?).await?,

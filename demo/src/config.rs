@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use local_servers::free_port;
+use messaging::setting;
 
 use crate::member::Member;
 
@@ -181,7 +182,7 @@ impl StoreConfig {
             Databases::Postgres(urls) => urls.get(&member).cloned(),
             Databases::Sqlite => Member::WITH_DATABASE
                 .contains(&member)
-                .then(|| format!("sqlite://{}/{member}.sqlite?mode=rwc", self.data.display())),
+                .then(|| setting::sqlite_url(&self.data.join(format!("{member}.sqlite")))),
         }
     }
 

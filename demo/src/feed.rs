@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use async_nats::Subscriber;
 use futures::StreamExt;
 use futures::stream::{Select, select};
 use messaging::connection::{self, NatsOptions};
-use messaging::{Health, dead_letter};
+use messaging::dead_letter;
 
 /// Lines a second; what is more is counted and not shown.
 const PER_SECOND: u32 = 20;
+/// How long nats-server may take to answer at first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The messages that pass, from the moment it is opened.
 pub struct Feed {
@@ -23,12 +26,13 @@ impl Feed {
     ///
     /// Where the subscriptions cannot be made.
     pub async fn open(nats: NatsOptions) -> anyhow::Result<Self> {
-        let client = connection::connect(&nats, "inspector", &Health::default()).await?;
+        let (client, _) = connection::establish(&nats, "inspector", CONNECT_TIMEOUT).await?;
         let commands = client.subscribe("*.command.>").await?;
         let events = client.subscribe("*.event.>").await?;
         let dead_letters = client.subscribe("dead-letter.>").await?;
         // The server has the subscriptions once this returns.
-        client.flush().await?;
+        let flushed = tokio::time::timeout(CONNECT_TIMEOUT, client.flush()).await;
+        flushed.context("nats-server does not answer")??;
         Ok(Self { messages: select(select(commands, events), dead_letters) })
     }
 

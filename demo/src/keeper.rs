@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// How long nobody gets through where a connection is cut: long enough for the proxy to see it, and no more.
 const CUT: Duration = Duration::from_millis(100);
 
+/// How long the processes may take to end, all together; this process has 9 s after a signal.
+const STOP_TIMEOUT: Duration = Duration::from_millis(8500);
+
 /// A running demo.
 pub(crate) struct Keeper {
     store: Store,
@@ -53,7 +56,14 @@ impl Keeper {
         // All finish what they have begun, and need the broker for it: it answers, and the network stays until then.
         self.network.heal();
         self.store.pause(Member::NatsServer, false)?;
-        self.store.shut_down().await.map(drop)
+        if let Ok(stopped) = tokio::time::timeout(STOP_TIMEOUT, self.store.shut_down()).await {
+            return stopped.map(drop);
+        }
+        // Dropped, the store kills what still runs.
+        let unfinished =
+            "some processes had not ended in time and were killed; the next start finishes what they had begun";
+        self.screen.show("demo", unfinished);
+        Ok(())
     }
 
     async fn listen(

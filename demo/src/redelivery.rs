@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::Client;
-use messaging::{Health, Topology, connection};
+use messaging::{Topology, connection};
 use serde_json::{Value, json};
 
 use crate::config::StoreConfig;
@@ -59,8 +59,7 @@ pub(crate) async fn redeliver(config: &StoreConfig, count: u64) -> anyhow::Resul
 
 async fn redeliver_at_leisure(config: &StoreConfig, count: u64) -> anyhow::Result<String> {
     let options = nats_options(config, PROVISIONER);
-    let client = connection::connect(&options, PROVISIONER, &Health::default()).await?;
-    client.flush().await.context("connecting to nats-server")?;
+    let (client, _) = connection::establish(&options, PROVISIONER, PATIENCE).await?;
     let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
     let consumers = topology.consumers.iter().filter(|consumer| STREAMS.contains(&consumer.stream.as_str()));
     let mut services: Vec<&str> = Vec::new();

@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use local_servers::nats::Routes;
 use local_servers::{NatsServer, Program, ProgramSettings, nats};
 use messaging::connection::NatsOptions;
+use messaging::http;
 use serde_json::Value;
 
 use crate::config::{Cluster, ServerPorts, StoreConfig, USERS};
@@ -21,6 +22,9 @@ const NATS_CONF: &str = include_str!("../../nats.conf");
 
 /// How long a member may take until it is ready.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a member may take to answer how it is.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Where the lines of the members' logs go.
 pub type OnLine = Arc<dyn Fn(Member, &str) + Send + Sync>;
@@ -93,10 +97,7 @@ impl Store {
             services.insert(member, Program::start(settings(&config, member, &on_line))?);
         }
         // A connection that was there before says nothing of a process that accepts no new ones.
-        let http = reqwest::Client::builder()
-            .pool_max_idle_per_host(0)
-            .build()
-            .context("preparing to ask services how they are")?;
+        let http = http::builder(ANSWER_TIMEOUT).pool_max_idle_per_host(0).build()?;
         let mut store = Self { config, nats, others, services, paused: BTreeSet::new(), http, on_line };
         for member in Member::SERVICES {
             store.wait_until_ready(member, progress).await?;
@@ -304,7 +305,7 @@ impl Store {
 
 /// Asks a running member how it is. Returns why it is not ready; nothing where it is.
 async fn look(asked: reqwest::RequestBuilder) -> (State, Option<String>) {
-    let answer = match asked.timeout(Duration::from_secs(2)).send().await {
+    let answer = match asked.send().await {
         Ok(answer) if answer.status().is_success() => return (State::Running, None),
         Ok(answer) => answer.json::<Value>().await,
         Err(error) if error.is_connect() => return (State::Starting, Some("it does not answer yet".to_owned())),

@@ -3,8 +3,10 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use messaging::{http, setting};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -20,11 +22,14 @@ use crate::ports;
 use crate::screen::Screen;
 use crate::store::{OnLine, Store, nats_options};
 
+/// How long the gateway may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// What `demo` does without a subcommand.
 #[derive(Debug, Clone, clap::Args)]
 pub struct UpOptions {
     /// Where streams, databases, and logs are kept.
-    #[arg(long, env = "DEMO_DATA", default_value = "data", global = true)]
+    #[arg(long, env = "DEMO_DATA", default_value = "data", global = true, value_parser = setting::path())]
     pub data: PathBuf,
     /// Starts over: removes the streams and databases of earlier runs first.
     #[arg(long)]
@@ -74,23 +79,32 @@ pub async fn run(config: StoreConfig, options: &UpOptions, shutdown: Cancellatio
         // What has been started already is killed as it is dropped.
         () = shutdown.cancelled() => return Ok(()),
     };
-    let feed = Feed::open(nats_options(store.config(), "inspector")).await?;
-    let shown = screen.clone();
-    tokio::spawn(feed.watch(move |line| shown.show("message", line)));
-    if !options.no_seed {
-        let addresses = seed::Addresses {
-            gateway_url: store.config().http_url(Member::ApiGateway),
-            inventory_url: store.config().http_url(Member::InventoryService),
-        };
-        seed::load(&addresses, progress).await?;
+    tokio::select! {
+        opened = open(store.config(), !options.no_seed, &screen) => opened?,
+        () = shutdown.cancelled() => {}
     }
-    explain(store.config(), &screen).await;
     let (sender, requests) = mpsc::channel(16);
     listener.serve(&data, store.config().http_port(Member::ApiGateway), sender)?;
-    if !options.no_open {
+    if !options.no_open && !shutdown.is_cancelled() {
         desktop::open(&store.config().http_url(Member::ApiGateway));
     }
     Box::pin(Keeper::new(store, network, screen).keep(requests, shutdown)).await
+}
+
+/// Shows the messages that pass, loads the seed, and explains where to look.
+async fn open(config: &StoreConfig, seeded: bool, screen: &Arc<Screen>) -> anyhow::Result<()> {
+    let feed = Feed::open(nats_options(config, "inspector")).await?;
+    let shown = screen.clone();
+    tokio::spawn(feed.watch(move |line| shown.show("message", line)));
+    if seeded {
+        let addresses = seed::Addresses {
+            gateway_url: config.http_url(Member::ApiGateway),
+            inventory_url: config.http_url(Member::InventoryService),
+        };
+        seed::load(&addresses, |step| screen.show("demo", step)).await?;
+    }
+    explain(config, screen).await;
+    Ok(())
 }
 
 /// What the gateway is told of the demo it is a part of, for its page: a gateway outside of one is told nothing.
@@ -104,7 +118,12 @@ fn about_the_demo(config: &StoreConfig, listener: &Listener) -> [(String, String
 
 /// How to look at the broker with the `nats` CLI.
 fn nats_command(config: &StoreConfig) -> String {
-    let (url, password) = (config.nats_url(), StoreConfig::password("inspector"));
+    // A password of the environment is a secret; the one for development is not.
+    let password = match std::env::var("INSPECTOR_PASSWORD") {
+        Ok(_) => "\"$INSPECTOR_PASSWORD\"".to_owned(),
+        Err(_) => StoreConfig::password("inspector"),
+    };
+    let url = config.nats_url();
     format!("nats -s {url} --user inspector --password {password} --inbox-prefix _INBOX_inspector")
 }
 
@@ -140,8 +159,9 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
 /// Says what there is now, and where to look.
 async fn explain(config: &StoreConfig, screen: &Screen) {
     let gateway = config.http_url(Member::ApiGateway);
-    let http = reqwest::Client::new();
+    let http = http::client(ANSWER_TIMEOUT);
     let get = async |path: &str| -> Value {
+        let Ok(http) = &http else { return Value::Null };
         match http.get(format!("{gateway}/{path}")).send().await {
             Ok(answer) => answer.json().await.unwrap_or_default(),
             Err(_) => Value::Null,

@@ -79,7 +79,7 @@ async fn play(
 ) -> anyhow::Result<(Summary, Recorded)> {
     let mut breaker = start(options, seed, data, kinds).await?;
     let base = breaker.store.config().http_url(Member::ApiGateway);
-    let client = Arc::new(Client::new(base, breaker.history.clone()));
+    let client = Arc::new(Client::new(base, breaker.history.clone())?);
     let load = Load::new(client.clone());
     let mut plan = Plan::new(seed, options.rate);
     load.prepare(&mut plan).await;

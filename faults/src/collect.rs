@@ -259,9 +259,18 @@ pub async fn unsettled(js: &jetstream::Context) -> anyhow::Result<BTreeMap<Strin
     Ok(unsettled)
 }
 
+/// How long the provider may take for its whole ledger.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(60);
+
 async fn ledger(config: &StoreConfig) -> anyhow::Result<Vec<Value>> {
     let url = format!("{}/ledger", config.http_url(Member::PaymentProvider));
-    let ledger: Value = reqwest::get(url).await?.json().await.context("reading the provider's ledger")?;
+    let ledger: Value = messaging::http::client(LEDGER_TIMEOUT)?
+        .get(url)
+        .send()
+        .await?
+        .json()
+        .await
+        .context("reading the provider's ledger")?;
     Ok(ledger["entries"].as_array().cloned().unwrap_or_default())
 }
 

@@ -40,7 +40,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let service = Service {
         name: INVENTORY_SERVICE,
         description: "Stock of the store and its reservations",
+        version: env!("CARGO_PKG_VERSION"),
         streams: &[COMMANDS, EVENTS],
+        longest_deadline: None,
         speaker,
         handler: InventoryHandler,
         endpoints: queries::endpoints(&db.reader),

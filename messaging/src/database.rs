@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use sea_orm::sqlx::Connection;
 use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxError};
 use sea_orm_migration::MigratorTrait;
 
+use crate::setting::{check_database_url, redacted};
 use crate::statement::PREPARED;
 
 /// How long a transaction waits for a connection. With the wait between two tries it is shorter than the ack-wait of
@@ -72,6 +73,7 @@ async fn migrate<M: MigratorTrait>(db: &DatabaseConnection, url: &str) -> anyhow
 }
 
 async fn connect(url: &str, connections: u32) -> anyhow::Result<DatabaseConnection> {
+    check_database_url(url).map_err(|why| anyhow!("DATABASE_URL {why}"))?;
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
@@ -107,14 +109,6 @@ async fn connect(url: &str, connections: u32) -> anyhow::Result<DatabaseConnecti
         })
         .map_sqlx_postgres_opts(|options| options.statement_cache_capacity(PREPARED));
     Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))
-}
-
-/// Returns the URL without its password.
-fn redacted(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &url[..scheme + 3], &url[at + 1..]),
-        _ => url.to_owned(),
-    }
 }
 
 /// Returns whether the database is away, full, or contended, rather than the statement wrong.

@@ -9,8 +9,10 @@ use std::time::Duration;
 use async_nats::jetstream;
 use serde::{Deserialize, Serialize};
 
+use crate::setting::{self, redacted};
+
 /// How long the monitor of a server may take to answer.
-const ANSWER: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What an acknowledged message survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +77,9 @@ pub enum Level {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct DurabilityOptions {
     /// The monitors of the nats-servers, such as `http://127.0.0.1:8222`, separated by commas; all of a cluster.
-    /// Without them nobody says whether messages are synced before they are acknowledged, and they count as not.
-    #[arg(long, env = "NATS_MONITOR_URL", value_delimiter = ',')]
+    /// Without them messages count as not synced before they are acknowledged.
+    #[arg(long, env = "NATS_MONITOR_URL", value_delimiter = ',', hide_env_values = true,
+        value_parser = setting::http_url())]
     pub nats_monitor_url: Vec<String>,
     /// Refuses to start where an acknowledgement is worth less; several, separated by commas.
     #[arg(long, env = "MINIMUM_DURABILITY", value_enum, value_delimiter = ',')]
@@ -95,24 +98,56 @@ pub struct TooWeak {
     how: &'static str,
 }
 
+/// What a probe has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// What an acknowledgement survives, as far as it is known.
+    pub durability: Durability,
+    /// The monitors that did not answer, and why. If there are any, whether messages are synced is what was known before,
+    /// and not synced if nothing was.
+    pub silent: Vec<String>,
+}
+
+impl fmt::Display for Probed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.silent.as_slice() {
+            [] => self.durability.fmt(f),
+            silent => {
+                write!(f, "{}; whether messages are synced is unknown: {}", self.durability, silent.join("; "))
+            }
+        }
+    }
+}
+
 impl DurabilityOptions {
-    /// Finds out what an acknowledgement of these streams is worth: the least of any of them. Whether messages are
-    /// synced counts as no where a monitor does not say.
-    pub async fn probe(&self, streams: impl IntoIterator<Item = &jetstream::stream::Info>) -> Durability {
+    /// Finds out what an acknowledgement of these streams is worth: the least of any of them. A monitor that does not
+    /// answer changes nothing about what was known `before`.
+    pub async fn probe(
+        &self,
+        streams: impl IntoIterator<Item = &jetstream::stream::Info>,
+        before: Option<Durability>,
+    ) -> Probed {
         let replicas = streams.into_iter().map(|info| info.config.num_replicas).min().unwrap_or(1);
-        Durability { fsynced: self.is_synced().await, replicas }
+        let answers = futures::future::join_all(self.nats_monitor_url.iter().map(|url| is_synced(url))).await;
+        let is_unsynced = answers.is_empty() || answers.contains(&Ok(false));
+        let silent: Vec<String> = answers.into_iter().filter_map(Result::err).filter(|_| !is_unsynced).collect();
+        let known = before.is_some_and(|before| before.fsynced);
+        let fsynced = !is_unsynced && (silent.is_empty() || known);
+        Probed { durability: Durability { fsynced, replicas }, silent }
     }
 
-    /// Refuses what is worth less than is asked for.
+    /// Refuses what is worth less than is asked for. What is unknown is not refused.
     ///
     /// # Errors
     ///
     /// [`TooWeak`], which says what there is, and how to have more.
-    pub fn check(&self, found: Durability) -> Result<(), TooWeak> {
-        let missing = self.minimum_durability.iter().find(|level| !found.is_at_least(**level));
-        match missing {
+    pub fn check(&self, probed: &Probed) -> Result<(), TooWeak> {
+        let found = probed.durability;
+        let is_unknown = |level| level == Level::Fsynced && !probed.silent.is_empty();
+        let mut asked = self.minimum_durability.iter().copied();
+        match asked.find(|level| !found.is_at_least(*level) && !is_unknown(*level)) {
             None => Ok(()),
-            Some(&wanted) => Err(TooWeak {
+            Some(wanted) => Err(TooWeak {
                 found,
                 wanted,
                 how: match wanted {
@@ -125,12 +160,6 @@ impl DurabilityOptions {
                 },
             }),
         }
-    }
-
-    async fn is_synced(&self) -> bool {
-        let probes = self.nats_monitor_url.iter().map(|url| is_synced(url));
-        let synced = futures::future::join_all(probes).await;
-        !synced.is_empty() && synced.into_iter().all(|synced| synced)
     }
 }
 
@@ -150,18 +179,18 @@ struct JetStreamConfig {
     sync_always: bool,
 }
 
-async fn is_synced(monitor: &str) -> bool {
-    match varz(monitor).await {
-        Ok(varz) => varz.jetstream.config.sync_always,
-        Err(error) => {
-            tracing::warn!(monitor, %error, "the monitor of nats-server does not say whether messages are synced");
-            false
-        }
-    }
+/// Returns whether a server syncs before it acknowledges, or why its monitor does not answer.
+async fn is_synced(monitor: &str) -> Result<bool, String> {
+    let answer = varz(monitor).await;
+    answer.map(|varz| varz.jetstream.config.sync_always).map_err(|error| {
+        // The text of the HTTP client would repeat the URL; what happened is in its sources.
+        let error = error.downcast().map_or_else(|other| other, |error: reqwest::Error| error.without_url().into());
+        format!("the monitor {} has not answered: {error:#}", redacted(monitor))
+    })
 }
 
-async fn varz(monitor: &str) -> Result<Varz, reqwest::Error> {
-    let client = reqwest::Client::builder().timeout(ANSWER).build()?;
+async fn varz(monitor: &str) -> anyhow::Result<Varz> {
+    let client = crate::http::client(ANSWER_TIMEOUT)?;
     let url = format!("{}/varz", monitor.trim_end_matches('/'));
-    client.get(url).send().await?.error_for_status()?.json().await
+    Ok(client.get(url).send().await?.error_for_status()?.json().await?)
 }

@@ -59,6 +59,18 @@ impl Health {
         }
     }
 
+    /// Reports that a part does not do its work; the caller logs what is news.
+    pub(crate) fn failed_quietly(&self, part: &str, why: impl Into<String>) {
+        self.set(part, Check { ok: false, detail: why.into() });
+    }
+
+    /// Returns why a part does not do its work; none if it does, or is not known.
+    #[must_use]
+    pub fn problem(&self, part: &str) -> Option<String> {
+        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        checks.get(part).filter(|check| !check.ok).map(|check| check.detail.clone())
+    }
+
     /// Returns the state of every part.
     #[must_use]
     pub fn readiness(&self) -> Readiness {

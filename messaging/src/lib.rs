@@ -17,8 +17,10 @@
 //! - [`direct`]: messages read out of a stream, past every consumer; [`replay`]: a stream read again so;
 //! - [`query`], [`publisher`]: asking and commanding from outside a transaction;
 //! - [`metrics`], [`spans`]: what Prometheus scrapes, and what an OpenTelemetry collector is told;
-//! - [`listener`]: the HTTP server; [`output`]: lines for a reader that may stand still;
-//! - [`service`], [`connection`], [`database`], [`migration`], [`health`], [`probes`], [`process`]: the wiring.
+//! - [`setting`]: whatever is configured, checked at the start;
+//! - [`listener`]: the HTTP server; [`mod@http`]: the HTTP client; [`output`]: lines for a reader that may stand still;
+//! - [`service`] (`shutdown`: how it ends), [`connection`], [`database`], [`migration`], [`health`], [`probes`],
+//!   [`process`]: the wiring.
 //!
 //! Invariants: inbox rows, state, and outbox rows commit together or not at all; the inbox insert is the first
 //! statement; the ack follows the commit; no network call inside the transaction.
@@ -36,6 +38,7 @@ pub mod envelope;
 pub mod event_store;
 pub mod handler;
 pub mod health;
+pub mod http;
 mod in_flight;
 pub mod inbox;
 mod item;
@@ -61,6 +64,8 @@ pub mod replay;
 mod retention;
 mod scan;
 pub mod service;
+pub mod setting;
+mod shutdown;
 pub mod spans;
 pub mod statement;
 pub mod topology;

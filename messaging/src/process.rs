@@ -1,10 +1,13 @@
-//! What a program needs around its service: logs, signals, and an allocator.
+//! What a program needs around its service: logs, signals, output, and an allocator.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::process::exit;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use anyhow::{Context, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
@@ -17,7 +20,13 @@ use crate::output::Output;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long the log may take for its last lines when a program ends.
-const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH: Duration = Duration::from_millis(500);
+/// How long a process may take to end after a signal, whatever it does. Container runtimes kill after 10 s.
+const END_WITHIN: Duration = Duration::from_secs(9);
+/// The status of a process that writes into a closed pipe, as a shell reports it: 128 + SIGPIPE.
+const CLOSED_PIPE: i32 = 141;
+/// What is logged unless `RUST_LOG` says otherwise. The NATS client logs each try to connect; `connection` logs each state.
+const FILTER: &str = "info,async_nats=warn,async_nats::connector=off,poem=warn,sea_orm_migration=warn";
 
 static LOG: OnceLock<Output> = OnceLock::new();
 
@@ -32,7 +41,7 @@ impl Drop for Logs {
     }
 }
 
-/// Waits until the log is written, for 1 s at most: its reader may stand still.
+/// Waits until the log is written, for half a second at most: its reader may stand still.
 pub fn flush_logs() {
     if let Some(log) = LOG.get() {
         log.flush(FLUSH);
@@ -57,41 +66,108 @@ fn log_writer(json: bool) -> BoxMakeWriter {
     }
 }
 
-/// Writes logs to standard error: as text, or as a JSON object a line with `LOG_FORMAT=json`. `RUST_LOG` filters;
-/// without it, `info` of our own and warnings of
-/// the libraries.
-pub fn init_logging() -> Logs {
-    let json = std::env::var("LOG_FORMAT").is_ok_and(|format| format == "json");
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn,poem=warn,sea_orm_migration=warn"));
+/// Writes logs to standard error: as text, or as one JSON object per line with `LOG_FORMAT=json`. `RUST_LOG` filters;
+/// without it, `info` of our own and warnings of the libraries are written.
+///
+/// # Errors
+///
+/// If `RUST_LOG` or `LOG_FORMAT` has a value that is not supported.
+pub fn init_logging() -> anyhow::Result<Logs> {
+    let json = match variable("LOG_FORMAT")?.as_deref() {
+        Some("json") => true,
+        None | Some("text") => false,
+        Some(other) => bail!("LOG_FORMAT: {other:?} is neither json nor text"),
+    };
+    let filter = match variable("RUST_LOG")? {
+        Some(filter) => EnvFilter::try_new(&filter).with_context(|| {
+            format!("RUST_LOG: {filter:?} is not a filter such as info or info,async_nats=debug")
+        })?,
+        None => EnvFilter::new(FILTER),
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log_writer(json));
     let initialised = if json {
         builder.json().try_init()
     } else {
         builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
     };
-    // Fails only where logs go somewhere already, as in tests.
+    // Fails only if logs go somewhere already, as in tests.
     drop(initialised);
-    Logs(())
+    Ok(Logs(()))
+}
+
+/// Reads a variable of the environment that is not an option of the program.
+fn variable(name: &str) -> anyhow::Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(value) if value.trim().is_empty() => bail!("{name}: is empty; leave it out instead"),
+        Ok(value) => Ok(Some(value)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => bail!("{name}: is not UTF-8"),
+    }
 }
 
 /// Returns a token that is cancelled on SIGTERM or SIGINT.
 ///
+/// From then on the process has 9 s to end by itself; after that it ends with status 0, whatever hangs. A second signal
+/// ends it at once, with status 128 and the signal's number. Both hold even if the runtime is blocked: a thread of its own
+/// waits for the signals.
+///
 /// # Errors
 ///
-/// Where the signals cannot be listened to.
+/// If signals cannot be received.
 pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     let token = CancellationToken::new();
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
     let cancelled = token.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut signals = {
+        let _entered = runtime.enter();
+        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? }
+    };
+    let wait = async move {
+        signals.next().await;
         tracing::info!("shutting down");
         cancelled.cancel();
-    });
+        if let Ok(kind) = tokio::time::timeout(END_WITHIN, signals.next()).await {
+            exit(128 + kind.as_raw_value());
+        }
+        tracing::warn!(
+            "the shutdown reached its limit of 9 s and is cut short; nats-server delivers again what was not acknowledged, \
+             and the next start publishes what the outbox holds"
+        );
+        flush_logs();
+        exit(0);
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(wait))?;
     Ok(token)
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    async fn next(&mut self) -> SignalKind {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate(),
+            _ = self.interrupt.recv() => SignalKind::interrupt(),
+        }
+    }
+}
+
+/// Prints a line to standard output. If its reader has closed the pipe (`| head`), the process ends quietly with status
+/// 141; if it cannot be written for another reason, with status 2.
+pub fn print(line: impl Display) {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => exit(CLOSED_PIPE),
+        Err(error) => {
+            print_error(format_args!("standard output cannot be written: {error}"));
+            exit(2)
+        }
+    }
+}
+
+/// Prints a line to standard error; it is lost if nobody reads it.
+pub fn print_error(line: impl Display) {
+    drop(writeln!(std::io::stderr().lock(), "{line}"));
 }

@@ -102,16 +102,12 @@ pub(crate) async fn serve(
     client: Client,
     name: &str,
     description: &str,
+    version: &str,
     endpoints: Vec<Endpoint>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let failed = |error: async_nats::Error| anyhow::anyhow!("registering the queries of {name}: {error}");
-    let service = client
-        .service_builder()
-        .description(description)
-        .start(name, env!("CARGO_PKG_VERSION"))
-        .await
-        .map_err(failed)?;
+    let service = client.service_builder().description(description).start(name, version).await.map_err(failed)?;
     let answering = TaskTracker::new();
     let mut loops = Vec::new();
     for endpoint in endpoints {

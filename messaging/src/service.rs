@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use async_nats::{Client, jetstream};
 use poem::{EndpointExt, Route, get};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::{self, NatsOptions};
@@ -30,6 +29,8 @@ use crate::query::{self, Endpoint};
 use crate::redrive;
 use crate::relay::Relay;
 use crate::retention::{self, Cleanup, HorizonError};
+use crate::setting;
+use crate::shutdown::{Parts, Shutdown};
 use crate::{clock, refill, spans, trace, vitals};
 
 /// The part of [`Health`] that says whether the streams are there.
@@ -38,8 +39,8 @@ const STREAMS: &str = "streams";
 const DURABILITY: &str = "durability";
 /// How long to wait before the streams are looked for again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// A shutdown that takes longer than this is given up; what is unfinished is delivered again.
-const SHUTDOWN: Duration = Duration::from_secs(9);
+/// How late a deadline may fire and still be kept by its stream: a broker that is down over its time fires it afterwards.
+const MAX_DELAY: Duration = Duration::from_secs(3600);
 
 /// Options that every service has.
 #[derive(Debug, Clone, clap::Args)]
@@ -54,22 +55,23 @@ pub struct ServiceOptions {
     #[command(flatten)]
     pub http: HttpOptions,
     /// The service's own database: `sqlite://<file>?mode=rwc` or `postgres://user:password@host/name`.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = setting::database_url())]
     pub database_url: Option<String>,
     /// How long inbox and outbox rows are kept, in seconds; at least as long as the streams keep messages.
-    #[arg(long, env = "RETENTION_SECONDS", default_value_t = 8 * 24 * 3600)]
+    #[arg(long, env = "RETENTION_SECONDS", default_value_t = 8 * 24 * 3600, value_parser = setting::seconds())]
     pub retention_seconds: u64,
     /// How often old inbox and outbox rows are deleted, in seconds, and how long after the start for the first time.
-    #[arg(long, env = "CLEANUP_SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "CLEANUP_SECONDS", default_value_t = 60, value_parser = setting::seconds())]
     pub cleanup_seconds: u64,
     /// How often a message is delivered before it becomes a dead letter.
-    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = setting::number(1..=1000))]
     pub max_attempts: u64,
 }
 
 impl ServiceOptions {
     fn retention(&self) -> Duration {
-        Duration::from_secs(self.retention_seconds)
+        // Without the command line, nothing has checked it.
+        Duration::from_secs(self.retention_seconds.min(setting::MAX_SECONDS))
     }
 
     /// Returns the URL of the database: as configured, else an SQLite file named after the service in `data/`.
@@ -92,8 +94,12 @@ pub struct Service<H: Handler> {
     pub name: &'static str,
     /// What it does, for `nats service ls`.
     pub description: &'static str,
+    /// Its version, for `nats service ls`: a semantic version, such as that of its crate.
+    pub version: &'static str,
     /// The streams it consumes, each through a durable consumer called like the service.
     pub streams: &'static [&'static str],
+    /// The longest delay of the deadlines it schedules; none if it schedules none.
+    pub longest_deadline: Option<Duration>,
     /// Who may say what.
     pub speaker: Speaker,
     /// Its database, migrated.
@@ -117,9 +123,9 @@ impl<H: Handler> Service<H> {
     ///
     /// # Errors
     ///
-    /// Where it cannot start (address in use, retention below the dedup horizon, an acknowledgement worth less than
-    /// is asked for), where a part of it ends by itself,
-    /// and where the shutdown takes longer than 9 s.
+    /// If it cannot start (address in use, retention below the dedup horizon, a deadline longer than its stream keeps
+    /// messages, an acknowledgement worth less than is asked for), and if a part of it ends by itself. A shutdown takes
+    /// 8 s at most; what is unfinished then is logged, and is no error.
     pub async fn run(mut self, options: &ServiceOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
         spans::export_as(self.name)?;
         let health = Health::default();
@@ -129,7 +135,7 @@ impl<H: Handler> Service<H> {
         // Cancelled with `shutdown`, and also where a part fails.
         let stop = shutdown.child_token();
 
-        let mut parts = JoinSet::new();
+        let mut parts = Parts::default();
         let scrape =
             Scrape { db: self.db.reader.clone(), js: js.clone(), consumer: self.name, streams: self.streams };
         let routes =
@@ -137,47 +143,48 @@ impl<H: Handler> Service<H> {
         let endpoint = probes::with_probes(routes, health.clone());
         let server = Server::bind(self.http_address, &options.http, Some(health.clone())).await?;
         let serving = server.serve(endpoint, stop.clone());
-        parts.spawn(async move {
+        parts.spawn("http", async move {
             serving.await;
+            Ok(())
+        });
+        let (watch, until) = (connection::watch_server(client.clone(), health.clone()), stop.clone());
+        parts.spawn("server watch", async move {
+            until.run_until_cancelled(watch).await;
             Ok(())
         });
 
         let started = tokio::select! {
-            started = wait_for_streams(&js, self.streams, options, &health) => started,
+            started = wait_for_streams(&js, self.streams, self.longest_deadline, options, &health) => started,
             () = stop.cancelled() => Ok(None),
-            Some(ended) = parts.join_next() => ended?.map(|()| None),
+            Some(ended) = parts.next_end() => ended.map(|()| None),
         };
         let (durability, infos) = match started {
             Ok(Some(found)) if !stop.is_cancelled() => found,
             stopped => {
-                stop.cancel();
-                parts.join_all().await;
+                parts.stop(&stop, Ok(())).await;
                 return stopped.map(drop);
             }
         };
 
         let (name, db) = (self.name, self.db.clone());
+        let end = Shutdown { service: name, client: client.clone(), db };
         let limits = Limits::new(&infos, client.server_info().max_payload);
         let late_after = retention::late_after(&infos, options.retention());
         let broker = Broker { client: client.clone(), js, durability, limits, late_after };
         self.spawn_parts(&mut parts, broker, options, &health, &stop);
         tracing::info!(service = name, "started");
 
-        let outcome = run_parts(parts, &stop).await;
-        if let Err(error) = client.flush().await {
-            tracing::debug!(%error, "the connection could not be flushed");
-        }
-        db.close().await.context("closing the database")?;
-        spans::flush().await;
-        tracing::info!(service = name, "stopped");
-        outcome
+        let early = parts.end_early(&stop).await;
+        let stopped = parts.stop(&stop, early).await;
+        end.finish(&stopped.unfinished).await;
+        stopped.outcome
     }
 
     /// Spawns what moves messages. The order in which it ends at a shutdown follows from who holds which channel:
     /// the pullers, then the processor and the workers, then the relay.
     fn spawn_parts(
         self,
-        parts: &mut JoinSet<anyhow::Result<()>>,
+        parts: &mut Parts,
         broker: Broker,
         options: &ServiceOptions,
         health: &Health,
@@ -205,14 +212,17 @@ impl<H: Handler> Service<H> {
                 shutdown: stop.clone(),
                 arrived: Arc::new(AtomicU64::new(0)),
             };
-            parts.spawn(async move {
+            parts.spawn("puller", async move {
                 puller.run().await;
                 Ok(())
             });
         }
         drop(sender);
         for worker in self.workers {
-            parts.spawn(worker(Outbox::new(relay_handle.clone(), format!("/{}", self.name)), stop.clone()));
+            parts.spawn(
+                "worker",
+                worker(Outbox::new(relay_handle.clone(), format!("/{}", self.name)), stop.clone()),
+            );
         }
         health.ok(DATABASE);
         let handler = Arc::new(self.handler);
@@ -237,11 +247,11 @@ impl<H: Handler> Service<H> {
             vitals::endpoint(self.db.reader.clone(), self.name),
             refill::endpoint(self.db.reader.clone(), js.clone(), self.name),
         ]);
-        parts.spawn(async move {
+        parts.spawn("processor", async move {
             processor.run(queue, redrives).await;
             Ok(())
         });
-        parts.spawn(relay.run());
+        parts.spawn("relay", relay.run());
         let cleanup = Cleanup {
             db: self.db.writer.clone(),
             js: js.clone(),
@@ -250,18 +260,20 @@ impl<H: Handler> Service<H> {
             interval: Duration::from_secs(options.cleanup_seconds),
             shutdown: stop.clone(),
         };
-        parts.spawn(async move {
+        parts.spawn("retention", async move {
             cleanup.run().await;
             Ok(())
         });
         if let Some(stream) = self.streams.first() {
             let watch = clock::watch(js.clone(), stream, health.clone(), stop.clone());
-            parts.spawn(async move {
+            parts.spawn("clock", async move {
                 watch.await;
                 Ok(())
             });
         }
-        parts.spawn(query::serve(client.clone(), self.name, self.description, endpoints, stop.clone()));
+        let queries =
+            query::serve(client.clone(), self.name, self.description, self.version, endpoints, stop.clone());
+        parts.spawn("queries", queries);
     }
 }
 
@@ -275,57 +287,81 @@ struct Broker {
     late_after: Duration,
 }
 
-/// Waits until the streams can be read, checks the dedup horizon and what an acknowledgement is worth, and returns that
-/// and what there is to know of the streams.
+/// Waits until the streams can be read on a server that has what is needed. Checks the dedup horizon, the deadlines, and
+/// what an acknowledgement is worth, and returns that and what there is to know of the streams.
 async fn wait_for_streams(
     js: &jetstream::Context,
     streams: &[&'static str],
+    longest_deadline: Option<Duration>,
     options: &ServiceOptions,
     health: &Health,
 ) -> anyhow::Result<Option<(Durability, Vec<jetstream::stream::Info>)>> {
     loop {
         match retention::check_dedup_horizon(js, streams, options.retention()).await {
-            Ok(infos) => {
-                let found = options.durability.probe(&infos).await;
-                options.durability.check(found)?;
-                health.note(DURABILITY, found.to_string());
-                health.ok(STREAMS);
-                return Ok(Some((found, infos)));
-            }
+            Ok(infos) => match connection::check_server(&js.client()) {
+                Ok(()) => {
+                    check_deadlines(infos.iter().map(|info| &info.config), longest_deadline)?;
+                    let probed = options.durability.probe(&infos, None).await;
+                    options.durability.check(&probed)?;
+                    for silent in &probed.silent {
+                        tracing::warn!("{silent}; whether messages are synced is unknown, and counts as no");
+                    }
+                    health.note(DURABILITY, probed.to_string());
+                    health.ok(STREAMS);
+                    return Ok(Some((probed.durability, infos)));
+                }
+                Err(error) => health.failed(STREAMS, error.to_string()),
+            },
             Err(error @ HorizonError::TooShort(_)) => bail!(error),
-            Err(error @ HorizonError::Unreadable { .. }) => {
-                health.failed(STREAMS, error.to_string());
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
+            Err(error @ HorizonError::Unreadable { .. }) => health.failed(STREAMS, error.to_string()),
         }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
-/// Waits for shutdown and then for all parts; a part that ends earlier ends the others.
-async fn run_parts(mut parts: JoinSet<anyhow::Result<()>>, stop: &CancellationToken) -> anyhow::Result<()> {
-    let early = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        Some(ended) = parts.join_next() => match ended {
-            // Under a shutdown that comes at the same moment, an end is not early.
-            Ok(Ok(())) if stop.is_cancelled() => Ok(()),
-            Ok(Ok(())) => Err(anyhow::anyhow!("a part of the service ended by itself")),
-            Ok(Err(error)) => Err(error),
-            Err(error) => Err(error.into()),
-        },
-    };
-    stop.cancel();
-    let finish = async {
-        let mut outcome = early;
-        while let Some(ended) = parts.join_next().await {
-            outcome = outcome.and(ended.unwrap_or_else(|error| Err(error.into())));
-        }
-        outcome
-    };
-    match tokio::time::timeout(SHUTDOWN, finish).await {
-        Ok(outcome) => outcome,
-        Err(_) => bail!(
-            "the shutdown took longer than {} s; what is unfinished will be delivered again",
-            SHUTDOWN.as_secs()
-        ),
+/// Refuses deadlines that their stream deletes before they fire.
+fn check_deadlines<'a>(
+    streams: impl IntoIterator<Item = &'a jetstream::stream::Config>,
+    longest: Option<Duration>,
+) -> anyhow::Result<()> {
+    let Some(longest) = longest else { return Ok(()) };
+    for config in streams.into_iter().filter(|config| config.allow_message_schedules) {
+        let allowed = config.max_age.saturating_sub(MAX_DELAY.min(config.max_age / 2));
+        anyhow::ensure!(
+            longest <= allowed,
+            "the longest deadline is {} s, and stream {} keeps messages for {} s: a deadline must be {} s or shorter, or it \
+             could be deleted before it fires; set a shorter one, or raise the stream's max_age",
+            longest.as_secs(),
+            config.name,
+            config.max_age.as_secs(),
+            allowed.as_secs()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_longer_than_its_stream_keeps_messages_is_refused() {
+        let day = Duration::from_secs(24 * 3600);
+        let timers = |max_age| jetstream::stream::Config {
+            name: "TIMERS".to_owned(),
+            max_age,
+            allow_message_schedules: true,
+            ..Default::default()
+        };
+        let refused = check_deadlines([&timers(day)], Some(day)).unwrap_err().to_string();
+        assert!(
+            refused.contains("TIMERS") && refused.contains("86400 s") && refused.contains("82800 s"),
+            "{refused}"
+        );
+        check_deadlines([&timers(day)], Some(day - MAX_DELAY)).unwrap();
+        check_deadlines([&timers(Duration::from_secs(10))], Some(Duration::from_secs(5))).unwrap();
+        check_deadlines([&timers(day)], None).unwrap();
+        let other = jetstream::stream::Config { max_age: day, ..Default::default() };
+        check_deadlines([&other], Some(day * 9)).unwrap();
     }
 }

@@ -13,7 +13,7 @@
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use opentelemetry::InstrumentationScope;
@@ -26,6 +26,10 @@ use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLin
 use uuid::Uuid;
 
 use crate::envelope::Outgoing;
+use crate::setting::redacted;
+
+/// How long the collector may take for the last spans.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where spans go, once that is known.
 static EXPORT: OnceLock<Export> = OnceLock::new();
@@ -53,26 +57,34 @@ pub fn export_as(service: &'static str) -> anyhow::Result<()> {
         return Ok(());
     }
     if !endpoint.starts_with("http://") {
-        bail!("spans go to a collector over plain HTTP (a local one passes them on), and not to {endpoint}");
+        let scheme = endpoint.split_once("://").map_or("no", |(scheme, _)| scheme);
+        bail!("OTEL_EXPORTER_OTLP_ENDPOINT has {scheme} scheme; the collector must be at a URL of scheme http");
     }
-    let ratio = variable("OTEL_TRACES_SAMPLER_ARG").map_or(Ok(1.0), |text| text.parse());
-    let ratio: f64 = ratio.context("reading OTEL_TRACES_SAMPLER_ARG")?;
+    let ratio = variable("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
+    let parsed = ratio.parse::<f64>().ok().filter(|parsed| (0.0..=1.0).contains(parsed));
+    let ratio =
+        parsed.with_context(|| format!("OTEL_TRACES_SAMPLER_ARG: {ratio:?} is not a number from 0 to 1"))?;
     let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build();
     let exporter = exporter.context("making the exporter of spans")?;
     let mut processor = BatchSpanProcessor::builder(exporter).build();
     processor.set_resource(&Resource::builder().with_service_name(service).build());
     let scope = InstrumentationScope::builder("messaging").with_version(env!("CARGO_PKG_VERSION")).build();
     if EXPORT.set(Export { processor, scope, ratio }).is_ok() {
-        tracing::info!(endpoint, "spans are told to a collector");
+        tracing::info!(endpoint = redacted(&endpoint), "spans are exported to a collector");
     }
     Ok(())
 }
 
-/// Tells the collector what has not been told yet.
+/// Exports the spans that are left, within 1 s.
 pub async fn flush() {
-    let flushed = tokio::task::spawn_blocking(|| EXPORT.get().map(|export| export.processor.force_flush())).await;
-    if let Ok(Some(Err(error))) = flushed {
-        tracing::warn!(%error, "the last spans were not told to the collector");
+    let Some(export) = EXPORT.get() else { return };
+    let (sender, flushed) = tokio::sync::oneshot::channel();
+    // A thread that the runtime does not wait for when it ends.
+    std::thread::spawn(move || drop(sender.send(export.processor.force_flush())));
+    match tokio::time::timeout(FLUSH_TIMEOUT, flushed).await {
+        Ok(Ok(Ok(()))) => {}
+        Ok(Ok(Err(error))) => tracing::warn!(%error, "the last spans were not exported; they are lost"),
+        Ok(Err(_)) | Err(_) => tracing::warn!("the collector does not answer; the last spans are lost"),
     }
 }
 

@@ -4,14 +4,16 @@
 //! is refused with the server's reason and a way out; nothing is ever deleted.
 
 use std::fmt::Display;
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
 use async_nats::jetstream::context::{CreateKeyValueErrorKind, CreateStreamErrorKind};
 use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::jetstream::{Context, kv, stream};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// What shall exist on the server.
 #[derive(Debug, Clone, Deserialize)]
@@ -113,7 +115,8 @@ impl Topology {
     ///
     /// # Errors
     ///
-    /// Where the server cannot be reached or refuses a change.
+    /// If the server cannot be reached, refuses a change, or makes something other than what is declared, as an older one
+    /// does that does not know a setting; the error names what, and the settings.
     pub async fn provision(&self, js: &Context, replicas: usize) -> anyhow::Result<()> {
         for spec in &self.streams {
             provision_stream(js, spec, replicas).await?;
@@ -148,14 +151,49 @@ async fn patiently<T, E: Display, F: Future<Output = Result<T, E>>>(
     is_time_out: impl Fn(&E) -> bool,
 ) -> Result<T, E> {
     let start = Instant::now();
+    let mut is_logged = false;
     loop {
         match attempt().await {
             Err(error) if is_time_out(&error) && start.elapsed() < PATIENCE => {
-                tracing::warn!(%error, "trying again");
+                if !std::mem::replace(&mut is_logged, true) {
+                    tracing::warn!(%error, "nats-server does not answer in time; provisioning goes on trying");
+                }
             }
             done => return done,
         }
     }
+}
+
+/// Refuses what came out other than it was asked for. Settings that were left to the server are not compared.
+fn must_be_as_asked(js: &Context, what: &str, asked: impl Serialize, found: impl Serialize) -> anyhow::Result<()> {
+    let (asked, found) = (serde_json::to_value(asked)?, serde_json::to_value(found)?);
+    let differing = differences(&asked, &found);
+    anyhow::ensure!(
+        differing.is_empty(),
+        "{what} came out other than it was asked for: {}. nats-server {} may be too old for this, or another program has \
+         changed it meanwhile",
+        differing.join(", "),
+        js.client().server_info().version
+    );
+    Ok(())
+}
+
+/// Returns the settings that were asked for and came out otherwise. A server leaves out what it does not know.
+fn differences(asked: &Value, found: &Value) -> Vec<String> {
+    let is_left_to_the_server = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(values) => values.is_empty(),
+        Value::Bool(true) => false,
+    };
+    let asked = asked.as_object().into_iter().flatten().filter(|(_, value)| !is_left_to_the_server(value));
+    let differing = asked.filter_map(|(name, asked)| match found.get(name) {
+        Some(found) if found == asked => None,
+        found => Some(format!("{name} is {} and not {asked}", found.unwrap_or(&Value::Null))),
+    });
+    differing.collect()
 }
 
 async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> anyhow::Result<()> {
@@ -181,13 +219,14 @@ async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> a
         || js.create_or_update_stream(config.clone()),
         |error| error.kind() == CreateStreamErrorKind::TimedOut,
     );
-    made.await.map_err(|error| {
+    let made = made.await.map_err(|error| {
         anyhow!(
             "stream {} cannot be made or changed to what is declared: {error}. The server can change neither storage \
              nor retention of a stream in place: delete it by hand (`nats stream rm {0}`) if its messages may go",
             spec.name
         )
     })?;
+    must_be_as_asked(js, &format!("stream {}", spec.name), &config, &made.config)?;
     tracing::info!(stream = %spec.name, subjects = ?spec.subjects, "provisioned");
     Ok(())
 }
@@ -208,8 +247,25 @@ async fn provision_bucket(js: &Context, spec: &BucketSpec, replicas: usize) -> a
         || js.create_or_update_key_value(config.clone()),
         |error| error.kind() == CreateKeyValueErrorKind::TimedOut,
     );
-    made.await
+    let made = made
+        .await
         .map_err(|error| anyhow!("bucket {} cannot be made or changed to what is declared: {error}", spec.name))?;
+    let found = &made.stream.cached_info().config;
+    let found = serde_json::json!({
+        "history": found.max_messages_per_subject,
+        "max_age": found.max_age.as_secs(),
+        "max_value_size": found.max_message_size,
+        "max_bytes": found.max_bytes,
+        "num_replicas": found.num_replicas,
+    });
+    let asked = serde_json::json!({
+        "history": config.history,
+        "max_age": config.max_age.as_secs(),
+        "max_value_size": config.max_value_size,
+        "max_bytes": config.max_bytes,
+        "num_replicas": config.num_replicas,
+    });
+    must_be_as_asked(js, &format!("bucket {}", spec.name), asked, found)?;
     tracing::info!(bucket = %spec.name, "provisioned");
     Ok(())
 }
@@ -230,13 +286,15 @@ async fn provision_consumer(js: &Context, spec: &ConsumerSpec) -> anyhow::Result
         || js.create_consumer_on_stream(config.clone(), spec.stream.as_str()),
         |error| error.kind() == ConsumerErrorKind::TimedOut,
     );
-    made.await.map_err(|error| {
+    let made = made.await.map_err(|error| {
         anyhow!(
             "consumer {} of stream {} cannot be made or changed to what is declared: {error}",
             spec.name,
             spec.stream
         )
     })?;
+    let what = format!("consumer {} of stream {}", spec.name, spec.stream);
+    must_be_as_asked(js, &what, config.into_consumer_config(), &made.cached_info().config)?;
     tracing::info!(stream = %spec.stream, consumer = %spec.name, filter = ?spec.filter_subjects, "provisioned");
     Ok(())
 }
@@ -244,6 +302,16 @@ async fn provision_consumer(js: &Context, spec: &ConsumerSpec) -> anyhow::Result
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_came_out_otherwise_is_named_and_what_was_left_to_the_server_is_not() {
+        let asked = serde_json::json!({"max_age": 5, "allow_msg_schedules": true, "discard": "new", "max_msgs": 0});
+        let found = serde_json::json!({"max_age": 5, "discard": "old", "max_msgs": -1});
+        let mut differing = differences(&asked, &found);
+        differing.sort_unstable();
+        assert_eq!(differing, ["allow_msg_schedules is null and not true", r#"discard is "old" and not "new""#]);
+        assert_eq!(differences(&asked, &asked), Vec::<String>::new());
+    }
 
     #[test]
     fn filters_match_as_the_server_matches_them() {

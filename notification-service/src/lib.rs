@@ -49,7 +49,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let service = Service {
         name: NOTIFICATION_SERVICE,
         description: "Tells customers what became of their orders",
+        version: env!("CARGO_PKG_VERSION"),
         streams: &[EVENTS],
+        longest_deadline: None,
         speaker,
         handler: NotificationHandler::new(committed),
         endpoints: queries::endpoints(&db.reader),

@@ -33,7 +33,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let service = Service {
         name: ORDER_SERVICE,
         description: "Orders: one, a list, a history",
+        version: env!("CARGO_PKG_VERSION"),
         streams: &[COMMANDS, EVENTS, TIMERS],
+        longest_deadline: Some(stock_deadline),
         speaker,
         handler: OrderHandler { stock_deadline },
         endpoints: queries::endpoints(&db.reader, stock_deadline),

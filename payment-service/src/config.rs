@@ -4,12 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use contracts::{CustomerId, OrderId};
-use messaging::ServiceOptions;
+use messaging::{ServiceOptions, setting};
 
 use crate::payment::Policy;
-
-/// The longest setting of a duration: ten years.
-const MAX_SECONDS: u64 = 10 * 365 * 86_400;
 
 /// Parses a shop id: it has the form of every other id.
 fn shop_id(text: &str) -> Result<String, contracts::InvalidId> {
@@ -21,30 +18,32 @@ fn shop_id(text: &str) -> Result<String, contracts::InvalidId> {
 #[command(version)]
 pub struct Config {
     /// Where to serve HTTP: `/liveness` and `/readiness`.
-    #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8905")]
+    #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8905", value_parser = setting::address())]
     pub http_address: SocketAddr,
     /// Where the payment provider is.
-    #[arg(long, env = "PAYMENT_PROVIDER_URL", default_value = "http://127.0.0.1:8910")]
+    #[arg(long, env = "PAYMENT_PROVIDER_URL", default_value = "http://127.0.0.1:8910", hide_env_values = true,
+        value_parser = setting::http_url())]
     pub provider_url: String,
     /// How long to wait for an answer of the provider, in milliseconds.
-    #[arg(long, env = "PAYMENT_PROVIDER_TIMEOUT_MILLISECONDS", default_value_t = 5000)]
+    #[arg(long, env = "PAYMENT_PROVIDER_TIMEOUT_MILLISECONDS", default_value_t = 5000,
+        value_parser = setting::milliseconds())]
     pub provider_timeout_milliseconds: u64,
     /// How long a payment may be due before the provider is told to take it no more, in seconds.
-    #[arg(long, env = "PAYMENT_PROVIDER_DEADLINE_SECONDS", default_value_t = 60)]
+    #[arg(long, env = "PAYMENT_PROVIDER_DEADLINE_SECONDS", default_value_t = 60, value_parser = setting::seconds())]
     pub provider_deadline_seconds: u64,
     /// How long a capture, a void, or a refund may be unfinished before invariants, timelines, and metrics name it, in
     /// seconds.
-    #[arg(long, env = "PAYMENT_OVERDUE_SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
+    #[arg(long, env = "PAYMENT_OVERDUE_SECONDS", default_value_t = 120, value_parser = setting::seconds())]
     pub overdue_seconds: u64,
     /// How long a void or a refund is repeated before it is left to a person, in seconds.
-    #[arg(long, env = "PAYMENT_GIVE_UP_SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u64).range(1..=MAX_SECONDS))]
+    #[arg(long, env = "PAYMENT_GIVE_UP_SECONDS", default_value_t = 86_400, value_parser = setting::seconds())]
     pub give_up_seconds: u64,
     /// The name of this shop at the payment provider, part of every idempotency key: 1 to 64 letters, digits, `_`, `-`.
     /// Unless set, a random one is made once and kept in the database.
     #[arg(long, env = "SHOP_ID", value_parser = shop_id)]
     pub shop_id: Option<String>,
     /// How long a payment that is due waits for an account that is not known yet, in seconds.
-    #[arg(long, env = "ACCOUNT_WAIT_SECONDS", default_value_t = 30)]
+    #[arg(long, env = "ACCOUNT_WAIT_SECONDS", default_value_t = 30, value_parser = setting::seconds())]
     pub account_wait_seconds: u64,
     /// Ask the account service for an account that is not known when a payment is due, once.
     #[arg(long, env = "FETCH_MISSING_ACCOUNTS", value_parser = clap::builder::BoolishValueParser::new())]

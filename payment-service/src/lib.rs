@@ -35,6 +35,7 @@ pub mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use contracts::query::LedgerCheck;
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, speaker};
 use messaging::connection;
@@ -60,13 +61,23 @@ use worker::{Asking, Reconciling, Waiting};
 /// Where the database cannot be opened, and where [`Service::run`] or the subcommand fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     match &config.command {
-        Some(Command::Rebuild(from)) => rebuild::run(&config, from).await,
-        Some(Command::Retry { order_ids }) => operate::run(&config, Decision::Retry, order_ids).await,
-        Some(Command::Dismiss { order_ids }) => operate::run(&config, Decision::Dismiss, order_ids).await,
+        Some(command) => tokio::select! {
+            done = execute(&config, command) => done,
+            () = shutdown.cancelled() => bail!("ended by a signal; what is done is kept, and the command can be repeated"),
+        },
         None => {
             let provider = HttpProvider::new(&config.provider_url, config.provider_timeout())?;
             run_with(config, Arc::new(provider), shutdown).await
         }
+    }
+}
+
+/// Does what the subcommand says.
+async fn execute(config: &Config, command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Rebuild(from) => rebuild::run(config, from).await,
+        Command::Retry { order_ids } => operate::run(config, Decision::Retry, order_ids).await,
+        Command::Dismiss { order_ids } => operate::run(config, Decision::Dismiss, order_ids).await,
     }
 }
 
@@ -109,7 +120,9 @@ pub async fn run_with<P: PaymentProvider>(
     let service = Service {
         name: PAYMENT_SERVICE,
         description: "Payments of the store's orders",
+        version: env!("CARGO_PKG_VERSION"),
         streams: &[EVENTS],
+        longest_deadline: None,
         speaker,
         handler: PaymentHandler { policy, clock, wake },
         endpoints: queries::endpoints(&db.reader, overdue, ledger),

@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
-use anyhow::Context;
 use contracts::OrderId;
 use contracts::account::CardToken;
+use messaging::http;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 
@@ -230,7 +230,7 @@ impl HttpProvider {
     ///
     /// Where the client cannot be made.
     pub fn new(url: &str, timeout: Duration) -> anyhow::Result<Self> {
-        let http = Client::builder().timeout(timeout).no_proxy().build().context("making the HTTP client")?;
+        let http = http::client(timeout)?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 

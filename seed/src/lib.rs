@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use messaging::{http, setting};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
@@ -26,10 +27,12 @@ const LOOK: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, clap::Args)]
 pub struct Addresses {
     /// The gateway.
-    #[arg(long, env = "GATEWAY_URL", default_value = "http://127.0.0.1:8900")]
+    #[arg(long, env = "GATEWAY_URL", default_value = "http://127.0.0.1:8900", hide_env_values = true,
+        value_parser = setting::http_url())]
     pub gateway_url: String,
     /// The inventory service, whose seed endpoint must be enabled.
-    #[arg(long, env = "INVENTORY_URL", default_value = "http://127.0.0.1:8901")]
+    #[arg(long, env = "INVENTORY_URL", default_value = "http://127.0.0.1:8901", hide_env_values = true,
+        value_parser = setting::http_url())]
     pub inventory_url: String,
 }
 
@@ -42,7 +45,7 @@ pub struct Addresses {
 ///
 /// Where an interface cannot be reached or refuses; it says which and why.
 pub async fn load(addresses: &Addresses, mut progress: impl FnMut(&str)) -> anyhow::Result<()> {
-    let client = Client::builder().timeout(WAIT + Duration::from_secs(10)).build()?;
+    let client = http::client(WAIT + Duration::from_secs(10))?;
     let seeded = send(
         client
             .post(format!("{}/automation-testing/seed", addresses.inventory_url))

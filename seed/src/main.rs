@@ -1,7 +1,7 @@
 //! Loads the demo catalogue, opens the demo accounts, and places the demo orders.
-#![allow(clippy::print_stdout, reason = "a command-line tool")]
 
 use clap::Parser;
+use messaging::process;
 
 /// Loads the demo catalogue, opens the demo accounts, and places the demo orders through the store's public interfaces.
 #[derive(Debug, Parser)]
@@ -14,5 +14,5 @@ struct Options {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    seed::load(&Options::parse().addresses, |step| println!("{step}")).await
+    seed::load(&Options::parse().addresses, |step| process::print(step)).await
 }

@@ -12,6 +12,7 @@ use choreo::Operator;
 use choreo::dead_letters::redrive::{Redriven, redrive};
 use choreo::dead_letters::{self, Filter, discard};
 use messaging::connection::NatsOptions;
+use messaging::setting;
 use poem_openapi::{ApiResponse, OpenApi};
 use serde_json::json;
 
@@ -32,7 +33,7 @@ pub struct OperationsOptions {
     #[arg(long = "operations", env = "OPERATIONS", action = clap::ArgAction::Set, default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
     pub enabled: bool,
     /// The password of the user `operator` of nats.conf.
-    #[arg(long, env = "OPERATOR_PASSWORD", hide_env_values = true)]
+    #[arg(long, env = "OPERATOR_PASSWORD", hide_env_values = true, value_parser = setting::secret())]
     pub operator_password: Option<String>,
 }
 

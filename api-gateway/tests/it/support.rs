@@ -122,7 +122,7 @@ impl Store {
         set(&mut config);
         let shutdown = CancellationToken::new();
         let gateway = tokio::spawn(api_gateway::run(config, shutdown.clone()));
-        let http = reqwest::Client::new();
+        let http = messaging::http::client(std::time::Duration::from_secs(300)).unwrap();
         Self { nats, base: format!("http://{http_address}"), http, shutdown, gateway }
     }
 

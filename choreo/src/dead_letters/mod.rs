@@ -12,6 +12,7 @@ use std::time::Duration;
 use messaging::dead_letter::{ATTEMPTS, CONSUMER, DETAIL, REASON, SEQUENCE, STREAM, STREAM_NAME, SUBJECT, TIME};
 use messaging::direct::{self, Reader, Stored};
 use messaging::envelope::{self, rfc3339};
+use messaging::setting;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -83,10 +84,10 @@ pub struct Filter {
     #[arg(long)]
     pub key: Option<String>,
     /// Those given up at least this long ago, such as `90s`, `15m`, `2h`, `3d`.
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = setting::age())]
     pub older_than: Option<Duration>,
     /// Those given up at most this long ago.
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = setting::age())]
     pub younger_than: Option<Duration>,
 }
 

@@ -22,6 +22,16 @@ async fn redrive_all(store: &Store, ramp: &Ramp) -> (Vec<Redriven>, Summary) {
 }
 
 #[tokio::test]
+async fn a_reader_that_closes_the_pipe_ends_the_program_quietly() {
+    let store = Store::start().await;
+    let mut program = store.spawn(&["dead-letters", "list"]);
+    drop(program.stdout.take());
+    let ended = program.wait_with_output().await.unwrap();
+    let errors = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code() == Some(141) && errors.is_empty(), "{:?} {errors}", ended.status);
+}
+
+#[tokio::test]
 async fn letters_are_found_by_service_type_reason_key_and_age() {
     let store = Store::start().await;
     let handler = Echo::default();

@@ -140,6 +140,8 @@ impl Store {
         let service = Service {
             name,
             description: "echoes",
+            version: "1.2.3",
+            longest_deadline: None,
             streams,
             speaker: contracts::topology::speaker,
             db: Databases::open::<Migrator>(&self.url(name)).await.unwrap(),
@@ -216,6 +218,7 @@ impl Store {
             .args(arguments)
             .env("OPERATOR_PASSWORD", "secret")
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap()

@@ -1,12 +1,17 @@
 //! The second terminal: finds a running demo by its data folder.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
+use messaging::http;
 use serde_json::Value;
 
 use super::{Address, Wish, address_file};
 use crate::store::MemberStatus;
+
+/// How long the demo may take: a process that is started becomes ready within a minute, one that is stopped in less.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A running demo, seen from a second terminal.
 #[derive(Debug)]
@@ -27,7 +32,7 @@ impl Remote {
             bail!("no demo runs on {}; start one with `cargo run`, or name its folder with --data", data.display());
         };
         let address = serde_json::from_slice(&content).with_context(|| format!("reading {}", file.display()))?;
-        Ok(Self { address, http: reqwest::Client::new() })
+        Ok(Self { address, http: http::client(ANSWER_TIMEOUT)? })
     }
 
     /// Breaks or mends something and returns what was done, in a sentence.

@@ -191,7 +191,7 @@ async fn the_second_terminal_does_the_same() {
     for (arguments, said) in [
         (vec!["pause", "inventory-service"], "inventory-service does not run"),
         (vec!["cut", "nats-server"], "nats-server has no connection to nats-server"),
-        (vec!["redeliver", "1001"], "messages must be from 1 to 1000"),
+        (vec!["redeliver", "1001"], "is not a whole number from 1 to 1000"),
     ] {
         let (succeeded, output) = run(&arguments).await;
         assert!(!succeeded && output.contains(said), "{arguments:?}: {output}");

@@ -4,4 +4,5 @@
 mod breaking;
 mod outsiders;
 mod proxy;
+mod settings;
 mod support;

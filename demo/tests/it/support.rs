@@ -25,7 +25,8 @@ pub(crate) struct Demo {
 pub(crate) fn config() -> StoreConfig {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let data = std::env::temp_dir().join(format!("demo-it-{}-{count}", std::process::id()));
+    // Of a name that is taken apart if anything forgets to quote it.
+    let data = std::env::temp_dir().join(format!("demo it 100%20:?#ä {}-{count}", std::process::id()));
     let mut config = StoreConfig::on_free_ports(env!("CARGO_BIN_EXE_demo").into(), data);
     config.stock_deadline_seconds = 3600;
     config
@@ -38,7 +39,13 @@ impl Demo {
         let options = UpOptions { data: config.data.clone(), fresh: false, no_seed: false, no_open: true };
         let (store, until) = (config.clone(), shutdown.clone());
         let runs = tokio::spawn(async move { up::run(store, &options, until).await });
-        let mut demo = Self { config, http: reqwest::Client::new(), token: String::new(), shutdown, runs };
+        let mut demo = Self {
+            config,
+            http: messaging::http::client(std::time::Duration::from_secs(300)).unwrap(),
+            token: String::new(),
+            shutdown,
+            runs,
+        };
         let address = demo.config.data.join("demo.json");
         eventually("the demo hears wishes", || async {
             assert!(!demo.runs.is_finished(), "the demo ended");

@@ -99,7 +99,13 @@ impl World {
         };
         let options = nats_options(store.config(), "provisioner");
         let provisioner = connection::connect(&options, "provisioner", &Health::default()).await.unwrap();
-        Self { store, http: reqwest::Client::new(), logs, data, provisioner }
+        Self {
+            store,
+            http: messaging::http::client(std::time::Duration::from_secs(300)).unwrap(),
+            logs,
+            data,
+            provisioner,
+        }
     }
 
     pub(crate) fn config(&self) -> StoreConfig {

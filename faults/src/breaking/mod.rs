@@ -24,6 +24,7 @@ use demo::network::Network;
 use demo::proxy::Passage;
 use demo::{Member, OnLine, Store, StoreConfig};
 use local_servers::{NatsServer, PostgresServer, Program};
+use messaging::http;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -388,7 +389,7 @@ impl Breaker {
 
     async fn behave(&self, behaviour: &Value) -> anyhow::Result<()> {
         let url = format!("{}/behaviour", self.store.config().http_url(Member::PaymentProvider));
-        let sent = reqwest::Client::new().put(url).json(behaviour).timeout(Duration::from_secs(5)).send().await;
+        let sent = http::client(Duration::from_secs(5))?.put(url).json(behaviour).send().await;
         sent.and_then(reqwest::Response::error_for_status).context("telling the payment provider how to behave")?;
         Ok(())
     }

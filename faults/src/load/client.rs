@@ -88,9 +88,12 @@ pub struct Client {
 
 impl Client {
     /// Makes a client of the gateway at `base`.
-    #[must_use]
-    pub fn new(base: String, history: Arc<History>) -> Self {
-        Self { http: reqwest::Client::new(), base, history }
+    ///
+    /// # Errors
+    ///
+    /// If the HTTP client cannot be made.
+    pub fn new(base: String, history: Arc<History>) -> anyhow::Result<Self> {
+        Ok(Self { http: messaging::http::client(TIMEOUT)?, base, history })
     }
 
     /// Asks once, and keeps what came of it.
@@ -133,7 +136,7 @@ impl Client {
             sent = sent.json(body);
         }
         let at = self.history.now();
-        let (status, answer) = match sent.timeout(TIMEOUT).send().await {
+        let (status, answer) = match sent.send().await {
             // An answer that breaks off in its body is none.
             Ok(answer) => {
                 let status = answer.status().as_u16();

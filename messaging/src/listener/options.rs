@@ -4,28 +4,30 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::setting;
+
 /// The soft limit on open files is raised to the hard one, up to this number.
 const MAX_OPEN_FILES: u64 = 10_240;
 
 /// Options of every HTTP server.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HttpOptions {
-    /// Names besides localhost, 127.0.0.1, and [::1] under which clients may ask (`Host`), separated by commas. A server
+    /// Names besides `localhost`, `127.0.0.1`, and `[::1]` under which clients may ask (`Host`), separated by commas. A server
     /// that is bound to loopback always checks; any other server checks when this is set, and then takes IP addresses too.
-    #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',')]
+    #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',', value_parser = setting::text())]
     pub allowed_hosts: Vec<String>,
     /// Origins besides the server's own whose pages may ask (`Origin`), such as `http://127.0.0.1:8900`, separated by
     /// commas.
-    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',')]
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = setting::text())]
     pub allowed_origins: Vec<String>,
     /// How many connections are open at a time, from 1 to 65536; at most half of the limit on open files.
     #[arg(long, env = "HTTP_MAX_CONNECTIONS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub http_max_connections: u32,
     /// How long a client may take for its headers, for its body, and between two requests, in seconds, from 1 to 3600.
-    #[arg(long, env = "HTTP_READ_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, env = "HTTP_READ_SECONDS", default_value_t = 30, value_parser = setting::number(1..=3600))]
     pub http_read_seconds: u64,
     /// How long a client may read nothing of a response before it is disconnected, in seconds, from 1 to 3600.
-    #[arg(long, env = "HTTP_WRITE_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, env = "HTTP_WRITE_SECONDS", default_value_t = 30, value_parser = setting::number(1..=3600))]
     pub http_write_seconds: u64,
 }
 

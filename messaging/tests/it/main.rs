@@ -3,6 +3,7 @@
 
 mod batches;
 mod checks;
+mod connection;
 mod delivery;
 mod envelope;
 mod faults;
@@ -10,6 +11,7 @@ mod listener;
 mod outbox;
 mod redrive;
 mod refill;
+mod shutdown;
 mod store;
 mod support;
 mod surroundings;

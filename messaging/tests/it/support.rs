@@ -126,6 +126,8 @@ impl Bench {
         let service = Service {
             name: "tally-service",
             description: "counts",
+            version: "1.2.3",
+            longest_deadline: None,
             streams: &["COMMANDS"],
             speaker: if commander == "tester" { speaker } else { next_speaker },
             db: Databases::open::<Migrator>(&self.url).await.unwrap(),

@@ -248,7 +248,7 @@ async fn what_cannot_be_served_is_a_problem_that_says_why(engine: Engine) {
         ("customerId=C1&after=9007199254740992", "after"),
         ("customerId=C1&after=1&after=2", "after"),
     ];
-    let client = reqwest::Client::new();
+    let client = messaging::http::client(std::time::Duration::from_secs(300)).unwrap();
     for (query, parameter) in bad {
         let Err(Error::Http(refusal)) = served.try_connect(query).await else { panic!("{query}") };
         assert_eq!(refusal.status(), http::StatusCode::BAD_REQUEST, "{query}");

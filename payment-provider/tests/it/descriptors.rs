@@ -28,8 +28,7 @@ pub(crate) async fn start(address: &str) -> Child {
 
 /// Asks on a connection of its own, for 30 s at most; none while nobody answers.
 async fn readiness(address: &str) -> Option<(u16, String)> {
-    let http =
-        reqwest::Client::builder().pool_max_idle_per_host(0).timeout(Duration::from_secs(30)).build().unwrap();
+    let http = messaging::http::builder(Duration::from_secs(30)).pool_max_idle_per_host(0).build().unwrap();
     let answer = http.get(format!("http://{address}/readiness")).send().await.ok()?;
     Some((answer.status().as_u16(), answer.text().await.ok()?))
 }

@@ -32,7 +32,12 @@ impl Provider {
         let http_address = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         let config = Config { http_address, http: HttpOptions::default(), ledger: directory.join("ledger.jsonl") };
         let running = tokio::spawn(run(config.clone(), CancellationToken::new()));
-        let provider = Self { config, http: reqwest::Client::new(), running, directory };
+        let provider = Self {
+            config,
+            http: messaging::http::client(std::time::Duration::from_secs(300)).unwrap(),
+            running,
+            directory,
+        };
         provider.answers().await;
         provider
     }

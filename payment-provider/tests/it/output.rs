@@ -17,7 +17,7 @@ async fn a_log_that_stands_still_or_whose_reader_is_gone_stops_nothing() {
     let mut child = start(&address).await;
     until_status(&address, 200).await;
     // Each request is a line in the log.
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(5)).build().unwrap();
+    let http = messaging::http::client(Duration::from_secs(5)).unwrap();
     let log_a_line = async || {
         let request = http.put(format!("http://{address}/behaviour")).json(&json!({"mode": "ok"}));
         assert_eq!(request.send().await.unwrap().status(), 200);

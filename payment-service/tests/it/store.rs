@@ -60,7 +60,12 @@ impl Provider {
             ledger: directory.join("ledger.jsonl"),
         };
         let running = tokio::spawn(payment_provider::run(config, CancellationToken::new()));
-        let provider = Self { url: format!("http://{address}"), http: reqwest::Client::new(), running, directory };
+        let provider = Self {
+            url: format!("http://{address}"),
+            http: messaging::http::client(std::time::Duration::from_secs(300)).unwrap(),
+            running,
+            directory,
+        };
         eventually("the provider answers", || async { provider.get("/readiness").await.is_ok() }).await;
         provider
     }

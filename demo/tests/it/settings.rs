@@ -1,0 +1,221 @@
+//! Every setting of every program: nonsense is refused at the start with its name, and no secret is ever repeated.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use clap::Arg;
+use local_servers::free_port;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::process::{Child, Command};
+
+/// The programs that connect to anything.
+const PROGRAMS: [&str; 10] = [
+    "order-service",
+    "inventory-service",
+    "account-service",
+    "payment-service",
+    "notification-service",
+    "api-gateway",
+    "payment-provider",
+    "provision",
+    "seed",
+    "choreo",
+];
+
+/// How long a program may take to name what is wrong.
+const AT_ONCE: Duration = Duration::from_secs(60);
+
+/// Every option of every program that has a value and a variable.
+fn settings() -> Vec<(String, Arg)> {
+    let command = demo::cli::command();
+    let settings = command.get_subcommands().flat_map(|program| {
+        let options =
+            program.get_arguments().filter(|arg| arg.get_env().is_some() && arg.get_action().takes_values());
+        options.map(|option| (program.get_name().to_owned(), option.clone()))
+    });
+    settings.collect()
+}
+
+/// Returns how a program refuses a value; none if it takes it.
+fn refusal(program: &str, option: &Arg, value: &str) -> Option<String> {
+    let argument = format!("--{}={value}", option.get_long().unwrap());
+    let parsed = demo::cli::command().try_get_matches_from(["demo", program, &argument]);
+    parsed.err().map(|error| error.to_string())
+}
+
+#[test]
+fn no_setting_takes_what_is_empty_or_padded() {
+    let settings = settings();
+    assert!(settings.len() > 50, "{}", settings.len());
+    for (program, option) in settings {
+        for value in ["", " ", " 1", "1 ", "http://127.0.0.1:1 ", "a\u{7}b"] {
+            let name = option.get_long().unwrap();
+            let refusal =
+                refusal(&program, &option, value).unwrap_or_else(|| panic!("{program} --{name}={value:?}"));
+            assert!(refusal.contains(&format!("--{name}")), "{program} --{name}={value:?}: {refusal}");
+        }
+    }
+}
+
+#[test]
+fn numbers_and_time_spans_are_refused_with_name_value_and_range() {
+    let is_number =
+        |name: &str| ["seconds", "milliseconds", "attempts", "backlog"].iter().any(|end| name.ends_with(end));
+    let settings = settings().into_iter().filter(|(_, option)| is_number(option.get_long().unwrap()));
+    let mut seen = 0;
+    for (program, option) in settings {
+        seen += 1;
+        for value in ["0", "-1", "1.5", "1e3", "999999999999999", "18446744073709551616", "never"] {
+            let refusal = refusal(&program, &option, value).unwrap_or_else(|| panic!("{program} {option} {value}"));
+            let variable = option.get_env().unwrap().to_string_lossy();
+            for part in [&*variable, &format!("{value:?}"), "from 1 to "] {
+                assert!(refusal.contains(part), "{program} {value}: {refusal}");
+            }
+        }
+    }
+    assert!(seen >= 15, "{seen}");
+}
+
+#[test]
+fn counts_ages_and_urls_outside_of_what_is_possible_are_refused() {
+    for arguments in [
+        "provision --replicas 2",
+        "provision --nats-url http://127.0.0.1",
+        "redeliver 0",
+        "redeliver 1001",
+        "hold-acks order-service --seconds 61",
+        "healthcheck 127.0.0.1:8900",
+        "choreo dead-letters list --older-than 11y",
+        "choreo dead-letters list --limit 0",
+        "choreo refill EVENTS --last 999999999y",
+        "payment-service --provider-url https://127.0.0.1",
+        "order-service --database-url mysql://127.0.0.1/x",
+    ] {
+        let parsed = demo::cli::command().try_get_matches_from(std::iter::once("demo").chain(arguments.split(' ')));
+        assert!(parsed.is_err(), "{arguments}");
+    }
+}
+
+/// A program in an environment with these variables and no others.
+fn program(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
+    command.args(arguments).env_clear().envs(variables.iter().copied()).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let ended = tokio::time::timeout(AT_ONCE, program(arguments, variables).output()).await;
+    ended.unwrap_or_else(|_| panic!("{arguments:?} goes on")).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+#[tokio::test]
+async fn no_program_repeats_a_secret() {
+    // Nothing listens there.
+    let port = free_port();
+    let unusable = [
+        ("NATS_URL", "nats://user:s3cret@127.0.0.1:1".to_owned()),
+        ("NATS_MONITOR_URL", "http://user:s3cret#@127.0.0.1:1".to_owned()),
+        ("DATABASE_URL", "postgres://user:s3cret#@127.0.0.1/x?password=s3cret".to_owned()),
+        ("SMTP_URL", "smtp://user:s3cret#@127.0.0.1".to_owned()),
+        ("PAYMENT_PROVIDER_URL", "http://user:s3cret@".to_owned()),
+        ("GATEWAY_URL", "http://user:s3cret#@127.0.0.1".to_owned()),
+        ("INVENTORY_URL", "https://user:s3cret@127.0.0.1".to_owned()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://user:s3cret@127.0.0.1".to_owned()),
+    ];
+    let unreachable = [
+        ("NATS_URL", format!("nats://127.0.0.1:{port}")),
+        ("NATS_MONITOR_URL", format!("http://user:s3cret@127.0.0.1:{port}")),
+        ("DATABASE_URL", format!("postgres://user:s3cret@127.0.0.1:{port}/x?password=s3cret")),
+        ("SMTP_URL", format!("smtp://user:s3cret@127.0.0.1:{port}")),
+        ("PAYMENT_PROVIDER_URL", format!("http://user:s3cret@127.0.0.1:{port}")),
+        ("GATEWAY_URL", format!("http://user:s3cret@127.0.0.1:{port}")),
+        ("INVENTORY_URL", format!("http://user:s3cret@127.0.0.1:{port}")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://user:s3cret@127.0.0.1:{port}")),
+    ];
+    let passwords = [("NATS_PASSWORD", "s3cret"), ("OPERATOR_PASSWORD", "s3cret"), ("RUST_LOG", "debug")];
+    // In use, so that what serves HTTP ends.
+    let occupied = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = occupied.local_addr().unwrap().to_string();
+    let folder = std::env::temp_dir().join(format!("demo-it-{}-secrets", std::process::id()));
+    let ledger = folder.join("x.jsonl").display().to_string();
+    let runs = [unusable, unreachable].into_iter().flat_map(|urls| PROGRAMS.map(|program| (program, urls.clone())));
+    // It gives a server that is starting half a minute.
+    let runs = runs.filter(|(program, urls)| *program != "provision" || urls[0].1.contains("s3cret"));
+    let runs = runs.map(|(program, urls)| {
+        let (address, ledger) = (&address, &ledger);
+        async move {
+            let mut variables: Vec<(&str, &str)> = urls.iter().map(|(name, url)| (*name, url.as_str())).collect();
+            variables.extend(passwords);
+            variables.extend([("HTTP_ADDRESS", address.as_str()), ("LEDGER", ledger)]);
+            let arguments = if program == "choreo" { vec![program, "invariants"] } else { vec![program] };
+            let ended = run(&arguments, &variables).await;
+            assert!(!ended.status.success(), "{program}: {}", text(&ended));
+            assert!(!text(&ended).contains("s3cret"), "{program}: {}", text(&ended));
+            let help = run(&[program, "--help"], &variables).await;
+            assert!(help.status.success() && !text(&help).contains("s3cret"), "{program}: {}", text(&help));
+        }
+    });
+    futures::future::join_all(runs).await;
+    std::fs::remove_dir_all(folder).unwrap_or_default();
+}
+
+#[tokio::test]
+async fn nonsense_in_the_variables_of_logging_is_named() {
+    for (name, value) in [("RUST_LOG", "order=verbose=3"), ("LOG_FORMAT", "xml"), ("RUST_LOG", " ")] {
+        let ended = run(&["payment-provider"], &[(name, value)]).await;
+        assert!(!ended.status.success() && text(&ended).contains(name), "{}", text(&ended));
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_of_the_environment_is_not_used_for_this_machine() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/readiness", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 1024];
+            let _ = stream.read(&mut request).await.unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+        }
+    });
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        let ended = run(&["healthcheck", &url], &[(variable, &nowhere)]).await;
+        assert!(ended.status.success(), "{variable}: {}", text(&ended));
+    }
+}
+
+/// A service that waits for its database, which takes the connection and answers nothing.
+async fn waiting_service() -> (Child, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let database = format!("postgres://{}/x", listener.local_addr().unwrap());
+    let service = program(&["order-service"], &[("DATABASE_URL", &database)]).spawn().unwrap();
+    let connection = listener.accept().await.unwrap();
+    tokio::spawn(async move {
+        let _held = connection;
+        std::future::pending::<()>().await;
+    });
+    (service, listener)
+}
+
+async fn signal(child: &Child, signal: &str) {
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_a_process_at_once_that_still_waits_for_its_database() {
+    let (mut service, _database) = waiting_service().await;
+    let mut lines = BufReader::new(service.stderr.take().unwrap()).lines();
+    signal(&service, "-TERM").await;
+    while !lines.next_line().await.unwrap().expect("it logs that it ends").contains("shutting down") {}
+    signal(&service, "-INT").await;
+    let ended = tokio::time::timeout(Duration::from_secs(5), service.wait()).await.expect("it goes on").unwrap();
+    assert_eq!(ended.code(), Some(130));
+}

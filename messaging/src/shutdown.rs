@@ -1,0 +1,111 @@
+//! The end of a service: one limit over everything behind the signal, and a report of what is unfinished.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_nats::Client;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::database::Databases;
+use crate::{spans, unpublished};
+
+/// How long the parts of a service may take to finish what they have begun.
+const PARTS_TIMEOUT: Duration = Duration::from_secs(7);
+/// How long everything behind them may take: counting, flushing, and closing.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long the database may take to count the outbox.
+const COUNT_TIMEOUT: Duration = Duration::from_millis(300);
+
+/// The parts of a service, each a task.
+#[derive(Default)]
+pub(crate) struct Parts {
+    tasks: JoinSet<anyhow::Result<()>>,
+    running: Vec<(&'static str, AbortHandle)>,
+}
+
+/// How the parts have ended.
+pub(crate) struct Stopped {
+    /// The first error, or success.
+    pub(crate) outcome: anyhow::Result<()>,
+    /// The parts that had not ended within their limit.
+    pub(crate) unfinished: Vec<&'static str>,
+}
+
+impl Parts {
+    pub(crate) fn spawn(
+        &mut self,
+        name: &'static str,
+        part: impl Future<Output = anyhow::Result<()>> + Send + 'static,
+    ) {
+        let handle = self.tasks.spawn(part);
+        self.running.push((name, handle));
+    }
+
+    /// Returns how the next part has ended; none if there is none left.
+    pub(crate) async fn next_end(&mut self) -> Option<anyhow::Result<()>> {
+        let ended = self.tasks.join_next().await?;
+        Some(ended.unwrap_or_else(|error| Err(error.into())))
+    }
+
+    /// Waits for shutdown. A part that ends earlier is an error.
+    pub(crate) async fn end_early(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            Some(ended) = self.next_end() => match ended {
+                // Under a shutdown that comes at the same moment, an end is not early.
+                Ok(()) if stop.is_cancelled() => Ok(()),
+                Ok(()) => Err(anyhow::anyhow!("a part of the service ended by itself")),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Stops all parts and waits for their ends, 7 s at most; what still runs then is aborted.
+    pub(crate) async fn stop(mut self, stop: &CancellationToken, early: anyhow::Result<()>) -> Stopped {
+        stop.cancel();
+        let deadline = Instant::now() + PARTS_TIMEOUT;
+        let mut outcome = early;
+        while let Ok(Some(ended)) = timeout_at(deadline, self.next_end()).await {
+            outcome = outcome.and(ended);
+        }
+        let running = self.running.iter().filter(|(_, handle)| !handle.is_finished());
+        let unfinished = running.map(|(name, _)| *name).collect();
+        self.tasks.abort_all();
+        Stopped { outcome, unfinished }
+    }
+}
+
+/// What is left to do behind the parts.
+pub(crate) struct Shutdown {
+    pub(crate) service: &'static str,
+    pub(crate) client: Client,
+    pub(crate) db: Databases,
+}
+
+impl Shutdown {
+    /// Flushes and closes everything, 1 s at most, and logs what is unfinished. Nothing of it is lost: what was not
+    /// acknowledged is delivered again, and the outbox is published at the next start.
+    pub(crate) async fn finish(self, unfinished: &[&str]) {
+        let deadline = Instant::now() + CLOSE_TIMEOUT;
+        let counted = timeout(COUNT_TIMEOUT, unpublished::depth(&self.db.reader)).await;
+        let outbox_pending = counted.ok().and_then(Result::ok);
+        let is_flushed = matches!(timeout_at(deadline, self.client.flush()).await, Ok(Ok(())));
+        let is_closed = matches!(timeout_at(deadline, self.db.close()).await, Ok(Ok(())));
+        drop(timeout_at(deadline, spans::flush()).await);
+        if unfinished.is_empty() && is_closed && is_flushed && outbox_pending == Some(0) {
+            tracing::info!(service = self.service, "stopped");
+            return;
+        }
+        tracing::warn!(
+            service = self.service,
+            parts = unfinished.join(", "),
+            outbox_pending = outbox_pending.map_or_else(|| "unknown".to_owned(), |rows| rows.to_string()),
+            is_flushed,
+            is_closed,
+            "stopped with work left; nats-server delivers again what was not acknowledged, and the next start publishes what \
+             the outbox holds"
+        );
+    }
+}
