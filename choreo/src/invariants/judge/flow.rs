@@ -25,7 +25,7 @@ pub(super) fn outboxes(observed: &Observed) -> (Check, Findings) {
         if vitals.outbox_unpublishable > 0 {
             let count = vitals.outbox_unpublishable;
             let explanation = format!("{count} messages are unpublishable: redrive their dead letters");
-            findings.broken.push(Broken { key: vitals.service.clone(), explanation });
+            findings.broken.push(Broken::of(&vitals.service, explanation));
         }
         if let Some(age) = vitals.outbox_age_ms.filter(|age| *age > OLD) {
             let explanation =
