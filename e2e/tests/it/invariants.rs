@@ -127,6 +127,11 @@ async fn every_row_that_is_doctored_is_named(engine: Engine) {
         let statements = [statements[0], statements[1]];
         doctored(&world, Member::InventoryService, statements, "stock-conserved", product).await;
     }
+    let reference = [
+        "UPDATE payment SET reference = 'X' || reference WHERE order_id = 'ORDER_001'",
+        "UPDATE payment SET reference = SUBSTR(reference, 2) WHERE order_id = 'ORDER_001'",
+    ];
+    doctored(&world, Member::PaymentService, reference, "provider-ledger", "ORDER_001").await;
     let exposure = ["UPDATE exposure SET amount = amount - 1", "UPDATE exposure SET amount = amount + 1"];
     doctored(&world, Member::PaymentService, exposure, "money-conserved", "CUSTOMER_001").await;
     let dearer = [

@@ -72,7 +72,11 @@ pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
             for order in &open.oldest {
                 wait(observed, open.status, order, &mut findings, &mut waiting);
                 let limit = stalled::limit(open.status, orders.stock_deadline_seconds);
-                findings.broken.extend(stalled::order(observed, open.status, order, limit));
+                if let Some(stalled) = stalled::order(observed, open.status, order, limit) {
+                    // Named once, by what is known beyond doubt.
+                    findings.suspected.retain(|suspect| suspect.key != stalled.key);
+                    findings.broken.push(stalled);
+                }
             }
         }
     }
@@ -152,7 +156,8 @@ fn under_way<'a>(payments: &'a PaymentBalance, order: &'a Open) -> Option<(Strin
 }
 
 fn stuck(order: &Open, why: &str) -> Broken {
-    Broken::of(order.order_id.as_str(), format!("{why}, since {}", order.since))
+    let key = order.order_id.as_str();
+    Broken::of(key, format!("{why}, since {}", order.since)).identified(format!("{key}/stuck"))
 }
 
 /// Nothing is said or told twice about one order.
