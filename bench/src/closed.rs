@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::drive::{Round, used};
 use crate::latencies::Latencies;
 use crate::ledger::Ledger;
-use crate::listener::Connection;
+use crate::http::Connection;
 use crate::options::Span;
 use crate::orders::Orders;
 use crate::stage::Stage;

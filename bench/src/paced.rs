@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::latencies::Latencies;
 use crate::ledger::Ledger;
-use crate::listener::Connection;
+use crate::http::Connection;
 use crate::options::Span;
 use crate::pacer::pace;
 use crate::stage::Stage;
