@@ -13,9 +13,9 @@ use futures::future::try_join_all;
 use tokio::time::Instant;
 
 use crate::drive::{Round, used};
+use crate::http::Connection;
 use crate::latencies::Latencies;
 use crate::ledger::Ledger;
-use crate::http::Connection;
 use crate::options::Span;
 use crate::orders::Orders;
 use crate::stage::Stage;

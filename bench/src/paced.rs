@@ -11,9 +11,9 @@ use futures::StreamExt;
 use futures::future::try_join_all;
 use tokio::sync::{Mutex, mpsc};
 
+use crate::http::Connection;
 use crate::latencies::Latencies;
 use crate::ledger::Ledger;
-use crate::http::Connection;
 use crate::options::Span;
 use crate::pacer::pace;
 use crate::stage::Stage;
