@@ -38,8 +38,6 @@ pub(crate) struct Delivery {
     pub(crate) message: jetstream::Message,
     pub(crate) stream: String,
     pub(crate) sequence: u64,
-    /// 1 on the first delivery.
-    pub(crate) attempt: u64,
     /// When the stream stored it, by the server's clock.
     pub(crate) stored: OffsetDateTime,
     /// What the consumer was when it delivered this.
@@ -82,12 +80,11 @@ impl Incarnation {
 impl Delivery {
     /// Reads the place of a message from its reply subject; `None` where there is none, which the server never does.
     fn new(message: jetstream::Message, incarnation: &mut Incarnation) -> Option<Self> {
-        let (stream, sequence, attempt, count, stored) = {
+        let (stream, sequence, count, stored) = {
             let info = message.info().ok()?;
-            let attempt = u64::try_from(info.delivered).unwrap_or(1);
-            (info.stream.to_owned(), info.stream_sequence, attempt, info.consumer_sequence, info.published)
+            (info.stream.to_owned(), info.stream_sequence, info.consumer_sequence, info.published)
         };
-        Some(Self { message, stream, sequence, attempt, stored, incarnation: incarnation.of(count) })
+        Some(Self { message, stream, sequence, stored, incarnation: incarnation.of(count) })
     }
 
     /// Returns whether a refill has published the message again.

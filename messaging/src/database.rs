@@ -1,12 +1,16 @@
 //! The database of a service: SQLite by default, PostgreSQL by URL.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use sea_orm::sqlx::Connection;
-use sea_orm::{ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr, SqlxError};
+use sea_orm::sqlx::{self, Connection, PgConnection, SqliteConnection};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
 use sea_orm_migration::MigratorTrait;
 
+use crate::fault;
+use crate::migrator::migrate;
 use crate::setting::{check_database_url, redacted};
 use crate::statement::PREPARED;
 
@@ -15,6 +19,20 @@ use crate::statement::PREPARED;
 const ACQUIRE: Duration = Duration::from_secs(4);
 /// Connections of a pool, at the most.
 const CONNECTIONS: u32 = 8;
+/// Connections of PostgreSQL that only write, and that only read: together as many as one pool has.
+const WRITERS: u32 = CONNECTIONS / 2;
+/// The age at which a connection is replaced, so that changed settings of the database or the role take effect.
+const MAX_LIFETIME: Duration = Duration::from_secs(5 * 60);
+/// How long a few statements of the library may take, waiting for a connection included.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Limits that PostgreSQL enforces on the sessions of a service, in milliseconds. They are below the ack-wait (10 s), so
+/// that a stuck transaction ends before its messages are delivered to another instance, which would wait for its locks.
+const WRITE_TIMEOUT_MS: u32 = 5_000;
+/// Reading may take longer: sums over whole tables. Nobody waits for the locks of a reader.
+const READ_TIMEOUT_MS: u32 = 30_000;
+const LOCK_TIMEOUT_MS: u32 = 3_000;
+const IDLE_IN_TRANSACTION_TIMEOUT_MS: u32 = 8_000;
 
 /// The database of a service, as it is used.
 #[derive(Debug, Clone)]
@@ -22,8 +40,10 @@ pub struct Databases {
     /// For whatever writes. In SQLite it is one connection: writers take turns there anyway, and what a connection has cached
     /// is worth nothing once another one has written.
     pub writer: DatabaseConnection,
-    /// For whatever only reads; never waits for a writer.
+    /// For whatever only reads; never waits for a writer, and never takes a connection from one.
     pub reader: DatabaseConnection,
+    /// Whether SQLite syncs each commit.
+    synced: Arc<AtomicBool>,
 }
 
 impl Databases {
@@ -33,66 +53,91 @@ impl Databases {
     ///
     /// As [`open`].
     pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<Self> {
-        if !url.starts_with("sqlite:") {
-            let db = open::<M>(url).await?;
-            return Ok(Self { writer: db.clone(), reader: db });
+        let synced = Arc::new(AtomicBool::new(false));
+        let writers = if url.starts_with("sqlite:") { 1 } else { WRITERS };
+        let writer = connect(url, writers, WRITE_TIMEOUT_MS, &synced).await?;
+        migrate::<M>(&writer, &redacted(url)).await?;
+        let readers = CONNECTIONS - if url.starts_with("sqlite:") { 0 } else { WRITERS };
+        Ok(Self { writer, reader: connect(url, readers, READ_TIMEOUT_MS, &synced).await?, synced })
+    }
+
+    /// Makes every commit survive a power cut. PostgreSQL does that unless its configuration says otherwise; SQLite syncs
+    /// its write-ahead log with each commit from now on.
+    ///
+    /// # Errors
+    ///
+    /// The database's error.
+    pub(crate) async fn sync_commits(&self) -> Result<(), DbErr> {
+        if self.writer.get_database_backend() == DbBackend::Sqlite {
+            // For connections that replace this one.
+            self.synced.store(true, Ordering::Relaxed);
+            self.writer.execute_unprepared(SYNC_COMMITS).await?;
         }
-        let writer = connect(url, 1).await?;
-        migrate::<M>(&writer, url).await?;
-        Ok(Self { writer, reader: connect(url, CONNECTIONS).await? })
+        Ok(())
     }
 
     pub(crate) async fn close(&self) -> Result<(), DbErr> {
-        self.writer.close_by_ref().await?;
-        self.reader.close_by_ref().await
+        tokio::try_join!(self.writer.close_by_ref(), self.reader.close_by_ref()).map(drop)
     }
 }
 
 impl From<DatabaseConnection> for Databases {
     fn from(db: DatabaseConnection) -> Self {
-        Self { writer: db.clone(), reader: db }
+        Self { writer: db.clone(), reader: db, synced: Arc::default() }
     }
 }
 
 /// Opens a database, for reading and writing alike, and brings its tables up to date.
 ///
-/// `sqlite://<path>?mode=rwc` (a file; `WAL`, `synchronous=NORMAL`: a killed process loses nothing, a power cut may
-/// lose the last transactions, which JetStream then delivers again) or `postgres://…`.
+/// `sqlite://<path>?mode=rwc` (a file; `WAL`) or `postgres://…`. A killed process loses nothing. SQLite's
+/// `synchronous=NORMAL` may lose the last transactions in a power cut, also those of messages that were acked: nothing
+/// delivers these again. A [`Service`](crate::Service) whose streams sync each message uses `synchronous=FULL`, which
+/// loses none.
+///
+/// Sessions of PostgreSQL have limits on statements, on waiting for locks, and on idle transactions, whatever the URL, the
+/// database, or the role says.
 ///
 /// # Errors
 ///
-/// Where the URL is wrong, the database does not answer within 10 s, or a migration fails.
+/// Where the URL is wrong, the database does not answer within 10 s, or a migration fails or takes longer than 10 minutes.
 pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<DatabaseConnection> {
-    let db = connect(url, CONNECTIONS).await?;
-    migrate::<M>(&db, url).await?;
+    let db = connect(url, CONNECTIONS, READ_TIMEOUT_MS, &Arc::default()).await?;
+    migrate::<M>(&db, &redacted(url)).await?;
     Ok(db)
 }
 
-async fn migrate<M: MigratorTrait>(db: &DatabaseConnection, url: &str) -> anyhow::Result<()> {
-    M::up(db, None).await.with_context(|| format!("bringing the tables of {} up to date", redacted(url)))
-}
+/// SQLite syncs its write-ahead log with each commit.
+const SYNC_COMMITS: &str = "PRAGMA synchronous = FULL";
 
-async fn connect(url: &str, connections: u32) -> anyhow::Result<DatabaseConnection> {
+async fn connect(
+    url: &str,
+    connections: u32,
+    statement_timeout_ms: u32,
+    synced: &Arc<AtomicBool>,
+) -> anyhow::Result<DatabaseConnection> {
+    let synced = synced.clone();
     check_database_url(url).map_err(|why| anyhow!("DATABASE_URL {why}"))?;
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
         .connect_timeout(Duration::from_secs(10))
         .acquire_timeout(ACQUIRE)
+        .max_lifetime(MAX_LIFETIME)
         .test_before_acquire_if_idle_for(Duration::from_secs(1))
         .sqlx_logging(false)
-        .map_sqlx_sqlite_pool_opts(|options| {
-            options.after_release(|connection, _| {
-                Box::pin(async move {
-                    if connection.is_in_transaction() {
-                        // The rollback of a transaction that was dropped is queued; behind a ping it has been tried.
-                        connection.ping().await?;
-                    }
-                    // Where the disk was full, SQLite has rolled back by itself, and the rollback behind that failed.
-                    // sqlx would count a transaction for ever, begin others inside of it, and never end them.
-                    Ok(!connection.is_in_transaction())
+        .map_sqlx_sqlite_pool_opts(move |options| {
+            let synced = synced.clone();
+            options
+                .after_connect(move |connection, _| {
+                    let synced = synced.load(Ordering::Relaxed);
+                    Box::pin(async move {
+                        if synced {
+                            sqlx::raw_sql(SYNC_COMMITS).execute(connection).await?;
+                        }
+                        Ok(())
+                    })
                 })
-            })
+                .after_release(|connection, _| Box::pin(is_usable_sqlite(connection)))
         })
         .map_sqlx_sqlite_opts(|options| {
             options
@@ -107,34 +152,54 @@ async fn connect(url: &str, connections: u32) -> anyhow::Result<DatabaseConnecti
                 .busy_timeout(Duration::from_secs(5))
                 .statement_cache_capacity(PREPARED)
         })
+        .map_sqlx_postgres_pool_opts(move |options| {
+            options
+                .after_connect(move |connection, _| {
+                    Box::pin(async move { limit_session(connection, statement_timeout_ms).await })
+                })
+                .after_release(|connection, _| Box::pin(async move { Ok(is_usable_postgres(connection)) }))
+        })
         .map_sqlx_postgres_opts(|options| options.statement_cache_capacity(PREPARED));
     Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))
 }
 
-/// Returns whether the database is away, full, or contended, rather than the statement wrong.
-pub(crate) fn is_outage(error: &DbErr) -> bool {
-    let runtime = match error {
-        DbErr::ConnectionAcquire(_) => return true,
-        DbErr::Conn(_) => return true,
-        DbErr::Exec(runtime) | DbErr::Query(runtime) => runtime,
-        _ => return false,
-    };
-    let RuntimeErr::SqlxError(error) = runtime else { return false };
-    match error.as_ref() {
-        SqlxError::Io(_) | SqlxError::PoolTimedOut | SqlxError::PoolClosed | SqlxError::WorkerCrashed => true,
-        SqlxError::Database(error) => error.code().is_some_and(|code| is_outage_code(&code)),
-        _ => false,
-    }
+/// Sets the limits of a session. As statements they win over the URL's options and over settings of the database or the role.
+async fn limit_session(connection: &mut PgConnection, statement_timeout_ms: u32) -> Result<(), sqlx::Error> {
+    let limits = format!(
+        "SET statement_timeout = {statement_timeout_ms}; SET lock_timeout = {LOCK_TIMEOUT_MS}; \
+         SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_TIMEOUT_MS}"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(limits)).execute(connection).await.map(drop)
 }
 
-/// SQLite's primary result codes (the low byte of the extended ones) and PostgreSQL's SQLSTATE classes that speak of
-/// the database and not of the statement.
-fn is_outage_code(code: &str) -> bool {
-    if code.len() == 5 {
-        // Connection exception, transaction rollback (deadlock, serialization), insufficient resources, operator
-        // intervention, system error; and a read-only transaction.
-        return ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006";
+/// Returns whether a connection may go back to the pool.
+///
+/// A transaction that was dropped and neither committed nor rolled back has failed with its database: its session may be
+/// read-only after a fail-over, or frozen. Its rollback still waits to be sent. Closing the connection does the same, and
+/// the next transaction begins on a new one.
+fn is_usable_postgres(connection: &PgConnection) -> bool {
+    !connection.should_flush()
+}
+
+async fn is_usable_sqlite(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // The rollback of a transaction that was dropped is queued; behind a ping it has been tried.
+        connection.ping().await?;
     }
-    // BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+    // Where the disk was full, SQLite has rolled back by itself, and the rollback behind that failed.
+    // sqlx would count a transaction for ever, begin others inside of it, and never end them.
+    Ok(!connection.is_in_transaction())
+}
+
+/// Awaits statements, [`ANSWER_TIMEOUT`] at the most: a session that is frozen, or whose connection is half open, never
+/// answers, and its limits end nothing.
+///
+/// # Errors
+///
+/// The statements' error, or that the database does not answer.
+pub(crate) async fn answered<T, E: From<DbErr>>(statements: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, statements).await {
+        Ok(result) => result,
+        Err(_) => Err(fault::no_answer(ANSWER_TIMEOUT).into()),
+    }
 }

@@ -36,7 +36,7 @@ pub const STORED_AT: &str = "Dead-Letter-Stored-At";
 pub const SUBJECT: &str = "Dead-Letter-Subject";
 /// The service that gave up.
 pub const CONSUMER: &str = "Dead-Letter-Consumer";
-/// How many times it had been delivered.
+/// How many attempts to handle it had failed; 1 for a message that cannot be read.
 pub const ATTEMPTS: &str = "Dead-Letter-Attempts";
 /// When the service gave up, RFC 3339.
 pub const TIME: &str = "Dead-Letter-Time";

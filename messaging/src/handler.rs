@@ -21,8 +21,10 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`HandleError`]. A batch that fails is tried again one message at a time, so the error of one message harms no
-    /// other. What a customer may bring about (out of stock, id already used) is an event and not an error.
+    /// [`HandleError`]. A batch that fails is halved until the message at fault is alone, so the error of one message harms
+    /// no other. A database error among the causes that does not speak of data is an outage: the batch is tried again
+    /// whole and uses up no attempt. So pass database errors on, wrapped as you like, and not as text. After 15 s the
+    /// handler is dropped, and the batch fails. What a customer may bring about (out of stock, id already used) is an event and not an error.
     fn handle(
         &self,
         tx: &DatabaseTransaction,

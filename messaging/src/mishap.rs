@@ -110,6 +110,13 @@ fn on_conflict() -> OnConflict {
     clause.update_columns([Column::Sequence, Column::UpdatedAt]).to_owned()
 }
 
+/// Returns how often a message has failed.
+pub(crate) async fn failures(connection: &impl ConnectionTrait, message_id: Uuid) -> Result<u64, DbErr> {
+    let failures: Option<i64> =
+        Entity::find_by_id(message_id).select_only().column(Column::Failures).into_tuple().one(connection).await?;
+    Ok(failures.and_then(|failures| u64::try_from(failures).ok()).unwrap_or(0))
+}
+
 /// Takes back, in the caller's transaction, that messages were given up; returns those of which it is so.
 ///
 /// Whoever asks second, in this transaction or in another one, gets none.

@@ -5,9 +5,9 @@
 //!                                                                                └────► relay
 //! ```
 //!
-//! A batch that the handler fails is tried again one message at a time, so that one bad message never blocks its
-//! neighbours. A batch that the database fails is tried again whole, in place, for as long as it takes: no message is
-//! to blame for that, and no attempt of theirs is used up.
+//! A batch that fails by the fault of a message is halved until that message is alone, so that it never blocks its
+//! neighbours. A batch that fails by the fault of the database is tried again whole, in place, for as long as it takes:
+//! no message is to blame for that, and no attempt of theirs is used up ([`fault`](crate::fault), [`retry`](crate::retry)).
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -25,16 +25,16 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::consumer::Delivery;
-use crate::database::is_outage;
+use crate::database::answered;
 use crate::dead_letter::{Origin, Reason};
 use crate::envelope::{self, Envelope, Malformed, Speaker, unix_millis};
 use crate::handler::{HandleError, Handler};
 use crate::health::Health;
 use crate::inbox::{self, Received};
 use crate::item::Item;
-use crate::limits::TooLarge;
 use crate::outbox::OutboxRow;
 use crate::relay_handle::RelayHandle;
+use crate::retry::{Failure, RetryPolicy};
 use crate::spans::{Begun, Created};
 use crate::unpublished::{self, Marks};
 use crate::{clock, metrics, mishap, redrive};
@@ -44,48 +44,14 @@ pub(crate) const DATABASE: &str = "database";
 
 /// The most messages in a batch.
 pub(crate) const BATCH: usize = 256;
-/// The longest wait between two tries while the database is away.
-const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(2);
 /// The longest that messages are left to gather.
 const GATHER: Duration = Duration::from_millis(5);
 /// How far in the future a message's time may be: as far as a clock may differ without being reported.
 const MAX_AHEAD: Duration = clock::MAX_SKEW;
-/// How long a shutdown waits for what is already queued.
-const DRAIN: Duration = Duration::from_secs(5);
-
-/// How often a message is delivered before it becomes a dead letter, and how long to wait in between.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RetryPolicy {
-    pub(crate) max_attempts: u64,
-}
-
-impl RetryPolicy {
-    /// Doubles from a quarter of a second to half a minute.
-    fn delay(attempt: u64) -> Duration {
-        let doublings = u32::try_from(attempt.saturating_sub(1).min(7)).unwrap_or(7);
-        (Duration::from_millis(250) * 2_u32.pow(doublings)).min(Duration::from_secs(30))
-    }
-}
-
-/// Why a batch did not commit.
-pub(crate) enum Failure {
-    /// The database's fault: no message is to blame.
-    Outage(DbErr),
-    /// The handler's word.
-    Handler(HandleError),
-}
-
-impl From<DbErr> for Failure {
-    fn from(error: DbErr) -> Self {
-        Self::Outage(error)
-    }
-}
-
-impl From<TooLarge> for Failure {
-    fn from(error: TooLarge) -> Self {
-        Self::Handler(HandleError::Reject(error.to_string()))
-    }
-}
+/// How long a shutdown waits for what is already queued, and for a transaction that does not end.
+pub(crate) const DRAIN: Duration = Duration::from_secs(5);
+/// The longest that a handler may take with a batch. Its statements have limits of their own, which are shorter.
+const HANDLER_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(crate) struct Processor<H: Handler> {
     pub(crate) db: DatabaseConnection,
@@ -170,53 +136,33 @@ impl<H: Handler> Processor<H> {
         )))
     }
 
-    /// Handles a batch whole; where the handler fails it, one message at a time.
+    /// Handles a batch whole; if it fails by the fault of a message, in halves, until that message is alone.
     async fn process(&self, items: Vec<Item<H::Message>>) {
-        let Err(error) = self.commit_through_outages(&items).await else { return };
-        if let [only] = items.as_slice() {
-            return self.give_up_or_retry(only, error).await;
-        }
-        tracing::debug!(batch = items.len(), %error, "the batch failed; trying one message at a time");
-        for item in items {
-            let single = std::slice::from_ref(&item);
-            if let Err(error) = self.commit_through_outages(single).await {
-                self.give_up_or_retry(&item, error).await;
+        let mut parts = vec![items.as_slice()];
+        while let Some(part) = parts.pop() {
+            match (self.commit_and_settle(part).await, part) {
+                (Ok(()), _) => {}
+                (Err(error), [item]) => Box::pin(self.settle_failure(item, &error)).await,
+                (Err(error), _) => {
+                    tracing::debug!(batch = part.len(), %error, "the batch failed; trying its halves");
+                    push_halves(&mut parts, part);
+                }
             }
         }
     }
 
-    /// Commits the batch and settles it, waiting out a database that is away.
+    /// Commits the batch and settles it, waiting out a database that is down.
     ///
-    /// Returns the handler's error where it failed the batch; then nothing is written and nothing settled.
-    async fn commit_through_outages(&self, items: &[Item<H::Message>]) -> Result<(), HandleError> {
-        let mut wait = Duration::from_millis(100);
-        loop {
-            match self.commit(items).await {
-                Ok(rows) => {
-                    self.health.ok(DATABASE);
-                    self.relay.offer(rows);
-                    self.handler.committed();
-                    for item in items {
-                        let kind = if item.decoded.is_ok() { AckKind::Ack } else { AckKind::Term };
-                        item.delivery.settle(kind).await;
-                    }
-                    return Ok(());
-                }
-                Err(Failure::Handler(error)) => return Err(error),
-                Err(Failure::Outage(error)) => {
-                    self.health.failed(DATABASE, format!("a batch could not be committed: {error}"));
-                    if self.shutdown.is_cancelled() {
-                        // Not settled: it is delivered again, to whoever runs then.
-                        return Ok(());
-                    }
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(LONGEST_OUTAGE_WAIT);
-                    for item in items {
-                        item.delivery.settle(AckKind::Progress).await;
-                    }
-                }
-            }
+    /// Returns the handler's error if a message is at fault; then nothing is written and nothing settled.
+    async fn commit_and_settle(&self, items: &[Item<H::Message>]) -> Result<(), HandleError> {
+        let Some(rows) = self.through_outages(items, || self.commit(items)).await? else { return Ok(()) };
+        self.relay.offer(rows);
+        self.handler.committed();
+        for item in items {
+            let kind = if item.decoded.is_ok() { AckKind::Ack } else { AckKind::Term };
+            item.delivery.settle(kind).await;
         }
+        Ok(())
     }
 
     /// One transaction: inbox, handler, outbox, and the marks of what the relay has published meanwhile.
@@ -231,56 +177,75 @@ impl<H: Handler> Processor<H> {
 
     async fn commit_with(&self, items: &[Item<H::Message>], marks: &Marks) -> Result<Vec<OutboxRow>, Failure> {
         let (now, began) = (clock::now(), Instant::now());
-        let (tx, mut first) = self.begin(items).await?;
-        let mut batch = Vec::with_capacity(items.len());
-        let (mut rows, mut mishaps) = (Vec::new(), Vec::new());
-        let mut duplicates = HashMap::new();
-        for item in items {
-            // Removed, so that a message delivered twice within one batch is handled once.
-            let id = self.inbox_id(item);
-            if !first.remove(&id) {
-                let delivery = &item.delivery;
-                // A refill brings back all that was ever handled; that is no news.
-                if delivery.is_refilled() {
-                    continue;
-                }
-                duplicates.entry(id).and_modify(|row| again(row, delivery)).or_insert_with(|| {
-                    let mut row = self.origin(delivery).plain_mishap(id, now);
-                    again(&mut row, delivery);
-                    row
-                });
-                continue;
-            }
-            match &item.decoded {
-                Ok(envelope) => batch.push(envelope),
-                Err(malformed) => {
-                    let (row, mishap) = self.dead_letter(item, malformed.reason(), &malformed.to_string(), now);
-                    rows.push(row);
-                    mishaps.push(mishap);
-                }
-            }
+        let (tx, first) = answered(self.begin(items)).await?;
+        let sorted = self.sort(items, first, now);
+        let (mut rows, mut mishaps, mut created) = (Vec::new(), Vec::new(), None);
+        for (item, malformed) in &sorted.malformed {
+            let (reason, detail) = (malformed.reason(), malformed.to_string());
+            let origin = self.origin(&item.delivery, 1);
+            rows.push(origin.row(reason, &detail, now));
+            mishaps.push(origin.mishap(reason, &detail, now));
         }
-        let (malformed, mut created) = (rows.len(), None);
-        if !batch.is_empty() {
-            let mut outgoing = self.handle(&tx, &batch).await?;
+        if !sorted.batch.is_empty() {
+            let mut outgoing = match self.handle(&tx, &sorted.batch).await {
+                Ok(outgoing) => outgoing,
+                Err(failure) => return Err(failure.roll_back(tx).await),
+            };
             created = Some(Created::of(&mut outgoing));
             rows.extend(self.relay.rows(outgoing, &self.source, now)?);
         }
-        // After what was given up: that may have come twice within this batch.
-        mishap::record(&tx, mishaps).await?;
-        let repeated: HashSet<Uuid> = duplicates.keys().copied().collect();
-        mishap::record(&tx, duplicates.into_values().collect()).await?;
-        self.relay.insert(&tx, &mut rows).await?;
-        unpublished::mark(&tx, marks).await?;
-        tx.commit().await?;
+        let repeated: HashSet<Uuid> = sorted.duplicates.keys().copied().collect();
+        let writing = async {
+            // After what was dead-lettered: that may have come twice within this batch.
+            mishap::record(&tx, mishaps).await?;
+            mishap::record(&tx, sorted.duplicates.into_values().collect()).await?;
+            self.relay.insert(&tx, &mut rows).await?;
+            // What was published before is no fault of these messages.
+            unpublished::mark(&tx, marks).await.map_err(|error| Failure::Outage(error.into()))?;
+            Ok::<_, Failure>(tx.commit().await?)
+        };
+        answered(writing).await?;
         if let Some(created) = created {
             created.committed();
         }
+        for (item, malformed) in &sorted.malformed {
+            self.report_dead_letter(item, malformed.reason(), &malformed.to_string(), 1);
+        }
         items.iter().for_each(|item| item.told(self.service, repeated.contains(&self.inbox_id(item)), None));
-        let duplicates = items.len() - batch.len() - malformed;
-        let types = batch.iter().map(|envelope| envelope.message_type.as_str());
+        let duplicates = items.len() - sorted.batch.len() - sorted.malformed.len();
+        let types = sorted.batch.iter().map(|envelope| envelope.message_type.as_str());
         metrics::committed(began.elapsed(), types, duplicates as u64, items.len());
         Ok(rows)
+    }
+
+    /// Sorts a batch into what is to be handled, what cannot be read, and what was handled before.
+    fn sort<'a>(
+        &self,
+        items: &'a [Item<H::Message>],
+        mut first: HashSet<Uuid>,
+        now: OffsetDateTime,
+    ) -> Sorted<'a, H::Message> {
+        let mut sorted =
+            Sorted { batch: Vec::with_capacity(items.len()), malformed: Vec::new(), duplicates: HashMap::new() };
+        for item in items {
+            // Removed, so that a message delivered twice within one batch is handled once.
+            let id = self.inbox_id(item);
+            if first.remove(&id) {
+                match &item.decoded {
+                    Ok(envelope) => sorted.batch.push(envelope),
+                    Err(malformed) => sorted.malformed.push((item, malformed)),
+                }
+                continue;
+            }
+            let delivery = &item.delivery;
+            // A refill brings back all that was ever handled; that is no news.
+            if delivery.is_refilled() {
+                continue;
+            }
+            let new = || self.origin(delivery, 0).plain_mishap(id, now);
+            again(sorted.duplicates.entry(id).or_insert_with(new), delivery);
+        }
+        sorted
     }
 
     /// Begins a transaction with its first statement, and returns what is delivered for the first time.
@@ -302,124 +267,57 @@ impl<H: Handler> Processor<H> {
         Ok((tx, first))
     }
 
-    /// Calls the handler; a panic in it is an error of the message that caused it, not the end of the process.
+    /// Calls the handler. A panic in it is an error of the message that caused it, not the end of the process; so is
+    /// that it does not return.
     pub(crate) async fn handle(
         &self,
         tx: &DatabaseTransaction,
         batch: &[&Envelope<H::Message>],
     ) -> Result<Vec<envelope::Outgoing>, Failure> {
-        let handled = AssertUnwindSafe(self.handler.handle(tx, batch)).catch_unwind().await;
-        match handled {
-            Ok(Ok(outgoing)) => Ok(outgoing),
-            Ok(Err(HandleError::Retry(error))) => match error.downcast::<DbErr>() {
-                Ok(error) if is_outage(&error) => Err(Failure::Outage(error)),
-                Ok(error) => Err(Failure::Handler(HandleError::Retry(error.into()))),
-                Err(error) => Err(Failure::Handler(HandleError::Retry(error))),
-            },
-            Ok(Err(rejected)) => Err(Failure::Handler(rejected)),
-            Err(_) => Err(Failure::Handler(HandleError::Retry(anyhow::anyhow!("the handler panicked")))),
+        let handling = AssertUnwindSafe(self.handler.handle(tx, batch)).catch_unwind();
+        match tokio::time::timeout(HANDLER_TIMEOUT, handling).await {
+            Ok(Ok(handled)) => handled.map_err(Failure::from),
+            Ok(Err(_)) => Err(Failure::Message(HandleError::Retry(anyhow::anyhow!("the handler panicked")))),
+            Err(_) => Err(Failure::Timeout(HANDLER_TIMEOUT)),
         }
     }
 
-    /// A message that failed alone: later again, or a dead letter.
-    async fn give_up_or_retry(&self, item: &Item<H::Message>, error: HandleError) {
-        let delivery = &item.delivery;
-        item.told(self.service, false, Some(error.to_string()));
-        metrics::failed(item.decoded.as_ref().ok().map(|envelope| envelope.message_type.as_str()));
-        let reason = match &error {
-            HandleError::Reject(_) => Reason::Rejected,
-            HandleError::Retry(_) if delivery.attempt >= self.retry.max_attempts => Reason::AttemptsExhausted,
-            HandleError::Retry(_) => {
-                let delay = RetryPolicy::delay(delivery.attempt);
-                tracing::warn!(
-                    subject = %delivery.message.subject, attempt = delivery.attempt, ?delay, %error,
-                    trace.id = item.trace_id(),
-                    "a message failed and will be delivered again"
-                );
-                self.remember_failure(item, &error).await;
-                return delivery.settle(AckKind::Nak(Some(delay))).await;
-            }
-        };
-        let (mut row, mut mishap) = self.dead_letter(item, reason, &error.to_string(), clock::now());
-        (mishap.failures, mishap.failed_at) = (1, mishap.given_up_at);
-        match self.commit_dead_letter(item, &mut row, mishap).await {
-            Ok(()) => {
-                self.relay.offer(vec![row]);
-                delivery.settle(AckKind::Term).await;
-            }
-            Err(error) => {
-                self.health.failed(DATABASE, format!("a dead letter could not be committed: {error}"));
-                delivery.settle(AckKind::Nak(Some(RetryPolicy::delay(delivery.attempt)))).await;
-            }
-        }
-    }
-
-    /// Remembers that a message failed. Where that is not possible it is not: the message is what matters.
-    async fn remember_failure(&self, item: &Item<H::Message>, error: &HandleError) {
-        let mishap = self.origin(&item.delivery).failure(self.inbox_id(item), &error.to_string(), clock::now());
-        if let Err(error) = mishap::record(&self.db, vec![mishap]).await {
-            tracing::debug!(%error, "a failure could not be remembered");
-        }
-    }
-
-    /// The dead letter, the inbox mark, and the memory of it commit together. A message that another instance has
-    /// handled meanwhile leaves no dead letter.
-    async fn commit_dead_letter(
-        &self,
-        item: &Item<H::Message>,
-        row: &mut OutboxRow,
-        mishap: mishap::entity::Model,
-    ) -> Result<(), DbErr> {
-        let tx = self.db.begin().await?;
-        if !inbox::first_deliveries(&tx, &[self.received(item)]).await?.is_empty() {
-            mishap::record(&tx, vec![mishap]).await?;
-            self.relay.insert(&tx, std::slice::from_mut(row)).await?;
-        }
-        tx.commit().await
-    }
-
-    fn received(&self, item: &Item<H::Message>) -> Received {
+    pub(crate) fn received(&self, item: &Item<H::Message>) -> Received {
         Received { id: self.inbox_id(item), at: unix_millis(item.delivery.stored) }
     }
 
-    fn inbox_id(&self, item: &Item<H::Message>) -> Uuid {
+    pub(crate) fn inbox_id(&self, item: &Item<H::Message>) -> Uuid {
         match &item.decoded {
             Ok(envelope) => envelope.id,
-            Err(malformed) => self.origin(&item.delivery).inbox_id(malformed.reason()),
+            Err(malformed) => self.origin(&item.delivery, 0).inbox_id(malformed.reason()),
         }
     }
 
-    /// Makes the row of a dead letter and the row that remembers it.
-    fn dead_letter(
-        &self,
-        item: &Item<H::Message>,
-        reason: Reason,
-        detail: &str,
-        now: OffsetDateTime,
-    ) -> (OutboxRow, mishap::entity::Model) {
-        let delivery = &item.delivery;
-        tracing::error!(
-            subject = %delivery.message.subject, stream = %delivery.stream, sequence = delivery.sequence,
-            attempts = delivery.attempt, reason = reason.as_str(), detail, trace.id = item.trace_id(),
-            "a message becomes a dead letter"
-        );
-        metrics::given_up(reason);
-        let origin = self.origin(delivery);
-        (origin.row(reason, detail, now), origin.mishap(reason, detail, now))
-    }
-
-    fn origin<'a>(&'a self, delivery: &'a Delivery) -> Origin<'a> {
+    pub(crate) fn origin<'a>(&'a self, delivery: &'a Delivery, attempts: u64) -> Origin<'a> {
         Origin {
             service: self.service,
             stream: &delivery.stream,
             sequence: delivery.sequence,
             stored: Some(delivery.stored),
             subject: delivery.message.subject.as_str(),
-            attempts: delivery.attempt,
+            attempts,
             headers: delivery.message.headers.as_ref(),
             body: delivery.message.payload.clone(),
         }
     }
+}
+
+/// A batch, sorted by what is to become of its messages.
+struct Sorted<'a, M> {
+    batch: Vec<&'a Envelope<M>>,
+    malformed: Vec<(&'a Item<M>, &'a Malformed)>,
+    duplicates: HashMap<Uuid, mishap::entity::Model>,
+}
+
+/// Puts the halves of a batch that failed on the stack, the earlier messages on top.
+pub(crate) fn push_halves<'a, T>(parts: &mut Vec<&'a [T]>, part: &'a [T]) {
+    let (earlier, later) = part.split_at(part.len() / 2);
+    parts.extend([later, earlier]);
 }
 
 /// One more duplicate.

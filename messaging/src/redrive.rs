@@ -12,18 +12,20 @@ use std::collections::HashSet;
 
 use async_nats::jetstream;
 use futures::StreamExt;
-use sea_orm::TransactionTrait;
+use sea_orm::{DbErr, TransactionTrait};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
+use crate::database::answered;
 use crate::dead_letter::{Letter, STREAM_NAME};
 use crate::direct;
 use crate::envelope::{Envelope, unix_millis};
 use crate::handler::Handler;
 use crate::inbox::{self, Received};
-use crate::processor::{BATCH, Failure, Processor};
+use crate::processor::{BATCH, Processor, push_halves};
 use crate::query::{Endpoint, Query, QueryError};
+use crate::retry::{Failure, MAX_CONTENTIONS};
 use crate::{clock, mishap};
 
 /// The most letters in one request: as many as the kit handles in a batch.
@@ -187,38 +189,37 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    /// Handles letters whole; where the handler fails them, one at a time.
+    /// Handles letters whole; if they fail by the fault of one, in halves, until that one is alone.
     async fn redrive_items(&self, items: &[Item<H::Message>], force: bool) -> Vec<Report> {
-        let error = match self.redrive_together(items, force).await {
-            Ok(reports) => return reports,
-            Err(error) => error,
-        };
-        if let ([_, _, ..], Failure::Handler(_)) = (items, &error) {
-            let mut reports = Vec::with_capacity(items.len());
-            for item in items {
-                let single = std::slice::from_ref(item);
-                reports.extend(match self.redrive_together(single, force).await {
-                    Ok(reports) => reports,
-                    Err(error) => self.failed(single, &error).await,
-                });
+        let (mut reports, mut contentions) = (Vec::with_capacity(items.len()), 0);
+        let mut parts = vec![items];
+        while let Some(part) = parts.pop() {
+            match self.redrive_together(part, force).await {
+                Ok(done) => reports.extend(done),
+                Err(Failure::Message(_) | Failure::Timeout(_)) if part.len() > 1 => push_halves(&mut parts, part),
+                Err(Failure::Contention(_)) if contentions < MAX_CONTENTIONS => {
+                    contentions += 1;
+                    parts.push(part);
+                }
+                Err(failure) => reports.extend(self.failed(part, &failure).await),
             }
-            return reports;
         }
-        self.failed(items, &error).await
+        reports
     }
 
     /// Says of letters whose transaction did not commit what became of them, and remembers failures.
-    async fn failed(&self, items: &[Item<H::Message>], error: &Failure) -> Vec<Report> {
-        let outcome = match error {
-            Failure::Handler(error) => {
-                let failures = items.iter().map(|item| item.letter.failure(&error.to_string())).collect();
-                if let Err(error) = mishap::record(&self.db, failures).await {
+    async fn failed(&self, items: &[Item<H::Message>], failure: &Failure) -> Vec<Report> {
+        let outcome = match failure {
+            Failure::Message(_) | Failure::Timeout(_) => {
+                let reason = failure.to_string();
+                let failures = items.iter().map(|item| item.letter.failure(&reason)).collect();
+                if let Err(error) = answered(mishap::record(&self.db, failures)).await {
                     tracing::debug!(%error, "a failure could not be remembered");
                 }
-                Outcome::Failed { reason: error.to_string() }
+                Outcome::Failed { reason }
             }
-            Failure::Outage(error) => {
-                tracing::warn!(%error, "the database failed a redrive");
+            Failure::Contention(error) | Failure::Outage(error) => {
+                tracing::warn!(error = format!("{error:#}"), "the database failed a redrive");
                 Outcome::Unknown { reason: "the service's database does not answer".to_owned() }
             }
         };
@@ -229,10 +230,14 @@ impl<H: Handler> Processor<H> {
     async fn redrive_together(&self, items: &[Item<H::Message>], force: bool) -> Result<Vec<Report>, Failure> {
         let now = clock::now();
         let marks: Vec<Uuid> = items.iter().map(|item| item.mark).collect();
-        let tx = self.db.begin().await?;
-        let mut taken = mishap::take_back(&tx, marks.clone(), unix_millis(now)).await?;
+        let beginning = async {
+            let tx = self.db.begin().await?;
+            let taken = mishap::take_back(&tx, marks.clone(), unix_millis(now)).await?;
+            let known = mishap::redriven(&tx, &marks).await?;
+            Ok::<_, DbErr>((tx, taken, known))
+        };
+        let (tx, mut taken, mut known) = answered(beginning).await?;
         let given_up = taken.clone();
-        let mut known = mishap::redriven(&tx, &marks).await?;
         // What this transaction took back is known as redriven now, but for it that is still to be done.
         known.retain(|id| !taken.contains(id));
         let marked: Vec<Received> = items
@@ -240,7 +245,7 @@ impl<H: Handler> Processor<H> {
             .filter(|item| taken.contains(&item.mark) || (force && !known.contains(&item.mark)))
             .map(|item| Received { id: item.envelope.id, at: unix_millis(now) })
             .collect();
-        let mut first = inbox::first_deliveries(&tx, &marked).await?;
+        let mut first = answered(inbox::first_deliveries(&tx, &marked)).await?;
 
         let (mut batch, mut forced, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
@@ -263,12 +268,18 @@ impl<H: Handler> Processor<H> {
         }
         let mut rows = Vec::new();
         if !batch.is_empty() {
-            let outgoing = self.handle(&tx, &batch).await?;
+            let outgoing = match self.handle(&tx, &batch).await {
+                Ok(outgoing) => outgoing,
+                Err(failure) => return Err(failure.roll_back(tx).await),
+            };
             rows.extend(self.relay.rows(outgoing, &self.source, now)?);
         }
-        mishap::record(&tx, forced).await?;
-        self.relay.insert(&tx, &mut rows).await?;
-        tx.commit().await?;
+        let writing = async {
+            mishap::record(&tx, forced).await?;
+            self.relay.insert(&tx, &mut rows).await?;
+            tx.commit().await
+        };
+        answered(writing).await?;
         tracing::info!(letters = items.len(), handled = batch.len(), "dead letters were redriven");
         self.relay.offer(rows);
         self.handler.committed();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 use async_nats::{Client, jetstream};
 use poem::{EndpointExt, Route, get};
 use tokio::sync::mpsc;
@@ -24,11 +24,12 @@ use crate::listener::{HttpOptions, Server};
 use crate::metrics::{self, Scrape};
 use crate::outbox::Outbox;
 use crate::probes;
-use crate::processor::{BATCH, DATABASE, Processor, RetryPolicy};
+use crate::processor::{BATCH, DATABASE, Processor};
 use crate::query::{self, Endpoint};
 use crate::redrive;
 use crate::relay::Relay;
 use crate::retention::{self, Cleanup, HorizonError};
+use crate::retry::RetryPolicy;
 use crate::setting;
 use crate::shutdown::{Parts, Shutdown};
 use crate::{clock, refill, spans, trace, vitals};
@@ -63,7 +64,7 @@ pub struct ServiceOptions {
     /// How often old inbox and outbox rows are deleted, in seconds, and how long after the start for the first time.
     #[arg(long, env = "CLEANUP_SECONDS", default_value_t = 60, value_parser = setting::seconds())]
     pub cleanup_seconds: u64,
-    /// How often a message is delivered before it becomes a dead letter.
+    /// How often a message may fail before it becomes a dead letter. A delivery that did not fail does not count.
     #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = setting::number(1..=1000))]
     pub max_attempts: u64,
 }
@@ -167,6 +168,9 @@ impl<H: Handler> Service<H> {
         };
 
         let (name, db) = (self.name, self.db.clone());
+        if durability.fsynced {
+            db.sync_commits().await.context("making commits survive a power cut")?;
+        }
         let end = Shutdown { service: name, client: client.clone(), db };
         let limits = Limits::new(&infos, client.server_info().max_payload);
         let late_after = retention::late_after(&infos, options.retention());

@@ -101,6 +101,17 @@ async fn a_stream_that_takes_no_batches_gets_events_one_by_one(engine: Engine) {
 }
 
 #[tokio::test]
+async fn a_service_on_sqlite_syncs_its_commits_where_its_streams_sync_each_message() {
+    // NORMAL is 1 and FULL is 2.
+    for (bench, synchronous) in [(synced(Engine::Sqlite).await, 2), (Bench::new(Engine::Sqlite).await, 1)] {
+        let _service = start(&bench).await;
+        bench.send(Uuid::now_v7(), "K1", Mode::Synchronous).await;
+        bench.settled().await;
+        assert_eq!(bench.total("K1").await, synchronous);
+    }
+}
+
+#[tokio::test]
 async fn commands_that_come_together_share_a_batch_and_are_answered_each_for_itself() {
     let bench = synced(Engine::Sqlite).await;
     let (client, health) = connected(&bench.nats.url()).await;

@@ -8,6 +8,8 @@ mod delivery;
 mod envelope;
 mod faults;
 mod listener;
+mod migrations;
+mod outages;
 mod outbox;
 mod redrive;
 mod refill;

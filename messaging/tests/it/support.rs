@@ -120,7 +120,7 @@ impl Bench {
 
     /// Starts an instance that takes commands from `commander`: the tester, or its successor.
     pub(crate) async fn launch_with(&self, options: &ServiceOptions, commander: &str) -> Running {
-        let handler = Tally::default();
+        let handler = Tally { elsewhere: Some(self.db.clone()), ..Tally::default() };
         let http_address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         let total = self.db.clone();
         let service = Service {

@@ -1,11 +1,12 @@
 //! A service that counts additions in one table: a handler that does what its messages ask of it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, Standing, Timing, migration};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, Statement, TransactionTrait};
 use sea_orm_migration::prelude::*;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -21,6 +22,7 @@ pub(crate) enum Mode {
     /// Is rejected while there is no row with this message's key in `allowed`.
     Barred,
     Fail,
+    /// Fails until two failures of it are recorded.
     FailTwice,
     Panic,
     BreakSql,
@@ -28,6 +30,12 @@ pub(crate) enum Mode {
     BreakCommit,
     /// Loses the connection to the database, on the first four attempts; PostgreSQL only.
     LoseConnection,
+    /// Is the victim of a deadlock, on the first four attempts; PostgreSQL only.
+    Deadlock,
+    /// Is rejected here after another instance has begun to handle it; PostgreSQL only.
+    HandledElsewhere,
+    /// Adds what `PRAGMA synchronous` is; SQLite only.
+    Synchronous,
     Schedule,
     TakeBack,
     /// Its event has a body of 3,000 bytes.
@@ -53,6 +61,10 @@ impl Decode for Add {
 pub(crate) struct Tally {
     pub(crate) attempts: Arc<Mutex<HashMap<Uuid, Vec<Instant>>>>,
     pub(crate) largest_batch: Arc<Mutex<usize>>,
+    /// How often the handler was called, with a batch or with a part of one.
+    pub(crate) calls: Arc<AtomicUsize>,
+    /// Another instance's connection to the database.
+    pub(crate) elsewhere: Option<DatabaseConnection>,
     /// What was handled, in this order; what was rolled back afterwards is among it.
     pub(crate) handled: Arc<Mutex<Vec<Uuid>>>,
 }
@@ -65,6 +77,7 @@ impl Handler for Tally {
         tx: &DatabaseTransaction,
         batch: &[&Envelope<Add>],
     ) -> Result<Vec<Outgoing>, HandleError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
         {
             let mut largest = self.largest_batch.lock().unwrap();
             *largest = batch.len().max(*largest);
@@ -83,11 +96,12 @@ impl Handler for Tally {
                     return Err(HandleError::Reject(format!("{} is barred", message.key)));
                 }
                 Mode::Fail => return Err(HandleError::Retry(anyhow::anyhow!("it fails every time"))),
-                // Whole batches are tried again one by one, so the first attempt alone is the second.
-                Mode::FailTwice if attempts < 3 => return Err(HandleError::Retry(anyhow::anyhow!("not yet"))),
+                Mode::FailTwice if failures_of(tx, message.id).await? < 2 => {
+                    return Err(HandleError::Retry(anyhow::anyhow!("not yet")));
+                }
                 Mode::Panic => panic!("it panics"),
                 Mode::BreakSql => {
-                    tx.execute_unprepared("INSERT INTO nowhere VALUES (1)").await?;
+                    tx.execute_unprepared("INSERT INTO tally (name, total) VALUES ('BROKEN', NULL)").await?;
                 }
                 Mode::BreakCommit => {
                     let insert = Statement::from_sql_and_values(
@@ -100,28 +114,36 @@ impl Handler for Tally {
                 Mode::LoseConnection if attempts < 5 => {
                     tx.execute_unprepared("SELECT pg_terminate_backend(pg_backend_pid())").await?;
                 }
+                Mode::Deadlock if attempts < 5 => {
+                    let deadlock = "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'deadlock_detected'; END $$";
+                    tx.execute_unprepared(deadlock).await?;
+                }
+                Mode::HandledElsewhere => {
+                    handle_elsewhere(self.elsewhere.clone().unwrap(), message.id).await;
+                    return Err(HandleError::Reject("it is not to be".to_owned()));
+                }
+                Mode::Synchronous => {
+                    let pragma = Statement::from_string(tx.get_database_backend(), "PRAGMA synchronous");
+                    let value: i64 = tx.query_one_raw(pragma).await?.unwrap().try_get_by_index(0)?;
+                    tx.execute_unprepared(&format!("INSERT INTO tally VALUES ('{}', {value})", message.key))
+                        .await?;
+                    continue;
+                }
                 Mode::Slow => tokio::time::sleep(Duration::from_millis(1500)).await,
-                Mode::Add | Mode::Barred | Mode::FailTwice | Mode::LoseConnection | Mode::Medium | Mode::Large => {}
+                Mode::Add
+                | Mode::Barred
+                | Mode::FailTwice
+                | Mode::LoseConnection
+                | Mode::Deadlock
+                | Mode::Medium
+                | Mode::Large => {}
                 Mode::Schedule | Mode::TakeBack => {
                     outgoing.push(timer(message));
                     continue;
                 }
             }
             self.handled.lock().unwrap().push(message.id);
-            let add = Statement::from_sql_and_values(
-                tx.get_database_backend(),
-                "INSERT INTO tally (name, total) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET total = tally.total + 1",
-                [message.key.clone().into()],
-            );
-            tx.execute_raw(add).await?;
-            let subject = format!("tally.event.added.{}", message.key);
-            let size = match message.payload.mode {
-                Mode::Medium => 3_000,
-                Mode::Large => 70_000,
-                _ => 0,
-            };
-            let body = format!("{{{}}}", " ".repeat(size)).into_bytes();
-            outgoing.push(Outgoing::new(message.cause(), subject, "tally.added.v1", &message.key, None, body));
+            outgoing.push(add(tx, message).await?);
         }
         Ok(outgoing)
     }
@@ -135,6 +157,24 @@ impl Handler for Tally {
     }
 }
 
+/// Adds one under the message's key, and says so.
+async fn add(tx: &DatabaseTransaction, message: &Envelope<Add>) -> Result<Outgoing, DbErr> {
+    let add = Statement::from_sql_and_values(
+        tx.get_database_backend(),
+        "INSERT INTO tally (name, total) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET total = tally.total + 1",
+        [message.key.clone().into()],
+    );
+    tx.execute_raw(add).await?;
+    let subject = format!("tally.event.added.{}", message.key);
+    let size = match message.payload.mode {
+        Mode::Medium => 3_000,
+        Mode::Large => 70_000,
+        _ => 0,
+    };
+    let body = format!("{{{}}}", " ".repeat(size)).into_bytes();
+    Ok(Outgoing::new(message.cause(), subject, "tally.added.v1", &message.key, None, body))
+}
+
 /// Returns how much was added under a key.
 pub(crate) async fn total_of(db: &DatabaseConnection, key: &str) -> i64 {
     let select = Statement::from_sql_and_values(
@@ -143,6 +183,26 @@ pub(crate) async fn total_of(db: &DatabaseConnection, key: &str) -> i64 {
         [key.into()],
     );
     db.query_one_raw(select).await.unwrap().map_or(0, |row| row.try_get("", "total").unwrap())
+}
+
+/// Records the message as handled, in a transaction that waits until the one of this instance has ended, and that
+/// commits before this instance records why.
+async fn handle_elsewhere(db: DatabaseConnection, id: Uuid) {
+    let tx = db.begin().await.unwrap();
+    tx.execute_unprepared("LOCK TABLE mishaps").await.unwrap();
+    tokio::spawn(async move {
+        tx.execute_unprepared(&format!("INSERT INTO inbox VALUES ('{id}', 0)")).await.unwrap();
+        tx.commit().await.unwrap();
+    });
+    let waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while db.query_one_raw(Statement::from_string(db.get_database_backend(), waits)).await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn failures_of(tx: &DatabaseTransaction, id: Uuid) -> Result<i64, DbErr> {
+    let mishap = messaging::mishap::entity::Entity::find_by_id(id).one(tx).await?;
+    Ok(mishap.map_or(0, |mishap| mishap.failures))
 }
 
 async fn is_allowed(tx: &DatabaseTransaction, key: &str) -> Result<bool, DbErr> {

@@ -1,0 +1,170 @@
+//! Whose fault a database error is: the message's, or the database's.
+//!
+//! Only an error that speaks of data belongs to the message that brought the data. Every other error is an outage: a missing
+//! table, a revoked permission, or a full disk would fail every message alike, and none of them is to be dead-lettered for it.
+
+use std::error::Error;
+use std::time::Duration;
+
+use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
+
+/// What a database error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The data of a message: it fails again, whatever the state of the database is.
+    Message,
+    /// Another transaction: a deadlock or a serialization failure, which is over when the transaction is tried again.
+    Contention,
+    /// The database: it is down, full, locked, read-only, or not what the service needs.
+    Outage,
+}
+
+/// SQLSTATE codes and classes of PostgreSQL that speak of data: cardinality violation, data exception, integrity constraint
+/// violation, triggered data change violation, a view's check option, limits on one row, and an exception raised by a trigger.
+/// 25P02 hides one of those: the handler went on after a statement had failed.
+const OF_DATA: [&str; 8] = ["21", "22", "23", "27", "44", "54", "P0", "25P02"];
+/// Serialization failure, deadlock detected.
+const OF_CONTENTION: [&str; 2] = ["40001", "40P01"];
+
+/// Returns whose fault an error is.
+pub(crate) fn of(error: &DbErr) -> Fault {
+    match error {
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Fault::Outage,
+        DbErr::Exec(error) | DbErr::Query(error) => of_runtime(error),
+        // What could not be made of a row, or into one.
+        _ => Fault::Message,
+    }
+}
+
+/// Returns whose fault an error of a handler is; `None` if no database error is among its causes, however they are wrapped.
+pub(crate) fn of_any(error: &anyhow::Error) -> Option<Fault> {
+    error.chain().find_map(of_cause)
+}
+
+fn of_cause(cause: &(dyn Error + 'static)) -> Option<Fault> {
+    // A transparent wrapper shows the cause of what it wraps, and not what it wraps.
+    (cause.downcast_ref().map(of))
+        .or_else(|| cause.downcast_ref().map(of_runtime))
+        .or_else(|| cause.downcast_ref().map(of_sqlx))
+        .or_else(|| cause.downcast_ref::<ConnAcquireErr>().map(|_| Fault::Outage))
+}
+
+fn of_runtime(error: &RuntimeErr) -> Fault {
+    match error {
+        RuntimeErr::SqlxError(error) => of_sqlx(error),
+        _ => Fault::Outage,
+    }
+}
+
+fn of_sqlx(error: &SqlxError) -> Fault {
+    match error {
+        SqlxError::Database(error) => error.code().map_or(Fault::Outage, |code| of_code(&code)),
+        SqlxError::RowNotFound
+        | SqlxError::ColumnIndexOutOfBounds { .. }
+        | SqlxError::ColumnNotFound(_)
+        | SqlxError::ColumnDecode { .. }
+        | SqlxError::Decode(_)
+        | SqlxError::Encode(_)
+        | SqlxError::InvalidArgument(_) => Fault::Message,
+        _ => Fault::Outage,
+    }
+}
+
+/// Reads a SQLSTATE of PostgreSQL, which has five characters, or a result code of SQLite, which has at most four.
+fn of_code(code: &str) -> Fault {
+    if code.len() == 5 {
+        return if OF_DATA.iter().any(|prefix| code.starts_with(prefix)) {
+            Fault::Message
+        } else if OF_CONTENTION.contains(&code) {
+            Fault::Contention
+        } else {
+            Fault::Outage
+        };
+    }
+    // The low byte of an extended result code is the primary one: TOOBIG, CONSTRAINT, MISMATCH.
+    match code.parse::<u32>() {
+        Ok(code) if matches!(code & 0xff, 18..=20) => Fault::Message,
+        // BUSY_SNAPSHOT: another writer has committed since this transaction first read.
+        Ok(517) => Fault::Contention,
+        _ => Fault::Outage,
+    }
+}
+
+/// Returns the error for a database that does not answer in time.
+pub(crate) fn no_answer(limit: Duration) -> DbErr {
+    DbErr::Conn(RuntimeErr::Internal(format!("the database has not answered for {} s", limit.as_secs())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn outage() -> DbErr {
+        DbErr::Conn(RuntimeErr::Internal("away".to_owned()))
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    enum Wrapped {
+        #[error("saving")]
+        Named(#[from] DbErr),
+        #[error(transparent)]
+        Transparent(DbErr),
+    }
+
+    #[test]
+    fn only_codes_that_speak_of_data_are_the_fault_of_a_message() {
+        for code in
+            ["22021", "22P02", "23505", "23503", "21000", "44000", "54000", "P0001", "25P02", "2067", "1811", "18"]
+        {
+            assert_eq!(of_code(code), Fault::Message, "{code}");
+        }
+        for code in ["40001", "40P01", "517"] {
+            assert_eq!(of_code(code), Fault::Contention, "{code}");
+        }
+        for code in [
+            "55P03",
+            "57014",
+            "57P01",
+            "25006",
+            "25P03",
+            "42P01",
+            "42501",
+            "42601",
+            "0A000",
+            "53100",
+            "XX000",
+            "08006",
+            "40003",
+            "1",
+            "5",
+            "8",
+            "10",
+            "11",
+            "13",
+            "",
+            "elsewhere",
+        ] {
+            assert_eq!(of_code(code), Fault::Outage, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_database_error_is_recognised_however_it_is_wrapped() {
+        let locked = DbErr::Query(RuntimeErr::Internal("locked".to_owned()));
+        let errors = [
+            anyhow::Error::from(outage()),
+            anyhow::Error::from(outage()).context("loading").context("handling"),
+            Wrapped::Named(outage()).into(),
+            Wrapped::Transparent(locked).into(),
+            Wrapped::Transparent(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)).into(),
+            anyhow::Error::from(SqlxError::PoolTimedOut).context("past the library"),
+        ];
+        for error in errors {
+            assert_eq!(of_any(&error), Some(Fault::Outage), "{error:?}");
+        }
+        assert_eq!(of_any(&anyhow::anyhow!("a rule of the service")), None);
+        assert_eq!(of_any(&Wrapped::Named(DbErr::Custom("not a row".to_owned())).into()), Some(Fault::Message));
+    }
+}

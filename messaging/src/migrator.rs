@@ -1,0 +1,104 @@
+//! Bringing the tables of a service up to date: all or nothing, by one instance, within a time limit.
+//!
+//! All pending migrations run in one transaction, also on SQLite: a process that is killed in the middle leaves the
+//! database as it was. Instances that start together take turns, and the later ones find nothing to do. If nothing is
+//! pending, nothing is written, so that a role without rights on the schema can start a service.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use sea_orm::sea_query::Query;
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr, SqliteTransactionMode,
+    SqlxError, TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::{MigratorTrait, SchemaManager, seaql_migrations};
+
+/// How long the migrations may take, waiting for another instance included.
+const TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// Numbers the lock that the instances of a service take turns with, in the database of the service.
+const LOCK: i64 = 0x6d69_6772_6174_6521;
+/// SQLite's result code for a database that another connection writes to.
+const BUSY: &str = "5";
+
+/// Runs the pending migrations of a service on its database, which `name` names in errors.
+///
+/// # Errors
+///
+/// Where a migration fails, or all of it takes longer than 10 minutes. Then the database is as it was.
+pub(crate) async fn migrate<M: MigratorTrait>(db: &DatabaseConnection, name: &str) -> anyhow::Result<()> {
+    let migrating = async {
+        if !is_pending::<M>(db).await? {
+            return Ok(());
+        }
+        let tx = begin_alone(db).await?;
+        M::up(&tx, None).await?;
+        tx.commit().await
+    };
+    match tokio::time::timeout(TIMEOUT, migrating).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) if error.to_string().contains("already exists") => Err(error).with_context(|| {
+            format!(
+                "{name} has a table that seaql_migrations does not name: a first start of an earlier version was killed \
+                 halfway, or the database belongs to another program; if it holds no data yet, delete it and start \
+                 again, otherwise restore a backup"
+            )
+        }),
+        Ok(Err(error)) => Err(error).with_context(|| {
+            format!("bringing the tables of {name} up to date; nothing was changed, a later start tries again")
+        }),
+        Err(_) => bail!(
+            "bringing the tables of {name} up to date took longer than {} s; nothing was changed: look for a \
+             transaction that holds locks there, then start again",
+            TIMEOUT.as_secs()
+        ),
+    }
+}
+
+/// Returns whether a migration has not run yet. Writes nothing. Migrations of a newer release, which this one does not know,
+/// are no obstacle: old and new instances run side by side.
+async fn is_pending<M: MigratorTrait>(db: &DatabaseConnection) -> Result<bool, DbErr> {
+    let table = M::migration_table_name();
+    if !SchemaManager::new(db).has_table(table.to_string()).await? {
+        return Ok(true);
+    }
+    let select = Query::select().column(seaql_migrations::Column::Version).from(table).to_owned();
+    let mut applied = HashSet::new();
+    for row in db.query_all(&select).await? {
+        applied.insert(row.try_get::<String>("", "version")?);
+    }
+    Ok(M::migrations().iter().any(|migration| !applied.contains(migration.name())))
+}
+
+/// Begins a transaction that no other instance's migrations run beside.
+async fn begin_alone(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    if db.get_database_backend() == DbBackend::Postgres {
+        let tx = db.begin().await?;
+        let limit = TIMEOUT.as_millis();
+        // The lock is waited for as long as another instance may take; a table only as long as others can queue behind it.
+        tx.execute_unprepared(&format!("SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}"))
+            .await?;
+        tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
+        tx.execute_unprepared("SET LOCAL lock_timeout = 30000").await?;
+        return Ok(tx);
+    }
+    loop {
+        let immediate = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        match db.begin_with_options(immediate).await {
+            // SQLite has waited for some seconds by itself.
+            Err(error) if is_busy(&error) => {}
+            begun => return begun,
+        }
+    }
+}
+
+fn is_busy(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(error)) | DbErr::Query(RuntimeErr::SqlxError(error))) = error else {
+        return false;
+    };
+    matches!(error.as_ref(), SqlxError::Database(error) if error.code().is_some_and(|code| code == BUSY))
+}

@@ -1,0 +1,271 @@
+//! What becomes of a batch that does not commit: the database is waited out, and a message that fails alone is tried again
+//! later or dead-lettered.
+
+use std::pin::pin;
+use std::slice;
+use std::time::Duration;
+
+use async_nats::jetstream::AckKind;
+use sea_orm::{DatabaseTransaction, DbErr, TransactionTrait};
+use tokio::time::Instant;
+
+use crate::database::answered;
+use crate::dead_letter::Reason;
+use crate::fault::{self, Fault};
+use crate::handler::{HandleError, Handler};
+use crate::item::Item;
+use crate::limits::TooLarge;
+use crate::outbox::OutboxRow;
+use crate::processor::{DATABASE, DRAIN, Processor};
+use crate::{clock, inbox, metrics, mishap};
+
+/// The longest wait between two tries while the database is down.
+const MAX_OUTAGE_DELAY: Duration = Duration::from_secs(2);
+/// How often a transaction is tried again at once after a deadlock; one more is reported as an outage.
+pub(crate) const MAX_CONTENTIONS: u32 = 5;
+/// How long a transaction may be open before readiness reports it, and how often its messages are kept from being
+/// delivered again from then on; less than half of the ack-wait.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(4);
+/// The delay before a message whose failure cannot be recorded is delivered again.
+const UNRECORDED_DELAY: Duration = Duration::from_secs(30);
+
+/// How often a message may fail before it becomes a dead letter, and how long to wait in between.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RetryPolicy {
+    pub(crate) max_attempts: u64,
+}
+
+impl RetryPolicy {
+    /// Doubles from a quarter of a second to half a minute.
+    fn delay(failures: u64) -> Duration {
+        let doublings = u32::try_from(failures.saturating_sub(1).min(7)).unwrap_or(7);
+        (Duration::from_millis(250) * 2_u32.pow(doublings)).min(Duration::from_secs(30))
+    }
+}
+
+/// Why a transaction did not commit.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A message is at fault.
+    #[error(transparent)]
+    Message(HandleError),
+    /// The handler did not return in time; nothing is known of the session it used.
+    #[error("the handler has not returned for {} s", .0.as_secs())]
+    Timeout(Duration),
+    /// Another transaction was in the way.
+    #[error("{0:#}")]
+    Contention(anyhow::Error),
+    /// The database is at fault.
+    #[error("{0:#}")]
+    Outage(anyhow::Error),
+}
+
+impl Failure {
+    fn of(error: anyhow::Error, fault: Option<Fault>) -> Self {
+        match fault {
+            None | Some(Fault::Message) => Self::Message(HandleError::Retry(error)),
+            Some(Fault::Contention) => Self::Contention(error),
+            Some(Fault::Outage) => Self::Outage(error),
+        }
+    }
+
+    /// Rolls the transaction back if its session is sound. Otherwise the transaction is dropped, and its connection with it.
+    pub(crate) async fn roll_back(self, tx: DatabaseTransaction) -> Self {
+        if !matches!(self, Self::Message(_)) {
+            return self;
+        }
+        match answered::<_, DbErr>(tx.rollback()).await {
+            Ok(()) => self,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+impl From<DbErr> for Failure {
+    fn from(error: DbErr) -> Self {
+        let fault = fault::of(&error);
+        Self::of(error.into(), Some(fault))
+    }
+}
+
+impl From<HandleError> for Failure {
+    fn from(error: HandleError) -> Self {
+        match error {
+            HandleError::Retry(error) => {
+                let fault = fault::of_any(&error);
+                Self::of(error, fault)
+            }
+            rejected @ HandleError::Reject(_) => Self::Message(rejected),
+        }
+    }
+}
+
+impl From<TooLarge> for Failure {
+    fn from(error: TooLarge) -> Self {
+        Self::Message(HandleError::Reject(error.to_string()))
+    }
+}
+
+/// What was written of a failure.
+enum Recorded {
+    /// That the message has failed so often; it is to be delivered again.
+    Failures(u64),
+    /// Its dead letter.
+    DeadLetter { row: OutboxRow, reason: Reason, failures: u64 },
+    /// Nothing: another instance has handled the message meanwhile.
+    Nothing,
+}
+
+impl<H: Handler> Processor<H> {
+    /// Runs a transaction until it commits or a message is at fault, waiting out a database that is down.
+    ///
+    /// `None` at a shutdown: nothing is settled, and the messages are delivered again to an instance that runs then.
+    pub(crate) async fn through_outages<T, F>(
+        &self,
+        items: &[Item<H::Message>],
+        transaction: impl Fn() -> F,
+    ) -> Result<Option<T>, HandleError>
+    where
+        F: Future<Output = Result<T, Failure>>,
+    {
+        let (mut delay, mut contentions) = (Duration::from_millis(100), 0);
+        loop {
+            let failure = match self.watch(items, transaction()).await {
+                None => return Ok(None),
+                Some(Ok(committed)) => {
+                    self.health.ok(DATABASE);
+                    return Ok(Some(committed));
+                }
+                Some(Err(failure)) => failure,
+            };
+            match failure {
+                Failure::Message(error) => return Err(error),
+                Failure::Timeout(_) => return Err(HandleError::Retry(failure.into())),
+                Failure::Contention(_) if contentions < MAX_CONTENTIONS => {
+                    contentions += 1;
+                    continue;
+                }
+                Failure::Contention(_) | Failure::Outage(_) => {}
+            }
+            self.health.failed(DATABASE, format!("a batch could not be committed: {failure}"));
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = self.shutdown.cancelled() => return Ok(None),
+            }
+            delay = (delay * 2).min(MAX_OUTAGE_DELAY);
+            self.report_progress(items).await;
+        }
+    }
+
+    /// Awaits a transaction. If it stays open, readiness reports that, and its messages are not delivered again.
+    ///
+    /// `None` if it does not end within [`DRAIN`] after a shutdown.
+    async fn watch<T>(&self, items: &[Item<H::Message>], transaction: impl Future<Output = T>) -> Option<T> {
+        let began = Instant::now();
+        let mut ticks = tokio::time::interval_at(began + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
+        let mut stopped = pin!(async {
+            self.shutdown.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        });
+        let mut transaction = pin!(transaction);
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut transaction => return Some(ended),
+                _ = ticks.tick() => {
+                    let (messages, seconds) = (items.len(), began.elapsed().as_secs());
+                    let detail = format!("a transaction of {messages} messages has been open for {seconds} s");
+                    self.health.failed(DATABASE, detail);
+                    self.report_progress(items).await;
+                }
+                () = &mut stopped => return None,
+            }
+        }
+    }
+
+    async fn report_progress(&self, items: &[Item<H::Message>]) {
+        for item in items {
+            item.delivery.settle(AckKind::Progress).await;
+        }
+    }
+
+    /// Settles a message that failed alone: delivered again later, or dead-lettered after its attempts.
+    pub(crate) async fn settle_failure(&self, item: &Item<H::Message>, error: &HandleError) {
+        let delivery = &item.delivery;
+        item.told(self.service, false, Some(error.to_string()));
+        metrics::failed(item.decoded.as_ref().ok().map(|envelope| envelope.message_type.as_str()));
+        let record = || Box::pin(self.record_failure(item, error));
+        let recorded = self.through_outages(slice::from_ref(item), record).await;
+        match recorded {
+            Ok(None) => {}
+            Ok(Some(Recorded::Failures(failures))) => {
+                let delay = RetryPolicy::delay(failures);
+                tracing::warn!(
+                    subject = %delivery.message.subject, attempt = failures, ?delay, %error,
+                    trace.id = item.trace_id(),
+                    "a message failed and will be delivered again"
+                );
+                delivery.settle(AckKind::Nak(Some(delay))).await;
+            }
+            Ok(Some(Recorded::DeadLetter { row, reason, failures })) => {
+                self.report_dead_letter(item, reason, &error.to_string(), failures);
+                self.relay.offer(vec![row]);
+                delivery.settle(AckKind::Term).await;
+            }
+            Ok(Some(Recorded::Nothing)) => delivery.settle(AckKind::Ack).await,
+            Err(refusal) => {
+                tracing::error!(
+                    subject = %delivery.message.subject, %error, %refusal, trace.id = item.trace_id(),
+                    "a message failed and its failure cannot be recorded; it will be delivered again"
+                );
+                delivery.settle(AckKind::Nak(Some(UNRECORDED_DELAY))).await;
+            }
+        }
+    }
+
+    /// Records that a message failed, or that it is dead-lettered if it may not fail again.
+    async fn record_failure(&self, item: &Item<H::Message>, error: &HandleError) -> Result<Recorded, Failure> {
+        let (id, now) = (self.inbox_id(item), clock::now());
+        let failures = answered(mishap::failures(&self.db, id)).await? + 1;
+        let (origin, detail) = (self.origin(&item.delivery, failures), error.to_string());
+        let failure = origin.failure(id, &detail, now);
+        let reason = match error {
+            HandleError::Reject(_) => Reason::Rejected,
+            HandleError::Retry(_) if failures >= self.retry.max_attempts => Reason::AttemptsExhausted,
+            HandleError::Retry(_) => {
+                answered(mishap::record(&self.db, vec![failure])).await?;
+                return Ok(Recorded::Failures(failures));
+            }
+        };
+        // The dead letter, the inbox mark, and the record of it commit together.
+        let writing = async {
+            let tx = self.db.begin().await?;
+            if inbox::first_deliveries(&tx, &[self.received(item)]).await?.is_empty() {
+                tx.commit().await?;
+                return Ok(Recorded::Nothing);
+            }
+            let mut row = origin.row(reason, &detail, now);
+            let dead = mishap::entity::Model {
+                failures: failure.failures,
+                failed_at: failure.failed_at,
+                ..origin.mishap(reason, &detail, now)
+            };
+            mishap::record(&tx, vec![dead]).await?;
+            self.relay.insert(&tx, slice::from_mut(&mut row)).await?;
+            tx.commit().await?;
+            Ok(Recorded::DeadLetter { row, reason, failures })
+        };
+        answered(writing).await
+    }
+
+    /// Logs and counts a dead letter that is committed.
+    pub(crate) fn report_dead_letter(&self, item: &Item<H::Message>, reason: Reason, detail: &str, attempts: u64) {
+        let delivery = &item.delivery;
+        tracing::error!(
+            subject = %delivery.message.subject, stream = %delivery.stream, sequence = delivery.sequence,
+            attempts, reason = reason.as_str(), detail, trace.id = item.trace_id(),
+            "a message becomes a dead letter"
+        );
+        metrics::given_up(reason);
+    }
+}
