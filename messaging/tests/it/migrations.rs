@@ -1,7 +1,7 @@
 //! The first start of a service and its upgrades: killed, side by side, and with few rights.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use messaging::{database, migration};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement};
@@ -33,8 +33,8 @@ async fn opens_a_database() {
     }
 }
 
-/// Opens the database in a process of its own, and kills it after a while.
-fn open_and_kill(url: &str, after: Duration) {
+/// Opens the database in a process of its own, and kills it once its write-ahead log is longer than `limit`.
+fn open_and_kill(folder: &Folder, url: &str, limit: u64) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "migrations::opens_a_database"])
         .env(URL, url)
@@ -42,36 +42,34 @@ fn open_and_kill(url: &str, after: Duration) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    std::thread::sleep(after);
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let log = folder.0.join("service.sqlite-wal");
+    while child.try_wait().unwrap().is_none() {
+        if std::fs::metadata(&log).is_ok_and(|log| log.len() > limit) {
+            child.kill().unwrap();
+        }
+        std::thread::yield_now();
+    }
 }
 
-fn file() -> (tempdir::Folder, String) {
-    let folder = tempdir::Folder::new();
+fn file() -> (Folder, String) {
+    let folder = Folder::new();
     let url = format!("sqlite://{}?mode=rwc", folder.0.join("service.sqlite").display());
     (folder, url)
 }
 
-mod tempdir {
-    use std::path::PathBuf;
+struct Folder(PathBuf);
 
-    use uuid::Uuid;
-
-    pub(super) struct Folder(pub(super) PathBuf);
-
-    impl Folder {
-        pub(super) fn new() -> Self {
-            let path = std::env::temp_dir().join(format!("messaging-migrations-{}", Uuid::now_v7()));
-            std::fs::create_dir(&path).unwrap();
-            Self(path)
-        }
+impl Folder {
+    fn new() -> Self {
+        let path = std::env::temp_dir().join(format!("messaging-migrations-{}", Uuid::now_v7()));
+        std::fs::create_dir(&path).unwrap();
+        Self(path)
     }
+}
 
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -83,8 +81,8 @@ async fn count(db: &DatabaseConnection, table: &str) -> i64 {
 #[tokio::test]
 async fn a_first_start_killed_at_any_moment_leaves_a_database_that_opens() {
     for round in 0..25 {
-        let (_folder, url) = file();
-        open_and_kill(&url, Duration::from_millis(4 + round * 3));
+        let (folder, url) = file();
+        open_and_kill(&folder, &url, round * 8192);
         let db = database::open::<Migrator>(&url).await.unwrap();
         assert_eq!(count(&db, "tally").await, 0);
         db.close().await.unwrap();
@@ -94,7 +92,7 @@ async fn a_first_start_killed_at_any_moment_leaves_a_database_that_opens() {
 #[tokio::test]
 async fn an_upgrade_killed_at_any_moment_keeps_the_rows_and_opens() {
     for round in 0..15 {
-        let (_folder, url) = file();
+        let (folder, url) = file();
         let db = database::open::<Earlier>(&url).await.unwrap();
         for published in ["NULL", "1"] {
             let row = Uuid::now_v7().simple().to_string();
@@ -102,7 +100,7 @@ async fn an_upgrade_killed_at_any_moment_keeps_the_rows_and_opens() {
             db.execute_unprepared(&insert).await.unwrap();
         }
         db.close().await.unwrap();
-        open_and_kill(&url, Duration::from_millis(4 + round * 4));
+        open_and_kill(&folder, &url, round * 8192);
         let db = database::open::<Migrator>(&url).await.unwrap();
         assert_eq!((count(&db, "outbox").await, count(&db, "unpublished").await), (2, 1));
         db.close().await.unwrap();
