@@ -25,7 +25,9 @@ pub(super) fn outboxes(observed: &Observed) -> (Check, Findings) {
         if vitals.outbox_unpublishable > 0 {
             let count = vitals.outbox_unpublishable;
             let explanation = format!("{count} messages are unpublishable: redrive their dead letters");
-            findings.broken.push(Broken::of(&vitals.service, explanation));
+            findings.broken.push(
+                Broken::of(&vitals.service, explanation).identified(format!("{}/unpublishable", vitals.service)),
+            );
         }
         if let Some(age) = vitals.outbox_age_ms.filter(|age| *age > OLD) {
             let explanation =
@@ -52,6 +54,8 @@ pub(super) struct Place {
     deliveries: u64,
     floor: u64,
     delivered: u64,
+    /// Whether it had nothing to do.
+    idle: bool,
     since: Instant,
     /// Messages that the stream discarded before they were delivered, and when that was noticed last.
     lost: Option<(u64, Instant)>,
@@ -105,11 +109,12 @@ fn consumer(observed: &Observed, lag: &Lag, moved: &mut Moved, now: Instant, fin
         return;
     }
     let Lag { pending, deliveries, floor, delivered, .. } = *lag;
-    let fresh = Place { pending, deliveries, floor, delivered, since: now, lost: None };
+    let idle = pending == 0 && lag.unacknowledged == 0;
+    let fresh = Place { pending, deliveries, floor, delivered, idle, since: now, lost: None };
     let place = moved.entry(key).or_insert(fresh);
     let still = place.deliveries == deliveries && place.floor == floor;
-    let idle = pending == 0 && lag.unacknowledged == 0;
-    let since = if still && !idle { place.since } else { now };
+    // A consumer that was at rest stands still from now on at the earliest.
+    let since = if still && !idle && !place.idle { place.since } else { now };
     *place = Place { since, lost: lost(place, lag, now), ..fresh };
     let stalled_for = now.duration_since(place.since);
     if let Some((lost, _)) = place.lost {
