@@ -153,7 +153,7 @@ async fn an_event_that_was_kept_back_for_long_is_published_as_a_repeated_one(eng
             "INSERT INTO outbox (row_id, message_id, subject, headers, body) VALUES ($1, $1, $2, '[]', $3)";
         let values = [row_id.into(), format!("tally.event.added.{key}").into(), b"{}".to_vec().into()];
         bench.db.execute_raw(Statement::from_sql_and_values(backend, insert, values)).await.unwrap();
-        let insert = "INSERT INTO unpublished VALUES ($1, $1)";
+        let insert = "INSERT INTO unpublished (first_row_id, last_row_id) VALUES ($1, $1)";
         bench.db.execute_raw(Statement::from_sql_and_values(backend, insert, [row_id.into()])).await.unwrap();
     }
     let _service = bench.start().await;
