@@ -6,6 +6,7 @@ use contracts::CustomerId;
 use contracts::query::{
     CustomerTotal, ExposureBalance, LedgerCheck, MAX_NAMED, MAX_TOTALS, OpenPayment, PaymentBalance, PaymentIssue,
 };
+use messaging::clock;
 use messaging::envelope::{from_unix_millis, rfc3339, unix_millis};
 use messaging::query::QueryError;
 use sea_orm::sea_query::ExprTrait;
@@ -13,7 +14,6 @@ use sea_orm::{
     ColumnTrait, DatabaseConnection, DbErr, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect, Statement,
 };
-use time::OffsetDateTime;
 
 use crate::entity::payment::{Column, Entity, Model, Status, due};
 
@@ -35,7 +35,7 @@ pub struct Issues {
 
 impl Overdue {
     fn late(self) -> sea_orm::Select<Entity> {
-        let since = unix_millis(OffsetDateTime::now_utc() - self.0);
+        let since = unix_millis(clock::now() - self.0);
         Entity::find()
             .filter(Column::Status.is_in(ASKED))
             .filter(due().is_not_null())

@@ -9,10 +9,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use contracts::query::{LedgerCheck, LedgerDifference, MAX_NAMED};
+use messaging::clock;
 use messaging::envelope::rfc3339;
 use messaging::metrics::{self, Gauges};
 use sea_orm::{ColumnTrait, Condition, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
-use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -113,7 +113,7 @@ impl<P: PaymentProvider> Reconciling<P> {
                 DIFFERENCES.get_or_create(&Vec::new()).set(total as f64);
                 let named = confirmed.into_iter().take(usize::try_from(MAX_NAMED).unwrap_or(usize::MAX)).collect();
                 self.found.send_replace(LedgerCheck {
-                    checked_at: Some(rfc3339(OffsetDateTime::now_utc())),
+                    checked_at: Some(rfc3339(clock::now())),
                     unavailable: None,
                     charges: compared.charges,
                     total,
