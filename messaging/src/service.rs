@@ -194,6 +194,7 @@ impl<H: Handler> Service<H> {
         health: &Health,
         stop: &CancellationToken,
     ) {
+        self.spawn_upkeep(parts, &broker.js, options, health, stop);
         let Broker { client, js, durability, limits, late_after } = broker;
         let (relay, relay_handle) = Relay::new(
             self.db.writer.clone(),
@@ -256,6 +257,20 @@ impl<H: Handler> Service<H> {
             Ok(())
         });
         parts.spawn("relay", relay.run());
+        let queries =
+            query::serve(client.clone(), self.name, self.description, self.version, endpoints, stop.clone());
+        parts.spawn("queries", queries);
+    }
+
+    /// Spawns what deletes old rows, and what watches the clock.
+    fn spawn_upkeep(
+        &self,
+        parts: &mut Parts,
+        js: &jetstream::Context,
+        options: &ServiceOptions,
+        health: &Health,
+        stop: &CancellationToken,
+    ) {
         let cleanup = Cleanup {
             db: self.db.writer.clone(),
             js: js.clone(),
@@ -275,9 +290,6 @@ impl<H: Handler> Service<H> {
                 Ok(())
             });
         }
-        let queries =
-            query::serve(client.clone(), self.name, self.description, self.version, endpoints, stop.clone());
-        parts.spawn("queries", queries);
     }
 }
 
