@@ -99,6 +99,7 @@ pub(crate) enum ResetReason {
 
 /// The data of a server-sent event.
 #[derive(Debug, Union)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are events, and one exists at a time")]
 pub(crate) enum FeedEvent {
     /// Something that happened.
     Event(StoreEvent),

@@ -38,6 +38,7 @@ pub(crate) struct Follow {
 }
 
 /// What a tail comes upon.
+#[allow(clippy::large_enum_variant, reason = "nearly all are messages, and one exists at a time")]
 pub(crate) enum Followed {
     /// The next message.
     Message(Tailed),
