@@ -6,11 +6,13 @@
 //!
 //! In reading order: [`id`] and [`money`] parse at the edge, [`message`] declares closed sets of messages,
 //! [`order`], [`inventory`], [`account`], and [`payment`] are the contexts, [`topology`] says which stream holds what and
-//! who listens, [`catalogue`] lists every message with who says and who hears it.
+//! who listens, [`catalogue`] lists every message with who says and who hears it, [`capacity`] says how much a
+//! message can lead to.
 
 pub mod account;
 #[cfg(feature = "schemas")]
 pub mod asyncapi;
+pub mod capacity;
 pub mod catalogue;
 pub mod id;
 pub mod inventory;

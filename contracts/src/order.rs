@@ -8,6 +8,10 @@ use crate::message::messages;
 use crate::payment::DeclineReason;
 use crate::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 
+mod reason;
+
+pub use reason::{InvalidReason, MAX_REASON, Reason};
+
 /// The most lines an order may have.
 pub const MAX_ITEMS: usize = 100;
 
@@ -190,7 +194,7 @@ pub struct CancelOrder {
     pub order_id: OrderId,
     /// Why, in the customer's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Reason>,
 }
 
 /// A stock is short; the order waits for it.

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::account::{CardToken, Email, Expiry, LastFour, Line, MAX_LINE, Phone};
 use crate::id::MAX_ID_LENGTH;
 use crate::money::{MAX_AMOUNT, MAX_QUANTITY};
+use crate::order::{MAX_REASON, Reason};
 use crate::{Amount, CustomerId, OrderId, ProductId, Quantity};
 
 /// Makes the schema of what is written of a type.
@@ -89,6 +90,10 @@ schemas! {
     }
     Quantity = "Quantity" {
         "type": "integer", "minimum": 1, "maximum": MAX_QUANTITY, "description": "A number of pieces."
+    }
+    Reason = "Reason" {
+        "type": "string", "maxLength": MAX_REASON,
+        "description": "Why, in the customer's words. Line breaks and tabs are the only control characters it holds."
     }
     CurrencyCode = "Currency" { "type": "string", "pattern": "^[A-Z]{3}$", "description": "A currency of ISO 4217." }
     Line = "Line" {

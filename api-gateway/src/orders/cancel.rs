@@ -1,13 +1,10 @@
 //! The body of `POST /orders/{id}/cancel`.
 
 use contracts::OrderId;
-use contracts::order::CancelOrder;
+use contracts::order::{CancelOrder, MAX_REASON, Reason};
 use poem_openapi::Object;
 
 use crate::body::{Fields, Form, text};
-
-/// The most characters a reason may have.
-const MAX_REASON: usize = 500;
 
 /// Why an order is to be cancelled; the whole body may be absent.
 #[derive(Object)]
@@ -20,7 +17,7 @@ pub(crate) struct CancelOrderSchema {
 
 /// A cancellation whose fields are right.
 pub(crate) struct CancelOrderForm {
-    reason: Option<String>,
+    reason: Option<Reason>,
 }
 
 impl Form for CancelOrderForm {
@@ -28,18 +25,12 @@ impl Form for CancelOrderForm {
     const OPTIONAL: bool = true;
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self { reason: fields.optional("reason", text(reason))? })
+        Some(Self { reason: fields.optional("reason", text(Reason::parse))? })
     }
 }
 
-fn reason(text: String) -> Result<String, String> {
-    // U+0000 above all: PostgreSQL takes no text that holds it.
-    let control = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
-    if text.chars().count() > MAX_REASON || text.chars().any(control) {
-        return Err(format!("must be at most {MAX_REASON} characters and hold no control characters"));
-    }
-    Ok(text)
-}
+// The attribute above takes literals alone.
+const _: () = assert!(MAX_REASON == 500);
 
 impl CancelOrderForm {
     /// Makes the command.

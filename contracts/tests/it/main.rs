@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod account;
+mod capacity;
 mod catalogue;
 mod checks;
 mod outside;

@@ -78,11 +78,10 @@ fn place(order: &Order, command: &PlaceOrder) -> Vec<OrderEvent> {
 
 fn cancel(order: &Order, command: &CancelOrder) -> Vec<OrderEvent> {
     let order_id = command.order_id.clone();
+    let text = || command.reason.clone().map(String::from);
     match order {
-        Order::Unknown => vec![CancelOrderDeferred { order_id, reason: command.reason.clone() }.into()],
-        Order::Open { details, .. } => {
-            vec![cancelled(details, CancelReason::Customer { text: command.reason.clone() })]
-        }
+        Order::Unknown => vec![CancelOrderDeferred { order_id, reason: text() }.into()],
+        Order::Open { details, .. } => vec![cancelled(details, CancelReason::Customer { text: text() })],
         Order::Confirmed { .. } => {
             vec![CancelOrderRefused { order_id, reason: CancelRefusal::AlreadyConfirmed }.into()]
         }

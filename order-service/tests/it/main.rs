@@ -7,7 +7,7 @@ mod properties;
 mod queries;
 
 use contracts::inventory::{StockBackordered, StockRefused, StockReserved};
-use contracts::order::{CancelOrder, OrderDetails, OrderEvent, OrderItem, PlaceOrder, StockDeadlinePassed};
+use contracts::order::{CancelOrder, OrderDetails, OrderEvent, OrderItem, PlaceOrder, Reason, StockDeadlinePassed};
 use contracts::payment::{DeclineReason, PaymentCaptured, PaymentDeclined};
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use order_service::order::{Order, OrderMessage, decide, evolve};
@@ -35,7 +35,10 @@ fn place(quantity: i64) -> OrderMessage {
 }
 
 fn cancel() -> OrderMessage {
-    OrderMessage::Cancel(CancelOrder { order_id: order_id(), reason: Some("changed my mind".to_owned()) })
+    OrderMessage::Cancel(CancelOrder {
+        order_id: order_id(),
+        reason: Some(Reason::parse("changed my mind").unwrap()),
+    })
 }
 
 fn stock_reserved() -> OrderMessage {
