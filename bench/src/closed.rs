@@ -24,6 +24,9 @@ use crate::usage::{self, Processes};
 /// How long orders may take to come to their end once no more are placed.
 const DRAINS_WITHIN: Duration = Duration::from_secs(120);
 
+/// The longest time until an order that was refused is sent again.
+const MAX_WAIT: Duration = Duration::from_secs(10);
+
 /// What clients do until a time, all of them on one thread.
 struct Clients<'a> {
     orders: &'a Orders,
@@ -32,6 +35,7 @@ struct Clients<'a> {
     window: Option<u64>,
     measuring: Cell<bool>,
     accepted: Cell<u64>,
+    refused: Cell<u64>,
     latencies: RefCell<Latencies>,
     until: Instant,
 }
@@ -40,6 +44,8 @@ struct Clients<'a> {
 pub struct Answered {
     /// Orders that were accepted while it was measured.
     pub accepted: u64,
+    /// Answers 503, from the first request on; each order was sent again.
+    pub refused: u64,
     /// How long that was.
     pub length: Duration,
     /// How long each answer took.
@@ -123,6 +129,7 @@ async fn measure(
         window,
         measuring: Cell::new(false),
         accepted: Cell::new(0),
+        refused: Cell::new(0),
         latencies: RefCell::new(Latencies::new("POST to 202")?),
         until: start + span.warm_up() + span.length(),
     };
@@ -137,7 +144,8 @@ async fn measure(
         anyhow::Ok((begin.elapsed(), finished, used(&before, &usage::of_all(processes)?)))
     };
     let (_, (length, finished, used)) = tokio::try_join!(at_work, watch)?;
-    let answered = Answered { accepted: clients.accepted.get(), length, latencies: clients.latencies.into_inner() };
+    let (accepted, refused) = (clients.accepted.get(), clients.refused.get());
+    let answered = Answered { accepted, refused, length, latencies: clients.latencies.into_inner() };
     Ok((answered, finished, used))
 }
 
@@ -151,7 +159,10 @@ impl Clients<'_> {
             let number = self.ledger.borrow_mut().place();
             let body = Bytes::from(serde_json::to_vec(&self.orders.details(number)?)?);
             let start = Instant::now();
-            connection.place(body).await?;
+            while let Some(wait) = connection.try_place(body.clone()).await? {
+                self.refused.set(self.refused.get() + 1);
+                tokio::time::sleep(wait.min(MAX_WAIT)).await;
+            }
             if self.measuring.get() {
                 self.accepted.set(self.accepted.get() + 1);
                 self.latencies.borrow_mut().add(start.elapsed());

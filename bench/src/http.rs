@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -42,10 +42,22 @@ impl Connection {
     ///
     /// Where the answer is anything but 202, or does not come within 30 s.
     pub async fn place(&mut self, body: Bytes) -> anyhow::Result<()> {
+        match self.try_place(body).await? {
+            None => Ok(()),
+            Some(_) => bail!("an order was answered {}", StatusCode::SERVICE_UNAVAILABLE),
+        }
+    }
+
+    /// Places an order, and returns after how long to send it again if it is refused with 503.
+    ///
+    /// # Errors
+    ///
+    /// If the answer is anything but 202 and 503, or does not come within 30 s.
+    pub async fn try_place(&mut self, body: Bytes) -> anyhow::Result<Option<Duration>> {
         tokio::time::timeout(TIMEOUT, self.send(body)).await.context("an order was not answered")?
     }
 
-    async fn send(&mut self, body: Bytes) -> anyhow::Result<()> {
+    async fn send(&mut self, body: Bytes) -> anyhow::Result<Option<Duration>> {
         self.sender.ready().await?;
         let request = Request::builder()
             .method(Method::POST)
@@ -55,10 +67,14 @@ impl Connection {
             .body(Full::new(body))?;
         let answer = self.sender.send_request(request).await?;
         let status = answer.status();
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = answer.into_body().collect().await?.to_bytes();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return Ok(Some(Duration::from_secs(retry_after.unwrap_or(1))));
+        }
         if status != StatusCode::ACCEPTED {
             bail!("an order was answered {status}: {}", String::from_utf8_lossy(&body));
         }
-        Ok(())
+        Ok(None)
     }
 }

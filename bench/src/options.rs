@@ -175,6 +175,9 @@ pub struct Setting {
     /// Processes of each service that messages go through; more than one needs PostgreSQL.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=8))]
     pub instances: u64,
+    /// Leaves the limits of streams and backlog as they are shipped; without it they are lifted.
+    #[arg(long)]
+    pub shipped_limits: bool,
     /// Another build of the store, such as an earlier one: a program that has the services as subcommands.
     #[arg(long)]
     pub program: Option<PathBuf>,

@@ -149,8 +149,10 @@ impl Stage {
         let mut config = StoreConfig::on_free_ports(program, data.clone());
         config.variables.push(("RUST_LOG".to_owned(), "warn".to_owned()));
         // In the short chain messages wait for services that are off.
-        let no_limit = vec![("MAX_BACKLOG".to_owned(), u64::MAX.to_string())];
-        config.own_variables.insert(Member::ApiGateway, no_limit);
+        if !setting.shipped_limits {
+            let no_limit = vec![("MAX_BACKLOG".to_owned(), u64::MAX.to_string())];
+            config.own_variables.insert(Member::ApiGateway, no_limit);
+        }
         let postgres = match setting.database {
             Engine::Sqlite => None,
             Engine::Postgres => Some(start_postgres(&data, &mut config).await?),
@@ -161,7 +163,9 @@ impl Stage {
             connection::connect(&nats_options(store.config(), PROVISIONER), PROVISIONER, &Health::default())
                 .await?;
         let provisioner = connection::jetstream(&provisioner);
-        make_room(&provisioner, setting.atomic).await?;
+        if !setting.shipped_limits {
+            make_room(&provisioner, setting.atomic).await?;
+        }
         let client =
             connection::connect(&nats_options(store.config(), API_GATEWAY), API_GATEWAY, &Health::default())
                 .await?;
@@ -284,6 +288,22 @@ impl Stage {
         Ok(messages)
     }
 
+    /// Returns what the streams hold, in words.
+    ///
+    /// # Errors
+    ///
+    /// If the server does not tell.
+    pub async fn held(&self) -> anyhow::Result<String> {
+        let mut held = Vec::new();
+        for name in [COMMANDS, EVENTS] {
+            let stream = self.provisioner.get_stream(name).await?;
+            let state = &stream.cached_info().state;
+            let discarded = state.first_sequence.saturating_sub(1);
+            held.push(format!("{name} holds {} bytes and has discarded {discarded} messages", state.bytes));
+        }
+        Ok(held.join(", "))
+    }
+
     /// Reads the last events of orders from now on, as they are in the stream: whoever subscribes to their subject hears
     /// of them before the stream has them.
     ///
@@ -390,7 +410,7 @@ async fn configure_server(store: &mut Store, data: &Path, sync: SyncMode) -> any
 }
 
 fn configured(conf: &str, sync: SyncMode) -> anyhow::Result<String> {
-    let mut changes = vec![("max_file_store: 10GB", "max_file_store: 1TB")];
+    let mut changes = vec![("max_file_store: 12GB", "max_file_store: 1TB")];
     if sync == SyncMode::Always {
         changes.push(("sync_interval: 10s", "sync_interval: always"));
     }
@@ -420,7 +440,7 @@ mod tests {
     #[test]
     fn the_configuration_of_the_store_can_be_told_to_sync_always() {
         let conf = configured(include_str!("../../nats.conf"), SyncMode::Always).unwrap();
-        assert!(conf.contains("sync_interval: always") && !conf.contains("max_file_store: 10GB"));
+        assert!(conf.contains("sync_interval: always") && !conf.contains("max_file_store: 12GB"));
         assert!(configured("jetstream {}", SyncMode::Default).is_err());
     }
 }

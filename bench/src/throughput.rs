@@ -46,7 +46,10 @@ pub async fn run(
             progress(&format!("round {turn}: the floor {:.0} orders/s", round.rate()));
             floors.push(round);
         }
-        let round = measured(&mut stage, span, way).await?;
+        let (round, refused) = measured(&mut stage, span, way).await?;
+        if setting.shipped_limits {
+            progress(&format!("round {turn}: {refused} answers 503, {}", stage.held().await?));
+        }
         progress(&format!("round {turn}: the store {:.0} orders/s", round.rate()));
         rounds.push(round);
     }
@@ -77,17 +80,20 @@ pub async fn run_floor(setting: &Setting, span: Span, progress: &(dyn Fn(&str) +
     Ok(report)
 }
 
-/// Measures one round of the store.
-async fn measured(stage: &mut Stage, span: Span, way: Way) -> anyhow::Result<Round> {
+/// Measures one round of the store, and counts the answers 503.
+async fn measured(stage: &mut Stage, span: Span, way: Way) -> anyhow::Result<(Round, u64)> {
     let processes = stage.processes();
-    let round = match way {
-        Way::Stream => drive::drive(stage, span, &processes, 1).await?,
-        Way::Http { connections } => closed::drive(stage, span, connections, &processes).await?.0,
+    let (round, refused) = match way {
+        Way::Stream => (drive::drive(stage, span, &processes, 1).await?, 0),
+        Way::Http { connections } => {
+            let (round, answered) = closed::drive(stage, span, connections, &processes).await?;
+            (round, answered.refused)
+        }
     };
     if round.repeated > 0 {
         bail!("{} orders came to their end more than once", round.repeated);
     }
-    Ok(round)
+    Ok((round, refused))
 }
 
 /// Checks in the order service's own database that so many orders were placed and every one came to its end.
