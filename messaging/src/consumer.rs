@@ -3,6 +3,9 @@
 //! A pull that hangs after a restart or a leader change looks healthy and is silent. So the watchdog asks the server
 //! for the messages that are pending, and where there are some and none has arrived for a while, the process turns
 //! unready and the pull is built again.
+//!
+//! It also compares the consumer's position with the stream's first message: a gap means that messages were discarded
+//! before this service consumed them. Readiness keeps saying so until the process is started again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +21,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
+use crate::metrics;
+use crate::position::{Observed, Position};
 use crate::refill::REFILLED;
 
 /// Messages asked for at a time; the client holds up to one and a half times as many, while their ack-wait runs.
@@ -28,6 +33,8 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often the watchdog looks.
 const WATCH: Duration = Duration::from_secs(5);
+/// How long the watchdog waits for the server.
+const WATCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long messages may be pending without one arriving.
 const STALLED: Duration = Duration::from_secs(15);
 /// How long to wait before a pull is built again.
@@ -78,13 +85,13 @@ impl Incarnation {
 }
 
 impl Delivery {
-    /// Reads the place of a message from its reply subject; `None` where there is none, which the server never does.
-    fn new(message: jetstream::Message, incarnation: &mut Incarnation) -> Option<Self> {
-        let (stream, sequence, count, stored) = {
-            let info = message.info().ok()?;
-            (info.stream.to_owned(), info.stream_sequence, info.consumer_sequence, info.published)
+    /// Reads the place of a message from its reply subject; gives the message back if there is none.
+    fn new(message: jetstream::Message, incarnation: &mut Incarnation) -> Result<Self, Box<jetstream::Message>> {
+        let (stream, sequence, count, stored) = match message.info() {
+            Ok(info) => (info.stream.to_owned(), info.stream_sequence, info.consumer_sequence, info.published),
+            Err(_) => return Err(Box::new(message)),
         };
-        Some(Self { message, stream, sequence, stored, incarnation: incarnation.of(count) })
+        Ok(Self { message, stream, sequence, stored, incarnation: incarnation.of(count) })
     }
 
     /// Returns whether a refill has published the message again.
@@ -125,13 +132,13 @@ impl Puller {
 
     pub(crate) async fn run(self) {
         let part = Self::part(self.stream);
-        let mut incarnation = Incarnation::default();
+        let (mut incarnation, mut position) = (Incarnation::default(), Position::default());
         while !self.shutdown.is_cancelled() {
             match self.open().await {
                 Ok((consumer, messages)) => {
                     self.health.ok(&part);
                     incarnation.renew();
-                    self.pull(consumer, messages, &part, &mut incarnation).await;
+                    self.pull(consumer, messages, &mut incarnation, &mut position).await;
                 }
                 Err(error) => self.health.failed(&part, format!("cannot pull: {error:#}")),
             }
@@ -157,9 +164,10 @@ impl Puller {
         &self,
         mut consumer: PullConsumer,
         mut messages: Stream,
-        part: &str,
         incarnation: &mut Incarnation,
+        position: &mut Position,
     ) {
+        let part = &Self::part(self.stream);
         let mut watch = tokio::time::interval(WATCH);
         watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut seen = self.arrived.load(Ordering::Relaxed);
@@ -178,6 +186,7 @@ impl Puller {
                     None => return,
                 },
                 _ = watch.tick() => {
+                    self.find_loss(&mut consumer, position).await;
                     let arrived = self.arrived.load(Ordering::Relaxed);
                     if arrived != seen {
                         (seen, progress) = (arrived, Instant::now());
@@ -192,13 +201,52 @@ impl Puller {
 
     /// Queues a delivery, waiting for room; returns false at shutdown.
     async fn hand_over(&self, message: jetstream::Message, incarnation: &mut Incarnation) -> bool {
-        let Some(delivery) = Delivery::new(message, incarnation) else { return true };
+        let delivery = match Delivery::new(message, incarnation) {
+            Ok(delivery) => delivery,
+            Err(message) => {
+                tracing::error!(
+                    stream = self.stream,
+                    subject = %message.subject,
+                    reply = ?message.reply,
+                    "a delivery without stream and sequence is terminated; report the version of nats-server"
+                );
+                if let Err(error) = message.ack_with(AckKind::Term).await {
+                    tracing::debug!(stream = self.stream, %error, "could not settle a delivery");
+                }
+                return true;
+            }
+        };
         self.arrived.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             sent = self.queue.send(delivery) => sent.is_ok(),
             // What waits here or in the client's buffer is delivered again after its ack-wait.
             () = self.shutdown.cancelled() => false,
         }
+    }
+
+    /// Compares the consumer's position with what the stream still holds, and reports what was discarded in between.
+    async fn find_loss(&self, consumer: &mut PullConsumer, position: &mut Position) {
+        let look = async {
+            // The stream first: what is consumed afterwards must not look like a gap.
+            let stream = self.js.get_stream(self.stream).await?;
+            let info = consumer.info().await?;
+            anyhow::Ok(Observed::of(stream.cached_info(), info))
+        };
+        // A server that does not answer shows in the consumer's own part of readiness.
+        let Ok(Ok(observed)) = tokio::time::timeout(WATCH_TIMEOUT, look).await else { return };
+        let Some(loss) = position.observe(observed) else { return };
+        metrics::lost(self.stream, &self.consumer, loss.messages);
+        let (first, last) = loss.sequences;
+        tracing::error!(
+            stream = self.stream,
+            consumer = %self.consumer,
+            first,
+            last,
+            messages = loss.messages,
+            possible = loss.possible,
+            "the stream discarded messages before this service consumed them; restore the stream from the outboxes"
+        );
+        self.health.note(&format!("loss {}", self.stream), loss.to_string());
     }
 
     /// Nothing has arrived since the last look. Returns whether that is because the pull hangs.

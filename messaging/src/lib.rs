@@ -52,6 +52,7 @@ pub mod mishap;
 pub mod outbox;
 pub mod output;
 pub mod owner;
+pub mod position;
 pub mod probes;
 pub mod process;
 mod processor;

@@ -73,6 +73,7 @@ struct Kit {
     durations: Histograms,
     duplicates: Counter,
     dead_letters: Counters,
+    lost: Counters,
     batches: Histogram,
     outbox_rows: Gauges,
     outbox_age: Gauges,
@@ -100,6 +101,10 @@ static KIT: LazyLock<Kit> = LazyLock::new(|| {
             Counter::default(),
         ),
         dead_letters,
+        lost: counters(
+            "messaging_messages_lost",
+            "Messages that a stream discarded before their consumer acknowledged them",
+        ),
         batches: registered(
             "messaging_batch_messages",
             "Deliveries in a committed batch",
@@ -174,6 +179,12 @@ pub(crate) fn given_up(reason: Reason) {
     KIT.dead_letters.get_or_create(&vec![("reason", reason.as_str().to_owned())]).inc();
 }
 
+/// Counts messages that a stream discarded before their consumer acknowledged them.
+pub fn lost(stream: &str, consumer: &str, messages: u64) {
+    let labels = vec![("stream", stream.to_owned()), ("consumer", consumer.to_owned())];
+    KIT.lost.get_or_create(&labels).inc_by(messages);
+}
+
 /// What is asked when somebody scrapes a service.
 #[derive(Clone)]
 pub(crate) struct Scrape {
@@ -229,8 +240,10 @@ impl Scrape {
     }
 }
 
+/// Returns a count as the value of a gauge.
 #[allow(clippy::cast_precision_loss, reason = "nobody needs the last digit of 2^53")]
-fn figure(count: u64) -> f64 {
+#[must_use]
+pub fn figure(count: u64) -> f64 {
     count as f64
 }
 

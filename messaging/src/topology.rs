@@ -44,11 +44,12 @@ pub struct StreamSpec {
     pub duplicate_window_seconds: u64,
     /// The largest message, headers included, in bytes.
     pub max_message_size: i32,
-    /// How much it holds, in bytes. A full stream takes nothing more until messages are too old to be kept: whoever
-    /// publishes is told, and nothing is dropped. Without it only the server's own limit holds; so it must be for a
-    /// stream with schedules, for which nats-server knows no other way than dropping the oldest.
+    /// How much it holds, in bytes; without it only the server's own limit holds.
     #[serde(default)]
     pub max_bytes: Option<i64>,
+    /// Which messages a full stream discards.
+    #[serde(default)]
+    pub discard: Discard,
     /// Whether it delivers messages at a time of their own ([`Timing::At`](crate::envelope::Timing::At)).
     #[serde(default)]
     pub schedules: bool,
@@ -58,7 +59,19 @@ pub struct StreamSpec {
     pub atomic_batches: bool,
 }
 
-/// A key-value bucket.
+/// Which messages a full stream discards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Discard {
+    /// The oldest: the stream is a ring buffer, and consumed history makes room. Whoever accepts commands keeps the
+    /// unconsumed part below the limit. nats-server knows no other way for a stream with schedules.
+    #[default]
+    Old,
+    /// The new one: the server refuses it, and the producer publishes it again later.
+    New,
+}
+
+/// A key-value bucket. A full bucket refuses new entries.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BucketSpec {
@@ -90,8 +103,9 @@ pub struct ConsumerSpec {
 /// How long the server waits for an acknowledgement before it delivers again. A killed service's messages come back
 /// after this time.
 const ACK_WAIT: Duration = Duration::from_secs(10);
-/// Messages delivered and not acknowledged: what all instances of a service may hold together.
-const MAX_ACK_PENDING: i64 = 4096;
+/// Messages delivered and not acknowledged: what all instances of a service may hold together. Messages that failed and
+/// wait for their next attempt count as well, for a minute each: about 500 failures per second stop the consumer.
+const MAX_ACK_PENDING: i64 = 32_768;
 /// How long a server that does not answer is asked again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -207,8 +221,10 @@ async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> a
         duplicate_window: Duration::from_secs(spec.duplicate_window_seconds),
         max_message_size: spec.max_message_size,
         max_bytes: spec.max_bytes.unwrap_or(-1),
-        // The default would drop the oldest messages to make room, handled or not.
-        discard: if spec.max_bytes.is_some() { stream::DiscardPolicy::New } else { stream::DiscardPolicy::Old },
+        discard: match spec.discard {
+            Discard::Old => stream::DiscardPolicy::Old,
+            Discard::New => stream::DiscardPolicy::New,
+        },
         num_replicas: replicas,
         allow_direct: true,
         allow_message_schedules: spec.schedules,

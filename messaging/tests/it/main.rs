@@ -8,6 +8,7 @@ mod delivery;
 mod envelope;
 mod faults;
 mod listener;
+mod loss;
 mod migrations;
 mod outages;
 mod outbox;

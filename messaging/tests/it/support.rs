@@ -232,11 +232,21 @@ pub(crate) struct Running {
 impl Running {
     /// Whether it is ready, and what it says about it.
     pub(crate) async fn readiness(&self) -> (bool, String) {
+        self.get("/readiness").await
+    }
+
+    /// What it measures.
+    pub(crate) async fn metrics(&self) -> String {
+        self.get("/metrics").await.1
+    }
+
+    /// Whether it answers with 200, and the whole answer.
+    async fn get(&self, path: &str) -> (bool, String) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let Ok(mut stream) = tokio::net::TcpStream::connect(self.http_address).await else {
             return (false, "no answer".to_owned());
         };
-        let request = "GET /readiness HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
