@@ -17,6 +17,7 @@ use messaging::Durability;
 use messaging::envelope;
 use messaging::publisher::{Command, PublishError, Publisher};
 use serde::Serialize;
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -26,6 +27,9 @@ use crate::streams::Known;
 
 /// The longest a command may take to be stored.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Bytes of a command in its stream beside body and subject, at most.
+const OVERHEAD: usize = 700;
 
 /// A command of any context, in its wire form.
 #[derive(Debug, Clone)]
@@ -123,22 +127,39 @@ impl Commands {
         if self.client.connection_state() != State::Connected {
             return Err(unavailable("there is no connection to nats-server"));
         }
-        if self.streams.borrow().no_room.is_some() {
-            return Err(Problem::new(Code::Overloaded));
-        }
+        self.admit(&request.draft)?;
         match tokio::time::timeout(PATIENCE, self.claim_and_publish(request)).await {
             Ok(published) => published,
             Err(_) => Err(unavailable("JetStream did not acknowledge a command in time")),
         }
     }
 
+    /// Refuses a command while there is no capacity for what it leads to.
+    fn admit(&self, draft: &Draft) -> Result<(), Problem> {
+        let known = self.streams.borrow();
+        if let Some(refusal) = &known.no_room {
+            return Err(Problem::new(Code::Overloaded).retry_after(refusal.retry_after));
+        }
+        // The next look, a second from now, knows what has been consumed meanwhile.
+        let size = draft.body.len() + draft.subject.len() + OVERHEAD;
+        if known.reserve(size as u64) { Ok(()) } else { Err(Problem::new(Code::Overloaded)) }
+    }
+
+    /// Refuses a key while the bucket is full: its oldest entry makes room when it expires.
+    fn no_more_keys(&self) -> Problem {
+        let expires = self.streams.borrow().key_expires;
+        let wait = expires.map_or(1, |expires| (expires - OffsetDateTime::now_utc()).whole_seconds() + 1);
+        Problem::new(Code::IdempotencyKeysFull).retry_after(wait.clamp(1, MAX_KEY_WAIT).unsigned_abs())
+    }
+
     async fn claim_and_publish(&self, request: Request<'_>) -> Result<Stored, Problem> {
         let Request { operation, draft, key, id_without_key, trace_parent } = request;
         let id = match key {
             Some(key) => {
-                let claimed = self.keys.claim(operation, key, &draft.subject, &draft.body).await;
+                let claimed = self.keys.claim(operation, key, &draft.body).await;
                 claimed.map_err(|error| match error {
                     ClaimError::Reused => Problem::new(Code::IdempotencyKeyReused),
+                    ClaimError::Full => self.no_more_keys(),
                     ClaimError::Unavailable(why) => unavailable(&why),
                 })?
             }
@@ -170,6 +191,9 @@ impl Commands {
         }
     }
 }
+
+/// The longest `Retry-After` for a key; after that an operator has to act.
+const MAX_KEY_WAIT: i64 = 24 * 3600;
 
 /// Logs why something cannot be had now, and returns the answer that does not say.
 pub(crate) fn unavailable(why: &str) -> Problem {

@@ -7,11 +7,11 @@
 //! The id is a new one for each entry, and not derived from the key: inboxes remember ids for longer than the bucket
 //! remembers keys, so a key that is used anew after its 24 hours would be accepted, and its command dropped.
 
-use async_nats::jetstream;
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
+use async_nats::jetstream::{self, ErrorCode};
 use contracts::topology::IDEMPOTENCY;
 use poem_openapi::registry::MetaSchema;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -31,7 +31,11 @@ pub(crate) fn derived_id(parts: &[&str]) -> Uuid {
 
 /// Returns the SHA-256 of some bytes, in hexadecimal.
 pub(crate) fn fingerprint(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hexadecimal(&Sha256::digest(bytes))
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The value of an `Idempotency-Key` header: a structured-field string such as `"8e03978e-40d5"`, or the bare text.
@@ -96,13 +100,30 @@ impl Operation<'_> {
     }
 }
 
-/// What the bucket remembers of a key; the subject is for people who look.
-#[derive(Debug, Serialize, Deserialize)]
+/// What the bucket remembers of a key.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
+    /// The SHA-256 of the payload, in hexadecimal.
     payload: String,
     command_id: Uuid,
-    subject: String,
+}
+
+impl Entry {
+    /// Writes it as 48 bytes: a day of keys is many entries, and their size is what bounds their rate.
+    fn bytes(&self, payload: [u8; 32]) -> Vec<u8> {
+        [self.command_id.as_bytes().as_slice(), &payload].concat()
+    }
+
+    /// Reads what [`Entry::bytes`] has written, or the JSON that gateways wrote before.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        match (bytes.len(), bytes.split_at_checked(16)) {
+            (48, Some((id, payload))) => {
+                Some(Self { payload: hexadecimal(payload), command_id: Uuid::from_slice(id).ok()? })
+            }
+            _ => serde_json::from_slice(bytes).ok(),
+        }
+    }
 }
 
 /// Why a key cannot be used.
@@ -111,6 +132,9 @@ pub(crate) enum ClaimError {
     /// It was used for a request with other content.
     #[error("the key was used for another payload")]
     Reused,
+    /// The bucket takes no more entries until some expire.
+    #[error("the bucket of idempotency keys is full")]
+    Full,
     /// The bucket does not answer; try the same again later.
     #[error("the bucket of idempotency keys: {0}")]
     Unavailable(String),
@@ -132,26 +156,45 @@ impl IdempotencyKeys {
         &self,
         operation: Operation<'_>,
         key: &IdempotencyKey,
-        subject: &str,
         payload: &[u8],
     ) -> Result<Uuid, ClaimError> {
-        let entry =
-            Entry { payload: fingerprint(payload), command_id: Uuid::now_v7(), subject: subject.to_owned() };
+        let payload: [u8; 32] = Sha256::digest(payload).into();
+        let entry = Entry { payload: hexadecimal(&payload), command_id: Uuid::now_v7() };
         let name = operation.entry(key);
-        let value = serde_json::to_vec(&entry).map_err(unavailable)?;
+        let value = entry.bytes(payload);
         let bucket =
             self.bucket.get_or_try_init(|| self.js.get_key_value(IDEMPOTENCY)).await.map_err(unavailable)?;
         match bucket.create(&name, value.into()).await {
             Ok(_) => return Ok(entry.command_id),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
+            Err(error) if is_full(&error) => {
+                return self.known(bucket, &name, &entry).await.unwrap_or(Err(ClaimError::Full));
+            }
             Err(error) => return Err(unavailable(error)),
         }
-        // Gone between the two calls only where it expired: the next try will create it.
-        let known =
-            bucket.get(&name).await.map_err(unavailable)?.ok_or_else(|| unavailable("the entry expired"))?;
-        let known: Entry = serde_json::from_slice(&known).map_err(unavailable)?;
-        if known.payload == entry.payload { Ok(known.command_id) } else { Err(ClaimError::Reused) }
+        // Gone between the two calls only if it expired: the next try will create it.
+        self.known(bucket, &name, &entry).await.unwrap_or_else(|| Err(unavailable("the entry expired")))
     }
+
+    /// Compares an entry with the one that the bucket has; `None` if it has none.
+    async fn known(&self, bucket: &Store, name: &str, entry: &Entry) -> Option<Result<Uuid, ClaimError>> {
+        let known = match bucket.get(name).await {
+            Ok(known) => known?,
+            Err(error) => return Some(Err(unavailable(error))),
+        };
+        Some(match Entry::read(&known) {
+            Some(known) if known.payload == entry.payload => Ok(known.command_id),
+            Some(_) => Err(ClaimError::Reused),
+            None => Err(unavailable("an entry cannot be read")),
+        })
+    }
+}
+
+/// Says whether the server refused an entry because the bucket holds as many bytes as it may.
+fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    let refusal = std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<jetstream::Error>());
+    refusal.is_some_and(|refusal| refusal.error_code() == ErrorCode::STREAM_STORE_FAILED)
 }
 
 fn unavailable(error: impl ToString) -> ClaimError {
@@ -175,6 +218,17 @@ mod tests {
         {
             assert!(key(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn entries_are_small_and_those_of_earlier_gateways_are_read() {
+        let payload: [u8; 32] = Sha256::digest(b"{}").into();
+        let entry = Entry { payload: fingerprint(b"{}"), command_id: Uuid::now_v7() };
+        let bytes = entry.bytes(payload);
+        assert_eq!((bytes.len(), Entry::read(&bytes).as_ref()), (48, Some(&entry)));
+        let json = format!(r#"{{"payload":"{}","commandId":"{}","subject":"s"}}"#, entry.payload, entry.command_id);
+        assert_eq!(Entry::read(json.as_bytes()), Some(entry));
+        assert_eq!(Entry::read(b""), None);
     }
 
     #[test]

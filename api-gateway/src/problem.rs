@@ -106,6 +106,9 @@ codes! {
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Overloaded",
         "More is under way than the store can take in. Nothing of this request was stored; send it again after \
          `Retry-After` seconds.";
+    IdempotencyKeysFull = "idempotency-keys-full", SERVICE_UNAVAILABLE, "Too many idempotency keys",
+        "As many idempotency keys are remembered as there is room for. Nothing of this request was stored. Send it again \
+         after `Retry-After` seconds, when the oldest key expires, or without `Idempotency-Key`.";
     TooManyStreams = "too-many-streams", SERVICE_UNAVAILABLE, "Too many event streams",
         "As many clients follow the events as this gateway serves. Try again after `Retry-After` seconds.";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error",
@@ -193,6 +196,13 @@ impl Problem {
             _ => vec![],
         };
         Self { code, detail: detail.into(), version: None, errors: vec![], headers }
+    }
+
+    /// Sets when to send the request again, in seconds.
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.headers.retain(|(name, _)| name != header::RETRY_AFTER);
+        self.headers.push((header::RETRY_AFTER, seconds.to_string()));
+        self
     }
 
     /// Makes a problem out of everything that is wrong with a request; the detail names the first.

@@ -1,47 +1,103 @@
 //! What the gateway knows of the streams, looked at once a second: whether they are there, what an acknowledgement of
-//! theirs is worth, and whether there is room for what a further command leads to.
+//! theirs is worth, whether there is capacity for what a further command leads to, and what was lost.
 //!
-//! A command that is accepted will be carried out, so none is accepted that could not be: while a stream is nearly full
-//! or a service is far behind, requests are answered 503 and nothing of them is stored. What is under way finds the
-//! room that was left for it.
+//! COMMANDS and EVENTS are ring buffers. A command is accepted only if what is unconsumed, and what may still follow
+//! from it, stays below the limit: so nothing is discarded that somebody has still to consume. While that is close,
+//! requests are answered 503 and nothing of them is stored.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use async_nats::jetstream::{self, consumer, stream};
-use contracts::topology::{COMMANDS, EVENTS, IDEMPOTENCY};
+use async_nats::jetstream::stream::{Info, Stream};
+use async_nats::jetstream::{self, consumer};
+use contracts::capacity::follow_up;
+use contracts::topology::{COMMANDS, DEAD_LETTERS, EVENTS, ORDER_SERVICE, TIMERS, TOPOLOGY};
 use futures::TryStreamExt;
-use messaging::Health;
 use messaging::durability::{Durability, DurabilityOptions};
+use messaging::metrics::{self, Gauges, figure};
+use messaging::{Health, Topology};
+use time::OffsetDateTime;
 use tokio::sync::watch;
 
-/// The part of [`Health`] that says whether the streams and the bucket are there.
+mod admission;
+mod ledger;
+mod stream;
+
+use self::stream::{Followed, Taken};
+pub(crate) use admission::Refusal;
+use admission::{Admission, Load};
+
+/// The part of [`Health`] that says whether the streams, their consumers, and the bucket are there.
 const STREAMS: &str = "streams";
 /// The part that says what an acknowledgement is worth.
 const DURABILITY: &str = "durability";
-/// The part that says why no commands are taken.
+/// The part that says why no commands are accepted.
 const ROOM: &str = "room";
+/// The part that warns before something is full or discarded.
+const CAPACITY: &str = "capacity";
+/// The part that lists messages which were discarded unconsumed; until the gateway is started again.
+const LOSS: &str = "loss";
 /// How often to look.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long to wait before streams that are not there are looked for again.
+/// How long one look may take: two that fail, and the pauses, stay below five seconds.
+const LOOK_TIMEOUT: Duration = Duration::from_millis(1250);
+/// How long to wait before streams that could not be read are looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How many looks may fail for want of an answer before the gateway is unready.
+const MAX_UNANSWERED: u32 = 2;
 /// How many looks go by until it is asked again how messages are synced: a server can be restarted otherwise.
 const LOOKS_A_PROBE: u64 = 30;
-/// A stream is nearly full from here on, in percent of its bytes. The rest is for the events of accepted commands.
-const NEARLY_FULL: u64 = 90;
+/// From here on what cannot be refused by admission is warned of, in percent.
+const WARN: u64 = 80;
+/// No deadline may be longer if TIMERS is to be full without losing one.
+const TIMERS_HOLD: Duration = Duration::from_secs(24 * 3600);
+/// The stream behind the bucket.
+const KEYS: &str = "KV_IDEMPOTENCY";
 
 /// What is known.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     /// What an acknowledgement is worth.
     pub(crate) durability: Durability,
-    /// Why no commands are taken; none where they are.
-    pub(crate) no_room: Option<String>,
+    /// Why no commands are accepted; none if they are.
+    pub(crate) no_room: Option<Refusal>,
+    /// Bytes of commands that may be accepted until the next look.
+    pub(crate) budget: Arc<AtomicU64>,
+    /// When the oldest idempotency key expires.
+    pub(crate) key_expires: Option<OffsetDateTime>,
 }
 
 impl Default for Known {
     fn default() -> Self {
-        Self { durability: Durability::CACHED, no_room: None }
+        let budget = Arc::new(AtomicU64::new(u64::MAX));
+        Self { durability: Durability::CACHED, no_room: None, budget, key_expires: None }
     }
+}
+
+impl Known {
+    /// Takes the bytes of a command from what may be accepted until the next look; false if that is used up.
+    pub(crate) fn reserve(&self, bytes: u64) -> bool {
+        self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
+    }
+}
+
+/// Why a look failed.
+enum Failed {
+    /// The server says that something is not as it must be.
+    Refused(String),
+    /// The server does not answer.
+    Unanswered(String),
+}
+
+/// What the streams are like.
+struct Look {
+    /// COMMANDS and EVENTS.
+    infos: Vec<Info>,
+    loads: BTreeMap<String, Load>,
+    warnings: Vec<String>,
+    key_expires: Option<OffsetDateTime>,
 }
 
 /// Looks at the streams.
@@ -54,24 +110,41 @@ pub(crate) struct Streams {
     pub(crate) known: watch::Sender<Known>,
 }
 
+/// What is kept from look to look.
+struct Memory {
+    /// The durable consumers that must exist: stream and name.
+    consumers: Vec<(String, String)>,
+    followed: BTreeMap<&'static str, Followed>,
+    admission: Admission,
+    gauges: StreamGauges,
+    warned: bool,
+}
+
 impl Streams {
     /// Looks for ever.
     ///
     /// # Errors
     ///
-    /// Where an acknowledgement is worth less than it must be.
+    /// If an acknowledgement is worth less than it must be, or the topology cannot be read.
     pub(crate) async fn watch(self) -> anyhow::Result<()> {
         self.health.expect(STREAMS);
-        while let Err(why) = self.find_bucket().await {
-            self.health.failed(STREAMS, why);
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-        let mut durability = None;
+        let consumers = Topology::parse(TOPOLOGY)?.consumers.into_iter().map(|spec| (spec.stream, spec.name));
+        let mut memory = Memory {
+            consumers: consumers.collect(),
+            followed: BTreeMap::new(),
+            admission: Admission::default(),
+            gauges: StreamGauges::new(),
+            warned: false,
+        };
+        let (mut durability, mut unanswered) = (None, 0);
         for look in 0_u64.. {
-            match self.look().await {
-                Ok((infos, no_room)) => {
+            let looked = tokio::time::timeout(LOOK_TIMEOUT, self.look(&mut memory)).await;
+            match looked
+                .unwrap_or_else(|_| Err(Failed::Unanswered("nats-server does not answer in time".to_owned())))
+            {
+                Ok(found) => {
                     if durability.is_none() || look.is_multiple_of(LOOKS_A_PROBE) {
-                        let probed = self.options.probe(&infos, durability).await;
+                        let probed = self.options.probe(&found.infos, durability).await;
                         match self.options.check(&probed) {
                             Ok(()) => self.health.note(DURABILITY, probed.to_string()),
                             Err(weak) if durability.is_none() => return Err(weak.into()),
@@ -80,14 +153,20 @@ impl Streams {
                         }
                         durability = Some(probed.durability);
                     }
+                    unanswered = 0;
                     self.health.ok(STREAMS);
-                    self.tell(Known { durability: durability.unwrap_or(Durability::CACHED), no_room });
+                    self.tell(found, durability.unwrap_or(Durability::CACHED), &mut memory);
                     tokio::time::sleep(LOOK).await;
                 }
-                // A server that is away for a moment leaves what is known as it is: publishing tells by itself.
-                Err(_) if durability.is_some() => tokio::time::sleep(LOOK).await,
-                Err(why) => {
+                // One answer may be late.
+                Err(Failed::Unanswered(why)) if durability.is_some() && unanswered + 1 < MAX_UNANSWERED => {
+                    unanswered += 1;
+                    tracing::debug!(why, "a look at the streams failed");
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(Failed::Unanswered(why) | Failed::Refused(why)) => {
                     self.health.failed(STREAMS, why);
+                    self.health.note(ROOM, "unknown while the streams cannot be read");
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
             }
@@ -95,15 +174,36 @@ impl Streams {
         Ok(())
     }
 
-    fn tell(&self, known: Known) {
-        match &known.no_room {
-            Some(why) => self.health.note(ROOM, format!("no commands are taken: {why}")),
+    fn tell(&self, look: Look, durability: Durability, memory: &mut Memory) {
+        let budget = Arc::new(AtomicU64::new(budget(&look.loads)));
+        let no_room = memory.admission.decide(Instant::now(), look.loads);
+        match &no_room {
+            Some(refusal) => self.health.note(ROOM, format!("no commands are taken: {}", refusal.why)),
             None => self.health.ok(ROOM),
         }
+        self.health.note(CAPACITY, look.warnings.join("; "));
+        if memory.warned == look.warnings.is_empty() {
+            memory.warned = !memory.warned;
+            match memory.warned {
+                true => tracing::warn!(warnings = %look.warnings.join("; "), "a limit is near"),
+                false => tracing::info!("no limit is near any more"),
+            }
+        }
+        let losses: Vec<&str> = memory.followed.values().flat_map(Followed::losses).map(String::as_str).collect();
+        if !losses.is_empty() {
+            self.health.note(LOSS, losses.join("; "));
+        }
+        let known = Known { durability, no_room, budget, key_expires: look.key_expires };
         self.known.send_if_modified(|before| {
             if known.no_room.is_some() != before.no_room.is_some() {
                 match &known.no_room {
-                    Some(why) => tracing::warn!(why, "no commands are taken"),
+                    Some(refusal) => {
+                        tracing::warn!(
+                            why = refusal.why,
+                            retry_after = refusal.retry_after,
+                            "no commands are taken"
+                        );
+                    }
                     None => tracing::info!("commands are taken again"),
                 }
             }
@@ -112,37 +212,152 @@ impl Streams {
         });
     }
 
-    async fn find_bucket(&self) -> Result<(), String> {
-        let bucket = self.js.get_key_value(IDEMPOTENCY).await;
-        bucket.map(drop).map_err(|error| format!("the bucket {IDEMPOTENCY}: {error}"))
-    }
-
-    /// Returns what the streams are like, and why they have no room.
-    async fn look(&self) -> Result<(Vec<stream::Info>, Option<String>), String> {
-        let mut infos = Vec::new();
-        let mut no_room = None;
-        for name in [COMMANDS, EVENTS] {
-            let failed = |error: &dyn std::fmt::Display| format!("the stream {name}: {error}");
-            let stream = self.js.get_stream(name).await.map_err(|error| failed(&error))?;
-            let consumers: Vec<consumer::Info> =
-                stream.consumers().try_collect().await.map_err(|error| failed(&error))?;
+    /// Looks at everything that is bounded.
+    async fn look(&self, memory: &mut Memory) -> Result<Look, Failed> {
+        let mut look = Look { infos: Vec::new(), loads: BTreeMap::new(), warnings: Vec::new(), key_expires: None };
+        let mut taken = BTreeMap::new();
+        for name in [COMMANDS, EVENTS, TIMERS] {
+            let (stream, consumers) = self.stream_and_consumers(name, &memory.consumers).await?;
             let info = stream.cached_info().clone();
-            no_room = no_room.or_else(|| full(&info)).or_else(|| self.behind(&consumers));
-            infos.push(info);
+            let followed = memory.followed.entry(name).or_default();
+            taken.insert(name, followed.observe(&info, &consumers));
+            followed.read_ages(&stream, info.state.first_sequence).await;
+            look.warnings.extend(followed.too_old(info.config.max_age).map(|why| format!("{name}: {why}")));
+            memory.gauges.set(&info, taken[name]);
+            if name != TIMERS {
+                look.loads.extend(self.backlogs(&consumers));
+                look.infos.push(info);
+            } else if info.state.bytes > 0 {
+                look.loads.extend(timers(&info));
+            }
         }
-        Ok((infos, no_room))
+        look.loads.extend(look.infos.iter().filter_map(|info| room(info, &taken)));
+        for (name, load) in &look.loads {
+            if load.used > load.limit / 2 {
+                look.warnings.push(format!("{name}: {} ({} of {})", load.what, load.used, load.limit));
+            }
+        }
+        for name in [DEAD_LETTERS, KEYS] {
+            let stream = self.js.get_stream(name).await.map_err(|error| failed(name, &error))?;
+            let info = stream.cached_info();
+            memory.gauges.set(info, Taken::default());
+            look.warnings.extend(nearly_full(info));
+            if name == KEYS && info.state.messages > 0 {
+                look.key_expires = Some(info.state.first_timestamp + info.config.max_age);
+            }
+        }
+        Ok(look)
     }
 
-    fn behind(&self, consumers: &[consumer::Info]) -> Option<String> {
-        let behind = consumers
-            .iter()
-            .find(|info| info.config.durable_name.is_some() && info.num_pending > self.max_backlog)?;
-        Some(format!("{} messages wait for {}", behind.num_pending, behind.name))
+    /// Returns a stream, and those of its consumers that are declared.
+    async fn stream_and_consumers(
+        &self,
+        name: &str,
+        declared: &[(String, String)],
+    ) -> Result<(Stream, Vec<consumer::Info>), Failed> {
+        let stream = self.js.get_stream(name).await.map_err(|error| failed(name, &error))?;
+        let mut consumers: Vec<consumer::Info> =
+            stream.consumers().try_collect().await.map_err(|error| failed(name, &error))?;
+        let wanted: Vec<&str> =
+            declared.iter().filter(|(of, _)| of == name).map(|(_, name)| name.as_str()).collect();
+        consumers.retain(|consumer| wanted.contains(&consumer.name.as_str()));
+        if let Some(missing) = wanted.iter().find(|name| consumers.iter().all(|found| found.name != **name)) {
+            let why = format!("the stream {name} has no consumer {missing}; run `provision`");
+            return Err(Failed::Refused(why));
+        }
+        Ok((stream, consumers))
+    }
+
+    /// Returns how far each consumer is behind, against what may wait for one.
+    fn backlogs(&self, consumers: &[consumer::Info]) -> BTreeMap<String, Load> {
+        let backlog = |info: &consumer::Info| {
+            let what = format!("{} messages wait for {}", info.num_pending, info.name);
+            // It closes above the limit, as the setting says.
+            let limit = self.max_backlog.saturating_add(1).saturating_mul(5) / 4;
+            (format!("{} {}", info.stream_name, info.name), Load { what, used: info.num_pending, limit })
+        };
+        consumers.iter().map(backlog).collect()
     }
 }
 
-fn full(info: &stream::Info) -> Option<String> {
+/// Tells an answer that says no from no answer.
+fn failed(name: &str, error: &(impl std::error::Error + 'static)) -> Failed {
+    let why = format!("the stream {name}: {error}");
+    let says_no = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+        .any(|error| error.is::<jetstream::Error>())
+        || why.contains("not found");
+    if says_no { Failed::Refused(why) } else { Failed::Unanswered(why) }
+}
+
+/// Returns what is taken of a ring buffer: what is unconsumed, and in EVENTS what may still follow from all messages.
+fn room(info: &Info, taken: &BTreeMap<&str, Taken>) -> Option<(String, Load)> {
+    let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)?;
+    let name = info.config.name.as_str();
+    let unconsumed = taken.get(name)?.unconsumed;
+    let follow_up = match name {
+        EVENTS => taken.values().map(|taken| taken.follow_up).fold(0, u64::saturating_add),
+        _ => 0,
+    };
+    let what = format!("the stream {name} has {unconsumed} unconsumed bytes, and up to {follow_up} may follow");
+    Some((name.to_owned(), Load { what, used: unconsumed.saturating_add(follow_up), limit }))
+}
+
+/// Returns how many bytes of commands there are until a stream closes, if each leads to as much as it may.
+fn budget(loads: &BTreeMap<String, Load>) -> u64 {
+    let until_closed = |name: &str| loads.get(name).map_or(u64::MAX, Load::until_closed);
+    until_closed(COMMANDS).min(until_closed(EVENTS) / follow_up(ORDER_SERVICE).max(1))
+}
+
+/// Returns what is taken of TIMERS: all of it, as long as its oldest message may be a deadline that is not due.
+fn timers(info: &Info) -> Option<(String, Load)> {
+    let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)?;
+    let age = OffsetDateTime::now_utc() - info.state.first_timestamp;
+    let what = format!("the stream {TIMERS} has {} bytes of deadlines", info.state.bytes);
+    (age < TIMERS_HOLD).then(|| (TIMERS.to_owned(), Load { what, used: info.state.bytes, limit }))
+}
+
+/// Warns before a stream that refuses new messages is full.
+fn nearly_full(info: &Info) -> Option<String> {
     let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)?;
     let share = info.state.bytes.saturating_mul(100) / limit;
-    (share >= NEARLY_FULL).then(|| format!("the stream {} is {share} % full", info.config.name))
+    let consequence = match info.config.name.as_str() {
+        KEYS => "at its limit requests with an Idempotency-Key are answered 503 until entries expire",
+        _ => "at its limit dead letters wait in the outboxes; redrive or delete some",
+    };
+    let name = info.config.name.strip_prefix("KV_").unwrap_or(&info.config.name);
+    (share >= WARN).then(|| format!("{name} is {share} % full: {consequence}"))
+}
+
+/// What the gateway measures of each stream.
+struct StreamGauges {
+    bytes: Gauges,
+    max_bytes: Gauges,
+    unconsumed: Gauges,
+    follow_up: Gauges,
+}
+
+impl StreamGauges {
+    fn new() -> Self {
+        static ONCE: std::sync::LazyLock<[Gauges; 4]> = std::sync::LazyLock::new(|| {
+            [
+                metrics::gauges("messaging_stream_bytes", "Bytes that a stream holds"),
+                metrics::gauges("messaging_stream_max_bytes", "Bytes that a stream holds at most"),
+                metrics::gauges("messaging_stream_unconsumed_bytes", "Bytes that some consumer has still to read"),
+                metrics::gauges("messaging_stream_follow_up_bytes", "Bytes of events that may follow, at most"),
+            ]
+        });
+        let [bytes, max_bytes, unconsumed, follow_up] = ONCE.clone();
+        Self { bytes, max_bytes, unconsumed, follow_up }
+    }
+
+    fn set(&self, info: &Info, taken: Taken) {
+        let labels = vec![("stream", info.config.name.clone())];
+        let set = |gauges: &Gauges, value: u64| {
+            gauges.get_or_create(&labels).set(figure(value));
+        };
+        set(&self.bytes, info.state.bytes);
+        set(&self.max_bytes, u64::try_from(info.config.max_bytes).unwrap_or(0));
+        set(&self.unconsumed, taken.unconsumed);
+        set(&self.follow_up, taken.follow_up);
+    }
 }

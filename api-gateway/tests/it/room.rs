@@ -1,12 +1,14 @@
 //! What an acknowledgement is worth, and what happens when there is no room for what would follow from one.
 
-use async_nats::jetstream::{self, consumer::PullConsumer};
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, consumer::PullConsumer, stream};
 use contracts::topology::{COMMANDS, EVENTS};
 use futures::StreamExt;
 use messaging::durability::Level;
 use serde_json::json;
 
-use crate::support::{Answer, Store, an_order, nats, nats_like, until};
+use crate::support::{Answer, Store, an_order, nats, nats_like, provision, until};
 
 async fn taken(store: &Store, id: &str) -> Answer {
     Answer::of(store.post("/orders", &an_order(id))).await
@@ -40,25 +42,147 @@ async fn while_a_service_is_too_far_behind_no_commands_are_taken_and_once_it_is_
     until("commands are taken again", || async { taken(&store, "ORDER_4").await.status == 202 }).await;
 }
 
-#[tokio::test]
-async fn while_a_stream_is_nearly_full_no_commands_are_taken() {
-    let store = Store::start().await;
+/// Changes the limits of a stream.
+async fn limit(store: &Store, name: &str, change: impl FnOnce(&mut stream::Config)) {
     let provisioner = jetstream::new(store.connect("provisioner").await);
-    let mut config = provisioner.get_stream(EVENTS).await.unwrap().cached_info().config.clone();
-    config.max_bytes = 10_000;
+    let mut config = provisioner.get_stream(name).await.unwrap().cached_info().config.clone();
+    change(&mut config);
     provisioner.update_stream(&config).await.unwrap();
-    let orders = jetstream::new(store.connect("order-service").await);
-    for n in 0..10 {
-        let body = vec![b' '; 900];
-        orders.publish(format!("order.event.placed.ORDER_{n}"), body.into()).await.unwrap().await.unwrap();
+}
+
+/// Reads and acknowledges everything that waits for a service in a stream.
+async fn consume(store: &Store, service: &str, stream: &str) {
+    let js = jetstream::new(store.connect(service).await);
+    let mut consumer: PullConsumer = js.get_consumer_from_stream(service, stream).await.unwrap();
+    while consumer.info().await.unwrap().num_pending > 0 {
+        let mut batch = consumer.fetch().max_messages(100).messages().await.unwrap();
+        while let Some(Ok(message)) = batch.next().await {
+            message.double_ack().await.unwrap();
+        }
     }
-    until("the gateway refuses", || async { taken(&store, "ORDER_1").await.status == 503 }).await;
-    taken(&store, "ORDER_1").await.is_problem(503, "overloaded");
-    // What is under way still finds room.
-    orders.publish("order.event.placed.ORDER_A", "".into()).await.unwrap().await.unwrap();
-    config.max_bytes = 1_000_000;
-    provisioner.update_stream(&config).await.unwrap();
-    until("commands are taken again", || async { taken(&store, "ORDER_1").await.status == 202 }).await;
+}
+
+/// Publishes events of one order each, with a body of 900 bytes.
+async fn say_placed(store: &Store, orders: std::ops::Range<usize>) {
+    let js = jetstream::new(store.connect("order-service").await);
+    for n in orders {
+        let body = vec![b' '; 900];
+        js.publish(format!("order.event.placed.ORDER_{n}"), body.into()).await.unwrap().await.unwrap();
+    }
+}
+
+/// What readiness says of a part.
+async fn said(store: &Store, part: &str) -> String {
+    let ready = Answer::of(store.get("/readiness")).await;
+    ready.body["checks"][part]["detail"].as_str().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_stream_full_of_history_takes_commands_and_one_that_may_fill_with_what_follows_does_not() {
+    let store = Store::start().await;
+    limit(&store, EVENTS, |config| config.max_bytes = 500_000).await;
+    // Consumed history makes room, however full the stream is.
+    for orders in [0..300, 300..600] {
+        say_placed(&store, orders).await;
+        for service in ["inventory-service", "payment-service"] {
+            consume(&store, service, EVENTS).await;
+        }
+    }
+    let events = store.stream(EVENTS).await;
+    assert!(events.cached_info().state.first_sequence > 1, "the ring buffer has discarded the oldest");
+    until("commands are taken", || async { taken(&store, "ORDER_A").await.status == 202 }).await;
+
+    // Few bytes are unconsumed, and much may follow from them.
+    say_placed(&store, 600..650).await;
+    until("the gateway refuses", || async { taken(&store, "ORDER_B").await.status == 503 }).await;
+    until("it knows that nothing is consumed", || async {
+        let refused = taken(&store, "ORDER_B").await;
+        refused.is_problem(503, "overloaded");
+        refused.header("retry-after") == Some("60")
+    })
+    .await;
+    let why = said(&store, "room").await;
+    assert!(why.contains("EVENTS") && why.contains("may follow"), "{why}");
+    assert!(said(&store, "capacity").await.contains("EVENTS"));
+    for service in ["inventory-service", "payment-service"] {
+        consume(&store, service, EVENTS).await;
+    }
+    until("commands are taken again", || async { taken(&store, "ORDER_B").await.status == 202 }).await;
+    assert_eq!(said(&store, "loss").await, "");
+}
+
+#[tokio::test]
+async fn messages_discarded_unconsumed_are_warned_of_before_and_named_afterwards() {
+    let store = Store::start().await;
+    limit(&store, COMMANDS, |config| {
+        (config.max_age, config.duplicate_window) = (Duration::from_secs(6), Duration::from_secs(6));
+    })
+    .await;
+    assert_eq!(taken(&store, "ORDER_1").await.status, 202);
+    assert_eq!(taken(&store, "ORDER_2").await.status, 202);
+    until("it warns", || async { said(&store, "capacity").await.contains("2 messages wait for order-service") })
+        .await;
+    until("the loss is named", || async { said(&store, "loss").await.contains("sequences 1 to 2") }).await;
+    let loss = said(&store, "loss").await;
+    assert!(loss.contains("order-service of COMMANDS") && loss.contains("at least 2 messages"), "{loss}");
+    let metrics = Answer::of(store.get("/metrics")).await.body;
+    let counted = r#"messaging_messages_lost_total{stream="COMMANDS",consumer="order-service"}"#;
+    assert!(metrics.as_str().unwrap().contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn readiness_follows_streams_bucket_and_server_within_five_seconds() {
+    let mut store = Store::start().await;
+    let provisioner = jetstream::new(store.connect("provisioner").await);
+    for name in [EVENTS, COMMANDS, "KV_IDEMPOTENCY"] {
+        provisioner.delete_stream(name).await.unwrap();
+        within_five_seconds("it is unready", || async {
+            let ready = Answer::of(store.get("/readiness")).await;
+            ready.status == 503 && ready.body["checks"]["streams"]["detail"].as_str().unwrap().contains(name)
+        })
+        .await;
+        assert!(said(&store, "room").await.contains("unknown"));
+        provision(&store.nats).await;
+        within_five_seconds("it is ready again", || async {
+            Answer::of(store.get("/readiness")).await.status == 200
+        })
+        .await;
+    }
+    store.nats.pause().unwrap();
+    within_five_seconds("it is unready", || async { Answer::of(store.get("/readiness")).await.status == 503 })
+        .await;
+    store.nats.resume().unwrap();
+    store.until_ready().await;
+}
+
+async fn within_five_seconds<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+    let start = Instant::now();
+    until(what, holds).await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{what} after {:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_full_bucket_refuses_keys_and_says_until_when_and_requests_without_a_key_go_on() {
+    let store = Store::start().await;
+    limit(&store, "KV_IDEMPOTENCY", |config| config.max_bytes = 2_000).await;
+    let keyed = |n: usize| {
+        let request = store.post("/orders", &an_order(&format!("ORDER_{n}")));
+        Answer::of(request.header("idempotency-key", format!("key-{n}")))
+    };
+    let mut accepted = 0;
+    while keyed(accepted).await.status == 202 {
+        accepted += 1;
+    }
+    assert!(accepted >= 8, "an entry takes more than 250 bytes: {accepted} fit");
+    until("the oldest entry is known", || async {
+        let refused = keyed(accepted).await;
+        refused.is_problem(503, "idempotency-keys-full");
+        refused.header("retry-after").unwrap().parse::<u64>().unwrap() > 86_000
+    })
+    .await;
+    assert_eq!(keyed(0).await.status, 202, "what is remembered is answered");
+    assert_eq!(taken(&store, "ORDER_X").await.status, 202);
+    until("it warns", || async { said(&store, "capacity").await.contains("IDEMPOTENCY is") }).await;
 }
 
 #[tokio::test]

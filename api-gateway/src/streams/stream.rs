@@ -1,0 +1,110 @@
+//! One stream from look to look: what is unconsumed, what was lost, and what is about to be.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::jetstream::{consumer, stream};
+use contracts::capacity::follow_up;
+use messaging::metrics;
+use messaging::position::{Observed, Position};
+use time::OffsetDateTime;
+
+use super::ledger::Ledger;
+
+/// The most losses that readiness lists for one stream.
+const MAX_LOSSES: usize = 8;
+
+/// One consumer from look to look.
+#[derive(Debug, Default)]
+struct Follower {
+    position: Position,
+    outstanding: u64,
+    /// Whether the position has not moved since the last look although messages wait.
+    stuck: bool,
+    /// The oldest message that waits, with the time it was stored.
+    oldest: Option<(u64, OffsetDateTime)>,
+}
+
+/// One stream from look to look.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    ledger: Ledger,
+    followers: BTreeMap<String, Follower>,
+    losses: Vec<String>,
+}
+
+/// What is taken of a stream.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Taken {
+    /// Bytes that some consumer has still to read.
+    pub(crate) unconsumed: u64,
+    /// Bytes of events that may follow from what is unconsumed.
+    pub(crate) follow_up: u64,
+}
+
+impl Followed {
+    /// Follows the stream and its durable consumers.
+    pub(crate) fn observe(&mut self, info: &stream::Info, consumers: &[consumer::Info]) -> Taken {
+        self.ledger.observe(&info.state);
+        self.followers.retain(|name, _| consumers.iter().any(|consumer| consumer.name == *name));
+        let mut taken = Taken::default();
+        for consumer in consumers {
+            let follower = self.followers.entry(consumer.name.clone()).or_default();
+            let before = follower.position.consumed();
+            let observed = Observed::of(info, consumer);
+            if let Some(loss) = follower.position.observe(observed).filter(|loss| !loss.possible) {
+                let stream = &info.config.name;
+                metrics::lost(stream, &consumer.name, loss.messages);
+                tracing::error!(stream, consumer = %consumer.name, %loss, "a stream discarded unconsumed messages");
+                self.losses.push(format!("{} of {stream}: {loss}", consumer.name));
+                let excess = self.losses.len().saturating_sub(MAX_LOSSES);
+                self.losses.drain(..excess);
+            }
+            follower.outstanding = observed.outstanding();
+            let consumed = follower.position.consumed();
+            follower.stuck = follower.outstanding > 0 && consumed == before;
+            let bytes = self.ledger.bytes_after(consumed);
+            let messages = info.state.last_sequence.saturating_sub(consumed).max(1);
+            // Of what stands after its position, the consumer reads a part.
+            let own = u128::from(bytes) * u128::from(follower.outstanding) / u128::from(messages);
+            let own = u64::try_from(own).unwrap_or(bytes).min(bytes);
+            if follower.outstanding > 0 {
+                taken.unconsumed = taken.unconsumed.max(bytes);
+                taken.follow_up += own.saturating_mul(follow_up(&consumer.name));
+            }
+        }
+        taken
+    }
+
+    /// Returns the losses, the newest last.
+    pub(crate) fn losses(&self) -> &[String] {
+        &self.losses
+    }
+
+    /// Reads when the messages were stored that consumers wait on, if that is not known.
+    pub(crate) async fn read_ages(&mut self, stream: &stream::Stream, first: u64) {
+        for follower in self.followers.values_mut() {
+            let oldest = (follower.position.consumed() + 1).max(first);
+            if !follower.stuck {
+                follower.oldest = None;
+            } else if follower.oldest.is_none_or(|(sequence, _)| sequence != oldest) {
+                // Discarded a moment ago, perhaps: the next look asks again.
+                let message = stream.direct_get(oldest).await;
+                follower.oldest = message.ok().map(|message| (oldest, message.time));
+            }
+        }
+    }
+
+    /// Returns who leaves messages waiting for more than half of the time that the stream keeps them.
+    pub(crate) fn too_old(&self, max_age: Duration) -> Option<String> {
+        let now = OffsetDateTime::now_utc();
+        let oldest =
+            self.followers.iter().filter_map(|(name, follower)| Some((follower.oldest?.1, name, follower)));
+        let (time, name, follower) = oldest.min_by_key(|(time, ..)| *time)?;
+        let age = Duration::try_from(now - time).unwrap_or_default();
+        (!max_age.is_zero() && age > max_age / 2).then(|| {
+            let (age, keeps, waiting) = (age.as_secs(), max_age.as_secs(), follower.outstanding);
+            format!("{waiting} messages wait for {name}, the oldest for {age} s, and the stream keeps them for {keeps} s")
+        })
+    }
+}
