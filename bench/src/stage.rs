@@ -28,6 +28,8 @@ use crate::usage::{Counted, Processes};
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// Events asked for at a time.
 const PULL: usize = 1024;
+/// Messages that may wait for a service: the most that the gateway can be configured with.
+const MAX_BACKLOG: u64 = 1_000_000_000_000;
 
 /// How far an order goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -150,7 +152,7 @@ impl Stage {
         config.variables.push(("RUST_LOG".to_owned(), "warn".to_owned()));
         // In the short chain messages wait for services that are off.
         if !setting.shipped_limits {
-            let no_limit = vec![("MAX_BACKLOG".to_owned(), u64::MAX.to_string())];
+            let no_limit = vec![("MAX_BACKLOG".to_owned(), MAX_BACKLOG.to_string())];
             config.own_variables.insert(Member::ApiGateway, no_limit);
         }
         let postgres = match setting.database {
