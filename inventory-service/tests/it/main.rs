@@ -1,5 +1,5 @@
 //! What the inventory service promises.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod clock;
 mod database;

@@ -69,6 +69,22 @@ pub(crate) struct Tally {
     pub(crate) handled: Arc<Mutex<Vec<Uuid>>>,
 }
 
+impl Tally {
+    fn count_batch(&self, batch: &[&Envelope<Add>]) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let mut largest = self.largest_batch.lock().unwrap();
+        *largest = batch.len().max(*largest);
+    }
+
+    /// Returns how often the message has been handled by now, this time included.
+    fn count_attempt(&self, message: Uuid) -> usize {
+        let mut attempts = self.attempts.lock().unwrap();
+        let attempts = attempts.entry(message).or_default();
+        attempts.push(Instant::now());
+        attempts.len()
+    }
+}
+
 impl Handler for Tally {
     type Message = Add;
 
@@ -77,19 +93,10 @@ impl Handler for Tally {
         tx: &DatabaseTransaction,
         batch: &[&Envelope<Add>],
     ) -> Result<Vec<Outgoing>, HandleError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        {
-            let mut largest = self.largest_batch.lock().unwrap();
-            *largest = batch.len().max(*largest);
-        }
+        self.count_batch(batch);
         let mut outgoing = Vec::new();
         for message in batch {
-            let attempts = {
-                let mut attempts = self.attempts.lock().unwrap();
-                let attempts = attempts.entry(message.id).or_default();
-                attempts.push(Instant::now());
-                attempts.len()
-            };
+            let attempts = self.count_attempt(message.id);
             match message.payload.mode {
                 Mode::Reject => return Err(HandleError::Reject("it is not to be".to_owned())),
                 Mode::Barred if !is_allowed(tx, &message.key).await? => {
