@@ -5,9 +5,9 @@
 //! - [`options`]: what an operator configures;
 //! - [`guard`]: which `Host`, `Origin`, and media type a request may have;
 //! - [`accept`]: connections taken from the operating system, also when it has no file descriptors left;
-//! - [`places`]: how many connections are open, and the few kept free for probes;
-//! - [`stream`]: one connection, which a client that does not read loses;
-//! - [`server`]: all of it together.
+//! - `places`: how many connections are open, and the few kept free for probes;
+//! - `stream`: one connection, which a client that does not read loses;
+//! - `server`: all of it together.
 
 pub mod accept;
 pub mod guard;
