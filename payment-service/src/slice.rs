@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::{CustomerId, OrderId};
+use messaging::spans;
 use messaging::{Envelope, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
@@ -99,6 +100,7 @@ impl Slice {
             order_id: order_id.clone(),
             alarm,
             answer: after.provider_answer.clone(),
+            trace_parent: after.trace_parent.clone(),
         })
     }
 
@@ -127,24 +129,32 @@ pub struct Report {
     order_id: OrderId,
     alarm: bool,
     answer: Option<String>,
+    trace_parent: Option<String>,
 }
 
 impl Report {
     /// Writes it to the log.
     pub(crate) fn log(&self) {
-        let Self { order_id, alarm, answer } = self;
+        let Self { order_id, alarm, answer, trace_parent } = self;
         let answer = answer.as_deref().unwrap_or_default();
+        let trace = spans::trace_id(trace_parent.as_deref());
         if *alarm {
             tracing::error!(
                 order.id = %order_id,
+                trace.id = trace,
                 answer,
                 "the provider refuses a payment's request or names other money; it stays so until a person decides: see \
                  payment-service retry and dismiss"
             );
         } else if answer.is_empty() {
-            tracing::info!(order.id = %order_id, "the payment provider has answered");
+            tracing::info!(order.id = %order_id, trace.id = trace, "the payment provider has answered");
         } else {
-            tracing::warn!(order.id = %order_id, answer, "the payment provider has not answered; payment-service repeats the request");
+            tracing::warn!(
+                order.id = %order_id,
+                trace.id = trace,
+                answer,
+                "the payment provider has not answered; payment-service repeats the request"
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use contracts::OrderId;
 use messaging::envelope::unix_millis;
-use messaging::spans::{self, Begun, KeyValue, SpanKind};
+use messaging::spans::{Begun, KeyValue, SpanKind};
 use messaging::{Outbox, Outgoing, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType};
@@ -22,7 +22,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
 use super::{begin, time_has_come};
 use crate::entity::payment::{ActiveModel, Column, Entity, Status, due};
@@ -86,11 +85,7 @@ struct Claim {
 async fn ask_and_tell<P: PaymentProvider>(provider: &P, claim: &Claim) -> Outcome {
     let flow = claim.trace_parent.as_deref();
     let begun = Begun::within(flow);
-    let logged = match spans::trace_id(flow) {
-        Some(trace_id) => tracing::info_span!("asking", trace.id = trace_id),
-        None => tracing::Span::none(),
-    };
-    let outcome = ask(provider, &claim.money, &claim.call).instrument(logged).await;
+    let outcome = ask(provider, &claim.money, &claim.call).await;
     if let Some(begun) = begun {
         let attributes =
             vec![KeyValue::new("peer.service", "payment-provider"), KeyValue::new("attempt", claim.attempt)];
