@@ -203,9 +203,18 @@ struct Answer {
 }
 
 impl Answer {
+    /// Refuses an answer whose words contradict its HTTP status.
+    fn expect_status(self, expected: &str) -> Result<Self, ProviderError> {
+        if self.status == expected {
+            return Ok(self);
+        }
+        Err(unclear(format!("it answers 201 and says {:?} instead of {expected:?}", self.status)))
+    }
+
     /// Returns the reference of money that is this payment's.
     fn reference_of(self, money: &Money) -> Result<String, ProviderError> {
         let Self { status, reference, order_id, amount, currency } = self;
+        let reference = reference.filter(|reference| !reference.trim().is_empty());
         let (Some(reference), Some(order_id), Some(amount), Some(currency)) =
             (reference, order_id, amount, currency)
         else {
@@ -245,9 +254,14 @@ impl PaymentProvider for HttpProvider {
         let response = send(request.header("Idempotency-Key", format!("\"{}\"", money.key))).await?;
         match response.status() {
             StatusCode::CREATED => {
-                Ok(Capture::Captured { reference: answer(response).await?.reference_of(money)? })
+                let answer = answer(response).await?.expect_status("captured")?;
+                Ok(Capture::Captured { reference: answer.reference_of(money)? })
             }
             StatusCode::PAYMENT_REQUIRED => Ok(Capture::Declined),
+            // A capture names nothing that could be missing: the URL is wrong, and passes once it is mended.
+            status @ (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
+                Err(unclear(format!("the provider answered {status} to a capture: is PAYMENT_PROVIDER_URL right?")))
+            }
             _ => Err(failure(response).await),
         }
     }
@@ -290,7 +304,7 @@ impl PaymentProvider for HttpProvider {
         if response.status() != StatusCode::CREATED {
             return Err(failure(response).await);
         }
-        let given_back = answer(response).await?.reference_of(money)?;
+        let given_back = answer(response).await?.expect_status("refunded")?.reference_of(money)?;
         if given_back == reference {
             return Ok(());
         }
@@ -341,11 +355,11 @@ fn unclear(why: String) -> ProviderError {
     ProviderError::Unavailable { why, retry_after: None }
 }
 
-/// Tells an answer that stays from one that may be another one later: every 4xx stays, but 402 (which is no failure),
-/// 408, 409, 425, and 429.
+/// Tells an answer that stays from one that may be another one later: every 4xx stays, but 401 and 403 (the credentials
+/// are mended), 402 (which is no failure), 408, 409, 425, and 429.
 async fn failure(response: Response) -> ProviderError {
     let status = response.status();
-    let passes = !status.is_client_error() || matches!(status.as_u16(), 402 | 408 | 409 | 425 | 429);
+    let passes = !status.is_client_error() || matches!(status.as_u16(), 401..=403 | 408 | 409 | 425 | 429);
     let seconds = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = seconds.and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
     if passes {
@@ -362,4 +376,19 @@ const MAX_DETAIL: usize = 200;
 #[derive(Deserialize)]
 struct Problem {
     detail: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_whose_words_contradict_its_status_moves_no_money() {
+        for said in ["declined", "pending", "refunded", ""] {
+            let answer: Answer = serde_json::from_value(json!({"status": said, "reference": "cap_1"})).unwrap();
+            assert!(matches!(answer.expect_status("captured"), Err(ProviderError::Unavailable { .. })), "{said}");
+        }
+    }
 }

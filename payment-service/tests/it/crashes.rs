@@ -98,6 +98,10 @@ async fn whoever_dies_between_answer_and_commit_charges_nobody_twice(engine: Eng
             })
     })
     .await;
+    eventually("the messages of the instances that died are published", || async {
+        messaging::unpublished::depth(&store.database.db).await.unwrap() == 0
+    })
+    .await;
     service.stop().await;
     store.left_nothing_behind().await;
     the_ledger_agrees(&store).await;

@@ -85,7 +85,7 @@ async fn money_under_a_key_that_stands_for_other_money_is_never_captured_and_is_
 async fn a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as_it_asks(engine: Engine) {
     let store = store(engine).await;
     let service = store.start(&[]);
-    for status in [400, 403, 422] {
+    for status in [400, 410, 422] {
         store.provider.behave(json!({"mode": "refuse", "status": status, "on": ["capture"]})).await;
         let order = format!("R{status}");
         store.due(&order, 60).await;
@@ -95,7 +95,7 @@ async fn a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as
         assert!(row.provider_answer.clone().unwrap().contains(&status.to_string()), "{row:?}");
         assert_eq!((row.attempts, row.alarm_since), (1, None));
     }
-    for status in [408, 409, 425, 429] {
+    for status in [401, 403, 408, 409, 425, 429] {
         let behaviour = json!({"mode": "refuse", "status": status, "retryAfter": 30, "on": ["capture"]});
         store.provider.behave(behaviour).await;
         let order = format!("B{status}");
@@ -108,7 +108,7 @@ async fn a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as
         assert_eq!((row.status, row.attempts), (Status::Capturing, 1));
         assert!(row.due().unwrap() > row.updated_at + 29_000, "{row:?}");
     }
-    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 240)]);
+    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 360)]);
     service.stop().await;
 }
 
