@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
 use crate::metrics;
-use crate::position::{Observed, Position};
+use crate::position::{self, Observed, Position};
 use crate::refill::REFILLED;
 
 /// Messages asked for at a time; the client holds up to one and a half times as many, while their ack-wait runs.
@@ -244,7 +244,8 @@ impl Puller {
             last,
             messages = loss.messages,
             possible = loss.possible,
-            "the stream discarded messages before this service consumed them; restore the stream from the outboxes"
+            remedy = position::REMEDY,
+            "the stream discarded messages before this service consumed them"
         );
         self.health.note(&format!("loss {}", self.stream), loss.to_string());
     }

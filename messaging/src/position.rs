@@ -62,6 +62,10 @@ pub struct Loss {
     pub possible: bool,
 }
 
+/// What can be done about a loss.
+pub(crate) const REMEDY: &str =
+    "events are republished from their producers' outboxes; lost commands must be sent again by their senders";
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sequences: (first, last), messages, possible } = self;
@@ -70,13 +74,13 @@ impl fmt::Display for Loss {
                 f,
                 "sequences {first} to {last} were discarded before this consumer read them, at most {messages}"
             )?;
-            write!(f, " messages are lost; compare with the producers' outboxes and restore the stream")
+            write!(f, " messages are lost; {REMEDY}")
         } else {
             write!(
                 f,
                 "sequences {first} to {last} were discarded unconsumed, at least {messages} messages are lost; "
             )?;
-            write!(f, "restore the stream from the outboxes")
+            write!(f, "{REMEDY}")
         }
     }
 }

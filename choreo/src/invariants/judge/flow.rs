@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use contracts::topology::TIMERS;
+use contracts::topology::{EVENTS, TIMERS};
 
 use super::super::observe::{Lag, Observed};
 use super::super::{Broken, Check};
@@ -118,8 +118,13 @@ fn consumer(observed: &Observed, lag: &Lag, moved: &mut Moved, now: Instant, fin
     *place = Place { since, lost: lost(place, lag, now), ..fresh };
     let stalled_for = now.duration_since(place.since);
     if let Some((lost, _)) = place.lost {
+        let remedy = if lag.stream == EVENTS {
+            "see choreo refill"
+        } else {
+            "no outbox holds them, and their senders must send them again"
+        };
         let explanation =
-            format!("{} discarded {lost} messages before {} had them: see choreo refill", lag.stream, lag.service);
+            format!("{} discarded {lost} messages before {} had them: {remedy}", lag.stream, lag.service);
         findings.broken.push(broken("lost", explanation));
     } else if lag.stream != TIMERS
         && lag.first > floor + 1
