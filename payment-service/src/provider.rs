@@ -214,7 +214,7 @@ impl Answer {
     /// Returns the reference of money that is this payment's.
     fn reference_of(self, money: &Money) -> Result<String, ProviderError> {
         let Self { status, reference, order_id, amount, currency } = self;
-        let reference = reference.filter(|reference| !reference.trim().is_empty());
+        let reference = reference.filter(|reference| is_reference(reference));
         let (Some(reference), Some(order_id), Some(amount), Some(currency)) =
             (reference, order_id, amount, currency)
         else {
@@ -231,6 +231,14 @@ impl Answer {
         )))
     }
 }
+
+/// Returns whether a reference can be stored and published: 1 to [`MAX_REFERENCE`] bytes without control characters.
+fn is_reference(text: &str) -> bool {
+    (1..=MAX_REFERENCE).contains(&text.trim().len()) && !text.contains(char::is_control)
+}
+
+/// The bytes of a reference, at most. The largest event of a payment is computed with as many.
+const MAX_REFERENCE: usize = 200;
 
 impl HttpProvider {
     /// Makes a client of the provider at `url`; an answer that takes longer than `timeout` is none.
@@ -390,5 +398,14 @@ mod tests {
             let answer: Answer = serde_json::from_value(json!({"status": said, "reference": "cap_1"})).unwrap();
             assert!(matches!(answer.expect_status("captured"), Err(ProviderError::Unavailable { .. })), "{said}");
         }
+    }
+
+    #[test]
+    fn a_reference_that_cannot_be_stored_or_published_is_none() {
+        let long = "r".repeat(MAX_REFERENCE + 1);
+        for text in ["", " ", "cap\u{0}1", "cap\n", long.as_str()] {
+            assert!(!is_reference(text), "{text:?}");
+        }
+        assert!(is_reference("cap_00000001") && is_reference(&long[1..]));
     }
 }
