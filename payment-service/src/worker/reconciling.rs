@@ -142,7 +142,7 @@ impl<P: PaymentProvider> Reconciling<P> {
             let begun = Instant::now();
             let database = |error: sea_orm::DbErr| format!("the payments cannot be read: {error}");
             // The payments first: the provider has the money before a payment says so.
-            let payments = self.payments(after.as_deref(), None).await.map_err(database)?;
+            let payments = self.payments(after.as_deref()).await.map_err(database)?;
             let page = self.provider.ledger(after.as_deref()).await.map_err(|error| match error {
                 ProviderError::Unavailable { why, .. }
                 | ProviderError::Refused(why)
@@ -178,11 +178,10 @@ impl<P: PaymentProvider> Reconciling<P> {
     }
 
     /// The payments behind an order for which the provider has money, or may have, in the order of the order ids.
-    async fn payments(&self, after: Option<&str>, upto: Option<&str>) -> Result<Vec<Model>, sea_orm::DbErr> {
+    async fn payments(&self, after: Option<&str>) -> Result<Vec<Model>, sea_orm::DbErr> {
         let behind = after.map(|after| Column::OrderId.gt(after));
-        let until = upto.map(|upto| Column::OrderId.lte(upto));
         Entity::find()
-            .filter(Condition::all().add_option(behind).add_option(until))
+            .filter(Condition::all().add_option(behind))
             .filter(Column::Status.is_in(CHARGED.into_iter().chain(POSSIBLY_CHARGED)))
             .order_by_asc(Column::OrderId)
             .limit(PAGE)
