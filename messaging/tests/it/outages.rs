@@ -175,7 +175,7 @@ fn signal(name: &str, pid: i32) {
 
 #[tokio::test]
 async fn a_database_that_was_read_only_for_a_while_is_written_to_again_in_seconds() {
-    let bench = Bench::new(Engine::Postgres).await;
+    let mut bench = Bench::new(Engine::Postgres).await;
     let service = bench.start().await;
     let (server, name) = bench.url.rsplit_once('/').unwrap();
     let admin = Database::connect(format!("{server}/postgres")).await.unwrap();
@@ -191,6 +191,8 @@ async fn a_database_that_was_read_only_for_a_while_is_written_to_again_in_second
         .await
         .unwrap();
     eventually("it is ready again", || async { service.readiness().await.0 }).await;
+    // Sessions of the test ended with those of the service.
+    bench.db = Database::connect(&bench.url).await.unwrap();
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
     assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
