@@ -19,6 +19,7 @@ use reqwest::{Method, RequestBuilder};
 use sea_orm::{Database, DatabaseConnection};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Which database the services of a test keep their state in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +35,12 @@ pub(crate) struct World {
     logs: Arc<Mutex<BTreeMap<Member, String>>>,
     data: PathBuf,
     provisioner: Client,
+    /// Dropped last, when its processes have ended.
+    _permit: SemaphorePermit<'static>,
 }
+
+/// Shops that run at the same time: each is eight processes, which keep more than one core busy.
+static SHOPS: Semaphore = Semaphore::const_new(3);
 
 /// An answer, read to its end.
 #[derive(Debug)]
@@ -85,6 +91,7 @@ impl World {
 
     /// Starts a store on what may be an earlier one's data.
     pub(crate) async fn start_with(config: StoreConfig) -> Self {
+        let permit = SHOPS.acquire().await.unwrap();
         let data = config.data.clone();
         let logs = Arc::new(Mutex::new(BTreeMap::<Member, String>::new()));
         let kept = logs.clone();
@@ -105,6 +112,7 @@ impl World {
             logs,
             data,
             provisioner,
+            _permit: permit,
         }
     }
 
@@ -300,9 +308,10 @@ impl World {
     pub(crate) async fn all_is_well(&self) {
         self.settled().await;
         assert_eq!(self.messages("DEAD_LETTERS").await, 0, "dead letters\n{}", self.log(Member::OrderService));
-        for status in self.store.status().await {
-            assert!(status.ready, "{status:?}");
-        }
+        eventually("every service is ready", || async {
+            self.store.status().await.iter().all(|status| status.ready)
+        })
+        .await;
         for member in Member::SERVICES {
             let log = self.log(member);
             assert!(!log.contains("Permissions Violation"), "{member} was refused something\n{log}");
