@@ -13,6 +13,7 @@
 //! | `GET /ledger` | every entry, and how many there are of each kind |
 //! | `GET /behaviour`, `PUT /behaviour` | how it misbehaves: [`behaviour`] |
 //! | `GET /liveness`, `GET /readiness` | 200 |
+//! | `GET /metrics` | what the HTTP server counts |
 //!
 //! `POST /captures` and `POST /refunds` need an `Idempotency-Key`: the same key has the same answer and does nothing
 //! twice; with another body it is refused (422). A capture that is voided before it came is declined when it comes.

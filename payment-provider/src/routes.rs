@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use messaging::Health;
 use messaging::listener::Connection;
 use messaging::probes::with_probes;
+use messaging::{Health, metrics};
 use poem::http::{StatusCode, header};
 use poem::web::{Data, Json, Path, Query};
 use poem::{EndpointExt, FromRequest, IntoResponse, Request, RequestBody, Response, Route, get, handler, post};
@@ -38,8 +38,15 @@ pub(crate) fn routes(ledger: Ledger, health: Health) -> impl poem::Endpoint {
         .at("/refunds", post(refund))
         .at("/ledger", get(show_ledger))
         .at("/ledger/charges", get(charges))
-        .at("/behaviour", get(behaviour).put(behave));
+        .at("/behaviour", get(behaviour).put(behave))
+        .at("/metrics", get(show_metrics));
     with_probes(routes, health).data(provider)
+}
+
+/// What the HTTP server counts.
+#[handler]
+fn show_metrics() -> Response {
+    metrics::exposition()
 }
 
 impl Provider {

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::places::COUNTED;
 use crate::health::Health;
 
 /// The first pause after a failure; it doubles.
@@ -80,6 +81,7 @@ impl Acceptor {
                 }
                 Err(error) => error,
             };
+            COUNTED.accept_errors.inc();
             self.condition.set(Cause::OutOfResources, &format!("connections cannot be accepted: {error}"));
             if is_out_of_descriptors(&error) && self.spare.take().is_some() {
                 // Ready, or nobody waits any more; a pause follows then.

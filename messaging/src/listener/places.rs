@@ -19,6 +19,7 @@ pub(super) struct Counted {
     pub(super) open: Gauge,
     pub(super) refused: Counter,
     pub(super) cut_off: Counter,
+    pub(super) accept_errors: Counter,
 }
 
 pub(super) static COUNTED: LazyLock<Counted> = LazyLock::new(|| Counted {
@@ -31,6 +32,11 @@ pub(super) static COUNTED: LazyLock<Counted> = LazyLock::new(|| Counted {
     cut_off: metrics::registered(
         "http_connections_cut_off",
         "Connections closed because the client did not read",
+        Counter::default(),
+    ),
+    accept_errors: metrics::registered(
+        "http_accept_errors",
+        "Failures to accept a connection, for want of file descriptors, buffers, or memory",
         Counter::default(),
     ),
 });

@@ -17,7 +17,7 @@ use poem::http::uri::Scheme;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +38,9 @@ const RESERVE_READ: Duration = Duration::from_secs(1);
 const CROWDED_READ: Duration = Duration::from_secs(1);
 /// The most bytes of a connection that are kept in memory, for each direction; headers must fit into it.
 const BUFFER: usize = 64 * 1024;
+/// How many clients the operating system keeps until they are accepted; it takes no more than `net.core.somaxconn`. A burst
+/// beyond it waits for the clients' second try, a second or more later.
+const BACKLOG: u32 = 1024;
 /// What is answered in the reserve, when as many connections are open as are served.
 const PROBES: [&str; 3] = ["/liveness", "/readiness", "/metrics"];
 
@@ -56,8 +59,7 @@ impl Server {
     ///
     /// When the address cannot be bound; it says which and why.
     pub async fn bind(address: SocketAddr, options: &HttpOptions, health: Option<Health>) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(address)
-            .await
+        let listener = listen(address)
             .with_context(|| format!("listening on {address}; is another program using that port?"))?;
         let bound = listener.local_addr().with_context(|| format!("listening on {address}"))?;
         Ok(Self {
@@ -143,6 +145,14 @@ impl Server {
             }),
         })
     }
+}
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // Connections of an earlier process may still be closing.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// A client that is connected.

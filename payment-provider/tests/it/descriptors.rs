@@ -27,16 +27,23 @@ pub(crate) async fn start(address: &str) -> Child {
 }
 
 /// Asks on a connection of its own, for 30 s at most; none while nobody answers.
-async fn readiness(address: &str) -> Option<(u16, String)> {
+async fn ask(address: &str, path: &str) -> Option<(u16, String)> {
     let http = messaging::http::builder(Duration::from_secs(30)).pool_max_idle_per_host(0).build().unwrap();
-    let answer = http.get(format!("http://{address}/readiness")).send().await.ok()?;
+    let answer = http.get(format!("http://{address}{path}")).send().await.ok()?;
     Some((answer.status().as_u16(), answer.text().await.ok()?))
+}
+
+/// Returns how often a connection could not be accepted.
+async fn accept_errors(address: &str) -> u64 {
+    let (_, metrics) = ask(address, "/metrics").await.unwrap();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("http_accept_errors_total "));
+    line.unwrap_or_else(|| panic!("{metrics}")).parse().unwrap()
 }
 
 pub(crate) async fn until_status(address: &str, status: u16) -> String {
     let start = Instant::now();
     loop {
-        match readiness(address).await {
+        match ask(address, "/readiness").await {
             Some((found, text)) if found == status => return text,
             found => assert!(start.elapsed() < Duration::from_secs(30), "{found:?}"),
         }
@@ -61,14 +68,23 @@ async fn without_file_descriptors_it_does_not_spin_and_says_so_and_recovers() {
         client.write_all(b"GET / HTTP/1.1\r\nX: ").await.unwrap();
         clients.push(client);
     }
-    let before = ticks(process);
+    let (before, began) = (ticks(process), Instant::now());
     let told = until_status(&address, 503).await;
     assert!(told.contains("connections cannot be accepted"), "{told}");
     let used = ticks(process) - before;
     assert!(used < 50, "{used} ticks of 10 ms");
 
+    // It stays so for a while: the bound is about the pauses, and not about a shortage that is soon over.
+    while began.elapsed() < Duration::from_secs(3) {
+        until_status(&address, 503).await;
+    }
+    let shortage = began.elapsed();
     drop(clients);
     until_status(&address, 200).await;
+    let errors = accept_errors(&address).await;
+    // Each failure is followed by a pause or by one connection of those that were answered, one every 50 ms.
+    let most = 24 + u64::try_from(shortage.as_millis() / 50).unwrap();
+    assert!((1..=most).contains(&errors), "{errors} failures in {shortage:?}");
     child.kill().await.unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut unready = 0;
