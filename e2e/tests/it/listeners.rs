@@ -54,6 +54,20 @@ async fn every_server_refuses_foreign_pages_and_lets_slow_clients_go() {
                 ),
                 200,
             ),
+            (
+                format!(
+                    "GET /liveness HTTP/1.1\r\nHost: localhost:{port}\r\nSec-Fetch-Site: cross-site\r\n\
+                     Sec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: document\r\n"
+                ),
+                200,
+            ),
+            (
+                format!(
+                    "GET /liveness HTTP/1.1\r\nHost: localhost:{port}\r\nSec-Fetch-Site: cross-site\r\n\
+                     Sec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n"
+                ),
+                403,
+            ),
             (format!("GET /liveness HTTP/1.1\r\nHost: evil.example:{port}\r\n"), 421),
             ("GET /liveness HTTP/1.1\r\nHost: 127.0.0.1.evil.example\r\n".to_owned(), 421),
             (format!("POST /liveness HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: http://evil.example\r\n"), 403),

@@ -2,7 +2,8 @@
 //!
 //! A web page elsewhere can make a browser send requests to this machine. With a name that was made to point here (DNS
 //! rebinding) it could even read the responses; the `Host` tells. A form, or a script without asking first, can send
-//! `text/plain` and forms; the `Origin` and the media type tell.
+//! `text/plain` and forms; the `Origin` and the media type tell. What a page embeds (an image, a script, a frame) bears no
+//! `Origin`; browsers mark it with `Sec-Fetch-Site`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,7 +21,7 @@ const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-d
 pub enum Refusal {
     /// `Host` is missing, there twice, or no name of this server.
     Host,
-    /// `Origin` is neither the server's own nor an allowed one.
+    /// `Origin` is neither the server's own nor an allowed one; or there is none, and `Sec-Fetch-Site` reports another page.
     Origin,
     /// The media type is one of a form.
     MediaType,
@@ -46,8 +47,8 @@ impl Refusal {
                  ALLOWED_HOSTS."
             }
             Self::Origin => {
-                "Pages of this origin may not ask here: the header Origin must be the server's own, or one in \
-                 ALLOWED_ORIGINS."
+                "A page of another origin sent this request. It must send the header Origin, with the server's own origin \
+                 or one in ALLOWED_ORIGINS."
             }
             Self::MediaType => "The header Content-Type must be application/json.",
         }
@@ -116,6 +117,8 @@ impl Guard {
             if !origin.is_some_and(|origin| self.is_allowed(&origin, host)) {
                 return Err(Refusal::Origin);
             }
+        } else if is_embedded_elsewhere(request) {
+            return Err(Refusal::Origin);
         }
         let is_safe = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
         if !is_safe && request.content_type().is_some_and(is_form) { Err(Refusal::MediaType) } else { Ok(()) }
@@ -134,6 +137,22 @@ impl Guard {
         let is_own = authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host));
         is_own || self.origins.iter().any(|known| known == origin)
     }
+}
+
+/// Returns whether a page of another origin makes a browser send the request, and not by a link to this server or by its
+/// address. A page on another port of the same host counts as another one, although it is of the same site.
+///
+/// Browsers set these headers, and no page can change them. Other clients send none.
+fn is_embedded_elsewhere(request: &Request) -> bool {
+    let headers = request.headers();
+    if !headers.contains_key("sec-fetch-site") {
+        return false;
+    }
+    let of = |name| only(headers, &HeaderName::from_static(name)).unwrap_or_default();
+    let is_link = of("sec-fetch-mode") == "navigate"
+        && of("sec-fetch-dest") == "document"
+        && matches!(*request.method(), Method::GET | Method::HEAD);
+    !is_link && !matches!(of("sec-fetch-site"), "same-origin" | "none")
 }
 
 /// Returns whether a `Host` names this machine, whatever the port: it may have been forwarded.
@@ -232,6 +251,39 @@ mod tests {
         {
             assert_eq!(from(origin), Err(Refusal::Origin), "{origin}");
         }
+    }
+
+    #[test]
+    fn what_a_foreign_page_embeds_is_refused_and_a_link_is_followed() {
+        let guard = guard("127.0.0.1:8900", &[], &["http://127.0.0.1:3000"]);
+        let of = |method: Method, site: &str, mode: &str, destination: &str, origin: &[&str]| {
+            let begun = Request::builder().method(method).header("host", "localhost:8900");
+            let begun = begun.header("sec-fetch-site", site).header("sec-fetch-mode", mode);
+            let begun = begun.header("sec-fetch-dest", destination);
+            guard.check(&origin.iter().fold(begun, |request, origin| request.header("origin", *origin)).finish())
+        };
+        for site in ["cross-site", "same-site", "", "unheard-of"] {
+            for (mode, destination) in [
+                ("no-cors", "image"),
+                ("no-cors", "script"),
+                ("navigate", "iframe"),
+                ("navigate", "object"),
+                ("", ""),
+            ] {
+                let checked = of(Method::GET, site, mode, destination, &[]);
+                assert_eq!(checked, Err(Refusal::Origin), "{site} {mode} {destination}");
+            }
+            assert_eq!(of(Method::GET, site, "navigate", "document", &[]), Ok(()), "{site}");
+            assert_eq!(of(Method::POST, site, "navigate", "document", &[]), Err(Refusal::Origin), "{site}");
+            assert_eq!(of(Method::DELETE, site, "no-cors", "empty", &[]), Err(Refusal::Origin), "{site}");
+        }
+        for site in ["same-origin", "none"] {
+            assert_eq!(of(Method::POST, site, "cors", "empty", &[]), Ok(()), "{site}");
+        }
+        // An allowed page of another site sends its origin.
+        assert_eq!(of(Method::POST, "same-site", "cors", "empty", &["http://127.0.0.1:3000"]), Ok(()));
+        let foreign = of(Method::GET, "same-origin", "cors", "empty", &["http://evil.example"]);
+        assert_eq!(foreign, Err(Refusal::Origin));
     }
 
     #[test]

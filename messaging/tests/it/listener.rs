@@ -169,6 +169,18 @@ async fn at_the_limit_probes_are_answered_and_everybody_else_is_told_to_come_aga
     assert!(served.health.readiness().ready);
 }
 
+/// More than 128, the default of the standard library, and fewer than Linux allows unless it is configured otherwise.
+const BURST: usize = 500;
+
+#[tokio::test]
+async fn a_burst_of_clients_is_connected_before_any_of_them_is_accepted() {
+    let server = Server::bind("127.0.0.1:0".parse().unwrap(), &HttpOptions::default(), None).await.unwrap();
+    let address = server.address();
+    let connecting = futures::future::join_all((0..BURST).map(|_| TcpStream::connect(address)));
+    let connected = tokio::time::timeout(Duration::from_secs(20), connecting).await.expect("clients wait");
+    assert!(connected.iter().all(Result::is_ok));
+}
+
 #[tokio::test]
 async fn idle_clients_make_room_for_others() {
     let served = Served::with(HttpOptions { http_max_connections: 3, ..HttpOptions::default() }).await;
@@ -188,6 +200,8 @@ async fn requests_of_foreign_pages_and_for_foreign_hosts_are_refused() {
     let port = served.address.port();
     for (header, status) in [
         ("X: y".to_owned(), 200),
+        ("Sec-Fetch-Site: same-origin".to_owned(), 200),
+        ("Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: no-cors".to_owned(), 403),
         (format!("Origin: http://localhost:{port}"), 403),
         ("Origin: http://localhost".to_owned(), 200),
         ("Origin: http://evil.example".to_owned(), 403),
