@@ -53,6 +53,7 @@ pub enum Command {
     /// Ends with status 1 where something did not answer, so that not everything is known.
     Explain {
         /// The order's id, or another business id.
+        #[arg(value_parser = setting::text())]
         key: String,
     },
     /// Says whether everything adds up: stock, money, orders, repetitions, outboxes, consumers, dead letters.
@@ -65,6 +66,7 @@ pub enum Command {
     /// again at any time. Ends with status 1 where a service did not publish everything.
     Refill {
         /// Which stream: EVENTS, TIMERS, or `DEAD_LETTERS`. What COMMANDS held no outbox has.
+        #[arg(value_parser = setting::text())]
         stream: String,
         /// Only what was said so long ago at the most, such as `15m`, where only the last minutes were lost.
         #[arg(long, value_parser = setting::age())]
@@ -81,12 +83,13 @@ pub enum DeadLetters {
         #[command(flatten)]
         filter: Filter,
         /// How many at the most.
-        #[arg(long, default_value_t = 100, value_parser = setting::count(dead_letters::MOST))]
+        #[arg(long, default_value_t = 100, value_parser = setting::count(1..=dead_letters::MOST))]
         limit: usize,
     },
     /// Shows one with everything it carries.
     Show {
         /// Its sequence, as the list shows it.
+        #[arg(value_parser = setting::number(1..=u64::MAX))]
         sequence: u64,
     },
     /// Sends them back, each to the one service that gave it up.
@@ -116,6 +119,7 @@ pub enum DeadLetters {
 #[derive(Debug, Args)]
 pub struct Selection {
     /// Their sequences, as the list shows them.
+    #[arg(value_parser = setting::number(1..=u64::MAX))]
     sequences: Vec<u64>,
     /// Which ones, where none is named.
     #[command(flatten)]
@@ -124,7 +128,7 @@ pub struct Selection {
     #[arg(long)]
     all: bool,
     /// How many at the most.
-    #[arg(long, default_value_t = dead_letters::MOST, value_parser = setting::count(dead_letters::MOST))]
+    #[arg(long, default_value_t = dead_letters::MOST, value_parser = setting::count(1..=dead_letters::MOST))]
     limit: usize,
 }
 

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::builder::TypedValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
 use messaging::connection::NatsOptions;
 use messaging::{process, setting};
@@ -71,26 +72,31 @@ enum Break {
     /// Kills a member of the running demo (SIGKILL).
     Kill {
         /// Its name, as `status` shows it.
+        #[arg(value_parser = member())]
         member: Member,
     },
     /// Stops a member of the running demo: it finishes what it has begun.
     Stop {
         /// Its name, as `status` shows it.
+        #[arg(value_parser = member())]
         member: Member,
     },
     /// Starts a member of the running demo that was killed or stopped.
     Start {
         /// Its name, as `status` shows it.
+        #[arg(value_parser = member())]
         member: Member,
     },
     /// Holds a member of the running demo still (SIGSTOP): it keeps its connections and does nothing.
     Pause {
         /// Its name, as `status` shows it.
+        #[arg(value_parser = member())]
         member: Member,
     },
     /// Lets a paused member of the running demo go on (SIGCONT).
     Resume {
         /// Its name, as `status` shows it.
+        #[arg(value_parser = member())]
         member: Member,
     },
     /// Lets the last messages of COMMANDS and EVENTS come again to every service of the running demo.
@@ -102,6 +108,7 @@ enum Break {
     /// Holds back what a service of the running demo sends to nats-server, its acknowledgements with it.
     HoldAcks {
         /// Its name, as `status` shows it.
+        #[arg(value_parser = member())]
         member: Member,
         /// For how many seconds, 60 at the most; the server delivers again after 10.
         #[arg(long, default_value_t = 15, value_parser = setting::number(1..=LONGEST_HOLD))]
@@ -110,8 +117,15 @@ enum Break {
     /// Cuts the connection of a service of the running demo to nats-server, once.
     Cut {
         /// Its name, as `status` shows it.
+        #[arg(value_parser = member())]
         member: Member,
     },
+}
+
+/// The name of a process of the store.
+fn member() -> impl TypedValueParser<Value = Member> {
+    let names = Member::ALL.map(Member::name).join(", ");
+    setting::parsed(|text: &str| text.parse::<Member>(), format!("is not one of {names}"))
 }
 
 /// Returns the command line as it is declared: every subcommand with its options.

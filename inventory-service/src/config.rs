@@ -12,7 +12,7 @@ pub struct Config {
     #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8901", value_parser = setting::address())]
     pub http_address: SocketAddr,
     /// Serve `/automation-testing`, which fills and empties the stock: never where it matters.
-    #[arg(long, env = "AUTOMATION_TESTING", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, env = "AUTOMATION_TESTING", value_parser = setting::switch())]
     pub automation_testing: bool,
     /// What every service needs.
     #[command(flatten)]

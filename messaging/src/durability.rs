@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_nats::jetstream;
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::setting::{self, redacted};
@@ -63,7 +64,7 @@ impl Serialize for Durability {
 }
 
 /// What can be asked for at least.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
     /// Handed to the operating system: survives the process.
     Cached,
@@ -71,6 +72,12 @@ pub enum Level {
     Fsynced,
     /// Kept by three servers or more: survives one of them.
     Replicated,
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.to_possible_value().map_or(Ok(()), |word| f.write_str(word.get_name()))
+    }
 }
 
 /// How to probe, and what to ask for.
@@ -82,14 +89,14 @@ pub struct DurabilityOptions {
         value_parser = setting::http_url())]
     pub nats_monitor_url: Vec<String>,
     /// Refuses to start where an acknowledgement is worth less; several, separated by commas.
-    #[arg(long, env = "MINIMUM_DURABILITY", value_enum, value_delimiter = ',')]
+    #[arg(long, env = "MINIMUM_DURABILITY", value_delimiter = ',', value_parser = setting::one_of::<Level>())]
     pub minimum_durability: Vec<Level>,
 }
 
 /// Why a process may not start.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "an acknowledgement is worth \"{found}\" here ({}), and MINIMUM_DURABILITY asks for {wanted:?}: {how}",
+    "the durability of the streams is \"{found}\" ({}), and MINIMUM_DURABILITY requires \"{wanted}\"; {how}",
     found.explain()
 )]
 pub struct TooWeak {

@@ -5,12 +5,14 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::TypedValueParser;
+use clap::ValueEnum;
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::{Error, ErrorKind};
 use reqwest::Url;
 use sea_orm::sqlx::postgres::PgConnectOptions;
@@ -26,6 +28,8 @@ const MAX_MILLISECONDS: u64 = 600_000;
 pub struct Setting<F> {
     parse: F,
     is_secret: bool,
+    /// What `--help` lists; empty unless the setting is one of a few words.
+    possible: Vec<PossibleValue>,
 }
 
 impl<F, T> TypedValueParser for Setting<F>
@@ -49,6 +53,10 @@ where
             Error::raw(ErrorKind::ValueValidation, format!("{name}: {value}{why}\n")).with_cmd(command)
         })
     }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        (!self.possible.is_empty()).then(|| Box::new(self.possible.iter().cloned()) as Box<_>)
+    }
 }
 
 /// Returns the names of an option: as an argument, and as a variable of the environment.
@@ -61,7 +69,11 @@ fn full_name(arg: &clap::Arg) -> String {
 }
 
 fn plain<T, F: Fn(&str) -> Result<T, String>>(parse: F) -> Setting<F> {
-    Setting { parse, is_secret: false }
+    Setting { parse, is_secret: false, possible: Vec::new() }
+}
+
+fn secretive<T, F: Fn(&str) -> Result<T, String>>(parse: F) -> Setting<F> {
+    Setting { parse, is_secret: true, possible: Vec::new() }
 }
 
 /// A whole number within a range.
@@ -82,12 +94,43 @@ pub fn milliseconds() -> Setting<impl Fn(&str) -> Result<u64, String> + Clone> {
     number(1..=MAX_MILLISECONDS)
 }
 
-/// A count of at least one; `max` at most.
-pub fn count(max: usize) -> Setting<impl Fn(&str) -> Result<usize, String> + Clone> {
+/// A count within a range.
+pub fn count(range: RangeInclusive<usize>) -> Setting<impl Fn(&str) -> Result<usize, String> + Clone> {
     plain(move |text| {
-        let parsed = text.parse().ok().filter(|count| (1..=max).contains(count));
-        parsed.ok_or_else(|| format!("is not a whole number from 1 to {max}"))
+        let parsed = text.parse().ok().filter(|count| range.contains(count));
+        parsed.ok_or_else(|| format!("is not a whole number from {} to {}", range.start(), range.end()))
     })
+}
+
+/// A switch: `true` or `false`, also as `yes`, `no`, `on`, `off`, `1`, `0`.
+pub fn switch() -> Setting<impl Fn(&str) -> Result<bool, String> + Clone> {
+    plain(|text| match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err("is not true or false".to_owned()),
+    })
+}
+
+/// One of a few words.
+pub fn one_of<T: ValueEnum + Send + Sync + 'static>() -> Setting<impl Fn(&str) -> Result<T, String> + Clone> {
+    let parse =
+        |text: &str| T::from_str(text, false).map_err(|_| format!("is not one of {}", words::<T>().join(", ")));
+    let possible = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    Setting { parse, is_secret: false, possible: possible.collect() }
+}
+
+fn words<T: ValueEnum>() -> Vec<String> {
+    let words = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    words.map(|word| word.get_name().to_owned()).collect()
+}
+
+/// A text with a parser of its own; `form` is what is reported of a text that it refuses, such as `is not an id`.
+pub fn parsed<T, E>(
+    parse: impl Fn(&str) -> Result<T, E> + Clone,
+    form: impl Display,
+) -> Setting<impl Fn(&str) -> Result<T, String> + Clone> {
+    let form = form.to_string();
+    plain(move |text| parse(text).map_err(|_| form.clone()))
 }
 
 /// How many servers keep each stream.
@@ -119,7 +162,7 @@ pub fn text() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
 
 /// A secret: any text that is not empty.
 pub fn secret() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
-    Setting { parse: |text: &str| Ok(text.to_owned()), is_secret: true }
+    secretive(|text: &str| Ok(text.to_owned()))
 }
 
 /// The path of a file or folder.
@@ -129,7 +172,7 @@ pub fn path() -> Setting<impl Fn(&str) -> Result<PathBuf, String> + Clone> {
 
 /// The address of a service: `http://host:port`, with a path where there is one.
 pub fn http_url() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
-    Setting { parse: parse_http_url, is_secret: true }
+    secretive(parse_http_url)
 }
 
 fn parse_http_url(text: &str) -> Result<String, String> {
@@ -140,9 +183,52 @@ fn parse_http_url(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The origin of a web page, such as `https://shop.example`, as browsers send it.
+pub fn origin() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
+    plain(parse_origin)
+}
+
+fn parse_origin(text: &str) -> Result<String, String> {
+    const FORM: &str = "is not of the form http://host:port or https://host:port";
+    let url = Url::parse(text).map_err(|_| FORM.to_owned())?;
+    let is_origin = matches!(url.scheme(), "http" | "https")
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.host_str().is_some_and(is_host);
+    if is_origin { Ok(url.origin().ascii_serialization()) } else { Err(FORM.to_owned()) }
+}
+
+/// The name of a host, with a port or without, as clients write it into `Host`.
+pub fn host() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
+    plain(parse_host)
+}
+
+fn parse_host(text: &str) -> Result<String, String> {
+    const FORM: &str = "is not a host such as shop.example, shop.example:8900, or [::1]";
+    let url = Url::parse(&format!("http://{text}")).map_err(|_| FORM.to_owned())?;
+    let is_only_host = !text.contains(['/', '\\', '?', '#', '@']) && !text.ends_with(':');
+    let name = url.host_str().filter(|name| is_only_host && is_host(name)).ok_or_else(|| FORM.to_owned())?;
+    // Read from the text: a URL has no port if it is that of its scheme.
+    match text.rsplit_once(':') {
+        Some((_, port)) if !text.ends_with(']') => Ok(format!("{name}:{port}")),
+        _ => Ok(name.to_owned()),
+    }
+}
+
+/// Returns whether a URL's host is a name or an address. A URL takes more, such as `*` or `foo..bar`.
+fn is_host(name: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    name.starts_with('[') || name.split('.').all(is_label)
+}
+
 /// The addresses of nats-servers, separated by commas: `nats://host:port` or `tls://host:port`.
 pub fn nats_url() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
-    Setting { parse: parse_nats_url, is_secret: true }
+    secretive(parse_nats_url)
 }
 
 /// Checks the addresses of nats-servers; what is wrong is reported without a part of them.
@@ -166,7 +252,7 @@ pub(crate) fn parse_nats_url(text: &str) -> Result<String, String> {
 
 /// The URL of a database: `sqlite://<file>?mode=rwc` or `postgres://user:password@host/name`.
 pub fn database_url() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
-    Setting { parse: |text: &str| check_database_url(text).map(|()| text.to_owned()), is_secret: true }
+    secretive(|text: &str| check_database_url(text).map(|()| text.to_owned()))
 }
 
 /// Parameters of a PostgreSQL URL. sqlx logs any other one, with its value, and ignores it.
@@ -304,6 +390,67 @@ mod tests {
             let url = sqlite_url(&file);
             assert_eq!(check_database_url(&url), Ok(()), "{url}");
             assert_eq!(url.parse::<SqliteConnectOptions>().unwrap().get_filename(), file, "{url}");
+        }
+    }
+
+    #[test]
+    fn origins_and_hosts_are_as_browsers_send_them() {
+        for (text, origin) in [
+            ("http://127.0.0.1:8900", "http://127.0.0.1:8900"),
+            ("https://Shop.Example/", "https://shop.example"),
+            ("http://shop.example:80", "http://shop.example"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+            ("https://bücher.example", "https://xn--bcher-kva.example"),
+        ] {
+            assert_eq!(parse_origin(text).as_deref(), Ok(origin), "{text}");
+        }
+        for text in [
+            "foo",
+            "null",
+            "*",
+            "http://*",
+            "http://*.example",
+            "shop.example",
+            "http://",
+            "http://a/b",
+            "http://a?b",
+            "http://a#b",
+            "http://u:s3cret@a",
+            "ftp://a",
+            "http://a:99999",
+            "http://a%zz",
+        ] {
+            let why = parse_origin(text).unwrap_err();
+            assert!(why.contains("http://host:port") && !why.contains("s3cret"), "{text}: {why}");
+        }
+        for (text, host) in [
+            ("shop.example", "shop.example"),
+            ("Shop.Example:80", "shop.example:80"),
+            ("order-service:8902", "order-service:8902"),
+            ("[::1]", "[::1]"),
+            ("[fd00::1]:8902", "[fd00::1]:8902"),
+            ("10.1.2.3", "10.1.2.3"),
+            ("bücher.example", "xn--bcher-kva.example"),
+        ] {
+            assert_eq!(parse_host(text).as_deref(), Ok(host), "{text}");
+        }
+        for text in [
+            "*",
+            "*.example",
+            "http://a",
+            "a/b",
+            "a:b",
+            "a:99999",
+            "a:",
+            "u@a",
+            "::1",
+            "a..b",
+            ":80",
+            "a b",
+            "%",
+            "a#",
+        ] {
+            assert!(parse_host(text).is_err(), "{text}");
         }
     }
 

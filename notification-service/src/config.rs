@@ -21,7 +21,8 @@ pub struct Config {
     #[arg(long, env = "SMTP_URL", hide_env_values = true, value_parser = setting::secret())]
     pub smtp_url: Option<String>,
     /// Whom mail comes from.
-    #[arg(long, env = "MAIL_FROM", default_value = "Online Store <no-reply@store.example>")]
+    #[arg(long, env = "MAIL_FROM", default_value = "Online Store <no-reply@store.example>",
+        value_parser = setting::parsed(str::parse::<Mailbox>, "is not a mailbox such as Shop <shop@example.org>"))]
     pub mail_from: Mailbox,
     /// What every service needs.
     #[command(flatten)]

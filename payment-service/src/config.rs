@@ -3,14 +3,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use contracts::{CustomerId, OrderId};
+use clap::builder::TypedValueParser;
+use contracts::{CustomerId, InvalidId, OrderId};
 use messaging::{ServiceOptions, setting};
 
 use crate::payment::Policy;
 
 /// Parses a shop id: it has the form of every other id.
-fn shop_id(text: &str) -> Result<String, contracts::InvalidId> {
+fn shop_id(text: &str) -> Result<String, InvalidId> {
     CustomerId::parse(text).map(String::from)
+}
+
+/// The id of an order.
+fn order_id() -> impl TypedValueParser<Value = OrderId> {
+    setting::parsed(|text: &str| OrderId::parse(text), format!("is not an order id: {InvalidId}"))
 }
 
 /// Takes the payments of the store's orders.
@@ -40,13 +46,13 @@ pub struct Config {
     pub give_up_seconds: u64,
     /// The name of this shop at the payment provider, part of every idempotency key: 1 to 64 letters, digits, `_`, `-`.
     /// Unless set, a random one is made once and kept in the database.
-    #[arg(long, env = "SHOP_ID", value_parser = shop_id)]
+    #[arg(long, env = "SHOP_ID", value_parser = setting::parsed(shop_id, format!("is not a shop id: {InvalidId}")))]
     pub shop_id: Option<String>,
     /// How long a payment that is due waits for an account that is not known yet, in seconds.
     #[arg(long, env = "ACCOUNT_WAIT_SECONDS", default_value_t = 30, value_parser = setting::seconds())]
     pub account_wait_seconds: u64,
     /// Ask the account service for an account that is not known when a payment is due, once.
-    #[arg(long, env = "FETCH_MISSING_ACCOUNTS", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, env = "FETCH_MISSING_ACCOUNTS", value_parser = setting::switch())]
     pub fetch_missing_accounts: bool,
     /// What every service needs.
     #[command(flatten)]
@@ -65,13 +71,13 @@ pub enum Command {
     /// Asks the provider again for refunds and voids that it refused; safe while the service runs.
     Retry {
         /// The orders.
-        #[arg(required = true, value_parser = |text: &str| OrderId::parse(text))]
+        #[arg(required = true, value_parser = order_id())]
         order_ids: Vec<OrderId>,
     },
     /// Takes back the alarm of declined and cancelled payments after a person has settled them with the provider.
     Dismiss {
         /// The orders.
-        #[arg(required = true, value_parser = |text: &str| OrderId::parse(text))]
+        #[arg(required = true, value_parser = order_id())]
         order_ids: Vec<OrderId>,
     },
 }
@@ -86,7 +92,7 @@ pub enum Rebuild {
     /// From the account service, account by account: those named, or those that payments wait for.
     Fetch {
         /// Whose accounts.
-        #[arg(value_parser = |text: &str| CustomerId::parse(text))]
+        #[arg(value_parser = setting::parsed(|text: &str| CustomerId::parse(text), format!("is not a customer id: {InvalidId}")))]
         customer_ids: Vec<CustomerId>,
     },
 }

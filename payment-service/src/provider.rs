@@ -400,6 +400,14 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn a_provider_that_does_not_answer_is_reported_without_the_credentials_in_its_url() {
+        // Port 1 is reserved, and nothing listens there.
+        let provider = HttpProvider::new("http://shop:s3cret@127.0.0.1:1/v1", Duration::from_secs(5)).unwrap();
+        let text = format!("{:?}", provider.ledger(None).await.unwrap_err());
+        assert!(text.contains("connect") && !text.contains("s3cret"), "{text}");
+    }
+
     #[test]
     fn a_reference_that_cannot_be_stored_or_published_is_none() {
         let long = "r".repeat(MAX_REFERENCE + 1);

@@ -30,7 +30,8 @@ use representation::{DeadLetterPage, Discarded, Redrive, WholeDeadLetter};
 #[derive(Clone, Default, clap::Args)]
 pub struct OperationsOptions {
     /// Serves `/operations` to whoever can reach the gateway: dead letters are shown, sent back, and discarded.
-    #[arg(long = "operations", env = "OPERATIONS", action = clap::ArgAction::Set, default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long = "operations", env = "OPERATIONS", action = clap::ArgAction::Set, default_value_t = false,
+        num_args = 0..=1, default_missing_value = "true", value_parser = setting::switch())]
     pub enabled: bool,
     /// The password of the user `operator` of nats.conf.
     #[arg(long, env = "OPERATOR_PASSWORD", hide_env_values = true, value_parser = setting::secret())]

@@ -72,16 +72,16 @@ pub struct WholeLetter {
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Filter {
     /// Those of one service.
-    #[arg(long)]
+    #[arg(long, value_parser = setting::text())]
     pub service: Option<String>,
     /// Those of one type of message, such as `order.placed` or `order.placed.v1`.
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = setting::text())]
     pub message_type: Option<String>,
     /// Those whose reason contains this, in its word or its sentence.
-    #[arg(long)]
+    #[arg(long, value_parser = setting::text())]
     pub reason: Option<String>,
     /// Those about one business id.
-    #[arg(long)]
+    #[arg(long, value_parser = setting::text())]
     pub key: Option<String>,
     /// Those given up at least this long ago, such as `90s`, `15m`, `2h`, `3d`.
     #[arg(long, value_parser = setting::age())]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use messaging::dead_letter::STREAM_NAME;
 use messaging::redrive::{self, Outcome, Report, Request};
+use messaging::setting;
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -29,10 +30,10 @@ pub struct Ramp {
     #[arg(long)]
     pub force: bool,
     /// The most letters a second, where the ramp ends.
-    #[arg(long, default_value_t = 256, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=redrive::MOST as u64))]
+    #[arg(long, default_value_t = 256, value_parser = setting::count(1..=redrive::MOST))]
     pub rate: usize,
     /// How many letters may fail again before it stops by itself.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = setting::count(0..=super::MOST))]
     pub tolerate: usize,
 }
 

@@ -58,6 +58,104 @@ fn no_setting_takes_what_is_empty_or_padded() {
     }
 }
 
+/// Every option and operand of every program that has a value, those of subcommands included, with the command's name.
+fn operands(command: &clap::Command) -> Vec<(String, Arg)> {
+    let own = command.get_arguments().filter(|arg| arg.get_action().takes_values() || arg.get_env().is_some());
+    let own = own.map(|arg| (command.get_name().to_owned(), arg.clone()));
+    own.chain(command.get_subcommands().flat_map(operands)).collect()
+}
+
+/// Returns how a value is refused by an option or operand alone; none if it is taken.
+fn refusal_alone(arg: &Arg, value: &str) -> Option<String> {
+    let alone = arg.clone().required(false).action(clap::ArgAction::Set).num_args(1).global(false);
+    let alone = alone.requires(clap::builder::Resettable::<clap::Id>::Reset);
+    let command = clap::Command::new("alone").arg(alone);
+    let arguments = match arg.get_long() {
+        Some(long) => vec!["alone".to_owned(), format!("--{long}={value}")],
+        None => vec!["alone".to_owned(), "--".to_owned(), value.to_owned()],
+    };
+    command.try_get_matches_from(arguments).err().map(|error| error.to_string())
+}
+
+/// A list has a value between two commas; what is refused is one of them.
+const NONSENSE: [&str; 20] = [
+    "",
+    " ",
+    " 1",
+    "1 ",
+    "%",
+    "%zz",
+    ":",
+    "::::",
+    "ü",
+    "Füße/ä ö",
+    "-1",
+    "0",
+    "1.5",
+    "1e9",
+    "99999999999999999999999999",
+    "a\u{7}b",
+    "a\nb",
+    "http://",
+    "//@:/?#",
+    "NaN",
+];
+
+#[test]
+fn whatever_a_setting_refuses_is_refused_with_name_value_and_what_is_allowed() {
+    let operands = operands(&demo::cli::command());
+    assert!(operands.len() > 100, "{}", operands.len());
+    let mut refused = 0;
+    for (program, arg) in &operands {
+        for value in NONSENSE {
+            let Some(refusal) = refusal_alone(arg, value) else { continue };
+            refused += 1;
+            let name = arg.get_long().map_or_else(|| arg.get_id().to_string(), |long| format!("--{long}"));
+            let variable = arg.get_env().map(|variable| variable.to_string_lossy().into_owned());
+            let line = refusal.lines().next().unwrap();
+            let told =
+                |part: &str| assert!(line.contains(part), "{program} {name} {value:?}: {line:?} lacks {part:?}");
+            told(&name);
+            variable.as_deref().into_iter().for_each(told);
+            // What may hold a secret is not repeated.
+            if !arg.is_hide_env_values_set() && name != "url" {
+                told(&format!("{value:?}"));
+            }
+            let why = [" is ", " begins ", " has ", "are "].iter().any(|verb| line.contains(verb));
+            assert!(why, "{program} {name} {value:?}: {line:?} does not say why");
+        }
+    }
+    assert!(refused > 1000, "{refused}");
+}
+
+#[test]
+fn what_a_setting_must_refuse_is_refused() {
+    let command = demo::cli::command();
+    let operands = operands(&command);
+    let named = |long: &str| {
+        let found = operands.iter().find(|(_, arg)| arg.get_long() == Some(long));
+        &found.unwrap_or_else(|| panic!("no --{long}")).1
+    };
+    for (long, taken, refused) in [
+        ("allowed-origins", "http://127.0.0.1:3000", &["foo", "null", "http://a/b", "127.0.0.1:3000"][..]),
+        ("allowed-hosts", "shop.example", &["http://shop.example", "*", "a/b", "::1"]),
+        ("minimum-durability", "replicated", &["Fsynced", "fsync", "2"]),
+        ("http-max-connections", "65536", &["0", "65537", "-1"]),
+        ("shop-id", "shop_1", &["a b", "ü", "a/b"]),
+        ("fetch-missing-accounts", "true", &["maybe", "2"]),
+        ("automation-testing", "off", &["maybe"]),
+        ("operations", "true", &["maybe"]),
+        ("mail-from", "Shop <shop@example.org>", &["nobody", "Shop <shop>"]),
+        ("rate", "256", &["0", "257"]),
+        ("tolerate", "0", &["-1", "100001"]),
+    ] {
+        assert_eq!(refusal_alone(named(long), taken), None, "--{long}={taken}");
+        for value in refused {
+            assert!(refusal_alone(named(long), value).is_some(), "--{long}={value}");
+        }
+    }
+}
+
 #[test]
 fn numbers_and_time_spans_are_refused_with_name_value_and_range() {
     let is_number =

@@ -14,15 +14,15 @@ const MAX_OPEN_FILES: u64 = 10_240;
 pub struct HttpOptions {
     /// Names besides `localhost`, `127.0.0.1`, and `[::1]` under which clients may ask (`Host`), separated by commas. A server
     /// that is bound to loopback always checks; any other server checks when this is set, and then takes IP addresses too.
-    #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',', value_parser = setting::text())]
+    #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',', value_parser = setting::host())]
     pub allowed_hosts: Vec<String>,
     /// Origins besides the server's own whose pages may ask (`Origin`), such as `http://127.0.0.1:8900`, separated by
     /// commas.
-    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = setting::text())]
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = setting::origin())]
     pub allowed_origins: Vec<String>,
     /// How many connections are open at a time, from 1 to 65536; at most half of the limit on open files.
-    #[arg(long, env = "HTTP_MAX_CONNECTIONS", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub http_max_connections: u32,
+    #[arg(long, env = "HTTP_MAX_CONNECTIONS", default_value_t = 1024, value_parser = setting::count(1..=65_536))]
+    pub http_max_connections: usize,
     /// How long a client may take for its headers, for its body, and between two requests, in seconds, from 1 to 3600.
     #[arg(long, env = "HTTP_READ_SECONDS", default_value_t = 30, value_parser = setting::number(1..=3600))]
     pub http_read_seconds: u64,
@@ -47,7 +47,7 @@ impl HttpOptions {
     /// Returns how many connections are open at a time here: as configured, and at most half of the limit on open files.
     #[must_use]
     pub fn connections(&self) -> usize {
-        connection_limit(self.http_max_connections as usize, open_file_limit())
+        connection_limit(self.http_max_connections, open_file_limit())
     }
 
     pub(super) fn read_limit(&self) -> Duration {
