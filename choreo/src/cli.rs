@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::{Args, Parser, Subcommand};
 use messaging::connection::NatsOptions;
+use messaging::process::Interruption;
 use messaging::redrive::Outcome;
-use messaging::{process, setting};
+use messaging::{clock, process, setting};
 use serde_json::json;
-use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use crate::Operator;
 use crate::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
@@ -28,6 +29,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// Finds and mends what went wrong in a store.
 ///
 /// Connects as the user `operator` of nats.conf; `OPERATOR_PASSWORD` or `NATS_PASSWORD` is its password.
+///
+/// SIGINT and SIGTERM end a command early, with status 130 or 143: it reports what is done and what is not. Every command can
+/// be repeated. A second signal, or 3 seconds, end it at once.
 #[derive(Debug, Parser)]
 #[command(version, name = "choreo")]
 pub struct Cli {
@@ -134,32 +138,38 @@ pub struct Selection {
 
 impl Cli {
     /// Does what the command line asks, prints what there is to say, and returns how the program ends: 0 where
-    /// everything went well, 1 where not everything did, 2 where it could not be tried.
+    /// everything went well, 1 where not everything did, 2 where it could not be tried, 130 or 143 where a signal ended it.
     pub async fn run(self) -> ExitCode {
         let json = self.json;
-        match self.execute().await {
-            Ok(true) => ExitCode::SUCCESS,
+        let report = |error: &anyhow::Error| {
+            let text = format!("{error:#}");
+            process::print_error(if json { json!({ "error": text }).to_string() } else { text });
+            ExitCode::from(2)
+        };
+        let interruption = match Interruption::watch() {
+            Ok(interruption) => interruption,
+            Err(error) => return report(&error),
+        };
+        let status = match self.execute(&interruption.token).await {
+            Ok(true) => return ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(1),
-            Err(error) => {
-                let text = format!("{error:#}");
-                process::print_error(if json { json!({ "error": text }).to_string() } else { text });
-                ExitCode::from(2)
-            }
-        }
+            Err(error) => report(&error),
+        };
+        interruption.status().map_or(status, ExitCode::from)
     }
 
-    async fn execute(mut self) -> anyhow::Result<bool> {
+    async fn execute(mut self, stop: &CancellationToken) -> anyhow::Result<bool> {
         if self.nats.nats_password.is_none() {
             self.nats.nats_password = std::env::var("OPERATOR_PASSWORD").ok();
         }
         self.nats.nats_user.get_or_insert_with(|| OPERATOR.to_owned());
-        let operator = Operator::connect(&self.nats).await?;
+        let operator = unless_stopped(stop, Operator::connect(&self.nats)).await?;
         let printer = Printer { json: self.json };
         let done = match self.command {
-            Command::DeadLetters(command) => command.execute(&operator, printer).await,
-            Command::Refill { stream, last } => refill_stream(&operator, &stream, last, printer).await,
-            Command::Explain { key } => explain(&operator, &key, printer).await,
-            Command::Invariants => invariants(&operator, printer).await,
+            Command::DeadLetters(command) => command.execute(&operator, stop, printer).await,
+            Command::Refill { stream, last } => refill_stream(&operator, &stream, last, stop, printer).await,
+            Command::Explain { key } => unless_stopped(stop, explain(&operator, &key, printer)).await,
+            Command::Invariants => unless_stopped(stop, invariants(&operator, printer)).await,
         };
         // The server does not tell a refusal to who asked.
         match (done, operator.refusal()) {
@@ -169,18 +179,28 @@ impl Cli {
     }
 }
 
+/// Awaits what changes nothing, unless a signal ends it.
+async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    reading: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    match stop.run_until_cancelled(reading).await {
+        Some(done) => done,
+        None => bail!("interrupted by a signal; nothing was changed"),
+    }
+}
+
 async fn refill_stream(
     operator: &Operator,
     stream: &str,
     last: Option<Duration>,
+    stop: &CancellationToken,
     printer: Printer,
 ) -> anyhow::Result<bool> {
-    let since = last.map(|last| OffsetDateTime::now_utc() - last);
+    let since = last.map(|last| clock::now() - last);
     let told = |progress: &Progress| printer.say(progress, || progress_for_people(progress));
-    let all = refill(operator, stream, since, told).await?;
-    printer.say(&json!({ "summary": all }), || {
-        format!("{} messages published again", all.iter().map(|progress| progress.published).sum::<u64>())
-    });
+    let all = refill(operator, stream, since, stop, told).await?;
+    printer.say(&json!({ "summary": all }), || restored_for_people(&all));
     Ok(all.iter().all(|progress| progress.done))
 }
 
@@ -207,35 +227,61 @@ async fn invariants(operator: &Operator, printer: Printer) -> anyhow::Result<boo
 }
 
 impl DeadLetters {
-    async fn execute(self, operator: &Operator, printer: Printer) -> anyhow::Result<bool> {
+    async fn execute(
+        self,
+        operator: &Operator,
+        stop: &CancellationToken,
+        printer: Printer,
+    ) -> anyhow::Result<bool> {
         match self {
             Self::List { filter, limit } => {
-                let listing = dead_letters::list(operator, &filter, limit).await?;
+                let listing = unless_stopped(stop, dead_letters::list(operator, &filter, limit)).await?;
                 printer.say(&listing, || list_for_people(&listing));
             }
             Self::Show { sequence } => {
-                let Some(letter) = dead_letters::show(operator, sequence).await? else {
+                let Some(letter) = unless_stopped(stop, dead_letters::show(operator, sequence)).await? else {
                     bail!("there is no dead letter {sequence}");
                 };
                 printer.say(&letter, || whole_for_people(&letter));
             }
             Self::Redrive { selection, ramp } => {
-                let letters = selection.letters(operator).await?;
+                let letters = unless_stopped(stop, selection.letters(operator)).await?;
                 let told = |redriven: &Redriven| printer.say(redriven, || redriven_for_people(redriven));
-                let summary = redrive(operator, &letters, &ramp, told).await;
+                let summary = redrive(operator, &letters, &ramp, stop, told).await;
                 printer.say(&json!({ "summary": summary }), || summary_for_people(&summary));
                 return Ok(summary.all_handled());
             }
             Self::Discard { selection, because } => {
-                for letter in selection.letters(operator).await? {
-                    let discarded = discard::discard(operator, letter.sequence, &because).await?;
-                    let text = if discarded.discarded { "discarded" } else { "gone" };
-                    printer.say(&discarded, || format!("{:>8}  {text}", letter.sequence));
-                }
+                let letters = unless_stopped(stop, selection.letters(operator)).await?;
+                delete(operator, &letters, &because, stop, printer).await?;
             }
         }
         Ok(true)
     }
+}
+
+/// Deletes dead letters for a reason, one by one.
+async fn delete(
+    operator: &Operator,
+    letters: &[DeadLetter],
+    reason: &str,
+    stop: &CancellationToken,
+    printer: Printer,
+) -> anyhow::Result<()> {
+    for (done, letter) in letters.iter().enumerate() {
+        let sequence = letter.sequence;
+        let Some(ended) = stop.run_until_cancelled(discard::discard(operator, sequence, reason)).await else {
+            let rest = letters.len() - done;
+            bail!(
+                "interrupted by a signal: {done} dead letters are done, {rest} are not; whether {sequence} was deleted is \
+                 unknown; repeat the command"
+            );
+        };
+        let discarded = ended?;
+        let text = if discarded.discarded { "discarded" } else { "gone" };
+        printer.say(&discarded, || format!("{sequence:>8}  {text}"));
+    }
+    Ok(())
 }
 
 impl Selection {
@@ -300,6 +346,18 @@ fn progress_for_people(progress: &Progress) -> String {
         (None, false) => "…".to_owned(),
     };
     format!("{service:<22} {published:>8} published {known:>8} known {settled:>6} settled  {state}")
+}
+
+fn restored_for_people(all: &[Progress]) -> String {
+    let published: u64 = all.iter().map(|progress| progress.published).sum();
+    let rest: Vec<&str> = all.iter().filter(|progress| !progress.done).map(|progress| &*progress.service).collect();
+    match rest.as_slice() {
+        [] => format!("{published} messages published again"),
+        rest => format!(
+            "{published} messages published again; not everything of {} is published: repeat the command",
+            rest.join(", ")
+        ),
+    }
 }
 
 fn summary_for_people(summary: &Summary) -> String {

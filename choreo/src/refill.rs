@@ -15,6 +15,7 @@ use messaging::refill::{self, Refilled, Request};
 use messaging::topology::StreamSpec;
 use serde::Serialize;
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::Operator;
@@ -54,7 +55,7 @@ struct Running {
 
 /// Fills a stream again; `told` hears of each batch. Returns how far each service has come.
 ///
-/// With `since`, only what was said since then is published.
+/// With `since`, only what was said since then is published. Once `stop` is cancelled no further batch is requested.
 ///
 /// # Errors
 ///
@@ -63,6 +64,7 @@ pub async fn refill(
     operator: &Operator,
     stream: &str,
     since: Option<OffsetDateTime>,
+    stop: &CancellationToken,
     mut told: impl FnMut(&Progress),
 ) -> anyhow::Result<Vec<Progress>> {
     let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
@@ -87,7 +89,10 @@ pub async fn refill(
     let mut running: Vec<Running> = services.into_iter().map(Running::new).collect();
     while let Some(next) = running.iter_mut().filter(|running| running.goes_on()).min_by_key(|next| next.reached) {
         (request.after, request.until) = (next.after, next.until);
-        match batch(operator, &next.progress.service, &request).await {
+        let Some(ended) = stop.run_until_cancelled(batch(operator, &next.progress.service, &request)).await else {
+            break;
+        };
+        match ended {
             Ok(done) => next.advance(&done),
             Err(why) => next.progress.failed = Some(why),
         }

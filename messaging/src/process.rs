@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::exit;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -23,6 +23,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const FLUSH: Duration = Duration::from_millis(500);
 /// How long a process may take to end after a signal, whatever it does. Container runtimes kill after 10 s.
 const END_WITHIN: Duration = Duration::from_secs(9);
+/// How long an operator's command may take to report after a signal.
+const REPORT_WITHIN: Duration = Duration::from_secs(3);
 /// The status of a process that writes into a closed pipe, as a shell reports it: 128 + SIGPIPE.
 const CLOSED_PIPE: i32 = 141;
 /// What is logged unless `RUST_LOG` says otherwise. The NATS client logs each try to connect; `connection` logs each state.
@@ -115,6 +117,57 @@ fn variable(name: &str) -> anyhow::Result<Option<String>> {
 ///
 /// If signals cannot be received.
 pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
+    let at_limit = |_| {
+        tracing::warn!(
+            "the shutdown reached its limit of 9 s and is cut short; nats-server delivers again what was not acknowledged, \
+             and the next start publishes what the outbox holds"
+        );
+        flush_logs();
+        0
+    };
+    on_signal(END_WITHIN, |_| tracing::info!("shutting down"), at_limit)
+}
+
+/// A signal that ends an operator's command before it is done.
+#[derive(Debug, Clone)]
+pub struct Interruption {
+    /// Cancelled by SIGTERM or SIGINT.
+    pub token: CancellationToken,
+    /// The first signal.
+    signal: Arc<OnceLock<SignalKind>>,
+}
+
+impl Interruption {
+    /// Waits for SIGTERM or SIGINT from now on. After the first one the command has 3 s to report what is done and what is
+    /// not; a second one ends it at once. Both hold even if the output is not read.
+    ///
+    /// # Errors
+    ///
+    /// If signals cannot be received.
+    pub fn watch() -> anyhow::Result<Self> {
+        let signal = Arc::new(OnceLock::new());
+        let first = signal.clone();
+        let keep = move |kind| {
+            first.get_or_init(|| kind);
+        };
+        let token = on_signal(REPORT_WITHIN, keep, |kind: SignalKind| 128 + kind.as_raw_value())?;
+        Ok(Self { token, signal })
+    }
+
+    /// Returns the exit status of a command that was interrupted, as a shell reports it: 128 and the signal's number.
+    #[must_use]
+    pub fn status(&self) -> Option<u8> {
+        self.signal.get().and_then(|kind| u8::try_from(128 + kind.as_raw_value()).ok())
+    }
+}
+
+/// Waits for signals on a thread of its own. After the first one `first` is called and the token cancelled; after `limit`
+/// the process ends with the status that `at_limit` returns. A second signal ends it at once.
+fn on_signal(
+    limit: Duration,
+    first: impl FnOnce(SignalKind) + Send + 'static,
+    at_limit: impl FnOnce(SignalKind) -> i32 + Send + 'static,
+) -> anyhow::Result<CancellationToken> {
     let token = CancellationToken::new();
     let cancelled = token.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -123,18 +176,13 @@ pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
         Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? }
     };
     let wait = async move {
-        signals.next().await;
-        tracing::info!("shutting down");
+        let kind = signals.next().await;
+        first(kind);
         cancelled.cancel();
-        if let Ok(kind) = tokio::time::timeout(END_WITHIN, signals.next()).await {
-            exit(128 + kind.as_raw_value());
+        if let Ok(second) = tokio::time::timeout(limit, signals.next()).await {
+            exit(128 + second.as_raw_value());
         }
-        tracing::warn!(
-            "the shutdown reached its limit of 9 s and is cut short; nats-server delivers again what was not acknowledged, \
-             and the next start publishes what the outbox holds"
-        );
-        flush_logs();
-        exit(0);
+        exit(at_limit(kind));
     };
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || runtime.block_on(wait))?;
     Ok(token)

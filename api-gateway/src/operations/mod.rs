@@ -15,6 +15,7 @@ use messaging::connection::NatsOptions;
 use messaging::setting;
 use poem_openapi::{ApiResponse, OpenApi};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::Tag;
 use crate::body::Body;
@@ -189,7 +190,10 @@ impl OperationsApi {
         let named = dead_letters::named(&self.operator, &sequences).await;
         let (letters, absent) = named.map_err(|error| failed(&error))?;
         let mut results: Vec<Redriven> = Vec::with_capacity(letters.len());
-        let summary = redrive(&self.operator, &letters, &ramp, |redriven| results.push(redriven.clone())).await;
+        let summary = redrive(&self.operator, &letters, &ramp, &CancellationToken::new(), |redriven| {
+            results.push(redriven.clone())
+        })
+        .await;
         let told = json!({ "results": results, "absent": absent, "summary": summary });
         Ok(RedriveDeadLetters::Tried(JsonOf::serialized(&told)?))
     }

@@ -13,6 +13,7 @@ use messaging::redrive::{self, Outcome, Report, Request};
 use messaging::setting;
 use serde::Serialize;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::DeadLetter;
 use crate::Operator;
@@ -22,6 +23,9 @@ use crate::operator::AskError;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a step takes at least.
 const STEP: Duration = Duration::from_secs(1);
+
+/// The reason of an end before the last letter.
+const INTERRUPTED: &str = "interrupted by a signal";
 
 /// How to redrive.
 #[derive(Debug, Clone, clap::Args)]
@@ -105,11 +109,13 @@ impl Summary {
     }
 }
 
-/// Redrives letters in their order; `told` hears what became of each as soon as it is known.
+/// Redrives letters in their order; `told` hears what became of each as soon as it is known. Once `stop` is cancelled no
+/// further letter is redriven, and the outcome of those under way is unknown.
 pub async fn redrive(
     operator: &Operator,
     letters: &[DeadLetter],
     ramp: &Ramp,
+    stop: &CancellationToken,
     mut told: impl FnMut(&Redriven),
 ) -> Summary {
     let mut summary = Summary::default();
@@ -118,21 +124,31 @@ pub async fn redrive(
         let begun = Instant::now();
         let (step, behind) = rest.split_at(size.min(rest.len()));
         rest = behind;
-        for redriven in redrive_step(operator, step, ramp.force).await {
+        let ended = stop.run_until_cancelled(redrive_step(operator, step, ramp.force)).await;
+        for redriven in ended.unwrap_or_else(|| step.iter().map(interrupted).collect()) {
             failures += usize::from(summary.count(&redriven.outcome));
             told(&redriven);
         }
-        if failures > ramp.tolerate && !rest.is_empty() {
-            summary.stopped = Some(format!("{failures} failed again, and {} may", ramp.tolerate));
-            summary.not_tried = rest.len();
+        if rest.is_empty() {
             break;
         }
-        if !rest.is_empty() {
-            tokio::time::sleep_until(begun + STEP).await;
+        let paused = stop.run_until_cancelled(tokio::time::sleep_until(begun + STEP)).await;
+        if paused.is_none() || failures > ramp.tolerate {
+            let too_many = || format!("{failures} failed again, and {} may", ramp.tolerate);
+            summary.stopped = Some(if paused.is_none() { INTERRUPTED.to_owned() } else { too_many() });
+            summary.not_tried = rest.len();
+            break;
         }
         size = (size * 2).min(ramp.rate);
     }
     summary
+}
+
+/// Returns what is known of a letter whose redrive was interrupted.
+fn interrupted(letter: &DeadLetter) -> Redriven {
+    let (service, key) = (letter.service.clone(), letter.key.clone());
+    let outcome = Outcome::Unknown { reason: INTERRUPTED.to_owned() };
+    Redriven { sequence: letter.sequence, service, key, outcome, removed: false }
 }
 
 /// Asks each service for its letters of one step, all services at once.

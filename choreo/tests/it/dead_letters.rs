@@ -6,6 +6,7 @@ use choreo::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
 use choreo::dead_letters::{self, Filter, discard};
 use messaging::redrive::Outcome;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Echo, Store};
 
@@ -17,7 +18,8 @@ async fn redrive_all(store: &Store, ramp: &Ramp) -> (Vec<Redriven>, Summary) {
     let operator = store.operator().await;
     let letters = dead_letters::list(&operator, &Filter::default(), dead_letters::MOST).await.unwrap().dead_letters;
     let mut told = Vec::new();
-    let summary = redrive(&operator, &letters, ramp, |redriven| told.push(redriven.clone())).await;
+    let summary =
+        redrive(&operator, &letters, ramp, &CancellationToken::new(), |redriven| told.push(redriven.clone())).await;
     (told, summary)
 }
 

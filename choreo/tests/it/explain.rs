@@ -4,6 +4,7 @@ use choreo::dead_letters::redrive::{Ramp, redrive};
 use choreo::dead_letters::{self, Filter, discard};
 use choreo::explain::{Hearer, Hearing, Reach, Step, Timeline, explain};
 use messaging::Topology;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::support::{Echo, Store, connect, eventually};
@@ -124,7 +125,7 @@ async fn a_dead_letter_is_waited_for_until_it_is_redriven_or_discarded() {
     let operator = store.operator().await;
     let of_k1 = Filter { key: Some("K1".to_owned()), ..Filter::default() };
     let letters = dead_letters::list(&operator, &of_k1, 10).await.unwrap().dead_letters;
-    assert!(redrive(&operator, &letters, &Ramp::default(), |_| ()).await.all_handled());
+    assert!(redrive(&operator, &letters, &Ramp::default(), &CancellationToken::new(), |_| ()).await.all_handled());
     let told = timeline(&store, "K1").await;
     assert_eq!(hearer(step(&told, "order.command.place.K1"), "order-service").hearing, Hearing::Redriven);
     assert!(waits(&told, "order-service").is_empty(), "{told:#?}");

@@ -3,6 +3,7 @@
 
 mod dead_letters;
 mod explain;
+mod interrupted;
 mod killed;
 mod refill;
 mod support;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use choreo::refill::refill;
 use messaging::Topology;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Echo, Store, connect, eventually};
 
@@ -60,7 +61,7 @@ async fn a_stream_deleted_while_services_run_is_filled_again_and_everything_ends
 
     // Once more changes nothing: the stream knows all of it, or those that have handled it do.
     let operator = store.operator().await;
-    refill(&operator, "EVENTS", None, |_| ()).await.unwrap();
+    refill(&operator, "EVENTS", None, &CancellationToken::new(), |_| ()).await.unwrap();
     assert_eq!(stock.handled.lock().unwrap().len(), handled);
 }
 
@@ -75,7 +76,7 @@ async fn a_stream_that_was_purged_or_that_lost_some_messages_is_filled_at_once()
     let events = connect(&store.nats, "provisioner").await.get_stream("EVENTS").await.unwrap();
     let operator = store.operator().await;
     let published = async || {
-        let told = refill(&operator, "EVENTS", None, |_| ()).await.unwrap();
+        let told = refill(&operator, "EVENTS", None, &CancellationToken::new(), |_| ()).await.unwrap();
         told.into_iter().find(|told| told.service == "order-service").unwrap().published
     };
     events.purge().await.unwrap();
@@ -91,7 +92,9 @@ async fn a_stream_that_was_purged_or_that_lost_some_messages_is_filled_at_once()
 async fn what_no_outbox_has_and_what_is_not_there_is_said() {
     let store = Store::start().await;
     let operator = store.operator().await;
-    let error = async |stream: &str| refill(&operator, stream, None, |_| ()).await.unwrap_err().to_string();
+    let error = async |stream: &str| {
+        refill(&operator, stream, None, &CancellationToken::new(), |_| ()).await.unwrap_err().to_string()
+    };
     assert!(error("COMMANDS").await.contains("no outbox"));
     assert!(error("ORDERS").await.contains("one of COMMANDS, EVENTS"));
     connect(&store.nats, "provisioner").await.delete_stream("TIMERS").await.unwrap();

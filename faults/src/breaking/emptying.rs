@@ -12,6 +12,7 @@ use demo::store::nats_options;
 use demo::{Member, StoreConfig};
 use serde_json::json;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::Breaker;
 use super::schedule::{EVENTS, Loss};
@@ -110,7 +111,7 @@ impl Breaker {
 async fn fill(config: StoreConfig) -> anyhow::Result<u64> {
     provision(&nats_options(&config, PROVISIONER), config.replicas()).await?;
     let operator = Operator::connect(&nats_options(&config, OPERATOR)).await?;
-    let all = refill(&operator, EVENTS, None, |_| ()).await?;
+    let all = refill(&operator, EVENTS, None, &CancellationToken::new(), |_| ()).await?;
     if let Some(failed) = all.iter().find(|progress| !progress.done) {
         bail!("{}: {}", failed.service, failed.failed.as_deref().unwrap_or("it is not done"));
     }
