@@ -13,11 +13,9 @@ use contracts::account::AccountCommand;
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderCommand;
 use contracts::topology::API_GATEWAY;
-use messaging::Durability;
-use messaging::envelope;
 use messaging::publisher::{Command, PublishError, Publisher};
+use messaging::{Durability, clock, envelope};
 use serde::Serialize;
-use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -148,7 +146,7 @@ impl Commands {
     /// Refuses a key while the bucket is full: its oldest entry makes room when it expires.
     fn no_more_keys(&self) -> Problem {
         let expires = self.streams.borrow().key_expires;
-        let wait = expires.map_or(1, |expires| (expires - OffsetDateTime::now_utc()).whole_seconds() + 1);
+        let wait = expires.map_or(1, |expires| (expires - clock::now()).whole_seconds() + 1);
         Problem::new(Code::IdempotencyKeysFull).retry_after(wait.clamp(1, MAX_KEY_WAIT).unsigned_abs())
     }
 

@@ -17,7 +17,7 @@ use contracts::topology::{COMMANDS, DEAD_LETTERS, EVENTS, ORDER_SERVICE, TIMERS,
 use futures::TryStreamExt;
 use messaging::durability::{Durability, DurabilityOptions};
 use messaging::metrics::{self, Gauges, figure};
-use messaging::{Health, Topology};
+use messaging::{Health, Topology, clock};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -311,7 +311,7 @@ fn budget(loads: &BTreeMap<String, Load>) -> u64 {
 /// Returns what is taken of TIMERS: all of it, as long as its oldest message may be a deadline that is not due.
 fn timers(info: &Info) -> Option<(String, Load)> {
     let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)?;
-    let age = OffsetDateTime::now_utc() - info.state.first_timestamp;
+    let age = clock::now() - info.state.first_timestamp;
     let what = format!("the stream {TIMERS} has {} bytes of deadlines", info.state.bytes);
     (age < TIMERS_HOLD).then(|| (TIMERS.to_owned(), Load { what, used: info.state.bytes, limit }))
 }

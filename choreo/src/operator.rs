@@ -7,8 +7,10 @@ use async_nats::client::RequestErrorKind;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
 use async_nats::{Client, Request, jetstream};
 use bytes::Bytes;
-use messaging::Health;
+use contracts::topology::EVENTS;
 use messaging::connection::{self, NatsOptions};
+use messaging::dead_letter::STREAM_NAME;
+use messaging::{Health, clock};
 
 /// The user of `nats.conf` that operators connect as.
 pub const OPERATOR: &str = "operator";
@@ -45,7 +47,12 @@ impl Operator {
     /// Where the server is away or refuses the user.
     pub async fn connect(options: &NatsOptions) -> anyhow::Result<Self> {
         let (client, health) = connection::establish(options, OPERATOR, CONNECT_WITHIN).await?;
-        Ok(Self { js: connection::jetstream(&client), client, health })
+        let js = connection::jetstream(&client);
+        // Without the stream there is no dead letter whose age could be wrong; every other command asks for EVENTS anyway.
+        if clock::synchronise(&js, STREAM_NAME).await.is_err() {
+            drop(clock::synchronise(&js, EVENTS).await);
+        }
+        Ok(Self { js, client, health })
     }
 
     /// Connects as soon as the server answers; returns at once.

@@ -92,6 +92,15 @@ pub(crate) async fn read(js: &jetstream::Context, stream: &str) -> anyhow::Resul
     Ok(Reading { now: info.now, first: (info.state.messages > 0).then_some(info.state.first_ts) })
 }
 
+/// Reads the server's time once; [`now`] follows from then on. For a program that ends soon.
+///
+/// # Errors
+///
+/// A server that does not answer within 2 s, or has no such stream.
+pub async fn synchronise(js: &jetstream::Context, stream: &str) -> anyhow::Result<()> {
+    read(js, stream).await.map(drop)
+}
+
 /// Reads the server's time until shutdown, and reports a local clock that is far from it.
 pub async fn watch(js: jetstream::Context, stream: &'static str, health: Health, shutdown: CancellationToken) {
     let mut skewed = false;

@@ -1,9 +1,12 @@
 //! What an operator decides about payments that need a person; safe while the service runs.
 
+use std::time::Duration;
+
+use anyhow::Context;
 use contracts::OrderId;
-use contracts::topology::PAYMENT_SERVICE;
-use messaging::database;
+use contracts::topology::{EVENTS, PAYMENT_SERVICE};
 use messaging::envelope::unix_millis;
+use messaging::{clock, connection, database};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, Value};
 use time::OffsetDateTime;
@@ -12,6 +15,8 @@ use crate::config::Config;
 use crate::entity::payment::{Column, Entity, Status};
 use crate::migration::Migrator;
 
+/// How long nats-server may take to answer at first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Payments whose request to the provider can be repeated.
 const REPEATABLE: [Status; 2] = [Status::Voiding, Status::Refunding];
 
@@ -28,10 +33,16 @@ pub enum Decision {
 ///
 /// # Errors
 ///
-/// If the database cannot be opened or fails, or if the decision concerns none of the payments.
+/// If a retry cannot read the time of nats-server, if the database cannot be opened or fails, or if the decision concerns none of the payments.
 pub async fn run(config: &Config, decision: Decision, order_ids: &[OrderId]) -> anyhow::Result<()> {
+    // A retry is due, and begins a period, by the clock of the service.
+    if decision == Decision::Retry {
+        let (client, _) = connection::establish(&config.service.nats, PAYMENT_SERVICE, CONNECT_TIMEOUT).await?;
+        let reading = clock::synchronise(&connection::jetstream(&client), EVENTS).await;
+        reading.context("the time of nats-server cannot be read; nothing was changed")?;
+    }
     let db = database::open::<Migrator>(&config.service.database_url(PAYMENT_SERVICE)).await?;
-    let changed = apply(&db, decision, order_ids, OffsetDateTime::now_utc()).await?;
+    let changed = apply(&db, decision, order_ids, clock::now()).await?;
     db.close().await?;
     anyhow::ensure!(changed > 0, "none of these payments has an alarm that {decision:?} settles");
     tracing::info!(changed, ?decision, "the alarms of payments are settled");

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use async_nats::{Client, jetstream};
 use contracts::catalogue::Listeners;
 use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS};
+use messaging::clock;
 use messaging::envelope::{self, rfc3339};
-use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -128,7 +128,7 @@ fn hear(heard: Heard, tally: &mut Tally, sample: &mut Sample<(&'static str, Box<
 fn state(found: Found, tally: &mut Tally) -> FlowState {
     let Found { broker, services, streams } = found;
     let (edges, orders) = tally.sum_up(Instant::now());
-    FlowState { at: rfc3339(OffsetDateTime::now_utc()), broker, services, streams, edges, orders }
+    FlowState { at: rfc3339(clock::now()), broker, services, streams, edges, orders }
 }
 
 fn messages(shown: &[(&'static str, Box<Tailed>)], seen: u64, tally: &Tally) -> FlowMessages {

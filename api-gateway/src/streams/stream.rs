@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_nats::jetstream::{consumer, stream};
 use contracts::capacity::follow_up;
-use messaging::metrics;
 use messaging::position::{Observed, Position};
+use messaging::{clock, metrics};
 use time::OffsetDateTime;
 
 use super::ledger::Ledger;
@@ -97,7 +97,7 @@ impl Followed {
 
     /// Returns who leaves messages waiting for more than half of the time that the stream keeps them.
     pub(crate) fn too_old(&self, max_age: Duration) -> Option<String> {
-        let now = OffsetDateTime::now_utc();
+        let now = clock::now();
         let oldest =
             self.followers.iter().filter_map(|(name, follower)| Some((follower.oldest?.1, name, follower)));
         let (time, name, follower) = oldest.min_by_key(|(time, ..)| *time)?;

@@ -4,10 +4,10 @@
 //! it is kept as long as a dead letter is. Then the letter is removed. Killed in between, the letter is still there;
 //! done again, a second copy says the same.
 
+use messaging::clock;
 use messaging::dead_letter::DISCARDED;
 use messaging::envelope::{NATS_MESSAGE_ID, rfc3339};
 use serde::Serialize;
-use time::OffsetDateTime;
 
 use super::{redrive, stored};
 use crate::Operator;
@@ -51,7 +51,7 @@ pub async fn discard(operator: &Operator, sequence: u64, because: &str) -> anyho
         }
     }
     headers.insert(REASON, because.as_str());
-    headers.insert(TIME, rfc3339(OffsetDateTime::now_utc()).as_str());
+    headers.insert(TIME, rfc3339(clock::now()).as_str());
     headers.insert(SEQUENCE, sequence.to_string().as_str());
     headers.insert(NATS_MESSAGE_ID, format!("{DISCARDED}/{sequence}").as_str());
     let behind = letter.subject.split_once('.').map_or("", |(_, behind)| behind);

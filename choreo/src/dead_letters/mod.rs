@@ -12,7 +12,7 @@ use std::time::Duration;
 use messaging::dead_letter::{ATTEMPTS, CONSUMER, DETAIL, REASON, SEQUENCE, STREAM, STREAM_NAME, SUBJECT, TIME};
 use messaging::direct::{self, Reader, Stored};
 use messaging::envelope::{self, rfc3339};
-use messaging::setting;
+use messaging::{clock, setting};
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -212,7 +212,7 @@ fn read(stored: &Stored) -> DeadLetter {
     let (service, reason, key) = (tokens.next(), tokens.next(), tokens.next());
     let given_up_at =
         stored.header(TIME).and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok()).unwrap_or(stored.time);
-    let age = OffsetDateTime::now_utc() - given_up_at;
+    let age = clock::now() - given_up_at;
     DeadLetter {
         sequence: stored.sequence,
         service: header(CONSUMER).or(service).unwrap_or_default(),

@@ -16,12 +16,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::join_all;
-use messaging::Topology;
 use messaging::dead_letter::STREAM_NAME;
 use messaging::envelope::rfc3339;
 use messaging::trace::{self, Trace};
+use messaging::{Topology, clock};
 use serde::Serialize;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::Operator;
@@ -161,7 +160,7 @@ pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Re
     });
     Ok(Timeline {
         key: key.to_owned(),
-        asked_at: rfc3339(OffsetDateTime::now_utc()),
+        asked_at: rfc3339(clock::now()),
         standings: standings.collect(),
         waits_for,
         sources,

@@ -12,8 +12,8 @@ use contracts::topology::{
 };
 use futures::TryStreamExt;
 use futures::future::join_all;
-use messaging::Topology;
 use messaging::vitals::{self, Vitals};
+use messaging::{Topology, clock};
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
@@ -71,7 +71,7 @@ impl Observed {
             told: Err(why()),
             lags: Err(why()),
             letters: Err(why()),
-            at: OffsetDateTime::now_utc(),
+            at: clock::now(),
             quiet: false,
         }
     }
@@ -110,7 +110,7 @@ pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observe
     if !operator.is_connected() {
         return Observed::nothing();
     }
-    let at = OffsetDateTime::now_utc();
+    let at = clock::now();
     let before = lags(operator, topology).await;
     // What is confirmed only grows and is captured before: so payments are asked behind orders.
     let in_succession = async {
