@@ -90,6 +90,15 @@ fn of_code(code: &str) -> Fault {
     }
 }
 
+/// Returns an error with its causes, without those that its text has already: wrappers of database errors repeat their cause.
+pub(crate) fn text(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.is_empty() {
+        true => cause,
+        false if text.contains(&cause) => text,
+        false => format!("{text}: {cause}"),
+    })
+}
+
 /// Returns the error for a database that does not answer in time.
 pub(crate) fn no_answer(limit: Duration) -> DbErr {
     DbErr::Conn(RuntimeErr::Internal(format!("the database has not answered for {} s", limit.as_secs())))
@@ -148,6 +157,14 @@ mod tests {
         ] {
             assert_eq!(of_code(code), Fault::Outage, "{code}");
         }
+    }
+
+    #[test]
+    fn the_text_of_a_wrapped_database_error_is_there_once() {
+        let error = anyhow::Error::from(outage()).context("loading");
+        assert_eq!(format!("{error:#}"), "loading: Connection Error: away: away");
+        assert_eq!(text(&error), "loading: Connection Error: away");
+        assert_eq!(text(&anyhow::anyhow!("a rule").context("deciding")), "deciding: a rule");
     }
 
     #[test]

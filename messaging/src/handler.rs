@@ -5,6 +5,7 @@ use std::future::Future;
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 
 use crate::envelope::{Decode, Envelope, Outgoing};
+use crate::fault;
 use crate::trace::Standing;
 
 /// Handles the messages of a service.
@@ -54,7 +55,7 @@ pub trait Handler: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
     /// It may succeed later: deliver it again after a growing delay, and give up after a number of attempts.
-    #[error("{0:#}")]
+    #[error("{}", fault::text(.0))]
     Retry(anyhow::Error),
     /// It can never succeed: make it a dead letter.
     #[error("{0}")]

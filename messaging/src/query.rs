@@ -15,6 +15,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::fault;
+
 /// Requests an endpoint answers at the same time; the rest waits.
 const CONCURRENT: usize = 32;
 
@@ -149,7 +151,7 @@ fn service_error(subject: &str, error: &QueryError) -> ServiceError {
         QueryError::NotFound(what) => (404, what.clone()),
         QueryError::Invalid(why) => (400, why.clone()),
         QueryError::Unavailable(error) => {
-            tracing::error!(subject, error = format!("{error:#}"), "a query could not be answered");
+            tracing::error!(subject, error = fault::text(error), "a query could not be answered");
             (503, "the answer cannot be had now; try again later".to_owned())
         }
     };

@@ -26,7 +26,7 @@ use crate::inbox::{self, Received};
 use crate::processor::{BATCH, Processor, push_halves};
 use crate::query::{Endpoint, Query, QueryError};
 use crate::retry::{Failure, MAX_CONTENTIONS};
-use crate::{clock, mishap};
+use crate::{clock, fault, mishap};
 
 /// The most letters in one request: as many as the kit handles in a batch.
 pub const MOST: usize = BATCH;
@@ -219,7 +219,7 @@ impl<H: Handler> Processor<H> {
                 Outcome::Failed { reason }
             }
             Failure::Contention(error) | Failure::Outage(error) => {
-                tracing::warn!(error = format!("{error:#}"), "the database failed a redrive");
+                tracing::warn!(error = fault::text(&error), "the database failed a redrive");
                 Outcome::Unknown { reason: "the service's database does not answer".to_owned() }
             }
         };

@@ -53,10 +53,10 @@ pub(crate) enum Failure {
     #[error("the handler has not returned for {} s", .0.as_secs())]
     Timeout(Duration),
     /// Another transaction was in the way.
-    #[error("{0:#}")]
+    #[error("{}", fault::text(.0))]
     Contention(anyhow::Error),
     /// The database is at fault.
-    #[error("{0:#}")]
+    #[error("{}", fault::text(.0))]
     Outage(anyhow::Error),
 }
 
