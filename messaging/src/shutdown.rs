@@ -94,18 +94,58 @@ impl Shutdown {
         let is_flushed = matches!(timeout_at(deadline, self.client.flush()).await, Ok(Ok(())));
         let is_closed = matches!(timeout_at(deadline, self.db.close()).await, Ok(Ok(())));
         drop(timeout_at(deadline, spans::flush()).await);
-        if unfinished.is_empty() && is_closed && is_flushed && outbox_pending == Some(0) {
-            tracing::info!(service = self.service, "stopped");
-            return;
+        let (service, parts) = (self.service, unfinished.join(", "));
+        match rest(unfinished, outbox_pending) {
+            Rest::Nothing => tracing::info!(service, is_flushed, is_closed, "stopped"),
+            Rest::Unknown => tracing::warn!(
+                service,
+                is_flushed,
+                is_closed,
+                "stopped; the database has not reported in time whether messages are unpublished; the next start publishes them"
+            ),
+            Rest::Work => tracing::warn!(
+                service,
+                parts,
+                outbox_pending,
+                is_flushed,
+                is_closed,
+                "stopped with work left; nats-server delivers again what was not acknowledged, and the next start publishes \
+                 what the outbox holds"
+            ),
         }
-        tracing::warn!(
-            service = self.service,
-            parts = unfinished.join(", "),
-            outbox_pending = outbox_pending.map_or_else(|| "unknown".to_owned(), |rows| rows.to_string()),
-            is_flushed,
-            is_closed,
-            "stopped with work left; nats-server delivers again what was not acknowledged, and the next start publishes what \
-             the outbox holds"
-        );
+    }
+}
+
+/// What a service leaves for its next start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// Nothing. A connection that could not be flushed or closed in time is none: acknowledgements that are lost with it lead
+    /// to deliveries that the inbox drops.
+    Nothing,
+    /// Unpublished messages, perhaps.
+    Unknown,
+    /// Unpublished messages, or a part that had not ended.
+    Work,
+}
+
+fn rest(unfinished: &[&str], outbox_pending: Option<u64>) -> Rest {
+    match outbox_pending {
+        Some(0) if unfinished.is_empty() => Rest::Nothing,
+        None if unfinished.is_empty() => Rest::Unknown,
+        _ => Rest::Work,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_left_only_if_messages_are_unpublished_or_a_part_has_not_ended() {
+        assert_eq!(rest(&[], Some(0)), Rest::Nothing);
+        assert_eq!(rest(&[], None), Rest::Unknown);
+        assert_eq!(rest(&[], Some(1)), Rest::Work);
+        assert_eq!(rest(&["processor"], Some(0)), Rest::Work);
+        assert_eq!(rest(&["processor"], None), Rest::Work);
     }
 }
