@@ -354,6 +354,9 @@ pub struct StockBalance {
     pub products: u64,
     /// The products whose pieces do not add up, [`MAX_NAMED`] at the most.
     pub wrong: Vec<ProductBalance>,
+    /// How many there are of these; 0 from a service of an earlier release.
+    #[serde(default)]
+    pub wrong_total: u64,
 }
 
 /// The pieces of a product, each counted in two places: `available` and `reserved` against `intake`, `reserved` against
@@ -385,6 +388,9 @@ pub struct PaymentBalance {
     pub accounts: u64,
     /// Where what counts against a limit is not the sum of the payments that do, [`MAX_NAMED`] at the most.
     pub wrong: Vec<ExposureBalance>,
+    /// How many there are of these; 0 from a service of an earlier release.
+    #[serde(default)]
+    pub wrong_total: u64,
     /// What captured payments come to, by customer and currency, in that order; the first [`MAX_TOTALS`].
     pub captured: Vec<CustomerTotal>,
     /// Whether there are more of these.
@@ -503,6 +509,9 @@ pub struct NotificationBalance {
     pub looked: u64,
     /// What was told more than once of the same order, [`MAX_NAMED`] at the most.
     pub repeated: Vec<ToldAgain>,
+    /// How many there are of these; 0 from a service of an earlier release.
+    #[serde(default)]
+    pub repeated_total: u64,
 }
 
 /// Something that was told more than once.

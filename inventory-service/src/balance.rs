@@ -38,11 +38,12 @@ struct Row {
     held: i64,
     awaiting: i64,
     waited: i64,
+    wrong_total: i64,
 }
 
 impl From<Row> for ProductBalance {
     fn from(row: Row) -> Self {
-        let Row { product_id, intake, available, reserved, held, awaiting, waited } = row;
+        let Row { product_id, intake, available, reserved, held, awaiting, waited, wrong_total: _ } = row;
         Self { product_id, intake, available, reserved, held, awaiting, waited }
     }
 }
@@ -56,7 +57,8 @@ pub async fn balance(db: DatabaseConnection) -> Result<StockBalance, QueryError>
     let backend = db.get_database_backend();
     let wrong = Row::find_by_statement(Statement::from_string(backend, books(backend))).all(&db).await?;
     let products = product::Entity::find().count(&db).await?;
-    Ok(StockBalance { products, wrong: wrong.into_iter().map(ProductBalance::from).collect() })
+    let wrong_total = wrong.first().map_or(0, |row| row.wrong_total.unsigned_abs());
+    Ok(StockBalance { products, wrong_total, wrong: wrong.into_iter().map(ProductBalance::from).collect() })
 }
 
 fn books(backend: DbBackend) -> String {
@@ -75,7 +77,7 @@ fn books(backend: DbBackend) -> String {
         .map(|column| format!("CAST(SUM({column}) AS BIGINT) AS {column}"))
         .join(", ");
     format!(
-        "SELECT product_id, {sums} FROM (\
+        "SELECT product_id, {sums}, COUNT(*) OVER () AS wrong_total FROM (\
          SELECT product_id, 0 AS intake, available, reserved, 0 AS held, awaiting, 0 AS waited FROM product \
          UNION ALL SELECT product_id, pieces, 0, 0, 0, 0, 0 FROM intake \
          UNION ALL {held} \

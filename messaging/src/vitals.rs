@@ -2,7 +2,7 @@
 //!
 //! Each service answers `operate.<service>.vitals`.
 
-use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Func, Order, Query as SqlQuery};
+use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Func, Order, Query as SqlQuery, WindowStatement};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 use serde::{Deserialize, Serialize};
 
@@ -49,6 +49,9 @@ pub struct Vitals {
     pub looked: u64,
     /// What was said more than once although it should not, 20 at the most.
     pub repeated: Vec<Repeated>,
+    /// How many there are of these; 0 from a service of an earlier release.
+    #[serde(default)]
+    pub repeated_total: u64,
 }
 
 /// Something that was said more than once.
@@ -76,13 +79,16 @@ async fn answer(db: DatabaseConnection, service: &str, query: Query) -> Result<V
         return Err(QueryError::Invalid(format!("saidOnce must be {MOST_STEMS} at the most")));
     }
     let now = unix_millis(clock::now());
+    let (repeated, repeated_total) =
+        if request.said_once.is_empty() { (Vec::new(), 0) } else { repeated(&db, &request.said_once).await? };
     Ok(Vitals {
         service: service.to_owned(),
         outbox_depth: unpublished::depth(&db).await?,
         outbox_age_ms: unpublished::oldest(&db).await?.map(|written| Ord::max(now - written, 0)),
         outbox_unpublishable: unpublished::unpublishable(&db).await?,
         looked: looked(&db).await?,
-        repeated: if request.said_once.is_empty() { Vec::new() } else { repeated(&db, &request.said_once).await? },
+        repeated,
+        repeated_total,
     })
 }
 
@@ -106,7 +112,8 @@ async fn looked(db: &DatabaseConnection) -> Result<u64, DbErr> {
     Ok(looked.unsigned_abs())
 }
 
-async fn repeated(db: &DatabaseConnection, said_once: &[String]) -> Result<Vec<Repeated>, DbErr> {
+/// Returns the first subjects that more than one message has, and how many such subjects there are.
+async fn repeated(db: &DatabaseConnection, said_once: &[String]) -> Result<(Vec<Repeated>, u64), DbErr> {
     let stems = said_once
         .iter()
         .fold(Condition::any(), |any, stem| any.add(Expr::col(Column::Subject).like(format!("{stem}.%"))));
@@ -114,6 +121,8 @@ async fn repeated(db: &DatabaseConnection, said_once: &[String]) -> Result<Vec<R
     let select = SqlQuery::select()
         .column(Column::Subject)
         .expr_as(count(), Alias::new("said"))
+        // Over the groups, before the limit.
+        .expr_window_as(count(), WindowStatement::new(), Alias::new("total"))
         .from_subquery(recent(), Alias::new("recent"))
         .cond_where(stems)
         .group_by_col(Column::Subject)
@@ -122,7 +131,10 @@ async fn repeated(db: &DatabaseConnection, said_once: &[String]) -> Result<Vec<R
         .limit(MOST)
         .to_owned();
     let rows = db.query_all(&select).await?;
-    rows.into_iter()
+    let total: i64 = rows.first().map(|row| row.try_get("", "total")).transpose()?.unwrap_or_default();
+    let repeated = rows
+        .into_iter()
         .map(|row| Ok(Repeated { subject: row.try_get("", "subject")?, count: row.try_get("", "said")? }))
-        .collect()
+        .collect::<Result<_, DbErr>>()?;
+    Ok((repeated, total.unsigned_abs()))
 }

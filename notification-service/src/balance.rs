@@ -14,6 +14,7 @@ struct Row {
     order_id: String,
     message_type: String,
     told: i64,
+    total: i64,
 }
 
 /// Answers with what was told more than once; an order comes to each point once.
@@ -23,16 +24,17 @@ struct Row {
 /// The database's error.
 pub async fn balance(db: DatabaseConnection) -> Result<NotificationBalance, QueryError> {
     let sql = format!(
-        "SELECT order_id, message_type, COUNT(*) AS told FROM (\
+        "SELECT order_id, message_type, COUNT(*) AS told, COUNT(*) OVER () AS total FROM (\
          SELECT order_id, message_type FROM notification ORDER BY sequence DESC LIMIT {RECENT}) AS recent \
          GROUP BY order_id, message_type HAVING COUNT(*) > 1 ORDER BY order_id, message_type LIMIT {MAX_NAMED}"
     );
     let rows = Row::find_by_statement(Statement::from_string(db.get_database_backend(), sql)).all(&db).await?;
+    let repeated_total = rows.first().map_or(0, |row| row.total.unsigned_abs());
     let repeated = rows.into_iter().map(|row| ToldAgain {
         order_id: row.order_id,
         message_type: row.message_type,
         count: row.told,
     });
     let looked = Entity::find().count(&db).await?.min(RECENT);
-    Ok(NotificationBalance { looked, repeated: repeated.collect() })
+    Ok(NotificationBalance { looked, repeated: repeated.collect(), repeated_total })
 }

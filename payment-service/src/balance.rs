@@ -93,6 +93,7 @@ struct Account {
     counted: i64,
     captured: i64,
     payments: i64,
+    wrong_total: i64,
 }
 
 /// Answers with what the payments come to.
@@ -112,11 +113,13 @@ pub async fn balance(
         format!("SELECT customer_id, currency, {sums} FROM ({ENTRIES}) AS entries GROUP BY customer_id, currency");
     // What is wrong comes first, wherever it stands.
     let sql = format!(
-        "SELECT * FROM ({accounts}) AS accounts ORDER BY exposure <> counted DESC, customer_id, currency LIMIT {}",
+        "SELECT *, COUNT(CASE WHEN exposure <> counted THEN 1 END) OVER () AS wrong_total \
+         FROM ({accounts}) AS accounts ORDER BY exposure <> counted DESC, customer_id, currency LIMIT {}",
         MAX_TOTALS + 1
     );
     let rows = Account::find_by_statement(Statement::from_string(db.get_database_backend(), sql)).all(&db).await?;
     let (accounts, more) = (rows.len() as u64, rows.len() as u64 > MAX_TOTALS);
+    let wrong_total = rows.first().map_or(0, |row| row.wrong_total.unsigned_abs());
     let wrong =
         rows.iter().filter(|row| row.exposure != row.counted).take(MAX_NAMED.try_into().unwrap_or(usize::MAX));
     let wrong = wrong.map(exposure).collect();
@@ -141,6 +144,7 @@ pub async fn balance(
     Ok(PaymentBalance {
         accounts,
         wrong,
+        wrong_total,
         captured,
         more,
         unfinished: count,

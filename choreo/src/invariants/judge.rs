@@ -134,6 +134,7 @@ fn stock(observed: &Observed) -> (Check, Findings) {
     if let Some(stock) = findings.read(&observed.stock) {
         looked = stock.products;
         findings.broken = stock.wrong.iter().map(product).collect();
+        findings.unnamed = stock.wrong_total.saturating_sub(stock.wrong.len() as u64);
     }
     let detail = format!("{looked} products: what came in is available or held");
     (check("stock-conserved", "Stock adds up, per product", looked, detail), findings)

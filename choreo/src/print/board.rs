@@ -13,6 +13,10 @@ pub(crate) fn of(board: &Board) -> String {
         for broken in &check.broken {
             text += &format!("\n\n{} {}: {}", check.name, broken.key, broken.explanation);
         }
+        let named = check.broken.len() as u64;
+        if check.total > named {
+            text += &format!("\n\n{}: {named} of {} violations are named", check.name, check.total);
+        }
     }
     let waiting: Vec<String> = board
         .checks

@@ -24,6 +24,7 @@ pub(super) fn money(observed: &Observed) -> (Check, Findings) {
         looked = payments.accounts;
         detail = format!("{looked} accounts: what is captured is what confirmed orders come to");
         findings.broken = payments.wrong.iter().map(exposure).collect();
+        findings.unnamed = payments.wrong_total.saturating_sub(payments.wrong.len() as u64);
         issues(payments, &mut findings);
     }
     if let (Some(orders), Some(payments)) = (orders, payments) {
@@ -167,6 +168,7 @@ pub(super) fn once(observed: &Observed) -> (Check, Findings) {
     for vitals in observed.vitals.values() {
         let Some(vitals) = findings.read(vitals) else { continue };
         looked += vitals.looked;
+        findings.unnamed += vitals.repeated_total.saturating_sub(vitals.repeated.len() as u64);
         for repeated in &vitals.repeated {
             let key = repeated.subject.rsplit('.').next().unwrap_or_default().to_owned();
             let what = repeated.subject.trim_end_matches(&format!(".{key}")).to_owned();
@@ -177,6 +179,7 @@ pub(super) fn once(observed: &Observed) -> (Check, Findings) {
     }
     if let Some(told) = findings.read(&observed.told) {
         looked += told.looked;
+        findings.unnamed += told.repeated_total.saturating_sub(told.repeated.len() as u64);
         for again in &told.repeated {
             let explanation = format!("its customer was told {} times of {}", again.count, again.message_type);
             let id = format!("{}/{}", again.order_id, again.message_type);

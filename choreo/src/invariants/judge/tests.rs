@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use contracts::query::{
     CustomerTotal, LedgerCheck, LedgerDifference, LedgerDifferenceKind, NotificationBalance, Open, OpenOrders,
-    OrderBalance, OrderStatus, PaymentBalance, PaymentIssue, PaymentStatus, StockBalance,
+    OrderBalance, OrderStatus, PaymentBalance, PaymentIssue, PaymentStatus, StockBalance, ToldAgain,
 };
 use contracts::{Currency, CustomerId, OrderId};
 use messaging::vitals::Vitals;
@@ -25,6 +25,7 @@ fn quiet() -> Observed {
         outbox_age_ms: None,
         looked: 10,
         repeated: Vec::new(),
+        repeated_total: 0,
     };
     let services = ["order-service", "inventory-service", "payment-service", "notification-service"];
     Observed {
@@ -190,6 +191,48 @@ fn an_overdue_refund_is_named_with_its_age_and_the_answer_of_the_provider() {
             "{said}"
         );
     }
+}
+
+#[test]
+fn the_total_of_a_check_counts_what_is_not_named() {
+    let wrong: Vec<ProductBalance> = (0..20)
+        .map(|n| ProductBalance {
+            product_id: format!("P{n}"),
+            intake: 3,
+            available: 1,
+            reserved: 1,
+            held: 1,
+            awaiting: 0,
+            waited: 0,
+        })
+        .collect();
+    let stock = StockBalance { products: 100, wrong: wrong.clone(), wrong_total: 45 };
+    let board = Judge::default().decide(&Observed { stock: Ok(stock), ..quiet() }, Instant::now());
+    let check = find(&board, "stock-conserved");
+    assert_eq!((check.total, check.broken.len(), &*check.detail), (45, 20, "45 of 100 not as promised"));
+    // A service of an earlier release does not count.
+    let stock = StockBalance { products: 100, wrong, wrong_total: 0 };
+    let board = Judge::default().decide(&Observed { stock: Ok(stock), ..quiet() }, Instant::now());
+    assert_eq!(find(&board, "stock-conserved").total, 20);
+
+    let exposure =
+        ExposureBalance { customer_id: "C".to_owned(), currency: "EUR".to_owned(), exposure: 2, counted: 1 };
+    let payments = PaymentBalance {
+        accounts: 50,
+        wrong: vec![exposure],
+        wrong_total: 33,
+        captured: total(1000),
+        ledger: Some(ledger()),
+        ..PaymentBalance::default()
+    };
+    let board = Judge::default().decide(&with_payments(payments), Instant::now());
+    let check = find(&board, "money-conserved");
+    assert_eq!((check.total, check.broken.len()), (33, 1), "{check:#?}");
+
+    let again = ToldAgain { order_id: "O".to_owned(), message_type: "order.confirmed.v1".to_owned(), count: 2 };
+    let told = NotificationBalance { looked: 90, repeated: vec![again], repeated_total: 30 };
+    let board = Judge::default().decide(&Observed { told: Ok(told), ..quiet() }, Instant::now());
+    assert_eq!(find(&board, "handled-once").total, 30);
 }
 
 #[test]
