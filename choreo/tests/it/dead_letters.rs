@@ -1,5 +1,6 @@
 //! Dead letters: listed, sent back, discarded.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use choreo::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
@@ -31,6 +32,42 @@ async fn a_reader_that_closes_the_pipe_ends_the_program_quietly() {
     let ended = program.wait_with_output().await.unwrap();
     let errors = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.code() == Some(141) && errors.is_empty(), "{:?} {errors}", ended.status);
+}
+
+/// Finds the library that shows a process another time.
+fn libfaketime() -> Option<PathBuf> {
+    let folders = ["/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/local/lib"];
+    let libraries = folders.map(|folder| Path::new(folder).join("faketime/libfaketime.so.1"));
+    libraries.into_iter().find(|library| library.is_file())
+}
+
+#[tokio::test]
+async fn the_age_of_a_dead_letter_follows_the_clock_of_nats_server() {
+    let Some(library) = libfaketime() else {
+        eprintln!("libfaketime is not installed: there is no other clock to start the program under");
+        return;
+    };
+    let store = Store::start().await;
+    let handler = Echo::default();
+    bar(&handler, &["K1".to_owned()]);
+    let _service = store.serve(handler).await;
+    store.command("place", "K1").await;
+    store.has("DEAD_LETTERS", 1).await;
+    for (ahead, filter, found) in
+        [("+9d", "--older-than", 0), ("+9d", "--younger-than", 1), ("-9d", "--younger-than", 1)]
+    {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_choreo"))
+            .args(["--nats-url", &store.nats.url(), "--json", "dead-letters", "list", filter, "1h"])
+            .envs([("LD_PRELOAD", library.to_str().unwrap()), ("FAKETIME", ahead)])
+            .envs([("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("OPERATOR_PASSWORD", "secret")])
+            .output()
+            .await
+            .unwrap();
+        let listing: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
+        let letters = listing["deadLetters"].as_array().unwrap();
+        assert_eq!(letters.len(), found, "{ahead} {filter}: {listing}");
+        assert!(letters.iter().all(|letter| letter["ageSeconds"].as_u64().unwrap() < 3600), "{listing}");
+    }
 }
 
 #[tokio::test]

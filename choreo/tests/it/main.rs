@@ -1,5 +1,5 @@
 //! What operators do, on a real nats-server with the rights that nats.conf gives them.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod dead_letters;
 mod explain;

@@ -1,6 +1,7 @@
 //! What can be asked about stock.
 
 use bytes::Bytes;
+use inventory_service::balance::balance;
 use inventory_service::queries::{product, products};
 use messaging::query::{Query, QueryError};
 use serde_json::{Value, json};
@@ -14,6 +15,7 @@ on_both_databases!(
     a_product_that_does_not_exist_is_not_found,
     the_list_of_products_is_read_page_by_page_in_the_order_of_ids,
     a_list_that_asks_for_nonsense_is_refused_and_one_that_asks_for_nothing_is_answered,
+    wrong_stock_is_counted_beyond_what_is_named,
 );
 
 fn about(key: &str) -> Query {
@@ -32,6 +34,17 @@ async fn a_product_answers_with_its_three_counts(engine: Engine) {
     let answer = product(database.db.clone(), about("CUP")).await.unwrap();
     let expected = json!({"productId": "CUP", "available": 7, "reserved": 3, "awaiting": 8});
     assert_eq!(serde_json::to_value(answer).unwrap(), expected);
+}
+
+async fn wrong_stock_is_counted_beyond_what_is_named(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    // Units without a receipt.
+    let ids: Vec<String> = (10..55).map(|n| format!("P{n}")).collect();
+    let products: Vec<(&str, u64)> = ids.iter().map(|id| (id.as_str(), 1)).collect();
+    begin_with(&database.db, &shelf(&products)).await;
+    let found = balance(database.db.clone()).await.unwrap();
+    assert_eq!((found.products, found.wrong_total, found.wrong.len()), (45, 45, 20));
+    assert_eq!((&*found.wrong[0].product_id, found.wrong[0].available, found.wrong[0].intake), ("P10", 1, 0));
 }
 
 async fn a_product_that_does_not_exist_is_not_found(engine: Engine) {

@@ -6,6 +6,7 @@ use async_nats::jetstream::stream;
 use local_servers::TestNats;
 use messaging::connection::NatsOptions;
 use messaging::publisher::{Command, PublishError, Publisher};
+use messaging::vitals::Vitals;
 use messaging::{Health, Topology};
 use uuid::Uuid;
 
@@ -114,6 +115,23 @@ async fn queries_answer_with_json_or_with_an_error_code() {
     let absent = client.request("tally.query.total.K2", "".into()).await.unwrap().headers.unwrap();
     assert_eq!(absent.get("Nats-Service-Error-Code").unwrap().as_str(), "404");
     assert_eq!(absent.get("Nats-Service-Error").unwrap().as_str(), "nothing was added to K2");
+}
+
+#[tokio::test]
+async fn repetitions_are_counted_beyond_what_is_named() {
+    for engine in [Engine::Sqlite, Engine::Postgres] {
+        let bench = Bench::new(engine).await;
+        let _service = bench.start().await;
+        for n in 0..50 {
+            bench.send(Uuid::now_v7(), &format!("K{}", n % 25), Mode::Add).await;
+        }
+        bench.settled().await;
+        let request = r#"{"saidOnce": ["tally.event.added"]}"#;
+        let answer = bench.js.client().request("operate.tally-service.vitals", request.into()).await.unwrap();
+        let vitals: Vitals = serde_json::from_slice(&answer.payload).unwrap();
+        assert_eq!((vitals.repeated.len(), vitals.repeated_total), (20, 25), "{engine:?}");
+        assert!(vitals.repeated.iter().all(|repeated| repeated.count == 2), "{vitals:?}");
+    }
 }
 
 #[tokio::test]

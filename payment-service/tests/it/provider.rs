@@ -5,16 +5,18 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use contracts::account::CardToken;
-use contracts::query::{LedgerDifferenceKind as Kind, PaymentStatus};
+use contracts::query::{LedgerCheck, LedgerDifferenceKind as Kind, PaymentStatus};
+use payment_service::balance::{Overdue, balance};
 use payment_service::entity::payment::Status;
 use payment_service::operate::{self, Decision};
 use payment_service::provider::{
     Capture, HttpProvider, Known, LedgerCharge, LedgerPage, Money, PaymentProvider, ProviderError,
 };
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
-use crate::database::{Engine, exposures};
+use crate::database::{Engine, TestDatabase, exposures};
 use crate::given::{account_with, cancelled, card, order_id};
 use crate::on_both_databases;
 use crate::store::{Store, body, eventually};
@@ -25,6 +27,7 @@ on_both_databases!(
     a_refund_that_is_refused_ends_and_a_person_can_repeat_it,
     an_instance_that_starts_leaves_the_leases_and_the_waits_of_others_alone,
     every_difference_between_ledger_and_payments_is_named,
+    wrong_exposures_are_counted_beyond_what_is_named,
 );
 
 async fn store(engine: Engine) -> Store {
@@ -112,6 +115,16 @@ async fn a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as
     service.stop().await;
 }
 
+async fn wrong_exposures_are_counted_beyond_what_is_named(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let rows: Vec<String> = (10..43).map(|n| format!("('C{n}', 'EUR', 100)")).collect();
+    let insert = format!("INSERT INTO exposure (customer_id, currency, amount) VALUES {}", rows.join(", "));
+    database.db.execute_unprepared(&insert).await.unwrap();
+    let overdue = Overdue(Duration::from_secs(120));
+    let found = balance(database.db.clone(), overdue, LedgerCheck::default()).await.unwrap();
+    assert_eq!((found.accounts, found.wrong_total, found.wrong.len()), (33, 33, 20));
+}
+
 async fn a_refund_that_is_refused_ends_and_a_person_can_repeat_it(engine: Engine) {
     let store = store(engine).await;
     let service = store.start(&["--give-up-seconds", "1", "--overdue-seconds", "1"]);
@@ -137,8 +150,7 @@ async fn a_refund_that_is_refused_ends_and_a_person_can_repeat_it(engine: Engine
     assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 120)], "what is not given back counts");
     store.provider.behave(json!({"mode": "ok"})).await;
     let orders = [order_id("REFUSED"), order_id("FAILED")];
-    let now = OffsetDateTime::now_utc();
-    assert_eq!(operate::apply(&store.database.db, Decision::Retry, &orders, now).await.unwrap(), 2);
+    operate::run(&store.config(&[]), Decision::Retry, &orders).await.unwrap();
     for order in ["REFUSED", "FAILED"] {
         store.stands(order, Status::Refunded).await;
     }

@@ -140,7 +140,7 @@ impl Store {
         Self { nats, client, js, database, provider: Provider::start().await }
     }
 
-    fn config(&self, options: &[&str]) -> Config {
+    pub(crate) fn config(&self, options: &[&str]) -> Config {
         let (nats, address) = (self.nats.url(), format!("127.0.0.1:{}", free_port()));
         let mut arguments = vec!["payment-service", "--nats-url", &nats];
         if !options.contains(&"--http-address") {
