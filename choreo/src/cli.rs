@@ -150,7 +150,7 @@ impl Cli {
             Ok(interruption) => interruption,
             Err(error) => return report(&error),
         };
-        let status = match self.execute(&interruption.token).await {
+        let status = match Box::pin(self.execute(&interruption.token)).await {
             Ok(true) => return ExitCode::SUCCESS,
             Ok(false) => ExitCode::from(1),
             Err(error) => report(&error),
@@ -163,13 +163,13 @@ impl Cli {
             self.nats.nats_password = std::env::var("OPERATOR_PASSWORD").ok();
         }
         self.nats.nats_user.get_or_insert_with(|| OPERATOR.to_owned());
-        let operator = unless_stopped(stop, Operator::connect(&self.nats)).await?;
+        let operator = unless_stopped(stop, Box::pin(Operator::connect(&self.nats))).await?;
         let printer = Printer { json: self.json };
         let done = match self.command {
             Command::DeadLetters(command) => command.execute(&operator, stop, printer).await,
             Command::Refill { stream, last } => refill_stream(&operator, &stream, last, stop, printer).await,
             Command::Explain { key } => unless_stopped(stop, explain(&operator, &key, printer)).await,
-            Command::Invariants => unless_stopped(stop, invariants(&operator, printer)).await,
+            Command::Invariants => unless_stopped(stop, Box::pin(invariants(&operator, printer))).await,
         };
         // The server does not tell a refusal to who asked.
         match (done, operator.refusal()) {

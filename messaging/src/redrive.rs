@@ -219,7 +219,7 @@ impl<H: Handler> Processor<H> {
                 Outcome::Failed { reason }
             }
             Failure::Contention(error) | Failure::Outage(error) => {
-                tracing::warn!(error = fault::text(&error), "the database failed a redrive");
+                tracing::warn!(error = fault::text(error), "the database failed a redrive");
                 Outcome::Unknown { reason: "the service's database does not answer".to_owned() }
             }
         };
