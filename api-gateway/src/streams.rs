@@ -189,7 +189,7 @@ impl Streams {
                 false => tracing::info!("no limit is near any more"),
             }
         }
-        let losses: Vec<&str> = memory.followed.values().flat_map(Followed::losses).map(String::as_str).collect();
+        let losses: Vec<String> = memory.followed.values().flat_map(Followed::losses).collect();
         if !losses.is_empty() {
             self.health.note(LOSS, losses.join("; "));
         }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
 use crate::metrics;
-use crate::position::{self, Observed, Position};
+use crate::position::{self, Losses, Observed, Position};
 use crate::refill::REFILLED;
 
 /// Messages asked for at a time; the client holds up to one and a half times as many, while their ack-wait runs.
@@ -112,6 +112,13 @@ impl Delivery {
     }
 }
 
+/// What is known of one consumer from look to look.
+#[derive(Default)]
+struct Followed {
+    position: Position,
+    losses: Losses,
+}
+
 /// Pulls from one durable consumer until shutdown.
 pub(crate) struct Puller {
     pub(crate) js: jetstream::Context,
@@ -132,13 +139,13 @@ impl Puller {
 
     pub(crate) async fn run(self) {
         let part = Self::part(self.stream);
-        let (mut incarnation, mut position) = (Incarnation::default(), Position::default());
+        let (mut incarnation, mut followed) = (Incarnation::default(), Followed::default());
         while !self.shutdown.is_cancelled() {
-            match self.open().await {
+            match self.open(&mut followed).await {
                 Ok((consumer, messages)) => {
                     self.health.ok(&part);
                     incarnation.renew();
-                    self.pull(consumer, messages, &mut incarnation, &mut position).await;
+                    self.pull(consumer, messages, &mut incarnation, &mut followed).await;
                 }
                 Err(error) => self.health.failed(&part, format!("cannot pull: {error:#}")),
             }
@@ -149,11 +156,14 @@ impl Puller {
         }
     }
 
-    async fn open(&self) -> anyhow::Result<(PullConsumer, Stream)> {
+    async fn open(&self, followed: &mut Followed) -> anyhow::Result<(PullConsumer, Stream)> {
+        // Before the first message is delivered: the consumer's position passes over what was discarded.
+        let info = self.js.get_stream(self.stream).await?.cached_info().clone();
         let consumer: PullConsumer =
             self.js.get_consumer_from_stream(self.consumer.as_str(), self.stream).await.map_err(|error| {
                 anyhow::anyhow!("consumer {} of stream {}: {error}", self.consumer, self.stream)
             })?;
+        self.report_loss(followed, Observed::of(&info, consumer.cached_info()));
         let messages =
             consumer.stream().max_messages_per_batch(PULL).expires(EXPIRES).heartbeat(HEARTBEAT).messages().await?;
         Ok((consumer, messages))
@@ -165,10 +175,10 @@ impl Puller {
         mut consumer: PullConsumer,
         mut messages: Stream,
         incarnation: &mut Incarnation,
-        position: &mut Position,
+        followed: &mut Followed,
     ) {
         let part = &Self::part(self.stream);
-        let mut watch = tokio::time::interval(WATCH);
+        let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
         watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut seen = self.arrived.load(Ordering::Relaxed);
         let mut progress = Instant::now();
@@ -186,7 +196,7 @@ impl Puller {
                     None => return,
                 },
                 _ = watch.tick() => {
-                    self.find_loss(&mut consumer, position).await;
+                    self.find_loss(&mut consumer, followed).await;
                     let arrived = self.arrived.load(Ordering::Relaxed);
                     if arrived != seen {
                         (seen, progress) = (arrived, Instant::now());
@@ -225,7 +235,7 @@ impl Puller {
     }
 
     /// Compares the consumer's position with what the stream still holds, and reports what was discarded in between.
-    async fn find_loss(&self, consumer: &mut PullConsumer, position: &mut Position) {
+    async fn find_loss(&self, consumer: &mut PullConsumer, followed: &mut Followed) {
         let look = async {
             // The stream first: what is consumed afterwards must not look like a gap.
             let stream = self.js.get_stream(self.stream).await?;
@@ -233,21 +243,29 @@ impl Puller {
             anyhow::Ok(Observed::of(stream.cached_info(), info))
         };
         // A server that does not answer shows in the consumer's own part of readiness.
-        let Ok(Ok(observed)) = tokio::time::timeout(WATCH_TIMEOUT, look).await else { return };
-        let Some(loss) = position.observe(observed) else { return };
-        metrics::lost(self.stream, &self.consumer, loss.messages);
+        if let Ok(Ok(observed)) = tokio::time::timeout(WATCH_TIMEOUT, look).await {
+            self.report_loss(followed, observed);
+        }
+    }
+
+    fn report_loss(&self, followed: &mut Followed, observed: Observed) {
+        let Some(loss) = followed.position.observe(observed) else { return };
+        metrics::lost(self.stream, &self.consumer, &loss);
         let (first, last) = loss.sequences;
-        tracing::error!(
-            stream = self.stream,
-            consumer = %self.consumer,
-            first,
-            last,
-            messages = loss.messages,
-            possible = loss.possible,
-            remedy = position::REMEDY,
-            "the stream discarded messages before this service consumed them"
-        );
-        self.health.note(&format!("loss {}", self.stream), loss.to_string());
+        if followed.losses.add(&self.consumer, &loss) {
+            tracing::error!(
+                stream = self.stream,
+                consumer = %self.consumer,
+                first,
+                last,
+                messages = loss.messages,
+                possible = loss.possible,
+                remedy = position::REMEDY,
+                "the stream discarded messages that this service may not have consumed"
+            );
+        }
+        let losses: Vec<String> = followed.losses.texts().collect();
+        self.health.note(&format!("loss {}", self.stream), losses.join("; "));
     }
 
     /// Nothing has arrived since the last look. Returns whether that is because the pull hangs.

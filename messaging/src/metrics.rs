@@ -23,6 +23,7 @@ use sea_orm::DatabaseConnection;
 
 use crate::dead_letter::Reason;
 use crate::envelope::unix_millis;
+use crate::position::Loss;
 use crate::{clock, unpublished};
 
 /// The labels of one series. Each label has a value of a closed set.
@@ -103,7 +104,7 @@ static KIT: LazyLock<Kit> = LazyLock::new(|| {
         dead_letters,
         lost: counters(
             "messaging_messages_lost",
-            "Messages that a stream discarded before their consumer acknowledged them",
+            "Messages that a stream discarded before their consumer acknowledged them: at least, or at most if possible",
         ),
         batches: registered(
             "messaging_batch_messages",
@@ -180,9 +181,10 @@ pub(crate) fn given_up(reason: Reason) {
 }
 
 /// Counts messages that a stream discarded before their consumer acknowledged them.
-pub fn lost(stream: &str, consumer: &str, messages: u64) {
-    let labels = vec![("stream", stream.to_owned()), ("consumer", consumer.to_owned())];
-    KIT.lost.get_or_create(&labels).inc_by(messages);
+pub fn lost(stream: &str, consumer: &str, loss: &Loss) {
+    let possible = loss.possible.to_string();
+    let labels = vec![("stream", stream.to_owned()), ("consumer", consumer.to_owned()), ("possible", possible)];
+    KIT.lost.get_or_create(&labels).inc_by(loss.messages);
 }
 
 /// What is asked when somebody scrapes a service.

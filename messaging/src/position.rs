@@ -14,8 +14,10 @@ pub struct Observed {
     pub generation: (i128, i128),
     /// The stream's first and last sequence.
     pub sequences: (u64, u64),
-    /// The last delivered sequence.
+    /// The last delivered sequence. It passes over messages that were discarded undelivered.
     pub delivered: u64,
+    /// How many deliveries there were, repeated ones included.
+    pub deliveries: u64,
     /// The sequence up to which all deliveries are acknowledged.
     pub ack_floor: u64,
     /// Messages not delivered yet.
@@ -32,6 +34,7 @@ impl Observed {
             generation: (stream.created.unix_timestamp_nanos(), consumer.created.unix_timestamp_nanos()),
             sequences: (stream.state.first_sequence, stream.state.last_sequence),
             delivered: consumer.delivered.stream_sequence,
+            deliveries: consumer.delivered.consumer_sequence,
             ack_floor: consumer.ack_floor.stream_sequence,
             pending: consumer.num_pending,
             ack_pending: consumer.num_ack_pending as u64,
@@ -48,17 +51,24 @@ impl Observed {
     fn acknowledged(&self) -> u64 {
         if self.ack_pending == 0 { self.delivered.max(self.ack_floor) } else { self.ack_floor }
     }
+
+    /// Returns how many of the messages that were pending here are certainly lost at a later look: neither delivered in
+    /// between nor in the stream any more.
+    fn certainly_lost(&self, later: &Self) -> u64 {
+        let delivered = later.deliveries.saturating_sub(self.deliveries);
+        let still_there = later.pending.min((self.sequences.1 + 1).saturating_sub(later.sequences.0));
+        self.pending.saturating_sub(delivered).saturating_sub(still_there)
+    }
 }
 
 /// Messages that a stream discarded before their consumer had acknowledged them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// The first and the last discarded sequence.
+    /// The first and the last discarded sequence behind the consumer's last known position.
     pub sequences: (u64, u64),
-    /// How many of them were the consumer's, at least. At the first look nothing is known but the sequences, and all
-    /// of them count.
+    /// How many messages the consumer has lost: at least so many, or at most if the loss is only possible.
     pub messages: u64,
-    /// Whether this is the first look, so that the sequences may hold none of the consumer's messages.
+    /// Whether the sequences may hold none of the consumer's messages, or only messages that it has acknowledged.
     pub possible: bool,
 }
 
@@ -66,15 +76,21 @@ pub struct Loss {
 pub(crate) const REMEDY: &str =
     "events are republished from their producers' outboxes; lost commands must be sent again by their senders";
 
+impl Loss {
+    fn possible(sequences: (u64, u64)) -> Self {
+        Self { sequences, messages: sequences.1 - sequences.0 + 1, possible: true }
+    }
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sequences: (first, last), messages, possible } = self;
         if *possible {
             write!(
                 f,
-                "sequences {first} to {last} were discarded before this consumer read them, at most {messages}"
+                "sequences {first} to {last} were discarded, and which of them this consumer had read is unknown: "
             )?;
-            write!(f, " messages are lost; {REMEDY}")
+            write!(f, "at most {messages} messages are lost; {REMEDY}")
         } else {
             write!(
                 f,
@@ -82,6 +98,36 @@ impl fmt::Display for Loss {
             )?;
             write!(f, "{REMEDY}")
         }
+    }
+}
+
+/// The most losses that are listed.
+const MAX_LOSSES: usize = 8;
+
+/// The newest losses, by consumer. One that continues another counts as the same.
+#[derive(Debug, Clone, Default)]
+pub struct Losses(Vec<(String, Loss)>);
+
+impl Losses {
+    /// Adds a loss of a consumer; returns whether it is a new one.
+    pub fn add(&mut self, consumer: &str, loss: &Loss) -> bool {
+        let continued = self.0.iter_mut().find(|(of, earlier)| {
+            of == consumer && earlier.possible == loss.possible && earlier.sequences.1 + 1 == loss.sequences.0
+        });
+        if let Some((_, earlier)) = continued {
+            earlier.sequences.1 = loss.sequences.1;
+            earlier.messages += loss.messages;
+            return false;
+        }
+        self.0.push((consumer.to_owned(), loss.clone()));
+        let excess = self.0.len().saturating_sub(MAX_LOSSES);
+        self.0.drain(..excess);
+        true
+    }
+
+    /// Returns each loss as a text, the newest last.
+    pub fn texts(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(consumer, loss)| format!("{consumer}: {loss}"))
     }
 }
 
@@ -102,25 +148,27 @@ impl Position {
     /// Follows the consumer, and returns which messages were lost since the last look.
     pub fn observe(&mut self, observed: Observed) -> Option<Loss> {
         let before = self.last.replace(observed).filter(|last| last.generation == observed.generation);
+        let position = self.consumed;
         let (first, last) = observed.sequences;
         // What was consumed once stays so, though the acknowledgement floor falls behind when a message comes.
         let consumed = before.map_or(0, |_| self.consumed).max(observed.acknowledged());
         // The floor stands still while nothing that passes the filter is stored: then all that there is counts.
         self.consumed = if observed.outstanding() == 0 { last } else { consumed.max(first.saturating_sub(1)) };
-        if first <= consumed + 1 {
-            return None;
-        }
-        let sequences = (consumed + 1, first - 1);
-        let discarded = sequences.1 - sequences.0 + 1;
-        match before {
-            None => Some(Loss { sequences, messages: discarded, possible: true }),
-            Some(before) if before.outstanding() == 0 => None,
-            Some(before) => {
-                let missing = before.outstanding().saturating_sub(observed.outstanding());
-                Some(Loss { sequences, messages: missing.clamp(1, discarded), possible: false })
-            }
+        let Some(before) = before else {
+            return gap(consumed, first).map(Loss::possible);
+        };
+        // Not the position of now: it passes over what was discarded undelivered.
+        let sequences = gap(position, first)?;
+        match before.certainly_lost(&observed) {
+            0 => Some(Loss::possible(sequences)),
+            messages => Some(Loss { sequences, messages, possible: false }),
         }
     }
+}
+
+/// Returns the first and the last sequence that are neither consumed nor in the stream.
+fn gap(consumed: u64, first: u64) -> Option<(u64, u64)> {
+    (first > consumed + 1).then(|| (consumed + 1, first - 1))
 }
 
 #[cfg(test)]
@@ -128,8 +176,15 @@ mod tests {
     use super::*;
 
     /// A consumer that has acknowledged up to 6 of the messages 1 to 8, and waits for two more.
-    const WAITING: Observed =
-        Observed { generation: (1, 1), sequences: (1, 8), delivered: 6, ack_floor: 6, pending: 2, ack_pending: 0 };
+    const WAITING: Observed = Observed {
+        generation: (1, 1),
+        sequences: (1, 8),
+        delivered: 6,
+        deliveries: 6,
+        ack_floor: 6,
+        pending: 2,
+        ack_pending: 0,
+    };
 
     #[test]
     fn messages_discarded_before_they_were_consumed_are_a_loss_once() {
@@ -151,14 +206,61 @@ mod tests {
     }
 
     #[test]
+    fn messages_that_were_waiting_and_were_passed_over_are_lost_although_others_came() {
+        let mut position = Position::default();
+        assert_eq!(position.observe(WAITING), None);
+        // 7 and 8 are gone, 9 was stored and consumed, 10 waits.
+        let passed =
+            Observed { sequences: (9, 10), delivered: 9, deliveries: 7, ack_floor: 9, pending: 1, ..WAITING };
+        let found = position.observe(passed);
+        assert_eq!(found, Some(Loss { sequences: (7, 8), messages: 1, possible: false }));
+        assert_eq!(position.observe(passed), None);
+    }
+
+    #[test]
+    fn messages_that_were_waiting_and_were_delivered_before_the_stream_turned_over_are_no_certain_loss() {
+        let mut position = Position::default();
+        assert_eq!(position.observe(WAITING), None);
+        let turned =
+            Observed { sequences: (500, 900), delivered: 8, deliveries: 8, ack_floor: 8, pending: 0, ..WAITING };
+        let found = position.observe(turned);
+        assert_eq!(found, Some(Loss { sequences: (7, 499), messages: 493, possible: true }));
+    }
+
+    #[test]
     fn consumed_history_that_goes_is_no_loss() {
         let mut position = Position::default();
-        let idle = Observed { delivered: 3, ack_floor: 3, pending: 0, ..WAITING };
+        let idle = Observed { delivered: 3, deliveries: 3, ack_floor: 3, pending: 0, ..WAITING };
         assert_eq!(position.observe(idle), None);
         assert_eq!(position.consumed(), 8);
-        // All that was stored since is other consumers'; then one message comes, and the floor is far behind.
-        let sequences = (500, 900);
-        assert_eq!(position.observe(Observed { sequences, delivered: 900, ack_pending: 1, ..idle }), None);
+        // All that was stored before is gone; then one message comes, and the floor is far behind.
+        let sequences = (9, 12);
+        let next = Observed { sequences, delivered: 12, deliveries: 4, ack_pending: 1, ..idle };
+        assert_eq!(position.observe(next), None);
+    }
+
+    #[test]
+    fn a_stream_that_turned_over_between_two_looks_of_an_idle_consumer_is_a_possible_loss_once() {
+        let mut position = Position::default();
+        let idle = Observed { delivered: 3, deliveries: 3, ack_floor: 3, pending: 0, ..WAITING };
+        assert_eq!(position.observe(idle), None);
+        let turned = Observed { sequences: (500, 900), delivered: 900, deliveries: 4, ack_pending: 1, ..idle };
+        let found = position.observe(turned);
+        assert_eq!(found, Some(Loss { sequences: (9, 499), messages: 491, possible: true }));
+        assert_eq!(position.observe(turned), None);
+    }
+
+    #[test]
+    fn a_loss_that_goes_on_is_listed_once_and_the_list_is_bounded() {
+        let loss = |first, last| Loss { sequences: (first, last), messages: last - first + 1, possible: false };
+        let mut losses = Losses::default();
+        assert!(losses.add("order-service", &loss(1, 5)));
+        assert!(!losses.add("order-service", &loss(6, 9)));
+        assert!(losses.add("payment-service", &loss(10, 10)));
+        let texts: Vec<String> = losses.texts().collect();
+        assert!(texts[0].starts_with("order-service: sequences 1 to 9 ") && texts.len() == 2, "{texts:?}");
+        assert!((6..60).all(|n| losses.add("order-service", &loss(2 * n, 2 * n))));
+        assert_eq!(losses.texts().count(), MAX_LOSSES);
     }
 
     #[test]

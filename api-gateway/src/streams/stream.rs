@@ -5,14 +5,11 @@ use std::time::Duration;
 
 use async_nats::jetstream::{consumer, stream};
 use contracts::capacity::follow_up;
-use messaging::position::{Observed, Position};
+use messaging::position::{Loss, Losses, Observed, Position};
 use messaging::{clock, metrics};
 use time::OffsetDateTime;
 
 use super::ledger::Ledger;
-
-/// The most losses that readiness lists for one stream.
-const MAX_LOSSES: usize = 8;
 
 /// One consumer from look to look.
 #[derive(Debug, Default)]
@@ -30,7 +27,7 @@ struct Follower {
 pub(crate) struct Followed {
     ledger: Ledger,
     followers: BTreeMap<String, Follower>,
-    losses: Vec<String>,
+    losses: Losses,
 }
 
 /// What is taken of a stream.
@@ -49,16 +46,13 @@ impl Followed {
         self.followers.retain(|name, _| consumers.iter().any(|consumer| consumer.name == *name));
         let mut taken = Taken::default();
         for consumer in consumers {
+            // A gap that the gateway finds at its first look is the service's to report: it may be older than the gateway.
+            let is_new = !self.followers.contains_key(&consumer.name);
             let follower = self.followers.entry(consumer.name.clone()).or_default();
             let before = follower.position.consumed();
             let observed = Observed::of(info, consumer);
-            if let Some(loss) = follower.position.observe(observed).filter(|loss| !loss.possible) {
-                let stream = &info.config.name;
-                metrics::lost(stream, &consumer.name, loss.messages);
-                tracing::error!(stream, consumer = %consumer.name, %loss, "a stream discarded unconsumed messages");
-                self.losses.push(format!("{} of {stream}: {loss}", consumer.name));
-                let excess = self.losses.len().saturating_sub(MAX_LOSSES);
-                self.losses.drain(..excess);
+            if let Some(loss) = follower.position.observe(observed).filter(|loss| !(loss.possible && is_new)) {
+                report(&mut self.losses, &info.config.name, &consumer.name, &loss);
             }
             follower.outstanding = observed.outstanding();
             let consumed = follower.position.consumed();
@@ -77,8 +71,8 @@ impl Followed {
     }
 
     /// Returns the losses, the newest last.
-    pub(crate) fn losses(&self) -> &[String] {
-        &self.losses
+    pub(crate) fn losses(&self) -> impl Iterator<Item = String> {
+        self.losses.texts()
     }
 
     /// Reads when the messages were stored that consumers wait on, if that is not known.
@@ -106,5 +100,12 @@ impl Followed {
             let (age, keeps, waiting) = (age.as_secs(), max_age.as_secs(), follower.outstanding);
             format!("{waiting} messages wait for {name}, the oldest for {age} s, and the stream keeps them for {keeps} s")
         })
+    }
+}
+
+fn report(losses: &mut Losses, stream: &str, consumer: &str, loss: &Loss) {
+    metrics::lost(stream, consumer, loss);
+    if losses.add(&format!("{consumer} of {stream}"), loss) {
+        tracing::error!(stream, consumer, %loss, "a stream discarded messages that may be unconsumed");
     }
 }
