@@ -3,11 +3,37 @@
 //! Services may not make consumers, and their durable one stands where their state stands. So this reads
 //! [directly](crate::direct). Envelopes are checked as those of a consumer are.
 
+use anyhow::{Context as _, bail};
 use async_nats::jetstream::Context;
+use async_nats::jetstream::stream::State;
 
 use crate::direct::Reader;
 pub use crate::direct::last_sequence;
 use crate::envelope::{self, Decode, Envelope, Speaker};
+
+/// Checks that a stream still has all messages from a sequence on. What is discarded while a stream is read shows only in a
+/// second check afterwards.
+///
+/// # Errors
+///
+/// If the stream lacks some of them, or cannot be looked at.
+pub async fn check_complete(js: &Context, stream: &str, from: u64) -> anyhow::Result<()> {
+    let found = js.get_stream(stream).await.with_context(|| format!("looking at stream {stream}"))?;
+    match missing(&found.cached_info().state, from) {
+        Some(what) => bail!("stream {stream} is incomplete: {what}"),
+        None => Ok(()),
+    }
+}
+
+/// Returns what a stream lacks from a sequence on. Of single messages that were deleted it tells only how many there are,
+/// and not where: they count if the whole stream is needed.
+fn missing(state: &State, from: u64) -> Option<String> {
+    let (first, deleted) = (state.first_sequence, state.deleted_count.unwrap_or(0));
+    if first > from {
+        return Some(format!("it has discarded its messages {from} to {}", first - 1));
+    }
+    (deleted > 0 && first == from).then(|| format!("{deleted} of its messages were deleted"))
+}
 
 /// A stream being read again.
 pub struct Replay {
@@ -56,5 +82,31 @@ impl Replay {
             }
         }
         Ok(Some(envelopes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_lacks_what_it_discarded_or_deleted_behind_the_start() {
+        let state = |first: u64, deleted: u64| -> State {
+            let time = "2026-11-27T00:00:00Z";
+            serde_json::from_value(json!({
+                "messages": 10, "bytes": 10, "first_seq": first, "first_ts": time, "last_seq": 20, "last_ts": time,
+                "consumer_count": 0, "num_deleted": deleted
+            }))
+            .unwrap()
+        };
+        assert_eq!(missing(&state(1, 0), 1), None);
+        // A stream that is empty has its first sequence behind its last.
+        assert_eq!(missing(&state(21, 0), 21), None);
+        assert_eq!(missing(&state(0, 0), 1), None);
+        assert_eq!(missing(&state(5, 0), 1).unwrap(), "it has discarded its messages 1 to 4");
+        assert_eq!(missing(&state(1, 3), 1).unwrap(), "3 of its messages were deleted");
+        assert_eq!(missing(&state(1, 3), 12), None);
     }
 }

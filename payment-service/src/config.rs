@@ -85,7 +85,7 @@ pub enum Command {
 /// From where the copy of the accounts is filled.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Rebuild {
-    /// From the stream, read from its start: enough while it reaches back to the first account.
+    /// From the stream, read from its start; refused if the stream has lost messages: then use `snapshot`.
     Replay,
     /// From a snapshot of the account service, and what the stream has behind it.
     Snapshot,

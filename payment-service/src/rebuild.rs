@@ -12,7 +12,7 @@ use contracts::account::AccountEvent;
 use contracts::query::{AccountSnapshotEntry, AccountView, ListAccounts, Page};
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, speaker};
 use contracts::{CustomerId, DecodeError};
-use messaging::replay::{Replay, last_sequence};
+use messaging::replay::{Replay, check_complete, last_sequence};
 use messaging::{Decode, Health, connection, database};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QuerySelect};
 use serde::de::DeserializeOwned;
@@ -52,9 +52,12 @@ pub async fn run(config: &Config, from: &Rebuild) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// Where the stream cannot be read or the database fails.
+/// Where the stream cannot be read or the database fails; and if the stream has lost its start: then nothing is written.
 pub async fn replay(js: &jetstream::Context, db: &DatabaseConnection) -> anyhow::Result<u64> {
-    replay_from(js, db, 1).await
+    replay_from(js, db, 1).await.context(
+        "the copies of accounts are not complete; fill them from account-service: `payment-service rebuild snapshot`, \
+         or restore the backup of the database first",
+    )
 }
 
 /// Fills the copies from a snapshot of the account service and what the stream has behind it; returns how many
@@ -79,7 +82,8 @@ pub async fn snapshot(client: &Client, js: &jetstream::Context, db: &DatabaseCon
             None => break,
         }
     }
-    Ok(read + replay_from(js, db, from).await?)
+    let behind = replay_from(js, db, from).await;
+    Ok(read + behind.context("the copies of accounts lack changes since the snapshot began; run it again")?)
 }
 
 /// Fills the copies of some accounts by asking for each; without any named, of those that payments wait for and that
@@ -114,12 +118,14 @@ pub async fn ask(client: &Client, customer_id: &CustomerId) -> anyhow::Result<Op
 }
 
 async fn replay_from(js: &jetstream::Context, db: &DatabaseConnection, from: u64) -> anyhow::Result<u64> {
+    check_complete(js, EVENTS, from).await?;
     let mut replay = Replay::start(js, EVENTS, ACCOUNTS, from, speaker).await?;
     let mut read = 0;
     while let Some(batch) = replay.next_batch::<AccountFact>().await? {
         read += batch.len() as u64;
         accounts::apply(db, batch.into_iter().filter_map(|event| event.payload.0)).await?;
     }
+    check_complete(js, EVENTS, from).await?;
     Ok(read)
 }
 
