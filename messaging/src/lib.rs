@@ -16,6 +16,7 @@
 //!   [`durability`]: what an acknowledgement is worth;
 //! - [`direct`]: messages read out of a stream, past every consumer; [`replay`]: a stream read again so;
 //! - [`query`], [`publisher`]: asking and commanding from outside a transaction;
+//! - [`storage`]: the size of the database, and the free space of its disk;
 //! - [`metrics`], [`spans`]: what Prometheus scrapes, and what an OpenTelemetry collector is told;
 //! - [`setting`]: whatever is configured, checked at the start;
 //! - [`listener`]: the HTTP server; [`mod@http`]: the HTTP client; [`output`]: lines for a reader that may stand still;
@@ -72,6 +73,7 @@ pub mod setting;
 mod shutdown;
 pub mod spans;
 pub mod statement;
+pub mod storage;
 pub mod topology;
 pub mod trace;
 pub mod unpublished;

@@ -32,6 +32,7 @@ use crate::retention::{self, Cleanup, HorizonError};
 use crate::retry::RetryPolicy;
 use crate::setting;
 use crate::shutdown::{Parts, Shutdown};
+use crate::storage::{StorageOptions, StorageWatch};
 use crate::{clock, refill, spans, trace, vitals};
 
 /// The part of [`Health`] that says whether the streams are there.
@@ -55,6 +56,9 @@ pub struct ServiceOptions {
     /// How HTTP is served.
     #[command(flatten)]
     pub http: HttpOptions,
+    /// When the disk of the database is nearly full.
+    #[command(flatten)]
+    pub storage: StorageOptions,
     /// The service's own database: `sqlite://<file>?mode=rwc` or `postgres://user:password@host/name`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = setting::database_url())]
     pub database_url: Option<String>,
@@ -262,7 +266,7 @@ impl<H: Handler> Service<H> {
         parts.spawn("queries", queries);
     }
 
-    /// Spawns what deletes old rows, and what watches the clock.
+    /// Spawns what deletes old rows, and what watches the disk and the clock.
     fn spawn_upkeep(
         &self,
         parts: &mut Parts,
@@ -281,6 +285,16 @@ impl<H: Handler> Service<H> {
         };
         parts.spawn("retention", async move {
             cleanup.run().await;
+            Ok(())
+        });
+        let storage = StorageWatch {
+            db: self.db.reader.clone(),
+            options: options.storage.clone(),
+            health: health.clone(),
+            shutdown: stop.clone(),
+        };
+        parts.spawn("storage", async move {
+            storage.run().await;
             Ok(())
         });
         if let Some(stream) = self.streams.first() {

@@ -15,6 +15,7 @@ use messaging::connection::NatsOptions;
 use messaging::database::Databases;
 use messaging::durability::DurabilityOptions;
 use messaging::listener::HttpOptions;
+use messaging::storage::StorageOptions;
 use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, Service, ServiceOptions, Topology, migration};
 use sea_orm::DatabaseTransaction;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -154,6 +155,7 @@ impl Store {
         let options = ServiceOptions {
             durability: DurabilityOptions::default(),
             http: HttpOptions::default(),
+            storage: StorageOptions::default(),
             nats: self.options(name),
             database_url: None,
             retention_seconds: 8 * 24 * 3600,

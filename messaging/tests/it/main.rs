@@ -15,6 +15,7 @@ mod outbox;
 mod redrive;
 mod refill;
 mod shutdown;
+mod storage;
 mod store;
 mod support;
 mod surroundings;

@@ -15,6 +15,7 @@ use messaging::database::Databases;
 use messaging::durability::DurabilityOptions;
 use messaging::listener::HttpOptions;
 use messaging::query::{Endpoint, QueryError};
+use messaging::storage::StorageOptions;
 use messaging::{Health, Service, ServiceOptions, Topology, database};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::task::JoinHandle;
@@ -99,6 +100,7 @@ impl Bench {
         ServiceOptions {
             durability: DurabilityOptions::default(),
             http: HttpOptions::default(),
+            storage: StorageOptions::default(),
             nats: NatsOptions { nats_url: self.nats.url(), nats_user: None, nats_password: None },
             database_url: Some(self.url.clone()),
             retention_seconds: 7200,
