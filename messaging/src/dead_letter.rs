@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::clock;
 use crate::direct::Stored;
 use crate::envelope::{self, Decode, Envelope, Header, Malformed, NATS_MESSAGE_ID, Speaker, rfc3339, unix_millis};
+use crate::limits::{self, MAX_HEADERS, RESERVE};
 use crate::outbox::OutboxRow;
 use crate::{metrics, mishap};
 
@@ -178,7 +179,8 @@ impl Origin<'_> {
         }
     }
 
-    /// Makes the outbox row of the dead letter.
+    /// Makes the outbox row of the dead letter. Headers of the message that do not fit beside its own are left out, the
+    /// longest first: a dead letter must not be unpublishable itself.
     pub(crate) fn row(&self, reason: Reason, detail: &str, now: OffsetDateTime) -> OutboxRow {
         let id = Uuid::new_v5(&self.inbox_id(reason), format!("dead-letter/{}", self.service).as_bytes());
         let subject = format!("dead-letter.{}.{}.{}", self.service, reason.as_str(), self.key());
@@ -194,13 +196,28 @@ impl Origin<'_> {
             (NATS_MESSAGE_ID.into(), id.to_string()),
         ];
         headers.extend(self.stored.map(|stored| (STORED_AT.into(), rfc3339(stored))));
-        for (name, values) in self.headers.into_iter().flat_map(HeaderMap::iter) {
-            // The server acts upon `Nats-` headers (expected sequences, roll-up, schedules): they must not act again.
-            if !AsRef::<str>::as_ref(name).to_ascii_lowercase().starts_with("nats-") {
-                headers.extend(values.iter().map(|value| (name.to_string().into(), value.as_str().to_owned())));
-            }
-        }
+        let size = |(name, value): &Header| limits::header_size(name, value);
+        let mut left = (MAX_HEADERS - RESERVE).saturating_sub(headers.iter().map(size).sum());
+        let mut kept = self.kept_headers();
+        kept.sort_by_key(size);
+        headers.extend(kept.into_iter().take_while(|header| {
+            let fits = size(header) <= left;
+            left = left.saturating_sub(size(header));
+            fits
+        }));
         OutboxRow::new(id, subject, headers, self.body.clone())
+    }
+
+    /// Returns the headers of the message but those that the server acts upon, `Nats-` (expected sequences, roll-up,
+    /// schedules): they must not act again.
+    fn kept_headers(&self) -> Vec<Header> {
+        let kept = self
+            .headers
+            .into_iter()
+            .flat_map(HeaderMap::iter)
+            .filter(|(name, _)| !AsRef::<str>::as_ref(*name).to_ascii_lowercase().starts_with("nats-"));
+        let each = kept.flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
+        each.map(|(name, value)| (name.to_string().into(), value.as_str().to_owned())).collect()
     }
 }
 

@@ -22,6 +22,8 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
+use crate::spans;
+
 /// The id of the message.
 pub const ID: &str = "ce-id";
 /// The type of the message.
@@ -81,7 +83,7 @@ pub struct Envelope<T> {
     pub causation_id: Option<Uuid>,
     /// The version of the aggregate that this event made.
     pub aggregate_version: Option<i64>,
-    /// W3C trace context.
+    /// W3C trace context; `None` if the message has none that is valid.
     pub trace_parent: Option<String>,
     /// What it says.
     pub payload: T,
@@ -349,7 +351,8 @@ pub fn decode<T: Decode>(
         causation_id: optional(CAUSATION_ID).map(|text| uuid(CAUSATION_ID, text)).transpose()?,
         aggregate_version,
         time,
-        trace_parent: optional(TRACE_PARENT).map(str::to_owned),
+        // Handed on to all that follows: what is no trace context ends here.
+        trace_parent: optional(TRACE_PARENT).filter(|text| spans::is_trace_parent(text)).map(str::to_owned),
         payload: T::decode(message_type, body).map_err(|error| undecodable(format!("{error:#}")))?,
         message_type: message_type.to_owned(),
         source: source.to_owned(),

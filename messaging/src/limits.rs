@@ -10,9 +10,14 @@ use crate::envelope::Header;
 use crate::topology::subject_matches;
 
 /// Bytes that a message may gain on its way: the headers of an atomic batch, and those of one published again.
-const RESERVE: usize = 512;
+pub(crate) const RESERVE: usize = 512;
 /// The largest headers that nats-server stores.
-const MAX_HEADERS: usize = u16::MAX as usize;
+pub(crate) const MAX_HEADERS: usize = u16::MAX as usize;
+
+/// Returns the bytes of a header in the protocol: `name: value`, and the end of the line.
+pub(crate) fn header_size(name: &str, value: &str) -> usize {
+    name.len() + value.len() + 4
+}
 
 /// A message that its stream would refuse forever.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +53,7 @@ impl Limits {
     ///
     /// [`TooLarge`] if it never will.
     pub(crate) fn check(&self, subject: &str, headers: &[Header], body: &[u8]) -> Result<(), TooLarge> {
-        // As in the protocol: `name: value`, and the end of the line.
-        let headers = headers.iter().fold(RESERVE, |size, (name, value)| size + name.len() + value.len() + 4);
+        let headers = headers.iter().fold(RESERVE, |size, (name, value)| size + header_size(name, value));
         let takes = |(subjects, _): &&(Vec<String>, usize)| subjects.iter().any(|s| subject_matches(s, subject));
         let limit = self.streams.iter().find(takes).map_or(self.others, |(_, limit)| *limit);
         for (size, limit) in [(headers, MAX_HEADERS), (headers + body.len(), limit)] {

@@ -171,6 +171,11 @@ fn new_span() -> SpanId {
 }
 
 /// Reads a `traceparent`.
+/// Returns whether a text is a `traceparent` of version 00.
+pub(crate) fn is_trace_parent(text: &str) -> bool {
+    parse(text).is_some()
+}
+
 fn parse(text: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
     let mut parts = text.split('-');
     let (Some("00"), Some(trace), Some(span), Some(flags), None) =

@@ -24,6 +24,7 @@ on_both_databases!(
     a_message_that_fails_every_time_becomes_a_dead_letter_after_its_attempts,
     a_handler_that_panics_harms_only_the_message_it_panics_on,
     a_dead_letter_carries_no_header_that_the_server_would_act_upon,
+    headers_of_nearly_the_largest_size_stop_neither_the_event_nor_the_dead_letter,
     a_timer_is_delivered_when_it_is_due_and_not_when_it_is_taken_back,
 );
 
@@ -305,6 +306,26 @@ async fn a_dead_letter_carries_no_header_that_the_server_would_act_upon(engine: 
     let letter = bench.dead_letter().await;
     assert!(letter.headers.get("Nats-Expected-Stream").is_none());
     assert_eq!(letter.headers.get("X-Mine").unwrap().as_str(), "kept");
+}
+
+async fn headers_of_nearly_the_largest_size_stop_neither_the_event_nor_the_dead_letter(engine: Engine) {
+    let bench = Bench::new(engine).await;
+    let _service = bench.start().await;
+    let long = "0".repeat(64_900);
+    // A trace context that is none: nothing hands it on.
+    let mut traced = headers(Uuid::now_v7(), "K1");
+    traced.insert("traceparent", long.as_str());
+    bench.send_raw("tally.command.add.K1", traced, r#"{"mode":"add"}"#).await;
+    // The dead letter adds headers of its own.
+    let mut unreadable = headers(Uuid::now_v7(), "K2");
+    unreadable.insert("x-unknown", long.as_str());
+    bench.send_raw("tally.command.add.K2", unreadable, "{").await;
+    let letter = bench.dead_letter().await;
+    assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.undecodable.K2");
+    assert!(letter.headers.get("x-unknown").is_none(), "what does not fit is left out");
+    assert_eq!(letter.headers.get("ce-subject").unwrap().as_str(), "K2");
+    bench.settled().await;
+    assert_eq!((bench.total("K1").await, bench.messages("EVENTS").await), (1, 1));
 }
 
 async fn a_timer_is_delivered_when_it_is_due_and_not_when_it_is_taken_back(engine: Engine) {

@@ -70,7 +70,7 @@ proptest! {
         key in "[A-Za-z0-9_-]{1,64}",
         time in moment(),
         aggregate_version in any::<Option<i64>>(),
-        trace_parent in proptest::option::of("[!-~]{1,55}"),
+        trace_parent in proptest::option::of("00-[0-9a-f]{31}1-[0-9a-f]{15}1-0[01]"),
         body in ".{0,40}",
     ) {
         let trace_parent = trace_parent.as_deref();
