@@ -75,6 +75,10 @@ pub enum Command {
         /// Only what was said so long ago at the most, such as `15m`, where only the last minutes were lost.
         #[arg(long, value_parser = setting::age())]
         last: Option<Duration>,
+        /// How long consumers may stand still while they have half of the stream still to read, before this ends with
+        /// status 1.
+        #[arg(long, default_value = "2m", value_parser = setting::age())]
+        stall_timeout: Duration,
     },
 }
 
@@ -167,7 +171,9 @@ impl Cli {
         let printer = Printer { json: self.json };
         let done = match self.command {
             Command::DeadLetters(command) => command.execute(&operator, stop, printer).await,
-            Command::Refill { stream, last } => refill_stream(&operator, &stream, last, stop, printer).await,
+            Command::Refill { stream, last, stall_timeout } => {
+                refill_stream(&operator, &stream, last, stall_timeout, stop, printer).await
+            }
             Command::Explain { key } => unless_stopped(stop, explain(&operator, &key, printer)).await,
             Command::Invariants => unless_stopped(stop, Box::pin(invariants(&operator, printer))).await,
         };
@@ -194,12 +200,13 @@ async fn refill_stream(
     operator: &Operator,
     stream: &str,
     last: Option<Duration>,
+    stall_timeout: Duration,
     stop: &CancellationToken,
     printer: Printer,
 ) -> anyhow::Result<bool> {
     let since = last.map(|last| clock::now() - last);
     let told = |progress: &Progress| printer.say(progress, || progress_for_people(progress));
-    let all = refill(operator, stream, since, stop, told).await?;
+    let all = refill(operator, stream, since, stall_timeout, stop, told).await?;
     printer.say(&json!({ "summary": all }), || restored_for_people(&all));
     Ok(all.iter().all(|progress| progress.done))
 }

@@ -2,15 +2,20 @@
 //!
 //! The program asks for one batch at a time, always of the service that is furthest behind, so that no service gets
 //! far ahead of the others; those of one service the stream gets exactly in the order in which they were said.
+//! The stream is a ring buffer. So the program waits for the consumers while they have half of it still to read: what was
+//! restored must not be discarded unconsumed.
+//!
 //! It can be ended and started again at any time: messages keep their ids, and whoever handled one drops it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use async_nats::jetstream::stream::State;
+use futures::TryStreamExt;
 use messaging::Topology;
 use messaging::envelope::unix_millis;
+use messaging::position::Observed;
 use messaging::refill::{self, Refilled, Request};
 use messaging::topology::StreamSpec;
 use serde::Serialize;
@@ -24,6 +29,11 @@ use crate::Operator;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often a batch is tried before its service is given up.
 const TRIES: u32 = 5;
+/// How long the consumers may stand still while the program waits for them: longer than a message that failed waits for its
+/// next attempt.
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(120);
+/// How often they are looked at meanwhile.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How far a service has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,15 +65,18 @@ struct Running {
 
 /// Fills a stream again; `told` hears of each batch. Returns how far each service has come.
 ///
-/// With `since`, only what was said since then is published. Once `stop` is cancelled no further batch is requested.
+/// With `since`, only what was said since then is published. While consumers have half of the stream still to read, it waits
+/// for them, as long as they do not stand still for `stall_timeout`. Once `stop` is cancelled no further batch is requested.
 ///
 /// # Errors
 ///
-/// Where the stream is not one of the store, is one that no outbox holds, or is not there.
+/// Where the stream is not one of the store, is one that no outbox holds, or is not there; and if its consumers stand still
+/// with half of it to read.
 pub async fn refill(
     operator: &Operator,
     stream: &str,
     since: Option<OffsetDateTime>,
+    stall_timeout: Duration,
     stop: &CancellationToken,
     mut told: impl FnMut(&Progress),
 ) -> anyhow::Result<Vec<Progress>> {
@@ -88,6 +101,9 @@ pub async fn refill(
     request.intact_from = intact_from(&found.cached_info().state);
     let mut running: Vec<Running> = services.into_iter().map(Running::new).collect();
     while let Some(next) = running.iter_mut().filter(|running| running.goes_on()).min_by_key(|next| next.reached) {
+        let waiting = wait_for_consumers(operator, stream, stall_timeout);
+        let Some(waited) = stop.run_until_cancelled(waiting).await else { break };
+        waited?;
         (request.after, request.until) = (next.after, next.until);
         let Some(ended) = stop.run_until_cancelled(batch(operator, &next.progress.service, &request)).await else {
             break;
@@ -99,6 +115,70 @@ pub async fn refill(
         told(&next.progress);
     }
     Ok(running.into_iter().map(|running| running.progress).collect())
+}
+
+/// Waits until the consumers of a stream have less than half of what it holds at most still to read.
+///
+/// # Errors
+///
+/// If the one that is furthest behind gets nothing for as long as `stall_timeout`.
+async fn wait_for_consumers(operator: &Operator, stream: &str, stall_timeout: Duration) -> anyhow::Result<()> {
+    let (mut before, mut progress) = (None, Instant::now());
+    loop {
+        let backlog = backlog(operator, stream).await?;
+        if backlog.bytes <= backlog.limit / 2 {
+            return Ok(());
+        }
+        let now = Some((backlog.consumed, backlog.deliveries));
+        if before != now {
+            (before, progress) = (now, Instant::now());
+        } else if progress.elapsed() > stall_timeout {
+            bail!(
+                "the consumer {} of {stream} stands still with {} of {} bytes to read; more would be discarded unconsumed. \
+                 What is published so far is in the stream; start the service, then run this again",
+                backlog.consumer,
+                backlog.bytes,
+                backlog.limit
+            );
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
+/// What the consumer that is furthest behind has still to read.
+struct Backlog {
+    consumer: String,
+    /// The sequence up to which it has read.
+    consumed: u64,
+    /// How many deliveries it has had.
+    deliveries: u64,
+    /// The bytes after that, if all messages are of the same size.
+    bytes: u64,
+    /// How many bytes the stream holds at most.
+    limit: u64,
+}
+
+async fn backlog(operator: &Operator, name: &str) -> anyhow::Result<Backlog> {
+    let looking = || format!("looking at the consumers of {name}");
+    let stream = operator.js().get_stream(name).await.with_context(looking)?;
+    let info = stream.cached_info();
+    let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0).unwrap_or(u64::MAX);
+    let (first, last) = (info.state.first_sequence, info.state.last_sequence);
+    let mut furthest = Backlog { consumer: String::new(), consumed: last, deliveries: 0, bytes: 0, limit };
+    let mut consumers = stream.consumers();
+    while let Some(consumer) = consumers.try_next().await.with_context(looking)? {
+        let observed = Observed::of(info, &consumer);
+        // Those of live feeds are no service's.
+        let is_behind = observed.outstanding() > 0 && observed.acknowledged() < furthest.consumed;
+        if is_behind && consumer.config.durable_name.is_some() {
+            furthest.consumer.clone_from(&consumer.name);
+            (furthest.consumed, furthest.deliveries) = (observed.acknowledged(), observed.deliveries);
+        }
+    }
+    let unread = last.saturating_sub(furthest.consumed.max(first.saturating_sub(1)));
+    let share = u128::from(info.state.bytes) * u128::from(unread) / u128::from(info.state.messages.max(1));
+    furthest.bytes = u64::try_from(share).unwrap_or(u64::MAX).min(info.state.bytes);
+    Ok(furthest)
 }
 
 /// Returns from which sequence on a stream certainly lacks nothing that it once had.

@@ -48,7 +48,8 @@ impl Observed {
     }
 
     /// Returns the sequence up to which everything was delivered and acknowledged.
-    fn acknowledged(&self) -> u64 {
+    #[must_use]
+    pub fn acknowledged(&self) -> u64 {
         if self.ack_pending == 0 { self.delivered.max(self.ack_floor) } else { self.ack_floor }
     }
 

@@ -1,9 +1,13 @@
 //! Streams that are lost while services run, and filled again.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use choreo::refill::refill;
+use async_nats::jetstream::consumer::PullConsumer;
+use choreo::refill::{STALL_TIMEOUT, refill};
+use futures::StreamExt;
 use messaging::Topology;
+use messaging::refill::{Refilled, subject};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -61,7 +65,7 @@ async fn a_stream_deleted_while_services_run_is_filled_again_and_everything_ends
 
     // Once more changes nothing: the stream knows all of it, or those that have handled it do.
     let operator = store.operator().await;
-    refill(&operator, "EVENTS", None, &CancellationToken::new(), |_| ()).await.unwrap();
+    refill(&operator, "EVENTS", None, STALL_TIMEOUT, &CancellationToken::new(), |_| ()).await.unwrap();
     assert_eq!(stock.handled.lock().unwrap().len(), handled);
 }
 
@@ -76,7 +80,8 @@ async fn a_stream_that_was_purged_or_that_lost_some_messages_is_filled_at_once()
     let events = connect(&store.nats, "provisioner").await.get_stream("EVENTS").await.unwrap();
     let operator = store.operator().await;
     let published = async || {
-        let told = refill(&operator, "EVENTS", None, &CancellationToken::new(), |_| ()).await.unwrap();
+        let told =
+            refill(&operator, "EVENTS", None, STALL_TIMEOUT, &CancellationToken::new(), |_| ()).await.unwrap();
         told.into_iter().find(|told| told.service == "order-service").unwrap().published
     };
     events.purge().await.unwrap();
@@ -88,12 +93,80 @@ async fn a_stream_that_was_purged_or_that_lost_some_messages_is_filled_at_once()
     store.has("EVENTS", 39).await;
 }
 
+/// Answers for a service that has an empty outbox, and that consumes nothing.
+async fn has_nothing_to_publish(store: &Store, service: &str) {
+    let client = connect(&store.nats, service).await.client();
+    let mut requests = client.subscribe(subject(service)).await.unwrap();
+    client.flush().await.unwrap();
+    let nothing = Refilled { published: 0, known: 0, settled: 0, next: None, until: None, reached: None };
+    let body = serde_json::to_vec(&nothing).unwrap();
+    tokio::spawn(async move {
+        while let Some(request) = requests.next().await {
+            client.publish(request.reply.unwrap(), body.clone().into()).await.unwrap();
+        }
+    });
+}
+
+#[tokio::test]
+async fn what_is_published_again_is_never_more_than_the_consumers_keep_up_with() {
+    const COUNT: u64 = 900;
+    let store = Store::start().await;
+    let _orders = store.serve(Echo::default()).await;
+    for name in ["inventory-service", "account-service", "payment-service"] {
+        has_nothing_to_publish(&store, name).await;
+    }
+    for n in 0..COUNT {
+        store.command("place", &format!("K{n}")).await;
+    }
+    store.has("EVENTS", COUNT).await;
+    let provisioner = connect(&store.nats, "provisioner").await;
+    let events = provisioner.get_stream("EVENTS").await.unwrap();
+    let mut config = events.cached_info().config.clone();
+    // Three batches fit into it, and not all.
+    config.max_bytes = i64::try_from(events.cached_info().state.bytes * 4 / 5).unwrap();
+    events.purge().await.unwrap();
+    provisioner.update_stream(config).await.unwrap();
+
+    let operator = store.operator().await;
+    let stopped = refill(&operator, "EVENTS", None, Duration::from_secs(1), &CancellationToken::new(), |_| ())
+        .await
+        .unwrap_err()
+        .to_string();
+    assert!(stopped.contains("stands still") && stopped.contains("start the service"), "{stopped}");
+    let state = provisioner.get_stream("EVENTS").await.unwrap().cached_info().state.clone();
+    assert_eq!(state.first_sequence, COUNT + 1, "nothing is discarded");
+    assert!(state.messages > 0);
+
+    let consuming = ["inventory-service", "payment-service"].map(|name| {
+        let nats = &store.nats;
+        async move {
+            let consumer: PullConsumer =
+                connect(nats, name).await.get_consumer_from_stream(name, "EVENTS").await.unwrap();
+            let mut messages = consumer.messages().await.unwrap();
+            let mut read = HashSet::new();
+            while read.len() < usize::try_from(COUNT).unwrap() {
+                let message = messages.next().await.unwrap().unwrap();
+                message.ack().await.unwrap();
+                read.insert(message.subject.to_string());
+            }
+        }
+    });
+    let stop = CancellationToken::new();
+    let told = refill(&operator, "EVENTS", None, STALL_TIMEOUT, &stop, |_| ());
+    let (told, _) = futures::join!(told, futures::future::join_all(consuming));
+    let told = told.unwrap();
+    assert!(told.iter().all(|told| told.done), "{told:?}");
+}
+
 #[tokio::test]
 async fn what_no_outbox_has_and_what_is_not_there_is_said() {
     let store = Store::start().await;
     let operator = store.operator().await;
     let error = async |stream: &str| {
-        refill(&operator, stream, None, &CancellationToken::new(), |_| ()).await.unwrap_err().to_string()
+        refill(&operator, stream, None, STALL_TIMEOUT, &CancellationToken::new(), |_| ())
+            .await
+            .unwrap_err()
+            .to_string()
     };
     assert!(error("COMMANDS").await.contains("no outbox"));
     assert!(error("ORDERS").await.contains("one of COMMANDS, EVENTS"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use choreo::Operator;
 use choreo::operator::OPERATOR;
-use choreo::refill::refill;
+use choreo::refill::{STALL_TIMEOUT, refill};
 use demo::provision::{PROVISIONER, provision};
 use demo::store::nats_options;
 use demo::{Member, StoreConfig};
@@ -111,7 +111,7 @@ impl Breaker {
 async fn fill(config: StoreConfig) -> anyhow::Result<u64> {
     provision(&nats_options(&config, PROVISIONER), config.replicas()).await?;
     let operator = Operator::connect(&nats_options(&config, OPERATOR)).await?;
-    let all = refill(&operator, EVENTS, None, &CancellationToken::new(), |_| ()).await?;
+    let all = refill(&operator, EVENTS, None, STALL_TIMEOUT, &CancellationToken::new(), |_| ()).await?;
     if let Some(failed) = all.iter().find(|progress| !progress.done) {
         bail!("{}: {}", failed.service, failed.failed.as_deref().unwrap_or("it is not done"));
     }
