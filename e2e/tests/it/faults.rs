@@ -229,6 +229,46 @@ fn key_of(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap()
 }
 
+/// As large as a command may be, its headers included.
+const LARGEST: usize = 262_144;
+
+/// Sends commands past the gateway that are as large as the stream takes: what follows from them must not be stuck.
+async fn send_large_commands(world: &World) {
+    let place = |id: &str| {
+        let mut body = order(id, "PRODUCT_001", 1);
+        body["totalPrice"] = 1000.into();
+        (format!("order.command.place.{id}"), body)
+    };
+    let send = |subject: String, headers: HeaderMap, body: String| async move {
+        world.publish_as("api-gateway", &subject, headers, body.into_bytes()).await;
+    };
+    let headers = |subject: &str| envelope(subject, "order.place.v1", "/api-gateway");
+    // An order in a lot of white space.
+    let (subject, body) = place("PADDED");
+    send(
+        subject.clone(),
+        headers(&subject),
+        format!("{body}{}", " ".repeat(LARGEST - 1_000 - body.to_string().len())),
+    )
+    .await;
+    // A trace context that would be handed on, in headers of nearly the largest size.
+    let (subject, body) = place("TRACED");
+    let mut traced = headers(&subject);
+    traced.insert("traceparent", "0".repeat(64_900));
+    send(subject, traced, body.to_string()).await;
+    // More lines than an order may have, for more pieces than there are.
+    let (subject, mut body) = place("LONG");
+    let line = json!({"productId": "PRODUCT_001", "quantity": 900_001, "unitPrice": 1});
+    body["items"] = vec![line; 4_000].into();
+    body["totalPrice"] = (4_000 * 900_001_u64).into();
+    send(subject.clone(), headers(&subject), body.to_string()).await;
+    // A header that is nobody's, beside a body that cannot be read: the dead letter adds headers of its own.
+    let (subject, _) = place("UNREADABLE");
+    let mut unreadable = headers(&subject);
+    unreadable.insert("x-unknown", "0".repeat(64_900));
+    send(subject, unreadable, "x".repeat(LARGEST - 66_000)).await;
+}
+
 #[tokio::test]
 async fn poison_on_each_stream_becomes_a_dead_letter_and_its_neighbours_are_handled() {
     let world = World::start(Engine::Sqlite).await;
@@ -238,13 +278,30 @@ async fn poison_on_each_stream_becomes_a_dead_letter_and_its_neighbours_are_hand
         let headers = spoken.map(|(kind, source)| envelope(subject, kind, source)).unwrap_or_default();
         world.publish_as(user, subject, headers, b"{\"not\": \"it\"}".to_vec()).await;
     }
+    send_large_commands(&world).await;
     for n in 0..POISON.len() {
         world.eventually_status(&format!("ORDER_{n}"), "confirmed").await;
     }
     world.settled().await;
+    for (id, status) in [("PADDED", "confirmed"), ("TRACED", "confirmed"), ("LONG", "404"), ("UNREADABLE", "404")] {
+        assert_eq!(world.status(id).await, status, "{id}");
+    }
+    let (available, _, backordered) = world.stock("PRODUCT_001").await;
+    assert_eq!(
+        (available, backordered),
+        (100 - POISON.len() as u64 - 2, 0),
+        "nothing is kept for what is no order"
+    );
+    for status in world.store.status().await {
+        assert!(status.ready, "{status:?}");
+    }
     let letters = world.stream("DEAD_LETTERS").await;
     let heard: usize = POISON.iter().map(|(_, _, _, services, _)| services.len()).sum();
-    assert_eq!(letters.cached_info().state.messages, heard as u64);
+    assert_eq!(letters.cached_info().state.messages, heard as u64 + 2);
+    for key in ["LONG", "UNREADABLE"] {
+        let expected = format!("dead-letter.order-service.undecodable.{key}");
+        letters.get_last_raw_message_by_subject(&expected).await.unwrap();
+    }
     for (_, subject, _, services, reason) in &POISON {
         for service in *services {
             let expected = format!("dead-letter.{service}.{reason}.{}", key_of(subject));
