@@ -156,6 +156,7 @@ async fn read(db: &DatabaseConnection) -> anyhow::Result<Usage> {
     tokio::task::spawn_blocking(move || of_file(&file)).await?
 }
 
+#[allow(clippy::useless_conversion, reason = "the counts have 32 bits on some systems")]
 fn of_file(file: &Path) -> anyhow::Result<Usage> {
     let mut log = file.as_os_str().to_owned();
     log.push("-wal");
