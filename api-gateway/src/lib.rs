@@ -129,7 +129,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let guard = Guard::new(server.address(), &config.http);
     let page = Arc::new(Page::new(&config.page, config.operations.enabled)?);
     let api = (orders, products, accounts, notifications, events, flow, invariants);
-    let endpoint = match OperationsApi::connect(&config.operations, &config.nats).await? {
+    let endpoint = match OperationsApi::connect(&config.operations, &config.nats, &health).await? {
         Some(operations) => front::endpoint((api, operations), page, guard, health.clone())?,
         None => front::endpoint(api, page, guard, health.clone())?,
     };

@@ -18,4 +18,4 @@ mod print;
 pub mod refill;
 
 pub use cli::Cli;
-pub use operator::Operator;
+pub use operator::{OPERATOR, Operator};

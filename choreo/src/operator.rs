@@ -55,13 +55,12 @@ impl Operator {
         Ok(Self { js, client, health })
     }
 
-    /// Connects as soon as the server answers; returns at once.
+    /// Connects as soon as the server answers; returns at once. `health` reports the connection.
     ///
     /// # Errors
     ///
     /// Where the address cannot be parsed.
-    pub async fn connect_in_background(options: &NatsOptions) -> anyhow::Result<Self> {
-        let health = Health::default();
+    pub async fn connect_in_background(options: &NatsOptions, health: Health) -> anyhow::Result<Self> {
         let client = connection::connect(options, OPERATOR, &health).await?;
         Ok(Self { js: connection::jetstream(&client), client, health })
     }
@@ -87,8 +86,7 @@ impl Operator {
     /// Returns what the server has refused, which its answers do not tell; `None` where it is nothing.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
-        let check = self.health.readiness().checks.remove(connection::PERMISSIONS)?;
-        (!check.ok).then_some(check.detail)
+        self.health.problem(connection::PERMISSIONS)
     }
 
     /// Asks a service something.

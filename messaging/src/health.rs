@@ -23,6 +23,8 @@ pub struct Check {
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     checks: Arc<Mutex<BTreeMap<String, Check>>>,
+    /// What the names of parts begin with here.
+    prefix: String,
 }
 
 /// Whether the process is ready, and why not.
@@ -36,6 +38,12 @@ pub struct Readiness {
 }
 
 impl Health {
+    /// Returns the same state, with parts that are called `<name>/<part>`: of a second connection, for example.
+    #[must_use]
+    pub fn under(&self, name: &str) -> Self {
+        Self { checks: self.checks.clone(), prefix: format!("{}{name}/", self.prefix) }
+    }
+
     /// Declares a part that must be ready before the process is.
     pub fn expect(&self, part: &str) {
         self.set(part, Check { ok: false, detail: "starting".to_owned() });
@@ -55,7 +63,7 @@ impl Health {
     pub fn failed(&self, part: &str, why: impl Into<String>) {
         let detail = why.into();
         if self.set(part, Check { ok: false, detail: detail.clone() }) {
-            tracing::warn!(part, %detail, "not ready");
+            tracing::warn!(part = self.name(part), %detail, "not ready");
         }
     }
 
@@ -68,7 +76,15 @@ impl Health {
     #[must_use]
     pub fn problem(&self, part: &str) -> Option<String> {
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
-        checks.get(part).filter(|check| !check.ok).map(|check| check.detail.clone())
+        checks.get(&self.name(part)).filter(|check| !check.ok).map(|check| check.detail.clone())
+    }
+
+    /// Returns the parts that do not do their work, each as `part: reason`.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        let failing = checks.iter().filter(|(_, check)| !check.ok);
+        failing.map(|(part, check)| format!("{part}: {}", check.detail)).collect()
     }
 
     /// Returns the state of every part.
@@ -80,13 +96,18 @@ impl Health {
 
     /// Returns whether the part was ok, or is new.
     fn set(&self, part: &str, check: Check) -> bool {
+        let name = self.name(part);
         let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
-        match checks.get_mut(part) {
+        match checks.get_mut(&name) {
             Some(known) => std::mem::replace(known, check).ok,
             None => {
-                checks.insert(part.to_owned(), check);
+                checks.insert(name, check);
                 true
             }
         }
+    }
+
+    fn name(&self, part: &str) -> String {
+        format!("{}{part}", self.prefix)
     }
 }

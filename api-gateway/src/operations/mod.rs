@@ -8,11 +8,11 @@ mod form;
 mod parameters;
 mod representation;
 
-use choreo::Operator;
 use choreo::dead_letters::redrive::{Redriven, redrive};
 use choreo::dead_letters::{self, Filter, discard};
+use choreo::{OPERATOR, Operator};
 use messaging::connection::NatsOptions;
-use messaging::setting;
+use messaging::{Health, setting};
 use poem_openapi::{ApiResponse, OpenApi};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -218,12 +218,17 @@ impl OperationsApi {
 }
 
 impl OperationsApi {
-    /// Connects as the operator; `None` where operators are not served.
+    /// Connects as the operator; `None` where operators are not served. Readiness has the connection's parts as
+    /// `operator/nats` and `operator/nats-permissions`.
     ///
     /// # Errors
     ///
     /// Where the URL of nats-server cannot be parsed.
-    pub(crate) async fn connect(options: &OperationsOptions, nats: &NatsOptions) -> anyhow::Result<Option<Self>> {
+    pub(crate) async fn connect(
+        options: &OperationsOptions,
+        nats: &NatsOptions,
+        health: &Health,
+    ) -> anyhow::Result<Option<Self>> {
         if !options.enabled {
             return Ok(None);
         }
@@ -232,7 +237,7 @@ impl OperationsApi {
             nats_user: None,
             nats_password: options.operator_password.clone(),
         };
-        let operator = Operator::connect_in_background(&nats).await?;
+        let operator = Operator::connect_in_background(&nats, health.under(OPERATOR)).await?;
         tracing::warn!("dead letters are shown and changed at /operations, for whoever can reach this address");
         Ok(Some(Self { operator }))
     }

@@ -1,11 +1,12 @@
 //! Dead letters over HTTP, for operators.
 
+use api_gateway::operations::OperationsOptions;
 use async_nats::service::ServiceExt;
 use async_nats::{HeaderMap, jetstream};
 use futures::StreamExt;
 use serde_json::json;
 
-use crate::support::{Answer, Store};
+use crate::support::{Answer, Store, nats, until};
 
 /// Publishes a dead letter as the order service does.
 async fn bury(store: &Store, key: &str) {
@@ -137,4 +138,20 @@ async fn an_operator_lists_shows_sends_back_and_discards() {
     assert_eq!(Answer::of(discard("a test")).await.status, 200);
     Answer::of(discard("a test")).await.is_problem(404, "dead-letter-not-found");
     assert_eq!(list("").await.body["deadLetters"], json!([]));
+}
+
+#[tokio::test]
+async fn a_refused_password_of_the_operator_is_named_by_readiness() {
+    let operations = OperationsOptions { enabled: true, operator_password: Some("wrong".to_owned()) };
+    let store = Store::set(nats().await, |config| config.operations = operations);
+    until("readiness names the operator's connection", || async {
+        let Ok(response) = store.get("/readiness").send().await else { return false };
+        let readiness = Answer::read(response).await;
+        let checks = &readiness.body["checks"];
+        readiness.status == 503
+            && checks["nats"]["ok"] == true
+            && checks["streams"]["ok"] == true
+            && checks["operator/nats"]["detail"].as_str().is_some_and(|detail| detail.contains("NATS_PASSWORD"))
+    })
+    .await;
 }
