@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use contracts::ProductId;
+use messaging::database::answered;
 use messaging::statement;
 use poem::error::ResponseError;
 use poem::http::StatusCode;
@@ -87,18 +88,18 @@ pub fn routes(db: &DatabaseConnection, enabled: bool) -> Route {
 async fn seed(Data(db): Data<&DatabaseConnection>, body: Body) -> poem::Result<Json<Seeded>> {
     let body = body.into_bytes_limit(MAX_BODY).await?;
     let catalogue = if body.is_empty() { CATALOGUE.as_bytes() } else { &body };
-    Ok(Json(create(db, parse(catalogue)?).await.map_err(Failure::from)?))
+    Ok(Json(answered(create(db, parse(catalogue)?)).await.map_err(Failure::from)?))
 }
 
 #[handler]
 async fn delete_all(Data(db): Data<&DatabaseConnection>) -> poem::Result<StatusCode> {
-    empty(db).await.map_err(Failure::from)?;
+    answered(empty(db)).await.map_err(Failure::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 #[handler]
 async fn ready(Data(db): Data<&DatabaseConnection>) -> poem::Result<Json<serde_json::Value>> {
-    let products = product::Entity::find().count(db).await.map_err(Failure::from)?;
+    let products = answered(product::Entity::find().count(db)).await.map_err(Failure::from)?;
     Ok(Json(serde_json::json!({ "ready": true, "products": products })))
 }
 

@@ -25,7 +25,8 @@ use crate::metrics;
 use crate::position::{self, Losses, Observed, Position};
 use crate::refill::REFILLED;
 
-/// Messages asked for at a time; the client holds up to one and a half times as many, while their ack-wait runs.
+/// Messages asked for at a time; the client holds up to one and a half times as many, while their ack-wait runs. A handler that
+/// does not get to them in time finds them twice, and its inbox drops the second ones (ADR 23).
 const PULL: usize = 256;
 /// How long a pull request stands.
 const EXPIRES: Duration = Duration::from_secs(30);
@@ -35,7 +36,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const WATCH: Duration = Duration::from_secs(5);
 /// How long the watchdog waits for the server.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long messages may be pending without one arriving.
+/// How long messages may be pending without one arriving. It bounds what the client loses after a reconnect: it may count the
+/// messages of an earlier pull as still to come, and ask for no more (ADR 23).
 const STALLED: Duration = Duration::from_secs(15);
 /// How long to wait before a pull is built again.
 const REBUILD: Duration = Duration::from_millis(500);

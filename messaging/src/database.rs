@@ -1,5 +1,7 @@
 //! The database of a service: SQLite by default, PostgreSQL by URL.
 
+mod watch;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,11 +10,13 @@ use anyhow::{Context, anyhow};
 use sea_orm::sqlx::{self, Connection, PgConnection, SqliteConnection};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
 use sea_orm_migration::MigratorTrait;
+use tokio::time::timeout;
 
 use crate::fault;
 use crate::migrator::migrate;
 use crate::setting::{check_database_url, redacted};
 use crate::statement::PREPARED;
+pub use watch::Watch;
 
 /// How long a transaction waits for a connection. With the wait between two tries it is shorter than the ack-wait of
 /// the consumers (10 s): a batch that waits for its database tells the server so before it is delivered again.
@@ -23,14 +27,16 @@ const CONNECTIONS: u32 = 8;
 const WRITERS: u32 = CONNECTIONS / 2;
 /// The age at which a connection is replaced, so that changed settings of the database or the role take effect.
 const MAX_LIFETIME: Duration = Duration::from_secs(5 * 60);
-/// How long a few statements of the library may take, waiting for a connection included.
+/// How long a unit of work may take, waiting for a connection included.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection that is released may take to receive the rest of an answer that nobody waits for any more.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Limits that PostgreSQL enforces on the sessions of a service, in milliseconds. They are below the ack-wait (10 s), so
 /// that a stuck transaction ends before its messages are delivered to another instance, which would wait for its locks.
 const WRITE_TIMEOUT_MS: u32 = 5_000;
-/// Reading may take longer: sums over whole tables. Nobody waits for the locks of a reader.
-const READ_TIMEOUT_MS: u32 = 30_000;
+/// Reading may take longer: sums over whole tables. It is below [`ANSWER_TIMEOUT`], after which nobody waits for it.
+const READ_TIMEOUT_MS: u32 = 9_000;
 const LOCK_TIMEOUT_MS: u32 = 3_000;
 const IDLE_IN_TRANSACTION_TIMEOUT_MS: u32 = 8_000;
 
@@ -71,7 +77,7 @@ impl Databases {
         if self.writer.get_database_backend() == DbBackend::Sqlite {
             // For connections that replace this one.
             self.synced.store(true, Ordering::Relaxed);
-            self.writer.execute_unprepared(SYNC_COMMITS).await?;
+            answered(self.writer.execute_unprepared(SYNC_COMMITS)).await?;
         }
         Ok(())
     }
@@ -157,7 +163,7 @@ async fn connect(
                 .after_connect(move |connection, _| {
                     Box::pin(async move { limit_session(connection, statement_timeout_ms).await })
                 })
-                .after_release(|connection, _| Box::pin(async move { Ok(is_usable_postgres(connection)) }))
+                .after_release(|connection, _| Box::pin(async move { Ok(is_usable_postgres(connection).await) }))
         })
         .map_sqlx_postgres_opts(|options| options.statement_cache_capacity(PREPARED));
     Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))
@@ -176,9 +182,10 @@ async fn limit_session(connection: &mut PgConnection, statement_timeout_ms: u32)
 ///
 /// A transaction that was dropped and neither committed nor rolled back has failed with its database: its session may be
 /// read-only after a fail-over, or frozen. Its rollback still waits to be sent. Closing the connection does the same, and
-/// the next transaction begins on a new one.
-fn is_usable_postgres(connection: &PgConnection) -> bool {
-    !connection.should_flush()
+/// the next transaction begins on a new one. The same goes for a session that still owes the answer to a dropped query.
+/// sqlx would wait for that without a limit, and the pool would be one connection short.
+async fn is_usable_postgres(connection: &mut PgConnection) -> bool {
+    !connection.should_flush() && matches!(timeout(RELEASE_TIMEOUT, connection.flush()).await, Ok(Ok(())))
 }
 
 async fn is_usable_sqlite(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
@@ -191,15 +198,22 @@ async fn is_usable_sqlite(connection: &mut SqliteConnection) -> Result<bool, sql
     Ok(!connection.is_in_transaction())
 }
 
-/// Awaits statements, [`ANSWER_TIMEOUT`] at the most: a session that is frozen, or whose connection is half open, never
-/// answers, and its limits end nothing.
+/// Awaits a unit of work on a database, 10 s at most: a session that is frozen, or whose connection is half open, never
+/// answers, and its own limits end nothing.
+///
+/// When the limit is hit the work is dropped. So its connection is closed, and what it has not committed is rolled back.
 ///
 /// # Errors
 ///
-/// The statements' error, or that the database does not answer.
-pub(crate) async fn answered<T, E: From<DbErr>>(statements: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-    match tokio::time::timeout(ANSWER_TIMEOUT, statements).await {
-        Ok(result) => result,
-        Err(_) => Err(fault::no_answer(ANSWER_TIMEOUT).into()),
-    }
+/// The error of the work, or that the database does not answer.
+pub async fn answered<T, E: From<DbErr>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    answered_within(ANSWER_TIMEOUT, work).await
+}
+
+/// As [`answered`], with a limit of the caller's.
+pub(crate) async fn answered_within<T, E: From<DbErr>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    timeout(limit, work).await.unwrap_or_else(|_| Err(fault::no_answer(limit).into()))
 }

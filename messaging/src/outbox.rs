@@ -14,7 +14,9 @@ use uuid::timestamp::context::ContextV7;
 use uuid::{Timestamp, Uuid};
 
 use crate::atomic::Ready;
+use crate::database::{Watch, answered};
 use crate::envelope::{Attributes, Header, Outgoing, header_map, rfc3339, unix_millis};
+use crate::health::Health;
 use crate::refill::REFILLED;
 use crate::relay_handle::RelayHandle;
 use crate::spans::Created;
@@ -54,11 +56,18 @@ pub mod entity {
 pub struct Outbox {
     relay: RelayHandle,
     source: String,
+    health: Health,
 }
 
 impl Outbox {
-    pub(crate) fn new(relay: RelayHandle, source: String) -> Self {
-        Self { relay, source }
+    pub(crate) fn new(relay: RelayHandle, source: String, health: Health) -> Self {
+        Self { relay, source, health }
+    }
+
+    /// Returns the way of a worker to its database, which readiness calls `worker/<name>`.
+    #[must_use]
+    pub fn watch(&self, worker: &str) -> Watch {
+        Watch::new(&self.health, format!("worker/{worker}"))
     }
 
     /// Writes messages in a transaction, commits it, and hands them to the relay.
@@ -69,13 +78,17 @@ impl Outbox {
     /// # Errors
     ///
     /// The database's error, or that a message is larger than its stream takes; then nothing is written and nothing
-    /// published.
+    /// published. So it is if the database has not answered for 10 s, unless that was the answer to the commit. Do the work
+    /// again then: the next commit or the recovery scan publishes.
     pub async fn commit(&self, tx: DatabaseTransaction, mut outgoing: Vec<Outgoing>) -> Result<(), DbErr> {
         let created = Created::of(&mut outgoing);
         let rows = self.relay.rows(outgoing, &self.source, clock::now());
         let mut rows = rows.map_err(|error| DbErr::Custom(error.to_string()))?;
-        self.relay.insert(&tx, &mut rows).await?;
-        tx.commit().await?;
+        let writing = async {
+            self.relay.insert(&tx, &mut rows).await?;
+            tx.commit().await
+        };
+        answered(writing).await?;
         created.committed();
         self.relay.offer(rows);
         Ok(())

@@ -2,21 +2,30 @@
 //! lists who answers.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::service::{ServiceExt, error::Error as ServiceError};
 use bytes::Bytes;
 use futures::StreamExt;
+use sea_orm::DatabaseConnection;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::fault;
+use crate::database::{self, Watch};
+use crate::fault::{self, Fault};
+use crate::health::Health;
 
+/// The part of [`Health`] that says whether the database answers queries.
+const QUERIES: &str = "queries";
+/// How often a database that failed a query is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Requests an endpoint answers at the same time; the rest waits.
 const CONCURRENT: usize = 32;
 
@@ -55,7 +64,8 @@ pub enum QueryError {
     /// The question makes no sense; answered with code 400.
     #[error("{0}")]
     Invalid(String),
-    /// The answer cannot be had now; logged, and answered with code 503 and no particulars.
+    /// The answer cannot be had now; logged, and answered with code 503 and no particulars but
+    /// that it is the database.
     #[error("{0:#}")]
     Unavailable(anyhow::Error),
 }
@@ -74,6 +84,8 @@ pub struct Endpoint {
     name: &'static str,
     subject: Cow<'static, str>,
     answer: Arc<dyn Fn(Query) -> Answering + Send + Sync>,
+    /// How long it may take if it does more than reading the database.
+    limit: Option<Duration>,
 }
 
 impl Endpoint {
@@ -91,7 +103,47 @@ impl Endpoint {
                 serde_json::to_vec(&answer).map_err(|error| QueryError::Unavailable(error.into()))
             })
         };
-        Self { name, subject: subject.into(), answer: Arc::new(answer) }
+        Self { name, subject: subject.into(), answer: Arc::new(answer), limit: None }
+    }
+
+    /// Gives an endpoint that does more than reading the database a time limit of its own.
+    pub(crate) fn within(self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self }
+    }
+}
+
+/// What the queries of a service read, and who learns whether it answers.
+pub(crate) struct Reads {
+    pub(crate) db: DatabaseConnection,
+    pub(crate) watch: Watch,
+}
+
+impl Reads {
+    pub(crate) fn new(db: DatabaseConnection, health: &Health) -> Self {
+        Self { db, watch: Watch::new(health, QUERIES) }
+    }
+
+    /// Awaits the answer to one query; a database that fails or is silent shows in readiness.
+    async fn answered(&self, answering: Answering) -> Result<Vec<u8>, QueryError> {
+        let answering = async {
+            match answering.await {
+                // An answer that cannot be written down is no outage.
+                Err(QueryError::Unavailable(error)) if fault::of_any(&error) == Some(Fault::Outage) => Err(error),
+                answered => Ok(answered),
+            }
+        };
+        self.watch.answered(answering).await.unwrap_or_else(|error| Err(QueryError::Unavailable(error)))
+    }
+
+    /// Looks whether a database that failed a query answers again: nobody may ask for hours.
+    async fn look_again(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN).await;
+            if self.watch.is_failing() {
+                // What it says is in readiness.
+                drop(self.watch.answered(Box::pin(self.db.ping())).await);
+            }
+        }
     }
 }
 
@@ -106,16 +158,17 @@ pub(crate) async fn serve(
     description: &str,
     version: &str,
     endpoints: Vec<Endpoint>,
+    reads: Reads,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let failed = |error: async_nats::Error| anyhow::anyhow!("registering the queries of {name}: {error}");
     let service = client.service_builder().description(description).start(name, version).await.map_err(failed)?;
-    let answering = TaskTracker::new();
+    let (answering, reads) = (TaskTracker::new(), Arc::new(reads));
     let mut loops = Vec::new();
     for endpoint in endpoints {
         let mut requests =
             service.endpoint_builder().name(endpoint.name).add(endpoint.subject).await.map_err(failed)?;
-        let (answering, shutdown) = (answering.clone(), shutdown.clone());
+        let (answering, reads, shutdown) = (answering.clone(), reads.clone(), shutdown.clone());
         loops.push(async move {
             let permits = Arc::new(Semaphore::new(CONCURRENT));
             loop {
@@ -125,13 +178,16 @@ pub(crate) async fn serve(
                     () = shutdown.cancelled() => return,
                 };
                 let Some(request) = request else { return };
-                let answer = endpoint.answer.clone();
+                let (answer, reads) = (endpoint.answer.clone(), reads.clone());
                 answering.spawn(async move {
                     let subject = &request.message.subject;
                     let key = subject.rsplit('.').next().unwrap_or_default().to_owned();
                     let query = Query { key, body: request.message.payload.clone() };
-                    let response =
-                        answer(query).await.map(Bytes::from).map_err(|error| service_error(subject, &error));
+                    let answered = match endpoint.limit {
+                        None => reads.answered(answer(query)).await,
+                        Some(limit) => database::answered_within(limit, answer(query)).await,
+                    };
+                    let response = answered.map(Bytes::from).map_err(|error| service_error(subject, &error));
                     if let Err(error) = request.respond(response).await {
                         tracing::debug!(%error, "an answer could not be sent");
                     }
@@ -140,7 +196,10 @@ pub(crate) async fn serve(
             }
         });
     }
-    futures::future::join_all(loops).await;
+    tokio::select! {
+        _ = futures::future::join_all(loops) => {}
+        never = reads.look_again() => match never {},
+    }
     answering.close();
     answering.wait().await;
     Ok(())
@@ -152,7 +211,11 @@ fn service_error(subject: &str, error: &QueryError) -> ServiceError {
         QueryError::Invalid(why) => (400, why.clone()),
         QueryError::Unavailable(error) => {
             tracing::error!(subject, error = fault::text(error), "a query could not be answered");
-            (503, "the answer cannot be had now; try again later".to_owned())
+            let why = match fault::of_any(error) {
+                Some(Fault::Outage) => "its database does not answer",
+                _ => "the answer cannot be had now",
+            };
+            (503, format!("{why}; try again later"))
         }
     };
     ServiceError { code, status }

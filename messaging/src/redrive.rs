@@ -9,6 +9,7 @@
 //! finds out.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use async_nats::jetstream;
 use futures::StreamExt;
@@ -30,6 +31,8 @@ use crate::{clock, fault, mishap};
 
 /// The most letters in one request: as many as the kit handles in a batch.
 pub const MOST: usize = BATCH;
+/// How long the handling of one request may take; what is under way then goes on, and nobody learns of it.
+const REDRIVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Letters that are read at the same time.
 const READING: usize = 32;
 
@@ -111,7 +114,7 @@ pub(crate) fn endpoint(js: jetstream::Context, service: &'static str) -> (Endpoi
         let (js, jobs) = (js.clone(), jobs.clone());
         async move { answer(&js, service, &jobs, query).await }
     });
-    (endpoint, receiver)
+    (endpoint.within(REDRIVE_TIMEOUT), receiver)
 }
 
 async fn answer(
@@ -155,9 +158,16 @@ impl<H: Handler> Processor<H> {
     pub(crate) async fn redrive(&self, job: Job) {
         let mut reports = Vec::with_capacity(job.letters.len());
         let mut items = Vec::with_capacity(job.letters.len());
+        let mut failed = None;
         for (sequence, letter) in job.letters {
             if let Some(row) = letter.outbox_row() {
-                reports.push(Report { sequence, outcome: self.publish_again(row).await });
+                // A database that failed one is not waited for once more by each of the rest.
+                let outcome = match failed.clone() {
+                    Some(failed) => failed,
+                    None => self.publish_again(row).await,
+                };
+                failed = Some(outcome.clone()).filter(|outcome| matches!(outcome, Outcome::Unknown { .. }));
+                reports.push(Report { sequence, outcome });
                 continue;
             }
             if letter.is_too_old() && !job.force {
@@ -182,7 +192,7 @@ impl<H: Handler> Processor<H> {
 
     /// Lets a message be published again that its stream refused.
     async fn publish_again(&self, row: Uuid) -> Outcome {
-        match self.relay.publish_again(&self.db, row).await {
+        match answered(self.relay.publish_again(&self.db, row)).await {
             Ok(true) => Outcome::Handled,
             Ok(false) => Outcome::AlreadyHandled,
             Err(error) => Outcome::Unknown { reason: format!("the database failed: {error}") },

@@ -14,6 +14,7 @@
 //! handled. What was written after the refill began is left to the relay.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream;
@@ -37,6 +38,8 @@ use crate::{clock, inbox, mishap, statement};
 pub const REFILLED: &str = "Refilled-At";
 /// Messages published at a time.
 const BATCH: u64 = 256;
+/// How long one batch may take to be read, compared, and published.
+const REPUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most patterns in one request.
 const MOST_SUBJECTS: usize = 64;
 
@@ -89,6 +92,7 @@ pub(crate) fn endpoint(db: DatabaseConnection, js: jetstream::Context, service: 
         let (db, js) = (db.clone(), js.clone());
         async move { answer(&db, &js, service, query).await }
     })
+    .within(REPUBLISH_TIMEOUT)
 }
 
 async fn answer(

@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, Reading};
+use crate::database::answered;
 use crate::envelope::unix_millis;
 use crate::{inbox, mishap, outbox};
 
@@ -129,9 +130,14 @@ impl Cleanup {
         let mut total = 0;
         for _ in 0..MAX_BATCHES {
             let began = Instant::now();
-            let deleted = inbox::prune(&self.db, unix_millis(before), AT_A_TIME).await?
-                + outbox::prune(&self.db, before, AT_A_TIME).await?
-                + mishap::prune(&self.db, unix_millis(before), AT_A_TIME).await?;
+            let deleted = answered(async {
+                Ok::<_, sea_orm::DbErr>(
+                    inbox::prune(&self.db, unix_millis(before), AT_A_TIME).await?
+                        + outbox::prune(&self.db, before, AT_A_TIME).await?
+                        + mishap::prune(&self.db, unix_millis(before), AT_A_TIME).await?,
+                )
+            })
+            .await?;
             total += deleted;
             if deleted == 0 || self.shutdown.is_cancelled() {
                 break;

@@ -25,7 +25,7 @@ use crate::metrics::{self, Scrape};
 use crate::outbox::Outbox;
 use crate::probes;
 use crate::processor::{BATCH, DATABASE, Processor};
-use crate::query::{self, Endpoint};
+use crate::query::{self, Endpoint, Reads};
 use crate::redrive;
 use crate::relay::Relay;
 use crate::retention::{self, Cleanup, HorizonError};
@@ -230,7 +230,7 @@ impl<H: Handler> Service<H> {
         for worker in self.workers {
             parts.spawn(
                 "worker",
-                worker(Outbox::new(relay_handle.clone(), format!("/{}", self.name)), stop.clone()),
+                worker(Outbox::new(relay_handle.clone(), format!("/{}", self.name), health.clone()), stop.clone()),
             );
         }
         health.ok(DATABASE);
@@ -261,8 +261,9 @@ impl<H: Handler> Service<H> {
             Ok(())
         });
         parts.spawn("relay", relay.run());
+        let reads = Reads::new(self.db.reader, health);
         let queries =
-            query::serve(client.clone(), self.name, self.description, self.version, endpoints, stop.clone());
+            query::serve(client.clone(), self.name, self.description, self.version, endpoints, reads, stop.clone());
         parts.spawn("queries", queries);
     }
 

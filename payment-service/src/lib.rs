@@ -39,7 +39,7 @@ use anyhow::bail;
 use contracts::query::LedgerCheck;
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, speaker};
 use messaging::connection;
-use messaging::database::Databases;
+use messaging::database::{self, Databases};
 use messaging::{Health, Service, clock};
 use poem::Route;
 use tokio::sync::watch;
@@ -95,7 +95,7 @@ pub async fn run_with<P: PaymentProvider>(
     let policy = config.policy();
     let clock = clock::now;
     let (wake, woken) = watch::channel(());
-    let shop_id = shop::id(&db.writer, config.shop_id.as_deref()).await?;
+    let shop_id = database::answered(shop::id(&db.writer, config.shop_id.as_deref())).await?;
     let overdue = Overdue(Duration::from_secs(config.overdue_seconds));
     let (found, ledger) = watch::channel(LedgerCheck::default());
     let (provider, reader, shop) = (provider.clone(), db.reader.clone(), shop_id.clone());
@@ -129,7 +129,7 @@ pub async fn run_with<P: PaymentProvider>(
         workers: vec![
             Box::new(|outbox, stop| Box::pin(asking.run(outbox, stop))),
             Box::new(|outbox, stop| Box::pin(waiting.run(outbox, stop))),
-            Box::new(|_, stop| Box::pin(reconciling.run(stop))),
+            Box::new(|outbox, stop| Box::pin(reconciling.run(outbox, stop))),
         ],
         routes: Route::new(),
         http_address: config.http_address,

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{OUTBOX, Relay};
+use crate::database::answered_within;
 use crate::envelope::unix_millis;
 use crate::{clock, outbox, owner, unpublished};
 
@@ -136,7 +137,5 @@ impl Relay {
 
 /// Gives a look into the database a time limit.
 pub(super) async fn within<T>(look: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-    tokio::time::timeout(DATABASE_TIMEOUT, look)
-        .await
-        .unwrap_or_else(|_| Err(DbErr::Custom(format!("no answer within {} s", DATABASE_TIMEOUT.as_secs()))))
+    answered_within(DATABASE_TIMEOUT, look).await
 }

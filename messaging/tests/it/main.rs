@@ -7,6 +7,7 @@ mod connection;
 mod delivery;
 mod envelope;
 mod faults;
+mod frozen;
 mod listener;
 mod loss;
 mod migrations;

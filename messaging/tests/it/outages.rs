@@ -8,9 +8,10 @@ use async_nats::jetstream::consumer::PullConsumer;
 use futures::StreamExt;
 use messaging::ServiceOptions;
 use messaging::database::Databases;
-use sea_orm::{ConnectionTrait, Database, DatabaseConnection, Statement, TransactionTrait};
+use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use uuid::Uuid;
 
+use crate::frozen::Frozen;
 use crate::on_both_databases;
 use crate::support::{Bench, Engine, Running, eventually};
 use crate::tally::{Migrator, Mode};
@@ -51,6 +52,26 @@ async fn a_message_delivered_often_without_failing_has_all_its_attempts_left(eng
     assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
     assert_eq!(bench.total("K1").await, 1);
     assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 3);
+}
+
+#[tokio::test]
+async fn a_slow_handler_handles_what_is_delivered_again_in_its_queue_once() {
+    const MESSAGES: u64 = 300;
+    let bench = Bench::new(Engine::Sqlite).await;
+    let stream = bench.stream("COMMANDS").await;
+    let mut consumer = stream.consumer_info("tally-service").await.unwrap().config;
+    // A message waits in the queue for longer than that.
+    consumer.ack_wait = Duration::from_secs(1);
+    stream.create_consumer(consumer).await.unwrap();
+    for n in 0..MESSAGES {
+        bench.send(Uuid::now_v7(), &format!("K{n}"), Mode::Slowish).await;
+    }
+    let service = bench.start().await;
+    bench.settled().await;
+    assert!(bench.deliveries().await > MESSAGES, "none was delivered again");
+    let attempts = service.handler.attempts.lock().unwrap();
+    assert_eq!(attempts.len() as u64, MESSAGES);
+    assert!(attempts.values().all(|times| times.len() == 1));
 }
 
 /// A connection whose sessions have no limits, as a client that is not a service has.
@@ -135,13 +156,7 @@ async fn a_frozen_backend_is_left_behind_for_another_one() {
     let lock = admin.begin().await.unwrap();
     lock.execute_unprepared("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE").await.unwrap();
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
-    let waiting =
-        "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-    let statement = || Statement::from_string(admin.get_database_backend(), waiting);
-    let pid =
-        async || admin.query_one_raw(statement()).await.unwrap().map(|row| row.try_get::<i32>("", "pid").unwrap());
-    eventually("a backend waits", || async { pid().await.is_some() }).await;
-    let frozen = Frozen::new(pid().await.unwrap());
+    let frozen = Frozen::waiting_with(&admin, "").await;
     lock.rollback().await.unwrap();
     unready(&service, "a transaction of 1 messages has been open").await;
     // It has written nothing yet, so that nothing but the service waits for it.
@@ -150,27 +165,6 @@ async fn a_frozen_backend_is_left_behind_for_another_one() {
     bench.settled().await;
     assert_eq!(bench.deliveries().await, 1, "progress is reported meanwhile");
     assert!(service.readiness().await.0);
-}
-
-/// A process that is stopped until this is dropped.
-struct Frozen(i32);
-
-impl Frozen {
-    fn new(pid: i32) -> Self {
-        signal("-STOP", pid);
-        Self(pid)
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        signal("-CONT", self.0);
-    }
-}
-
-fn signal(name: &str, pid: i32) {
-    let sent = std::process::Command::new("kill").args([name, &pid.to_string()]).status().unwrap();
-    assert!(sent.success());
 }
 
 #[tokio::test]

@@ -122,10 +122,15 @@ impl Bench {
 
     /// Starts an instance that takes commands from `commander`: the tester, or its successor.
     pub(crate) async fn launch_with(&self, options: &ServiceOptions, commander: &str) -> Running {
+        run(self.service(commander).await, options)
+    }
+
+    /// An instance that takes commands from `commander`, not yet started.
+    pub(crate) async fn service(&self, commander: &str) -> Service<Tally> {
         let handler = Tally { elsewhere: Some(self.db.clone()), ..Tally::default() };
         let http_address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         let total = self.db.clone();
-        let service = Service {
+        Service {
             name: "tally-service",
             description: "counts",
             version: "1.2.3",
@@ -133,7 +138,7 @@ impl Bench {
             streams: &["COMMANDS"],
             speaker: if commander == "tester" { speaker } else { next_speaker },
             db: Databases::open::<Migrator>(&self.url).await.unwrap(),
-            handler: handler.clone(),
+            handler,
             endpoints: vec![Endpoint::new("total", "tally.query.total.*", move |query| {
                 let db = total.clone();
                 async move {
@@ -146,11 +151,7 @@ impl Bench {
             workers: vec![],
             routes: poem::Route::new(),
             http_address,
-        };
-        let shutdown = CancellationToken::new();
-        let (options, token) = (options.clone(), shutdown.clone());
-        let task = tokio::spawn(async move { service.run(&options, token).await });
-        Running { task, shutdown, http_address, handler }
+        }
     }
 
     /// Publishes a well-formed command; without `Nats-Msg-Id`, so that the stream stores it every time.
@@ -208,6 +209,15 @@ impl Drop for Bench {
             }
         }
     }
+}
+
+/// Starts an instance.
+pub(crate) fn run(service: Service<Tally>, options: &ServiceOptions) -> Running {
+    let (http_address, handler) = (service.http_address, service.handler.clone());
+    let shutdown = CancellationToken::new();
+    let (options, token) = (options.clone(), shutdown.clone());
+    let task = tokio::spawn(async move { service.run(&options, token).await });
+    Running { task, shutdown, http_address, handler }
 }
 
 fn speaker(context: &str, kind: &str) -> Option<&'static str> {

@@ -18,6 +18,8 @@ pub(crate) enum Mode {
     Add,
     /// Takes a second and a half.
     Slow,
+    /// Takes 10 ms.
+    Slowish,
     Reject,
     /// Is rejected while there is no row with this message's key in `allowed`.
     Barred,
@@ -136,6 +138,7 @@ impl Handler for Tally {
                         .await?;
                     continue;
                 }
+                Mode::Slowish => tokio::time::sleep(Duration::from_millis(10)).await,
                 Mode::Slow => tokio::time::sleep(Duration::from_millis(1500)).await,
                 Mode::Add
                 | Mode::Barred

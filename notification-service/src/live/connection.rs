@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use contracts::CustomerId;
 use futures::{SinkExt, StreamExt};
+use messaging::database::answered;
 use poem::web::websocket::{CloseCode, Message, WebSocketStream};
 use sea_orm::DatabaseConnection;
 use tokio::sync::{Semaphore, watch};
@@ -94,7 +95,7 @@ impl Connection {
         loop {
             let page = {
                 let Ok(_reading) = self.readers.acquire().await else { return Err(End::Gone) };
-                queries::behind(&self.db, &self.customer_id, self.position, PAGE).await
+                answered(queries::behind(&self.db, &self.customer_id, self.position, PAGE)).await
             };
             let rows = match page {
                 Ok(rows) => rows,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use contracts::CustomerId;
+use messaging::database::Watch;
 use messaging::service::Worker;
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use tokio::sync::watch;
@@ -46,9 +47,9 @@ impl News {
     /// Returns the worker that looks for news after each commit, until shutdown.
     #[must_use]
     pub fn worker(self, db: DatabaseConnection, committed: watch::Receiver<()>) -> Worker {
-        Box::new(move |_outbox, shutdown| {
+        Box::new(move |outbox, shutdown| {
             Box::pin(async move {
-                self.run(db, committed, shutdown).await;
+                self.run(db, outbox.watch("live"), committed, shutdown).await;
                 Ok(())
             })
         })
@@ -58,14 +59,15 @@ impl News {
     pub async fn run(
         self,
         db: DatabaseConnection,
+        watch: Watch,
         mut committed: watch::Receiver<()>,
         shutdown: CancellationToken,
     ) {
         let mut position = None;
         loop {
-            match self.look(&db, position).await {
-                Ok(end) => position = Some(end),
-                Err(error) => tracing::warn!(%error, "could not look for new notifications; will try again"),
+            // Readiness and the log have an error, and the next look tries again.
+            if let Ok(end) = watch.answered(self.look(&db, position)).await {
+                position = Some(end);
             }
             tokio::select! {
                 () = shutdown.cancelled() => return,

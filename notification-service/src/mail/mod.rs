@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use lettre::message::Mailbox;
+use messaging::database::Watch;
 use messaging::envelope::unix_millis;
 use messaging::service::Worker;
 use messaging::{clock, statement};
@@ -70,16 +71,16 @@ impl Courier {
     /// Returns the worker that delivers until shutdown.
     #[must_use]
     pub fn worker(self) -> Worker {
-        Box::new(move |_outbox, shutdown| {
+        Box::new(move |outbox, shutdown| {
             Box::pin(async move {
-                self.run(shutdown).await;
+                self.run(outbox.watch("mail"), shutdown).await;
                 Ok(())
             })
         })
     }
 
     /// Delivers until shutdown.
-    pub async fn run(mut self, shutdown: CancellationToken) {
+    pub async fn run(mut self, watch: Watch, shutdown: CancellationToken) {
         let mut wait = Duration::ZERO;
         let mut outage = Duration::ZERO;
         loop {
@@ -95,7 +96,7 @@ impl Courier {
                     () = tokio::time::sleep(outage) => {}
                 }
             }
-            match self.deliver_due(&shutdown).await {
+            match self.deliver_due(&watch, &shutdown).await {
                 Ok(until_next) => {
                     if !outage.is_zero() {
                         tracing::info!("mail can be sent again");
@@ -117,30 +118,30 @@ impl Courier {
     /// # Errors
     ///
     /// Where the database or the mail server is away.
-    pub async fn deliver_due(&self, shutdown: &CancellationToken) -> anyhow::Result<Duration> {
+    pub async fn deliver_due(&self, watch: &Watch, shutdown: &CancellationToken) -> anyhow::Result<Duration> {
         loop {
             if shutdown.is_cancelled() {
                 return Ok(LOOK);
             }
             let now = now();
-            match next_due(&self.db).await? {
+            match watch.answered(next_due(&self.db)).await? {
                 None => return Ok(LOOK),
                 Some(due) if due > now => return Ok(Duration::from_millis((due - now).unsigned_abs())),
                 Some(_) => {}
             }
             self.post.check().await.map_err(anyhow::Error::msg)?;
-            let batch = lease(&self.db, now, self.post.batch()).await?;
+            let batch = watch.answered(lease(&self.db, now, self.post.batch())).await?;
             if batch.is_empty() {
                 // Another instance is about to take what is due.
                 return Ok(STEP_BACK);
             }
-            let outcomes = self.send(batch, shutdown).await?;
-            self.record(outcomes).await?;
+            let outcomes = self.send(batch, watch, shutdown).await?;
+            self.record(outcomes, watch).await?;
         }
     }
 
     /// Notes what became of a batch. What cannot be noted is sent again, so this is tried for longer than other things.
-    async fn record(&self, outcomes: Vec<Outcome>) -> Result<(), DbErr> {
+    async fn record(&self, outcomes: Vec<Outcome>, watch: &Watch) -> anyhow::Result<()> {
         let now = now();
         let (mut delivered, mut failed) = (Vec::new(), Vec::new());
         for (row, outcome) in outcomes {
@@ -151,9 +152,9 @@ impl Courier {
         }
         let mut tries = 0;
         loop {
-            match record(&self.db, &delivered, failed.clone(), now).await {
-                Err(error) if tries < RECORD_TRIES => {
-                    tracing::warn!(%error, "what became of mail could not be noted; trying again");
+            match watch.answered(record(&self.db, &delivered, failed.clone(), now)).await {
+                // Readiness and the log have the error.
+                Err(_) if tries < RECORD_TRIES => {
                     tries += 1;
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
@@ -166,11 +167,12 @@ impl Courier {
     async fn send(
         &self,
         batch: Vec<notification::Model>,
+        watch: &Watch,
         shutdown: &CancellationToken,
-    ) -> Result<Vec<Outcome>, DbErr> {
+    ) -> anyhow::Result<Vec<Outcome>> {
         let ids: Vec<String> = batch.iter().map(|row| row.customer_id.clone()).collect();
-        let customers =
-            statement::select_in::<customer::Entity, _>(&self.db, customer::Column::CustomerId, &ids).await?;
+        let customers = statement::select_in::<customer::Entity, _>(&self.db, customer::Column::CustomerId, &ids);
+        let customers = watch.answered(customers).await?;
         let customers: HashMap<_, _> = customers.into_iter().map(|row| (row.customer_id.clone(), row)).collect();
         let sending = batch.into_iter().map(|row| async {
             let outcome = self.send_one(&row, customers.get(&row.customer_id)).await;

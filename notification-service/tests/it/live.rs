@@ -6,9 +6,10 @@ use contracts::Currency;
 use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
 use local_servers::free_port;
-use messaging::Handler;
+use messaging::database::Watch;
 use messaging::listener::{HttpOptions, Server};
 use messaging::query::Query;
+use messaging::{Handler, Health};
 use notification_service::entity::notification;
 use notification_service::handler::{NotificationHandler, NotificationMessage};
 use notification_service::live::{Live, MAX_CONNECTIONS, News};
@@ -58,9 +59,10 @@ impl Served {
         let database = TestDatabase::new(engine).await;
         let (committed, commits) = watch::channel(());
         let (news, shutdown) = (News::default(), CancellationToken::new());
+        let watch = Watch::new(&Health::default(), "worker/live");
         let address = format!("127.0.0.1:{}", free_port());
         let routes = Live::new(database.db.clone(), news.clone(), shutdown.clone()).routes();
-        tokio::spawn(news.run(database.db.clone(), commits, shutdown.clone()));
+        tokio::spawn(news.run(database.db.clone(), watch, commits, shutdown.clone()));
         let server = Server::bind(address.parse().unwrap(), &HttpOptions::default(), None).await.unwrap();
         tokio::spawn(server.serve(routes, shutdown.clone()));
         while TcpStream::connect(&address).await.is_err() {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use contracts::Currency;
 use futures::future::{join, join_all};
+use messaging::Health;
+use messaging::database::Watch;
 use notification_service::entity::notification;
 use notification_service::handler::NotificationMessage;
 use notification_service::mail::Courier;
@@ -47,8 +49,12 @@ fn to_server(db: &DatabaseConnection, server: &SmtpServer) -> Courier {
     courier(db, Post::new(Some(&server.url), "unused".into()).unwrap())
 }
 
+fn unwatched() -> Watch {
+    Watch::new(&Health::default(), "worker/mail")
+}
+
 async fn deliver(courier: &Courier) -> anyhow::Result<Duration> {
-    courier.deliver_due(&CancellationToken::new()).await
+    courier.deliver_due(&unwatched(), &CancellationToken::new()).await
 }
 
 pub(crate) fn files(folder: &Path) -> Vec<String> {
@@ -274,7 +280,7 @@ async fn a_shutdown_waits_for_mail_that_is_under_way(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     handle_each(&database.db, vec![ada(), told("O1"), told("O2")]).await;
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(to_server(&database.db, &server).run(shutdown.clone()));
+    let running = tokio::spawn(to_server(&database.db, &server).run(unwatched(), shutdown.clone()));
     while server.connections() == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

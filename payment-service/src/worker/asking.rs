@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use contracts::OrderId;
+use messaging::database::Watch;
 use messaging::envelope::unix_millis;
 use messaging::spans::{Begun, KeyValue, SpanKind};
 use messaging::{Outbox, Outgoing, statement};
@@ -107,7 +108,8 @@ impl<P: PaymentProvider> Asking<P> {
     ///
     /// None: what goes wrong is logged, and tried again.
     pub async fn run(mut self, outbox: Outbox, stop: CancellationToken) -> anyhow::Result<()> {
-        if let Err(error) = self.forget_leases().await {
+        let watch = outbox.watch("captures");
+        if let Err(error) = watch.answered(self.forget_leases()).await {
             tracing::warn!(%error, "the leases of an earlier run could not be ended; they run out by themselves");
         }
         let (mut queue, mut calls) = (VecDeque::new(), JoinSet::new());
@@ -115,22 +117,30 @@ impl<P: PaymentProvider> Asking<P> {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
-                Some(ended) = calls.join_next() => self.settle(ended, &mut calls, &outbox).await,
+                Some(ended) = calls.join_next() => self.settle(ended, &mut calls, &outbox, &watch).await,
                 Ok(()) = self.wake.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
-            self.fill(&mut queue, &mut calls).await;
-            wait = if calls.is_empty() { self.until_next().await.unwrap_or(TICK) } else { TICK };
+            wait = match self.fill(&mut queue, &mut calls, &watch).await {
+                Ok(()) if calls.is_empty() => watch.answered(self.until_next()).await.unwrap_or(TICK),
+                // Readiness and the log have the error.
+                Ok(()) | Err(_) => TICK,
+            };
         }
         let deadline = Instant::now() + DRAIN;
         while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, calls.join_next()).await {
-            self.settle(ended, &mut calls, &outbox).await;
+            self.settle(ended, &mut calls, &outbox, &watch).await;
         }
         Ok(())
     }
 
     /// Begins calls while there is room for them and something to ask.
-    async fn fill(&self, queue: &mut VecDeque<Claim>, calls: &mut JoinSet<(Claim, Outcome)>) {
+    async fn fill(
+        &self,
+        queue: &mut VecDeque<Claim>,
+        calls: &mut JoinSet<(Claim, Outcome)>,
+        watch: &Watch,
+    ) -> anyhow::Result<()> {
         loop {
             while calls.len() < CONCURRENT {
                 let Some(claim) = queue.pop_front() else { break };
@@ -144,16 +154,13 @@ impl<P: PaymentProvider> Asking<P> {
                 }
             }
             if !queue.is_empty() || calls.len() >= CONCURRENT {
-                return;
+                return Ok(());
             }
-            match self.claim().await {
-                Ok(claims) if claims.is_empty() => return,
-                Ok(claims) => queue.extend(claims),
-                Err(error) => {
-                    tracing::warn!(%error, "payments could not be claimed; will try again");
-                    return;
-                }
+            let claims = watch.answered(self.claim()).await?;
+            if claims.is_empty() {
+                return Ok(());
             }
+            queue.extend(claims);
         }
     }
 
@@ -248,6 +255,7 @@ impl<P: PaymentProvider> Asking<P> {
         ended: Result<(Claim, Outcome), tokio::task::JoinError>,
         calls: &mut JoinSet<(Claim, Outcome)>,
         outbox: &Outbox,
+        watch: &Watch,
     ) {
         let mut outcomes = Vec::new();
         let mut next = Some(ended);
@@ -258,8 +266,9 @@ impl<P: PaymentProvider> Asking<P> {
             }
             next = calls.try_join_next();
         }
-        if let Err(error) = self.record(&outcomes, outbox).await {
-            tracing::warn!(%error, "what the payment provider said could not be recorded; it will be asked again");
+        // An answer that is not recorded is asked for again once its lease is over.
+        if let Err(error) = watch.answered(self.record(&outcomes, outbox)).await {
+            tracing::debug!(%error, answers = outcomes.len(), "answers of the payment provider were not recorded");
         }
     }
 

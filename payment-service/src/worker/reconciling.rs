@@ -9,9 +9,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use contracts::query::{LedgerCheck, LedgerDifference, MAX_NAMED};
-use messaging::clock;
+use messaging::database::Watch;
 use messaging::envelope::rfc3339;
 use messaging::metrics::{self, Gauges};
+use messaging::{Outbox, clock};
 use sea_orm::{ColumnTrait, Condition, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -65,13 +66,14 @@ impl<P: PaymentProvider> Reconciling<P> {
     /// # Errors
     ///
     /// None: what goes wrong is part of the result.
-    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+    pub async fn run(self, outbox: Outbox, stop: CancellationToken) -> anyhow::Result<()> {
+        let watch = outbox.watch("ledger");
         let mut before = BTreeSet::new();
         while !stop.is_cancelled() {
             let begun = Instant::now();
             let work = async {
-                self.measure().await;
-                self.pass().await
+                self.measure(&watch).await;
+                self.pass(&watch).await
             };
             let pass = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -125,8 +127,8 @@ impl<P: PaymentProvider> Reconciling<P> {
     }
 
     /// Sets the gauges of payments that are overdue or need a person; `NaN` while the database does not say.
-    async fn measure(&self) {
-        let counts = self.overdue.count(&self.db).await.ok();
+    async fn measure(&self, watch: &Watch) {
+        let counts = watch.answered(self.overdue.count(&self.db)).await.ok();
         #[allow(clippy::cast_precision_loss, reason = "a count for people")]
         let value = |count: Option<u64>| count.map_or(f64::NAN, |count| count as f64);
         for (kind, count) in [("overdue", counts.map(|it| it.overdue)), ("alarm", counts.map(|it| it.alarms))] {
@@ -135,14 +137,14 @@ impl<P: PaymentProvider> Reconciling<P> {
     }
 
     /// Compares the whole ledger once.
-    async fn pass(&self) -> Result<Compared, String> {
+    async fn pass(&self, watch: &Watch) -> Result<Compared, String> {
         let mut compared = Compared::default();
         let mut after: Option<String> = None;
         loop {
             let begun = Instant::now();
-            let database = |error: sea_orm::DbErr| format!("the payments cannot be read: {error}");
+            let database = |error: anyhow::Error| format!("the payments cannot be read: {error:#}");
             // The payments first: the provider has the money before a payment says so.
-            let payments = self.payments(after.as_deref()).await.map_err(database)?;
+            let payments = watch.answered(self.payments(after.as_deref())).await.map_err(database)?;
             let page = self.provider.ledger(after.as_deref()).await.map_err(|error| match error {
                 ProviderError::Unavailable { why, .. }
                 | ProviderError::Refused(why)

@@ -9,6 +9,7 @@ use std::time::Duration;
 use async_nats::Client;
 use contracts::{CustomerId, OrderId};
 use futures::StreamExt;
+use messaging::database::Watch;
 use messaging::{Outbox, Outgoing};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
@@ -56,48 +57,46 @@ impl Waiting {
     ///
     /// None: what goes wrong is logged, and tried again.
     pub async fn run(mut self, outbox: Outbox, stop: CancellationToken) -> anyhow::Result<()> {
+        let watch = outbox.watch("accounts");
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 Ok(()) = self.wake.changed() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
-            match self.look(&outbox).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    self.decided.send_replace(());
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        "waiting payments could not be decided; will try again"
-                    );
-                }
+            // Readiness and the log have the error, and the next look tries again.
+            if let Ok(true) = self.look(&outbox, &watch).await {
+                self.decided.send_replace(());
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
     /// Decides what can be decided; returns whether there was something.
-    async fn look(&self, outbox: &Outbox) -> anyhow::Result<bool> {
-        let (orders, customers) = self.found().await?;
+    async fn look(&self, outbox: &Outbox, watch: &Watch) -> anyhow::Result<bool> {
+        let (orders, customers) = watch.answered(self.found()).await?;
         if orders.is_empty() {
             return Ok(false);
         }
         if let Some(client) = &self.fetch {
-            self.fetch_missing(client, &customers).await?;
+            self.fetch_missing(client, &customers, watch).await?;
         }
+        watch.answered(self.decide(&orders, outbox)).await?;
+        Ok(true)
+    }
+
+    /// Decides payments in one transaction.
+    async fn decide(&self, orders: &BTreeSet<OrderId>, outbox: &Outbox) -> anyhow::Result<()> {
         let now = (self.clock)();
         let tx = begin(&self.db).await?;
-        let mut slice = Slice::of(&tx, &orders).await?;
+        let mut slice = Slice::of(&tx, orders).await?;
         let mut outgoing: Vec<Outgoing> = Vec::new();
-        for order_id in &orders {
+        for order_id in orders {
             let decided = slice.book.look_again(order_id, now, &self.policy);
             outgoing.extend(decided.map(outgoing_of).transpose()?);
         }
         slice.save(&tx).await?;
-        outbox.commit(tx, outgoing).await?;
-        Ok(true)
+        Ok(outbox.commit(tx, outgoing).await?)
     }
 
     /// The payments whose account is known by now, or whose time has come.
@@ -129,8 +128,13 @@ impl Waiting {
     }
 
     /// Asks for the accounts that are not known. Who does not answer is not asked again by the same payment.
-    async fn fetch_missing(&self, client: &Client, customers: &BTreeSet<CustomerId>) -> anyhow::Result<()> {
-        let known = accounts::load(&self.db, customers).await?;
+    async fn fetch_missing(
+        &self,
+        client: &Client,
+        customers: &BTreeSet<CustomerId>,
+        watch: &Watch,
+    ) -> anyhow::Result<()> {
+        let known = watch.answered(accounts::load(&self.db, customers)).await?;
         let mut missing = customers.clone();
         missing.retain(|customer_id| !known.contains_key(customer_id));
         let answers = futures::stream::iter(missing)
@@ -148,6 +152,6 @@ impl Waiting {
             })
             .collect()
             .await;
-        Ok(accounts::apply(&self.db, found).await?)
+        watch.answered(accounts::apply(&self.db, found)).await
     }
 }
