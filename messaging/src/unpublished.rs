@@ -64,6 +64,15 @@ pub(crate) struct Marks {
     pub(crate) unpublishable: Vec<Unpublishable>,
 }
 
+impl Marks {
+    /// Returns the ranges that are over in the order in which every instance deletes them.
+    fn over_in_order(&self) -> Vec<Uuid> {
+        let mut over = self.over.clone();
+        over.sort_unstable();
+        over
+    }
+}
+
 /// A row that its stream can never take.
 #[derive(Debug, Clone)]
 pub(crate) struct Unpublishable {
@@ -113,9 +122,7 @@ fn model(first: Uuid, last: Uuid, owner: Uuid, refusal: Option<String>) -> entit
 ///
 /// In the order of ids, so that two instances that write the same marks do not wait for each other in a circle.
 pub(crate) async fn mark(connection: &impl ConnectionTrait, marks: &Marks) -> Result<(), DbErr> {
-    let mut over = marks.over.clone();
-    over.sort_unstable();
-    for chunk in statement::padded_chunks(&over) {
+    for chunk in statement::padded_chunks(&marks.over_in_order()) {
         Entity::delete_many().filter(Column::FirstRowId.is_in(chunk)).exec(connection).await?;
     }
     let left = marks.left.iter().map(|row| (*row, None));
@@ -274,4 +281,23 @@ pub async fn oldest(connection: &impl ConnectionTrait) -> Result<Option<i64>, Db
     let pending = Entity::find().filter(Column::Refusal.is_null());
     let first = pending.order_by_asc(Column::FirstRowId).one(connection).await?;
     Ok(first.map(|range| outbox::written_at(range.first_row_id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_instances_delete_the_same_ranges_in_one_order_whatever_order_they_learned_of_them() {
+        let ids: Vec<Uuid> = (0..1000).map(Uuid::from_u128).collect();
+        let mut over = ids.clone();
+        over.reverse();
+        over.swap(3, 500);
+        let chunks = |marks: &Marks| -> Vec<Uuid> {
+            statement::padded_chunks(&marks.over_in_order()).flat_map(|chunk| chunk.to_vec()).collect()
+        };
+        let (one, other) = (Marks { over, ..Marks::default() }, Marks { over: ids, ..Marks::default() });
+        assert_eq!(chunks(&one), chunks(&other));
+        assert!(chunks(&one).is_sorted());
+    }
 }
