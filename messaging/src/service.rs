@@ -252,7 +252,7 @@ impl<H: Handler> Service<H> {
         let mut endpoints = self.endpoints;
         endpoints.extend([
             take_back,
-            trace::endpoint(self.db.reader.clone(), self.name, handler),
+            trace::endpoint(self.db.reader.clone(), self.name, handler, health.clone()),
             vitals::endpoint(self.db.reader.clone(), self.name),
             refill::endpoint(self.db.reader.clone(), js.clone(), self.name),
         ]);

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use crate::envelope::{self, Header, from_unix_millis, rfc3339};
 use crate::handler::Handler;
+use crate::health::Health;
 use crate::query::{Endpoint, Query, QueryError};
 use crate::{inbox, mishap, outbox, statement, unpublished};
 
@@ -51,6 +52,9 @@ pub struct Trace {
     pub unpublished: Vec<Unpublished>,
     /// Where the matter stands, where the service tells.
     pub standing: Option<Standing>,
+    /// The parts of this instance that readiness reports as failing, each as `part: reason`.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// When a message was handled.
@@ -105,6 +109,9 @@ pub struct Unpublished {
     pub causation_id: Option<String>,
     /// When it was said.
     pub since: String,
+    /// Why its stream can never take it; none if it is pending.
+    #[serde(default)]
+    pub refusal: Option<String>,
 }
 
 /// Where a matter stands with a service, in its own words.
@@ -121,10 +128,15 @@ pub struct Standing {
 }
 
 /// Makes the endpoint that tells.
-pub(crate) fn endpoint<H: Handler>(db: DatabaseConnection, service: &'static str, handler: Arc<H>) -> Endpoint {
+pub(crate) fn endpoint<H: Handler>(
+    db: DatabaseConnection,
+    service: &'static str,
+    handler: Arc<H>,
+    health: Health,
+) -> Endpoint {
     Endpoint::new("trace", subject(service, "*"), move |query| {
-        let (db, handler) = (db.clone(), handler.clone());
-        async move { answer(&db, service, &*handler, query).await }
+        let (db, handler, health) = (db.clone(), handler.clone(), health.clone());
+        async move { answer(&db, service, &*handler, &health, query).await }
     })
 }
 
@@ -132,6 +144,7 @@ async fn answer<H: Handler>(
     db: &DatabaseConnection,
     service: &str,
     handler: &H,
+    health: &Health,
     query: Query,
 ) -> Result<Trace, QueryError> {
     let request: Request = if query.body.is_empty() {
@@ -148,6 +161,7 @@ async fn answer<H: Handler>(
         mishaps: mishaps(db, &query.key, &request.message_ids).await?,
         unpublished: unpublished(db, &query.key).await?,
         standing: handler.standing(db, &query.key).await.map_err(QueryError::Unavailable)?,
+        problems: health.problems(),
     })
 }
 
@@ -190,16 +204,18 @@ async fn unpublished(db: &DatabaseConnection, key: &str) -> Result<Vec<Unpublish
         .order_by_asc(Column::RowId)
         .limit(MOST_ROWS);
     QueryTrait::query(&mut rows).inner_join(unpublished::entity::Entity, unpublished::in_range());
-    let rows = rows.all(db).await?;
+    let mut rows = rows.all(db).await?;
+    rows.retain(|row| row.subject.rsplit('.').next() == Some(key));
+    let mut refusals = unpublished::refusals(db, rows.iter().map(|row| row.row_id).collect()).await?;
     let unpublished = |row: Model| -> Result<Unpublished, DbErr> {
         let headers: Vec<Header> =
             serde_json::from_str(&row.headers).map_err(|error| DbErr::Json(error.to_string()))?;
         let causation_id = headers.into_iter().find(|(name, _)| name == envelope::CAUSATION_ID).map(|(_, id)| id);
         let since = time(outbox::written_at(row.row_id));
-        Ok(Unpublished { message_id: row.message_id, subject: row.subject, causation_id, since })
+        let refusal = refusals.remove(&row.row_id);
+        Ok(Unpublished { message_id: row.message_id, subject: row.subject, causation_id, since, refusal })
     };
-    let about = |row: &Model| row.subject.rsplit('.').next() == Some(key);
-    rows.into_iter().filter(about).map(unpublished).collect()
+    rows.into_iter().map(unpublished).collect()
 }
 
 fn time(millis: i64) -> String {

@@ -7,7 +7,7 @@
 //! A range belongs to the instance that committed it, or that took it over ([`crate::owner`]). A row that its stream can
 //! never take is a range with a refusal: it is published again only if an operator redrives its dead letter (ADR 25).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{
@@ -248,6 +248,15 @@ pub(crate) async fn prune(connection: &impl ConnectionTrait, before: OffsetDateT
 pub(crate) fn in_range() -> Expr {
     let row = Expr::col((outbox::entity::Entity, outbox::entity::Column::RowId));
     row.between(Expr::col((Entity, Column::FirstRowId)), Expr::col((Entity, Column::LastRowId)))
+}
+
+/// Returns which of these rows of the outbox their streams can never take, with the reasons.
+pub(crate) async fn refusals(
+    connection: &impl ConnectionTrait,
+    rows: Vec<Uuid>,
+) -> Result<HashMap<Uuid, String>, DbErr> {
+    let refused = statement::select_in::<Entity, _>(connection, Column::FirstRowId, &rows).await?;
+    Ok(refused.into_iter().filter_map(|range| Some((range.first_row_id, range.refusal?))).collect())
 }
 
 /// Returns the condition that a row of the outbox is in no range: that the stream has it.

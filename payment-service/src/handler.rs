@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::accounts;
+use crate::balance::Overdue;
 use crate::entity::payment::{self, Status};
 use crate::payment::{Decided, PaymentMessage, Policy};
 use crate::slice::Slice;
@@ -48,6 +49,8 @@ pub struct PaymentHandler {
     pub clock: fn() -> OffsetDateTime,
     /// What the workers listen to.
     pub wake: watch::Sender<()>,
+    /// How long the provider may take.
+    pub overdue: Overdue,
 }
 
 impl Handler for PaymentHandler {
@@ -87,7 +90,10 @@ impl Handler for PaymentHandler {
             }
             Status::AwaitingAccount => Some("the account of its customer".to_owned()),
             Status::Capturing | Status::Voiding | Status::Refunding => {
-                Some(format!("the payment provider ({} attempts{next}){answer}", row.attempts))
+                let late = (self.clock)() - self.overdue.0 > from_unix_millis(row.updated_at);
+                let overdue = if late { ", overdue" } else { "" };
+                let attempts = row.attempts;
+                Some(format!("the payment provider{overdue} ({attempts} attempts{next}){answer}"))
             }
             _ => None,
         };

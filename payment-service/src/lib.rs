@@ -124,7 +124,7 @@ pub async fn run_with<P: PaymentProvider>(
         streams: &[EVENTS],
         longest_deadline: None,
         speaker,
-        handler: PaymentHandler { policy, clock, wake },
+        handler: PaymentHandler { policy, clock, wake, overdue },
         endpoints: queries::endpoints(&db.reader, overdue, ledger),
         workers: vec![
             Box::new(|outbox, stop| Box::pin(asking.run(outbox, stop))),

@@ -32,8 +32,19 @@ pub(super) fn of(steps: &[Step], traces: &Traces, reach: Reach) -> Vec<Wait> {
     if waits.is_empty() {
         waits.extend(traces.values().flatten().filter_map(stalled));
     }
+    for wait in &mut waits {
+        add_problems(wait, traces);
+    }
     waits.sort_by(|a, b| a.since.cmp(&b.since));
     waits
+}
+
+/// Names what keeps the service from its work at present, which may be the cause.
+fn add_problems(wait: &mut Wait, traces: &Traces) {
+    let Some(Ok(trace)) = traces.get(&wait.service) else { return };
+    if !trace.problems.is_empty() {
+        wait.what = format!("{}; {} is not ready: {}", wait.what, wait.service, trace.problems.join("; "));
+    }
 }
 
 /// An order that is not final although no message about it is under way.
@@ -90,7 +101,13 @@ fn hearing(hearer: &Hearer, silence: Option<&String>) -> Option<Hearing> {
 
 /// A message that a service has said and no stream has.
 fn unsaid(trace: &Trace, message: &Unpublished) -> Wait {
-    let what = format!("{} has said {} and could not publish it yet", trace.service, message.subject);
+    let what = match &message.refusal {
+        Some(reason) => format!(
+            "{} cannot publish {}: its stream refuses it forever ({reason}); mend the cause and redrive its dead letter",
+            trace.service, message.subject
+        ),
+        None => format!("{} has not published {} yet", trace.service, message.subject),
+    };
     Wait { service: trace.service.clone(), what, since: Some(message.since.clone()) }
 }
 
@@ -99,3 +116,6 @@ fn own(trace: &Trace, standing: &Standing) -> Option<Wait> {
     let what = format!("{} waits for {}", trace.service, standing.waits_for.as_ref()?);
     Some(Wait { service: trace.service.clone(), what, since: standing.since.clone() })
 }
+
+#[cfg(test)]
+mod tests;

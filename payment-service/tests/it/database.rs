@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use local_servers::postgres::TestPostgres;
 use messaging::{Envelope, HandleError, Handler, Outgoing, database, inbox};
+use payment_service::balance::Overdue;
 use payment_service::entity::{account_copy, exposure, payment};
 use payment_service::handler::PaymentHandler;
 use payment_service::migration::Migrator;
 use payment_service::payment::PaymentMessage;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, QueryOrder, TransactionTrait};
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -82,12 +85,18 @@ pub(crate) fn envelope(message: &PaymentMessage) -> Envelope<PaymentMessage> {
     }
 }
 
+/// The handler, with a clock.
+pub(crate) fn handler(clock: fn() -> OffsetDateTime) -> PaymentHandler {
+    let overdue = Overdue(Duration::from_secs(120));
+    PaymentHandler { policy: POLICY, clock, wake: watch::channel(()).0, overdue }
+}
+
 /// Handles a batch in one transaction that begins with the inbox, as the kit does.
 pub(crate) async fn handle(
     db: &DatabaseConnection,
     batch: &[Envelope<PaymentMessage>],
 ) -> Result<Vec<Outgoing>, HandleError> {
-    let handler = PaymentHandler { policy: POLICY, clock: || NOW, wake: watch::channel(()).0 };
+    let handler = handler(|| NOW);
     let tx = db.begin().await?;
     for message in batch {
         let row = inbox::entity::ActiveModel { message_id: Set(message.id), received_at: Set(0) };

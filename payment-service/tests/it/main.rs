@@ -12,6 +12,7 @@ mod provider;
 mod rebuilding;
 mod slices;
 mod store;
+mod waits;
 
 /// Runs each test on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {

@@ -1,0 +1,54 @@
+//! What a payment says that it waits for.
+
+use std::time::Duration;
+
+use messaging::Handler;
+use messaging::envelope::unix_millis;
+use payment_service::entity::payment::{ActiveModel, Status};
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveModelTrait, IntoActiveModel};
+
+use crate::database::{Engine, TestDatabase, envelope, handle, handler, payments};
+use crate::given::{NOW, account, placed, reserved};
+
+/// A status, for how many seconds, whether a person is needed, and the words that name the state and the cause.
+const CASES: [(Status, u64, bool, &str, &[&str]); 9] = [
+    (Status::AwaitingAccount, 5, false, "awaiting-account", &["the account of its customer"]),
+    (Status::Capturing, 5, false, "capturing", &["the payment provider (3 attempts", "connection refused"]),
+    (Status::Capturing, 121, false, "capturing", &["the payment provider, overdue (3 attempts", "refused"]),
+    (Status::Voiding, 121, false, "voiding", &["the payment provider, overdue", "refused"]),
+    (Status::Refunding, 121, false, "refunding", &["the payment provider, overdue", "refused"]),
+    (Status::Refunding, 121, true, "refund-failed", &["a person (payment-service retry A)", "refused"]),
+    (Status::Voiding, 121, true, "voiding", &["a person (payment-service retry A)", "refused"]),
+    (Status::Captured, 121, true, "captured", &["a person (payment-service dismiss A)", "refused"]),
+    (Status::Captured, 121, false, "captured", &[]),
+];
+
+#[tokio::test]
+async fn a_payment_names_the_cause_of_each_of_its_waits() {
+    let database = TestDatabase::new(Engine::Sqlite).await;
+    let messages = [account("ANN", 1, 100), placed("A", "ANN", 60), reserved("A")];
+    handle(&database.db, &messages.iter().map(envelope).collect::<Vec<_>>()).await.unwrap();
+    let payment = payments(&database.db).await.remove(0);
+    for (status, seconds, alarm, state, words) in CASES {
+        let since = unix_millis(NOW - Duration::from_secs(seconds));
+        let row = ActiveModel {
+            status: Set(status),
+            attempts: Set(3),
+            updated_at: Set(since),
+            alarm_since: Set(alarm.then_some(since)),
+            provider_answer: Set(Some("connection refused".to_owned())),
+            ..payment.clone().into_active_model()
+        };
+        row.update(&database.db).await.unwrap();
+        let standing = handler(|| NOW).standing(&database.db, "A").await.unwrap().unwrap();
+        assert_eq!(standing.state, state);
+        let waits_for = standing.waits_for.unwrap_or_default();
+        assert_eq!(waits_for.is_empty(), words.is_empty(), "{state}: {waits_for}");
+        let is_overdue = words.first().is_some_and(|words| words.contains("overdue"));
+        assert_eq!(waits_for.contains("overdue"), is_overdue, "{state}: {waits_for}");
+        for word in words {
+            assert!(waits_for.contains(word), "{state}: {waits_for:?} does not say {word:?}");
+        }
+    }
+}
