@@ -13,7 +13,7 @@ use contracts::query::{AccountSnapshotEntry, AccountView, ListAccounts, Page};
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, speaker};
 use contracts::{CustomerId, DecodeError};
 use messaging::replay::{Replay, check_complete, last_sequence};
-use messaging::{Decode, Health, connection, database};
+use messaging::{Decode, connection, database};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QuerySelect};
 use serde::de::DeserializeOwned;
 
@@ -25,6 +25,8 @@ use crate::{accounts, row};
 
 /// The subjects of account events.
 const ACCOUNTS: &str = "account.event.>";
+/// How long nats-server may take to answer at first.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the account service may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Accounts asked for at a time: an answer must fit into a message, and an account may have ten addresses.
@@ -37,7 +39,7 @@ const PAGE: u64 = 50;
 /// Where the database, the broker, or the account service cannot be reached.
 pub async fn run(config: &Config, from: &Rebuild) -> anyhow::Result<()> {
     let db = database::open::<Migrator>(&config.service.database_url(PAYMENT_SERVICE)).await?;
-    let client = connection::connect(&config.service.nats, PAYMENT_SERVICE, &Health::default()).await?;
+    let (client, _) = connection::establish(&config.service.nats, PAYMENT_SERVICE, CONNECT_TIMEOUT).await?;
     let js = connection::jetstream(&client);
     let read = match from {
         Rebuild::Replay => replay(&js, &db).await?,
