@@ -175,6 +175,20 @@ fn what_follows_from_a_command_is_at_most_what_is_reserved_for_it() {
     assert!(event(&refused.subject(), &refused) <= reserved(ACCOUNT_SERVICE, command));
 }
 
+/// Orders that wait for stock are in no stream. What a restock frees has to fit beside the 80 % that admission fills.
+#[test]
+fn the_reserve_holds_what_follows_from_as_many_freed_orders_as_the_decision_record_says() {
+    let topology: Value = serde_json::from_str(TOPOLOGY).unwrap();
+    let stream = topology["streams"].as_array().unwrap().iter().find(|s| s["name"] == EVENTS).unwrap();
+    let reserve = usize::try_from(stream["maxBytes"].as_u64().unwrap() / 5).unwrap();
+    for (lines, orders) in [(1, 240_000), (MAX_ITEMS, 40_000)] {
+        let flow = flow(&order(lines, MAX_ID_LENGTH, 1, 1));
+        let freed = flow.iter().skip_while(|(name, _)| *name != "inventory.reserved.v1");
+        let bytes: usize = freed.map(|(_, size)| size).sum();
+        assert!(bytes > 0 && reserve / bytes >= orders, "{lines} lines: the reserve holds {}", reserve / bytes);
+    }
+}
+
 #[test]
 fn a_reason_longer_than_the_contracts_allow_is_refused_whoever_published_it() {
     let body = |length| json!({"orderId": "ORDER_001", "reason": "r".repeat(length)}).to_string();
