@@ -98,7 +98,7 @@ pub(crate) struct Invariants {
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct InvariantCheck {
-    /// `stock-conserved`, `money-conserved`, `provider-ledger`, `orders-end`, `handled-once`, `outboxes`, `consumers`, or `dead-letters`.
+    /// `stock-conserved`, `orders-reserved`, `money-conserved`, `provider-ledger`, `orders-end`, `handled-once`, `outboxes`, `consumers`, or `dead-letters`.
     name: String,
     /// What is promised, for people.
     title: String,

@@ -12,7 +12,7 @@
 //! | `notification.query.list.<customerId>` | [`ListNotifications`] | [`Page`] of [`NotificationView`], oldest first |
 //! | `inventory.query.products` | [`ListProducts`] | [`Page`] of [`ProductView`], by id |
 //! | `order.query.balance` | | [`OrderBalance`] |
-//! | `inventory.query.balance` | | [`StockBalance`] |
+//! | `inventory.query.balance` | [`CompareAllocations`] | [`StockBalance`] |
 //! | `payment.query.balance` | | [`PaymentBalance`] |
 //! | `notification.query.balance` | | [`NotificationBalance`] |
 //!
@@ -21,6 +21,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::account::AccountDetails;
+use crate::inventory::StockLine;
 use crate::order::{CancelReason, OrderItem};
 use crate::payment::DeclineReason;
 use crate::{Amount, Currency, CustomerId, OrderId, ProductId};
@@ -294,6 +295,8 @@ pub struct ListProducts {
 pub const MAX_NAMED: u64 = 20;
 /// The most totals in a balance.
 pub const MAX_TOTALS: u64 = 4000;
+/// The most orders per status whose reservations are compared one by one.
+pub const MAX_COMPARED: u64 = 200;
 
 /// What the orders come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -308,6 +311,39 @@ pub struct OrderBalance {
     /// How long an order may await stock, in seconds; none from a service of an earlier release.
     #[serde(default)]
     pub stock_deadline_seconds: Option<u64>,
+    /// The orders that must have reservations; none from a service of an earlier release.
+    #[serde(default)]
+    pub allocations: Option<OrderAllocations>,
+}
+
+/// The orders that must have reservations, and those that must have none: all as a number, the newest one by one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderAllocations {
+    /// The number of confirmed orders; it only ever grows.
+    pub confirmed: u64,
+    /// The newest confirmed orders with their units, [`MAX_COMPARED`] at the most.
+    pub newest_confirmed: Vec<Allocation>,
+    /// The newest cancelled orders, [`MAX_COMPARED`] at the most.
+    pub newest_cancelled: Vec<OrderId>,
+}
+
+/// The units of one order, a line per product.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Allocation {
+    /// The order.
+    pub order_id: OrderId,
+    /// Its lines.
+    pub lines: Vec<StockLine>,
+}
+
+/// The orders whose reservations a balance of the stock includes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct CompareAllocations {
+    /// The orders, twice [`MAX_COMPARED`] at the most.
+    pub order_ids: Vec<OrderId>,
 }
 
 /// The orders that stand somewhere and are not final.
@@ -357,6 +393,19 @@ pub struct StockBalance {
     /// How many there are of these; 0 from a service of an earlier release.
     #[serde(default)]
     pub wrong_total: u64,
+    /// The reservations of orders; none from a service of an earlier release.
+    #[serde(default)]
+    pub allocations: Option<StockAllocations>,
+}
+
+/// The reservations of orders: all as a number, and those of the orders in [`CompareAllocations`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StockAllocations {
+    /// The number of orders with reserved units.
+    pub reserved: u64,
+    /// Those among the compared orders.
+    pub compared: Vec<Allocation>,
 }
 
 /// The pieces of a product, each counted in two places: `available` and `reserved` against `intake`, `reserved` against

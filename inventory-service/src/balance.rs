@@ -2,16 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use contracts::query::{MAX_NAMED, ProductBalance, StockBalance};
-use messaging::query::QueryError;
+use contracts::query::{
+    Allocation, CompareAllocations, MAX_COMPARED, MAX_NAMED, ProductBalance, StockAllocations, StockBalance,
+};
+use messaging::query::{Query, QueryError};
 use messaging::statement;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, FromQueryResult, PaginatorTrait, Statement,
+    ColumnTrait, ConnectionTrait, DatabaseConnection, DbBackend, DbErr, EntityTrait, FromQueryResult,
+    PaginatorTrait, QueryFilter, Statement,
 };
 
-use crate::entity::{intake, product};
+use crate::entity::{intake, product, reservation};
 
 /// Adds to what came in.
 ///
@@ -48,17 +51,41 @@ impl From<Row> for ProductBalance {
     }
 }
 
-/// Answers with what does not add up; one statement, so that it is of one moment.
+/// Answers with what does not add up, in one statement, so that it is of one moment; and with the reservations of orders.
 ///
 /// # Errors
 ///
-/// The database's error.
-pub async fn balance(db: DatabaseConnection) -> Result<StockBalance, QueryError> {
+/// [`QueryError::Invalid`] if the body is not a [`CompareAllocations`] or names too many orders; the database's error.
+pub async fn balance(db: DatabaseConnection, query: Query) -> Result<StockBalance, QueryError> {
+    let asked: CompareAllocations = if query.body.is_empty() {
+        CompareAllocations::default()
+    } else {
+        serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
+    };
+    if asked.order_ids.len() as u64 > 2 * MAX_COMPARED {
+        return Err(QueryError::Invalid(format!("orderIds must have at most {} entries", 2 * MAX_COMPARED)));
+    }
     let backend = db.get_database_backend();
     let wrong = Row::find_by_statement(Statement::from_string(backend, books(backend))).all(&db).await?;
     let products = product::Entity::find().count(&db).await?;
     let wrong_total = wrong.first().map_or(0, |row| row.wrong_total.unsigned_abs());
-    Ok(StockBalance { products, wrong_total, wrong: wrong.into_iter().map(ProductBalance::from).collect() })
+    let allocations = Some(allocations(&db, asked).await?);
+    let wrong = wrong.into_iter().map(ProductBalance::from).collect();
+    Ok(StockBalance { products, wrong_total, wrong, allocations })
+}
+
+/// Returns the number of orders with reserved units, and the units of those that are compared.
+async fn allocations(db: &DatabaseConnection, asked: CompareAllocations) -> Result<StockAllocations, QueryError> {
+    let order_ids: Vec<String> = asked.order_ids.into_iter().map(String::from).collect();
+    let rows = statement::select_in::<reservation::Entity, _>(db, reservation::Column::OrderId, &order_ids).await?;
+    let held = rows.into_iter().filter(|row| row.status == reservation::Status::Reserved);
+    let allocation = |row: reservation::Model| -> anyhow::Result<Allocation> {
+        Ok(Allocation { order_id: row.order_id.try_into()?, lines: serde_json::from_str(&row.lines)? })
+    };
+    let compared = held.map(allocation).collect::<Result<_, _>>().map_err(QueryError::Unavailable)?;
+    let reserved = reservation::Column::Status.eq(reservation::Status::Reserved);
+    let reserved = reservation::Entity::find().filter(reserved).count(db).await?;
+    Ok(StockAllocations { reserved, compared })
 }
 
 fn books(backend: DbBackend) -> String {

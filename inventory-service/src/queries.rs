@@ -16,7 +16,7 @@ pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
     vec![
         Endpoint::new("product", "inventory.query.product.*", move |query| product(for_product.clone(), query)),
         Endpoint::new("products", "inventory.query.products", move |query| products(for_products.clone(), query)),
-        Endpoint::new("balance", "inventory.query.balance", move |_| balance(for_balance.clone())),
+        Endpoint::new("balance", "inventory.query.balance", move |query| balance(for_balance.clone(), query)),
     ]
 }
 

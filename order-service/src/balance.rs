@@ -11,6 +11,7 @@ use sea_orm::{
     QuerySelect, Statement,
 };
 
+use crate::allocations::allocations;
 use crate::entity::order_view::{Column, Entity};
 
 /// Where orders stand that are not final.
@@ -30,6 +31,7 @@ struct Total {
 ///
 /// The database's error.
 pub async fn balance(db: DatabaseConnection, stock_deadline: Duration) -> Result<OrderBalance, QueryError> {
+    let allocations = Some(allocations(&db).await?);
     let mut confirmed = confirmed(&db).await?;
     let mut open = Vec::with_capacity(OPEN.len());
     for status in OPEN {
@@ -39,7 +41,7 @@ pub async fn balance(db: DatabaseConnection, stock_deadline: Duration) -> Result
     let more = confirmed.len() > most;
     confirmed.truncate(most);
     let stock_deadline_seconds = Some(stock_deadline.as_secs());
-    Ok(OrderBalance { open, confirmed, more, stock_deadline_seconds })
+    Ok(OrderBalance { open, confirmed, more, stock_deadline_seconds, allocations })
 }
 
 async fn confirmed(db: &DatabaseConnection) -> Result<Vec<CustomerTotal>, QueryError> {

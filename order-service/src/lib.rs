@@ -1,8 +1,9 @@
 //! The order service: keeps orders, as histories of events, and answers for them.
 //!
-//! In reading order: [`order`] decides, [`handler`] loads and saves around it, [`queries`] answers, [`balance`] sums up; [`entity`] and
-//! [`migration`] are the tables, [`config`] the options.
+//! In reading order: [`order`] decides, [`handler`] loads and saves around it, [`queries`] answers, [`balance`] sums up, `allocations`
+//! lists what must be reserved; [`entity`] and [`migration`] are the tables, [`config`] the options.
 
+mod allocations;
 pub mod balance;
 pub mod config;
 pub mod entity;

@@ -18,6 +18,7 @@ async fn what_cannot_be_told_is_null_and_nothing_is_called_broken_for_it() {
     assert_eq!(board.status, 200, "{board:?}");
     let expected = [
         ("stock-conserved", &Value::Null),
+        ("orders-reserved", &Value::Null),
         ("money-conserved", &Value::Null),
         ("provider-ledger", &Value::Null),
         ("orders-end", &Value::Null),

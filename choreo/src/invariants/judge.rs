@@ -1,6 +1,7 @@
 //! Decides what holds. Pure; times are told.
 
 mod across;
+mod allocations;
 mod flow;
 mod money;
 mod stalled;
@@ -56,9 +57,10 @@ impl Judge {
             let standing = Standing { quiet: observed.quiet, before: &before, now };
             close(check, findings, &standing, &mut self.suspicions)
         };
-        let mut checks = Vec::with_capacity(8);
+        let mut checks = Vec::with_capacity(9);
         for made in [
             stock(observed),
+            allocations::reservations(observed),
             across::money(observed),
             money::ledger(observed),
             across::orders(observed),

@@ -127,7 +127,7 @@ impl Watcher {
 
     /// Looks once. What does not answer is part of what is told; it is no error.
     pub async fn look(&mut self, operator: &Operator) -> Board {
-        let observed = observe::observe(operator, &self.topology).await;
+        let observed = Box::pin(observe::observe(operator, &self.topology)).await;
         self.judge.decide(&observed, Instant::now())
     }
 

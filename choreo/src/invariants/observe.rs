@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::{ErrorCode, consumer};
-use contracts::query::{NotificationBalance, OrderBalance, PaymentBalance, StockBalance};
+use contracts::query::{CompareAllocations, NotificationBalance, OrderBalance, PaymentBalance, StockBalance};
 use contracts::topology::{
     COMMANDS, DEAD_LETTERS, EVENTS, INVENTORY_SERVICE, NOTIFICATION_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE, TIMERS,
 };
@@ -112,15 +112,15 @@ pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observe
     }
     let at = clock::now();
     let before = lags(operator, topology).await;
-    // What is confirmed only grows and is captured before: so payments are asked behind orders.
+    // What is confirmed only grows and was reserved and captured before: stock and payments are asked after orders.
     let in_succession = async {
         let orders: Answer<OrderBalance> = balance(operator, ORDER_SERVICE, "order").await;
-        let payments: Answer<PaymentBalance> = balance(operator, PAYMENT_SERVICE, "payment").await;
-        (orders, payments)
+        let (stock, payments) =
+            tokio::join!(stock(operator, &orders), balance(operator, PAYMENT_SERVICE, "payment"));
+        (orders, stock, payments)
     };
-    let ((orders, payments), stock, told, vitals, letters) = tokio::join!(
+    let ((orders, stock, payments), told, vitals, letters) = tokio::join!(
         in_succession,
-        balance(operator, INVENTORY_SERVICE, "inventory"),
         balance(operator, NOTIFICATION_SERVICE, "notification"),
         all_vitals(operator, topology),
         letters(operator),
@@ -135,6 +135,18 @@ pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observe
 
 async fn balance<T: DeserializeOwned>(operator: &Operator, service: &str, context: &str) -> Answer<T> {
     ask(operator, service, format!("{context}.query.balance"), Vec::new()).await
+}
+
+/// Asks for the balance of the stock, with the reservations of the orders that order-service has named.
+async fn stock(operator: &Operator, orders: &Answer<OrderBalance>) -> Answer<StockBalance> {
+    let allocations = orders.as_ref().ok().and_then(|orders| orders.allocations.as_ref());
+    let order_ids = allocations.into_iter().flat_map(|allocations| {
+        let confirmed = allocations.newest_confirmed.iter().map(|allocation| &allocation.order_id);
+        confirmed.chain(&allocations.newest_cancelled).cloned()
+    });
+    let request = CompareAllocations { order_ids: order_ids.collect() };
+    let body = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
+    ask(operator, INVENTORY_SERVICE, "inventory.query.balance".to_owned(), body).await
 }
 
 async fn ask<T: DeserializeOwned>(operator: &Operator, service: &str, subject: String, body: Vec<u8>) -> Answer<T> {

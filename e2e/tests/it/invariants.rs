@@ -17,8 +17,9 @@ use uuid::Uuid;
 use crate::support::{Engine, World, order};
 
 /// The names of all checks.
-const CHECKS: [&str; 8] = [
+const CHECKS: [&str; 9] = [
     "stock-conserved",
+    "orders-reserved",
     "money-conserved",
     "provider-ledger",
     "orders-end",
@@ -127,6 +128,18 @@ async fn every_row_that_is_doctored_is_named(engine: Engine) {
         let statements = [statements[0], statements[1]];
         doctored(&world, Member::InventoryService, statements, "stock-conserved", product).await;
     }
+    let allocations = [
+        "UPDATE reservation SET lines = REPLACE(lines, ':2', ':3') WHERE order_id = 'ORDER_002'",
+        "UPDATE reservation SET lines = REPLACE(lines, ':3', ':2') WHERE order_id = 'ORDER_002'",
+        "UPDATE reservation SET order_id = 'ORDER_009' WHERE order_id = 'ORDER_002'",
+        "UPDATE reservation SET order_id = 'ORDER_002' WHERE order_id = 'ORDER_009'",
+        "UPDATE reservation SET status = 'reserved' WHERE order_id = 'ORDER_003'",
+        "UPDATE reservation SET status = 'cancelled' WHERE order_id = 'ORDER_003'",
+    ];
+    for (statements, order_id) in allocations.chunks_exact(2).zip(["ORDER_002", "ORDER_002", "ORDER_003"]) {
+        let statements = [statements[0], statements[1]];
+        doctored(&world, Member::InventoryService, statements, "orders-reserved", order_id).await;
+    }
     let reference = [
         "UPDATE payment SET reference = 'X' || reference WHERE order_id = 'ORDER_001'",
         "UPDATE payment SET reference = SUBSTR(reference, 2) WHERE order_id = 'ORDER_001'",
@@ -203,6 +216,34 @@ async fn what_is_said_twice_given_up_not_published_or_not_handled_is_named() {
     outbox::Model { row_id, subject, ..said }.into_active_model().insert(&orders).await.unwrap();
     range.into_active_model().insert(&orders).await.unwrap();
     broken_by(&world, "outboxes", "order-service").await;
+}
+
+#[tokio::test]
+async fn an_inventory_that_an_old_backup_restored_is_named() {
+    let mut world = World::start(Engine::Sqlite).await;
+    world.seed(&[("PRODUCT_001", 10)]).await;
+    let place = async |world: &World, id: &str| {
+        world.post("/orders", &order(id, "PRODUCT_001", 2)).await;
+        world.eventually_status(id, "confirmed").await;
+        world.settled().await;
+    };
+    place(&world, "ORDER_001").await;
+    let inventory = database(&world, Member::InventoryService).await;
+    let backup = world.config().data.join("backup.sqlite");
+    inventory.execute_unprepared(&format!("VACUUM INTO '{}'", backup.display())).await.unwrap();
+    inventory.close().await.unwrap();
+    place(&world, "ORDER_002").await;
+    until_all_hold(&world).await;
+    world.kill(Member::InventoryService).await;
+    let file = world.config().data.join(format!("{}.sqlite", Member::InventoryService));
+    for suffix in ["-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
+    }
+    std::fs::copy(&backup, &file).unwrap();
+    world.start_again(Member::InventoryService).await;
+    broken_by(&world, "orders-reserved", "ORDER_002").await;
+    until(&world, "stock-conserved", Some(true)).await;
+    assert_eq!(board(&world).await, (Some(1), vec![("orders-reserved".to_owned(), "ORDER_002".to_owned())]));
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ on_both_databases!(
     the_list_of_products_is_read_page_by_page_in_the_order_of_ids,
     a_list_that_asks_for_nonsense_is_refused_and_one_that_asks_for_nothing_is_answered,
     wrong_stock_is_counted_beyond_what_is_named,
+    a_balance_has_the_units_of_the_orders_that_it_is_asked_for,
 );
 
 fn about(key: &str) -> Query {
@@ -42,9 +43,25 @@ async fn wrong_stock_is_counted_beyond_what_is_named(engine: Engine) {
     let ids: Vec<String> = (10..55).map(|n| format!("P{n}")).collect();
     let products: Vec<(&str, u64)> = ids.iter().map(|id| (id.as_str(), 1)).collect();
     begin_with(&database.db, &shelf(&products)).await;
-    let found = balance(database.db.clone()).await.unwrap();
+    let found = balance(database.db.clone(), list(json!({}))).await.unwrap();
     assert_eq!((found.products, found.wrong_total, found.wrong.len()), (45, 45, 20));
     assert_eq!((&*found.wrong[0].product_id, found.wrong[0].available, found.wrong[0].intake), ("P10", 1, 0));
+}
+
+async fn a_balance_has_the_units_of_the_orders_that_it_is_asked_for(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    begin_with(&database.db, &shelf(&[("CUP", 10)])).await;
+    let orders = [("A", 3), ("B", 4), ("WAITS", 8)];
+    let batch = orders.map(|(id, quantity)| envelope(&placed(id, &[("CUP", quantity)])));
+    handle(&database.db, &batch).await.unwrap();
+    let asked = list(json!({"orderIds": ["B", "WAITS", "NONE"]}));
+    let found = balance(database.db.clone(), asked).await.unwrap().allocations.unwrap();
+    let expected = json!({"reserved": 2, "compared": [
+        {"orderId": "B", "lines": [{"productId": "CUP", "quantity": 4}]}
+    ]});
+    assert_eq!(serde_json::to_value(found).unwrap(), expected);
+    let too_many = list(json!({"orderIds": vec!["A"; 401]}));
+    assert!(matches!(balance(database.db.clone(), too_many).await, Err(QueryError::Invalid(_))));
 }
 
 async fn a_product_that_does_not_exist_is_not_found(engine: Engine) {

@@ -1,10 +1,12 @@
 use std::time::Duration;
 
+use contracts::inventory::StockLine;
 use contracts::query::{
-    CustomerTotal, LedgerCheck, LedgerDifference, LedgerDifferenceKind, NotificationBalance, Open, OpenOrders,
-    OrderBalance, OrderStatus, PaymentBalance, PaymentIssue, PaymentStatus, StockBalance, ToldAgain,
+    Allocation, CustomerTotal, LedgerCheck, LedgerDifference, LedgerDifferenceKind, NotificationBalance, Open,
+    OpenOrders, OrderAllocations, OrderBalance, OrderStatus, PaymentBalance, PaymentIssue, PaymentStatus,
+    StockAllocations, StockBalance, ToldAgain,
 };
-use contracts::{Currency, CustomerId, OrderId};
+use contracts::{Currency, CustomerId, OrderId, ProductId};
 use messaging::vitals::Vitals;
 use time::macros::datetime;
 
@@ -30,8 +32,12 @@ fn quiet() -> Observed {
     let services = ["order-service", "inventory-service", "payment-service", "notification-service"];
     Observed {
         vitals: services.into_iter().map(|service| (service.to_owned(), Ok(vitals(service)))).collect(),
-        orders: Ok(OrderBalance { confirmed: total(1000), ..OrderBalance::default() }),
-        stock: Ok(StockBalance::default()),
+        orders: Ok(OrderBalance {
+            confirmed: total(1000),
+            allocations: Some(ordered()),
+            ..OrderBalance::default()
+        }),
+        stock: Ok(StockBalance { allocations: Some(held(&[("ORDER_001", 2)], 1)), ..StockBalance::default() }),
         payments: Ok(PaymentBalance {
             captured: total(1000),
             accounts: 1,
@@ -44,6 +50,28 @@ fn quiet() -> Observed {
         at: datetime!(2026-11-21 10:00:30 UTC),
         quiet: true,
     }
+}
+
+fn allocation(order_id: &str, quantity: u64) -> Allocation {
+    let (Ok(order_id), Ok(product_id)) = (OrderId::parse(order_id), ProductId::parse("PRODUCT_001")) else {
+        unreachable!()
+    };
+    Allocation { order_id, lines: vec![StockLine { product_id, quantity }] }
+}
+
+/// `ORDER_001` is confirmed with two units, and `ORDER_002` is cancelled.
+fn ordered() -> OrderAllocations {
+    OrderAllocations {
+        confirmed: 1,
+        newest_confirmed: vec![allocation("ORDER_001", 2)],
+        newest_cancelled: vec![allocation("ORDER_002", 1).order_id],
+    }
+}
+
+/// Reservations with these units, and the number of all.
+fn held(compared: &[(&str, u64)], reserved: u64) -> StockAllocations {
+    let compared = compared.iter().map(|(order_id, quantity)| allocation(order_id, *quantity));
+    StockAllocations { reserved, compared: compared.collect() }
 }
 
 /// A ledger that agrees with the payments.
@@ -72,6 +100,7 @@ fn open(status: OrderStatus) -> Answer<OrderBalance> {
     Ok(OrderBalance {
         open: vec![OpenOrders { status, count: 1, oldest }],
         confirmed: total(1000),
+        allocations: Some(ordered()),
         ..OrderBalance::default()
     })
 }
@@ -84,7 +113,7 @@ fn holds(board: &Board, name: &str) -> Option<bool> {
 fn everything_holds_where_everything_adds_up() {
     let board = Judge::default().decide(&quiet(), Instant::now());
     assert!(board.holds(), "{board:#?}");
-    assert_eq!(board.checks.len(), 8);
+    assert_eq!(board.checks.len(), 9);
 }
 
 #[test]
@@ -206,12 +235,12 @@ fn the_total_of_a_check_counts_what_is_not_named() {
             waited: 0,
         })
         .collect();
-    let stock = StockBalance { products: 100, wrong: wrong.clone(), wrong_total: 45 };
+    let stock = StockBalance { products: 100, wrong: wrong.clone(), wrong_total: 45, ..StockBalance::default() };
     let board = Judge::default().decide(&Observed { stock: Ok(stock), ..quiet() }, Instant::now());
     let check = find(&board, "stock-conserved");
     assert_eq!((check.total, check.broken.len(), &*check.detail), (45, 20, "45 of 100 not as promised"));
     // A service of an earlier release does not count.
-    let stock = StockBalance { products: 100, wrong, wrong_total: 0 };
+    let stock = StockBalance { products: 100, wrong, wrong_total: 0, ..StockBalance::default() };
     let board = Judge::default().decide(&Observed { stock: Ok(stock), ..quiet() }, Instant::now());
     assert_eq!(find(&board, "stock-conserved").total, 20);
 
@@ -340,4 +369,64 @@ fn dead_letters_of_one_key_have_ids_of_their_own_and_are_all_counted() {
     let check = find(&board, "dead-letters");
     assert_eq!((check.total, check.broken.len()), (4, 2));
     assert_ne!(check.broken[0].id, check.broken[1].id);
+}
+
+/// Decides twice, long enough apart for a suspicion to count; returns the outcome and the keys of `orders-reserved`.
+fn reservations(observed: &Observed) -> (Option<bool>, Vec<String>) {
+    let (mut judge, now) = (Judge::default(), Instant::now());
+    judge.decide(observed, now);
+    let board = judge.decide(observed, now + Duration::from_secs(2));
+    let check = board.checks.into_iter().find(|check| check.name == "orders-reserved");
+    check
+        .map(|check| (check.holds, check.broken.into_iter().map(|broken| broken.key).collect()))
+        .unwrap_or_default()
+}
+
+#[test]
+fn a_confirmed_order_without_its_units_is_named_at_any_time() {
+    for quiet in [true, false] {
+        let with = |allocations| {
+            let stock = Ok(StockBalance { allocations: Some(allocations), ..StockBalance::default() });
+            reservations(&Observed { stock, quiet, ..self::quiet() })
+        };
+        let named = |key: &str| (Some(false), vec![key.to_owned()]);
+        assert_eq!(with(held(&[("ORDER_001", 2)], 1)), (Some(true), Vec::new()));
+        assert_eq!(with(held(&[("ORDER_001", 3)], 1)), named("ORDER_001"));
+        assert_eq!(with(held(&[], 0)), named("ORDER_001"));
+        // Too old to be compared one by one, but counted.
+        assert_eq!(with(held(&[("ORDER_001", 2)], 0)), named("inventory-service"));
+    }
+}
+
+#[test]
+fn units_of_a_cancelled_or_unknown_order_are_named_while_nothing_is_under_way() {
+    let with = |quiet, allocations| {
+        let stock = Ok(StockBalance { allocations: Some(allocations), ..StockBalance::default() });
+        reservations(&Observed { stock, quiet, ..self::quiet() })
+    };
+    let cancelled = held(&[("ORDER_001", 2), ("ORDER_002", 1)], 2);
+    assert_eq!(with(true, cancelled.clone()), (Some(false), vec!["ORDER_002".to_owned()]));
+    assert_eq!(with(false, cancelled), (Some(true), Vec::new()));
+    let unknown = held(&[("ORDER_001", 2)], 2);
+    assert_eq!(with(true, unknown.clone()), (Some(false), vec!["inventory-service".to_owned()]));
+    assert_eq!(with(false, unknown), (Some(true), Vec::new()));
+}
+
+#[test]
+fn an_order_whose_payment_is_under_way_has_its_units_too() {
+    let with = |reserved| {
+        let stock = held(&[("ORDER_001", 2)], reserved);
+        let stock = Ok(StockBalance { allocations: Some(stock), ..StockBalance::default() });
+        reservations(&Observed { orders: open(OrderStatus::Reserved), stock, ..quiet() })
+    };
+    assert_eq!(with(2), (Some(true), Vec::new()));
+    assert_eq!(with(1), (Some(false), vec!["inventory-service".to_owned()]));
+}
+
+#[test]
+fn allocations_that_an_earlier_release_does_not_report_are_unknown() {
+    let board =
+        Judge::default().decide(&Observed { stock: Ok(StockBalance::default()), ..quiet() }, Instant::now());
+    assert_eq!(holds(&board, "orders-reserved"), None);
+    assert_eq!(holds(&board, "stock-conserved"), Some(true));
 }

@@ -1,0 +1,109 @@
+//! The orders against the reservations of their stock.
+
+use std::collections::BTreeMap;
+
+use contracts::inventory::StockLine;
+use contracts::query::{OrderAllocations, OrderBalance, OrderStatus, StockAllocations};
+use contracts::topology::{INVENTORY_SERVICE, ORDER_SERVICE};
+use contracts::{OrderId, ProductId};
+
+use super::super::observe::Observed;
+use super::super::{Broken, Check};
+use super::{Findings, check};
+
+/// Every confirmed order has its units reserved, and no cancelled order has any.
+pub(super) fn reservations(observed: &Observed) -> (Check, Findings) {
+    let mut findings = Findings::default();
+    let (mut looked, mut detail) = (0, String::new());
+    let orders = findings.read(&observed.orders);
+    let stock = findings.read(&observed.stock);
+    if let (Some(orders), Some(stock)) = (orders, stock) {
+        match (&orders.allocations, &stock.allocations) {
+            (Some(ordered), Some(held)) => {
+                looked = ordered.confirmed + reserved(orders);
+                let newest = ordered.newest_confirmed.len() + ordered.newest_cancelled.len();
+                detail = format!("{looked} orders have reservations; the newest {newest} were compared one by one");
+                compare(orders, ordered, held, observed.quiet, &mut findings);
+            }
+            (ordered, _) => {
+                let service = if ordered.is_none() { ORDER_SERVICE } else { INVENTORY_SERVICE };
+                findings.silent.push(format!("{service} reports no allocations: it is of an earlier release"));
+            }
+        }
+    }
+    (check("orders-reserved", "Reservations match the orders", looked, detail), findings)
+}
+
+/// Returns the number of orders that are reserved and not final.
+fn reserved(orders: &OrderBalance) -> u64 {
+    orders.open.iter().filter(|open| open.status == OrderStatus::Reserved).map(|open| open.count).sum()
+}
+
+/// Orders were asked before stock, and a confirmed order was reserved before and stays so: fewer units than that are
+/// wrong at any time. Units of cancelled orders are wrong if they stay while nothing is under way.
+fn compare(
+    orders: &OrderBalance,
+    ordered: &OrderAllocations,
+    held: &StockAllocations,
+    quiet: bool,
+    findings: &mut Findings,
+) {
+    let compared: BTreeMap<&OrderId, &[StockLine]> =
+        held.compared.iter().map(|allocation| (&allocation.order_id, allocation.lines.as_slice())).collect();
+    let mut unreserved = 0;
+    for confirmed in &ordered.newest_confirmed {
+        let explanation = match compared.get(&confirmed.order_id) {
+            Some(lines) if units(lines) == units(&confirmed.lines) => continue,
+            Some(lines) => format!(
+                "it is confirmed with {}, and {INVENTORY_SERVICE} holds {}",
+                text(&confirmed.lines),
+                text(lines)
+            ),
+            None => {
+                unreserved += 1;
+                format!("it is confirmed with {}, and {INVENTORY_SERVICE} holds none of it", text(&confirmed.lines))
+            }
+        };
+        findings.broken.push(Broken::of(confirmed.order_id.as_str(), explanation));
+    }
+    let unreleased: Vec<Broken> = ordered
+        .newest_cancelled
+        .iter()
+        .filter_map(|order_id| Some((order_id, compared.get(order_id)?)))
+        .map(|(order_id, lines)| {
+            let explanation = format!("it is cancelled, and {INVENTORY_SERVICE} holds {}", text(lines));
+            Broken::of(order_id.as_str(), explanation)
+        })
+        .collect();
+    // The orders that are named account for a part of the difference; the rest is a violation of its own.
+    let least = ordered.confirmed.saturating_sub(unreserved);
+    let expected = least + reserved(orders) + unreleased.len() as u64;
+    let unnamed = |count: &str| {
+        let explanation =
+            format!("orders that are not named: {count} reservations, and {} are kept", held.reserved);
+        Broken::of(INVENTORY_SERVICE, explanation)
+    };
+    if held.reserved < least {
+        findings.broken.push(unnamed(&format!("{least} or more must have")));
+    } else if held.reserved != expected && quiet {
+        findings.suspected.push(unnamed(&format!("{expected} must have")));
+    }
+    if quiet {
+        findings.suspected.extend(unreleased);
+    }
+}
+
+/// Returns the units per product.
+fn units(lines: &[StockLine]) -> BTreeMap<&ProductId, u64> {
+    let mut units = BTreeMap::new();
+    for line in lines {
+        *units.entry(&line.product_id).or_insert(0) += line.quantity;
+    }
+    units
+}
+
+/// Returns the units for people.
+fn text(lines: &[StockLine]) -> String {
+    let units = units(lines).into_iter().map(|(product_id, quantity)| format!("{quantity} {product_id}"));
+    units.collect::<Vec<_>>().join(", ")
+}
