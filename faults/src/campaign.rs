@@ -14,18 +14,20 @@ use local_servers::{PostgresServer, free_port, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::Archive;
 use crate::breaking::{
-    Breaker, Bucket, Clock, Disks, Kind, Messages, Output, Refilling, allowed, kill_first_starts, schedule,
+    Breaker, Clock, Disks, Kind, Limits, Messages, Output, Refilling, allowed, kill_first_starts, schedule,
 };
 use crate::check;
-use crate::collect::{Tables, collect, cpu_at_rest, unsettled};
+use crate::collect::{Tables, collect, cpu_at_rest, settled_invariants, unsettled};
 use crate::history::History;
 use crate::load::client::Client;
 use crate::load::plan::Plan;
 use crate::load::{Load, put_on_shelf};
-use crate::options::{Engine, Options};
+use crate::options::{Engine, Options, Purpose, random};
 use crate::recorded::Recorded;
 use crate::report::{self, Summary};
+use crate::settling::settle;
 
 /// How long the store may take to come to rest once it is healed.
 const DRAINS_WITHIN: Duration = Duration::from_secs(180);
@@ -105,7 +107,11 @@ async fn play(
     let at_rest = drain(&mut breaker, &client, &tables).await?;
     say(if at_rest { "at rest; collecting" } else { "it does not come to rest; collecting all the same" });
     let drained_after = healed.elapsed().as_secs_f64();
-    let mut recorded = collect(breaker.store.config(), &breaker.messages.jetstream(), &client, &tables).await?;
+    let alarms = tables.alarms().await?;
+    settle(breaker.store.config(), &alarms).await?;
+    let mut recorded = collect(&breaker, &client, &tables).await?;
+    recorded.alarms = alarms;
+    recorded.invariants = settled_invariants(&client).await;
     recorded.exchanges = breaker.history.exchanges();
     recorded.ended = std::mem::take(&mut breaker.ended);
     recorded.unready = unready;
@@ -148,6 +154,7 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
     }
     let store = Store::start(config, on_line.clone(), &|_| {}).await?;
     let messages = Messages::connect(store.config(), seed).await?;
+    let archive = Archive::begin(messages.jetstream());
     Ok(Breaker {
         store,
         network,
@@ -161,7 +168,9 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
         paused_sessions: BTreeMap::new(),
         read_only: Vec::new(),
         shortages: BTreeMap::new(),
-        bucket: Bucket::default(),
+        limits: Limits::default(),
+        archive,
+        random: random(seed, Purpose::Upgrade),
         locked_out: Vec::new(),
         seconds: BTreeMap::new(),
         log: File::create(data.join("faults.jsonl")).context("writing down what is broken")?,

@@ -1,6 +1,6 @@
 //! At the end, everything there is to know of the store: streams, REST, tables, the provider's ledger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -12,6 +12,7 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, QueryResult, Statem
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::breaking::Breaker;
 use crate::load::client::Client;
 use crate::load::plan::{CUSTOMERS, customer};
 use crate::recorded::{Exposure, Kept, Notification, Payment, Recorded, Reservation, Stock, Stored};
@@ -94,6 +95,17 @@ impl Tables {
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
+    /// Returns the orders whose payments need a person.
+    ///
+    /// # Errors
+    ///
+    /// If the database does not answer.
+    pub async fn alarms(&self) -> anyhow::Result<BTreeSet<String>> {
+        let sql = "SELECT order_id FROM payment WHERE alarm_since IS NOT NULL";
+        let rows = self.rows(Member::PaymentService, sql).await?;
+        rows.iter().map(|row| Ok(row.try_get("", "order_id")?)).collect()
+    }
+
     async fn history(&self) -> anyhow::Result<Vec<Kept>> {
         let sql =
             "SELECT aggregate_id, version, message_id, message_type FROM events ORDER BY aggregate_id, version";
@@ -161,15 +173,14 @@ fn line(line: &Value) -> Option<(String, u64)> {
 /// # Errors
 ///
 /// Where a part of the store does not answer.
-pub async fn collect(
-    config: &StoreConfig,
-    js: &jetstream::Context,
-    client: &Client,
-    tables: &Tables,
-) -> anyhow::Result<Recorded> {
-    let mut messages = Vec::new();
+pub async fn collect(breaker: &Breaker, client: &Client, tables: &Tables) -> anyhow::Result<Recorded> {
+    let js = &breaker.messages.jetstream();
+    let (mut messages, missed) = breaker.archive.take().await?;
+    let place = |message: &Stored| (message.stream.clone(), message.sequence, message.id().to_owned());
+    let copied: BTreeSet<_> = messages.iter().map(place).collect();
     for stream in ["COMMANDS", "EVENTS", "TIMERS"] {
-        messages.extend(read(js, stream).await?);
+        let held = read(js, stream).await?;
+        messages.extend(held.into_iter().filter(|message| !copied.contains(&place(message))));
     }
     let by = |items: Vec<Value>, name: &str| -> BTreeMap<String, Value> {
         items.into_iter().map(|item| (item[name].as_str().unwrap_or_default().to_owned(), item)).collect()
@@ -192,6 +203,7 @@ pub async fn collect(
     }
     Ok(Recorded {
         messages,
+        missed,
         dead_letters: read(js, "DEAD_LETTERS").await?,
         orders: by(pages(client, "/orders", "cursor").await?, "orderId"),
         products,
@@ -201,16 +213,15 @@ pub async fn collect(
         reservations: tables.reservations().await?,
         payments: tables.payments().await?,
         exposures: tables.exposures().await?,
-        ledger: ledger(config).await?,
+        ledger: ledger(breaker.store.config()).await?,
         unpublished: tables.unpublished().await?,
         unsettled: unsettled(js).await?,
-        invariants: settled_invariants(client).await,
         ..Recorded::default()
     })
 }
 
 /// Returns the answer of `GET /invariants`, once no check is unknown any more or the time is up.
-async fn settled_invariants(client: &Client) -> Value {
+pub async fn settled_invariants(client: &Client) -> Value {
     let start = Instant::now();
     loop {
         let answer = client.look("/invariants").await.answer;
@@ -262,7 +273,7 @@ pub async fn unsettled(js: &jetstream::Context) -> anyhow::Result<BTreeMap<Strin
 /// How long the provider may take for its whole ledger.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(60);
 
-async fn ledger(config: &StoreConfig) -> anyhow::Result<Vec<Value>> {
+pub(crate) async fn ledger(config: &StoreConfig) -> anyhow::Result<Vec<Value>> {
     let url = format!("{}/ledger", config.http_url(Member::PaymentProvider));
     let ledger: Value = messaging::http::client(LEDGER_TIMEOUT)?
         .get(url)

@@ -35,6 +35,9 @@ pub struct Exchange {
     pub body: Value,
     /// The status of the answer; 0 where none came.
     pub status: u16,
+    /// The seconds of its `Retry-After`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
     /// The body of the answer; null where none came.
     pub answer: Value,
 }

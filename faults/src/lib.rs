@@ -10,10 +10,12 @@
 //! - [`campaign`]: one run from start to verdict;
 //! - [`load`]: what customers ask for, and how they ask; [`history`]: every request and its answer;
 //! - [`breaking`]: what is broken when, and how;
+//! - [`archive`]: what the streams discard, copied before; [`settling`]: what people settle at the end;
 //! - [`collect`]: at the end, everything there is to know of the store;
 //! - [`recorded`]: that, as plain data; [`check`]: the invariants, pure functions over it;
 //! - [`report`]: what people read.
 
+pub mod archive;
 pub mod breaking;
 pub mod campaign;
 pub mod check;
@@ -23,5 +25,6 @@ pub mod load;
 pub mod options;
 pub mod recorded;
 pub mod report;
+pub mod settling;
 
 pub use options::Options;

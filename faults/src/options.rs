@@ -78,6 +78,8 @@ pub enum Purpose {
     Republish,
     /// When first starts are killed.
     FirstStart,
+    /// When the starts of an upgrade are killed.
+    Upgrade,
 }
 
 /// Returns the random numbers of a seed for a purpose.

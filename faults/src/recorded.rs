@@ -1,12 +1,15 @@
 //! What is known of a run at its end, as plain data: what customers saw, what streams and databases hold, and what the
 //! payment provider did. The checks read nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::history::Exchange;
+
+/// The token of another client's captures under the keys of this shop, as the provider's ledger has them.
+pub const OTHER_CLIENT: &str = "tok_other_client";
 
 /// Everything that is known of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -16,6 +19,8 @@ pub struct Recorded {
     pub exchanges: Vec<Exchange>,
     /// The messages of COMMANDS, EVENTS, and TIMERS, by stream and sequence.
     pub messages: Vec<Stored>,
+    /// The number of messages per stream that were discarded before the campaign had copied them.
+    pub missed: BTreeMap<String, u64>,
     /// The messages of `DEAD_LETTERS`.
     pub dead_letters: Vec<Stored>,
     /// The orders, as the gateway shows them, by id.
@@ -36,6 +41,8 @@ pub struct Recorded {
     pub exposures: Vec<Exposure>,
     /// What the payment provider did, in order.
     pub ledger: Vec<Value>,
+    /// The orders whose payments needed a person at the end.
+    pub alarms: BTreeSet<String>,
     /// What is not published, by service.
     pub unpublished: BTreeMap<String, u64>,
     /// What is not delivered or not settled, by consumer.

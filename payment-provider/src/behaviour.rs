@@ -12,7 +12,8 @@
 //! | `refuse`, `status`, `retryAfter` | does nothing and answers with that status; with `Retry-After` in seconds if given |
 //! | `answer-then-drop` | does it, and closes the connection without an answer |
 //! | `drop-before` | does nothing, and closes the connection |
-//! | `random`, `seed`, and rates from 0 to 1 for `slow` (with `ms`), `decline`, `fail`, `answerThenDrop`, `dropBefore` | one of these for each request; the same ones for the same seed |
+//! | `key-taken` | knows the key of a new capture already, for other money of another client: of another order or amount |
+//! | `random`, `seed`, and rates from 0 to 1 for `slow` (with `ms`), `decline`, `fail`, `answerThenDrop`, `dropBefore`, `keyTaken` | one of these for each request; the same ones for the same seed |
 
 use std::time::Duration;
 
@@ -76,6 +77,8 @@ pub enum Mode {
     AnswerThenDrop,
     /// Nothing, not even an answer.
     DropBefore,
+    /// No captures under new keys: another client's money has them.
+    KeyTaken,
     /// Now this, now that.
     Random(Rates),
 }
@@ -98,6 +101,8 @@ pub struct Rates {
     pub answer_then_drop: f64,
     /// Of requests that are lost.
     pub drop_before: f64,
+    /// Of keys that another client's money has.
+    pub key_taken: f64,
 }
 
 /// What becomes of one request.
@@ -129,6 +134,8 @@ pub enum Act {
     PerformAndDrop,
     /// Nothing, without an answer.
     Drop,
+    /// What it asks for, after another client's capture under the same key.
+    KeyTaken,
 }
 
 impl Behaviour {
@@ -146,6 +153,7 @@ impl Behaviour {
             Mode::Refuse { status, retry_after } => now(Act::Refuse { status: *status, retry_after: *retry_after }),
             Mode::AnswerThenDrop => now(Act::PerformAndDrop),
             Mode::DropBefore => now(Act::Drop),
+            Mode::KeyTaken => now(Act::KeyTaken),
             Mode::Random(rates) => rates.choose(n),
         };
         match token {
@@ -180,6 +188,8 @@ impl Rates {
             Act::PerformAndDrop
         } else if falls_into(self.drop_before) {
             Act::Drop
+        } else if falls_into(self.key_taken) {
+            Act::KeyTaken
         } else {
             let delay = if falls_into(self.slow) { self.ms } else { 0 };
             return Plan { delay: Duration::from_millis(delay), act: Act::Perform };

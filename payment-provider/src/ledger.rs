@@ -23,6 +23,9 @@ pub struct Capture {
     pub currency: String,
 }
 
+/// The token of a capture that another client made under a key of this one.
+pub const OTHER_CLIENT: &str = "tok_other_client";
+
 /// Something the provider has done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
@@ -270,6 +273,24 @@ impl Ledger {
         let content = Some(Content::of(&capture));
         self.write(Entry::Captured { key, reference: reference.clone(), capture })?;
         Ok(Told { status: Status::Captured, reference: Some(reference), content })
+    }
+
+    /// Captures other money under a key that is new: in turns of another order, or of the same order and another amount.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unwritable`].
+    pub fn take_key(&mut self, key: &str, wanted: &Capture) -> Result<(), Refusal> {
+        if self.captures.contains_key(key) {
+            return Ok(());
+        }
+        let mut other = Capture { token: OTHER_CLIENT.to_owned(), ..wanted.clone() };
+        if self.entries.len().is_multiple_of(2) {
+            other.order_id = format!("OTHER_{}", self.entries.len());
+        } else {
+            other.amount += 1;
+        }
+        self.capture(key, other, false).map(|_| ())
     }
 
     /// Makes sure that no money stays taken by that key: gives it back, or takes none later. Money other than

@@ -58,7 +58,7 @@ impl Provider {
         client: &Connection,
         operation: Operation,
         token: Option<&str>,
-        work: impl FnOnce(&mut Ledger, bool) -> Response + Send + 'static,
+        work: impl FnOnce(&mut Ledger, Act) -> Response + Send + 'static,
     ) -> Response {
         // Reading the ledger moves nothing, and no random choice either.
         let counted = u64::from(operation != Operation::Ledger);
@@ -70,7 +70,7 @@ impl Provider {
             match plan.act {
                 Act::Refuse { status, retry_after } => refusal(status, retry_after),
                 Act::Fail | Act::Drop => failure(StatusCode::INTERNAL_SERVER_ERROR, "the provider has a bad day"),
-                act => work(&mut ledger.lock().unwrap_or_else(PoisonError::into_inner), act == Act::Decline),
+                act => work(&mut ledger.lock().unwrap_or_else(PoisonError::into_inner), act),
             }
         });
         if matches!(plan.act, Act::PerformAndDrop | Act::Drop) {
@@ -106,7 +106,10 @@ async fn capture(
     Json(wanted): Json<Capture>,
 ) -> Response {
     let token = wanted.token.clone();
-    let work = move |ledger: &mut Ledger, decline: bool| answer(ledger.capture(&key, wanted, decline), true);
+    let work = move |ledger: &mut Ledger, act| {
+        let taken = if act == Act::KeyTaken { ledger.take_key(&key, &wanted) } else { Ok(()) };
+        answer(taken.and_then(|()| ledger.capture(&key, wanted, act == Act::Decline)), true)
+    };
     provider.perform(client, Operation::Capture, Some(&token), work).await
 }
 

@@ -44,6 +44,7 @@ impl Breaker {
     /// Takes from the stream all it holds.
     pub(super) async fn lose(&mut self, loss: Loss) -> anyhow::Result<()> {
         self.refilling.stop(Refilling::Lost);
+        self.archive.suspend(EVENTS).await;
         match loss {
             Loss::Folder | Loss::Messages => {
                 self.down.push(Member::NatsServer);
@@ -69,6 +70,7 @@ impl Breaker {
             self.down.retain(|down| *down != Member::NatsServer);
             self.store.start_member(Member::NatsServer).await?;
         }
+        self.archive.resume(EVENTS).await;
         Ok(())
     }
 
@@ -98,8 +100,14 @@ impl Breaker {
         false
     }
 
+    /// Returns whether the stream lacks nothing.
+    pub(super) fn is_refilled(&self) -> bool {
+        matches!(self.refilling, Refilling::Done)
+    }
+
     /// Begins to fill the stream where it is to have nothing yet.
-    pub(super) fn refill_what_is_lost(&mut self) {
+    pub(super) async fn refill_what_is_lost(&mut self) {
+        self.archive.resume(EVENTS).await;
         if matches!(self.refilling, Refilling::Lost) {
             self.refilling = Refilling::Due;
         }

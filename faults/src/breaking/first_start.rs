@@ -12,7 +12,7 @@ use crate::options::{Purpose, random};
 /// How often the first start of each service is killed.
 const KILLS: usize = 8;
 /// The latest moment of a kill, in milliseconds after the start; by then the tables exist.
-const LATEST: u64 = 250;
+pub(super) const LATEST: u64 = 250;
 
 /// Starts each service on its empty database and kills it (SIGKILL), several times at random moments.
 ///

@@ -1,16 +1,17 @@
 //! What is broken when (`schedule`), and how ([`Breaker`]).
 
-mod bucket;
 mod clock;
 mod descriptors;
 mod disk;
 mod emptying;
 mod first_start;
+mod limits;
 mod messages;
 mod output;
 mod postgres;
 mod schedule;
 mod special;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -25,21 +26,24 @@ use demo::proxy::Passage;
 use demo::{Member, OnLine, Store, StoreConfig};
 use local_servers::{NatsServer, PostgresServer, Program};
 use messaging::http;
+use rand::rngs::ChaCha8Rng;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::archive::Archive;
 use crate::history::History;
 use crate::recorded::Ended;
-pub use bucket::Bucket;
 pub use clock::Clock;
 pub use descriptors::Shortage;
 pub use disk::Disks;
 pub use emptying::Refilling;
 pub use first_start::kill_first_starts;
+pub use limits::Limits;
 pub use messages::Messages;
 pub use output::Output;
 pub use schedule::{Fault, Kind, Loss, Planned, schedule};
+use upgrade::UPGRADED;
 
 /// How long members may take to become ready once nothing hinders them.
 const READY_WITHIN: Duration = Duration::from_secs(90);
@@ -72,8 +76,12 @@ pub struct Breaker {
     pub read_only: Vec<Member>,
     /// Services that are short of file descriptors.
     pub shortages: BTreeMap<Member, Shortage>,
-    /// The idempotency bucket, while it takes nothing.
-    pub bucket: Bucket,
+    /// The streams with lowered limits.
+    pub limits: Limits,
+    /// The whole history of the streams that discard messages.
+    pub archive: Archive,
+    /// When the starts of an upgrade are killed.
+    pub random: ChaCha8Rng,
     /// Services whose password is another one at the broker.
     pub locked_out: Vec<Member>,
     /// Second processes of services.
@@ -197,7 +205,8 @@ impl Breaker {
             | Fault::Replay(..)
             | Fault::Hold(_)
             | Fault::Provider
-            | Fault::FullBucket
+            | Fault::AtLimit(..)
+            | Fault::KeyTaken
             | Fault::FreezeInstance(_)
             | Fault::FreezeSession(_)
             | Fault::Descriptors(_) => Ok(()),
@@ -258,7 +267,16 @@ impl Breaker {
                 Ok(())
             }
             Fault::Password(member) => self.change_password(member, &format!("{member}-rotated")).await,
-            Fault::FullBucket => self.bucket.fill(&self.messages.jetstream()).await,
+            Fault::AtLimit(stream, bytes) => {
+                anyhow::ensure!(self.is_refilled(), "the stream of events is to be filled again before");
+                self.limits.lower(&self.messages.jetstream(), stream, bytes).await
+            }
+            Fault::Upgrade => self.kill_upgrade().await,
+            Fault::KeyTaken => {
+                let rates =
+                    json!({"mode": "random", "seed": self.history.now(), "keyTaken": 0.5, "dropBefore": 0.1});
+                self.behave(&rates).await
+            }
             Fault::Unread(member) => {
                 self.restart_with(member, vec![("RUST_LOG".to_owned(), "debug".to_owned())]).await?;
                 self.output.set_unread(member, true);
@@ -285,7 +303,7 @@ impl Breaker {
                 self.seconds.remove(&member);
                 Ok(())
             }
-            Fault::Provider => self.behave(&json!({"mode": "ok"})).await,
+            Fault::Provider | Fault::KeyTaken => self.behave(&json!({"mode": "ok"})).await,
             Fault::DiskFull(member) => self.disks.as_ref().map_or(Ok(()), |disks| disks.free(member)),
             Fault::Clock(member, _) => self.restart_with(member, Vec::new()).await,
             Fault::Postgres => match &mut self.postgres {
@@ -327,7 +345,11 @@ impl Breaker {
                 Ok(())
             }
             Fault::Password(member) => self.change_password(member, &StoreConfig::password(member.name())).await,
-            Fault::FullBucket => self.bucket.restore(&self.messages.jetstream()).await,
+            Fault::AtLimit(stream, _) => self.limits.restore(&self.messages.jetstream(), stream).await,
+            Fault::Upgrade => {
+                self.down.retain(|down| *down != UPGRADED);
+                self.store.start_member(UPGRADED).await
+            }
             Fault::Unread(member) => {
                 self.output.set_unread(member, false);
                 self.restart_with(member, Vec::new()).await
@@ -361,7 +383,7 @@ impl Breaker {
         }
         self.restart_ended().await?;
         self.restore().await?;
-        self.refill_what_is_lost();
+        self.refill_what_is_lost().await;
         for member in Member::SERVICES {
             let told = self.store.config().own_variables.get(&member);
             if told.is_some_and(|told| told.iter().any(|(name, _)| name == "FAKETIME" || name == "RUST_LOG")) {
@@ -373,7 +395,7 @@ impl Breaker {
             self.restart_ended().await?;
             let refilled = self.refill().await;
             let healed = self.messages.hold_none().await.and(self.behave(&json!({"mode": "ok"})).await);
-            let healed = healed.and(self.bucket.restore(&self.messages.jetstream()).await);
+            let healed = healed.and(self.limits.restore_all(&self.messages.jetstream()).await);
             let statuses = self.store.status().await;
             let unready = statuses.into_iter().filter(|status| !status.ready);
             let mut unready: Vec<String> =

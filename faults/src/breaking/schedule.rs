@@ -8,6 +8,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, seq::IndexedRandom};
 
+use super::upgrade::UPGRADED;
 use crate::options::{Purpose, random};
 use demo::proxy::Passage;
 
@@ -62,6 +63,12 @@ pub enum Kind {
     FullBucket,
     /// The output of a service is not read.
     Unread,
+    /// COMMANDS, EVENTS, or TIMERS is so small that it fills under load.
+    AtLimit,
+    /// The starts of a service are killed while it upgrades a database with data.
+    Upgrade,
+    /// The payment provider knows the keys of new payments already, for other money.
+    KeyTaken,
 }
 
 /// A fault.
@@ -107,10 +114,14 @@ pub enum Fault {
     Descriptors(Member),
     /// [`Kind::Password`].
     Password(Member),
-    /// [`Kind::FullBucket`].
-    FullBucket,
+    /// [`Kind::FullBucket`] and [`Kind::AtLimit`]: the stream, and the bytes of its limit.
+    AtLimit(&'static str, u64),
     /// [`Kind::Unread`].
     Unread(Member),
+    /// [`Kind::Upgrade`].
+    Upgrade,
+    /// [`Kind::KeyTaken`].
+    KeyTaken,
 }
 
 /// How the stream of events loses what it holds.
@@ -153,6 +164,13 @@ const DRAWS: usize = 8;
 
 /// The stream that can be lost: the outboxes hold all of it.
 pub(super) const EVENTS: &str = "EVENTS";
+/// The stream of the bucket of idempotency keys.
+pub(super) const BUCKET: &str = "KV_IDEMPOTENCY";
+/// The stream of deadlines.
+pub(super) const TIMERS: &str = "TIMERS";
+/// The streams that can be at their limits, and the lowest limit of each in bytes: what the gateway accepts before it
+/// looks again must fit.
+const LIMITED: [(&str, u64); 3] = [("COMMANDS", 64 * 1024), (EVENTS, 256 * 1024), (TIMERS, 64 * 1024)];
 const LOSSES: [Loss; 4] = [Loss::Folder, Loss::Messages, Loss::Deleted, Loss::Purged];
 
 /// Services that talk to nats-server.
@@ -187,7 +205,7 @@ enum Target {
     Disk(Member),
     ProviderBehaviour,
     Postgres,
-    Bucket,
+    Stream(&'static str),
     Output(Member),
     /// Whichever it is: a cluster of three can spare one.
     Server,
@@ -219,7 +237,10 @@ impl Fault {
             Self::ReadOnly(_) => Kind::ReadOnly,
             Self::Descriptors(_) => Kind::Descriptors,
             Self::Password(_) => Kind::Password,
-            Self::FullBucket => Kind::FullBucket,
+            Self::AtLimit(BUCKET, _) => Kind::FullBucket,
+            Self::AtLimit(..) => Kind::AtLimit,
+            Self::Upgrade => Kind::Upgrade,
+            Self::KeyTaken => Kind::KeyTaken,
             Self::Unread(_) => Kind::Unread,
         }
     }
@@ -233,11 +254,19 @@ impl Fault {
             }
             Self::Second(member) => Target::Second(member),
             Self::DiskFull(member) => Target::Disk(member),
-            Self::Provider => Target::ProviderBehaviour,
+            Self::Provider | Self::KeyTaken => Target::ProviderBehaviour,
             Self::Postgres => Target::Postgres,
             Self::KillServer(_) | Self::PauseServer(_) | Self::CutServer(_) => Target::Server,
             Self::Republish(_) => return Vec::new(),
-            Self::FullBucket => Target::Bucket,
+            Self::AtLimit(stream, _) => Target::Stream(stream),
+            Self::Upgrade => {
+                return vec![
+                    Target::Process(UPGRADED),
+                    Target::Second(UPGRADED),
+                    Target::Disk(UPGRADED),
+                    Target::Postgres,
+                ];
+            }
             Self::FreezeInstance(member) => {
                 return vec![Target::Process(member), Target::Second(member), Target::Postgres];
             }
@@ -250,7 +279,8 @@ impl Fault {
             Self::Empty(_) => {
                 let consumers = CONSUMERS.into_iter().filter(|(stream, _)| *stream == EVENTS);
                 let consumers = consumers.map(|(stream, consumer)| Target::Consumer(stream, consumer));
-                return consumers.chain([Target::Process(Member::NatsServer), Target::Server]).collect();
+                let broker = [Target::Process(Member::NatsServer), Target::Server, Target::Stream(EVENTS)];
+                return consumers.chain(broker).collect();
             }
         };
         vec![target]
@@ -286,6 +316,9 @@ impl Kind {
             Self::Password => "password",
             Self::FullBucket => "full-bucket",
             Self::Unread => "unread",
+            Self::AtLimit => "at-limit",
+            Self::Upgrade => "upgrade",
+            Self::KeyTaken => "key-taken",
         }
     }
 }
@@ -371,7 +404,13 @@ fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration
         Kind::ReadOnly => (Fault::ReadOnly(with_database), 2_000, 12_000),
         Kind::Descriptors => (Fault::Descriptors(on_nats), 5_000, 15_000),
         Kind::Password => (Fault::Password(on_nats), 2_000, 10_000),
-        Kind::FullBucket => (Fault::FullBucket, 2_000, 10_000),
+        Kind::FullBucket => (Fault::AtLimit(BUCKET, 0), 2_000, 10_000),
+        Kind::AtLimit => {
+            let (stream, least) = LIMITED.choose(random).copied().unwrap_or(LIMITED[0]);
+            (Fault::AtLimit(stream, random.random_range(least..=2 * least)), 10_000, 30_000)
+        }
+        Kind::Upgrade => (Fault::Upgrade, 0, 2_000),
+        Kind::KeyTaken => (Fault::KeyTaken, 3_000, 8_000),
         Kind::Unread => (Fault::Unread(on_nats), 5_000, 20_000),
         // Never planned: it comes before the shop opens.
         Kind::FirstStart => (Fault::Republish(0), 0, 0),

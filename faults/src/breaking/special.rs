@@ -52,7 +52,7 @@ impl Breaker {
         Ok(server.restart().await?)
     }
 
-    /// Ends what is special about databases, descriptors, passwords, the bucket, and output.
+    /// Ends what is special about databases, descriptors, passwords, and output.
     pub(super) async fn restore(&mut self) -> anyhow::Result<()> {
         std::mem::take(&mut self.paused_sessions).into_values().for_each(postgres::resume_session);
         std::mem::take(&mut self.shortages).into_values().for_each(Shortage::end);

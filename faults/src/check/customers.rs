@@ -100,6 +100,16 @@ pub(super) fn answers_are_documented(recorded: &Recorded) -> Found {
     found
 }
 
+pub(super) fn refusals_say_when(recorded: &Recorded) -> Found {
+    let mut found = Found { looked_at: 1, ..Found::default() };
+    for exchange in recorded.exchanges.iter().filter(|exchange| exchange.status == 503) {
+        found.expect(&exchange.path, exchange.retry_after.is_some_and(|seconds| seconds > 0), || {
+            format!("{} was answered 503 with Retry-After {:?}", exchange.method, exchange.retry_after)
+        });
+    }
+    found
+}
+
 pub(super) fn accounts_are_kept(recorded: &Recorded) -> Found {
     let mut events = BTreeMap::<&str, BTreeMap<i64, &Stored>>::new();
     for event in recorded.distinct("EVENTS") {

@@ -169,6 +169,14 @@ pub(super) fn nothing_is_left(recorded: &Recorded) -> Found {
     found
 }
 
+pub(super) fn all_are_copied(recorded: &Recorded) -> Found {
+    let mut found = Found { looked_at: 1, ..Found::default() };
+    for (stream, missed) in &recorded.missed {
+        found.expect(stream, *missed == 0, || format!("{missed} messages were discarded before they were copied"));
+    }
+    found
+}
+
 pub(super) fn all_recover(recorded: &Recorded) -> Found {
     let mut found = Found { looked_at: 1, ..Found::default() };
     for unready in &recorded.unready {

@@ -85,6 +85,11 @@ pub const INVARIANTS: &[Invariant] = &[
         check: stock::is_conserved,
     },
     Invariant {
+        name: "reservations-match",
+        says: "every confirmed order has its units reserved, and no cancelled one has any",
+        check: stock::reservations_match,
+    },
+    Invariant {
         name: "restocks-once",
         says: "every acknowledged restock counts, and counts once",
         check: stock::restocks_count_once,
@@ -104,6 +109,11 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "payments-true",
         says: "what payment events say is what the provider's ledger says",
         check: money::events_are_true,
+    },
+    Invariant {
+        name: "alarms-explained",
+        says: "a key that stands for other money pays for nothing, and a person is asked to settle that and nothing else",
+        check: money::alarms_are_explained,
     },
     Invariant {
         name: "limits-hold",
@@ -129,6 +139,11 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "answers-documented",
         says: "no request has an answer that the API does not know, or a server's error other than 503",
         check: customers::answers_are_documented,
+    },
+    Invariant {
+        name: "refusals-say-when",
+        says: "every answer 503 has a Retry-After",
+        check: customers::refusals_say_when,
     },
     Invariant {
         name: "accounts-kept",
@@ -169,6 +184,11 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "nothing-left",
         says: "outboxes are empty, consumers are settled, and there is no dead letter",
         check: messages::nothing_is_left,
+    },
+    Invariant {
+        name: "all-copied",
+        says: "the campaign knows every message that a stream had, including the discarded ones",
+        check: messages::all_are_copied,
     },
     Invariant {
         name: "all-recover",

@@ -1,11 +1,46 @@
 //! Money is taken once, for what is confirmed, within limits; and everything else is given back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::Found;
-use crate::recorded::Recorded;
+use crate::recorded::{OTHER_CLIENT, Recorded};
+
+/// Returns the entries of the ledger without the money of another client.
+fn own(recorded: &Recorded) -> impl Iterator<Item = &Value> {
+    let other: BTreeSet<&str> = other(recorded).filter_map(|entry| entry["reference"].as_str()).collect();
+    recorded.ledger.iter().filter(move |entry| !entry["reference"].as_str().is_some_and(|of| other.contains(of)))
+}
+
+/// Returns the captures of another client, each under the key of a payment.
+fn other(recorded: &Recorded) -> impl Iterator<Item = &Value> {
+    recorded.ledger.iter().filter(|entry| entry["kind"] == "captured" && entry["token"] == OTHER_CLIENT)
+}
+
+/// A key that stands for other money pays for nothing: its order is cancelled, and a person is asked. Nobody is asked
+/// for anything else.
+pub(super) fn alarms_are_explained(recorded: &Recorded) -> Found {
+    let mut found = Found { looked_at: 1, ..Found::default() };
+    let mut explained = BTreeSet::new();
+    for entry in other(recorded) {
+        let order_id = entry["key"].as_str().and_then(|key| key.split(':').next()).unwrap_or_default();
+        explained.insert(order_id);
+        let status = recorded.orders.get(order_id).and_then(|order| order["status"].as_str());
+        found.expect(order_id, status == Some("cancelled"), || {
+            format!("its key stands for money of another client, and it is {status:?}")
+        });
+        found.expect(order_id, recorded.alarms.contains(order_id), || {
+            "its key stands for money of another client, and nobody was asked to settle that".to_owned()
+        });
+    }
+    for order_id in &recorded.alarms {
+        found.expect(order_id, explained.contains(order_id.as_str()), || {
+            "a person was asked to settle its payment, and its key is its own".to_owned()
+        });
+    }
+    found
+}
 
 /// What the provider did about one order.
 #[derive(Debug, Default)]
@@ -18,7 +53,7 @@ struct Taken<'a> {
 fn by_order(recorded: &Recorded) -> BTreeMap<&str, Taken<'_>> {
     let mut by_order = BTreeMap::<&str, Taken<'_>>::new();
     let mut orders = BTreeMap::new();
-    for entry in &recorded.ledger {
+    for entry in own(recorded) {
         let reference = entry["reference"].as_str().unwrap_or_default();
         match entry["kind"].as_str().unwrap_or_default() {
             "captured" => {
@@ -107,7 +142,7 @@ pub(super) fn limits_hold(recorded: &Recorded) -> Found {
     let mut held = BTreeMap::<(&str, &str), i64>::new();
     let mut references = BTreeMap::new();
     let mut found = Found::default();
-    for entry in &recorded.ledger {
+    for entry in own(recorded) {
         let reference = entry["reference"].as_str().unwrap_or_default();
         match entry["kind"].as_str().unwrap_or_default() {
             "captured" => {

@@ -64,6 +64,28 @@ pub(super) fn is_conserved(recorded: &Recorded) -> Found {
     found
 }
 
+pub(super) fn reservations_match(recorded: &Recorded) -> Found {
+    let mut found = Found::default();
+    for (order_id, order) in &recorded.orders {
+        let reservation = recorded.reservations.get(order_id).filter(|found| found.status == "reserved");
+        let wrong = match order["status"].as_str().unwrap_or_default() {
+            "confirmed" => {
+                let mut units = BTreeMap::new();
+                for item in order["items"].as_array().into_iter().flatten() {
+                    add(&mut units, item["productId"].as_str().unwrap_or_default(), item["quantity"].as_u64());
+                }
+                let held = reservation.map(|reservation| &reservation.lines);
+                let same = held.is_some_and(|held| held.iter().map(|(id, n)| (id.as_str(), *n)).eq(units.clone()));
+                (!same).then(|| format!("it is confirmed with {units:?}, and its reservation has {held:?}"))
+            }
+            "cancelled" => reservation.map(|_| "it is cancelled, and its reservation is not released".to_owned()),
+            _ => None,
+        };
+        found.look(order_id, wrong);
+    }
+    found
+}
+
 pub(super) fn restocks_count_once(recorded: &Recorded) -> Found {
     let mut found = Found::default();
     let mut answers = BTreeMap::<&str, Vec<&Stored>>::new();

@@ -136,10 +136,13 @@ impl Client {
             sent = sent.json(body);
         }
         let at = self.history.now();
+        let mut retry_after = None;
         let (status, answer) = match sent.send().await {
             // An answer that breaks off in its body is none.
             Ok(answer) => {
                 let status = answer.status().as_u16();
+                let seconds = answer.headers().get(reqwest::header::RETRY_AFTER);
+                retry_after = seconds.and_then(|seconds| seconds.to_str().ok()?.parse().ok());
                 answer.text().await.map_or((0, String::new()), |text| (status, text))
             }
             Err(_) => (0, String::new()),
@@ -154,6 +157,7 @@ impl Client {
             prefer,
             body: request.body.clone().unwrap_or_default(),
             status,
+            retry_after,
             answer: serde_json::from_str(&answer).unwrap_or_default(),
         }
     }

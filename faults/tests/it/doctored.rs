@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use faults::check::{INVARIANTS, check};
-use faults::recorded::{Ended, Exposure, Notification, Recorded, Stored};
+use faults::history::Exchange;
+use faults::recorded::{Ended, Exposure, Notification, OTHER_CLIENT, Recorded, Stored};
 use serde_json::{Value, json};
 
 use crate::story::{CANCELLED, CONFIRMED, CUSTOMER, PRODUCT, WAITING, ask, say, story};
@@ -212,6 +213,52 @@ fn a_customer_who_is_told_twice_or_not_at_all_or_of_nothing_is_found_out() {
         told.notifications.push(of_nothing);
     });
     found_out("told-once", |told| told.notifications[0].customer_id = "CUSTOMER_02".to_owned());
+}
+
+/// Adds a charge of another client under the key of an order.
+fn take_key(told: &mut Recorded, order_id: &str) {
+    told.ledger.push(json!({"kind": "captured", "key": format!("{order_id}:shop:digest"), "orderId": "OTHER_1",
+        "amount": 1, "currency": "EUR", "token": OTHER_CLIENT, "reference": "cap_9"}));
+}
+
+#[test]
+fn a_key_of_other_money_that_pays_for_an_order_or_that_nobody_settles_is_found_out() {
+    let mut told = story();
+    take_key(&mut told, CANCELLED);
+    told.alarms.insert(CANCELLED.to_owned());
+    assert_eq!(broken(&told), BTreeSet::new());
+    found_out("alarms-explained", |told| take_key(told, CANCELLED));
+    found_out("alarms-explained", |told| assert!(told.alarms.insert(CANCELLED.to_owned())));
+    found_out("alarms-explained", |told| {
+        take_key(told, CONFIRMED);
+        told.alarms.insert(CONFIRMED.to_owned());
+    });
+}
+
+#[test]
+fn an_order_whose_reservation_is_another_one_is_found_out() {
+    found_out("reservations-match", |told| drop(told.reservations.remove(CONFIRMED)));
+    found_out("reservations-match", |told| {
+        told.reservations.get_mut(CONFIRMED).unwrap().lines.insert(PRODUCT.to_owned(), 3);
+    });
+    found_out("reservations-match", |told| {
+        told.reservations.get_mut(CANCELLED).unwrap().status = "reserved".to_owned();
+    });
+}
+
+#[test]
+fn a_refusal_that_does_not_say_when_to_come_again_is_found_out() {
+    for retry_after in [None, Some(0)] {
+        found_out("refusals-say-when", |told| {
+            let (status, answer) = (503, Value::Null);
+            told.exchanges.push(Exchange { status, answer, retry_after, ..told.exchanges[0].clone() });
+        });
+    }
+}
+
+#[test]
+fn a_message_that_was_discarded_before_it_was_copied_is_found_out() {
+    found_out("all-copied", |told| told.missed.extend([("EVENTS".to_owned(), 1)]));
 }
 
 #[test]

@@ -199,6 +199,19 @@ async fn a_lost_answer_is_booked_and_a_lost_request_is_not() {
 }
 
 #[tokio::test]
+async fn a_key_that_another_client_has_is_refused_and_takes_no_money_of_this_one() {
+    let provider = Provider::start().await;
+    provider.behave(json!({"mode": "key-taken"})).await;
+    for key in ["A", "B"] {
+        assert_eq!(provider.capture(key).await.unwrap().0, 422);
+        assert_eq!(provider.capture(key).await.unwrap().0, 422, "and again");
+    }
+    provider.behave(json!({"mode": "ok"})).await;
+    assert_eq!(provider.capture("A").await.unwrap().0, 422, "it stays so");
+    assert_eq!(provider.counts().await, [2, 0, 0, 0]);
+}
+
+#[tokio::test]
 async fn a_slow_capture_is_booked_though_its_client_has_gone() {
     let provider = Provider::start().await;
     provider.behave(json!({"mode": "slow", "ms": 300})).await;
@@ -243,19 +256,28 @@ async fn the_ledger_survives_a_restart_and_a_line_that_was_not_finished() {
 
 #[test]
 fn random_behaviour_keeps_to_its_rates_and_is_the_same_for_the_same_seed() {
-    let rates =
-        Rates { seed: 7, ms: 5, slow: 0.1, decline: 0.2, fail: 0.1, answer_then_drop: 0.2, drop_before: 0.1 };
+    let rates = Rates {
+        seed: 7,
+        ms: 5,
+        slow: 0.1,
+        decline: 0.2,
+        fail: 0.1,
+        answer_then_drop: 0.2,
+        drop_before: 0.1,
+        key_taken: 0.1,
+    };
     let behaviour = Behaviour { mode: Mode::Random(rates), on: vec![] };
     let plans: Vec<_> = (0..10_000).map(|n| behaviour.plan(Operation::Capture, None, n)).collect();
     let again: Vec<_> = (0..10_000).map(|n| behaviour.plan(Operation::Capture, None, n)).collect();
     assert_eq!(plans, again);
     let share = |act| plans.iter().filter(|plan| plan.act == act).count();
     for (act, expected) in [
-        (Act::Perform, 4000),
+        (Act::Perform, 3000),
         (Act::Decline, 2000),
         (Act::Fail, 1000),
         (Act::PerformAndDrop, 2000),
         (Act::Drop, 1000),
+        (Act::KeyTaken, 1000),
     ] {
         assert!(share(act).abs_diff(expected) < 200, "{act:?}: {}", share(act));
     }
