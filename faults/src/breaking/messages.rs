@@ -81,7 +81,10 @@ impl Messages {
             for _ in 0..count / 2 {
                 let sequence = self.random.random_range(state.first_sequence..=state.last_sequence);
                 let message = stream.direct_get(sequence).await.context("reading a message to repeat")?;
-                let mut headers: HeaderMap = message.headers.clone();
+                // Those of the server say where the message was read, and not where the repeated one will be.
+                let own = message.headers.iter().filter(|(name, _)| !name.to_string().starts_with("Nats-"));
+                let own = own.flat_map(|(name, values)| values.iter().map(|value| (name.clone(), value.clone())));
+                let mut headers: HeaderMap = own.collect();
                 headers.insert("Nats-Msg-Id", Uuid::new_v4().to_string());
                 let message_out = PublishMessage::build().headers(headers).payload(message.payload.clone());
                 let speaker = connection::jetstream(self.speaker(&message.subject)?);
