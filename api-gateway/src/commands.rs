@@ -4,7 +4,8 @@
 //! to be down. A command that was not acknowledged in time may have been stored all the same; the same request again
 //! has the same id, by its content or by its key, and is safe.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::connection::State;
@@ -193,8 +194,51 @@ impl Commands {
 /// The longest `Retry-After` for a key; after that an operator has to act.
 const MAX_KEY_WAIT: i64 = 24 * 3600;
 
-/// Logs why something cannot be had now, and returns the answer that does not say.
+/// How often refused requests are logged: an outage refuses each request, and readiness names the outage.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Requests that were refused since the last line about them.
+#[derive(Default)]
+struct Refused {
+    requests: u64,
+    logged: Option<Instant>,
+}
+
+impl Refused {
+    /// Counts one; returns how many there were since the last line if another one is due.
+    fn count(&mut self, now: Instant) -> Option<u64> {
+        self.requests += 1;
+        if self.logged.is_some_and(|logged| now.duration_since(logged) < LOG_INTERVAL) {
+            return None;
+        }
+        self.logged = Some(now);
+        Some(std::mem::take(&mut self.requests))
+    }
+}
+
+/// Logs why a request is refused, at most every 10 s, and returns the problem, which does not contain the reason.
 pub(crate) fn unavailable(why: &str) -> Problem {
-    tracing::warn!(why, "something cannot be had now");
+    static REFUSED: Mutex<Refused> = Mutex::new(Refused { requests: 0, logged: None });
+    let due = REFUSED.lock().unwrap_or_else(PoisonError::into_inner).count(Instant::now());
+    match due {
+        Some(requests) => tracing::warn!(why, requests, "requests are refused with 503 until a dependency answers again"),
+        None => tracing::debug!(why, "a request is refused with 503"),
+    }
     Problem::new(Code::Unavailable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_logged_every_ten_seconds_and_not_per_request() {
+        let (mut refused, start) = (Refused::default(), Instant::now());
+        assert_eq!(refused.count(start), Some(1));
+        for second in 1..10 {
+            assert_eq!(refused.count(start + Duration::from_secs(second)), None);
+        }
+        assert_eq!(refused.count(start + LOG_INTERVAL), Some(10));
+        assert_eq!(refused.count(start + LOG_INTERVAL), None);
+    }
 }

@@ -46,9 +46,10 @@ impl Stored {
 
     fn from_batch(message: Message) -> anyhow::Result<Self> {
         let headers = message.headers.unwrap_or_default();
+        // The server appends its own; a stored message may have some of an earlier read.
         let header = |name: &str| {
             headers
-                .get(name)
+                .get_last(name)
                 .map(|value| value.as_str().to_owned())
                 .with_context(|| format!("an answer without {name}"))
         };

@@ -210,10 +210,14 @@ fn service_error(subject: &str, error: &QueryError) -> ServiceError {
         QueryError::NotFound(what) => (404, what.clone()),
         QueryError::Invalid(why) => (400, why.clone()),
         QueryError::Unavailable(error) => {
-            tracing::error!(subject, error = fault::text(error), "a query could not be answered");
-            let why = match fault::of_any(error) {
-                Some(Fault::Outage) => "its database does not answer",
-                _ => "the answer cannot be had now",
+            let (text, is_outage) = (fault::text(error), fault::of_any(error) == Some(Fault::Outage));
+            let why = if is_outage {
+                // Readiness and one log line per outage name it: `Watch`.
+                tracing::debug!(subject, error = text, "a query could not be answered");
+                "its database does not answer"
+            } else {
+                tracing::error!(subject, error = text, "a query could not be answered");
+                "the answer cannot be had now"
             };
             (503, format!("{why}; try again later"))
         }
