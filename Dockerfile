@@ -1,10 +1,10 @@
-# The whole store in one image: each service is a subcommand of `demo`, see `docker run <image> --help`.
+# The whole sample shop in one image: each service is a subcommand of `demo`, see `docker run <image> --help`.
 
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
 ARG RUNTIME_IMAGE=debian:bookworm-slim
 
-# The workspace reduced to what its dependencies follow from: the manifests, and an empty source for
-# each target that they expect. The next stage compares contents, so it is as old as these are.
+# The workspace reduced to its manifests, with an empty source for each target that they declare. Docker
+# caches the next stage by content, so dependencies are built again only if a manifest changes.
 FROM ${RUST_IMAGE} AS manifests
 WORKDIR /store
 COPY . .
@@ -17,17 +17,17 @@ WORKDIR /store
 COPY --from=manifests /store .
 RUN cargo build --release --locked --package demo
 COPY . .
-# Cargo goes by the time of the last change, and a file may well be older than the empty one was built.
+# Cargo compares modification times, and a source may be older than the build of its empty stand-in.
 RUN find . -name '*.rs' ! -path './target/*' -exec touch {} + \
     && cargo build --release --locked --package demo
-# Four fifths of the program are line numbers; a panic says its place without them, and a backtrace its functions.
+# Debug info is about 80 % of the binary. Panics still show their location and backtraces their functions without it.
 RUN strip --strip-debug -o /demo target/release/demo
 
 FROM ${RUNTIME_IMAGE}
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/store --shell /usr/sbin/nologin store \
     && install --directory --owner store --group store /var/lib/store /var/lib/store/data
 COPY --from=builder /demo /usr/local/bin/demo
-# By number, which Kubernetes' `runAsNonRoot` wants.
+# Numeric UID, as required by Kubernetes `runAsNonRoot`.
 USER 10001:10001
 # Without a DATABASE_URL a service keeps an SQLite file in `data`.
 WORKDIR /var/lib/store

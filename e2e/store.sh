@@ -4,6 +4,9 @@
 gateway=http://127.0.0.1:8900
 work=$(mktemp -d)
 store_pid=
+# How to start the demo: the README's command, or a program that is already built.
+DEMO_COMMAND=(cargo run -q --)
+if [ -n "${DEMO:-}" ]; then DEMO_COMMAND=("$DEMO"); fi
 # What to say where the check fails, beside the log.
 hint=
 cleanup() {
@@ -30,7 +33,7 @@ is_open() {
 open_store() {
   # Or what the store before has written would be read.
   rm -f "$work/log"
-  cargo run -q -- --data "$work/data" --no-open "$@" >"$work/log" 2>&1 &
+  "${DEMO_COMMAND[@]}" --data "$work/data" --no-open "$@" >"$work/log" 2>&1 &
   store_pid=$!
   eventually 'the store is open' 120 is_open
 }

@@ -1,4 +1,4 @@
-// The pictures of the README, from the demo that runs: `e2e/web.sh --screens`.
+// The pictures of README and docs, from the running demo: `e2e/web.sh --screens`.
 
 import { mkdir, stat, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
