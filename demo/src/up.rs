@@ -189,7 +189,7 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
         format!("  REST API   {gateway}/docs"),
         format!("  live feed  {gateway}/events"),
         format!("  broker     {}, monitor {}", config.nats_url(), config.http_url(Member::NatsServer)),
-        format!("  accepted   is {}: a killed process loses nothing (README, Limits)", text(&durability)),
+        format!("  durability {}: a killed process loses nothing (docs/guarantees.md)", text(&durability)),
         format!("  logs       {}", screen.path().display()),
         String::new(),
         "Look, order, restock:".to_owned(),

@@ -1,8 +1,9 @@
-//! Payments of the store's orders.
+//! Payments of the shop's orders.
 //!
-//! Listens to accounts, to orders that are placed or cancelled, and to stock that is reserved for them, and says
-//! whether the money is taken, not taken, or given back. It keeps its own copy of what it needs from accounts and never
-//! asks for it; the payment provider, a third party, is asked outside of every transaction. In reading order:
+//! Consumes events of accounts, of orders that are placed or cancelled, and of reserved stock. Publishes whether a
+//! payment is captured, declined, or refunded. It keeps a copy of the account data that it needs, and queries
+//! account-service only for a missing account (`FETCH_MISSING_ACCOUNTS`) and in `rebuild`. It calls the payment
+//! provider, a third party, outside every transaction. In reading order:
 //!
 //! - [`payment`]: the rules; pure, no I/O;
 //! - [`mod@slice`], [`accounts`]: the part of the book that a batch needs, and the copies of accounts;

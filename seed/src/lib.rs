@@ -79,7 +79,9 @@ async fn open(client: &Client, gateway: &str, account: &Value) -> anyhow::Result
     }
     let limit = &account["creditLimit"];
     read(response).await?;
-    Ok(format!("has an account with a limit of {} {}", limit["amount"], text(&limit["currency"])))
+    // In minor units.
+    let amount = limit["amount"].as_u64().unwrap_or_default();
+    Ok(format!("account opened, credit limit {} {}.{:02}", text(&limit["currency"]), amount / 100, amount % 100))
 }
 
 /// Places an order and returns where it stands once it is final or waits for stock.
