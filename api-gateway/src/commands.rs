@@ -221,7 +221,9 @@ pub(crate) fn unavailable(why: &str) -> Problem {
     static REFUSED: Mutex<Refused> = Mutex::new(Refused { requests: 0, logged: None });
     let due = REFUSED.lock().unwrap_or_else(PoisonError::into_inner).count(Instant::now());
     match due {
-        Some(requests) => tracing::warn!(why, requests, "requests are refused with 503 until a dependency answers again"),
+        Some(requests) => {
+            tracing::warn!(why, requests, "requests are refused with 503 until a dependency answers again")
+        }
         None => tracing::debug!(why, "a request is refused with 503"),
     }
     Problem::new(Code::Unavailable)
