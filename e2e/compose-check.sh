@@ -255,7 +255,11 @@ order_is_confirmed() {
     check "$2: … and charged once" is_charged "$1"
 }
 
-clean_up() { compose --profile seed down --volumes --timeout 5 >/dev/null 2>&1 || true; }
+# With both files: an interrupted run may have been one with three nats-servers.
+clean_up() {
+    docker compose --project-name "$project" --file compose.yaml --file compose.cluster.yaml --profile seed \
+        down --volumes --timeout 5 >/dev/null 2>&1 || true
+}
 trap clean_up EXIT
 clean_up
 
