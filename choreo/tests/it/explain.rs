@@ -152,7 +152,7 @@ async fn what_is_said_and_not_published_is_waited_for() {
     .await;
     let told = timeline(&store, "K1").await;
     let waited = &waits(&told, "order-service")[0];
-    assert!(waited.contains("could not publish"), "{waited}");
+    assert!(waited.contains("has not published"), "{waited}");
     assert!(!told.is_complete() && told.sources.iter().any(|source| source.name == "EVENTS" && !source.answered));
     Topology::parse(contracts::topology::TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
     store.has("EVENTS", 1).await;
