@@ -128,10 +128,7 @@ pub async fn ask<P: PaymentProvider>(provider: &P, money: &Money, call: &Call) -
     let outcome = match call {
         Call::Capture { token, .. } => capture(provider, money, token).await,
         Call::Lookup => lookup(provider, money).await,
-        Call::Void => provider
-            .void(money)
-            .await
-            .map(|given_back| given_back.map_or(Outcome::Voided, |reference| Outcome::GivenBack { reference })),
+        Call::Void => void(provider, money).await,
         Call::Refund { reference } => {
             let given_back = |()| Outcome::GivenBack { reference: reference.clone() };
             provider.refund(money, reference).await.map(given_back)
@@ -157,6 +154,20 @@ async fn capture<P: PaymentProvider>(
         Err(ProviderError::Refused(why)) => match lookup(provider, money).await? {
             Outcome::Unheard => Ok(Outcome::Refused { why }),
             known => Ok(known),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes a capture back. If the provider refuses that, it is asked what it knows by the key: money of somebody else is none
+/// that could be given back, and repeating the void would never end.
+async fn void<P: PaymentProvider>(provider: &P, money: &Money) -> Result<Outcome, ProviderError> {
+    match provider.void(money).await {
+        Ok(None) => Ok(Outcome::Voided),
+        Ok(Some(reference)) => Ok(Outcome::GivenBack { reference }),
+        Err(ProviderError::Refused(why)) => match lookup(provider, money).await? {
+            known @ (Outcome::Voided | Outcome::GivenBack { .. }) => Ok(known),
+            _ => Ok(Outcome::Refused { why }),
         },
         Err(error) => Err(error),
     }
@@ -388,6 +399,7 @@ struct Problem {
 
 #[cfg(test)]
 mod tests {
+    use contracts::{Amount, Currency, CustomerId};
     use serde_json::json;
 
     use super::*;
@@ -397,6 +409,54 @@ mod tests {
         for said in ["declined", "pending", "refunded", ""] {
             let answer: Answer = serde_json::from_value(json!({"status": said, "reference": "cap_1"})).unwrap();
             assert!(matches!(answer.expect_status("captured"), Err(ProviderError::Unavailable { .. })), "{said}");
+        }
+    }
+
+    /// A provider that refuses every void, and knows something by every key.
+    struct Refusing(fn() -> Result<Option<Known>, ProviderError>);
+
+    impl PaymentProvider for Refusing {
+        async fn capture(&self, _: &Money, _: &CardToken) -> Result<Capture, ProviderError> {
+            Ok(Capture::Declined)
+        }
+
+        async fn lookup(&self, _: &Money) -> Result<Option<Known>, ProviderError> {
+            self.0()
+        }
+
+        async fn void(&self, _: &Money) -> Result<Option<String>, ProviderError> {
+            Err(ProviderError::Refused("422".to_owned()))
+        }
+
+        async fn refund(&self, _: &Money, _: &str) -> Result<(), ProviderError> {
+            Ok(())
+        }
+
+        async fn ledger(&self, _: Option<&str>) -> Result<Option<LedgerPage>, ProviderError> {
+            Ok(None)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_void_that_is_refused_is_believed_only_after_a_look_at_what_the_key_stands_for() {
+        let charge = Charge {
+            customer_id: CustomerId::parse("ANN").unwrap(),
+            amount: Amount::try_from(60).unwrap(),
+            currency: Currency::EUR,
+        };
+        let money = Money { key: "K".to_owned(), order_id: OrderId::parse("A").unwrap(), charge };
+        let refused = Outcome::Refused { why: "422".to_owned() };
+        let cases: [(fn() -> Result<Option<Known>, ProviderError>, Outcome); 4] = [
+            (
+                || Err(ProviderError::Mismatch("another".to_owned())),
+                Outcome::Mismatch { why: "another".to_owned() },
+            ),
+            (|| Ok(Some(Known::Voided)), Outcome::Voided),
+            (|| Ok(Some(Known::Captured { reference: "cap_1".to_owned() })), refused.clone()),
+            (|| Ok(None), refused),
+        ];
+        for (known, outcome) in cases {
+            assert_eq!(ask(&Refusing(known), &money, &Call::Void).await, outcome);
         }
     }
 
