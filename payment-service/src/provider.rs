@@ -412,8 +412,10 @@ mod tests {
         }
     }
 
+    type Lookup = fn() -> Result<Option<Known>, ProviderError>;
+
     /// A provider that refuses every void, and knows something by every key.
-    struct Refusing(fn() -> Result<Option<Known>, ProviderError>);
+    struct Refusing(Lookup);
 
     impl PaymentProvider for Refusing {
         async fn capture(&self, _: &Money, _: &CardToken) -> Result<Capture, ProviderError> {
@@ -446,7 +448,7 @@ mod tests {
         };
         let money = Money { key: "K".to_owned(), order_id: OrderId::parse("A").unwrap(), charge };
         let refused = Outcome::Refused { why: "422".to_owned() };
-        let cases: [(fn() -> Result<Option<Known>, ProviderError>, Outcome); 4] = [
+        let cases: [(Lookup, Outcome); 4] = [
             (
                 || Err(ProviderError::Mismatch("another".to_owned())),
                 Outcome::Mismatch { why: "another".to_owned() },
