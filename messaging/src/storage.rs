@@ -1,7 +1,7 @@
 //! How large the database of a service is, and how much free space the disk below it has.
 //!
 //! A full disk is an outage: the service waits for space and loses nothing. Readiness warns before that, as a note: a
-//! service that is taken out of rotation frees no space. Asked every [`INTERVAL`], never on the way of a message.
+//! service that is taken out of rotation frees no space. Asked every 30 s, never on the way of a message.
 //!
 //! SQLite's disk is the file system of its file. PostgreSQL tells the size of a database and not the free space of its disk.
 
