@@ -51,7 +51,7 @@ impl From<Row> for ProductBalance {
     }
 }
 
-/// Answers with what does not add up, in one statement, so that it is of one moment; and with the reservations of orders.
+/// Replies with the products whose totals do not reconcile, by one statement and so of one moment, and with reservations.
 ///
 /// # Errors
 ///

@@ -24,8 +24,8 @@ use crate::health::Health;
 
 /// The part of [`Health`] that says whether the database answers queries.
 const QUERIES: &str = "queries";
-/// How often a database that failed a query is looked at.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// The pause between two checks of a database that failed a query.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Requests an endpoint answers at the same time; the rest waits.
 const CONCURRENT: usize = 32;
 
@@ -138,7 +138,7 @@ impl Reads {
     /// Looks whether a database that failed a query answers again: nobody may ask for hours.
     async fn look_again(&self) -> Infallible {
         loop {
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             if self.watch.is_failing() {
                 // What it says is in readiness.
                 drop(self.watch.answered(Box::pin(self.db.ping())).await);

@@ -13,6 +13,7 @@ use anyhow::Context as _;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tokio_util::sync::CancellationToken;
 
+use crate::database::answered;
 use crate::health::Health;
 use crate::metrics::{self, Gauges, figure};
 use crate::setting;
@@ -23,6 +24,8 @@ pub(crate) const STORAGE: &str = "storage";
 const INTERVAL: Duration = Duration::from_secs(30);
 /// How long the database or the file system may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// The free space below which readiness warns unless set: a gibibyte.
+const MIN_FREE: u64 = 1 << 30;
 /// The most free space that can be asked for: an exbibyte.
 const MAX_FREE: u64 = 1 << 60;
 
@@ -37,13 +40,13 @@ static FREE_BYTES: LazyLock<Gauges> = LazyLock::new(|| {
 #[derive(Debug, Clone, clap::Args)]
 pub struct StorageOptions {
     /// How many bytes the disk of an SQLite database must have free, or readiness warns; 1 GiB unless set.
-    #[arg(long, env = "MIN_FREE_DISK_BYTES", default_value_t = 1 << 30, value_parser = setting::number(0..=MAX_FREE))]
+    #[arg(long, env = "MIN_FREE_DISK_BYTES", default_value_t = MIN_FREE, value_parser = setting::number(0..=MAX_FREE))]
     pub min_free_disk_bytes: u64,
 }
 
 impl Default for StorageOptions {
     fn default() -> Self {
-        Self { min_free_disk_bytes: 1 << 30 }
+        Self { min_free_disk_bytes: MIN_FREE }
     }
 }
 
@@ -73,9 +76,18 @@ impl StorageWatch {
                 () = self.shutdown.cancelled() => return,
                 _ = every.tick() => {}
             }
-            let usage = match tokio::time::timeout(TIMEOUT, read(&self.db)).await {
+            let mut reading = std::pin::pin!(read(&self.db));
+            let usage = match tokio::time::timeout(TIMEOUT, &mut reading).await {
                 Ok(read) => read,
-                Err(_) => Err(anyhow::anyhow!("no answer within {} s", TIMEOUT.as_secs())),
+                Err(_) => {
+                    let silent = anyhow::anyhow!("no answer within {} s", TIMEOUT.as_secs());
+                    is_low = self.report(Err(silent), is_low);
+                    // One reading at a time: a file system that hangs keeps a thread for each.
+                    match self.shutdown.run_until_cancelled(reading).await {
+                        Some(read) => read,
+                        None => return,
+                    }
+                }
             };
             is_low = self.report(usage, is_low);
         }
@@ -145,7 +157,7 @@ async fn read(db: &DatabaseConnection) -> anyhow::Result<Usage> {
     } else {
         "SELECT pg_database_size(current_database()) AS bytes"
     };
-    let row = db.query_one_raw(Statement::from_string(backend, question)).await?;
+    let row = answered(db.query_one_raw(Statement::from_string(backend, question))).await?;
     let row = row.context("the database does not tell its size")?;
     if !sqlite {
         let bytes: i64 = row.try_get("", "bytes")?;

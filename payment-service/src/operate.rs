@@ -1,7 +1,5 @@
 //! What an operator decides about payments that need a person; safe while the service runs.
 
-use std::time::Duration;
-
 use anyhow::Context;
 use contracts::OrderId;
 use contracts::topology::{EVENTS, PAYMENT_SERVICE};
@@ -14,9 +12,8 @@ use time::OffsetDateTime;
 use crate::config::Config;
 use crate::entity::payment::{Column, Entity, Status};
 use crate::migration::Migrator;
+use crate::rebuild::CONNECT_TIMEOUT;
 
-/// How long nats-server may take to answer at first.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Payments whose request to the provider can be repeated.
 const REPEATABLE: [Status; 2] = [Status::Voiding, Status::Refunding];
 

@@ -277,7 +277,7 @@ impl PaymentProvider for HttpProvider {
                 Ok(Capture::Captured { reference: answer.reference_of(money)? })
             }
             StatusCode::PAYMENT_REQUIRED => Ok(Capture::Declined),
-            // A capture names nothing that could be missing: the URL is wrong, and passes once it is mended.
+            // A capture names nothing that could be missing: the URL is wrong, and the capture succeeds once it is corrected.
             status @ (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
                 Err(unclear(format!("the provider answered {status} to a capture: is PAYMENT_PROVIDER_URL right?")))
             }
@@ -375,7 +375,7 @@ fn unclear(why: String) -> ProviderError {
 }
 
 /// Tells an answer that stays from one that may be another one later: every 4xx stays, but 401 and 403 (the credentials
-/// are mended), 402 (which is no failure), 408, 409, 425, and 429.
+/// are corrected), 402 (which is no failure), 408, 409, 425, and 429.
 async fn failure(response: Response) -> ProviderError {
     let status = response.status();
     let passes = !status.is_client_error() || matches!(status.as_u16(), 401..=403 | 408 | 409 | 425 | 429);
@@ -398,84 +398,4 @@ struct Problem {
 }
 
 #[cfg(test)]
-mod tests {
-    use contracts::{Amount, Currency, CustomerId};
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn an_answer_whose_words_contradict_its_status_moves_no_money() {
-        for said in ["declined", "pending", "refunded", ""] {
-            let answer: Answer = serde_json::from_value(json!({"status": said, "reference": "cap_1"})).unwrap();
-            assert!(matches!(answer.expect_status("captured"), Err(ProviderError::Unavailable { .. })), "{said}");
-        }
-    }
-
-    type Lookup = fn() -> Result<Option<Known>, ProviderError>;
-
-    /// A provider that refuses every void, and knows something by every key.
-    struct Refusing(Lookup);
-
-    impl PaymentProvider for Refusing {
-        async fn capture(&self, _: &Money, _: &CardToken) -> Result<Capture, ProviderError> {
-            Ok(Capture::Declined)
-        }
-
-        async fn lookup(&self, _: &Money) -> Result<Option<Known>, ProviderError> {
-            self.0()
-        }
-
-        async fn void(&self, _: &Money) -> Result<Option<String>, ProviderError> {
-            Err(ProviderError::Refused("422".to_owned()))
-        }
-
-        async fn refund(&self, _: &Money, _: &str) -> Result<(), ProviderError> {
-            Ok(())
-        }
-
-        async fn ledger(&self, _: Option<&str>) -> Result<Option<LedgerPage>, ProviderError> {
-            Ok(None)
-        }
-    }
-
-    #[tokio::test]
-    async fn a_void_that_is_refused_is_believed_only_after_a_look_at_what_the_key_stands_for() {
-        let charge = Charge {
-            customer_id: CustomerId::parse("ANN").unwrap(),
-            amount: Amount::try_from(60).unwrap(),
-            currency: Currency::EUR,
-        };
-        let money = Money { key: "K".to_owned(), order_id: OrderId::parse("A").unwrap(), charge };
-        let refused = Outcome::Refused { why: "422".to_owned() };
-        let cases: [(Lookup, Outcome); 4] = [
-            (
-                || Err(ProviderError::Mismatch("another".to_owned())),
-                Outcome::Mismatch { why: "another".to_owned() },
-            ),
-            (|| Ok(Some(Known::Voided)), Outcome::Voided),
-            (|| Ok(Some(Known::Captured { reference: "cap_1".to_owned() })), refused.clone()),
-            (|| Ok(None), refused),
-        ];
-        for (known, outcome) in cases {
-            assert_eq!(ask(&Refusing(known), &money, &Call::Void).await, outcome);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_provider_that_does_not_answer_is_reported_without_the_credentials_in_its_url() {
-        // Port 1 is reserved, and nothing listens there.
-        let provider = HttpProvider::new("http://shop:s3cret@127.0.0.1:1/v1", Duration::from_secs(5)).unwrap();
-        let text = format!("{:?}", provider.ledger(None).await.unwrap_err());
-        assert!(text.contains("connect") && !text.contains("s3cret"), "{text}");
-    }
-
-    #[test]
-    fn a_reference_that_cannot_be_stored_or_published_is_none() {
-        let long = "r".repeat(MAX_REFERENCE + 1);
-        for text in ["", " ", "cap\u{0}1", "cap\n", long.as_str()] {
-            assert!(!is_reference(text), "{text:?}");
-        }
-        assert!(is_reference("cap_00000001") && is_reference(&long[1..]));
-    }
-}
+mod tests;

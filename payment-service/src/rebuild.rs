@@ -26,7 +26,7 @@ use crate::{accounts, row};
 /// The subjects of account events.
 const ACCOUNTS: &str = "account.event.>";
 /// How long nats-server may take to answer at first.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the account service may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
 /// Accounts asked for at a time: an answer must fit into a message, and an account may have ten addresses.

@@ -28,6 +28,20 @@ pub struct Hearer {
     pub duplicates: i64,
 }
 
+impl Hearer {
+    /// Makes the status of a message that a service has not handled yet, as far as is known.
+    pub(super) fn pending(service: &str) -> Self {
+        Self {
+            service: service.to_owned(),
+            hearing: Hearing::Pending,
+            at: None,
+            failures: 0,
+            failure: None,
+            duplicates: 0,
+        }
+    }
+}
+
 /// What became of a message with one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -90,14 +104,7 @@ pub(super) fn attach(steps: &mut [Step], topology: &Topology, traces: &Traces) {
 fn hearer(service: &str, step: &Step, trace: Option<&Trace>, evidence: &Evidence) -> Hearer {
     let place = (service.to_owned(), step.stream.clone(), step.sequence);
     let letter = evidence.given_up.get(&place).copied();
-    let mut hearer = Hearer {
-        service: service.to_owned(),
-        hearing: Hearing::Pending,
-        at: None,
-        failures: 0,
-        failure: None,
-        duplicates: 0,
-    };
+    let mut hearer = Hearer::pending(service);
     let Some(trace) = trace else {
         let answered = step.message_id.is_some_and(|id| evidence.answered.contains(&(service.to_owned(), id)));
         hearer.hearing = match letter {

@@ -103,7 +103,7 @@ fn hearing(hearer: &Hearer, silence: Option<&String>) -> Option<Hearing> {
 fn unsaid(trace: &Trace, message: &Unpublished) -> Wait {
     let what = match &message.refusal {
         Some(reason) => format!(
-            "{} cannot publish {}: its stream refuses it forever ({reason}); mend the cause and redrive its dead letter",
+            "{} cannot publish {}: its stream refuses it forever ({reason}); remove the cause and redrive its dead letter",
             trace.service, message.subject
         ),
         None => format!("{} has not published {} yet", trace.service, message.subject),

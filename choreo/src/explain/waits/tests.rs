@@ -41,14 +41,6 @@ fn with_unpublished(service: &str, subject: &str, refusal: Option<&str>) -> Trac
 
 /// An event that one service has not handled.
 fn pending(service: &str) -> Vec<Step> {
-    let hearing = Hearer {
-        service: service.to_owned(),
-        hearing: Hearing::Pending,
-        at: None,
-        failures: 0,
-        failure: None,
-        duplicates: 0,
-    };
     vec![Step {
         time: SINCE.to_owned(),
         stream: "EVENTS".to_owned(),
@@ -60,7 +52,7 @@ fn pending(service: &str) -> Vec<Step> {
         depth: 0,
         delay_ms: None,
         note: None,
-        hearers: vec![hearing],
+        hearers: vec![Hearer::pending(service)],
         order: SINCE.to_owned(),
         stored_as: None,
         given_up: None,
