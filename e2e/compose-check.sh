@@ -5,7 +5,7 @@
 #   e2e/compose-check.sh             one nats-server
 #   e2e/compose-check.sh --cluster   three nats-servers: with compose.cluster.yaml
 #
-# Needs docker with compose, curl, and jq. It runs beside a store that is up: its project and its ports are its own,
+# Needs docker with compose, curl, and jq. It runs beside a shop that is up: its project and its ports are its own,
 # and it removes whatever it made. A line a check; the first that fails ends it with status 1.
 set -euo pipefail
 
@@ -122,7 +122,7 @@ all_healthy() {
     done
 }
 
-# Each order of PRODUCT_002 took its pieces once: 2 by the demo's orders, 1 by each of ours. There were 15 pieces.
+# Each order of PRODUCT_002 took its units once: 2 by the demo's orders, 1 by each of ours. There were 15 units.
 stock_adds_up() { stock_is PRODUCT_002 $((15 + restocked - 2 - placed)) $((2 + placed)); }
 
 # Whoever got an order was charged for it once, and nobody else ever.
@@ -143,8 +143,8 @@ confirmed_once() {
 no_message_left() {
     local service
     for service in "${!services[@]}"; do
-        same "unpublished ranges of $service" 0 \
-            "$(sql "$service" 'SELECT count(*) FROM unpublished')" || return 1
+        same "pending ranges of $service" 0 \
+            "$(sql "$service" 'SELECT count(*) FROM outbox_pending')" || return 1
     done
     same "dead letters" 0 "$(get "$monitor/jsz?streams=true" \
         | jq '.account_details[].stream_detail[] | select(.name == "DEAD_LETTERS") | .state.messages')"
@@ -294,7 +294,7 @@ within 20 "ORDER_004: nothing waits for it" stock_is PRODUCT_003 1 0
 check "ORDER_004: nothing is charged, says the provider" is_not_charged ORDER_004
 check "… in PostgreSQL" same order_view \
     "ORDER_001 confirmed, ORDER_002 confirmed, ORDER_003 cancelled, ORDER_004 cancelled" "$(sql order-service \
-    "SELECT string_agg(order_id || ' ' || status, ', ' ORDER BY order_id) FROM order_view")"
+    "SELECT string_agg(order_id || ' ' || status, ', ' ORDER BY order_id) FROM order_views")"
 check "loading them again changes nothing" seeded
 check "… the stock is the same" stock_adds_up
 check "… the charges are the same" money_adds_up

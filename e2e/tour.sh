@@ -10,7 +10,7 @@ if [ -z "${DEMO:-}" ]; then
   export DEMO=$root/target/debug/demo
 fi
 
-. e2e/store.sh
+. e2e/shop.sh
 
 # In the document `demo` is an alias; here it is the program, and the document's `data/` is the temporary one.
 mkdir "$work/bin"

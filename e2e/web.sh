@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The page under a real browser: the demo is started, the tests of `e2e/web/tests` use it through Chromium, and it is
-# stopped. Uses the store's well-known ports and a temporary data folder; takes about three minutes once built.
+# stopped. Uses the shop's well-known ports and a temporary data folder; takes about three minutes once built.
 # Installs what is missing: Node and Chromium by apt, the packages of `e2e/web/package-lock.json` by npm.
 #   e2e/web.sh            the tests
 #   e2e/web.sh --types    only what needs no browser: form and types of the modules, and where vendored files come from
@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-. e2e/store.sh
+. e2e/shop.sh
 
 missing=()
 command -v node >/dev/null || missing+=(nodejs)

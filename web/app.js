@@ -1,11 +1,11 @@
-// The page of the store. It keeps no truth of its own: everything it shows is what the gateway answers.
+// The page of the shop. It keeps no truth of its own: everything it shows is what the gateway answers.
 //
-// `model.js` asks and remembers; `flow/`, `orders/`, `store/`, and the files beside this one show, each its own part;
+// `model.js` asks and remembers; `overview/`, `orders/`, `store/`, and the files beside this one show, each its own part;
 // `lib/` knows no store.
 
 import { mountBreakIt } from "./breakit.js";
 import { mountCharts } from "./charts.js";
-import { mountFlow } from "./flow/panel.js";
+import { mountOverview } from "./overview/panel.js";
 import { mountGuide } from "./guide.js";
 import { mountInvariants } from "./invariants.js";
 import { byId } from "./lib/dom.js";
@@ -15,7 +15,7 @@ import { mountList } from "./orders/list.js";
 import { mountMessage } from "./orders/message.js";
 import { mountPlacing } from "./orders/place.js";
 import { mountStatus } from "./status.js";
-import { mountTables } from "./store/tables.js";
+import { mountTables } from "./shop/tables.js";
 
 /** How long to wait before the beginning is tried again, in milliseconds. */
 const AGAIN = 2000;
@@ -29,7 +29,7 @@ async function begin() {
     return;
   }
   mountStatus();
-  mountFlow();
+  mountOverview();
   mountInvariants();
   mountPlacing();
   mountList();

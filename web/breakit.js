@@ -1,14 +1,14 @@
 // Breaking the demo: choose a process, see what each button does to it and what to watch, press.
 
-/** @import {Member} from "./types.js" */
+/** @import {Component} from "./types.js" */
 
 import { reason } from "./lib/api.js";
-import { byId, el, keyed, say, set } from "./lib/dom.js";
+import { byId, el, keyed, setText, set } from "./lib/dom.js";
 import { Outcome } from "./lib/outcome.js";
 import { showCondition } from "./lib/reading.js";
 import { role } from "./lib/services.js";
 import { Signal } from "./lib/signal.js";
-import { config, control, inWords, lookAtMembers, members, standing } from "./model.js";
+import { config, control, inWords, readComponents, components, status } from "./model.js";
 
 /** For how long acknowledgements are delayed, in seconds. */
 const DELAY = 15;
@@ -92,7 +92,7 @@ const ACTIONS = {
       "It connects again within a second or two. Acks that were on their way are lost: those messages come twice.",
     bad: true,
   },
-  "hold-acks": {
+  "delay-acks": {
     name: () => `Delay its acks ${DELAY} s`,
     does: (who) =>
       `For ${DELAY} s nothing that ${who} sends reaches nats-server, so the server delivers again.`,
@@ -110,50 +110,50 @@ export function mountBreakIt() {
   byId("break-none").hidden = Boolean(config.control);
   if (!config.control) return;
   outcome = new Outcome(byId("break-outcome"));
-  members.watch(showMembers);
+  components.watch(showComponents);
   let before = target.value;
   target.watch((now) => {
     // What came of an action stands under the process it was done to, and under no other.
     if (now !== before) outcome.clear();
     before = now;
-    showMembers();
+    showComponents();
   });
   byId("redeliver-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const input = /** @type {HTMLInputElement} */ (byId("redeliver-number"));
     const messages = Math.min(1000, Math.max(1, Math.round(Number(input.value) || 0)));
-    void tell("Redelivering", () => control("POST", "/faults/redeliver", { messages }));
+    void announce("Redelivering", () => control("POST", "/faults/redeliver", { messages }));
   });
 }
 
-function showMembers() {
-  const all = members.value;
-  showCondition(byId("break"), byId("break-condition"), members);
-  keyed(byId("break-members"), all, (member) => member.member, tile, updateTile);
-  const chosen = all.find((member) => member.member === target.value);
+function showComponents() {
+  const all = components.value;
+  showCondition(byId("break"), byId("break-condition"), components);
+  keyed(byId("break-components"), all, (component) => component.component, tile, updateTile);
+  const chosen = all.find((component) => component.component === target.value);
   if (!chosen) return;
   const possible = [...chosen.actions, ...chosen.faults];
   const fitting = Object.entries(ACTIONS).filter(([name]) => possible.includes(name));
-  say(byId("break-chosen"), chosen.member);
+  setText(byId("break-chosen"), chosen.component);
   // Keyed by process too: a card under the pointer must not become one for another process unseen.
   keyed(
     byId("break-actions"),
     fitting,
-    ([name]) => `${name} ${chosen.member}`,
-    ([name, action]) => card(name, action, chosen.member),
+    ([name]) => `${name} ${chosen.component}`,
+    ([name, action]) => card(name, action, chosen.component),
     () => {},
   );
 }
 
-/** @param {Member} member */
-function tile(member) {
-  const name = member.member;
+/** @param {Component} component */
+function tile(component) {
+  const name = component.component;
   return el(
     "li",
     {},
     el(
       "button",
-      { type: "button", class: "member", onclick: () => target.set(name) },
+      { type: "button", class: "component", onclick: () => target.set(name) },
       el("span", { class: "light", "aria-hidden": "true" }),
       el("span", { class: "name" }, name),
       el("span", { class: "state" }),
@@ -164,17 +164,17 @@ function tile(member) {
 
 /**
  * @param {HTMLElement} element
- * @param {Member} member
+ * @param {Component} component
  */
-function updateTile(element, member) {
-  const now = standing(member.member);
+function updateTile(element, component) {
+  const now = status(component.component);
   const button = element.querySelector("button");
   const state = element.querySelector(".state");
   if (!button || !state) return;
-  set(button, { "data-state": now, "aria-pressed": String(member.member === target.value) });
-  set(button, { title: member.detail || null });
+  set(button, { "data-state": now, "aria-pressed": String(component.component === target.value) });
+  set(button, { title: component.detail || null });
   const words = inWords(now);
-  say(state, member.process && now !== "stopped" ? `${words} · ${member.process}` : words);
+  setText(state, component.process && now !== "stopped" ? `${words} · ${component.process}` : words);
 }
 
 /**
@@ -203,13 +203,14 @@ function card(name, action, who) {
 export async function act(name, who) {
   target.set(who);
   const action = ACTIONS[name]?.name(who) ?? name;
-  const clear = await tell(action, () => {
-    if (name === "cut") return control("POST", "/faults/cut", { member: who });
-    if (name === "hold-acks") return control("POST", "/faults/hold-acks", { member: who, seconds: DELAY });
-    return control("POST", `/members/${who}/${name}`);
+  const clear = await announce(action, () => {
+    if (name === "disconnect") return control("POST", "/faults/disconnect", { component: who });
+    if (name === "delay-acks")
+      return control("POST", "/faults/delay-acks", { component: who, seconds: DELAY });
+    return control("POST", `/components/${who}/${name}`);
   });
   // The fault ends by itself, and what says that it is there ends with it.
-  if (name === "hold-acks") setTimeout(clear, DELAY * 1000);
+  if (name === "delay-acks") setTimeout(clear, DELAY * 1000);
 }
 
 /**
@@ -218,14 +219,14 @@ export async function act(name, who) {
  * @param {string} action
  * @param {() => Promise<{done?: string}>} ask
  */
-async function tell(action, ask) {
-  const say = outcome.begin(`${action} …`);
+async function announce(action, ask) {
+  const setText = outcome.begin(`${action} …`);
   try {
     const { done } = await ask();
-    say(false, done ?? "Done.");
+    setText(false, done ?? "Done.");
   } catch (error) {
-    say(true, `${action}: ${reason(error)}`);
+    setText(true, `${action}: ${reason(error)}`);
   }
-  await lookAtMembers();
-  return () => say(false);
+  await readComponents();
+  return () => setText(false);
 }

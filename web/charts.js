@@ -1,12 +1,12 @@
 // The last minutes as lines: orders, latency, consumer lag. One point a second, so many and no more.
 
-/** @import {FlowState} from "./types.js" */
+/** @import {OverviewState} from "./types.js" */
 
-import { byId, el, say, set } from "./lib/dom.js";
+import { byId, el, setText, set } from "./lib/dom.js";
 import { compact, duration, rate } from "./lib/format.js";
 import { Ring } from "./lib/ring.js";
 import { SERVICES, shortName } from "./lib/services.js";
-import { flow, pendingOf } from "./model.js";
+import { overview, pendingOf } from "./model.js";
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 
 /** Five minutes of seconds. */
@@ -55,7 +55,7 @@ const plots = new Map();
 /** Draws the charts once there is something to draw. */
 export function mountCharts() {
   let last = "";
-  flow.watch(({ value: state, condition }) => {
+  overview.watch(({ value: state, condition }) => {
     set(byId("charts"), { "data-condition": condition });
     if (state && state.at !== last) {
       last = state.at;
@@ -77,7 +77,7 @@ export function mountCharts() {
   for (const chart of CHARTS) fit.observe(byId(chart.place));
 }
 
-/** @param {FlowState} state */
+/** @param {OverviewState} state */
 function note(state) {
   const now = Math.round(Date.parse(state.at) / 1000);
   const before = ring.columns[0]?.at(-1) ?? 0;
@@ -141,9 +141,9 @@ function legend(chart) {
     );
   }
   chart.columns.forEach((column, index) => {
-    const value = flow.isCurrent ? ring.columns[column]?.at(-1) : null;
+    const value = overview.isCurrent ? ring.columns[column]?.at(-1) : null;
     const text = place.children[index]?.querySelector("b");
-    if (text) say(text, value === null || value === undefined ? "–" : chart.write(value));
+    if (text) setText(text, value === null || value === undefined ? "–" : chart.write(value));
   });
 }
 
@@ -167,7 +167,7 @@ function options(chart) {
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { size: 6 } },
     scales: {
-      x: { time: true, range: (_, least, most) => [Math.max(least, most - POINTS), most] },
+      x: { time: true, range: (_, min, most) => [Math.max(min, most - POINTS), most] },
       y: { range: (_, __, most) => [0, Math.max(most * 1.15, 1)] },
     },
     axes: [

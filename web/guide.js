@@ -1,8 +1,8 @@
 // The first five minutes: six steps that can be done from here, each ticked off when it was really seen.
 
 import { act } from "./breakit.js";
-import { byId, el, fill, say, set } from "./lib/dom.js";
-import { config, isDown, members, orders } from "./model.js";
+import { byId, el, fill, setText, set } from "./lib/dom.js";
+import { config, isDown, components, orders } from "./model.js";
 import { detail, open } from "./orders/detail.js";
 import { opened } from "./orders/message.js";
 import { lastPlaced, lastRepeated, placeOne, placeSame } from "./orders/place.js";
@@ -12,7 +12,7 @@ const BROKEN = "inventory-service";
 /** @typedef {{title: string, text: string, button: string, command?: string, act: () => void, done: () => boolean}} Step */
 
 /** What was seen, for steps whose evidence goes by. */
-const seen = { killed: false, waited: "", healed: false };
+const seen = { killed: false, waited: "", restarted: false };
 
 /** @type {Step[]} */
 const STEPS = [
@@ -44,7 +44,7 @@ const STEPS = [
     button: "Start inventory-service",
     command: "cargo run -- start inventory-service",
     act: () => void act("start", BROKEN),
-    done: () => seen.healed,
+    done: () => seen.restarted,
   },
   {
     title: "Send one order five times",
@@ -88,7 +88,7 @@ export function mountGuide() {
     if (order && !firstPlaced) firstPlaced = order.orderId;
     look();
   });
-  for (const reading of [members, orders]) reading.watch(() => look());
+  for (const reading of [components, orders]) reading.watch(() => look());
   for (const signal of [detail, lastRepeated, opened]) signal.watch(() => look());
 }
 
@@ -114,7 +114,7 @@ function look() {
   if (broken) seen.killed = true;
   const last = lastPlaced.value?.orderId ?? "";
   if (broken && last && last !== firstPlaced && statusOf(last) === "placed") seen.waited ||= last;
-  if (seen.waited && statusOf(seen.waited) === "confirmed") seen.healed = true;
+  if (seen.waited && statusOf(seen.waited) === "confirmed") seen.restarted = true;
   STEPS.forEach((step, index) => {
     if (ticked[index] || !step.done()) return;
     ticked[index] = true;
@@ -134,15 +134,15 @@ function show() {
     const button = item.firstElementChild;
     if (button) set(button, { "aria-current": index === current ? "step" : null });
     const hidden = item.querySelector(".out-of-sight");
-    if (hidden) say(hidden, done ? " (done)" : "");
+    if (hidden) setText(hidden, done ? " (done)" : "");
   });
-  say(byId("guide-text"), step.text);
+  setText(byId("guide-text"), step.text);
   const button = byId("guide-go");
   const without = Boolean(step.command) && !config.control;
   button.hidden = without;
   byId("guide-command").hidden = !without;
-  say(byId("guide-command"), step.command ?? "");
-  say(button, step.button);
+  setText(byId("guide-command"), step.command ?? "");
+  setText(button, step.button);
   button.onclick = () => step.act();
   byId("guide").classList.toggle("finished", next < 0);
 }

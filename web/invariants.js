@@ -2,7 +2,7 @@
 
 /** @import {Check} from "./types.js" */
 
-import { byId, el, fill, keyed, say, set } from "./lib/dom.js";
+import { byId, el, fill, keyed, setText, set } from "./lib/dom.js";
 import { ago, count, lasting } from "./lib/format.js";
 import { describe } from "./lib/reading.js";
 import { invariants } from "./model.js";
@@ -15,7 +15,7 @@ const LISTED = 4;
 
 /** Shows the checks, and how old they are. */
 export function mountInvariants() {
-  say(byId("invariants-curl"), `curl ${location.host}/invariants`);
+  setText(byId("invariants-curl"), `curl ${location.host}/invariants`);
   invariants.watch(show);
 }
 
@@ -44,8 +44,8 @@ function headline() {
   const [failed, unknown] = [number("fail"), number("unknown")];
   const status = failed ? "fail" : unknown || !checks.length ? "unknown" : "pass";
   set(byId("invariants"), { "data-status": status, "data-condition": invariants.condition });
-  say(byId("invariants-title"), title(checks.length, failed, unknown));
-  say(byId("invariants-at"), board ? `checked ${ago(board.at)}` : "");
+  setText(byId("invariants-title"), title(checks.length, failed, unknown));
+  setText(byId("invariants-at"), board ? `checked ${ago(board.at)}` : "");
 }
 
 /**
@@ -86,14 +86,14 @@ function update(element, check) {
   if (!title || !detail || !cases) return;
   const spoken = { pass: "passes", fail: "fails", unknown: "is unknown" }[status];
   fill(title, check.title, el("span", { class: "out-of-sight" }, ` ${spoken}`));
-  say(detail, check.detail);
+  setText(detail, check.detail);
   keyed(
     cases,
     listed(check),
     (one) => `${one.kind} ${one.id}`,
     line,
     (item, one) => {
-      say(/** @type {Element} */ (item.lastElementChild), one.text);
+      setText(/** @type {Element} */ (item.lastElementChild), one.text);
     },
   );
 }
@@ -106,9 +106,9 @@ function update(element, check) {
  * @param {Check} check
  * @returns {Line[]}
  */
-function listed({ broken, waiting, total, waitingTotal }) {
+function listed({ violations, waiting, total, waitingTotal }) {
   /** @type {Line[]} */
-  const lines = broken.map((one) => ({
+  const lines = violations.map((one) => ({
     id: one.id,
     key: one.key,
     text: one.explanation,

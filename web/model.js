@@ -1,6 +1,6 @@
 // What the page knows, each kept once: whoever shows it watches it.
 
-/** @import {Config, FlowSample, FlowService, FlowState, Invariants, Member, Order, Page} from "./types.js" */
+/** @import {Config, OverviewSample, OverviewService, OverviewState, Invariants, Component, Order, Page} from "./types.js" */
 
 import { Failure, find, get } from "./lib/api.js";
 import { synchronize } from "./lib/clock.js";
@@ -9,7 +9,7 @@ import { poll } from "./lib/poll.js";
 import { Reading } from "./lib/reading.js";
 import { Signal } from "./lib/signal.js";
 
-/** How many orders the list has at the most. */
+/** How many orders the list has at most. */
 export const LISTED = 25;
 /** How long readiness may take: with the time between two questions less than what counts as current. */
 const READINESS_TIMEOUT = 1800;
@@ -29,15 +29,15 @@ export const config = { version: "", control: null, natsCommand: null, operation
 /** @type {Reading<Reach>} */
 export const reach = new Reading(/** @type {Reach} */ ({ state: "connecting", detail: "", since: 0 }));
 /** The newest state that the gateway put together while nats-server answered it. */
-export const flow = new Reading(/** @type {FlowState | null} */ (null));
+export const overview = new Reading(/** @type {OverviewState | null} */ (null));
 /** Whether nats-server answers the gateway: `running` or `away`. */
 export const broker = new Reading("");
 /** Whether messages are received as they are published. */
 export const flowing = new Signal(false);
-/** @type {Signal<FlowSample>} */
-export const sample = new Signal(/** @type {FlowSample} */ ({ messages: [], seen: 0, shown: 0 }));
-/** @type {Reading<Member[]>} */
-export const members = new Reading(/** @type {Member[]} */ ([]));
+/** @type {Signal<OverviewSample>} */
+export const sample = new Signal(/** @type {OverviewSample} */ ({ messages: [], seen: 0, shown: 0 }));
+/** @type {Reading<Component[]>} */
+export const components = new Reading(/** @type {Component[]} */ ([]));
 /** @type {Reading<Invariants | null>} */
 export const invariants = new Reading(/** @type {Invariants | null} */ (null));
 /** @type {Reading<Order[]>} */
@@ -59,30 +59,30 @@ export function refreshOrders() {
 export async function start() {
   Object.assign(config, await get("/web/config.json"));
   const listeners = {
-    state: flowState,
-    messages: (/** @type {FlowSample} */ messages) => sample.set(messages),
+    state: overviewState,
+    messages: (/** @type {OverviewSample} */ messages) => sample.set(messages),
   };
-  const feed = new Feed("/flow", listeners, (state) => {
+  const feed = new Feed("/overview", listeners, (state) => {
     flowing.set(state === "open");
-    if (state === "away") flow.failed("the gateway does not answer");
+    if (state === "away") overview.failed("the gateway does not answer");
   });
   reach.watch(({ value }) => value.state === "live" && feed.hurry());
-  poll(lookAtGateway, 1000);
-  poll(lookAtInvariants, 1000);
-  ordersPoll = poll(lookAtOrders, 1000);
-  if (config.control) poll(lookAtMembers, 1000);
+  poll(readGateway, 1000);
+  poll(readInvariants, 1000);
+  ordersPoll = poll(readOrders, 1000);
+  if (config.control) poll(readComponents, 1000);
 }
 
-/** @param {FlowState} state */
-function flowState(state) {
+/** @param {OverviewState} state */
+function overviewState(state) {
   const at = Date.parse(state.at);
   broker.got(state.broker, at);
   // Without nats-server the gateway repeats what it knew last.
-  if (state.broker === "running") flow.got(state, at);
-  else flow.failed("nats-server does not answer");
+  if (state.broker === "running") overview.got(state, at);
+  else overview.failed("nats-server does not answer");
 }
 
-async function lookAtGateway() {
+async function readGateway() {
   const sent = Date.now();
   try {
     const response = await fetch("/readiness", { signal: AbortSignal.timeout(READINESS_TIMEOUT) });
@@ -112,7 +112,7 @@ function reached(state, detail) {
   reach.got({ state, detail, since });
 }
 
-async function lookAtInvariants() {
+async function readInvariants() {
   try {
     /** @type {Invariants} */
     const board = await get("/invariants");
@@ -123,7 +123,7 @@ async function lookAtInvariants() {
   }
 }
 
-async function lookAtOrders() {
+async function readOrders() {
   const only = filter.value;
   const status = only ? `&status=${encodeURIComponent(only)}` : "";
   try {
@@ -136,8 +136,8 @@ async function lookAtOrders() {
 }
 
 /** Asks the demo where each process stands. It answers while the gateway and nats-server do not. */
-export async function lookAtMembers() {
-  await members.read(() => control("GET", "/members"));
+export async function readComponents() {
+  await components.read(() => control("GET", "/components"));
 }
 
 /**
@@ -150,8 +150,8 @@ export async function lookAtMembers() {
  * @returns {Promise<T | null>}
  */
 export async function readFrom(service, path) {
-  const member = members.isCurrent && members.value.find((known) => known.member === service);
-  const isCertain = member && DOWN.includes(member.state);
+  const component = components.isCurrent && components.value.find((known) => known.component === service);
+  const isCertain = component && DOWN.includes(component.state);
   if (isCertain || isDown("api-gateway") || isDown("nats-server"))
     throw new Failure(0, "down", whyDown(service));
   try {
@@ -169,7 +169,7 @@ export async function readFrom(service, path) {
  */
 export function whyDown(service) {
   for (const name of ["api-gateway", "nats-server", service]) {
-    const state = standing(name);
+    const state = status(name);
     if (DOWN.includes(state))
       return `${name} ${state === "away" ? "does not answer" : `is ${inWords(state)}`}`;
   }
@@ -178,14 +178,14 @@ export function whyDown(service) {
 
 /** @param {string} name */
 export function isDown(name) {
-  return DOWN.includes(standing(name));
+  return DOWN.includes(status(name));
 }
 
 /**
  * Messages that a service has yet to handle: undelivered, or delivered and not acknowledged. The one meaning of
  * “pending” on this page.
  *
- * @param {FlowService | undefined} service
+ * @param {OverviewService | undefined} service
  */
 export function pendingOf(service) {
   return service ? service.backlog + service.unacknowledged : 0;
@@ -233,16 +233,16 @@ export async function control(method, path, body) {
 /** How many dead letters there are, without those that were deleted; null if that is not known now. */
 export function deadLetters() {
   const check = invariants.isCurrent && invariants.value?.checks.find((one) => one.name === "dead-letters");
-  return check && check.holds !== null ? check.looked : null;
+  return check && check.holds !== null ? check.examined : null;
 }
 
 /**
  * The state of a process that runs and does not do its work is not what one thinks of as running.
  *
- * @param {Member} member
+ * @param {Component} component
  */
-export function stands(member) {
-  return member.state === "running" && !member.ready ? "unready" : member.state;
+export function stands(component) {
+  return component.state === "running" && !component.ready ? "unready" : component.state;
 }
 
 /**
@@ -252,12 +252,12 @@ export function stands(member) {
  * @param {string} name
  * @returns {string} `running`, `unready`, `paused`, `stopped`, `starting`, `away`, or `unknown`
  */
-export function standing(name) {
-  const member = members.isCurrent && members.value.find((known) => known.member === name);
-  if (member) return stands(member);
+export function status(name) {
+  const component = components.isCurrent && components.value.find((known) => known.component === name);
+  if (component) return stands(component);
   if (name === "api-gateway") return gatewayState();
   if (name === "nats-server") return broker.isCurrent ? broker.value : "unknown";
-  const service = flow.isCurrent && flow.value?.services.find((known) => known.name === name);
+  const service = overview.isCurrent && overview.value?.services.find((known) => known.name === name);
   return service ? service.state : "unknown";
 }
 

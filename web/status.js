@@ -1,8 +1,8 @@
 // Where the gateway stands, and the colours of the page.
 
-import { byId, say, set } from "./lib/dom.js";
+import { byId, setText, set } from "./lib/dom.js";
 import { duration } from "./lib/format.js";
-import { broker, config, inWords, isDown, members, reach, standing } from "./model.js";
+import { broker, config, inWords, isDown, components, reach, status } from "./model.js";
 
 const TEXTS = {
   connecting: { short: "connecting", long: "" },
@@ -26,9 +26,9 @@ const shown = { state: "connecting", since: 0 };
 
 /** Shows whether what is seen is what is. */
 export function mountStatus() {
-  for (const reading of [reach, broker, members]) reading.watch(show);
+  for (const reading of [reach, broker, components]) reading.watch(show);
   setInterval(show, 1000);
-  say(byId("version"), config.version ? `version ${config.version}` : "");
+  setText(byId("version"), config.version ? `version ${config.version}` : "");
   mountTheme();
 }
 
@@ -49,23 +49,23 @@ function show() {
   }
   const { short, long } = TEXTS[state];
   set(byId("status"), { "data-state": state });
-  say(byId("status-text"), short);
+  setText(byId("status-text"), short);
   const banner = byId("banner");
   banner.hidden = !long;
   if (!long) return;
-  say(byId("banner-text"), `${long}${because(state)}`);
+  setText(byId("banner-text"), `${long}${reason(state)}`);
   const seconds = Math.max(1, Math.floor((Date.now() - shown.since) / 1000));
-  say(
+  setText(
     byId("banner-since"),
     shown.since ? `Seen for ${duration(seconds * 1000)}.` : "Since before this page was opened.",
   );
 }
 
 /** @param {string} state */
-function because(state) {
+function reason(state) {
   if (state === "not-ready" && reach.value.detail) return ` (${reach.value.detail})`;
   const process = { unreachable: "api-gateway", "nats-down": "nats-server" }[state];
-  const known = process && members.isCurrent ? standing(process) : "";
+  const known = process && components.isCurrent ? status(process) : "";
   return ["stopped", "paused"].includes(known) ? ` (${process} is ${inWords(known)})` : "";
 }
 

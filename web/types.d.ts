@@ -7,7 +7,7 @@ export interface Config {
   operations: boolean;
 }
 
-export interface FlowService {
+export interface OverviewService {
   name: string;
   state: string;
   instances: number;
@@ -16,7 +16,7 @@ export interface FlowService {
   redelivered: number;
 }
 
-export interface FlowStream {
+export interface OverviewStream {
   name: string;
   messages: number;
   bytes: number;
@@ -24,7 +24,7 @@ export interface FlowStream {
   lastSequence: number;
 }
 
-export interface FlowEdge {
+export interface OverviewEdge {
   from: string;
   to: string;
   type: string;
@@ -32,12 +32,12 @@ export interface FlowEdge {
   perSecond: number;
 }
 
-export interface FlowState {
+export interface OverviewState {
   at: string;
   broker: string;
-  services: FlowService[];
-  streams: FlowStream[];
-  edges: FlowEdge[];
+  services: OverviewService[];
+  streams: OverviewStream[];
+  edges: OverviewEdge[];
   orders: {
     placedPerSecond: number;
     finalPerSecond: number;
@@ -46,7 +46,7 @@ export interface FlowState {
   };
 }
 
-export interface FlowMessage {
+export interface OverviewMessage {
   sequence: number;
   stream: string;
   id: string;
@@ -61,8 +61,8 @@ export interface FlowMessage {
   causationId: string | null;
 }
 
-export interface FlowSample {
-  messages: FlowMessage[];
+export interface OverviewSample {
+  messages: OverviewMessage[];
   seen: number;
   shown: number;
 }
@@ -89,9 +89,9 @@ export interface Order extends NewOrder {
   updatedAt: string;
 }
 
-export interface Hearer {
+export interface Consumer {
   service: string;
-  hearing: string;
+  status: string;
   at: string | null;
   failures: number;
   failure: string | null;
@@ -107,17 +107,17 @@ export interface Step {
   messageId: string | null;
   causationId: string | null;
   depth: number;
-  delayMs: number | null;
+  outboxDelayMs: number | null;
   note: string | null;
-  hearers: Hearer[];
+  consumers: Consumer[];
 }
 
 export interface Timeline {
   key: string;
   askedAt: string;
   steps: Step[];
-  standings: { service: string; state: string; since: string | null }[];
-  waitsFor: { service: string; what: string; since: string | null }[];
+  services: { service: string; state: string; since: string | null }[];
+  blockedOn: { service: string; what: string; since: string | null }[];
   sources: { name: string; answered: boolean; detail: string | null }[];
 }
 
@@ -134,11 +134,11 @@ export interface Check {
   name: string;
   title: string;
   holds: boolean | null;
-  looked: number;
+  examined: number;
   detail: string;
-  /** How many violations there are; `broken` names the first. */
+  /** How many violations there are; `violations` names the first. */
   total: number;
-  broken: { id: string; key: string; explanation: string }[];
+  violations: { id: string; key: string; explanation: string }[];
   /** How many orders are unfinished; `waiting` names the first. */
   waitingTotal: number;
   waiting: { key: string; service: string; what: string; since: string }[];
@@ -149,8 +149,8 @@ export interface Invariants {
   checks: Check[];
 }
 
-export interface Member {
-  member: string;
+export interface Component {
+  component: string;
   state: string;
   ready: boolean;
   detail: string;
@@ -163,7 +163,7 @@ export interface Product {
   productId: string;
   available: number;
   reserved: number;
-  awaiting: number;
+  backordered: number;
 }
 
 export interface Account {

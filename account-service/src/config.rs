@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use messaging::{ServiceOptions, setting};
 
-/// Keeps the accounts of the store's customers.
+/// Keeps the accounts of the shop's customers.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version)]
 pub struct Config {

@@ -1,4 +1,4 @@
-//! Accounts of the store's customers.
+//! Accounts of the shop's customers.
 //!
 //! Carries out the commands that create, change, and delete accounts, and says after each change what the account is
 //! now, whole and with its version: others keep copies of what they need and never ask. In reading order:
@@ -16,7 +16,7 @@ pub mod handler;
 pub mod migration;
 pub mod queries;
 
-use contracts::topology::{ACCOUNT_SERVICE, COMMANDS, speaker};
+use contracts::topology::{ACCOUNT_SERVICE, COMMANDS, producer};
 use messaging::Service;
 use messaging::database::Databases;
 use poem::Route;
@@ -35,11 +35,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let db = Databases::open::<Migrator>(&config.service.database_url(ACCOUNT_SERVICE)).await?;
     let service = Service {
         name: ACCOUNT_SERVICE,
-        description: "Accounts of the store's customers",
+        description: "Accounts of the shop's customers",
         version: env!("CARGO_PKG_VERSION"),
         streams: &[COMMANDS],
         longest_deadline: None,
-        speaker,
+        producer,
         handler: AccountHandler,
         endpoints: queries::endpoints(&db.reader),
         workers: Vec::new(),

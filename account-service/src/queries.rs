@@ -23,7 +23,7 @@ pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the key is no id, [`QueryError::NotFound`] where there is no such account or it was
+/// [`QueryError::Invalid`] where the key is not a valid id, [`QueryError::NotFound`] where there is no such account or it was
 /// deleted.
 pub async fn get(db: DatabaseConnection, query: Query) -> Result<AccountView, QueryError> {
     let id =

@@ -24,7 +24,7 @@ use crate::problem::{Code, FieldError, Problem};
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
 /// The longest a body may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Something that is read from the fields of a JSON object.
 pub(crate) trait Form: Sized + Send + Sync {
@@ -104,7 +104,7 @@ async fn read_bytes(body: &mut RequestBody) -> Result<Vec<u8>, Problem> {
         _ => Problem::with_detail(Code::UnreadableRequest, "The body could not be read to its end."),
     };
     let body = body.take().map_err(unreadable)?;
-    match tokio::time::timeout(PATIENCE, body.into_bytes_limit(MAX_BODY)).await {
+    match tokio::time::timeout(READ_TIMEOUT, body.into_bytes_limit(MAX_BODY)).await {
         Ok(bytes) => bytes.map(Vec::from).map_err(unreadable),
         Err(_) => Err(Problem::with_detail(Code::UnreadableRequest, "The body did not come to its end in time.")),
     }

@@ -25,7 +25,7 @@ use crate::problem::{Code, Problem};
 use crate::streams::Known;
 
 /// The longest a command may take to be stored.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bytes of a command in its stream beside body and subject, at most.
 const OVERHEAD: usize = 700;
@@ -127,7 +127,7 @@ impl Commands {
             return Err(unavailable("there is no connection to nats-server"));
         }
         self.admit(&request.draft)?;
-        match tokio::time::timeout(PATIENCE, self.claim_and_publish(request)).await {
+        match tokio::time::timeout(ACK_TIMEOUT, self.claim_and_publish(request)).await {
             Ok(published) => published,
             Err(_) => Err(unavailable("JetStream did not acknowledge a command in time")),
         }
@@ -136,7 +136,7 @@ impl Commands {
     /// Refuses a command while there is no capacity for what it leads to.
     fn admit(&self, draft: &Draft) -> Result<(), Problem> {
         let known = self.streams.borrow();
-        if let Some(refusal) = &known.no_room {
+        if let Some(refusal) = &known.at_capacity {
             return Err(Problem::new(Code::Overloaded).retry_after(refusal.retry_after));
         }
         // The next look, a second from now, knows what has been consumed meanwhile.

@@ -7,10 +7,10 @@ use messaging::durability::DurabilityOptions;
 use messaging::listener::HttpOptions;
 use messaging::setting;
 
+use crate::dashboard::PageOptions;
 use crate::operations::OperationsOptions;
-use crate::page::PageOptions;
 
-/// The store's gateway: REST in, commands out; queries and live events back.
+/// The shop's gateway: REST in, commands out; queries and live events back.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version)]
 pub struct Config {

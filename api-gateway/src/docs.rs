@@ -1,10 +1,10 @@
-//! `/docs/events`: every message of the store for people, out of the same declarations as the code.
+//! `/docs/events`: every message of the shop for people, out of the same declarations as the code.
 //!
 //! Plain HTML: no script, and no request to anybody else.
 
 use std::fmt::Write as _;
 
-use contracts::catalogue::{Declared, EXAMPLES, Listeners, messages};
+use contracts::catalogue::{Consumers, Declared, EXAMPLES, messages};
 use poem::http::header;
 use poem::{Endpoint, Response, endpoint::make_sync};
 use serde_json::{Map, Value};
@@ -36,18 +36,18 @@ pub(crate) fn events_style() -> impl Endpoint + 'static {
 }
 
 fn events_html() -> anyhow::Result<String> {
-    let listeners = Listeners::declared()?;
+    let consumers = Consumers::declared()?;
     let examples: Map<String, Value> = serde_json::from_str(EXAMPLES)?;
     let (mut rows, mut sections) = (String::new(), String::new());
     for message in messages() {
-        let hearers = listeners.of(message);
-        row(&mut rows, message, &hearers)?;
-        section(&mut sections, message, &hearers, examples.get(message.message_type))?;
+        let consumers = consumers.of(message);
+        row(&mut rows, message, &consumers)?;
+        section(&mut sections, message, &consumers, examples.get(message.message_type))?;
     }
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Messages of the store</title>\n\
-         <link rel=\"stylesheet\" href=\"/docs/events.css\">\n</head>\n<body>\n<main>\n<h1>Messages of the store</h1>\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Messages of the shop</title>\n\
+         <link rel=\"stylesheet\" href=\"/docs/events.css\">\n</head>\n<body>\n<main>\n<h1>Messages of the shop</h1>\n\
          <p>What services say to each other, who says it, and who hears it. Every message comes at least once and in any \
          order; who hears it drops what it knows by <code>ce-id</code>. The attributes of CloudEvents 1.0 travel as \
          headers, the body is JSON. The same for programs: <code>asyncapi.yaml</code> and <code>docs/schemas/</code> in \
@@ -57,19 +57,24 @@ fn events_html() -> anyhow::Result<String> {
     ))
 }
 
-fn row(text: &mut String, message: &Declared, hearers: &[&str]) -> std::fmt::Result {
+fn row(text: &mut String, message: &Declared, consumers: &[&str]) -> std::fmt::Result {
     let Declared { message_type, kind, .. } = message;
-    let speaker = message.speaker().unwrap_or("nobody");
+    let producer = message.producer().unwrap_or("nobody");
     writeln!(
         text,
-        "<tr><td><a href=\"#{message_type}\">{message_type}</a></td><td>{kind}</td><td>{speaker}</td><td>{}</td></tr>",
-        names(hearers)
+        "<tr><td><a href=\"#{message_type}\">{message_type}</a></td><td>{kind}</td><td>{producer}</td><td>{}</td></tr>",
+        names(consumers)
     )
 }
 
-fn section(text: &mut String, message: &Declared, hearers: &[&str], example: Option<&Value>) -> anyhow::Result<()> {
+fn section(
+    text: &mut String,
+    message: &Declared,
+    consumers: &[&str],
+    example: Option<&Value>,
+) -> anyhow::Result<()> {
     let Declared { message_type, filter, .. } = message;
-    let speaker = message.speaker().unwrap_or("nobody");
+    let producer = message.producer().unwrap_or("nobody");
     writeln!(
         text,
         "<section id=\"{message_type}\">\n<h2>{message_type}</h2>\n<p>{}</p>",
@@ -77,8 +82,8 @@ fn section(text: &mut String, message: &Declared, hearers: &[&str], example: Opt
     )?;
     writeln!(
         text,
-        "<dl><dt>Subject</dt><dd><code>{filter}</code></dd><dt>Said by</dt><dd>{speaker}</dd><dt>Heard by</dt><dd>{}</dd></dl>",
-        names(hearers)
+        "<dl><dt>Subject</dt><dd><code>{filter}</code></dd><dt>Said by</dt><dd>{producer}</dd><dt>Heard by</dt><dd>{}</dd></dl>",
+        names(consumers)
     )?;
     if let Some(example) = example {
         writeln!(text, "<pre>{}</pre>", escaped(&serde_json::to_string_pretty(example)?))?;
@@ -94,11 +99,11 @@ fn names(services: &[&str]) -> String {
 
 /// Writes text with code between backticks as HTML.
 fn prose(text: &str) -> String {
-    let pieces = text.split('`').enumerate().map(|(index, piece)| match index % 2 {
+    let units = text.split('`').enumerate().map(|(index, piece)| match index % 2 {
         0 => escaped(piece),
         _ => format!("<code>{}</code>", escaped(piece)),
     });
-    pieces.collect()
+    units.collect()
 }
 
 fn escaped(text: &str) -> String {

@@ -1,6 +1,6 @@
-//! `GET /events`: what happens in the store, live, as Server-Sent Events.
+//! `GET /events`: what happens in the shop, live, as Server-Sent Events.
 //!
-//! Each connection follows the stream by itself ([`Tail`]), so that it can begin wherever it left off.
+//! Each connection follows the stream by itself ([`StreamFollower`]), so that it can begin wherever it left off.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::commands::unavailable;
 use crate::json::Nullable;
 use crate::parameter::{EventId, Header, Query};
 use crate::problem::{Code, Codes, Failure, Problem};
-use crate::tail::{Follow, Followed, Reset, Tail, Tailed};
+use crate::stream_follower::{Follow, Followed, FollowedMessage, Reset, StreamFollower};
 
 /// The contexts whose events are shown. Not the accounts': these say where customers live and how they pay.
 const CONTEXTS: [&str; 3] = ["order", "inventory", "payment"];
@@ -38,7 +38,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Events on their way to a client that reads slowly; the rest waits in the stream.
 const BUFFER: usize = 64;
 /// The longest the first consumer may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CONSUMER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The live feed.
 pub(crate) struct EventsApi {
@@ -51,7 +51,7 @@ pub(crate) struct EventsApi {
 /// Something that happened.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
-pub(crate) struct StoreEvent {
+pub(crate) struct ShopEvent {
     /// The `id` of the server-sent event.
     #[oai(skip)]
     event_id: Option<EventId>,
@@ -102,7 +102,7 @@ pub(crate) enum ResetReason {
 #[allow(clippy::large_enum_variant, reason = "nearly all are events, and one exists at a time")]
 pub(crate) enum FeedEvent {
     /// Something that happened.
-    Event(StoreEvent),
+    Event(ShopEvent),
     /// The feed starts over.
     Reset(FeedReset),
 }
@@ -180,8 +180,8 @@ impl EventsApi {
             return Err(unavailable("there is no connection to nats-server"));
         }
         let follow = Follow { stream: EVENTS, filter, headers_only: false, batch: BUFFER };
-        let mut tail = Tail::new(self.client.clone(), self.js.clone(), follow, last);
-        match tokio::time::timeout(PATIENCE, tail.open()).await {
+        let mut follower = StreamFollower::new(self.client.clone(), self.js.clone(), follow, last);
+        match tokio::time::timeout(CONSUMER_TIMEOUT, follower.open()).await {
             Ok(opened) => opened.map_err(|error| unavailable(&format!("the events: {error}")))?,
             Err(_) => return Err(unavailable("JetStream did not make a consumer in time")),
         }
@@ -190,7 +190,7 @@ impl EventsApi {
         tokio::spawn(async move {
             let _permit = permit;
             tokio::select! {
-                () = send(tail, &sender) => {}
+                () = send(follower, &sender) => {}
                 () = sender.closed() => {}
                 () = shutdown.cancelled() => {}
             }
@@ -201,10 +201,10 @@ impl EventsApi {
 }
 
 /// Sends events until the client is gone.
-async fn send(mut tail: Tail, sender: &mpsc::Sender<FeedEvent>) {
+async fn send(mut follower: StreamFollower, sender: &mpsc::Sender<FeedEvent>) {
     loop {
-        let event = match tail.next().await {
-            Followed::Message(Tailed { message, id, .. }) => read(&message, id).map(FeedEvent::Event),
+        let event = match follower.next().await {
+            Followed::Message(FollowedMessage { message, id, .. }) => read(&message, id).map(FeedEvent::Event),
             Followed::Reset(id, Reset::Recreated) => Some(reset(id, ResetReason::Recreated)),
             Followed::Reset(id, Reset::Expired) => Some(reset(id, ResetReason::Expired)),
         };
@@ -220,11 +220,11 @@ fn reset(id: EventId, reason: ResetReason) -> FeedEvent {
     FeedEvent::Reset(FeedReset { event_id: Some(id), reason })
 }
 
-/// Reads an event; `None` for what is no event of the store, such as a message without its headers.
-fn read(message: &Message, event_id: EventId) -> Option<StoreEvent> {
+/// Reads an event; `None` for what is no event of the shop, such as a message without its headers.
+fn read(message: &Message, event_id: EventId) -> Option<ShopEvent> {
     let headers: &HeaderMap = message.headers.as_ref()?;
     let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
-    Some(StoreEvent {
+    Some(ShopEvent {
         event_id: Some(event_id),
         id: header(envelope::ID)?,
         r#type: header(envelope::TYPE)?,

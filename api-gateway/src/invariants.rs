@@ -1,4 +1,4 @@
-//! `GET /invariants`: whether everything adds up. Describes, for OpenAPI, what `choreo::invariants` writes.
+//! `GET /invariants`: whether everything is consistent. Describes, for OpenAPI, what `choreo::invariants` writes.
 //!
 //! A request gets the latest result if that is at most [`MAX_AGE`] old, counted from the first question to a service.
 
@@ -15,13 +15,13 @@ use crate::json::{JsonOf, Nullable};
 use crate::problem::{Code, Codes, Failure, Problem};
 
 /// How long what was found counts at least.
-const FRESH: Duration = Duration::from_secs(1);
+const MIN_CACHE_TIME: Duration = Duration::from_secs(1);
 /// How many times longer than it took to find it.
-const REST: u32 = 10;
+const REFRESH_FACTOR: u32 = 10;
 /// How old a result may be.
 const MAX_AGE: Duration = Duration::from_secs(3);
 
-/// Whether everything adds up.
+/// Whether everything is consistent.
 pub(crate) struct InvariantsApi {
     operator: Operator,
     found: Mutex<Found>,
@@ -50,9 +50,9 @@ impl Codes for GetInvariantsFailures {
 
 #[OpenApi(tag = "Tag::Events")]
 impl InvariantsApi {
-    /// See whether everything adds up
+    /// See whether everything is consistent
     ///
-    /// The promises of the store, held against what its services and streams say of themselves: stock, money, orders,
+    /// The promises of the shop, held against what its services and streams say of themselves: stock, money, orders,
     /// repetitions, the payment provider's ledger, outboxes, consumers, dead letters. Never older than three seconds.
     #[oai(path = "/invariants", method = "get", operation_id = "getInvariants")]
     async fn get(&self) -> Result<GetInvariants, Failure<GetInvariantsFailures>> {
@@ -69,7 +69,10 @@ impl InvariantsApi {
             Problem::new(Code::Internal)
         })?;
         let took = begun.elapsed();
-        found.latest = Some((json.clone(), begun + FRESH.max(took * REST).saturating_add(took).min(MAX_AGE)));
+        found.latest = Some((
+            json.clone(),
+            begun + MIN_CACHE_TIME.max(took * REFRESH_FACTOR).saturating_add(took).min(MAX_AGE),
+        ));
         Ok(GetInvariants::Found(JsonOf::relayed(json)))
     }
 }
@@ -85,7 +88,7 @@ impl InvariantsApi {
     }
 }
 
-/// Whether everything adds up.
+/// Whether everything is consistent.
 #[derive(Object)]
 pub(crate) struct Invariants {
     /// When this was found, RFC 3339.
@@ -105,22 +108,22 @@ struct InvariantCheck {
     /// Whether it holds; null where that cannot be told now: a service is away, or messages are under way.
     holds: Nullable<bool>,
     /// How many things were looked at.
-    looked: u64,
+    examined: u64,
     /// What was found, or why nothing can be told, for people.
     detail: String,
     /// How many violations there are.
     total: u64,
-    /// What breaks it, 20 at the most.
-    broken: Vec<InvariantBroken>,
+    /// What breaks it, 20 at most.
+    violations: Vec<InvariantViolation>,
     /// Of `orders-end`: how many orders are not finished.
     waiting_total: u64,
-    /// Of `orders-end`: what is not finished, longest first, 20 at the most.
-    waiting: Vec<InvariantWaiting>,
+    /// Of `orders-end`: what is not finished, longest first, 20 at most.
+    waiting: Vec<InvariantPending>,
 }
 
 /// Something that breaks a promise.
 #[derive(Object)]
-struct InvariantBroken {
+struct InvariantViolation {
     /// What no other violation of the check has; it stays the same for as long as the violation does.
     id: String,
     /// Which product, customer, order, or service.
@@ -131,7 +134,7 @@ struct InvariantBroken {
 
 /// Something that waits.
 #[derive(Object)]
-struct InvariantWaiting {
+struct InvariantPending {
     /// Which order.
     key: String,
     /// With which service.

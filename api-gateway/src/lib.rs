@@ -3,16 +3,16 @@
 //! It holds no business rule and no database. A request's form is checked and everything wrong with it named at once;
 //! then it is a command on JetStream, or a question to a service. In reading order:
 //!
-//! - [`mod@config`]; `front`: what holds for every request; `docs`: the page of all messages; `orders`, `products`, `accounts`,
+//! - [`mod@config`]; `router`: what holds for every request; `docs`: the page of all messages; `orders`, `products`, `accounts`,
 //!   `notifications`: the operations;
 //! - `parameter`, `body`: what comes in, parsed at the edge; `json`, `problem`: what goes out, and the one mapping of
 //!   errors to HTTP;
 //! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
 //! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
-//!   `invariants` says whether everything adds up; `events` is the live feed, `flow` the store seen from above; both read with `tail`;
-//! - `page`: the files of `web/`, served at `/`;
+//!   `invariants` says whether everything is consistent; `events` is the live feed, `overview` the shop seen from above; both read with `stream_follower`;
+//! - `dashboard`: the files of `web/`, served at `/`;
 //! - [`operations`]: dead letters, for operators, behind a switch; `telemetry`: what is counted and told of requests;
-//! - `outside`: the doors through which tests reach what parses.
+//! - `test_entry_points`: the doors through which tests reach what parses.
 //!
 //! Invariants: nothing of a bad request reaches a stream; every wait has a bound; a request that was answered with
 //! 503 can be sent again.
@@ -21,26 +21,26 @@ mod accounts;
 mod body;
 mod commands;
 pub mod config;
+mod dashboard;
 mod docs;
 mod events;
-mod flow;
-mod front;
 mod idempotency;
 mod invariants;
 mod json;
 mod notifications;
 pub mod operations;
 mod orders;
-#[doc(hidden)]
-pub mod outside;
-mod page;
+mod overview;
 mod parameter;
 mod problem;
 mod products;
 mod queries;
+mod router;
+mod stream_follower;
 mod streams;
-mod tail;
 mod telemetry;
+#[doc(hidden)]
+pub mod test_entry_points;
 mod wait;
 
 use std::sync::Arc;
@@ -55,14 +55,14 @@ use tokio_util::sync::CancellationToken;
 use accounts::{AccountsApi, Outcomes};
 use commands::Commands;
 pub use config::Config;
+use dashboard::Dashboard;
+pub use dashboard::PageOptions;
 use events::EventsApi;
-use flow::FlowApi;
 use invariants::InvariantsApi;
 use notifications::NotificationsApi;
 use operations::OperationsApi;
 use orders::OrdersApi;
-use page::Page;
-pub use page::PageOptions;
+use overview::OverviewApi;
 use products::ProductsApi;
 use queries::Queries;
 use streams::{Known, Streams};
@@ -78,7 +78,7 @@ enum Tag {
     Accounts,
     /// What customers were told.
     Notifications,
-    /// What happens, live, and whether it adds up.
+    /// What happens, live, and whether it is consistent.
     Events,
     /// Dead letters, for operators. Served, and in this document, only where the gateway is started with
     /// `--operations`; everywhere else these paths do not exist (404, `route-not-found`). No password is asked for.
@@ -121,17 +121,17 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     // Streams of events take half of the connections at most, and leave the rest to requests.
     let clients = (config.http.connections() / 4).max(1);
     let events = EventsApi::new(client.clone(), js.clone(), clients, shutdown.clone());
-    let flow = FlowApi::new(clients, shutdown.clone());
-    let following = flow.follow(client, js);
+    let overview = OverviewApi::new(clients, shutdown.clone());
+    let following = overview.follow(client, js);
 
     // Its responses to a foreign `Host` or `Origin` are problems with a code, so the front refuses them.
     let server = Server::bind(config.http_address, &config.http, Some(health.clone())).await?.without_guard();
     let guard = Guard::new(server.address(), &config.http);
-    let page = Arc::new(Page::new(&config.page, config.operations.enabled)?);
-    let api = (orders, products, accounts, notifications, events, flow, invariants);
+    let page = Arc::new(Dashboard::new(&config.page, config.operations.enabled)?);
+    let api = (orders, products, accounts, notifications, events, overview, invariants);
     let endpoint = match OperationsApi::connect(&config.operations, &config.nats, &health).await? {
-        Some(operations) => front::endpoint((api, operations), page, guard, health.clone())?,
-        None => front::endpoint(api, page, guard, health.clone())?,
+        Some(operations) => router::endpoint((api, operations), page, guard, health.clone())?,
+        None => router::endpoint(api, page, guard, health.clone())?,
     };
     let watch = connection::watch_server(watched, health);
     let ended = tokio::select! {

@@ -75,7 +75,7 @@ impl NotificationsApi {
         id: Path<AccountId>,
         /// Only those behind this one: a `sequence`, or the `next` of the page before.
         after: Query<After>,
-        /// How many notifications a page has at the most.
+        /// How many notifications a page has at most.
         limit: Query<Limit>,
     ) -> Result<ListedNotifications, Failure<ListFailures>> {
         let query = ListNotifications {

@@ -168,7 +168,7 @@ impl Parameter for After {
     }
 }
 
-/// How many items a page has at the most.
+/// How many items a page has at most.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limit(pub(crate) u64);
 

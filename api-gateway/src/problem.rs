@@ -101,10 +101,10 @@ codes! {
     PreconditionRequired = "precondition-required", PRECONDITION_REQUIRED, "Precondition required",
         "A change must say which version it was made on: `If-Match` with the `ETag` of the account as it was read.";
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable",
-        "A part of the store does not answer now. Send the same request again after `Retry-After` seconds: a command \
+        "A part of the shop does not answer now. Send the same request again after `Retry-After` seconds: a command \
          is not carried out twice if its request names its order or has an `Idempotency-Key`.";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Overloaded",
-        "More is under way than the store can take in. Nothing of this request was stored; send it again after \
+        "More is under way than the shop can take in. Nothing of this request was stored; send it again after \
          `Retry-After` seconds.";
     IdempotencyKeysFull = "idempotency-keys-full", SERVICE_UNAVAILABLE, "Too many idempotency keys",
         "As many idempotency keys are remembered as there is room for. Nothing of this request was stored. Send it again \
@@ -275,7 +275,7 @@ impl From<Problem> for poem::Error {
     }
 }
 
-/// What is wrong with a request, or with the store (RFC 9457).
+/// What is wrong with a request, or with the shop (RFC 9457).
 #[derive(Debug, Object)]
 #[oai(rename = "Problem")]
 struct ProblemBody {

@@ -12,7 +12,7 @@ use crate::commands::unavailable;
 use crate::problem::{Code, Problem};
 
 /// How long a service may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks services.
 #[derive(Clone)]
@@ -43,7 +43,7 @@ impl Queries {
         if self.client.connection_state() != State::Connected {
             return Err(unavailable("there is no connection to nats-server"));
         }
-        let request = Request::new().payload(body).timeout(Some(PATIENCE));
+        let request = Request::new().payload(body).timeout(Some(REPLY_TIMEOUT));
         let answer = self.client.send_request(subject.clone(), request).await;
         let answer = answer.map_err(|error| unavailable(&format!("{subject}: {error}")))?;
         let header = |name: &str| answer.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());

@@ -34,21 +34,21 @@ const STREAMS: &str = "streams";
 /// The part that says what an acknowledgement is worth.
 const DURABILITY: &str = "durability";
 /// The part that says why no commands are accepted.
-const ROOM: &str = "room";
+const BACKPRESSURE: &str = "backpressure";
 /// The part that warns before something is full or discarded.
 const CAPACITY: &str = "capacity";
 /// The part that lists messages which were discarded unconsumed; until the gateway is started again.
 const LOSS: &str = "loss";
 /// How often to look.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How long one look may take: two that fail, and the pauses, stay below five seconds.
-const LOOK_TIMEOUT: Duration = Duration::from_millis(1250);
+const POLL_TIMEOUT: Duration = Duration::from_millis(1250);
 /// How long to wait before streams that could not be read are looked at again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How many looks may fail for want of an answer before the gateway is unready.
 const MAX_UNANSWERED: u32 = 2;
 /// How many looks go by until it is asked again how messages are synced: a server can be restarted otherwise.
-const LOOKS_A_PROBE: u64 = 30;
+const POLLS_PER_PROBE: u64 = 30;
 /// From here on what cannot be refused by admission is warned of, in percent.
 const WARN: u64 = 80;
 /// No deadline may be longer if TIMERS is to be full without losing one.
@@ -62,7 +62,7 @@ pub(crate) struct Known {
     /// What an acknowledgement is worth.
     pub(crate) durability: Durability,
     /// Why no commands are accepted; none if they are.
-    pub(crate) no_room: Option<Refusal>,
+    pub(crate) at_capacity: Option<Refusal>,
     /// Bytes of commands that may be accepted until the next look.
     pub(crate) budget: Arc<AtomicU64>,
     /// When the oldest idempotency key expires.
@@ -72,7 +72,7 @@ pub(crate) struct Known {
 impl Default for Known {
     fn default() -> Self {
         let budget = Arc::new(AtomicU64::new(u64::MAX));
-        Self { durability: Durability::CACHED, no_room: None, budget, key_expires: None }
+        Self { durability: Durability::UNSYNCED, at_capacity: None, budget, key_expires: None }
     }
 }
 
@@ -121,7 +121,7 @@ struct Memory {
 }
 
 impl Streams {
-    /// Looks for ever.
+    /// Looks forever.
     ///
     /// # Errors
     ///
@@ -138,12 +138,12 @@ impl Streams {
         };
         let (mut durability, mut unanswered) = (None, 0);
         for look in 0_u64.. {
-            let looked = tokio::time::timeout(LOOK_TIMEOUT, self.look(&mut memory)).await;
+            let looked = tokio::time::timeout(POLL_TIMEOUT, self.look(&mut memory)).await;
             match looked
                 .unwrap_or_else(|_| Err(Failed::Unanswered("nats-server does not answer in time".to_owned())))
             {
                 Ok(found) => {
-                    if durability.is_none() || look.is_multiple_of(LOOKS_A_PROBE) {
+                    if durability.is_none() || look.is_multiple_of(POLLS_PER_PROBE) {
                         let probed = self.options.probe(&found.infos, durability).await;
                         match self.options.check(&probed) {
                             Ok(()) => self.health.note(DURABILITY, probed.to_string()),
@@ -155,19 +155,19 @@ impl Streams {
                     }
                     unanswered = 0;
                     self.health.ok(STREAMS);
-                    self.tell(found, durability.unwrap_or(Durability::CACHED), &mut memory);
-                    tokio::time::sleep(LOOK).await;
+                    self.tell(found, durability.unwrap_or(Durability::UNSYNCED), &mut memory);
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 // One answer may be late.
                 Err(Failed::Unanswered(why)) if durability.is_some() && unanswered + 1 < MAX_UNANSWERED => {
                     unanswered += 1;
                     tracing::debug!(why, "a look at the streams failed");
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 Err(Failed::Unanswered(why) | Failed::Refused(why)) => {
                     self.health.failed(STREAMS, why);
-                    self.health.note(ROOM, "unknown while the streams cannot be read");
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    self.health.note(BACKPRESSURE, "unknown while the streams cannot be read");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
         }
@@ -176,10 +176,10 @@ impl Streams {
 
     fn tell(&self, look: Look, durability: Durability, memory: &mut Memory) {
         let budget = Arc::new(AtomicU64::new(budget(&look.loads)));
-        let no_room = memory.admission.decide(Instant::now(), look.loads);
-        match &no_room {
-            Some(refusal) => self.health.note(ROOM, format!("no commands are taken: {}", refusal.why)),
-            None => self.health.ok(ROOM),
+        let at_capacity = memory.admission.decide(Instant::now(), look.loads);
+        match &at_capacity {
+            Some(refusal) => self.health.note(BACKPRESSURE, format!("no commands are taken: {}", refusal.why)),
+            None => self.health.ok(BACKPRESSURE),
         }
         self.health.note(CAPACITY, look.warnings.join("; "));
         if memory.warned == look.warnings.is_empty() {
@@ -193,10 +193,10 @@ impl Streams {
         if !losses.is_empty() {
             self.health.note(LOSS, losses.join("; "));
         }
-        let known = Known { durability, no_room, budget, key_expires: look.key_expires };
+        let known = Known { durability, at_capacity, budget, key_expires: look.key_expires };
         self.known.send_if_modified(|before| {
-            if known.no_room.is_some() != before.no_room.is_some() {
-                match &known.no_room {
+            if known.at_capacity.is_some() != before.at_capacity.is_some() {
+                match &known.at_capacity {
                     Some(refusal) => {
                         tracing::warn!(
                             why = refusal.why,

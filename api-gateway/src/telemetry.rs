@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use messaging::envelope::TRACE_PARENT;
 use messaging::metrics::{self, Counters, Histograms};
-use messaging::spans::{self, Begun, KeyValue, SpanKind};
+use messaging::spans::{self, KeyValue, SpanKind, StartedSpan};
 use poem::http::{HeaderValue, Method};
 use poem::{Request, Response};
 use tracing::Span;
@@ -19,7 +19,7 @@ struct Counted {
 static COUNTED: LazyLock<Counted> = LazyLock::new(|| Counted {
     requests: metrics::counters("http_requests", "Requests answered, by method, route, and status"),
     durations: metrics::histograms(
-        "http_request_seconds",
+        "http_server_request_duration_seconds",
         "From a request to the beginning of its answer, by method and route",
     ),
 });
@@ -29,7 +29,7 @@ pub(crate) struct Seen {
     method: &'static str,
     route: String,
     began: Instant,
-    begun: Option<Begun>,
+    begun: Option<StartedSpan>,
     /// What the logs of the request say of it.
     pub(crate) logged: Span,
 }
@@ -40,7 +40,7 @@ impl Seen {
     pub(crate) fn begin(request: &mut Request, route: Option<&str>) -> Self {
         let method = known(request.method());
         let given = |request: &Request| request.header(TRACE_PARENT).map(str::to_owned);
-        let begun = route.and_then(|_| Begun::request(given(request).as_deref()));
+        let begun = route.and_then(|_| StartedSpan::request(given(request).as_deref()));
         if let Some(carried) = begun.and_then(|begun| HeaderValue::try_from(begun.trace_parent()).ok()) {
             request.headers_mut().insert(TRACE_PARENT, carried);
         }

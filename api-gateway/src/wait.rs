@@ -25,9 +25,9 @@ use crate::queries::Queries;
 /// How many requests may wait at the same time; those beyond are answered as if they did not want to.
 const MAX_WAITERS: usize = 1024;
 /// How often an order is asked for while no event says that it changed.
-const LOOK_AGAIN: Duration = Duration::from_secs(3);
+const RETRY_INTERVAL: Duration = Duration::from_secs(3);
 /// How soon it is asked for again where an event says it is final and the answer does not yet.
-const LOOK_SOON: Duration = Duration::from_millis(250);
+const FAST_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// What a caller waits for.
 pub(crate) enum Expected<'a> {
@@ -90,22 +90,22 @@ impl Waiter {
     /// Waits for what is expected of a command, at most so long.
     pub(crate) async fn outcome(mut self, command: Uuid, expected: Expected<'_>, wait: Duration) -> Outcome {
         let deadline = Instant::now() + wait;
-        let mut pace = LOOK_AGAIN;
+        let mut pace = RETRY_INTERVAL;
         loop {
             let asked = tokio::time::timeout_at(deadline, self.look(&expected));
             if let Ok(Some(outcome)) = asked.await {
                 return outcome;
             }
-            let mut next_look = Instant::now() + pace;
+            let mut next_poll = Instant::now() + pace;
             loop {
                 tokio::select! {
-                    event = self.events.next() => match event.map(|event| hear(&event, command)) {
-                        Some(Heard::Final) => (next_look, pace) = (Instant::now(), LOOK_SOON),
-                        Some(Heard::Refused(problem)) => return Outcome::Refused(problem),
-                        Some(Heard::Nothing) => {}
+                    event = self.events.next() => match event.map(|event| outcome_in(&event, command)) {
+                        Some(Received::Final) => (next_poll, pace) = (Instant::now(), FAST_POLL_INTERVAL),
+                        Some(Received::Refused(problem)) => return Outcome::Refused(problem),
+                        Some(Received::Nothing) => {}
                         None => return Outcome::NotYet,
                     },
-                    () = tokio::time::sleep_until(next_look.min(deadline)) => break,
+                    () = tokio::time::sleep_until(next_poll.min(deadline)) => break,
                     () = self.shutdown.cancelled() => return Outcome::NotYet,
                 }
             }
@@ -147,23 +147,25 @@ fn same_content(view: &OrderView, order: &PlaceOrder) -> bool {
         && view.total_price == *total_price
 }
 
-enum Heard {
+enum Received {
     Final,
     Refused(Problem),
     Nothing,
 }
 
 /// Says what an event means for who waits for the outcome of a command.
-fn hear(event: &Message, command: Uuid) -> Heard {
+fn outcome_in(event: &Message, command: Uuid) -> Received {
     let header = |name: &str| event.headers.as_ref().and_then(|headers: &HeaderMap| headers.get(name));
     let caused_by_us = header(envelope::CAUSATION_ID).is_some_and(|id| id.as_str() == command.to_string());
-    let Some(message_type) = header(envelope::TYPE) else { return Heard::Nothing };
+    let Some(message_type) = header(envelope::TYPE) else { return Received::Nothing };
     match OrderEvent::decode(message_type.as_str(), &event.payload) {
-        Ok(OrderEvent::Confirmed(_) | OrderEvent::Cancelled(_)) => Heard::Final,
-        Ok(OrderEvent::PlaceRefused(_)) if caused_by_us => Heard::Refused(Problem::new(Code::OrderIdAlreadyUsed)),
-        Ok(OrderEvent::CancelRefused(_)) if caused_by_us => {
-            Heard::Refused(Problem::new(Code::OrderAlreadyConfirmed))
+        Ok(OrderEvent::Confirmed(_) | OrderEvent::Cancelled(_)) => Received::Final,
+        Ok(OrderEvent::PlaceRefused(_)) if caused_by_us => {
+            Received::Refused(Problem::new(Code::OrderIdAlreadyUsed))
         }
-        _ => Heard::Nothing,
+        Ok(OrderEvent::CancelRefused(_)) if caused_by_us => {
+            Received::Refused(Problem::new(Code::OrderAlreadyConfirmed))
+        }
+        _ => Received::Nothing,
     }
 }

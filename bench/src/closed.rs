@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_nats::jetstream::consumer::pull;
 use bytes::Bytes;
-use demo::Member;
+use demo::Component;
 use futures::StreamExt;
 use futures::future::try_join_all;
 use tokio::time::Instant;
@@ -66,13 +66,13 @@ pub async fn drive(
     let messages = stage.messages().await?;
     let ledger = Rc::new(RefCell::new(Ledger::starting_at(stage.next)));
     let ends = stage.follow().await?;
-    let hearing = hear(ends, stage.orders, ledger.clone());
-    let url = stage.store.config().http_url(Member::ApiGateway);
+    let ends_received = hear(ends, stage.orders, ledger.clone());
+    let url = stage.shop.config().http_url(Component::ApiGateway);
     let measuring = measure(&url, stage.orders, &ledger, span, connections, Some(stage.window), processes);
-    tokio::pin!(hearing);
+    tokio::pin!(ends_received);
     let (answered, finished, used) = tokio::select! {
         measured = measuring => measured?,
-        heard = &mut hearing => bail!("the connection is closed: {heard:?}"),
+        received = &mut ends_received => bail!("the connection is closed: {received:?}"),
     };
     let start = Instant::now();
     while ledger.borrow().under_way() > 0 {
@@ -81,7 +81,7 @@ pub async fn drive(
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(10)) => {}
-            heard = &mut hearing => bail!("the connection is closed: {heard:?}"),
+            received = &mut ends_received => bail!("the connection is closed: {received:?}"),
         }
     }
     let (placed, repeated) = (ledger.borrow().placed, ledger.borrow().repeated);

@@ -15,7 +15,7 @@ use crate::throughput::usage;
 /// Orders placed between two words of progress.
 const STEP: u64 = 100_000;
 
-/// Fills the store to each size and measures there.
+/// Fills the shop to each size and measures there.
 ///
 /// # Errors
 ///
@@ -30,11 +30,11 @@ pub async fn run(
         bail!("sizes must grow");
     }
     let mut stage = Stage::start(setting, progress).await?;
-    let mut report = Report::begin("orders in the store", "orders/s");
+    let mut report = Report::begin("orders in the shop", "orders/s");
     let mut table = Table::new(
         "Growth (medians)",
         &[
-            "orders in the store",
+            "orders in the shop",
             "orders/s",
             "CPU µs/order",
             "ratio to the first",
@@ -43,8 +43,8 @@ pub async fn run(
         ],
     );
     let mut by_process = Vec::new();
-    let mut memory = Table::new("Memory now", &["orders in the store", "process", "MB"]);
-    let (mut line, mut first) = (Line { name: "store".to_owned(), points: Vec::new() }, None);
+    let mut memory = Table::new("Memory now", &["orders in the shop", "process", "MB"]);
+    let (mut line, mut first) = (Line { name: "shop".to_owned(), points: Vec::new() }, None);
     for size in sizes {
         while stage.next < *size {
             let count = (*size - stage.next).min(STEP);
@@ -73,12 +73,12 @@ pub async fn run(
             json!(of(Round::cpu_per_order)),
             json!(if first > 0.0 { Some(rate / first) } else { None }),
             json!(number(largest) / 1e6),
-            json!(number(on_disk(&stage.store.config().data)?) / 1e9),
+            json!(number(on_disk(&stage.shop.config().data)?) / 1e9),
         ]);
         for (name, usage) in used {
             memory.add(vec![json!(size), json!(name), json!(number(usage.memory) / 1e6)]);
         }
-        by_process.extend(usage(&format!("{size} orders in the store"), &rounds));
+        by_process.extend(usage(&format!("{size} orders in the shop"), &rounds));
         line.points.push((number(*size), rate));
     }
     report.plot.lines.push(line);
@@ -93,7 +93,7 @@ fn on_disk(folder: &Path) -> anyhow::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        // Files come and go while the store runs.
+        // Files come and go while the shop runs.
         let Ok(about) = path.symlink_metadata() else { continue };
         bytes += if about.is_dir() { on_disk(&path).unwrap_or_default() } else { about.len() };
     }

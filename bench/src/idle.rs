@@ -1,9 +1,9 @@
-//! The start of a store, and what it costs while nothing happens.
+//! The start of a shop, and what it costs while nothing happens.
 
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use demo::{Member, Store, StoreConfig};
+use demo::{Component, Shop, ShopConfig};
 use serde_json::json;
 
 use crate::drive::used;
@@ -13,10 +13,10 @@ use crate::stage::{Engine, folder, log, own_program, start_postgres};
 use crate::statistics::number;
 use crate::usage::{self, Counted, Processes};
 
-/// How long a store may settle before it is watched.
+/// How long a shop may settle before it is watched.
 const SETTLES: Duration = Duration::from_secs(5);
 
-/// Starts a store as the demo does, and watches it.
+/// Starts a shop as the demo does, and watches it.
 ///
 /// # Errors
 ///
@@ -24,18 +24,18 @@ const SETTLES: Duration = Duration::from_secs(5);
 pub async fn run(database: Engine, watch: f64, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Report> {
     let data = folder(None)?;
     let program = own_program()?;
-    let mut config = StoreConfig::on_free_ports(program, data.clone());
+    let mut config = ShopConfig::on_free_ports(program, data.clone());
     let postgres = match database {
         Engine::Sqlite => None,
         Engine::Postgres => Some(start_postgres(&data, &mut config).await?),
     };
     let start = Instant::now();
-    let store = Store::start(config, log(&data.join("members.log"))?, progress).await?;
+    let shop = Shop::start(config, log(&data.join("components.log"))?, progress).await?;
     let ready = start.elapsed();
     tokio::time::sleep(SETTLES).await;
-    let mut processes: Processes = Member::ALL
+    let mut processes: Processes = Component::ALL
         .into_iter()
-        .filter_map(|member| Some((member.name().to_owned(), Counted::Alone(store.process(member)?))))
+        .filter_map(|component| Some((component.name().to_owned(), Counted::Alone(shop.process(component)?))))
         .collect();
     if let Some(id) = postgres.as_ref().and_then(local_servers::PostgresServer::id) {
         processes.insert("postgres".to_owned(), Counted::Family(id));
@@ -47,7 +47,7 @@ pub async fn run(database: Engine, watch: f64, progress: &(dyn Fn(&str) + Sync))
 
     let mut report = Report::begin("process", "CPU %");
     let mut table = Table::new("Start", &["what", "seconds"]);
-    table.add(vec![json!("start to ready, with nothing in the store"), json!(ready.as_secs_f64())]);
+    table.add(vec![json!("start to ready, with nothing in the shop"), json!(ready.as_secs_f64())]);
     report.tables.push(table);
     let mut table = Table::new(format!("Idle for {watch} s"), &["process", "CPU %", "memory MB"]);
     let percent = |time: Duration| time.as_secs_f64() / length * 100.0;
@@ -60,7 +60,7 @@ pub async fn run(database: Engine, watch: f64, progress: &(dyn Fn(&str) + Sync))
     report.tables.push(table);
     let points = used.values().map(|usage| percent(usage.cpu)).collect::<Vec<_>>();
     report.plot.lines.push(crate::report::Line::of_rounds("CPU %, processes by name", &points));
-    store.shut_down().await?;
+    shop.shut_down().await?;
     drop(postgres);
     std::fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
     Ok(report)

@@ -9,7 +9,7 @@ use crate::paced;
 use crate::report::{Report, Table};
 use crate::stage::Stage;
 
-/// Measures the broker and the store in turn; the times of all rounds count together.
+/// Measures the broker and the shop in turn; the times of all rounds count together.
 ///
 /// # Errors
 ///

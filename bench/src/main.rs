@@ -1,10 +1,10 @@
 //! The benchmark; see the library. Under the name of a service it is that service, so that it can run the whole store
-//! with one program; and it is the processes of the floor.
+//! with one program; and it is the processes of the baseline.
 
 use std::process::ExitCode;
 
 use bench::Options;
-use bench::floor::FloorService;
+use bench::baseline::BaselineService;
 use bench::trivial::TrivialServer;
 use clap::Parser;
 use messaging::process;
@@ -12,12 +12,12 @@ use messaging::process;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
     let subcommand = std::env::args().nth(1).unwrap_or_default();
-    if subcommand.parse::<demo::Member>().is_ok() {
+    if subcommand.parse::<demo::Component>().is_ok() {
         return demo::cli::run().await;
     }
-    if subcommand == "floor-service" {
+    if subcommand == "baseline-service" {
         let arguments = std::env::args().skip(1);
-        FloorService::parse_from(arguments).run(process::shutdown_on_signal()?).await?;
+        BaselineService::parse_from(arguments).run(process::shutdown_on_signal()?).await?;
         return Ok(ExitCode::SUCCESS);
     }
     if subcommand == "trivial-server" {

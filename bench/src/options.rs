@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::stage::{Chain, Engine, SyncMode};
 
-/// Measures the store against what the broker and the database can do at all, in the same run on the same machine.
+/// Measures the shop against what the broker and the database can do at all, in the same run on the same machine.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(name = "bench", version)]
 pub struct Options {
@@ -24,8 +24,8 @@ pub struct Options {
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum Command {
     /// The broker alone: an order's messages through processes that only pull, publish, and acknowledge.
-    Floor {
-        /// The store whose messages they are.
+    Baseline {
+        /// The shop whose messages they are.
         #[command(flatten)]
         setting: Setting,
         /// For how long.
@@ -33,7 +33,7 @@ pub enum Command {
         span: Span,
     },
     /// The database alone: group commit with the tables of the order service.
-    FloorSql {
+    BaselineSql {
         /// Where the rows go.
         #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
         database: Engine,
@@ -44,9 +44,9 @@ pub enum Command {
         #[command(flatten)]
         span: Span,
     },
-    /// Orders from the acknowledged command to the final state, in turn with the floor.
+    /// Orders from the acknowledged command to the final state, in turn with the baseline.
     Throughput {
-        /// The store that is measured.
+        /// The shop that is measured.
         #[command(flatten)]
         setting: Setting,
         /// For how long.
@@ -58,13 +58,13 @@ pub enum Command {
         /// Connections to the gateway, each with one request at a time.
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
         connections: u64,
-        /// Measures the store without the floor.
+        /// Measures the shop without the baseline.
         #[arg(long)]
-        no_floor: bool,
+        no_baseline: bool,
     },
     /// Orders at a fixed rate, whatever becomes of them: how long until accepted, and until final.
     Latency {
-        /// The store that is measured.
+        /// The shop that is measured.
         #[command(flatten)]
         setting: Setting,
         /// For how long.
@@ -79,7 +79,7 @@ pub enum Command {
     },
     /// `POST /orders` until it is accepted, as fast as the gateway answers.
     SaturateHttp {
-        /// The store that is measured.
+        /// The shop that is measured.
         #[command(flatten)]
         setting: Setting,
         /// For how long.
@@ -91,7 +91,7 @@ pub enum Command {
     },
     /// All orders on one product, many lines in an order, each command ten times: each against orders that are spread.
     Contention {
-        /// The store that is measured.
+        /// The shop that is measured.
         #[command(flatten)]
         setting: Setting,
         /// For how long.
@@ -100,7 +100,7 @@ pub enum Command {
     },
     /// The rate and the memory once there are many orders already.
     Growth {
-        /// The store that is measured.
+        /// The shop that is measured.
         #[command(flatten)]
         setting: Setting,
         /// For how long, at each size.
@@ -112,12 +112,12 @@ pub enum Command {
     },
     /// A service is off while orders pile up: how long it takes to catch up, and how new orders fare meanwhile.
     Recovery {
-        /// The store that is measured.
+        /// The shop that is measured.
         #[command(flatten)]
         setting: Setting,
         /// The service that is off.
         #[arg(long, default_value = "inventory-service")]
-        off: demo::Member,
+        off: demo::Component,
         /// How many orders pile up.
         #[arg(long, default_value_t = 100_000)]
         orders: u64,
@@ -125,7 +125,7 @@ pub enum Command {
         #[arg(long, default_value_t = 100.0)]
         rate: f64,
     },
-    /// The start, and the CPU of a store in which nothing happens.
+    /// The start, and the CPU of a shop in which nothing happens.
     Idle {
         /// Where the services keep their state.
         #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
@@ -145,7 +145,7 @@ pub enum Via {
     Http,
 }
 
-/// The store that is measured, and what is ordered.
+/// The shop that is measured, and what is ordered.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Setting {
     /// How far an order goes: to its stock (the other services are off), or to the end.
@@ -157,7 +157,7 @@ pub struct Setting {
     /// When the broker syncs.
     #[arg(long, value_enum, default_value_t = SyncMode::Default)]
     pub sync: SyncMode,
-    /// The floor, and whoever publishes commands straight into the stream, use atomic batches.
+    /// The baseline, and whoever publishes commands straight into the stream, use atomic batches.
     #[arg(long)]
     pub atomic: bool,
     /// Who orders: so many, in turn.
@@ -178,7 +178,7 @@ pub struct Setting {
     /// Leaves the limits of streams and backlog as they are shipped; without it they are lifted.
     #[arg(long)]
     pub shipped_limits: bool,
-    /// Another build of the store, such as an earlier one: a program that has the services as subcommands.
+    /// Another build of the shop, such as an earlier one: a program that has the services as subcommands.
     #[arg(long)]
     pub program: Option<PathBuf>,
     /// Where streams, databases, and logs are kept while it is measured.

@@ -1,12 +1,12 @@
 //! Orders at a fixed rate, whatever becomes of them.
 //!
-//! Every time begins when the order was due, not when it could be sent: where the store falls behind, that shows.
+//! Every time begins when the order was due, not when it could be sent: where the shop falls behind, that shows.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use demo::Member;
+use demo::Component;
 use futures::StreamExt;
 use futures::future::try_join_all;
 use tokio::sync::{Mutex, mpsc};
@@ -43,7 +43,7 @@ type Due = (u64, Instant);
 /// Where an order is refused, or does not come to its end.
 pub async fn drive(stage: &Stage, first: u64, rate: f64, span: Span, connections: u64) -> anyhow::Result<Paced> {
     let mut ends = stage.follow().await?;
-    let url = stage.store.config().http_url(Member::ApiGateway);
+    let url = stage.shop.config().http_url(Component::ApiGateway);
     let open = try_join_all((0..connections).map(|_| Connection::open(&url))).await?;
     let begin = Instant::now() + span.warm_up();
     let mut times = pace(rate, span.warm_up() + span.length())?;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use async_nats::jetstream::consumer::pull;
-use demo::Member;
+use demo::Component;
 use futures::StreamExt;
 use serde_json::json;
 
@@ -22,7 +22,7 @@ use crate::throughput::check;
 
 /// Connections to the gateway for new orders.
 const CONNECTIONS: u64 = 16;
-/// How long new orders come before anything is broken, and at a time while it is mended.
+/// How long new orders come before anything is broken, and at a time while it is repaired.
 const SPAN: Span = Span { warm_up: 0.0, seconds: 5.0, rounds: 1 };
 /// How long nothing of the backlog may move.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -34,7 +34,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Where an order is lost, or ends twice.
 pub async fn run(
     setting: &Setting,
-    off: Member,
+    off: Component,
     count: u64,
     pace: f64,
     progress: &(dyn Fn(&str) + Sync),
@@ -46,14 +46,14 @@ pub async fn run(
     let before = paced::drive(&stage, stage.next, pace, SPAN, CONNECTIONS).await?;
     stage.next += before.placed;
 
-    stage.store.stop(off).await?;
+    stage.shop.stop(off).await?;
     let ends = stage.follow().await?;
     let mut backlog = Ledger::starting_at(stage.next);
     pile_up(&stage, &mut backlog, count).await?;
     stage.next += count;
     progress(&format!("{count} orders wait; {off} starts again"));
     let start = Instant::now();
-    stage.store.start_member(off).await?;
+    stage.shop.start_component(off).await?;
     let mut meanwhile: Option<paced::Paced> = None;
     let next = stage.next;
     let drained = drain(ends, stage.orders, backlog);
@@ -88,7 +88,7 @@ pub async fn run(
 }
 
 fn report(
-    off: Member,
+    off: Component,
     count: u64,
     drained_after: Duration,
     pace: f64,

@@ -208,8 +208,8 @@ mod tests {
     fn a_plot_is_drawn_even_of_a_single_point_or_of_nothing() {
         let mut plot = Plot { x: "round".to_owned(), y: "orders/s".to_owned(), lines: vec![] };
         assert!(plot.draw("nothing").unwrap().contains("</svg>"));
-        plot.lines.push(Line::of_rounds("store", &[5.0]));
+        plot.lines.push(Line::of_rounds("shop", &[5.0]));
         let svg = plot.draw("one").unwrap();
-        assert!(svg.contains("store") && svg.contains("orders/s"));
+        assert!(svg.contains("shop") && svg.contains("orders/s"));
     }
 }

@@ -3,7 +3,7 @@
 use crate::options::{Command, Options, Via};
 use crate::report::Report;
 use crate::throughput::{self, Way};
-use crate::{contention, floor_sql, growth, idle, latency, recovery, saturate};
+use crate::{baseline_sql, contention, growth, idle, latency, recovery, saturate};
 
 /// Measures, and shows what came of it.
 ///
@@ -17,13 +17,13 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 async fn measure(command: &Command) -> anyhow::Result<Report> {
     match command {
-        Command::Floor { setting, span } => Box::pin(throughput::run_floor(setting, *span, &say)).await,
-        Command::Throughput { setting, span, via, connections, no_floor } => {
+        Command::Baseline { setting, span } => Box::pin(throughput::run_baseline(setting, *span, &say)).await,
+        Command::Throughput { setting, span, via, connections, no_baseline } => {
             let way = match via {
                 Via::Stream => Way::Stream,
                 Via::Http => Way::Http { connections: *connections },
             };
-            Box::pin(throughput::run(setting, *span, way, !no_floor, &say)).await
+            Box::pin(throughput::run(setting, *span, way, !no_baseline, &say)).await
         }
         Command::Latency { setting, span, rate, connections } => {
             Box::pin(latency::run(setting, *span, *rate, *connections, &say)).await
@@ -31,7 +31,7 @@ async fn measure(command: &Command) -> anyhow::Result<Report> {
         Command::SaturateHttp { setting, span, connections } => {
             Box::pin(saturate::run(setting, *span, *connections, &say)).await
         }
-        Command::FloorSql { database, batch, span } => floor_sql::run(*database, *batch, *span, &say).await,
+        Command::BaselineSql { database, batch, span } => baseline_sql::run(*database, *batch, *span, &say).await,
         Command::Contention { setting, span } => Box::pin(contention::run(setting, *span, &say)).await,
         Command::Growth { setting, span, sizes } => Box::pin(growth::run(setting, *span, sizes, &say)).await,
         Command::Recovery { setting, off, orders, rate } => {

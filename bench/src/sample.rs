@@ -1,6 +1,6 @@
 //! The messages of one real order: what they say, how large they are, and which of them answers which.
 //!
-//! The floor moves the same ones, so nothing about them is written down anywhere else.
+//! The baseline moves the same ones, so nothing about them is written down anywhere else.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::orders::Outbound;
 use crate::stage::Chain;
 
 /// How long one order may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ORDER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long nothing more may come until nothing more is expected.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -41,7 +41,7 @@ impl Message {
 
     /// Returns who said it: `order-service`.
     #[must_use]
-    pub fn speaker(&self) -> &str {
+    pub fn producer(&self) -> &str {
         self.header(envelope::SOURCE).unwrap_or_default().trim_start_matches('/')
     }
 
@@ -79,7 +79,7 @@ impl Sample {
         let last = chain.last_event().trim_end_matches(".*");
         let start = Instant::now();
         let mut before = 0;
-        while start.elapsed() < PATIENCE {
+        while start.elapsed() < ORDER_TIMEOUT {
             tokio::time::sleep(QUIET).await;
             let mut messages = Vec::new();
             for stream in &streams {
@@ -90,7 +90,7 @@ impl Sample {
             }
             before = messages.len();
         }
-        bail!("an order has not come to {last} within {} s, after {before} messages", PATIENCE.as_secs());
+        bail!("an order has not come to {last} within {} s, after {before} messages", ORDER_TIMEOUT.as_secs());
     }
 
     /// Returns the messages by which a service answers one, by its name.
@@ -100,7 +100,7 @@ impl Sample {
         let cause = cause.header(envelope::ID);
         self.messages
             .iter()
-            .filter(|message| message.speaker() == service && message.header(envelope::CAUSATION_ID) == cause)
+            .filter(|message| message.producer() == service && message.header(envelope::CAUSATION_ID) == cause)
             .collect()
     }
 

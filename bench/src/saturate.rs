@@ -1,6 +1,6 @@
 //! `POST /orders` until accepted, as fast as the gateway answers; beside what the load itself and the broker cost.
 
-use demo::Member;
+use demo::Component;
 use local_servers::{Program, ProgramSettings, free_port};
 use serde_json::json;
 
@@ -35,14 +35,14 @@ pub async fn run(
     progress: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<Report> {
     let mut stage = Stage::start(setting, progress).await?;
-    let handling = stage.chain.members().into_iter().filter(|member| *member != Member::ApiGateway);
-    for member in handling.collect::<Vec<_>>() {
-        stage.store.stop(member).await?;
+    let handling = stage.chain.components().into_iter().filter(|component| *component != Component::ApiGateway);
+    for component in handling.collect::<Vec<_>>() {
+        stage.shop.stop(component).await?;
     }
     let mut broker = Broker::open(&stage).await?;
     let kind = |name| Rounds { name, rates: Vec::new(), latencies: Vec::new(), cpu: Vec::new() };
     let (mut trivial, mut alone, mut gateway) = (kind("trivial server"), kind("broker"), kind("gateway"));
-    let gateway_url = stage.store.config().http_url(Member::ApiGateway);
+    let gateway_url = stage.shop.config().http_url(Component::ApiGateway);
     for turn in 1..=span.rounds {
         let (server, url, processes) = trivial_server(&stage)?;
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
@@ -96,7 +96,7 @@ impl Rounds {
 
 /// Starts a process that says 202 to everything.
 fn trivial_server(stage: &Stage) -> anyhow::Result<(Program, String, Processes)> {
-    let config = stage.store.config();
+    let config = stage.shop.config();
     let address = format!("127.0.0.1:{}", free_port());
     let on_line = stage::log(&config.data.join("trivial.log"))?;
     let program = Program::start(ProgramSettings {
@@ -104,7 +104,7 @@ fn trivial_server(stage: &Stage) -> anyhow::Result<(Program, String, Processes)>
         program: stage::own_program()?,
         arguments: vec!["trivial-server".to_owned(), address.clone()],
         variables: Vec::new(),
-        on_line: std::sync::Arc::new(move |line| on_line(Member::ApiGateway, line)),
+        on_line: std::sync::Arc::new(move |line| on_line(Component::ApiGateway, line)),
     })?;
     let processes = [("trivial server", program.id()), ("bench", Some(std::process::id()))];
     let processes =

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use contracts::money::MAX_AMOUNT;
-use demo::{Member, StoreConfig};
+use demo::{Component, ShopConfig};
 use futures::{TryStreamExt, stream};
 use messaging::http;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::orders::{customer_id, product_id};
 
 /// Pieces of a product.
-const PIECES: u64 = 1_000_000_000_000;
+const UNITS: u64 = 1_000_000_000_000;
 /// Products in a request.
 const PRODUCTS: u64 = 10_000;
 /// Requests at a time.
@@ -25,13 +25,13 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 ///
 /// Where the inventory service refuses.
-pub async fn products(config: &StoreConfig, count: u64) -> anyhow::Result<()> {
+pub async fn products(config: &ShopConfig, count: u64) -> anyhow::Result<()> {
     let http = http::client(TIMEOUT)?;
-    let url = format!("{}/automation-testing/seed", config.http_url(Member::InventoryService));
+    let url = format!("{}/automation-testing/seed", config.http_url(Component::InventoryService));
     for first in (0..count).step_by(usize::try_from(PRODUCTS)?) {
         let products = first..count.min(first + PRODUCTS);
         let catalogue: Vec<Value> =
-            products.map(|n| json!({"productId": product_id(n), "available": PIECES})).collect();
+            products.map(|n| json!({"productId": product_id(n), "available": UNITS})).collect();
         post(&http, &url, &json!(catalogue)).await.context("filling the shelves")?;
     }
     Ok(())
@@ -42,9 +42,9 @@ pub async fn products(config: &StoreConfig, count: u64) -> anyhow::Result<()> {
 /// # Errors
 ///
 /// Where the gateway refuses.
-pub async fn accounts(config: &StoreConfig, count: u64) -> anyhow::Result<()> {
+pub async fn accounts(config: &ShopConfig, count: u64) -> anyhow::Result<()> {
     let http = http::client(TIMEOUT)?;
-    let url = format!("{}/accounts", config.http_url(Member::ApiGateway));
+    let url = format!("{}/accounts", config.http_url(Component::ApiGateway));
     stream::iter((0..count).map(Ok))
         .try_for_each_concurrent(CONCURRENT, |number| {
             let (http, url) = (&http, &url);

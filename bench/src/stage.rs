@@ -1,4 +1,4 @@
-//! The store under measurement: started, filled with products and customers, and taken down again.
+//! The shop under measurement: started, filled with products and customers, and taken down again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,8 +13,8 @@ use async_nats::{Client, jetstream};
 use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS};
 use demo::healthcheck::healthcheck;
 use demo::provision::PROVISIONER;
-use demo::store::{nats_options, settings};
-use demo::{Databases, Member, OnLine, Store, StoreConfig};
+use demo::shop::{nats_options, settings};
+use demo::{Component, Databases, OnLine, Shop, ShopConfig};
 use local_servers::{PostgresServer, Program, free_port, postgres};
 use messaging::{Health, connection};
 
@@ -44,25 +44,29 @@ pub enum Chain {
 impl Chain {
     /// Returns the services that have a part in it.
     #[must_use]
-    pub fn services(self) -> &'static [Member] {
+    pub fn services(self) -> &'static [Component] {
         match self {
-            Self::Short => &[Member::OrderService, Member::InventoryService],
+            Self::Short => &[Component::OrderService, Component::InventoryService],
             Self::Whole => &[
-                Member::OrderService,
-                Member::InventoryService,
-                Member::PaymentService,
-                Member::NotificationService,
+                Component::OrderService,
+                Component::InventoryService,
+                Component::PaymentService,
+                Component::NotificationService,
             ],
         }
     }
 
-    /// Returns the members that run: the services, and what an order does not touch but needs to be there.
+    /// Returns the components that run: the services, and what an order does not touch but needs to be there.
     #[must_use]
-    pub fn members(self) -> Vec<Member> {
-        let off =
-            [Member::AccountService, Member::PaymentProvider, Member::PaymentService, Member::NotificationService];
-        let runs = |member: &Member| self == Self::Whole || !off.contains(member);
-        Member::SERVICES.into_iter().filter(runs).collect()
+    pub fn components(self) -> Vec<Component> {
+        let off = [
+            Component::AccountService,
+            Component::PaymentProvider,
+            Component::PaymentService,
+            Component::NotificationService,
+        ];
+        let runs = |component: &Component| self == Self::Whole || !off.contains(component);
+        Component::SERVICES.into_iter().filter(runs).collect()
     }
 
     /// Returns the subject on which the last event of every order comes.
@@ -98,16 +102,16 @@ pub enum Engine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SyncMode {
-    /// As often as the store's configuration says.
+    /// As often as the shop's configuration says.
     Default,
     /// Before every acknowledgement.
     Always,
 }
 
-/// A store that is measured.
+/// A shop that is measured.
 pub struct Stage {
     /// Its processes.
-    pub store: Store,
+    pub shop: Shop,
     /// How far orders go.
     pub chain: Chain,
     /// What is ordered.
@@ -134,7 +138,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts a store, opens accounts, fills shelves, and follows one order through it.
+    /// Starts a shop, opens accounts, fills shelves, and follows one order through it.
     ///
     /// # Errors
     ///
@@ -148,45 +152,45 @@ impl Stage {
             Some(program) => program.canonicalize().with_context(|| format!("finding {}", program.display()))?,
             None => own_program()?,
         };
-        let mut config = StoreConfig::on_free_ports(program, data.clone());
+        let mut config = ShopConfig::on_free_ports(program, data.clone());
         config.variables.push(("RUST_LOG".to_owned(), "warn".to_owned()));
         // In the short chain messages wait for services that are off.
         if !setting.shipped_limits {
             let no_limit = vec![("MAX_BACKLOG".to_owned(), MAX_BACKLOG.to_string())];
-            config.own_variables.insert(Member::ApiGateway, no_limit);
+            config.own_variables.insert(Component::ApiGateway, no_limit);
         }
         let postgres = match setting.database {
             Engine::Sqlite => None,
             Engine::Postgres => Some(start_postgres(&data, &mut config).await?),
         };
-        let mut store = Store::start(config, log(&data.join("members.log"))?, progress).await?;
-        configure_server(&mut store, &data, setting.sync).await?;
+        let mut shop = Shop::start(config, log(&data.join("components.log"))?, progress).await?;
+        configure_server(&mut shop, &data, setting.sync).await?;
         let provisioner =
-            connection::connect(&nats_options(store.config(), PROVISIONER), PROVISIONER, &Health::default())
-                .await?;
+            connection::connect(&nats_options(shop.config(), PROVISIONER), PROVISIONER, &Health::default()).await?;
         let provisioner = connection::jetstream(&provisioner);
         if !setting.shipped_limits {
             make_room(&provisioner, setting.atomic).await?;
         }
         let client =
-            connection::connect(&nats_options(store.config(), API_GATEWAY), API_GATEWAY, &Health::default())
-                .await?;
+            connection::connect(&nats_options(shop.config(), API_GATEWAY), API_GATEWAY, &Health::default()).await?;
         client.flush().await.context("connecting to nats-server")?;
 
         let run = uuid::Uuid::new_v4().as_fields().0;
         let orders = Orders { run, customers: setting.customers, products: setting.products, lines: setting.lines };
-        seeding::products(store.config(), orders.products).await?;
+        seeding::products(shop.config(), orders.products).await?;
         if setting.chain == Chain::Whole {
-            seeding::accounts(store.config(), orders.customers).await?;
+            seeding::accounts(shop.config(), orders.customers).await?;
         }
-        for member in Member::SERVICES.into_iter().filter(|member| !setting.chain.members().contains(member)) {
-            store.stop(member).await?;
+        for component in
+            Component::SERVICES.into_iter().filter(|component| !setting.chain.components().contains(component))
+        {
+            shop.stop(component).await?;
         }
         let sample =
             Sample::take(&client, &provisioner, setting.chain, orders.command(0, 0)?, &orders.id(0)).await?;
         progress(&format!("an order is {}", sample.describe()));
         let mut stage = Self {
-            store,
+            shop,
             chain: setting.chain,
             orders,
             next: 1,
@@ -209,18 +213,18 @@ impl Stage {
     async fn start_others(&mut self) -> anyhow::Result<()> {
         let on_line = log(&self.data.join("instances.log"))?;
         for number in 2..=self.instances {
-            for member in self.chain.services() {
+            for component in self.chain.services() {
                 let address = format!("127.0.0.1:{}", free_port());
-                let mut settings = settings(self.store.config(), *member, &on_line);
+                let mut settings = settings(self.shop.config(), *component, &on_line);
                 settings.variables.push(("HTTP_ADDRESS".to_owned(), address.clone()));
-                self.others.insert(format!("{member} {number}"), Program::start(settings)?);
+                self.others.insert(format!("{component} {number}"), Program::start(settings)?);
                 let ready = async {
                     while healthcheck(&format!("http://{address}/readiness")).await.is_err() {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
                 };
                 let ready = tokio::time::timeout(READY_WITHIN, ready).await;
-                ready.with_context(|| format!("instance {number} of {member} does not become ready"))?;
+                ready.with_context(|| format!("instance {number} of {component} does not become ready"))?;
             }
         }
         Ok(())
@@ -233,12 +237,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Returns the members that run in this chain, the broker and the database among them, and this program.
+    /// Returns the components that run in this chain, the broker and the database among them, and this program.
     #[must_use]
     pub fn processes(&self) -> Processes {
-        let members = [Member::NatsServer].into_iter().chain(self.chain.members());
-        let mut processes: Processes = members
-            .filter_map(|member| Some((member.name().to_owned(), Counted::Alone(self.store.process(member)?))))
+        let components = [Component::NatsServer].into_iter().chain(self.chain.components());
+        let mut processes: Processes = components
+            .filter_map(|component| {
+                Some((component.name().to_owned(), Counted::Alone(self.shop.process(component)?)))
+            })
             .collect();
         let others = self.others.iter();
         processes.extend(others.filter_map(|(name, other)| Some((name.clone(), Counted::Alone(other.id()?)))));
@@ -256,8 +262,8 @@ impl Stage {
     /// Where the operating system refuses.
     pub async fn stop_services(&mut self) -> anyhow::Result<()> {
         self.stop_others().await?;
-        for member in self.chain.members() {
-            self.store.stop(member).await?;
+        for component in self.chain.components() {
+            self.shop.stop(component).await?;
         }
         Ok(())
     }
@@ -268,11 +274,11 @@ impl Stage {
     ///
     /// Where one does not become ready.
     pub async fn start_services(&mut self) -> anyhow::Result<()> {
-        for member in self.chain.members() {
-            self.store.start_member(member).await?;
+        for component in self.chain.components() {
+            self.shop.start_component(component).await?;
         }
-        for member in self.chain.members() {
-            self.store.wait_until_ready(member, &|_| {}).await?;
+        for component in self.chain.components() {
+            self.shop.wait_until_ready(component, &|_| {}).await?;
         }
         self.start_others().await
     }
@@ -328,14 +334,14 @@ impl Stage {
         Ok(pulling.expires(Duration::from_secs(30)).messages().await?)
     }
 
-    /// Takes the store down and removes what it kept.
+    /// Takes the shop down and removes what it kept.
     ///
     /// # Errors
     ///
     /// Where the operating system refuses.
     pub async fn finish(mut self) -> anyhow::Result<()> {
         self.stop_others().await?;
-        self.store.shut_down().await?;
+        self.shop.shut_down().await?;
         drop(self.postgres);
         if !self.keep {
             std::fs::remove_dir_all(&self.data).with_context(|| format!("removing {}", self.data.display()))?;
@@ -372,41 +378,41 @@ pub fn own_program() -> anyhow::Result<PathBuf> {
 /// # Errors
 ///
 /// Where it does not start.
-pub async fn start_postgres(data: &Path, config: &mut StoreConfig) -> anyhow::Result<PostgresServer> {
+pub async fn start_postgres(data: &Path, config: &mut ShopConfig) -> anyhow::Result<PostgresServer> {
     let bin = postgres::find_or_install(|_| {}).await?;
     let server = PostgresServer::builder(bin).port(free_port()).data_dir(data.join("postgres")).start().await?;
     let mut urls = BTreeMap::new();
-    for member in Member::WITH_DATABASE {
-        urls.insert(member, server.create_database(&member.name().replace('-', "_")).await?);
+    for component in Component::WITH_DATABASE {
+        urls.insert(component, server.create_database(&component.name().replace('-', "_")).await?);
     }
     config.databases = Databases::Postgres(urls);
     Ok(server)
 }
 
-/// Returns where the members' lines go: into one file, each with the name of who wrote it.
+/// Returns where the components' lines go: into one file, each with the name of who wrote it.
 ///
 /// # Errors
 ///
 /// Where the file cannot be made.
 pub fn log(file: &Path) -> anyhow::Result<OnLine> {
     let file = Mutex::new(File::create(file).with_context(|| format!("writing {}", file.display()))?);
-    Ok(Arc::new(move |member: Member, line: &str| {
+    Ok(Arc::new(move |component: Component, line: &str| {
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         // A log that cannot be written ends no measurement.
-        let _ = writeln!(file, "{member:<20} | {line}");
+        let _ = writeln!(file, "{component:<20} | {line}");
     }))
 }
 
 /// Starts the server again with room for many orders and, where asked for, a sync before every acknowledgement.
-async fn configure_server(store: &mut Store, data: &Path, sync: SyncMode) -> anyhow::Result<()> {
+async fn configure_server(shop: &mut Shop, data: &Path, sync: SyncMode) -> anyhow::Result<()> {
     let file = data.join("nats.conf");
     let conf = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
     let conf = configured(&conf, sync)?;
     std::fs::write(&file, conf).with_context(|| format!("writing {}", file.display()))?;
-    store.stop(Member::NatsServer).await?;
-    store.start_member(Member::NatsServer).await?;
-    for member in Member::SERVICES {
-        store.wait_until_ready(member, &|_| {}).await?;
+    shop.stop(Component::NatsServer).await?;
+    shop.start_component(Component::NatsServer).await?;
+    for component in Component::SERVICES {
+        shop.wait_until_ready(component, &|_| {}).await?;
     }
     Ok(())
 }

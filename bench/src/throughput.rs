@@ -1,4 +1,4 @@
-//! Orders from the acknowledged command to their end, in turn with the floor.
+//! Orders from the acknowledged command to their end, in turn with the baseline.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use anyhow::{Context, bail};
 use sea_orm::{ConnectionTrait, Database, Statement};
 use serde_json::json;
 
+use crate::baseline;
 use crate::closed;
 use crate::drive::{self, Round};
-use crate::floor;
 use crate::options::{Setting, Span};
 use crate::report::{Line, Report, Table};
 use crate::stage::Stage;
@@ -26,7 +26,7 @@ pub enum Way {
     },
 }
 
-/// Measures rounds of the floor and of the store in turn.
+/// Measures rounds of the baseline and of the shop in turn.
 ///
 /// # Errors
 ///
@@ -35,52 +35,56 @@ pub async fn run(
     setting: &Setting,
     span: Span,
     way: Way,
-    with_floor: bool,
+    with_baseline: bool,
     progress: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<Report> {
     let mut stage = Stage::start(setting, progress).await?;
-    let (mut floors, mut rounds) = (Vec::new(), Vec::new());
+    let (mut baselines, mut rounds) = (Vec::new(), Vec::new());
     for turn in 1..=span.rounds {
-        if with_floor {
-            let round = floor::round(&mut stage, span).await?;
-            progress(&format!("round {turn}: the floor {:.0} orders/s", round.rate()));
-            floors.push(round);
+        if with_baseline {
+            let round = baseline::round(&mut stage, span).await?;
+            progress(&format!("round {turn}: the baseline {:.0} orders/s", round.rate()));
+            baselines.push(round);
         }
         let (round, refused) = measured(&mut stage, span, way).await?;
         if setting.shipped_limits {
             progress(&format!("round {turn}: {refused} answers 503, {}", stage.held().await?));
         }
-        progress(&format!("round {turn}: the store {:.0} orders/s", round.rate()));
+        progress(&format!("round {turn}: the shop {:.0} orders/s", round.rate()));
         rounds.push(round);
     }
-    // The order of the sample is one of the store's.
+    // The order of the sample is one of the shop's.
     let placed = 1 + rounds.iter().map(|round| round.placed).sum::<u64>();
     check(&stage, placed).await?;
     progress(&format!("{placed} orders placed, every one {} exactly once", stage.chain.last_status()));
-    let report = report(&stage, &floors, &rounds, placed);
+    let report = report(&stage, &baselines, &rounds, placed);
     stage.finish().await?;
     Ok(report)
 }
 
-/// Measures the floor alone.
+/// Measures the baseline alone.
 ///
 /// # Errors
 ///
 /// As [`run`].
-pub async fn run_floor(setting: &Setting, span: Span, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Report> {
+pub async fn run_baseline(
+    setting: &Setting,
+    span: Span,
+    progress: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<Report> {
     let mut stage = Stage::start(setting, progress).await?;
-    let mut floors = Vec::new();
+    let mut baselines = Vec::new();
     for turn in 1..=span.rounds {
-        let round = floor::round(&mut stage, span).await?;
-        progress(&format!("round {turn}: the floor {:.0} orders/s", round.rate()));
-        floors.push(round);
+        let round = baseline::round(&mut stage, span).await?;
+        progress(&format!("round {turn}: the baseline {:.0} orders/s", round.rate()));
+        baselines.push(round);
     }
-    let report = report(&stage, &floors, &[], 1);
+    let report = report(&stage, &baselines, &[], 1);
     stage.finish().await?;
     Ok(report)
 }
 
-/// Measures one round of the store, and counts the answers 503.
+/// Measures one round of the shop, and counts the answers 503.
 async fn measured(stage: &mut Stage, span: Span, way: Way) -> anyhow::Result<(Round, u64)> {
     let processes = stage.processes();
     let (round, refused) = match way {
@@ -102,9 +106,9 @@ async fn measured(stage: &mut Stage, span: Span, way: Way) -> anyhow::Result<(Ro
 ///
 /// Where that is not so.
 pub async fn check(stage: &Stage, placed: u64) -> anyhow::Result<()> {
-    let url = stage.store.config().database_url(demo::Member::OrderService).context("no order database")?;
+    let url = stage.shop.config().database_url(demo::Component::OrderService).context("no order database")?;
     let database = Database::connect(url).await.context("opening the order service's database")?;
-    let sql = "SELECT status, COUNT(*) AS n FROM order_view GROUP BY status";
+    let sql = "SELECT status, COUNT(*) AS n FROM order_views GROUP BY status";
     let rows = database.query_all_raw(Statement::from_string(database.get_database_backend(), sql)).await?;
     let mut counts = BTreeMap::new();
     for row in rows {
@@ -119,20 +123,20 @@ pub async fn check(stage: &Stage, placed: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn report(stage: &Stage, floors: &[Round], rounds: &[Round], placed: u64) -> Report {
+fn report(stage: &Stage, baselines: &[Round], rounds: &[Round], placed: u64) -> Report {
     let rates = |rounds: &[Round]| rounds.iter().map(Round::rate).collect::<Vec<_>>();
-    let (floor, store) = (rates(floors), rates(rounds));
+    let (baseline, shop) = (rates(baselines), rates(rounds));
     let mut report = Report::begin("round", "orders/s");
     let mut table = Table::new(
         "Throughput (medians; the ratio is that of the medians)",
-        &["what", "orders/s", "messages/order", "CPU µs/order", "orders", "ratio to the floor"],
+        &["what", "orders/s", "messages/order", "CPU µs/order", "orders", "ratio to the baseline"],
     );
-    for (name, rounds, rates) in [("floor", floors, &floor), ("store", rounds, &store)] {
+    for (name, rounds, rates) in [("baseline", baselines, &baseline), ("shop", rounds, &shop)] {
         if rounds.is_empty() {
             continue;
         }
         let of = |value: fn(&Round) -> f64| median(&rounds.iter().map(value).collect::<Vec<_>>());
-        let ratio = if name == "store" { ratio(rates, &floor) } else { None };
+        let ratio = if name == "shop" { ratio(rates, &baseline) } else { None };
         let orders: u64 = rounds.iter().map(|round| round.orders).sum();
         table.add(vec![
             json!(name),
@@ -145,13 +149,13 @@ fn report(stage: &Stage, floors: &[Round], rounds: &[Round], placed: u64) -> Rep
         report.plot.lines.push(Line::of_rounds(name, rates));
     }
     report.tables.push(table);
-    let mut placed_table = Table::new("Orders of the store, all rounds with warm-up", &["what", "orders"]);
+    let mut placed_table = Table::new("Orders of the shop, all rounds with warm-up", &["what", "orders"]);
     if !rounds.is_empty() {
         placed_table.add(vec![json!("placed"), json!(placed)]);
         placed_table.add(vec![json!(stage.chain.last_status()), json!(placed)]);
         report.tables.push(placed_table);
     }
-    for (name, rounds) in [("floor", floors), ("store", rounds)] {
+    for (name, rounds) in [("baseline", baselines), ("shop", rounds)] {
         report.tables.extend(usage(name, rounds));
     }
     report

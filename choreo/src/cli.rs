@@ -14,19 +14,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Operator;
 use crate::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
-use crate::dead_letters::{self, DeadLetter, Filter, Listing, WholeLetter, discard};
+use crate::dead_letters::{self, DeadLetter, DeadLetterDetail, Filter, Listing, delete};
 use crate::explain::{self, Reach};
 use crate::invariants::Watcher;
 use crate::operator::OPERATOR;
-use crate::print::{Printer, ago, board, story, table};
-use crate::refill::{Progress, refill};
+use crate::print::{Printer, ago, board, table, timeline};
+use crate::restore::{Progress, restore};
 
-/// How long what does not add up may take to settle.
+/// How long what does not agree may take to settle.
 const SETTLE: Duration = Duration::from_secs(5);
 /// How long to wait before looking again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Finds and mends what went wrong in a store.
+/// Finds and repairs what went wrong in a shop.
 ///
 /// Connects as the user `operator` of nats.conf; `OPERATOR_PASSWORD` or `NATS_PASSWORD` is its password.
 ///
@@ -60,7 +60,7 @@ pub enum Command {
         #[arg(value_parser = setting::text())]
         key: String,
     },
-    /// Says whether everything adds up: stock, money, orders, repetitions, outboxes, consumers, dead letters.
+    /// Says whether everything is consistent: stock, money, orders, repetitions, outboxes, consumers, dead letters.
     ///
     /// Ends with status 1 where a promise is broken, or cannot be told to hold within five seconds.
     Invariants,
@@ -68,11 +68,11 @@ pub enum Command {
     ///
     /// Make the stream and its consumers first, where they are gone (`demo provision`). It can be ended and started
     /// again at any time. Ends with status 1 where a service did not publish everything.
-    Refill {
+    Restore {
         /// Which stream: EVENTS, TIMERS, or `DEAD_LETTERS`. What COMMANDS held no outbox has.
         #[arg(value_parser = setting::text())]
         stream: String,
-        /// Only what was said so long ago at the most, such as `15m`, where only the last minutes were lost.
+        /// Only what was said so long ago at most, such as `15m`, where only the last minutes were lost.
         #[arg(long, value_parser = setting::age())]
         last: Option<Duration>,
         /// How long consumers may stand still while they have half of the stream still to read, before this ends with
@@ -90,8 +90,8 @@ pub enum DeadLetters {
         /// Which ones.
         #[command(flatten)]
         filter: Filter,
-        /// How many at the most.
-        #[arg(long, default_value_t = 100, value_parser = setting::count(1..=dead_letters::MOST))]
+        /// How many at most.
+        #[arg(long, default_value_t = 100, value_parser = setting::count(1..=dead_letters::MAX_SELECTION))]
         limit: usize,
     },
     /// Shows one with everything it carries.
@@ -100,7 +100,7 @@ pub enum DeadLetters {
         #[arg(value_parser = setting::number(1..=u64::MAX))]
         sequence: u64,
     },
-    /// Sends them back, each to the one service that gave it up.
+    /// Sends them back, each to the one service that dead-lettered it.
     ///
     /// Ramps up (1, 2, 4, … a second), stops by itself where they fail again, and says what became of each. Ends with
     /// status 1 where not all are handled.
@@ -112,18 +112,18 @@ pub enum DeadLetters {
         #[command(flatten)]
         ramp: Ramp,
     },
-    /// Removes them for good; a copy with the reason is kept on `discarded.…`.
-    Discard {
+    /// Removes them for good; a copy with the reason is kept on `dead-letter-deleted.…`.
+    Delete {
         /// Which ones.
         #[command(flatten)]
         selection: Selection,
         /// Why, for whoever looks later.
         #[arg(long, value_parser = setting::text())]
-        because: String,
+        reason: String,
     },
 }
 
-/// Which letters to do something with: named, filtered, or all.
+/// Which dead letters to do something with: named, filtered, or all.
 #[derive(Debug, Args)]
 pub struct Selection {
     /// Their sequences, as the list shows them.
@@ -135,8 +135,8 @@ pub struct Selection {
     /// All there are.
     #[arg(long)]
     all: bool,
-    /// How many at the most.
-    #[arg(long, default_value_t = dead_letters::MOST, value_parser = setting::count(1..=dead_letters::MOST))]
+    /// How many at most.
+    #[arg(long, default_value_t = dead_letters::MAX_SELECTION, value_parser = setting::count(1..=dead_letters::MAX_SELECTION))]
     limit: usize,
 }
 
@@ -171,8 +171,8 @@ impl Cli {
         let printer = Printer { json: self.json };
         let done = match self.command {
             Command::DeadLetters(command) => command.execute(&operator, stop, printer).await,
-            Command::Refill { stream, last, stall_timeout } => {
-                refill_stream(&operator, &stream, last, stall_timeout, stop, printer).await
+            Command::Restore { stream, last, stall_timeout } => {
+                restore_stream(&operator, &stream, last, stall_timeout, stop, printer).await
             }
             Command::Explain { key } => unless_stopped(stop, explain(&operator, &key, printer)).await,
             Command::Invariants => unless_stopped(stop, Box::pin(invariants(&operator, printer))).await,
@@ -196,7 +196,7 @@ async fn unless_stopped<T>(
     }
 }
 
-async fn refill_stream(
+async fn restore_stream(
     operator: &Operator,
     stream: &str,
     last: Option<Duration>,
@@ -205,31 +205,31 @@ async fn refill_stream(
     printer: Printer,
 ) -> anyhow::Result<bool> {
     let since = last.map(|last| clock::now() - last);
-    let told = |progress: &Progress| printer.say(progress, || progress_for_people(progress));
-    let all = refill(operator, stream, since, stall_timeout, stop, told).await?;
-    printer.say(&json!({ "summary": all }), || restored_for_people(&all));
+    let report = |progress: &Progress| printer.print(progress, || progress_text(progress));
+    let all = restore(operator, stream, since, stall_timeout, stop, report).await?;
+    printer.print(&json!({ "summary": all }), || restored_for_people(&all));
     Ok(all.iter().all(|progress| progress.done))
 }
 
 async fn explain(operator: &Operator, key: &str, printer: Printer) -> anyhow::Result<bool> {
     let timeline = explain::explain(operator, key, Reach::Everything).await?;
-    printer.say(&timeline, || story::of(&timeline));
+    printer.print(&timeline, || timeline::of(&timeline));
     Ok(timeline.is_complete())
 }
 
-/// Looks until everything is told, five seconds at the most: what does not add up may settle.
+/// Looks until everything is told, five seconds at most: what does not agree may settle.
 async fn invariants(operator: &Operator, printer: Printer) -> anyhow::Result<bool> {
     let mut watcher = Watcher::new()?;
     let begun = Instant::now();
     let board = loop {
         let board = watcher.look(operator).await;
-        let told = board.checks.iter().all(|check| check.holds.is_some()) && !watcher.suspects();
-        if told || board.is_broken() || begun.elapsed() > SETTLE {
+        let report = board.checks.iter().all(|check| check.holds.is_some()) && !watcher.suspects();
+        if report || board.is_broken() || begun.elapsed() > SETTLE {
             break board;
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     };
-    printer.say(&board, || board::of(&board));
+    printer.print(&board, || board::of(&board));
     Ok(board.holds())
 }
 
@@ -243,24 +243,24 @@ impl DeadLetters {
         match self {
             Self::List { filter, limit } => {
                 let listing = unless_stopped(stop, dead_letters::list(operator, &filter, limit)).await?;
-                printer.say(&listing, || list_for_people(&listing));
+                printer.print(&listing, || list_text(&listing));
             }
             Self::Show { sequence } => {
-                let Some(letter) = unless_stopped(stop, dead_letters::show(operator, sequence)).await? else {
+                let Some(dead_letter) = unless_stopped(stop, dead_letters::show(operator, sequence)).await? else {
                     bail!("there is no dead letter {sequence}");
                 };
-                printer.say(&letter, || whole_for_people(&letter));
+                printer.print(&dead_letter, || whole_text(&dead_letter));
             }
             Self::Redrive { selection, ramp } => {
-                let letters = unless_stopped(stop, selection.letters(operator)).await?;
-                let told = |redriven: &Redriven| printer.say(redriven, || redriven_for_people(redriven));
-                let summary = redrive(operator, &letters, &ramp, stop, told).await;
-                printer.say(&json!({ "summary": summary }), || summary_for_people(&summary));
+                let dead_letters = unless_stopped(stop, selection.dead_letters(operator)).await?;
+                let report = |redriven: &Redriven| printer.print(redriven, || redriven_text(redriven));
+                let summary = redrive(operator, &dead_letters, &ramp, stop, report).await;
+                printer.print(&json!({ "summary": summary }), || summary_text(&summary));
                 return Ok(summary.all_handled());
             }
-            Self::Discard { selection, because } => {
-                let letters = unless_stopped(stop, selection.letters(operator)).await?;
-                delete(operator, &letters, &because, stop, printer).await?;
+            Self::Delete { selection, reason } => {
+                let dead_letters = unless_stopped(stop, selection.dead_letters(operator)).await?;
+                delete(operator, &dead_letters, &reason, stop, printer).await?;
             }
         }
         Ok(true)
@@ -270,69 +270,72 @@ impl DeadLetters {
 /// Deletes dead letters for a reason, one by one.
 async fn delete(
     operator: &Operator,
-    letters: &[DeadLetter],
+    dead_letters: &[DeadLetter],
     reason: &str,
     stop: &CancellationToken,
     printer: Printer,
 ) -> anyhow::Result<()> {
-    for (done, letter) in letters.iter().enumerate() {
-        let sequence = letter.sequence;
-        let Some(ended) = stop.run_until_cancelled(discard::discard(operator, sequence, reason)).await else {
-            let rest = letters.len() - done;
+    for (done, dead_letter) in dead_letters.iter().enumerate() {
+        let sequence = dead_letter.sequence;
+        let Some(ended) = stop.run_until_cancelled(delete::delete(operator, sequence, reason)).await else {
+            let rest = dead_letters.len() - done;
             bail!(
                 "interrupted by a signal: {done} dead letters are done, {rest} are not; whether {sequence} was deleted is \
                  unknown; repeat the command"
             );
         };
-        let discarded = ended?;
-        let text = if discarded.discarded { "discarded" } else { "gone" };
-        printer.say(&discarded, || format!("{sequence:>8}  {text}"));
+        let deleted = ended?;
+        let text = if deleted.deleted { "deleted" } else { "gone" };
+        printer.print(&deleted, || format!("{sequence:>8}  {text}"));
     }
     Ok(())
 }
 
 impl Selection {
-    /// Returns the letters, refusing to take all where nothing says that all are meant.
-    async fn letters(&self, operator: &Operator) -> anyhow::Result<Vec<DeadLetter>> {
+    /// Returns the dead letters, refusing to take all where nothing says that all are meant.
+    async fn dead_letters(&self, operator: &Operator) -> anyhow::Result<Vec<DeadLetter>> {
         if !self.sequences.is_empty() {
-            anyhow::ensure!(self.filter.is_empty() && !self.all, "name letters, or filter them, not both");
-            let (letters, absent) = dead_letters::named(operator, &self.sequences).await?;
+            anyhow::ensure!(self.filter.is_empty() && !self.all, "name dead letters, or filter them, not both");
+            let (dead_letters, absent) = dead_letters::named(operator, &self.sequences).await?;
             anyhow::ensure!(absent.is_empty(), "there are no dead letters {absent:?}");
-            return Ok(letters);
+            return Ok(dead_letters);
         }
-        anyhow::ensure!(self.all || !self.filter.is_empty(), "which letters? Name them, filter them, or say --all");
+        anyhow::ensure!(
+            self.all || !self.filter.is_empty(),
+            "which dead letters? Name them, filter them, or say --all"
+        );
         Ok(dead_letters::list(operator, &self.filter, self.limit).await?.dead_letters)
     }
 }
 
-fn list_for_people(listing: &Listing) -> String {
+fn list_text(listing: &Listing) -> String {
     if listing.dead_letters.is_empty() {
         return "no dead letters".to_owned();
     }
     let heading = ["SEQUENCE", "AGE", "SERVICE", "TYPE", "KEY", "REASON", "ATTEMPTS", "DETAIL"];
-    let rows = listing.dead_letters.iter().map(|letter| {
+    let rows = listing.dead_letters.iter().map(|dead_letter| {
         vec![
-            letter.sequence.to_string(),
-            ago(letter.age_seconds),
-            letter.service.clone(),
-            letter.message_type.clone().unwrap_or_else(|| "?".to_owned()),
-            letter.key.clone(),
-            letter.reason.clone(),
-            letter.attempts.map_or_else(|| "?".to_owned(), |attempts| attempts.to_string()),
-            letter.detail.chars().take(100).collect(),
+            dead_letter.sequence.to_string(),
+            ago(dead_letter.age_seconds),
+            dead_letter.service.clone(),
+            dead_letter.message_type.clone().unwrap_or_else(|| "?".to_owned()),
+            dead_letter.key.clone(),
+            dead_letter.reason.clone(),
+            dead_letter.attempts.map_or_else(|| "?".to_owned(), |attempts| attempts.to_string()),
+            dead_letter.detail.chars().take(100).collect(),
         ]
     });
     let more = if listing.more { "\n… and more; see --limit" } else { "" };
     table(&heading, rows) + more
 }
 
-fn whole_for_people(whole: &WholeLetter) -> String {
+fn whole_text(whole: &DeadLetterDetail) -> String {
     let rows = whole.headers.iter().map(|(name, values)| vec![name.clone(), values.join(", ")]);
     let body = serde_json::to_string_pretty(&whole.body).unwrap_or_default();
     format!("{}\n\n{body}", table(&["HEADER", "VALUE"], rows))
 }
 
-fn redriven_for_people(redriven: &Redriven) -> String {
+fn redriven_text(redriven: &Redriven) -> String {
     let outcome = match &redriven.outcome {
         Outcome::Handled => "handled".to_owned(),
         Outcome::AlreadyHandled => "handled before".to_owned(),
@@ -345,7 +348,7 @@ fn redriven_for_people(redriven: &Redriven) -> String {
     format!("{sequence:>8}  {service:<22} {key:<20} {outcome}")
 }
 
-fn progress_for_people(progress: &Progress) -> String {
+fn progress_text(progress: &Progress) -> String {
     let Progress { service, published, known, settled, done, failed } = progress;
     let state = match (failed, done) {
         (Some(why), _) => format!("given up: {why}"),
@@ -367,7 +370,7 @@ fn restored_for_people(all: &[Progress]) -> String {
     }
 }
 
-fn summary_for_people(summary: &Summary) -> String {
+fn summary_text(summary: &Summary) -> String {
     let Summary { handled, already_handled, failed, refused, gone, unknown, not_tried, stopped } = summary;
     let mut text = format!(
         "{handled} handled, {already_handled} handled before, {failed} failed again, {refused} refused, {gone} gone, \

@@ -99,13 +99,13 @@ impl Operator {
         service: &str,
         subject: String,
         body: Bytes,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Bytes, AskError> {
-        let request = Request::new().payload(body).timeout(Some(patience));
+        let request = Request::new().payload(body).timeout(Some(timeout));
         let answer = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => AskError::Absent(service.to_owned()),
             RequestErrorKind::TimedOut => {
-                AskError::Silent(format!("{service} has not answered within {} s", patience.as_secs()))
+                AskError::Silent(format!("{service} has not answered within {} s", timeout.as_secs()))
             }
             _ => AskError::Silent(format!("{service}: {error}")),
         })?;

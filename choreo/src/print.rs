@@ -1,7 +1,7 @@
 //! What the program prints: tables for people, JSON for programs.
 
 pub(crate) mod board;
-pub(crate) mod story;
+pub(crate) mod timeline;
 
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
@@ -16,7 +16,7 @@ pub(crate) struct Printer {
 
 impl Printer {
     /// Prints a value as one line of JSON, or what people read instead.
-    pub(crate) fn say(self, value: &impl Serialize, for_people: impl FnOnce() -> String) {
+    pub(crate) fn print(self, value: &impl Serialize, for_people: impl FnOnce() -> String) {
         if self.json {
             match serde_json::to_string(value) {
                 Ok(line) => print(line),

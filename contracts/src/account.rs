@@ -105,7 +105,7 @@ pub struct CreditLimit {
 pub struct AccountDetails {
     /// The customer's name.
     pub name: Line,
-    /// Where bills and parcels go; ten at the most.
+    /// Where bills and parcels go; ten at most.
     #[cfg_attr(feature = "schemas", schemars(length(max = MAX_ADDRESSES)))]
     pub addresses: Vec<Address>,
     /// How to reach the customer.

@@ -6,7 +6,7 @@ use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::catalogue::{Declared, EXAMPLES, Listeners, messages};
+use crate::catalogue::{Consumers, Declared, EXAMPLES, messages};
 use crate::schema::settings;
 use crate::topology::{COMMANDS, EVENTS, TIMERS};
 
@@ -22,7 +22,7 @@ const DESCRIPTION: &str = "Services that never call each other: a gateway turns 
 ///
 /// Where the declared topology or the examples cannot be read.
 pub fn document() -> Result<Value, serde_json::Error> {
-    let listeners = Listeners::declared()?;
+    let consumers = Consumers::declared()?;
     let examples: Map<String, Value> = serde_json::from_str(EXAMPLES)?;
     let settings = settings(SchemaSettings::draft07()).with(|settings| {
         settings.definitions_path = "/components/schemas".into();
@@ -34,11 +34,11 @@ pub fn document() -> Result<Value, serde_json::Error> {
         let (id, name) = (channel_id(message), message.message_type);
         channels.insert(id.clone(), channel(message));
         described.insert(name.to_owned(), message_of(message, examples.get(name), &mut generator));
-        for service in listeners.of(message) {
+        for service in consumers.of(message) {
             operations.insert(format!("{service}.receive.{id}"), operation("receive", service, message));
         }
-        if let Some(speaker) = message.speaker() {
-            operations.insert(format!("{speaker}.send.{id}"), operation("send", speaker, message));
+        if let Some(producer) = message.producer() {
+            operations.insert(format!("{producer}.send.{id}"), operation("send", producer, message));
         }
     }
     let mut schemas = generator.take_definitions(true);
@@ -104,7 +104,7 @@ fn operation(action: &str, service: &str, message: &Declared) -> Value {
 }
 
 fn message_of(message: &Declared, example: Option<&Value>, generator: &mut SchemaGenerator) -> Value {
-    let source = message.speaker().map(|speaker| format!("/{speaker}"));
+    let source = message.producer().map(|producer| format!("/{producer}"));
     let mut described = json!({
         "name": message.message_type,
         "title": message.meaning(),

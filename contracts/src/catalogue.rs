@@ -1,6 +1,6 @@
-//! Every message of the store, who says it, and who hears it, as data.
+//! Every message of the shop, who says it, and who hears it, as data.
 //!
-//! Put together from what is declared elsewhere: the closed sets of messages, [`speaker`], and the consumers of
+//! Put together from what is declared elsewhere: the closed sets of messages, [`producer`], and the consumers of
 //! [`TOPOLOGY`]. Nothing is declared here.
 
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use crate::account::{AccountCommand, AccountEvent};
 use crate::inventory::{InventoryCommand, InventoryEvent};
 use crate::order::{OrderCommand, OrderEvent, OrderTimer};
 use crate::payment::PaymentEvent;
-use crate::topology::{TOPOLOGY, speaker};
+use crate::topology::{TOPOLOGY, producer};
 
 /// What is declared of one message.
 #[derive(Debug, Clone, Copy)]
@@ -37,8 +37,8 @@ pub struct Declared {
 impl Declared {
     /// Returns who says it; `None` where nobody may.
     #[must_use]
-    pub fn speaker(&self) -> Option<&'static str> {
-        speaker(self.context, self.kind)
+    pub fn producer(&self) -> Option<&'static str> {
+        producer(self.context, self.kind)
     }
 }
 
@@ -53,7 +53,7 @@ impl Declared {
 /// A body of each type, as JSON: `{"order.placed.v1": {…}, …}`.
 pub const EXAMPLES: &str = include_str!("../examples.json");
 
-/// Every message of the store, commands first.
+/// Every message of the shop, commands first.
 const SETS: [&[Declared]; 8] = [
     OrderCommand::DECLARED,
     InventoryCommand::DECLARED,
@@ -72,7 +72,7 @@ pub fn messages() -> impl Iterator<Item = &'static Declared> {
 
 /// Who listens to what, read from [`TOPOLOGY`].
 #[derive(Debug, Clone, Deserialize)]
-pub struct Listeners {
+pub struct Consumers {
     consumers: Vec<Consumer>,
 }
 
@@ -83,7 +83,7 @@ struct Consumer {
     filter_subjects: Vec<String>,
 }
 
-impl Listeners {
+impl Consumers {
     /// Reads the declaration.
     ///
     /// # Errors
@@ -105,9 +105,9 @@ impl Listeners {
     /// Returns the services that hear a message, by name.
     #[must_use]
     pub fn of(&self, message: &Declared) -> Vec<&str> {
-        let hears =
+        let consumes =
             |consumer: &&Consumer| consumer.filter_subjects.iter().any(|filter| covers(filter, message.filter));
-        let mut services: Vec<&str> = self.consumers.iter().filter(hears).map(|c| c.name.as_str()).collect();
+        let mut services: Vec<&str> = self.consumers.iter().filter(consumes).map(|c| c.name.as_str()).collect();
         services.sort_unstable();
         services
     }

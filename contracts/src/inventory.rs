@@ -8,7 +8,7 @@ use crate::{OrderId, ProductId, Quantity};
 messages! {
     /// What others ask of the inventory context.
     pub enum InventoryCommand in "inventory" as "command" {
-        /// Put pieces of a product on the shelf.
+        /// Put units of a product on the shelf.
         Restock(Restock) = "restock" v 1, key product_id;
     }
 }
@@ -36,18 +36,18 @@ messages! {
 pub struct StockLine {
     /// Which product.
     pub product_id: ProductId,
-    /// How many pieces, summed over the order's lines of that product.
+    /// How many units, summed over the order's lines of that product.
     pub quantity: u64,
 }
 
-/// Put pieces of a product on the shelf; a product that does not exist begins to.
+/// Put units of a product on the shelf; a product that does not exist begins to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Restock {
     /// Which product.
     pub product_id: ProductId,
-    /// How many pieces.
+    /// How many units.
     pub quantity: Quantity,
 }
 
@@ -102,7 +102,7 @@ pub struct StockReleased {
 pub struct Restocked {
     /// Which product.
     pub product_id: ProductId,
-    /// How many pieces came in.
+    /// How many units came in.
     pub quantity: Quantity,
     /// How many are on the shelf, before waiting orders are served from it.
     pub available: u64,

@@ -1,8 +1,8 @@
-//! What the services of the store say to each other.
+//! What the services of the shop say to each other.
 //!
 //! Commands, events, ids, money, subjects, and the topology of streams and consumers as data. No I/O and no
 //! rules: every service depends on this crate, and it depends on none of them, nor on the messaging kit. A team
-//! that starts a system of its own replaces this crate and keeps the kit.
+//! that starts a system of its own replaces this crate and keeps the library.
 //!
 //! In reading order: [`id`] and [`money`] parse at the edge, [`message`] declares closed sets of messages,
 //! [`order`], [`inventory`], [`account`], and [`payment`] are the contexts, [`topology`] says which stream holds what and

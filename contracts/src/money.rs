@@ -1,4 +1,4 @@
-//! Money in integer minor units, and counts of pieces.
+//! Money in integer minor units, and counts of units.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ pub use iso_currency::Currency;
 /// (RFC 8259, section 6).
 pub const MAX_AMOUNT: i64 = 9_007_199_254_740_991;
 
-/// The most pieces one line of an order, or one restock, may name.
+/// The most units one line of an order, or one restock, may name.
 pub const MAX_QUANTITY: u32 = 1_000_000;
 
 /// A number that is no amount of money.
@@ -71,7 +71,7 @@ impl From<Amount> for i64 {
     }
 }
 
-/// A number of pieces, 1 to [`MAX_QUANTITY`].
+/// A number of units, 1 to [`MAX_QUANTITY`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "u32")]
 pub struct Quantity(u32);
@@ -82,14 +82,14 @@ impl Quantity {
     /// # Errors
     ///
     /// [`InvalidQuantity`] where the number is not 1 to [`MAX_QUANTITY`].
-    pub fn parse(pieces: i64) -> Result<Self, InvalidQuantity> {
-        match u32::try_from(pieces) {
-            Ok(pieces) if (1..=MAX_QUANTITY).contains(&pieces) => Ok(Self(pieces)),
+    pub fn parse(units: i64) -> Result<Self, InvalidQuantity> {
+        match u32::try_from(units) {
+            Ok(units) if (1..=MAX_QUANTITY).contains(&units) => Ok(Self(units)),
             _ => Err(InvalidQuantity),
         }
     }
 
-    /// Returns the number of pieces.
+    /// Returns the number of units.
     #[must_use]
     pub fn get(self) -> u32 {
         self.0
@@ -98,8 +98,8 @@ impl Quantity {
 
 impl TryFrom<i64> for Quantity {
     type Error = InvalidQuantity;
-    fn try_from(pieces: i64) -> Result<Self, InvalidQuantity> {
-        Self::parse(pieces)
+    fn try_from(units: i64) -> Result<Self, InvalidQuantity> {
+        Self::parse(units)
     }
 }
 

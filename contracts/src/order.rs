@@ -62,7 +62,7 @@ messages! {
 pub struct OrderItem {
     /// Which product.
     pub product_id: ProductId,
-    /// How many pieces.
+    /// How many units.
     pub quantity: Quantity,
     /// The price of one piece, in minor units of the order's currency.
     pub unit_price: Amount,
@@ -75,7 +75,7 @@ pub enum InvalidOrder {
     #[error("must have 1 to {MAX_ITEMS} items, and has {0}")]
     ItemCount(usize),
     /// The sum of the lines is too large to be exact in JSON.
-    #[error("must not add up to more than {}", crate::money::MAX_AMOUNT)]
+    #[error("must not agree to more than {}", crate::money::MAX_AMOUNT)]
     TotalTooLarge,
     /// The stated total is not the sum of the lines.
     #[error("must be the sum of quantity × unitPrice over the items, which is {computed}, and not {stated}")]
@@ -87,7 +87,7 @@ pub enum InvalidOrder {
     },
 }
 
-/// What is ordered: at least one line, and a total that adds up.
+/// What is ordered: at least one line, and a total that is consistent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", try_from = "UncheckedDetails")]

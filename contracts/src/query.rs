@@ -11,14 +11,14 @@
 //! | `payment.query.get.<orderId>` | | [`PaymentView`] |
 //! | `notification.query.list.<customerId>` | [`ListNotifications`] | [`Page`] of [`NotificationView`], oldest first |
 //! | `inventory.query.products` | [`ListProducts`] | [`Page`] of [`ProductView`], by id |
-//! | `order.query.balance` | | [`OrderBalance`] |
-//! | `inventory.query.balance` | [`CompareAllocations`] | [`StockBalance`] |
-//! | `payment.query.balance` | | [`PaymentBalance`] |
-//! | `notification.query.balance` | | [`NotificationBalance`] |
+//! | `order.query.reconciliation` | | [`OrderReconciliation`] |
+//! | `inventory.query.reconciliation` | [`CompareAllocations`] | [`StockReconciliation`] |
+//! | `payment.query.reconciliation` | | [`PaymentReconciliation`] |
+//! | `notification.query.reconciliation` | | [`NotificationReconciliation`] |
 //!
-//! A balance is what a service's own books come to, in one reading of its database: sums, and what does not add up.
+//! A balance is what a service's own books come to, in one reading of its database: sums, and what does not agree.
 
-mod balance;
+mod reconciliation;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +26,7 @@ use crate::account::AccountDetails;
 use crate::order::{CancelReason, OrderItem};
 use crate::payment::DeclineReason;
 use crate::{Amount, Currency, CustomerId, OrderId, ProductId};
-pub use balance::*;
+pub use reconciliation::*;
 
 /// The most rows a page has.
 pub const MAX_PAGE: u64 = 200;
@@ -150,7 +150,7 @@ pub struct HistoryEvent {
     pub data: serde_json::Value,
 }
 
-/// The stock of a product, in pieces.
+/// The stock of a product, in units.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductView {
@@ -161,7 +161,7 @@ pub struct ProductView {
     /// Held for orders.
     pub reserved: u64,
     /// Asked for by orders that wait.
-    pub awaiting: u64,
+    pub backordered: u64,
 }
 
 /// An account as it stands.

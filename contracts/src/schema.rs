@@ -89,7 +89,7 @@ schemas! {
         "description": "Minor units of the currency that stands beside it: 1000 with EUR is 10.00 €."
     }
     Quantity = "Quantity" {
-        "type": "integer", "minimum": 1, "maximum": MAX_QUANTITY, "description": "A number of pieces."
+        "type": "integer", "minimum": 1, "maximum": MAX_QUANTITY, "description": "A number of units."
     }
     Reason = "Reason" {
         "type": "string", "maxLength": MAX_REASON,

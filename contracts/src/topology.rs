@@ -36,7 +36,7 @@ pub const API_GATEWAY: &str = "api-gateway";
 ///
 /// `None` where the context or the kind does not exist, so that nobody may.
 #[must_use]
-pub fn speaker(context: &str, kind: &str) -> Option<&'static str> {
+pub fn producer(context: &str, kind: &str) -> Option<&'static str> {
     match (context, kind) {
         ("order" | "inventory" | "account", "command") => Some(API_GATEWAY),
         ("order", "event" | "timer") => Some(ORDER_SERVICE),

@@ -7,10 +7,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use messaging::connection::NatsOptions;
 use messaging::{process, setting};
 
-use crate::config::StoreConfig;
-use crate::control::{Action, Cut, HoldAcks, LONGEST_HOLD, MOST_MESSAGES, Redeliver, Remote, Wish};
+use crate::component::Component;
+use crate::config::ShopConfig;
+use crate::control::{Action, ControlRequest, DelayAcks, Disconnect, MAX_DELAY, MAX_MESSAGES, Redeliver, Remote};
 use crate::healthcheck::healthcheck;
-use crate::member::Member;
 use crate::provision::provision;
 use crate::up::{UpOptions, up};
 
@@ -28,7 +28,7 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Break(Break),
-    /// Shows where each member of the running demo stands.
+    /// Shows where each component of the running demo stands.
     Status,
     /// Makes the streams, buckets, and consumers on a nats-server, or brings them up to date.
     Provision {
@@ -48,7 +48,7 @@ enum Command {
         #[arg(value_parser = setting::http_url())]
         url: String,
     },
-    /// Finds and mends what went wrong: `choreo` as a part of this program.
+    /// Finds and repairs what went wrong: `choreo` as a part of this program.
     Choreo(choreo::Cli),
     /// Runs the order service.
     OrderService(order_service::Config),
@@ -69,63 +69,63 @@ enum Command {
 /// What is asked of a running demo, from a second terminal.
 #[derive(Debug, Subcommand)]
 enum Break {
-    /// Kills a member of the running demo (SIGKILL).
+    /// Kills a component of the running demo (SIGKILL).
     Kill {
         /// Its name, as `status` shows it.
-        #[arg(value_parser = member())]
-        member: Member,
+        #[arg(value_parser = component())]
+        component: Component,
     },
-    /// Stops a member of the running demo: it finishes what it has begun.
+    /// Stops a component of the running demo: it finishes what it has begun.
     Stop {
         /// Its name, as `status` shows it.
-        #[arg(value_parser = member())]
-        member: Member,
+        #[arg(value_parser = component())]
+        component: Component,
     },
-    /// Starts a member of the running demo that was killed or stopped.
+    /// Starts a component of the running demo that was killed or stopped.
     Start {
         /// Its name, as `status` shows it.
-        #[arg(value_parser = member())]
-        member: Member,
+        #[arg(value_parser = component())]
+        component: Component,
     },
-    /// Holds a member of the running demo still (SIGSTOP): it keeps its connections and does nothing.
+    /// Holds a component of the running demo still (SIGSTOP): it keeps its connections and does nothing.
     Pause {
         /// Its name, as `status` shows it.
-        #[arg(value_parser = member())]
-        member: Member,
+        #[arg(value_parser = component())]
+        component: Component,
     },
-    /// Lets a paused member of the running demo go on (SIGCONT).
+    /// Lets a paused component of the running demo go on (SIGCONT).
     Resume {
         /// Its name, as `status` shows it.
-        #[arg(value_parser = member())]
-        member: Member,
+        #[arg(value_parser = component())]
+        component: Component,
     },
     /// Lets the last messages of COMMANDS and EVENTS come again to every service of the running demo.
     Redeliver {
-        /// How many of each stream, 1000 at the most.
-        #[arg(default_value_t = 100, value_parser = setting::number(1..=MOST_MESSAGES))]
+        /// How many of each stream, 1000 at most.
+        #[arg(default_value_t = 100, value_parser = setting::number(1..=MAX_MESSAGES))]
         messages: u64,
     },
     /// Holds back what a service of the running demo sends to nats-server, its acknowledgements with it.
-    HoldAcks {
+    DelayAcks {
         /// Its name, as `status` shows it.
-        #[arg(value_parser = member())]
-        member: Member,
-        /// For how many seconds, 60 at the most; the server delivers again after 10.
-        #[arg(long, default_value_t = 15, value_parser = setting::number(1..=LONGEST_HOLD))]
+        #[arg(value_parser = component())]
+        component: Component,
+        /// For how many seconds, 60 at most; the server delivers again after 10.
+        #[arg(long, default_value_t = 15, value_parser = setting::number(1..=MAX_DELAY))]
         seconds: u64,
     },
     /// Cuts the connection of a service of the running demo to nats-server, once.
-    Cut {
+    Disconnect {
         /// Its name, as `status` shows it.
-        #[arg(value_parser = member())]
-        member: Member,
+        #[arg(value_parser = component())]
+        component: Component,
     },
 }
 
-/// The name of a process of the store.
-fn member() -> impl TypedValueParser<Value = Member> {
-    let names = Member::ALL.map(Member::name).join(", ");
-    setting::parsed(|text: &str| text.parse::<Member>(), format!("is not one of {names}"))
+/// The name of a process of the shop.
+fn component() -> impl TypedValueParser<Value = Component> {
+    let names = Component::ALL.map(Component::name).join(", ");
+    setting::parsed(|text: &str| text.parse::<Component>(), format!("is not one of {names}"))
 }
 
 /// Returns the command line as it is declared: every subcommand with its options.
@@ -146,7 +146,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     if let Command::Choreo(mut choreo) = command {
-        choreo.nats.nats_password.get_or_insert_with(|| StoreConfig::password(choreo::operator::OPERATOR));
+        choreo.nats.nats_password.get_or_insert_with(|| ShopConfig::password(choreo::operator::OPERATOR));
         return Ok(choreo.run().await);
     }
     let _logs = process::init_logging()?;
@@ -158,7 +158,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
             for status in Remote::find(&cli.up.data)?.status().await? {
                 let process = status.process.map_or_else(|| "-".to_owned(), |process| process.to_string());
                 let state = if status.ready { "ready" } else { &status.detail };
-                process::print(format_args!("{:<20} {process:>8}  {state}", status.member));
+                process::print(format_args!("{:<20} {process:>8}  {state}", status.component));
             }
         }
         Command::Provision { nats, replicas } => provision(&nats, replicas).await?,
@@ -177,17 +177,17 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-impl From<Break> for Wish {
+impl From<Break> for ControlRequest {
     fn from(what: Break) -> Self {
         match what {
-            Break::Kill { member } => Self::Act(Action::Kill, member),
-            Break::Stop { member } => Self::Act(Action::Stop, member),
-            Break::Start { member } => Self::Act(Action::Start, member),
-            Break::Pause { member } => Self::Act(Action::Pause, member),
-            Break::Resume { member } => Self::Act(Action::Resume, member),
+            Break::Kill { component } => Self::Act(Action::Kill, component),
+            Break::Stop { component } => Self::Act(Action::Stop, component),
+            Break::Start { component } => Self::Act(Action::Start, component),
+            Break::Pause { component } => Self::Act(Action::Pause, component),
+            Break::Resume { component } => Self::Act(Action::Resume, component),
             Break::Redeliver { messages } => Self::Redeliver(Redeliver { messages }),
-            Break::HoldAcks { member, seconds } => Self::HoldAcks(HoldAcks { member, seconds }),
-            Break::Cut { member } => Self::Cut(Cut { member }),
+            Break::DelayAcks { component, seconds } => Self::DelayAcks(DelayAcks { component, seconds }),
+            Break::Disconnect { component } => Self::Disconnect(Disconnect { component }),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use local_servers::free_port;
 use messaging::setting;
 
-use crate::member::Member;
+use crate::component::Component;
 
 /// The users of `nats.conf`, each with the variable that holds its password there.
 pub const USERS: [(&str, &str); 9] = [
@@ -27,7 +27,7 @@ pub enum Databases {
     /// An SQLite file a service, in the data folder.
     Sqlite,
     /// A PostgreSQL database a service, by URL.
-    Postgres(BTreeMap<Member, String>),
+    Postgres(BTreeMap<Component, String>),
 }
 
 /// The ports of a nats-server.
@@ -44,7 +44,7 @@ pub struct ServerPorts {
 /// Nats-servers that keep the streams together.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    /// All of them; the first is the member `nats-server`.
+    /// All of them; the first is the component `nats-server`.
     pub servers: Vec<ServerPorts>,
     /// The ports through which one server reaches another, `(from, to)`, where not by the one that listens there.
     pub detours: BTreeMap<(usize, usize), u16>,
@@ -52,7 +52,7 @@ pub struct Cluster {
 
 /// Where everything of one store is.
 #[derive(Debug, Clone)]
-pub struct StoreConfig {
+pub struct ShopConfig {
     /// The program whose subcommands are the services.
     pub program: PathBuf,
     /// Where streams, databases, and logs are kept.
@@ -61,8 +61,8 @@ pub struct StoreConfig {
     pub nats_port: u16,
     /// The cluster that nats-server belongs to; without one it is alone.
     pub cluster: Option<Cluster>,
-    /// The port on which each member serves HTTP; of nats-server, its monitor's.
-    pub ports: BTreeMap<Member, u16>,
+    /// The port on which each component serves HTTP; of nats-server, its monitor's.
+    pub ports: BTreeMap<Component, u16>,
     /// The port on which a demo hears what shall be broken.
     pub control_port: u16,
     /// Where the services keep their state.
@@ -71,12 +71,12 @@ pub struct StoreConfig {
     pub stock_deadline_seconds: u64,
     /// Variables added to the environment of every service, such as `RUST_LOG`.
     pub variables: Vec<(String, String)>,
-    /// Variables added to the environment of one member alone; they replace what it is told otherwise.
-    pub own_variables: BTreeMap<Member, Vec<(String, String)>>,
+    /// Variables added to the environment of one component alone; they replace what it is told otherwise.
+    pub own_variables: BTreeMap<Component, Vec<(String, String)>>,
 }
 
-impl StoreConfig {
-    /// The store on its well-known ports, with SQLite files in `data`.
+impl ShopConfig {
+    /// The shop on its well-known ports, with SQLite files in `data`.
     #[must_use]
     pub fn standard(program: PathBuf, data: PathBuf) -> Self {
         Self {
@@ -84,7 +84,7 @@ impl StoreConfig {
             data,
             nats_port: 4222,
             cluster: None,
-            ports: Member::ALL.into_iter().map(|member| (member, member.port())).collect(),
+            ports: Component::ALL.into_iter().map(|component| (component, component.port())).collect(),
             control_port: 8911,
             databases: Databases::Sqlite,
             stock_deadline_seconds: 20,
@@ -93,12 +93,12 @@ impl StoreConfig {
         }
     }
 
-    /// A store on ports that are free, so that several can run at once.
+    /// A shop on ports that are free, so that several can run at once.
     #[must_use]
     pub fn on_free_ports(program: PathBuf, data: PathBuf) -> Self {
         Self {
             nats_port: free_port(),
-            ports: Member::ALL.into_iter().map(|member| (member, free_port())).collect(),
+            ports: Component::ALL.into_iter().map(|component| (component, free_port())).collect(),
             control_port: free_port(),
             ..Self::standard(program, data)
         }
@@ -114,7 +114,7 @@ impl StoreConfig {
     }
 
     fn monitor_port(&self) -> u16 {
-        self.http_port(Member::NatsServer)
+        self.http_port(Component::NatsServer)
     }
 
     /// Returns on how many servers each stream is kept.
@@ -126,11 +126,11 @@ impl StoreConfig {
     /// Returns every port with who listens on it.
     #[must_use]
     pub fn purposes(&self) -> Vec<(u16, &'static str)> {
-        let http = self.ports.iter().map(|(member, port)| match member {
-            Member::NatsServer => (*port, "nats-server's monitor"),
+        let http = self.ports.iter().map(|(component, port)| match component {
+            Component::NatsServer => (*port, "nats-server's monitor"),
             service => (*port, service.name()),
         });
-        let own = [(self.nats_port, Member::NatsServer.name()), (self.control_port, "the demo itself")];
+        let own = [(self.nats_port, Component::NatsServer.name()), (self.control_port, "the demo itself")];
         own.into_iter().chain(http).collect()
     }
 
@@ -148,7 +148,7 @@ impl StoreConfig {
     #[must_use]
     pub fn monitor_urls(&self) -> String {
         match &self.cluster {
-            None => self.http_url(Member::NatsServer),
+            None => self.http_url(Component::NatsServer),
             Some(cluster) => {
                 let urls = cluster.servers.iter().map(|server| format!("http://127.0.0.1:{}", server.monitor));
                 urls.collect::<Vec<_>>().join(",")
@@ -156,33 +156,33 @@ impl StoreConfig {
         }
     }
 
-    /// Returns the port on which a member serves HTTP: for nats-server, its monitor's.
+    /// Returns the port on which a component serves HTTP: for nats-server, its monitor's.
     #[must_use]
-    pub fn http_port(&self, member: Member) -> u16 {
-        self.ports.get(&member).copied().unwrap_or_else(|| member.port())
+    pub fn http_port(&self, component: Component) -> u16 {
+        self.ports.get(&component).copied().unwrap_or_else(|| component.port())
     }
 
-    /// Returns the URL under which a member serves HTTP: for nats-server, its monitor.
+    /// Returns the URL under which a component serves HTTP: for nats-server, its monitor.
     #[must_use]
-    pub fn http_url(&self, member: Member) -> String {
-        format!("http://127.0.0.1:{}", self.http_port(member))
+    pub fn http_url(&self, component: Component) -> String {
+        format!("http://127.0.0.1:{}", self.http_port(component))
     }
 
     /// Returns the origins of the gateway's page, by each name of this machine.
     #[must_use]
     pub fn page_origins(&self) -> [String; 2] {
-        let port = self.http_port(Member::ApiGateway);
+        let port = self.http_port(Component::ApiGateway);
         ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}"))
     }
 
-    /// Returns the URL of a service's database; none for a member without one.
+    /// Returns the URL of a service's database; none for a component without one.
     #[must_use]
-    pub fn database_url(&self, member: Member) -> Option<String> {
+    pub fn database_url(&self, component: Component) -> Option<String> {
         match &self.databases {
-            Databases::Postgres(urls) => urls.get(&member).cloned(),
-            Databases::Sqlite => Member::WITH_DATABASE
-                .contains(&member)
-                .then(|| setting::sqlite_url(&self.data.join(format!("{member}.sqlite")))),
+            Databases::Postgres(urls) => urls.get(&component).cloned(),
+            Databases::Sqlite => Component::WITH_DATABASE
+                .contains(&component)
+                .then(|| setting::sqlite_url(&self.data.join(format!("{component}.sqlite")))),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Starts the store, or a part of it.
+//! Starts the shop, or a part of it.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<std::process::ExitCode> {

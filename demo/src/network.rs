@@ -2,30 +2,30 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::StoreConfig;
-use crate::member::Member;
-use crate::proxy::{Passage, Proxy};
+use crate::component::Component;
+use crate::config::ShopConfig;
+use crate::proxy::{LinkPolicy, Proxy};
 
 /// A proxy from each service to each server, and from each server to each other one.
 #[derive(Debug)]
 pub struct Network {
     /// By service and server.
-    services: BTreeMap<(Member, usize), Proxy>,
+    services: BTreeMap<(Component, usize), Proxy>,
     /// By servers, `(from, to)`.
     routes: BTreeMap<(usize, usize), Proxy>,
     /// What passes between a service and all servers.
-    passages: BTreeMap<Member, Passage>,
+    policies: BTreeMap<Component, LinkPolicy>,
     /// The server that nobody reaches and that reaches nobody.
     cut_off: Option<usize>,
 }
 
 impl Network {
-    /// Makes the proxies of a store that is about to start, and tells its services and servers of them.
+    /// Makes the proxies of a shop that is about to start, and tells its services and servers of them.
     ///
     /// # Errors
     ///
     /// Where there is no port to be had.
-    pub async fn weave(config: &mut StoreConfig) -> anyhow::Result<Self> {
+    pub async fn install_proxies(config: &mut ShopConfig) -> anyhow::Result<Self> {
         let mut services = BTreeMap::new();
         let mut routes = BTreeMap::new();
         let ports: Vec<(u16, u16)> = match &config.cluster {
@@ -33,8 +33,8 @@ impl Network {
             Some(cluster) => cluster.servers.iter().map(|server| (server.clients, server.routes)).collect(),
         };
         for (number, (clients, _)) in ports.iter().enumerate() {
-            for member in Member::SERVICES.into_iter().filter(|member| member.uses_broker()) {
-                services.insert((member, number), Proxy::start(*clients).await?);
+            for component in Component::SERVICES.into_iter().filter(|component| component.uses_broker()) {
+                services.insert((component, number), Proxy::start(*clients).await?);
             }
         }
         for from in 0..ports.len() {
@@ -45,24 +45,24 @@ impl Network {
         if let Some(cluster) = &mut config.cluster {
             cluster.detours = routes.iter().map(|(way, proxy)| (*way, proxy.port())).collect();
         }
-        let network = Self { services, routes, passages: BTreeMap::new(), cut_off: None };
-        for member in Member::SERVICES {
-            config.own_variables.insert(member, network.variables(member));
+        let network = Self { services, routes, policies: BTreeMap::new(), cut_off: None };
+        for component in Component::SERVICES {
+            config.own_variables.insert(component, network.variables(component));
         }
         Ok(network)
     }
 
     /// Returns what a service must be told to reach the servers through its proxies.
     #[must_use]
-    pub fn variables(&self, member: Member) -> Vec<(String, String)> {
-        let proxies = self.services.iter().filter(|((of, _), _)| *of == member);
+    pub fn variables(&self, component: Component) -> Vec<(String, String)> {
+        let proxies = self.services.iter().filter(|((of, _), _)| *of == component);
         let urls: Vec<String> = proxies.map(|(_, proxy)| format!("nats://127.0.0.1:{}", proxy.port())).collect();
         if urls.is_empty() { Vec::new() } else { vec![("NATS_URL".to_owned(), urls.join(","))] }
     }
 
     /// Sets what passes between a service and the servers.
-    pub fn pass(&mut self, member: Member, passage: Passage) {
-        self.passages.insert(member, passage);
+    pub fn pass(&mut self, component: Component, policy: LinkPolicy) {
+        self.policies.insert(component, policy);
         self.apply();
     }
 
@@ -73,19 +73,19 @@ impl Network {
     }
 
     /// Lets everything pass.
-    pub fn heal(&mut self) {
-        self.passages.clear();
+    pub fn clear_faults(&mut self) {
+        self.policies.clear();
         self.cut_off(None);
     }
 
     fn apply(&self) {
-        for ((member, server), proxy) in &self.services {
-            let passage = self.passages.get(member).copied().unwrap_or(Passage::Open);
-            proxy.set(if self.cut_off == Some(*server) { Passage::Cut } else { passage });
+        for ((component, server), proxy) in &self.services {
+            let policy = self.policies.get(component).copied().unwrap_or(LinkPolicy::Open);
+            proxy.set(if self.cut_off == Some(*server) { LinkPolicy::Closed } else { policy });
         }
         for ((from, to), proxy) in &self.routes {
             let is_cut = self.cut_off.is_some_and(|server| server == *from || server == *to);
-            proxy.set(if is_cut { Passage::Cut } else { Passage::Open });
+            proxy.set(if is_cut { LinkPolicy::Closed } else { LinkPolicy::Open });
         }
     }
 }

@@ -1,17 +1,17 @@
-//! Ports that the store needs and somebody else has.
+//! Ports that the shop needs and somebody else has.
 
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::bail;
 
-use crate::config::StoreConfig;
+use crate::config::ShopConfig;
 
 /// Refuses to start where a port is taken, and says by whom and how to free it.
 ///
 /// # Errors
 ///
 /// Where at least one port is taken; all of them are named.
-pub fn check(config: &StoreConfig) -> anyhow::Result<()> {
+pub fn check(config: &ShopConfig) -> anyhow::Result<()> {
     let taken: Vec<String> = config
         .purposes()
         .into_iter()

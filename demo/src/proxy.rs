@@ -13,11 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 /// What passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passage {
+pub enum LinkPolicy {
     /// Everything.
     Open,
     /// Nothing: connections are closed, and new ones as soon as they come.
-    Cut,
+    Closed,
     /// Nothing, and connections stay open.
     Stalled,
     /// Only what the server says.
@@ -30,7 +30,7 @@ pub enum Passage {
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
-    passage: watch::Sender<Passage>,
+    policy: watch::Sender<LinkPolicy>,
     end: CancellationToken,
 }
 
@@ -49,7 +49,7 @@ impl Proxy {
     pub async fn start(target: u16) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("listening for a proxy")?;
         let port = listener.local_addr().context("listening for a proxy")?.port();
-        let (passage, watched) = watch::channel(Passage::Open);
+        let (policy, watched) = watch::channel(LinkPolicy::Open);
         let end = CancellationToken::new();
         let ended = end.clone();
         let mut acceptor = Acceptor::new(listener, None);
@@ -64,7 +64,7 @@ impl Proxy {
                 }
             }
         });
-        Ok(Self { port, passage, end })
+        Ok(Self { port, policy, end })
     }
 
     /// Returns the port on which it listens.
@@ -74,8 +74,8 @@ impl Proxy {
     }
 
     /// Sets what passes.
-    pub fn set(&self, passage: Passage) {
-        self.passage.send_replace(passage);
+    pub fn set(&self, policy: LinkPolicy) {
+        self.policy.send_replace(policy);
     }
 }
 
@@ -86,8 +86,8 @@ impl Drop for Proxy {
 }
 
 /// Carries one connection until one side closes it, or it is cut.
-async fn connect(client: TcpStream, target: u16, passage: watch::Receiver<Passage>, end: CancellationToken) {
-    if *passage.borrow() == Passage::Cut {
+async fn connect(client: TcpStream, target: u16, policy: watch::Receiver<LinkPolicy>, end: CancellationToken) {
+    if *policy.borrow() == LinkPolicy::Closed {
         return;
     }
     let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
@@ -97,9 +97,9 @@ async fn connect(client: TcpStream, target: u16, passage: watch::Receiver<Passag
     let (from_server, to_server) = server.into_split();
     let over = Arc::new(CancellationToken::new());
     let carry = |from, to, direction| {
-        let (passage, over) = (passage.clone(), over.clone());
+        let (policy, over) = (policy.clone(), over.clone());
         async move {
-            carry(from, to, direction, passage, &over).await;
+            carry(from, to, direction, policy, &over).await;
             over.cancel();
         }
     };
@@ -116,18 +116,18 @@ async fn carry(
     mut from: tcp::OwnedReadHalf,
     mut to: tcp::OwnedWriteHalf,
     direction: Direction,
-    mut passage: watch::Receiver<Passage>,
+    mut policy: watch::Receiver<LinkPolicy>,
     over: &CancellationToken,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
-        let now = *passage.borrow_and_update();
-        if now == Passage::Cut {
+        let now = *policy.borrow_and_update();
+        if now == LinkPolicy::Closed {
             return;
         }
         tokio::select! {
             () = over.cancelled() => return,
-            changed = passage.changed() => if changed.is_err() { return },
+            changed = policy.changed() => if changed.is_err() { return },
             read = from.read(&mut buffer), if passes(now, direction) => {
                 let Ok(read @ 1..) = read else { return };
                 if to.write_all(&buffer[..read]).await.is_err() {
@@ -138,11 +138,11 @@ async fn carry(
     }
 }
 
-fn passes(passage: Passage, direction: Direction) -> bool {
-    match passage {
-        Passage::Open => true,
-        Passage::Cut | Passage::Stalled => false,
-        Passage::ToServerStalled => direction == Direction::ToClient,
-        Passage::ToClientStalled => direction == Direction::ToServer,
+fn passes(policy: LinkPolicy, direction: Direction) -> bool {
+    match policy {
+        LinkPolicy::Open => true,
+        LinkPolicy::Closed | LinkPolicy::Stalled => false,
+        LinkPolicy::ToServerStalled => direction == Direction::ToClient,
+        LinkPolicy::ToClientStalled => direction == Direction::ToServer,
     }
 }

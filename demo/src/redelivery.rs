@@ -9,14 +9,14 @@ use async_nats::Client;
 use messaging::{Topology, connection};
 use serde_json::{Value, json};
 
-use crate::config::StoreConfig;
+use crate::config::ShopConfig;
 use crate::provision::PROVISIONER;
-use crate::store::nats_options;
+use crate::shop::nats_options;
 
 /// The streams whose messages come again on request. Deadlines do not: theirs is the past.
 const STREAMS: [&str; 2] = ["COMMANDS", "EVENTS"];
 /// How long the server may take for one answer.
-const PATIENCE: Duration = Duration::from_secs(4);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long the server may take for all of it.
 const ALL_WITHIN: Duration = Duration::from_secs(15);
 
@@ -37,7 +37,7 @@ pub async fn set_back(provisioner: &Client, stream: &str, consumer: &str, count:
     let subject = format!("$JS.API.CONSUMER.RESET.{stream}.{consumer}");
     let asked = provisioner.request(subject, request.to_string().into());
     let doing = || format!("setting {consumer} of {stream} back");
-    let answer = tokio::time::timeout(PATIENCE, asked).await.with_context(doing)?.with_context(doing)?;
+    let answer = tokio::time::timeout(REPLY_TIMEOUT, asked).await.with_context(doing)?.with_context(doing)?;
     let answer: Value = serde_json::from_slice(&answer.payload).context("reading an answer of JetStream")?;
     match answer.get("error") {
         Some(error) => bail!("{}: {error}", doing()),
@@ -51,15 +51,15 @@ pub async fn set_back(provisioner: &Client, stream: &str, consumer: &str, count:
 /// # Errors
 ///
 /// Where nats-server refuses or is away; some services may then get messages again and others not.
-pub(crate) async fn redeliver(config: &StoreConfig, count: u64) -> anyhow::Result<String> {
+pub(crate) async fn redeliver(config: &ShopConfig, count: u64) -> anyhow::Result<String> {
     tokio::time::timeout(ALL_WITHIN, redeliver_at_leisure(config, count))
         .await
         .unwrap_or_else(|_| bail!("nats-server does not answer; does it run?"))
 }
 
-async fn redeliver_at_leisure(config: &StoreConfig, count: u64) -> anyhow::Result<String> {
+async fn redeliver_at_leisure(config: &ShopConfig, count: u64) -> anyhow::Result<String> {
     let options = nats_options(config, PROVISIONER);
-    let (client, _) = connection::establish(&options, PROVISIONER, PATIENCE).await?;
+    let (client, _) = connection::establish(&options, PROVISIONER, REPLY_TIMEOUT).await?;
     let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
     let consumers = topology.consumers.iter().filter(|consumer| STREAMS.contains(&consumer.stream.as_str()));
     let mut services: Vec<&str> = Vec::new();

@@ -49,7 +49,7 @@ impl Screen {
 
     /// Shows a line.
     ///
-    /// A terminal or a disk that takes no more is no reason to stop the store: such a line is lost.
+    /// A terminal or a disk that takes no more is no reason to stop the shop: such a line is lost.
     pub fn show(&self, who: &str, line: &str) {
         let plain = format!("{who:<20} | {line}\n");
         let kept = self.log.lock().unwrap_or_else(PoisonError::into_inner).write_all(plain.as_bytes());
@@ -65,7 +65,7 @@ impl Drop for Screen {
     }
 }
 
-/// Returns the colour of a speaker, as the parameter of an ANSI escape sequence.
+/// Returns the colour of a producer, as the parameter of an ANSI escape sequence.
 fn colour(who: &str) -> &'static str {
     match who {
         "nats-server" => "90",

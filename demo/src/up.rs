@@ -11,16 +11,16 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::StoreConfig;
+use crate::component::Component;
+use crate::config::ShopConfig;
 use crate::control::Listener;
 use crate::desktop;
 use crate::feed::Feed;
-use crate::keeper::Keeper;
-use crate::member::Member;
 use crate::network::Network;
 use crate::ports;
 use crate::screen::Screen;
-use crate::store::{OnLine, Store, nats_options};
+use crate::shop::{OnLine, Shop, nats_options};
+use crate::supervisor::Supervisor;
 
 /// How long the gateway may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +49,7 @@ pub struct UpOptions {
 /// Where a part does not start, with what to do about it.
 pub async fn up(options: &UpOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("finding this program's own file")?;
-    run(StoreConfig::standard(program, options.data.clone()), options, shutdown).await
+    run(ShopConfig::standard(program, options.data.clone()), options, shutdown).await
 }
 
 /// The same with a store of any configuration.
@@ -57,7 +57,7 @@ pub async fn up(options: &UpOptions, shutdown: CancellationToken) -> anyhow::Res
 /// # Errors
 ///
 /// As [`up`].
-pub async fn run(config: StoreConfig, options: &UpOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: ShopConfig, options: &UpOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let mut config = config;
     let data = config.data.clone();
     let _lock = lock(&data)?;
@@ -69,37 +69,37 @@ pub async fn run(config: StoreConfig, options: &UpOptions, shutdown: Cancellatio
     let progress = |step: &str| screen.show("demo", step);
     let listener = Listener::bind(config.control_port).await?;
     // The services of a demo reach the broker through proxies, which can be cut; everything else goes straight there.
-    let network = Network::weave(&mut config).await?;
-    let told = about_the_demo(&config, &listener);
-    config.own_variables.entry(Member::ApiGateway).or_default().extend(told);
+    let network = Network::install_proxies(&mut config).await?;
+    let reported = about_the_demo(&config, &listener);
+    config.own_variables.entry(Component::ApiGateway).or_default().extend(reported);
     let shown = screen.clone();
-    let on_line: OnLine = Arc::new(move |member, line| shown.show(member.name(), line));
-    let store = tokio::select! {
-        store = Store::start(config, on_line, &progress) => store?,
+    let on_line: OnLine = Arc::new(move |component, line| shown.show(component.name(), line));
+    let shop = tokio::select! {
+        shop = Shop::start(config, on_line, &progress) => shop?,
         // What has been started already is killed as it is dropped.
         () = shutdown.cancelled() => return Ok(()),
     };
     tokio::select! {
-        opened = open(store.config(), !options.no_seed, &screen) => opened?,
+        opened = open(shop.config(), !options.no_seed, &screen) => opened?,
         () = shutdown.cancelled() => {}
     }
     let (sender, requests) = mpsc::channel(16);
-    listener.serve(&data, store.config().http_port(Member::ApiGateway), sender)?;
+    listener.serve(&data, shop.config().http_port(Component::ApiGateway), sender)?;
     if !options.no_open && !shutdown.is_cancelled() {
-        desktop::open(&store.config().http_url(Member::ApiGateway));
+        desktop::open(&shop.config().http_url(Component::ApiGateway));
     }
-    Box::pin(Keeper::new(store, network, screen).keep(requests, shutdown)).await
+    Box::pin(Supervisor::new(shop, network, screen).run(requests, shutdown)).await
 }
 
 /// Shows the messages that pass, loads the seed, and explains where to look.
-async fn open(config: &StoreConfig, seeded: bool, screen: &Arc<Screen>) -> anyhow::Result<()> {
+async fn open(config: &ShopConfig, seeded: bool, screen: &Arc<Screen>) -> anyhow::Result<()> {
     let feed = Feed::open(nats_options(config, "inspector")).await?;
     let shown = screen.clone();
     tokio::spawn(feed.watch(move |line| shown.show("message", line)));
     if seeded {
         let addresses = seed::Addresses {
-            gateway_url: config.http_url(Member::ApiGateway),
-            inventory_url: config.http_url(Member::InventoryService),
+            gateway_url: config.http_url(Component::ApiGateway),
+            inventory_url: config.http_url(Component::InventoryService),
         };
         seed::load(&addresses, |step| screen.show("demo", step)).await?;
     }
@@ -108,7 +108,7 @@ async fn open(config: &StoreConfig, seeded: bool, screen: &Arc<Screen>) -> anyho
 }
 
 /// What the gateway is told of the demo it is a part of, for its page: a gateway outside of one is told nothing.
-fn about_the_demo(config: &StoreConfig, listener: &Listener) -> [(String, String); 3] {
+fn about_the_demo(config: &ShopConfig, listener: &Listener) -> [(String, String); 3] {
     [
         ("DEMO_CONTROL_URL".to_owned(), listener.url()),
         ("DEMO_CONTROL_TOKEN".to_owned(), listener.token().to_owned()),
@@ -117,11 +117,11 @@ fn about_the_demo(config: &StoreConfig, listener: &Listener) -> [(String, String
 }
 
 /// How to look at the broker with the `nats` CLI.
-fn nats_command(config: &StoreConfig) -> String {
+fn nats_command(config: &ShopConfig) -> String {
     // A password of the environment is a secret; the one for development is not.
     let password = match std::env::var("INSPECTOR_PASSWORD") {
         Ok(_) => "\"$INSPECTOR_PASSWORD\"".to_owned(),
-        Err(_) => StoreConfig::password("inspector"),
+        Err(_) => ShopConfig::password("inspector"),
     };
     let url = config.nats_url();
     format!("nats -s {url} --user inspector --password {password} --inbox-prefix _INBOX_inspector")
@@ -143,9 +143,9 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
     for folder in ["nats", "mail"].map(|name| data.join(name)).into_iter().filter(|folder| folder.exists()) {
         std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }
-    let databases = Member::WITH_DATABASE
+    let databases = Component::WITH_DATABASE
         .into_iter()
-        .flat_map(|member| ["sqlite", "sqlite-wal", "sqlite-shm"].map(|suffix| format!("{member}.{suffix}")));
+        .flat_map(|component| ["sqlite", "sqlite-wal", "sqlite-shm"].map(|suffix| format!("{component}.{suffix}")));
     for file in databases
         .chain(["demo.log", "payment-provider.jsonl"].map(str::to_owned))
         .map(|name| data.join(name))
@@ -157,8 +157,8 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
 }
 
 /// Says what there is now, and where to look.
-async fn explain(config: &StoreConfig, screen: &Screen) {
-    let gateway = config.http_url(Member::ApiGateway);
+async fn explain(config: &ShopConfig, screen: &Screen) {
+    let gateway = config.http_url(Component::ApiGateway);
     let http = http::client(ANSWER_TIMEOUT);
     let get = async |path: &str| -> Value {
         let Ok(http) = &http else { return Value::Null };
@@ -167,7 +167,7 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
             Err(_) => Value::Null,
         }
     };
-    let mut lines = vec![String::new(), "The store is open.".to_owned(), String::new()];
+    let mut lines = vec![String::new(), "The shop is open.".to_owned(), String::new()];
     for order in get("orders").await["items"].as_array().into_iter().flatten() {
         let reason = order["reason"]["code"].as_str().map(|code| format!(" ({code})")).unwrap_or_default();
         lines.push(format!("  {:<12} {}{reason}", text(&order["orderId"]), text(&order["status"])));
@@ -178,7 +178,7 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
             text(&product["productId"]),
             product["available"],
             product["reserved"],
-            product["awaiting"]
+            product["backordered"]
         ));
     }
     let durability = get("readiness").await["checks"]["durability"]["detail"].take();
@@ -188,7 +188,7 @@ async fn explain(config: &StoreConfig, screen: &Screen) {
         format!("  the page   {gateway}/"),
         format!("  REST API   {gateway}/docs"),
         format!("  live feed  {gateway}/events"),
-        format!("  broker     {}, monitor {}", config.nats_url(), config.http_url(Member::NatsServer)),
+        format!("  broker     {}, monitor {}", config.nats_url(), config.http_url(Component::NatsServer)),
         format!("  durability {}: a killed process loses nothing (docs/guarantees.md)", text(&durability)),
         format!("  logs       {}", screen.path().display()),
         String::new(),

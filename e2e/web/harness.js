@@ -25,7 +25,7 @@ export async function close() {
 }
 
 /**
- * Opens the page and gives it to a test. Afterwards: nothing was asked of another origin than the store's and its
+ * Opens the page and gives it to a test. Afterwards: nothing was asked of another origin than the shop's and its
  * control's, nothing offended the Content-Security-Policy, and no script failed.
  *
  * @param {import("playwright-core").BrowserContextOptions} options

@@ -50,7 +50,7 @@ async function top(page) {
  * @param {string} action
  */
 async function inventory(page, action) {
-  await page.locator("#break-members button", { hasText: "inventory-service" }).click();
+  await page.locator("#break-components button", { hasText: "inventory-service" }).click();
   await page.locator("#break-actions button", { hasText: action }).click();
   await page.waitForFunction(() => (document.querySelector("#break-outcome")?.textContent ?? "…") !== "…");
 }
@@ -113,7 +113,7 @@ await onPage(
     await page.locator("#guide-go").click();
     await shows(page, "confirmed");
     await page
-      .locator("#flow")
+      .locator("#overview")
       .evaluate((element) => scrollTo(0, element.getBoundingClientRect().top + scrollY - 110));
     await page.waitForTimeout(1200);
     await picture(page, "phone");

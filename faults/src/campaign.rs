@@ -9,27 +9,27 @@ use std::time::Duration;
 use anyhow::Context;
 use demo::config::USERS;
 use demo::network::Network;
-use demo::{Databases, Member, Store, StoreConfig};
+use demo::{Component, Databases, Shop, ShopConfig};
 use local_servers::{PostgresServer, free_port, postgres};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::archive::Archive;
 use crate::breaking::{
-    Breaker, Clock, Disks, Kind, Limits, Messages, Output, Refilling, allowed, kill_first_starts, schedule,
+    Breaker, Clock, Disks, Kind, Limits, Messages, Output, Restoring, allowed, kill_first_starts, schedule,
 };
 use crate::check;
 use crate::collect::{Tables, collect, cpu_at_rest, settled_invariants, unsettled};
 use crate::history::History;
 use crate::load::client::Client;
 use crate::load::plan::Plan;
-use crate::load::{Load, put_on_shelf};
+use crate::load::{Load, add_stock};
 use crate::options::{Engine, Options, Purpose, random};
 use crate::recorded::Recorded;
 use crate::report::{self, Summary};
 use crate::settling::settle;
 
-/// How long the store may take to come to rest once it is healed.
+/// How long the shop may take to come to rest once it is healed.
 const DRAINS_WITHIN: Duration = Duration::from_secs(180);
 /// How long an order waits for stock.
 const STOCK_DEADLINE_SECONDS: u64 = 25;
@@ -42,7 +42,7 @@ const ACCOUNT_WAIT_SECONDS: u64 = 10;
 ///
 /// # Errors
 ///
-/// Where the campaign itself cannot go on; that says nothing about the store.
+/// Where the campaign itself cannot go on; that says nothing about the shop.
 pub async fn run(options: &Options, shutdown: CancellationToken) -> anyhow::Result<bool> {
     let seed = options.seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_fields().0));
     let data = options.data.clone().unwrap_or_else(|| PathBuf::from(format!("data/faults-{seed}")));
@@ -51,27 +51,27 @@ pub async fn run(options: &Options, shutdown: CancellationToken) -> anyhow::Resu
     }
     std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
     let data = data.canonicalize().context("finding the data folder")?;
-    say(&format!("seed {seed}; everything is kept in {} until the end", data.display()));
+    log(&format!("seed {seed}; everything is kept in {} until the end", data.display()));
     let postgres = options.database == Engine::Postgres;
     let (kinds, left_out) = allowed(&options.only, postgres, options.servers, &data);
-    left_out.iter().for_each(|why| say(&format!("left out: {why}")));
+    left_out.iter().for_each(|why| log(&format!("left out: {why}")));
 
     let (summary, recorded) = Box::pin(play(options, seed, &data, &kinds, shutdown))
         .await
         .with_context(|| format!("the campaign of seed {seed} cannot go on ({})", data.display()))?;
     std::fs::write(data.join("recorded.json"), serde_json::to_vec(&recorded)?).context("keeping what is known")?;
     let outcomes = check::check(&recorded);
-    say(&report::write(&summary, &recorded, &outcomes));
+    log(&report::write(&summary, &recorded, &outcomes));
     let held = outcomes.iter().all(|outcome| outcome.found.violations.is_empty());
     if held && !options.keep {
         std::fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
     }
     let verdict = if held { "everything holds" } else { "something does NOT hold; the data folder is kept" };
-    say(&format!("{verdict} (seed {seed}, {})", data.display()));
+    log(&format!("{verdict} (seed {seed}, {})", data.display()));
     Ok(held)
 }
 
-/// Starts the store, breaks it under load, heals it, lets it come to rest, and collects what there is to know.
+/// Starts the shop, breaks it under load, heals it, lets it come to rest, and collects what there is to know.
 async fn play(
     options: &Options,
     seed: u64,
@@ -80,14 +80,14 @@ async fn play(
     shutdown: CancellationToken,
 ) -> anyhow::Result<(Summary, Recorded)> {
     let mut breaker = start(options, seed, data, kinds).await?;
-    let base = breaker.store.config().http_url(Member::ApiGateway);
+    let base = breaker.shop.config().http_url(Component::ApiGateway);
     let client = Arc::new(Client::new(base, breaker.history.clone())?);
     let load = Load::new(client.clone());
     let mut plan = Plan::new(seed, options.rate);
     load.prepare(&mut plan).await;
     let planned =
         schedule(seed, options.length(), Duration::from_secs_f64(options.pause.max(0.1)), kinds, options.servers);
-    say(&format!("the store is open; {} faults in {} s", planned.len(), options.length().as_secs()));
+    log(&format!("the shop is open; {} faults in {} s", planned.len(), options.length().as_secs()));
 
     let closing = CancellationToken::new();
     let (broken, ()) = tokio::join!(
@@ -99,28 +99,28 @@ async fn play(
         load.run(plan, closing.clone()),
     );
     broken?;
-    say("healing");
-    let unready = breaker.heal().await?;
-    let healed = Instant::now();
+    log("healing");
+    let unready = breaker.clear_faults().await?;
+    let faults_cleared = Instant::now();
     load.finish().await;
-    let tables = Tables::open(breaker.store.config()).await?;
+    let tables = Tables::open(breaker.shop.config()).await?;
     let at_rest = drain(&mut breaker, &client, &tables).await?;
-    say(if at_rest { "at rest; collecting" } else { "it does not come to rest; collecting all the same" });
-    let drained_after = healed.elapsed().as_secs_f64();
+    log(if at_rest { "at rest; collecting" } else { "it does not come to rest; collecting all the same" });
+    let drained_after = faults_cleared.elapsed().as_secs_f64();
     let alarms = tables.alarms().await?;
-    settle(breaker.store.config(), &alarms).await?;
+    settle(breaker.shop.config(), &alarms).await?;
     let mut recorded = collect(&breaker, &client, &tables).await?;
     recorded.alarms = alarms;
     recorded.invariants = settled_invariants(&client).await;
     recorded.exchanges = breaker.history.exchanges();
     recorded.ended = std::mem::take(&mut breaker.ended);
     recorded.unready = unready;
-    recorded.idle_cpu = cpu_at_rest(&breaker.store).await;
+    recorded.idle_cpu = cpu_at_rest(&breaker.shop).await;
     (recorded.log_lines, recorded.leaks) = breaker.output.summary();
     recorded.seconds = breaker.history.now() / 1000;
     let injected = std::mem::take(&mut breaker.injected);
-    let Breaker { store, disks, postgres, .. } = breaker;
-    recorded.exits = store.shut_down().await?;
+    let Breaker { shop, disks, postgres, .. } = breaker;
+    recorded.exits = shop.shut_down().await?;
     drop((disks, postgres));
     Ok((Summary { seed, injected, turned_away: load.turned_away(), drained_after }, recorded))
 }
@@ -128,7 +128,7 @@ async fn play(
 /// Starts everything: servers, services behind proxies, and what breaks them.
 async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> anyhow::Result<Breaker> {
     let program = std::env::current_exe().context("finding this program's own file")?;
-    let mut config = StoreConfig::on_free_ports(program, data.to_owned());
+    let mut config = ShopConfig::on_free_ports(program, data.to_owned());
     if options.servers > 1 {
         config = config.clustered(options.servers);
     }
@@ -146,17 +146,17 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
     let disks = if kinds.contains(&Kind::DiskFull) { Some(Disks::make(data)?) } else { None };
     // A variable of the machine's own, as many companies set it: nothing of the shop may go there.
     config.variables.push(("HTTP_PROXY".to_owned(), "http://127.0.0.1:9".to_owned()));
-    let network = Network::weave(&mut config).await?;
-    let output = Output::begin(data, USERS.iter().map(|(user, _)| StoreConfig::password(user)).collect())?;
+    let network = Network::install_proxies(&mut config).await?;
+    let output = Output::begin(data, USERS.iter().map(|(user, _)| ShopConfig::password(user)).collect())?;
     let on_line = output.reader();
     if kinds.contains(&Kind::FirstStart) {
         kill_first_starts(&config, &on_line, seed).await?;
     }
-    let store = Store::start(config, on_line.clone(), &|_| {}).await?;
-    let messages = Messages::connect(store.config(), seed).await?;
+    let shop = Shop::start(config, on_line.clone(), &|_| {}).await?;
+    let messages = Messages::connect(shop.config(), seed).await?;
     let archive = Archive::begin(messages.jetstream());
     Ok(Breaker {
-        store,
+        shop,
         network,
         postgres,
         disks,
@@ -178,18 +178,18 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
         ended: Vec::new(),
         down: Vec::new(),
         server_down: None,
-        refilling: Refilling::default(),
+        restoring: Restoring::default(),
     })
 }
 
-async fn start_postgres(data: &Path, config: &mut StoreConfig) -> anyhow::Result<PostgresServer> {
-    let bin = postgres::find_or_install(say).await?;
+async fn start_postgres(data: &Path, config: &mut ShopConfig) -> anyhow::Result<PostgresServer> {
+    let bin = postgres::find_or_install(log).await?;
     // Processes are killed, not machines: nothing here depends on what has reached the disk.
     let builder = PostgresServer::builder(bin).port(free_port()).data_dir(data.join("postgres")).fsync(false);
     let server = builder.start().await?;
     let mut urls = BTreeMap::new();
-    for member in Member::WITH_DATABASE {
-        urls.insert(member, server.create_database(&member.name().replace('-', "_")).await?);
+    for component in Component::WITH_DATABASE {
+        urls.insert(component, server.create_database(&component.name().replace('-', "_")).await?);
     }
     config.databases = Databases::Postgres(urls);
     Ok(server)
@@ -206,7 +206,7 @@ async fn drain(breaker: &mut Breaker, client: &Client, tables: &Tables) -> anyho
         tokio::time::sleep(Duration::from_millis(500)).await;
         breaker.restart_ended().await?;
         let left = unsettled(&js).await?.values().sum::<u64>()
-            + tables.unpublished().await?.values().sum::<u64>()
+            + tables.outbox_pending().await?.values().sum::<u64>()
             + tables.payments_under_way().await?;
         let open = if left == 0 { open_orders(client).await } else { 1 };
         quiet = if left + open == 0 { quiet + 1 } else { 0 };
@@ -216,9 +216,9 @@ async fn drain(breaker: &mut Breaker, client: &Client, tables: &Tables) -> anyho
         let products = client.look("/products?limit=200").await.answer;
         for product in products["items"].as_array().into_iter().flatten().filter(|_| left == 0) {
             let of = |name: &str| product[name].as_u64().unwrap_or_default();
-            if let (Some(id), true) = (product["productId"].as_str(), of("awaiting") > of("available")) {
+            if let (Some(id), true) = (product["productId"].as_str(), of("backordered") > of("available")) {
                 restocks += 1;
-                put_on_shelf(client, id, of("awaiting") - of("available"), format!("last-{restocks}")).await;
+                add_stock(client, id, of("backordered") - of("available"), format!("last-{restocks}")).await;
             }
         }
     }
@@ -236,6 +236,6 @@ async fn open_orders(client: &Client) -> u64 {
 }
 
 #[allow(clippy::print_stdout, reason = "a command-line tool")]
-fn say(text: &str) {
+fn log(text: &str) {
     println!("{text}");
 }

@@ -1,4 +1,4 @@
-//! At the end, everything there is to know of the store: streams, REST, tables, the provider's ledger.
+//! At the end, everything there is to know of the shop: streams, REST, tables, the provider's ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::{self};
-use demo::{Member, Store, StoreConfig};
+use demo::{Component, Shop, ShopConfig};
 use futures::StreamExt;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, QueryResult, Statement};
 use serde_json::Value;
@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// How long the invariants may need to settle once nothing is left to do.
 const INVARIANTS_WITHIN: Duration = Duration::from_secs(30);
 /// How long processes are watched at rest, in seconds.
-const REST_SECONDS: u64 = 4;
+const IDLE_SECONDS: u64 = 4;
 /// The largest page of the gateway.
 const PAGE: usize = 200;
 
@@ -40,7 +40,7 @@ pub const CONSUMERS: [(&str, &str); 8] = [
 
 /// The databases of the services.
 pub struct Tables {
-    databases: BTreeMap<Member, DatabaseConnection>,
+    databases: BTreeMap<Component, DatabaseConnection>,
 }
 
 impl Tables {
@@ -49,22 +49,22 @@ impl Tables {
     /// # Errors
     ///
     /// Where one cannot be opened.
-    pub async fn open(config: &StoreConfig) -> anyhow::Result<Self> {
+    pub async fn open(config: &ShopConfig) -> anyhow::Result<Self> {
         let mut databases = BTreeMap::new();
-        for member in Member::WITH_DATABASE {
-            if let Some(url) = config.database_url(member) {
+        for component in Component::WITH_DATABASE {
+            if let Some(url) = config.database_url(component) {
                 let database =
-                    Database::connect(url).await.with_context(|| format!("opening {member}'s database"))?;
-                databases.insert(member, database);
+                    Database::connect(url).await.with_context(|| format!("opening {component}'s database"))?;
+                databases.insert(component, database);
             }
         }
         Ok(Self { databases })
     }
 
-    async fn rows(&self, member: Member, sql: &str) -> anyhow::Result<Vec<QueryResult>> {
-        let database = self.databases.get(&member).with_context(|| format!("{member} has no database"))?;
+    async fn rows(&self, component: Component, sql: &str) -> anyhow::Result<Vec<QueryResult>> {
+        let database = self.databases.get(&component).with_context(|| format!("{component} has no database"))?;
         let statement = Statement::from_string(database.get_database_backend(), sql);
-        database.query_all_raw(statement).await.with_context(|| format!("asking {member}'s database: {sql}"))
+        database.query_all_raw(statement).await.with_context(|| format!("asking {component}'s database: {sql}"))
     }
 
     /// Returns of how many ranges of messages no stream has acknowledged all, by service.
@@ -72,12 +72,12 @@ impl Tables {
     /// # Errors
     ///
     /// Where a database does not answer.
-    pub async fn unpublished(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+    pub async fn outbox_pending(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let mut depths = BTreeMap::new();
-        for member in Member::WITH_DATABASE {
-            let rows = self.rows(member, "SELECT COUNT(*) AS n FROM unpublished").await?;
+        for component in Component::WITH_DATABASE {
+            let rows = self.rows(component, "SELECT COUNT(*) AS n FROM outbox_pending").await?;
             let depth: i64 = rows.first().map_or(Ok(0), |row| row.try_get("", "n"))?;
-            depths.insert(member.name().to_owned(), u64::try_from(depth).unwrap_or_default());
+            depths.insert(component.name().to_owned(), u64::try_from(depth).unwrap_or_default());
         }
         Ok(depths)
     }
@@ -88,9 +88,9 @@ impl Tables {
     ///
     /// Where the database does not answer.
     pub async fn payments_under_way(&self) -> anyhow::Result<u64> {
-        let sql = "SELECT COUNT(*) AS n FROM payment \
+        let sql = "SELECT COUNT(*) AS n FROM payments \
                    WHERE status IN ('awaiting-account', 'capturing', 'voiding', 'refunding')";
-        let rows = self.rows(Member::PaymentService, sql).await?;
+        let rows = self.rows(Component::PaymentService, sql).await?;
         let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get("", "n"))?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
@@ -101,15 +101,15 @@ impl Tables {
     ///
     /// If the database does not answer.
     pub async fn alarms(&self) -> anyhow::Result<BTreeSet<String>> {
-        let sql = "SELECT order_id FROM payment WHERE alarm_since IS NOT NULL";
-        let rows = self.rows(Member::PaymentService, sql).await?;
+        let sql = "SELECT order_id FROM payments WHERE alarm_since IS NOT NULL";
+        let rows = self.rows(Component::PaymentService, sql).await?;
         rows.iter().map(|row| Ok(row.try_get("", "order_id")?)).collect()
     }
 
     async fn history(&self) -> anyhow::Result<Vec<Kept>> {
         let sql =
             "SELECT aggregate_id, version, message_id, message_type FROM events ORDER BY aggregate_id, version";
-        let rows = self.rows(Member::OrderService, sql).await?;
+        let rows = self.rows(Component::OrderService, sql).await?;
         rows.iter()
             .map(|row| {
                 Ok(Kept {
@@ -123,7 +123,8 @@ impl Tables {
     }
 
     async fn reservations(&self) -> anyhow::Result<BTreeMap<String, Reservation>> {
-        let rows = self.rows(Member::InventoryService, "SELECT order_id, status, lines FROM reservation").await?;
+        let rows =
+            self.rows(Component::InventoryService, "SELECT order_id, status, lines FROM reservations").await?;
         rows.iter()
             .map(|row| {
                 let lines: String = row.try_get("", "lines")?;
@@ -140,7 +141,7 @@ impl Tables {
     }
 
     async fn payments(&self) -> anyhow::Result<BTreeMap<String, Payment>> {
-        let rows = self.rows(Member::PaymentService, "SELECT order_id, status, reference FROM payment").await?;
+        let rows = self.rows(Component::PaymentService, "SELECT order_id, status, reference FROM payments").await?;
         rows.iter()
             .map(|row| {
                 let payment =
@@ -151,7 +152,8 @@ impl Tables {
     }
 
     async fn exposures(&self) -> anyhow::Result<Vec<Exposure>> {
-        let rows = self.rows(Member::PaymentService, "SELECT customer_id, currency, amount FROM exposure").await?;
+        let rows =
+            self.rows(Component::PaymentService, "SELECT customer_id, currency, amount FROM exposures").await?;
         rows.iter()
             .map(|row| {
                 Ok(Exposure {
@@ -172,7 +174,7 @@ fn line(line: &Value) -> Option<(String, u64)> {
 ///
 /// # Errors
 ///
-/// Where a part of the store does not answer.
+/// Where a part of the shop does not answer.
 pub async fn collect(breaker: &Breaker, client: &Client, tables: &Tables) -> anyhow::Result<Recorded> {
     let js = &breaker.messages.jetstream();
     let (mut messages, missed) = breaker.archive.take().await?;
@@ -197,8 +199,8 @@ pub async fn collect(breaker: &Breaker, client: &Client, tables: &Tables) -> any
         if account.status == 200 {
             accounts.insert(customer_id.clone(), account.answer);
         }
-        for told in pages(client, &format!("/customers/{customer_id}/notifications"), "after").await? {
-            notifications.push(serde_json::from_value::<Notification>(told).context("reading a notification")?);
+        for recorded in pages(client, &format!("/customers/{customer_id}/notifications"), "after").await? {
+            notifications.push(serde_json::from_value::<Notification>(recorded).context("reading a notification")?);
         }
     }
     Ok(Recorded {
@@ -213,8 +215,8 @@ pub async fn collect(breaker: &Breaker, client: &Client, tables: &Tables) -> any
         reservations: tables.reservations().await?,
         payments: tables.payments().await?,
         exposures: tables.exposures().await?,
-        ledger: ledger(breaker.store.config()).await?,
-        unpublished: tables.unpublished().await?,
+        ledger: ledger(breaker.shop.config()).await?,
+        outbox_pending: tables.outbox_pending().await?,
         unsettled: unsettled(js).await?,
         ..Recorded::default()
     })
@@ -235,14 +237,16 @@ pub async fn settled_invariants(client: &Client) -> Value {
 }
 
 /// Returns how much of a core each service needs now, in percent.
-pub async fn cpu_at_rest(store: &Store) -> BTreeMap<String, f64> {
-    let processes = || Member::SERVICES.into_iter().filter_map(|member| Some((member, store.process(member)?)));
-    let before: BTreeMap<Member, u64> = processes().filter_map(|(member, id)| Some((member, ticks(id)?))).collect();
-    tokio::time::sleep(Duration::from_secs(REST_SECONDS)).await;
-    let used =
-        processes().filter_map(|(member, id)| Some((member, ticks(id)?.checked_sub(*before.get(&member)?)?)));
+pub async fn cpu_at_rest(shop: &Shop) -> BTreeMap<String, f64> {
+    let processes =
+        || Component::SERVICES.into_iter().filter_map(|component| Some((component, shop.process(component)?)));
+    let before: BTreeMap<Component, u64> =
+        processes().filter_map(|(component, id)| Some((component, ticks(id)?))).collect();
+    tokio::time::sleep(Duration::from_secs(IDLE_SECONDS)).await;
+    let used = processes()
+        .filter_map(|(component, id)| Some((component, ticks(id)?.checked_sub(*before.get(&component)?)?)));
     // The kernel counts a hundred ticks per second.
-    used.map(|(member, ticks)| (member.name().to_owned(), ticks as f64 / REST_SECONDS as f64)).collect()
+    used.map(|(component, ticks)| (component.name().to_owned(), ticks as f64 / IDLE_SECONDS as f64)).collect()
 }
 
 /// Returns the CPU time of a process so far, in ticks of the kernel.
@@ -273,8 +277,8 @@ pub async fn unsettled(js: &jetstream::Context) -> anyhow::Result<BTreeMap<Strin
 /// How long the provider may take for its whole ledger.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(60);
 
-pub(crate) async fn ledger(config: &StoreConfig) -> anyhow::Result<Vec<Value>> {
-    let url = format!("{}/ledger", config.http_url(Member::PaymentProvider));
+pub(crate) async fn ledger(config: &ShopConfig) -> anyhow::Result<Vec<Value>> {
+    let url = format!("{}/ledger", config.http_url(Component::PaymentProvider));
     let ledger: Value = messaging::http::client(LEDGER_TIMEOUT)?
         .get(url)
         .send()

@@ -11,7 +11,7 @@
 //! - [`load`]: what customers ask for, and how they ask; [`history`]: every request and its answer;
 //! - [`breaking`]: what is broken when, and how;
 //! - [`archive`]: what the streams discard, copied before; [`settling`]: what people settle at the end;
-//! - [`collect`]: at the end, everything there is to know of the store;
+//! - [`collect`]: at the end, everything there is to know of the shop;
 //! - [`recorded`]: that, as plain data; [`check`]: the invariants, pure functions over it;
 //! - [`report`]: what people read.
 

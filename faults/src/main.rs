@@ -10,7 +10,7 @@ use messaging::process;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<ExitCode> {
     let subcommand = std::env::args().nth(1).unwrap_or_default();
-    if subcommand.parse::<demo::Member>().is_ok() {
+    if subcommand.parse::<demo::Component>().is_ok() {
         demo::cli::run().await?;
         return Ok(ExitCode::SUCCESS);
     }

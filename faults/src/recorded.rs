@@ -44,7 +44,7 @@ pub struct Recorded {
     /// The orders whose payments needed a person at the end.
     pub alarms: BTreeSet<String>,
     /// What is not published, by service.
-    pub unpublished: BTreeMap<String, u64>,
+    pub outbox_pending: BTreeMap<String, u64>,
     /// What is not delivered or not settled, by consumer.
     pub unsettled: BTreeMap<String, u64>,
     /// Processes that ended without being told to.
@@ -130,7 +130,7 @@ impl Stored {
     }
 }
 
-/// The stock of a product, in pieces.
+/// The stock of a product, in units.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Stock {
@@ -139,7 +139,7 @@ pub struct Stock {
     /// Held for orders.
     pub reserved: u64,
     /// Asked for by orders that wait.
-    pub awaiting: u64,
+    pub backordered: u64,
 }
 
 /// What a customer was told.
@@ -205,7 +205,7 @@ pub struct Exposure {
 #[serde(rename_all = "camelCase", default)]
 pub struct Ended {
     /// Which.
-    pub member: String,
+    pub component: String,
     /// When, in milliseconds since the start of the run.
     pub at: u64,
     /// How, such as `exit status: 1`.

@@ -20,7 +20,7 @@ pub struct Summary {
     pub injected: BTreeMap<&'static str, u64>,
     /// How many customers came when too many were under way.
     pub turned_away: u64,
-    /// How long the store took to come to rest, in seconds.
+    /// How long the shop took to come to rest, in seconds.
     pub drained_after: f64,
 }
 
@@ -46,7 +46,7 @@ fn write_all(
     table(text, "faults", &injected)?;
     let mut ends = BTreeMap::new();
     for ended in &recorded.ended {
-        *ends.entry(format!("{} ({})", ended.member, ended.how)).or_default() += 1;
+        *ends.entry(format!("{} ({})", ended.component, ended.how)).or_default() += 1;
     }
     table(text, "ended by themselves, and started again", &ends)?;
     writeln!(text, "messages: {}, at rest after {:.1} s\n", recorded.messages.len(), summary.drained_after)?;
@@ -56,7 +56,7 @@ fn write_all(
         writeln!(
             text,
             "{verdict:<8}  {:<20} {:>7} looked at: {}",
-            invariant.name, outcome.found.looked_at, invariant.says
+            invariant.name, outcome.found.examined, invariant.description
         )?;
     }
     for outcome in outcomes.iter().filter(|outcome| !outcome.found.violations.is_empty()) {
@@ -102,8 +102,8 @@ fn orders(recorded: &Recorded) -> BTreeMap<String, u64> {
 /// Explains an invariant that does not hold: what is wrong with what, and the messages about that, in order.
 fn explain(text: &mut String, recorded: &Recorded, outcome: &Outcome) -> Result<(), std::fmt::Error> {
     let violations = &outcome.found.violations;
-    writeln!(text, "\n{}: {}", outcome.invariant.name, outcome.invariant.says)?;
-    writeln!(text, "does not hold, {} times of {}:", violations.len(), outcome.found.looked_at)?;
+    writeln!(text, "\n{}: {}", outcome.invariant.name, outcome.invariant.description)?;
+    writeln!(text, "does not hold, {} times of {}:", violations.len(), outcome.found.examined)?;
     // The one with the fewest messages is the easiest to understand.
     let mut shortest: Vec<(Vec<&Stored>, &Violation)> =
         violations.iter().map(|violation| (about(recorded, &violation.about), violation)).collect();

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use demo::store::settings;
-use demo::{Member, StoreConfig};
+use demo::shop::settings;
+use demo::{Component, ShopConfig};
 use serde_json::json;
 
 use crate::collect::ledger;
@@ -21,9 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// # Errors
 ///
 /// If the provider refuses, or if the program of payment-service does.
-pub async fn settle(config: &StoreConfig, alarms: &BTreeSet<String>) -> anyhow::Result<()> {
+pub async fn settle(config: &ShopConfig, alarms: &BTreeSet<String>) -> anyhow::Result<()> {
     let http = messaging::http::client(TIMEOUT)?;
-    let url = format!("{}/refunds", config.http_url(Member::PaymentProvider));
+    let url = format!("{}/refunds", config.http_url(Component::PaymentProvider));
     for charge in ledger(config).await?.iter().filter(|charge| charge["token"] == OTHER_CLIENT) {
         let reference = charge["reference"].as_str().context("reading the reference of a charge")?;
         let request = http.post(&url).header("Idempotency-Key", format!("{OTHER_CLIENT}/{reference}"));
@@ -33,7 +33,7 @@ pub async fn settle(config: &StoreConfig, alarms: &BTreeSet<String>) -> anyhow::
     if alarms.is_empty() {
         return Ok(());
     }
-    let settings = settings(config, Member::PaymentService, &(Arc::new(|_, _: &str| ()) as demo::OnLine));
+    let settings = settings(config, Component::PaymentService, &(Arc::new(|_, _: &str| ()) as demo::OnLine));
     let mut dismiss = tokio::process::Command::new(settings.program);
     dismiss.args(settings.arguments).envs(settings.variables).arg("dismiss").args(alarms);
     let dismissed = dismiss.stdin(Stdio::null()).kill_on_drop(true).output();

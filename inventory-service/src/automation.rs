@@ -25,15 +25,15 @@ use sea_orm::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::balance::take_in;
-use crate::entity::{intake, product, reservation, waiting_line};
+use crate::entity::{backorder_line, product, reservation, stock_receipt};
+use crate::reconciliation::receive;
 
 /// The demo catalogue, in the form that `POST /automation-testing/seed` takes.
 pub const CATALOGUE: &str = include_str!("../../seed/catalogue.json");
 
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
-/// The most pieces of a product to begin with: restocks can go on for long before numbers get too large for JSON.
+/// The most units of a product to begin with: restocks can go on for long before numbers get too large for JSON.
 const MAX_AVAILABLE: u64 = 1_000_000_000_000;
 
 /// A product to be created.
@@ -42,7 +42,7 @@ const MAX_AVAILABLE: u64 = 1_000_000_000_000;
 pub struct CatalogueItem {
     /// Which product.
     pub product_id: ProductId,
-    /// How many pieces are on the shelf to begin with.
+    /// How many units are on the shelf to begin with.
     pub available: u64,
 }
 
@@ -128,7 +128,7 @@ async fn create(db: &DatabaseConnection, products: BTreeMap<ProductId, u64>) -> 
         product_id: Set(product_id.clone()),
         available: Set(*available),
         reserved: Set(0),
-        awaiting: Set(0),
+        backordered: Set(0),
         last_position: Set(0),
         version: Set(0),
     });
@@ -143,8 +143,8 @@ async fn create(db: &DatabaseConnection, products: BTreeMap<ProductId, u64>) -> 
             created.push(row.try_get::<String>("", "product_id")?);
         }
     }
-    let pieces = created.iter().filter_map(|id| Some((id.clone(), *seeded.get(id)?))).collect();
-    take_in(&tx, pieces).await?;
+    let units = created.iter().filter_map(|id| Some((id.clone(), *seeded.get(id)?))).collect();
+    receive(&tx, units).await?;
     tx.commit().await?;
     created.sort();
     let created: Vec<ProductId> =
@@ -157,8 +157,8 @@ async fn empty(db: &DatabaseConnection) -> Result<(), DbErr> {
     // Products first: they are what transactions that are under way hold locks on.
     product::Entity::delete_many().exec(&tx).await?;
     reservation::Entity::delete_many().exec(&tx).await?;
-    waiting_line::Entity::delete_many().exec(&tx).await?;
-    intake::Entity::delete_many().exec(&tx).await?;
+    backorder_line::Entity::delete_many().exec(&tx).await?;
+    stock_receipt::Entity::delete_many().exec(&tx).await?;
     tx.commit().await
 }
 

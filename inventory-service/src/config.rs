@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use messaging::{ServiceOptions, setting};
 
-/// Keeps the stock of the store and reserves it for orders.
+/// Keeps the stock of the shop and reserves it for orders.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version)]
 pub struct Config {

@@ -6,14 +6,14 @@ use anyhow::{Context, bail};
 use contracts::DecodeError;
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderEvent;
-use messaging::{Cause, Decode, Envelope, HandleError, Handler, Outgoing, Standing, effects};
+use messaging::{AggregateStatus, Cause, Decode, Envelope, HandleError, Handler, Outgoing, effects};
 use sea_orm::{ActiveEnum, ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter};
 
-use crate::balance::take_in;
+use crate::entity::backorder_line;
 use crate::entity::reservation::{self, Status};
-use crate::entity::waiting_line;
-use crate::slice::Slice;
+use crate::reconciliation::receive;
 use crate::stock::{Decided, StockMessage};
+use crate::unit_of_work::UnitOfWork;
 
 impl Decode for StockMessage {
     fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
@@ -44,43 +44,43 @@ impl Handler for InventoryHandler {
     ) -> Result<Vec<Outgoing>, HandleError> {
         let batch =
             effects::without_repeated(tx, batch, |message| matches!(message, StockMessage::Restock(_))).await?;
-        let mut slice = Slice::load(tx, batch.iter().map(|message| &message.payload)).await?;
+        let mut unit_of_work = UnitOfWork::load(tx, batch.iter().map(|message| &message.payload)).await?;
         let mut outgoing = Vec::with_capacity(batch.len());
         for message in &batch {
-            for decided in slice.stock.decide(&message.payload, message.correlation_id) {
+            for decided in unit_of_work.stock.decide(&message.payload, message.correlation_id) {
                 outgoing.push(outgoing_of(decided, message).map_err(HandleError::Retry)?);
             }
         }
-        slice.save(tx).await?;
-        take_in(tx, restocked(&batch)).await?;
+        unit_of_work.save(tx).await?;
+        receive(tx, restocked(&batch)).await?;
         Ok(outgoing)
     }
 
-    async fn standing(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<Standing>> {
+    async fn status(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<AggregateStatus>> {
         let Some(row) = reservation::Entity::find_by_id(key).one(db).await? else { return Ok(None) };
-        let waits_for = match row.status {
+        let blocked_on = match row.status {
             Status::Waiting => {
                 let lines =
-                    waiting_line::Entity::find().filter(waiting_line::Column::OrderId.eq(key)).all(db).await?;
+                    backorder_line::Entity::find().filter(backorder_line::Column::OrderId.eq(key)).all(db).await?;
                 let lines: Vec<String> =
                     lines.iter().map(|line| format!("{} of {}", line.quantity, line.product_id)).collect();
                 Some(format!("its turn for {}: a restock, or an order ahead of it", lines.join(", ")))
             }
             _ => None,
         };
-        Ok(Some(Standing { state: row.status.to_value(), since: None, waits_for }))
+        Ok(Some(AggregateStatus { state: row.status.to_value(), since: None, blocked_on }))
     }
 }
 
 /// Returns what a batch brings in.
 fn restocked(batch: &[&Envelope<StockMessage>]) -> BTreeMap<String, i64> {
-    let mut pieces: BTreeMap<String, i64> = BTreeMap::new();
+    let mut units: BTreeMap<String, i64> = BTreeMap::new();
     for message in batch {
         if let StockMessage::Restock(restock) = &message.payload {
-            *pieces.entry(restock.product_id.to_string()).or_default() += i64::from(restock.quantity.get());
+            *units.entry(restock.product_id.to_string()).or_default() += i64::from(restock.quantity.get());
         }
     }
-    pieces
+    units
 }
 
 /// Makes the message an event travels as. The message that brought it about is its cause, in the flow the event

@@ -1,27 +1,27 @@
-//! Stock of the store, and its reservations.
+//! Stock of the shop, and its reservations.
 //!
-//! Listens to orders that are placed or cancelled and to pieces that come in, and says what is reserved, short, or
+//! Listens to orders that are placed or cancelled and to units that come in, and says what is reserved, short, or
 //! back on the shelf. In reading order:
 //!
 //! - [`stock`]: the rules; pure, no I/O;
-//! - [`mod@slice`]: the part of the stock that a batch of messages needs, loaded and saved;
+//! - [`mod@unit_of_work`]: the part of the stock that a batch of messages needs, loaded and saved;
 //! - [`handler`]: from messages to the stock and back;
-//! - [`queries`]: what can be asked; [`balance`]: whether the pieces add up;
+//! - [`queries`]: what can be asked; [`reconciliation`]: whether the units agree;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`automation`]: HTTP endpoints that fill and empty the stock for tests and demonstrations;
 //! - [`config`]: the options.
 
 pub mod automation;
-pub mod balance;
 pub mod config;
 pub mod entity;
 pub mod handler;
 pub mod migration;
 pub mod queries;
-pub mod slice;
+pub mod reconciliation;
 pub mod stock;
+pub mod unit_of_work;
 
-use contracts::topology::{COMMANDS, EVENTS, INVENTORY_SERVICE, speaker};
+use contracts::topology::{COMMANDS, EVENTS, INVENTORY_SERVICE, producer};
 use messaging::Service;
 use messaging::database::Databases;
 use tokio_util::sync::CancellationToken;
@@ -39,11 +39,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let db = Databases::open::<Migrator>(&config.service.database_url(INVENTORY_SERVICE)).await?;
     let service = Service {
         name: INVENTORY_SERVICE,
-        description: "Stock of the store and its reservations",
+        description: "Stock of the shop and its reservations",
         version: env!("CARGO_PKG_VERSION"),
         streams: &[COMMANDS, EVENTS],
         longest_deadline: None,
-        speaker,
+        producer,
         handler: InventoryHandler,
         endpoints: queries::endpoints(&db.reader),
         workers: Vec::new(),

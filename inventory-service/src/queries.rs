@@ -6,17 +6,19 @@ use contracts::query::{DEFAULT_PAGE, ListProducts, MAX_PAGE, Page, ProductView};
 use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use crate::balance::balance;
 use crate::entity::product::{Column, Entity, Model};
+use crate::reconciliation::reconciliation;
 
 /// Returns the endpoints over a database.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
-    let (for_product, for_products, for_balance) = (db.clone(), db.clone(), db.clone());
+    let (for_product, for_products, for_reconciliation) = (db.clone(), db.clone(), db.clone());
     vec![
         Endpoint::new("product", "inventory.query.product.*", move |query| product(for_product.clone(), query)),
         Endpoint::new("products", "inventory.query.products", move |query| products(for_products.clone(), query)),
-        Endpoint::new("balance", "inventory.query.balance", move |query| balance(for_balance.clone(), query)),
+        Endpoint::new("reconciliation", "inventory.query.reconciliation", move |query| {
+            reconciliation(for_reconciliation.clone(), query)
+        }),
     ]
 }
 
@@ -24,7 +26,7 @@ pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the key is no id, [`QueryError::NotFound`] where there is no such product.
+/// [`QueryError::Invalid`] where the key is not a valid id, [`QueryError::NotFound`] where there is no such product.
 pub async fn product(db: DatabaseConnection, query: Query) -> Result<ProductView, QueryError> {
     let id = ProductId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the product id {error}")))?;
     let row = Entity::find_by_id(id.as_str()).one(&db).await?;
@@ -63,7 +65,7 @@ fn view(row: Model) -> Result<ProductView, QueryError> {
             product_id: ProductId::parse(row.product_id)?,
             available: row.available.try_into()?,
             reserved: row.reserved.try_into()?,
-            awaiting: row.awaiting.try_into()?,
+            backordered: row.backordered.try_into()?,
         })
     };
     read().context("reading a product").map_err(QueryError::Unavailable)

@@ -188,8 +188,8 @@ impl Guard {
     /// Says which process to end from now on. To be called as soon as a server starts or has ended.
     pub(crate) fn watch(&mut self, server: Option<u32>) {
         let line = server.map_or_else(String::new, |id| id.to_string());
-        let told = self.shell.stdin.as_mut().map(|pipe| writeln!(pipe, "{line}"));
-        if let Some(Err(error)) = told {
+        let reported = self.shell.stdin.as_mut().map(|pipe| writeln!(pipe, "{line}"));
+        if let Some(Err(error)) = reported {
             tracing::warn!(%error, "the server would outlive this process if that were killed");
         }
     }

@@ -12,9 +12,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 /// How many messages make a batch worth it.
-pub(crate) const LEAST: usize = 20;
+pub(crate) const MIN_BATCH: usize = 20;
 /// The most messages in a batch; nats-server takes 1000.
-pub(crate) const MOST: usize = 1000;
+pub(crate) const MAX_BATCH: usize = 1000;
 
 /// A message, ready to be sent.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl Ready {
     }
 }
 
-/// Sends all but the last of messages that make one batch, of [`MOST`] at the most, and returns the last one: whoever
+/// Sends all but the last of messages that make one batch, of [`MAX_BATCH`] at most, and returns the last one: whoever
 /// sends it commits the batch, and what answers it is the acknowledgement of all.
 pub(crate) async fn stage(client: &Client, messages: Vec<Ready>) -> Result<Option<Ready>, PublishError> {
     let batch = Uuid::new_v4().simple().to_string();

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::health::Health;
 use crate::metrics;
 use crate::position::{self, Losses, Observed, Position};
-use crate::refill::REFILLED;
+use crate::republish::REPUBLISHED;
 
 /// Messages asked for at a time; the client holds up to one and a half times as many, while their ack-wait runs. A handler that
 /// does not get to them in time finds them twice, and its inbox drops the second ones (ADR 23).
@@ -96,9 +96,9 @@ impl Delivery {
         Ok(Self { message, stream, sequence, stored, incarnation: incarnation.of(count) })
     }
 
-    /// Returns whether a refill has published the message again.
-    pub(crate) fn is_refilled(&self) -> bool {
-        self.message.headers.as_ref().is_some_and(|headers| headers.get(REFILLED).is_some())
+    /// Returns whether a stream restore has published the message again.
+    pub(crate) fn is_republished(&self) -> bool {
+        self.message.headers.as_ref().is_some_and(|headers| headers.get(REPUBLISHED).is_some())
     }
 
     /// Settles the delivery: ack, nak, or term. What goes wrong here, or is not for the consumer that there is now, is
@@ -136,7 +136,7 @@ pub(crate) struct Puller {
 impl Puller {
     /// The part of [`Health`] for the consumer of a stream.
     pub(crate) fn part(stream: &str) -> String {
-        format!("consumer {stream}")
+        format!("consumer/{stream}")
     }
 
     pub(crate) async fn run(self) {

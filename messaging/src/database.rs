@@ -21,7 +21,7 @@ pub use watch::Watch;
 /// How long a transaction waits for a connection. With the wait between two tries it is shorter than the ack-wait of
 /// the consumers (10 s): a batch that waits for its database tells the server so before it is delivered again.
 const ACQUIRE: Duration = Duration::from_secs(4);
-/// Connections of a pool, at the most.
+/// Connections of a pool, at most.
 const CONNECTIONS: u32 = 8;
 /// Connections of PostgreSQL that only write, and that only read: together as many as one pool has.
 const WRITERS: u32 = CONNECTIONS / 2;
@@ -194,7 +194,7 @@ async fn is_usable_sqlite(connection: &mut SqliteConnection) -> Result<bool, sql
         connection.ping().await?;
     }
     // Where the disk was full, SQLite has rolled back by itself, and the rollback behind that failed.
-    // sqlx would count a transaction for ever, begin others inside of it, and never end them.
+    // sqlx would count a transaction forever, begin others inside of it, and never end them.
     Ok(!connection.is_in_transaction())
 }
 

@@ -1,4 +1,4 @@
-//! Dead letters: messages a service could not handle, with everything needed to see why and to try again.
+//! Dead dead letters: messages a service could not handle, with everything needed to see why and to try again.
 //!
 //! A dead letter travels through the outbox, so that it and the inbox mark commit together. Its body is the untouched
 //! payload; the original headers stay, but for those that NATS acts upon; `Dead-Letter-` headers say what happened.
@@ -12,16 +12,16 @@ use uuid::Uuid;
 
 use crate::clock;
 use crate::direct::Stored;
-use crate::envelope::{self, Decode, Envelope, Header, Malformed, NATS_MESSAGE_ID, Speaker, rfc3339, unix_millis};
+use crate::envelope::{self, Decode, Envelope, Header, Malformed, NATS_MESSAGE_ID, Producer, rfc3339, unix_millis};
 use crate::limits::{self, MAX_HEADERS, RESERVE};
 use crate::outbox::OutboxRow;
-use crate::{metrics, mishap};
+use crate::{delivery_issue, metrics};
 
 /// The stream that holds them.
 pub const STREAM_NAME: &str = "DEAD_LETTERS";
 /// The first token of the subject of a record that somebody discarded a dead letter; the other tokens are those of the
-/// letter.
-pub const DISCARDED: &str = "discarded";
+/// dead letter.
+pub const DELETED: &str = "dead-letter-deleted";
 
 /// Why the message could not be handled, one of [`Reason`]'s words.
 pub const REASON: &str = "Dead-Letter-Reason";
@@ -50,13 +50,13 @@ pub enum Reason {
     /// It cannot be read.
     Undecodable,
     /// It was not said by whom its subject belongs to.
-    Foreign,
+    SourceMismatch,
     /// The handler says that it can never succeed.
     Rejected,
     /// It failed as often as it may.
-    AttemptsExhausted,
-    /// It was published again by a refill, and is older than the inbox remembers: it may have been handled.
-    TooOld,
+    MaxAttemptsExceeded,
+    /// It was published again by a stream restore, and is older than the inbox remembers: it may have been handled.
+    DedupWindowExpired,
     /// It was never delivered: its stream can never take it. The service that wrote it publishes it again if it is redriven.
     Unpublishable,
 }
@@ -64,10 +64,10 @@ pub enum Reason {
 impl Reason {
     pub(crate) const ALL: [Self; 6] = [
         Self::Undecodable,
-        Self::Foreign,
+        Self::SourceMismatch,
         Self::Rejected,
-        Self::AttemptsExhausted,
-        Self::TooOld,
+        Self::MaxAttemptsExceeded,
+        Self::DedupWindowExpired,
         Self::Unpublishable,
     ];
 
@@ -82,10 +82,10 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Undecodable => "undecodable",
-            Self::Foreign => "foreign",
+            Self::SourceMismatch => "source-mismatch",
             Self::Rejected => "rejected",
-            Self::AttemptsExhausted => "attempts-exhausted",
-            Self::TooOld => "too-old",
+            Self::MaxAttemptsExceeded => "max-attempts-exceeded",
+            Self::DedupWindowExpired => "dedup-window-expired",
             Self::Unpublishable => "unpublishable",
         }
     }
@@ -94,7 +94,7 @@ impl Reason {
 /// Characters of a key that the subject of a dead letter keeps; no key of a well-formed message is longer.
 const LONGEST_KEY: usize = 64;
 
-/// Where a message stood when it was given up.
+/// Where a message stood when it was dead-lettered.
 pub(crate) struct Origin<'a> {
     pub(crate) service: &'a str,
     pub(crate) stream: &'a str,
@@ -115,8 +115,10 @@ impl Origin<'_> {
     /// Nor is that of a message which is too old: that it is not in the inbox tells nothing, and should go on doing so.
     pub(crate) fn inbox_id(&self, reason: Reason) -> Uuid {
         let own = match reason {
-            Reason::Undecodable | Reason::Foreign | Reason::TooOld | Reason::Unpublishable => None,
-            Reason::Rejected | Reason::AttemptsExhausted => self
+            Reason::Undecodable | Reason::SourceMismatch | Reason::DedupWindowExpired | Reason::Unpublishable => {
+                None
+            }
+            Reason::Rejected | Reason::MaxAttemptsExceeded => self
                 .headers
                 .and_then(|headers| headers.get(crate::envelope::ID))
                 .and_then(|id| Uuid::parse_str(id.as_str()).ok()),
@@ -139,29 +141,43 @@ impl Origin<'_> {
         last.chars().map(|c| if c.is_control() { '-' } else { c }).take(LONGEST_KEY).collect()
     }
 
-    /// Makes the row that remembers that the message was given up.
-    pub(crate) fn mishap(&self, reason: Reason, detail: &str, now: OffsetDateTime) -> mishap::entity::Model {
-        mishap::entity::Model {
-            given_up_at: Some(unix_millis(now)),
+    /// Makes the row that remembers that the message was dead-lettered.
+    pub(crate) fn delivery_issue(
+        &self,
+        reason: Reason,
+        detail: &str,
+        now: OffsetDateTime,
+    ) -> delivery_issue::entity::Model {
+        delivery_issue::entity::Model {
+            dead_lettered_at: Some(unix_millis(now)),
             reason: Some(reason.as_str().to_owned()),
             detail: Some(one_line(detail)),
-            ..self.plain_mishap(self.inbox_id(reason), now)
+            ..self.plain_delivery_issue(self.inbox_id(reason), now)
         }
     }
 
     /// Makes the row that remembers that the message failed once more.
-    pub(crate) fn failure(&self, message_id: Uuid, detail: &str, now: OffsetDateTime) -> mishap::entity::Model {
-        mishap::entity::Model {
+    pub(crate) fn failure(
+        &self,
+        message_id: Uuid,
+        detail: &str,
+        now: OffsetDateTime,
+    ) -> delivery_issue::entity::Model {
+        delivery_issue::entity::Model {
             failures: 1,
             failed_at: Some(unix_millis(now)),
             detail: Some(one_line(detail)),
-            ..self.plain_mishap(message_id, now)
+            ..self.plain_delivery_issue(message_id, now)
         }
     }
 
     /// Makes a row that says nothing yet but which message it is about.
-    pub(crate) fn plain_mishap(&self, message_id: Uuid, now: OffsetDateTime) -> mishap::entity::Model {
-        mishap::entity::Model {
+    pub(crate) fn plain_delivery_issue(
+        &self,
+        message_id: Uuid,
+        now: OffsetDateTime,
+    ) -> delivery_issue::entity::Model {
+        delivery_issue::entity::Model {
             message_id,
             key: self.key(),
             subject: one_line(self.subject),
@@ -172,7 +188,7 @@ impl Origin<'_> {
             detail: None,
             duplicates: 0,
             duplicate_at: None,
-            given_up_at: None,
+            dead_lettered_at: None,
             reason: None,
             redriven_at: None,
             updated_at: unix_millis(now),
@@ -226,7 +242,7 @@ pub(crate) fn of_unpublishable(service: &str, row: &OutboxRow, reason: &str) -> 
     if row.subject.starts_with("dead-letter.") {
         return None;
     }
-    metrics::given_up(Reason::Unpublishable);
+    metrics::dead_lettered(Reason::Unpublishable);
     let headers = row.header_map();
     let origin = Origin {
         service,
@@ -238,17 +254,17 @@ pub(crate) fn of_unpublishable(service: &str, row: &OutboxRow, reason: &str) -> 
         headers: Some(&headers),
         body: row.body.clone(),
     };
-    let mut letter = origin.row(Reason::Unpublishable, reason, clock::now());
+    let mut dead_letter = origin.row(Reason::Unpublishable, reason, clock::now());
     // Another one each time: a message that is redriven and refused again is a dead letter again.
-    letter.message_id = Uuid::now_v7();
-    letter.headers.retain(|(name, _)| name != NATS_MESSAGE_ID);
-    letter.headers.push((NATS_MESSAGE_ID.into(), letter.message_id.to_string()));
-    letter.headers.push((OUTBOX_ROW.into(), row.row_id.to_string()));
-    Some(letter)
+    dead_letter.message_id = Uuid::now_v7();
+    dead_letter.headers.retain(|(name, _)| name != NATS_MESSAGE_ID);
+    dead_letter.headers.push((NATS_MESSAGE_ID.into(), dead_letter.message_id.to_string()));
+    dead_letter.headers.push((OUTBOX_ROW.into(), row.row_id.to_string()));
+    Some(dead_letter)
 }
 
 /// A dead letter read back by the service that wrote it.
-pub(crate) struct Letter {
+pub(crate) struct DeadLetter {
     stored: Stored,
     service: String,
     stream: String,
@@ -258,8 +274,8 @@ pub(crate) struct Letter {
     reason: Reason,
 }
 
-impl Letter {
-    /// Reads a letter of `service`; `None` where it is not one.
+impl DeadLetter {
+    /// Reads a dead letter of `service`; `None` where it is not one.
     pub(crate) fn read(stored: Stored, service: &str) -> Option<Self> {
         let own = stored.subject.strip_prefix("dead-letter.")?.strip_prefix(service)?.starts_with('.');
         if !own || stored.header(CONSUMER)? != service {
@@ -290,8 +306,8 @@ impl Letter {
     }
 
     /// Returns whether the service could not know if it had handled the message.
-    pub(crate) fn is_too_old(&self) -> bool {
-        self.reason == Reason::TooOld
+    pub(crate) fn is_dedup_window_expired(&self) -> bool {
+        self.reason == Reason::DedupWindowExpired
     }
 
     /// Returns the row of the outbox that could not be published, if that is what it is about.
@@ -300,30 +316,30 @@ impl Letter {
         Uuid::parse_str(row).ok()
     }
 
-    /// Returns the id under which the message was given up.
+    /// Returns the id under which the message was dead-lettered.
     pub(crate) fn inbox_id(&self) -> Uuid {
         self.origin().inbox_id(self.reason)
     }
 
     /// Reads the message as its consumer does.
-    pub(crate) fn decode<T: Decode>(&self, speaker: Speaker) -> Result<Envelope<T>, Malformed> {
-        envelope::decode(&self.subject, Some(&self.stored.headers), &self.stored.body, speaker)
+    pub(crate) fn decode<T: Decode>(&self, producer: Producer) -> Result<Envelope<T>, Malformed> {
+        envelope::decode(&self.subject, Some(&self.stored.headers), &self.stored.body, producer)
     }
 
     /// Makes the row that remembers that the message failed when it was redriven.
-    pub(crate) fn failure(&self, detail: &str) -> mishap::entity::Model {
+    pub(crate) fn failure(&self, detail: &str) -> delivery_issue::entity::Model {
         self.origin().failure(self.inbox_id(), detail, clock::now())
     }
 
-    /// Makes the row that remembers that the letter was handled without the service knowing of it.
-    pub(crate) fn forced(&self, mark: Uuid, now: OffsetDateTime) -> mishap::entity::Model {
-        let given_up = self.stored.header(TIME).and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok());
-        mishap::entity::Model {
-            given_up_at: Some(unix_millis(given_up.unwrap_or(self.stored.time))),
+    /// Makes the row that remembers that the dead letter was handled without the service knowing of it.
+    pub(crate) fn forced(&self, mark: Uuid, now: OffsetDateTime) -> delivery_issue::entity::Model {
+        let dead_lettered = self.stored.header(TIME).and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok());
+        delivery_issue::entity::Model {
+            dead_lettered_at: Some(unix_millis(dead_lettered.unwrap_or(self.stored.time))),
             reason: Some(self.reason.as_str().to_owned()),
             detail: self.stored.header(DETAIL).map(one_line),
             redriven_at: Some(unix_millis(now)),
-            ..self.origin().plain_mishap(mark, now)
+            ..self.origin().plain_delivery_issue(mark, now)
         }
     }
 }

@@ -119,7 +119,7 @@ impl Reader {
         Ok(Self { js: js.clone(), stream: stream.to_owned(), filter: filter.to_owned(), next: from.max(1), last })
     }
 
-    /// Returns the next messages, 256 at the most; none where all have been read.
+    /// Returns the next messages, 256 at most; none where all have been read.
     ///
     /// # Errors
     ///

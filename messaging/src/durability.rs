@@ -26,13 +26,13 @@ pub struct Durability {
 
 impl Durability {
     /// The least: what can be said of a server that does not tell.
-    pub const CACHED: Self = Self { fsynced: false, replicas: 1 };
+    pub const UNSYNCED: Self = Self { fsynced: false, replicas: 1 };
 
     /// Says whether it is at least what is asked for.
     #[must_use]
     pub fn is_at_least(self, level: Level) -> bool {
         match level {
-            Level::Cached => true,
+            Level::Unsynced => true,
             Level::Fsynced => self.fsynced,
             Level::Replicated => self.replicas >= 3,
         }
@@ -52,7 +52,7 @@ impl Durability {
 
 impl fmt::Display for Durability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.fsynced { "fsynced" } else { "cached" })?;
+        f.write_str(if self.fsynced { "fsynced" } else { "unsynced" })?;
         if self.replicas > 1 { write!(f, ", replicated ×{}", self.replicas) } else { Ok(()) }
     }
 }
@@ -67,7 +67,7 @@ impl Serialize for Durability {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
     /// Handed to the operating system: survives the process.
-    Cached,
+    Unsynced,
     /// On a disk: survives a power cut.
     Fsynced,
     /// Kept by three servers or more: survives one of them.
@@ -161,7 +161,7 @@ impl DurabilityOptions {
                     Level::Fsynced => {
                         "set `sync_interval: always` in nats.conf, and NATS_MONITOR_URL to where that can be seen"
                     }
-                    Level::Cached | Level::Replicated => {
+                    Level::Unsynced | Level::Replicated => {
                         "provision the streams with three replicas on a cluster of three servers"
                     }
                 },

@@ -39,7 +39,7 @@ pub mod entity {
 use entity::{ActiveModel, Column, Entity};
 
 /// How long an effect is remembered: longer than commands (7 days) and then dead letters (30 days) are kept.
-const KEPT: Duration = Duration::from_secs(60 * 24 * 3600);
+const RETENTION: Duration = Duration::from_secs(60 * 24 * 3600);
 /// Expired rows that a new row deletes: more than one, so that the table shrinks after a peak.
 const EXPIRED_PER_NEW: u64 = 2;
 
@@ -68,7 +68,7 @@ pub async fn without_repeated<'a, T>(
         ids.into_iter().map(|id| ActiveModel { message_id: Set(id), recorded_at: Set(now) }).collect();
     let count = rows.len() as u64;
     let mut new: HashSet<Uuid> = statement::insert_new(tx, rows, Column::MessageId).await?;
-    let before = now - i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX);
+    let before = now - i64::try_from(RETENTION.as_millis()).unwrap_or(i64::MAX);
     prune(tx, before, count * EXPIRED_PER_NEW).await?;
     // Removed, so that a message delivered twice within one batch is handled once.
     let is_wanted = |message: &&&Envelope<T>| !has_effect(&message.payload) || new.remove(&message.id);

@@ -60,7 +60,7 @@ pub trait Decode: Sized {
     /// # Errors
     ///
     /// Where the type is none of the set, or the body is not what the type promises. Such a message becomes a dead
-    /// letter with the error's text as its detail.
+    /// dead letter with the error's text as its detail.
     fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self>;
 }
 
@@ -296,26 +296,26 @@ pub enum Malformed {
     Undecodable(String),
     /// It was not said by whom its subject belongs to.
     #[error("{0}")]
-    Foreign(String),
+    SourceMismatch(String),
     /// It may have been handled before, longer ago than the inbox remembers.
     #[error("{0}")]
-    TooOld(String),
+    DedupWindowExpired(String),
 }
 
 /// Who may say something in a context: `(context, kind)` to the name of a service. A permission on subjects does not
 /// prove who wrote a message (a publisher can name any subject as its reply), so every envelope is checked.
-pub type Speaker = fn(context: &str, kind: &str) -> Option<&'static str>;
+pub type Producer = fn(context: &str, kind: &str) -> Option<&'static str>;
 
 /// Checks a delivery's attributes against its subject and decodes its body.
 ///
 /// # Errors
 ///
-/// [`Malformed`], with a text that says what is wrong; [`Malformed::TooOld`] is not among them.
+/// [`Malformed`], with a text that says what is wrong; [`Malformed::DedupWindowExpired`] is not among them.
 pub fn decode<T: Decode>(
     subject: &str,
     headers: Option<&HeaderMap>,
     body: &[u8],
-    speaker: Speaker,
+    producer: Producer,
 ) -> Result<Envelope<T>, Malformed> {
     let undecodable = |why: String| Malformed::Undecodable(why);
     let headers = headers.ok_or_else(|| undecodable("it has no headers".to_owned()))?;
@@ -324,13 +324,13 @@ pub fn decode<T: Decode>(
     };
     let optional = |name: &str| headers.get(name).map(|v| v.as_str());
     let uuid = |name: &str, text: &str| {
-        Uuid::parse_str(text).map_err(|_| undecodable(format!("the header {name} is no UUID: {text:?}")))
+        Uuid::parse_str(text).map_err(|_| undecodable(format!("the header {name} is not a valid UUID: {text:?}")))
     };
 
     let message_type = required(TYPE)?;
     let source = required(SOURCE)?;
     let key = required(SUBJECT)?;
-    check_subject(subject, message_type, source, key, speaker)?;
+    check_subject(subject, message_type, source, key, producer)?;
 
     let id = uuid(ID, required(ID)?)?;
     let time = OffsetDateTime::parse(required(TIME)?, &Rfc3339)
@@ -365,7 +365,7 @@ fn check_subject(
     message_type: &str,
     source: &str,
     key: &str,
-    speaker: Speaker,
+    producer: Producer,
 ) -> Result<(), Malformed> {
     let mut tokens = subject.split('.');
     let (Some(context), Some(kind), Some(name), Some(last), None) =
@@ -373,12 +373,12 @@ fn check_subject(
     else {
         return Err(Malformed::Undecodable(format!("{subject} is not <context>.<kind>.<name>.<key>")));
     };
-    match speaker(context, kind) {
+    match producer(context, kind) {
         Some(owner) if source.strip_prefix('/') == Some(owner) => {}
         Some(owner) => {
-            return Err(Malformed::Foreign(format!("{subject} belongs to /{owner}, and {source} wrote it")));
+            return Err(Malformed::SourceMismatch(format!("{subject} belongs to /{owner}, and {source} wrote it")));
         }
-        None => return Err(Malformed::Foreign(format!("nobody may write {context}.{kind}"))),
+        None => return Err(Malformed::SourceMismatch(format!("nobody may write {context}.{kind}"))),
     }
     let typed = message_type
         .strip_prefix(context)
@@ -386,10 +386,10 @@ fn check_subject(
         .and_then(|rest| rest.strip_prefix(name))
         .is_some_and(|rest| rest.starts_with(".v"));
     if !typed {
-        return Err(Malformed::Foreign(format!("{subject} does not carry the type {message_type}")));
+        return Err(Malformed::SourceMismatch(format!("{subject} does not carry the type {message_type}")));
     }
     if last != key {
-        return Err(Malformed::Foreign(format!("{subject} is not about {key}")));
+        return Err(Malformed::SourceMismatch(format!("{subject} is not about {key}")));
     }
     Ok(())
 }

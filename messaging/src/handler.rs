@@ -6,7 +6,7 @@ use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 
 use crate::envelope::{Decode, Envelope, Outgoing};
 use crate::fault;
-use crate::trace::Standing;
+use crate::trace::AggregateStatus;
 
 /// Handles the messages of a service.
 pub trait Handler: Send + Sync + 'static {
@@ -38,11 +38,11 @@ pub trait Handler: Send + Sync + 'static {
     /// # Errors
     ///
     /// Where the database does not answer.
-    fn standing(
+    fn status(
         &self,
         _db: &DatabaseConnection,
         _key: &str,
-    ) -> impl Future<Output = anyhow::Result<Option<Standing>>> + Send {
+    ) -> impl Future<Output = anyhow::Result<Option<AggregateStatus>>> + Send {
         async { Ok(None) }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::outbox::OutboxRow;
-use crate::unpublished::{Marks, Unpublishable};
+use crate::outbox_pending::{PublishOutcomes, Unpublishable};
 
 /// How long an acknowledgement may take: those that a server took to its grave never come.
 pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -43,9 +43,9 @@ impl Sending {
 
 /// The ranges of which rows were sent and are not settled.
 #[derive(Default)]
-pub(crate) struct Ranges(HashMap<Uuid, Sending>);
+pub(crate) struct PendingBatches(HashMap<Uuid, Sending>);
 
-impl Ranges {
+impl PendingBatches {
     pub(crate) fn send(&mut self, row: &OutboxRow) {
         self.0.entry(row.range).or_default().sent += 1;
     }
@@ -55,8 +55,8 @@ impl Ranges {
         self.0.contains_key(&range)
     }
 
-    /// Notes what became of a row; if it was the last of its range, what is to be written goes to `marks`.
-    pub(crate) fn settle(&mut self, row: &OutboxRow, settled: Settled, marks: &mut Marks) {
+    /// Notes what became of a row; if it was the last of its range, what is to be written goes to `outcomes`.
+    pub(crate) fn settle(&mut self, row: &OutboxRow, settled: Settled, outcomes: &mut PublishOutcomes) {
         let Entry::Occupied(mut entry) = self.0.entry(row.range) else { return };
         let range = entry.get_mut();
         match settled {
@@ -70,9 +70,9 @@ impl Ranges {
         let range = entry.remove();
         // A range of which nothing has changed stays what it is.
         if range.left.len() < range.sent {
-            marks.over.push(row.range);
-            marks.left.extend(range.left);
-            marks.unpublishable.extend(range.unpublishable);
+            outcomes.over.push(row.range);
+            outcomes.left.extend(range.left);
+            outcomes.unpublishable.extend(range.unpublishable);
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use crate::consumer::Delivery;
 use crate::envelope::{Envelope, Malformed};
-use crate::spans::{self, About, Begun, KeyValue};
+use crate::spans::{self, About, KeyValue, StartedSpan};
 
 /// A delivery and what it says.
 pub(crate) struct Item<M> {
     pub(crate) delivery: Delivery,
     pub(crate) decoded: Result<Envelope<M>, Malformed>,
     /// Where somebody wants to know of it.
-    pub(crate) begun: Option<Begun>,
+    pub(crate) begun: Option<StartedSpan>,
 }
 
 impl<M> Item<M> {
@@ -19,7 +19,7 @@ impl<M> Item<M> {
     }
 
     /// Tells how it went, where somebody wants to know.
-    pub(crate) fn told(&self, service: &'static str, duplicate: bool, error: Option<String>) {
+    pub(crate) fn reported(&self, service: &'static str, duplicate: bool, error: Option<String>) {
         let (Some(begun), Ok(envelope)) = (self.begun, &self.decoded) else { return };
         let about = About {
             operation: "process",

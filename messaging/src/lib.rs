@@ -1,4 +1,4 @@
-//! Idempotent, batched messaging on NATS JetStream: the kit that a system of choreographed services is built from.
+//! Idempotent, batched messaging on NATS JetStream: the library that a system of choreographed services is built from.
 //!
 //! It knows no order and no stock. A service brings a database, a [`Handler`] over the closed set of messages it
 //! understands, and the [`query::Endpoint`]s it answers; [`Service::run`] does the rest. In reading order:
@@ -9,8 +9,8 @@
 //! - `consumer` pulls into it, `relay` publishes out of it (`atomic`: as batches, where that pays; `in_flight`: what is
 //!   not acknowledged; `refusals`: what a stream refuses; `scan`: the recovery scan; [`owner`]: whose a batch is; `limits`:
 //!   how large a message may be), [`dead_letter`] says what became of the rest;
-//! - [`mishap`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
-//! - [`trace`]: what a service knows of one business id; [`vitals`]: how it does; [`refill`]: a stream filled again from the outboxes;
+//! - [`delivery_issue`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
+//! - [`trace`]: what a service knows of one business id; [`stats`]: how it does; [`republish`]: a stream filled again from the outboxes;
 //! - [`event_store`], [`effects`], [`statement`]: what handlers are written with;
 //! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon; [`clock`]: the server's time;
 //!   [`durability`]: what an acknowledgement is worth;
@@ -32,6 +32,7 @@ pub mod connection;
 mod consumer;
 pub mod database;
 pub mod dead_letter;
+pub mod delivery_issue;
 pub mod direct;
 pub mod durability;
 pub mod effects;
@@ -49,8 +50,8 @@ pub mod listener;
 pub mod metrics;
 pub mod migration;
 mod migrator;
-pub mod mishap;
 pub mod outbox;
+pub mod outbox_pending;
 pub mod output;
 pub mod owner;
 pub mod position;
@@ -60,11 +61,11 @@ mod processor;
 pub mod publisher;
 pub mod query;
 pub mod redrive;
-pub mod refill;
 mod refusals;
 mod relay;
 mod relay_handle;
 pub mod replay;
+pub mod republish;
 mod retention;
 mod retry;
 mod scan;
@@ -73,17 +74,16 @@ pub mod setting;
 mod shutdown;
 pub mod spans;
 pub mod statement;
+pub mod stats;
 pub mod storage;
 pub mod topology;
 pub mod trace;
-pub mod unpublished;
-pub mod vitals;
 
 pub use durability::Durability;
-pub use envelope::{Cause, Decode, Envelope, Outgoing, Speaker, Timing};
+pub use envelope::{Cause, Decode, Envelope, Outgoing, Producer, Timing};
 pub use handler::{HandleError, Handler};
 pub use health::Health;
 pub use outbox::Outbox;
 pub use service::{Service, ServiceOptions};
 pub use topology::Topology;
-pub use trace::Standing;
+pub use trace::AggregateStatus;

@@ -1,6 +1,6 @@
 //! What a process counts, for Prometheus: `GET /metrics` in the OpenMetrics text format.
 //!
-//! The kit counts batches, and messages by type, reason, or stream: all of them closed sets. Whoever has more to count
+//! The library counts batches, and messages by type, reason, or stream: all of them closed sets. Whoever has more to count
 //! makes [`counters`] or [`histograms`] of their own, once a process. What only the database or the broker knows (the depth
 //! of the outbox, what waits at the consumers) is asked for when somebody scrapes, and is `NaN` where they do not say.
 
@@ -24,7 +24,7 @@ use sea_orm::DatabaseConnection;
 use crate::dead_letter::Reason;
 use crate::envelope::unix_millis;
 use crate::position::Loss;
-use crate::{clock, unpublished};
+use crate::{clock, outbox_pending};
 
 /// The labels of one series. Each label has a value of a closed set.
 pub type Labels = Vec<(&'static str, String)>;
@@ -36,7 +36,7 @@ pub type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 pub type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
 /// How long a scrape waits for the database, and for the broker.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 
 static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
 
@@ -68,7 +68,7 @@ fn seconds() -> Histogram {
 }
 
 /// What every service counts.
-struct Kit {
+struct LibraryMetrics {
     handled: Counters,
     failed: Counters,
     durations: Histograms,
@@ -77,23 +77,23 @@ struct Kit {
     lost: Counters,
     batches: Histogram,
     outbox_rows: Gauges,
-    outbox_age: Gauges,
+    outbox_oldest: Gauges,
     refusals: Counter,
     unpublishable: Gauges,
     pending: Gauges,
     unacknowledged: Gauges,
 }
 
-static KIT: LazyLock<Kit> = LazyLock::new(|| {
-    let dead_letters = counters("messaging_dead_letters", "Messages given up, by reason");
+static LIBRARY_METRICS: LazyLock<LibraryMetrics> = LazyLock::new(|| {
+    let dead_letters = counters("messaging_dead_letters", "Messages dead-lettered, by reason");
     for reason in Reason::ALL {
         drop(dead_letters.get_or_create(&vec![("reason", reason.as_str().to_owned())]));
     }
-    Kit {
-        handled: counters("messaging_handled", "Messages handled, by type"),
-        failed: counters("messaging_failed", "Attempts to handle a message that failed, by type"),
+    LibraryMetrics {
+        handled: counters("messaging_processed", "Messages handled, by type"),
+        failed: counters("messaging_process_failures", "Attempts to handle a message that failed, by type"),
         durations: histograms(
-            "messaging_handling_seconds",
+            "messaging_process_duration_seconds",
             "From taking a message up, in a batch, to the commit of that batch, by type",
         ),
         duplicates: registered(
@@ -111,9 +111,13 @@ static KIT: LazyLock<Kit> = LazyLock::new(|| {
             "Deliveries in a committed batch",
             Histogram::new(exponential_buckets(1.0, 2.0, 9)),
         ),
-        outbox_rows: registered("messaging_outbox_rows", "Messages that no stream has yet", Gauges::default()),
-        outbox_age: registered(
-            "messaging_outbox_oldest_seconds",
+        outbox_rows: registered(
+            "messaging_outbox_pending_messages",
+            "Messages that no stream has yet",
+            Gauges::default(),
+        ),
+        outbox_oldest: registered(
+            "messaging_outbox_oldest_pending_seconds",
             "Age of the oldest message that no stream has yet",
             Gauges::default(),
         ),
@@ -133,7 +137,7 @@ static KIT: LazyLock<Kit> = LazyLock::new(|| {
             Gauges::default(),
         ),
         unacknowledged: registered(
-            "messaging_consumer_unacknowledged",
+            "messaging_consumer_ack_pending",
             "Messages delivered and not acknowledged",
             Gauges::default(),
         ),
@@ -142,7 +146,7 @@ static KIT: LazyLock<Kit> = LazyLock::new(|| {
 
 /// Counts a batch that was committed: what was handled in it, by type, and what else was delivered in it.
 pub(crate) fn committed<'a>(took: Duration, handled: impl Iterator<Item = &'a str>, duplicates: u64, size: usize) {
-    let kit = &*KIT;
+    let metrics = &*LIBRARY_METRICS;
     let mut types: Vec<(&str, u64)> = Vec::new();
     for message_type in handled {
         match types.iter_mut().find(|(known, _)| *known == message_type) {
@@ -152,39 +156,39 @@ pub(crate) fn committed<'a>(took: Duration, handled: impl Iterator<Item = &'a st
     }
     for (message_type, count) in types {
         let labels = vec![("type", message_type.to_owned())];
-        kit.handled.get_or_create(&labels).inc_by(count);
+        metrics.handled.get_or_create(&labels).inc_by(count);
         // That nothing has failed is a figure as well.
-        drop(kit.failed.get_or_create(&labels));
-        let durations = kit.durations.get_or_create(&labels);
+        drop(metrics.failed.get_or_create(&labels));
+        let durations = metrics.durations.get_or_create(&labels);
         (0..count).for_each(|_| durations.observe(took.as_secs_f64()));
     }
     if duplicates > 0 {
-        kit.duplicates.inc_by(duplicates);
+        metrics.duplicates.inc_by(duplicates);
     }
-    kit.batches.observe(figure(size as u64));
+    metrics.batches.observe(figure(size as u64));
 }
 
 /// Counts an attempt that failed; a message that cannot be read has no type.
 pub(crate) fn failed(message_type: Option<&str>) {
     let message_type = message_type.unwrap_or("unreadable").to_owned();
-    KIT.failed.get_or_create(&vec![("type", message_type)]).inc();
+    LIBRARY_METRICS.failed.get_or_create(&vec![("type", message_type)]).inc();
 }
 
 /// Counts a publish that was refused.
 pub(crate) fn refused() {
-    KIT.refusals.inc();
+    LIBRARY_METRICS.refusals.inc();
 }
 
 /// Counts a dead letter.
-pub(crate) fn given_up(reason: Reason) {
-    KIT.dead_letters.get_or_create(&vec![("reason", reason.as_str().to_owned())]).inc();
+pub(crate) fn dead_lettered(reason: Reason) {
+    LIBRARY_METRICS.dead_letters.get_or_create(&vec![("reason", reason.as_str().to_owned())]).inc();
 }
 
 /// Counts messages that a stream discarded before their consumer acknowledged them.
 pub fn lost(stream: &str, consumer: &str, loss: &Loss) {
     let possible = loss.possible.to_string();
     let labels = vec![("stream", stream.to_owned()), ("consumer", consumer.to_owned()), ("possible", possible)];
-    KIT.lost.get_or_create(&labels).inc_by(loss.messages);
+    LIBRARY_METRICS.lost.get_or_create(&labels).inc_by(loss.messages);
 }
 
 /// What is asked when somebody scrapes a service.
@@ -205,11 +209,11 @@ impl Scrape {
 
     async fn look_at_outbox(&self) {
         let depth = async {
-            let rows = unpublished::depth(&self.db).await?;
-            let oldest = unpublished::oldest(&self.db).await?;
-            Ok::<_, sea_orm::DbErr>((rows, oldest, unpublished::unpublishable(&self.db).await?))
+            let rows = outbox_pending::depth(&self.db).await?;
+            let oldest = outbox_pending::oldest(&self.db).await?;
+            Ok::<_, sea_orm::DbErr>((rows, oldest, outbox_pending::unpublishable(&self.db).await?))
         };
-        let (rows, age, unpublishable) = match tokio::time::timeout(PATIENCE, depth).await {
+        let (rows, age, unpublishable) = match tokio::time::timeout(SCRAPE_TIMEOUT, depth).await {
             Ok(Ok((rows, oldest, unpublishable))) => {
                 let now = unix_millis(clock::now());
                 (
@@ -220,9 +224,9 @@ impl Scrape {
             }
             _ => (f64::NAN, f64::NAN, f64::NAN),
         };
-        KIT.unpublishable.get_or_create(&Vec::new()).set(unpublishable);
-        KIT.outbox_rows.get_or_create(&Vec::new()).set(rows);
-        KIT.outbox_age.get_or_create(&Vec::new()).set(age);
+        LIBRARY_METRICS.unpublishable.get_or_create(&Vec::new()).set(unpublishable);
+        LIBRARY_METRICS.outbox_rows.get_or_create(&Vec::new()).set(rows);
+        LIBRARY_METRICS.outbox_oldest.get_or_create(&Vec::new()).set(age);
     }
 
     async fn look_at_stream(&self, stream: &'static str) {
@@ -232,13 +236,13 @@ impl Scrape {
             let info = consumer.info().await?;
             anyhow::Ok((info.num_pending, info.num_ack_pending))
         };
-        let (pending, unacknowledged) = match tokio::time::timeout(PATIENCE, info).await {
+        let (pending, unacknowledged) = match tokio::time::timeout(SCRAPE_TIMEOUT, info).await {
             Ok(Ok((pending, unacknowledged))) => (figure(pending), figure(unacknowledged as u64)),
             _ => (f64::NAN, f64::NAN),
         };
         let labels = vec![("stream", stream.to_owned())];
-        KIT.pending.get_or_create(&labels).set(pending);
-        KIT.unacknowledged.get_or_create(&labels).set(unacknowledged);
+        LIBRARY_METRICS.pending.get_or_create(&labels).set(pending);
+        LIBRARY_METRICS.unacknowledged.get_or_create(&labels).set(unacknowledged);
     }
 }
 
@@ -252,7 +256,7 @@ pub fn figure(count: u64) -> f64 {
 /// Answers `GET /metrics` of a service.
 #[handler]
 pub(crate) async fn of_service(Data(scrape): Data<&Arc<Scrape>>) -> Response {
-    LazyLock::force(&KIT);
+    LazyLock::force(&LIBRARY_METRICS);
     scrape.look().await;
     exposition()
 }

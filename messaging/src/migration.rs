@@ -1,14 +1,14 @@
-//! The kit's own tables. A service's migrator lists these first, then its own.
+//! The library's own tables. A service's migrator lists these first, then its own.
 
 use sea_orm::sea_query::{Expr, ExprTrait, Index};
 use sea_orm_migration::prelude::*;
 
-use crate::{effects, event_store, inbox, mishap, outbox, owner, unpublished};
+use crate::{delivery_issue, effects, event_store, inbox, outbox, outbox_pending, owner};
 
-/// Returns the migrations of `inbox`, `outbox`, `mishaps`, `unpublished`, and `outbox_owners`, which every service has.
+/// Returns the migrations of `inbox`, `outbox`, `delivery_issues`, `outbox_pending`, and `outbox_owners`, which every service has.
 #[must_use]
 pub fn messaging() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(InboxAndOutbox), Box::new(Mishaps), Box::new(Unpublished), Box::new(OutboxOwners)]
+    vec![Box::new(InboxAndOutbox), Box::new(DeliveryIssues), Box::new(OutboxPending), Box::new(OutboxOwners)]
 }
 
 /// Returns the migrations of `events`, which event-sourced services have.
@@ -26,7 +26,7 @@ pub fn effects() -> Vec<Box<dyn MigrationTrait>> {
 /// A column of earlier times: when the stream acknowledged the row.
 const PUBLISHED_AT: &str = "published_at";
 /// The index of the rows without one.
-const MARKED: &str = "outbox_unpublished";
+const MARKED: &str = "outbox_not_published";
 
 struct InboxAndOutbox;
 
@@ -65,13 +65,13 @@ impl MigrationTrait for InboxAndOutbox {
             .to_owned();
         manager.create_table(outbox).await?;
         // Holds only what a sweep looks for, so it stays small however long rows are kept.
-        let unpublished = Index::create()
+        let outbox_pending = Index::create()
             .name(MARKED)
             .table(outbox::entity::Entity)
             .col(Outbox::RowId)
             .and_where(Expr::col(PUBLISHED_AT).is_null())
             .to_owned();
-        manager.create_index(unpublished).await
+        manager.create_index(outbox_pending).await
     }
 }
 
@@ -103,70 +103,72 @@ impl MigrationTrait for Events {
     }
 }
 
-struct Mishaps;
+struct DeliveryIssues;
 
-impl MigrationName for Mishaps {
+impl MigrationName for DeliveryIssues {
     fn name(&self) -> &'static str {
-        "messaging_0003_mishaps"
+        "messaging_0003_delivery_issues"
     }
 }
 
 #[async_trait::async_trait]
-impl MigrationTrait for Mishaps {
+impl MigrationTrait for DeliveryIssues {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        use mishap::entity::Column as Mishap;
-        let mishaps = Table::create()
-            .table(mishap::entity::Entity)
-            .col(ColumnDef::new(Mishap::MessageId).uuid().not_null().primary_key())
-            .col(ColumnDef::new(Mishap::Key).text().not_null())
-            .col(ColumnDef::new(Mishap::Subject).text().not_null())
-            .col(ColumnDef::new(Mishap::Stream).text().not_null())
-            .col(ColumnDef::new(Mishap::Sequence).big_integer().not_null())
-            .col(ColumnDef::new(Mishap::Failures).big_integer().not_null())
-            .col(ColumnDef::new(Mishap::FailedAt).big_integer())
-            .col(ColumnDef::new(Mishap::Detail).text())
-            .col(ColumnDef::new(Mishap::Duplicates).big_integer().not_null())
-            .col(ColumnDef::new(Mishap::DuplicateAt).big_integer())
-            .col(ColumnDef::new(Mishap::GivenUpAt).big_integer())
-            .col(ColumnDef::new(Mishap::Reason).text())
-            .col(ColumnDef::new(Mishap::RedrivenAt).big_integer())
-            .col(ColumnDef::new(Mishap::UpdatedAt).big_integer().not_null())
+        use delivery_issue::entity::Column as DeliveryIssue;
+        let delivery_issues = Table::create()
+            .table(delivery_issue::entity::Entity)
+            .col(ColumnDef::new(DeliveryIssue::MessageId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(DeliveryIssue::Key).text().not_null())
+            .col(ColumnDef::new(DeliveryIssue::Subject).text().not_null())
+            .col(ColumnDef::new(DeliveryIssue::Stream).text().not_null())
+            .col(ColumnDef::new(DeliveryIssue::Sequence).big_integer().not_null())
+            .col(ColumnDef::new(DeliveryIssue::Failures).big_integer().not_null())
+            .col(ColumnDef::new(DeliveryIssue::FailedAt).big_integer())
+            .col(ColumnDef::new(DeliveryIssue::Detail).text())
+            .col(ColumnDef::new(DeliveryIssue::Duplicates).big_integer().not_null())
+            .col(ColumnDef::new(DeliveryIssue::DuplicateAt).big_integer())
+            .col(ColumnDef::new(DeliveryIssue::DeadLetteredAt).big_integer())
+            .col(ColumnDef::new(DeliveryIssue::Reason).text())
+            .col(ColumnDef::new(DeliveryIssue::RedrivenAt).big_integer())
+            .col(ColumnDef::new(DeliveryIssue::UpdatedAt).big_integer().not_null())
             .to_owned();
-        manager.create_table(mishaps).await?;
-        for (name, column) in [("mishaps_key", Mishap::Key), ("mishaps_updated_at", Mishap::UpdatedAt)] {
-            let index = Index::create().name(name).table(mishap::entity::Entity).col(column).to_owned();
+        manager.create_table(delivery_issues).await?;
+        for (name, column) in
+            [("delivery_issues_key", DeliveryIssue::Key), ("delivery_issues_updated_at", DeliveryIssue::UpdatedAt)]
+        {
+            let index = Index::create().name(name).table(delivery_issue::entity::Entity).col(column).to_owned();
             manager.create_index(index).await?;
         }
         Ok(())
     }
 }
 
-struct Unpublished;
+struct OutboxPending;
 
-impl MigrationName for Unpublished {
+impl MigrationName for OutboxPending {
     fn name(&self) -> &'static str {
-        "messaging_0004_unpublished"
+        "messaging_0004_outbox_pending"
     }
 }
 
 #[async_trait::async_trait]
-impl MigrationTrait for Unpublished {
+impl MigrationTrait for OutboxPending {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         use outbox::entity::Column as Outbox;
-        use unpublished::entity::Column as Range;
-        let ranges = Table::create()
-            .table(unpublished::entity::Entity)
+        use outbox_pending::entity::Column as Range;
+        let batches = Table::create()
+            .table(outbox_pending::entity::Entity)
             .col(ColumnDef::new(Range::FirstRowId).uuid().not_null().primary_key())
             .col(ColumnDef::new(Range::LastRowId).uuid().not_null())
             .to_owned();
-        manager.create_table(ranges).await?;
+        manager.create_table(batches).await?;
         let unmarked = Query::select()
             .columns([Outbox::RowId, Outbox::RowId])
             .from(outbox::entity::Entity)
             .and_where(Expr::col(PUBLISHED_AT).is_null())
             .to_owned();
         let mut insert = Query::insert();
-        insert.into_table(unpublished::entity::Entity).columns([Range::FirstRowId, Range::LastRowId]);
+        insert.into_table(outbox_pending::entity::Entity).columns([Range::FirstRowId, Range::LastRowId]);
         insert.select_from(unmarked).map_err(|error| DbErr::Custom(error.to_string()))?;
         manager.execute(insert.to_owned()).await?;
         manager.drop_index(Index::drop().name(MARKED).table(outbox::entity::Entity).to_owned()).await?;
@@ -186,9 +188,9 @@ impl MigrationName for OutboxOwners {
 #[async_trait::async_trait]
 impl MigrationTrait for OutboxOwners {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use outbox_pending::entity::Column as Range;
         use owner::entity::Column as Owner;
-        use unpublished::entity::Column as Range;
-        let ranges = unpublished::entity::Entity;
+        let batches = outbox_pending::entity::Entity;
         let owners = Table::create()
             .table(owner::entity::Entity)
             .if_not_exists()
@@ -197,18 +199,18 @@ impl MigrationTrait for OutboxOwners {
             .to_owned();
         manager.create_table(owners).await?;
         // A version before this one goes on writing ranges beside it: both columns may be empty.
-        if !manager.has_column("unpublished", "owner").await? {
+        if !manager.has_column("outbox_pending", "owner").await? {
             let owner = ColumnDef::new(Range::Owner).uuid().null().to_owned();
-            manager.alter_table(Table::alter().table(ranges).add_column(owner).to_owned()).await?;
+            manager.alter_table(Table::alter().table(batches).add_column(owner).to_owned()).await?;
         }
-        if !manager.has_column("unpublished", "refusal").await? {
+        if !manager.has_column("outbox_pending", "refusal").await? {
             let refusal = ColumnDef::new(Range::Refusal).text().null().to_owned();
-            manager.alter_table(Table::alter().table(ranges).add_column(refusal).to_owned()).await?;
+            manager.alter_table(Table::alter().table(batches).add_column(refusal).to_owned()).await?;
         }
         // Holds the few rows that their stream can never take.
         let refused = Index::create()
-            .name("unpublished_refusal")
-            .table(ranges)
+            .name("outbox_pending_refusal")
+            .table(batches)
             .if_not_exists()
             .col(Range::FirstRowId)
             .and_where(Expr::col(Range::Refusal).is_not_null())

@@ -1,6 +1,6 @@
 //! The outbox table: what has been said, and whether the stream has it.
 //!
-//! Rows are written in the transaction of the message that caused them, and [`crate::unpublished`] says of which of them
+//! Rows are written in the transaction of the message that caused them, and [`crate::outbox_pending`] says of which of them
 //! the stream may not have. They are never changed, and stay for a retention time, so that a lost stream can be filled again.
 
 use std::sync::Mutex;
@@ -17,10 +17,10 @@ use crate::atomic::Ready;
 use crate::database::{Watch, answered};
 use crate::envelope::{Attributes, Header, Outgoing, header_map, rfc3339, unix_millis};
 use crate::health::Health;
-use crate::refill::REFILLED;
 use crate::relay_handle::RelayHandle;
+use crate::republish::REPUBLISHED;
 use crate::spans::Created;
-use crate::{clock, statement, unpublished};
+use crate::{clock, outbox_pending, statement};
 
 /// The table `outbox`.
 pub mod entity {
@@ -100,7 +100,7 @@ impl Outbox {
 pub(crate) struct OutboxRow {
     /// Nil until it is written.
     pub(crate) row_id: Uuid,
-    /// The first row id of its range in [`crate::unpublished`].
+    /// The first row id of its range in [`crate::outbox_pending`].
     pub(crate) range: Uuid,
     pub(crate) message_id: Uuid,
     pub(crate) subject: String,
@@ -166,7 +166,7 @@ impl OutboxRow {
 
     /// Marks a message that may have been published before, longer ago than the inboxes remember.
     pub(crate) fn republished(mut self) -> Self {
-        self.headers.push((REFILLED.into(), rfc3339(clock::now())));
+        self.headers.push((REPUBLISHED.into(), rfc3339(clock::now())));
         self
     }
 
@@ -185,12 +185,12 @@ pub(crate) async fn insert(
     number(rows);
     let models = rows.iter().map(OutboxRow::to_model).collect::<Result<Vec<_>, _>>()?;
     statement::insert(connection, models, None).await?;
-    unpublished::insert(connection, rows, owner).await
+    outbox_pending::insert(connection, rows, owner).await
 }
 
 /// Gives rows their ids: those of a range are a time-ordered UUID and its successors.
 fn number(rows: &mut [OutboxRow]) {
-    for range in rows.chunks_mut(unpublished::MOST) {
+    for range in rows.chunks_mut(outbox_pending::MAX_BATCH_ROWS) {
         // What is cleared is random (RFC 9562, section 6.2): the time and a counter stand before it.
         let first = next_row_id().as_u128() & !0xffff;
         for (row, index) in range.iter_mut().zip(0..) {
@@ -214,12 +214,12 @@ pub(crate) async fn prune(
     before: OffsetDateTime,
     limit: u64,
 ) -> Result<u64, DbErr> {
-    unpublished::prune(connection, before).await?;
+    outbox_pending::prune(connection, before).await?;
     let old = Query::select()
         .column(entity::Column::RowId)
         .from(entity::Entity)
         .and_where(Expr::col(entity::Column::RowId).lt(first_row_id(before)))
-        .and_where(unpublished::in_no_range())
+        .and_where(outbox_pending::in_no_pending_batch())
         .limit(limit)
         .to_owned();
     let delete = entity::Entity::delete_many()

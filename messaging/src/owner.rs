@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::in_flight::ACK_TIMEOUT;
 use crate::outbox::first_row_id;
-use crate::unpublished::entity::{Column as Range, Entity as Ranges};
+use crate::outbox_pending::entity::{Column as Range, Entity as PendingBatches};
 
 /// The table `outbox_owners`.
 pub mod entity {
@@ -49,7 +49,7 @@ use entity::{Column, Entity};
 const MAX_UNCHANGED: u32 = 6;
 /// Reads between two looks for batches without an owner: those of a version before this one, and of an instance that
 /// ended before its first beat.
-const READS_PER_LOOK: u32 = 15;
+const READS_PER_SCAN: u32 = 15;
 
 /// The beats of the other instances.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl Owners {
             let still = Column::OwnerId.eq(gone.owner_id).and(Column::Beat.eq(gone.beat));
             removed += Entity::delete_many().filter(still).exec(db).await?.rows_affected;
         }
-        if removed == 0 && !self.reads.is_multiple_of(READS_PER_LOOK) {
+        if removed == 0 && !self.reads.is_multiple_of(READS_PER_SCAN) {
             return Ok(0);
         }
         // What is younger may be of an instance that has not beaten yet.
@@ -109,7 +109,7 @@ pub(crate) async fn adopt(
 ) -> Result<u64, DbErr> {
     let known = Query::select().column(Column::OwnerId).from(Entity).to_owned();
     let orphaned = Range::Owner.is_null().or(Range::Owner.not_in_subquery(known));
-    let mut adopt = Ranges::update_many().col_expr(Range::Owner, Expr::value(owner)).filter(orphaned);
+    let mut adopt = PendingBatches::update_many().col_expr(Range::Owner, Expr::value(owner)).filter(orphaned);
     if let Some(condition) = condition {
         adopt = adopt.filter(condition);
     }

@@ -27,17 +27,17 @@ use uuid::Uuid;
 use crate::consumer::Delivery;
 use crate::database::answered;
 use crate::dead_letter::{Origin, Reason};
-use crate::envelope::{self, Envelope, Malformed, Speaker, unix_millis};
+use crate::envelope::{self, Envelope, Malformed, Producer, unix_millis};
 use crate::handler::{HandleError, Handler};
 use crate::health::Health;
 use crate::inbox::{self, Received};
 use crate::item::Item;
 use crate::outbox::OutboxRow;
+use crate::outbox_pending::{self, PublishOutcomes};
 use crate::relay_handle::RelayHandle;
 use crate::retry::{Failure, RetryPolicy};
-use crate::spans::{Begun, Created};
-use crate::unpublished::{self, Marks};
-use crate::{clock, metrics, mishap, redrive};
+use crate::spans::{Created, StartedSpan};
+use crate::{clock, delivery_issue, metrics, redrive};
 
 /// The part of [`Health`] that says whether batches commit.
 pub(crate) const DATABASE: &str = "database";
@@ -45,7 +45,7 @@ pub(crate) const DATABASE: &str = "database";
 /// The most messages in a batch.
 pub(crate) const BATCH: usize = 256;
 /// The longest that messages are left to gather.
-const GATHER: Duration = Duration::from_millis(5);
+const BATCH_LINGER: Duration = Duration::from_millis(5);
 /// How far in the future a message's time may be: as far as a clock may differ without being reported.
 const MAX_AHEAD: Duration = clock::MAX_SKEW;
 /// How long a shutdown waits for what is already queued, and for a transaction that does not end.
@@ -58,7 +58,7 @@ pub(crate) struct Processor<H: Handler> {
     pub(crate) handler: Arc<H>,
     pub(crate) service: &'static str,
     pub(crate) source: String,
-    pub(crate) speaker: Speaker,
+    pub(crate) producer: Producer,
     pub(crate) relay: RelayHandle,
     pub(crate) health: Health,
     /// How long the inbox remembers a message.
@@ -102,16 +102,19 @@ impl<H: Handler> Processor<H> {
             let began = Instant::now();
             let items = deliveries.drain(..).map(|delivery| self.decode(delivery)).collect();
             self.process(items).await;
-            not_before = Instant::now() + began.elapsed().min(GATHER);
+            not_before = Instant::now() + began.elapsed().min(BATCH_LINGER);
         }
     }
 
     fn decode(&self, delivery: Delivery) -> Item<H::Message> {
         let message = &delivery.message;
         let decoded =
-            envelope::decode(message.subject.as_str(), message.headers.as_ref(), &message.payload, self.speaker)
-                .and_then(|envelope| if delivery.is_refilled() { self.remembered(envelope) } else { Ok(envelope) });
-        let begun = decoded.as_ref().ok().and_then(|envelope| Begun::within(envelope.trace_parent.as_deref()));
+            envelope::decode(message.subject.as_str(), message.headers.as_ref(), &message.payload, self.producer)
+                .and_then(
+                    |envelope| if delivery.is_republished() { self.remembered(envelope) } else { Ok(envelope) },
+                );
+        let begun =
+            decoded.as_ref().ok().and_then(|envelope| StartedSpan::within(envelope.trace_parent.as_deref()));
         // What follows from the message follows from its being processed.
         let decoded = match begun {
             Some(begun) => {
@@ -122,14 +125,14 @@ impl<H: Handler> Processor<H> {
         Item { delivery, decoded, begun }
     }
 
-    /// Refuses a message from a refill that the inbox may have forgotten.
+    /// Refuses a message from a stream restore that the inbox may have forgotten.
     fn remembered(&self, envelope: Envelope<H::Message>) -> Result<Envelope<H::Message>, Malformed> {
         let age = clock::now() - envelope.time;
         // A time that is yet to come was written by a clock that was ahead: how old the message is, nobody knows.
         if age < self.remembers && age + MAX_AHEAD > time::Duration::ZERO {
             return Ok(envelope);
         }
-        Err(Malformed::TooOld(format!(
+        Err(Malformed::DedupWindowExpired(format!(
             "it was said at {} and published again; the inbox remembers {} s",
             envelope::rfc3339(envelope.time),
             self.remembers.as_secs()
@@ -167,24 +170,28 @@ impl<H: Handler> Processor<H> {
 
     /// One transaction: inbox, handler, outbox, and the marks of what the relay has published meanwhile.
     async fn commit(&self, items: &[Item<H::Message>]) -> Result<Vec<OutboxRow>, Failure> {
-        let marks = self.relay.published().take();
-        let committed = self.commit_with(items, &marks).await;
+        let outcomes = self.relay.published().take();
+        let committed = self.commit_with(items, &outcomes).await;
         if committed.is_err() {
-            self.relay.published().add(marks);
+            self.relay.published().add(outcomes);
         }
         committed
     }
 
-    async fn commit_with(&self, items: &[Item<H::Message>], marks: &Marks) -> Result<Vec<OutboxRow>, Failure> {
+    async fn commit_with(
+        &self,
+        items: &[Item<H::Message>],
+        outcomes: &PublishOutcomes,
+    ) -> Result<Vec<OutboxRow>, Failure> {
         let (now, began) = (clock::now(), Instant::now());
         let (tx, first) = answered(self.begin(items)).await?;
         let sorted = self.sort(items, first, now);
-        let (mut rows, mut mishaps, mut created) = (Vec::new(), Vec::new(), None);
+        let (mut rows, mut delivery_issues, mut created) = (Vec::new(), Vec::new(), None);
         for (item, malformed) in &sorted.malformed {
             let (reason, detail) = (malformed.reason(), malformed.to_string());
             let origin = self.origin(&item.delivery, 1);
             rows.push(origin.row(reason, &detail, now));
-            mishaps.push(origin.mishap(reason, &detail, now));
+            delivery_issues.push(origin.delivery_issue(reason, &detail, now));
         }
         if !sorted.batch.is_empty() {
             let mut outgoing = match self.handle(&tx, &sorted.batch).await {
@@ -197,11 +204,11 @@ impl<H: Handler> Processor<H> {
         let repeated: HashSet<Uuid> = sorted.duplicates.keys().copied().collect();
         let writing = async {
             // After what was dead-lettered: that may have come twice within this batch.
-            mishap::record(&tx, mishaps).await?;
-            mishap::record(&tx, sorted.duplicates.into_values().collect()).await?;
+            delivery_issue::record(&tx, delivery_issues).await?;
+            delivery_issue::record(&tx, sorted.duplicates.into_values().collect()).await?;
             self.relay.insert(&tx, &mut rows).await?;
             // What was published before is no fault of these messages.
-            unpublished::mark(&tx, marks).await.map_err(|error| Failure::Outage(error.into()))?;
+            outbox_pending::mark(&tx, outcomes).await.map_err(|error| Failure::Outage(error.into()))?;
             Ok::<_, Failure>(tx.commit().await?)
         };
         answered(writing).await?;
@@ -211,7 +218,7 @@ impl<H: Handler> Processor<H> {
         for (item, malformed) in &sorted.malformed {
             self.report_dead_letter(item, malformed.reason(), &malformed.to_string(), 1);
         }
-        items.iter().for_each(|item| item.told(self.service, repeated.contains(&self.inbox_id(item)), None));
+        items.iter().for_each(|item| item.reported(self.service, repeated.contains(&self.inbox_id(item)), None));
         let duplicates = items.len() - sorted.batch.len() - sorted.malformed.len();
         let types = sorted.batch.iter().map(|envelope| envelope.message_type.as_str());
         metrics::committed(began.elapsed(), types, duplicates as u64, items.len());
@@ -238,11 +245,11 @@ impl<H: Handler> Processor<H> {
                 continue;
             }
             let delivery = &item.delivery;
-            // A refill brings back all that was ever handled; that is no news.
-            if delivery.is_refilled() {
+            // A stream restore brings back all that was ever handled; that is no news.
+            if delivery.is_republished() {
                 continue;
             }
-            let new = || self.origin(delivery, 0).plain_mishap(id, now);
+            let new = || self.origin(delivery, 0).plain_delivery_issue(id, now);
             again(sorted.duplicates.entry(id).or_insert_with(new), delivery);
         }
         sorted
@@ -311,7 +318,7 @@ impl<H: Handler> Processor<H> {
 struct Sorted<'a, M> {
     batch: Vec<&'a Envelope<M>>,
     malformed: Vec<(&'a Item<M>, &'a Malformed)>,
-    duplicates: HashMap<Uuid, mishap::entity::Model>,
+    duplicates: HashMap<Uuid, delivery_issue::entity::Model>,
 }
 
 /// Puts the halves of a batch that failed on the stack, the earlier messages on top.
@@ -321,7 +328,7 @@ pub(crate) fn push_halves<'a, T>(parts: &mut Vec<&'a [T]>, part: &'a [T]) {
 }
 
 /// One more duplicate.
-fn again(row: &mut mishap::entity::Model, delivery: &Delivery) {
+fn again(row: &mut delivery_issue::entity::Model, delivery: &Delivery) {
     row.duplicates += 1;
     row.duplicate_at = Some(row.updated_at);
     row.sequence = i64::try_from(delivery.sequence).unwrap_or(i64::MAX);
@@ -331,8 +338,8 @@ impl Malformed {
     fn reason(&self) -> Reason {
         match self {
             Self::Undecodable(_) => Reason::Undecodable,
-            Self::Foreign(_) => Reason::Foreign,
-            Self::TooOld(_) => Reason::TooOld,
+            Self::SourceMismatch(_) => Reason::SourceMismatch,
+            Self::DedupWindowExpired(_) => Reason::DedupWindowExpired,
         }
     }
 }

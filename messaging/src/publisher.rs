@@ -20,12 +20,12 @@ use uuid::Uuid;
 use crate::atomic::{self, Ready};
 use crate::clock;
 use crate::envelope::{Attributes, header_map};
-use crate::spans::{About, Begun};
+use crate::spans::{About, StartedSpan};
 
 /// How many groups are under way at a time.
 const GROUPS: usize = 2;
 /// How long a batch may take.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A command to publish. Publishing it again with the same id is safe: the stream drops it within its duplicate
 /// window, and the inbox of whoever handles it afterwards.
@@ -86,12 +86,12 @@ impl Publisher {
     /// Spawns a task, which ends with the last clone of the publisher.
     #[must_use]
     pub fn new(js: jetstream::Context, name: &str) -> Self {
-        let (group, waiting) = mpsc::channel(atomic::MOST);
+        let (group, waiting) = mpsc::channel(atomic::MAX_BATCH);
         tokio::spawn(publish_groups(js.clone(), waiting));
         Self { js, source: format!("/{name}"), group }
     }
 
-    /// Publishes a command and waits for the stream's acknowledgement, 5 s at the most.
+    /// Publishes a command and waits for the stream's acknowledgement, 5 s at most.
     ///
     /// # Errors
     ///
@@ -139,7 +139,7 @@ async fn traced(
     mut command: Command,
     publish: impl AsyncFnOnce(Command) -> Result<Published, PublishError>,
 ) -> Result<Published, PublishError> {
-    let Some(begun) = Begun::within(command.trace_parent.as_deref()) else { return publish(command).await };
+    let Some(begun) = StartedSpan::within(command.trace_parent.as_deref()) else { return publish(command).await };
     command.trace_parent = Some(begun.trace_parent());
     let (subject, message_id) = (command.subject.clone(), command.id);
     let published = publish(command).await;
@@ -154,7 +154,7 @@ async fn publish_groups(js: jetstream::Context, mut waiting: mpsc::Receiver<Wait
     let mut group = Vec::new();
     loop {
         tokio::select! {
-            taken = waiting.recv_many(&mut group, atomic::MOST), if under_way.len() < GROUPS => {
+            taken = waiting.recv_many(&mut group, atomic::MAX_BATCH), if under_way.len() < GROUPS => {
                 if taken == 0 {
                     break;
                 }
@@ -167,7 +167,7 @@ async fn publish_groups(js: jetstream::Context, mut waiting: mpsc::Receiver<Wait
 }
 
 async fn publish_group(js: &jetstream::Context, mut group: Vec<Waiting>) {
-    if group.len() >= atomic::LEAST {
+    if group.len() >= atomic::MIN_BATCH {
         match publish_batch(js, &group).await {
             Ok(last) => return answer_all(group, last),
             Err(error) => {
@@ -196,7 +196,7 @@ async fn publish_batch(js: &jetstream::Context, group: &[Waiting]) -> anyhow::Re
     let ready = group.iter().map(|waiting| waiting.ready.clone()).collect();
     let Some(last) = atomic::stage(&client, ready).await? else { bail!("an empty batch") };
     let request = client.request_with_headers(last.subject, last.headers, last.body);
-    let reply = tokio::time::timeout(PATIENCE, request).await.context("no acknowledgement in time")??;
+    let reply = tokio::time::timeout(ACK_TIMEOUT, request).await.context("no acknowledgement in time")??;
     Ok(atomic::acknowledged(&reply)?.sequence)
 }
 
@@ -219,7 +219,7 @@ async fn acknowledgement(sent: PublishAckFuture) -> Result<Published, PublishErr
     Ok(Published { sequence: acknowledged.sequence, duplicate: acknowledged.duplicate })
 }
 
-/// Tells apart what a later try may mend.
+/// Tells apart what a later try may repair.
 fn refused(error: jetstream::context::PublishError) -> PublishError {
     let code = error
         .source()

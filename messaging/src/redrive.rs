@@ -1,11 +1,11 @@
-//! Redrive: a dead letter handled after all, by the one service that gave it up.
+//! Redrive: a dead letter handled after all, by the one service that dead-lettered it.
 //!
-//! Each service answers `operate.<service>.redrive`: it reads the letters that are named out of their stream itself,
+//! Each service answers `admin.<service>.redrive`: it reads the dead letters that are named out of their stream itself,
 //! so that nobody can slip it another message, and handles them as it handles a batch of deliveries. In the same
-//! transaction it takes back that it had given them up ([`mishap`]), so that a letter is handled once, however often
+//! transaction it takes back that it had given them up ([`delivery_issue`]), so that a dead letter is handled once, however often
 //! it is redriven, and is still a dead letter if the process dies in the middle. What fails stays a dead letter.
 //!
-//! The answer comes after the commit. Where it does not come, nobody knows what became of the letters; asking again
+//! The answer comes after the commit. Where it does not come, nobody knows what became of the dead letters; asking again
 //! finds out.
 
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::database::answered;
-use crate::dead_letter::{Letter, STREAM_NAME};
+use crate::dead_letter::{DeadLetter, STREAM_NAME};
 use crate::direct;
 use crate::envelope::{Envelope, unix_millis};
 use crate::handler::Handler;
@@ -27,33 +27,33 @@ use crate::inbox::{self, Received};
 use crate::processor::{BATCH, Processor, push_halves};
 use crate::query::{Endpoint, Query, QueryError};
 use crate::retry::{Failure, MAX_CONTENTIONS};
-use crate::{clock, fault, mishap};
+use crate::{clock, delivery_issue, fault};
 
-/// The most letters in one request: as many as the kit handles in a batch.
-pub const MOST: usize = BATCH;
+/// The most dead letters in one request: as many as the library handles in a batch.
+pub const MAX_BATCH: usize = BATCH;
 /// How long the handling of one request may take; what is under way then goes on, and nobody learns of it.
 const REDRIVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Letters that are read at the same time.
 const READING: usize = 32;
 
-/// Returns the subject on which a service takes letters back.
+/// Returns the subject on which a service takes dead letters back.
 #[must_use]
 pub fn subject(service: &str) -> String {
-    format!("operate.{service}.redrive")
+    format!("admin.{service}.redrive")
 }
 
-/// Which letters to handle after all.
+/// Which dead letters to handle after all.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Request {
-    /// Their sequences in the stream of dead letters, [`MOST`] at the most; handled in this order.
+    /// Their sequences in the stream of dead letters, [`MAX_BATCH`] at most; handled in this order.
     pub sequences: Vec<u64>,
-    /// Also those which the service does not remember having given up: it may have handled them since.
+    /// Also those which the service does not remember having dead-lettered: it may have handled them since.
     #[serde(default)]
     pub force: bool,
 }
 
-/// What became of one letter.
+/// What became of one dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
@@ -64,7 +64,7 @@ pub struct Report {
     pub outcome: Outcome,
 }
 
-/// What became of a letter.
+/// What became of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Outcome {
@@ -93,21 +93,21 @@ pub enum Outcome {
 
 /// Letters on their way to the processor.
 pub(crate) struct Job {
-    letters: Vec<(u64, Letter)>,
+    dead_letters: Vec<(u64, DeadLetter)>,
     force: bool,
     answer: oneshot::Sender<Vec<Report>>,
 }
 
-/// A letter, and what it says to the handler.
+/// A dead letter, and what it says to the handler.
 struct Item<M> {
     sequence: u64,
-    /// The id under which it was given up.
+    /// The id under which it was dead-lettered.
     mark: Uuid,
-    letter: Letter,
+    dead_letter: DeadLetter,
     envelope: Envelope<M>,
 }
 
-/// Makes the endpoint that takes letters back, and the processor's end of it.
+/// Makes the endpoint that takes dead letters back, and the processor's end of it.
 pub(crate) fn endpoint(js: jetstream::Context, service: &'static str) -> (Endpoint, mpsc::Receiver<Job>) {
     let (jobs, receiver) = mpsc::channel(1);
     let endpoint = Endpoint::new("redrive", subject(service), move |query| {
@@ -126,26 +126,26 @@ async fn answer(
     let request: Request =
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?;
     let asked = request.sequences.len();
-    if asked == 0 || asked > MOST || request.sequences.iter().collect::<HashSet<_>>().len() < asked {
-        return Err(QueryError::Invalid(format!("sequences must be 1 to {MOST} different numbers")));
+    if asked == 0 || asked > MAX_BATCH || request.sequences.iter().collect::<HashSet<_>>().len() < asked {
+        return Err(QueryError::Invalid(format!("sequences must be 1 to {MAX_BATCH} different numbers")));
     }
     let reading = request.sequences.clone().into_iter().map(|sequence| async move {
         let stored = direct::get(js, STREAM_NAME, sequence).await?;
-        anyhow::Ok((sequence, stored.and_then(|stored| Letter::read(stored, service))))
+        anyhow::Ok((sequence, stored.and_then(|stored| DeadLetter::read(stored, service))))
     });
     let mut reading = futures::stream::iter(reading).buffered(READING);
-    let (mut reports, mut letters) = (Vec::new(), Vec::new());
+    let (mut reports, mut dead_letters) = (Vec::new(), Vec::new());
     while let Some(read) = reading.next().await {
         match read.map_err(QueryError::Unavailable)? {
-            (sequence, Some(letter)) => letters.push((sequence, letter)),
+            (sequence, Some(dead_letter)) => dead_letters.push((sequence, dead_letter)),
             (sequence, None) => reports.push(Report { sequence, outcome: Outcome::Gone }),
         }
     }
     drop(reading);
-    if !letters.is_empty() {
+    if !dead_letters.is_empty() {
         let stopping = || QueryError::Unavailable(anyhow::anyhow!("the service is shutting down"));
         let (sender, answered) = oneshot::channel();
-        let job = Job { letters, force: request.force, answer: sender };
+        let job = Job { dead_letters, force: request.force, answer: sender };
         jobs.send(job).await.map_err(|_| stopping())?;
         reports.extend(answered.await.map_err(|_| stopping())?);
     }
@@ -154,13 +154,13 @@ async fn answer(
 }
 
 impl<H: Handler> Processor<H> {
-    /// Handles letters after all and says what became of each.
+    /// Handles dead letters after all and says what became of each.
     pub(crate) async fn redrive(&self, job: Job) {
-        let mut reports = Vec::with_capacity(job.letters.len());
-        let mut items = Vec::with_capacity(job.letters.len());
+        let mut reports = Vec::with_capacity(job.dead_letters.len());
+        let mut items = Vec::with_capacity(job.dead_letters.len());
         let mut failed = None;
-        for (sequence, letter) in job.letters {
-            if let Some(row) = letter.outbox_row() {
+        for (sequence, dead_letter) in job.dead_letters {
+            if let Some(row) = dead_letter.outbox_row() {
                 // A database that failed one is not waited for once more by each of the rest.
                 let outcome = match failed.clone() {
                     Some(failed) => failed,
@@ -170,12 +170,12 @@ impl<H: Handler> Processor<H> {
                 reports.push(Report { sequence, outcome });
                 continue;
             }
-            if letter.is_too_old() && !job.force {
+            if dead_letter.is_dedup_window_expired() && !job.force {
                 reports.push(Report { sequence, outcome: Outcome::Refused { reason: forgotten(false) } });
                 continue;
             }
-            match letter.decode(self.speaker) {
-                Ok(envelope) => items.push(Item { sequence, mark: letter.inbox_id(), letter, envelope }),
+            match dead_letter.decode(self.producer) {
+                Ok(envelope) => items.push(Item { sequence, mark: dead_letter.inbox_id(), dead_letter, envelope }),
                 Err(malformed) => {
                     let outcome = Outcome::Failed { reason: malformed.to_string() };
                     reports.push(Report { sequence, outcome });
@@ -186,7 +186,7 @@ impl<H: Handler> Processor<H> {
             reports.extend(self.redrive_items(&items, job.force).await);
         }
         if job.answer.send(reports).is_err() {
-            tracing::warn!("letters were redriven for somebody who does not wait for the answer any more");
+            tracing::warn!("dead letters were redriven for somebody who does not wait for the answer any more");
         }
     }
 
@@ -199,7 +199,7 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    /// Handles letters whole; if they fail by the fault of one, in halves, until that one is alone.
+    /// Handles dead letters whole; if they fail by the fault of one, in halves, until that one is alone.
     async fn redrive_items(&self, items: &[Item<H::Message>], force: bool) -> Vec<Report> {
         let (mut reports, mut contentions) = (Vec::with_capacity(items.len()), 0);
         let mut parts = vec![items];
@@ -217,13 +217,13 @@ impl<H: Handler> Processor<H> {
         reports
     }
 
-    /// Says of letters whose transaction did not commit what became of them, and remembers failures.
+    /// Says of dead letters whose transaction did not commit what became of them, and remembers failures.
     async fn failed(&self, items: &[Item<H::Message>], failure: &Failure) -> Vec<Report> {
         let outcome = match failure {
             Failure::Message(_) | Failure::Timeout(_) => {
                 let reason = failure.to_string();
-                let failures = items.iter().map(|item| item.letter.failure(&reason)).collect();
-                if let Err(error) = answered(mishap::record(&self.db, failures)).await {
+                let failures = items.iter().map(|item| item.dead_letter.failure(&reason)).collect();
+                if let Err(error) = answered(delivery_issue::record(&self.db, failures)).await {
                     tracing::debug!(%error, "a failure could not be remembered");
                 }
                 Outcome::Failed { reason }
@@ -236,18 +236,18 @@ impl<H: Handler> Processor<H> {
         items.iter().map(|item| Report { sequence: item.sequence, outcome: outcome.clone() }).collect()
     }
 
-    /// One transaction: what was given up is taken back, the messages are marked and handled, or nothing of it.
+    /// One transaction: what was dead-lettered is taken back, the messages are marked and handled, or nothing of it.
     async fn redrive_together(&self, items: &[Item<H::Message>], force: bool) -> Result<Vec<Report>, Failure> {
         let now = clock::now();
-        let marks: Vec<Uuid> = items.iter().map(|item| item.mark).collect();
+        let outcomes: Vec<Uuid> = items.iter().map(|item| item.mark).collect();
         let beginning = async {
             let tx = self.db.begin().await?;
-            let taken = mishap::take_back(&tx, marks.clone(), unix_millis(now)).await?;
-            let known = mishap::redriven(&tx, &marks).await?;
+            let taken = delivery_issue::mark_redriven(&tx, outcomes.clone(), unix_millis(now)).await?;
+            let known = delivery_issue::redriven(&tx, &outcomes).await?;
             Ok::<_, DbErr>((tx, taken, known))
         };
         let (tx, mut taken, mut known) = answered(beginning).await?;
-        let given_up = taken.clone();
+        let dead_lettered = taken.clone();
         // What this transaction took back is known as redriven now, but for it that is still to be done.
         known.retain(|id| !taken.contains(id));
         let marked: Vec<Received> = items
@@ -259,14 +259,14 @@ impl<H: Handler> Processor<H> {
 
         let (mut batch, mut forced, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
-            // A message that was given up under its own id has its mark in the inbox since then.
+            // A message that was dead-lettered under its own id has its mark in the inbox since then.
             let first = first.remove(&item.envelope.id);
-            let outcome = match (taken.remove(&item.mark), given_up.contains(&item.mark)) {
+            let outcome = match (taken.remove(&item.mark), dead_lettered.contains(&item.mark)) {
                 (true, _) if first || item.mark == item.envelope.id => Outcome::Handled,
                 (true, _) | (_, true) => Outcome::AlreadyHandled,
                 _ if known.contains(&item.mark) => Outcome::AlreadyHandled,
                 _ if first => {
-                    forced.push(item.letter.forced(item.mark, now));
+                    forced.push(item.dead_letter.forced(item.mark, now));
                     Outcome::Handled
                 }
                 _ => Outcome::Refused { reason: forgotten(force) },
@@ -285,12 +285,12 @@ impl<H: Handler> Processor<H> {
             rows.extend(self.relay.rows(outgoing, &self.source, now)?);
         }
         let writing = async {
-            mishap::record(&tx, forced).await?;
+            delivery_issue::record(&tx, forced).await?;
             self.relay.insert(&tx, &mut rows).await?;
             tx.commit().await
         };
         answered(writing).await?;
-        tracing::info!(letters = items.len(), handled = batch.len(), "dead letters were redriven");
+        tracing::info!(dead_letters = items.len(), handled = batch.len(), "dead letters were redriven");
         self.relay.offer(rows);
         self.handler.committed();
         Ok(reports)

@@ -31,14 +31,14 @@ use uuid::Uuid;
 use crate::atomic::{self, Ready, Refusal};
 use crate::dead_letter;
 use crate::health::Health;
-use crate::in_flight::{InFlight, Ranges, Sent, Settled};
+use crate::in_flight::{InFlight, PendingBatches, Sent, Settled};
 use crate::limits::Limits;
 use crate::outbox::OutboxRow;
+use crate::outbox_pending::{self, PublishOutcomes, Unpublishable};
 use crate::owner::{self, Owners};
 use crate::refusals::{Refusals, is_permanent};
 use crate::relay_handle::{Published, RelayHandle};
 use crate::scan::Scan;
-use crate::unpublished::{self, Marks, Unpublishable};
 use recovery::{MAX_SCANNED, within};
 
 /// The part of [`Health`] that says whether the outbox drains.
@@ -61,7 +61,7 @@ pub(crate) struct Relay {
     committed: mpsc::Receiver<Vec<OutboxRow>>,
     published: Published,
     in_flight: InFlight,
-    ranges: Ranges,
+    batches: PendingBatches,
     refusals: Refusals,
     scan: Scan,
     owners: Owners,
@@ -108,7 +108,7 @@ impl Relay {
             committed,
             published,
             in_flight,
-            ranges: Ranges::default(),
+            batches: PendingBatches::default(),
             refusals: Refusals::default(),
             scan: Scan::new(owner),
             owners: Owners::default(),
@@ -183,7 +183,7 @@ impl Relay {
 
     /// Sends what was committed, and what has been committed meanwhile as far as it fits into one atomic batch.
     async fn send_committed(&mut self, mut rows: Vec<OutboxRow>) {
-        while self.grouped && rows.len() < atomic::MOST {
+        while self.grouped && rows.len() < atomic::MAX_BATCH {
             let Ok(more) = self.committed.try_recv() else { break };
             rows.extend(more);
         }
@@ -195,7 +195,7 @@ impl Relay {
         let now = Instant::now();
         let connected = self.is_connected();
         for row in &rows {
-            self.ranges.send(row);
+            self.batches.send(row);
         }
         let (rows, waiting): (Vec<_>, Vec<_>) =
             rows.into_iter().partition(|row| connected && self.refusals.admits(&row.subject, now));
@@ -207,10 +207,10 @@ impl Relay {
         let (events, others): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| self.grouped && row.is_event());
         let mut events = events.into_iter();
         loop {
-            let batch: Vec<OutboxRow> = events.by_ref().take(atomic::MOST).collect();
+            let batch: Vec<OutboxRow> = events.by_ref().take(atomic::MAX_BATCH).collect();
             match batch.len() {
                 0 => break,
-                1..atomic::LEAST => self.send_singly(batch).await,
+                1..atomic::MIN_BATCH => self.send_singly(batch).await,
                 _ => {
                     let ready = batch.iter().map(OutboxRow::ready).collect();
                     let reply = self.in_flight.add(Sent::Batch(batch));
@@ -252,13 +252,13 @@ impl Relay {
     async fn settle(&mut self, first: Message, acknowledgements: &mut Subscriber) {
         let mut singly = Vec::new();
         let mut next = Some(first);
-        let mut marks = Marks::default();
+        let mut outcomes = PublishOutcomes::default();
         while let Some(reply) = next {
             // What is waited for no more is published again, and its second acknowledgement counts.
             if let Some(sent) = self.in_flight.take(&reply) {
                 match (atomic::acknowledged(&reply), sent) {
-                    (Ok(_), Sent::One(row)) => self.stored(&row, &mut marks),
-                    (Ok(_), Sent::Batch(rows)) => rows.iter().for_each(|row| self.stored(row, &mut marks)),
+                    (Ok(_), Sent::One(row)) => self.stored(&row, &mut outcomes),
+                    (Ok(_), Sent::Batch(rows)) => rows.iter().for_each(|row| self.stored(row, &mut outcomes)),
                     (Err(refusal), Sent::Batch(rows)) => match self.goes_singly(&refusal) {
                         true => singly.extend(rows),
                         false => rows.iter().for_each(|row| self.refuse(row, &refusal.to_string(), false)),
@@ -270,24 +270,24 @@ impl Relay {
             }
             next = acknowledgements.next().now_or_never().flatten();
         }
-        self.published.add(marks);
+        self.published.add(outcomes);
         if self.draining {
             return self.settle_all(&singly, &Settled::Left);
         }
         self.send_singly(singly).await;
     }
 
-    fn stored(&mut self, row: &OutboxRow, marks: &mut Marks) {
+    fn stored(&mut self, row: &OutboxRow, outcomes: &mut PublishOutcomes) {
         self.refusals.answered(&row.subject);
-        self.ranges.settle(row, Settled::Stored, marks);
+        self.batches.settle(row, Settled::Stored, outcomes);
     }
 
     fn settle_all(&mut self, rows: &[OutboxRow], settled: &Settled) {
-        let mut marks = Marks::default();
+        let mut outcomes = PublishOutcomes::default();
         for row in rows {
-            self.ranges.settle(row, settled.clone(), &mut marks);
+            self.batches.settle(row, settled.clone(), &mut outcomes);
         }
-        self.published.add(marks);
+        self.published.add(outcomes);
     }
 
     /// Notes that a row was refused: for now, or forever; then it becomes a dead letter, unless it is one.
@@ -299,13 +299,13 @@ impl Relay {
         self.refusals.answered(&row.subject);
         tracing::error!(
             outbox.row = %row.row_id, message.id = %row.message_id, subject = row.subject, reason,
-            "a stream can never take a message; it becomes a dead letter, to be redriven once the cause is mended"
+            "a stream can never take a message; it becomes a dead letter, to be redriven once the cause is repaired"
         );
-        let mut marks = Marks::default();
+        let mut outcomes = PublishOutcomes::default();
         let dead_letter = dead_letter::of_unpublishable(self.service, row, reason);
         let unpublishable = Unpublishable { row: row.row_id, reason: reason.to_owned(), dead_letter };
-        self.ranges.settle(row, Settled::Unpublishable(Box::new(unpublishable)), &mut marks);
-        self.published.add(marks);
+        self.batches.settle(row, Settled::Unpublishable(Box::new(unpublishable)), &mut outcomes);
+        self.published.add(outcomes);
     }
 
     /// Returns whether a refused batch is to be sent message by message: unless the stream is not there.
@@ -336,21 +336,21 @@ impl Relay {
 
     /// Writes the marks that no batch has taken along; returns whether all are written.
     async fn flush(&mut self) -> bool {
-        let marks = self.published.take();
-        if marks.is_empty() {
+        let outcomes = self.published.take();
+        if outcomes.is_empty() {
             return true;
         }
-        if let Err(error) = within(self.write(&marks)).await {
-            self.published.add(marks);
+        if let Err(error) = within(self.write(&outcomes)).await {
+            self.published.add(outcomes);
             self.report_trouble(format!("published messages cannot be marked: {error}")).await;
             return false;
         }
         true
     }
 
-    async fn write(&self, marks: &Marks) -> Result<(), DbErr> {
+    async fn write(&self, outcomes: &PublishOutcomes) -> Result<(), DbErr> {
         let tx = self.db.begin().await?;
-        unpublished::mark(&tx, marks).await?;
+        outbox_pending::mark(&tx, outcomes).await?;
         tx.commit().await
     }
 }

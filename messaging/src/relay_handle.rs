@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::envelope::Outgoing;
 use crate::limits::{Limits, TooLarge};
 use crate::outbox::{self, OutboxRow};
-use crate::unpublished::{self, Marks};
+use crate::outbox_pending::{self, PublishOutcomes};
 
 /// The processor's end of the relay.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ impl RelayHandle {
 
     /// Lets a row that its stream refused be published again; returns whether it was refused.
     pub(crate) async fn publish_again(&self, connection: &impl ConnectionTrait, row: Uuid) -> Result<bool, DbErr> {
-        unpublished::publish_again(connection, row, self.owner).await
+        outbox_pending::publish_again(connection, row, self.owner).await
     }
 
     pub(crate) fn published(&self) -> &Published {
@@ -67,22 +67,22 @@ impl RelayHandle {
 #[derive(Clone)]
 pub(crate) struct Published {
     owner: Uuid,
-    marks: Arc<Mutex<Marks>>,
+    outcomes: Arc<Mutex<PublishOutcomes>>,
 }
 
 impl Published {
     pub(crate) fn new(owner: Uuid) -> Self {
-        Self { owner, marks: Arc::default() }
+        Self { owner, outcomes: Arc::default() }
     }
 
     /// Takes the marks, to write them in the caller's transaction.
-    pub(crate) fn take(&self) -> Marks {
-        let marks = std::mem::take(&mut *self.marks.lock().unwrap_or_else(PoisonError::into_inner));
-        Marks { owner: self.owner, ..marks }
+    pub(crate) fn take(&self) -> PublishOutcomes {
+        let outcomes = std::mem::take(&mut *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner));
+        PublishOutcomes { owner: self.owner, ..outcomes }
     }
 
     /// Adds marks: after a publish, or after the transaction that would have written them failed.
-    pub(crate) fn add(&self, more: Marks) {
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
+    pub(crate) fn add(&self, more: PublishOutcomes) {
+        self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
     }
 }

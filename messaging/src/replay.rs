@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::State;
 
 use crate::direct::Reader;
 pub use crate::direct::last_sequence;
-use crate::envelope::{self, Decode, Envelope, Speaker};
+use crate::envelope::{self, Decode, Envelope, Producer};
 
 /// Checks that a stream still has all messages from a sequence on. What is discarded while a stream is read shows only in a
 /// second check afterwards.
@@ -38,7 +38,7 @@ fn missing(state: &State, from: u64) -> Option<String> {
 /// A stream being read again.
 pub struct Replay {
     reader: Reader,
-    speaker: Speaker,
+    producer: Producer,
     skipped: u64,
 }
 
@@ -53,9 +53,9 @@ impl Replay {
         stream: &str,
         filter: &str,
         from: u64,
-        speaker: Speaker,
+        producer: Producer,
     ) -> anyhow::Result<Self> {
-        Ok(Self { reader: Reader::start(js, stream, filter, from).await?, speaker, skipped: 0 })
+        Ok(Self { reader: Reader::start(js, stream, filter, from).await?, producer, skipped: 0 })
     }
 
     /// Returns how many messages were left out because a consumer would have made dead letters of them.
@@ -73,7 +73,7 @@ impl Replay {
         let Some(messages) = self.reader.next_batch().await? else { return Ok(None) };
         let mut envelopes = Vec::with_capacity(messages.len());
         for message in &messages {
-            match envelope::decode(&message.subject, Some(&message.headers), &message.body, self.speaker) {
+            match envelope::decode(&message.subject, Some(&message.headers), &message.body, self.producer) {
                 Ok(envelope) => envelopes.push(envelope),
                 Err(malformed) => {
                     self.skipped += 1;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{self, Reading};
 use crate::database::answered;
 use crate::envelope::unix_millis;
-use crate::{inbox, mishap, outbox};
+use crate::{delivery_issue, inbox, outbox};
 
 /// Rows deleted in one statement, so that no delete holds the write lock for long.
 const AT_A_TIME: u64 = 1000;
@@ -39,7 +39,7 @@ pub(crate) enum HorizonError {
 ///
 /// # Errors
 ///
-/// [`HorizonError::TooShort`] where it is shorter or a stream keeps messages for ever; it says what to change.
+/// [`HorizonError::TooShort`] where it is shorter or a stream keeps messages forever; it says what to change.
 pub(crate) async fn check_dedup_horizon(
     js: &jetstream::Context,
     streams: &[&'static str],
@@ -55,7 +55,7 @@ pub(crate) async fn check_dedup_horizon(
         let max_age = info.config.max_age;
         if max_age.is_zero() {
             return Err(HorizonError::TooShort(format!(
-                "stream {name} keeps messages for ever, and the inbox does not: give the stream a max_age"
+                "stream {name} keeps messages forever, and the inbox does not: give the stream a max_age"
             )));
         }
         if max_age > retention {
@@ -134,7 +134,7 @@ impl Cleanup {
                 Ok::<_, sea_orm::DbErr>(
                     inbox::prune(&self.db, unix_millis(before), AT_A_TIME).await?
                         + outbox::prune(&self.db, before, AT_A_TIME).await?
-                        + mishap::prune(&self.db, unix_millis(before), AT_A_TIME).await?,
+                        + delivery_issue::prune(&self.db, unix_millis(before), AT_A_TIME).await?,
                 )
             })
             .await?;

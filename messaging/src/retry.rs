@@ -17,7 +17,7 @@ use crate::item::Item;
 use crate::limits::TooLarge;
 use crate::outbox::OutboxRow;
 use crate::processor::{DATABASE, DRAIN, Processor};
-use crate::{clock, inbox, metrics, mishap};
+use crate::{clock, delivery_issue, inbox, metrics};
 
 /// The longest wait between two tries while the database is down.
 const MAX_OUTAGE_DELAY: Duration = Duration::from_secs(2);
@@ -192,7 +192,7 @@ impl<H: Handler> Processor<H> {
     /// Settles a message that failed alone: delivered again later, or dead-lettered after its attempts.
     pub(crate) async fn settle_failure(&self, item: &Item<H::Message>, error: &HandleError) {
         let delivery = &item.delivery;
-        item.told(self.service, false, Some(error.to_string()));
+        item.reported(self.service, false, Some(error.to_string()));
         metrics::failed(item.decoded.as_ref().ok().map(|envelope| envelope.message_type.as_str()));
         let record = || Box::pin(self.record_failure(item, error));
         let recorded = self.through_outages(slice::from_ref(item), record).await;
@@ -226,14 +226,14 @@ impl<H: Handler> Processor<H> {
     /// Records that a message failed, or that it is dead-lettered if it may not fail again.
     async fn record_failure(&self, item: &Item<H::Message>, error: &HandleError) -> Result<Recorded, Failure> {
         let (id, now) = (self.inbox_id(item), clock::now());
-        let failures = answered(mishap::failures(&self.db, id)).await? + 1;
+        let failures = answered(delivery_issue::failures(&self.db, id)).await? + 1;
         let (origin, detail) = (self.origin(&item.delivery, failures), error.to_string());
         let failure = origin.failure(id, &detail, now);
         let reason = match error {
             HandleError::Reject(_) => Reason::Rejected,
-            HandleError::Retry(_) if failures >= self.retry.max_attempts => Reason::AttemptsExhausted,
+            HandleError::Retry(_) if failures >= self.retry.max_attempts => Reason::MaxAttemptsExceeded,
             HandleError::Retry(_) => {
-                answered(mishap::record(&self.db, vec![failure])).await?;
+                answered(delivery_issue::record(&self.db, vec![failure])).await?;
                 return Ok(Recorded::Failures(failures));
             }
         };
@@ -245,12 +245,12 @@ impl<H: Handler> Processor<H> {
                 return Ok(Recorded::Nothing);
             }
             let mut row = origin.row(reason, &detail, now);
-            let dead = mishap::entity::Model {
+            let dead = delivery_issue::entity::Model {
                 failures: failure.failures,
                 failed_at: failure.failed_at,
-                ..origin.mishap(reason, &detail, now)
+                ..origin.delivery_issue(reason, &detail, now)
             };
-            mishap::record(&tx, vec![dead]).await?;
+            delivery_issue::record(&tx, vec![dead]).await?;
             self.relay.insert(&tx, slice::from_mut(&mut row)).await?;
             tx.commit().await?;
             Ok(Recorded::DeadLetter { row, reason, failures })
@@ -266,6 +266,6 @@ impl<H: Handler> Processor<H> {
             attempts, reason = reason.as_str(), detail, trace.id = item.trace_id(),
             "a message becomes a dead letter"
         );
-        metrics::given_up(reason);
+        metrics::dead_lettered(reason);
     }
 }

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::outbox::{first_row_id, next_row_id};
-use crate::unpublished::Wanted;
+use crate::outbox_pending::Wanted;
 
 /// The age at which a pending batch has missed the hot path: as long as an acknowledgement may take.
 const MIN_AGE: Duration = crate::in_flight::ACK_TIMEOUT;
@@ -76,7 +76,7 @@ impl Scan {
     }
 
     /// Notes how far a part has come, and whether something of it was sent.
-    pub(crate) fn looked(&mut self, last: Uuid, sent: bool) {
+    pub(crate) fn examined(&mut self, last: Uuid, sent: bool) {
         self.after = Some(last);
         self.idle_parts = if sent { 0 } else { self.idle_parts + 1 };
         // What was written before the start is looked at without a pause: nothing else makes the instance ready.
@@ -99,7 +99,7 @@ mod tests {
         assert!(!scan.is_active() && scan.is_recovering());
         scan.wake();
         let start = scan.wanted(OffsetDateTime::now_utc()).before;
-        scan.looked(Uuid::from_u128(7), false);
+        scan.examined(Uuid::from_u128(7), false);
         let later = scan.wanted(OffsetDateTime::now_utc() + Duration::from_secs(3600));
         assert_eq!((later.before, later.after), (start, Some(Uuid::from_u128(7))), "its end does not move");
         scan.end();
@@ -107,12 +107,12 @@ mod tests {
         scan.wake();
         for place in 0..u128::from(MAX_IDLE_PARTS) {
             assert!(scan.is_active());
-            scan.looked(Uuid::from_u128(place), false);
+            scan.examined(Uuid::from_u128(place), false);
         }
         assert!(!scan.is_active());
         scan.wake();
         assert!(scan.wanted(OffsetDateTime::now_utc()).after.is_some(), "the round is not begun anew");
-        scan.looked(Uuid::from_u128(9), true);
+        scan.examined(Uuid::from_u128(9), true);
         assert!(scan.is_active());
     }
 }

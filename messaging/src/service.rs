@@ -16,7 +16,7 @@ use crate::connection::{self, NatsOptions};
 use crate::consumer::Puller;
 use crate::database::Databases;
 use crate::durability::{Durability, DurabilityOptions};
-use crate::envelope::Speaker;
+use crate::envelope::Producer;
 use crate::handler::Handler;
 use crate::health::Health;
 use crate::limits::Limits;
@@ -33,14 +33,14 @@ use crate::retry::RetryPolicy;
 use crate::setting;
 use crate::shutdown::{Parts, Shutdown};
 use crate::storage::{StorageOptions, StorageWatch};
-use crate::{clock, refill, spans, trace, vitals};
+use crate::{clock, republish, spans, stats, trace};
 
 /// The part of [`Health`] that says whether the streams are there.
 const STREAMS: &str = "streams";
 /// The part of [`Health`] that says what an acknowledgement is worth.
 const DURABILITY: &str = "durability";
 /// How long to wait before the streams are looked for again.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How late a deadline may fire and still be kept by its stream: a broker that is down over its time fires it afterwards.
 const MAX_DELAY: Duration = Duration::from_secs(3600);
 
@@ -106,7 +106,7 @@ pub struct Service<H: Handler> {
     /// The longest delay of the deadlines it schedules; none if it schedules none.
     pub longest_deadline: Option<Duration>,
     /// Who may say what.
-    pub speaker: Speaker,
+    pub producer: Producer,
     /// Its database, migrated.
     pub db: Databases,
     /// What handles its messages.
@@ -240,7 +240,7 @@ impl<H: Handler> Service<H> {
             handler: handler.clone(),
             service: self.name,
             source: format!("/{}", self.name),
-            speaker: self.speaker,
+            producer: self.producer,
             relay: relay_handle,
             health: health.clone(),
             remembers: options.retention(),
@@ -253,8 +253,8 @@ impl<H: Handler> Service<H> {
         endpoints.extend([
             take_back,
             trace::endpoint(self.db.reader.clone(), self.name, handler, health.clone()),
-            vitals::endpoint(self.db.reader.clone(), self.name),
-            refill::endpoint(self.db.reader.clone(), js.clone(), self.name),
+            stats::endpoint(self.db.reader.clone(), self.name),
+            republish::endpoint(self.db.reader.clone(), js.clone(), self.name),
         ]);
         parts.spawn("processor", async move {
             processor.run(queue, redrives).await;
@@ -346,7 +346,7 @@ async fn wait_for_streams(
             Err(error @ HorizonError::TooShort(_)) => bail!(error),
             Err(error @ HorizonError::Unreadable { .. }) => health.failed(STREAMS, error.to_string()),
         }
-        tokio::time::sleep(LOOK_AGAIN).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 }
 

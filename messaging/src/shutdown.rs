@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::database::Databases;
-use crate::{spans, unpublished};
+use crate::{outbox_pending, spans};
 
 /// How long the parts of a service may take to finish what they have begun.
 const PARTS_TIMEOUT: Duration = Duration::from_secs(7);
@@ -89,7 +89,7 @@ impl Shutdown {
     /// acknowledged is delivered again, and the outbox is published at the next start.
     pub(crate) async fn finish(self, unfinished: &[&str]) {
         let deadline = Instant::now() + CLOSE_TIMEOUT;
-        let counted = timeout(COUNT_TIMEOUT, unpublished::depth(&self.db.reader)).await;
+        let counted = timeout(COUNT_TIMEOUT, outbox_pending::depth(&self.db.reader)).await;
         let outbox_pending = counted.ok().and_then(Result::ok);
         let is_flushed = matches!(timeout_at(deadline, self.client.flush()).await, Ok(Ok(())));
         let is_closed = matches!(timeout_at(deadline, self.db.close()).await, Ok(Ok(())));
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_left_only_if_messages_are_unpublished_or_a_part_has_not_ended() {
+    fn work_is_left_only_if_messages_are_outbox_pending_or_a_part_has_not_ended() {
         assert_eq!(rest(&[], Some(0)), Rest::Nothing);
         assert_eq!(rest(&[], None), Rest::Unknown);
         assert_eq!(rest(&[], Some(1)), Rest::Work);

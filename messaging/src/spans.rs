@@ -96,14 +96,14 @@ pub fn trace_id(trace_parent: Option<&str>) -> Option<&str> {
 
 /// Something that is told to the collector once it has happened.
 #[derive(Debug, Clone, Copy)]
-pub struct Begun {
+pub struct StartedSpan {
     trace: TraceId,
     span: SpanId,
     parent: SpanId,
     at: SystemTime,
 }
 
-impl Begun {
+impl StartedSpan {
     /// Begins a part of the flow that a `traceparent` tells of. None where nobody wants to know of it.
     #[must_use]
     pub fn within(trace_parent: Option<&str>) -> Option<Self> {
@@ -202,7 +202,7 @@ pub(crate) struct About<'a> {
 
 impl About<'_> {
     /// Tells that it was done, with attributes by the semantic conventions for messaging.
-    pub(crate) fn done(&self, begun: Begun, more: impl IntoIterator<Item = KeyValue>, error: Option<String>) {
+    pub(crate) fn done(&self, begun: StartedSpan, more: impl IntoIterator<Item = KeyValue>, error: Option<String>) {
         // Without the key: what all messages of a kind have in common.
         let destination = self.subject.rsplit_once('.').map_or(self.subject, |(destination, _)| destination);
         let (kind, operation_type) = match self.operation {
@@ -224,7 +224,7 @@ impl About<'_> {
 }
 
 /// Messages that are about to be written to the outbox.
-pub(crate) struct Created(Vec<(Begun, String, Uuid, Uuid)>);
+pub(crate) struct Created(Vec<(StartedSpan, String, Uuid, Uuid)>);
 
 impl Created {
     /// Begins the span of each message, and lets the message carry it.
@@ -233,7 +233,7 @@ impl Created {
             return Self(Vec::new());
         }
         let begun = outgoing.iter_mut().filter_map(|message| {
-            let begun = Begun::within(message.cause.trace_parent.as_deref())?;
+            let begun = StartedSpan::within(message.cause.trace_parent.as_deref())?;
             message.cause.trace_parent = Some(begun.trace_parent());
             Some((begun, message.subject.clone(), message.id, message.cause.correlation_id))
         });
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn a_trace_parent_is_read_as_it_is_written_and_nothing_else_is_one() {
         let (trace, span, flags) = parse(GOOD).unwrap();
-        let begun = Begun { trace, span, parent: SpanId::INVALID, at: SystemTime::UNIX_EPOCH };
+        let begun = StartedSpan { trace, span, parent: SpanId::INVALID, at: SystemTime::UNIX_EPOCH };
         assert_eq!(begun.trace_parent(), GOOD);
         assert!(flags.is_sampled());
         assert_eq!(trace_id(Some(GOOD)), Some("0af7651916cd43dd8448eb211c80319c"));
@@ -270,8 +270,8 @@ mod tests {
 
     #[test]
     fn nothing_begins_while_nobody_wants_to_know() {
-        assert!(Begun::within(Some(GOOD)).is_none());
-        assert!(Begun::request(None).is_none());
+        assert!(StartedSpan::within(Some(GOOD)).is_none());
+        assert!(StartedSpan::request(None).is_none());
         assert!(Created::of(&mut []).0.is_empty());
     }
 }

@@ -3,7 +3,7 @@
 //! A database prepares each text once. Were rows written in statements of 1 to 256 rows as they come, almost every
 //! batch would bring new texts; so rows go in chunks of some fixed sizes, and lists of `IN` are padded to them. Each
 //! statement is a way to the database and back, which for a small batch takes longer than its rows do: up to 16 rows go in
-//! one statement, and as many as a batch has in five at the most.
+//! one statement, and as many as a batch has in five at most.
 
 use std::collections::HashSet;
 

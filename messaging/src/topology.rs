@@ -107,7 +107,7 @@ const ACK_WAIT: Duration = Duration::from_secs(10);
 /// wait for their next attempt count as well, for a minute each: about 500 failures per second stop the consumer.
 const MAX_ACK_PENDING: i64 = 32_768;
 /// How long a server that does not answer is asked again.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PROVISION_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Topology {
     /// Reads a declaration.
@@ -168,7 +168,7 @@ async fn patiently<T, E: Display, F: Future<Output = Result<T, E>>>(
     let mut is_logged = false;
     loop {
         match attempt().await {
-            Err(error) if is_time_out(&error) && start.elapsed() < PATIENCE => {
+            Err(error) if is_time_out(&error) && start.elapsed() < PROVISION_TIMEOUT => {
                 if !std::mem::replace(&mut is_logged, true) {
                     tracing::warn!(%error, "nats-server does not answer in time; provisioning goes on trying");
                 }

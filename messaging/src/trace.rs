@@ -1,7 +1,7 @@
 //! What a service knows of one business id: what it handled and when, what failed or came again, what it has said and
 //! not published yet, and, where the service tells, where the matter stands.
 //!
-//! Each service answers `operate.<service>.trace.<key>`. The inbox knows messages by their ids and not by what they
+//! Each service answers `admin.<service>.trace.<key>`. The inbox knows messages by their ids and not by what they
 //! are about, so whoever asks names the ids that it has found in the streams.
 
 use std::collections::HashSet;
@@ -17,24 +17,24 @@ use crate::envelope::{self, Header, from_unix_millis, rfc3339};
 use crate::handler::Handler;
 use crate::health::Health;
 use crate::query::{Endpoint, Query, QueryError};
-use crate::{inbox, mishap, outbox, statement, unpublished};
+use crate::{delivery_issue, inbox, outbox, outbox_pending, statement};
 
 /// The most ids in one request.
-pub const MOST: usize = 1000;
-/// The most mishaps and unpublished messages in one answer.
-const MOST_ROWS: u64 = 200;
+pub const MAX_IDS: usize = 1000;
+/// The most delivery issues and pending messages in one answer.
+const MAX_ROWS: u64 = 200;
 
 /// Returns the subject on which a service tells what it knows of a key.
 #[must_use]
 pub fn subject(service: &str, key: &str) -> String {
-    format!("operate.{service}.trace.{key}")
+    format!("admin.{service}.trace.{key}")
 }
 
 /// Which messages are asked about.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Request {
-    /// Their ids, [`MOST`] at the most.
+    /// Their ids, [`MAX_IDS`] at most.
     pub message_ids: Vec<Uuid>,
 }
 
@@ -44,14 +44,14 @@ pub struct Request {
 pub struct Trace {
     /// Which service.
     pub service: String,
-    /// Those of the messages asked about that it has handled, or given up.
+    /// Those of the messages asked about that it has handled, or dead-lettered.
     pub handled: Vec<Handled>,
     /// Messages about the key that did not simply go well.
-    pub mishaps: Vec<Mishap>,
+    pub delivery_issues: Vec<DeliveryIssue>,
     /// What it has said about the key and no stream has yet.
-    pub unpublished: Vec<Unpublished>,
+    pub outbox_pending: Vec<PendingMessage>,
     /// Where the matter stands, where the service tells.
-    pub standing: Option<Standing>,
+    pub status: Option<AggregateStatus>,
     /// The parts of this instance that readiness reports as failing, each as `part: reason`.
     #[serde(default)]
     pub problems: Vec<String>,
@@ -70,7 +70,7 @@ pub struct Handled {
 /// What happened to one message beside its being handled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Mishap {
+pub struct DeliveryIssue {
     /// Its id, or one made of its place where it has none that can be believed.
     pub message_id: Uuid,
     /// The subject it came on.
@@ -90,7 +90,7 @@ pub struct Mishap {
     /// When it did last.
     pub duplicate_at: Option<String>,
     /// When it became a dead letter.
-    pub given_up_at: Option<String>,
+    pub dead_lettered_at: Option<String>,
     /// Why, in a word.
     pub reason: Option<String>,
     /// When it was handled after all.
@@ -100,7 +100,7 @@ pub struct Mishap {
 /// A message that no stream has yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Unpublished {
+pub struct PendingMessage {
     /// Its id.
     pub message_id: Uuid,
     /// Where it is to be published.
@@ -117,14 +117,14 @@ pub struct Unpublished {
 /// Where a matter stands with a service, in its own words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Standing {
+pub struct AggregateStatus {
     /// One line, such as `awaiting stock`.
     pub state: String,
     /// Since when, RFC 3339, where it is known.
     pub since: Option<String>,
     /// What the service itself waits for, where it does: a third party, a time, something scarce. Not other services'
     /// messages; that these have not come is seen elsewhere.
-    pub waits_for: Option<String>,
+    pub blocked_on: Option<String>,
 }
 
 /// Makes the endpoint that tells.
@@ -152,15 +152,15 @@ async fn answer<H: Handler>(
     } else {
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
     };
-    if request.message_ids.len() > MOST {
-        return Err(QueryError::Invalid(format!("messageIds must be {MOST} at the most")));
+    if request.message_ids.len() > MAX_IDS {
+        return Err(QueryError::Invalid(format!("messageIds must be {MAX_IDS} at most")));
     }
     Ok(Trace {
         service: service.to_owned(),
         handled: handled(db, &request.message_ids).await?,
-        mishaps: mishaps(db, &query.key, &request.message_ids).await?,
-        unpublished: unpublished(db, &query.key).await?,
-        standing: handler.standing(db, &query.key).await.map_err(QueryError::Unavailable)?,
+        delivery_issues: delivery_issues(db, &query.key, &request.message_ids).await?,
+        outbox_pending: outbox_pending(db, &query.key).await?,
+        status: handler.status(db, &query.key).await.map_err(QueryError::Unavailable)?,
         problems: health.problems(),
     })
 }
@@ -172,14 +172,14 @@ async fn handled(db: &DatabaseConnection, ids: &[Uuid]) -> Result<Vec<Handled>, 
 }
 
 /// Those about the key, and those asked for by id that are about another: a subject that does not say it.
-async fn mishaps(db: &DatabaseConnection, key: &str, ids: &[Uuid]) -> Result<Vec<Mishap>, DbErr> {
-    use mishap::entity::{Column, Entity};
+async fn delivery_issues(db: &DatabaseConnection, key: &str, ids: &[Uuid]) -> Result<Vec<DeliveryIssue>, DbErr> {
+    use delivery_issue::entity::{Column, Entity};
     let of_key = Entity::find().filter(Column::Key.eq(key));
-    let mut rows = of_key.order_by_desc(Column::UpdatedAt).limit(MOST_ROWS).all(db).await?;
+    let mut rows = of_key.order_by_desc(Column::UpdatedAt).limit(MAX_ROWS).all(db).await?;
     let known: HashSet<Uuid> = rows.iter().map(|row| row.message_id).collect();
     let of_ids = statement::select_in::<Entity, _>(db, Column::MessageId, ids).await?;
     rows.extend(of_ids.into_iter().filter(|row| !known.contains(&row.message_id)));
-    let mishap = |row: mishap::entity::Model| Mishap {
+    let delivery_issue = |row: delivery_issue::entity::Model| DeliveryIssue {
         message_id: row.message_id,
         subject: row.subject,
         stream: row.stream,
@@ -189,33 +189,31 @@ async fn mishaps(db: &DatabaseConnection, key: &str, ids: &[Uuid]) -> Result<Vec
         detail: row.detail,
         duplicates: row.duplicates,
         duplicate_at: row.duplicate_at.map(time),
-        given_up_at: row.given_up_at.map(time),
+        dead_lettered_at: row.dead_lettered_at.map(time),
         reason: row.reason,
         redriven_at: row.redriven_at.map(time),
     };
-    Ok(rows.into_iter().map(mishap).collect())
+    Ok(rows.into_iter().map(delivery_issue).collect())
 }
 
-async fn unpublished(db: &DatabaseConnection, key: &str) -> Result<Vec<Unpublished>, DbErr> {
+async fn outbox_pending(db: &DatabaseConnection, key: &str) -> Result<Vec<PendingMessage>, DbErr> {
     use outbox::entity::{Column, Entity, Model};
     // An underscore in the key stands for any character there, so what is found is looked at again.
-    let mut rows = Entity::find()
-        .filter(Column::Subject.like(format!("%.{key}")))
-        .order_by_asc(Column::RowId)
-        .limit(MOST_ROWS);
-    QueryTrait::query(&mut rows).inner_join(unpublished::entity::Entity, unpublished::in_range());
+    let mut rows =
+        Entity::find().filter(Column::Subject.like(format!("%.{key}"))).order_by_asc(Column::RowId).limit(MAX_ROWS);
+    QueryTrait::query(&mut rows).inner_join(outbox_pending::entity::Entity, outbox_pending::in_pending_batch());
     let mut rows = rows.all(db).await?;
     rows.retain(|row| row.subject.rsplit('.').next() == Some(key));
-    let mut refusals = unpublished::refusals(db, rows.iter().map(|row| row.row_id).collect()).await?;
-    let unpublished = |row: Model| -> Result<Unpublished, DbErr> {
+    let mut refusals = outbox_pending::refusals(db, rows.iter().map(|row| row.row_id).collect()).await?;
+    let outbox_pending = |row: Model| -> Result<PendingMessage, DbErr> {
         let headers: Vec<Header> =
             serde_json::from_str(&row.headers).map_err(|error| DbErr::Json(error.to_string()))?;
         let causation_id = headers.into_iter().find(|(name, _)| name == envelope::CAUSATION_ID).map(|(_, id)| id);
         let since = time(outbox::written_at(row.row_id));
         let refusal = refusals.remove(&row.row_id);
-        Ok(Unpublished { message_id: row.message_id, subject: row.subject, causation_id, since, refusal })
+        Ok(PendingMessage { message_id: row.message_id, subject: row.subject, causation_id, since, refusal })
     };
-    rows.into_iter().map(unpublished).collect()
+    rows.into_iter().map(outbox_pending).collect()
 }
 
 fn time(millis: i64) -> String {

@@ -15,7 +15,7 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter}
 use tokio::sync::watch;
 
 use crate::entity::{counter, customer, notification};
-use crate::notice::{AccountMessage, Customer, Notice, Reachable, Told};
+use crate::notice::{AccountMessage, Customer, Notice, NotifiableEvent, Reachable};
 
 /// Why nothing is sent to a customer whose account was deleted.
 const NO_MORE: &str = "the account was deleted";
@@ -26,14 +26,14 @@ pub enum NotificationMessage {
     /// News of an account.
     Account(AccountMessage),
     /// Something to tell a customer.
-    Tell(Told),
+    Notify(NotifiableEvent),
 }
 
 impl NotificationMessage {
     fn customer_id(&self) -> &CustomerId {
         match self {
             Self::Account(message) => message.customer_id(),
-            Self::Tell(told) => told.customer_id(),
+            Self::Notify(notified) => notified.customer_id(),
         }
     }
 }
@@ -43,9 +43,9 @@ impl Decode for NotificationMessage {
         let message = if AccountEvent::TYPES.contains(&message_type) {
             AccountMessage::of(AccountEvent::decode(message_type, body)?).map(Self::Account)
         } else if OrderEvent::TYPES.contains(&message_type) {
-            Told::of_order(OrderEvent::decode(message_type, body)?).map(Self::Tell)
+            NotifiableEvent::of_order(OrderEvent::decode(message_type, body)?).map(Self::Notify)
         } else {
-            Told::of_payment(PaymentEvent::decode(message_type, body)?).map(Self::Tell)
+            NotifiableEvent::of_payment(PaymentEvent::decode(message_type, body)?).map(Self::Notify)
         };
         message.ok_or_else(|| anyhow!("no customer is told of {message_type}"))
     }
@@ -75,13 +75,14 @@ impl Handler for NotificationHandler {
         tx: &DatabaseTransaction,
         batch: &[&Envelope<NotificationMessage>],
     ) -> Result<Vec<Outgoing>, HandleError> {
-        let told = batch.iter().filter(|message| matches!(message.payload, NotificationMessage::Tell(_))).count();
+        let notified =
+            batch.iter().filter(|message| matches!(message.payload, NotificationMessage::Notify(_))).count();
         let first =
-            counter::take(tx, i64::try_from(told).map_err(|error| HandleError::Retry(error.into()))?).await?;
+            counter::take(tx, i64::try_from(notified).map_err(|error| HandleError::Retry(error.into()))?).await?;
         let now = unix_millis(clock::now());
         let mut customers = load(tx, batch).await?;
         let mut changed = BTreeSet::new();
-        let mut notices = Vec::with_capacity(told);
+        let mut notices = Vec::with_capacity(notified);
         for message in batch {
             let customer_id = message.payload.customer_id();
             let customer = customers.entry(customer_id.clone()).or_default();
@@ -91,15 +92,15 @@ impl Handler for NotificationHandler {
                         changed.insert(customer_id);
                     }
                 }
-                NotificationMessage::Tell(told) => {
-                    notices.push((message, told, Notice::write(told, customer.name())))
+                NotificationMessage::Notify(notified) => {
+                    notices.push((message, notified, Notice::write(notified, customer.name())))
                 }
             }
         }
         save(tx, &changed, &customers, now).await?;
-        let rows = (first..).zip(notices).map(|(sequence, (message, told, notice))| {
-            let reachable = customers.get(told.customer_id()).map(|customer| &customer.reachable);
-            row(sequence, message, told, notice, reachable.unwrap_or(&Reachable::NotYet), now)
+        let rows = (first..).zip(notices).map(|(sequence, (message, notified, notice))| {
+            let reachable = customers.get(notified.customer_id()).map(|customer| &customer.reachable);
+            row(sequence, message, notified, notice, reachable.unwrap_or(&Reachable::NotYet), now)
         });
         let never_twice = OnConflict::column(notification::Column::EventId).do_nothing().to_owned();
         statement::insert(tx, rows.collect(), Some(never_twice)).await?;
@@ -114,7 +115,7 @@ impl Handler for NotificationHandler {
 fn row(
     sequence: i64,
     message: &Envelope<NotificationMessage>,
-    told: &Told,
+    notified: &NotifiableEvent,
     notice: Notice,
     reachable: &Reachable,
     now: i64,
@@ -127,8 +128,8 @@ fn row(
     notification::ActiveModel {
         sequence: Set(sequence),
         event_id: Set(message.id),
-        customer_id: Set(told.customer_id().to_string()),
-        order_id: Set(told.order_id().to_string()),
+        customer_id: Set(notified.customer_id().to_string()),
+        order_id: Set(notified.order_id().to_string()),
         message_type: Set(message.message_type.clone()),
         subject: Set(notice.subject),
         text: Set(notice.text),

@@ -8,11 +8,10 @@
 //! - [`handler`]: from events to notifications;
 //! - [`mail`]: sends them;
 //! - [`live`]: pushes them over a WebSocket;
-//! - [`queries`]: what can be asked; [`balance`]: whether anything was told twice;
+//! - [`queries`]: what can be asked; [`reconciliation`]: whether anything was told twice;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`config`]: the options.
 
-pub mod balance;
 pub mod config;
 pub mod entity;
 pub mod handler;
@@ -21,8 +20,9 @@ pub mod mail;
 pub mod migration;
 pub mod notice;
 pub mod queries;
+pub mod reconciliation;
 
-use contracts::topology::{EVENTS, NOTIFICATION_SERVICE, speaker};
+use contracts::topology::{EVENTS, NOTIFICATION_SERVICE, producer};
 use messaging::Service;
 use messaging::database::Databases;
 use tokio::sync::watch;
@@ -31,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 pub use config::Config;
 use handler::NotificationHandler;
 use live::{Live, News};
-use mail::Courier;
-use mail::post::Post;
+use mail::MailDispatcher;
+use mail::transport::MailTransport;
 use migration::Migrator;
 
 /// Runs the service until `shutdown` is cancelled.
@@ -41,21 +41,22 @@ use migration::Migrator;
 ///
 /// Where the database cannot be opened or the URL of the mail server is none, and where [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let post = Post::new(config.smtp_url.as_deref(), config.mail_folder)?;
+    let transport = MailTransport::new(config.smtp_url.as_deref(), config.mail_folder)?;
     let db = Databases::open::<Migrator>(&config.service.database_url(NOTIFICATION_SERVICE)).await?;
     let (committed, commits) = watch::channel(());
     let news = News::default();
-    let courier = Courier { db: db.writer.clone(), post, from: config.mail_from, committed: commits.clone() };
+    let dispatcher =
+        MailDispatcher { db: db.writer.clone(), transport, from: config.mail_from, committed: commits.clone() };
     let service = Service {
         name: NOTIFICATION_SERVICE,
         description: "Tells customers what became of their orders",
         version: env!("CARGO_PKG_VERSION"),
         streams: &[EVENTS],
         longest_deadline: None,
-        speaker,
+        producer,
         handler: NotificationHandler::new(committed),
         endpoints: queries::endpoints(&db.reader),
-        workers: vec![courier.worker(), news.clone().worker(db.reader.clone(), commits)],
+        workers: vec![dispatcher.worker(), news.clone().worker(db.reader.clone(), commits)],
         routes: Live::new(db.reader.clone(), news, shutdown.clone()).routes(),
         http_address: config.http_address,
         db,

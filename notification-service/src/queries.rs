@@ -8,16 +8,18 @@ use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait};
 use sea_orm::{QueryFilter, QueryOrder, QuerySelect};
 
-use crate::balance::balance;
 use crate::entity::notification::{Column, Entity, Model};
+use crate::reconciliation::reconciliation;
 
 /// Returns the endpoints over a database.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
-    let (for_list, for_balance) = (db.clone(), db.clone());
+    let (for_list, for_reconciliation) = (db.clone(), db.clone());
     vec![
         Endpoint::new("list", "notification.query.list.*", move |query| list(for_list.clone(), query)),
-        Endpoint::new("balance", "notification.query.balance", move |_| balance(for_balance.clone())),
+        Endpoint::new("reconciliation", "notification.query.reconciliation", move |_| {
+            reconciliation(for_reconciliation.clone())
+        }),
     ]
 }
 
@@ -27,7 +29,7 @@ pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the key is no id, or the body is no [`ListNotifications`] or asks for too many.
+/// [`QueryError::Invalid`] where the key is not a valid id, or the body is no [`ListNotifications`] or asks for too many.
 pub async fn list(db: DatabaseConnection, query: Query) -> Result<Page<NotificationView>, QueryError> {
     let id =
         CustomerId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the customer id {error}")))?;

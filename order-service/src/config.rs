@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use messaging::{ServiceOptions, setting};
 
-/// Keeps the orders of the store.
+/// Keeps the orders of the shop.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version)]
 pub struct Config {

@@ -8,7 +8,7 @@ use contracts::order::{OrderEvent, OrderTimer, StockDeadlinePassed};
 use contracts::query::OrderStatus;
 use messaging::envelope::{from_unix_millis, rfc3339, unix_millis};
 use messaging::metrics::{self, Histograms};
-use messaging::{Envelope, HandleError, Handler, Outgoing, Standing, Timing, clock, event_store, statement};
+use messaging::{AggregateStatus, Envelope, HandleError, Handler, Outgoing, Timing, clock, event_store, statement};
 use sea_orm::{ActiveValue::Set, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
 
@@ -31,19 +31,19 @@ impl Handler for OrderHandler {
         batch: &[&Envelope<OrderMessage>],
     ) -> Result<Vec<Outgoing>, HandleError> {
         let now = clock::now();
-        let mut histories = Histories::load(tx, batch, now + self.stock_deadline).await?;
+        let mut histories = LoadedOrders::load(tx, batch, now + self.stock_deadline).await?;
         for message in batch {
             histories.decide(message, unix_millis(now))?;
         }
         histories.save(tx, unix_millis(now)).await
     }
 
-    async fn standing(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<Standing>> {
+    async fn status(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<AggregateStatus>> {
         let Some(row) = order_view::Entity::find_by_id(key).one(db).await? else { return Ok(None) };
         let since = rfc3339(from_unix_millis(row.updated_at));
         let waiting = row.status == OrderStatus::AwaitingStock.as_str();
-        let deadline = format!("stock, for {} s at the most", self.stock_deadline.as_secs());
-        Ok(Some(Standing { state: row.status, since: Some(since), waits_for: waiting.then_some(deadline) }))
+        let deadline = format!("stock, for {} s at most", self.stock_deadline.as_secs());
+        Ok(Some(AggregateStatus { state: row.status, since: Some(since), blocked_on: waiting.then_some(deadline) }))
     }
 }
 
@@ -67,7 +67,7 @@ impl Loaded {
 }
 
 /// The orders that a batch is about, and what has been decided.
-struct Histories {
+struct LoadedOrders {
     orders: BTreeMap<String, Loaded>,
     appended: Vec<Outgoing>,
     /// Refusals and timers: told, and no part of a history.
@@ -76,7 +76,7 @@ struct Histories {
     stock_deadline: OffsetDateTime,
 }
 
-impl Histories {
+impl LoadedOrders {
     async fn load(
         tx: &DatabaseTransaction,
         batch: &[&Envelope<OrderMessage>],
@@ -163,7 +163,7 @@ fn deadline(message: &Envelope<OrderMessage>, version: i64) -> Result<Outgoing, 
 }
 
 /// From placed to final, by the final status. A batch that is rolled back behind this, and decided again, counts twice.
-static TIME_TO_FINAL: LazyLock<Histograms> = LazyLock::new(|| {
+static ORDER_DURATION: LazyLock<Histograms> = LazyLock::new(|| {
     metrics::histograms("orders_time_to_final_seconds", "From an order's being placed to its end, by how it ended")
 });
 
@@ -171,7 +171,7 @@ static TIME_TO_FINAL: LazyLock<Histograms> = LazyLock::new(|| {
 fn measure(loaded: &Loaded, now: i64) {
     let Some(status) = loaded.order.status().filter(|status| status.is_final()) else { return };
     let took = Duration::from_millis(now.saturating_sub(loaded.placed_at).max(0).unsigned_abs());
-    TIME_TO_FINAL.get_or_create(&vec![("status", status.as_str().to_owned())]).observe(took.as_secs_f64());
+    ORDER_DURATION.get_or_create(&vec![("status", status.as_str().to_owned())]).observe(took.as_secs_f64());
 }
 
 /// The row of an order, once it exists.

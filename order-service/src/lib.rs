@@ -1,20 +1,20 @@
 //! The order service: keeps orders, as histories of events, and answers for them.
 //!
-//! In reading order: [`order`] decides, [`handler`] loads and saves around it, [`queries`] answers, [`balance`] sums up, `allocations`
+//! In reading order: [`order`] decides, [`handler`] loads and saves around it, [`queries`] answers, [`reconciliation`] sums up, `allocations`
 //! lists what must be reserved; [`entity`] and [`migration`] are the tables, [`config`] the options.
 
 mod allocations;
-pub mod balance;
 pub mod config;
 pub mod entity;
 pub mod handler;
 pub mod migration;
 pub mod order;
 pub mod queries;
+pub mod reconciliation;
 
 use std::time::Duration;
 
-use contracts::topology::{COMMANDS, EVENTS, ORDER_SERVICE, TIMERS, speaker};
+use contracts::topology::{COMMANDS, EVENTS, ORDER_SERVICE, TIMERS, producer};
 use messaging::Service;
 use messaging::database::Databases;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +37,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         version: env!("CARGO_PKG_VERSION"),
         streams: &[COMMANDS, EVENTS, TIMERS],
         longest_deadline: Some(stock_deadline),
-        speaker,
+        producer,
         handler: OrderHandler { stock_deadline },
         endpoints: queries::endpoints(&db.reader, stock_deadline),
         workers: Vec::new(),

@@ -11,18 +11,20 @@ use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
-use crate::balance::balance;
 use crate::entity::order_view::{Column, Entity, Model};
+use crate::reconciliation::reconciliation;
 
 /// Returns the endpoints over a database; an order awaits stock for `stock_deadline` at most.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection, stock_deadline: Duration) -> Vec<Endpoint> {
-    let (for_get, for_list, for_history, for_balance) = (db.clone(), db.clone(), db.clone(), db.clone());
+    let (for_get, for_list, for_history, for_reconciliation) = (db.clone(), db.clone(), db.clone(), db.clone());
     vec![
         Endpoint::new("get", "order.query.get.*", move |query| get(for_get.clone(), query)),
         Endpoint::new("list", "order.query.list", move |query| list(for_list.clone(), query)),
         Endpoint::new("history", "order.query.history.*", move |query| history(for_history.clone(), query)),
-        Endpoint::new("balance", "order.query.balance", move |_| balance(for_balance.clone(), stock_deadline)),
+        Endpoint::new("reconciliation", "order.query.reconciliation", move |_| {
+            reconciliation(for_reconciliation.clone(), stock_deadline)
+        }),
     ]
 }
 

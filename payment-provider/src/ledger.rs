@@ -89,15 +89,15 @@ struct Known {
 }
 
 impl Known {
-    fn told(&self) -> Told {
+    fn reported(&self) -> Told {
         let content = self.capture.as_ref().filter(|_| self.reference.is_some()).map(Content::of);
         Told { status: self.status, reference: self.reference.clone(), content }
     }
 }
 
 /// Refuses a request that names other money.
-fn expect(told: &Told, expected: Option<&Content>) -> Result<(), Refusal> {
-    let same = expected.is_none_or(|expected| told.content.as_ref() == Some(expected));
+fn expect(reported: &Told, expected: Option<&Content>) -> Result<(), Refusal> {
+    let same = expected.is_none_or(|expected| reported.content.as_ref() == Some(expected));
     if same { Ok(()) } else { Err(Refusal::OtherContent) }
 }
 
@@ -225,7 +225,7 @@ impl Ledger {
     /// Returns where a capture stands; `None` where the key was never heard of.
     #[must_use]
     pub fn lookup(&self, key: &str) -> Option<Told> {
-        self.captures.get(key).map(Known::told)
+        self.captures.get(key).map(Known::reported)
     }
 
     /// Returns the captures of the orders behind `after`, in the byte order of the orders; all of an order, and at
@@ -260,7 +260,7 @@ impl Ledger {
                 return Err(Refusal::KeyAlreadyUsed);
             }
             return Ok(match (&known.reference, known.voided) {
-                (Some(_), false) => Told { status: Status::Captured, ..known.told() },
+                (Some(_), false) => Told { status: Status::Captured, ..known.reported() },
                 _ => Told::nothing(Status::Declined),
             });
         }
@@ -304,13 +304,13 @@ impl Ledger {
             self.write(Entry::Voided { key: key.to_owned() })?;
             return Ok(Told::nothing(Status::Voided));
         };
-        let told = Told { status: Status::Refunded, ..known.told() };
-        let Some(reference) = told.reference.clone() else { return Ok(Told::nothing(Status::Voided)) };
-        expect(&told, expected)?;
+        let reported = Told { status: Status::Refunded, ..known.reported() };
+        let Some(reference) = reported.reference.clone() else { return Ok(Told::nothing(Status::Voided)) };
+        expect(&reported, expected)?;
         if known.status == Status::Captured {
             self.write(Entry::Refunded { key: key.to_owned(), reference, by_void: true })?;
         }
-        Ok(told)
+        Ok(reported)
     }
 
     /// Gives money back, once; money other than `expected` stays where it is.
@@ -324,12 +324,12 @@ impl Ledger {
         }
         let capture = self.references.get(reference).and_then(|capture| self.captures.get(capture));
         let known = capture.ok_or(Refusal::UnknownReference)?;
-        let told = Told { status: Status::Refunded, ..known.told() };
-        expect(&told, expected)?;
+        let reported = Told { status: Status::Refunded, ..known.reported() };
+        expect(&reported, expected)?;
         if known.status == Status::Captured {
             self.write(Entry::Refunded { key: key.to_owned(), reference: reference.to_owned(), by_void: false })?;
         }
-        Ok(told)
+        Ok(reported)
     }
 
     /// An entry is in the file before anything follows from it.

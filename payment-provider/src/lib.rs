@@ -1,6 +1,6 @@
 //! A stand-in for a payment provider: the third party of the demo and of tests.
 //!
-//! It belongs to somebody else, so it knows nothing of the store: no message, no contract, no database of ours. It
+//! It belongs to somebody else, so it knows nothing of the shop: no message, no contract, no database of ours. It
 //! speaks HTTP and keeps a [`ledger`] of its own, the witness of who was charged how often.
 //!
 //! | | |

@@ -120,7 +120,7 @@ async fn lookup(
     Path(key): Path<String>,
 ) -> Response {
     let work = move |ledger: &mut Ledger, _| match ledger.lookup(&key) {
-        Some(told) => Json(told).into_response(),
+        Some(reported) => Json(reported).into_response(),
         None => failure(StatusCode::NOT_FOUND, "nothing is known by that key"),
     };
     provider.perform(client, Operation::Lookup, None, work).await
@@ -224,15 +224,15 @@ fn behave(Data(provider): Data<&Arc<Provider>>, Json(wanted): Json<Behaviour>) -
 }
 
 /// The one mapping from what the ledger says to HTTP. `created` is for what makes something.
-fn answer(told: Result<Told, Refusal>, created: bool) -> Response {
-    match told {
-        Ok(told) => {
-            let status = match told.status {
+fn answer(reported: Result<Told, Refusal>, created: bool) -> Response {
+    match reported {
+        Ok(reported) => {
+            let status = match reported.status {
                 _ if !created => StatusCode::OK,
                 Status::Captured | Status::Refunded => StatusCode::CREATED,
                 Status::Declined | Status::Voided => StatusCode::PAYMENT_REQUIRED,
             };
-            Json(told).with_status(status).into_response()
+            Json(reported).with_status(status).into_response()
         }
         Err(Refusal::KeyAlreadyUsed) => {
             failure(StatusCode::UNPROCESSABLE_ENTITY, "the key belongs to another request")

@@ -19,7 +19,7 @@ fn order_id() -> impl TypedValueParser<Value = OrderId> {
     setting::parsed(|text: &str| OrderId::parse(text), format!("is not an order id: {InvalidId}"))
 }
 
-/// Takes the payments of the store's orders.
+/// Takes the payments of the shop's orders.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version)]
 pub struct Config {
@@ -43,7 +43,7 @@ pub struct Config {
     pub overdue_seconds: u64,
     /// How long a void or a refund is repeated before it is left to a person, in seconds.
     #[arg(long, env = "PAYMENT_GIVE_UP_SECONDS", default_value_t = 86_400, value_parser = setting::seconds())]
-    pub give_up_seconds: u64,
+    pub retry_limit_seconds: u64,
     /// The name of this shop at the payment provider, part of every idempotency key: 1 to 64 letters, digits, `_`, `-`.
     /// Unless set, a random one is made once and kept in the database.
     #[arg(long, env = "SHOP_ID", value_parser = setting::parsed(shop_id, format!("is not a shop id: {InvalidId}")))]
@@ -104,7 +104,7 @@ impl Config {
         Policy {
             account_wait: Duration::from_secs(self.account_wait_seconds),
             provider_deadline: Duration::from_secs(self.provider_deadline_seconds),
-            give_up_after: Duration::from_secs(self.give_up_seconds),
+            retry_limit: Duration::from_secs(self.retry_limit_seconds),
             fetch_accounts: self.fetch_missing_accounts,
         }
     }

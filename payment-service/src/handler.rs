@@ -6,16 +6,16 @@ use contracts::account::AccountEvent;
 use contracts::inventory::InventoryEvent;
 use contracts::order::OrderEvent;
 use messaging::envelope::{from_unix_millis, rfc3339};
-use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, Standing};
+use messaging::{AggregateStatus, Decode, Envelope, HandleError, Handler, Outgoing};
 use sea_orm::{ActiveEnum, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
 use crate::accounts;
-use crate::balance::Overdue;
 use crate::entity::payment::{self, Status};
 use crate::payment::{Decided, PaymentMessage, Policy};
-use crate::slice::Slice;
+use crate::reconciliation::Overdue;
+use crate::unit_of_work::UnitOfWork;
 
 impl Decode for PaymentMessage {
     fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
@@ -64,23 +64,25 @@ impl Handler for PaymentHandler {
         // First, so that orders are decided by the newest that is known.
         accounts::apply(tx, batch.iter().filter_map(|message| message.payload.account())).await?;
         let now = (self.clock)();
-        let mut slice = Slice::load(tx, batch, now).await?;
+        let mut unit_of_work = UnitOfWork::load(tx, batch, now).await?;
         let mut outgoing = Vec::new();
         for message in batch {
-            if let Some(decided) = slice.book.hear(&message.payload, &message.cause(), now, &self.policy) {
+            if let Some(decided) =
+                unit_of_work.aggregates.apply(&message.payload, &message.cause(), now, &self.policy)
+            {
                 outgoing.push(outgoing_of(decided).map_err(HandleError::Retry)?);
             }
         }
-        slice.save(tx).await?;
+        unit_of_work.save(tx).await?;
         Ok(outgoing)
     }
 
-    async fn standing(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<Standing>> {
+    async fn status(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<AggregateStatus>> {
         let Some(row) = payment::Entity::find_by_id(key).one(db).await? else { return Ok(None) };
         let time = |millis: i64| rfc3339(from_unix_millis(millis));
         let next = row.due().map_or_else(String::new, |at| format!(", next at {}", time(at)));
         let answer = row.provider_answer.as_ref().map_or_else(String::new, |why| format!(": {why}"));
-        let waits_for = match row.status {
+        let blocked_on = match row.status {
             _ if row.alarm_since.is_some() => {
                 let command = match row.status {
                     Status::Voiding | Status::Refunding => "retry",
@@ -99,7 +101,7 @@ impl Handler for PaymentHandler {
         };
         let failed = row.status == Status::Refunding && row.alarm_since.is_some();
         let state = if failed { "refund-failed".to_owned() } else { row.status.to_value() };
-        Ok(Some(Standing { state, since: Some(time(row.updated_at)), waits_for }))
+        Ok(Some(AggregateStatus { state, since: Some(time(row.updated_at)), blocked_on }))
     }
 
     fn committed(&self) {

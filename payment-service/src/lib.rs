@@ -6,31 +6,31 @@
 //! provider, a third party, outside every transaction. In reading order:
 //!
 //! - [`payment`]: the rules; pure, no I/O;
-//! - [`mod@slice`], [`accounts`]: the part of the book that a batch needs, and the copies of accounts;
+//! - [`mod@unit_of_work`], [`accounts`]: the part of the book that a batch needs, and the copies of accounts;
 //! - [`handler`]: from messages to the book and back;
 //! - [`provider`]: the payment provider, over HTTP;
 //! - [`worker`]: asks the provider and records what it says, and looks after payments without an account;
 //! - [`ledger`]: the provider's ledger against the payments; pure;
-//! - [`rebuild`]: the copies of accounts, filled again; [`operate`]: what an operator decides;
-//! - [`queries`]: what can be asked; [`balance`]: what it comes to;
+//! - [`rebuild`]: the copies of accounts, filled again; [`admin`]: what an operator decides;
+//! - [`queries`]: what can be asked; [`reconciliation`]: what it comes to;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`config`]: the options.
 
 pub mod accounts;
-pub mod balance;
+pub mod admin;
 pub mod config;
 pub mod entity;
 pub mod handler;
 pub mod ledger;
 pub mod migration;
-pub mod operate;
 pub mod payment;
 pub mod provider;
 pub mod queries;
 pub mod rebuild;
+pub mod reconciliation;
 mod row;
 pub mod shop;
-pub mod slice;
+pub mod unit_of_work;
 pub mod worker;
 
 use std::sync::Arc;
@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use contracts::query::LedgerCheck;
-use contracts::topology::{EVENTS, PAYMENT_SERVICE, speaker};
+use contracts::topology::{EVENTS, PAYMENT_SERVICE, producer};
 use messaging::connection;
 use messaging::database::{self, Databases};
 use messaging::{Health, Service, clock};
@@ -46,14 +46,14 @@ use poem::Route;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use balance::Overdue;
+use admin::Decision;
 use config::Command;
 pub use config::Config;
 use handler::PaymentHandler;
 use migration::Migrator;
-use operate::Decision;
 use provider::{HttpProvider, PaymentProvider};
-use worker::{Asking, Reconciling, Waiting};
+use reconciliation::Overdue;
+use worker::{CaptureWorker, MissingAccountWorker, Reconciling};
 
 /// Runs the service until `shutdown` is cancelled, or does what the subcommand says.
 ///
@@ -77,8 +77,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 async fn execute(config: &Config, command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Rebuild(from) => rebuild::run(config, from).await,
-        Command::Retry { order_ids } => operate::run(config, Decision::Retry, order_ids).await,
-        Command::Dismiss { order_ids } => operate::run(config, Decision::Dismiss, order_ids).await,
+        Command::Retry { order_ids } => admin::run(config, Decision::Retry, order_ids).await,
+        Command::Dismiss { order_ids } => admin::run(config, Decision::Dismiss, order_ids).await,
     }
 }
 
@@ -101,7 +101,7 @@ pub async fn run_with<P: PaymentProvider>(
     let (found, ledger) = watch::channel(LedgerCheck::default());
     let (provider, reader, shop) = (provider.clone(), db.reader.clone(), shop_id.clone());
     let reconciling = Reconciling { db: reader, provider: provider.clone(), shop_id: shop, overdue, found };
-    let asking = Asking {
+    let capture = CaptureWorker {
         db: db.writer.clone(),
         provider,
         shop_id,
@@ -112,23 +112,24 @@ pub async fn run_with<P: PaymentProvider>(
         wake: woken.clone(),
     };
     let fetch = if policy.fetch_accounts {
-        // A connection of its own: that of the service is the kit's.
+        // A connection of its own: that of the service is the library's.
         Some(connection::connect(&config.service.nats, PAYMENT_SERVICE, &Health::default()).await?)
     } else {
         None
     };
-    let waiting = Waiting { db: db.writer.clone(), policy, clock, fetch, wake: woken, decided: wake.clone() };
+    let waiting =
+        MissingAccountWorker { db: db.writer.clone(), policy, clock, fetch, wake: woken, decided: wake.clone() };
     let service = Service {
         name: PAYMENT_SERVICE,
-        description: "Payments of the store's orders",
+        description: "Payments of the shop's orders",
         version: env!("CARGO_PKG_VERSION"),
         streams: &[EVENTS],
         longest_deadline: None,
-        speaker,
+        producer,
         handler: PaymentHandler { policy, clock, wake, overdue },
         endpoints: queries::endpoints(&db.reader, overdue, ledger),
         workers: vec![
-            Box::new(|outbox, stop| Box::pin(asking.run(outbox, stop))),
+            Box::new(|outbox, stop| Box::pin(capture.run(outbox, stop))),
             Box::new(|outbox, stop| Box::pin(waiting.run(outbox, stop))),
             Box::new(|outbox, stop| Box::pin(reconciling.run(outbox, stop))),
         ],

@@ -7,19 +7,19 @@ use messaging::query::{Endpoint, Query, QueryError};
 use sea_orm::{DatabaseConnection, EntityTrait};
 use tokio::sync::watch;
 
-use crate::balance::{Overdue, balance};
 use crate::entity::payment::Entity;
+use crate::reconciliation::{Overdue, reconciliation};
 use crate::row;
 
 /// Returns the endpoints over a database, with the latest comparison of the provider's ledger.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection, overdue: Overdue, ledger: watch::Receiver<LedgerCheck>) -> Vec<Endpoint> {
-    let (for_get, for_balance) = (db.clone(), db.clone());
+    let (for_get, for_reconciliation) = (db.clone(), db.clone());
     vec![
         Endpoint::new("get", "payment.query.get.*", move |query| get(for_get.clone(), query)),
-        Endpoint::new("balance", "payment.query.balance", move |_| {
+        Endpoint::new("reconciliation", "payment.query.reconciliation", move |_| {
             let latest = ledger.borrow().clone();
-            balance(for_balance.clone(), overdue, latest)
+            reconciliation(for_reconciliation.clone(), overdue, latest)
         }),
     ]
 }
@@ -28,7 +28,7 @@ pub fn endpoints(db: &DatabaseConnection, overdue: Overdue, ledger: watch::Recei
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the key is no id, [`QueryError::NotFound`] where the order has not been heard of.
+/// [`QueryError::Invalid`] where the key is not a valid id, [`QueryError::NotFound`] where the order has not been heard of.
 pub async fn get(db: DatabaseConnection, query: Query) -> Result<PaymentView, QueryError> {
     let id = OrderId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the order id {error}")))?;
     let unknown = || QueryError::NotFound(format!("there is no payment of order {id}"));

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use async_nats::{Client, Request, jetstream};
 use contracts::account::AccountEvent;
 use contracts::query::{AccountSnapshotEntry, AccountView, ListAccounts, Page};
-use contracts::topology::{EVENTS, PAYMENT_SERVICE, speaker};
+use contracts::topology::{EVENTS, PAYMENT_SERVICE, producer};
 use contracts::{CustomerId, DecodeError};
 use messaging::replay::{Replay, check_complete, last_sequence};
 use messaging::{Decode, connection, database};
@@ -121,7 +121,7 @@ pub async fn ask(client: &Client, customer_id: &CustomerId) -> anyhow::Result<Op
 
 async fn replay_from(js: &jetstream::Context, db: &DatabaseConnection, from: u64) -> anyhow::Result<u64> {
     check_complete(js, EVENTS, from).await?;
-    let mut replay = Replay::start(js, EVENTS, ACCOUNTS, from, speaker).await?;
+    let mut replay = Replay::start(js, EVENTS, ACCOUNTS, from, producer).await?;
     let mut read = 0;
     while let Some(batch) = replay.next_batch::<AccountFact>().await? {
         read += batch.len() as u64;

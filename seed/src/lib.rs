@@ -1,4 +1,4 @@
-//! The demo catalogue, accounts, and orders, and how they get into the store: through its public interfaces only.
+//! The demo catalogue, accounts, and orders, and how they get into the shop: through its public interfaces only.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use messaging::{http, setting};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
-/// The products of the demo and how many pieces of each there are: `[{"productId", "available"}]`.
+/// The products of the demo and how many units of each there are: `[{"productId", "available"}]`.
 pub const CATALOGUE: &str = include_str!("../catalogue.json");
 
 /// The accounts of the demo, as `POST /accounts` takes them: the second has a limit below what its order costs.
@@ -21,9 +21,9 @@ pub const ORDERS: &str = include_str!("../orders.json");
 const WAIT: Duration = Duration::from_secs(10);
 
 /// How often an order is looked at meanwhile.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where the store's public interfaces are.
+/// Where the shop's public interfaces are.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Addresses {
     /// The gateway.
@@ -100,7 +100,7 @@ async fn place(client: &Client, gateway: &str, order: &Value) -> anyhow::Result<
             let reason = seen["reason"]["code"].as_str().map(|code| format!(" ({code})"));
             return Ok(format!("{status}{}", reason.unwrap_or_default()));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use clap::Parser;
 use messaging::process;
 
-/// Loads the demo catalogue, opens the demo accounts, and places the demo orders through the store's public interfaces.
+/// Loads the demo catalogue, opens the demo accounts, and places the demo orders through the shop's public interfaces.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {

@@ -81,7 +81,7 @@ export function fill(element, ...children) {
  * @param {Element} element
  * @param {...Child} children
  */
-export function refill(element, ...children) {
+export function refresh(element, ...children) {
   const next = document.createElement(element.tagName);
   append(next, children);
   if (next.innerHTML !== element.innerHTML) element.replaceChildren(...next.childNodes);
@@ -93,7 +93,7 @@ export function refill(element, ...children) {
  * @param {Element} element
  * @param {string} text
  */
-export function say(element, text) {
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 

@@ -1,7 +1,7 @@
 // Server-sent events that come back: after an answer that was none, where `EventSource` gives up, and after a time in
 // which nobody looked. It goes on behind the last event it had.
 
-/** How long to wait before a connection is tried again, in milliseconds: at first, and at the most. */
+/** How long to wait before a connection is tried again, in milliseconds: at first, and at most. */
 const WAIT = { first: 500, most: 4000 };
 
 export class Feed {

@@ -113,7 +113,7 @@ export function capital(word) {
  *
  * @param {string} name
  */
-export function said(name) {
+export function messageTitle(name) {
   const tokens = name.split(".");
   if (tokens.length === 3 && /^v\d+$/.test(tokens[2] ?? "")) return `${tokens[0]}.${tokens[1]}`;
   if (tokens.length === 4) return `${tokens[0]}.${tokens[2]}`;

@@ -20,13 +20,13 @@ export class Outcome {
    */
   begin(...doing) {
     const mine = (this.newest += 1);
-    const say = (/** @type {boolean} */ bad, /** @type {Child[]} */ ...content) => {
+    const setText = (/** @type {boolean} */ bad, /** @type {Child[]} */ ...content) => {
       if (mine !== this.newest) return;
       this.line.classList.toggle("bad", bad);
       fill(this.line, ...content);
     };
-    say(false, ...doing);
-    return say;
+    setText(false, ...doing);
+    return setText;
   }
 
   /** Says nothing: what the line was about is not shown any more. */

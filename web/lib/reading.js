@@ -2,7 +2,7 @@
 // present, and what was never read is not shown as empty.
 
 import { now } from "./clock.js";
-import { say, set } from "./dom.js";
+import { setText, set } from "./dom.js";
 import { ago } from "./format.js";
 
 /** How old an answer may be and still describe the present, in milliseconds. */
@@ -125,7 +125,7 @@ export function showCondition(panel, line, reading, caption = "") {
   const { condition } = reading;
   set(panel, { "data-condition": condition });
   const text = describe(reading) || caption;
-  say(line, text);
+  setText(line, text);
   line.toggleAttribute("hidden", !text);
 }
 

@@ -3,7 +3,7 @@
 /** @import {Order, Payment, Timeline} from "../types.js" */
 
 import { reason } from "../lib/api.js";
-import { byId, fill, refill, say, set } from "../lib/dom.js";
+import { byId, fill, refresh, setText, set } from "../lib/dom.js";
 import { Feed } from "../lib/feed.js";
 import { Outcome } from "../lib/outcome.js";
 import { poll } from "../lib/poll.js";
@@ -167,15 +167,15 @@ async function readTimeline({ order, timeline }, path, readOrder) {
 /** @param {Detail | null} now */
 function show(now) {
   byId("order").classList.toggle("empty", !now);
-  say(byId("order-title"), now ? now.id : "One order");
+  setText(byId("order-title"), now ? now.id : "One order");
   byId("order-hint").hidden = Boolean(now);
   byId("order-body").hidden = !now;
   if (!now) return;
   const status = now.order.isCurrent ? now.order.value?.status : "";
   document.title = status ? `${now.id} ${status.replaceAll("-", " ")} · ${TITLE}` : `${now.id} · ${TITLE}`;
   set(byId("order"), { "data-condition": now.order.condition });
-  refill(byId("order-facts"), ...facts(now));
-  refill(byId("order-waits"), ...waits(now));
+  refresh(byId("order-facts"), ...facts(now));
+  refresh(byId("order-waits"), ...waits(now));
   actions(now);
   messages(now);
 }
@@ -191,7 +191,7 @@ function messages({ id, order, timeline }) {
   const missing = order.at && !order.value ? "" : "No stream holds a message about this order.";
   const text = describe(timeline) || (steps.length ? "" : missing);
   const line = byId("order-messages");
-  say(line, text);
+  setText(line, text);
   line.hidden = !text;
   const print = JSON.stringify([id, suppressedCommands(id), steps]);
   if (print === drawn) return;
@@ -218,24 +218,24 @@ async function repeat(id) {
   const order = detail.value?.order.value;
   if (!order || order.orderId !== id) return;
   const { orderId, customerId, currency, items } = order;
-  const say = outcome.begin("Sending …");
+  const setText = outcome.begin("Sending …");
   try {
     const { suppressed } = await placeTimes({ orderId, customerId, currency, items }, 1);
     const by = suppressed ? "the stream" : "order-service";
-    say(false, `Sent again with the same id: ${by} ignores the duplicate.`);
+    setText(false, `Sent again with the same id: ${by} ignores the duplicate.`);
   } catch (error) {
-    say(true, `Not accepted: ${reason(error)}`);
+    setText(true, `Not accepted: ${reason(error)}`);
   }
 }
 
 /** @param {string} id */
 async function withdraw(id) {
-  const say = outcome.begin("Sending …");
+  const setText = outcome.begin("Sending …");
   try {
     await cancel(id);
-    say(false, "Cancellation requested. The status says whether it came in time.");
+    setText(false, "Cancellation requested. The status says whether it came in time.");
   } catch (error) {
-    say(true, `Not accepted: ${reason(error)}`);
+    setText(true, `Not accepted: ${reason(error)}`);
   }
   refreshOrders();
 }

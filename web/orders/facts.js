@@ -65,15 +65,15 @@ function absent({ id, order, timeline }) {
  *
  * @param {Step} placing
  */
-function commanded({ hearers }) {
-  const consumer = hearers.find((hearer) => hearer.service === "order-service");
+function commanded({ consumers }) {
+  const consumer = consumers.find((consumer) => consumer.service === "order-service");
   const why = consumer?.failure ? `: ${consumer.failure}` : "";
-  switch (consumer?.hearing) {
+  switch (consumer?.status) {
     case "pending":
       return "Command accepted. It is pending for order-service; the order does not exist yet.";
-    case "given-up":
+    case "dead-lettered":
       return `Command dead-lettered by order-service${why}. There is no order unless it is redriven.`;
-    case "discarded":
+    case "deleted":
       return `Command dead-lettered by order-service and deleted by an operator${why}. There is no order.`;
     case "handled":
     case "redriven":
@@ -92,11 +92,11 @@ export function waits({ timeline, order }) {
   const lines = [];
   const found = timeline.value;
   const final = order.value !== null && isFinal(order.value.status);
-  if (found?.waitsFor.length && !timeline.isCurrent)
+  if (found?.blockedOn.length && !timeline.isCurrent)
     lines.push(el("li", { class: "condition" }, describe(timeline)));
   if (found && final) lines.push(...unconfirmed(found));
   if (found && !final) {
-    for (const wait of found.waitsFor) {
+    for (const wait of found.blockedOn) {
       const since = wait.since ? ` · for ${lasting(wait.since, timeline.until)}` : "";
       lines.push(el("li", {}, el("b", {}, "Waiting: "), wait.what, el("span", { class: "quiet" }, since)));
     }
@@ -111,10 +111,10 @@ export function waits({ timeline, order }) {
 }
 
 /** @param {Timeline} timeline */
-function unconfirmed({ waitsFor }) {
-  const services = [...new Set(waitsFor.map((wait) => wait.service))];
+function unconfirmed({ blockedOn }) {
+  const services = [...new Set(blockedOn.map((wait) => wait.service))];
   return services.map((service) => {
-    const all = waitsFor.filter((wait) => wait.service === service).map((wait) => wait.what);
+    const all = blockedOn.filter((wait) => wait.service === service).map((wait) => wait.what);
     return el("li", { title: all.join("\n") }, el("b", {}, "Not confirmed as handled by: "), service);
   });
 }

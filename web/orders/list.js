@@ -2,7 +2,7 @@
 
 /** @import {Order} from "../types.js" */
 
-import { byId, el, fill, keyed, say, set } from "../lib/dom.js";
+import { byId, el, fill, keyed, setText, set } from "../lib/dom.js";
 import { ago, money, several } from "../lib/format.js";
 import { showCondition } from "../lib/reading.js";
 import { filter, LISTED, orders, refreshOrders, selected } from "../model.js";
@@ -74,9 +74,9 @@ function update(element, order) {
   set(button, { "aria-pressed": String(order.orderId === selected.value) });
   const [id, status, amount, age] = button.children;
   if (!id || !status || !amount || !age) return;
-  say(id, order.orderId);
-  say(amount, money(order.totalPrice, order.currency));
-  say(age, ago(order.placedAt));
+  setText(id, order.orderId);
+  setText(amount, money(order.totalPrice, order.currency));
+  setText(age, ago(order.placedAt));
   if (status.getAttribute("data-status") !== order.status) {
     set(status, { "data-status": order.status });
     fill(status, pill(order.status, order.reason?.code));

@@ -3,11 +3,11 @@
 /** @import {Step, StoredMessage} from "../types.js" */
 
 import { get, reason } from "../lib/api.js";
-import { byId, el, fill, say } from "../lib/dom.js";
-import { clock, duration, said, several } from "../lib/format.js";
+import { byId, el, fill, setText } from "../lib/dom.js";
+import { clock, duration, messageTitle, several } from "../lib/format.js";
 import { Signal } from "../lib/signal.js";
 import { config } from "../model.js";
-import { heardAs, speaker } from "./step.js";
+import { statusText, producer } from "./step.js";
 
 /** How many messages were opened. */
 export const opened = new Signal(0);
@@ -35,10 +35,10 @@ export function mountMessage() {
 async function copy() {
   try {
     await navigator.clipboard.writeText(byId("message-command").textContent ?? "");
-    say(byId("message-copy"), "Copied");
+    setText(byId("message-copy"), "Copied");
   } catch {
     getSelection()?.selectAllChildren(byId("message-command"));
-    say(byId("message-copy"), "Selected");
+    setText(byId("message-copy"), "Selected");
   }
 }
 
@@ -51,15 +51,15 @@ async function copy() {
  */
 export function openMessage(orderId, step, steps) {
   const dialog = /** @type {HTMLDialogElement} */ (byId("message"));
-  say(byId("message-title"), said(step.subject));
-  say(byId("message-subject"), step.subject);
-  say(byId("message-copy"), "Copy");
+  setText(byId("message-title"), messageTitle(step.subject));
+  setText(byId("message-subject"), step.subject);
+  setText(byId("message-copy"), "Copy");
   const nats = config.natsCommand ?? "nats";
-  say(byId("message-command"), `${nats} stream get ${step.stream} ${step.sequence}`);
+  setText(byId("message-command"), `${nats} stream get ${step.stream} ${step.sequence}`);
   fill(byId("message-facts"), ...facts(orderId, step, steps));
-  fill(byId("message-hearers"), ...hearers(step));
+  fill(byId("message-consumers"), ...consumers(step));
   fill(byId("message-headers"), el("tr", {}, el("td", {}, "Reading …")));
-  say(byId("message-body"), "");
+  setText(byId("message-body"), "");
   opened.set(opened.value + 1);
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
@@ -77,35 +77,35 @@ function facts(orderId, step, steps) {
     ? el(
         "button",
         { type: "button", class: "key", onclick: () => openMessage(orderId, cause, steps) },
-        said(cause.subject),
+        messageTitle(cause.subject),
       )
     : (step.causationId ?? "nothing: it began the flow");
   const rows = [
-    ["Published by", speaker(step) || "unknown"],
+    ["Published by", producer(step) || "unknown"],
     ["Stored", `${step.stream} ${step.sequence}, ${clock(step.time)}`],
     ["Caused by", answer],
-    step.delayMs === null ? null : ["Publish delay", duration(step.delayMs)],
+    step.outboxDelayMs === null ? null : ["Publish delay", duration(step.outboxDelayMs)],
     step.note ? ["Note", step.note] : null,
   ];
   return rows.flatMap((row) => (row ? [el("div", {}, el("dt", {}, row[0]), el("dd", {}, row[1]))] : []));
 }
 
 /** @param {Step} step */
-function hearers(step) {
-  if (!step.hearers.length) return [el("li", {}, "No consumers.")];
-  return step.hearers.map((hearer) => {
+function consumers(step) {
+  if (!step.consumers.length) return [el("li", {}, "No consumers.")];
+  return step.consumers.map((consumer) => {
     const more = [
-      hearer.at ? `at ${clock(hearer.at)}` : "",
-      hearer.duplicates ? `${several(hearer.duplicates, "duplicate")} dropped` : "",
-      hearer.failures ? several(hearer.failures, "failed attempt") : "",
+      consumer.at ? `at ${clock(consumer.at)}` : "",
+      consumer.duplicates ? `${several(consumer.duplicates, "duplicate")} dropped` : "",
+      consumer.failures ? several(consumer.failures, "failed attempt") : "",
       // A dead letter can have a reason without a failed attempt.
-      hearer.failure ? `reason: ${hearer.failure}` : "",
+      consumer.failure ? `reason: ${consumer.failure}` : "",
     ].filter(Boolean);
     return el(
       "li",
-      { class: `hearing ${hearer.hearing}` },
-      el("b", {}, hearer.service),
-      ` ${heardAs(hearer.hearing)}${more.length ? `, ${more.join(", ")}` : ""}`,
+      { class: `consumer ${consumer.status}` },
+      el("b", {}, consumer.service),
+      ` ${statusText(consumer.status)}${more.length ? `, ${more.join(", ")}` : ""}`,
     );
   });
 }
@@ -129,7 +129,7 @@ async function read(orderId, step) {
       body.length > LONGEST
         ? `${body.slice(0, LONGEST)}\n… and ${body.length - LONGEST} characters more`
         : body;
-    say(byId("message-body"), cut);
+    setText(byId("message-body"), cut);
   } catch (error) {
     fill(byId("message-headers"), el("tr", {}, el("td", {}, reason(error))));
   }

@@ -22,11 +22,11 @@ export const lastRepeated = new Signal(
 const CASES = {
   limit: {
     customer: "CUSTOMER_002",
-    pieces: 1,
+    units: 1,
     price: 250_000,
     says: "€2,500.00 for Ben, declined if that is over his credit limit",
   },
-  unknown: { customer: "CUSTOMER_001", pieces: 1, price: 500, says: "for an unknown product" },
+  unknown: { customer: "CUSTOMER_001", units: 1, price: 500, says: "for an unknown product" },
 };
 
 /** @type {Outcome} */
@@ -50,20 +50,20 @@ export function mountPlacing() {
 
 /** Places an order that can be served, and opens it. */
 export async function placeOne() {
-  await doing(async (tell) => {
+  await doing(async (announce) => {
     const { productId, restocked } = await withStock(1);
     const order = anOrder("CUSTOMER_001", productId, 1, 500);
     const { durability } = await place(order);
     lastPlaced.set(order);
     present(order.orderId);
-    const stored = durability.replace("fsynced", "stored").replace("cached", "stored, not yet fsynced");
-    tell(order.orderId, `is accepted (${stored}): one ${productId} for Ada.${shelves(restocked)}`);
+    const stored = durability.replace("fsynced", "stored").replace("unsynced", "stored, not yet fsynced");
+    announce(order.orderId, `is accepted (${stored}): one ${productId} for Ada.${shelves(restocked)}`);
   });
 }
 
 /** Sends one order five times at once. */
 export async function placeSame() {
-  await doing(async (tell) => {
+  await doing(async (announce) => {
     const { productId, restocked } = await withStock(1);
     const order = anOrder("CUSTOMER_001", productId, 1, 500);
     const { sent, suppressed } = await placeTimes(order, 5);
@@ -71,7 +71,7 @@ export async function placeSame() {
     lastRepeated.set({ order, sent, suppressed });
     present(order.orderId);
     const duplicates = `${suppressed} duplicates ignored`;
-    tell(order.orderId, `was sent ${sent} times: ${duplicates} by the stream.${shelves(restocked)}`);
+    announce(order.orderId, `was sent ${sent} times: ${duplicates} by the stream.${shelves(restocked)}`);
   });
 }
 
@@ -80,39 +80,39 @@ function shelves(restocked) {
   return restocked ? ` Too little stock was available: ${count(restocked)} units were restocked first.` : "";
 }
 
-/** @param {Tell} tell */
-async function overTheLimit(tell) {
-  const { customer, pieces, price, says } = CASES.limit;
-  const { productId } = await withStock(pieces);
-  await placeCase(tell, anOrder(customer, productId, pieces, price), says);
+/** @param {Tell} announce */
+async function overTheLimit(announce) {
+  const { customer, units, price, says } = CASES.limit;
+  const { productId } = await withStock(units);
+  await placeCase(announce, anOrder(customer, productId, units, price), says);
 }
 
-/** @param {Tell} tell */
-async function overTheStock(tell) {
+/** @param {Tell} announce */
+async function overTheStock(announce) {
   const order = anOrder("CUSTOMER_001", "PRODUCT_003", 40, 100);
   await placeCase(
-    tell,
+    announce,
     order,
     "40 units of PRODUCT_003: without as many available it waits 20 s for a restock",
   );
 }
 
-/** @param {Tell} tell */
-async function unknownProduct(tell) {
-  const { customer, pieces, price, says } = CASES.unknown;
-  await placeCase(tell, anOrder(customer, "PRODUCT_404", pieces, price), says);
+/** @param {Tell} announce */
+async function unknownProduct(announce) {
+  const { customer, units, price, says } = CASES.unknown;
+  await placeCase(announce, anOrder(customer, "PRODUCT_404", units, price), says);
 }
 
 /**
- * @param {Tell} tell
+ * @param {Tell} announce
  * @param {NewOrder} order
  * @param {string} says
  */
-async function placeCase(tell, order, says) {
+async function placeCase(announce, order, says) {
   await place(order);
   lastPlaced.set(order);
   present(order.orderId);
-  tell(order.orderId, `is accepted; ${says}.`);
+  announce(order.orderId, `is accepted; ${says}.`);
 }
 
 /** @type {AbortController | null} */
@@ -130,13 +130,13 @@ async function startBurst() {
   bursting = new AbortController();
   button.textContent = "Stop";
   const began = performance.now();
-  await doing(async (tell) => {
+  await doing(async (announce) => {
     let drawn = 0;
     const progress = (/** @type {number} */ placed) => {
       const now = performance.now();
       if (now - drawn < 200) return;
       drawn = now;
-      tell("", `${count(placed)} of ${count(number)} orders are accepted, one cent each …`);
+      announce("", `${count(placed)} of ${count(number)} orders are accepted, one cent each …`);
     };
     const { placed, failed } = await burst(
       number,
@@ -145,7 +145,7 @@ async function startBurst() {
     );
     const seconds = Math.max(0.1, (performance.now() - began) / 1000);
     const refused = failed ? ` ${count(failed)} were not accepted: send them again later.` : "";
-    tell("", `${count(placed)} orders accepted in ${seconds.toFixed(1)} s, one cent each.${refused}`);
+    announce("", `${count(placed)} orders accepted in ${seconds.toFixed(1)} s, one cent each.${refused}`);
   });
   bursting = null;
   button.textContent = "Burst";
@@ -154,18 +154,18 @@ async function startBurst() {
 /**
  * Does something, and says what comes of it, unless something else was begun since.
  *
- * @param {(tell: Tell) => Promise<void>} act
+ * @param {(announce: Tell) => Promise<void>} act
  */
 async function doing(act) {
-  const say = outcome.begin("Sending …");
+  const setText = outcome.begin("Sending …");
   try {
     await act((orderId, text) => {
       const key =
         orderId && el("button", { type: "button", class: "key", onclick: () => open(orderId) }, orderId);
-      say(false, key, key ? " " : "", text);
+      setText(false, key, key ? " " : "", text);
     });
   } catch (error) {
-    say(true, `Not accepted: ${reason(error)}`);
+    setText(true, `Not accepted: ${reason(error)}`);
   }
   refreshOrders();
 }

@@ -9,7 +9,7 @@ import { readFrom } from "../model.js";
 /** How many requests are under way at a time: what the two feeds leave of the connections to one server. */
 const AT_ONCE = 4;
 /** What an order's id is made of: no letters or digits that look alike. */
-const LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+const DEAD_LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
 /** How many orders are remembered for their suppressed duplicates. */
 const REMEMBERED = 100;
@@ -31,7 +31,7 @@ export const CUSTOMERS = ["CUSTOMER_001", "CUSTOMER_002"];
 
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(7));
-  return `ORDER_${[...bytes].map((byte) => LETTERS[byte % LETTERS.length]).join("")}`;
+  return `ORDER_${[...bytes].map((byte) => DEAD_LETTERS[byte % DEAD_LETTERS.length]).join("")}`;
 }
 
 /**
@@ -82,12 +82,12 @@ export async function placeTimes(order, times) {
 let stocked = "PRODUCT_002";
 
 /**
- * Returns a product with at least so many pieces on the shelf, and restocks one where there is none.
+ * Returns a product with at least so many units on the shelf, and restocks one where there is none.
  *
- * @param {number} pieces
+ * @param {number} units
  * @returns {Promise<{productId: string, restocked: number}>}
  */
-export async function withStock(pieces) {
+export async function withStock(units) {
   /** @type {Page<Product> | null} */
   const page = await readFrom("inventory-service", "/products?limit=50").catch(() => null);
   // An inventory that is away is no reason not to order: whether there is stock shows when it is back.
@@ -95,8 +95,8 @@ export async function withStock(pieces) {
   const [most] = [...page.items].sort((a, b) => b.available - a.available);
   const productId = most?.productId ?? stocked;
   stocked = productId;
-  if (most && most.available >= pieces && most.awaiting === 0) return { productId, restocked: 0 };
-  const restocked = Math.min(1_000_000, pieces + (most?.awaiting ?? 0) + 10);
+  if (most && most.available >= units && most.backordered === 0) return { productId, restocked: 0 };
+  const restocked = Math.min(1_000_000, units + (most?.backordered ?? 0) + 10);
   await restock(productId, restocked);
   return { productId, restocked };
 }

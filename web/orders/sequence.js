@@ -1,14 +1,14 @@
 // The sequence diagram of one order: a line a message, from who said it to who hears it. Each line is a button that opens
 // the message.
 
-/** @import {Hearer, Step} from "../types.js" */
+/** @import {Consumer, Step} from "../types.js" */
 
 import { el, fill, svg } from "../lib/dom.js";
 import { between, capital, clock, duration, several } from "../lib/format.js";
 import { shortName } from "../lib/services.js";
 import { openMessage } from "./message.js";
 import { suppressedCommands } from "./placing.js";
-import { heardAs, isPlacing, kindOf, speaker, title } from "./step.js";
+import { statusText, isPlacing, kindOf, producer, title } from "./step.js";
 
 /** The lifelines, in the order in which an order usually passes them. */
 const LINES = [
@@ -49,7 +49,10 @@ export function diagram(place, orderId, steps) {
 
 /** @param {Step[]} steps */
 function others(steps) {
-  const names = steps.flatMap((step) => [speaker(step), ...step.hearers.map((hearer) => hearer.service)]);
+  const names = steps.flatMap((step) => [
+    producer(step),
+    ...step.consumers.map((consumer) => consumer.service),
+  ]);
   return [...new Set(names)].filter((name) => name && !LINES.includes(name)).slice(0, 2);
 }
 
@@ -127,12 +130,12 @@ function naming(orderId, step, lines) {
     el("span", { class: "what" }, title(step)),
     ...badges(orderId, step),
   );
-  const places = [speaker(step), ...step.hearers.map((hearer) => hearer.service)].map((who) =>
+  const places = [producer(step), ...step.consumers.map((consumer) => consumer.service)].map((who) =>
     placeOf(who, lines),
   );
   const known = places.filter((place) => place >= 0);
-  const [least, most] = [Math.min(...known, 1), Math.max(...known, 0)];
-  if (least <= 0.5) name.style.paddingInlineStart = `calc(${least * 100}% + 2px)`;
+  const [min, most] = [Math.min(...known, 1), Math.max(...known, 0)];
+  if (min <= 0.5) name.style.paddingInlineStart = `calc(${min * 100}% + 2px)`;
   else {
     name.style.paddingInlineEnd = `calc(${(1 - most) * 100}% + 2px)`;
     name.style.justifyContent = "end";
@@ -162,14 +165,14 @@ function badges(orderId, step) {
     badges.push(el("span", { class: `badge ${kind}` }, text));
   const suppressed = isPlacing(step) ? suppressedCommands(orderId) : 0;
   if (suppressed) add("again", `${several(suppressed, "duplicate")} ignored by the stream`);
-  for (const { service, hearing, duplicates, failures } of step.hearers) {
+  for (const { service, status, duplicates, failures } of step.consumers) {
     const who = shortName(service);
     if (duplicates) add("again", `${who} ignored ${several(duplicates, "duplicate")}`);
     if (failures) add("failed", `${who} failed ${failures}×`);
-    if (hearing === "given-up") add("dead", `${who} dead-lettered it`);
-    if (hearing === "redriven") add("again", `${who} redriven`);
-    if (hearing === "pending") add("pending", `pending for ${who}`);
-    if (hearing === "unknown") add("pending", `${who}: no response`);
+    if (status === "dead-lettered") add("dead", `${who} dead-lettered it`);
+    if (status === "redriven") add("again", `${who} redriven`);
+    if (status === "pending") add("pending", `pending for ${who}`);
+    if (status === "unknown") add("pending", `${who}: no response`);
   }
   if (step.note && step.stream !== "TIMERS") add("note", step.note);
   return badges;
@@ -181,8 +184,8 @@ function badges(orderId, step) {
  * @param {Step} step
  */
 function spoken(step) {
-  const heard = step.hearers.map((hearer) => `${hearer.service}: ${heardAs(hearer.hearing)}`);
-  return `published by ${speaker(step) || "?"}. ${heard.join("; ") || "No consumers"}. Opens the message.`;
+  const received = step.consumers.map((consumer) => `${consumer.service}: ${statusText(consumer.status)}`);
+  return `published by ${producer(step) || "?"}. ${received.join("; ") || "No consumers"}. Opens the message.`;
 }
 
 /** @param {string[]} lines */
@@ -209,7 +212,7 @@ function lanes(lines) {
  */
 function marks(step, lines, kind) {
   const marks = el("span", { class: `marks ${kind}` });
-  const from = placeOf(speaker(step), lines);
+  const from = placeOf(producer(step), lines);
   if (from < 0) return marks;
   const put = (/** @type {string} */ name, /** @type {number} */ left, /** @type {number} */ width) => {
     const mark = el("span", { class: name });
@@ -217,11 +220,11 @@ function marks(step, lines, kind) {
     if (width) mark.style.width = `${width * 100}%`;
     marks.append(mark);
   };
-  for (const { service, hearing } of step.hearers) {
+  for (const { service, status } of step.consumers) {
     const to = placeOf(service, lines);
     if (to < 0) continue;
-    put(`arrow-line ${hearing}`, Math.min(from, to), Math.abs(to - from));
-    put(`mark ear ${hearing} ${to > from ? "right" : to < from ? "left" : "self"}`, to, 0);
+    put(`arrow-line ${status}`, Math.min(from, to), Math.abs(to - from));
+    put(`mark ear ${status} ${to > from ? "right" : to < from ? "left" : "self"}`, to, 0);
   }
   put("mark mouth", from, 0);
   return marks;
@@ -235,9 +238,11 @@ function marks(step, lines, kind) {
  * @param {Step[]} steps
  */
 function legend(orderId, steps) {
-  const ignored = sum(steps, (hearer) => hearer.duplicates) + suppressedCommands(orderId);
-  const failures = sum(steps, (hearer) => hearer.failures);
-  const dead = sum(steps, ({ hearing }) => (["given-up", "redriven", "discarded"].includes(hearing) ? 1 : 0));
+  const ignored = sum(steps, (consumer) => consumer.duplicates) + suppressedCommands(orderId);
+  const failures = sum(steps, (consumer) => consumer.failures);
+  const dead = sum(steps, ({ status }) =>
+    ["dead-lettered", "redriven", "deleted"].includes(status) ? 1 : 0,
+  );
   const parts = [
     several(steps.length, "message"),
     ignored && `${several(ignored, "duplicate")} ignored`,
@@ -249,8 +254,11 @@ function legend(orderId, steps) {
 
 /**
  * @param {Step[]} steps
- * @param {(hearer: Hearer) => number} of
+ * @param {(consumer: Consumer) => number} of
  */
 function sum(steps, of) {
-  return steps.reduce((all, step) => all + step.hearers.reduce((more, hearer) => more + of(hearer), 0), 0);
+  return steps.reduce(
+    (all, step) => all + step.consumers.reduce((more, consumer) => more + of(consumer), 0),
+    0,
+  );
 }

@@ -2,33 +2,33 @@
 
 /** @import {Step} from "../types.js" */
 
-import { said } from "../lib/format.js";
+import { messageTitle } from "../lib/format.js";
 import { tone } from "../lib/services.js";
 
 /** @type {Record<string, string>} */
-const HEARINGS = {
+const STATUSES = {
   handled: "handled",
   pending: "not handled yet",
-  "given-up": "dead-lettered",
+  "dead-lettered": "dead-lettered",
   redriven: "dead-lettered, redriven, and handled",
   discarded: "dead-lettered, and deleted by an operator",
   unknown: "unknown: no response",
 };
 
-/** @param {string} hearing */
-export function heardAs(hearing) {
-  return HEARINGS[hearing] ?? hearing;
+/** @param {string} status */
+export function statusText(status) {
+  return STATUSES[status] ?? status;
 }
 
 /** @param {Step} step */
-export function speaker(step) {
+export function producer(step) {
   return step.source?.replace(/^\//, "") ?? "";
 }
 
 /** @param {Step} step */
 export function title(step) {
-  if (step.stream !== "TIMERS") return said(step.subject);
-  return `${said(step.subject)} ${step.subject.includes(".timer.") ? "is due" : (step.note ?? "")}`;
+  if (step.stream !== "TIMERS") return messageTitle(step.subject);
+  return `${messageTitle(step.subject)} ${step.subject.includes(".timer.") ? "is due" : (step.note ?? "")}`;
 }
 
 /** @param {Step} step */

@@ -1,10 +1,10 @@
-//! The table `account`.
+//! The table `accounts`.
 
 use sea_orm::entity::prelude::*;
 
 /// The account of a customer, or what is left of it.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "account")]
+#[sea_orm(table_name = "accounts")]
 pub struct Model {
     /// Whose.
     #[sea_orm(primary_key, auto_increment = false)]

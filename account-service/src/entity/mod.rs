@@ -1,3 +1,3 @@
-//! The tables of the service, beside those of the kit.
+//! The tables of the service, beside those of the library.
 
 pub mod account;

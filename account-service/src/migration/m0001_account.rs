@@ -1,4 +1,4 @@
-//! The table `account`. The database itself refuses a deleted account that still says something.
+//! The table `accounts`. The database itself refuses a deleted account that still says something.
 
 use sea_orm::DbBackend;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -10,7 +10,7 @@ pub(super) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &'static str {
-        "account_0001_account"
+        "account_0001_accounts"
     }
 }
 

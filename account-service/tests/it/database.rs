@@ -77,7 +77,7 @@ pub(crate) fn envelope(command: &AccountCommand) -> Envelope<AccountMessage> {
     }
 }
 
-/// Handles a batch in one transaction that begins with the inbox, as the kit does.
+/// Handles a batch in one transaction that begins with the inbox, as the library does.
 pub(crate) async fn handle(
     db: &DatabaseConnection,
     batch: &[Envelope<AccountMessage>],

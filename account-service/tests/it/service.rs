@@ -1,4 +1,4 @@
-//! The service as it runs, on a real nats-server with the store's permissions.
+//! The service as it runs, on a real nats-server with the shop's permissions.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -96,7 +96,7 @@ impl Running {
     async fn stop(self) {
         self.shutdown.cancel();
         self.service.await.unwrap().unwrap();
-        assert_eq!(messaging::unpublished::depth(&self.database.db).await.unwrap(), 0);
+        assert_eq!(messaging::outbox_pending::depth(&self.database.db).await.unwrap(), 0);
     }
 }
 

@@ -224,7 +224,7 @@ async fn the_details_of_a_deleted_account_are_gone(engine: Engine) {
 async fn the_database_refuses_a_deleted_account_that_says_something(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     carry_out(&database.db, &[create_of("A", "Zoë")]).await;
-    assert!(database.db.execute_unprepared("UPDATE account SET deleted = TRUE").await.is_err());
-    assert!(database.db.execute_unprepared("UPDATE account SET details = NULL").await.is_err());
-    assert!(database.db.execute_unprepared("UPDATE account SET version = 0").await.is_err());
+    assert!(database.db.execute_unprepared("UPDATE accounts SET deleted = TRUE").await.is_err());
+    assert!(database.db.execute_unprepared("UPDATE accounts SET details = NULL").await.is_err());
+    assert!(database.db.execute_unprepared("UPDATE accounts SET version = 0").await.is_err());
 }

@@ -65,7 +65,7 @@ impl AccountsApi {
         /// it is refused. Keys are forgotten after 24 hours. A request that fails validation does not use its key up.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// `wait=N` holds the answer N seconds at the most until the account service has answered; without it, 5.
+        /// `wait=N` holds the answer N seconds at most until the account service has answered; without it, 5.
         #[oai(name = "Prefer")]
         prefer: Header<Prefer>,
         /// W3C trace context, passed on with the command and all that follows from it.
@@ -122,7 +122,7 @@ impl AccountsApi {
         /// is refused when it is repeated, because the account has another version then.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// `wait=N` holds the answer N seconds at the most until the account service has answered; without it, 5.
+        /// `wait=N` holds the answer N seconds at most until the account service has answered; without it, 5.
         #[oai(name = "Prefer")]
         prefer: Header<Prefer>,
         /// W3C trace context, passed on with the command and all that follows from it.
@@ -164,7 +164,7 @@ impl AccountsApi {
         /// finds no account when it is repeated.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// `wait=N` holds the answer N seconds at the most until the account service has answered; without it, 5.
+        /// `wait=N` holds the answer N seconds at most until the account service has answered; without it, 5.
         #[oai(name = "Prefer")]
         prefer: Header<Prefer>,
         /// W3C trace context, passed on with the command and all that follows from it.

@@ -27,15 +27,15 @@ use crate::queries::Queries;
 /// How many requests may wait at the same time; those beyond are answered at once.
 const MAX_WAITERS: usize = 1024;
 /// When the answer is looked up, if it was not heard by then.
-const FIRST_LOOK: Duration = Duration::from_millis(100);
+const FIRST_POLL_DELAY: Duration = Duration::from_millis(100);
 /// How often it is looked up afterwards.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// The most events of an account that are looked through for the answer.
 const MAX_EVENTS: usize = 256;
 /// How far our clock may be ahead of the broker's.
 const SKEW: Duration = Duration::from_secs(10 * 60);
 /// How long the broker may take to find an event.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How waiting ended.
 pub(crate) enum Outcome {
@@ -92,7 +92,7 @@ impl Listener {
         wait: Duration,
     ) -> Outcome {
         let deadline = Instant::now() + wait;
-        let mut next_look = Instant::now() + FIRST_LOOK;
+        let mut next_poll = Instant::now() + FIRST_POLL_DELAY;
         loop {
             tokio::select! {
                 event = self.events.next() => match event {
@@ -101,10 +101,10 @@ impl Listener {
                     },
                     None => return Outcome::NotYet,
                 },
-                () = tokio::time::sleep_until(next_look.min(deadline)) => {
+                () = tokio::time::sleep_until(next_poll.min(deadline)) => {
                     match tokio::time::timeout_at(deadline, self.look(command, created)).await {
                         Ok(Some(outcome)) => return outcome,
-                        Ok(None) => next_look = Instant::now() + LOOK_AGAIN,
+                        Ok(None) => next_poll = Instant::now() + RETRY_INTERVAL,
                         Err(_) => return Outcome::NotYet,
                     }
                 }
@@ -145,7 +145,7 @@ impl Listener {
     }
 
     async fn next_event(&self, from: &Value) -> Option<Message> {
-        let request = Request::new().payload(from.to_string().into()).timeout(Some(PATIENCE));
+        let request = Request::new().payload(from.to_string().into()).timeout(Some(REPLY_TIMEOUT));
         let found = self.outcomes.client.send_request(format!("$JS.API.DIRECT.GET.{EVENTS}"), request).await;
         let message = found.inspect_err(|error| tracing::warn!(%error, "events cannot be looked through")).ok()?;
         match message.status {

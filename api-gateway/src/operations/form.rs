@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::body::{Fields, Form, text};
 
-/// The most letters that one request redrives: 1 + 2 + 4 + … + 64, which takes seven seconds.
-const MOST: usize = 127;
+/// The most dead letters that one request redrives: 1 + 2 + 4 + … + 64, which takes seven seconds.
+const MAX_REDRIVE: usize = 127;
 /// The most characters a reason may have.
 const MAX_REASON: usize = 1000;
 
@@ -22,10 +22,10 @@ pub(crate) struct RedriveSchema {
     force: Option<bool>,
     /// How many may fail again before it stops; 0 unless given.
     #[oai(validator(minimum(value = "0"), maximum(value = "127")))]
-    tolerate: Option<u64>,
+    max_failures: Option<u64>,
 }
 
-/// Dead letters to send back, and how.
+/// Dead dead letters to send back, and how.
 pub(crate) struct RedriveForm {
     /// Which ones.
     pub(crate) sequences: Vec<u64>,
@@ -39,48 +39,51 @@ impl Form for RedriveForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let sequences = fields.required("sequences", sequences);
         let force = fields.optional("force", |value| value.as_bool().ok_or_else(|| "must be a boolean".to_owned()));
-        let tolerate = fields.optional("tolerate", tolerance);
-        let ramp = Ramp { force: force?.unwrap_or(false), tolerate: tolerate?.unwrap_or(0), ..Ramp::default() };
+        let max_failures = fields.optional("maxFailures", tolerance);
+        let ramp =
+            Ramp { force: force?.unwrap_or(false), max_failures: max_failures?.unwrap_or(0), ..Ramp::default() };
         Some(Self { sequences: sequences?, ramp })
     }
 }
 
 fn sequences(value: &Value) -> Result<Vec<u64>, String> {
-    let values = value.as_array().filter(|values| (1..=MOST).contains(&values.len()));
+    let values = value.as_array().filter(|values| (1..=MAX_REDRIVE).contains(&values.len()));
     let sequences: Option<Vec<u64>> = values.and_then(|values| values.iter().map(Value::as_u64).collect());
     let once = |sequences: &Vec<u64>| (1..sequences.len()).all(|end| !sequences[..end].contains(&sequences[end]));
-    sequences.filter(once).ok_or_else(|| format!("must be the sequences of 1 to {MOST} dead letters, each once"))
+    sequences
+        .filter(once)
+        .ok_or_else(|| format!("must be the sequences of 1 to {MAX_REDRIVE} dead letters, each once"))
 }
 
 fn tolerance(value: &Value) -> Result<usize, String> {
-    let count = value.as_u64().and_then(|count| usize::try_from(count).ok()).filter(|count| *count <= MOST);
-    count.ok_or_else(|| format!("must be a whole number from 0 to {MOST}"))
+    let count = value.as_u64().and_then(|count| usize::try_from(count).ok()).filter(|count| *count <= MAX_REDRIVE);
+    count.ok_or_else(|| format!("must be a whole number from 0 to {MAX_REDRIVE}"))
 }
 
-/// Why a dead letter is discarded.
+/// Why a dead letter is deleted.
 #[derive(Object)]
-#[oai(rename = "DiscardDeadLetter", rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct DiscardSchema {
+#[oai(rename = "DeleteDeadLetter", rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct DeleteDeadLetterSchema {
     /// Why, in words. Control characters are kept as spaces.
     #[oai(validator(min_length = 1, max_length = 1000))]
-    because: String,
+    reason: String,
 }
 
-/// A reason to discard a dead letter.
-pub(crate) struct DiscardForm {
+/// A reason to delete a dead letter.
+pub(crate) struct DeleteDeadLetterForm {
     /// Why; more than spaces.
-    pub(crate) because: String,
+    pub(crate) reason: String,
 }
 
-impl Form for DiscardForm {
-    type Schema = DiscardSchema;
+impl Form for DeleteDeadLetterForm {
+    type Schema = DeleteDeadLetterSchema;
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self { because: fields.required("because", text(because))? })
+        Some(Self { reason: fields.required("reason", text(reason))? })
     }
 }
 
-fn because(text: String) -> Result<String, String> {
+fn reason(text: String) -> Result<String, String> {
     let says_something = text.chars().any(|c| !c.is_control() && !c.is_whitespace());
     if says_something && text.chars().count() <= MAX_REASON {
         Ok(text)

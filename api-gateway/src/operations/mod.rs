@@ -9,7 +9,7 @@ mod parameters;
 mod representation;
 
 use choreo::dead_letters::redrive::{Redriven, redrive};
-use choreo::dead_letters::{self, Filter, discard};
+use choreo::dead_letters::{self, Filter, delete};
 use choreo::{OPERATOR, Operator};
 use messaging::connection::NatsOptions;
 use messaging::{Health, setting};
@@ -23,14 +23,14 @@ use crate::commands::unavailable;
 use crate::json::JsonOf;
 use crate::parameter::{Path, Query, Sequence};
 use crate::problem::{Code, Codes, Failure, Problem};
-pub(crate) use form::{DiscardForm, RedriveForm};
+pub(crate) use form::{DeleteDeadLetterForm, RedriveForm};
 pub(crate) use parameters::{Age, FilterText, ListLimit};
-use representation::{DeadLetterPage, Discarded, Redrive, WholeDeadLetter};
+use representation::{DeadLetterDetail, DeadLetterPage, Deleted, Redrive};
 
 /// Whether operators are served, and as whom.
 #[derive(Clone, Default, clap::Args)]
 pub struct OperationsOptions {
-    /// Serves `/operations` to whoever can reach the gateway: dead letters are shown, sent back, and discarded.
+    /// Serves `/operations` to whoever can reach the gateway: dead letters are shown, sent back, and deleted.
     #[arg(long = "operations", env = "OPERATIONS", action = clap::ArgAction::Set, default_value_t = false,
         num_args = 0..=1, default_missing_value = "true", value_parser = setting::switch())]
     pub enabled: bool,
@@ -53,7 +53,7 @@ pub(crate) struct OperationsApi {
 /// Answers to `GET /operations/dead-letters`.
 #[derive(ApiResponse)]
 pub(crate) enum ListedDeadLetters {
-    /// Dead letters, oldest first.
+    /// Dead dead letters, oldest first.
     #[oai(status = 200)]
     Page(JsonOf<DeadLetterPage>),
 }
@@ -63,7 +63,7 @@ pub(crate) enum ListedDeadLetters {
 pub(crate) enum GetDeadLetter {
     /// The dead letter with everything it carries.
     #[oai(status = 200)]
-    Found(JsonOf<WholeDeadLetter>),
+    Found(JsonOf<DeadLetterDetail>),
 }
 
 /// Answers to `POST /operations/dead-letters/redrive`.
@@ -74,12 +74,12 @@ pub(crate) enum RedriveDeadLetters {
     Tried(JsonOf<Redrive>),
 }
 
-/// Answers to `POST /operations/dead-letters/{sequence}/discard`.
+/// Answers to `POST /operations/dead-letters/{sequence}/delete`.
 #[derive(ApiResponse)]
-pub(crate) enum DiscardDeadLetter {
+pub(crate) enum DeleteDeadLetter {
     /// The dead letter is removed, and its copy kept.
     #[oai(status = 200)]
-    Discarded(JsonOf<Discarded>),
+    Deleted(JsonOf<Deleted>),
 }
 
 /// How listing may fail.
@@ -111,9 +111,9 @@ impl Codes for RedriveFailures {
 }
 
 /// How discarding may fail.
-pub(crate) struct DiscardFailures;
+pub(crate) struct DeleteDeadLetterFailures;
 
-impl Codes for DiscardFailures {
+impl Codes for DeleteDeadLetterFailures {
     const CODES: &'static [Code] = &[
         Code::InvalidParameter,
         Code::MalformedJson,
@@ -143,13 +143,13 @@ impl OperationsApi {
         reason: Query<FilterText>,
         /// Only those about this business id.
         key: Query<FilterText>,
-        /// Only those given up at least this long ago, such as `90s`, `15m`, `2h`, or `3d`.
-        #[oai(name = "olderThan")]
-        older_than: Query<Age>,
-        /// Only those given up at most this long ago.
-        #[oai(name = "youngerThan")]
-        younger_than: Query<Age>,
-        /// How many are listed at the most.
+        /// Only those dead-lettered at least this long ago, such as `90s`, `15m`, `2h`, or `3d`.
+        #[oai(name = "before")]
+        before: Query<Age>,
+        /// Only those dead-lettered at most this long ago.
+        #[oai(name = "since")]
+        since: Query<Age>,
+        /// How many are listed at most.
         limit: Query<ListLimit>,
     ) -> Result<ListedDeadLetters, Failure<ListFailures>> {
         let text = |query: Query<FilterText>| query.0.map(|FilterText(text)| text);
@@ -159,8 +159,8 @@ impl OperationsApi {
             message_type: text(message_type),
             reason: text(reason),
             key: text(key),
-            older_than: age(older_than),
-            younger_than: age(younger_than),
+            before: age(before),
+            since: age(since),
         };
         let ListLimit(limit) = limit.0.unwrap_or_default();
         let listing = dead_letters::list(&self.operator, &filter, limit).await.map_err(|error| failed(&error))?;
@@ -174,46 +174,46 @@ impl OperationsApi {
         /// Its sequence in the stream of dead letters.
         sequence: Path<Sequence>,
     ) -> Result<GetDeadLetter, Failure<GetFailures>> {
-        let letter = dead_letters::show(&self.operator, sequence.0.0).await.map_err(|error| failed(&error))?;
-        let letter = letter.ok_or_else(|| Problem::new(Code::DeadLetterNotFound))?;
-        Ok(GetDeadLetter::Found(JsonOf::serialized(&letter)?))
+        let dead_letter = dead_letters::show(&self.operator, sequence.0.0).await.map_err(|error| failed(&error))?;
+        let dead_letter = dead_letter.ok_or_else(|| Problem::new(Code::DeadLetterNotFound))?;
+        Ok(GetDeadLetter::Found(JsonOf::serialized(&dead_letter)?))
     }
 
     /// Send dead letters back
     ///
-    /// Each to the one service that gave it up: first one, then two, four, … a second, and no more once one fails
+    /// Each to the one service that dead-lettered it: first one, then two, four, … a second, and no more once one fails
     /// again. Those that are handled are removed. Sending the same ones again is safe. The answer comes when all have
     /// been tried.
     #[oai(path = "/redrive", method = "post", operation_id = "redriveDeadLetters")]
     async fn redrive(&self, body: Body<RedriveForm>) -> Result<RedriveDeadLetters, Failure<RedriveFailures>> {
         let RedriveForm { sequences, ramp } = body.0;
         let named = dead_letters::named(&self.operator, &sequences).await;
-        let (letters, absent) = named.map_err(|error| failed(&error))?;
-        let mut results: Vec<Redriven> = Vec::with_capacity(letters.len());
-        let summary = redrive(&self.operator, &letters, &ramp, &CancellationToken::new(), |redriven| {
+        let (dead_letters, absent) = named.map_err(|error| failed(&error))?;
+        let mut results: Vec<Redriven> = Vec::with_capacity(dead_letters.len());
+        let summary = redrive(&self.operator, &dead_letters, &ramp, &CancellationToken::new(), |redriven| {
             results.push(redriven.clone())
         })
         .await;
-        let told = json!({ "results": results, "absent": absent, "summary": summary });
-        Ok(RedriveDeadLetters::Tried(JsonOf::serialized(&told)?))
+        let reported = json!({ "results": results, "absent": absent, "summary": summary });
+        Ok(RedriveDeadLetters::Tried(JsonOf::serialized(&reported)?))
     }
 
     /// Discard a dead letter
     ///
     /// Removes it; a copy is kept with the reason, for as long as dead letters are.
-    #[oai(path = "/:sequence/discard", method = "post", operation_id = "discardDeadLetter")]
-    async fn discard(
+    #[oai(path = "/:sequence/delete", method = "post", operation_id = "deleteDeadLetter")]
+    async fn delete(
         &self,
         /// Its sequence in the stream of dead letters.
         sequence: Path<Sequence>,
-        body: Body<DiscardForm>,
-    ) -> Result<DiscardDeadLetter, Failure<DiscardFailures>> {
-        let discarded = discard::discard(&self.operator, sequence.0.0, &body.0.because).await;
-        let discarded = discarded.map_err(|error| failed(&error))?;
-        if !discarded.discarded {
+        body: Body<DeleteDeadLetterForm>,
+    ) -> Result<DeleteDeadLetter, Failure<DeleteDeadLetterFailures>> {
+        let deleted = delete::delete(&self.operator, sequence.0.0, &body.0.reason).await;
+        let deleted = deleted.map_err(|error| failed(&error))?;
+        if !deleted.deleted {
             return Err(Problem::new(Code::DeadLetterNotFound).into());
         }
-        Ok(DiscardDeadLetter::Discarded(JsonOf::serialized(&discarded)?))
+        Ok(DeleteDeadLetter::Deleted(JsonOf::serialized(&deleted)?))
     }
 }
 

@@ -28,7 +28,7 @@ impl Parameter for FilterText {
     }
 }
 
-/// How long ago a letter was given up.
+/// How long ago a dead letter was dead-lettered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Age(pub(crate) Duration);
 
@@ -43,7 +43,7 @@ impl Parameter for Age {
     }
 }
 
-/// How many letters a list shows at the most.
+/// How many dead letters a list shows at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ListLimit(pub(crate) usize);
 

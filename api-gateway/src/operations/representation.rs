@@ -1,4 +1,4 @@
-//! Dead letters, as operators see them. Describes, for OpenAPI, what `choreo::dead_letters` writes.
+//! Dead dead letters, as operators see them. Describes, for OpenAPI, what `choreo::dead_letters` writes.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::json::Nullable;
 
-/// Dead letters, oldest first.
+/// Dead dead letters, oldest first.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct DeadLetterPage {
@@ -23,7 +23,7 @@ pub(crate) struct DeadLetterPage {
 struct DeadLetter {
     /// Its place in the stream of dead letters; this is how it is named.
     sequence: u64,
-    /// The service that gave it up.
+    /// The service that dead-lettered it.
     service: String,
     /// Why, in a word.
     reason: String,
@@ -43,8 +43,8 @@ struct DeadLetter {
     stream_sequence: Nullable<u64>,
     /// How often it had been delivered.
     attempts: Nullable<u64>,
-    /// When the service gave it up, RFC 3339.
-    given_up_at: String,
+    /// When the service dead-lettered it, RFC 3339.
+    dead_lettered_at: String,
     /// How many seconds ago that was.
     age_seconds: u64,
 }
@@ -52,9 +52,9 @@ struct DeadLetter {
 /// A dead letter with everything it carries.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
-pub(crate) struct WholeDeadLetter {
+pub(crate) struct DeadLetterDetail {
     #[oai(flatten)]
-    letter: DeadLetter,
+    dead_letter: DeadLetter,
     /// All its headers.
     headers: BTreeMap<String, Vec<String>>,
     /// Its body: JSON where it is that, and text otherwise.
@@ -134,9 +134,9 @@ struct RedriveSummary {
 /// A dead letter that is removed.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
-pub(crate) struct Discarded {
+pub(crate) struct Deleted {
     /// Its sequence in the stream of dead letters.
     sequence: u64,
     /// Always `true`.
-    discarded: bool,
+    deleted: bool,
 }

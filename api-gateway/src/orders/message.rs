@@ -18,7 +18,7 @@ use crate::parameter::{Parameter, Sequence};
 use crate::problem::{Code, Problem};
 
 /// How long a stream may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The streams of which messages are shown. Not the dead letters: these are for operators.
 const STREAMS: [&str; 3] = [COMMANDS, EVENTS, TIMERS];
@@ -73,7 +73,7 @@ pub(super) async fn find(
     stream: StreamName,
     Sequence(sequence): Sequence,
 ) -> Result<Message, Problem> {
-    let found = tokio::time::timeout(PATIENCE, direct::get(js, stream.0, sequence)).await;
+    let found = tokio::time::timeout(REPLY_TIMEOUT, direct::get(js, stream.0, sequence)).await;
     let found = found.map_err(|_| unavailable(&format!("stream {} did not answer in time", stream.0)))?;
     let found = found.map_err(|error| unavailable(&format!("{error:#}")))?;
     // Accounts say where customers live, and an order could be called like a customer.

@@ -194,7 +194,7 @@ impl OrdersApi {
         /// it is refused. Keys are forgotten after 24 hours. A request that fails validation does not use its key up.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// `wait=N` holds the answer until the order is final, N seconds at the most; more than 60 count as 60.
+        /// `wait=N` holds the answer until the order is final, N seconds at most; more than 60 count as 60.
         #[oai(name = "Prefer")]
         prefer: Header<Prefer>,
         /// W3C trace context, passed on with the command and all that follows from it.
@@ -229,7 +229,7 @@ impl OrdersApi {
         /// same reason again is the same request.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// `wait=N` holds the answer until the order is final, N seconds at the most; more than 60 count as 60.
+        /// `wait=N` holds the answer until the order is final, N seconds at most; more than 60 count as 60.
         #[oai(name = "Prefer")]
         prefer: Header<Prefer>,
         /// W3C trace context, passed on with the command and all that follows from it.
@@ -276,7 +276,7 @@ impl OrdersApi {
         status: Query<OrderStatus>,
         /// The `next` of the page before.
         cursor: Query<Cursor>,
-        /// How many orders a page has at the most.
+        /// How many orders a page has at most.
         limit: Query<Limit>,
     ) -> Result<ListedOrders, Failure<ListFailures>> {
         let query = ListOrders {

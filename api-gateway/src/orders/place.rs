@@ -27,7 +27,7 @@ pub(crate) struct PlaceOrderSchema {
     /// The lines.
     #[oai(validator(min_items = 1, max_items = 100))]
     items: Vec<ItemSchema>,
-    /// The sum of `quantity × unitPrice` over the items, in minor units; refused where it does not add up.
+    /// The sum of `quantity × unitPrice` over the items, in minor units; refused where it does not agree.
     #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
     total_price: Option<i64>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct ItemSchema {
     /// Which product.
     #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     product_id: String,
-    /// How many pieces.
+    /// How many units.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
     quantity: i64,
     /// The price of one piece, in minor units of the order's currency: 1000 with `EUR` is 10.00 €.
@@ -86,7 +86,7 @@ fn item(fields: &mut Fields<'_>) -> Option<OrderItem> {
 }
 
 impl PlaceOrderForm {
-    /// Makes the order, which must add up. Without an id of its own it is given one: derived from the key, so that a
+    /// Makes the order, which must agree. Without an id of its own it is given one: derived from the key, so that a
     /// retry has the same, or a new one.
     pub(crate) fn into_order(self, key: Option<&IdempotencyKey>) -> Result<PlaceOrder, Problem> {
         let order_id = match (self.order_id, key) {

@@ -17,7 +17,7 @@ pub(crate) struct OrderAccepted {
     order_id: String,
     /// Always `accepted`.
     status: Accepted,
-    /// What the command survives from now on: `cached` (the process), `fsynced` (a power cut), and `, replicated ×3` (the
+    /// What the command survives from now on: `unsynced` (the process), `fsynced` (a power cut), and `, replicated ×3` (the
     /// server) behind either.
     durability: String,
 }

@@ -15,9 +15,9 @@ pub(crate) struct Timeline {
     /// Every message about it that a stream holds, in the order in which the streams got them.
     steps: Vec<Step>,
     /// Where it stands with each service that tells.
-    standings: Vec<Standing>,
+    services: Vec<ServiceStatus>,
     /// What it waits for at present; empty where it waits for nothing that is known.
-    waits_for: Vec<Wait>,
+    blocked_on: Vec<Blocker>,
     /// Where this was gathered, and what did not answer.
     sources: Vec<Source>,
 }
@@ -43,22 +43,22 @@ struct Step {
     /// How many messages of this timeline lead to it.
     depth: u64,
     /// How long it took from its being said to the stream, in milliseconds.
-    delay_ms: Nullable<i64>,
+    outbox_delay_ms: Nullable<i64>,
     /// What else is to be known.
     note: Nullable<String>,
     /// What became of it with each service that listens to it.
-    hearers: Vec<Hearer>,
+    consumers: Vec<Consumer>,
 }
 
 /// What became of a message with one service.
 #[derive(Object)]
-#[oai(rename = "TimelineHearer", rename_all = "camelCase")]
-struct Hearer {
+#[oai(rename = "TimelineConsumer", rename_all = "camelCase")]
+struct Consumer {
     /// Which service.
     service: String,
     /// What became of it there.
-    hearing: Hearing,
-    /// When it was handled, or given up.
+    status: DeliveryStatus,
+    /// When it was handled, or dead-lettered.
     at: Nullable<String>,
     /// How often it failed.
     failures: i64,
@@ -70,26 +70,26 @@ struct Hearer {
 
 /// What became of a message with one service.
 #[derive(Enum)]
-#[oai(rename = "TimelineHearing", rename_all = "kebab-case")]
-enum Hearing {
+#[oai(rename = "TimelineDeliveryStatus", rename_all = "kebab-case")]
+enum DeliveryStatus {
     /// It is handled.
     Handled,
     /// It is not handled yet.
     Pending,
     /// It is a dead letter.
-    GivenUp,
+    DeadLettered,
     /// It was a dead letter, and was handled after all.
     Redriven,
     /// It was a dead letter, and was removed by an operator.
-    Discarded,
+    Deleted,
     /// The service does not answer, and no stream tells.
     Unknown,
 }
 
 /// Where the order stands with one service.
 #[derive(Object)]
-#[oai(rename = "TimelineStanding", rename_all = "camelCase")]
-struct Standing {
+#[oai(rename = "TimelineServiceStatus", rename_all = "camelCase")]
+struct ServiceStatus {
     /// Which service.
     service: String,
     /// Where it stands, in the service's words.
@@ -100,8 +100,8 @@ struct Standing {
 
 /// Something that the order waits for.
 #[derive(Object)]
-#[oai(rename = "TimelineWait", rename_all = "camelCase")]
-struct Wait {
+#[oai(rename = "TimelineBlocker", rename_all = "camelCase")]
+struct Blocker {
     /// The service with which it waits.
     service: String,
     /// For what, in a sentence.

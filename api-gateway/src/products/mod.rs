@@ -27,7 +27,7 @@ pub(crate) struct ProductsApi {
     pub(crate) queries: Queries,
 }
 
-/// The stock of a product, in pieces. Describes what the inventory service says and the gateway relays.
+/// The stock of a product, in units. Describes what the inventory service says and the gateway relays.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct Product {
@@ -38,7 +38,7 @@ pub(crate) struct Product {
     /// Held for orders.
     reserved: u64,
     /// Asked for by orders that wait.
-    awaiting: u64,
+    backordered: u64,
 }
 
 /// A page of products.
@@ -110,7 +110,7 @@ impl Codes for ListFailures {
 
 #[OpenApi(tag = "Tag::Products")]
 impl ProductsApi {
-    /// Put pieces of a product on the shelf
+    /// Put units of a product on the shelf
     ///
     /// A product that does not exist begins to. Two restocks are two restocks, even if they look alike: a client that
     /// may have to repeat the request needs an `Idempotency-Key`.
@@ -162,7 +162,7 @@ impl ProductsApi {
         &self,
         /// The `next` of the page before.
         cursor: Query<ProductId>,
-        /// How many products a page has at the most.
+        /// How many products a page has at most.
         limit: Query<Limit>,
     ) -> Result<ListedProducts, Failure<ListFailures>> {
         let query = ListProducts { after: cursor.0, limit: Some(limit.0.map_or(DEFAULT_PAGE, |limit| limit.0)) };

@@ -11,7 +11,7 @@ use crate::body::{Fields, Form, number};
 #[derive(Object)]
 #[oai(rename = "Restock", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RestockSchema {
-    /// How many pieces.
+    /// How many units.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
     quantity: i64,
 }
@@ -42,7 +42,7 @@ impl RestockForm {
 pub(crate) struct RestockAccepted {
     /// Which product.
     product_id: String,
-    /// How many pieces.
+    /// How many units.
     quantity: u32,
     /// Always `accepted`.
     status: RestockStatus,

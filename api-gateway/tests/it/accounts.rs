@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::support::{Answer, FakeService, Store, Stored, an_account, an_account_view, details, until};
+use crate::support::{Answer, FakeService, Shop, Stored, an_account, an_account_view, details, until};
 
 const GET: &str = "account.query.get.CUSTOMER_001";
 const PATH: &str = "/accounts/CUSTOMER_001";
@@ -17,30 +17,30 @@ const DELETED: &str = "account.event.deleted.CUSTOMER_001";
 const REFUSED: &str = "account.event.refused.CUSTOMER_001";
 const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-async fn accounts(store: &Store) -> FakeService {
-    FakeService::start(store, "account-service", "account").await
+async fn accounts(shop: &Shop) -> FakeService {
+    FakeService::start(shop, "account-service", "account").await
 }
 
 /// Sends a request, and returns once its command is stored.
-async fn sent(store: &Store, request: RequestBuilder) -> (JoinHandle<(Answer, Duration)>, Stored) {
-    let stored = store.commands().await.len();
+async fn sent(shop: &Shop, request: RequestBuilder) -> (JoinHandle<(Answer, Duration)>, Stored) {
+    let stored = shop.commands().await.len();
     let answering = tokio::spawn(async move {
         let start = Instant::now();
         (Answer::of(request).await, start.elapsed())
     });
-    until("the command is stored", || async { store.commands().await.len() > stored }).await;
-    (answering, store.commands().await[stored].clone())
+    until("the command is stored", || async { shop.commands().await.len() > stored }).await;
+    (answering, shop.commands().await[stored].clone())
 }
 
 /// Sends a request, lets the service say something to its command, and returns the answer.
 async fn answered(
-    store: &Store,
+    shop: &Shop,
     service: &FakeService,
     request: RequestBuilder,
     subject: &str,
     event: &Value,
 ) -> (Answer, Stored) {
-    let (answering, command) = sent(store, request).await;
+    let (answering, command) = sent(shop, request).await;
     service.says(subject, command.id(), event).await;
     let (answer, took) = answering.await.unwrap();
     assert!(took < Duration::from_secs(3), "{took:?}");
@@ -59,21 +59,21 @@ fn refused(reason: &Value) -> Value {
     json!({"customerId": "CUSTOMER_001", "reason": reason})
 }
 
-fn put(store: &Store, account: &Value, version: i64) -> RequestBuilder {
-    store.request("PUT", PATH).json(&details(account)).header("if-match", format!("\"{version}\""))
+fn put(shop: &Shop, account: &Value, version: i64) -> RequestBuilder {
+    shop.request("PUT", PATH).json(&details(account)).header("if-match", format!("\"{version}\""))
 }
 
-fn delete(store: &Store, version: i64) -> RequestBuilder {
-    store.request("DELETE", PATH).header("if-match", format!("\"{version}\""))
+fn delete(shop: &Shop, version: i64) -> RequestBuilder {
+    shop.request("DELETE", PATH).header("if-match", format!("\"{version}\""))
 }
 
 #[tokio::test]
 async fn an_account_is_created_once_the_service_says_so() {
-    let store = Store::start().await;
-    let service = accounts(&store).await;
+    let shop = Shop::start().await;
+    let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
-    let request = store.post("/accounts", &account).header("traceparent", TRACE_PARENT);
-    let (answer, command) = answered(&store, &service, request, CHANGED, &changed(&account, 1)).await;
+    let request = shop.post("/accounts", &account).header("traceparent", TRACE_PARENT);
+    let (answer, command) = answered(&shop, &service, request, CHANGED, &changed(&account, 1)).await;
     assert_eq!(answer.status, 201, "{answer:?}");
     assert_eq!(answer.header("location"), Some(PATH));
     assert_eq!(answer.header("etag"), Some("\"1\""));
@@ -90,8 +90,8 @@ async fn an_account_is_created_once_the_service_says_so() {
 
 #[tokio::test]
 async fn an_account_needs_no_card_no_phone_and_no_address() {
-    let store = Store::start().await;
-    let service = accounts(&store).await;
+    let shop = Shop::start().await;
+    let service = accounts(&shop).await;
     let mut bare = an_account("CUSTOMER_001");
     bare["addresses"] = json!([]);
     bare.as_object_mut().unwrap().remove("card");
@@ -100,8 +100,8 @@ async fn an_account_needs_no_card_no_phone_and_no_address() {
     nulls["card"] = Value::Null;
     nulls["contact"]["phone"] = Value::Null;
     for body in [&bare, &nulls] {
-        let request = store.post("/accounts", body);
-        let (answer, command) = answered(&store, &service, request, CHANGED, &changed(&bare, 1)).await;
+        let request = shop.post("/accounts", body);
+        let (answer, command) = answered(&shop, &service, request, CHANGED, &changed(&bare, 1)).await;
         assert_eq!((answer.status.as_u16(), &answer.body), (201, &an_account_view(&bare, 1)));
         assert_eq!(command.body["details"], details(&bare));
     }
@@ -109,18 +109,18 @@ async fn an_account_needs_no_card_no_phone_and_no_address() {
 
 #[tokio::test]
 async fn creating_what_is_there_already_is_answered_with_what_is_there() {
-    let store = Store::start().await;
-    let service = accounts(&store).await;
+    let shop = Shop::start().await;
+    let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
     service.will_answer(GET, Ok(an_account_view(&account, 3)));
     let start = Instant::now();
-    let answer = Answer::of(store.post("/accounts", &account)).await;
+    let answer = Answer::of(shop.post("/accounts", &account)).await;
     assert_eq!((answer.status.as_u16(), answer.header("etag")), (201, Some("\"3\"")), "{answer:?}");
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 
     let mut other = account.clone();
     other["name"] = json!("Ann");
-    let (answering, command) = sent(&store, store.post("/accounts", &other)).await;
+    let (answering, command) = sent(&shop, shop.post("/accounts", &other)).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(!answering.is_finished(), "what is there says nothing about ours");
     service.says(REFUSED, command.id(), &refused(&json!({"code": "already-exists"}))).await;
@@ -129,11 +129,11 @@ async fn creating_what_is_there_already_is_answered_with_what_is_there() {
 
 #[tokio::test]
 async fn a_change_names_its_version_and_is_answered_with_the_next_one() {
-    let store = Store::start().await;
-    let service = accounts(&store).await;
+    let shop = Shop::start().await;
+    let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
     let (answer, command) =
-        answered(&store, &service, put(&store, &account, 4), CHANGED, &changed(&account, 5)).await;
+        answered(&shop, &service, put(&shop, &account, 4), CHANGED, &changed(&account, 5)).await;
     assert_eq!((answer.status.as_u16(), answer.header("etag")), (200, Some("\"5\"")), "{answer:?}");
     assert_eq!(answer.body, an_account_view(&account, 5));
     assert_eq!(command.subject, "account.command.update.CUSTOMER_001");
@@ -144,16 +144,16 @@ async fn a_change_names_its_version_and_is_answered_with_the_next_one() {
 
     // An account as it was read can be sent back.
     let whole = an_account_view(&account, 5);
-    let request = store.request("PUT", PATH).json(&whole).header("if-match", "\"5\"");
-    let (answer, _) = answered(&store, &service, request, CHANGED, &changed(&account, 6)).await;
+    let request = shop.request("PUT", PATH).json(&whole).header("if-match", "\"5\"");
+    let (answer, _) = answered(&shop, &service, request, CHANGED, &changed(&account, 6)).await;
     assert_eq!(answer.header("etag"), Some("\"6\""), "{answer:?}");
 }
 
 #[tokio::test]
 async fn a_deletion_names_its_version_and_leaves_nothing_to_show() {
-    let store = Store::start().await;
-    let service = accounts(&store).await;
-    let (answer, command) = answered(&store, &service, delete(&store, 4), DELETED, &deleted(5)).await;
+    let shop = Shop::start().await;
+    let service = accounts(&shop).await;
+    let (answer, command) = answered(&shop, &service, delete(&shop, 4), DELETED, &deleted(5)).await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (204, Some("")), "{answer:?}");
     assert_eq!(command.subject, "account.command.delete.CUSTOMER_001");
     assert_eq!(command.body, json!({"customerId": "CUSTOMER_001", "expectedVersion": 4}));
@@ -161,9 +161,9 @@ async fn a_deletion_names_its_version_and_leaves_nothing_to_show() {
 
 #[tokio::test]
 async fn a_change_without_its_version_is_not_even_tried() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let account = details(&an_account("CUSTOMER_001"));
-    let requests = || [store.request("PUT", PATH).json(&account), store.request("DELETE", PATH)];
+    let requests = || [shop.request("PUT", PATH).json(&account), shop.request("DELETE", PATH)];
     for request in requests() {
         Answer::of(request).await.is_problem(428, "precondition-required");
     }
@@ -174,23 +174,23 @@ async fn a_change_without_its_version_is_not_even_tried() {
             assert_eq!(answer.body["errors"][0]["header"], "If-Match", "{bad}");
         }
     }
-    assert_eq!(store.commands().await, []);
+    assert_eq!(shop.commands().await, []);
 }
 
 #[tokio::test]
 async fn a_change_made_on_another_version_is_told_the_present_one() {
-    let store = Store::start().await;
-    let service = accounts(&store).await;
+    let shop = Shop::start().await;
+    let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
     let conflict = refused(&json!({"code": "version-conflict", "version": 7}));
-    for request in [put(&store, &account, 4), delete(&store, 4)] {
-        let (answer, _) = answered(&store, &service, request, REFUSED, &conflict).await;
+    for request in [put(&shop, &account, 4), delete(&shop, 4)] {
+        let (answer, _) = answered(&shop, &service, request, REFUSED, &conflict).await;
         answer.is_problem(412, "account-has-changed");
         assert_eq!((answer.header("etag"), &answer.body["version"]), (Some("\"7\""), &json!(7)));
     }
     let missing = refused(&json!({"code": "not-found"}));
-    for request in [put(&store, &account, 4), delete(&store, 4)] {
-        let (answer, _) = answered(&store, &service, request, REFUSED, &missing).await;
+    for request in [put(&shop, &account, 4), delete(&shop, 4)] {
+        let (answer, _) = answered(&shop, &service, request, REFUSED, &missing).await;
         answer.is_problem(404, "account-not-found");
         assert_eq!(answer.body["version"], Value::Null);
     }
@@ -198,10 +198,10 @@ async fn a_change_made_on_another_version_is_told_the_present_one() {
 
 #[tokio::test]
 async fn only_what_answers_our_own_command_counts() {
-    let store = Store::start().await;
-    let service = accounts(&store).await;
+    let shop = Shop::start().await;
+    let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
-    let (answering, command) = sent(&store, put(&store, &account, 1)).await;
+    let (answering, command) = sent(&shop, put(&shop, &account, 1)).await;
     service.says(CHANGED, Uuid::now_v7(), &changed(&account, 2)).await;
     service.says(REFUSED, Uuid::now_v7(), &refused(&json!({"code": "not-found"}))).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -212,11 +212,11 @@ async fn only_what_answers_our_own_command_counts() {
 
 #[tokio::test]
 async fn while_the_service_is_away_commands_are_accepted() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let account = an_account("CUSTOMER_001");
-    let accepted = json!({"customerId": "CUSTOMER_001", "status": "accepted", "durability": "cached"});
+    let accepted = json!({"customerId": "CUSTOMER_001", "status": "accepted", "durability": "unsynced"});
     let start = Instant::now();
-    let hasty = [store.post("/accounts", &account), put(&store, &account, 1), delete(&store, 2)];
+    let hasty = [shop.post("/accounts", &account), put(&shop, &account, 1), delete(&shop, 2)];
     for request in hasty.map(|request| request.header("prefer", "wait=1")) {
         let answer = Answer::of(request).await;
         assert_eq!((answer.status.as_u16(), answer.header("location")), (202, Some(PATH)), "{answer:?}");
@@ -225,27 +225,27 @@ async fn while_the_service_is_away_commands_are_accepted() {
     }
     assert!(start.elapsed() > Duration::from_millis(2900), "{:?}", start.elapsed());
     let start = Instant::now();
-    assert_eq!(Answer::of(store.post("/accounts", &account)).await.status, 202);
+    assert_eq!(Answer::of(shop.post("/accounts", &account)).await.status, 202);
     assert!(start.elapsed() > Duration::from_millis(4900), "{:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_millis(6500), "{:?}", start.elapsed());
-    assert_eq!(store.commands().await.len(), 4);
+    assert_eq!(shop.commands().await.len(), 4);
 }
 
 #[tokio::test]
 async fn the_same_key_and_content_have_the_same_answer_and_one_command() {
-    let store = Store::start().await;
-    let service = accounts(&store).await;
+    let shop = Shop::start().await;
+    let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
-    let create = || store.post("/accounts", &account).header("idempotency-key", "\"k\"");
-    let (first, _) = answered(&store, &service, create(), CHANGED, &changed(&account, 1)).await;
+    let create = || shop.post("/accounts", &account).header("idempotency-key", "\"k\"");
+    let (first, _) = answered(&shop, &service, create(), CHANGED, &changed(&account, 1)).await;
     // Much has happened since: the answer is still the first one.
-    let update = || put(&store, &account, 1).header("idempotency-key", "\"k\"");
-    let (second, _) = answered(&store, &service, update(), CHANGED, &changed(&account, 2)).await;
+    let update = || put(&shop, &account, 1).header("idempotency-key", "\"k\"");
+    let (second, _) = answered(&shop, &service, update(), CHANGED, &changed(&account, 2)).await;
     let conflict = refused(&json!({"code": "version-conflict", "version": 2}));
-    let stale = || put(&store, &account, 1).header("idempotency-key", "\"l\"");
-    let (third, _) = answered(&store, &service, stale(), REFUSED, &conflict).await;
-    let remove = || delete(&store, 2).header("idempotency-key", "\"k\"");
-    let (fourth, _) = answered(&store, &service, remove(), DELETED, &deleted(3)).await;
+    let stale = || put(&shop, &account, 1).header("idempotency-key", "\"l\"");
+    let (third, _) = answered(&shop, &service, stale(), REFUSED, &conflict).await;
+    let remove = || delete(&shop, 2).header("idempotency-key", "\"k\"");
+    let (fourth, _) = answered(&shop, &service, remove(), DELETED, &deleted(3)).await;
     let statuses = [&first, &second, &third, &fourth].map(|answer| answer.status.as_u16());
     assert_eq!(statuses, [201, 200, 412, 204]);
     for (request, before) in [(create(), first), (update(), second), (stale(), third), (remove(), fourth)] {
@@ -255,53 +255,52 @@ async fn the_same_key_and_content_have_the_same_answer_and_one_command() {
         assert_eq!(again.header("etag"), before.header("etag"));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
-    assert_eq!(store.commands().await.len(), 4);
-    let other_version = put(&store, &account, 2).header("idempotency-key", "\"k\"");
+    assert_eq!(shop.commands().await.len(), 4);
+    let other_version = put(&shop, &account, 2).header("idempotency-key", "\"k\"");
     Answer::of(other_version).await.is_problem(422, "idempotency-key-reused");
     let mut other = account.clone();
     other["name"] = json!("Ann");
-    let other_content = store.post("/accounts", &other).header("idempotency-key", "\"k\"");
+    let other_content = shop.post("/accounts", &other).header("idempotency-key", "\"k\"");
     Answer::of(other_content).await.is_problem(422, "idempotency-key-reused");
 }
 
 #[tokio::test]
 async fn without_a_key_each_request_is_a_command_of_its_own() {
-    let store = Store::start().await;
-    let service = accounts(&store).await;
+    let shop = Shop::start().await;
+    let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
     for (version, event) in [(1, CHANGED), (3, CHANGED)] {
-        let request = store.post("/accounts", &account);
-        let (answer, _) = answered(&store, &service, request, event, &changed(&account, version)).await;
+        let request = shop.post("/accounts", &account);
+        let (answer, _) = answered(&shop, &service, request, event, &changed(&account, version)).await;
         assert_eq!(answer.header("etag"), Some(format!("\"{version}\"").as_str()), "deleted in between");
     }
-    let commands = store.commands().await;
+    let commands = shop.commands().await;
     assert_eq!(commands.len(), 2);
     assert_ne!(commands[0].id(), commands[1].id());
 }
 
 #[tokio::test]
 async fn an_account_is_shown_with_its_version_as_etag() {
-    let store = Store::start().await;
-    let service = accounts(&store).await;
+    let shop = Shop::start().await;
+    let service = accounts(&shop).await;
     let view = an_account_view(&an_account("CUSTOMER_001"), 7);
     service.will_answer(GET, Ok(view.clone()));
-    let answer = Answer::of(store.get(PATH)).await;
+    let answer = Answer::of(shop.get(PATH)).await;
     assert_eq!((answer.status.as_u16(), answer.header("etag")), (200, Some("\"7\"")), "{answer:?}");
     assert_eq!(answer.body, view);
-    Answer::of(store.get("/accounts/CUSTOMER_002")).await.is_problem(404, "account-not-found");
+    Answer::of(shop.get("/accounts/CUSTOMER_002")).await.is_problem(404, "account-not-found");
     service.will_answer(GET, Err(503));
-    Answer::of(store.get(PATH)).await.is_problem(503, "unavailable");
+    Answer::of(shop.get(PATH)).await.is_problem(503, "unavailable");
 }
 
 #[tokio::test]
 async fn while_nats_is_down_accounts_fail_at_once() {
-    let mut store = Store::start().await;
-    store.nats.kill().unwrap();
-    until("the gateway is not ready", || async { Answer::of(store.get("/readiness")).await.status == 503 }).await;
+    let mut shop = Shop::start().await;
+    shop.nats.kill().unwrap();
+    until("the gateway is not ready", || async { Answer::of(shop.get("/readiness")).await.status == 503 }).await;
     let account = an_account("CUSTOMER_001");
     let start = Instant::now();
-    for request in [store.post("/accounts", &account), put(&store, &account, 1), delete(&store, 1), store.get(PATH)]
-    {
+    for request in [shop.post("/accounts", &account), put(&shop, &account, 1), delete(&shop, 1), shop.get(PATH)] {
         Answer::of(request).await.is_problem(503, "unavailable");
     }
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());

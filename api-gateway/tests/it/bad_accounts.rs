@@ -4,7 +4,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::bad_requests::{nothing_was_published, places};
-use crate::support::{Answer, Store, an_account, an_account_view, details};
+use crate::support::{Answer, Shop, an_account, an_account_view, details};
 
 const PATH: &str = "/accounts/CUSTOMER_001";
 
@@ -30,8 +30,8 @@ fn without(pointer: &str) -> Value {
     account
 }
 
-fn put(store: &Store, body: &Value) -> RequestBuilder {
-    store.request("PUT", PATH).json(body).header("if-match", "\"1\"")
+fn put(shop: &Shop, body: &Value) -> RequestBuilder {
+    shop.request("PUT", PATH).json(body).header("if-match", "\"1\"")
 }
 
 /// Lines that are none.
@@ -126,62 +126,62 @@ fn wrong_shapes() -> Vec<(Value, &'static str)> {
 
 #[tokio::test]
 async fn every_wrong_field_of_an_account_is_named() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     for (body, pointer) in wrong_texts().into_iter().chain(wrong_shapes()) {
         let mut change = body.clone();
         if let Some(change) = change.as_object_mut() {
             change.remove("customerId");
         }
-        let create = store.post("/accounts", &body).header("idempotency-key", "\"key\"");
-        for (request, body) in [(create, body), (put(&store, &change), change)] {
+        let create = shop.post("/accounts", &body).header("idempotency-key", "\"key\"");
+        for (request, body) in [(create, body), (put(&shop, &change), change)] {
             let answer = Answer::of(request).await;
             answer.is_problem(422, "validation");
             assert_eq!(places(&answer), [format!("pointer {pointer}")], "{body}");
             assert!(!answer.body.to_string().contains("4111"), "{answer:?}");
         }
     }
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }
 
 #[tokio::test]
 async fn a_wrong_customer_id_is_named() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let long = "k".repeat(65);
     for bad in ["a.b", "", "*", ">", "a b", "ä", &long, "4111111111111111", "4111-1111-1111-1111"] {
-        let answer = Answer::of(store.post("/accounts", &with("/customerId", json!(bad)))).await;
+        let answer = Answer::of(shop.post("/accounts", &with("/customerId", json!(bad)))).await;
         answer.is_problem(422, "validation");
         assert_eq!(places(&answer), ["pointer /customerId"], "{bad}");
     }
     for body in [without("/customerId"), with("/customerId", json!(1)), with("/customerId", Value::Null)] {
-        let answer = Answer::of(store.post("/accounts", &body)).await;
+        let answer = Answer::of(shop.post("/accounts", &body)).await;
         assert_eq!(places(&answer), ["pointer /customerId"], "{body}");
     }
-    let versioned = Answer::of(store.post("/accounts", &and("", "version", json!(1)))).await;
+    let versioned = Answer::of(shop.post("/accounts", &and("", "version", json!(1)))).await;
     assert_eq!(places(&versioned), ["pointer /version"], "a new account has none to name");
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }
 
 #[tokio::test]
 async fn a_change_that_contradicts_its_path_or_its_version_is_refused() {
-    let store = Store::start().await;
-    let answer = Answer::of(put(&store, &an_account_view(&an_account("CUSTOMER_002"), 2))).await;
+    let shop = Shop::start().await;
+    let answer = Answer::of(put(&shop, &an_account_view(&an_account("CUSTOMER_002"), 2))).await;
     answer.is_problem(422, "validation");
     assert_eq!(places(&answer), ["pointer /customerId", "pointer /version"]);
     for bad in [json!(0), json!("1"), json!(1.5)] {
-        let answer = Answer::of(put(&store, &and("", "version", bad))).await;
+        let answer = Answer::of(put(&shop, &and("", "version", bad))).await;
         assert_eq!(places(&answer), ["pointer /version"]);
     }
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }
 
 #[tokio::test]
 async fn all_wrong_fields_of_an_account_are_named_at_once() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let body = json!({
         "customerId": "a b", "name": "", "addresses": [{"type": "home", "street": "S", "zip": "1"}],
         "contact": {}, "card": {"token": "4111111111111111"}, "creditLimit": {"amount": -1, "currency": "€"}
     });
-    let answer = Answer::of(store.post("/accounts", &body)).await;
+    let answer = Answer::of(shop.post("/accounts", &body)).await;
     answer.is_problem(422, "validation");
     let expected = [
         "/customerId",
@@ -200,17 +200,17 @@ async fn all_wrong_fields_of_an_account_are_named_at_once() {
         "/creditLimit/currency",
     ];
     assert_eq!(places(&answer), expected.map(|pointer| format!("pointer {pointer}")));
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }
 
 #[tokio::test]
 async fn bodies_of_another_kind_or_size_are_refused() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let account = an_account("CUSTOMER_001").to_string();
     let change = details(&an_account("CUSTOMER_001")).to_string();
     let large = with("/name", json!("x".repeat(64 * 1024))).to_string();
     for (method, path, body) in [("POST", "/accounts", &account), ("PUT", PATH, &change)] {
-        let request = || store.request(method, path).header("if-match", "\"1\"");
+        let request = || shop.request(method, path).header("if-match", "\"1\"");
         let typed =
             |media_type: &str, body: &str| request().header("content-type", media_type).body(body.to_owned());
         Answer::of(request().body(body.clone())).await.is_problem(415, "unsupported-media-type");
@@ -223,35 +223,35 @@ async fn bodies_of_another_kind_or_size_are_refused() {
         answer.is_problem(400, "malformed-json");
         assert_eq!(places(&answer), ["pointer /name"]);
     }
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }
 
 #[tokio::test]
 async fn wrong_paths_parameters_and_headers_of_accounts_are_named() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let account = an_account("CUSTOMER_001");
-    let create = || store.post("/accounts", &account);
+    let create = || shop.post("/accounts", &account);
     let long_id = format!("/accounts/{}", "k".repeat(65));
     let cases: Vec<(RequestBuilder, &str)> = vec![
-        (store.get("/accounts/a.b"), "parameter id"),
-        (store.get("/accounts/*"), "parameter id"),
-        (store.get("/accounts/%3E"), "parameter id"),
-        (store.get("/accounts/4111111111111111"), "parameter id"),
-        (store.get(&long_id), "parameter id"),
-        (store.request("PUT", "/accounts/a%20b").json(&account).header("if-match", "\"1\""), "parameter id"),
-        (store.request("DELETE", "/accounts/a.b").header("if-match", "\"1\""), "parameter id"),
-        (store.get("/accounts/CUSTOMER_001?version=1"), "parameter version"),
-        (store.post("/accounts?wait=1", &account), "parameter wait"),
+        (shop.get("/accounts/a.b"), "parameter id"),
+        (shop.get("/accounts/*"), "parameter id"),
+        (shop.get("/accounts/%3E"), "parameter id"),
+        (shop.get("/accounts/4111111111111111"), "parameter id"),
+        (shop.get(&long_id), "parameter id"),
+        (shop.request("PUT", "/accounts/a%20b").json(&account).header("if-match", "\"1\""), "parameter id"),
+        (shop.request("DELETE", "/accounts/a.b").header("if-match", "\"1\""), "parameter id"),
+        (shop.get("/accounts/CUSTOMER_001?version=1"), "parameter version"),
+        (shop.post("/accounts?wait=1", &account), "parameter wait"),
         (create().header("idempotency-key", "\"open"), "header Idempotency-Key"),
         (create().header("prefer", "wait=soon"), "header Prefer"),
-        (store.get("/orders/a.b/payment"), "parameter id"),
-        (store.get("/customers/a.b/notifications"), "parameter id"),
-        (store.get("/customers/A/notifications?after=-1"), "parameter after"),
-        (store.get("/customers/A/notifications?after=x"), "parameter after"),
-        (store.get("/customers/A/notifications?after=99999999999999999999"), "parameter after"),
-        (store.get("/customers/A/notifications?limit=0"), "parameter limit"),
-        (store.get("/customers/A/notifications?limit=201"), "parameter limit"),
-        (store.get("/customers/A/notifications?cursor=1"), "parameter cursor"),
+        (shop.get("/orders/a.b/payment"), "parameter id"),
+        (shop.get("/customers/a.b/notifications"), "parameter id"),
+        (shop.get("/customers/A/notifications?after=-1"), "parameter after"),
+        (shop.get("/customers/A/notifications?after=x"), "parameter after"),
+        (shop.get("/customers/A/notifications?after=99999999999999999999"), "parameter after"),
+        (shop.get("/customers/A/notifications?limit=0"), "parameter limit"),
+        (shop.get("/customers/A/notifications?limit=201"), "parameter limit"),
+        (shop.get("/customers/A/notifications?cursor=1"), "parameter cursor"),
     ];
     for (request, place) in cases {
         let shown = format!("{request:?}");
@@ -267,9 +267,9 @@ async fn wrong_paths_parameters_and_headers_of_accounts_are_named() {
         ("POST", "/orders/ORDER_001/payment", "GET"),
         ("POST", "/customers/A/notifications", "GET"),
     ] {
-        let answer = Answer::of(store.request(method, path)).await;
+        let answer = Answer::of(shop.request(method, path)).await;
         answer.is_problem(405, "method-not-allowed");
         assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
     }
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }

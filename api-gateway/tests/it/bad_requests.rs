@@ -4,7 +4,7 @@ use reqwest::RequestBuilder;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Store, an_order};
+use crate::support::{Answer, Shop, an_order};
 
 /// An order with one member changed, or without it.
 fn order_with(pointer: &str, value: Value) -> Value {
@@ -31,14 +31,14 @@ pub(crate) fn places(answer: &Answer) -> Vec<String> {
     errors.iter().map(place).collect()
 }
 
-pub(crate) async fn nothing_was_published(store: &Store) {
-    assert_eq!(store.commands().await, []);
-    assert_eq!(store.keys().await, 0);
+pub(crate) async fn nothing_was_published(shop: &Shop) {
+    assert_eq!(shop.commands().await, []);
+    assert_eq!(shop.keys().await, 0);
 }
 
 #[tokio::test]
 async fn every_wrong_field_of_an_order_is_named() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let long = "k".repeat(65);
     let cases: Vec<(Value, &str)> = vec![
         (order_with("/orderId", json!("a.b")), "/orderId"),
@@ -86,21 +86,21 @@ async fn every_wrong_field_of_an_order_is_named() {
         (Value::Null, ""),
     ];
     for (body, pointer) in cases {
-        let answer = Answer::of(store.post("/orders", &body).header("idempotency-key", "\"key\"")).await;
+        let answer = Answer::of(shop.post("/orders", &body).header("idempotency-key", "\"key\"")).await;
         answer.is_problem(422, "validation");
         assert_eq!(places(&answer), [format!("pointer {pointer}")], "{body}");
     }
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }
 
 #[tokio::test]
 async fn all_wrong_fields_are_named_at_once() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let body = json!({
         "customerId": "a b", "currency": "EUR", "gift/wrap~": true, "totalPrice": 1.5,
         "items": [{"productId": "P", "quantity": 0, "unitPrice": "1", "colour": "red"}]
     });
-    let answer = Answer::of(store.post("/orders", &body)).await;
+    let answer = Answer::of(shop.post("/orders", &body)).await;
     answer.is_problem(422, "validation");
     let expected = [
         "pointer /customerId",
@@ -113,14 +113,14 @@ async fn all_wrong_fields_are_named_at_once() {
     assert_eq!(places(&answer), expected);
     let detail = &answer.body["errors"][1]["detail"];
     assert_eq!(detail, "must be a whole number from 1 to 1000000");
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }
 
 #[tokio::test]
 async fn a_body_that_is_no_json_is_refused_with_line_and_column() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let send = |body: Vec<u8>| {
-        Answer::of(store.request("POST", "/orders").header("content-type", "application/json").body(body))
+        Answer::of(shop.request("POST", "/orders").header("content-type", "application/json").body(body))
     };
     let twice = b"{\"customerId\": \"a\",\n \"customerId\": \"b\"}".to_vec();
     for (body, line, place) in [
@@ -141,37 +141,37 @@ async fn a_body_that_is_no_json_is_refused_with_line_and_column() {
         assert!(detail.contains(line), "{detail}");
         assert!(places(&answer)[0].starts_with(place), "{answer:?}");
     }
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }
 
 #[tokio::test]
 async fn a_body_of_another_kind_or_size_is_refused() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let order = an_order("ORDER_001").to_string();
     let with_type = |content_type: &str| {
-        store.request("POST", "/orders").header("content-type", content_type).body(order.clone())
+        shop.request("POST", "/orders").header("content-type", content_type).body(order.clone())
     };
     for request in [
-        store.request("POST", "/orders").body(order.clone()),
+        shop.request("POST", "/orders").body(order.clone()),
         with_type("text/plain"),
         with_type("application/x-www-form-urlencoded"),
         with_type("application/json; charset=iso-8859-1"),
         with_type("application/json-patch+json"),
         with_type("nonsense"),
         with_type("application/json").header("content-encoding", "gzip"),
-        store.request("POST", "/orders"),
-        store.request("POST", "/orders/ORDER_001/cancel").body("{}"),
+        shop.request("POST", "/orders"),
+        shop.request("POST", "/orders/ORDER_001/cancel").body("{}"),
     ] {
         Answer::of(request).await.is_problem(415, "unsupported-media-type");
     }
     let large = format!("{{\"customerId\": \"{}\"}}", "x".repeat(64 * 1024));
-    let request = || store.request("POST", "/orders").header("content-type", "application/json");
+    let request = || shop.request("POST", "/orders").header("content-type", "application/json");
     Answer::of(request().body(large.clone())).await.is_problem(413, "body-too-large");
     let chunks = futures::stream::iter(
         large.into_bytes().chunks(1000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>(),
     );
     Answer::of(request().body(reqwest::Body::wrap_stream(chunks))).await.is_problem(413, "body-too-large");
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 
     let accepted = Answer::of(with_type("Application/JSON; charset=\"UTF-8\"")).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");
@@ -179,10 +179,10 @@ async fn a_body_of_another_kind_or_size_is_refused() {
 
 #[tokio::test]
 async fn wrong_paths_parameters_and_headers_are_named() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let order = an_order("ORDER_001");
-    let place = || store.post("/orders", &order);
-    let restock = |path: &str| store.post(path, &json!({"quantity": 5}));
+    let place = || shop.post("/orders", &order);
+    let restock = |path: &str| shop.post(path, &json!({"quantity": 5}));
     let not_ascii = HeaderValue::from_bytes(b"\"k\xc3\xa4\"").unwrap();
     let long_key = format!("\"{}\"", "k".repeat(256));
     let long_id = format!("/orders/{}", "k".repeat(65));
@@ -196,29 +196,29 @@ async fn wrong_paths_parameters_and_headers_are_named() {
         (place().header("idempotency-key", "\"a\"").header("idempotency-key", "\"b\""), "header Idempotency-Key"),
         (place().header("prefer", "wait=soon"), "header Prefer"),
         (place().header("prefer", "wait=-1"), "header Prefer"),
-        (store.get("/events").header("last-event-id", "abc"), "header Last-Event-ID"),
-        (store.get("/events").header("last-event-id", "-1"), "header Last-Event-ID"),
-        (store.get("/events?lastEventId=1.5"), "parameter lastEventId"),
-        (store.get("/events?orderId=*"), "parameter orderId"),
-        (store.get("/orders/a.b"), "parameter id"),
-        (store.get("/orders/a%20b"), "parameter id"),
-        (store.get("/orders/%3E/history"), "parameter id"),
-        (store.get("/orders/*"), "parameter id"),
-        (store.get(&long_id), "parameter id"),
-        (store.get("/products/a.b"), "parameter id"),
-        (store.request("POST", "/orders/a.b/cancel"), "parameter id"),
+        (shop.get("/events").header("last-event-id", "abc"), "header Last-Event-ID"),
+        (shop.get("/events").header("last-event-id", "-1"), "header Last-Event-ID"),
+        (shop.get("/events?lastEventId=1.5"), "parameter lastEventId"),
+        (shop.get("/events?orderId=*"), "parameter orderId"),
+        (shop.get("/orders/a.b"), "parameter id"),
+        (shop.get("/orders/a%20b"), "parameter id"),
+        (shop.get("/orders/%3E/history"), "parameter id"),
+        (shop.get("/orders/*"), "parameter id"),
+        (shop.get(&long_id), "parameter id"),
+        (shop.get("/products/a.b"), "parameter id"),
+        (shop.request("POST", "/orders/a.b/cancel"), "parameter id"),
         (restock("/products/a.b/restock"), "parameter id"),
-        (store.get("/orders?limit=0"), "parameter limit"),
-        (store.get("/orders?limit=201"), "parameter limit"),
-        (store.get("/orders?limit=ten"), "parameter limit"),
-        (store.get("/orders?limit="), "parameter limit"),
-        (store.get("/orders?limit=1&limit=2"), "parameter limit"),
-        (store.get("/orders?status=done"), "parameter status"),
-        (store.get("/orders?customerId=a.b"), "parameter customerId"),
-        (store.get("/orders?cursor=a%20b"), "parameter cursor"),
-        (store.get("/orders?customer=CUSTOMER_001"), "parameter customer"),
-        (store.get("/products?cursor=a.b"), "parameter cursor"),
-        (store.post("/orders?wait=1", &order), "parameter wait"),
+        (shop.get("/orders?limit=0"), "parameter limit"),
+        (shop.get("/orders?limit=201"), "parameter limit"),
+        (shop.get("/orders?limit=ten"), "parameter limit"),
+        (shop.get("/orders?limit="), "parameter limit"),
+        (shop.get("/orders?limit=1&limit=2"), "parameter limit"),
+        (shop.get("/orders?status=done"), "parameter status"),
+        (shop.get("/orders?customerId=a.b"), "parameter customerId"),
+        (shop.get("/orders?cursor=a%20b"), "parameter cursor"),
+        (shop.get("/orders?customer=CUSTOMER_001"), "parameter customer"),
+        (shop.get("/products?cursor=a.b"), "parameter cursor"),
+        (shop.post("/orders?wait=1", &order), "parameter wait"),
     ];
     for (request, place) in cases {
         let shown = format!("{request:?}");
@@ -226,12 +226,12 @@ async fn wrong_paths_parameters_and_headers_are_named() {
         answer.is_problem(400, "invalid-parameter");
         assert_eq!(places(&answer), [place], "{shown}");
     }
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }
 
 #[tokio::test]
 async fn a_wrong_cancellation_or_restock_is_refused() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     for body in [
         json!({"reason": "r".repeat(501)}),
         json!({"reason": 1}),
@@ -239,7 +239,7 @@ async fn a_wrong_cancellation_or_restock_is_refused() {
         json!({"why": "because"}),
         json!([]),
     ] {
-        Answer::of(store.post("/orders/ORDER_001/cancel", &body)).await.is_problem(422, "validation");
+        Answer::of(shop.post("/orders/ORDER_001/cancel", &body)).await.is_problem(422, "validation");
     }
     for body in [
         json!({}),
@@ -249,16 +249,16 @@ async fn a_wrong_cancellation_or_restock_is_refused() {
         json!({"quantity": 1_000_001}),
         json!({"quantity": 5, "productId": "PRODUCT_002"}),
     ] {
-        Answer::of(store.post("/products/PRODUCT_001/restock", &body)).await.is_problem(422, "validation");
+        Answer::of(shop.post("/products/PRODUCT_001/restock", &body)).await.is_problem(422, "validation");
     }
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems_too() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     for path in ["/order", "/orders/", "/orders/ORDER_001/", "/orders/ORDER_001/pay", "/problems/none", "/../x"] {
-        Answer::of(store.get(path)).await.is_problem(404, "route-not-found");
+        Answer::of(shop.get(path)).await.is_problem(404, "route-not-found");
     }
     for (method, path, allow) in [
         ("DELETE", "/orders", "GET, POST"),
@@ -271,13 +271,13 @@ async fn unknown_paths_and_methods_are_problems_too() {
         ("DELETE", "/liveness", "GET"),
         ("BREW", "/orders", "GET, POST"),
     ] {
-        let answer = Answer::of(store.request(method, path)).await;
+        let answer = Answer::of(shop.request(method, path)).await;
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some(allow)), "{method} {path}");
         if method != "HEAD" {
             answer.is_problem(405, "method-not-allowed");
         }
     }
-    let explained = Answer::of(store.get("/problems/validation")).await;
+    let explained = Answer::of(shop.get("/problems/validation")).await;
     assert!(explained.body.as_str().unwrap().starts_with("Invalid content (422"), "{explained:?}");
-    nothing_was_published(&store).await;
+    nothing_was_published(&shop).await;
 }

@@ -9,7 +9,7 @@ use local_servers::free_port;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Store, an_account, details, password, until};
+use crate::support::{Answer, Shop, an_account, details, password, until};
 
 /// The gateway as a process that logs everything it can into a file.
 struct Gateway {
@@ -19,11 +19,11 @@ struct Gateway {
 }
 
 impl Gateway {
-    async fn start(store: &Store) -> Self {
+    async fn start(shop: &Shop) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
         let log = std::env::temp_dir().join(format!("api-gateway-{}.log", std::process::id()));
         let process = Command::new(env!("CARGO_BIN_EXE_api-gateway"))
-            .args(["--nats-url", &store.nats.url(), "--http-address", &address])
+            .args(["--nats-url", &shop.nats.url(), "--http-address", &address])
             .env("NATS_PASSWORD", password("api-gateway"))
             .env("RUST_LOG", "trace")
             .stdout(File::create(&log).unwrap())
@@ -32,7 +32,7 @@ impl Gateway {
             .unwrap();
         let gateway = Self { process, base: format!("http://{address}"), log };
         until("the gateway is ready", || async {
-            store.http.get(format!("{}/readiness", gateway.base)).send().await.is_ok_and(|r| r.status() == 200)
+            shop.http.get(format!("{}/readiness", gateway.base)).send().await.is_ok_and(|r| r.status() == 200)
         })
         .await;
         gateway
@@ -147,10 +147,10 @@ fn requests(http: &Client, base: &str, number: &str) -> Vec<(RequestBuilder, u16
 
 #[tokio::test]
 async fn a_card_number_is_neither_stored_nor_answered_nor_logged() {
-    let store = Store::start().await;
-    let gateway = Gateway::start(&store).await;
+    let shop = Shop::start().await;
+    let gateway = Gateway::start(&shop).await;
     for number in SPELLED {
-        for (request, status) in requests(&store.http, &gateway.base, number) {
+        for (request, status) in requests(&shop.http, &gateway.base, number) {
             let shown = format!("{request:?}");
             let answer = Answer::of(request).await;
             assert_eq!(answer.status, status, "{shown} {answer:?}");
@@ -158,12 +158,12 @@ async fn a_card_number_is_neither_stored_nor_answered_nor_logged() {
         }
     }
     for name in ["COMMANDS", "EVENTS", "DEAD_LETTERS", "KV_IDEMPOTENCY"] {
-        assert_eq!(store.stream(name).await.info().await.unwrap().state.messages, 0, "{name}");
+        assert_eq!(shop.stream(name).await.info().await.unwrap().state.messages, 0, "{name}");
     }
     // A good account goes its way, so that the log has seen one.
-    let accepted = store.http.post(format!("{}/accounts", gateway.base)).json(&an_account("CUSTOMER_001"));
+    let accepted = shop.http.post(format!("{}/accounts", gateway.base)).json(&an_account("CUSTOMER_001"));
     assert_eq!(Answer::of(accepted.header("prefer", "wait=0")).await.status, 202);
-    assert_eq!(store.commands().await.len(), 1);
+    assert_eq!(shop.commands().await.len(), 1);
     let log = gateway.log();
     assert!(
         log.contains("TRACE") && log.contains("DEBUG") && log.contains("a command is stored"),

@@ -1,6 +1,6 @@
 //! What must hold of whatever clients send. The properties here and the targets of `fuzz/` check the same.
 
-use api_gateway::outside::{BODIES, OPERATOR_BODIES, PARAMETERS};
+use api_gateway::test_entry_points::{BODIES, OPERATOR_BODIES, PARAMETERS};
 use contracts::account::{AccountCommand, looks_like_a_card_number};
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderCommand;
@@ -25,18 +25,18 @@ pub(crate) fn body(body: &[u8]) {
     for (message_type, read) in BODIES {
         match read(body) {
             Ok(command) => assert_eq!(understood(message_type, &command), command),
-            Err(problem) => is_told(&problem),
+            Err(problem) => is_notified(&problem),
         }
     }
     for read in OPERATOR_BODIES {
         if let Err(problem) = read(body) {
-            is_told(&problem);
+            is_notified(&problem);
         }
     }
 }
 
 /// Checks the answer to a body that is refused.
-fn is_told(problem: &str) {
+fn is_notified(problem: &str) {
     assert!(!looks_like_a_card_number(problem), "{problem}");
     let problem: Value = serde_json::from_str(problem).unwrap();
     assert!(matches!(problem["status"].as_u64(), Some(400 | 422)), "{problem}");

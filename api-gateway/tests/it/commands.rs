@@ -5,21 +5,21 @@ use contracts::order::OrderCommand;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Answer, Store, an_order};
+use crate::support::{Answer, Shop, an_order};
 
 const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 #[tokio::test]
 async fn a_placed_order_is_a_command_in_its_envelope() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let order = an_order("ORDER_001");
-    let answer = Answer::of(store.post("/orders", &order).header("traceparent", TRACE_PARENT)).await;
+    let answer = Answer::of(shop.post("/orders", &order).header("traceparent", TRACE_PARENT)).await;
     assert_eq!(answer.status, 202, "{answer:?}");
     assert_eq!(answer.header("location"), Some("/orders/ORDER_001"));
     assert_eq!(answer.header("preference-applied"), None);
-    assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "cached"}));
+    assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "unsynced"}));
 
-    let [command] = &store.commands().await[..] else { panic!("one command") };
+    let [command] = &shop.commands().await[..] else { panic!("one command") };
     assert_eq!(command.subject, "order.command.place.ORDER_001");
     assert_eq!(command.body, order);
     for (name, value) in [
@@ -37,14 +37,14 @@ async fn a_placed_order_is_a_command_in_its_envelope() {
 
 #[tokio::test]
 async fn total_and_id_are_made_up_where_they_are_missing() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let mut order = an_order("ORDER_001");
     order.as_object_mut().unwrap().retain(|name, _| name != "orderId" && name != "totalPrice");
-    let request = || store.post("/orders", &order).header("traceparent", "nonsense");
+    let request = || shop.post("/orders", &order).header("traceparent", "nonsense");
     let (first, second) = (Answer::of(request()).await, Answer::of(request()).await);
     assert_eq!((first.status.as_u16(), second.status.as_u16()), (202, 202));
     assert_ne!(first.body["orderId"], second.body["orderId"]);
-    let commands = store.commands().await;
+    let commands = shop.commands().await;
     assert_eq!(commands.len(), 2);
     assert_eq!(commands[0].body["orderId"], first.body["orderId"]);
     assert_eq!(commands[0].body["totalPrice"], 4000);
@@ -54,15 +54,15 @@ async fn total_and_id_are_made_up_where_they_are_missing() {
 
 #[tokio::test]
 async fn an_order_is_cancelled_with_or_without_a_reason() {
-    let store = Store::start().await;
-    let bare = Answer::of(store.request("POST", "/orders/ORDER_001/cancel")).await;
+    let shop = Shop::start().await;
+    let bare = Answer::of(shop.request("POST", "/orders/ORDER_001/cancel")).await;
     assert_eq!((bare.status.as_u16(), bare.header("location")), (202, Some("/orders/ORDER_001")), "{bare:?}");
-    assert_eq!(bare.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "cached"}));
+    assert_eq!(bare.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "unsynced"}));
     let reason = "changed my mind\n— “Zoë”";
     for body in [json!({}), json!({"reason": null}), json!({"reason": reason})] {
-        assert_eq!(Answer::of(store.post("/orders/ORDER_001/cancel", &body)).await.status, 202);
+        assert_eq!(Answer::of(shop.post("/orders/ORDER_001/cancel", &body)).await.status, 202);
     }
-    let commands = store.commands().await;
+    let commands = shop.commands().await;
     // Without a reason it is the same cancellation each time.
     assert_eq!(commands.len(), 2);
     assert_eq!(commands[0].subject, "order.command.cancel.ORDER_001");
@@ -73,21 +73,21 @@ async fn an_order_is_cancelled_with_or_without_a_reason() {
 
 #[tokio::test]
 async fn a_restock_is_a_command_of_the_inventory() {
-    let store = Store::start().await;
-    let answer = Answer::of(store.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}))).await;
+    let shop = Shop::start().await;
+    let answer = Answer::of(shop.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}))).await;
     assert_eq!((answer.status.as_u16(), answer.header("location")), (202, Some("/products/PRODUCT_001")));
     assert_eq!(
         answer.body,
-        json!({"productId": "PRODUCT_001", "quantity": 5, "status": "accepted", "durability": "cached"})
+        json!({"productId": "PRODUCT_001", "quantity": 5, "status": "accepted", "durability": "unsynced"})
     );
-    let [command] = &store.commands().await[..] else { panic!("one command") };
+    let [command] = &shop.commands().await[..] else { panic!("one command") };
     assert_eq!(command.subject, "inventory.command.restock.PRODUCT_001");
     assert!(InventoryCommand::decode("inventory.restock.v1", command.body.to_string().as_bytes()).is_ok());
 }
 
 #[tokio::test]
 async fn the_largest_order_fits_through() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let mut order = an_order(&"O".repeat(64));
     order["customerId"] = json!("C".repeat(64));
     order["items"] = json!(
@@ -96,19 +96,19 @@ async fn the_largest_order_fits_through() {
             .collect::<Vec<_>>()
     );
     order["totalPrice"] = json!(9_007_199_200_000_000_i64);
-    let answer = Answer::of(store.post("/orders", &order)).await;
+    let answer = Answer::of(shop.post("/orders", &order)).await;
     assert_eq!(answer.status, 202, "{answer:?}");
-    assert_eq!(store.commands().await[0].body, order);
+    assert_eq!(shop.commands().await[0].body, order);
 }
 
 #[tokio::test]
 async fn the_gateway_ends_while_requests_wait() {
-    let mut store = Store::start().await;
-    let events = store.get("/events").send().await.unwrap();
+    let mut shop = Shop::start().await;
+    let events = shop.get("/events").send().await.unwrap();
     let waiting =
-        tokio::spawn(Answer::of(store.post("/orders", &an_order("ORDER_001")).header("prefer", "wait=60")));
-    crate::support::until("the order is stored", || async { store.commands().await.len() == 1 }).await;
-    let took = store.stop().await;
+        tokio::spawn(Answer::of(shop.post("/orders", &an_order("ORDER_001")).header("prefer", "wait=60")));
+    crate::support::until("the order is stored", || async { shop.commands().await.len() == 1 }).await;
+    let took = shop.stop().await;
     assert!(took.as_secs() < 4, "{took:?}");
     assert_eq!(waiting.await.unwrap().status, 202);
     drop(events);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::feed::Feed;
-use crate::support::{Answer, FakeService, Store, provision, until};
+use crate::support::{Answer, FakeService, Shop, provision, until};
 
 impl Feed {
     /// Reads the next event: its sequence, its type, its data.
@@ -49,10 +49,10 @@ async fn placed(service: &FakeService, order: &str) -> u64 {
 
 #[tokio::test]
 async fn events_come_live_with_their_envelope() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
     placed(&service, "ORDER_000").await;
-    let mut feed = Feed::open(store.get("/events")).await;
+    let mut feed = Feed::open(shop.get("/events")).await;
     let cause = Uuid::now_v7();
     let sequence = service.says("order.event.placed.ORDER_001", cause, &json!({"orderId": "ORDER_001"})).await;
     let (id, name, mut data) = feed.next().await;
@@ -68,18 +68,18 @@ async fn events_come_live_with_their_envelope() {
 
 #[tokio::test]
 async fn a_feed_goes_on_behind_the_last_event_it_had() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
     for order in ["ORDER_001", "ORDER_002", "ORDER_003"] {
         placed(&service, order).await;
     }
-    let mut by_header = Feed::open(store.get("/events").header("last-event-id", "1")).await;
-    let mut by_query = Feed::open(store.get("/events?lastEventId=0")).await;
-    let mut header_counts = Feed::open(store.get("/events?lastEventId=0").header("last-event-id", "2")).await;
+    let mut by_header = Feed::open(shop.get("/events").header("last-event-id", "1")).await;
+    let mut by_query = Feed::open(shop.get("/events?lastEventId=0")).await;
+    let mut header_counts = Feed::open(shop.get("/events?lastEventId=0").header("last-event-id", "2")).await;
     assert_eq!(by_header.sequences(2).await, [2, 3]);
     assert_eq!(by_query.sequences(3).await, [1, 2, 3]);
     assert_eq!(header_counts.sequences(1).await, [3]);
-    let mut by_its_id = Feed::open(store.get("/events").header("last-event-id", &header_counts.last)).await;
+    let mut by_its_id = Feed::open(shop.get("/events").header("last-event-id", &header_counts.last)).await;
     placed(&service, "ORDER_004").await;
     assert_eq!(by_header.sequences(1).await, [4]);
     assert_eq!(by_its_id.sequences(1).await, [4]);
@@ -87,29 +87,29 @@ async fn a_feed_goes_on_behind_the_last_event_it_had() {
 
 #[tokio::test]
 async fn a_feed_of_a_stream_that_was_created_again_starts_over_and_says_so() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
-    let mut before = Feed::open(store.get("/events")).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
+    let mut before = Feed::open(shop.get("/events")).await;
     for order in ["ORDER_001", "ORDER_002"] {
         placed(&service, order).await;
     }
     before.sequences(1).await;
-    let provisioner = jetstream::new(store.connect("provisioner").await);
+    let provisioner = jetstream::new(shop.connect("provisioner").await);
     provisioner.delete_stream(EVENTS).await.unwrap();
-    provision(&store.nats).await;
+    provision(&shop.nats).await;
     // More than the feed has seen of the one before, so that its sequence means something in both.
-    let service = FakeService::orders(&store).await;
+    let service = FakeService::orders(&shop).await;
     for order in ["ORDER_003", "ORDER_004", "ORDER_005"] {
         placed(&service, order).await;
     }
-    let mut resumed = Feed::open(store.get("/events").header("last-event-id", &before.last)).await;
-    let mut beyond = Feed::open(store.get("/events?lastEventId=77")).await;
+    let mut resumed = Feed::open(shop.get("/events").header("last-event-id", &before.last)).await;
+    let mut beyond = Feed::open(shop.get("/events?lastEventId=77")).await;
     for feed in [&mut resumed, &mut beyond] {
         assert_eq!(feed.next().await, (3, "reset".to_owned(), json!({"reason": "recreated"})));
     }
     placed(&service, "ORDER_006").await;
     assert_eq!(resumed.next().await.0, 4);
-    let mut again = Feed::open(store.get("/events").header("last-event-id", &resumed.last)).await;
+    let mut again = Feed::open(shop.get("/events").header("last-event-id", &resumed.last)).await;
     // A feed that was open all the time.
     while before.next().await.1 != "reset" {}
     placed(&service, "ORDER_007").await;
@@ -120,32 +120,32 @@ async fn a_feed_of_a_stream_that_was_created_again_starts_over_and_says_so() {
 
 #[tokio::test]
 async fn a_feed_says_when_the_stream_has_dropped_what_it_did_not_get() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
     for order in ["ORDER_001", "ORDER_002", "ORDER_003", "ORDER_004"] {
         placed(&service, order).await;
     }
-    let provisioner = jetstream::new(store.connect("provisioner").await);
+    let provisioner = jetstream::new(shop.connect("provisioner").await);
     provisioner.get_stream(EVENTS).await.unwrap().purge().sequence(3).await.unwrap();
-    let mut feed = Feed::open(store.get("/events?lastEventId=1")).await;
+    let mut feed = Feed::open(shop.get("/events?lastEventId=1")).await;
     assert_eq!(feed.next().await, (2, "reset".to_owned(), json!({"reason": "expired"})));
     assert_eq!(feed.sequences(2).await, [3, 4]);
-    let mut complete = Feed::open(store.get("/events?lastEventId=2")).await;
+    let mut complete = Feed::open(shop.get("/events?lastEventId=2")).await;
     assert_eq!(complete.sequences(2).await, [3, 4]);
 }
 
 #[tokio::test]
 async fn any_last_event_id_is_followed_or_refused_by_its_name() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let mut runner = TestRunner::default();
     let generated = prop_oneof![any::<String>(), "[-+ ]?[0-9]{0,21}", any::<u64>().prop_map(|id| id.to_string())];
     let generated = (0..100).map(|_| generated.new_tree(&mut runner).unwrap().current());
     let edges = [i64::MAX as u64 - 1, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX].map(|id| id.to_string());
     for id in generated.chain(edges) {
-        let by_query = store
+        let by_query = shop
             .http
-            .get(Url::parse_with_params(&format!("{}/events", store.base), [("lastEventId", &id)]).unwrap());
-        let by_header = HeaderValue::from_str(&id).map(|id| store.get("/events").header("last-event-id", id));
+            .get(Url::parse_with_params(&format!("{}/events", shop.base), [("lastEventId", &id)]).unwrap());
+        let by_header = HeaderValue::from_str(&id).map(|id| shop.get("/events").header("last-event-id", id));
         for (request, place) in [(Some(by_query), "parameter"), (by_header.ok(), "header")] {
             let Some(request) = request else { continue };
             let response = request.send().await.unwrap();
@@ -160,10 +160,10 @@ async fn any_last_event_id_is_followed_or_refused_by_its_name() {
 
 #[tokio::test]
 async fn a_feed_of_one_order_has_the_events_of_all_services_about_it() {
-    let store = Store::start().await;
-    let orders = FakeService::orders(&store).await;
-    let inventory = FakeService::start(&store, "inventory-service", "inventory").await;
-    let mut feed = Feed::open(store.get("/events?orderId=ORDER_002")).await;
+    let shop = Shop::start().await;
+    let orders = FakeService::orders(&shop).await;
+    let inventory = FakeService::start(&shop, "inventory-service", "inventory").await;
+    let mut feed = Feed::open(shop.get("/events?orderId=ORDER_002")).await;
     placed(&orders, "ORDER_001").await;
     placed(&orders, "ORDER_002").await;
     inventory.says("inventory.event.reserved.ORDER_002", Uuid::now_v7(), &json!({"orderId": "ORDER_002"})).await;
@@ -175,17 +175,17 @@ async fn a_feed_of_one_order_has_the_events_of_all_services_about_it() {
 
 #[tokio::test]
 async fn a_feed_survives_a_restart_of_nats_and_misses_and_repeats_nothing() {
-    let mut store = Store::start().await;
-    let service = FakeService::orders(&store).await;
+    let mut shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
     placed(&service, "ORDER_001").await;
-    let mut busy = Feed::open(store.get("/events")).await;
-    let mut silent = Feed::open(store.get("/events")).await;
+    let mut busy = Feed::open(shop.get("/events")).await;
+    let mut silent = Feed::open(shop.get("/events")).await;
     placed(&service, "ORDER_002").await;
     assert_eq!(busy.next().await.0, 2);
-    store.nats.kill().unwrap();
+    shop.nats.kill().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
-    store.nats.restart().await.unwrap();
-    let service = FakeService::orders(&store).await;
+    shop.nats.restart().await.unwrap();
+    let service = FakeService::orders(&shop).await;
     placed(&service, "ORDER_003").await;
     let start = Instant::now();
     assert_eq!(busy.next().await.0, 3);
@@ -196,9 +196,9 @@ async fn a_feed_survives_a_restart_of_nats_and_misses_and_repeats_nothing() {
 
 #[tokio::test]
 async fn many_events_arrive_in_order_even_where_the_client_reads_slowly() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
-    let mut feed = Feed::open(store.get("/events")).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
+    let mut feed = Feed::open(shop.get("/events")).await;
     let text = "x".repeat(2000);
     for n in 0..2000 {
         let body = json!({"orderId": "ORDER_001", "text": text});
@@ -209,10 +209,10 @@ async fn many_events_arrive_in_order_even_where_the_client_reads_slowly() {
 
 #[tokio::test]
 async fn what_is_no_event_is_passed_over() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
-    let mut feed = Feed::open(store.get("/events")).await;
-    let client = store.connect("order-service").await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
+    let mut feed = Feed::open(shop.get("/events")).await;
+    let client = shop.connect("order-service").await;
     client.publish("order.event.placed.ORDER_000", "no headers, no JSON".into()).await.unwrap();
     client.flush().await.unwrap();
     let sequence = placed(&service, "ORDER_001").await;
@@ -221,34 +221,34 @@ async fn what_is_no_event_is_passed_over() {
 
 #[tokio::test]
 async fn a_silent_feed_is_kept_alive() {
-    let store = Store::start().await;
-    let mut feed = Feed::open(store.get("/events")).await;
+    let shop = Shop::start().await;
+    let mut feed = Feed::open(shop.get("/events")).await;
     let block = feed.block(Duration::from_secs(7)).await;
     assert_eq!(block.keys().collect::<Vec<_>>(), [""], "a comment");
 }
 
 #[tokio::test]
 async fn connections_are_bounded_and_given_back() {
-    let store = Store::start().await;
-    let mut feeds = futures::future::join_all((0..256).map(|_| Feed::open(store.get("/events")))).await;
-    Answer::of(store.get("/events")).await.is_problem(503, "too-many-streams");
-    let service = FakeService::orders(&store).await;
+    let shop = Shop::start().await;
+    let mut feeds = futures::future::join_all((0..256).map(|_| Feed::open(shop.get("/events")))).await;
+    Answer::of(shop.get("/events")).await.is_problem(503, "too-many-streams");
+    let service = FakeService::orders(&shop).await;
     placed(&service, "ORDER_001").await;
     assert_eq!(feeds.last_mut().unwrap().next().await.0, 1);
     drop(feeds);
     until("there is room again", || async {
-        store.get("/events").send().await.is_ok_and(|response| response.status() == 200)
+        shop.get("/events").send().await.is_ok_and(|response| response.status() == 200)
     })
     .await;
 }
 
 #[tokio::test]
 async fn what_accounts_say_is_not_in_the_feed() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let (accounts, orders) =
-        (FakeService::start(&store, "account-service", "account").await, FakeService::orders(&store).await);
-    let mut all = Feed::open(store.get("/events")).await;
-    let mut one = Feed::open(store.get("/events?orderId=SAME")).await;
+        (FakeService::start(&shop, "account-service", "account").await, FakeService::orders(&shop).await);
+    let mut all = Feed::open(shop.get("/events")).await;
+    let mut one = Feed::open(shop.get("/events?orderId=SAME")).await;
     let body = json!({"contact": {"email": "ada@example.org"}});
     accounts.says("account.event.changed.SAME", Uuid::new_v4(), &body).await;
     orders.says("order.event.placed.SAME", Uuid::new_v4(), &json!({})).await;

@@ -22,7 +22,7 @@ impl Feed {
     }
 
     /// Reads the next block, a comment or an event, as its fields.
-    pub(crate) async fn block(&mut self, patience: Duration) -> HashMap<String, String> {
+    pub(crate) async fn block(&mut self, timeout: Duration) -> HashMap<String, String> {
         loop {
             if let Some((block, rest)) = self.text.split_once("\n\n") {
                 let fields = block.lines().filter_map(|line| line.split_once(':'));
@@ -30,7 +30,7 @@ impl Feed {
                 self.text = rest.to_owned();
                 return fields;
             }
-            let chunk = tokio::time::timeout(patience, self.response.chunk()).await.expect("nothing comes");
+            let chunk = tokio::time::timeout(timeout, self.response.chunk()).await.expect("nothing comes");
             self.text += std::str::from_utf8(&chunk.unwrap().expect("the feed ended")).unwrap();
         }
     }

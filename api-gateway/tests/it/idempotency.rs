@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Store, an_order};
+use crate::support::{Answer, Shop, an_order};
 
 fn without_id() -> Value {
     let mut order = an_order("x");
@@ -10,17 +10,17 @@ fn without_id() -> Value {
     order
 }
 
-async fn place(store: &Store, order: &Value, key: &str) -> Answer {
-    Answer::of(store.post("/orders", order).header("idempotency-key", key)).await
+async fn place(shop: &Shop, order: &Value, key: &str) -> Answer {
+    Answer::of(shop.post("/orders", order).header("idempotency-key", key)).await
 }
 
 #[tokio::test]
 async fn the_same_key_and_content_have_the_same_answer_and_one_command() {
-    let store = Store::start().await;
-    let first = place(&store, &without_id(), "\"8e03978e\"").await;
+    let shop = Shop::start().await;
+    let first = place(&shop, &without_id(), "\"8e03978e\"").await;
     assert_eq!(first.status, 202, "{first:?}");
     for key in ["\"8e03978e\"", "8e03978e"] {
-        let again = place(&store, &without_id(), key).await;
+        let again = place(&shop, &without_id(), key).await;
         assert_eq!((again.status, &again.body), (first.status, &first.body));
         assert_eq!(again.header("location"), first.header("location"));
     }
@@ -28,110 +28,110 @@ async fn the_same_key_and_content_have_the_same_answer_and_one_command() {
     let mut spelled = without_id();
     spelled.as_object_mut().unwrap().remove("totalPrice");
     spelled["orderId"] = Value::Null;
-    assert_eq!(place(&store, &spelled, "\"8e03978e\"").await.body, first.body);
-    assert_eq!(store.commands().await.len(), 1);
-    assert_eq!(store.keys().await, 1);
+    assert_eq!(place(&shop, &spelled, "\"8e03978e\"").await.body, first.body);
+    assert_eq!(shop.commands().await.len(), 1);
+    assert_eq!(shop.keys().await, 1);
 }
 
 #[tokio::test]
 async fn a_key_used_for_other_content_is_refused() {
-    let store = Store::start().await;
-    assert_eq!(place(&store, &an_order("ORDER_001"), "\"k\"").await.status, 202);
+    let shop = Shop::start().await;
+    assert_eq!(place(&shop, &an_order("ORDER_001"), "\"k\"").await.status, 202);
     let mut other = an_order("ORDER_001");
     other["customerId"] = json!("CUSTOMER_002");
-    place(&store, &other, "\"k\"").await.is_problem(422, "idempotency-key-reused");
-    place(&store, &an_order("ORDER_002"), "\"k\"").await.is_problem(422, "idempotency-key-reused");
-    assert_eq!(place(&store, &an_order("ORDER_001"), "\"k\"").await.status, 202);
-    assert_eq!(store.commands().await.len(), 1);
+    place(&shop, &other, "\"k\"").await.is_problem(422, "idempotency-key-reused");
+    place(&shop, &an_order("ORDER_002"), "\"k\"").await.is_problem(422, "idempotency-key-reused");
+    assert_eq!(place(&shop, &an_order("ORDER_001"), "\"k\"").await.status, 202);
+    assert_eq!(shop.commands().await.len(), 1);
 }
 
 #[tokio::test]
 async fn a_key_belongs_to_its_method_and_path() {
-    let store = Store::start().await;
-    let send = |path: &str, body: Value| Answer::of(store.post(path, &body).header("idempotency-key", "\"k\""));
+    let shop = Shop::start().await;
+    let send = |path: &str, body: Value| Answer::of(shop.post(path, &body).header("idempotency-key", "\"k\""));
     assert_eq!(send("/orders", an_order("ORDER_001")).await.status, 202);
     assert_eq!(send("/orders/ORDER_001/cancel", json!({})).await.status, 202);
     assert_eq!(send("/orders/ORDER_002/cancel", json!({})).await.status, 202);
     assert_eq!(send("/products/PRODUCT_001/restock", json!({"quantity": 5})).await.status, 202);
-    let ids: std::collections::HashSet<_> = store.commands().await.iter().map(|command| command.id()).collect();
+    let ids: std::collections::HashSet<_> = shop.commands().await.iter().map(|command| command.id()).collect();
     assert_eq!(ids.len(), 4);
     send("/orders/ORDER_001/cancel", json!({"reason": "r"})).await.is_problem(422, "idempotency-key-reused");
     send("/products/PRODUCT_001/restock", json!({"quantity": 6})).await.is_problem(422, "idempotency-key-reused");
-    assert_eq!(store.commands().await.len(), 4);
+    assert_eq!(shop.commands().await.len(), 4);
 }
 
 #[tokio::test]
 async fn a_request_that_fails_validation_does_not_use_its_key_up() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let mut wrong = an_order("ORDER_001");
     wrong["totalPrice"] = json!(1);
-    place(&store, &wrong, "\"k\"").await.is_problem(422, "validation");
-    assert_eq!(place(&store, &an_order("ORDER_001"), "\"k\"").await.status, 202);
+    place(&shop, &wrong, "\"k\"").await.is_problem(422, "validation");
+    assert_eq!(place(&shop, &an_order("ORDER_001"), "\"k\"").await.status, 202);
 }
 
 #[tokio::test]
 async fn a_claimed_key_whose_command_was_never_published_publishes_it_on_the_next_try() {
-    let store = Store::start().await;
-    assert_eq!(place(&store, &an_order("ORDER_001"), "\"k\"").await.status, 202);
-    let command = store.commands().await[0].clone();
-    let provisioner = async_nats::jetstream::new(store.connect("provisioner").await);
+    let shop = Shop::start().await;
+    assert_eq!(place(&shop, &an_order("ORDER_001"), "\"k\"").await.status, 202);
+    let command = shop.commands().await[0].clone();
+    let provisioner = async_nats::jetstream::new(shop.connect("provisioner").await);
     provisioner.get_stream("COMMANDS").await.unwrap().purge().await.unwrap();
     // The purge leaves the stream's duplicate window alone, so the stream is made anew.
     provisioner.delete_stream("COMMANDS").await.unwrap();
     let topology = messaging::Topology::parse(contracts::topology::TOPOLOGY).unwrap();
     topology.provision(&provisioner, 1).await.unwrap();
-    assert_eq!(place(&store, &an_order("ORDER_001"), "\"k\"").await.status, 202);
-    assert_eq!(store.commands().await[0].id(), command.id());
+    assert_eq!(place(&shop, &an_order("ORDER_001"), "\"k\"").await.status, 202);
+    assert_eq!(shop.commands().await[0].id(), command.id());
 }
 
 #[tokio::test]
 async fn a_key_that_is_forgotten_stands_for_a_new_command() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let restock = || {
-        let request = store.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}));
+        let request = shop.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}));
         Answer::of(request.header("idempotency-key", "\"k\""))
     };
     assert_eq!(restock().await.status, 202);
-    let provisioner = async_nats::jetstream::new(store.connect("provisioner").await);
+    let provisioner = async_nats::jetstream::new(shop.connect("provisioner").await);
     provisioner.get_stream("KV_IDEMPOTENCY").await.unwrap().purge().await.unwrap();
     assert_eq!(restock().await.status, 202);
-    let commands = store.commands().await;
+    let commands = shop.commands().await;
     assert_eq!(commands.len(), 2, "an inbox that remembers the first would drop a second with the same id");
     assert_ne!(commands[0].id(), commands[1].id());
 }
 
 #[tokio::test]
 async fn without_a_key_the_same_order_is_one_command_and_two_restocks_are_two() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     for _ in 0..2 {
-        let answer = Answer::of(store.post("/orders", &an_order("ORDER_001"))).await;
+        let answer = Answer::of(shop.post("/orders", &an_order("ORDER_001"))).await;
         assert_eq!(answer.status, 202);
-        assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "cached"}));
+        assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "unsynced"}));
     }
-    assert_eq!(store.commands().await.len(), 1);
+    assert_eq!(shop.commands().await.len(), 1);
     let mut other = an_order("ORDER_001");
     other["customerId"] = json!("CUSTOMER_002");
-    assert_eq!(Answer::of(store.post("/orders", &other)).await.status, 202);
+    assert_eq!(Answer::of(shop.post("/orders", &other)).await.status, 202);
     for _ in 0..2 {
-        let restock = store.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}));
+        let restock = shop.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}));
         assert_eq!(Answer::of(restock).await.status, 202);
     }
-    assert_eq!(store.commands().await.len(), 4);
-    assert_eq!(store.keys().await, 0);
+    assert_eq!(shop.commands().await.len(), 4);
+    assert_eq!(shop.keys().await, 0);
 }
 
 #[tokio::test]
 async fn the_id_of_a_command_stands_beside_that_of_its_order() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let order = "01943b6e-7c00-7000-8000-000000000001";
     for quantity in [1, 1, 2] {
         let mut placed = an_order(order);
         placed["items"][0]["quantity"] = json!(quantity);
         placed.as_object_mut().unwrap().remove("totalPrice");
-        assert_eq!(Answer::of(store.post("/orders", &placed)).await.status, 202);
+        assert_eq!(Answer::of(shop.post("/orders", &placed)).await.status, 202);
     }
-    assert_eq!(Answer::of(store.post("/orders", &without_id())).await.status, 202);
-    let commands = store.commands().await;
+    assert_eq!(Answer::of(shop.post("/orders", &without_id())).await.status, 202);
+    let commands = shop.commands().await;
     let ids: Vec<String> = commands.iter().map(|command| command.id().to_string()).collect();
     assert_eq!(ids.len(), 3, "the same content has the same id, other content another one: {ids:?}");
     assert!(ids[..2].iter().all(|id| id[..13] == order[..13]), "{ids:?}");
@@ -141,16 +141,16 @@ async fn the_id_of_a_command_stands_beside_that_of_its_order() {
 
 #[tokio::test]
 async fn requests_with_one_key_at_the_same_time_are_one_command() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let order = without_id();
-    let answers = futures::future::join_all((0..20).map(|_| place(&store, &order, "\"k\""))).await;
+    let answers = futures::future::join_all((0..20).map(|_| place(&shop, &order, "\"k\""))).await;
     assert!(answers.iter().all(|answer| answer.status == 202 && answer.body == answers[0].body), "{answers:?}");
-    assert_eq!(store.commands().await.len(), 1);
+    assert_eq!(shop.commands().await.len(), 1);
     let mut other = order.clone();
     other["customerId"] = json!("CUSTOMER_002");
     let both = [&order, &other];
-    let answers = futures::future::join_all((0..20).map(|n| place(&store, both[n % 2], "\"l\""))).await;
+    let answers = futures::future::join_all((0..20).map(|n| place(&shop, both[n % 2], "\"l\""))).await;
     let accepted = answers.iter().filter(|answer| answer.status == 202).count();
     assert_eq!(accepted, 10, "one of the two contents has the key: {answers:?}");
-    assert_eq!(store.commands().await.len(), 2);
+    assert_eq!(shop.commands().await.len(), 2);
 }

@@ -4,24 +4,24 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics is a test that fails")]
 
 mod accounts;
+mod backpressure;
 mod bad_accounts;
 mod bad_requests;
 mod card_numbers;
 mod checks;
 mod commands;
+mod dashboard;
 mod docs;
+mod entry_points;
 mod events;
 mod feed;
-mod flow;
 mod idempotency;
 mod invariants;
 mod messages;
 mod openapi;
 mod operations;
 mod outage;
-mod outside;
-mod page;
+mod overview;
 mod queries;
-mod room;
 mod support;
 mod wait;

@@ -3,13 +3,13 @@
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Answer, FakeService, Store, an_order};
+use crate::support::{Answer, FakeService, Shop, an_order};
 
 #[tokio::test]
 async fn a_message_is_shown_with_its_headers_and_body() {
-    let store = Store::start().await;
-    assert_eq!(Answer::of(store.post("/orders", &an_order("ORDER_001"))).await.status, 202);
-    let message = Answer::of(store.get("/orders/ORDER_001/messages/COMMANDS/1")).await;
+    let shop = Shop::start().await;
+    assert_eq!(Answer::of(shop.post("/orders", &an_order("ORDER_001"))).await.status, 202);
+    let message = Answer::of(shop.get("/orders/ORDER_001/messages/COMMANDS/1")).await;
     assert_eq!(message.status, 200);
     assert_eq!(message.body["subject"], "order.command.place.ORDER_001");
     assert_eq!((&message.body["stream"], &message.body["sequence"]), (&json!("COMMANDS"), &json!(1)));
@@ -21,35 +21,35 @@ async fn a_message_is_shown_with_its_headers_and_body() {
 
 #[tokio::test]
 async fn a_message_is_shown_as_one_of_its_own_order_only() {
-    let store = Store::start().await;
-    let accounts = FakeService::start(&store, "account-service", "account").await;
+    let shop = Shop::start().await;
+    let accounts = FakeService::start(&shop, "account-service", "account").await;
     let changed = json!({"customerId": "ORDER_001", "name": "called like an order"});
     let sequence = accounts.says("account.event.changed.ORDER_001", Uuid::now_v7(), &changed).await;
-    assert_eq!(Answer::of(store.post("/orders", &an_order("ORDER_001"))).await.status, 202);
+    assert_eq!(Answer::of(shop.post("/orders", &an_order("ORDER_001"))).await.status, 202);
     for path in [
         "/orders/ORDER_002/messages/COMMANDS/1".to_owned(),
         "/orders/ORDER_001/messages/COMMANDS/2".to_owned(),
         "/orders/ORDER_001/messages/TIMERS/1".to_owned(),
         format!("/orders/ORDER_001/messages/EVENTS/{sequence}"),
     ] {
-        Answer::of(store.get(&path)).await.is_problem(404, "message-not-found");
+        Answer::of(shop.get(&path)).await.is_problem(404, "message-not-found");
     }
     for path in ["DEAD_LETTERS/1", "KV_IDEMPOTENCY/1", "COMMANDS/0", "COMMANDS/x", "COMMANDS/-1"] {
-        let answer = Answer::of(store.get(&format!("/orders/ORDER_001/messages/{path}"))).await;
+        let answer = Answer::of(shop.get(&format!("/orders/ORDER_001/messages/{path}"))).await;
         answer.is_problem(400, "invalid-parameter");
     }
 }
 
 #[tokio::test]
 async fn a_request_that_is_sent_again_is_told_so() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let order = an_order("ORDER_001");
-    let first = Answer::of(store.post("/orders", &order)).await;
+    let first = Answer::of(shop.post("/orders", &order)).await;
     assert_eq!((first.status.as_u16(), first.header("idempotent-replayed")), (202, None));
     for _ in 0..4 {
-        let again = Answer::of(store.post("/orders", &order)).await;
+        let again = Answer::of(shop.post("/orders", &order)).await;
         assert_eq!((again.status.as_u16(), again.header("idempotent-replayed")), (202, Some("true")));
         assert_eq!(again.body, first.body);
     }
-    assert_eq!(store.commands().await.len(), 1);
+    assert_eq!(shop.commands().await.len(), 1);
 }

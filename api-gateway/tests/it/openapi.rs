@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Answer, Store};
+use crate::support::{Answer, Shop};
 
 const ROUTES: [(&str, &str); 23] = [
     ("post", "/orders"),
@@ -24,12 +24,12 @@ const ROUTES: [(&str, &str); 23] = [
     ("get", "/products/{id}"),
     ("post", "/products/{id}/restock"),
     ("get", "/events"),
-    ("get", "/flow"),
+    ("get", "/overview"),
     ("get", "/invariants"),
     ("get", "/operations/dead-letters"),
     ("get", "/operations/dead-letters/{sequence}"),
     ("post", "/operations/dead-letters/redrive"),
-    ("post", "/operations/dead-letters/{sequence}/discard"),
+    ("post", "/operations/dead-letters/{sequence}/delete"),
 ];
 
 /// Calls `visit` with every value in a document.
@@ -45,8 +45,8 @@ fn walk(value: &Value, visit: &mut impl FnMut(&Value)) {
 /// `UPDATE_GOLDEN=1 cargo test -p api-gateway` writes the file.
 #[tokio::test]
 async fn the_document_is_the_one_that_was_reviewed() {
-    let store = Store::with_operations().await;
-    let served = Answer::of(store.get("/openapi.json")).await;
+    let shop = Shop::with_operations().await;
+    let served = Answer::of(shop.get("/openapi.json")).await;
     assert_eq!(served.header("content-type"), Some("application/json"));
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -59,8 +59,8 @@ async fn the_document_is_the_one_that_was_reviewed() {
 
 #[tokio::test]
 async fn the_document_is_whole() {
-    let store = Store::with_operations().await;
-    let document = Answer::of(store.get("/openapi.json")).await.body;
+    let shop = Shop::with_operations().await;
+    let document = Answer::of(shop.get("/openapi.json")).await.body;
     assert!(document["openapi"].as_str().unwrap().starts_with("3."));
     for (method, path) in ROUTES {
         let operation = &document["paths"][path][method];
@@ -71,7 +71,7 @@ async fn the_document_is_whole() {
                 || operation["responses"]["503"]["content"]["application/problem+json"].is_object(),
             "{method} {path}"
         );
-        // Dead letters are sent back and discarded once, however often they are named.
+        // Dead letters are sent back and deleted once, however often they are named.
         if method != "get" && !path.starts_with("/operations") {
             let parameters = operation["parameters"].to_string();
             let explained = ["24 hours", "as for placing", "as for creating"];
@@ -92,7 +92,7 @@ async fn the_document_is_whole() {
 
 #[tokio::test]
 async fn the_document_has_operations_only_where_they_are_served() {
-    let (with, without) = (Store::with_operations().await, Store::start().await);
+    let (with, without) = (Shop::with_operations().await, Shop::start().await);
     let mut with = Answer::of(with.get("/openapi.json")).await.body;
     let without = Answer::of(without.get("/openapi.json")).await.body;
     assert!(!without["paths"].to_string().contains("/operations"));
@@ -103,9 +103,9 @@ async fn the_document_has_operations_only_where_they_are_served() {
 
 #[tokio::test]
 async fn the_page_needs_nothing_from_elsewhere() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     for path in ["/docs", "/docs/"] {
-        let answer = Answer::of(store.get(path)).await;
+        let answer = Answer::of(shop.get(path)).await;
         assert_eq!(answer.status, 200);
         let page = answer.body.as_str().unwrap();
         assert!(page.contains("SwaggerUIBundle") && page.contains("validatorUrl: null"));

@@ -6,11 +6,11 @@ use async_nats::{HeaderMap, jetstream};
 use futures::StreamExt;
 use serde_json::json;
 
-use crate::support::{Answer, Store, nats, until};
+use crate::support::{Answer, Shop, nats, until};
 
 /// Publishes a dead letter as the order service does.
-async fn bury(store: &Store, key: &str) {
-    let js = jetstream::new(store.connect("order-service").await);
+async fn bury(shop: &Shop, key: &str) {
+    let js = jetstream::new(shop.connect("order-service").await);
     let mut headers = HeaderMap::new();
     for (name, value) in [
         ("Dead-Letter-Reason", "rejected"),
@@ -30,26 +30,26 @@ async fn bury(store: &Store, key: &str) {
 
 #[tokio::test]
 async fn operators_are_not_served_unless_it_is_switched_on() {
-    let store = Store::start().await;
-    bury(&store, "K1").await;
+    let shop = Shop::start().await;
+    bury(&shop, "K1").await;
     for path in ["/operations/dead-letters", "/operations/dead-letters/1"] {
-        Answer::of(store.get(path)).await.is_problem(404, "route-not-found");
+        Answer::of(shop.get(path)).await.is_problem(404, "route-not-found");
     }
-    let discard = store.post("/operations/dead-letters/1/discard", &json!({ "because": "x" }));
-    Answer::of(discard).await.is_problem(404, "route-not-found");
+    let delete = shop.post("/operations/dead-letters/1/delete", &json!({ "reason": "x" }));
+    Answer::of(delete).await.is_problem(404, "route-not-found");
 }
 
 #[tokio::test]
 async fn each_path_of_the_operations_has_its_methods() {
-    let store = Store::with_operations().await;
+    let shop = Shop::with_operations().await;
     for (method, path, allow) in [
         ("POST", "/operations/dead-letters", "GET"),
         ("DELETE", "/operations/dead-letters/1", "GET"),
         ("GET", "/operations/dead-letters/redrive", "POST"),
         ("PUT", "/operations/dead-letters/redrive", "POST"),
-        ("GET", "/operations/dead-letters/1/discard", "POST"),
+        ("GET", "/operations/dead-letters/1/delete", "POST"),
     ] {
-        let answer = Answer::of(store.request(method, path)).await;
+        let answer = Answer::of(shop.request(method, path)).await;
         answer.is_problem(405, "method-not-allowed");
         assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
     }
@@ -57,30 +57,30 @@ async fn each_path_of_the_operations_has_its_methods() {
 
 #[tokio::test]
 async fn what_an_operator_asks_wrongly_is_named() {
-    let store = Store::with_operations().await;
-    bury(&store, "K1").await;
+    let shop = Shop::with_operations().await;
+    bury(&shop, "K1").await;
     let long = "x".repeat(257);
     for (query, parameter) in [
         ("key=", "key"),
         (&format!("service={long}"), "service"),
-        ("olderThan=yesterday", "olderThan"),
-        ("youngerThan=99999999999999999999y", "youngerThan"),
+        ("before=yesterday", "before"),
+        ("since=99999999999999999999y", "since"),
         ("limit=0", "limit"),
         ("limit=1001", "limit"),
         ("typ=order.cancel", "typ"),
         ("key=a&key=b", "key"),
     ] {
-        let answer = Answer::of(store.get(&format!("/operations/dead-letters?{query}"))).await;
+        let answer = Answer::of(shop.get(&format!("/operations/dead-letters?{query}"))).await;
         answer.is_problem(400, "invalid-parameter");
         assert_eq!(answer.body["errors"][0]["parameter"], parameter, "{query}");
     }
     for sequence in ["x", "-1", "+1", "1.5", "0", "9223372036854775808"] {
-        let answer = Answer::of(store.get(&format!("/operations/dead-letters/{sequence}"))).await;
+        let answer = Answer::of(shop.get(&format!("/operations/dead-letters/{sequence}"))).await;
         answer.is_problem(400, "invalid-parameter");
         assert_eq!(answer.body["errors"][0]["parameter"], "sequence");
     }
     for nobody in ["9", "9223372036854775807"] {
-        let answer = Answer::of(store.get(&format!("/operations/dead-letters/{nobody}"))).await;
+        let answer = Answer::of(shop.get(&format!("/operations/dead-letters/{nobody}"))).await;
         answer.is_problem(404, "dead-letter-not-found");
     }
     for (body, pointer) in [
@@ -91,61 +91,61 @@ async fn what_an_operator_asks_wrongly_is_named() {
         (json!({ "sequences": [-1] }), "/sequences"),
         (json!({ "sequences": (0..128).collect::<Vec<_>>() }), "/sequences"),
         (json!({ "sequences": [1], "force": "yes" }), "/force"),
-        (json!({ "sequences": [1], "tolerate": 128 }), "/tolerate"),
+        (json!({ "sequences": [1], "maxFailures": 128 }), "/maxFailures"),
         (json!({ "sequences": [1], "rate": 1 }), "/rate"),
     ] {
-        let answer = Answer::of(store.post("/operations/dead-letters/redrive", &body)).await;
+        let answer = Answer::of(shop.post("/operations/dead-letters/redrive", &body)).await;
         answer.is_problem(422, "validation");
         assert_eq!(answer.body["errors"][0]["pointer"], pointer, "{body}");
     }
     // What is no character that can be seen is no reason.
-    for because in ["", " ", "\u{1}\u{7f}", &"x".repeat(1001)] {
-        let discard = store.post("/operations/dead-letters/1/discard", &json!({ "because": because }));
-        Answer::of(discard).await.is_problem(422, "validation");
+    for reason in ["", " ", "\u{1}\u{7f}", &"x".repeat(1001)] {
+        let delete = shop.post("/operations/dead-letters/1/delete", &json!({ "reason": reason }));
+        Answer::of(delete).await.is_problem(422, "validation");
     }
-    assert_eq!(Answer::of(store.get("/operations/dead-letters/1")).await.status, 200);
+    assert_eq!(Answer::of(shop.get("/operations/dead-letters/1")).await.status, 200);
 }
 
 #[tokio::test]
-async fn an_operator_lists_shows_sends_back_and_discards() {
-    let store = Store::with_operations().await;
-    bury(&store, "K1").await;
-    bury(&store, "K2").await;
-    let list = async |query: &str| Answer::of(store.get(&format!("/operations/dead-letters?{query}"))).await;
+async fn an_operator_lists_shows_redrives_and_deletes() {
+    let shop = Shop::with_operations().await;
+    bury(&shop, "K1").await;
+    bury(&shop, "K2").await;
+    let list = async |query: &str| Answer::of(shop.get(&format!("/operations/dead-letters?{query}"))).await;
     let all = list("").await.body;
     assert_eq!(all["deadLetters"].as_array().unwrap().len(), 2);
-    assert_eq!(list("key=K2&reason=not%20to%20be&youngerThan=1h").await.body["deadLetters"][0]["sequence"], 2);
+    assert_eq!(list("key=K2&reason=not%20to%20be&since=1h").await.body["deadLetters"][0]["sequence"], 2);
     assert_eq!(list("type=order.cancel").await.body["deadLetters"], json!([]));
-    let shown = Answer::of(store.get("/operations/dead-letters/2")).await.body;
+    let shown = Answer::of(shop.get("/operations/dead-letters/2")).await.body;
     assert_eq!((&shown["key"], &shown["body"]), (&json!("K2"), &json!({})));
-    Answer::of(store.get("/operations/dead-letters/9")).await.is_problem(404, "dead-letter-not-found");
+    Answer::of(shop.get("/operations/dead-letters/9")).await.is_problem(404, "dead-letter-not-found");
 
     // A service that handles what it is sent back.
-    let client = store.connect("order-service").await;
+    let client = shop.connect("order-service").await;
     let service = client.service_builder().start("order-service", "1.0.0").await.unwrap();
-    let mut endpoint = service.endpoint("operate.order-service.redrive").await.unwrap();
+    let mut endpoint = service.endpoint("admin.order-service.redrive").await.unwrap();
     client.flush().await.unwrap();
     let answering = async {
         let request = endpoint.next().await.unwrap();
         request.respond(Ok(r#"[{"sequence":1,"outcome":"handled"}]"#.into())).await.unwrap();
     };
-    let redrive = store.post("/operations/dead-letters/redrive", &json!({ "sequences": [1, 9] }));
+    let redrive = shop.post("/operations/dead-letters/redrive", &json!({ "sequences": [1, 9] }));
     let (answer, ()) = tokio::join!(Answer::of(redrive), answering);
     assert_eq!(answer.body["results"][0]["outcome"], "handled");
     assert_eq!((&answer.body["absent"], &answer.body["summary"]["handled"]), (&json!([9]), &json!(1)));
 
-    let discard = |because: &str| store.post("/operations/dead-letters/2/discard", &json!({ "because": because }));
-    assert_eq!(Answer::of(discard("a test")).await.status, 200);
-    Answer::of(discard("a test")).await.is_problem(404, "dead-letter-not-found");
+    let delete = |reason: &str| shop.post("/operations/dead-letters/2/delete", &json!({ "reason": reason }));
+    assert_eq!(Answer::of(delete("a test")).await.status, 200);
+    Answer::of(delete("a test")).await.is_problem(404, "dead-letter-not-found");
     assert_eq!(list("").await.body["deadLetters"], json!([]));
 }
 
 #[tokio::test]
 async fn a_refused_password_of_the_operator_is_named_by_readiness() {
     let operations = OperationsOptions { enabled: true, operator_password: Some("wrong".to_owned()) };
-    let store = Store::set(nats().await, |config| config.operations = operations);
+    let shop = Shop::set(nats().await, |config| config.operations = operations);
     until("readiness names the operator's connection", || async {
-        let Ok(response) = store.get("/readiness").send().await else { return false };
+        let Ok(response) = shop.get("/readiness").send().await else { return false };
         let readiness = Answer::read(response).await;
         let checks = &readiness.body["checks"];
         readiness.status == 503

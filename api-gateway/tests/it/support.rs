@@ -1,4 +1,4 @@
-//! A store of one gateway, for one test.
+//! A shop of one gateway, for one test.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -23,11 +23,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// The store's configuration of nats-server.
+/// The shop's configuration of nats-server.
 pub(crate) const NATS_CONF: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../nats.conf");
 
-/// nats-server with the store's permissions and streams, and a gateway.
-pub(crate) struct Store {
+/// nats-server with the shop's permissions and streams, and a gateway.
+pub(crate) struct Shop {
     pub(crate) nats: TestNats,
     pub(crate) base: String,
     pub(crate) http: reqwest::Client,
@@ -85,19 +85,19 @@ impl Stored {
     }
 }
 
-impl Store {
+impl Shop {
     pub(crate) async fn start() -> Self {
-        let store = Self::around(nats().await);
-        store.until_ready().await;
-        store
+        let shop = Self::around(nats().await);
+        shop.until_ready().await;
+        shop
     }
 
     /// With the gateway's side for operators.
     pub(crate) async fn with_operations() -> Self {
         let operations = OperationsOptions { enabled: true, operator_password: Some(password("operator")) };
-        let store = Self::set(nats().await, |config| config.operations = operations);
-        store.until_ready().await;
-        store
+        let shop = Self::set(nats().await, |config| config.operations = operations);
+        shop.until_ready().await;
+        shop
     }
 
     /// Starts a gateway only.
@@ -190,26 +190,26 @@ impl Store {
     }
 }
 
-impl Drop for Store {
+impl Drop for Shop {
     fn drop(&mut self) {
         self.shutdown.cancel();
         self.gateway.abort();
     }
 }
 
-/// nats-server with the store's permissions and streams.
+/// nats-server with the shop's permissions and streams.
 pub(crate) async fn nats() -> TestNats {
     nats_like(Path::new(NATS_CONF)).await
 }
 
-/// nats-server with another configuration, and the store's streams.
+/// nats-server with another configuration, and the shop's streams.
 pub(crate) async fn nats_like(config: &Path) -> TestNats {
     let nats = bare_nats(config).await;
     provision(&nats).await;
     nats
 }
 
-/// Makes the store's streams.
+/// Makes the shop's streams.
 pub(crate) async fn provision(nats: &TestNats) {
     let provisioner = jetstream::new(connect(nats, "provisioner").await);
     Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
@@ -236,7 +236,7 @@ async fn connect(nats: &TestNats, user: &str) -> Client {
     options.connect(nats.url()).await.unwrap()
 }
 
-/// Waits until something holds, twenty seconds at the most.
+/// Waits until something holds, twenty seconds at most.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds().await {
@@ -308,9 +308,9 @@ pub(crate) struct FakeService {
 
 impl FakeService {
     /// Begins to answer `<context>.query.>`; what it has no answer for it answers with 404.
-    pub(crate) async fn start(store: &Store, name: &'static str, context: &str) -> Self {
+    pub(crate) async fn start(shop: &Shop, name: &'static str, context: &str) -> Self {
         let service =
-            Self { name, client: store.connect(name).await, answers: Arc::default(), asked: Arc::default() };
+            Self { name, client: shop.connect(name).await, answers: Arc::default(), asked: Arc::default() };
         let mut requests = service.client.subscribe(format!("{context}.query.>")).await.unwrap();
         // An answer to something else tells that the server has the subscription.
         let stream = if name == "account-service" { COMMANDS } else { EVENTS };
@@ -325,8 +325,8 @@ impl FakeService {
         service
     }
 
-    pub(crate) async fn orders(store: &Store) -> Self {
-        Self::start(store, "order-service", "order").await
+    pub(crate) async fn orders(shop: &Shop) -> Self {
+        Self::start(shop, "order-service", "order").await
     }
 
     async fn answer(&self, request: async_nats::Message) {

@@ -6,37 +6,37 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::support::{Answer, FakeService, Store, Stored, a_view, an_order, until};
+use crate::support::{Answer, FakeService, Shop, Stored, a_view, an_order, until};
 
 const GET: &str = "order.query.get.ORDER_001";
 
 /// Sends a request that waits, and returns once its command is stored and the order was asked for.
 async fn waiting(
-    store: &Store,
+    shop: &Shop,
     service: &FakeService,
     path: &str,
     body: &Value,
     prefer: &str,
 ) -> (JoinHandle<(Answer, Duration)>, Stored) {
-    let (commands, asked) = (store.commands().await.len(), service.asked().len());
-    let request = store.post(path, body).header("prefer", prefer);
+    let (commands, asked) = (shop.commands().await.len(), service.asked().len());
+    let request = shop.post(path, body).header("prefer", prefer);
     let answering = tokio::spawn(async move {
         let start = Instant::now();
         (Answer::of(request).await, start.elapsed())
     });
     until("the order is asked for", || async { service.asked().len() > asked }).await;
-    (answering, store.commands().await[commands].clone())
+    (answering, shop.commands().await[commands].clone())
 }
 
-async fn place(store: &Store, service: &FakeService) -> (JoinHandle<(Answer, Duration)>, Stored) {
-    waiting(store, service, "/orders", &an_order("ORDER_001"), "wait=20").await
+async fn place(shop: &Shop, service: &FakeService) -> (JoinHandle<(Answer, Duration)>, Stored) {
+    waiting(shop, service, "/orders", &an_order("ORDER_001"), "wait=20").await
 }
 
 #[tokio::test]
 async fn a_confirmation_ends_the_wait_at_once() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
-    let (answering, command) = place(&store, &service).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
+    let (answering, command) = place(&shop, &service).await;
     service.says("order.event.placed.ORDER_001", command.id(), &an_order("ORDER_001")).await;
     let view = a_view(&an_order("ORDER_001"), "confirmed");
     service.will_answer(GET, Ok(view.clone()));
@@ -52,12 +52,12 @@ async fn a_confirmation_ends_the_wait_at_once() {
 
 #[tokio::test]
 async fn an_order_that_is_final_already_is_answered_without_an_event() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
     let mut view = a_view(&an_order("ORDER_001"), "cancelled");
     view["reason"] = json!({"code": "unknown-product", "productIds": ["PRODUCT_002"]});
     service.will_answer(GET, Ok(view.clone()));
-    let (answering, _) = place(&store, &service).await;
+    let (answering, _) = place(&shop, &service).await;
     let (answer, took) = answering.await.unwrap();
     assert_eq!((answer.status.as_u16(), &answer.body), (200, &view), "{answer:?}");
     assert!(took < Duration::from_secs(2), "{took:?}");
@@ -65,9 +65,9 @@ async fn an_order_that_is_final_already_is_answered_without_an_event() {
 
 #[tokio::test]
 async fn a_lost_event_delays_the_answer_by_seconds_only() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
-    let (answering, _) = place(&store, &service).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
+    let (answering, _) = place(&shop, &service).await;
     service.will_answer(GET, Ok(a_view(&an_order("ORDER_001"), "confirmed")));
     let (answer, took) = answering.await.unwrap();
     assert_eq!(answer.status, 200);
@@ -76,9 +76,9 @@ async fn a_lost_event_delays_the_answer_by_seconds_only() {
 
 #[tokio::test]
 async fn only_the_refusal_of_our_own_command_counts() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
-    let (answering, command) = place(&store, &service).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
+    let (answering, command) = place(&shop, &service).await;
     let refused = json!({"orderId": "ORDER_001", "reason": "id-already-used"});
     service.says("order.event.place-refused.ORDER_001", Uuid::now_v7(), &refused).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -90,12 +90,12 @@ async fn only_the_refusal_of_our_own_command_counts() {
 
 #[tokio::test]
 async fn an_order_of_other_content_is_not_mistaken_for_ours() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
     let mut other = a_view(&an_order("ORDER_001"), "confirmed");
     other["customerId"] = json!("CUSTOMER_002");
     service.will_answer(GET, Ok(other));
-    let (answering, _) = place(&store, &service).await;
+    let (answering, _) = place(&shop, &service).await;
     let (answer, took) = answering.await.unwrap();
     answer.is_problem(422, "order-id-already-used");
     assert!(took < Duration::from_secs(2), "{took:?}");
@@ -103,11 +103,11 @@ async fn an_order_of_other_content_is_not_mistaken_for_ours() {
 
 #[tokio::test]
 async fn a_cancellation_waits_until_the_order_is_cancelled() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
     let path = "/orders/ORDER_001/cancel";
     service.will_answer(GET, Ok(a_view(&an_order("ORDER_001"), "reserved")));
-    let (answering, command) = waiting(&store, &service, path, &json!({}), "wait=20").await;
+    let (answering, command) = waiting(&shop, &service, path, &json!({}), "wait=20").await;
     let mut view = a_view(&an_order("ORDER_001"), "cancelled");
     view["reason"] = json!({"code": "customer"});
     service.will_answer(GET, Ok(view.clone()));
@@ -120,48 +120,48 @@ async fn a_cancellation_waits_until_the_order_is_cancelled() {
 
 #[tokio::test]
 async fn a_confirmed_order_cannot_be_cancelled() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
     let path = "/orders/ORDER_001/cancel";
-    let (answering, command) = waiting(&store, &service, path, &json!({}), "wait=20").await;
+    let (answering, command) = waiting(&shop, &service, path, &json!({}), "wait=20").await;
     let refused = json!({"orderId": "ORDER_001", "reason": "already-confirmed"});
     service.says("order.event.cancel-refused.ORDER_001", command.id(), &refused).await;
     answering.await.unwrap().0.is_problem(409, "order-already-confirmed");
 
     // The same request again publishes nothing new, so no event comes, and the order's state tells.
     service.will_answer(GET, Ok(a_view(&an_order("ORDER_001"), "confirmed")));
-    let (again, _) = waiting(&store, &service, path, &json!({"reason": "again"}), "wait=20").await;
+    let (again, _) = waiting(&shop, &service, path, &json!({"reason": "again"}), "wait=20").await;
     again.await.unwrap().0.is_problem(409, "order-already-confirmed");
 }
 
 #[tokio::test]
 async fn when_the_time_is_over_the_answer_is_as_without() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
     service.will_answer(GET, Ok(a_view(&an_order("ORDER_001"), "awaiting-stock")));
     let path = "/orders";
-    let (answering, _) = waiting(&store, &service, path, &an_order("ORDER_001"), "respond-async, wait=1").await;
+    let (answering, _) = waiting(&shop, &service, path, &an_order("ORDER_001"), "respond-async, wait=1").await;
     let (answer, took) = answering.await.unwrap();
     assert_eq!(answer.status, 202, "{answer:?}");
-    assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "cached"}));
+    assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "unsynced"}));
     assert_eq!(answer.header("preference-applied"), Some("wait=1"));
     assert!(took > Duration::from_millis(950) && took < Duration::from_secs(2), "{took:?}");
 }
 
 #[tokio::test]
 async fn without_an_order_service_or_patience_the_order_is_accepted_all_the_same() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     for (prefer, applied) in [("wait=1", Some("wait=1")), ("wait=0", Some("wait=0")), ("return=minimal", None)] {
-        let answer = Answer::of(store.post("/orders", &an_order("ORDER_001")).header("prefer", prefer)).await;
+        let answer = Answer::of(shop.post("/orders", &an_order("ORDER_001")).header("prefer", prefer)).await;
         assert_eq!((answer.status.as_u16(), answer.header("preference-applied")), (202, applied));
     }
 }
 
 #[tokio::test]
 async fn a_wait_that_is_too_long_is_capped() {
-    let store = Store::start().await;
-    let service = FakeService::orders(&store).await;
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
     service.will_answer(GET, Ok(a_view(&an_order("ORDER_001"), "confirmed")));
-    let answer = Answer::of(store.post("/orders", &an_order("ORDER_001")).header("prefer", "wait=86400")).await;
+    let answer = Answer::of(shop.post("/orders", &an_order("ORDER_001")).header("prefer", "wait=86400")).await;
     assert_eq!((answer.status.as_u16(), answer.header("preference-applied")), (200, Some("wait=60")));
 }

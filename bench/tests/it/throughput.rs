@@ -34,19 +34,19 @@ fn every_order_is_final_exactly_once_and_the_floor_moves_as_many_messages_for_it
 
     let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
     let rates = rows(&report, "Throughput");
-    let (floor, store) = (row(rates, "what", "floor"), row(rates, "what", "store"));
+    let (baseline, shop) = (row(rates, "what", "baseline"), row(rates, "what", "shop"));
     let number = |row: &Value, column: &str| row[column].as_f64().unwrap_or_else(|| panic!("{column} in {row}"));
     // Six messages: placed twice, as a command and as an event; reserved twice, captured, confirmed.
-    for row in [floor, store] {
+    for row in [baseline, shop] {
         assert!(number(row, "orders/s") > 0.0, "{row}");
         assert!((number(row, "messages/order") - 6.0).abs() < 1e-9, "{row}");
     }
-    let ratio = number(store, "orders/s") / number(floor, "orders/s");
-    assert!((number(store, "ratio to the floor") - ratio).abs() < 1e-9, "{store}");
+    let ratio = number(shop, "orders/s") / number(baseline, "orders/s");
+    assert!((number(shop, "ratio to the baseline") - ratio).abs() < 1e-9, "{shop}");
 
-    let orders = rows(&report, "Orders of the store");
+    let orders = rows(&report, "Orders of the shop");
     let placed = number(row(orders, "what", "placed"), "orders");
-    assert!(placed >= number(store, "orders"), "measured more orders than were placed");
+    assert!(placed >= number(shop, "orders"), "measured more orders than were placed");
     assert!((number(row(orders, "what", "confirmed"), "orders") - placed).abs() < f64::EPSILON);
     for service in ["nats-server", "order-service", "inventory-service", "payment-service"] {
         assert!(number(row(rows(&report, "Processes: store"), "process", service), "peak memory MB") > 1.0);
@@ -63,7 +63,7 @@ fn two_instances_of_each_service_both_work_and_end_every_order_once() {
     let (json, data) = (scratch.join("report.json"), scratch.join("data"));
     let bench = |database: &str| {
         Command::new(env!("CARGO_BIN_EXE_bench"))
-            .args(["throughput", "--chain", "short", "--no-floor", "--instances", "2", "--database", database])
+            .args(["throughput", "--chain", "short", "--no-baseline", "--instances", "2", "--database", database])
             .args(["--warm-up", "0.5", "--seconds", "1.5", "--rounds", "1", "--window", "256"])
             .arg("--data")
             .arg(&data)

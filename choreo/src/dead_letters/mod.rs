@@ -1,9 +1,9 @@
-//! Dead letters: what services could not handle, in the stream `DEAD_LETTERS`.
+//! Dead dead letters: what services could not handle, in the stream `DEAD_LETTERS`.
 //!
-//! In reading order: this lists and shows them, [`redrive`](mod@redrive) sends them back, [`discard`](mod@discard)
+//! In reading order: this lists and shows them, [`redrive`](mod@redrive) sends them back, [`delete`](mod@delete)
 //! removes them.
 
-pub mod discard;
+pub mod delete;
 pub mod redrive;
 
 use std::collections::BTreeMap;
@@ -20,8 +20,8 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::Operator;
 
-/// The most letters that are taken at once.
-pub const MOST: usize = 100_000;
+/// The most dead letters that are taken at once.
+pub const MAX_SELECTION: usize = 100_000;
 
 /// A dead letter, without its body.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,7 +29,7 @@ pub const MOST: usize = 100_000;
 pub struct DeadLetter {
     /// Its place in the stream of dead letters; this is how it is named.
     pub sequence: u64,
-    /// The service that gave it up.
+    /// The service that dead-lettered it.
     pub service: String,
     /// Why, in a word.
     pub reason: String,
@@ -49,8 +49,8 @@ pub struct DeadLetter {
     pub stream_sequence: Option<u64>,
     /// How often it had been delivered.
     pub attempts: Option<u64>,
-    /// When the service gave it up, RFC 3339.
-    pub given_up_at: String,
+    /// When the service dead-lettered it, RFC 3339.
+    pub dead_lettered_at: String,
     /// How many seconds ago that was.
     pub age_seconds: u64,
 }
@@ -58,17 +58,17 @@ pub struct DeadLetter {
 /// A dead letter with everything it carries.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct WholeLetter {
+pub struct DeadLetterDetail {
     /// What a list shows of it.
     #[serde(flatten)]
-    pub letter: DeadLetter,
+    pub dead_letter: DeadLetter,
     /// All its headers.
     pub headers: BTreeMap<String, Vec<String>>,
     /// Its body: JSON where it is that, and otherwise text with what is no UTF-8 replaced.
     pub body: Value,
 }
 
-/// Which letters. What is not given does not matter.
+/// Which dead letters. What is not given does not matter.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Filter {
     /// Those of one service.
@@ -85,30 +85,30 @@ pub struct Filter {
     pub key: Option<String>,
     /// Those given up at least this long ago, such as `90s`, `15m`, `2h`, `3d`.
     #[arg(long, value_parser = setting::age())]
-    pub older_than: Option<Duration>,
+    pub before: Option<Duration>,
     /// Those given up at most this long ago.
     #[arg(long, value_parser = setting::age())]
-    pub younger_than: Option<Duration>,
+    pub since: Option<Duration>,
 }
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listing {
-    /// The letters, oldest first.
+    /// The dead letters, oldest first.
     pub dead_letters: Vec<DeadLetter>,
     /// Whether there are more than were asked for.
     pub more: bool,
 }
 
 impl Filter {
-    /// Returns whether every letter passes.
+    /// Returns whether every dead letter passes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { service, message_type, reason, key, older_than, younger_than } = self;
+        let Self { service, message_type, reason, key, before, since } = self;
         [service, message_type, reason, key].iter().all(|given| given.is_none())
-            && older_than.is_none()
-            && younger_than.is_none()
+            && before.is_none()
+            && since.is_none()
     }
 
     /// Returns the narrowest subject that the server can look for.
@@ -120,24 +120,24 @@ impl Filter {
         format!("dead-letter.{}.*.{}", token(&self.service), token(&self.key))
     }
 
-    fn passes(&self, letter: &DeadLetter) -> bool {
+    fn passes(&self, dead_letter: &DeadLetter) -> bool {
         let is = |given: &Option<String>, value: &str| given.as_deref().is_none_or(|given| given == value);
         let of_type = self.message_type.as_deref().is_none_or(|given| {
-            letter.message_type.as_deref().is_some_and(|known| {
+            dead_letter.message_type.as_deref().is_some_and(|known| {
                 known == given || known.strip_prefix(given).is_some_and(|rest| rest.starts_with(".v"))
             })
         });
         let of_reason = self.reason.as_deref().is_none_or(|given| {
             let given = given.to_lowercase();
-            letter.reason.contains(&given) || letter.detail.to_lowercase().contains(&given)
+            dead_letter.reason.contains(&given) || dead_letter.detail.to_lowercase().contains(&given)
         });
-        let age = Duration::from_secs(letter.age_seconds);
-        is(&self.service, &letter.service)
-            && is(&self.key, &letter.key)
+        let age = Duration::from_secs(dead_letter.age_seconds);
+        is(&self.service, &dead_letter.service)
+            && is(&self.key, &dead_letter.key)
             && of_type
             && of_reason
-            && self.older_than.is_none_or(|least| age >= least)
-            && self.younger_than.is_none_or(|most| age <= most)
+            && self.before.is_none_or(|least| age >= least)
+            && self.since.is_none_or(|most| age <= most)
     }
 }
 
@@ -147,53 +147,53 @@ pub(crate) fn is_token(text: &str) -> bool {
         && !text.contains(|c: char| c == '.' || c == '*' || c == '>' || c.is_whitespace() || c.is_control())
 }
 
-/// Lists letters, oldest first, `limit` at the most.
+/// Lists dead letters, oldest first, `limit` at most.
 ///
 /// # Errors
 ///
 /// Where the stream cannot be read.
 pub async fn list(operator: &Operator, filter: &Filter, limit: usize) -> anyhow::Result<Listing> {
-    let limit = limit.min(MOST);
+    let limit = limit.min(MAX_SELECTION);
     let mut reader = Reader::start(operator.js(), STREAM_NAME, &filter.subject(), 1).await?;
     let mut dead_letters = Vec::new();
     while let Some(batch) = reader.next_batch().await? {
-        for letter in batch.iter().map(read).filter(|letter| filter.passes(letter)) {
+        for dead_letter in batch.iter().map(read).filter(|dead_letter| filter.passes(dead_letter)) {
             if dead_letters.len() == limit {
                 return Ok(Listing { dead_letters, more: true });
             }
-            dead_letters.push(letter);
+            dead_letters.push(dead_letter);
         }
     }
     Ok(Listing { dead_letters, more: false })
 }
 
-/// Returns one letter with everything it carries; `None` where there is none with this sequence.
+/// Returns one dead letter with everything it carries; `None` where there is none with this sequence.
 ///
 /// # Errors
 ///
 /// Where the stream cannot be read.
-pub async fn show(operator: &Operator, sequence: u64) -> anyhow::Result<Option<WholeLetter>> {
-    Ok(stored(operator, sequence).await?.map(|stored| WholeLetter {
-        letter: read(&stored),
+pub async fn show(operator: &Operator, sequence: u64) -> anyhow::Result<Option<DeadLetterDetail>> {
+    Ok(stored(operator, sequence).await?.map(|stored| DeadLetterDetail {
+        dead_letter: read(&stored),
         headers: headers(&stored),
         body: body(&stored.body),
     }))
 }
 
-/// Returns the letters with these sequences, and the sequences that are no letter's.
+/// Returns the dead letters with these sequences, and the sequences that are no dead letter's.
 ///
 /// # Errors
 ///
 /// Where the stream cannot be read.
 pub async fn named(operator: &Operator, sequences: &[u64]) -> anyhow::Result<(Vec<DeadLetter>, Vec<u64>)> {
-    let (mut letters, mut absent) = (Vec::new(), Vec::new());
+    let (mut dead_letters, mut absent) = (Vec::new(), Vec::new());
     for sequence in sequences {
         match stored(operator, *sequence).await? {
-            Some(stored) => letters.push(read(&stored)),
+            Some(stored) => dead_letters.push(read(&stored)),
             None => absent.push(*sequence),
         }
     }
-    Ok((letters, absent))
+    Ok((dead_letters, absent))
 }
 
 async fn stored(operator: &Operator, sequence: u64) -> anyhow::Result<Option<Stored>> {
@@ -205,14 +205,14 @@ async fn stored(operator: &Operator, sequence: u64) -> anyhow::Result<Option<Sto
     Ok(stored.filter(|stored| stored.subject.starts_with("dead-letter.")))
 }
 
-/// Reads what a letter says about itself; its subject tells what its headers do not.
+/// Reads what a dead letter says about itself; its subject tells what its headers do not.
 fn read(stored: &Stored) -> DeadLetter {
     let header = |name: &str| stored.header(name).map(str::to_owned);
     let mut tokens = stored.subject.splitn(4, '.').skip(1).map(str::to_owned);
     let (service, reason, key) = (tokens.next(), tokens.next(), tokens.next());
-    let given_up_at =
+    let dead_lettered_at =
         stored.header(TIME).and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok()).unwrap_or(stored.time);
-    let age = clock::now() - given_up_at;
+    let age = clock::now() - dead_lettered_at;
     DeadLetter {
         sequence: stored.sequence,
         service: header(CONSUMER).or(service).unwrap_or_default(),
@@ -225,7 +225,7 @@ fn read(stored: &Stored) -> DeadLetter {
         stream: header(STREAM).unwrap_or_default(),
         stream_sequence: stored.header(SEQUENCE).and_then(|text| text.parse().ok()),
         attempts: stored.header(ATTEMPTS).and_then(|text| text.parse().ok()),
-        given_up_at: rfc3339(given_up_at),
+        dead_lettered_at: rfc3339(dead_lettered_at),
         age_seconds: u64::try_from(age.whole_seconds()).unwrap_or(0),
     }
 }

@@ -5,12 +5,12 @@
 //! a message is known from the declared topology. What cannot be read or does not answer is named, and what would have
 //! been known from there is said to be unknown.
 //!
-//! In reading order: this is what is told and how it is gathered; `steps` reads the streams, `hearers` says what
-//! became of each message with each service, `waits` what that leaves to wait for.
+//! In reading order: this is what is told and how it is gathered; `steps` reads the streams, `consumers` says what
+//! became of each message with each service, `blockers` what that leaves to wait for.
 
-mod hearers;
+mod blockers;
+mod consumers;
 mod steps;
-mod waits;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -25,11 +25,11 @@ use uuid::Uuid;
 
 use crate::Operator;
 use crate::dead_letters::is_token;
-pub use hearers::{Hearer, Hearing};
+pub use consumers::{Consumer, DeliveryStatus};
 pub use steps::Step;
 
 /// How long a service may take to tell what it knows.
-const PATIENCE: Duration = Duration::from_secs(2);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What happened about one business id, and what it waits for. All times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -42,9 +42,9 @@ pub struct Timeline {
     /// Every message about it that a stream holds, in the order in which the streams got them.
     pub steps: Vec<Step>,
     /// Where it stands with each service that tells.
-    pub standings: Vec<Standing>,
+    pub services: Vec<ServiceStatus>,
     /// What it waits for at present; empty where it waits for nothing that is known.
-    pub waits_for: Vec<Wait>,
+    pub blocked_on: Vec<Blocker>,
     /// Where this was gathered, and what did not answer.
     pub sources: Vec<Source>,
 }
@@ -52,7 +52,7 @@ pub struct Timeline {
 /// Where it stands with one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Standing {
+pub struct ServiceStatus {
     /// Which service.
     pub service: String,
     /// Where it stands, in the service's words.
@@ -64,7 +64,7 @@ pub struct Standing {
 /// Something that it waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Wait {
+pub struct Blocker {
     /// The service with which it waits.
     pub service: String,
     /// For what, in a sentence.
@@ -99,7 +99,7 @@ impl Timeline {
     /// Returns whether nothing at all is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.standings.is_empty() && self.waits_for.is_empty()
+        self.steps.is_empty() && self.services.is_empty() && self.blocked_on.is_empty()
     }
 
     /// Returns whether everything that was asked has answered.
@@ -126,7 +126,7 @@ pub enum Reach {
 ///
 /// Where the id cannot be one.
 pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Result<Timeline> {
-    anyhow::ensure!(is_token(key), "{key:?} is no id");
+    anyhow::ensure!(is_token(key), "{key:?} is not a valid id");
     let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
     let streams = topology.streams.iter().map(|stream| stream.name.as_str());
     let streams = streams.filter(|name| reach == Reach::Everything || *name != STREAM_NAME);
@@ -138,7 +138,7 @@ pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Re
     }
     steps::order(&mut steps);
 
-    let services: BTreeMap<&str, Vec<Uuid>> = heard(&topology, &steps);
+    let services: BTreeMap<&str, Vec<Uuid>> = received(&topology, &steps);
     let asked = join_all(services.into_iter().map(|(service, ids)| ask(operator, service, key, ids))).await;
     let mut traces = BTreeMap::new();
     for (service, answer) in asked {
@@ -153,16 +153,20 @@ pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Re
             }
         }
     }
-    hearers::attach(&mut steps, &topology, &traces);
-    let waits_for = waits::of(&steps, &traces, reach);
-    let standings = traces.into_values().flatten().filter_map(|trace| {
-        trace.standing.map(|told| Standing { service: trace.service, state: told.state, since: told.since })
+    consumers::attach(&mut steps, &topology, &traces);
+    let blocked_on = blockers::of(&steps, &traces, reach);
+    let services = traces.into_values().flatten().filter_map(|trace| {
+        trace.status.map(|status| ServiceStatus {
+            service: trace.service,
+            state: status.state,
+            since: status.since,
+        })
     });
     Ok(Timeline {
         key: key.to_owned(),
         asked_at: rfc3339(clock::now()),
-        standings: standings.collect(),
-        waits_for,
+        services: services.collect(),
+        blocked_on,
         sources,
         steps,
     })
@@ -172,16 +176,18 @@ pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Re
 type Traces = BTreeMap<String, Result<Trace, String>>;
 
 /// Returns every service with the ids of the messages that it should have heard.
-fn heard<'a>(topology: &'a Topology, steps: &[Step]) -> BTreeMap<&'a str, Vec<Uuid>> {
+fn received<'a>(topology: &'a Topology, steps: &[Step]) -> BTreeMap<&'a str, Vec<Uuid>> {
     let mut services: BTreeMap<&str, Vec<Uuid>> = BTreeMap::new();
     for consumer in &topology.consumers {
         let ids = services.entry(&consumer.name).or_default();
-        ids.extend(steps.iter().filter(|step| hearers::hears(consumer, step)).filter_map(|step| step.message_id));
+        ids.extend(
+            steps.iter().filter(|step| consumers::consumes(consumer, step)).filter_map(|step| step.message_id),
+        );
     }
     for ids in services.values_mut() {
         ids.sort_unstable();
         ids.dedup();
-        ids.truncate(trace::MOST);
+        ids.truncate(trace::MAX_IDS);
     }
     services
 }
@@ -194,7 +200,7 @@ async fn ask<'a>(
 ) -> (&'a str, Result<Trace, String>) {
     let asking = async {
         let body = serde_json::to_vec(&trace::Request { message_ids }).map_err(|error| error.to_string())?;
-        let answer = operator.ask(service, trace::subject(service, key), body.into(), PATIENCE).await;
+        let answer = operator.ask(service, trace::subject(service, key), body.into(), REPLY_TIMEOUT).await;
         let answer = answer.map_err(|error| error.to_string())?;
         serde_json::from_slice(&answer).map_err(|error| format!("the answer of {service} cannot be read: {error}"))
     };

@@ -5,17 +5,17 @@ use std::collections::HashMap;
 use messaging::dead_letter;
 use messaging::direct::{Reader, Stored};
 use messaging::envelope::{self, rfc3339};
-use messaging::refill::REFILLED;
+use messaging::republish::REPUBLISHED;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::{Hearer, Source};
+use super::{Consumer, Source};
 use crate::Operator;
 
 /// The most messages that are read of one stream.
-const MOST: usize = 500;
+const MAX_STEPS: usize = 500;
 
 /// One message about the business id. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -39,12 +39,12 @@ pub struct Step {
     pub depth: usize,
     /// How long it took from its being said, by the clock of who said it, to the stream, in milliseconds: the delay of
     /// the outbox.
-    pub delay_ms: Option<i64>,
-    /// What else is to be known: when a timer is due, why a message was given up.
+    pub outbox_delay_ms: Option<i64>,
+    /// What else is to be known: when a timer is due, why a message was dead-lettered.
     pub note: Option<String>,
     /// What became of it with each service that listens to it.
-    pub hearers: Vec<Hearer>,
-    /// By what it is put in order: when the stream got it first, or, after a refill, when it was said.
+    pub consumers: Vec<Consumer>,
+    /// By what it is put in order: when the stream got it first, or, after a stream restore, when it was said.
     #[serde(skip)]
     pub(super) order: String,
     /// The id by which the stream knows it.
@@ -52,16 +52,16 @@ pub struct Step {
     pub(super) stored_as: Option<Uuid>,
     /// Of a dead letter: which service gave up which message.
     #[serde(skip)]
-    pub(super) given_up: Option<GivenUp>,
+    pub(super) dead_lettered: Option<DeadLettered>,
 }
 
 /// Which message became a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct GivenUp {
+pub(super) struct DeadLettered {
     pub(super) service: String,
     pub(super) stream: String,
     pub(super) sequence: u64,
-    pub(super) discarded: bool,
+    pub(super) deleted: bool,
 }
 
 /// Reads what a stream holds about a key.
@@ -71,7 +71,7 @@ pub(super) async fn read(operator: &Operator, stream: &str, key: &str) -> (Vec<S
         let mut reader = Reader::start(operator.js(), stream, &format!("*.*.*.{key}"), 1).await?;
         while let Some(batch) = reader.next_batch().await? {
             steps.extend(batch.iter().map(|stored| step(stream, stored)));
-            if steps.len() >= MOST {
+            if steps.len() >= MAX_STEPS {
                 return anyhow::Ok(false);
             }
         }
@@ -87,7 +87,7 @@ pub(super) async fn read(operator: &Operator, stream: &str, key: &str) -> (Vec<S
     (steps, source)
 }
 
-/// Puts steps in the order in which the streams got them, those of a refill in that in which they were said, and says how deep each lies.
+/// Puts steps in the order in which the streams got them, those of a stream restore in that in which they were said, and says how deep each lies.
 pub(super) fn order(steps: &mut [Step]) {
     steps.sort_by(|a, b| (&a.order, &a.stream, a.sequence).cmp(&(&b.order, &b.stream, b.sequence)));
     let mut depths: HashMap<Uuid, usize> = HashMap::new();
@@ -101,52 +101,52 @@ pub(super) fn order(steps: &mut [Step]) {
 
 fn step(stream: &str, stored: &Stored) -> Step {
     let id = |name: &str| stored.header(name).and_then(|text| Uuid::parse_str(text).ok());
-    let given_up = given_up(stored);
-    // The headers of a dead letter are those of the message that was given up, and so is its time.
-    let said = stored.header(envelope::TIME).filter(|_| given_up.is_none());
-    let said = said.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-    let refilled = stored.header(REFILLED).is_some();
-    let delay = said.map(|said| (stored.time - said).whole_milliseconds());
+    let dead_lettered = dead_lettered(stored);
+    // The headers of a dead letter are those of the message that was dead-lettered, and so is its time.
+    let published = stored.header(envelope::TIME).filter(|_| dead_lettered.is_none());
+    let published = published.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let restored = stored.header(REPUBLISHED).is_some();
+    let delay = published.map(|published| (stored.time - published).whole_milliseconds());
     Step {
         time: fixed(stored.time),
         stream: stream.to_owned(),
         sequence: stored.sequence,
         subject: stored.subject.clone(),
-        source: match &given_up {
-            Some(given_up) => Some(format!("/{}", given_up.service)),
+        source: match &dead_lettered {
+            Some(dead_lettered) => Some(format!("/{}", dead_lettered.service)),
             None => stored.header(envelope::SOURCE).map(str::to_owned),
         },
-        message_id: id(envelope::ID).filter(|_| given_up.is_none()),
-        causation_id: if given_up.is_some() { id(envelope::ID) } else { id(envelope::CAUSATION_ID) },
+        message_id: id(envelope::ID).filter(|_| dead_lettered.is_none()),
+        causation_id: if dead_lettered.is_some() { id(envelope::ID) } else { id(envelope::CAUSATION_ID) },
         depth: 0,
         // A timer carries the time at which it was set.
-        delay_ms: delay
-            .filter(|_| !refilled && !stored.subject.contains(".timer."))
+        outbox_delay_ms: delay
+            .filter(|_| !restored && !stored.subject.contains(".timer."))
             .and_then(|ms| i64::try_from(ms).ok()),
         note: note(stored),
-        hearers: Vec::new(),
-        order: fixed(said.filter(|_| refilled).unwrap_or(stored.time)),
+        consumers: Vec::new(),
+        order: fixed(published.filter(|_| restored).unwrap_or(stored.time)),
         stored_as: id(envelope::NATS_MESSAGE_ID),
-        given_up,
+        dead_lettered,
     }
 }
 
-fn given_up(stored: &Stored) -> Option<GivenUp> {
-    let discarded = stored.subject.starts_with(dead_letter::DISCARDED);
-    if !discarded && !stored.subject.starts_with("dead-letter.") {
+fn dead_lettered(stored: &Stored) -> Option<DeadLettered> {
+    let deleted = stored.subject.starts_with(dead_letter::DELETED);
+    if !deleted && !stored.subject.starts_with("dead-letter.") {
         return None;
     }
-    Some(GivenUp {
+    Some(DeadLettered {
         service: stored.header(dead_letter::CONSUMER)?.to_owned(),
         stream: stored.header(dead_letter::STREAM)?.to_owned(),
         sequence: stored.header(dead_letter::SEQUENCE)?.parse().ok()?,
-        discarded,
+        deleted,
     })
 }
 
 fn note(stored: &Stored) -> Option<String> {
-    if let Some(why) = stored.header(crate::dead_letters::discard::REASON) {
-        return Some(format!("discarded: {why}"));
+    if let Some(why) = stored.header(crate::dead_letters::delete::REASON) {
+        return Some(format!("deleted: {why}"));
     }
     if let Some(detail) = stored.header(dead_letter::DETAIL) {
         let attempts = stored.header(dead_letter::ATTEMPTS).unwrap_or("?");
@@ -158,7 +158,7 @@ fn note(stored: &Stored) -> Option<String> {
     if stored.header("Nats-Rollup").is_some() {
         return Some("taken back".to_owned());
     }
-    stored.header(REFILLED).map(|_| "published again by a refill".to_owned())
+    stored.header(REPUBLISHED).map(|_| "published again by a stream restore".to_owned())
 }
 
 /// Writes a time with all nine digits of its fraction, so that texts sort like times.

@@ -11,13 +11,13 @@ mod tests;
 use std::collections::HashMap;
 use std::time::Instant;
 
-use contracts::query::{ExposureBalance, ProductBalance};
+use contracts::query::{ExposureReconciliation, ProductReconciliation};
 use messaging::envelope::rfc3339;
 
 use super::observe::{Answer, Lag, Observed};
-use super::{Board, Broken, Check, MOST_NAMED, PERSISTS};
+use super::{Board, Check, MAX_NAMED, PERSISTS, Violation};
 
-/// Remembers what did not add up, and since when.
+/// Remembers what did not agree, and since when.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     suspicions: HashMap<(&'static str, String, String), Instant>,
@@ -29,11 +29,11 @@ pub(super) struct Judge {
 #[derive(Debug, Default)]
 struct Findings {
     /// Wrong beyond doubt.
-    broken: Vec<Broken>,
+    violations: Vec<Violation>,
     /// How many more are wrong than are known one by one.
     unnamed: u64,
     /// Wrong if it stays while nothing is under way.
-    suspected: Vec<Broken>,
+    suspected: Vec<Violation>,
     /// What could not be asked.
     silent: Vec<String>,
 }
@@ -54,8 +54,8 @@ impl Judge {
     pub(super) fn decide(&mut self, observed: &Observed, now: Instant) -> Board {
         let before = std::mem::take(&mut self.suspicions);
         let mut close = |check: Check, findings: Findings| {
-            let standing = Standing { quiet: observed.quiet, before: &before, now };
-            close(check, findings, &standing, &mut self.suspicions)
+            let context = Context { quiet: observed.quiet, before: &before, now };
+            close(check, findings, &context, &mut self.suspicions)
         };
         let mut checks = Vec::with_capacity(9);
         for made in [
@@ -72,14 +72,14 @@ impl Judge {
         checks.push(close(check, findings));
         let (check, findings) = flow::consumers(observed, &mut self.moved, now);
         checks.push(close(check, findings));
-        let (check, findings) = flow::letters(observed);
+        let (check, findings) = flow::dead_letters(observed);
         checks.push(close(check, findings));
         Board { at: rfc3339(observed.at), checks }
     }
 }
 
 /// What it takes to decide on a suspicion.
-struct Standing<'a> {
+struct Context<'a> {
     quiet: bool,
     before: &'a HashMap<(&'static str, String, String), Instant>,
     now: Instant,
@@ -89,29 +89,29 @@ struct Standing<'a> {
 fn close(
     mut check: Check,
     findings: Findings,
-    standing: &Standing<'_>,
+    context: &Context<'_>,
     suspicions: &mut HashMap<(&'static str, String, String), Instant>,
 ) -> Check {
-    let Findings { mut broken, unnamed, suspected, silent } = findings;
+    let Findings { mut violations, unnamed, suspected, silent } = findings;
     let mut settling = false;
     for suspect in suspected {
         let key = (check.name, suspect.key.clone(), suspect.explanation.clone());
-        let since = standing.before.get(&key).copied().filter(|_| standing.quiet).unwrap_or(standing.now);
+        let since = context.before.get(&key).copied().filter(|_| context.quiet).unwrap_or(context.now);
         suspicions.insert(key, since);
-        if standing.quiet && standing.now.duration_since(since) >= PERSISTS {
-            broken.push(suspect);
+        if context.quiet && context.now.duration_since(since) >= PERSISTS {
+            violations.push(suspect);
         } else {
             settling = true;
         }
     }
-    check.holds = match (broken.is_empty(), silent.is_empty() && !settling) {
+    check.holds = match (violations.is_empty(), silent.is_empty() && !settling) {
         (false, _) => Some(false),
         (true, true) => Some(true),
         (true, false) => None,
     };
-    check.total = broken.len() as u64 + unnamed;
-    if !broken.is_empty() {
-        check.detail = format!("{} of {} not as promised", check.total, check.looked.max(check.total));
+    check.total = violations.len() as u64 + unnamed;
+    if !violations.is_empty() {
+        check.detail = format!("{} of {} not as promised", check.total, check.examined.max(check.total));
     } else if !silent.is_empty() {
         let mut silent = silent;
         silent.dedup();
@@ -119,49 +119,57 @@ fn close(
     } else if settling {
         check.detail = "settling: messages are under way".to_owned();
     }
-    broken.truncate(MOST_NAMED);
-    check.broken = broken;
+    violations.truncate(MAX_NAMED);
+    check.violations = violations;
     check
 }
 
-fn check(name: &'static str, title: &'static str, looked: u64, detail: String) -> Check {
-    let (broken, waiting) = (Vec::new(), Vec::new());
-    Check { name, title, holds: None, looked, detail, total: 0, broken, waiting_total: 0, waiting }
+fn check(name: &'static str, title: &'static str, examined: u64, detail: String) -> Check {
+    let (violations, waiting) = (Vec::new(), Vec::new());
+    Check { name, title, holds: None, examined, detail, total: 0, violations, waiting_total: 0, waiting }
 }
 
 /// What came in is on the shelf or held, for every product.
 fn stock(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
-    let mut looked = 0;
+    let mut examined = 0;
     if let Some(stock) = findings.read(&observed.stock) {
-        looked = stock.products;
-        findings.broken = stock.wrong.iter().map(product).collect();
+        examined = stock.products;
+        findings.violations = stock.wrong.iter().map(product).collect();
         findings.unnamed = stock.wrong_total.saturating_sub(stock.wrong.len() as u64);
     }
-    let detail = format!("{looked} products: what came in is available or held");
-    (check("stock-conserved", "Stock adds up, per product", looked, detail), findings)
+    let detail = format!("{examined} products: what came in is available or held");
+    (check("stock-conserved", "Stock is consistent, per product", examined, detail), findings)
 }
 
-fn product(wrong: &ProductBalance) -> Broken {
-    let ProductBalance { product_id, intake, available, reserved, held, awaiting, waited } = wrong;
-    let mut said = Vec::new();
-    if available + reserved != *intake {
-        said.push(format!("{intake} came in, and {available} are available and {reserved} reserved"));
+fn product(wrong: &ProductReconciliation) -> Violation {
+    let ProductReconciliation {
+        product_id,
+        received,
+        available,
+        reserved,
+        reservation_lines,
+        backordered,
+        backorder_lines,
+    } = wrong;
+    let mut published = Vec::new();
+    if available + reserved != *received {
+        published.push(format!("{received} came in, and {available} are available and {reserved} reserved"));
     }
-    if reserved != held {
-        said.push(format!("{reserved} are reserved, and the orders that hold some hold {held}"));
+    if reserved != reservation_lines {
+        published.push(format!("{reserved} are reserved, and the orders that hold some hold {reservation_lines}"));
     }
-    if awaiting != waited {
-        said.push(format!("{awaiting} are awaited, and the orders that wait ask for {waited}"));
+    if backordered != backorder_lines {
+        published.push(format!("{backordered} are awaited, and the orders that wait ask for {backorder_lines}"));
     }
-    Broken::of(product_id, said.join("; "))
+    Violation::of(product_id, published.join("; "))
 }
 
-fn exposure(wrong: &ExposureBalance) -> Broken {
-    let ExposureBalance { customer_id, currency, exposure, counted } = wrong;
+fn exposure(wrong: &ExposureReconciliation) -> Violation {
+    let ExposureReconciliation { customer_id, currency, exposure, counted } = wrong;
     let explanation =
         format!("{exposure} {currency} (minor units) count against the limit, and the payments come to {counted}");
-    Broken::of(customer_id, explanation).identified(format!("{customer_id}/{currency}"))
+    Violation::of(customer_id, explanation).identified(format!("{customer_id}/{currency}"))
 }
 
 /// Returns how far a service is, for people.

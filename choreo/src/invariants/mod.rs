@@ -1,7 +1,7 @@
-//! Does everything add up? The promises of the store, held against what its services and streams say of themselves.
+//! Does everything agree? The promises of the shop, held against what its services and streams say of themselves.
 //!
 //! A check that one service's books decide is decided by one reading of them. A check across services is of several
-//! moments: what does not add up there while messages are under way is settling, and broken only if it stays while
+//! moments: what does not agree there while messages are under way is settling, and broken only if it stays while
 //! nothing is under way. In reading order: this is what is told, `observe` asks, `judge` decides.
 
 mod judge;
@@ -15,10 +15,10 @@ use serde::Serialize;
 use crate::Operator;
 use judge::Judge;
 
-/// How long what does not add up must stay to be broken.
+/// How long what does not agree must stay to be broken.
 pub const PERSISTS: Duration = Duration::from_millis(1500);
 /// The most things that a check names.
-const MOST_NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
 /// All checks at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,13 +55,13 @@ pub struct Check {
     /// Whether it holds; none where that cannot be told now.
     pub holds: Option<bool>,
     /// How many things were looked at.
-    pub looked: u64,
+    pub examined: u64,
     /// What was found, or why nothing can be told.
     pub detail: String,
-    /// How many violations there are; `broken` names the first 20.
+    /// How many violations there are; `violations` names the first 20.
     pub total: u64,
     /// What breaks it.
-    pub broken: Vec<Broken>,
+    pub violations: Vec<Violation>,
     /// How many things are not finished; `waiting` names the first 20. Of orders only.
     pub waiting_total: u64,
     /// What is not finished, and what it waits for; of orders only.
@@ -71,7 +71,7 @@ pub struct Check {
 /// Something that breaks a promise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Broken {
+pub struct Violation {
     /// What no other violation of the same check has, and what stays the same for as long as the violation does.
     pub id: String,
     /// Which product, account, order, service, or message.
@@ -80,7 +80,7 @@ pub struct Broken {
     pub explanation: String,
 }
 
-impl Broken {
+impl Violation {
     /// A violation of which its check has one per key.
     fn of(key: impl Into<String>, explanation: impl Into<String>) -> Self {
         let key = key.into();
@@ -107,7 +107,7 @@ pub struct Waiting {
     pub since: String,
 }
 
-/// Looks again and again, and remembers what did not add up the last time.
+/// Looks again and again, and remembers what did not agree the last time.
 #[derive(Debug)]
 pub struct Watcher {
     topology: Topology,
@@ -131,7 +131,7 @@ impl Watcher {
         self.judge.decide(&observed, Instant::now())
     }
 
-    /// Returns whether something does not add up that did not stay yet, so that looking again could tell.
+    /// Returns whether something does not agree that did not stay yet, so that looking again could tell.
     #[must_use]
     pub fn suspects(&self) -> bool {
         self.judge.suspects()

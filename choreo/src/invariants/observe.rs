@@ -6,13 +6,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::{ErrorCode, consumer};
-use contracts::query::{CompareAllocations, NotificationBalance, OrderBalance, PaymentBalance, StockBalance};
+use contracts::query::{
+    CompareAllocations, NotificationReconciliation, OrderReconciliation, PaymentReconciliation, StockReconciliation,
+};
 use contracts::topology::{
     COMMANDS, DEAD_LETTERS, EVENTS, INVENTORY_SERVICE, NOTIFICATION_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE, TIMERS,
 };
 use futures::TryStreamExt;
 use futures::future::join_all;
-use messaging::vitals::{self, Vitals};
+use messaging::stats::{self, Stats};
 use messaging::{Topology, clock};
 use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
@@ -22,7 +24,7 @@ use crate::Operator;
 /// How long a service may take to answer: two in succession stay below the age of a result that others may see.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1200);
 /// What is said once about one order.
-const SAID_ONCE: [&str; 11] = [
+const ONCE_PER_ORDER: [&str; 11] = [
     "order.event.placed",
     "order.event.awaiting-stock",
     "order.event.reserved",
@@ -36,7 +38,7 @@ const SAID_ONCE: [&str; 11] = [
     "payment.event.refunded",
 ];
 /// So many dead letters are named one by one.
-const MOST_LETTERS: u64 = 1000;
+const MAX_DEAD_LETTERS: u64 = 1000;
 
 /// What was answered, or why not.
 pub(super) type Answer<T> = Result<T, String>;
@@ -45,14 +47,14 @@ pub(super) type Answer<T> = Result<T, String>;
 #[derive(Debug)]
 pub(super) struct Observed {
     /// Of each service that listens to a stream.
-    pub(super) vitals: BTreeMap<String, Answer<Vitals>>,
-    pub(super) orders: Answer<OrderBalance>,
-    pub(super) stock: Answer<StockBalance>,
-    pub(super) payments: Answer<PaymentBalance>,
-    pub(super) told: Answer<NotificationBalance>,
+    pub(super) stats: BTreeMap<String, Answer<Stats>>,
+    pub(super) orders: Answer<OrderReconciliation>,
+    pub(super) stock: Answer<StockReconciliation>,
+    pub(super) payments: Answer<PaymentReconciliation>,
+    pub(super) notifications: Answer<NotificationReconciliation>,
     /// How far the services are, as of the end.
     pub(super) lags: Answer<Vec<Lag>>,
-    pub(super) letters: Answer<Letters>,
+    pub(super) dead_letters: Answer<DeadLetters>,
     /// When the first question was asked.
     pub(super) at: OffsetDateTime,
     /// Whether nothing was under way from before the first question until after the last answer.
@@ -64,13 +66,13 @@ impl Observed {
     fn nothing() -> Self {
         let why = || "nats-server is away".to_owned();
         Self {
-            vitals: BTreeMap::from([("the services".to_owned(), Err(why()))]),
+            stats: BTreeMap::from([("the services".to_owned(), Err(why()))]),
             orders: Err(why()),
             stock: Err(why()),
             payments: Err(why()),
-            told: Err(why()),
+            notifications: Err(why()),
             lags: Err(why()),
-            letters: Err(why()),
+            dead_letters: Err(why()),
             at: clock::now(),
             quiet: false,
         }
@@ -97,9 +99,9 @@ pub(super) struct Lag {
     pub(super) missing: bool,
 }
 
-/// Dead letters.
+/// Dead dead letters.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Letters {
+pub(super) struct DeadLetters {
     pub(super) count: u64,
     /// Their subjects, and how many each has, where they are not too many.
     pub(super) subjects: Vec<(String, usize)>,
@@ -114,31 +116,31 @@ pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observe
     let before = lags(operator, topology).await;
     // What is confirmed only grows and was reserved and captured before: stock and payments are asked after orders.
     let in_succession = async {
-        let orders: Answer<OrderBalance> = balance(operator, ORDER_SERVICE, "order").await;
+        let orders: Answer<OrderReconciliation> = reconciliation(operator, ORDER_SERVICE, "order").await;
         let (stock, payments) =
-            tokio::join!(stock(operator, &orders), balance(operator, PAYMENT_SERVICE, "payment"));
+            tokio::join!(stock(operator, &orders), reconciliation(operator, PAYMENT_SERVICE, "payment"));
         (orders, stock, payments)
     };
-    let ((orders, stock, payments), told, vitals, letters) = tokio::join!(
+    let ((orders, stock, payments), notifications, stats, dead_letters) = tokio::join!(
         in_succession,
-        balance(operator, NOTIFICATION_SERVICE, "notification"),
-        all_vitals(operator, topology),
-        letters(operator),
+        reconciliation(operator, NOTIFICATION_SERVICE, "notification"),
+        all_stats(operator, topology),
+        dead_letters(operator),
     );
     let after = lags(operator, topology).await;
-    let nothing_unsaid = vitals.values().all(|vitals| vitals.as_ref().is_ok_and(|vitals| vitals.outbox_depth == 0));
+    let nothing_unsaid = stats.values().all(|stats| stats.as_ref().is_ok_and(|stats| stats.outbox_depth == 0));
     let handled = |lags: &[Lag]| lags.iter().all(|lag| lag.pending == 0 && lag.unacknowledged == 0);
     let quiet = nothing_unsaid
         && matches!((&before, &after), (Ok(before), Ok(after)) if handled(before) && before == after);
-    Observed { vitals, orders, stock, payments, told, lags: after, letters, at, quiet }
+    Observed { stats, orders, stock, payments, notifications, lags: after, dead_letters, at, quiet }
 }
 
-async fn balance<T: DeserializeOwned>(operator: &Operator, service: &str, context: &str) -> Answer<T> {
-    ask(operator, service, format!("{context}.query.balance"), Vec::new()).await
+async fn reconciliation<T: DeserializeOwned>(operator: &Operator, service: &str, context: &str) -> Answer<T> {
+    ask(operator, service, format!("{context}.query.reconciliation"), Vec::new()).await
 }
 
 /// Asks for the balance of the stock, with the reservations of the orders that order-service has named.
-async fn stock(operator: &Operator, orders: &Answer<OrderBalance>) -> Answer<StockBalance> {
+async fn stock(operator: &Operator, orders: &Answer<OrderReconciliation>) -> Answer<StockReconciliation> {
     let allocations = orders.as_ref().ok().and_then(|orders| orders.allocations.as_ref());
     let order_ids = allocations.into_iter().flat_map(|allocations| {
         let confirmed = allocations.newest_confirmed.iter().map(|allocation| &allocation.order_id);
@@ -146,7 +148,7 @@ async fn stock(operator: &Operator, orders: &Answer<OrderBalance>) -> Answer<Sto
     });
     let request = CompareAllocations { order_ids: order_ids.collect() };
     let body = serde_json::to_vec(&request).map_err(|error| error.to_string())?;
-    ask(operator, INVENTORY_SERVICE, "inventory.query.balance".to_owned(), body).await
+    ask(operator, INVENTORY_SERVICE, "inventory.query.reconciliation".to_owned(), body).await
 }
 
 async fn ask<T: DeserializeOwned>(operator: &Operator, service: &str, subject: String, body: Vec<u8>) -> Answer<T> {
@@ -155,16 +157,16 @@ async fn ask<T: DeserializeOwned>(operator: &Operator, service: &str, subject: S
     serde_json::from_slice(&answer).map_err(|error| format!("the answer of {service} cannot be read: {error}"))
 }
 
-async fn all_vitals(operator: &Operator, topology: &Topology) -> BTreeMap<String, Answer<Vitals>> {
+async fn all_stats(operator: &Operator, topology: &Topology) -> BTreeMap<String, Answer<Stats>> {
     let mut services: Vec<&str> = topology.consumers.iter().map(|consumer| consumer.name.as_str()).collect();
     services.sort_unstable();
     services.dedup();
-    let request = vitals::Request { said_once: SAID_ONCE.map(str::to_owned).into() };
+    let request = stats::Request { once_per_key: ONCE_PER_ORDER.map(str::to_owned).into() };
     let asked = services.into_iter().map(|service| {
         let body = serde_json::to_vec(&request).map_err(|error| error.to_string());
         async move {
             let answer = match body {
-                Ok(body) => ask(operator, service, vitals::subject(service), body).await,
+                Ok(body) => ask(operator, service, stats::subject(service), body).await,
                 Err(error) => Err(error),
             };
             (service.to_owned(), answer)
@@ -218,21 +220,21 @@ fn is_absent(error: &GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(ref why) if why.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-async fn letters(operator: &Operator) -> Answer<Letters> {
+async fn dead_letters(operator: &Operator) -> Answer<DeadLetters> {
     let looking = async {
         let stream = operator.js().get_stream(DEAD_LETTERS).await?;
         if stream.cached_info().state.messages == 0 {
-            return anyhow::Ok(Letters::default());
+            return anyhow::Ok(DeadLetters::default());
         }
-        // Those that were discarded stay in the same stream.
+        // Those that were deleted stay in the same stream.
         let subjects: Vec<(String, usize)> =
             stream.info_with_subjects("dead-letter.>").await?.try_collect().await?;
         let count = subjects.iter().map(|(_, count)| *count as u64).sum();
-        let subjects = if count > MOST_LETTERS { Vec::new() } else { subjects };
-        Ok(Letters { count, subjects })
+        let subjects = if count > MAX_DEAD_LETTERS { Vec::new() } else { subjects };
+        Ok(DeadLetters { count, subjects })
     };
     match tokio::time::timeout(ANSWER_TIMEOUT, looking).await {
-        Ok(letters) => letters.map_err(|error| format!("the dead letters: {error:#}")),
+        Ok(dead_letters) => dead_letters.map_err(|error| format!("the dead letters: {error:#}")),
         Err(_) => Err("nats-server does not answer in time".to_owned()),
     }
 }

@@ -1,4 +1,4 @@
-//! The promises of the store for people.
+//! The promises of the shop for people.
 
 use crate::invariants::{Board, Check};
 use crate::print::table;
@@ -10,10 +10,10 @@ pub(crate) fn of(board: &Board) -> String {
     });
     let mut text = table(&["", "CHECK", "PROMISE", "FOUND"], rows);
     for check in &board.checks {
-        for broken in &check.broken {
-            text += &format!("\n\n{} {}: {}", check.name, broken.key, broken.explanation);
+        for violations in &check.violations {
+            text += &format!("\n\n{} {}: {}", check.name, violations.key, violations.explanation);
         }
-        let named = check.broken.len() as u64;
+        let named = check.violations.len() as u64;
         if check.total > named {
             text += &format!("\n\n{}: {named} of {} violations are named", check.name, check.total);
         }

@@ -1,32 +1,35 @@
-//! Dead letters: listed, sent back, discarded.
+//! Dead letters: listed, sent back, deleted.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use choreo::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
-use choreo::dead_letters::{self, Filter, discard};
+use choreo::dead_letters::{self, Filter, delete};
 use messaging::redrive::Outcome;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Echo, Store};
+use crate::support::{Echo, Shop};
 
 fn bar(handler: &Echo, keys: &[String]) {
     handler.barred.lock().unwrap().extend(keys.iter().cloned());
 }
 
-async fn redrive_all(store: &Store, ramp: &Ramp) -> (Vec<Redriven>, Summary) {
+async fn redrive_all(store: &Shop, ramp: &Ramp) -> (Vec<Redriven>, Summary) {
     let operator = store.operator().await;
-    let letters = dead_letters::list(&operator, &Filter::default(), dead_letters::MOST).await.unwrap().dead_letters;
-    let mut told = Vec::new();
-    let summary =
-        redrive(&operator, &letters, ramp, &CancellationToken::new(), |redriven| told.push(redriven.clone())).await;
-    (told, summary)
+    let dead_letters =
+        dead_letters::list(&operator, &Filter::default(), dead_letters::MAX_SELECTION).await.unwrap().dead_letters;
+    let mut reported = Vec::new();
+    let summary = redrive(&operator, &dead_letters, ramp, &CancellationToken::new(), |redriven| {
+        reported.push(redriven.clone())
+    })
+    .await;
+    (reported, summary)
 }
 
 #[tokio::test]
 async fn a_reader_that_closes_the_pipe_ends_the_program_quietly() {
-    let store = Store::start().await;
+    let store = Shop::start().await;
     let mut program = store.spawn(&["dead-letters", "list"]);
     drop(program.stdout.take());
     let ended = program.wait_with_output().await.unwrap();
@@ -47,15 +50,13 @@ async fn the_age_of_a_dead_letter_follows_the_clock_of_nats_server() {
         eprintln!("libfaketime is not installed: there is no other clock to start the program under");
         return;
     };
-    let store = Store::start().await;
+    let store = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned()]);
     let _service = store.serve(handler).await;
     store.command("place", "K1").await;
     store.has("DEAD_LETTERS", 1).await;
-    for (ahead, filter, found) in
-        [("+9d", "--older-than", 0), ("+9d", "--younger-than", 1), ("-9d", "--younger-than", 1)]
-    {
+    for (ahead, filter, found) in [("+9d", "--before", 0), ("+9d", "--since", 1), ("-9d", "--since", 1)] {
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_choreo"))
             .args(["--nats-url", &store.nats.url(), "--json", "dead-letters", "list", filter, "1h"])
             .envs([("LD_PRELOAD", library.to_str().unwrap()), ("FAKETIME", ahead)])
@@ -64,15 +65,18 @@ async fn the_age_of_a_dead_letter_follows_the_clock_of_nats_server() {
             .await
             .unwrap();
         let listing: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"));
-        let letters = listing["deadLetters"].as_array().unwrap();
-        assert_eq!(letters.len(), found, "{ahead} {filter}: {listing}");
-        assert!(letters.iter().all(|letter| letter["ageSeconds"].as_u64().unwrap() < 3600), "{listing}");
+        let dead_letters = listing["deadLetters"].as_array().unwrap();
+        assert_eq!(dead_letters.len(), found, "{ahead} {filter}: {listing}");
+        assert!(
+            dead_letters.iter().all(|dead_letter| dead_letter["ageSeconds"].as_u64().unwrap() < 3600),
+            "{listing}"
+        );
     }
 }
 
 #[tokio::test]
-async fn letters_are_found_by_service_type_reason_key_and_age() {
-    let store = Store::start().await;
+async fn dead_letters_are_found_by_service_type_reason_key_and_age() {
+    let store = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned(), "K2".to_owned()]);
     let _service = store.serve(handler).await;
@@ -83,7 +87,7 @@ async fn letters_are_found_by_service_type_reason_key_and_age() {
     let operator = store.operator().await;
     let find = async |filter: Filter| -> Vec<String> {
         let listing = dead_letters::list(&operator, &filter, 10).await.unwrap();
-        let mut keys: Vec<_> = listing.dead_letters.into_iter().map(|letter| letter.key).collect();
+        let mut keys: Vec<_> = listing.dead_letters.into_iter().map(|dead_letter| dead_letter.key).collect();
         keys.sort();
         keys
     };
@@ -98,15 +102,15 @@ async fn letters_are_found_by_service_type_reason_key_and_age() {
     assert_eq!(find(Filter { reason: some("undecodable"), ..Filter::default() }).await, ["K3"]);
     assert_eq!(find(Filter { key: some("K2"), ..Filter::default() }).await, ["K2"]);
     let hour = Some(Duration::from_secs(3600));
-    assert_eq!(find(Filter { older_than: hour, ..Filter::default() }).await.len(), 0);
-    assert_eq!(find(Filter { younger_than: hour, ..Filter::default() }).await.len(), 3);
+    assert_eq!(find(Filter { before: hour, ..Filter::default() }).await.len(), 0);
+    assert_eq!(find(Filter { since: hour, ..Filter::default() }).await.len(), 3);
     assert!(dead_letters::list(&operator, &Filter::default(), 2).await.unwrap().more);
 
     let by_key = Filter { key: some("K1"), ..Filter::default() };
     let sequence = dead_letters::list(&operator, &by_key, 1).await.unwrap().dead_letters[0].sequence;
     let whole = dead_letters::show(&operator, sequence).await.unwrap().unwrap();
-    assert_eq!(whole.letter.message_id, Some(id.to_string()));
-    assert_eq!((whole.letter.stream.as_str(), whole.letter.attempts), ("COMMANDS", Some(1)));
+    assert_eq!(whole.dead_letter.message_id, Some(id.to_string()));
+    assert_eq!((whole.dead_letter.stream.as_str(), whole.dead_letter.attempts), ("COMMANDS", Some(1)));
     assert_eq!(whole.body, serde_json::json!({ "a": 1 }));
     assert_eq!(dead_letters::show(&operator, 99).await.unwrap(), None);
 }
@@ -116,7 +120,7 @@ async fn letters_are_found_by_service_type_reason_key_and_age() {
 async fn poison_among_good_messages_is_brought_home_once_the_bug_is_fixed() {
     let count = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (poison, good) = (count("POISON", 30), count("GOOD", 300));
-    let store = Store::start().await;
+    let store = Shop::start().await;
     let handler = Echo::default();
     let keys: Vec<String> = (0..poison).map(|n| format!("P{n}")).collect();
     bar(&handler, &keys);
@@ -133,10 +137,10 @@ async fn poison_among_good_messages_is_brought_home_once_the_bug_is_fixed() {
 
     handler.barred.lock().unwrap().clear();
     let began = Instant::now();
-    let (told, summary) = redrive_all(&store, &Ramp::default()).await;
+    let (reported, summary) = redrive_all(&store, &Ramp::default()).await;
     let all = Summary { handled: usize::try_from(poison).unwrap(), ..Summary::default() };
     assert_eq!(summary, all);
-    assert!(told.iter().all(|redriven| redriven.removed && redriven.outcome == Outcome::Handled));
+    assert!(reported.iter().all(|redriven| redriven.removed && redriven.outcome == Outcome::Handled));
     // 1, 2, 4, 8, 15: the last step waits for nothing.
     assert!(began.elapsed() >= Duration::from_secs(4), "it ramps up, and took {:?}", began.elapsed());
     store.has("EVENTS", good + poison).await;
@@ -145,7 +149,7 @@ async fn poison_among_good_messages_is_brought_home_once_the_bug_is_fixed() {
 
 #[tokio::test]
 async fn a_redrive_stops_by_itself_where_messages_fail_again() {
-    let store = Store::start().await;
+    let store = Shop::start().await;
     let handler = Echo::default();
     let keys: Vec<String> = (0..20).map(|n| format!("P{n}")).collect();
     bar(&handler, &keys);
@@ -154,37 +158,37 @@ async fn a_redrive_stops_by_itself_where_messages_fail_again() {
         store.command("place", key).await;
     }
     store.has("DEAD_LETTERS", 20).await;
-    let (told, summary) = redrive_all(&store, &Ramp::default()).await;
-    assert_eq!((summary.failed, summary.not_tried, told.len()), (1, 19, 1));
+    let (reported, summary) = redrive_all(&store, &Ramp::default()).await;
+    assert_eq!((summary.failed, summary.not_tried, reported.len()), (1, 19, 1));
     assert!(summary.stopped.is_some() && !summary.all_handled());
-    assert_eq!(told[0].outcome, Outcome::Failed { reason: "P0 is barred".to_owned() });
+    assert_eq!(reported[0].outcome, Outcome::Failed { reason: "P0 is barred".to_owned() });
 
-    // Half of them are mended; some may fail.
+    // Half of them are repaired; some may fail.
     handler.barred.lock().unwrap().retain(|key| key.len() < 3);
-    let (told, summary) = redrive_all(&store, &Ramp { tolerate: 100, ..Ramp::default() }).await;
+    let (reported, summary) = redrive_all(&store, &Ramp { max_failures: 100, ..Ramp::default() }).await;
     assert_eq!((summary.handled, summary.failed, summary.not_tried), (10, 10, 0));
-    assert_eq!(told.iter().map(|redriven| redriven.key.clone()).collect::<Vec<_>>(), keys, "in their order");
+    assert_eq!(reported.iter().map(|redriven| redriven.key.clone()).collect::<Vec<_>>(), keys, "in their order");
     store.has("DEAD_LETTERS", 10).await;
     store.has("EVENTS", 10).await;
 }
 
 #[tokio::test]
-async fn letters_of_a_service_that_does_not_run_stay_and_it_is_named() {
-    let store = Store::start().await;
+async fn dead_letters_of_a_service_that_does_not_run_stay_and_it_is_named() {
+    let store = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned()]);
     let service = store.serve(handler.clone()).await;
     store.command("place", "K1").await;
     store.has("DEAD_LETTERS", 1).await;
     service.stop().await;
-    let (told, _) = redrive_all(&store, &Ramp::default()).await;
-    assert_eq!(told[0].outcome, Outcome::Failed { reason: "order-service does not run".to_owned() });
+    let (reported, _) = redrive_all(&store, &Ramp::default()).await;
+    assert_eq!(reported[0].outcome, Outcome::Failed { reason: "order-service does not run".to_owned() });
     assert_eq!(store.messages("DEAD_LETTERS").await, 1);
 }
 
 #[tokio::test]
-async fn a_letter_that_was_handled_and_not_removed_is_removed_by_the_next_redrive() {
-    let store = Store::start().await;
+async fn a_dead_letter_that_was_handled_and_not_removed_is_removed_by_the_next_redrive() {
+    let store = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned()]);
     let _service = store.serve(handler.clone()).await;
@@ -198,37 +202,37 @@ async fn a_letter_that_was_handled_and_not_removed_is_removed_by_the_next_redriv
     let body = serde_json::to_vec(&request).unwrap();
     operator.ask("order-service", subject, body.into(), Duration::from_secs(5)).await.unwrap();
     assert_eq!(store.messages("DEAD_LETTERS").await, 1);
-    let (told, summary) = redrive_all(&store, &Ramp::default()).await;
-    assert_eq!((summary.already_handled, told[0].removed), (1, true));
+    let (reported, summary) = redrive_all(&store, &Ramp::default()).await;
+    assert_eq!((summary.already_handled, reported[0].removed), (1, true));
     assert_eq!(store.messages("DEAD_LETTERS").await, 0);
     store.has("EVENTS", 1).await;
 }
 
 #[tokio::test]
-async fn a_discarded_letter_is_gone_and_its_reason_is_kept() {
-    let store = Store::start().await;
+async fn a_discarded_dead_letter_is_gone_and_its_reason_is_kept() {
+    let store = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned()]);
     let _service = store.serve(handler).await;
     let id = store.command("place", "K1").await;
     store.has("DEAD_LETTERS", 1).await;
     let operator = store.operator().await;
-    assert!(discard::discard(&operator, 1, " ").await.is_err(), "a reason must be given");
-    assert!(discard::discard(&operator, 1, "a test\norder").await.unwrap().discarded);
-    assert!(!discard::discard(&operator, 1, "again").await.unwrap().discarded);
+    assert!(delete::delete(&operator, 1, " ").await.is_err(), "a reason must be given");
+    assert!(delete::delete(&operator, 1, "a test\norder").await.unwrap().deleted);
+    assert!(!delete::delete(&operator, 1, "again").await.unwrap().deleted);
     assert!(dead_letters::list(&operator, &Filter::default(), 10).await.unwrap().dead_letters.is_empty());
-    assert!(!discard::discard(&operator, 2, "a record is no letter").await.unwrap().discarded);
+    assert!(!delete::delete(&operator, 2, "a record is no letter").await.unwrap().deleted);
     let kept = store.js.get_stream("DEAD_LETTERS").await.unwrap();
-    let kept = kept.direct_get_last_for_subject("discarded.order-service.rejected.K1").await.unwrap();
+    let kept = kept.direct_get_last_for_subject("dead-letter-deleted.order-service.rejected.K1").await.unwrap();
     let header = |name: &str| kept.headers.get(name).unwrap().as_str().to_owned();
-    assert_eq!((header(discard::REASON), header(discard::SEQUENCE)), ("a test order".to_owned(), "1".to_owned()));
+    assert_eq!((header(delete::REASON), header(delete::SEQUENCE)), ("a test order".to_owned(), "1".to_owned()));
     assert_eq!(header("ce-id"), id.to_string());
     assert_eq!(kept.payload, "{\"a\":1}");
 }
 
 #[tokio::test]
 async fn the_program_prints_json_and_says_by_its_status_how_it_went() {
-    let store = Store::start().await;
+    let store = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned()]);
     let _service = store.serve(handler.clone()).await;
@@ -237,7 +241,7 @@ async fn the_program_prints_json_and_says_by_its_status_how_it_went() {
     let lines = |output: &[u8]| -> Vec<Value> {
         String::from_utf8_lossy(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
-    let listed = store.choreo(&["dead-letters", "list", "--younger-than", "1h"]).await;
+    let listed = store.choreo(&["dead-letters", "list", "--since", "1h"]).await;
     assert!(listed.status.success(), "{listed:?}");
     assert_eq!(lines(&listed.stdout)[0]["deadLetters"][0]["key"], "K1");
 
@@ -247,9 +251,12 @@ async fn the_program_prints_json_and_says_by_its_status_how_it_went() {
 
     let failed = store.choreo(&["dead-letters", "redrive", "1"]).await;
     assert_eq!(failed.status.code(), Some(1));
-    let told = lines(&failed.stdout);
-    assert_eq!((&told[0]["outcome"], &told[0]["reason"]), (&Value::from("failed"), &Value::from("K1 is barred")));
-    assert_eq!(told[1]["summary"]["failed"], 1);
+    let reported = lines(&failed.stdout);
+    assert_eq!(
+        (&reported[0]["outcome"], &reported[0]["reason"]),
+        (&Value::from("failed"), &Value::from("K1 is barred"))
+    );
+    assert_eq!(reported[1]["summary"]["failed"], 1);
 
     handler.barred.lock().unwrap().clear();
     let handled = store.choreo(&["dead-letters", "redrive", "--key", "K1"]).await;

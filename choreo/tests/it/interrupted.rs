@@ -8,10 +8,10 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::support::{Echo, Store, connect};
+use crate::support::{Echo, Shop, connect};
 
 /// How many dead letters there are: as JSON more than the 64 KiB that a pipe takes.
-const LETTERS: u64 = 200;
+const DEAD_LETTERS: u64 = 200;
 /// How long the program may take to end on a machine that is busy.
 const END_WITHIN: Duration = Duration::from_secs(20);
 
@@ -29,23 +29,23 @@ async fn ended(child: Child, name: &str) -> (Option<i32>, String, Duration) {
 }
 
 /// Takes the requests of operators to a service, and answers none.
-async fn silence(store: &Store, service: &str) -> Subscriber {
+async fn silence(store: &Shop, service: &str) -> Subscriber {
     let client = connect(&store.nats, service).await.client();
-    let requests = client.subscribe(format!("operate.{service}.>")).await.unwrap();
+    let requests = client.subscribe(format!("admin.{service}.>")).await.unwrap();
     client.flush().await.unwrap();
     requests
 }
 
 #[tokio::test]
 async fn an_interrupted_command_ends_at_once_and_reports_what_is_done_and_what_is_not() {
-    let store = Store::start().await;
+    let store = Shop::start().await;
     let handler = Echo::default();
-    handler.barred.lock().unwrap().extend((0..LETTERS).map(|n| format!("P{n}")));
+    handler.barred.lock().unwrap().extend((0..DEAD_LETTERS).map(|n| format!("P{n}")));
     let service = store.serve(handler.clone()).await;
-    for n in 0..LETTERS {
+    for n in 0..DEAD_LETTERS {
         store.command("place", &format!("P{n}")).await;
     }
-    store.has("DEAD_LETTERS", LETTERS).await;
+    store.has("DEAD_LETTERS", DEAD_LETTERS).await;
     handler.barred.lock().unwrap().clear();
 
     // Between two steps: at one letter a second.
@@ -65,7 +65,7 @@ async fn an_interrupted_command_ends_at_once_and_reports_what_is_done_and_what_i
     let count = |name: &str| summary[name].as_u64().unwrap();
     assert_eq!(summary["stopped"], "interrupted by a signal");
     assert!(count("handled") >= 1 && count("notTried") > 0, "{summary}");
-    assert_eq!(count("handled") + count("unknown") + count("notTried"), LETTERS, "{summary}");
+    assert_eq!(count("handled") + count("unknown") + count("notTried"), DEAD_LETTERS, "{summary}");
 
     // While it prints to somebody who does not read: the second signal ends it.
     let mut listing = store.spawn(&["dead-letters", "list", "--limit", "1000"]);
@@ -80,9 +80,10 @@ async fn an_interrupted_command_ends_at_once_and_reports_what_is_done_and_what_i
     // A service that does not answer: a step takes 30 s, and a batch as long.
     service.stop().await;
     let before = store.messages("DEAD_LETTERS").await;
-    for (service, arguments, name, code) in
-        [("order-service", &redrive[..], "-TERM", 143), ("account-service", &["refill", "EVENTS"][..], "-INT", 130)]
-    {
+    for (service, arguments, name, code) in [
+        ("order-service", &redrive[..], "-TERM", 143),
+        ("account-service", &["streams", "restore", "EVENTS"][..], "-INT", 130),
+    ] {
         let mut requests = silence(&store, service).await;
         let mut program = store.spawn(arguments);
         tokio::time::timeout(END_WITHIN, requests.next()).await.expect("no request");

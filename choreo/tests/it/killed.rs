@@ -7,10 +7,10 @@ use choreo::dead_letters::{self, Filter};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::support::{Echo, Store, eventually};
+use crate::support::{Echo, Shop, eventually};
 
 /// How many letters there are: the ramp takes 1, 2, 4, 8, 16, and the rest.
-const LETTERS: u64 = 40;
+const DEAD_LETTERS: u64 = 40;
 
 /// When the program is killed.
 #[derive(Debug, Clone, Copy)]
@@ -30,12 +30,12 @@ const MOMENTS: [Moment; 5] = [
 ];
 
 /// The ids of the letters that are listed, by the program itself.
-async fn listed(store: &Store) -> HashSet<String> {
+async fn listed(store: &Shop) -> HashSet<String> {
     let output = store.choreo(&["dead-letters", "list"]).await;
     assert!(output.status.success(), "{output:?}");
     let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let letters = listing["deadLetters"].as_array().unwrap();
-    letters.iter().map(|letter| letter["messageId"].as_str().unwrap().to_owned()).collect()
+    let dead_letters = listing["deadLetters"].as_array().unwrap();
+    dead_letters.iter().map(|dead_letter| dead_letter["messageId"].as_str().unwrap().to_owned()).collect()
 }
 
 fn handled(handler: &Echo) -> HashSet<String> {
@@ -43,12 +43,12 @@ fn handled(handler: &Echo) -> HashSet<String> {
 }
 
 /// Looks at the list over and over: whatever is not on it any more has been handled. Never returns.
-async fn watch(store: &Store, handler: &Echo, all: &HashSet<String>) -> std::convert::Infallible {
+async fn watch(store: &Shop, handler: &Echo, all: &HashSet<String>) -> std::convert::Infallible {
     let operator = store.operator().await;
     loop {
-        let listing = dead_letters::list(&operator, &Filter::default(), dead_letters::MOST).await.unwrap();
+        let listing = dead_letters::list(&operator, &Filter::default(), dead_letters::MAX_SELECTION).await.unwrap();
         let listed: HashSet<String> =
-            listing.dead_letters.into_iter().filter_map(|letter| letter.message_id).collect();
+            listing.dead_letters.into_iter().filter_map(|dead_letter| dead_letter.message_id).collect();
         let handled = handled(handler);
         let lost: Vec<_> = all.iter().filter(|id| !listed.contains(*id) && !handled.contains(*id)).collect();
         assert!(lost.is_empty(), "neither listed nor handled: {lost:?}");
@@ -56,7 +56,7 @@ async fn watch(store: &Store, handler: &Echo, all: &HashSet<String>) -> std::con
 }
 
 /// Begins to send all letters back, and is killed; returns the lines that it printed.
-async fn redrive_until(store: &Store, handler: &Echo, moment: Moment) -> Vec<Value> {
+async fn redrive_until(store: &Shop, handler: &Echo, moment: Moment) -> Vec<Value> {
     let before = handled(handler).len();
     let mut program = store.spawn(&["dead-letters", "redrive", "--all", "--rate", "8"]);
     match moment {
@@ -75,10 +75,10 @@ async fn redrive_until(store: &Store, handler: &Echo, moment: Moment) -> Vec<Val
 }
 
 #[tokio::test]
-async fn a_redrive_killed_in_the_middle_is_run_again_and_each_letter_comes_home_once() {
-    let store = Store::start().await;
+async fn a_redrive_killed_in_the_middle_is_run_again_and_each_dead_letter_comes_home_once() {
+    let store = Shop::start().await;
     let handler = Echo::default();
-    let keys: Vec<String> = (0..LETTERS).map(|n| format!("P{n}")).collect();
+    let keys: Vec<String> = (0..DEAD_LETTERS).map(|n| format!("P{n}")).collect();
     handler.barred.lock().unwrap().extend(keys.iter().cloned());
     let _service = store.serve(handler.clone()).await;
     let mut ids = HashMap::new();
@@ -86,15 +86,15 @@ async fn a_redrive_killed_in_the_middle_is_run_again_and_each_letter_comes_home_
         ids.insert(key.as_str(), store.command("place", key).await.to_string());
     }
     let all: HashSet<String> = ids.values().cloned().collect();
-    store.has("DEAD_LETTERS", LETTERS).await;
+    store.has("DEAD_LETTERS", DEAD_LETTERS).await;
     assert_eq!(listed(&store).await, all);
     handler.barred.lock().unwrap().clear();
 
     let rounds = async {
         for moment in MOMENTS {
-            let told = redrive_until(&store, &handler, moment).await;
+            let reported = redrive_until(&store, &handler, moment).await;
             let (listed, handled) = (listed(&store).await, handled(&handler));
-            for line in told {
+            for line in reported {
                 let id = &ids[line["key"].as_str().unwrap()];
                 let outcome = line["outcome"].as_str().unwrap();
                 assert!(["handled", "already-handled"].contains(&outcome) && handled.contains(id), "{line}");
@@ -110,9 +110,9 @@ async fn a_redrive_killed_in_the_middle_is_run_again_and_each_letter_comes_home_
     }
     assert_eq!(listed(&store).await, HashSet::new());
     let mut each: Vec<String> = handler.handled.lock().unwrap().iter().map(Uuid::to_string).collect();
-    assert_eq!(each.len() as u64, LETTERS, "each once");
+    assert_eq!(each.len() as u64, DEAD_LETTERS, "each once");
     each.sort_unstable();
     each.dedup();
     assert_eq!(each.into_iter().collect::<HashSet<_>>(), all);
-    eventually("each is answered once", || async { store.messages("EVENTS").await == LETTERS }).await;
+    eventually("each is answered once", || async { store.messages("EVENTS").await == DEAD_LETTERS }).await;
 }

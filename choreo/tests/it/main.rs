@@ -5,5 +5,5 @@ mod dead_letters;
 mod explain;
 mod interrupted;
 mod killed;
-mod refill;
+mod restore;
 mod support;

@@ -82,8 +82,8 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// A nats-server as the store's, with everything of it provisioned.
-pub(crate) struct Store {
+/// A nats-server as the shop's, with everything of it provisioned.
+pub(crate) struct Shop {
     pub(crate) nats: TestNats,
     /// Connected as the inspector.
     pub(crate) js: jetstream::Context,
@@ -91,7 +91,7 @@ pub(crate) struct Store {
     folder: PathBuf,
 }
 
-impl Store {
+impl Shop {
     pub(crate) async fn start() -> Self {
         let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nats.conf");
         let text = std::fs::read_to_string(&config).unwrap();
@@ -144,7 +144,7 @@ impl Store {
             version: "1.2.3",
             longest_deadline: None,
             streams,
-            speaker: contracts::topology::speaker,
+            producer: contracts::topology::producer,
             db: Databases::open::<Migrator>(&self.url(name)).await.unwrap(),
             handler,
             endpoints: vec![],
@@ -237,7 +237,7 @@ impl Store {
     }
 }
 
-impl Drop for Store {
+impl Drop for Shop {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.folder);
     }
@@ -262,7 +262,7 @@ impl Serving {
     }
 }
 
-/// Waits for something to become true, five minutes at the most.
+/// Waits for something to become true, five minutes at most.
 pub(crate) async fn eventually<F, Fut>(what: &str, condition: F)
 where
     F: Fn() -> Fut,

@@ -5,8 +5,8 @@ mod account;
 mod capacity;
 mod catalogue;
 mod checks;
-mod outside;
 mod published;
+mod untrusted;
 
 use contracts::account::{AccountCommand, AccountEvent};
 use contracts::inventory::{InventoryCommand, InventoryEvent, Restock};

@@ -110,7 +110,7 @@ fn every_reference_of_the_asyncapi_document_leads_somewhere() {
 fn what_a_type_refuses_the_schema_refuses() {
     let examples = examples();
     let bad = [
-        ("order.placed.v1", "/orderId", json!("no id")),
+        ("order.placed.v1", "/orderId", json!("not a valid id")),
         ("order.placed.v1", "/orderId", json!("")),
         ("order.placed.v1", "/orderId", json!("k".repeat(65))),
         ("order.placed.v1", "/currency", json!("euro")),

@@ -1,10 +1,10 @@
-//! The wishes over HTTP:
+//! The control requests over HTTP:
 //!
-//! - `GET /members`: `[{"member", "process", "state", "ready", "detail", "actions", "faults"}, …]`;
-//! - `POST /members/{member}/{kill|stop|start|pause|resume}`;
+//! - `GET /components`: `[{"component", "process", "state", "ready", "detail", "actions", "faults"}, …]`;
+//! - `POST /components/{component}/{kill|stop|start|pause|resume}`;
 //! - `POST /faults/redeliver` `{"messages": 100}`;
-//! - `POST /faults/hold-acks` `{"member": "inventory-service", "seconds": 15}`;
-//! - `POST /faults/cut` `{"member": "order-service"}`.
+//! - `POST /faults/delay-acks` `{"component": "inventory-service", "seconds": 15}`;
+//! - `POST /faults/disconnect` `{"component": "order-service"}`.
 //!
 //! What was done is 200 and `{"done": "…"}`; what cannot be done now 409, and what cannot be meant 400 or 404, with
 //! `{"error": "…"}`. Whoever may not ask gets 403 and nothing else.
@@ -24,14 +24,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::guard::{self, Guard, Verdict};
-use super::{Action, Address, Listed, Request, Wish, address_file};
-use crate::member::Member;
-use crate::store::{MemberStatus, READY_WITHIN, State};
+use super::{Action, Address, ControlRequest, Listed, Request, address_file};
+use crate::component::Component;
+use crate::shop::{ComponentStatus, READY_WITHIN, State};
 
 /// The largest request, in bytes.
 const LARGEST: usize = 4096;
-/// How often a member that starts is looked after.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often a component that starts is looked after.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A port of this machine, and the token for whoever may use it.
 pub(crate) struct Listener {
@@ -69,8 +69,8 @@ impl Listener {
         let address = Address { process: std::process::id(), port: self.port(), token: self.token };
         write_private(&address_file(data), &serde_json::to_vec_pretty(&address)?)?;
         let routes = Route::new()
-            .at("/members", get(members))
-            .at("/members/:member/:action", post(act))
+            .at("/components", get(components))
+            .at("/components/:component/:action", post(act))
             .at("/faults/:fault", post(fault))
             .data(requests);
         let guard = std::sync::Arc::new(guard);
@@ -110,10 +110,10 @@ fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 }
 
 #[handler]
-async fn members(Data(requests): Data<&mpsc::Sender<Request>>) -> Response {
+async fn components(Data(requests): Data<&mpsc::Sender<Request>>) -> Response {
     match status(requests).await {
         Some(all) => {
-            let listed: Vec<Listed> = Member::ALL.into_iter().zip(all).map(Listed::of).collect();
+            let listed: Vec<Listed> = Component::ALL.into_iter().zip(all).map(Listed::of).collect();
             Json(listed).into_response()
         }
         None => gone(),
@@ -122,18 +122,18 @@ async fn members(Data(requests): Data<&mpsc::Sender<Request>>) -> Response {
 
 #[handler]
 async fn act(
-    UrlPath((member, action)): UrlPath<(String, String)>,
+    UrlPath((component, action)): UrlPath<(String, String)>,
     Data(requests): Data<&mpsc::Sender<Request>>,
 ) -> Response {
     let Ok(action) = serde_json::from_value(json!(action)) else {
         return error(StatusCode::NOT_FOUND, &format!("there is no action {action:?}"));
     };
-    let member: Member = match member.parse() {
-        Ok(member) => member,
+    let component: Component = match component.parse() {
+        Ok(component) => component,
         Err(unknown) => return error(StatusCode::NOT_FOUND, &unknown),
     };
-    match (ask(requests, Wish::Act(action, member)).await, action) {
-        (Some(Ok(done)), Action::Start) => answer(until_ready(requests, member).await.map(|()| done)),
+    match (ask(requests, ControlRequest::Act(action, component)).await, action) {
+        (Some(Ok(done)), Action::Start) => answer(until_ready(requests, component).await.map(|()| done)),
         (Some(outcome), _) => answer(outcome),
         (None, _) => gone(),
     }
@@ -147,53 +147,55 @@ async fn fault(
 ) -> Response {
     let read = body.into_bytes_limit(LARGEST).await;
     let Ok(body) = read else { return error(StatusCode::PAYLOAD_TOO_LARGE, "that is too much to read") };
-    let wish = match fault.as_str() {
-        "redeliver" => parse(&body).map(Wish::Redeliver),
-        "hold-acks" => parse(&body).map(Wish::HoldAcks),
-        "cut" => parse(&body).map(Wish::Cut),
+    let control_request = match fault.as_str() {
+        "redeliver" => parse(&body).map(ControlRequest::Redeliver),
+        "delay-acks" => parse(&body).map(ControlRequest::DelayAcks),
+        "disconnect" => parse(&body).map(ControlRequest::Disconnect),
         _ => return error(StatusCode::NOT_FOUND, &format!("there is no fault {fault:?}")),
     };
-    let wish = match wish.and_then(|wish| wish.out_of_bounds().map_or(Ok(wish), Err)) {
-        Ok(wish) => wish,
+    let control_request = match control_request
+        .and_then(|control_request| control_request.out_of_bounds().map_or(Ok(control_request), Err))
+    {
+        Ok(control_request) => control_request,
         Err(wrong) => return error(StatusCode::BAD_REQUEST, &wrong),
     };
-    ask(requests, wish).await.map_or_else(gone, answer)
+    ask(requests, control_request).await.map_or_else(gone, answer)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-/// Waits until a member that was started does its work. Not where wishes are fulfilled: others are heard meanwhile, such
-/// as one for what this member waits for.
-async fn until_ready(requests: &mpsc::Sender<Request>, member: Member) -> Result<(), String> {
+/// Waits until a component that was started does its work. Not where control requests are fulfilled: others are heard meanwhile, such
+/// as one for what this component waits for.
+async fn until_ready(requests: &mpsc::Sender<Request>, component: Component) -> Result<(), String> {
     let start = Instant::now();
     loop {
         let all = status(requests).await.ok_or("the demo ends")?;
-        let stands = all.into_iter().find(|status| status.member == member.name());
+        let stands = all.into_iter().find(|status| status.component == component.name());
         match stands {
-            Some(MemberStatus { ready: true, .. }) => return Ok(()),
-            Some(MemberStatus { state: State::Stopped, .. }) | None => {
-                return Err(format!("{member} ended before it was ready; its log says why"));
+            Some(ComponentStatus { ready: true, .. }) => return Ok(()),
+            Some(ComponentStatus { state: State::Stopped, .. }) | None => {
+                return Err(format!("{component} ended before it was ready; its log says why"));
             }
             Some(status) if start.elapsed() > READY_WITHIN => {
                 let waited = READY_WITHIN.as_secs();
-                return Err(format!("{member} is not ready after {waited} s: {}", status.detail));
+                return Err(format!("{component} is not ready after {waited} s: {}", status.detail));
             }
-            Some(_) => tokio::time::sleep(LOOK).await,
+            Some(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-/// Returns what came of a wish; none where nobody fulfils wishes any more.
-async fn ask(requests: &mpsc::Sender<Request>, wish: Wish) -> Option<Result<String, String>> {
+/// Returns what came of a control request; none where nobody fulfils control requests any more.
+async fn ask(requests: &mpsc::Sender<Request>, control_request: ControlRequest) -> Option<Result<String, String>> {
     let (answer, answered) = oneshot::channel();
-    requests.send(Request::Do(wish, answer)).await.ok()?;
+    requests.send(Request::Do(control_request, answer)).await.ok()?;
     answered.await.ok()
 }
 
-/// Returns where every member stands, in the order of [`Member::ALL`].
-async fn status(requests: &mpsc::Sender<Request>) -> Option<Vec<MemberStatus>> {
+/// Returns where every component stands, in the order of [`Component::ALL`].
+async fn status(requests: &mpsc::Sender<Request>) -> Option<Vec<ComponentStatus>> {
     let (answer, answered) = oneshot::channel();
     requests.send(Request::Status(answer)).await.ok()?;
     answered.await.ok()

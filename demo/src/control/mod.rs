@@ -1,8 +1,8 @@
-//! Breaking and mending a running demo: from a second terminal, and from the page in a browser.
+//! Breaking and repairing a running demo: from a second terminal, and from the page in a browser.
 //!
 //! The demo itself listens, so that it answers while the gateway and the broker are dead. In reading order: what can be
 //! asked for; `listener`: how it is asked for over HTTP; `guard`: by whom; [`remote`]: the second terminal. What is
-//! asked for is done by `keeper`.
+//! asked for is done by `supervisor`.
 
 mod guard;
 mod listener;
@@ -16,10 +16,10 @@ use tokio::sync::oneshot;
 pub(crate) use listener::Listener;
 pub use remote::Remote;
 
-use crate::member::Member;
-use crate::store::{MemberStatus, State};
+use crate::component::Component;
+use crate::shop::{ComponentStatus, State};
 
-/// What can be done to a member.
+/// What can be done to a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -36,7 +36,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Returns what can be done to a member in a state.
+    /// Returns what can be done to a component in a state.
     fn of(state: State) -> &'static [Self] {
         match state {
             State::Running | State::Starting => &[Self::Kill, Self::Pause, Self::Stop],
@@ -57,9 +57,9 @@ pub struct Redeliver {
 /// Whose messages to the broker are held back, and for how long.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HoldAcks {
+pub struct DelayAcks {
     /// A service that is connected to nats-server.
-    pub member: Member,
+    pub component: Component,
     /// From 1 to 60.
     pub seconds: u64,
 }
@@ -67,65 +67,65 @@ pub struct HoldAcks {
 /// Whose connection to the broker is cut.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Cut {
+pub struct Disconnect {
     /// A service that is connected to nats-server.
-    pub member: Member,
+    pub component: Component,
 }
 
 /// The most messages of each stream that come again at once.
-pub const MOST_MESSAGES: u64 = 1000;
+pub const MAX_MESSAGES: u64 = 1000;
 /// The longest that acknowledgements are held back, in seconds.
-pub const LONGEST_HOLD: u64 = 60;
+pub const MAX_DELAY: u64 = 60;
 
-/// What can be broken or mended.
+/// What can be broken or repaired.
 #[derive(Debug, Clone, Copy)]
-pub enum Wish {
-    /// Something is done to a member.
-    Act(Action, Member),
+pub enum ControlRequest {
+    /// Something is done to a component.
+    Act(Action, Component),
     /// Messages come again.
     Redeliver(Redeliver),
     /// What a service sends to the broker is held back.
-    HoldAcks(HoldAcks),
+    DelayAcks(DelayAcks),
     /// A connection is cut.
-    Cut(Cut),
+    Disconnect(Disconnect),
 }
 
-impl Wish {
+impl ControlRequest {
     /// Returns why a number is out of bounds; none where none is.
     fn out_of_bounds(&self) -> Option<String> {
         match self {
-            Self::Redeliver(wish) if !(1..=MOST_MESSAGES).contains(&wish.messages) => {
-                Some(format!("messages must be from 1 to {MOST_MESSAGES}"))
+            Self::Redeliver(control_request) if !(1..=MAX_MESSAGES).contains(&control_request.messages) => {
+                Some(format!("messages must be from 1 to {MAX_MESSAGES}"))
             }
-            Self::HoldAcks(wish) if !(1..=LONGEST_HOLD).contains(&wish.seconds) => {
-                Some(format!("seconds must be from 1 to {LONGEST_HOLD}"))
+            Self::DelayAcks(control_request) if !(1..=MAX_DELAY).contains(&control_request.seconds) => {
+                Some(format!("seconds must be from 1 to {MAX_DELAY}"))
             }
             _ => None,
         }
     }
 }
 
-/// A wish or a question, with where the answer goes.
+/// A control request or a question, with where the answer goes.
 pub(crate) enum Request {
-    Do(Wish, oneshot::Sender<Result<String, String>>),
-    Status(oneshot::Sender<Vec<MemberStatus>>),
+    Do(ControlRequest, oneshot::Sender<Result<String, String>>),
+    Status(oneshot::Sender<Vec<ComponentStatus>>),
 }
 
-/// A member as the listener shows it.
+/// A component as the listener shows it.
 #[derive(Debug, Serialize)]
 struct Listed {
     #[serde(flatten)]
-    status: MemberStatus,
-    /// Of `/members/{member}/{action}`, what makes sense now.
+    status: ComponentStatus,
+    /// Of `/components/{component}/{action}`, what makes sense now.
     actions: &'static [Action],
-    /// Of `/faults/{fault}`, what can be done to this member now.
+    /// Of `/faults/{fault}`, what can be done to this component now.
     faults: &'static [&'static str],
 }
 
 impl Listed {
-    fn of((member, status): (Member, MemberStatus)) -> Self {
-        let reachable = member.uses_broker() && status.state != State::Stopped;
-        let faults: &[&str] = if reachable { &["hold-acks", "cut"] } else { &[] };
+    fn of((component, status): (Component, ComponentStatus)) -> Self {
+        let reachable = component.uses_broker() && status.state != State::Stopped;
+        let faults: &[&str] = if reachable { &["delay-acks", "disconnect"] } else { &[] };
         Self { actions: Action::of(status.state), faults, status }
     }
 }

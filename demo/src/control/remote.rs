@@ -7,8 +7,8 @@ use anyhow::{Context, bail};
 use messaging::http;
 use serde_json::Value;
 
-use super::{Address, Wish, address_file};
-use crate::store::MemberStatus;
+use super::{Address, ControlRequest, address_file};
+use crate::shop::ComponentStatus;
 
 /// How long the demo may take: a process that is started becomes ready within a minute, one that is stopped in less.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
@@ -35,21 +35,21 @@ impl Remote {
         Ok(Self { address, http: http::client(ANSWER_TIMEOUT)? })
     }
 
-    /// Breaks or mends something and returns what was done, in a sentence.
+    /// Breaks or repairs something and returns what was done, in a sentence.
     ///
     /// # Errors
     ///
     /// Where no demo answers, or it refuses.
-    pub async fn ask(&self, wish: Wish) -> anyhow::Result<String> {
+    pub async fn ask(&self, control_request: ControlRequest) -> anyhow::Result<String> {
         let post = |path: &str| self.http.post(self.url(path));
-        let request = match wish {
-            Wish::Act(action, member) => {
+        let request = match control_request {
+            ControlRequest::Act(action, component) => {
                 let action = serde_json::to_value(action)?;
-                post(&format!("members/{member}/{}", action.as_str().unwrap_or_default()))
+                post(&format!("components/{component}/{}", action.as_str().unwrap_or_default()))
             }
-            Wish::Redeliver(wish) => post("faults/redeliver").json(&wish),
-            Wish::HoldAcks(wish) => post("faults/hold-acks").json(&wish),
-            Wish::Cut(wish) => post("faults/cut").json(&wish),
+            ControlRequest::Redeliver(control_request) => post("faults/redeliver").json(&control_request),
+            ControlRequest::DelayAcks(control_request) => post("faults/delay-acks").json(&control_request),
+            ControlRequest::Disconnect(control_request) => post("faults/disconnect").json(&control_request),
         };
         let answer = self.send(request).await?;
         let status = answer.status();
@@ -61,13 +61,13 @@ impl Remote {
         }
     }
 
-    /// Returns where every member stands.
+    /// Returns where every component stands.
     ///
     /// # Errors
     ///
     /// Where no demo answers.
-    pub async fn status(&self) -> anyhow::Result<Vec<MemberStatus>> {
-        let answer = self.send(self.http.get(self.url("members"))).await?;
+    pub async fn status(&self) -> anyhow::Result<Vec<ComponentStatus>> {
+        let answer = self.send(self.http.get(self.url("components"))).await?;
         Ok(answer.error_for_status()?.json().await?)
     }
 

@@ -113,13 +113,13 @@ fn whatever_a_setting_refuses_is_refused_with_name_value_and_what_is_allowed() {
             let name = arg.get_long().map_or_else(|| arg.get_id().to_string(), |long| format!("--{long}"));
             let variable = arg.get_env().map(|variable| variable.to_string_lossy().into_owned());
             let line = refusal.lines().next().unwrap();
-            let told =
+            let reported =
                 |part: &str| assert!(line.contains(part), "{program} {name} {value:?}: {line:?} lacks {part:?}");
-            told(&name);
-            variable.as_deref().into_iter().for_each(told);
+            reported(&name);
+            variable.as_deref().into_iter().for_each(reported);
             // What may hold a secret is not repeated.
             if !arg.is_hide_env_values_set() && name != "url" {
-                told(&format!("{value:?}"));
+                reported(&format!("{value:?}"));
             }
             let why = [" is ", " begins ", " has ", "are "].iter().any(|verb| line.contains(verb));
             assert!(why, "{program} {name} {value:?}: {line:?} does not say why");
@@ -182,11 +182,11 @@ fn counts_ages_and_urls_outside_of_what_is_possible_are_refused() {
         "provision --nats-url http://127.0.0.1",
         "redeliver 0",
         "redeliver 1001",
-        "hold-acks order-service --seconds 61",
+        "delay-acks order-service --seconds 61",
         "healthcheck 127.0.0.1:8900",
-        "choreo dead-letters list --older-than 11y",
+        "choreo dead-letters list --before 11y",
         "choreo dead-letters list --limit 0",
-        "choreo refill EVENTS --last 999999999y",
+        "choreo streams restore EVENTS --last 999999999y",
         "payment-service --provider-url https://127.0.0.1",
         "order-service --database-url mysql://127.0.0.1/x",
     ] {
@@ -308,7 +308,7 @@ async fn signal(child: &Child, signal: &str) {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_a_process_at_once_that_still_waits_for_its_database() {
+async fn a_second_signal_ends_a_process_at_once_that_still_awaits_its_database() {
     let (mut service, _database) = waiting_service().await;
     let mut lines = BufReader::new(service.stderr.take().unwrap()).lines();
     signal(&service, "-TERM").await;

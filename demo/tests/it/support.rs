@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use demo::up::{self, UpOptions};
-use demo::{Member, StoreConfig};
+use demo::{Component, ShopConfig};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -14,31 +14,31 @@ use tokio_util::sync::CancellationToken;
 
 /// A running demo. Dropped, its processes end with its runtime.
 pub(crate) struct Demo {
-    pub(crate) config: StoreConfig,
+    pub(crate) config: ShopConfig,
     pub(crate) http: reqwest::Client,
     pub(crate) token: String,
     shutdown: CancellationToken,
     runs: JoinHandle<anyhow::Result<()>>,
 }
 
-/// The configuration of a store with ports and a folder of its own.
-pub(crate) fn config() -> StoreConfig {
+/// The configuration of a shop with ports and a folder of its own.
+pub(crate) fn config() -> ShopConfig {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     // Of a name that is taken apart if anything forgets to quote it.
     let data = std::env::temp_dir().join(format!("demo it 100%20:?#ä {}-{count}", std::process::id()));
-    let mut config = StoreConfig::on_free_ports(env!("CARGO_BIN_EXE_demo").into(), data);
+    let mut config = ShopConfig::on_free_ports(env!("CARGO_BIN_EXE_demo").into(), data);
     config.stock_deadline_seconds = 3600;
     config
 }
 
 impl Demo {
-    /// Starts a demo as `cargo run` does, its seed included, and waits until it hears wishes.
+    /// Starts a demo as `cargo run` does, its seed included, and waits until it hears control requests.
     pub(crate) async fn start() -> Self {
         let (config, shutdown) = (config(), CancellationToken::new());
         let options = UpOptions { data: config.data.clone(), fresh: false, no_seed: false, no_open: true };
-        let (store, until) = (config.clone(), shutdown.clone());
-        let runs = tokio::spawn(async move { up::run(store, &options, until).await });
+        let (shop, until) = (config.clone(), shutdown.clone());
+        let runs = tokio::spawn(async move { up::run(shop, &options, until).await });
         let mut demo = Self {
             config,
             http: messaging::http::client(std::time::Duration::from_secs(300)).unwrap(),
@@ -47,7 +47,7 @@ impl Demo {
             runs,
         };
         let address = demo.config.data.join("demo.json");
-        eventually("the demo hears wishes", || async {
+        eventually("the demo hears control requests", || async {
             assert!(!demo.runs.is_finished(), "the demo ended");
             address.exists()
         })
@@ -70,8 +70,8 @@ impl Demo {
         self.http.request(method, url).bearer_auth(&self.token)
     }
 
-    /// Breaks or mends something, which succeeds; returns what was done.
-    pub(crate) async fn wish(&self, path: &str, body: &Value) -> String {
+    /// Breaks or repairs something, which succeeds; returns what was done.
+    pub(crate) async fn control_request(&self, path: &str, body: &Value) -> String {
         let answer = self.ask(Method::POST, path).json(body).send().await.unwrap();
         let (status, answer): (_, Value) = (answer.status(), answer.json().await.unwrap());
         assert_eq!(status, 200, "{path}: {answer}");
@@ -79,24 +79,24 @@ impl Demo {
     }
 
     /// Wishes for something that cannot be now; returns why.
-    pub(crate) async fn wish_in_vain(&self, status: u16, path: &str, body: &Value) -> String {
+    pub(crate) async fn refused_control_request(&self, status: u16, path: &str, body: &Value) -> String {
         let answer = self.ask(Method::POST, path).json(body).send().await.unwrap();
         assert_eq!(answer.status(), status, "{path}");
         answer.json::<Value>().await.unwrap()["error"].as_str().unwrap().to_owned()
     }
 
-    pub(crate) async fn act(&self, member: Member, action: &str) -> String {
-        self.wish(&format!("/members/{member}/{action}"), &json!({})).await
+    pub(crate) async fn act(&self, component: Component, action: &str) -> String {
+        self.control_request(&format!("/components/{component}/{action}"), &json!({})).await
     }
 
-    pub(crate) async fn member(&self, member: Member) -> Value {
-        let all: Vec<Value> = self.ask(Method::GET, "/members").send().await.unwrap().json().await.unwrap();
-        assert_eq!(all.len(), Member::ALL.len());
-        all.into_iter().find(|one| one["member"] == member.name()).unwrap()
+    pub(crate) async fn component(&self, component: Component) -> Value {
+        let all: Vec<Value> = self.ask(Method::GET, "/components").send().await.unwrap().json().await.unwrap();
+        assert_eq!(all.len(), Component::ALL.len());
+        all.into_iter().find(|one| one["component"] == component.name()).unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let url = format!("{}{path}", self.config.http_url(Member::ApiGateway));
+        let url = format!("{}{path}", self.config.http_url(Component::ApiGateway));
         self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 
@@ -104,7 +104,7 @@ impl Demo {
     pub(crate) async fn place(&self, id: &str) {
         let order = json!({"orderId": id, "customerId": "CUSTOMER_001", "currency": "EUR",
             "items": [{"productId": "PRODUCT_001", "quantity": 1, "unitPrice": 1000}]});
-        let url = format!("{}/orders", self.config.http_url(Member::ApiGateway));
+        let url = format!("{}/orders", self.config.http_url(Component::ApiGateway));
         assert_eq!(self.http.post(url).json(&order).send().await.unwrap().status(), 202);
     }
 
@@ -116,18 +116,18 @@ impl Demo {
     }
 
     /// Returns how often messages of an order came again to a service, and were dropped.
-    pub(crate) async fn duplicates(&self, id: &str, service: Member) -> u64 {
+    pub(crate) async fn duplicates(&self, id: &str, service: Component) -> u64 {
         let timeline = self.get(&format!("/orders/{id}/timeline")).await;
         let steps = timeline["steps"].as_array().unwrap_or_else(|| panic!("{timeline}"));
-        let hearers = steps.iter().flat_map(|step| step["hearers"].as_array().unwrap());
-        hearers
-            .filter(|hearer| hearer["service"] == service.name())
-            .map(|hearer| hearer["duplicates"].as_u64().unwrap())
+        let consumers = steps.iter().flat_map(|step| step["consumers"].as_array().unwrap());
+        consumers
+            .filter(|consumer| consumer["service"] == service.name())
+            .map(|consumer| consumer["duplicates"].as_u64().unwrap())
             .sum()
     }
 }
 
-/// Waits until something is so, 40 s at the most.
+/// Waits until something is so, 40 s at most.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let start = Instant::now();
     while !is_so().await {

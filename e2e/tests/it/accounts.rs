@@ -1,7 +1,7 @@
 //! Accounts travel in events: whoever needs one keeps a copy, and asks nobody.
 
 use async_nats::HeaderMap;
-use demo::Member;
+use demo::Component;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn details(token: &str, limit: u64) -> Value {
 
 impl World {
     /// Says in the account service's name what an account is now; gone, without details. Waits until it is handled.
-    async fn say_account(&self, id: Uuid, customer: &str, version: u64, details: Option<Value>) {
+    async fn publish_account(&self, id: Uuid, customer: &str, version: u64, details: Option<Value>) {
         let name = if details.is_some() { "changed" } else { "deleted" };
         let mut headers = HeaderMap::new();
         headers.insert("ce-id", id.to_string());
@@ -41,8 +41,8 @@ impl World {
     }
 
     /// Says something new of an account.
-    async fn say_new(&self, customer: &str, version: u64, details: Option<Value>) {
-        self.say_account(Uuid::now_v7(), customer, version, details).await;
+    async fn publish_new(&self, customer: &str, version: u64, details: Option<Value>) {
+        self.publish_account(Uuid::now_v7(), customer, version, details).await;
     }
 
     /// Orders a piece for 10 EUR; returns where that ends, and with which card it was paid.
@@ -78,36 +78,36 @@ async fn account_changes_that_come_twice_late_or_out_of_order_have_the_right_res
     // Twice: the same message, and the same version in another one.
     let first = Uuid::now_v7();
     for id in [first, first, Uuid::now_v7()] {
-        world.say_account(id, "TWICE", 1, Some(details("tok_a", 1500))).await;
+        world.publish_account(id, "TWICE", 1, Some(details("tok_a", 1500))).await;
     }
     assert_eq!(world.buys("TWICE", 1).await, confirmed_by("tok_a"));
-    world.say_account(first, "TWICE", 1, Some(details("tok_a", 1500))).await;
+    world.publish_account(first, "TWICE", 1, Some(details("tok_a", 1500))).await;
     assert_eq!(world.buys("TWICE", 2).await, declined("limit-exceeded"));
 
     // Out of order: what is older than what is known says nothing.
     for (version, token, limit) in [(3, "tok_new", 5000), (1, "tok_decline", 10), (2, "tok_old", 20)] {
-        world.say_new("UNORDERED", version, Some(details(token, limit))).await;
+        world.publish_new("UNORDERED", version, Some(details(token, limit))).await;
     }
     assert_eq!(world.buys("UNORDERED", 1).await, confirmed_by("tok_new"));
-    world.say_new("UNORDERED", 4, Some(details("tok_newer", 1999))).await;
-    world.say_new("UNORDERED", 3, Some(details("tok_new", 5000))).await;
+    world.publish_new("UNORDERED", 4, Some(details("tok_newer", 1999))).await;
+    world.publish_new("UNORDERED", 3, Some(details("tok_new", 5000))).await;
     assert_eq!(world.buys("UNORDERED", 2).await, declined("limit-exceeded"));
 
     // Deleted, and a change from before comes late; then opened again, and the deletion comes again.
-    world.say_new("GONE", 1, Some(details("tok_a", 5000))).await;
-    world.say_new("GONE", 3, None).await;
-    world.say_new("GONE", 2, Some(details("tok_a", 5000))).await;
+    world.publish_new("GONE", 1, Some(details("tok_a", 5000))).await;
+    world.publish_new("GONE", 3, None).await;
+    world.publish_new("GONE", 2, Some(details("tok_a", 5000))).await;
     assert_eq!(world.buys("GONE", 1).await, declined("no-account"));
-    world.say_new("GONE", 4, Some(details("tok_again", 5000))).await;
-    world.say_new("GONE", 3, None).await;
+    world.publish_new("GONE", 4, Some(details("tok_again", 5000))).await;
+    world.publish_new("GONE", 3, None).await;
     assert_eq!(world.buys("GONE", 2).await, confirmed_by("tok_again"));
     world.settled().await;
-    world.books_add_up(&[("PRODUCT_001", 100)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 100)]).await;
     world.all_is_well().await;
 }
 
 #[tokio::test]
-async fn an_order_waits_for_an_account_that_comes_after_it() {
+async fn an_order_awaits_an_account_that_comes_after_it() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 100)]).await;
     for customer in ["LATE", "LATER", "LEFT"] {
@@ -122,25 +122,25 @@ async fn an_order_waits_for_an_account_that_comes_after_it() {
     };
     eventually("all wait", || async { waiting().await == ["awaiting-account"; 3] }).await;
 
-    world.say_new("LATE", 1, Some(details("tok_late", 1000))).await;
+    world.publish_new("LATE", 1, Some(details("tok_late", 1000))).await;
     world.eventually_status("LATE_1", "confirmed").await;
     assert_eq!(world.booked_for("LATE_1").await, (1, 0));
 
     // The second change overtakes the first, and the limit of the first would have been enough.
-    world.say_new("LATER", 2, Some(details("tok_later", 999))).await;
+    world.publish_new("LATER", 2, Some(details("tok_later", 999))).await;
     world.eventually_status("LATER_1", "cancelled").await;
-    world.say_new("LATER", 1, Some(details("tok_late", 1000))).await;
+    world.publish_new("LATER", 1, Some(details("tok_late", 1000))).await;
 
     // So does the deletion.
-    world.say_new("LEFT", 2, None).await;
+    world.publish_new("LEFT", 2, None).await;
     world.eventually_status("LEFT_1", "cancelled").await;
-    world.say_new("LEFT", 1, Some(details("tok_late", 1000))).await;
+    world.publish_new("LEFT", 1, Some(details("tok_late", 1000))).await;
 
     world.settled().await;
     let reason = async |id: &str| world.get(&format!("/orders/{id}")).await.body["reason"].clone();
     assert_eq!(reason("LATER_1").await, json!({"code": "payment-declined", "reason": "limit-exceeded"}));
     assert_eq!(reason("LEFT_1").await, json!({"code": "payment-declined", "reason": "no-account"}));
-    world.books_add_up(&[("PRODUCT_001", 100)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 100)]).await;
     world.all_is_well().await;
 }
 
@@ -149,7 +149,7 @@ async fn without_the_account_service_known_customers_buy_and_others_wait_and_are
     let mut world = World::start_set(&[("ACCOUNT_WAIT_SECONDS", "3")]).await;
     world.seed(&[("PRODUCT_001", 10)]).await;
     world.settled().await;
-    world.kill(Member::AccountService).await;
+    world.kill(Component::AccountService).await;
     assert_eq!(world.get("/accounts/CUSTOMER_001").await.status, 503);
     let opened = world.request(Method::POST, "/accounts").header("prefer", "wait=0");
     assert_eq!(answer(opened.json(&account("NEW", "tok_new", 5000))).await.status, 202);
@@ -163,17 +163,17 @@ async fn without_the_account_service_known_customers_buy_and_others_wait_and_are
     world.eventually_status("UNKNOWN", "cancelled").await;
     let unknown = world.get("/orders/UNKNOWN").await.body;
     assert_eq!(unknown["reason"], json!({"code": "payment-declined", "reason": "no-account"}));
-    eventually("the pieces are back", || async { world.stock("PRODUCT_001").await == (7, 3, 0) }).await;
-    world.books_add_up(&[("PRODUCT_001", 10)]).await;
+    eventually("the units are back", || async { world.stock("PRODUCT_001").await == (7, 3, 0) }).await;
+    world.totals_reconcile(&[("PRODUCT_001", 10)]).await;
 
     // The account that was asked for meanwhile is opened.
-    world.start_again(Member::AccountService).await;
+    world.start_again(Component::AccountService).await;
     eventually("the account is there", || async { world.get("/accounts/NEW").await.status == 200 }).await;
     world.settled().await;
     let placed = world.place_and_wait(&order_of("NEW", "NEWLY", "PRODUCT_001", 1)).await;
     assert_eq!(placed.body["status"], "confirmed", "{placed:?}");
     world.settled().await;
-    world.books_add_up(&[("PRODUCT_001", 10)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 10)]).await;
     world.all_is_well().await;
 }
 
@@ -216,8 +216,8 @@ async fn of_several_changes_made_on_one_version_one_is_carried_out_and_bad_ones_
     }
     assert_eq!(world.get("/accounts/NEW").await.status, 404);
     assert_eq!(world.get("/accounts/CUSTOMER_001").await.body, before.body);
-    for member in Member::SERVICES {
-        assert!(!world.log(member).contains("4111"), "{member} logs a card number");
+    for component in Component::SERVICES {
+        assert!(!world.log(component).contains("4111"), "{component} logs a card number");
     }
 
     let delete = world.request(Method::DELETE, "/accounts/CUSTOMER_001").header("if-match", "\"2\"");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use demo::{Databases, Member};
+use demo::{Component, Databases};
 use futures::{StreamExt, stream};
 use reqwest::Method;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database};
@@ -18,10 +18,10 @@ const ORDERS: u64 = 2_000;
 const MEMORY: u64 = 200 * 1024;
 
 /// Makes a service's PostgreSQL database read-only, or not; for the connections there are, too.
-async fn read_only(world: &World, member: Member, read_only: bool) {
+async fn read_only(world: &World, component: Component, read_only: bool) {
     let config = world.config();
     let Databases::Postgres(urls) = &config.databases else { panic!("these are not on PostgreSQL") };
-    let url = &urls[&member];
+    let url = &urls[&component];
     let name = url.rsplit('/').next().unwrap().split('?').next().unwrap();
     let mut options = ConnectOptions::new(url);
     options.max_connections(1);
@@ -38,8 +38,8 @@ async fn read_only(world: &World, member: Member, read_only: bool) {
 }
 
 /// Returns the most memory that a process ever had, in kibibytes.
-fn peak_memory(world: &World, member: Member) -> u64 {
-    let id = world.store.process(member).unwrap();
+fn peak_memory(world: &World, component: Component) -> u64 {
+    let id = world.shop.process(component).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -57,7 +57,7 @@ async fn a_read_only_database_ends_in_503_at_the_edge_and_all_that_was_accepted_
     config.variables.push(("MAX_BACKLOG".to_owned(), MAX_BACKLOG.to_string()));
     let world = World::start_with(config).await;
     world.seed(&[("PRODUCT_001", 100_000)]).await;
-    read_only(&world, Member::OrderService, true).await;
+    read_only(&world, Component::OrderService, true).await;
 
     let (mut accepted, mut refused) = (Vec::new(), Vec::new());
     for n in 0..5_000 {
@@ -80,7 +80,7 @@ async fn a_read_only_database_ends_in_503_at_the_edge_and_all_that_was_accepted_
     assert_eq!(refused.len(), 5, "{} were accepted", accepted.len());
     assert!(accepted.len() > MAX_BACKLOG);
 
-    read_only(&world, Member::OrderService, false).await;
+    read_only(&world, Component::OrderService, false).await;
     for id in &accepted {
         world.eventually_status(id, "confirmed").await;
     }
@@ -96,9 +96,9 @@ async fn a_read_only_database_ends_in_503_at_the_edge_and_all_that_was_accepted_
 async fn a_backlog_costs_disk_and_not_memory() {
     let mut world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 100_000)]).await;
-    let away = [Member::InventoryService, Member::PaymentService, Member::NotificationService];
-    for member in away {
-        world.kill(member).await;
+    let away = [Component::InventoryService, Component::PaymentService, Component::NotificationService];
+    for component in away {
+        world.kill(component).await;
     }
     let placed = stream::iter(0..ORDERS).map(|n| {
         let world = &world;
@@ -106,15 +106,15 @@ async fn a_backlog_costs_disk_and_not_memory() {
     });
     let placed: Vec<u16> = placed.buffer_unordered(32).collect().await;
     assert!(placed.iter().all(|status| *status == 202));
-    for member in away {
-        world.start_again(member).await;
+    for component in away {
+        world.start_again(component).await;
     }
     eventually("stock is reserved for all", || async { world.stock("PRODUCT_001").await.1 == ORDERS }).await;
     world.settled().await;
     assert_eq!(world.counts("EVENTS", "order.event.confirmed.*").await.len() as u64, ORDERS);
-    for member in Member::ALL {
-        let peak = peak_memory(&world, member);
-        assert!(peak < MEMORY, "{member} once had {peak} KiB");
+    for component in Component::ALL {
+        let peak = peak_memory(&world, component);
+        assert!(peak < MEMORY, "{component} once had {peak} KiB");
     }
     world.all_is_well().await;
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use demo::Member;
+use demo::Component;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::{Engine, World, answer, eventually, order};
 
-/// How many pieces there are; no order of these tests takes any in the end.
-const PIECES: u64 = 100;
+/// How many units there are; no order of these tests takes any in the end.
+const UNITS: u64 = 100;
 
 impl World {
     async fn cancel(&self, order: &str) {
@@ -25,13 +25,13 @@ impl World {
     }
 
     /// How often what was said of an order's stock and payment.
-    async fn said_of(&self, order: &str) -> Vec<(String, usize)> {
-        let mut said = Vec::new();
+    async fn published_about(&self, order: &str) -> Vec<(String, usize)> {
+        let mut published = Vec::new();
         for event in ["inventory.event.released", "payment.event.captured", "payment.event.refunded"] {
-            said.push((event.to_owned(), self.count("EVENTS", &format!("{event}.{order}")).await));
+            published.push((event.to_owned(), self.count("EVENTS", &format!("{event}.{order}")).await));
         }
-        said.retain(|(_, count)| *count > 0);
-        said
+        published.retain(|(_, count)| *count > 0);
+        published
     }
 }
 
@@ -41,7 +41,7 @@ fn once(events: &[&str]) -> Vec<(String, usize)> {
 
 async fn a_world() -> World {
     let world = World::start(Engine::Sqlite).await;
-    world.seed(&[("PRODUCT_001", PIECES)]).await;
+    world.seed(&[("PRODUCT_001", UNITS)]).await;
     world
 }
 
@@ -50,8 +50,8 @@ async fn is_undone(world: &World, order: &str, booked: (u32, u32)) {
     world.eventually_status(order, "cancelled").await;
     world.settled().await;
     assert_eq!(world.booked_for(order).await, booked, "{order}");
-    assert_eq!(world.stock("PRODUCT_001").await, (PIECES, 0, 0), "{order}");
-    world.books_add_up(&[("PRODUCT_001", PIECES)]).await;
+    assert_eq!(world.stock("PRODUCT_001").await, (UNITS, 0, 0), "{order}");
+    world.totals_reconcile(&[("PRODUCT_001", UNITS)]).await;
 }
 
 #[tokio::test]
@@ -64,30 +64,30 @@ async fn a_cancel_before_anything_was_taken_takes_nothing() {
     is_undone(&world, "BEFORE", (0, 0)).await;
 
     // Before the inventory has heard of it.
-    world.kill(Member::InventoryService).await;
+    world.kill(Component::InventoryService).await;
     world.post("/orders", &order("PLACED", "PRODUCT_001", 3)).await;
     world.eventually_status("PLACED", "placed").await;
     world.cancel("PLACED").await;
     world.eventually_status("PLACED", "cancelled").await;
-    world.start_again(Member::InventoryService).await;
+    world.start_again(Component::InventoryService).await;
     is_undone(&world, "PLACED", (0, 0)).await;
 
     // While it waits for stock.
-    world.post("/orders", &order("WAITS", "PRODUCT_001", PIECES + 1)).await;
+    world.post("/orders", &order("WAITS", "PRODUCT_001", UNITS + 1)).await;
     world.eventually_status("WAITS", "awaiting-stock").await;
     world.cancel("WAITS").await;
     is_undone(&world, "WAITS", (0, 0)).await;
-    assert_eq!(world.said_of("WAITS").await, []);
+    assert_eq!(world.published_about("WAITS").await, []);
 
     // While its payment is due and nobody takes it.
-    world.kill(Member::PaymentService).await;
+    world.kill(Component::PaymentService).await;
     world.post("/orders", &order("RESERVED", "PRODUCT_001", 3)).await;
     world.eventually_status("RESERVED", "reserved").await;
     world.cancel("RESERVED").await;
     world.eventually_status("RESERVED", "cancelled").await;
-    world.start_again(Member::PaymentService).await;
+    world.start_again(Component::PaymentService).await;
     is_undone(&world, "RESERVED", (0, 0)).await;
-    assert_eq!(world.said_of("RESERVED").await, once(&["inventory.event.released"]));
+    assert_eq!(world.published_about("RESERVED").await, once(&["inventory.event.released"]));
     world.all_is_well().await;
 }
 
@@ -112,7 +112,7 @@ async fn a_cancel_while_the_provider_is_asked_gives_back_what_it_turns_out_to_ha
     is_undone(&world, "SLOW", (1, 1)).await;
     assert_eq!(world.payment("SLOW").await, "refunded");
     assert_eq!(
-        world.said_of("SLOW").await,
+        world.published_about("SLOW").await,
         once(&["inventory.event.released", "payment.event.captured", "payment.event.refunded"])
     );
 
@@ -120,13 +120,13 @@ async fn a_cancel_while_the_provider_is_asked_gives_back_what_it_turns_out_to_ha
     cancelled_under("LOST", json!({"mode": "answer-then-drop"})).await;
     is_undone(&world, "LOST", (1, 1)).await;
     assert_eq!(world.payment("LOST").await, "refunded");
-    assert_eq!(world.said_of("LOST").await, once(&["inventory.event.released", "payment.event.refunded"]));
+    assert_eq!(world.published_about("LOST").await, once(&["inventory.event.released", "payment.event.refunded"]));
 
     // Nothing is taken, and nobody says so.
     cancelled_under("SILENT", json!({"mode": "drop-before"})).await;
     is_undone(&world, "SILENT", (0, 0)).await;
     assert_eq!(world.payment("SILENT").await, "cancelled");
-    assert_eq!(world.said_of("SILENT").await, once(&["inventory.event.released"]));
+    assert_eq!(world.published_about("SILENT").await, once(&["inventory.event.released"]));
     world.all_is_well().await;
 }
 
@@ -147,7 +147,7 @@ async fn a_cancel_that_overtakes_the_payment_is_refunded_and_one_that_comes_afte
     is_undone(&world, "OVERTAKES", (1, 1)).await;
     assert_eq!(world.payment("OVERTAKES").await, "refunded");
     assert_eq!(
-        world.said_of("OVERTAKES").await,
+        world.published_about("OVERTAKES").await,
         once(&["inventory.event.released", "payment.event.captured", "payment.event.refunded"])
     );
 
@@ -160,7 +160,7 @@ async fn a_cancel_that_overtakes_the_payment_is_refunded_and_one_that_comes_afte
     world.settled().await;
     assert_eq!(world.status("CONFIRMED").await, "confirmed");
     assert_eq!(world.booked_for("CONFIRMED").await, (1, 0));
-    world.books_add_up(&[("PRODUCT_001", PIECES)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", UNITS)]).await;
     world.all_is_well().await;
 }
 
@@ -180,7 +180,7 @@ async fn cancels_at_random_moments_leave_books_that_add_up() {
     });
     futures::future::join_all(placed).await;
     world.settled().await;
-    world.books_add_up(&[("PRODUCT_001", PIECES)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", UNITS)]).await;
     let booked = world.booked().await;
     let refunded = booked.values().filter(|booked| booked.refunds > 0).count();
     let charged = booked.values().filter(|booked| booked.is_charged()).count();

@@ -29,16 +29,16 @@ use uuid::Uuid;
 use network::{Fate, Flying, Network};
 use services::Message;
 
-/// How much each customer may be charged at a time, in pieces.
+/// How much each customer may be charged at a time, in units.
 const LIMIT: i64 = 9;
-/// How many pieces of each product there are at first.
-const PIECES: u32 = 6;
+/// How many units of each product there are at first.
+const UNITS: u32 = 6;
 /// The customers, each with the orders it may place; the last one has no account.
 const CUSTOMERS: [(&str, &[u8]); 3] = [("ANN", &[0, 1, 2, 3]), ("BOB", &[4, 5, 6]), ("EVE", &[7])];
 
 /// What customers and suppliers say.
 #[derive(Debug, Clone)]
-enum Said {
+enum Published {
     Place(u8, Vec<(u8, u8)>),
     Cancel(u8),
     Restock(u8, u8),
@@ -65,20 +65,20 @@ fn customer_id(name: &str) -> CustomerId {
     CustomerId::parse(name).unwrap()
 }
 
-fn restock(product: u8, pieces: u32) -> StockMessage {
+fn restock(product: u8, units: u32) -> StockMessage {
     StockMessage::Restock(Restock {
         product_id: product_id(product),
-        quantity: Quantity::parse(i64::from(pieces)).unwrap(),
+        quantity: Quantity::parse(i64::from(units)).unwrap(),
     })
 }
 
 /// One piece of anything costs 1.
-fn message(said: &Said) -> Message {
-    match said {
-        Said::Place(n, lines) => {
-            let items = lines.iter().map(|(product, pieces)| OrderItem {
+fn message(published: &Published) -> Message {
+    match published {
+        Published::Place(n, lines) => {
+            let items = lines.iter().map(|(product, units)| OrderItem {
                 product_id: product_id(*product),
-                quantity: Quantity::parse(i64::from(*pieces)).unwrap(),
+                quantity: Quantity::parse(i64::from(*units)).unwrap(),
                 unit_price: Amount::parse(1).unwrap(),
             });
             let (customer, _) = CUSTOMERS.iter().find(|(_, orders)| orders.contains(n)).unwrap();
@@ -86,10 +86,10 @@ fn message(said: &Said) -> Message {
             let details = OrderDetails::new(order_id(*n), customer, currency, items.collect(), None).unwrap();
             Message::Orders(OrderMessage::Place(PlaceOrder(details)))
         }
-        Said::Cancel(n) => {
+        Published::Cancel(n) => {
             Message::Orders(OrderMessage::Cancel(CancelOrder { order_id: order_id(*n), reason: None }))
         }
-        Said::Restock(product, pieces) => Message::Stock(restock(*product, u32::from(*pieces))),
+        Published::Restock(product, units) => Message::Stock(restock(*product, u32::from(*units))),
     }
 }
 
@@ -112,19 +112,19 @@ fn account(customer: &str, version: i64, limit: i64) -> Message {
 
 /// Ann changes her card, Bob may leave, and of Eve nobody hears.
 fn accounts(bob_leaves: bool) -> Vec<Message> {
-    let mut said = vec![account("ANN", 1, LIMIT), account("ANN", 2, LIMIT), account("BOB", 1, LIMIT)];
+    let mut published = vec![account("ANN", 1, LIMIT), account("ANN", 2, LIMIT), account("BOB", 1, LIMIT)];
     if bob_leaves {
         let deleted = AccountDeleted { customer_id: customer_id("BOB"), version: 2 };
-        said.push(Message::Payments(PaymentMessage::AccountDeleted(deleted)));
+        published.push(Message::Payments(PaymentMessage::AccountDeleted(deleted)));
     }
-    said
+    published
 }
 
-fn anything_said() -> impl Strategy<Value = Said> {
+fn anything_published() -> impl Strategy<Value = Published> {
     prop_oneof![
-        6 => (0..8_u8, prop::collection::vec((0..3_u8, 1..5_u8), 1..3)).prop_map(|(n, lines)| Said::Place(n, lines)),
-        2 => (0..8_u8).prop_map(Said::Cancel),
-        2 => (0..3_u8, 1..8_u8).prop_map(|(product, pieces)| Said::Restock(product, pieces)),
+        6 => (0..8_u8, prop::collection::vec((0..3_u8, 1..5_u8), 1..3)).prop_map(|(n, lines)| Published::Place(n, lines)),
+        2 => (0..8_u8).prop_map(Published::Cancel),
+        2 => (0..3_u8, 1..8_u8).prop_map(|(product, units)| Published::Restock(product, units)),
     ]
 }
 
@@ -147,7 +147,7 @@ fn anything_next() -> impl Strategy<Value = Step> {
 fn holds(network: &Network) -> Result<(), TestCaseError> {
     for (customer, _) in CUSTOMERS {
         let customer = customer_id(customer);
-        let exposure = network.book.exposures.get(&(customer.clone(), "EUR")).copied().unwrap_or_default();
+        let exposure = network.aggregates.exposures.get(&(customer.clone(), "EUR")).copied().unwrap_or_default();
         prop_assert!(network.charged(&customer) <= exposure, "charged and not exposed: {}", customer);
         prop_assert!(exposure <= LIMIT, "{} is above the limit", customer);
     }
@@ -179,7 +179,7 @@ fn settle(network: &mut Network, steps: &[Step]) -> Result<(), TestCaseError> {
 }
 
 /// Stock is conserved, product by product, and held for exactly the orders that are confirmed.
-fn stock_adds_up(network: &Network, restocked: &[u64; 3]) -> Result<(), TestCaseError> {
+fn stock_reconciles(network: &Network, restocked: &[u64; 3]) -> Result<(), TestCaseError> {
     let mut held = [0_u64; 3];
     for (id, reservation) in &network.stock.reservations {
         let status = network.orders[id].status();
@@ -209,7 +209,7 @@ fn orders_ended_right(network: &Network) -> Result<(), TestCaseError> {
     for (id, order) in &network.orders {
         let history = network.history.get(id).cloned().unwrap_or_default();
         let happened = |kind: &str| history.contains(&kind);
-        let charged = network.provider.booked.get(id).is_some_and(provider::Booked::is_charged);
+        let charged = network.provider.booked.get(id).is_some_and(provider::Recorded::is_charged);
         // Once is enough: an order that has been confirmed stays so.
         if happened("order.confirmed.v1") {
             prop_assert_eq!(order.status(), Some(OrderStatus::Confirmed), "{} was confirmed", id);
@@ -239,25 +239,25 @@ proptest! {
 
     #[test]
     fn money_and_stock_are_conserved_and_every_order_ends_right_whatever_the_network_does(
-        said in prop::collection::vec(anything_said(), 1..25),
+        published in prop::collection::vec(anything_published(), 1..25),
         bob_leaves in any::<bool>(),
         refused_cards in prop::collection::btree_set(0..8_u8, 0..3),
         steps in prop::collection::vec(anything_next(), 1..300),
     ) {
         let mut network = Network::default();
         network.provider.declines = refused_cards.into_iter().map(order_id).collect::<BTreeSet<_>>();
-        let mut restocked = [u64::from(PIECES); 3];
+        let mut restocked = [u64::from(UNITS); 3];
         for product in 0..3 {
-            network.stock.decide(&restock(product, PIECES), Uuid::nil());
+            network.stock.decide(&restock(product, UNITS), Uuid::nil());
         }
-        for said in &said {
-            if let Said::Restock(product, pieces) = said {
-                restocked[usize::from(*product)] += u64::from(*pieces);
+        for published in &published {
+            if let Published::Restock(product, units) = published {
+                restocked[usize::from(*product)] += u64::from(*units);
             }
-            network.say(Flying::To(message(said)), 2);
+            network.publish(Flying::To(message(published)), 2);
         }
-        for said in accounts(bob_leaves) {
-            network.say(Flying::To(said), 2);
+        for published in accounts(bob_leaves) {
+            network.publish(Flying::To(published), 2);
         }
         for step in &steps {
             match step {
@@ -268,7 +268,7 @@ proptest! {
             holds(&network)?;
         }
         settle(&mut network, &steps)?;
-        stock_adds_up(&network, &restocked)?;
+        stock_reconciles(&network, &restocked)?;
         orders_ended_right(&network)?;
     }
 }

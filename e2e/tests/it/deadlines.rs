@@ -57,7 +57,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn an_order_that_waits_for_too_long_is_cancelled_and_later_pieces_are_not_its_own() {
+async fn an_order_that_awaits_too_long_is_cancelled_and_later_units_are_not_its_own() {
     let world = a_world().await;
     world.begins_to_wait("WAITS").await;
     assert_eq!(world.stock("PRODUCT_001").await, (5, 0, 9));
@@ -79,7 +79,7 @@ async fn an_order_that_waits_for_too_long_is_cancelled_and_later_pieces_are_not_
     assert_eq!(world.get("/orders/WAITS/history").await.body, history);
     assert_eq!(world.status("NEXT").await, "confirmed");
     assert_eq!(world.count("TIMERS", &due("WAITS")).await, 2);
-    world.books_add_up(&[("PRODUCT_001", 15)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 15)]).await;
     world.all_is_well().await;
 }
 
@@ -114,7 +114,7 @@ async fn a_timer_is_taken_back_when_the_order_moves_on_and_one_that_is_late_chan
     for order in ["SERVED", "CANCELLED"] {
         assert_eq!(world.count("TIMERS", &due(order)).await, 0, "{order}");
     }
-    world.books_add_up(&[("PRODUCT_001", 18)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 18)]).await;
     world.all_is_well().await;
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use contracts::catalogue::{Listeners, messages};
-use demo::Member;
+use contracts::catalogue::{Consumers, messages};
+use demo::Component;
 use messaging::direct::{Reader, Stored};
 use messaging::inbox;
 use reqwest::Method;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::support::{World, account, answer, eventually, order, order_of};
 
 /// What is said: stream, subject without its key, type, and who says it.
-type Said = (String, String, String, String);
+type Published = (String, String, String, String);
 
 impl World {
     /// Makes everything happen that can.
@@ -27,7 +27,7 @@ impl World {
         let late = self.request(Method::POST, "/orders/CONFIRMED/cancel").header("prefer", "wait=10");
         assert_eq!(answer(late.json(&json!({}))).await.status, 409);
         self.post("/orders/EARLY/cancel", &json!({})).await;
-        self.said("order.event.cancel-deferred.EARLY").await;
+        self.published("order.event.cancel-deferred.EARLY").await;
         self.ends(&order("EARLY", "PRODUCT_001", 1), "cancelled").await;
         // Orders that nobody can serve, that wait until there is stock, or for too long.
         self.ends(&order("UNKNOWN", "PRODUCT_999", 1), "cancelled").await;
@@ -42,9 +42,9 @@ impl World {
         self.post("/orders", &order("REFUNDED", "PRODUCT_001", 1)).await;
         self.eventually_status("REFUNDED", "reserved").await;
         self.hold_back("EVENTS", "order-service").await;
-        self.said("payment.event.captured.REFUNDED").await;
+        self.published("payment.event.captured.REFUNDED").await;
         self.post("/orders/REFUNDED/cancel", &json!({})).await;
-        self.said("payment.event.refunded.REFUNDED").await;
+        self.published("payment.event.refunded.REFUNDED").await;
         self.let_go("EVENTS", "order-service").await;
         // An account that is made, changed, refused, and deleted.
         let made = account("CUSTOMER_002", "tok_visa", 1000);
@@ -65,7 +65,7 @@ impl World {
         self.eventually_status(order["orderId"].as_str().unwrap(), status).await;
     }
 
-    async fn said(&self, subject: &str) {
+    async fn published(&self, subject: &str) {
         eventually(&format!("{subject} is said"), || async { self.count("EVENTS", subject).await == 1 }).await;
     }
 
@@ -81,10 +81,10 @@ impl World {
     /// Returns the ids of the messages that each service has handled.
     async fn handled(&self) -> BTreeMap<String, HashSet<Uuid>> {
         let mut handled = BTreeMap::new();
-        for member in Member::WITH_DATABASE {
-            let database = Database::connect(self.config().database_url(member).unwrap()).await.unwrap();
+        for component in Component::WITH_DATABASE {
+            let database = Database::connect(self.config().database_url(component).unwrap()).await.unwrap();
             let rows = inbox::entity::Entity::find().all(&database).await.unwrap();
-            handled.insert(member.to_string(), rows.into_iter().map(|row| row.message_id).collect());
+            handled.insert(component.to_string(), rows.into_iter().map(|row| row.message_id).collect());
         }
         handled
     }
@@ -102,7 +102,7 @@ async fn what_flows_is_what_is_declared_and_all_of_it() {
     world.seed(&[("PRODUCT_001", 100), ("PRODUCT_002", 0)]).await;
     world.live().await;
 
-    let (mut said, mut heard) = (BTreeSet::<Said>::new(), BTreeSet::new());
+    let (mut published, mut received) = (BTreeSet::<Published>::new(), BTreeSet::new());
     let mut types: HashMap<Uuid, String> = HashMap::new();
     for stream in ["COMMANDS", "EVENTS", "TIMERS"] {
         for message in world.everything(stream).await {
@@ -113,31 +113,37 @@ async fn what_flows_is_what_is_declared_and_all_of_it() {
                 continue;
             }
             let message_type = header("ce-type");
-            said.insert((stream.to_owned(), stem(&message.subject), message_type.clone(), header("ce-source")));
+            published.insert((
+                stream.to_owned(),
+                stem(&message.subject),
+                message_type.clone(),
+                header("ce-source"),
+            ));
             types.insert(header("ce-id").parse().unwrap(), message_type);
         }
     }
     for (service, ids) in world.handled().await {
-        heard.extend(ids.iter().filter_map(|id| Some((service.clone(), types.get(id)?.clone()))));
+        received.extend(ids.iter().filter_map(|id| Some((service.clone(), types.get(id)?.clone()))));
     }
 
-    let listeners = Listeners::declared().unwrap();
+    let consumers = Consumers::declared().unwrap();
     let streams = [("command", "COMMANDS"), ("event", "EVENTS"), ("timer", "TIMERS")];
-    let (mut to_be_said, mut to_be_heard) = (BTreeSet::<Said>::new(), BTreeSet::new());
+    let (mut to_be_published, mut to_be_received) = (BTreeSet::<Published>::new(), BTreeSet::new());
     for message in messages() {
         let (_, stream) = streams.into_iter().find(|(kind, _)| *kind == message.kind).unwrap();
-        let (message_type, source) = (message.message_type.to_owned(), format!("/{}", message.speaker().unwrap()));
-        to_be_said.insert((stream.to_owned(), stem(message.filter), message_type.clone(), source));
-        to_be_heard.extend(listeners.of(message).into_iter().map(|name| (name.to_owned(), message_type.clone())));
+        let (message_type, source) = (message.message_type.to_owned(), format!("/{}", message.producer().unwrap()));
+        to_be_published.insert((stream.to_owned(), stem(message.filter), message_type.clone(), source));
+        to_be_received
+            .extend(consumers.of(message).into_iter().map(|name| (name.to_owned(), message_type.clone())));
     }
-    let undeclared: Vec<&Said> = said.difference(&to_be_said).collect();
-    let never: Vec<&Said> = to_be_said.difference(&said).collect();
+    let undeclared: Vec<&Published> = published.difference(&to_be_published).collect();
+    let never: Vec<&Published> = to_be_published.difference(&published).collect();
     assert!(
         undeclared.is_empty() && never.is_empty(),
         "said and not declared {undeclared:?}, never said {never:?}"
     );
-    let undeclared: Vec<_> = heard.difference(&to_be_heard).collect();
-    let never: Vec<_> = to_be_heard.difference(&heard).collect();
+    let undeclared: Vec<_> = received.difference(&to_be_received).collect();
+    let never: Vec<_> = to_be_received.difference(&received).collect();
     assert!(
         undeclared.is_empty() && never.is_empty(),
         "heard and not declared {undeclared:?}, never heard {never:?}"

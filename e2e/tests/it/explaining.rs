@@ -1,45 +1,45 @@
 //! What the timeline of a stuck order says it waits for, is what it waits for.
 
-use demo::Member;
+use demo::Component;
 use serde_json::Value;
 
 use crate::support::{Engine, World, eventually, order};
 
 /// Returns whom an order waits for, and for what, as `GET /orders/{id}/timeline` tells.
-async fn waits_for(world: &World, order: &str) -> Vec<(String, String)> {
+async fn blocked_on(world: &World, order: &str) -> Vec<(String, String)> {
     let timeline = world.get(&format!("/orders/{order}/timeline")).await;
     assert_eq!(timeline.status, 200, "{timeline:?}");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let waits = timeline.body["waitsFor"].as_array().unwrap_or_else(|| panic!("{:?}", timeline.body));
+    let waits = timeline.body["blockedOn"].as_array().unwrap_or_else(|| panic!("{:?}", timeline.body));
     waits.iter().map(|wait| (text(&wait["service"]), text(&wait["what"]))).collect()
 }
 
 #[tokio::test]
-async fn a_stuck_order_says_whom_it_waits_for_and_one_that_is_done_waits_for_nobody() {
+async fn a_stuck_order_says_whom_it_awaits_and_one_that_is_done_awaits_nobody() {
     let mut world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 1)]).await;
     world.post("/orders", &order("ORDER_001", "PRODUCT_001", 2)).await;
     world.eventually_status("ORDER_001", "awaiting-stock").await;
-    let waits = waits_for(&world, "ORDER_001").await;
+    let waits = blocked_on(&world, "ORDER_001").await;
     assert!(waits.iter().any(|(service, what)| service == "inventory-service" && what.contains("PRODUCT_001")));
 
-    world.kill(Member::PaymentService).await;
+    world.kill(Component::PaymentService).await;
     world.post("/orders", &order("ORDER_002", "PRODUCT_001", 1)).await;
     world.post("/products/PRODUCT_001/restock", &serde_json::json!({"quantity": 5})).await;
     world.eventually_status("ORDER_002", "reserved").await;
     eventually("it waits for payment-service alone", || async {
-        let waits = waits_for(&world, "ORDER_002").await;
+        let waits = blocked_on(&world, "ORDER_002").await;
         !waits.is_empty()
             && waits.iter().all(|(service, _)| service == "payment-service" || service == "order-service")
     })
     .await;
-    let waits = waits_for(&world, "ORDER_002").await;
+    let waits = blocked_on(&world, "ORDER_002").await;
     assert!(waits.iter().any(|(service, what)| service == "payment-service" && what.contains("does not run")));
 
-    world.start_again(Member::PaymentService).await;
+    world.start_again(Component::PaymentService).await;
     for id in ["ORDER_001", "ORDER_002"] {
         world.eventually_status(id, "confirmed").await;
-        eventually("nothing is waited for", || async { waits_for(&world, id).await.is_empty() }).await;
+        eventually("nothing is waited for", || async { blocked_on(&world, id).await.is_empty() }).await;
     }
     world.all_is_well().await;
 }

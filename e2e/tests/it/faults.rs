@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
-use demo::Member;
+use demo::Component;
 use futures::StreamExt;
 use futures::stream;
 use serde_json::{Value, json};
@@ -12,20 +12,20 @@ use uuid::Uuid;
 
 use crate::support::{Engine, World, eventually, order, order_of};
 
-/// Orders placed while members are killed.
+/// Orders placed while components are killed.
 const ORDERS: u64 = 1500;
-/// What the next kill waits for at the most, in milliseconds.
+/// What the next kill waits for at most, in milliseconds.
 const LONGEST_LIFE: u64 = 700;
 /// The least kills.
 const KILLS: usize = 24;
 
 #[tokio::test]
-async fn members_killed_at_random_lose_nothing_and_double_nothing_on_sqlite() {
+async fn components_killed_at_random_lose_nothing_and_double_nothing_on_sqlite() {
     orders_under_kills(Engine::Sqlite).await;
 }
 
 #[tokio::test]
-async fn members_killed_at_random_lose_nothing_and_double_nothing_on_postgresql() {
+async fn components_killed_at_random_lose_nothing_and_double_nothing_on_postgresql() {
     orders_under_kills(Engine::Postgres).await;
 }
 
@@ -50,19 +50,19 @@ async fn orders_under_kills(engine: Engine) {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         tokio::time::sleep(Duration::from_millis(50 + (random >> 33) % LONGEST_LIFE)).await;
         // Each in its turn, in an order that is not the one in which they depend on one another.
-        let member = Member::ALL[5 * kills % Member::ALL.len()];
-        world.kill(member).await;
-        world.store.start_member(member).await.unwrap();
+        let component = Component::ALL[5 * kills % Component::ALL.len()];
+        world.kill(component).await;
+        world.shop.start_component(component).await.unwrap();
         kills += 1;
     }
     customers.await.unwrap();
     eprintln!("{engine:?}: {kills} kills");
-    for member in Member::ALL {
-        world.store.wait_until_ready(member, &|_| {}).await.unwrap();
+    for component in Component::ALL {
+        world.shop.wait_until_ready(component, &|_| {}).await.unwrap();
     }
     world.settled().await;
     let products = [("PRODUCT_001", 300), ("PRODUCT_002", 4000)];
-    world.books_add_up(&products).await;
+    world.totals_reconcile(&products).await;
     let orders = world.orders().await;
     assert_eq!(orders.len() as u64, ORDERS);
     for (customer, _, limit) in CUSTOMERS {
@@ -72,8 +72,8 @@ async fn orders_under_kills(engine: Engine) {
         assert!(paid <= limit, "{customer} has paid {paid}");
         assert_eq!(paid == 0, customer == "CUSTOMER_003");
     }
-    let awaiting = world.get("/orders?status=awaiting-stock&limit=1").await;
-    assert_eq!(awaiting.body["items"].as_array().unwrap().len(), 1, "{awaiting:?}");
+    let backordered = world.get("/orders?status=awaiting-stock&limit=1").await;
+    assert_eq!(backordered.body["items"].as_array().unwrap().len(), 1, "{backordered:?}");
     world.post("/products/PRODUCT_001/restock", &json!({"quantity": 5000})).await;
     eventually("all orders are final", || async {
         for status in ["placed", "awaiting-stock", "reserved"] {
@@ -86,14 +86,14 @@ async fn orders_under_kills(engine: Engine) {
     })
     .await;
     world.settled().await;
-    world.books_add_up(&[("PRODUCT_001", 5300), ("PRODUCT_002", 4000)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 5300), ("PRODUCT_002", 4000)]).await;
     world.all_is_well().await;
 }
 
 /// Eight customers at a time place orders until all are accepted, and cancel some of them.
 fn customers(world: &World) -> JoinHandle<()> {
     let http = world.http.clone();
-    let url = format!("{}/orders", world.config().http_url(Member::ApiGateway));
+    let url = format!("{}/orders", world.config().http_url(Component::ApiGateway));
     tokio::spawn(async move {
         stream::iter(0..ORDERS)
             .for_each_concurrent(8, |n| {
@@ -162,7 +162,7 @@ const POISON: [Poison; 11] = [
         "inventory.command.restock.P4",
         Some(("inventory.restock.v1", "/order-service")),
         &["inventory-service"],
-        "foreign",
+        "source-mismatch",
     ),
     (
         "inventory-service",
@@ -176,7 +176,7 @@ const POISON: [Poison; 11] = [
         "order.event.placed.P6",
         Some(("order.placed.v1", "/api-gateway")),
         &["inventory-service", "payment-service"],
-        "foreign",
+        "source-mismatch",
     ),
     (
         "order-service",
@@ -204,7 +204,7 @@ const POISON: [Poison; 11] = [
         "payment.event.captured.P10",
         Some(("payment.captured.v1", "/api-gateway")),
         &["order-service"],
-        "foreign",
+        "source-mismatch",
     ),
     (
         "payment-service",
@@ -256,7 +256,7 @@ async fn send_large_commands(world: &World) {
     let mut traced = headers(&subject);
     traced.insert("traceparent", "0".repeat(64_900));
     send(subject, traced, body.to_string()).await;
-    // More lines than an order may have, for more pieces than there are.
+    // More lines than an order may have, for more units than there are.
     let (subject, mut body) = place("LONG");
     let line = json!({"productId": "PRODUCT_001", "quantity": 900_001, "unitPrice": 1});
     body["items"] = vec![line; 4_000].into();
@@ -292,23 +292,23 @@ async fn poison_on_each_stream_becomes_a_dead_letter_and_its_neighbours_are_hand
         (100 - POISON.len() as u64 - 2, 0),
         "nothing is kept for what is no order"
     );
-    for status in world.store.status().await {
+    for status in world.shop.status().await {
         assert!(status.ready, "{status:?}");
     }
-    let letters = world.stream("DEAD_LETTERS").await;
-    let heard: usize = POISON.iter().map(|(_, _, _, services, _)| services.len()).sum();
-    assert_eq!(letters.cached_info().state.messages, heard as u64 + 2);
+    let mails = world.stream("DEAD_LETTERS").await;
+    let received: usize = POISON.iter().map(|(_, _, _, services, _)| services.len()).sum();
+    assert_eq!(mails.cached_info().state.messages, received as u64 + 2);
     for key in ["LONG", "UNREADABLE"] {
         let expected = format!("dead-letter.order-service.undecodable.{key}");
-        letters.get_last_raw_message_by_subject(&expected).await.unwrap();
+        mails.get_last_raw_message_by_subject(&expected).await.unwrap();
     }
     for (_, subject, _, services, reason) in &POISON {
         for service in *services {
             let expected = format!("dead-letter.{service}.{reason}.{}", key_of(subject));
-            let letter = letters.get_last_raw_message_by_subject(&expected).await.unwrap();
-            assert_eq!(letter.payload.as_ref(), b"{\"not\": \"it\"}", "{expected}");
-            assert_eq!(letter.headers.get("Dead-Letter-Subject").unwrap().as_str(), *subject);
-            assert!(letter.headers.get("Dead-Letter-Detail").is_some_and(|detail| !detail.as_str().is_empty()));
+            let mail = mails.get_last_raw_message_by_subject(&expected).await.unwrap();
+            assert_eq!(mail.payload.as_ref(), b"{\"not\": \"it\"}", "{expected}");
+            assert_eq!(mail.headers.get("Dead-Letter-Subject").unwrap().as_str(), *subject);
+            assert!(mail.headers.get("Dead-Letter-Detail").is_some_and(|detail| !detail.as_str().is_empty()));
         }
     }
 }

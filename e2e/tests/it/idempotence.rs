@@ -11,13 +11,14 @@ use crate::support::{Engine, World, account, answer, eventually, order, order_of
 async fn the_seed_may_be_loaded_again_and_again() {
     let world = World::start(Engine::Sqlite).await;
     let addresses = seed::Addresses {
-        gateway_url: world.config().http_url(demo::Member::ApiGateway),
-        inventory_url: world.config().http_url(demo::Member::InventoryService),
+        gateway_url: world.config().http_url(demo::Component::ApiGateway),
+        inventory_url: world.config().http_url(demo::Component::InventoryService),
     };
     for _ in 0..2 {
-        let mut told = Vec::new();
-        seed::load(&addresses, |step| told.push(step.to_owned())).await.unwrap();
-        let orders: Vec<&str> = told.iter().filter(|step| step.starts_with("ORDER_")).map(String::as_str).collect();
+        let mut reported = Vec::new();
+        seed::load(&addresses, |step| reported.push(step.to_owned())).await.unwrap();
+        let orders: Vec<&str> =
+            reported.iter().filter(|step| step.starts_with("ORDER_")).map(String::as_str).collect();
         assert_eq!(
             orders,
             [
@@ -98,7 +99,7 @@ async fn an_idempotency_key_binds_to_its_payload() {
         assert_eq!(restock(5).await.status, 202);
     }
     assert_eq!(restock(6).await.status, 422);
-    eventually("the pieces are there", || async { world.stock("PRODUCT_001").await.0 == 15 }).await;
+    eventually("the units are there", || async { world.stock("PRODUCT_001").await.0 == 15 }).await;
     world.settled().await;
     assert_eq!(world.stock("PRODUCT_001").await, (15, 0, 0));
     world.all_is_well().await;
@@ -125,39 +126,39 @@ async fn every_message_delivered_twice_changes_nothing() {
     assert_eq!(answer(changed).await.status, 200);
     world.settled().await;
     let state = async || {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for customer in ["CUSTOMER_001", "CUSTOMER_002"] {
             let page = world.get(&format!("/customers/{customer}/notifications?limit=200")).await.body;
             // When it was mailed may still be to come.
             let items = page["items"].as_array().unwrap().iter();
-            told.extend(items.map(|item| (item["sequence"].clone(), item["eventId"].clone())));
+            reported.extend(items.map(|item| (item["sequence"].clone(), item["eventId"].clone())));
         }
         (
             world.get("/orders?limit=200").await.body,
             world.get("/products").await.body,
             world.get("/accounts/CUSTOMER_002").await.body,
             world.ledger().await,
-            told,
+            reported,
             world.messages("EVENTS").await,
         )
     };
     let before = state().await;
     assert!(before.4.len() > 30, "{before:?}");
 
-    let said_twice = say_everything_again(&world).await;
+    let published_twice = publish_everything_again(&world).await;
     world.settled().await;
     let after = state().await;
-    assert!(said_twice > 100, "{said_twice}");
-    let events_said_again = said_twice - world.messages("COMMANDS").await / 2;
-    assert_eq!(after.5, before.5 + events_said_again, "nothing was answered a second time");
+    assert!(published_twice > 100, "{published_twice}");
+    let republished_events = published_twice - world.messages("COMMANDS").await / 2;
+    assert_eq!(after.5, before.5 + republished_events, "nothing was answered a second time");
     assert_eq!((after.0, after.1, after.2), (before.0, before.1, before.2));
     assert_eq!((after.3, after.4), (before.3, before.4));
-    world.books_add_up(&[("PRODUCT_001", 100), ("PRODUCT_002", 7)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 100), ("PRODUCT_002", 7)]).await;
     world.all_is_well().await;
 }
 
 /// Publishes each message of COMMANDS and EVENTS once more without its `Nats-Msg-Id`; returns how many.
-pub(crate) async fn say_everything_again(world: &World) -> u64 {
+pub(crate) async fn publish_everything_again(world: &World) -> u64 {
     let mut total = 0;
     for stream in ["COMMANDS", "EVENTS"] {
         let stored = world.stream(stream).await;
@@ -173,14 +174,14 @@ pub(crate) async fn say_everything_again(world: &World) -> u64 {
                     headers.insert(name.clone(), values[0].clone());
                 }
             }
-            let speaker = match message.subject.split('.').take(2).collect::<Vec<_>>()[..] {
+            let producer = match message.subject.split('.').take(2).collect::<Vec<_>>()[..] {
                 [_, "command"] => "api-gateway",
                 ["order", _] => "order-service",
                 ["account", _] => "account-service",
                 ["payment", _] => "payment-service",
                 _ => "inventory-service",
             };
-            world.publish_as(speaker, message.subject.as_str(), headers, message.payload.to_vec()).await;
+            world.publish_as(producer, message.subject.as_str(), headers, message.payload.to_vec()).await;
             total += 1;
         }
     }

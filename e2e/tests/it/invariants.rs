@@ -1,12 +1,12 @@
-//! The board that says whether everything adds up: green where it does, unsure where it cannot know, and red, by name,
+//! The board that says whether everything is consistent: green where it does, unsure where it cannot know, and red, by name,
 //! where a row is not what it was.
 
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
-use demo::Member;
+use demo::Component;
 use messaging::outbox::entity as outbox;
-use messaging::unpublished::entity as unpublished;
+use messaging::outbox_pending::entity as outbox_pending;
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, Database, DatabaseConnection, EntityTrait, IntoActiveModel,
     QueryFilter,
@@ -59,30 +59,30 @@ async fn until_all_hold(world: &World) {
 async fn broken_by(world: &World, name: &str, key: &str) {
     let check = until(world, name, Some(false)).await;
     let keys: Vec<&str> =
-        check["broken"].as_array().unwrap().iter().map(|broken| broken["key"].as_str().unwrap()).collect();
+        check["violations"].as_array().unwrap().iter().map(|broken| broken["key"].as_str().unwrap()).collect();
     assert_eq!(keys, [key], "{check:#}");
 }
 
 /// Asks the operator's program: with which status it ends, and what it says is broken, by check and key.
 async fn board(world: &World) -> (Option<i32>, Vec<(String, String)>) {
-    let told = world.choreo(&["invariants"]).await;
-    let board: Value = serde_json::from_slice(&told.stdout).unwrap_or_else(|_| panic!("{told:?}"));
+    let reported = world.choreo(&["check"]).await;
+    let board: Value = serde_json::from_slice(&reported.stdout).unwrap_or_else(|_| panic!("{reported:?}"));
     let checks = board["checks"].as_array().unwrap();
     assert_eq!(checks.iter().map(|check| check["name"].as_str().unwrap()).collect::<Vec<_>>(), CHECKS);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let broken = checks.iter().flat_map(|check| {
-        let broken = check["broken"].as_array().unwrap();
+        let broken = check["violations"].as_array().unwrap();
         broken.iter().map(move |broken| (text(&check["name"]), text(&broken["key"])))
     });
-    (told.status.code(), broken.collect())
+    (reported.status.code(), broken.collect())
 }
 
-async fn database(world: &World, member: Member) -> DatabaseConnection {
-    Database::connect(world.config().database_url(member).unwrap()).await.unwrap()
+async fn database(world: &World, component: Component) -> DatabaseConnection {
+    Database::connect(world.config().database_url(component).unwrap()).await.unwrap()
 }
 
-/// A store with a confirmed order, another one, a cancelled one, and one that waits for stock.
-async fn store(engine: Engine) -> World {
+/// A shop with a confirmed order, another one, a cancelled one, and one that waits for stock.
+async fn shop(engine: Engine) -> World {
     let world = World::start(engine).await;
     world.seed(&[("PRODUCT_001", 10), ("PRODUCT_002", 0)]).await;
     for id in ["ORDER_001", "ORDER_002"] {
@@ -101,8 +101,8 @@ async fn store(engine: Engine) -> World {
 }
 
 /// Doctors a database with one statement, sees who is named, and takes it back with another.
-async fn doctored(world: &World, member: Member, statements: [&str; 2], name: &str, key: &str) {
-    let database = database(world, member).await;
+async fn doctored(world: &World, component: Component, statements: [&str; 2], name: &str, key: &str) {
+    let database = database(world, component).await;
     database.execute_unprepared(statements[0]).await.unwrap();
     broken_by(world, name, key).await;
     database.execute_unprepared(statements[1]).await.unwrap();
@@ -110,63 +110,63 @@ async fn doctored(world: &World, member: Member, statements: [&str; 2], name: &s
 }
 
 async fn every_row_that_is_doctored_is_named(engine: Engine) {
-    let world = store(engine).await;
+    let world = shop(engine).await;
     until_all_hold(&world).await;
     assert_eq!(board(&world).await, (Some(0), Vec::new()));
     let open = check(&world, "orders-end").await;
-    assert_eq!((&open["looked"], &open["waiting"][0]["key"]), (&json!(1), &json!("ORDER_004")), "{open:#}");
+    assert_eq!((&open["examined"], &open["waiting"][0]["key"]), (&json!(1), &json!("ORDER_004")), "{open:#}");
     assert!(open["waiting"][0]["what"].as_str().unwrap().contains("stock"), "{open:#}");
     let stock = [
-        "UPDATE product SET available = available + 1 WHERE product_id = 'PRODUCT_001'",
-        "UPDATE product SET available = available - 1 WHERE product_id = 'PRODUCT_001'",
-        "UPDATE reservation SET status = 'released' WHERE order_id = 'ORDER_002'",
-        "UPDATE reservation SET status = 'reserved' WHERE order_id = 'ORDER_002'",
-        "UPDATE waiting_line SET quantity = 7 WHERE order_id = 'ORDER_004'",
-        "UPDATE waiting_line SET quantity = 1 WHERE order_id = 'ORDER_004'",
+        "UPDATE products SET available = available + 1 WHERE product_id = 'PRODUCT_001'",
+        "UPDATE products SET available = available - 1 WHERE product_id = 'PRODUCT_001'",
+        "UPDATE reservations SET status = 'released' WHERE order_id = 'ORDER_002'",
+        "UPDATE reservations SET status = 'reserved' WHERE order_id = 'ORDER_002'",
+        "UPDATE backorder_lines SET quantity = 7 WHERE order_id = 'ORDER_004'",
+        "UPDATE backorder_lines SET quantity = 1 WHERE order_id = 'ORDER_004'",
     ];
     for (statements, product) in stock.chunks_exact(2).zip(["PRODUCT_001", "PRODUCT_001", "PRODUCT_002"]) {
         let statements = [statements[0], statements[1]];
-        doctored(&world, Member::InventoryService, statements, "stock-conserved", product).await;
+        doctored(&world, Component::InventoryService, statements, "stock-conserved", product).await;
     }
     let allocations = [
-        "UPDATE reservation SET lines = REPLACE(lines, ':2', ':3') WHERE order_id = 'ORDER_002'",
-        "UPDATE reservation SET lines = REPLACE(lines, ':3', ':2') WHERE order_id = 'ORDER_002'",
-        "UPDATE reservation SET order_id = 'ORDER_009' WHERE order_id = 'ORDER_002'",
-        "UPDATE reservation SET order_id = 'ORDER_002' WHERE order_id = 'ORDER_009'",
-        "UPDATE reservation SET status = 'reserved' WHERE order_id = 'ORDER_003'",
-        "UPDATE reservation SET status = 'cancelled' WHERE order_id = 'ORDER_003'",
+        "UPDATE reservations SET lines = REPLACE(lines, ':2', ':3') WHERE order_id = 'ORDER_002'",
+        "UPDATE reservations SET lines = REPLACE(lines, ':3', ':2') WHERE order_id = 'ORDER_002'",
+        "UPDATE reservations SET order_id = 'ORDER_009' WHERE order_id = 'ORDER_002'",
+        "UPDATE reservations SET order_id = 'ORDER_002' WHERE order_id = 'ORDER_009'",
+        "UPDATE reservations SET status = 'reserved' WHERE order_id = 'ORDER_003'",
+        "UPDATE reservations SET status = 'cancelled' WHERE order_id = 'ORDER_003'",
     ];
     for (statements, order_id) in allocations.chunks_exact(2).zip(["ORDER_002", "ORDER_002", "ORDER_003"]) {
         let statements = [statements[0], statements[1]];
-        doctored(&world, Member::InventoryService, statements, "orders-reserved", order_id).await;
+        doctored(&world, Component::InventoryService, statements, "orders-reserved", order_id).await;
     }
     let reference = [
-        "UPDATE payment SET reference = 'X' || reference WHERE order_id = 'ORDER_001'",
-        "UPDATE payment SET reference = SUBSTR(reference, 2) WHERE order_id = 'ORDER_001'",
+        "UPDATE payments SET reference = 'X' || reference WHERE order_id = 'ORDER_001'",
+        "UPDATE payments SET reference = SUBSTR(reference, 2) WHERE order_id = 'ORDER_001'",
     ];
-    doctored(&world, Member::PaymentService, reference, "provider-ledger", "ORDER_001").await;
-    let exposure = ["UPDATE exposure SET amount = amount - 1", "UPDATE exposure SET amount = amount + 1"];
-    doctored(&world, Member::PaymentService, exposure, "money-conserved", "CUSTOMER_001").await;
+    doctored(&world, Component::PaymentService, reference, "provider-ledger", "ORDER_001").await;
+    let exposure = ["UPDATE exposures SET amount = amount - 1", "UPDATE exposures SET amount = amount + 1"];
+    doctored(&world, Component::PaymentService, exposure, "money-conserved", "CUSTOMER_001").await;
     let dearer = [
-        "UPDATE order_view SET total_price = total_price + 1 WHERE order_id = 'ORDER_001'",
-        "UPDATE order_view SET total_price = total_price - 1 WHERE order_id = 'ORDER_001'",
+        "UPDATE order_views SET total_price = total_price + 1 WHERE order_id = 'ORDER_001'",
+        "UPDATE order_views SET total_price = total_price - 1 WHERE order_id = 'ORDER_001'",
     ];
-    doctored(&world, Member::OrderService, dearer, "money-conserved", "CUSTOMER_001").await;
+    doctored(&world, Component::OrderService, dearer, "money-conserved", "CUSTOMER_001").await;
     let [dearer, cheaper] = dearer;
-    doctored(&world, Member::OrderService, [cheaper, dearer], "money-conserved", "CUSTOMER_001").await;
+    doctored(&world, Component::OrderService, [cheaper, dearer], "money-conserved", "CUSTOMER_001").await;
     let stuck = [
-        "UPDATE order_view SET status = 'placed' WHERE order_id = 'ORDER_001'",
-        "UPDATE order_view SET status = 'confirmed' WHERE order_id = 'ORDER_001'",
+        "UPDATE order_views SET status = 'placed' WHERE order_id = 'ORDER_001'",
+        "UPDATE order_views SET status = 'confirmed' WHERE order_id = 'ORDER_001'",
     ];
-    doctored(&world, Member::OrderService, stuck, "orders-end", "ORDER_001").await;
-    let unpaid = ["UPDATE order_view SET status = 'reserved' WHERE order_id = 'ORDER_001'", stuck[1]];
-    doctored(&world, Member::OrderService, unpaid, "orders-end", "ORDER_001").await;
-    let told = [
-        "UPDATE notification SET order_id = 'ORDER_001' WHERE order_id = 'ORDER_002'",
-        "UPDATE notification SET order_id = 'ORDER_002' WHERE sequence = (SELECT MAX(sequence) FROM notification \
+    doctored(&world, Component::OrderService, stuck, "orders-end", "ORDER_001").await;
+    let unpaid = ["UPDATE order_views SET status = 'reserved' WHERE order_id = 'ORDER_001'", stuck[1]];
+    doctored(&world, Component::OrderService, unpaid, "orders-end", "ORDER_001").await;
+    let reported = [
+        "UPDATE notifications SET order_id = 'ORDER_001' WHERE order_id = 'ORDER_002'",
+        "UPDATE notifications SET order_id = 'ORDER_002' WHERE sequence = (SELECT MAX(sequence) FROM notifications \
          WHERE order_id = 'ORDER_001')",
     ];
-    doctored(&world, Member::NotificationService, told, "handled-once", "ORDER_001").await;
+    doctored(&world, Component::NotificationService, reported, "handled-once", "ORDER_001").await;
     until_all_hold(&world).await;
     world.all_is_well().await;
 }
@@ -182,21 +182,21 @@ async fn every_row_that_is_doctored_is_named_on_postgres() {
 }
 
 #[tokio::test]
-async fn what_is_said_twice_given_up_not_published_or_not_handled_is_named() {
-    let world = store(Engine::Sqlite).await;
+async fn what_is_said_twice_dead_lettered_not_published_or_not_handled_is_named() {
+    let world = shop(Engine::Sqlite).await;
     until_all_hold(&world).await;
 
-    let orders = database(&world, Member::OrderService).await;
+    let orders = database(&world, Component::OrderService).await;
     let confirmed = outbox::Column::Subject.eq("order.event.confirmed.ORDER_002");
-    let said = outbox::Entity::find().filter(confirmed).one(&orders).await.unwrap().unwrap();
+    let published = outbox::Entity::find().filter(confirmed).one(&orders).await.unwrap().unwrap();
     let again = Uuid::now_v7();
-    outbox::Model { row_id: again, ..said.clone() }.into_active_model().insert(&orders).await.unwrap();
+    outbox::Model { row_id: again, ..published.clone() }.into_active_model().insert(&orders).await.unwrap();
     broken_by(&world, "handled-once", "ORDER_002").await;
     outbox::Entity::delete_by_id(again).exec(&orders).await.unwrap();
     until(&world, "handled-once", Some(true)).await;
 
-    let letter = "dead-letter.order-service.rejected.ORDER_009";
-    world.publish_as("order-service", letter, HeaderMap::new(), b"{}".to_vec()).await;
+    let mail = "dead-letter.order-service.rejected.ORDER_009";
+    world.publish_as("order-service", mail, HeaderMap::new(), b"{}".to_vec()).await;
     broken_by(&world, "dead-letters", "ORDER_009").await;
     assert_eq!(board(&world).await, (Some(1), vec![("dead-letters".to_owned(), "ORDER_009".to_owned())]));
 
@@ -211,9 +211,9 @@ async fn what_is_said_twice_given_up_not_published_or_not_handled_is_named() {
     // Nobody lets the order service say this, so it stays.
     let millis = u128::try_from(time::OffsetDateTime::now_utc().unix_timestamp() - 60).unwrap() * 1000;
     let row_id = Uuid::from_u128((millis << 80) | 0x7000_8000_0000_0000_0000);
-    let range = unpublished::Model { first_row_id: row_id, last_row_id: row_id, owner: None, refusal: None };
+    let range = outbox_pending::Model { first_row_id: row_id, last_row_id: row_id, owner: None, refusal: None };
     let subject = "inventory.event.reserved.ORDER_001".to_owned();
-    outbox::Model { row_id, subject, ..said }.into_active_model().insert(&orders).await.unwrap();
+    outbox::Model { row_id, subject, ..published }.into_active_model().insert(&orders).await.unwrap();
     range.into_active_model().insert(&orders).await.unwrap();
     broken_by(&world, "outboxes", "order-service").await;
 }
@@ -228,19 +228,19 @@ async fn an_inventory_that_an_old_backup_restored_is_named() {
         world.settled().await;
     };
     place(&world, "ORDER_001").await;
-    let inventory = database(&world, Member::InventoryService).await;
+    let inventory = database(&world, Component::InventoryService).await;
     let backup = world.config().data.join("backup.sqlite");
     inventory.execute_unprepared(&format!("VACUUM INTO '{}'", backup.display())).await.unwrap();
     inventory.close().await.unwrap();
     place(&world, "ORDER_002").await;
     until_all_hold(&world).await;
-    world.kill(Member::InventoryService).await;
-    let file = world.config().data.join(format!("{}.sqlite", Member::InventoryService));
+    world.kill(Component::InventoryService).await;
+    let file = world.config().data.join(format!("{}.sqlite", Component::InventoryService));
     for suffix in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{suffix}", file.display()));
     }
     std::fs::copy(&backup, &file).unwrap();
-    world.start_again(Member::InventoryService).await;
+    world.start_again(Component::InventoryService).await;
     broken_by(&world, "orders-reserved", "ORDER_002").await;
     until(&world, "stock-conserved", Some(true)).await;
     assert_eq!(board(&world).await, (Some(1), vec![("orders-reserved".to_owned(), "ORDER_002".to_owned())]));
@@ -248,9 +248,9 @@ async fn an_inventory_that_an_old_backup_restored_is_named() {
 
 #[tokio::test]
 async fn while_a_service_is_away_nothing_is_called_broken_and_the_store_is_seen_to_wait_for_it() {
-    let mut world = store(Engine::Sqlite).await;
+    let mut world = shop(Engine::Sqlite).await;
     until_all_hold(&world).await;
-    world.kill(Member::InventoryService).await;
+    world.kill(Component::InventoryService).await;
     for id in ["ORDER_005", "ORDER_006"] {
         world.post("/orders", &order(id, "PRODUCT_001", 1)).await;
         world.eventually_status(id, "placed").await;
@@ -267,22 +267,22 @@ async fn while_a_service_is_away_nothing_is_called_broken_and_the_store_is_seen_
         assert!(!board["checks"].as_array().unwrap().iter().any(|check| check["holds"] == false), "{board:#}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let state = flow_state(&world, |service| service["state"] == "away").await;
+    let state = overview_state(&world, |service| service["state"] == "away").await;
     assert_eq!(state["backlog"], 2, "{state:#}");
 
-    world.start_again(Member::InventoryService).await;
+    world.start_again(Component::InventoryService).await;
     for id in ["ORDER_005", "ORDER_006"] {
         world.eventually_status(id, "confirmed").await;
     }
-    let state = flow_state(&world, |service| service["state"] == "running" && service["backlog"] == 0).await;
+    let state = overview_state(&world, |service| service["state"] == "running" && service["backlog"] == 0).await;
     assert_eq!(state["instances"], 1, "{state:#}");
     until_all_hold(&world).await;
     world.all_is_well().await;
 }
 
 /// Watches the inventory service from above until it is as it should be.
-async fn flow_state(world: &World, holds: impl Fn(&Value) -> bool) -> Value {
-    let url = format!("{}/flow", world.config().http_url(Member::ApiGateway));
+async fn overview_state(world: &World, holds: impl Fn(&Value) -> bool) -> Value {
+    let url = format!("{}/overview", world.config().http_url(Component::ApiGateway));
     let mut response = world.http.get(url).send().await.unwrap();
     let (mut text, start) = (String::new(), Instant::now());
     loop {

@@ -1,11 +1,11 @@
-//! The store from outside: processes, HTTP, and the broker.
+//! The shop from outside: processes, HTTP, and the broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod accounts;
 mod backpressure;
-mod books;
 mod cancelling;
 mod choreography;
+mod consumers;
 mod deadlines;
 mod edges;
 mod explaining;
@@ -13,11 +13,11 @@ mod faults;
 mod idempotence;
 mod inspection;
 mod invariants;
-mod listeners;
 mod notifications;
 mod payments;
 mod rebuilding;
+mod reconciliation;
 mod recovery;
-mod refilling;
+mod restoring;
 mod support;
 mod telemetry;

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use demo::Member;
+use demo::Component;
 use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::idempotence::say_everything_again;
+use crate::idempotence::publish_everything_again;
 use crate::support::{Engine, World, eventually, order, order_of};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl World {
     /// What a customer was told, all of it, oldest first.
-    pub(crate) async fn told(&self, customer: &str) -> Vec<Value> {
+    pub(crate) async fn reported(&self, customer: &str) -> Vec<Value> {
         let page = self.get(&format!("/customers/{customer}/notifications?limit=200")).await;
         assert_eq!(page.status, 200, "{page:?}");
         assert_eq!(page.body["next"], Value::Null, "more than a page");
@@ -26,7 +26,7 @@ impl World {
 
     /// Opens the live feed of a customer; behind a sequence, or with what is new.
     async fn listen(&self, customer: &str, after: Option<i64>) -> Socket {
-        let address = self.config().http_url(Member::NotificationService).replace("http://", "ws://");
+        let address = self.config().http_url(Component::NotificationService).replace("http://", "ws://");
         let after = after.map(|after| format!("&after={after}")).unwrap_or_default();
         let url = format!("{address}/notifications?customerId={customer}{after}");
         connect_async(url).await.unwrap().0
@@ -47,20 +47,20 @@ impl World {
         eventually("the payment is under way", || async { self.payment("REFUNDED").await == "capturing" }).await;
         self.post("/orders/REFUNDED/cancel", &json!({})).await;
         eventually("the money is given back", || async { self.payment("REFUNDED").await == "refunded" }).await;
-        let told = [
+        let reported = [
             ("CONFIRMED", vec!["order.confirmed.v1"]),
             ("DECLINED", vec!["order.cancelled.v1"]),
             ("REFUNDED", vec!["order.cancelled.v1", "payment.refunded.v1"]),
             ("SERVED", vec!["order.awaiting-stock.v1", "order.confirmed.v1"]),
         ];
-        told.into_iter().map(|(order, kinds)| (order.to_owned(), kinds)).collect()
+        reported.into_iter().map(|(order, kinds)| (order.to_owned(), kinds)).collect()
     }
 }
 
 /// Which orders are told of, and what of each, in order.
-fn by_order(told: &[Value]) -> BTreeMap<String, Vec<&str>> {
+fn by_order(reported: &[Value]) -> BTreeMap<String, Vec<&str>> {
     let mut by_order: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for notification in told {
+    for notification in reported {
         let order = notification["orderId"].as_str().unwrap().to_owned();
         by_order.entry(order).or_default().push(notification["type"].as_str().unwrap());
     }
@@ -71,35 +71,36 @@ fn by_order(told: &[Value]) -> BTreeMap<String, Vec<&str>> {
 async fn a_notification_service_that_starts_late_tells_of_everything_once_however_often_it_is_said_or_killed() {
     let mut world = World::start(Engine::Sqlite).await;
     // Away from the first account to the last order.
-    world.kill(Member::NotificationService).await;
+    world.kill(Component::NotificationService).await;
     world.seed(&[("PRODUCT_001", 100), ("PRODUCT_002", 1)]).await;
     world.open_account("POOR", "tok_visa", 10).await;
     let expected = world.orders_that_end_in_each_way().await;
     assert_eq!(world.get("/customers/CUSTOMER_001/notifications").await.status, 503);
 
-    world.start_again(Member::NotificationService).await;
-    let all = async || [world.told("CUSTOMER_001").await, world.told("POOR").await].concat();
+    world.start_again(Component::NotificationService).await;
+    let all = async || [world.reported("CUSTOMER_001").await, world.reported("POOR").await].concat();
     eventually("it has caught up", || async { by_order(&all().await) == expected }).await;
-    eventually("it is mailed", || async { all().await.iter().all(|told| told["deliveredAt"].is_string()) }).await;
+    eventually("it is mailed", || async { all().await.iter().all(|reported| reported["deliveredAt"].is_string()) })
+        .await;
     let before = all().await;
     assert!(
-        before.iter().all(|told| told["text"].as_str().unwrap().starts_with("Dear Ada Example,")),
+        before.iter().all(|reported| reported["text"].as_str().unwrap().starts_with("Dear Ada Example,")),
         "{before:?}"
     );
     let mail = world.config().data.join("mail");
     assert_eq!(std::fs::read_dir(&mail).unwrap().count(), before.len());
 
     // Everything once more, and the service is killed again and again meanwhile.
-    world.kill(Member::NotificationService).await;
-    say_everything_again(&world).await;
+    world.kill(Component::NotificationService).await;
+    publish_everything_again(&world).await;
     for life in 0..6 {
-        world.store.start_member(Member::NotificationService).await.unwrap();
+        world.shop.start_component(Component::NotificationService).await.unwrap();
         tokio::time::sleep(Duration::from_millis(60 * (life + 1))).await;
-        world.kill(Member::NotificationService).await;
+        world.kill(Component::NotificationService).await;
     }
-    world.start_again(Member::NotificationService).await;
+    world.start_again(Component::NotificationService).await;
     world.settled().await;
-    assert_eq!([world.told("CUSTOMER_001").await, world.told("POOR").await].concat(), before);
+    assert_eq!([world.reported("CUSTOMER_001").await, world.reported("POOR").await].concat(), before);
     assert_eq!(std::fs::read_dir(&mail).unwrap().count(), before.len());
     world.all_is_well().await;
 }
@@ -116,22 +117,23 @@ async fn a_live_listener_who_comes_back_goes_on_where_it_was_and_hears_what_the_
     // Gone while two more are confirmed, with the service killed in between.
     drop(live);
     world.post("/orders", &order("SECOND", "PRODUCT_001", 1)).await;
-    eventually("it is recorded", || async { world.told("CUSTOMER_001").await.len() == 2 }).await;
-    world.kill(Member::NotificationService).await;
+    eventually("it is recorded", || async { world.reported("CUSTOMER_001").await.len() == 2 }).await;
+    world.kill(Component::NotificationService).await;
     world.post("/orders", &order("THIRD", "PRODUCT_001", 1)).await;
     world.eventually_status("THIRD", "confirmed").await;
-    world.start_again(Member::NotificationService).await;
+    world.start_again(Component::NotificationService).await;
 
     let mut live = world.listen("CUSTOMER_001", first["sequence"].as_i64()).await;
-    let mut heard = vec![first, next(&mut live).await, next(&mut live).await];
+    let mut received = vec![first, next(&mut live).await, next(&mut live).await];
     world.post("/orders", &order("FOURTH", "PRODUCT_001", 1)).await;
-    heard.push(next(&mut live).await);
-    let orders: Vec<&str> = heard.iter().map(|told| told["orderId"].as_str().unwrap()).collect();
+    received.push(next(&mut live).await);
+    let orders: Vec<&str> = received.iter().map(|reported| reported["orderId"].as_str().unwrap()).collect();
     assert_eq!(orders, ["FIRST", "SECOND", "THIRD", "FOURTH"]);
     // When it is mailed may have changed since it was heard.
-    let same = |told: &Value| (told["sequence"].clone(), told["eventId"].clone(), told["text"].clone());
-    let listed = world.told("CUSTOMER_001").await;
-    assert_eq!(heard.iter().map(same).collect::<Vec<_>>(), listed.iter().map(same).collect::<Vec<_>>());
+    let same =
+        |reported: &Value| (reported["sequence"].clone(), reported["eventId"].clone(), reported["text"].clone());
+    let listed = world.reported("CUSTOMER_001").await;
+    assert_eq!(received.iter().map(same).collect::<Vec<_>>(), listed.iter().map(same).collect::<Vec<_>>());
     world.all_is_well().await;
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use demo::Member;
+use demo::Component;
 use futures::future::join_all;
 use payment_service::entity::payment::{Column, Entity, Status};
 use sea_orm::{ColumnTrait, Database, EntityTrait, QueryFilter};
@@ -22,8 +22,8 @@ const ORDERS: u64 = 4;
 async fn a_payment_service_killed_between_answer_and_commit_charges_each_order_once_at_most() {
     let wanted = std::env::var("PAYMENT_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     let mut world = World::start_set(&[("PAYMENT_PROVIDER_TIMEOUT_MILLISECONDS", "1000")]).await;
-    let pieces = 1_000_000;
-    world.seed(&[("PRODUCT_001", pieces)]).await;
+    let units = 1_000_000;
+    world.seed(&[("PRODUCT_001", units)]).await;
     let rates = json!({
         "mode": "random", "seed": 7, "ms": 20,
         "slow": 0.2, "decline": 0.05, "fail": 0.05, "answerThenDrop": 0.1, "dropBefore": 0.05
@@ -36,13 +36,13 @@ async fn a_payment_service_killed_between_answer_and_commit_charges_each_order_o
         live_and_die(&mut world, lives).await;
         lives += 1;
         hits += u64::from(in_doubt(&world, known).await);
-        world.store.start_member(Member::PaymentService).await.unwrap();
+        world.shop.start_component(Component::PaymentService).await.unwrap();
     }
     eprintln!("{lives} deaths, {hits} of them between answer and commit");
     world.behave(json!({"mode": "ok"})).await;
-    world.store.wait_until_ready(Member::PaymentService, &|_| {}).await.unwrap();
+    world.shop.wait_until_ready(Component::PaymentService, &|_| {}).await.unwrap();
     world.settled().await;
-    world.books_add_up(&[("PRODUCT_001", pieces)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", units)]).await;
     let orders = world.orders().await;
     assert_eq!(orders.len() as u64, lives * ORDERS);
     let ended = |status: &str| orders.iter().filter(|order| order["status"] == status).count() as u64;
@@ -82,13 +82,13 @@ async fn live_and_die(world: &mut World, life: u64) {
     futures::future::join(join_all(places), async {
         grown.await;
         tokio::time::sleep(Duration::from_micros((random >> 40) % 25_000)).await;
-        kill_by_id(world.store.process(Member::PaymentService).unwrap());
+        kill_by_id(world.shop.process(Component::PaymentService).unwrap());
     })
     .await;
-    world.kill(Member::PaymentService).await;
+    world.kill(Component::PaymentService).await;
 }
 
-/// SIGKILL, while the store is borrowed.
+/// SIGKILL, while the shop is borrowed.
 fn kill_by_id(process: u32) {
     let killed = std::process::Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap();
     assert!(killed.success());
@@ -97,7 +97,7 @@ fn kill_by_id(process: u32) {
 /// Says whether, since the ledger had that many entries, the provider took or gave back money of which the service,
 /// which does not run, has no record.
 async fn in_doubt(world: &World, known: usize) -> bool {
-    let db = Database::connect(world.config().database_url(Member::PaymentService).unwrap()).await.unwrap();
+    let db = Database::connect(world.config().database_url(Component::PaymentService).unwrap()).await.unwrap();
     let asked = [Status::Capturing, Status::Voiding, Status::Refunding];
     let open = Entity::find().filter(Column::Status.is_in(asked)).all(&db).await.unwrap();
     db.close().await.unwrap();
@@ -109,9 +109,9 @@ async fn in_doubt(world: &World, known: usize) -> bool {
     open.iter().any(|payment| orders.contains(&payment.order_id.as_str()))
 }
 
-/// The pieces of one product and the limits of three accounts, all of them short.
+/// The units of one product and the limits of three accounts, all of them short.
 #[tokio::test]
-async fn three_accounts_that_race_for_the_last_pieces_and_the_last_of_a_limit_never_get_more_than_there_is() {
+async fn three_accounts_that_race_for_the_last_units_and_the_last_of_a_limit_never_get_more_than_there_is() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 8)]).await;
     let limits = BTreeMap::from([("ANN", 3000), ("BOB", 2000), ("CLEO", 10_500)]);
@@ -126,14 +126,14 @@ async fn three_accounts_that_race_for_the_last_pieces_and_the_last_of_a_limit_ne
     });
     join_all(places).await;
     world.settled().await;
-    world.books_add_up(&[("PRODUCT_001", 8)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 8)]).await;
     never_beyond(&world, &limits).await;
-    assert_eq!(world.stock("PRODUCT_001").await.0, 0, "who is declined leaves the pieces to those who wait");
+    assert_eq!(world.stock("PRODUCT_001").await.0, 0, "who is declined leaves the units to those who wait");
 
     // Pieces for everybody: now only the limits decide.
     world.post("/products/PRODUCT_001/restock", &json!({"quantity": 100})).await;
     world.settled().await;
-    world.books_add_up(&[("PRODUCT_001", 108)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 108)]).await;
     let taken = never_beyond(&world, &limits).await;
     assert_eq!(
         taken,
@@ -188,6 +188,6 @@ async fn what_stays_in_doubt_is_resolved() {
     assert_eq!(world.booked_for("SILENT").await, (0, 0));
     assert_eq!(world.ledger().await.last().unwrap()["kind"], "voided");
     world.settled().await;
-    world.books_add_up(&[("PRODUCT_001", 10)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 10)]).await;
     world.all_is_well().await;
 }

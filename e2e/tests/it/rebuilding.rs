@@ -1,7 +1,7 @@
 //! The payment service's copies of accounts, lost and filled again in each of the three ways.
 
-use demo::store::nats_options;
-use demo::{Member, StoreConfig};
+use demo::shop::nats_options;
+use demo::{Component, ShopConfig};
 use futures::future::join_all;
 use payment_service::entity::account_copy::{Column, Entity, Model};
 use reqwest::Method;
@@ -15,8 +15,8 @@ use crate::support::{Engine, World, account, answer, eventually, order, order_of
 const CUSTOMERS: u64 = 30;
 
 /// Runs `payment-service rebuild` on a database, as somebody in a second terminal would.
-async fn try_to_rebuild(config: &StoreConfig, database: &str, arguments: &[&str]) -> Result<(), String> {
-    let nats = nats_options(config, Member::PaymentService.name());
+async fn try_to_rebuild(config: &ShopConfig, database: &str, arguments: &[&str]) -> Result<(), String> {
+    let nats = nats_options(config, Component::PaymentService.name());
     let ran = Command::new(&config.program)
         .args(["payment-service", "rebuild"])
         .args(arguments)
@@ -31,7 +31,7 @@ async fn try_to_rebuild(config: &StoreConfig, database: &str, arguments: &[&str]
     if ran.status.success() { Ok(()) } else { Err(errors) }
 }
 
-async fn rebuild(config: &StoreConfig, database: &str, arguments: &[&str]) {
+async fn rebuild(config: &ShopConfig, database: &str, arguments: &[&str]) {
     try_to_rebuild(config, database, arguments).await.unwrap();
 }
 
@@ -72,7 +72,7 @@ async fn a_fresh_payment_database_rebuilt_in_each_of_three_ways_equals_the_old_o
     world.place_and_wait(&order("ORDER_001", "PRODUCT_001", 1)).await;
     world.settled().await;
     let config = world.config();
-    let old = copies(&config.database_url(Member::PaymentService).unwrap()).await;
+    let old = copies(&config.database_url(Component::PaymentService).unwrap()).await;
     assert_eq!(old.len() as u64, CUSTOMERS + 1);
     let fresh = |name: &str| format!("sqlite://{}/{name}.sqlite?mode=rwc", config.data.display());
 
@@ -102,7 +102,7 @@ async fn a_running_payment_service_whose_copies_are_lost_is_rebuilt_while_accoun
     accounts_with_a_past(&world).await;
     world.settled().await;
     let config = world.config();
-    let database = config.database_url(Member::PaymentService).unwrap();
+    let database = config.database_url(Component::PaymentService).unwrap();
     for (round, way) in [["replay"], ["snapshot"], ["fetch"]].iter().enumerate() {
         let db = Database::connect(&database).await.unwrap();
         Entity::delete_many().exec(&db).await.unwrap();
@@ -133,7 +133,7 @@ async fn a_running_payment_service_whose_copies_are_lost_is_rebuilt_while_accoun
             assert_eq!(truth.body["creditLimit"]["amount"], json!(copy.limit_amount), "{way:?}: {copy:?}");
         }
     }
-    world.books_add_up(&[("PRODUCT_001", 1000)]).await;
+    world.totals_reconcile(&[("PRODUCT_001", 1000)]).await;
     let ended: Vec<Value> = world.orders().await;
     assert!(ended.iter().all(|order| order["status"] == "confirmed"), "{ended:?}");
     world.all_is_well().await;

@@ -1,36 +1,36 @@
 //! If somebody is away or something is short, the flow waits and goes on by itself.
 
-use demo::Member;
+use demo::Component;
 use reqwest::Method;
 use serde_json::json;
 
 use crate::support::{Engine, World, answer, eventually, order};
 
 #[tokio::test]
-async fn an_order_waits_for_an_inventory_that_is_away() {
+async fn an_order_awaits_an_inventory_that_is_away() {
     let mut world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 10)]).await;
-    world.kill(Member::InventoryService).await;
+    world.kill(Component::InventoryService).await;
     assert_eq!(world.post("/orders", &order("ORDER_001", "PRODUCT_001", 3)).await.status, 202);
     world.eventually_status("ORDER_001", "placed").await;
     assert_eq!(world.get("/products/PRODUCT_001").await.status, 503);
-    world.start_again(Member::InventoryService).await;
+    world.start_again(Component::InventoryService).await;
     world.eventually_status("ORDER_001", "confirmed").await;
     assert_eq!(world.stock("PRODUCT_001").await, (7, 3, 0));
     world.all_is_well().await;
 }
 
 #[tokio::test]
-async fn an_order_waits_for_an_order_service_that_is_away() {
+async fn an_order_awaits_an_order_service_that_is_away() {
     let mut world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 10)]).await;
-    world.kill(Member::OrderService).await;
+    world.kill(Component::OrderService).await;
     let placed = world.post("/orders", &order("ORDER_001", "PRODUCT_001", 3)).await;
     assert_eq!(placed.status, 202);
     let asked = world.get("/orders/ORDER_001").await;
     assert_eq!(asked.status, 503);
     assert!(asked.headers.contains_key("retry-after"));
-    world.start_again(Member::OrderService).await;
+    world.start_again(Component::OrderService).await;
     world.eventually_status("ORDER_001", "confirmed").await;
     world.all_is_well().await;
 }
@@ -39,7 +39,7 @@ async fn an_order_waits_for_an_order_service_that_is_away() {
 async fn without_a_broker_the_gateway_says_when_to_come_back_and_the_same_request_works_then() {
     let mut world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 10)]).await;
-    world.kill(Member::NatsServer).await;
+    world.kill(Component::NatsServer).await;
     let request = || {
         let request = world.request(Method::POST, "/orders").header("idempotency-key", "\"k\"");
         request.json(&order("ORDER_001", "PRODUCT_001", 3))
@@ -49,9 +49,9 @@ async fn without_a_broker_the_gateway_says_when_to_come_back_and_the_same_reques
     assert!(refused.headers.contains_key("retry-after"));
     assert_eq!(refused.headers["content-type"], "application/problem+json");
     let again = request();
-    world.start_again(Member::NatsServer).await;
-    for member in Member::SERVICES {
-        world.store.wait_until_ready(member, &|_| {}).await.unwrap();
+    world.start_again(Component::NatsServer).await;
+    for component in Component::SERVICES {
+        world.shop.wait_until_ready(component, &|_| {}).await.unwrap();
     }
     assert_eq!(answer(again).await.status, 202);
     world.eventually_status("ORDER_001", "confirmed").await;
@@ -65,7 +65,7 @@ async fn an_order_over_the_stock_waits_and_a_restock_lets_it_through() {
     world.seed(&[("PRODUCT_001", 2)]).await;
     world.post("/orders", &order("ORDER_001", "PRODUCT_001", 5)).await;
     world.eventually_status("ORDER_001", "awaiting-stock").await;
-    // Two pieces are there, and promised: who comes later does not overtake.
+    // Two units are there, and promised: who comes later does not overtake.
     world.post("/orders", &order("ORDER_002", "PRODUCT_001", 1)).await;
     world.eventually_status("ORDER_002", "awaiting-stock").await;
     assert_eq!(world.stock("PRODUCT_001").await, (2, 0, 6));

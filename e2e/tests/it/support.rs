@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, stream::Stream};
 use async_nats::{Client, HeaderMap};
-use demo::store::nats_options;
-use demo::{Databases, Member, Store, StoreConfig};
+use demo::shop::nats_options;
+use demo::{Component, Databases, Shop, ShopConfig};
 use futures::TryStreamExt;
 use local_servers::TestPostgres;
 use messaging::Health;
@@ -30,9 +30,9 @@ pub(crate) enum Engine {
 
 /// A running store, and clients of it.
 pub(crate) struct World {
-    pub(crate) store: Store,
+    pub(crate) shop: Shop,
     pub(crate) http: reqwest::Client,
-    logs: Arc<Mutex<BTreeMap<Member, String>>>,
+    logs: Arc<Mutex<BTreeMap<Component, String>>>,
     data: PathBuf,
     provisioner: Client,
     /// Dropped last, when its processes have ended.
@@ -57,13 +57,13 @@ impl World {
     }
 
     /// The configuration of an empty store with databases of its own.
-    pub(crate) async fn on(engine: Engine) -> StoreConfig {
+    pub(crate) async fn on(engine: Engine) -> ShopConfig {
         let mut config = Self::empty();
         if engine == Engine::Postgres {
             let postgres = TestPostgres::shared().await.unwrap();
             let mut urls = BTreeMap::new();
-            for member in Member::WITH_DATABASE {
-                urls.insert(member, postgres.create_database().await.unwrap());
+            for component in Component::WITH_DATABASE {
+                urls.insert(component, postgres.create_database().await.unwrap());
             }
             config.databases = Databases::Postgres(urls);
         }
@@ -79,35 +79,35 @@ impl World {
     }
 
     /// The configuration of an empty store on SQLite, with ports and a folder of its own.
-    pub(crate) fn empty() -> StoreConfig {
+    pub(crate) fn empty() -> ShopConfig {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let data = std::env::temp_dir().join(format!("store-e2e-{}-{count}", std::process::id()));
-        let mut config = StoreConfig::on_free_ports(env!("CARGO_BIN_EXE_store").into(), data);
+        let mut config = ShopConfig::on_free_ports(env!("CARGO_BIN_EXE_store").into(), data);
         // No test waits for it but those that say so.
         config.stock_deadline_seconds = 3600;
         config
     }
 
-    /// Starts a store on what may be an earlier one's data.
-    pub(crate) async fn start_with(config: StoreConfig) -> Self {
+    /// Starts a shop on what may be an earlier one's data.
+    pub(crate) async fn start_with(config: ShopConfig) -> Self {
         let permit = SHOPS.acquire().await.unwrap();
         let data = config.data.clone();
-        let logs = Arc::new(Mutex::new(BTreeMap::<Member, String>::new()));
+        let logs = Arc::new(Mutex::new(BTreeMap::<Component, String>::new()));
         let kept = logs.clone();
-        let on_line = Arc::new(move |member: Member, line: &str| {
+        let on_line = Arc::new(move |component: Component, line: &str| {
             let mut kept = kept.lock().unwrap();
-            let log = kept.entry(member).or_default();
+            let log = kept.entry(component).or_default();
             writeln!(log, "{line}").unwrap();
         });
-        let store = match Store::start(config, on_line, &|_| {}).await {
-            Ok(store) => store,
+        let shop = match Shop::start(config, on_line, &|_| {}).await {
+            Ok(shop) => shop,
             Err(error) => panic!("{error:#}\n{:?}", logs.lock().unwrap()),
         };
-        let options = nats_options(store.config(), "provisioner");
+        let options = nats_options(shop.config(), "provisioner");
         let provisioner = connection::connect(&options, "provisioner", &Health::default()).await.unwrap();
         Self {
-            store,
+            shop,
             http: messaging::http::client(std::time::Duration::from_secs(300)).unwrap(),
             logs,
             data,
@@ -116,36 +116,36 @@ impl World {
         }
     }
 
-    pub(crate) fn config(&self) -> StoreConfig {
-        self.store.config().clone()
+    pub(crate) fn config(&self) -> ShopConfig {
+        self.shop.config().clone()
     }
 
     /// Stops everything and keeps the data for another start.
-    pub(crate) async fn shut_down(mut self) -> StoreConfig {
+    pub(crate) async fn shut_down(mut self) -> ShopConfig {
         let config = self.config();
-        for member in Member::SERVICES {
-            let ended = self.store.stop(member).await.unwrap();
+        for component in Component::SERVICES {
+            let ended = self.shop.stop(component).await.unwrap();
             assert!(
                 ended.is_some_and(|status| status.success()),
-                "{member} ended with {ended:?}\n{}",
-                self.log(member)
+                "{component} ended with {ended:?}\n{}",
+                self.log(component)
             );
         }
         self.data = PathBuf::new();
         config
     }
 
-    pub(crate) fn log(&self, member: Member) -> String {
-        self.logs.lock().unwrap().get(&member).cloned().unwrap_or_default()
+    pub(crate) fn log(&self, component: Component) -> String {
+        self.logs.lock().unwrap().get(&component).cloned().unwrap_or_default()
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.store.config().http_url(Member::ApiGateway)))
+        self.http.request(method, format!("{}{path}", self.shop.config().http_url(Component::ApiGateway)))
     }
 
     /// Runs the operator's program, which is to print JSON.
     pub(crate) async fn choreo(&self, arguments: &[&str]) -> std::process::Output {
-        let config = self.store.config();
+        let config = self.shop.config();
         tokio::process::Command::new(&config.program)
             .args(["choreo", "--json", "--nats-url", &nats_options(config, "operator").nats_url])
             .args(arguments)
@@ -167,12 +167,12 @@ impl World {
         answer(self.request(Method::POST, "/orders").header("prefer", "wait=10").json(order)).await
     }
 
-    /// Loads products, `(id, pieces)`, and the account of the customer who orders them.
+    /// Loads products, `(id, units)`, and the account of the customer who orders them.
     pub(crate) async fn seed(&self, products: &[(&str, u64)]) {
         self.open_account("CUSTOMER_001", "tok_visa", 1_000_000_000).await;
         let catalogue: Vec<Value> =
             products.iter().map(|(id, available)| json!({"productId": id, "available": available})).collect();
-        let url = format!("{}/automation-testing/seed", self.store.config().http_url(Member::InventoryService));
+        let url = format!("{}/automation-testing/seed", self.shop.config().http_url(Component::InventoryService));
         let seeded = answer(self.http.post(url).json(&catalogue)).await;
         assert_eq!(seeded.status, 200, "{:?}", seeded.body);
     }
@@ -183,11 +183,11 @@ impl World {
         assert_eq!(opened.status, 201, "{opened:?}");
     }
 
-    /// Returns `(available, reserved, awaiting)` of a product.
+    /// Returns `(available, reserved, backordered)` of a product.
     pub(crate) async fn stock(&self, product: &str) -> (u64, u64, u64) {
         let answer = self.get(&format!("/products/{product}")).await;
         let count = |name: &str| answer.body[name].as_u64().unwrap_or_else(|| panic!("{answer:?}"));
-        (count("available"), count("reserved"), count("awaiting"))
+        (count("available"), count("reserved"), count("backordered"))
     }
 
     /// Returns where an order stands; the status code of the answer where that is no success.
@@ -200,13 +200,13 @@ impl World {
         eventually(&format!("{order} is {status}"), || async { self.status(order).await == status }).await;
     }
 
-    pub(crate) async fn kill(&mut self, member: Member) {
-        self.store.kill(member).unwrap();
+    pub(crate) async fn kill(&mut self, component: Component) {
+        self.shop.kill(component).unwrap();
     }
 
-    pub(crate) async fn start_again(&mut self, member: Member) {
-        self.store.start_member(member).await.unwrap();
-        self.store.wait_until_ready(member, &|_| {}).await.unwrap();
+    pub(crate) async fn start_again(&mut self, component: Component) {
+        self.shop.start_component(component).await.unwrap();
+        self.shop.wait_until_ready(component, &|_| {}).await.unwrap();
     }
 
     pub(crate) fn jetstream(&self) -> jetstream::Context {
@@ -244,7 +244,7 @@ impl World {
 
     /// Connects as a user of `nats.conf`.
     pub(crate) async fn connect_as(&self, user: &str) -> Client {
-        let options = nats_options(self.store.config(), user);
+        let options = nats_options(self.shop.config(), user);
         let client = connection::connect(&options, user, &Health::default()).await.unwrap();
         client.flush().await.unwrap();
         client
@@ -261,18 +261,18 @@ impl World {
     pub(crate) async fn settled(&self) {
         let config = self.config();
         let mut databases = Vec::new();
-        for url in Member::SERVICES.into_iter().filter_map(|member| config.database_url(member)) {
+        for url in Component::SERVICES.into_iter().filter_map(|component| config.database_url(component)) {
             databases.push(Database::connect(url).await.unwrap());
         }
         // Looked at twice: what is found at rest in one place may have moved on to another that was looked at before.
         let (mut seen, start) = (Err("nobody has looked".to_owned()), Instant::now());
         loop {
-            let said = self.at_rest(&databases).await;
-            if said.is_ok() && seen == said {
+            let published = self.at_rest(&databases).await;
+            if published.is_ok() && seen == published {
                 return;
             }
-            assert!(start.elapsed() < Duration::from_secs(120), "not settled: {said:?}");
-            seen = said;
+            assert!(start.elapsed() < Duration::from_secs(120), "not settled: {published:?}");
+            seen = published;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -283,7 +283,7 @@ impl World {
             return Err("payments are under way".to_owned());
         }
         for database in databases {
-            let depth = messaging::unpublished::depth(database).await.unwrap();
+            let depth = messaging::outbox_pending::depth(database).await.unwrap();
             if depth > 0 {
                 return Err(format!("{depth} messages in the outbox of {database:?}"));
             }
@@ -297,24 +297,24 @@ impl World {
                 ));
             }
         }
-        let mut said = 0;
+        let mut published = 0;
         for stream in ["COMMANDS", "EVENTS", "TIMERS"] {
-            said += self.stream(stream).await.cached_info().state.last_sequence;
+            published += self.stream(stream).await.cached_info().state.last_sequence;
         }
-        Ok(said)
+        Ok(published)
     }
 
     /// What must hold at the end of every test that broke no message: nothing is left, nobody gave up, all are well.
     pub(crate) async fn all_is_well(&self) {
         self.settled().await;
-        assert_eq!(self.messages("DEAD_LETTERS").await, 0, "dead letters\n{}", self.log(Member::OrderService));
+        assert_eq!(self.messages("DEAD_LETTERS").await, 0, "dead letters\n{}", self.log(Component::OrderService));
         eventually("every service is ready", || async {
-            self.store.status().await.iter().all(|status| status.ready)
+            self.shop.status().await.iter().all(|status| status.ready)
         })
         .await;
-        for member in Member::SERVICES {
-            let log = self.log(member);
-            assert!(!log.contains("Permissions Violation"), "{member} was refused something\n{log}");
+        for component in Component::SERVICES {
+            let log = self.log(component);
+            assert!(!log.contains("Permissions Violation"), "{component} was refused something\n{log}");
         }
     }
 }
@@ -334,16 +334,16 @@ pub(crate) const CONSUMERS: [(&str, &str); 8] = [
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            for (member, log) in
-                self.logs.lock().unwrap().iter().filter(|(member, _)| **member != Member::NatsServer)
+            for (component, log) in
+                self.logs.lock().unwrap().iter().filter(|(component, _)| **component != Component::NatsServer)
             {
                 let lines: Vec<&str> = log.lines().collect();
-                eprintln!("--- {member}\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
+                eprintln!("--- {component}\n{}", lines[lines.len().saturating_sub(30)..].join("\n"));
             }
         }
         if !self.data.as_os_str().is_empty() {
-            for member in Member::ALL {
-                let _ = self.store.kill(member);
+            for component in Component::ALL {
+                let _ = self.shop.kill(component);
             }
             let _ = std::fs::remove_dir_all(&self.data);
         }
@@ -376,7 +376,7 @@ pub(crate) fn account(customer: &str, token: &str, limit: u64) -> Value {
     })
 }
 
-/// An order of some pieces of one product, each at 10 EUR.
+/// An order of some units of one product, each at 10 EUR.
 pub(crate) fn order(id: &str, product: &str, quantity: u64) -> Value {
     order_of("CUSTOMER_001", id, product, quantity)
 }
@@ -389,7 +389,7 @@ pub(crate) fn order_of(customer: &str, id: &str, product: &str, quantity: u64) -
     })
 }
 
-/// Waits for something to become true, a minute at the most.
+/// Waits for something to become true, a minute at most.
 pub(crate) async fn eventually<F, Fut>(what: &str, condition: F)
 where
     F: Fn() -> Fut,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use demo::Member;
+use demo::Component;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value::Value as Any};
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
@@ -99,7 +99,7 @@ async fn one_trace_of_one_order_spans_every_service_and_the_logs_know_it() {
     ])
     .await;
     world.seed(&[("PRODUCT_001", 5)]).await;
-    let provider = format!("{}/behaviour", world.config().http_url(Member::PaymentProvider));
+    let provider = format!("{}/behaviour", world.config().http_url(Component::PaymentProvider));
     let behave = async |behaviour: Value| {
         world.http.put(&provider).json(&behaviour).send().await.unwrap().error_for_status().unwrap()
     };
@@ -109,7 +109,7 @@ async fn one_trace_of_one_order_spans_every_service_and_the_logs_know_it() {
     assert_eq!(answer.status(), 202);
     world.eventually_status("ORDER_001", "reserved").await;
     eventually("payment-service has asked in vain", || async {
-        world.log(Member::PaymentService).contains("has not answered")
+        world.log(Component::PaymentService).contains("has not answered")
     })
     .await;
     behave(json!({"mode": "ok"})).await;
@@ -125,11 +125,11 @@ async fn one_trace_of_one_order_spans_every_service_and_the_logs_know_it() {
     .await;
     check(&spans());
 
-    for member in [Member::ApiGateway, Member::PaymentService] {
-        let log = world.log(member);
+    for component in [Component::ApiGateway, Component::PaymentService] {
+        let log = world.log(component);
         let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let knows = |line: &Value| line["fields"]["trace.id"] == TRACE || line["span"]["trace.id"] == TRACE;
-        assert!(lines.iter().any(knows), "{member}: {log}");
+        assert!(lines.iter().any(knows), "{component}: {log}");
     }
     world.all_is_well().await;
 }
@@ -159,9 +159,9 @@ fn check(spans: &[Told]) {
     }
 }
 
-/// Returns the metrics of a member, by the name of the sample.
-async fn scrape(world: &World, member: Member) -> BTreeMap<String, Vec<(String, f64)>> {
-    let url = format!("{}/metrics", world.config().http_url(member));
+/// Returns the metrics of a component, by the name of the sample.
+async fn scrape(world: &World, component: Component) -> BTreeMap<String, Vec<(String, f64)>> {
+    let url = format!("{}/metrics", world.config().http_url(component));
     let answer = world.http.get(url).send().await.unwrap().error_for_status().unwrap();
     let media_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
     assert!(media_type.starts_with("application/openmetrics-text; version=1.0.0"), "{media_type}");
@@ -177,19 +177,19 @@ async fn scrape(world: &World, member: Member) -> BTreeMap<String, Vec<(String, 
     samples
 }
 
-/// Lets a real Prometheus scrape the members, where one is installed, and ask itself what the dashboard asks.
-async fn ask_prometheus(world: &World, members: &[Member], dashboard: &Value) {
+/// Lets a real Prometheus scrape the components, where one is installed, and ask itself what the dashboard asks.
+async fn ask_prometheus(world: &World, components: &[Component], dashboard: &Value) {
     let folder = world.config().data.join("prometheus");
     std::fs::create_dir_all(&folder).unwrap();
-    let targets: Vec<Value> = members
+    let targets: Vec<Value> = components
         .iter()
-        .map(|member| {
-            let target = world.config().http_url(*member).replace("http://", "");
-            json!({"targets": [target], "labels": {"service": member.name()}})
+        .map(|component| {
+            let target = world.config().http_url(*component).replace("http://", "");
+            json!({"targets": [target], "labels": {"service": component.name()}})
         })
         .collect();
     let jobs =
-        json!([{"job_name": "store", "scrape_interval": "1s", "scrape_timeout": "1s", "static_configs": targets}]);
+        json!([{"job_name": "shop", "scrape_interval": "1s", "scrape_timeout": "1s", "static_configs": targets}]);
     // JSON is YAML.
     std::fs::write(folder.join("prometheus.yml"), json!({"scrape_configs": jobs}).to_string()).unwrap();
     let port = local_servers::free_port();
@@ -214,8 +214,8 @@ async fn ask_prometheus(world: &World, members: &[Member], dashboard: &Value) {
         let answer: Value = answer.json().await.unwrap_or_default();
         answer["data"]["result"].as_array().cloned().unwrap_or_default()
     };
-    eventually("each member was scraped twice", || async {
-        query("sum_over_time(up[1m]) >= 2").await.len() == members.len()
+    eventually("each component was scraped twice", || async {
+        query("sum_over_time(up[1m]) >= 2").await.len() == components.len()
     })
     .await;
     for panel in dashboard["panels"].as_array().unwrap() {
@@ -253,37 +253,37 @@ async fn metrics_can_be_scraped_and_every_panel_of_the_dashboard_names_one_that_
     }
     let mut names = BTreeSet::new();
     let mut all = BTreeMap::new();
-    let members: Vec<Member> = Member::WITH_DATABASE.into_iter().chain([Member::ApiGateway]).collect();
-    for member in members.clone() {
-        let samples = scrape(&world, member).await;
+    let components: Vec<Component> = Component::WITH_DATABASE.into_iter().chain([Component::ApiGateway]).collect();
+    for component in components.clone() {
+        let samples = scrape(&world, component).await;
         names.extend(samples.keys().cloned());
-        all.insert(member, samples);
+        all.insert(component, samples);
     }
     let dashboard = serde_json::from_str(include_str!("../../../docs/telemetry/dashboard.json")).unwrap();
     for (name, panel) in asked_for(&dashboard) {
         assert!(names.contains(&name), "{panel} asks for {name}, which nobody has");
     }
-    ask_prometheus(&world, &members, &dashboard).await;
+    ask_prometheus(&world, &components, &dashboard).await;
 
-    let value = |member: Member, name: &str, labels: &str| -> f64 {
-        let series = all[&member].get(name).unwrap_or_else(|| panic!("{member} has no {name}"));
+    let value = |component: Component, name: &str, labels: &str| -> f64 {
+        let series = all[&component].get(name).unwrap_or_else(|| panic!("{component} has no {name}"));
         let found = series.iter().find(|(known, _)| known == labels);
-        found.unwrap_or_else(|| panic!("{member}: {name}{{{labels}}} among {series:?}")).1
+        found.unwrap_or_else(|| panic!("{component}: {name}{{{labels}}} among {series:?}")).1
     };
-    let order_service = Member::OrderService;
+    let order_service = Component::OrderService;
     for message_type in ["order.place.v1", "inventory.reserved.v1", "payment.captured.v1"] {
         let labels = format!("type=\"{message_type}\"");
-        assert_eq!(value(order_service, "messaging_handled_total", &labels), 1.0);
-        assert_eq!(value(order_service, "messaging_failed_total", &labels), 0.0);
-        assert_eq!(value(order_service, "messaging_handling_seconds_count", &labels), 1.0);
+        assert_eq!(value(order_service, "messaging_processed_total", &labels), 1.0);
+        assert_eq!(value(order_service, "messaging_process_failures_total", &labels), 0.0);
+        assert_eq!(value(order_service, "messaging_process_duration_seconds_count", &labels), 1.0);
     }
     assert_eq!(value(order_service, "orders_time_to_final_seconds_count", "status=\"confirmed\""), 1.0);
     assert_eq!(value(order_service, "messaging_batch_messages_sum", ""), 3.0);
     assert_eq!(value(order_service, "messaging_duplicates_total", ""), 0.0);
     assert_eq!(value(order_service, "messaging_dead_letters_total", "reason=\"rejected\""), 0.0);
     assert_eq!(value(order_service, "messaging_consumer_pending", "stream=\"EVENTS\""), 0.0);
-    assert!(value(order_service, "messaging_outbox_rows", "") <= 1.0);
-    let gateway = Member::ApiGateway;
+    assert!(value(order_service, "messaging_outbox_pending_messages", "") <= 1.0);
+    let gateway = Component::ApiGateway;
     let requests = |route: &str, method: &str, status: u16| {
         let labels = format!("method=\"{method}\",route=\"{route}\",status=\"{status}\"");
         value(gateway, "http_requests_total", &labels)

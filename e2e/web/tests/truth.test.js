@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { ask, close, eventually, onPage, openOrder, shows, STORE } from "../harness.js";
-import { witness } from "../witness.js";
+import { observer } from "../observer.js";
 
 /** @import {Page} from "playwright-core" */
 
@@ -11,7 +11,7 @@ after(close);
 
 /** Every panel that shows what the gateway reads. */
 const READ = ["#orders", "#order", "#stock", "#accounts", "#payments", "#notifications"];
-const ALL = [...READ, "#flow", "#charts"];
+const ALL = [...READ, "#overview", "#charts"];
 
 /**
  * Each process, the panels that depend on its answers, and the status of an order that is placed while it is down; empty
@@ -120,7 +120,7 @@ async function takeDown(page, process, { down, up }, done) {
   const reachable = !["api-gateway", "nats-server"].includes(process);
   let underWay = reachable ? "" : await place();
   if (underWay) await openById(page, underWay);
-  await control(`/members/${process}/${down}`);
+  await control(`/components/${process}/${down}`);
   try {
     await page.evaluate((fault) => Object.assign(globalThis, { fault }), {
       process,
@@ -140,7 +140,7 @@ async function takeDown(page, process, { down, up }, done) {
     await page.waitForFunction(() => Date.now() - /** @type {any} */ (globalThis).fault.since > 4500);
   } finally {
     await page.evaluate(() => Object.assign(globalThis, { fault: null }));
-    await control(`/members/${process}/${up}`);
+    await control(`/components/${process}/${up}`);
   }
   await confirmed(underWay);
   await openById(page, underWay);
@@ -171,7 +171,7 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
     it(`with ${process} killed, then paused, and when it is back`, () =>
       onPage({}, async (page) => {
         page.setDefaultTimeout(15_000);
-        await page.evaluate(witness);
+        await page.evaluate(observer);
         const done = await place();
         await confirmed(done);
         for (const how of WAYS) {
@@ -198,27 +198,27 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
       const command = timeline.steps.find((/** @type {any} */ step) =>
         step.subject.includes("order.command"),
       );
-      command.hearers = [
+      command.consumers = [
         {
           service: "order-service",
-          hearing: "given-up",
+          status: "dead-lettered",
           at: null,
           failures: 0,
-          failure: "no UUID",
+          failure: "not a valid UUID",
           duplicates: 0,
         },
       ];
-      const only = { ...timeline, steps: [command], waitsFor: [] };
+      const only = { ...timeline, steps: [command], blockedOn: [] };
       await page.route(`**/orders/ORDER_DEAD`, (route) => route.fulfill({ status: 404, json: {} }));
       await page.route(`**/orders/ORDER_DEAD/timeline`, (route) => route.fulfill({ json: only }));
       await openById(page, "ORDER_DEAD");
       await page
-        .locator("#order-facts", { hasText: "Command dead-lettered by order-service: no UUID" })
+        .locator("#order-facts", { hasText: "Command dead-lettered by order-service: not a valid UUID" })
         .waitFor();
       await page.locator("#order-diagram .sums", { hasText: "1 message · 1 dead-lettered" }).waitFor();
       assert.equal(await page.locator("#order-diagram", { hasText: "no attempt failed" }).count(), 0);
       await page.locator("#order-diagram .step").click();
-      await page.locator("#message-hearers", { hasText: "reason: no UUID" }).waitFor();
+      await page.locator("#message-consumers", { hasText: "reason: not a valid UUID" }).waitFor();
     }));
 
   it("while an order is read: what came first is shown, and the rest is loading, not missing", () =>
@@ -245,8 +245,8 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
       const board = await ask("/invariants");
       const check = board.checks.find((/** @type {any} */ one) => one.name === "dead-letters");
       check.holds = false;
-      check.looked = 3;
-      check.broken = [1, 2, 3].map((n) => ({
+      check.examined = 3;
+      check.violations = [1, 2, 3].map((n) => ({
         key: "ORDER_001",
         explanation: `dead letter ${n % 2}`,
         id: "same",
@@ -265,7 +265,7 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
         .locator('#map-drawing [data-stream="DEAD_LETTERS"].alarm .count', { hasText: /^3$/ })
         .waitFor();
       // Nothing known, nothing claimed; and an old board passes nothing.
-      for (const one of board.checks) Object.assign(one, { holds: null, broken: [], total: 0 });
+      for (const one of board.checks) Object.assign(one, { holds: null, violations: [], total: 0 });
       await page
         .locator("#invariants-title", { hasText: /^Unknown: (\d+) of \1 checks cannot run$/ })
         .waitFor();

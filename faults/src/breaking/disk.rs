@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
-use demo::Member;
+use demo::Component;
 
 /// How large a disk is while it is not full.
 const SIZE: &str = "512m";
@@ -34,12 +34,12 @@ impl Disks {
     /// Where that is not allowed.
     pub fn make(data: &Path) -> anyhow::Result<Self> {
         let disks = Self { data: data.to_owned() };
-        for member in Member::WITH_DATABASE {
-            let folder = disks.folder(member);
+        for component in Component::WITH_DATABASE {
+            let folder = disks.folder(component);
             std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
             mount(&folder, &format!("size={SIZE}"))?;
             // SQLite follows the link, also for the files beside the database.
-            let file = format!("{member}.sqlite");
+            let file = format!("{component}.sqlite");
             let link = data.join(&file);
             std::os::unix::fs::symlink(folder.join(&file), &link)
                 .with_context(|| format!("linking {}", link.display()))?;
@@ -47,13 +47,13 @@ impl Disks {
         Ok(disks)
     }
 
-    fn folder(&self, member: Member) -> PathBuf {
-        self.data.join(format!("disk-{member}"))
+    fn folder(&self, component: Component) -> PathBuf {
+        self.data.join(format!("disk-{component}"))
     }
 
     /// Fills a service's disk: leaves no room beside what is there.
-    pub(super) fn fill(&self, member: Member) -> anyhow::Result<()> {
-        let folder = self.folder(member);
+    pub(super) fn fill(&self, component: Component) -> anyhow::Result<()> {
+        let folder = self.folder(component);
         // What is written between looking and shrinking makes that impossible; then it is looked again.
         for _ in 0..20 {
             let output =
@@ -69,18 +69,18 @@ impl Disks {
     }
 
     /// Makes room on a service's disk.
-    pub(super) fn free(&self, member: Member) -> anyhow::Result<()> {
-        mount(&self.folder(member), &format!("remount,size={SIZE}"))
+    pub(super) fn free(&self, component: Component) -> anyhow::Result<()> {
+        mount(&self.folder(component), &format!("remount,size={SIZE}"))
     }
 }
 
 impl Drop for Disks {
     /// Takes the disks away; what is on them is kept where it was linked.
     fn drop(&mut self) {
-        for member in Member::WITH_DATABASE {
-            let folder = self.folder(member);
+        for component in Component::WITH_DATABASE {
+            let folder = self.folder(component);
             for suffix in ["", "-wal", "-shm"] {
-                let name = format!("{member}.sqlite{suffix}");
+                let name = format!("{component}.sqlite{suffix}");
                 let (from, to) = (folder.join(&name), self.data.join(&name));
                 if from.is_file() {
                     let _ = std::fs::remove_file(&to);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use demo::store::settings;
-use demo::{Member, OnLine, StoreConfig};
+use demo::shop::settings;
+use demo::{Component, OnLine, ShopConfig};
 use local_servers::Program;
 use rand::RngExt;
 
@@ -19,14 +19,14 @@ pub(super) const LATEST: u64 = 250;
 /// # Errors
 ///
 /// If a process cannot be started or killed.
-pub async fn kill_first_starts(config: &StoreConfig, on_line: &OnLine, seed: u64) -> anyhow::Result<()> {
+pub async fn kill_first_starts(config: &ShopConfig, on_line: &OnLine, seed: u64) -> anyhow::Result<()> {
     let mut random = random(seed, Purpose::FirstStart);
-    for member in Member::WITH_DATABASE {
+    for component in Component::WITH_DATABASE {
         let mut moments: Vec<u64> = (0..KILLS).map(|_| random.random_range(5..LATEST)).collect();
         // Each start comes further than the one before.
         moments.sort_unstable();
         for moment in moments {
-            let mut program = Program::start(settings(config, member, on_line))?;
+            let mut program = Program::start(settings(config, component, on_line))?;
             tokio::time::sleep(Duration::from_millis(moment)).await;
             program.kill()?;
         }

@@ -7,9 +7,9 @@ use anyhow::Context;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, stream::Stream};
 use async_nats::{Client, HeaderMap};
-use demo::StoreConfig;
+use demo::ShopConfig;
 use demo::redelivery;
-use demo::store::nats_options;
+use demo::shop::nats_options;
 use messaging::{Health, connection};
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
@@ -18,20 +18,20 @@ use uuid::Uuid;
 use crate::options::{Purpose, random};
 
 /// The longest a consumer is held, should nobody release it.
-const LONGEST_HOLD: Duration = Duration::from_secs(120);
+const MAX_HOLD: Duration = Duration::from_secs(120);
 /// How long the server may take for anything.
-const PATIENCE: Duration = Duration::from_secs(4);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Connections to nats-server that no fault cuts, as the users of `nats.conf`.
 pub struct Messages {
     provisioner: Client,
-    speakers: BTreeMap<&'static str, Client>,
+    producers: BTreeMap<&'static str, Client>,
     held: Vec<(&'static str, &'static str)>,
     random: ChaCha8Rng,
 }
 
 /// Who speaks in a context.
-const SPEAKERS: [(&str, &str); 5] = [
+const PRODUCERS: [(&str, &str); 5] = [
     ("order.event", "order-service"),
     ("inventory.event", "inventory-service"),
     ("account.event", "account-service"),
@@ -45,18 +45,18 @@ impl Messages {
     /// # Errors
     ///
     /// Where nats-server cannot be reached.
-    pub async fn connect(config: &StoreConfig, seed: u64) -> anyhow::Result<Self> {
+    pub async fn connect(config: &ShopConfig, seed: u64) -> anyhow::Result<Self> {
         let connect = async |user: &str| {
             let client = connection::connect(&nats_options(config, user), user, &Health::default()).await?;
             client.flush().await.with_context(|| format!("connecting as {user}"))?;
             anyhow::Ok(client)
         };
-        let mut speakers = BTreeMap::new();
-        for (context, user) in SPEAKERS {
-            speakers.insert(context, connect(user).await?);
+        let mut producers = BTreeMap::new();
+        for (context, user) in PRODUCERS {
+            producers.insert(context, connect(user).await?);
         }
         let provisioner = connect("provisioner").await?;
-        Ok(Self { provisioner, speakers, held: Vec::new(), random: random(seed, Purpose::Republish) })
+        Ok(Self { provisioner, producers, held: Vec::new(), random: random(seed, Purpose::Republish) })
     }
 
     /// Returns a JetStream context that may look at everything.
@@ -87,20 +87,20 @@ impl Messages {
                 let mut headers: HeaderMap = own.collect();
                 headers.insert("Nats-Msg-Id", Uuid::new_v4().to_string());
                 let message_out = PublishMessage::build().headers(headers).payload(message.payload.clone());
-                let speaker = connection::jetstream(self.speaker(&message.subject)?);
-                let sent = speaker.send_publish(message.subject.to_string(), message_out).await;
+                let producer = connection::jetstream(self.producer(&message.subject)?);
+                let sent = producer.send_publish(message.subject.to_string(), message_out).await;
                 let acknowledged = sent.context("repeating a message")?;
-                tokio::time::timeout(PATIENCE, acknowledged).await.context("repeating a message")??;
+                tokio::time::timeout(REPLY_TIMEOUT, acknowledged).await.context("repeating a message")??;
             }
         }
         Ok(())
     }
 
-    fn speaker(&self, subject: &str) -> anyhow::Result<&Client> {
+    fn producer(&self, subject: &str) -> anyhow::Result<&Client> {
         let mut tokens = subject.split('.');
         let (context, kind) = (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default());
         let context = if kind == "command" { kind.to_owned() } else { format!("{context}.{kind}") };
-        self.speakers.get(context.as_str()).with_context(|| format!("nobody speaks on {subject}"))
+        self.producers.get(context.as_str()).with_context(|| format!("nobody speaks on {subject}"))
     }
 
     /// Sets a consumer back by so many messages of its stream.
@@ -118,7 +118,7 @@ impl Messages {
         let looked = self.stream(stream).await?;
         if held {
             self.held.push((stream, consumer));
-            let until = SystemTime::now() + LONGEST_HOLD;
+            let until = SystemTime::now() + MAX_HOLD;
             looked.pause_consumer(consumer, until.into()).await.context("holding a consumer")?;
         } else {
             looked.resume_consumer(consumer).await.context("releasing a consumer")?;

@@ -3,7 +3,6 @@
 mod clock;
 mod descriptors;
 mod disk;
-mod emptying;
 mod first_start;
 mod limits;
 mod messages;
@@ -11,6 +10,7 @@ mod output;
 mod postgres;
 mod schedule;
 mod special;
+mod stream_loss;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use demo::network::Network;
-use demo::proxy::Passage;
-use demo::{Member, OnLine, Store, StoreConfig};
+use demo::proxy::LinkPolicy;
+use demo::{Component, OnLine, Shop, ShopConfig};
 use local_servers::{NatsServer, PostgresServer, Program};
 use messaging::http;
 use rand::rngs::ChaCha8Rng;
@@ -37,23 +37,23 @@ use crate::recorded::Ended;
 pub use clock::Clock;
 pub use descriptors::Shortage;
 pub use disk::Disks;
-pub use emptying::Refilling;
 pub use first_start::kill_first_starts;
 pub use limits::Limits;
 pub use messages::Messages;
 pub use output::Output;
 pub use schedule::{Fault, Kind, Loss, Planned, schedule};
+pub use stream_loss::Restoring;
 use upgrade::UPGRADED;
 
-/// How long members may take to become ready once nothing hinders them.
+/// How long components may take to become ready once nothing hinders them.
 const READY_WITHIN: Duration = Duration::from_secs(90);
-/// How often members are looked after.
-const LOOK: Duration = Duration::from_millis(500);
+/// How often components are looked after.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A store, and everything needed to break and to heal it.
+/// A shop, and everything needed to break and to heal it.
 pub struct Breaker {
-    /// The store.
-    pub store: Store,
+    /// The shop.
+    pub shop: Shop,
     /// What is between the services and nats-server, or the servers of a cluster, and between those.
     pub network: Network,
     /// The database server, where the services use one.
@@ -71,11 +71,11 @@ pub struct Breaker {
     /// Where their lines go.
     pub on_line: OnLine,
     /// PostgreSQL sessions that are paused, by process id.
-    pub paused_sessions: BTreeMap<Member, i32>,
+    pub paused_sessions: BTreeMap<Component, i32>,
     /// Services whose database is read-only.
-    pub read_only: Vec<Member>,
+    pub read_only: Vec<Component>,
     /// Services that are short of file descriptors.
-    pub shortages: BTreeMap<Member, Shortage>,
+    pub shortages: BTreeMap<Component, Shortage>,
     /// The streams with lowered limits.
     pub limits: Limits,
     /// The whole history of the streams that discard messages.
@@ -83,9 +83,9 @@ pub struct Breaker {
     /// When the starts of an upgrade are killed.
     pub random: ChaCha8Rng,
     /// Services whose password is another one at the broker.
-    pub locked_out: Vec<Member>,
+    pub locked_out: Vec<Component>,
     /// Second processes of services.
-    pub seconds: BTreeMap<Member, Program>,
+    pub seconds: BTreeMap<Component, Program>,
     /// Where what is done is written, a JSON object a line.
     pub log: File,
     /// How many faults of each kind were injected.
@@ -93,11 +93,11 @@ pub struct Breaker {
     /// What ended without being told to.
     pub ended: Vec<Ended>,
     /// Who does not run because a fault says so.
-    pub down: Vec<Member>,
+    pub down: Vec<Component>,
     /// Which nats-server of a cluster does not run because a fault says so.
     pub server_down: Option<usize>,
     /// How far the stream of events is from having all it has lost.
-    pub refilling: Refilling,
+    pub restoring: Restoring,
 }
 
 /// A fault that begins or ends.
@@ -114,7 +114,7 @@ impl Breaker {
     ///
     /// # Errors
     ///
-    /// Where something cannot be broken, or not be mended: the campaign's fault, not the store's.
+    /// Where something cannot be broken, or not be repaired: the campaign's fault, not the shop's.
     pub async fn run(
         &mut self,
         planned: &[Planned],
@@ -145,13 +145,13 @@ impl Breaker {
     async fn look_after(&mut self, until: Instant, stop: &CancellationToken) -> anyhow::Result<()> {
         loop {
             self.restart_ended().await?;
-            self.refill().await;
+            self.restore_stream().await;
             let now = Instant::now();
             if now >= until {
                 return Ok(());
             }
             tokio::select! {
-                () = tokio::time::sleep_until(until.min(now + LOOK)) => {}
+                () = tokio::time::sleep_until(until.min(now + POLL_INTERVAL)) => {}
                 () = stop.cancelled() => return Ok(()),
             }
         }
@@ -159,33 +159,33 @@ impl Breaker {
 
     /// Starts again what ended by itself, and remembers that it did.
     pub async fn restart_ended(&mut self) -> anyhow::Result<()> {
-        for (member, status) in self.store.ended()? {
-            self.remember_end(member.name().to_owned(), status);
+        for (component, status) in self.shop.ended()? {
+            self.remember_end(component.name().to_owned(), status);
         }
-        for (member, second) in &mut self.seconds {
+        for (component, second) in &mut self.seconds {
             if let Some(status) = second.ended()? {
-                let ended = ended(format!("the second {member}"), self.history.now(), status);
+                let ended = ended(format!("the second {component}"), self.history.now(), status);
                 self.ended.push(ended);
                 second.restart()?;
             }
         }
-        for member in Member::SERVICES {
-            if self.store.process(member).is_none() && !self.down.contains(&member) {
-                self.store.start_member(member).await?;
+        for component in Component::SERVICES {
+            if self.shop.process(component).is_none() && !self.down.contains(&component) {
+                self.shop.start_component(component).await?;
             }
         }
-        let down = if self.down.contains(&Member::NatsServer) { Some(0) } else { self.server_down };
-        for number in (0..self.store.config().replicas()).filter(|number| Some(*number) != down) {
-            if let Some(server) = self.store.server(number).filter(|server| server.id().is_none()) {
+        let down = if self.down.contains(&Component::NatsServer) { Some(0) } else { self.server_down };
+        for number in (0..self.shop.config().replicas()).filter(|number| Some(*number) != down) {
+            if let Some(server) = self.shop.server(number).filter(|server| server.id().is_none()) {
                 server.restart().await?;
             }
         }
         Ok(())
     }
 
-    fn remember_end(&mut self, member: String, status: std::process::ExitStatus) {
-        let ended = ended(member, self.history.now(), status);
-        self.note(&json!({"ended": ended.member, "how": ended.how}));
+    fn remember_end(&mut self, component: String, status: std::process::ExitStatus) {
+        let ended = ended(component, self.history.now(), status);
+        self.note(&json!({"ended": ended.component, "how": ended.how}));
         self.ended.push(ended);
     }
 
@@ -203,42 +203,42 @@ impl Breaker {
             // These need servers that may be broken at this moment.
             Fault::Republish(_)
             | Fault::Replay(..)
-            | Fault::Hold(_)
+            | Fault::HoldConsumer(_)
             | Fault::Provider
             | Fault::AtLimit(..)
             | Fault::KeyTaken
             | Fault::FreezeInstance(_)
             | Fault::FreezeSession(_)
             | Fault::Descriptors(_) => Ok(()),
-            Fault::Empty(loss) if !loss.is_offline() => Ok(()),
+            Fault::LoseStream(loss) if !loss.is_offline() => Ok(()),
             _ => done.with_context(|| format!("{edge:?}: {fault:?}")),
         }
     }
 
     async fn begin(&mut self, fault: &Fault) -> anyhow::Result<()> {
         match *fault {
-            Fault::Kill(member) => {
-                self.down.push(member);
-                self.store.kill(member)
+            Fault::Kill(component) => {
+                self.down.push(component);
+                self.shop.kill(component)
             }
-            Fault::Pause(member) => self.store.pause(member, true),
-            Fault::Proxy(member, passage) => {
-                self.network.pass(member, passage);
+            Fault::Pause(component) => self.shop.pause(component, true),
+            Fault::Proxy(component, policy) => {
+                self.network.pass(component, policy);
                 Ok(())
             }
             Fault::Republish(count) => self.messages.republish(count).await,
             Fault::Replay((stream, consumer), count) => self.messages.replay(stream, consumer, count).await,
-            Fault::Hold((stream, consumer)) => self.messages.hold(stream, consumer, true).await,
-            Fault::Second(member) => self.start_second(member),
+            Fault::HoldConsumer((stream, consumer)) => self.messages.hold(stream, consumer, true).await,
+            Fault::ExtraInstance(component) => self.start_extra_instance(component),
             Fault::Provider => {
                 let rates = json!({"mode": "random", "seed": self.history.now(), "ms": 6000, "slow": 0.1, "fail": 0.2,
                     "answerThenDrop": 0.2, "dropBefore": 0.2, "decline": 0.05});
                 self.behave(&rates).await
             }
-            Fault::DiskFull(member) => self.disks.as_ref().map_or(Ok(()), |disks| disks.fill(member)),
-            Fault::Clock(member, ahead) => {
+            Fault::DiskFull(component) => self.disks.as_ref().map_or(Ok(()), |disks| disks.fill(component)),
+            Fault::Clock(component, ahead) => {
                 let variables = self.clock.as_ref().map(|clock| clock.variables(ahead)).unwrap_or_default();
-                self.restart_with(member, variables).await
+                self.restart_with(component, variables).await
             }
             Fault::Postgres => {
                 if let Some(postgres) = &mut self.postgres {
@@ -246,29 +246,29 @@ impl Breaker {
                 }
                 Ok(())
             }
-            Fault::Empty(loss) => self.lose(loss).await,
+            Fault::LoseStream(loss) => self.lose(loss).await,
             Fault::KillServer(number) => {
                 self.server_down = Some(number);
-                Ok(self.store.server(number).map_or(Ok(()), NatsServer::kill)?)
+                Ok(self.shop.server(number).map_or(Ok(()), NatsServer::kill)?)
             }
-            Fault::PauseServer(number) => Ok(self.store.server(number).map_or(Ok(()), NatsServer::pause)?),
-            Fault::CutServer(number) => {
+            Fault::PauseServer(number) => Ok(self.shop.server(number).map_or(Ok(()), NatsServer::pause)?),
+            Fault::DisconnectServer(number) => {
                 self.network.cut_off(Some(number));
                 Ok(())
             }
             Fault::FreezeInstance(_) | Fault::FreezeSession(_) | Fault::ReadOnly(_) => {
                 self.begin_in_database(fault).await
             }
-            Fault::Descriptors(member) => {
-                if let Some(process) = self.store.process(member) {
-                    let port = self.store.config().ports[&member];
-                    self.shortages.insert(member, Shortage::begin(process, port).await?);
+            Fault::Descriptors(component) => {
+                if let Some(process) = self.shop.process(component) {
+                    let port = self.shop.config().ports[&component];
+                    self.shortages.insert(component, Shortage::begin(process, port).await?);
                 }
                 Ok(())
             }
-            Fault::Password(member) => self.change_password(member, &format!("{member}-rotated")).await,
+            Fault::Password(component) => self.change_password(component, &format!("{component}-rotated")).await,
             Fault::AtLimit(stream, bytes) => {
-                anyhow::ensure!(self.is_refilled(), "the stream of events is to be filled again before");
+                anyhow::ensure!(self.is_republished(), "the stream of events is to be filled again before");
                 self.limits.lower(&self.messages.jetstream(), stream, bytes).await
             }
             Fault::Upgrade => self.kill_upgrade().await,
@@ -277,9 +277,9 @@ impl Breaker {
                     json!({"mode": "random", "seed": self.history.now(), "keyTaken": 0.5, "dropBefore": 0.1});
                 self.behave(&rates).await
             }
-            Fault::Unread(member) => {
-                self.restart_with(member, vec![("RUST_LOG".to_owned(), "debug".to_owned())]).await?;
-                self.output.set_unread(member, true);
+            Fault::Unread(component) => {
+                self.restart_with(component, vec![("RUST_LOG".to_owned(), "debug".to_owned())]).await?;
+                self.output.set_unread(component, true);
                 Ok(())
             }
         }
@@ -287,85 +287,87 @@ impl Breaker {
 
     async fn end(&mut self, fault: &Fault) -> anyhow::Result<()> {
         match *fault {
-            Fault::Kill(member) => {
-                self.down.retain(|down| *down != member);
-                self.store.start_member(member).await
+            Fault::Kill(component) => {
+                self.down.retain(|down| *down != component);
+                self.shop.start_component(component).await
             }
-            Fault::Pause(member) => self.store.pause(member, false),
-            Fault::Proxy(member, _) => {
-                self.network.pass(member, Passage::Open);
+            Fault::Pause(component) => self.shop.pause(component, false),
+            Fault::Proxy(component, _) => {
+                self.network.pass(component, LinkPolicy::Open);
                 Ok(())
             }
             Fault::Republish(_) | Fault::Replay(..) => Ok(()),
-            Fault::Hold((stream, consumer)) => self.messages.hold(stream, consumer, false).await,
-            Fault::Second(member) => {
+            Fault::HoldConsumer((stream, consumer)) => self.messages.hold(stream, consumer, false).await,
+            Fault::ExtraInstance(component) => {
                 // Removed and dropped: killed.
-                self.seconds.remove(&member);
+                self.seconds.remove(&component);
                 Ok(())
             }
             Fault::Provider | Fault::KeyTaken => self.behave(&json!({"mode": "ok"})).await,
-            Fault::DiskFull(member) => self.disks.as_ref().map_or(Ok(()), |disks| disks.free(member)),
-            Fault::Clock(member, _) => self.restart_with(member, Vec::new()).await,
+            Fault::DiskFull(component) => self.disks.as_ref().map_or(Ok(()), |disks| disks.free(component)),
+            Fault::Clock(component, _) => self.restart_with(component, Vec::new()).await,
             Fault::Postgres => match &mut self.postgres {
                 Some(postgres) if postgres.id().is_none() => Ok(postgres.restart().await?),
                 _ => Ok(()),
             },
-            Fault::Empty(loss) => self.make_again(loss).await,
+            Fault::LoseStream(loss) => self.make_again(loss).await,
             Fault::KillServer(_) => {
                 self.server_down = None;
                 self.restart_ended().await
             }
-            Fault::PauseServer(number) => Ok(self.store.server(number).map_or(Ok(()), NatsServer::resume)?),
-            Fault::CutServer(_) => {
+            Fault::PauseServer(number) => Ok(self.shop.server(number).map_or(Ok(()), NatsServer::resume)?),
+            Fault::DisconnectServer(_) => {
                 self.network.cut_off(None);
                 Ok(())
             }
-            Fault::FreezeInstance(member) => {
-                self.store.pause(member, false)?;
-                self.seconds.remove(&member);
+            Fault::FreezeInstance(component) => {
+                self.shop.pause(component, false)?;
+                self.seconds.remove(&component);
                 Ok(())
             }
-            Fault::FreezeSession(member) => {
-                if let Some(session) = self.paused_sessions.remove(&member) {
+            Fault::FreezeSession(component) => {
+                if let Some(session) = self.paused_sessions.remove(&component) {
                     postgres::resume_session(session);
                 }
                 Ok(())
             }
-            Fault::ReadOnly(member) => {
-                self.read_only.retain(|other| *other != member);
+            Fault::ReadOnly(component) => {
+                self.read_only.retain(|other| *other != component);
                 match &self.postgres {
-                    Some(server) => postgres::set_read_only(server, member, false).await,
+                    Some(server) => postgres::set_read_only(server, component, false).await,
                     None => Ok(()),
                 }
             }
-            Fault::Descriptors(member) => {
-                if let Some(shortage) = self.shortages.remove(&member) {
+            Fault::Descriptors(component) => {
+                if let Some(shortage) = self.shortages.remove(&component) {
                     shortage.end();
                 }
                 Ok(())
             }
-            Fault::Password(member) => self.change_password(member, &StoreConfig::password(member.name())).await,
+            Fault::Password(component) => {
+                self.change_password(component, &ShopConfig::password(component.name())).await
+            }
             Fault::AtLimit(stream, _) => self.limits.restore(&self.messages.jetstream(), stream).await,
             Fault::Upgrade => {
                 self.down.retain(|down| *down != UPGRADED);
-                self.store.start_member(UPGRADED).await
+                self.shop.start_component(UPGRADED).await
             }
-            Fault::Unread(member) => {
-                self.output.set_unread(member, false);
-                self.restart_with(member, Vec::new()).await
+            Fault::Unread(component) => {
+                self.output.set_unread(component, false);
+                self.restart_with(component, Vec::new()).await
             }
         }
     }
 
-    /// Ends every fault, whatever was planned, and waits until all members are ready. Returns who is not in time, and why.
+    /// Ends every fault, whatever was planned, and waits until all components are ready. Returns who is not in time, and why.
     ///
     /// # Errors
     ///
     /// Where a fault cannot be ended.
-    pub async fn heal(&mut self) -> anyhow::Result<Vec<String>> {
-        self.network.heal();
+    pub async fn clear_faults(&mut self) -> anyhow::Result<Vec<String>> {
+        self.network.clear_faults();
         if let Some(disks) = &self.disks {
-            Member::WITH_DATABASE.into_iter().try_for_each(|member| disks.free(member))?;
+            Component::WITH_DATABASE.into_iter().try_for_each(|component| disks.free(component))?;
         }
         if let Some(postgres) = &mut self.postgres
             && postgres.id().is_none()
@@ -375,42 +377,44 @@ impl Breaker {
         self.seconds.clear();
         self.down.clear();
         self.server_down = None;
-        for member in Member::SERVICES {
-            self.store.pause(member, false)?;
+        for component in Component::SERVICES {
+            self.shop.pause(component, false)?;
         }
-        for number in 0..self.store.config().replicas() {
-            self.store.server(number).map_or(Ok(()), NatsServer::resume)?;
+        for number in 0..self.shop.config().replicas() {
+            self.shop.server(number).map_or(Ok(()), NatsServer::resume)?;
         }
         self.restart_ended().await?;
         self.restore().await?;
-        self.refill_what_is_lost().await;
-        for member in Member::SERVICES {
-            let told = self.store.config().own_variables.get(&member);
-            if told.is_some_and(|told| told.iter().any(|(name, _)| name == "FAKETIME" || name == "RUST_LOG")) {
-                self.restart_with(member, Vec::new()).await?;
+        self.restore_what_is_lost().await;
+        for component in Component::SERVICES {
+            let recorded = self.shop.config().own_variables.get(&component);
+            if recorded
+                .is_some_and(|recorded| recorded.iter().any(|(name, _)| name == "FAKETIME" || name == "RUST_LOG"))
+            {
+                self.restart_with(component, Vec::new()).await?;
             }
         }
         let start = Instant::now();
         loop {
             self.restart_ended().await?;
-            let refilled = self.refill().await;
-            let healed = self.messages.hold_none().await.and(self.behave(&json!({"mode": "ok"})).await);
-            let healed = healed.and(self.limits.restore_all(&self.messages.jetstream()).await);
-            let statuses = self.store.status().await;
+            let restored = self.restore_stream().await;
+            let faults_cleared = self.messages.hold_none().await.and(self.behave(&json!({"mode": "ok"})).await);
+            let faults_cleared = faults_cleared.and(self.limits.restore_all(&self.messages.jetstream()).await);
+            let statuses = self.shop.status().await;
             let unready = statuses.into_iter().filter(|status| !status.ready);
             let mut unready: Vec<String> =
-                unready.map(|status| format!("{}: {}", status.member, status.detail)).collect();
-            unready.extend(healed.err().map(|error| format!("{error:#}")));
-            unready.extend((!refilled).then(|| "the stream of events is not filled again".to_owned()));
+                unready.map(|status| format!("{}: {}", status.component, status.detail)).collect();
+            unready.extend(faults_cleared.err().map(|error| format!("{error:#}")));
+            unready.extend((!restored).then(|| "the stream of events is not filled again".to_owned()));
             if unready.is_empty() || start.elapsed() > READY_WITHIN {
                 return Ok(unready);
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
     async fn behave(&self, behaviour: &Value) -> anyhow::Result<()> {
-        let url = format!("{}/behaviour", self.store.config().http_url(Member::PaymentProvider));
+        let url = format!("{}/behaviour", self.shop.config().http_url(Component::PaymentProvider));
         let sent = http::client(Duration::from_secs(5))?.put(url).json(behaviour).send().await;
         sent.and_then(reqwest::Response::error_for_status).context("telling the payment provider how to behave")?;
         Ok(())
@@ -424,9 +428,9 @@ impl Breaker {
     }
 }
 
-fn ended(member: String, at: u64, status: std::process::ExitStatus) -> Ended {
+fn ended(component: String, at: u64, status: std::process::ExitStatus) -> Ended {
     Ended {
-        member,
+        component,
         at,
         how: status.to_string(),
         in_order: status.code().is_some_and(|code| code == 0 || code == 1),
@@ -434,7 +438,7 @@ fn ended(member: String, at: u64, status: std::process::ExitStatus) -> Ended {
 }
 
 /// Returns which of these kinds there can be, and why the machine does not allow the others. Of all kinds, where none
-/// is named, those that such a store does not have go without saying.
+/// is named, those that such a shop does not have go without saying.
 pub fn allowed(kinds: &[Kind], postgres: bool, servers: usize, data: &Path) -> (Vec<Kind>, Vec<String>) {
     use clap::ValueEnum;
     let wanted: Vec<Kind> = if kinds.is_empty() { Kind::value_variants().to_vec() } else { kinds.to_vec() };
@@ -446,7 +450,7 @@ pub fn allowed(kinds: &[Kind], postgres: bool, servers: usize, data: &Path) -> (
     let has = |kind: &Kind| match kind {
         Kind::Postgres => postgres,
         Kind::FreezeInstance | Kind::FreezeSession | Kind::ReadOnly => postgres,
-        Kind::KillServer | Kind::PauseServer | Kind::CutServer => servers > 1,
+        Kind::KillServer | Kind::PauseServer | Kind::DisconnectServer => servers > 1,
         Kind::Password => servers == 1,
         _ => true,
     };

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use anyhow::Context;
-use demo::{Member, OnLine};
+use demo::{Component, OnLine};
 
 /// Leaked lines that are kept.
 const MAX_LEAKS: usize = 20;
@@ -19,16 +19,16 @@ pub struct Output {
     secrets: Vec<String>,
     seen: Mutex<Seen>,
     /// Whose output is not read at the moment.
-    unread: Mutex<BTreeSet<Member>>,
+    unread: Mutex<BTreeSet<Component>>,
     read_again: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
-    lines: BTreeMap<Member, u64>,
+    lines: BTreeMap<Component, u64>,
     leaks: Vec<String>,
     /// Who was told to write much: its lines do not count.
-    verbose: BTreeSet<Member>,
+    verbose: BTreeSet<Component>,
 }
 
 impl Output {
@@ -39,7 +39,7 @@ impl Output {
     /// If the file cannot be made.
     pub fn begin(data: &Path, secrets: Vec<String>) -> anyhow::Result<Arc<Self>> {
         let file =
-            Mutex::new(File::create(data.join("members.log")).context("creating the log of all components")?);
+            Mutex::new(File::create(data.join("components.log")).context("creating the log of all components")?);
         let (seen, unread) = (Mutex::default(), Mutex::default());
         Ok(Arc::new(Self { file, secrets, seen, unread, read_again: Condvar::new() }))
     }
@@ -47,36 +47,36 @@ impl Output {
     /// Returns the reader of lines.
     pub fn reader(self: &Arc<Self>) -> OnLine {
         let output = self.clone();
-        Arc::new(move |member: Member, line: &str| output.take(member, line))
+        Arc::new(move |component: Component, line: &str| output.take(component, line))
     }
 
-    fn take(&self, member: Member, line: &str) {
+    fn take(&self, component: Component, line: &str) {
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
-        while unread.contains(&member) {
+        while unread.contains(&component) {
             unread = self.read_again.wait(unread).unwrap_or_else(PoisonError::into_inner);
         }
         drop(unread);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.verbose.contains(&member) {
-            *seen.lines.entry(member).or_default() += 1;
+        if !seen.verbose.contains(&component) {
+            *seen.lines.entry(component).or_default() += 1;
         }
         if seen.leaks.len() < MAX_LEAKS && self.secrets.iter().any(|secret| line.contains(secret)) {
-            seen.leaks.push(format!("{member}: {line}"));
+            seen.leaks.push(format!("{component}: {line}"));
         }
         drop(seen);
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         // A log that cannot be written ends no campaign.
-        let _ = writeln!(file, "{member:<20} | {line}");
+        let _ = writeln!(file, "{component:<20} | {line}");
     }
 
     /// Leaves the output of a component unread, or reads it again. Its lines do not count from then on.
-    pub(super) fn set_unread(&self, member: Member, is_unread: bool) {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).verbose.insert(member);
+    pub(super) fn set_unread(&self, component: Component, is_unread: bool) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).verbose.insert(component);
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
         if is_unread {
-            unread.insert(member);
+            unread.insert(component);
         } else {
-            unread.remove(&member);
+            unread.remove(&component);
         }
         self.read_again.notify_all();
     }
@@ -91,7 +91,7 @@ impl Output {
     #[must_use]
     pub fn summary(&self) -> (BTreeMap<String, u64>, Vec<String>) {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = seen.lines.iter().filter(|(member, _)| !seen.verbose.contains(member));
-        (lines.map(|(member, count)| (member.name().to_owned(), *count)).collect(), seen.leaks.clone())
+        let lines = seen.lines.iter().filter(|(component, _)| !seen.verbose.contains(component));
+        (lines.map(|(component, count)| (component.name().to_owned(), *count)).collect(), seen.leaks.clone())
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use demo::Member;
+use demo::Component;
 use local_servers::PostgresServer;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -15,8 +15,8 @@ const TRIES: usize = 200;
 const STAYS_OPEN: Duration = Duration::from_millis(40);
 
 /// Returns the name of the database of a service.
-pub(super) fn database_name(member: Member) -> String {
-    member.name().replace('-', "_")
+pub(super) fn database_name(component: Component) -> String {
+    component.name().replace('-', "_")
 }
 
 async fn administrator(server: &PostgresServer) -> anyhow::Result<DatabaseConnection> {
@@ -25,10 +25,10 @@ async fn administrator(server: &PostgresServer) -> anyhow::Result<DatabaseConnec
     Database::connect(options).await.context("connecting to PostgreSQL as its superuser")
 }
 
-async fn sessions(admin: &DatabaseConnection, member: Member, states: &str) -> anyhow::Result<Vec<i32>> {
+async fn sessions(admin: &DatabaseConnection, component: Component, states: &str) -> anyhow::Result<Vec<i32>> {
     let sql = format!(
         "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND state IN ({states}) ORDER BY xact_start",
-        database_name(member)
+        database_name(component)
     );
     let rows = admin.query_all_raw(Statement::from_string(DbBackend::Postgres, sql)).await?;
     rows.iter().map(|row| Ok(row.try_get("", "pid")?)).collect()
@@ -41,18 +41,18 @@ async fn sessions(admin: &DatabaseConnection, member: Member, states: &str) -> a
 /// If no such moment is found; then the process runs on.
 pub(super) async fn pause_inside_transaction(
     server: &PostgresServer,
-    member: Member,
+    component: Component,
     process: u32,
 ) -> anyhow::Result<()> {
     let admin = administrator(server).await?;
     let process = Pid::from_raw(process.cast_signed());
     for _ in 0..TRIES {
         signal::kill(process, Signal::SIGSTOP)?;
-        let open = sessions(&admin, member, "'idle in transaction'").await?;
+        let open = sessions(&admin, component, "'idle in transaction'").await?;
         if !open.is_empty() {
             // Those of the other instance are over by then.
             tokio::time::sleep(STAYS_OPEN).await;
-            let still_open = sessions(&admin, member, "'idle in transaction'").await?;
+            let still_open = sessions(&admin, component, "'idle in transaction'").await?;
             if open.iter().any(|session| still_open.contains(session)) {
                 return Ok(());
             }
@@ -60,7 +60,7 @@ pub(super) async fn pause_inside_transaction(
         signal::kill(process, Signal::SIGCONT)?;
         tokio::time::sleep(Duration::from_millis(7)).await;
     }
-    bail!("{member} was not seen inside a transaction")
+    bail!("{component} was not seen inside a transaction")
 }
 
 /// Pauses a session of a service, one inside a transaction if there is one. Returns its process id.
@@ -68,16 +68,16 @@ pub(super) async fn pause_inside_transaction(
 /// # Errors
 ///
 /// If the service has no session.
-pub(super) async fn pause_session(server: &PostgresServer, member: Member) -> anyhow::Result<i32> {
+pub(super) async fn pause_session(server: &PostgresServer, component: Component) -> anyhow::Result<i32> {
     let admin = administrator(server).await?;
     for attempt in 0..TRIES {
         let states = if attempt + 1 < TRIES { "'active', 'idle in transaction'" } else { "'idle'" };
-        if let Some(session) = sessions(&admin, member, states).await?.first() {
+        if let Some(session) = sessions(&admin, component, states).await?.first() {
             signal::kill(Pid::from_raw(*session), Signal::SIGSTOP)?;
             return Ok(*session);
         }
     }
-    bail!("{member} has no session")
+    bail!("{component} has no session")
 }
 
 /// Resumes a paused session; one that is gone needs nothing.
@@ -91,9 +91,13 @@ pub(super) fn resume_session(session: i32) {
 /// # Errors
 ///
 /// If PostgreSQL refuses.
-pub(super) async fn set_read_only(server: &PostgresServer, member: Member, read_only: bool) -> anyhow::Result<()> {
+pub(super) async fn set_read_only(
+    server: &PostgresServer,
+    component: Component,
+    read_only: bool,
+) -> anyhow::Result<()> {
     let admin = administrator(server).await?;
-    let name = database_name(member);
+    let name = database_name(component);
     if !read_only {
         admin.execute_unprepared(&format!("ALTER DATABASE {name} RESET default_transaction_read_only")).await?;
         return Ok(());

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use demo::Member;
+use demo::Component;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, seq::IndexedRandom};
 
 use super::upgrade::UPGRADED;
 use crate::options::{Purpose, random};
-use demo::proxy::Passage;
+use demo::proxy::LinkPolicy;
 
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -20,17 +20,17 @@ pub enum Kind {
     /// A process is paused (SIGSTOP), mostly for longer than the ack-wait.
     Pause,
     /// The connections between a service and nats-server are closed, and new ones refused.
-    Cut,
+    Disconnect,
     /// What passes between a service and nats-server is held back, in one direction or both.
-    Stall,
+    AddLatency,
     /// Stored messages are published again under their id, past the stream's own check for duplicates.
     Republish,
     /// A consumer is set back: what it has delivered is delivered again.
     Replay,
     /// A consumer delivers nothing for a while.
-    Hold,
+    HoldConsumer,
     /// A second process of a service runs beside the first.
-    Second,
+    ExtraInstance,
     /// The payment provider is slow, fails, or hangs up.
     Provider,
     /// The disk of a service's database is full.
@@ -40,13 +40,13 @@ pub enum Kind {
     /// PostgreSQL is killed and started again.
     Postgres,
     /// The stream of events loses all it holds; then it is filled again from the outboxes.
-    Empty,
+    LoseStream,
     /// A nats-server of a cluster is killed and started again.
     KillServer,
     /// A nats-server of a cluster is paused.
     PauseServer,
     /// A nats-server of a cluster is cut off from the others and from all services.
-    CutServer,
+    DisconnectServer,
     /// Each service's first start is killed several times, before the shop opens.
     FirstStart,
     /// One of two instances of a service is paused inside a transaction.
@@ -75,49 +75,49 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
     /// [`Kind::Kill`].
-    Kill(Member),
+    Kill(Component),
     /// [`Kind::Pause`].
-    Pause(Member),
-    /// [`Kind::Cut`] and [`Kind::Stall`].
-    Proxy(Member, Passage),
+    Pause(Component),
+    /// [`Kind::Disconnect`] and [`Kind::AddLatency`].
+    Proxy(Component, LinkPolicy),
     /// [`Kind::Republish`]: so many messages.
     Republish(usize),
     /// [`Kind::Replay`]: so many of the last messages of `(stream, consumer)`.
     Replay((&'static str, &'static str), u64),
-    /// [`Kind::Hold`]: `(stream, consumer)`.
-    Hold((&'static str, &'static str)),
-    /// [`Kind::Second`].
-    Second(Member),
+    /// [`Kind::HoldConsumer`]: `(stream, consumer)`.
+    HoldConsumer((&'static str, &'static str)),
+    /// [`Kind::ExtraInstance`].
+    ExtraInstance(Component),
     /// [`Kind::Provider`].
     Provider,
     /// [`Kind::DiskFull`].
-    DiskFull(Member),
+    DiskFull(Component),
     /// [`Kind::Clock`]: so many seconds ahead.
-    Clock(Member, i64),
+    Clock(Component, i64),
     /// [`Kind::Postgres`].
     Postgres,
-    /// [`Kind::Empty`]: in this way.
-    Empty(Loss),
+    /// [`Kind::LoseStream`]: in this way.
+    LoseStream(Loss),
     /// [`Kind::KillServer`].
     KillServer(usize),
     /// [`Kind::PauseServer`].
     PauseServer(usize),
-    /// [`Kind::CutServer`].
-    CutServer(usize),
+    /// [`Kind::DisconnectServer`].
+    DisconnectServer(usize),
     /// [`Kind::FreezeInstance`].
-    FreezeInstance(Member),
+    FreezeInstance(Component),
     /// [`Kind::FreezeSession`].
-    FreezeSession(Member),
+    FreezeSession(Component),
     /// [`Kind::ReadOnly`].
-    ReadOnly(Member),
+    ReadOnly(Component),
     /// [`Kind::Descriptors`].
-    Descriptors(Member),
+    Descriptors(Component),
     /// [`Kind::Password`].
-    Password(Member),
+    Password(Component),
     /// [`Kind::FullBucket`] and [`Kind::AtLimit`]: the stream, and the bytes of its limit.
     AtLimit(&'static str, u64),
     /// [`Kind::Unread`].
-    Unread(Member),
+    Unread(Component),
     /// [`Kind::Upgrade`].
     Upgrade,
     /// [`Kind::KeyTaken`].
@@ -174,13 +174,13 @@ const LIMITED: [(&str, u64); 3] = [("COMMANDS", 64 * 1024), (EVENTS, 256 * 1024)
 const LOSSES: [Loss; 4] = [Loss::Folder, Loss::Messages, Loss::Deleted, Loss::Purged];
 
 /// Services that talk to nats-server.
-const ON_NATS: [Member; 6] = [
-    Member::OrderService,
-    Member::InventoryService,
-    Member::AccountService,
-    Member::PaymentService,
-    Member::NotificationService,
-    Member::ApiGateway,
+const ON_NATS: [Component; 6] = [
+    Component::OrderService,
+    Component::InventoryService,
+    Component::AccountService,
+    Component::PaymentService,
+    Component::NotificationService,
+    Component::ApiGateway,
 ];
 
 /// Every durable consumer, as (stream, name).
@@ -198,15 +198,15 @@ const CONSUMERS: [(&str, &str); 8] = [
 /// What two faults cannot have at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
-    Process(Member),
-    Proxy(Member),
+    Process(Component),
+    Proxy(Component),
     Consumer(&'static str, &'static str),
-    Second(Member),
-    Disk(Member),
+    ExtraInstance(Component),
+    Disk(Component),
     ProviderBehaviour,
     Postgres,
     Stream(&'static str),
-    Output(Member),
+    Output(Component),
     /// Whichever it is: a cluster of three can spare one.
     Server,
 }
@@ -218,20 +218,20 @@ impl Fault {
         match self {
             Self::Kill(_) => Kind::Kill,
             Self::Pause(_) => Kind::Pause,
-            Self::Proxy(_, Passage::Cut) => Kind::Cut,
-            Self::Proxy(..) => Kind::Stall,
+            Self::Proxy(_, LinkPolicy::Closed) => Kind::Disconnect,
+            Self::Proxy(..) => Kind::AddLatency,
             Self::Republish(_) => Kind::Republish,
             Self::Replay(..) => Kind::Replay,
-            Self::Hold(_) => Kind::Hold,
-            Self::Second(_) => Kind::Second,
+            Self::HoldConsumer(_) => Kind::HoldConsumer,
+            Self::ExtraInstance(_) => Kind::ExtraInstance,
             Self::Provider => Kind::Provider,
             Self::DiskFull(_) => Kind::DiskFull,
             Self::Clock(..) => Kind::Clock,
             Self::Postgres => Kind::Postgres,
-            Self::Empty(_) => Kind::Empty,
+            Self::LoseStream(_) => Kind::LoseStream,
             Self::KillServer(_) => Kind::KillServer,
             Self::PauseServer(_) => Kind::PauseServer,
-            Self::CutServer(_) => Kind::CutServer,
+            Self::DisconnectServer(_) => Kind::DisconnectServer,
             Self::FreezeInstance(_) => Kind::FreezeInstance,
             Self::FreezeSession(_) => Kind::FreezeSession,
             Self::ReadOnly(_) => Kind::ReadOnly,
@@ -247,39 +247,41 @@ impl Fault {
 
     fn targets(&self) -> Vec<Target> {
         let target = match *self {
-            Self::Kill(member) | Self::Pause(member) | Self::Clock(member, _) => Target::Process(member),
-            Self::Proxy(member, _) => Target::Proxy(member),
-            Self::Replay((stream, consumer), _) | Self::Hold((stream, consumer)) => {
+            Self::Kill(component) | Self::Pause(component) | Self::Clock(component, _) => {
+                Target::Process(component)
+            }
+            Self::Proxy(component, _) => Target::Proxy(component),
+            Self::Replay((stream, consumer), _) | Self::HoldConsumer((stream, consumer)) => {
                 Target::Consumer(stream, consumer)
             }
-            Self::Second(member) => Target::Second(member),
-            Self::DiskFull(member) => Target::Disk(member),
+            Self::ExtraInstance(component) => Target::ExtraInstance(component),
+            Self::DiskFull(component) => Target::Disk(component),
             Self::Provider | Self::KeyTaken => Target::ProviderBehaviour,
             Self::Postgres => Target::Postgres,
-            Self::KillServer(_) | Self::PauseServer(_) | Self::CutServer(_) => Target::Server,
+            Self::KillServer(_) | Self::PauseServer(_) | Self::DisconnectServer(_) => Target::Server,
             Self::Republish(_) => return Vec::new(),
             Self::AtLimit(stream, _) => Target::Stream(stream),
             Self::Upgrade => {
                 return vec![
                     Target::Process(UPGRADED),
-                    Target::Second(UPGRADED),
+                    Target::ExtraInstance(UPGRADED),
                     Target::Disk(UPGRADED),
                     Target::Postgres,
                 ];
             }
-            Self::FreezeInstance(member) => {
-                return vec![Target::Process(member), Target::Second(member), Target::Postgres];
+            Self::FreezeInstance(component) => {
+                return vec![Target::Process(component), Target::ExtraInstance(component), Target::Postgres];
             }
             Self::FreezeSession(_) | Self::ReadOnly(_) => Target::Postgres,
-            Self::Descriptors(member) => Target::Process(member),
+            Self::Descriptors(component) => Target::Process(component),
             // The broker is started again with the other password, and once more with the first one.
-            Self::Password(_) => return vec![Target::Process(Member::NatsServer), Target::Server],
-            Self::Unread(member) => return vec![Target::Process(member), Target::Output(member)],
+            Self::Password(_) => return vec![Target::Process(Component::NatsServer), Target::Server],
+            Self::Unread(component) => return vec![Target::Process(component), Target::Output(component)],
             // Whoever runs the stream must be able to lose it, and nobody sets back what is not there.
-            Self::Empty(_) => {
+            Self::LoseStream(_) => {
                 let consumers = CONSUMERS.into_iter().filter(|(stream, _)| *stream == EVENTS);
                 let consumers = consumers.map(|(stream, consumer)| Target::Consumer(stream, consumer));
-                let broker = [Target::Process(Member::NatsServer), Target::Server, Target::Stream(EVENTS)];
+                let broker = [Target::Process(Component::NatsServer), Target::Server, Target::Stream(EVENTS)];
                 return consumers.chain(broker).collect();
             }
         };
@@ -294,20 +296,20 @@ impl Kind {
         match self {
             Self::Kill => "kill",
             Self::Pause => "pause",
-            Self::Cut => "cut",
-            Self::Stall => "stall",
+            Self::Disconnect => "disconnect",
+            Self::AddLatency => "add-latency",
             Self::Republish => "republish",
             Self::Replay => "replay",
-            Self::Hold => "hold",
-            Self::Second => "second",
+            Self::HoldConsumer => "hold",
+            Self::ExtraInstance => "extra-instance",
             Self::Provider => "provider",
             Self::DiskFull => "disk-full",
             Self::Clock => "clock",
             Self::Postgres => "postgres",
-            Self::Empty => "empty",
+            Self::LoseStream => "lose-stream",
             Self::KillServer => "kill-server",
             Self::PauseServer => "pause-server",
-            Self::CutServer => "cut-server",
+            Self::DisconnectServer => "disconnect-server",
             Self::FirstStart => "first-start",
             Self::FreezeInstance => "freeze-instance",
             Self::FreezeSession => "freeze-session",
@@ -323,7 +325,7 @@ impl Kind {
     }
 }
 
-/// Plans faults of these kinds for so long, with at most `pause` from one to the next, in a store on so many
+/// Plans faults of these kinds for so long, with at most `pause` from one to the next, in a shop on so many
 /// nats-servers.
 ///
 /// Each kind comes once before any comes twice, in an order that the seed says. No two faults have one target at a time.
@@ -364,26 +366,26 @@ pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind], se
 
 /// Draws a fault of a kind, and how long it lasts.
 fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration) {
-    let on_nats = ON_NATS.choose(random).copied().unwrap_or(Member::OrderService);
-    let with_database = Member::WITH_DATABASE.choose(random).copied().unwrap_or(Member::OrderService);
+    let on_nats = ON_NATS.choose(random).copied().unwrap_or(Component::OrderService);
+    let with_database = Component::WITH_DATABASE.choose(random).copied().unwrap_or(Component::OrderService);
     // The servers of a cluster have kinds of their own.
-    let members = if servers == 1 { &Member::ALL[..] } else { &Member::SERVICES };
-    let any = members.choose(random).copied().unwrap_or(Member::OrderService);
+    let components = if servers == 1 { &Component::ALL[..] } else { &Component::SERVICES };
+    let any = components.choose(random).copied().unwrap_or(Component::OrderService);
     let server = random.random_range(0..servers);
     let consumer = CONSUMERS.choose(random).copied().unwrap_or(CONSUMERS[0]);
     let (fault, least, most) = match kind {
         Kind::Kill => (Fault::Kill(any), 0, 6_000),
         Kind::Pause => (Fault::Pause(any), 3_000, 18_000),
-        Kind::Cut => (Fault::Proxy(on_nats, Passage::Cut), 100, 8_000),
-        Kind::Stall => {
-            let ways = [Passage::Stalled, Passage::ToServerStalled, Passage::ToClientStalled];
-            let way = ways.choose(random).copied().unwrap_or(Passage::Stalled);
+        Kind::Disconnect => (Fault::Proxy(on_nats, LinkPolicy::Closed), 100, 8_000),
+        Kind::AddLatency => {
+            let ways = [LinkPolicy::Stalled, LinkPolicy::ToServerStalled, LinkPolicy::ToClientStalled];
+            let way = ways.choose(random).copied().unwrap_or(LinkPolicy::Stalled);
             (Fault::Proxy(on_nats, way), 2_000, 20_000)
         }
         Kind::Republish => (Fault::Republish(random.random_range(10..=200)), 0, 0),
         Kind::Replay => (Fault::Replay(consumer, random.random_range(50..=2_000)), 0, 0),
-        Kind::Hold => (Fault::Hold(consumer), 2_000, 15_000),
-        Kind::Second => (Fault::Second(with_database), 10_000, 40_000),
+        Kind::HoldConsumer => (Fault::HoldConsumer(consumer), 2_000, 15_000),
+        Kind::ExtraInstance => (Fault::ExtraInstance(with_database), 10_000, 40_000),
         Kind::Provider => (Fault::Provider, 5_000, 20_000),
         Kind::DiskFull => (Fault::DiskFull(with_database), 4_000, 15_000),
         Kind::Clock => {
@@ -391,14 +393,14 @@ fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration
             (Fault::Clock(with_database, ahead), 8_000, 30_000)
         }
         Kind::Postgres => (Fault::Postgres, 500, 12_000),
-        Kind::Empty => {
+        Kind::LoseStream => {
             // A server of a cluster that has lost its folder gets all of it from the others.
             let losses = if servers == 1 { &LOSSES[..] } else { &[Loss::Deleted, Loss::Purged] };
-            (Fault::Empty(losses.choose(random).copied().unwrap_or(Loss::Deleted)), 500, 6_000)
+            (Fault::LoseStream(losses.choose(random).copied().unwrap_or(Loss::Deleted)), 500, 6_000)
         }
         Kind::KillServer => (Fault::KillServer(server), 1_000, 15_000),
         Kind::PauseServer => (Fault::PauseServer(server), 3_000, 25_000),
-        Kind::CutServer => (Fault::CutServer(server), 3_000, 25_000),
+        Kind::DisconnectServer => (Fault::DisconnectServer(server), 3_000, 25_000),
         Kind::FreezeInstance => (Fault::FreezeInstance(with_database), 12_000, 40_000),
         Kind::FreezeSession => (Fault::FreezeSession(with_database), 3_000, 25_000),
         Kind::ReadOnly => (Fault::ReadOnly(with_database), 2_000, 12_000),
@@ -422,7 +424,8 @@ fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration
 mod tests {
     use super::*;
 
-    const KINDS: [Kind; 6] = [Kind::Kill, Kind::Pause, Kind::Cut, Kind::Republish, Kind::Hold, Kind::Empty];
+    const KINDS: [Kind; 6] =
+        [Kind::Kill, Kind::Pause, Kind::Disconnect, Kind::Republish, Kind::HoldConsumer, Kind::LoseStream];
 
     #[test]
     fn the_same_seed_is_the_same_schedule_and_another_seed_another() {
@@ -434,13 +437,13 @@ mod tests {
     #[test]
     fn the_stream_is_lost_in_each_way_and_never_beside_a_fault_of_its_server_or_its_consumers() {
         let planned = schedule(5, Duration::from_secs(3600), Duration::from_secs(2), &KINDS, 1);
-        let is_lost = |planned: &&Planned| matches!(planned.fault, Fault::Empty(_));
+        let is_lost = |planned: &&Planned| matches!(planned.fault, Fault::LoseStream(_));
         for loss in LOSSES {
-            assert!(planned.iter().any(|planned| planned.fault == Fault::Empty(loss)), "{loss:?}");
+            assert!(planned.iter().any(|planned| planned.fault == Fault::LoseStream(loss)), "{loss:?}");
         }
         let reach = |fault: &Fault| match fault {
-            Fault::Kill(member) | Fault::Pause(member) => *member == Member::NatsServer,
-            Fault::Hold((stream, _)) => *stream == EVENTS,
+            Fault::Kill(component) | Fault::Pause(component) => *component == Component::NatsServer,
+            Fault::HoldConsumer((stream, _)) => *stream == EVENTS,
             _ => false,
         };
         for lost in planned.iter().filter(is_lost) {
@@ -449,8 +452,10 @@ mod tests {
                 assert!(apart, "{lost:?} {other:?}");
             }
         }
-        let clustered = schedule(5, Duration::from_secs(3600), Duration::from_secs(2), &[Kind::Empty], 3);
-        assert!(clustered.iter().all(|planned| !matches!(planned.fault, Fault::Empty(loss) if loss.is_offline())));
+        let clustered = schedule(5, Duration::from_secs(3600), Duration::from_secs(2), &[Kind::LoseStream], 3);
+        assert!(
+            clustered.iter().all(|planned| !matches!(planned.fault, Fault::LoseStream(loss) if loss.is_offline()))
+        );
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use demo::Member;
-use demo::store::settings;
+use demo::Component;
+use demo::shop::settings;
 use local_servers::Program;
 use rand::RngExt;
 use sea_orm::{ConnectionTrait, Database, TransactionTrait};
@@ -13,10 +13,10 @@ use super::Breaker;
 use super::first_start::LATEST;
 
 /// The service whose last migration can be taken back without a loss: it computes a table from the others.
-pub(super) const UPGRADED: Member = Member::InventoryService;
+pub(super) const UPGRADED: Component = Component::InventoryService;
 /// Takes that migration back.
 const DOWNGRADE: [&str; 2] =
-    ["DROP TABLE intake", "DELETE FROM seaql_migrations WHERE version = 'inventory_0002_intake'"];
+    ["DROP TABLE stock_receipts", "DELETE FROM seaql_migrations WHERE version = 'inventory_0002_stock_receipts'"];
 /// The number of starts that are killed.
 const KILLS: usize = 4;
 
@@ -24,8 +24,8 @@ impl Breaker {
     /// Takes the last migration of the service back and kills its starts (SIGKILL) at random moments.
     pub(super) async fn kill_upgrade(&mut self) -> anyhow::Result<()> {
         self.down.push(UPGRADED);
-        self.store.kill(UPGRADED)?;
-        let url = self.store.config().database_url(UPGRADED).context("finding the database to downgrade")?;
+        self.shop.kill(UPGRADED)?;
+        let url = self.shop.config().database_url(UPGRADED).context("finding the database to downgrade")?;
         let database = Database::connect(url).await.context("opening the database to downgrade")?;
         let downgrading = database.begin().await?;
         for statement in DOWNGRADE {
@@ -36,7 +36,7 @@ impl Breaker {
         let mut moments: Vec<u64> = (0..KILLS).map(|_| self.random.random_range(5..LATEST)).collect();
         moments.sort_unstable();
         for moment in moments {
-            let mut program = Program::start(settings(self.store.config(), UPGRADED, &self.on_line))?;
+            let mut program = Program::start(settings(self.shop.config(), UPGRADED, &self.on_line))?;
             tokio::time::sleep(Duration::from_millis(moment)).await;
             program.kill()?;
         }

@@ -9,24 +9,24 @@ use crate::history::Exchange;
 use crate::recorded::{Recorded, Stored};
 
 /// The events of which customers are told.
-const TOLD: [&str; 4] = ["order.awaiting-stock", "order.confirmed", "order.cancelled", "payment.refunded"];
+const NOTIFIED: [&str; 4] = ["order.awaiting-stock", "order.confirmed", "order.cancelled", "payment.refunded"];
 
-pub(super) fn are_told_once(recorded: &Recorded) -> Found {
-    let mut told = BTreeMap::<&str, Vec<&str>>::new();
+pub(super) fn are_notified_once(recorded: &Recorded) -> Found {
+    let mut notified = BTreeMap::<&str, Vec<&str>>::new();
     for notification in &recorded.notifications {
-        told.entry(&notification.event_id).or_default().push(&notification.customer_id);
+        notified.entry(&notification.event_id).or_default().push(&notification.customer_id);
     }
     let mut found = Found::default();
     let mut known = BTreeSet::new();
-    for event in recorded.distinct("EVENTS").into_iter().filter(|event| TOLD.contains(&event.kind())) {
+    for event in recorded.distinct("EVENTS").into_iter().filter(|event| NOTIFIED.contains(&event.kind())) {
         known.insert(event.id());
-        let customers = told.get(event.id()).map_or(&[][..], Vec::as_slice);
+        let customers = notified.get(event.id()).map_or(&[][..], Vec::as_slice);
         let right = matches!(customers, [only] if event.body["customerId"] == *only);
         found.expect(event.key(), right, || {
             format!("{:?} were told of {} ({})", customers, event.kind(), event.id())
         });
     }
-    for (event_id, customers) in told {
+    for (event_id, customers) in notified {
         found.expect(event_id, known.contains(event_id), || {
             format!("{customers:?} were told of an event that there is not")
         });
@@ -34,7 +34,7 @@ pub(super) fn are_told_once(recorded: &Recorded) -> Found {
     found
 }
 
-/// Returns whether the answer depends on how far the store has come, rather than on the request alone.
+/// Returns whether the answer depends on how far the shop has come, rather than on the request alone.
 fn is_provisional(exchange: &Exchange) -> bool {
     exchange.status == 202 && (exchange.prefer.is_some() || exchange.path.starts_with("/accounts"))
 }
@@ -101,7 +101,7 @@ pub(super) fn answers_are_documented(recorded: &Recorded) -> Found {
 }
 
 pub(super) fn refusals_say_when(recorded: &Recorded) -> Found {
-    let mut found = Found { looked_at: 1, ..Found::default() };
+    let mut found = Found { examined: 1, ..Found::default() };
     for exchange in recorded.exchanges.iter().filter(|exchange| exchange.status == 503) {
         found.expect(&exchange.path, exchange.retry_after.is_some_and(|seconds| seconds > 0), || {
             format!("{} was answered 503 with Retry-After {:?}", exchange.method, exchange.retry_after)
@@ -128,14 +128,14 @@ pub(super) fn accounts_are_kept(recorded: &Recorded) -> Found {
             continue;
         }
         let event = events.get(customer_id).and_then(|events| events.get(&version));
-        found.expect(customer_id, event.is_some_and(|event| says(event, account)), || {
+        found.expect(customer_id, event.is_some_and(|event| description(event, account)), || {
             format!("a customer saw version {version} of the account, and no event says the same")
         });
     }
     let last = events.iter().filter_map(|(id, events)| Some((*id, *events.last_key_value()?.1)));
     for (customer_id, last) in last {
         let right = match recorded.accounts.get(customer_id) {
-            Some(account) => account["version"].as_i64() == last.version() && says(last, account),
+            Some(account) => account["version"].as_i64() == last.version() && description(last, account),
             None => last.kind() == "account.deleted",
         };
         found.expect(customer_id, right, || "the account is not what its last event says".to_owned());
@@ -144,7 +144,7 @@ pub(super) fn accounts_are_kept(recorded: &Recorded) -> Found {
 }
 
 /// Returns whether an event says the same as an account that a customer saw.
-fn says(event: &Stored, account: &Value) -> bool {
+fn description(event: &Stored, account: &Value) -> bool {
     let details = event.body["details"].as_object().into_iter().flatten();
     let mut compared = details.filter(|(_, value)| !value.is_null()).peekable();
     compared.peek().is_some() && compared.all(|(name, value)| account[name] == *value)

@@ -156,21 +156,21 @@ pub(super) fn histories_are_published(recorded: &Recorded) -> Found {
 
 pub(super) fn nothing_is_left(recorded: &Recorded) -> Found {
     let mut found = Found::default();
-    for (service, left) in &recorded.unpublished {
+    for (service, left) in &recorded.outbox_pending {
         found.expect(service, *left == 0, || format!("{left} messages in its outbox are not published"));
     }
     for (consumer, left) in &recorded.unsettled {
         found.expect(consumer, *left == 0, || format!("{left} messages are not delivered or not settled"));
     }
-    for letter in &recorded.dead_letters {
-        let detail = letter.headers.get("Dead-Letter-Detail").map_or("no word of why", String::as_str);
-        found.look(letter.key(), Some(format!("{} is a dead letter: {detail}", letter.subject)));
+    for dead_letter in &recorded.dead_letters {
+        let detail = dead_letter.headers.get("Dead-Letter-Detail").map_or("no word of why", String::as_str);
+        found.look(dead_letter.key(), Some(format!("{} is a dead letter: {detail}", dead_letter.subject)));
     }
     found
 }
 
 pub(super) fn all_are_copied(recorded: &Recorded) -> Found {
-    let mut found = Found { looked_at: 1, ..Found::default() };
+    let mut found = Found { examined: 1, ..Found::default() };
     for (stream, missed) in &recorded.missed {
         found.expect(stream, *missed == 0, || format!("{missed} messages were discarded before they were copied"));
     }
@@ -178,7 +178,7 @@ pub(super) fn all_are_copied(recorded: &Recorded) -> Found {
 }
 
 pub(super) fn all_recover(recorded: &Recorded) -> Found {
-    let mut found = Found { looked_at: 1, ..Found::default() };
+    let mut found = Found { examined: 1, ..Found::default() };
     for unready in &recorded.unready {
         found.look(unready, Some("it is not ready long after everything was healed".to_owned()));
     }
@@ -186,9 +186,9 @@ pub(super) fn all_recover(recorded: &Recorded) -> Found {
 }
 
 pub(super) fn nobody_fell(recorded: &Recorded) -> Found {
-    let mut found = Found { looked_at: 1, ..Found::default() };
+    let mut found = Found { examined: 1, ..Found::default() };
     for ended in &recorded.ended {
-        found.expect(&ended.member, ended.in_order, || {
+        found.expect(&ended.component, ended.in_order, || {
             format!("it ended by itself {} ms into the run ({})", ended.at, ended.how)
         });
     }

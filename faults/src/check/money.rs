@@ -21,7 +21,7 @@ fn other(recorded: &Recorded) -> impl Iterator<Item = &Value> {
 /// A key that stands for other money pays for nothing: its order is cancelled, and a person is asked. Nobody is asked
 /// for anything else.
 pub(super) fn alarms_are_explained(recorded: &Recorded) -> Found {
-    let mut found = Found { looked_at: 1, ..Found::default() };
+    let mut found = Found { examined: 1, ..Found::default() };
     let mut explained = BTreeSet::new();
     for entry in other(recorded) {
         let order_id = entry["key"].as_str().and_then(|key| key.split(':').next()).unwrap_or_default();
@@ -155,7 +155,7 @@ pub(super) fn limits_hold(recorded: &Recorded) -> Found {
                 *held += amount;
                 let limit = highest.get(&of).copied().unwrap_or_default();
                 found.expect(of.0, *held <= limit, || {
-                    format!("with {order_id} the provider held {held} {} of {limit} at the most", of.1)
+                    format!("with {order_id} the provider held {held} {} of {limit} at most", of.1)
                 });
             }
             "refunded" => {
@@ -169,7 +169,7 @@ pub(super) fn limits_hold(recorded: &Recorded) -> Found {
     found
 }
 
-pub(super) fn exposures_add_up(recorded: &Recorded) -> Found {
+pub(super) fn exposures_reconcile(recorded: &Recorded) -> Found {
     let mut sums = BTreeMap::<(&str, &str), (i64, i64)>::new();
     for order in recorded.orders.values().filter(|order| order["status"] == "confirmed") {
         let of = (order["customerId"].as_str().unwrap_or_default(), order["currency"].as_str().unwrap_or_default());

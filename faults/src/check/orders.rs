@@ -47,12 +47,12 @@ pub(super) fn end(recorded: &Recorded) -> Found {
     found
 }
 
-/// Returns whether a product of the order has fewer pieces on the shelf than are waited for.
+/// Returns whether a product of the order has fewer units on the shelf than are waited for.
 fn is_short(recorded: &Recorded, order: &Value) -> bool {
     let items = order["items"].as_array().into_iter().flatten();
     items
         .filter_map(|item| recorded.products.get(item["productId"].as_str()?))
-        .any(|product| product.available < product.awaiting)
+        .any(|product| product.available < product.backordered)
 }
 
 pub(super) fn as_asked(recorded: &Recorded) -> Found {
@@ -82,10 +82,11 @@ pub(super) fn ends_are_explained(recorded: &Recorded) -> Found {
     let by_id: BTreeMap<&str, &Stored> = recorded.messages.iter().map(|message| (message.id(), message)).collect();
     let mut found = Found::default();
     for (order_id, order) in &recorded.orders {
-        let told = Told { order, by_id: &by_id, events: of(&events, order_id), commands: of(&commands, order_id) };
+        let record =
+            OrderRecord { order, by_id: &by_id, events: of(&events, order_id), commands: of(&commands, order_id) };
         let wrong = match order["status"].as_str().unwrap_or_default() {
-            "confirmed" => told.unexplained_confirmation(),
-            "cancelled" => told.unexplained_cancellation(),
+            "confirmed" => record.unexplained_confirmation(),
+            "cancelled" => record.unexplained_cancellation(),
             _ => continue,
         };
         found.look(order_id, wrong);
@@ -98,14 +99,14 @@ fn of<'a, 'b>(messages: &'a BTreeMap<&str, Vec<&'b Stored>>, key: &str) -> &'a [
 }
 
 /// An order and the messages about it.
-struct Told<'a> {
+struct OrderRecord<'a> {
     order: &'a Value,
     by_id: &'a BTreeMap<&'a str, &'a Stored>,
     events: &'a [&'a Stored],
     commands: &'a [&'a Stored],
 }
 
-impl<'a> Told<'a> {
+impl<'a> OrderRecord<'a> {
     fn all(&self, kind: &str) -> Vec<&'a Stored> {
         self.events.iter().copied().filter(|event| event.kind() == kind).collect()
     }

@@ -40,7 +40,7 @@ pub(super) fn logs_are_bounded(recorded: &Recorded) -> Found {
 }
 
 pub(super) fn secrets_are_kept(recorded: &Recorded) -> Found {
-    let mut found = Found { looked_at: 1, ..Found::default() };
+    let mut found = Found { examined: 1, ..Found::default() };
     for line in &recorded.leaks {
         found.look(line, Some("a password stands in this line".to_owned()));
     }

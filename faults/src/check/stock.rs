@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Found;
 use crate::recorded::{Recorded, Stored};
 
-/// Sums up pieces by product.
+/// Sums up units by product.
 fn add<'a>(sums: &mut BTreeMap<&'a str, u64>, product_id: &'a str, quantity: Option<u64>) {
     *sums.entry(product_id).or_default() += quantity.unwrap_or_default();
 }
 
-/// Returns the pieces that came in, by product, as the events tell.
+/// Returns the units that came in, by product, as the events tell.
 fn came_in(recorded: &Recorded) -> BTreeMap<&str, u64> {
     let mut sums = BTreeMap::new();
     for event in recorded.distinct("EVENTS").into_iter().filter(|event| event.kind() == "inventory.restocked") {
@@ -19,7 +19,7 @@ fn came_in(recorded: &Recorded) -> BTreeMap<&str, u64> {
     sums
 }
 
-/// Returns the pieces of orders in one of these states, by product, as the orders tell.
+/// Returns the units of orders in one of these states, by product, as the orders tell.
 fn ordered<'a>(recorded: &'a Recorded, states: &[&str]) -> BTreeMap<&'a str, u64> {
     let mut sums = BTreeMap::new();
     let orders = recorded.orders.values().filter(|order| states.contains(&order["status"].as_str().unwrap_or("")));
@@ -54,11 +54,11 @@ pub(super) fn is_conserved(recorded: &Recorded) -> Found {
             ("came in, and available and held together", of(&came_in, id), stock.available + stock.reserved),
             ("held, and in reservations", stock.reserved, of(&kept, id)),
             ("held, and in orders that are reserved or confirmed", stock.reserved, of(&held, id)),
-            ("waited for, and in reservations that wait", stock.awaiting, of(&waiting, id)),
-            ("waited for, and in orders that wait", stock.awaiting, of(&waited_for, id)),
+            ("waited for, and in reservations that wait", stock.backordered, of(&waiting, id)),
+            ("waited for, and in orders that wait", stock.backordered, of(&waited_for, id)),
         ];
         for (what, one, other) in equal {
-            found.expect(id, one == other, || format!("{what}: {one} against {other} pieces"));
+            found.expect(id, one == other, || format!("{what}: {one} against {other} units"));
         }
     }
     found
@@ -129,7 +129,7 @@ pub(super) fn restocks_count_once(recorded: &Recorded) -> Found {
         let came_in = came_in.get(product_id).copied().unwrap_or_default();
         let least = least.get(product_id).copied().unwrap_or_default();
         found.expect(product_id, (least..=most).contains(&came_in), || {
-            format!("{came_in} pieces came in; customers brought {least} for certain, and {most} at the most")
+            format!("{came_in} units came in; customers brought {least} for certain, and {most} at most")
         });
     }
     found

@@ -104,11 +104,11 @@ impl Client {
     }
 
     /// Asks the same again until the answer is the last word, or the patience is at its end.
-    pub async fn insist(&self, request: &Request, patience: Duration) -> Exchange {
+    pub async fn insist(&self, request: &Request, timeout: Duration) -> Exchange {
         let start = Instant::now();
         loop {
             let exchange = self.send(request).await;
-            if exchange.is_definite() || start.elapsed() >= patience {
+            if exchange.is_definite() || start.elapsed() >= timeout {
                 return exchange;
             }
             tokio::time::sleep(PAUSE).await;

@@ -47,7 +47,7 @@ impl Load {
     pub async fn run(&self, plan: Plan, stop: CancellationToken) {
         let start = Instant::now();
         let permits = Arc::new(Semaphore::new(UNDER_WAY));
-        for Planned { at, action, patience } in plan {
+        for Planned { at, action, timeout } in plan {
             tokio::select! {
                 () = tokio::time::sleep_until(start + at) => {}
                 () = stop.cancelled() => return,
@@ -58,7 +58,7 @@ impl Load {
             };
             let client = self.client.clone();
             self.tasks.spawn(async move {
-                perform(&client, action, patience).await;
+                perform(&client, action, timeout).await;
                 drop(permit);
             });
         }
@@ -77,44 +77,44 @@ impl Load {
     }
 }
 
-async fn perform(client: &Client, action: Action, patience: Duration) {
+async fn perform(client: &Client, action: Action, timeout: Duration) {
     match action {
         Action::Place(place) => {
             let request = Request::post("/orders", place.body).keyed(place.key).wait(place.wait);
-            let first = client.insist(&request, patience).await;
+            let first = client.insist(&request, timeout).await;
             for pause in place.again {
                 tokio::time::sleep(pause).await;
-                client.insist(&request, patience).await;
+                client.insist(&request, timeout).await;
             }
             if let Some(body) = place.other_content.filter(|_| first.is_acknowledged()) {
-                client.insist(&Request { body: Some(body), ..request }, patience).await;
+                client.insist(&Request { body: Some(body), ..request }, timeout).await;
             }
         }
         Action::Cancel { order_id, body, key } => {
-            client.insist(&Request::post(&format!("/orders/{order_id}/cancel"), body).keyed(key), patience).await;
+            client.insist(&Request::post(&format!("/orders/{order_id}/cancel"), body).keyed(key), timeout).await;
         }
         Action::Restock(restock) => {
             let request = self::restock(&restock);
-            client.insist(&request, patience).await;
+            client.insist(&request, timeout).await;
             if restock.again {
-                client.insist(&request, patience).await;
+                client.insist(&request, timeout).await;
             }
         }
         Action::Open { account, key } => {
-            client.insist(&Request::post("/accounts", account).keyed(key), patience).await;
+            client.insist(&Request::post("/accounts", account).keyed(key), timeout).await;
         }
         Action::Change { customer_id, account, key } => {
             let path = format!("/accounts/{customer_id}");
             if let Some(version) = version_of(client, &path).await {
-                client.insist(&Request::put(&path, account).keyed(key).if_match(&version), patience).await;
+                client.insist(&Request::put(&path, account).keyed(key).if_match(&version), timeout).await;
             }
         }
         Action::Close { customer_id, account, key } => {
             let path = format!("/accounts/{customer_id}");
             if let Some(version) = version_of(client, &path).await {
-                client.insist(&Request::delete(&path).keyed(key).if_match(&version), patience).await;
+                client.insist(&Request::delete(&path).keyed(key).if_match(&version), timeout).await;
                 tokio::time::sleep(Duration::from_secs(2)).await;
-                client.insist(&Request::post("/accounts", account), patience).await;
+                client.insist(&Request::post("/accounts", account), timeout).await;
             }
         }
     }
@@ -132,8 +132,8 @@ async fn version_of(client: &Client, path: &str) -> Option<String> {
     answer.answer["version"].as_i64().map(|version| format!("\"{version}\""))
 }
 
-/// Puts pieces on the shelf, insisting.
-pub async fn put_on_shelf(client: &Client, product_id: &str, quantity: u64, key: String) -> Value {
+/// Puts units on the shelf, insisting.
+pub async fn add_stock(client: &Client, product_id: &str, quantity: u64, key: String) -> Value {
     let wanted = Restock { product_id: product_id.to_owned(), quantity, key: Some(key), again: false };
     client.insist(&restock(&wanted), Duration::from_secs(60)).await.answer
 }

@@ -29,7 +29,7 @@ pub enum Action {
         /// Under which key.
         key: Option<String>,
     },
-    /// Brings pieces.
+    /// Brings units.
     Restock(Restock),
     /// Opens an account.
     Open {
@@ -94,7 +94,7 @@ pub struct Planned {
     /// What.
     pub action: Action,
     /// For how long the customer asks again where there is no answer.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 /// What customers do.
@@ -239,8 +239,8 @@ impl Iterator for Plan {
                 Action::Close { customer_id, account, key: self.sometimes_key(0.6) }
             }
         };
-        let patience = if self.random.random_bool(0.2) { 0 } else { 60 };
-        Some(Planned { at: self.at, action, patience: Duration::from_secs(patience) })
+        let timeout = if self.random.random_bool(0.2) { 0 } else { 60 };
+        Some(Planned { at: self.at, action, timeout: Duration::from_secs(timeout) })
     }
 }
 

@@ -15,26 +15,26 @@ pub(crate) const WAITING: &str = "ORDER_3";
 
 /// Tells the story.
 pub(crate) fn story() -> Recorded {
-    let mut told = Recorded::default();
-    open_account(&mut told);
-    restock(&mut told);
-    confirmed_order(&mut told);
-    cancelled_order(&mut told);
-    waiting_order(&mut told);
-    told.products.insert(PRODUCT.to_owned(), Stock { available: 8, reserved: 2, awaiting: 20 });
-    told.exposures.push(Exposure { customer_id: CUSTOMER.to_owned(), currency: "EUR".to_owned(), amount: 200 });
-    told.unpublished.insert("order-service".to_owned(), 0);
-    told.unsettled.insert("order-service of EVENTS".to_owned(), 0);
-    told.invariants = json!({"checks": [{"name": "stock-conserved", "holds": true}]});
-    told.idle_cpu.insert("order-service".to_owned(), 0.2);
-    told.log_lines.insert("order-service".to_owned(), 900);
-    told.seconds = 60;
-    told.exits.insert("order-service".to_owned(), "exit status: 0".to_owned());
-    told
+    let mut recorded = Recorded::default();
+    open_account(&mut recorded);
+    restock(&mut recorded);
+    confirmed_order(&mut recorded);
+    cancelled_order(&mut recorded);
+    waiting_order(&mut recorded);
+    recorded.products.insert(PRODUCT.to_owned(), Stock { available: 8, reserved: 2, backordered: 20 });
+    recorded.exposures.push(Exposure { customer_id: CUSTOMER.to_owned(), currency: "EUR".to_owned(), amount: 200 });
+    recorded.outbox_pending.insert("order-service".to_owned(), 0);
+    recorded.unsettled.insert("order-service of EVENTS".to_owned(), 0);
+    recorded.invariants = json!({"checks": [{"name": "stock-conserved", "holds": true}]});
+    recorded.idle_cpu.insert("order-service".to_owned(), 0.2);
+    recorded.log_lines.insert("order-service".to_owned(), 900);
+    recorded.seconds = 60;
+    recorded.exits.insert("order-service".to_owned(), "exit status: 0".to_owned());
+    recorded
 }
 
 /// Adds a message; its correlation is that of its cause.
-pub(crate) fn say(told: &mut Recorded, subject: &str, id: &str, cause: &str, version: i64, body: Value) {
+pub(crate) fn log(recorded: &mut Recorded, subject: &str, id: &str, cause: &str, version: i64, body: Value) {
     let mut tokens = subject.split('.');
     let (context, kind) = (tokens.next().unwrap(), tokens.next().unwrap());
     let (name, key) = (tokens.next().unwrap(), tokens.next().unwrap());
@@ -43,7 +43,8 @@ pub(crate) fn say(told: &mut Recorded, subject: &str, id: &str, cause: &str, ver
         "event" => "EVENTS",
         _ => "TIMERS",
     };
-    let correlation = told.messages.iter().find(|message| message.id() == cause).map_or(id, Stored::correlation);
+    let correlation =
+        recorded.messages.iter().find(|message| message.id() == cause).map_or(id, Stored::correlation);
     let mut headers = BTreeMap::from(
         [
             ("ce-id", id),
@@ -59,7 +60,7 @@ pub(crate) fn say(told: &mut Recorded, subject: &str, id: &str, cause: &str, ver
     if version > 0 {
         headers.insert("ce-aggregateversion".to_owned(), version.to_string());
         if context == "order" {
-            told.history.push(Kept {
+            recorded.history.push(Kept {
                 order_id: key.to_owned(),
                 version,
                 message_id: id.to_owned(),
@@ -71,19 +72,25 @@ pub(crate) fn say(told: &mut Recorded, subject: &str, id: &str, cause: &str, ver
         .contains(&format!("{context}.{name}").as_str())
         && kind == "event"
     {
-        told.notifications.push(Notification {
+        recorded.notifications.push(Notification {
             event_id: id.to_owned(),
             customer_id: CUSTOMER.to_owned(),
             order_id: key.to_owned(),
         });
     }
-    let sequence = told.messages.len() as u64 + 1;
-    told.messages.push(Stored { stream: stream.to_owned(), sequence, subject: subject.to_owned(), headers, body });
+    let sequence = recorded.messages.len() as u64 + 1;
+    recorded.messages.push(Stored {
+        stream: stream.to_owned(),
+        sequence,
+        subject: subject.to_owned(),
+        headers,
+        body,
+    });
 }
 
 /// Adds a request and its answer.
 pub(crate) fn ask(
-    told: &mut Recorded,
+    recorded: &mut Recorded,
     method: &str,
     path: &str,
     key: Option<&str>,
@@ -91,7 +98,7 @@ pub(crate) fn ask(
     status: u16,
     answer: Value,
 ) {
-    told.exchanges.push(Exchange {
+    recorded.exchanges.push(Exchange {
         method: method.to_owned(),
         path: path.to_owned(),
         key: key.map(str::to_owned),
@@ -102,26 +109,26 @@ pub(crate) fn ask(
     });
 }
 
-fn open_account(told: &mut Recorded) {
+fn open_account(recorded: &mut Recorded) {
     let details = json!({"name": "Ada", "creditLimit": {"amount": 1000, "currency": "EUR"}});
     let account = json!({"customerId": CUSTOMER, "version": 1, "name": "Ada",
         "creditLimit": {"amount": 1000, "currency": "EUR"}});
     let command = json!({"customerId": CUSTOMER, "details": details});
-    say(told, &format!("account.command.create.{CUSTOMER}"), "a1", "", 0, command);
+    log(recorded, &format!("account.command.create.{CUSTOMER}"), "a1", "", 0, command);
     let event = json!({"customerId": CUSTOMER, "version": 1, "details": details});
-    say(told, &format!("account.event.changed.{CUSTOMER}"), "a2", "a1", 1, event);
-    ask(told, "POST", "/accounts", None, json!({"customerId": CUSTOMER}), 201, account.clone());
-    told.accounts.insert(CUSTOMER.to_owned(), account);
+    log(recorded, &format!("account.event.changed.{CUSTOMER}"), "a2", "a1", 1, event);
+    ask(recorded, "POST", "/accounts", None, json!({"customerId": CUSTOMER}), 201, account.clone());
+    recorded.accounts.insert(CUSTOMER.to_owned(), account);
 }
 
-fn restock(told: &mut Recorded) {
+fn restock(recorded: &mut Recorded) {
     let body = json!({"productId": PRODUCT, "quantity": 10});
-    say(told, &format!("inventory.command.restock.{PRODUCT}"), "r1", "", 0, body.clone());
-    say(told, &format!("inventory.event.restocked.{PRODUCT}"), "r2", "r1", 1, body);
+    log(recorded, &format!("inventory.command.restock.{PRODUCT}"), "r1", "", 0, body.clone());
+    log(recorded, &format!("inventory.event.restocked.{PRODUCT}"), "r2", "r1", 1, body);
     let accepted = json!({"productId": PRODUCT, "quantity": 10, "status": "accepted"});
     let path = format!("/products/{PRODUCT}/restock");
     for _ in 0..2 {
-        ask(told, "POST", &path, Some("k1"), json!({"quantity": 10}), 202, accepted.clone());
+        ask(recorded, "POST", &path, Some("k1"), json!({"quantity": 10}), 202, accepted.clone());
     }
 }
 
@@ -131,17 +138,17 @@ fn order(order_id: &str, quantity: u64) -> Value {
 }
 
 /// Places an order; returns it as the messages have it. Ids of messages begin with `prefix`.
-fn place(told: &mut Recorded, order_id: &str, prefix: &str, quantity: u64) -> Value {
+fn place(recorded: &mut Recorded, order_id: &str, prefix: &str, quantity: u64) -> Value {
     let body = order(order_id, quantity);
     for _ in 0..2 {
         let accepted = json!({"orderId": order_id, "status": "accepted"});
-        ask(told, "POST", "/orders", None, body.clone(), 202, accepted);
+        ask(recorded, "POST", "/orders", None, body.clone(), 202, accepted);
     }
     let mut details = body;
     details["totalPrice"] = json!(quantity * 100);
-    say(told, &format!("order.command.place.{order_id}"), &format!("{prefix}1"), "", 0, details.clone());
-    say(
-        told,
+    log(recorded, &format!("order.command.place.{order_id}"), &format!("{prefix}1"), "", 0, details.clone());
+    log(
+        recorded,
         &format!("order.event.placed.{order_id}"),
         &format!("{prefix}2"),
         &format!("{prefix}1"),
@@ -152,58 +159,58 @@ fn place(told: &mut Recorded, order_id: &str, prefix: &str, quantity: u64) -> Va
 }
 
 /// Reserves and pays an order.
-fn reserve_and_pay(told: &mut Recorded, order_id: &str, prefix: &str, reference: &str) {
+fn reserve_and_pay(recorded: &mut Recorded, order_id: &str, prefix: &str, reference: &str) {
     let id = |n: u64| format!("{prefix}{n}");
     let lines = json!({"orderId": order_id, "lines": [{"productId": PRODUCT, "quantity": 2}]});
-    say(told, &format!("inventory.event.reserved.{order_id}"), &id(3), &id(2), 1, lines);
-    say(told, &format!("order.event.reserved.{order_id}"), &id(4), &id(3), 2, json!({"orderId": order_id}));
+    log(recorded, &format!("inventory.event.reserved.{order_id}"), &id(3), &id(2), 1, lines);
+    log(recorded, &format!("order.event.reserved.{order_id}"), &id(4), &id(3), 2, json!({"orderId": order_id}));
     let captured = json!({"orderId": order_id, "amount": 200, "currency": "EUR", "reference": reference});
-    say(told, &format!("payment.event.captured.{order_id}"), &id(5), &id(3), 3, captured);
-    told.ledger.push(json!({"kind": "captured", "key": order_id, "orderId": order_id, "amount": 200,
+    log(recorded, &format!("payment.event.captured.{order_id}"), &id(5), &id(3), 3, captured);
+    recorded.ledger.push(json!({"kind": "captured", "key": order_id, "orderId": order_id, "amount": 200,
         "currency": "EUR", "token": "tok_visa", "reference": reference}));
 }
 
-fn keep(told: &mut Recorded, mut order: Value, status: &str, reason: Value, payment: &str, reservation: &str) {
+fn keep(recorded: &mut Recorded, mut order: Value, status: &str, reason: Value, payment: &str, reservation: &str) {
     let order_id = order["orderId"].as_str().unwrap().to_owned();
     let quantity = order["items"][0]["quantity"].as_u64().unwrap();
     order["status"] = json!(status);
     order["reason"] = reason;
-    told.orders.insert(order_id.clone(), order);
-    told.payments.insert(order_id.clone(), Payment { status: payment.to_owned(), reference: None });
+    recorded.orders.insert(order_id.clone(), order);
+    recorded.payments.insert(order_id.clone(), Payment { status: payment.to_owned(), reference: None });
     let lines = BTreeMap::from([(PRODUCT.to_owned(), quantity)]);
-    told.reservations.insert(order_id, Reservation { status: reservation.to_owned(), lines });
+    recorded.reservations.insert(order_id, Reservation { status: reservation.to_owned(), lines });
 }
 
-fn confirmed_order(told: &mut Recorded) {
-    let details = place(told, CONFIRMED, "c", 2);
-    reserve_and_pay(told, CONFIRMED, "c", "cap_1");
+fn confirmed_order(recorded: &mut Recorded) {
+    let details = place(recorded, CONFIRMED, "c", 2);
+    reserve_and_pay(recorded, CONFIRMED, "c", "cap_1");
     let body = json!({"orderId": CONFIRMED, "customerId": CUSTOMER, "totalPrice": 200});
-    say(told, &format!("order.event.confirmed.{CONFIRMED}"), "c6", "c5", 3, body);
-    keep(told, details, "confirmed", Value::Null, "captured", "reserved");
+    log(recorded, &format!("order.event.confirmed.{CONFIRMED}"), "c6", "c5", 3, body);
+    keep(recorded, details, "confirmed", Value::Null, "captured", "reserved");
 }
 
-fn cancelled_order(told: &mut Recorded) {
-    let details = place(told, CANCELLED, "x", 2);
-    reserve_and_pay(told, CANCELLED, "x", "cap_2");
-    say(told, &format!("order.command.cancel.{CANCELLED}"), "x6", "", 0, json!({"orderId": CANCELLED}));
+fn cancelled_order(recorded: &mut Recorded) {
+    let details = place(recorded, CANCELLED, "x", 2);
+    reserve_and_pay(recorded, CANCELLED, "x", "cap_2");
+    log(recorded, &format!("order.command.cancel.{CANCELLED}"), "x6", "", 0, json!({"orderId": CANCELLED}));
     let reason = json!({"code": "customer"});
     let body = json!({"orderId": CANCELLED, "customerId": CUSTOMER, "reason": reason});
-    say(told, &format!("order.event.cancelled.{CANCELLED}"), "x7", "x6", 3, body);
+    log(recorded, &format!("order.event.cancelled.{CANCELLED}"), "x7", "x6", 3, body);
     let lines = json!({"orderId": CANCELLED, "lines": [{"productId": PRODUCT, "quantity": 2}]});
-    say(told, &format!("inventory.event.released.{CANCELLED}"), "x8", "x7", 2, lines);
+    log(recorded, &format!("inventory.event.released.{CANCELLED}"), "x8", "x7", 2, lines);
     let refunded = json!({"orderId": CANCELLED, "customerId": CUSTOMER, "amount": 200, "currency": "EUR"});
-    say(told, &format!("payment.event.refunded.{CANCELLED}"), "x9", "x7", 5, refunded);
-    told.ledger.push(json!({"kind": "refunded", "key": "refund", "reference": "cap_2", "byVoid": false}));
+    log(recorded, &format!("payment.event.refunded.{CANCELLED}"), "x9", "x7", 5, refunded);
+    recorded.ledger.push(json!({"kind": "refunded", "key": "refund", "reference": "cap_2", "byVoid": false}));
     let accepted = json!({"orderId": CANCELLED, "status": "accepted"});
-    ask(told, "POST", &format!("/orders/{CANCELLED}/cancel"), None, json!({}), 202, accepted);
-    keep(told, details, "cancelled", reason, "refunded", "released");
+    ask(recorded, "POST", &format!("/orders/{CANCELLED}/cancel"), None, json!({}), 202, accepted);
+    keep(recorded, details, "cancelled", reason, "refunded", "released");
 }
 
-fn waiting_order(told: &mut Recorded) {
-    let details = place(told, WAITING, "w", 20);
+fn waiting_order(recorded: &mut Recorded) {
+    let details = place(recorded, WAITING, "w", 20);
     let short = json!({"orderId": WAITING, "short": [PRODUCT]});
-    say(told, &format!("inventory.event.backordered.{WAITING}"), "w3", "w2", 1, short);
+    log(recorded, &format!("inventory.event.backordered.{WAITING}"), "w3", "w2", 1, short);
     let body = json!({"orderId": WAITING, "customerId": CUSTOMER, "short": [PRODUCT]});
-    say(told, &format!("order.event.awaiting-stock.{WAITING}"), "w4", "w3", 2, body);
-    keep(told, details, "awaiting-stock", Value::Null, "pending", "waiting");
+    log(recorded, &format!("order.event.awaiting-stock.{WAITING}"), "w4", "w3", 2, body);
+    keep(recorded, details, "awaiting-stock", Value::Null, "pending", "waiting");
 }

@@ -1,6 +1,6 @@
-//! The tables of the service, beside those of the kit.
+//! The tables of the service, beside those of the library.
 
-pub mod intake;
+pub mod backorder_line;
 pub mod product;
 pub mod reservation;
-pub mod waiting_line;
+pub mod stock_receipt;

@@ -1,10 +1,10 @@
-//! The table `product`.
+//! The table `products`.
 
 use sea_orm::entity::prelude::*;
 
-/// The pieces of one product.
+/// The units of one product.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "product")]
+#[sea_orm(table_name = "products")]
 pub struct Model {
     /// Which product.
     #[sea_orm(primary_key, auto_increment = false)]
@@ -14,10 +14,10 @@ pub struct Model {
     /// How many are held for orders.
     pub reserved: i64,
     /// How many waiting orders ask for: the sum of the product's waiting lines.
-    pub awaiting: i64,
+    pub backordered: i64,
     /// The position of the order that came to wait for it last; 0 where none ever did.
     pub last_position: i64,
-    /// How often pieces came in.
+    /// How often units came in.
     pub version: i64,
 }
 

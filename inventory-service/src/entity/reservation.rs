@@ -1,10 +1,10 @@
-//! The table `reservation`.
+//! The table `reservations`.
 
 use sea_orm::entity::prelude::*;
 
 /// What was decided for one order.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "reservation")]
+#[sea_orm(table_name = "reservations")]
 pub struct Model {
     /// Which order.
     #[sea_orm(primary_key, auto_increment = false)]

@@ -1,10 +1,10 @@
-//! The tables `product`, `reservation`, and `waiting_line`. The database itself refuses counts below zero.
+//! The tables `products`, `reservation`, and `backorder_line`. The database itself refuses counts below zero.
 
 use sea_orm::sea_query::{Expr, ExprTrait, IntoIden};
 use sea_orm::{DbBackend, Iterable};
 use sea_orm_migration::prelude::*;
 
-use crate::entity::{product, reservation, waiting_line};
+use crate::entity::{backorder_line, product, reservation};
 
 pub(super) struct Migration;
 
@@ -17,9 +17,9 @@ impl MigrationName for Migration {
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use backorder_line::Column as BackorderLine;
         use product::Column as Product;
         use reservation::Column as Reservation;
-        use waiting_line::Column as WaitingLine;
         let backend = manager.get_database_backend();
 
         let product = Table::create()
@@ -27,7 +27,7 @@ impl MigrationTrait for Migration {
             .col(id(backend, Product::ProductId).primary_key())
             .col(count(Product::Available, 0))
             .col(count(Product::Reserved, 0))
-            .col(count(Product::Awaiting, 0))
+            .col(count(Product::Backordered, 0))
             .col(count(Product::LastPosition, 0))
             .col(count(Product::Version, 0))
             .to_owned();
@@ -52,21 +52,24 @@ impl MigrationTrait for Migration {
             .to_owned();
         manager.create_table(reservation).await?;
 
-        let waiting_line = Table::create()
-            .table(waiting_line::Entity)
-            .col(id(backend, WaitingLine::ProductId))
-            .col(count(WaitingLine::Position, 1))
-            .col(id(backend, WaitingLine::OrderId))
-            .col(count(WaitingLine::Quantity, 1))
+        let backorder_line = Table::create()
+            .table(backorder_line::Entity)
+            .col(id(backend, BackorderLine::ProductId))
+            .col(count(BackorderLine::Position, 1))
+            .col(id(backend, BackorderLine::OrderId))
+            .col(count(BackorderLine::Quantity, 1))
             .primary_key(
-                Index::create().col(WaitingLine::ProductId).col(WaitingLine::Position).col(WaitingLine::OrderId),
+                Index::create()
+                    .col(BackorderLine::ProductId)
+                    .col(BackorderLine::Position)
+                    .col(BackorderLine::OrderId),
             )
             .to_owned();
-        manager.create_table(waiting_line).await?;
+        manager.create_table(backorder_line).await?;
         let by_order = Index::create()
-            .name("waiting_line_order_id")
-            .table(waiting_line::Entity)
-            .col(WaitingLine::OrderId)
+            .name("backorder_lines_order_id")
+            .table(backorder_line::Entity)
+            .col(BackorderLine::OrderId)
             .to_owned();
         manager.create_index(by_order).await
     }

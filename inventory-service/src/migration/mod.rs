@@ -1,7 +1,7 @@
-//! The tables of the service, the kit's first.
+//! The tables of the service, the library's first.
 
 mod m0001_stock;
-mod m0002_intake;
+mod m0002_stock_receipts;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -14,7 +14,7 @@ impl MigratorTrait for Migrator {
         let mut migrations = messaging::migration::messaging();
         migrations.extend(messaging::migration::effects());
         migrations.push(Box::new(m0001_stock::Migration));
-        migrations.push(Box::new(m0002_intake::Migration));
+        migrations.push(Box::new(m0002_stock_receipts::Migration));
         migrations
     }
 }

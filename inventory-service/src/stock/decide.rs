@@ -50,7 +50,7 @@ impl Stock {
     /// Changes the stock as the message says, and returns what happened.
     ///
     /// `correlation_id` is that of the message. A message about an order that says nothing new changes nothing.
-    /// A [`Restock`] adds its pieces each time it is told: that it is told once is up to the caller.
+    /// A [`Restock`] adds its units each time it is told: that it is told once is up to the caller.
     pub fn decide(&mut self, message: &StockMessage, correlation_id: Uuid) -> Vec<Decided> {
         match message {
             StockMessage::Placed(order) => self.place(order, correlation_id).into_iter().collect(),
@@ -96,7 +96,7 @@ impl Stock {
                 reservation.state = ReservationState::Released;
                 reservation.version += 1;
                 let (lines, version) = (reservation.lines.clone(), reservation.version);
-                self.put_back(&lines);
+                self.return_units(&lines);
                 let event = StockReleased { order_id: order_id.clone(), lines: lines.clone() }.into();
                 events.push(Decided { event, version, correlation_id });
                 lines

@@ -1,11 +1,11 @@
-//! The rules of stock: who gets which pieces, and in what order.
+//! The rules of stock: who gets which units, and in what order.
 //!
 //! Pure: no I/O, no clock. [`Stock`] holds what is known of products and orders, [`StockMessage`] is what can be
 //! told to it, and [`Stock::decide`] changes it and says what happened.
 //!
 //! # Who is served
 //!
-//! First come, first served, and nobody starves: the pieces a waiting order asks for are promised to it. A new order
+//! First come, first served, and nobody starves: the units a waiting order asks for are promised to it. A new order
 //! is reserved only where every one of its lines fits beside all that is promised; otherwise it waits, and its own
 //! lines are promised too. So orders that share no short product pass one another, and orders that do share one never
 //! overtake.

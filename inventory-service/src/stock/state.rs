@@ -6,7 +6,7 @@ use contracts::inventory::StockLine;
 use contracts::{OrderId, ProductId};
 use uuid::Uuid;
 
-/// The pieces of one product.
+/// The units of one product.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Product {
     /// How many are on the shelf, those promised to waiting orders included.
@@ -14,18 +14,18 @@ pub struct Product {
     /// How many are held for orders.
     pub reserved: u64,
     /// How many waiting orders ask for.
-    pub awaiting: u64,
+    pub backordered: u64,
     /// The position of the order that came to wait for it last; 0 where none ever did.
     pub last_position: i64,
-    /// How often pieces came in.
+    /// How often units came in.
     pub version: i64,
 }
 
 impl Product {
-    /// Says whether that many pieces fit beside all that is promised to waiting orders.
+    /// Says whether that many units fit beside all that is promised to waiting orders.
     #[must_use]
     pub fn has_free(&self, quantity: u64) -> bool {
-        self.available.checked_sub(self.awaiting).is_some_and(|free| free >= quantity)
+        self.available.checked_sub(self.backordered).is_some_and(|free| free >= quantity)
     }
 }
 
@@ -81,12 +81,12 @@ pub struct Stock {
     pub products: BTreeMap<ProductId, Product>,
     /// What was decided, by order.
     pub reservations: BTreeMap<OrderId, Reservation>,
-    /// Per product the pieces that waiting orders ask for, in the order they are served.
+    /// Per product the units that waiting orders ask for, in the order they are served.
     pub queues: BTreeMap<ProductId, BTreeMap<Place, u64>>,
 }
 
 impl Stock {
-    /// Returns the last place in line whose pieces, with all that is promised ahead of it, fit into what is
+    /// Returns the last place in line whose units, with all that is promised ahead of it, fit into what is
     /// available; `None` where the first one does not fit, or nobody waits.
     pub(super) fn reach(&self, product_id: &ProductId) -> Option<&Place> {
         let available = self.products.get(product_id)?.available;
@@ -109,7 +109,7 @@ impl Stock {
         let position = last.unwrap_or(0) + 1;
         for line in lines {
             if let Some(product) = self.products.get_mut(&line.product_id) {
-                product.awaiting += line.quantity;
+                product.backordered += line.quantity;
                 product.last_position = position;
             }
             let place = Place { position, order_id: order_id.clone() };
@@ -122,7 +122,7 @@ impl Stock {
     pub(super) fn dequeue(&mut self, place: &Place, lines: &[StockLine]) {
         for line in lines {
             if let Some(product) = self.products.get_mut(&line.product_id) {
-                product.awaiting -= line.quantity;
+                product.backordered -= line.quantity;
             }
             if let Some(queue) = self.queues.get_mut(&line.product_id) {
                 queue.remove(place);
@@ -133,7 +133,7 @@ impl Stock {
         }
     }
 
-    /// Moves pieces from the shelf to where they are held for an order.
+    /// Moves units from the shelf to where they are held for an order.
     pub(super) fn hold(&mut self, lines: &[StockLine]) {
         for line in lines {
             if let Some(product) = self.products.get_mut(&line.product_id) {
@@ -143,8 +143,8 @@ impl Stock {
         }
     }
 
-    /// Moves pieces back to the shelf.
-    pub(super) fn put_back(&mut self, lines: &[StockLine]) {
+    /// Moves units back to the shelf.
+    pub(super) fn return_units(&mut self, lines: &[StockLine]) {
         for line in lines {
             if let Some(product) = self.products.get_mut(&line.product_id) {
                 product.reserved -= line.quantity;

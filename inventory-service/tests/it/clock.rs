@@ -16,7 +16,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::database::{Engine, TestDatabase, begin_with};
-use crate::given::{restock, shelf};
+use crate::given::{available, restock};
 use crate::on_both_databases;
 use crate::service::say;
 
@@ -70,7 +70,7 @@ async fn a_clock_that_is_nine_days_off_is_reported_and_doubles_nothing(engine: E
         return;
     };
     let (nats, database) = (TestNats::start().await.unwrap(), TestDatabase::new(engine).await);
-    begin_with(&database.db, &shelf(&[("CUP", 2)])).await;
+    begin_with(&database.db, &available(&[("CUP", 2)])).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
     let js = jetstream::new(client.clone());
     Topology::parse(TOPOLOGY).unwrap().provision(&js, 1).await.unwrap();

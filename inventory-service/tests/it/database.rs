@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use contracts::{OrderId, ProductId};
 use inventory_service::entity::reservation::Status;
-use inventory_service::entity::{product, reservation, waiting_line};
+use inventory_service::entity::{backorder_line, product, reservation};
 use inventory_service::handler::InventoryHandler;
 use inventory_service::migration::Migrator;
 use inventory_service::stock::{Place, Product, Reservation, ReservationState, Stock, StockMessage};
@@ -66,13 +66,13 @@ impl Drop for TestDatabase {
 pub(crate) async fn begin_with(db: &DatabaseConnection, stock: &Stock) {
     product::Entity::delete_many().exec(db).await.unwrap();
     reservation::Entity::delete_many().exec(db).await.unwrap();
-    waiting_line::Entity::delete_many().exec(db).await.unwrap();
+    backorder_line::Entity::delete_many().exec(db).await.unwrap();
     for (id, product) in &stock.products {
         let row = product::ActiveModel {
             product_id: Set(id.to_string()),
             available: Set(product.available.cast_signed()),
             reserved: Set(0),
-            awaiting: Set(0),
+            backordered: Set(0),
             last_position: Set(0),
             version: Set(0),
         };
@@ -96,7 +96,7 @@ pub(crate) fn envelope(message: &StockMessage) -> Envelope<StockMessage> {
     }
 }
 
-/// Handles a batch in one transaction that begins with the inbox, as the kit does.
+/// Handles a batch in one transaction that begins with the inbox, as the library does.
 pub(crate) async fn handle(
     db: &DatabaseConnection,
     batch: &[Envelope<StockMessage>],
@@ -118,7 +118,7 @@ pub(crate) async fn whole(db: &DatabaseConnection) -> Stock {
         let product = Product {
             available: row.available.try_into().unwrap(),
             reserved: row.reserved.try_into().unwrap(),
-            awaiting: row.awaiting.try_into().unwrap(),
+            backordered: row.backordered.try_into().unwrap(),
             last_position: row.last_position,
             version: row.version,
         };
@@ -137,7 +137,7 @@ pub(crate) async fn whole(db: &DatabaseConnection) -> Stock {
         let reservation = Reservation { state, lines, correlation_id: row.correlation_id, version: row.version };
         stock.reservations.insert(OrderId::parse(row.order_id).unwrap(), reservation);
     }
-    for row in waiting_line::Entity::find().all(db).await.unwrap() {
+    for row in backorder_line::Entity::find().all(db).await.unwrap() {
         let place = Place { position: row.position, order_id: OrderId::parse(row.order_id).unwrap() };
         let queue = stock.queues.entry(ProductId::parse(row.product_id).unwrap()).or_default();
         queue.insert(place, row.quantity.try_into().unwrap());

@@ -1,4 +1,4 @@
-//! given / when / then over stock, in the words of the store.
+//! given / when / then over stock, in the words of the shop.
 
 use contracts::inventory::{InventoryEvent, Restock, StockLine};
 use contracts::order::{CancelReason, OrderCancelled, OrderDetails, OrderItem, OrderPlaced};
@@ -14,8 +14,8 @@ pub(crate) fn product_id(id: &str) -> ProductId {
     ProductId::parse(id).unwrap()
 }
 
-pub(crate) fn quantity(pieces: u64) -> Quantity {
-    Quantity::parse(i64::try_from(pieces).unwrap()).unwrap()
+pub(crate) fn quantity(units: u64) -> Quantity {
+    Quantity::parse(i64::try_from(units).unwrap()).unwrap()
 }
 
 pub(crate) fn line(product: &str, quantity: u64) -> StockLine {
@@ -23,9 +23,9 @@ pub(crate) fn line(product: &str, quantity: u64) -> StockLine {
 }
 
 pub(crate) fn placed(order: &str, lines: &[(&str, u64)]) -> StockMessage {
-    let items = lines.iter().map(|(product, pieces)| OrderItem {
+    let items = lines.iter().map(|(product, units)| OrderItem {
         product_id: product_id(product),
-        quantity: quantity(*pieces),
+        quantity: quantity(*units),
         unit_price: Amount::parse(100).unwrap(),
     });
     let customer = CustomerId::parse("CUSTOMER_001").unwrap();
@@ -41,8 +41,8 @@ pub(crate) fn cancelled(order: &str) -> StockMessage {
     })
 }
 
-pub(crate) fn restock(product: &str, pieces: u64) -> StockMessage {
-    StockMessage::Restock(Restock { product_id: product_id(product), quantity: quantity(pieces) })
+pub(crate) fn restock(product: &str, units: u64) -> StockMessage {
+    StockMessage::Restock(Restock { product_id: product_id(product), quantity: quantity(units) })
 }
 
 /// The correlation id of the process a business id stands for.
@@ -62,7 +62,7 @@ pub(crate) fn product(available: u64) -> Product {
     Product { available, ..Product::default() }
 }
 
-pub(crate) fn shelf(products: &[(&str, u64)]) -> Stock {
+pub(crate) fn available(products: &[(&str, u64)]) -> Stock {
     let products = products.iter().map(|(id, available)| (product_id(id), product(*available)));
     Stock { products: products.collect(), ..Stock::default() }
 }
@@ -73,9 +73,9 @@ pub(crate) struct Given {
     events: Vec<Decided>,
 }
 
-/// A shelf with that many pieces of each product.
+/// A shelf with that many units of each product.
 pub(crate) fn given(products: &[(&str, u64)]) -> Given {
-    Given { stock: shelf(products), events: Vec::new() }
+    Given { stock: available(products), events: Vec::new() }
 }
 
 impl Given {
@@ -111,7 +111,7 @@ impl Given {
     #[track_caller]
     pub(crate) fn counts(self, product: &str, expected: [u64; 3]) -> Self {
         let product = &self.stock.products[&product_id(product)];
-        assert_eq!([product.available, product.reserved, product.awaiting], expected);
+        assert_eq!([product.available, product.reserved, product.backordered], expected);
         self
     }
 

@@ -7,7 +7,7 @@ use poem::test::TestClient;
 use serde_json::{Value, json};
 
 use crate::database::{Engine, TestDatabase, begin_with, envelope, handle, whole};
-use crate::given::{placed, product, product_id, shelf};
+use crate::given::{available, placed, product, product_id};
 use crate::on_both_databases;
 
 on_both_databases!(
@@ -28,7 +28,7 @@ async fn json_of(response: poem::test::TestResponse) -> Value {
 
 async fn seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    begin_with(&database.db, &shelf(&[("PRODUCT_002", 3)])).await;
+    begin_with(&database.db, &available(&[("PRODUCT_002", 3)])).await;
     let client = client(&database, true);
     let response = client.post("/automation-testing/seed").send().await;
     response.assert_status_is_ok();
@@ -46,12 +46,12 @@ async fn seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is(engine
 
 async fn deleting_all_leaves_no_product_no_reservation_and_nobody_waiting(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    begin_with(&database.db, &shelf(&[("CUP", 3)])).await;
+    begin_with(&database.db, &available(&[("CUP", 3)])).await;
     let batch = [envelope(&placed("A", &[("CUP", 3)])), envelope(&placed("B", &[("CUP", 3)]))];
     handle(&database.db, &batch).await.unwrap();
     let response = client(&database, true).delete("/automation-testing/all").send().await;
     response.assert_status(StatusCode::NO_CONTENT);
-    assert_eq!(whole(&database.db).await, shelf(&[]));
+    assert_eq!(whole(&database.db).await, available(&[]));
 }
 
 async fn a_catalogue_that_makes_no_sense_is_a_problem_and_creates_nothing(engine: Engine) {
@@ -69,7 +69,7 @@ async fn a_catalogue_that_makes_no_sense_is_a_problem_and_creates_nothing(engine
         response.assert_content_type("application/problem+json");
         assert_eq!(json_of(response).await["status"], 400, "{body}");
     }
-    assert_eq!(whole(&database.db).await, shelf(&[]));
+    assert_eq!(whole(&database.db).await, available(&[]));
 }
 
 async fn ready_says_so(engine: Engine) {
@@ -92,5 +92,5 @@ async fn all_of_it_is_not_found_unless_switched_on(engine: Engine) {
         response.assert_content_type("application/problem+json");
         assert_eq!(json_of(response).await["title"], "Not Found");
     }
-    assert_eq!(whole(&database.db).await, shelf(&[]));
+    assert_eq!(whole(&database.db).await, available(&[]));
 }

@@ -9,7 +9,7 @@ mod properties;
 mod queries;
 mod reserving;
 mod service;
-mod slices;
+mod units_of_work;
 
 /// Runs each test on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::Config;
 
-use crate::given::{cancelled, key, placed, process, product_id, restock, shelf};
+use crate::given::{available, cancelled, key, placed, process, product_id, restock};
 
 /// Few enough that orders meet.
 const PRODUCTS: usize = 4;
@@ -22,13 +22,13 @@ pub(crate) fn config(cases: u32) -> Config {
 /// A shelf and what happens to it.
 #[derive(Debug, Clone)]
 pub(crate) struct Story {
-    pub(crate) shelf: BTreeMap<ProductId, u64>,
+    pub(crate) available: BTreeMap<ProductId, u64>,
     pub(crate) messages: Vec<StockMessage>,
 }
 
 impl Story {
     pub(crate) fn beginning(&self) -> Stock {
-        shelf(&self.shelf.iter().map(|(id, available)| (id.as_str(), *available)).collect::<Vec<_>>())
+        available(&self.available.iter().map(|(id, available)| (id.as_str(), *available)).collect::<Vec<_>>())
     }
 }
 
@@ -49,7 +49,7 @@ fn orders(number: usize) -> impl Strategy<Value = Vec<StockMessage>> {
     })
 }
 
-/// Any order and duplication of orders placed, cancelled, and pieces that come in. Now and then a product does not
+/// Any order and duplication of orders placed, cancelled, and units that come in. Now and then a product does not
 /// exist at first.
 pub(crate) fn stories(number: usize, length: usize) -> impl Strategy<Value = Story> {
     let step = prop_oneof![
@@ -57,11 +57,13 @@ pub(crate) fn stories(number: usize, length: usize) -> impl Strategy<Value = Sto
         2 => (0..number).prop_map(|order| (1, order, 0)),
         3 => (0..PRODUCTS, 1..12_u64).prop_map(|(product, quantity)| (2, product, quantity)),
     ];
-    let shelf = vec(prop_oneof![1 => Just(None), 9 => (0..10_u64).prop_map(Some)], PRODUCTS);
-    (shelf, orders(number), vec(step, 1..length)).prop_map(|(shelf, orders, steps)| {
-        let shelf = shelf.into_iter().enumerate();
+    let available = vec(prop_oneof![1 => Just(None), 9 => (0..10_u64).prop_map(Some)], PRODUCTS);
+    (available, orders(number), vec(step, 1..length)).prop_map(|(available, orders, steps)| {
+        let available = available.into_iter().enumerate();
         Story {
-            shelf: shelf.filter_map(|(p, available)| Some((product_id(&product_name(p)), available?))).collect(),
+            available: available
+                .filter_map(|(p, available)| Some((product_id(&product_name(p)), available?)))
+                .collect(),
             messages: steps
                 .into_iter()
                 .map(|(kind, index, quantity)| match kind {
@@ -84,16 +86,16 @@ fn lines_in(stock: &Stock, state: impl Fn(ReservationState) -> bool) -> BTreeMap
     sums
 }
 
-/// The pieces of each product that are in the house, and that the counters agree with the orders.
+/// The units of each product that are in the house, and that the counters agree with the orders.
 pub(crate) fn count(stock: &Stock) -> BTreeMap<ProductId, u64> {
     let held = lines_in(stock, |state| state == ReservationState::Reserved);
     let asked = lines_in(stock, |state| matches!(state, ReservationState::Waiting { .. }));
     let sum = |sums: &BTreeMap<ProductId, u64>, id: &ProductId| sums.get(id).copied().unwrap_or(0);
     for (id, product) in &stock.products {
         assert_eq!(product.reserved, sum(&held, id), "held of {id}");
-        assert_eq!(product.awaiting, sum(&asked, id), "asked of {id}");
+        assert_eq!(product.backordered, sum(&asked, id), "asked of {id}");
         let queued = stock.queues.get(id).map_or(0, |queue| queue.values().sum());
-        assert_eq!(product.awaiting, queued, "queued for {id}");
+        assert_eq!(product.backordered, queued, "queued for {id}");
     }
     stock.products.iter().map(|(id, product)| (id.clone(), product.available + product.reserved)).collect()
 }
@@ -189,7 +191,7 @@ proptest! {
     #[test]
     fn no_piece_is_lost_or_made(story in stories(12, 60)) {
         let mut stock = story.beginning();
-        let mut expected = story.shelf.clone();
+        let mut expected = story.available.clone();
         for message in &story.messages {
             if let StockMessage::Restock(restock) = message {
                 *expected.entry(restock.product_id.clone()).or_default() += u64::from(restock.quantity.get());
@@ -202,7 +204,7 @@ proptest! {
     #[test]
     fn everyone_is_served_as_soon_as_those_before_leave_enough(story in stories(12, 60)) {
         let mut stock = story.beginning();
-        let mut plain = Plain { available: story.shelf.clone(), ..Plain::default() };
+        let mut plain = Plain { available: story.available.clone(), ..Plain::default() };
         for message in &story.messages {
             let events = stock.decide(message, process(key(message)));
             let served: Vec<_> = events.iter().filter_map(|decided| match &decided.event {
@@ -246,7 +248,7 @@ proptest! {
             stock.decide(&restock(&product_name(index), 1000), process("restock"));
         }
         prop_assert!(stock.queues.is_empty(), "{:?}", stock.queues);
-        prop_assert!(stock.products.values().all(|product| product.awaiting == 0));
+        prop_assert!(stock.products.values().all(|product| product.backordered == 0));
     }
 
     #[test]
@@ -262,7 +264,7 @@ proptest! {
             if *cancel { cancelled(key(order)) } else { order.clone() }
         }).collect();
         let end = |messages: &[StockMessage]| {
-            let mut stock = shelf(&ample);
+            let mut stock = available(&ample);
             for message in messages {
                 stock.decide(message, process(key(message)));
             }

@@ -1,13 +1,13 @@
 //! What can be asked about stock.
 
 use bytes::Bytes;
-use inventory_service::balance::balance;
 use inventory_service::queries::{product, products};
+use inventory_service::reconciliation::reconciliation;
 use messaging::query::{Query, QueryError};
 use serde_json::{Value, json};
 
 use crate::database::{Engine, TestDatabase, begin_with, envelope, handle};
-use crate::given::{placed, shelf};
+use crate::given::{available, placed};
 use crate::on_both_databases;
 
 on_both_databases!(
@@ -29,11 +29,11 @@ fn list(body: Value) -> Query {
 
 async fn a_product_answers_with_its_three_counts(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    begin_with(&database.db, &shelf(&[("CUP", 10)])).await;
+    begin_with(&database.db, &available(&[("CUP", 10)])).await;
     let batch = [envelope(&placed("A", &[("CUP", 3)])), envelope(&placed("B", &[("CUP", 8)]))];
     handle(&database.db, &batch).await.unwrap();
     let answer = product(database.db.clone(), about("CUP")).await.unwrap();
-    let expected = json!({"productId": "CUP", "available": 7, "reserved": 3, "awaiting": 8});
+    let expected = json!({"productId": "CUP", "available": 7, "reserved": 3, "backordered": 8});
     assert_eq!(serde_json::to_value(answer).unwrap(), expected);
 }
 
@@ -42,26 +42,26 @@ async fn wrong_stock_is_counted_beyond_what_is_named(engine: Engine) {
     // Units without a receipt.
     let ids: Vec<String> = (10..55).map(|n| format!("P{n}")).collect();
     let products: Vec<(&str, u64)> = ids.iter().map(|id| (id.as_str(), 1)).collect();
-    begin_with(&database.db, &shelf(&products)).await;
-    let found = balance(database.db.clone(), list(json!({}))).await.unwrap();
+    begin_with(&database.db, &available(&products)).await;
+    let found = reconciliation(database.db.clone(), list(json!({}))).await.unwrap();
     assert_eq!((found.products, found.wrong_total, found.wrong.len()), (45, 45, 20));
-    assert_eq!((&*found.wrong[0].product_id, found.wrong[0].available, found.wrong[0].intake), ("P10", 1, 0));
+    assert_eq!((&*found.wrong[0].product_id, found.wrong[0].available, found.wrong[0].received), ("P10", 1, 0));
 }
 
 async fn a_balance_has_the_units_of_the_orders_that_it_is_asked_for(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    begin_with(&database.db, &shelf(&[("CUP", 10)])).await;
+    begin_with(&database.db, &available(&[("CUP", 10)])).await;
     let orders = [("A", 3), ("B", 4), ("WAITS", 8)];
     let batch = orders.map(|(id, quantity)| envelope(&placed(id, &[("CUP", quantity)])));
     handle(&database.db, &batch).await.unwrap();
     let asked = list(json!({"orderIds": ["B", "WAITS", "NONE"]}));
-    let found = balance(database.db.clone(), asked).await.unwrap().allocations.unwrap();
+    let found = reconciliation(database.db.clone(), asked).await.unwrap().allocations.unwrap();
     let expected = json!({"reserved": 2, "compared": [
         {"orderId": "B", "lines": [{"productId": "CUP", "quantity": 4}]}
     ]});
     assert_eq!(serde_json::to_value(found).unwrap(), expected);
     let too_many = list(json!({"orderIds": vec!["A"; 401]}));
-    assert!(matches!(balance(database.db.clone(), too_many).await, Err(QueryError::Invalid(_))));
+    assert!(matches!(reconciliation(database.db.clone(), too_many).await, Err(QueryError::Invalid(_))));
 }
 
 async fn a_product_that_does_not_exist_is_not_found(engine: Engine) {
@@ -73,7 +73,7 @@ async fn a_product_that_does_not_exist_is_not_found(engine: Engine) {
 
 async fn the_list_of_products_is_read_page_by_page_in_the_order_of_ids(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    begin_with(&database.db, &shelf(&[("b", 1), ("A", 2), ("_", 3), ("a-1", 4), ("a_1", 5)])).await;
+    begin_with(&database.db, &available(&[("b", 1), ("A", 2), ("_", 3), ("a-1", 4), ("a_1", 5)])).await;
     let mut ids = Vec::new();
     let mut after = Value::Null;
     loop {

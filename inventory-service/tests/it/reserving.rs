@@ -1,4 +1,4 @@
-//! Who gets which pieces, example by example.
+//! Who gets which units, example by example.
 
 use contracts::inventory::{
     InventoryEvent, Restocked, StockBackordered, StockRefused, StockReleased, StockReserved,
@@ -26,8 +26,8 @@ fn refused(order: &str, unknown: &[&str]) -> InventoryEvent {
     StockRefused { order_id: order_id(order), unknown_products }.into()
 }
 
-fn restocked(product: &str, pieces: u64, available: u64) -> InventoryEvent {
-    Restocked { product_id: product_id(product), quantity: quantity(pieces), available }.into()
+fn restocked(product: &str, units: u64, available: u64) -> InventoryEvent {
+    Restocked { product_id: product_id(product), quantity: quantity(units), available }.into()
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn an_order_placed_again_changes_nothing() {
 }
 
 #[test]
-fn a_later_order_does_not_overtake_one_that_waits_for_the_same_product() {
+fn a_later_order_does_not_overtake_one_that_awaits_the_same_product() {
     given(&[("CUP", 2)])
         .and(&placed("A", &[("CUP", 3)]))
         .when(&placed("B", &[("CUP", 2)]))

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::database::{Engine, TestDatabase, begin_with};
-use crate::given::{cancelled, placed, restock, shelf};
+use crate::given::{available, cancelled, placed, restock};
 use crate::on_both_databases;
 
 on_both_databases!(a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_orders_own_flow);
@@ -46,7 +46,7 @@ fn event(event: &OrderEvent) -> (&'static str, String, &'static str, String, Vec
 }
 
 /// The last message on a subject, once there is one.
-async fn heard(events: &Stream, subject: &str) -> StreamMessage {
+async fn received(events: &Stream, subject: &str) -> StreamMessage {
     let start = Instant::now();
     loop {
         if let Ok(message) = events.get_last_raw_message_by_subject(subject).await {
@@ -63,7 +63,7 @@ fn header(message: &StreamMessage, name: &str) -> String {
 
 async fn a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_orders_own_flow(engine: Engine) {
     let (nats, database) = (TestNats::start().await.unwrap(), TestDatabase::new(engine).await);
-    begin_with(&database.db, &shelf(&[("CUP", 2)])).await;
+    begin_with(&database.db, &available(&[("CUP", 2)])).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
     let js = jetstream::new(client.clone());
     Topology::parse(TOPOLOGY).unwrap().provision(&js, 1).await.unwrap();
@@ -82,10 +82,10 @@ async fn a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_ord
     let running = tokio::spawn(inventory_service::run(config, shutdown.clone()));
 
     let order = say(&js, &placed("A", &[("CUP", 3)])).await;
-    let backordered = heard(&events, "inventory.event.backordered.A").await;
+    let backordered = received(&events, "inventory.event.backordered.A").await;
     assert_eq!(header(&backordered, "ce-causationid"), order.to_string());
     let restocking = say(&js, &restock("CUP", 5)).await;
-    let reserved = heard(&events, "inventory.event.reserved.A").await;
+    let reserved = received(&events, "inventory.event.reserved.A").await;
     assert_eq!(header(&reserved, "ce-type"), "inventory.reserved.v1");
     assert_eq!(header(&reserved, "ce-source"), "/inventory-service");
     assert_eq!(header(&reserved, "ce-causationid"), restocking.to_string());
@@ -96,17 +96,17 @@ async fn a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_ord
 
     let answer = client.request("inventory.query.product.CUP", "".into()).await.unwrap();
     let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
-    assert_eq!(answer, json!({"productId": "CUP", "available": 4, "reserved": 3, "awaiting": 0}));
+    assert_eq!(answer, json!({"productId": "CUP", "available": 4, "reserved": 3, "backordered": 0}));
     let answer = client.request("inventory.query.products", "".into()).await.unwrap();
     let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
     assert_eq!(answer["items"][0]["productId"], "CUP");
 
     say(&js, &cancelled("A")).await;
-    heard(&events, "inventory.event.released.A").await;
+    received(&events, "inventory.event.released.A").await;
     say(&js, &placed("B", &[("NONE", 1)])).await;
-    heard(&events, "inventory.event.refused.B").await;
+    received(&events, "inventory.event.refused.B").await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
-    assert_eq!(messaging::unpublished::depth(&database.db).await.unwrap(), 0);
+    assert_eq!(messaging::outbox_pending::depth(&database.db).await.unwrap(), 0);
     assert_eq!(js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
 }

@@ -81,9 +81,9 @@ async fn until_ready(server: &mut BufReader<TcpStream>) -> io::Result<Result<(),
 
 /// The fields of an error: each a letter and a text that ends with a zero.
 fn refusal(body: &[u8]) -> Refusal {
-    let field = |letter: u8| {
+    let field = |dead_letter: u8| {
         body.split(|byte| *byte == 0)
-            .find(|field| field.first() == Some(&letter))
+            .find(|field| field.first() == Some(&dead_letter))
             .map_or_else(String::new, |field| String::from_utf8_lossy(&field[1..]).into_owned())
     };
     Refusal { code: field(b'C'), message: field(b'M') }

@@ -1,13 +1,13 @@
 //! What `nats.conf` lets each user do, and what it refuses.
 
-mod store;
+mod shop;
 mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_nats::ConnectOptions;
 
-use store::{Store, Topology};
+use shop::{Shop, Topology};
 
 /// Who may do something with a subject; nobody else may.
 type Rules = BTreeMap<String, BTreeSet<&'static str>>;
@@ -49,10 +49,10 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("account.query.snapshot", &[PAYMENTS]),
     ("payment.query.get.ORDER_001", &[GATEWAY]),
     ("notification.query.list.CUSTOMER_001", &[GATEWAY]),
-    ("order.query.balance", &[GATEWAY, OPERATOR]),
-    ("inventory.query.balance", &[GATEWAY, OPERATOR]),
-    ("payment.query.balance", &[GATEWAY, OPERATOR]),
-    ("notification.query.balance", &[GATEWAY, OPERATOR]),
+    ("order.query.reconciliation", &[GATEWAY, OPERATOR]),
+    ("inventory.query.reconciliation", &[GATEWAY, OPERATOR]),
+    ("payment.query.reconciliation", &[GATEWAY, OPERATOR]),
+    ("notification.query.reconciliation", &[GATEWAY, OPERATOR]),
     ("$SRV.PING", &[INSPECTOR]),
     ("$SRV.PING.payment-service", &[GATEWAY, INSPECTOR]),
     ("$SRV.INFO.payment-service", &[INSPECTOR]),
@@ -89,7 +89,7 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.CONSUMER.INFO.COMMANDS.feed", &[GATEWAY, INSPECTOR]),
     ("$JS.API.CONSUMER.MSG.NEXT.COMMANDS.feed", &[GATEWAY]),
     ("$JS.API.CONSUMER.DELETE.COMMANDS.feed", &[]),
-    ("discarded.order-service.rejected.ORDER_001", &[OPERATOR]),
+    ("dead-letter-deleted.order-service.rejected.ORDER_001", &[OPERATOR]),
     ("_INBOX.x", &[]),
 ];
 
@@ -126,8 +126,8 @@ const SUBSCRIBERS: &[(&str, &[&str])] = &[
     ("*.event.>", &[INSPECTOR]),
     ("*.command.>", &[INSPECTOR]),
     ("dead-letter.>", &[INSPECTOR]),
-    ("discarded.>", &[INSPECTOR]),
-    ("operate.>", &[]),
+    ("dead-letter-deleted.>", &[INSPECTOR]),
+    ("admin.>", &[]),
     ("order.timer.*.*", &[INSPECTOR]),
     ("order.schedule.*.*", &[INSPECTOR]),
     ("*.*.*.ORDER_001", &[INSPECTOR]),
@@ -160,7 +160,7 @@ fn publishers(topology: &Topology) -> Rules {
         }
     }
     for consumer in &topology.consumers {
-        let service = Store::services().find(|service| *service == consumer.name).unwrap();
+        let service = Shop::services().find(|service| *service == consumer.name).unwrap();
         let consumer = format!("{}.{service}", consumer.stream);
         for change in CONSUMER_CHANGES {
             add(format!("$JS.API.CONSUMER.{change}.{consumer}"), &[]);
@@ -171,15 +171,15 @@ fn publishers(topology: &Topology) -> Rules {
         add(format!("$JS.ACK.{consumer}.1.1.1.1.0"), &[service]);
         add(format!("$JS.ACK.domain.account.{consumer}.1.1.1.1.0.token"), &[service]);
     }
-    for service in Store::services() {
+    for service in Shop::services() {
         add(format!("dead-letter.{service}.rejected.ORDER_001"), &[service]);
-        add(format!("operate.{service}.redrive"), &[OPERATOR]);
-        add(format!("operate.{service}.refill"), &[OPERATOR]);
-        add(format!("operate.{service}.trace.ORDER_001"), &[GATEWAY, OPERATOR]);
-        add(format!("operate.{service}.vitals"), &[GATEWAY, OPERATOR]);
+        add(format!("admin.{service}.redrive"), &[OPERATOR]);
+        add(format!("admin.{service}.republish"), &[OPERATOR]);
+        add(format!("admin.{service}.trace.ORDER_001"), &[GATEWAY, OPERATOR]);
+        add(format!("admin.{service}.stats"), &[GATEWAY, OPERATOR]);
     }
     add("$JS.API.STREAM.MSG.DELETE.DEAD_LETTERS".to_owned(), &[OPERATOR]);
-    for user in Store::users() {
+    for user in Shop::users() {
         add(format!("_INBOX_{user}.x"), &[]);
     }
     for (subject, users) in &mut rules {
@@ -202,12 +202,12 @@ fn assert_same(seen: &Rules, expected: &Rules) {
 
 #[tokio::test]
 async fn each_user_publishes_what_it_must_and_nothing_else() {
-    let store = Store::start().await;
-    let expected = publishers(&store.topology);
+    let shop = Shop::start().await;
+    let expected = publishers(&shop.topology);
     let subjects: Vec<_> = expected.keys().map(String::as_str).collect();
     let mut seen: Rules = subjects.iter().map(|subject| ((*subject).to_owned(), BTreeSet::new())).collect();
-    for user in Store::users() {
-        let refused = store.user(user).await.refused_publishing(&subjects).await;
+    for user in Shop::users() {
+        let refused = shop.user(user).await.refused_publishing(&subjects).await;
         let allowed = seen.iter_mut().filter(|(subject, _)| !refused.contains(subject.as_str()));
         allowed.for_each(|(_, users)| _ = users.insert(user));
     }
@@ -216,14 +216,14 @@ async fn each_user_publishes_what_it_must_and_nothing_else() {
 
 #[tokio::test]
 async fn each_user_hears_what_it_must_and_nothing_else() {
-    let store = Store::start().await;
+    let shop = Shop::start().await;
     let mut expected = table(SUBSCRIBERS);
-    expected.extend(Store::users().map(|user| (format!("_INBOX_{user}.>"), [user].into())));
-    expected.extend(Store::services().map(|service| (format!("operate.{service}.>"), [service].into())));
+    expected.extend(Shop::users().map(|user| (format!("_INBOX_{user}.>"), [user].into())));
+    expected.extend(Shop::services().map(|service| (format!("admin.{service}.>"), [service].into())));
     let subjects: Vec<_> = expected.keys().map(String::as_str).collect();
     let mut seen: Rules = subjects.iter().map(|subject| ((*subject).to_owned(), BTreeSet::new())).collect();
-    for user in Store::users() {
-        let refused = store.user(user).await.refused_subscribing(&subjects).await;
+    for user in Shop::users() {
+        let refused = shop.user(user).await.refused_subscribing(&subjects).await;
         let allowed = seen.iter_mut().filter(|(subject, _)| !refused.contains(subject.as_str()));
         allowed.for_each(|(_, users)| _ = users.insert(user));
     }
@@ -232,8 +232,8 @@ async fn each_user_hears_what_it_must_and_nothing_else() {
 
 #[tokio::test]
 async fn a_client_without_credentials_is_refused() {
-    let store = Store::start().await;
-    assert!(async_nats::connect(store.nats.url()).await.is_err());
+    let shop = Shop::start().await;
+    assert!(async_nats::connect(shop.nats.url()).await.is_err());
     let wrong = ConnectOptions::with_user_and_password("order-service".into(), "wrong".into());
-    assert!(wrong.connect(store.nats.url()).await.is_err());
+    assert!(wrong.connect(shop.nats.url()).await.is_err());
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, Sleep};
 use super::places::{COUNTED, Place};
 
 /// How often the limit fits into the time that a client may be behind in all, with some progress now and then.
-const BEHIND: u32 = 4;
+const MAX_LAG_FACTOR: u32 = 4;
 
 /// A request's connection, among the extensions of the request.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +55,7 @@ impl Stream {
         match outcome {
             Poll::Ready(Ok(count)) => {
                 if let Some(Behind { since, until }) = &mut self.behind {
-                    let last = *since + self.limit * BEHIND;
+                    let last = *since + self.limit * MAX_LAG_FACTOR;
                     until.as_mut().reset((Instant::now() + self.limit).min(last));
                 }
                 Poll::Ready(Ok(count))

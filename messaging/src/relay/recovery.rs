@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{OUTBOX, Relay};
 use crate::database::answered_within;
 use crate::envelope::unix_millis;
-use crate::{clock, outbox, owner, unpublished};
+use crate::{clock, outbox, outbox_pending, owner};
 
 /// Rows that the recovery scan takes at a time. It waits until as many may be sent.
 pub(super) const MAX_SCANNED: usize = 2048;
@@ -41,13 +41,13 @@ impl Relay {
             self.adopted = true;
         }
         let busy = self.busy || !self.in_flight.is_empty() || !self.refusals.is_empty();
-        let looked = async {
+        let examined = async {
             if busy {
                 owner::beat(&self.db, self.owner).await?;
             }
             self.owners.take_over(&self.db, self.owner, clock::now()).await
         };
-        match within(looked).await {
+        match within(examined).await {
             Ok(0) => self.busy = false,
             Ok(batches) => {
                 tracing::info!(
@@ -72,7 +72,7 @@ impl Relay {
             return self.scan.pause();
         }
         let wanted = self.scan.wanted(clock::now());
-        let found = match within(unpublished::find(&self.db, wanted, MAX_SCANNED as u128)).await {
+        let found = match within(outbox_pending::find(&self.db, wanted, MAX_SCANNED as u128)).await {
             Ok(found) => found,
             Err(error) => {
                 self.scan.pause();
@@ -86,23 +86,23 @@ impl Relay {
             }
             return self.scan.end();
         };
-        self.delete_empty(found.empty).await;
+        self.delete_without_rows(found.empty).await;
         // What is on its way is not sent again before it is known what became of it.
-        let rows = found.rows.into_iter().filter(|row| !self.ranges.contains(row.range));
+        let rows = found.rows.into_iter().filter(|row| !self.batches.contains(row.range));
         let late = unix_millis(clock::now() - self.late_after);
         let rows: Vec<_> =
             rows.map(|row| if outbox::written_at(row.row_id) < late { row.republished() } else { row }).collect();
         tracing::debug!(found = rows.len(), "the recovery scan found pending messages");
         let sent = self.send(rows).await;
-        self.scan.looked(last, sent);
+        self.scan.examined(last, sent);
     }
 
     /// Deletes pending batches whose rows somebody has deleted.
-    pub(super) async fn delete_empty(&mut self, ranges: Vec<Uuid>) {
-        if ranges.is_empty() {
+    pub(super) async fn delete_without_rows(&mut self, batches: Vec<Uuid>) {
+        if batches.is_empty() {
             return;
         }
-        match within(unpublished::delete_empty(&self.db, ranges)).await {
+        match within(outbox_pending::delete_without_rows(&self.db, batches)).await {
             Ok(0) => {}
             Ok(batches) => {
                 tracing::error!(batches, "outbox rows were deleted before they were published; they are lost")
@@ -124,11 +124,11 @@ impl Relay {
         if !self.refusals.is_empty() {
             return self.health.failed(OUTBOX, self.refusals.describe(Instant::now()));
         }
-        match within(unpublished::unpublishable(&self.db)).await {
+        match within(outbox_pending::unpublishable(&self.db)).await {
             Ok(0) => self.health.ok(OUTBOX),
             Ok(count) => self.health.note(
                 OUTBOX,
-                format!("{count} unpublishable messages: mend the cause and redrive their dead letters"),
+                format!("{count} unpublishable messages: repair the cause and redrive their dead letters"),
             ),
             Err(error) => self.health.failed(OUTBOX, format!("the outbox cannot be read: {error}")),
         }

@@ -3,12 +3,12 @@
 use futures::future::join_all;
 use local_servers::TestNats;
 use messaging::publisher::{Command, PublishError, Publisher};
-use messaging::{Topology, unpublished};
+use messaging::{Topology, outbox_pending};
 use uuid::Uuid;
 
+use crate::counter::Mode;
 use crate::on_both_databases;
 use crate::support::{Bench, Engine, Running, TOPOLOGY, connected, eventually};
-use crate::tally::Mode;
 
 on_both_databases!(
     events_go_in_batches_where_the_server_syncs_and_alone_elsewhere,
@@ -77,7 +77,7 @@ async fn a_batch_of_which_the_stream_has_some_goes_event_by_event(engine: Engine
     service.stop().await.0.unwrap();
     // As if it had been killed after its publishes and before its marks.
     bench.forget_what_is_published().await;
-    assert_eq!(unpublished::depth(&bench.db).await.unwrap(), COMMANDS as u64);
+    assert_eq!(outbox_pending::depth(&bench.db).await.unwrap(), COMMANDS as u64);
     for n in 0..50 {
         bench.send(Uuid::now_v7(), &format!("L{n}"), Mode::Add).await;
     }
@@ -119,8 +119,8 @@ async fn commands_that_come_together_share_a_batch_and_are_answered_each_for_its
     let publisher = Publisher::new(messaging::connection::jetstream(&client), "tester");
     let command = |n: usize| Command {
         id: Uuid::from_u128(n as u128 + 1),
-        subject: format!("tally.command.add.K{n}"),
-        message_type: "tally.add.v1",
+        subject: format!("counter.command.add.K{n}"),
+        message_type: "counter.add.v1",
         key: format!("K{n}"),
         body: r#"{"mode":"add"}"#.into(),
         trace_parent: None,
@@ -131,7 +131,7 @@ async fn commands_that_come_together_share_a_batch_and_are_answered_each_for_its
         let published = published.unwrap();
         assert!(!published.duplicate);
         let stored = stream.get_raw_message(published.sequence).await.unwrap();
-        assert_eq!(stored.subject.as_str(), format!("tally.command.add.K{n}"));
+        assert_eq!(stored.subject.as_str(), format!("counter.command.add.K{n}"));
     }
     assert!(in_batches(&bench, "COMMANDS").await > COMMANDS / 2);
 

@@ -13,13 +13,13 @@ impl Decode for Text {
     }
 }
 
-fn speaker(context: &str, kind: &str) -> Option<&'static str> {
+fn producer(context: &str, kind: &str) -> Option<&'static str> {
     (context == "order" && kind == "event").then_some("order-service")
 }
 
-/// Reads a message of which the order service is the one speaker.
+/// Reads a message of which the order service is the one producer.
 pub(crate) fn read(subject: &str, headers: &HeaderMap, body: &[u8]) -> Result<Envelope<Text>, Malformed> {
-    envelope::decode(subject, Some(headers), body, speaker)
+    envelope::decode(subject, Some(headers), body, producer)
 }
 
 /// Returns the attributes with which the message would be written again.

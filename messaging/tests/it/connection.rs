@@ -53,7 +53,7 @@ async fn a_refused_user_is_named_at_once_and_connects_when_the_password_is_right
 }
 
 #[tokio::test]
-async fn a_missing_permission_is_named_while_provisioning_waits_for_an_answer() {
+async fn a_missing_permission_is_named_while_provisioning_awaits_an_answer() {
     let config = config_file("permission");
     write_config(&config, "s3cret", r#""allowed.>""#);
     let nats = TestNats::with_config(&config, []).await.unwrap();

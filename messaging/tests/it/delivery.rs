@@ -6,9 +6,9 @@ use async_nats::HeaderMap;
 use messaging::{Cause, Outgoing, Topology};
 use uuid::Uuid;
 
+use crate::counter::Mode;
 use crate::on_both_databases;
 use crate::support::{Bench, Engine, TOPOLOGY, eventually, headers};
-use crate::tally::Mode;
 
 on_both_databases!(
     a_message_is_handled_once_and_its_event_is_published,
@@ -40,9 +40,9 @@ async fn a_message_is_handled_once_and_its_event_is_published(engine: Engine) {
     assert_eq!(events.cached_info().state.messages, 1);
     let event = events.get_raw_message(1).await.unwrap();
     let header = |name: &str| event.headers.get(name).unwrap().as_str().to_owned();
-    assert_eq!(event.subject.as_str(), "tally.event.added.K1");
-    assert_eq!(header("ce-type"), "tally.added.v1");
-    assert_eq!(header("ce-source"), "/tally-service");
+    assert_eq!(event.subject.as_str(), "counter.event.added.K1");
+    assert_eq!(header("ce-type"), "counter.added.v1");
+    assert_eq!(header("ce-source"), "/counter-service");
     assert_eq!(header("ce-subject"), "K1");
     assert_eq!(header("ce-causationid"), id.to_string());
     assert_eq!(header("ce-correlationid"), id.to_string());
@@ -107,18 +107,18 @@ async fn an_undecodable_message_becomes_a_dead_letter_with_its_payload_untouched
     let _service = bench.start().await;
     let poison = b"{\"mode\": \xff broken".to_vec();
     let id = Uuid::now_v7();
-    bench.send_raw("tally.command.add.K1", headers(id, "K1"), poison.clone()).await;
-    let letter = bench.dead_letter().await;
-    let header = |name: &str| letter.headers.get(name).unwrap().as_str().to_owned();
-    assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.undecodable.K1");
-    assert_eq!(letter.payload.as_ref(), poison);
+    bench.send_raw("counter.command.add.K1", headers(id, "K1"), poison.clone()).await;
+    let dead_letter = bench.dead_letter().await;
+    let header = |name: &str| dead_letter.headers.get(name).unwrap().as_str().to_owned();
+    assert_eq!(dead_letter.subject.as_str(), "dead-letter.counter-service.undecodable.K1");
+    assert_eq!(dead_letter.payload.as_ref(), poison);
     assert_eq!(header("Dead-Letter-Reason"), "undecodable");
     assert_eq!(header("Dead-Letter-Stream"), "COMMANDS");
     assert_eq!(header("Dead-Letter-Sequence"), "1");
-    assert_eq!(header("Dead-Letter-Subject"), "tally.command.add.K1");
+    assert_eq!(header("Dead-Letter-Subject"), "counter.command.add.K1");
     assert_eq!(header("Dead-Letter-Attempts"), "1");
-    assert_eq!(header("Dead-Letter-Consumer"), "tally-service");
-    assert_eq!(header("ce-type"), "tally.add.v1");
+    assert_eq!(header("Dead-Letter-Consumer"), "counter-service");
+    assert_eq!(header("ce-type"), "counter.add.v1");
     assert!(!header("Dead-Letter-Detail").is_empty());
 
     bench.settled().await;
@@ -135,10 +135,10 @@ async fn a_message_from_somebody_else_becomes_a_dead_letter(engine: Engine) {
     let _service = bench.start().await;
     let id = Uuid::now_v7();
     let mut forged = headers(id, "K1");
-    forged.insert("ce-source", "/tally-service");
-    bench.send_raw("tally.command.add.K1", forged, r#"{"mode":"add"}"#).await;
-    let letter = bench.dead_letter().await;
-    assert_eq!(letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "foreign");
+    forged.insert("ce-source", "/counter-service");
+    bench.send_raw("counter.command.add.K1", forged, r#"{"mode":"add"}"#).await;
+    let dead_letter = bench.dead_letter().await;
+    assert_eq!(dead_letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "source-mismatch");
 
     // The id that was claimed is not burnt: the real message is still handled.
     bench.send(id, "K1", Mode::Add).await;
@@ -151,7 +151,7 @@ async fn a_subject_that_cannot_be_written_or_published_as_it_is_blocks_nothing(e
     let service = bench.start().await;
     // PostgreSQL stores no such character in a text, and a line of the protocol has 4096 bytes.
     for key in ["K\u{0}", &"K".repeat(3990)] {
-        let (subject, headers) = (format!("tally.command.add.{key}"), headers(Uuid::now_v7(), "K1"));
+        let (subject, headers) = (format!("counter.command.add.{key}"), headers(Uuid::now_v7(), "K1"));
         bench.js.client().publish_with_headers(subject, headers, r#"{"mode":"add"}"#.into()).await.unwrap();
     }
     bench.js.client().flush().await.unwrap();
@@ -166,7 +166,7 @@ async fn a_subject_that_cannot_be_written_or_published_as_it_is_blocks_nothing(e
 #[tokio::test]
 async fn a_subject_that_its_envelope_does_not_bear_out_makes_it_foreign() {
     let bench = Bench::new(Engine::Sqlite).await;
-    let strays = TOPOLOGY.replace(r#"["tally.command.>"]"#, r#"["tally.command.>", "stray.command.>"]"#);
+    let strays = TOPOLOGY.replace(r#"["counter.command.>"]"#, r#"["counter.command.>", "stray.command.>"]"#);
     Topology::parse(&strays).unwrap().provision(&bench.js, 1).await.unwrap();
     let _service = bench.start().await;
     let mut other_key = headers(Uuid::now_v7(), "K1");
@@ -176,9 +176,9 @@ async fn a_subject_that_its_envelope_does_not_bear_out_makes_it_foreign() {
     let mut nobodys = headers(Uuid::now_v7(), "K1");
     nobodys.insert("ce-type", "stray.add.v1");
     let forged = [
-        ("tally.command.add.K1", other_key),
-        ("tally.command.add.K1", other_context),
-        ("tally.command.subtract.K1", headers(Uuid::now_v7(), "K1")),
+        ("counter.command.add.K1", other_key),
+        ("counter.command.add.K1", other_context),
+        ("counter.command.subtract.K1", headers(Uuid::now_v7(), "K1")),
         ("stray.command.add.K1", nobodys),
     ];
     for (subject, headers) in forged {
@@ -186,11 +186,11 @@ async fn a_subject_that_its_envelope_does_not_bear_out_makes_it_foreign() {
     }
     bench.settled().await;
     assert_eq!((bench.total("K1").await, bench.total("K2").await), (0, 0));
-    let letters = bench.stream("DEAD_LETTERS").await;
-    assert_eq!(letters.cached_info().state.messages, 4);
+    let dead_letters = bench.stream("DEAD_LETTERS").await;
+    assert_eq!(dead_letters.cached_info().state.messages, 4);
     for sequence in 1..=4 {
-        let letter = letters.get_raw_message(sequence).await.unwrap();
-        assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.foreign.K1");
+        let dead_letter = dead_letters.get_raw_message(sequence).await.unwrap();
+        assert_eq!(dead_letter.subject.as_str(), "dead-letter.counter-service.source-mismatch.K1");
     }
 }
 
@@ -198,15 +198,15 @@ async fn a_subject_that_its_envelope_does_not_bear_out_makes_it_foreign() {
 fn what_the_same_cause_brings_about_again_has_the_same_id() {
     let cause = |id| Cause { id: Uuid::from_u128(id), correlation_id: Uuid::now_v7(), trace_parent: None };
     let id = |id, subject: &str, version| {
-        Outgoing::new(cause(id), subject.to_owned(), "tally.added.v1", "K1", version, b"{}".to_vec()).id
+        Outgoing::new(cause(id), subject.to_owned(), "counter.added.v1", "K1", version, b"{}".to_vec()).id
     };
-    let first = id(1, "tally.event.added.K1", Some(1));
-    assert_eq!(id(1, "tally.event.added.K1", Some(1)), first);
+    let first = id(1, "counter.event.added.K1", Some(1));
+    assert_eq!(id(1, "counter.event.added.K1", Some(1)), first);
     for other in [
-        id(2, "tally.event.added.K1", Some(1)),
-        id(1, "tally.event.added.K2", Some(1)),
-        id(1, "tally.event.added.K1", Some(2)),
-        id(1, "tally.event.added.K1", None),
+        id(2, "counter.event.added.K1", Some(1)),
+        id(1, "counter.event.added.K2", Some(1)),
+        id(1, "counter.event.added.K1", Some(2)),
+        id(1, "counter.event.added.K1", None),
     ] {
         assert_ne!(other, first);
     }
@@ -217,20 +217,20 @@ async fn poison_does_not_block_its_neighbours(engine: Engine) {
     let mut wrong_key = headers(Uuid::now_v7(), "K1");
     wrong_key.insert("ce-subject", "K2");
     let mut wrong_type = headers(Uuid::now_v7(), "K1");
-    wrong_type.insert("ce-type", "tally.subtract.v1");
+    wrong_type.insert("ce-type", "counter.subtract.v1");
     let mut unknown_version = headers(Uuid::now_v7(), "K1");
-    unknown_version.insert("ce-type", "tally.add.v9");
+    unknown_version.insert("ce-type", "counter.add.v9");
     let mut no_uuid = headers(Uuid::now_v7(), "K1");
     no_uuid.insert("ce-id", "42");
     let mut no_time = headers(Uuid::now_v7(), "K1");
     no_time.insert("ce-time", "yesterday");
     for poison in [HeaderMap::new(), wrong_key, wrong_type, unknown_version, no_uuid, no_time] {
         bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
-        bench.send_raw("tally.command.add.K1", poison, r#"{"mode":"add"}"#).await;
+        bench.send_raw("counter.command.add.K1", poison, r#"{"mode":"add"}"#).await;
         bench.send(Uuid::now_v7(), "K1", Mode::Reject).await;
     }
     bench.send(Uuid::now_v7(), "K1", Mode::BreakSql).await;
-    let deeper = "tally.command.add.K1.more";
+    let deeper = "counter.command.add.K1.more";
     bench.send_raw(deeper, headers(Uuid::now_v7(), "K1"), r#"{"mode":"add"}"#).await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     let _service = bench.start().await;
@@ -245,9 +245,9 @@ async fn a_rejected_message_becomes_a_dead_letter_at_once(engine: Engine) {
     let service = bench.start().await;
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::Reject).await;
-    let letter = bench.dead_letter().await;
-    assert_eq!(letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "rejected");
-    assert_eq!(letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "it is not to be");
+    let dead_letter = bench.dead_letter().await;
+    assert_eq!(dead_letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "rejected");
+    assert_eq!(dead_letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "it is not to be");
     assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 1);
     bench.settled().await;
     assert_eq!(bench.deliveries().await, 1, "it is settled, and not only dropped when it comes again");
@@ -278,9 +278,9 @@ async fn a_message_that_fails_every_time_becomes_a_dead_letter_after_its_attempt
     let service = bench.start().await;
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::Fail).await;
-    let letter = bench.dead_letter().await;
-    assert_eq!(letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "attempts-exhausted");
-    assert_eq!(letter.headers.get("Dead-Letter-Attempts").unwrap().as_str(), "3");
+    let dead_letter = bench.dead_letter().await;
+    assert_eq!(dead_letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "max-attempts-exceeded");
+    assert_eq!(dead_letter.headers.get("Dead-Letter-Attempts").unwrap().as_str(), "3");
     bench.settled().await;
     assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 3);
 }
@@ -292,8 +292,8 @@ async fn a_handler_that_panics_harms_only_the_message_it_panics_on(engine: Engin
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     let _service = bench.start().await;
     eventually("the neighbours are handled", || async { bench.total("K1").await == 2 }).await;
-    let letter = bench.dead_letter().await;
-    assert_eq!(letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "the handler panicked");
+    let dead_letter = bench.dead_letter().await;
+    assert_eq!(dead_letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "the handler panicked");
 }
 
 async fn a_dead_letter_carries_no_header_that_the_server_would_act_upon(engine: Engine) {
@@ -302,10 +302,10 @@ async fn a_dead_letter_carries_no_header_that_the_server_would_act_upon(engine: 
     let mut headers = headers(Uuid::now_v7(), "K1");
     headers.insert("Nats-Expected-Stream", "COMMANDS");
     headers.insert("X-Mine", "kept");
-    bench.send_raw("tally.command.add.K1", headers, "broken").await;
-    let letter = bench.dead_letter().await;
-    assert!(letter.headers.get("Nats-Expected-Stream").is_none());
-    assert_eq!(letter.headers.get("X-Mine").unwrap().as_str(), "kept");
+    bench.send_raw("counter.command.add.K1", headers, "broken").await;
+    let dead_letter = bench.dead_letter().await;
+    assert!(dead_letter.headers.get("Nats-Expected-Stream").is_none());
+    assert_eq!(dead_letter.headers.get("X-Mine").unwrap().as_str(), "kept");
 }
 
 async fn headers_of_nearly_the_largest_size_stop_neither_the_event_nor_the_dead_letter(engine: Engine) {
@@ -315,15 +315,15 @@ async fn headers_of_nearly_the_largest_size_stop_neither_the_event_nor_the_dead_
     // A trace context that is none: nothing hands it on.
     let mut traced = headers(Uuid::now_v7(), "K1");
     traced.insert("traceparent", long.as_str());
-    bench.send_raw("tally.command.add.K1", traced, r#"{"mode":"add"}"#).await;
+    bench.send_raw("counter.command.add.K1", traced, r#"{"mode":"add"}"#).await;
     // The dead letter adds headers of its own.
     let mut unreadable = headers(Uuid::now_v7(), "K2");
     unreadable.insert("x-unknown", long.as_str());
-    bench.send_raw("tally.command.add.K2", unreadable, "{").await;
-    let letter = bench.dead_letter().await;
-    assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.undecodable.K2");
-    assert!(letter.headers.get("x-unknown").is_none(), "what does not fit is left out");
-    assert_eq!(letter.headers.get("ce-subject").unwrap().as_str(), "K2");
+    bench.send_raw("counter.command.add.K2", unreadable, "{").await;
+    let dead_letter = bench.dead_letter().await;
+    assert_eq!(dead_letter.subject.as_str(), "dead-letter.counter-service.undecodable.K2");
+    assert!(dead_letter.headers.get("x-unknown").is_none(), "what does not fit is left out");
+    assert_eq!(dead_letter.headers.get("ce-subject").unwrap().as_str(), "K2");
     bench.settled().await;
     assert_eq!((bench.total("K1").await, bench.messages("EVENTS").await), (1, 1));
 }
@@ -335,13 +335,13 @@ async fn a_timer_is_delivered_when_it_is_due_and_not_when_it_is_taken_back(engin
     bench.send(Uuid::now_v7(), "TAKEN_BACK", Mode::TakeBack).await;
     bench.send(Uuid::now_v7(), "DUE", Mode::Schedule).await;
     let timers = bench.stream("TIMERS").await;
-    let due = async || timers.get_last_raw_message_by_subject("tally.timer.ring.DUE").await;
+    let due = async || timers.get_last_raw_message_by_subject("counter.timer.ring.DUE").await;
     eventually("the timer is due", || async { due().await.is_ok() }).await;
     let message = due().await.unwrap();
-    assert_eq!(message.headers.get("ce-type").unwrap().as_str(), "tally.ring.v1");
+    assert_eq!(message.headers.get("ce-type").unwrap().as_str(), "counter.ring.v1");
     assert!(Uuid::parse_str(message.headers.get("ce-id").unwrap().as_str()).is_ok());
     bench.settled().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let taken_back = timers.get_last_raw_message_by_subject("tally.timer.ring.TAKEN_BACK").await;
+    let taken_back = timers.get_last_raw_message_by_subject("counter.timer.ring.TAKEN_BACK").await;
     assert!(taken_back.is_err(), "{taken_back:?}");
 }

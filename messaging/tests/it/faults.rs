@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use local_servers::TestPostgres;
-use messaging::{ServiceOptions, Topology, outbox, owner, unpublished};
+use messaging::{ServiceOptions, Topology, outbox, outbox_pending, owner};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, TransactionTrait};
 use time::OffsetDateTime;
 use uuid::{NoContext, Timestamp, Uuid};
 
+use crate::counter::Mode;
 use crate::on_both_databases;
 use crate::support::{Bench, Engine, TOPOLOGY, eventually};
-use crate::tally::Mode;
 
 on_both_databases!(
     a_crash_at_any_moment_loses_nothing_and_doubles_nothing,
@@ -75,7 +75,7 @@ async fn a_shutdown_under_load_finishes_its_batch_and_ends_in_time(engine: Engin
     assert!(took < Duration::from_secs(10), "{took:?}");
     // What was committed has been published, without anybody running any more.
     assert_eq!(bench.messages("EVENTS").await, u64::try_from(bench.total("K1").await).unwrap());
-    assert_eq!(unpublished::depth(&bench.db).await.unwrap(), 0);
+    assert_eq!(outbox_pending::depth(&bench.db).await.unwrap(), 0);
 
     let _service = bench.start().await;
     bench.settled().await;
@@ -113,18 +113,18 @@ async fn what_a_clock_that_was_ahead_left_in_the_outbox_is_published_at_once(eng
         let row = outbox::entity::ActiveModel {
             row_id: Set(row_id),
             message_id: Set(Uuid::now_v7()),
-            subject: Set("tally.event.added.K1".to_owned()),
+            subject: Set("counter.event.added.K1".to_owned()),
             headers: Set("[]".to_owned()),
             body: Set(b"{}".to_vec()),
         };
         outbox::entity::Entity::insert(row).exec_without_returning(&bench.db).await.unwrap();
-        let range = unpublished::entity::ActiveModel {
+        let range = outbox_pending::entity::ActiveModel {
             first_row_id: Set(row_id),
             last_row_id: Set(row_id),
             owner: Set(owner),
             ..Default::default()
         };
-        unpublished::entity::Entity::insert(range).exec_without_returning(&bench.db).await.unwrap();
+        outbox_pending::entity::Entity::insert(range).exec_without_returning(&bench.db).await.unwrap();
     };
     write(None).await;
     let _service = bench.start().await;
@@ -185,10 +185,10 @@ async fn what_could_not_be_published_is_published_later_without_a_restart(engine
     eventually("they are handled", || async { bench.total("K1").await == 20 }).await;
     eventually("it says that the outbox does not drain", || async {
         let (ready, answer) = service.readiness().await;
-        !ready && answer.contains("tally.event.added is refused: no stream takes it")
+        !ready && answer.contains("counter.event.added is refused: no stream takes it")
     })
     .await;
-    assert_eq!(unpublished::depth(&bench.db).await.unwrap(), 20);
+    assert_eq!(outbox_pending::depth(&bench.db).await.unwrap(), 20);
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 20);
@@ -206,8 +206,8 @@ async fn what_only_the_commit_refuses_is_the_fault_of_its_message(engine: Engine
     for _ in 0..20 {
         bench.send(Uuid::now_v7(), "K2", Mode::Add).await;
     }
-    let letter = bench.dead_letter().await;
-    assert_eq!(letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "attempts-exhausted");
+    let dead_letter = bench.dead_letter().await;
+    assert_eq!(dead_letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "max-attempts-exceeded");
     bench.settled().await;
     assert_eq!((bench.total("K1").await, bench.total("K2").await), (0, 40));
     assert_eq!(bench.messages("EVENTS").await, 40);
@@ -221,7 +221,7 @@ async fn a_message_is_not_acked_before_its_transaction_is_committed(engine: Engi
     bench.send(id, "K1", Mode::BreakCommit).await;
     let tried = || async { service.handler.attempts.lock().unwrap().get(&id).is_some_and(|tried| tried.len() > 1) };
     eventually("its commit has failed", tried).await;
-    let consumer = bench.stream("COMMANDS").await.consumer_info("tally-service").await.unwrap();
+    let consumer = bench.stream("COMMANDS").await.consumer_info("counter-service").await.unwrap();
     assert_eq!(consumer.num_ack_pending, 1);
     assert_eq!(bench.total("K1").await, 0);
     assert_eq!(bench.messages("EVENTS").await, 0);
@@ -270,14 +270,14 @@ async fn a_pull_that_brings_nothing_while_messages_are_pending_is_noticed() {
     let commands = bench.stream("COMMANDS").await;
     let later = OffsetDateTime::now_utc() + Duration::from_secs(3600);
     // Heartbeats go on, and nothing is wrong with the connection.
-    commands.pause_consumer("tally-service", later).await.unwrap();
+    commands.pause_consumer("counter-service", later).await.unwrap();
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     eventually("it says what is wrong", || async {
         let (ready, answer) = service.readiness().await;
         !ready && answer.contains("1 messages pending and none has arrived")
     })
     .await;
-    commands.resume_consumer("tally-service").await.unwrap();
+    commands.resume_consumer("counter-service").await.unwrap();
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
     eventually("it is ready again", || async { service.readiness().await.0 }).await;
@@ -304,7 +304,7 @@ async fn a_database_that_dies_and_returns_uses_up_no_attempts() {
 }
 
 #[tokio::test]
-async fn a_batch_that_waits_for_its_database_longer_than_the_ack_wait_is_not_delivered_again() {
+async fn a_batch_that_awaits_its_database_longer_than_the_ack_wait_is_not_delivered_again() {
     let mut postgres = TestPostgres::start().await.unwrap();
     let bench = Bench::on(postgres.create_database().await.unwrap()).await;
     let service = bench.start().await;
@@ -327,15 +327,15 @@ async fn a_database_that_was_full_is_written_to_again() {
         let full = bench.db.begin().await.unwrap();
         // Never fewer than there are.
         full.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
-        let refused = full.execute_unprepared("INSERT INTO tally VALUES (hex(zeroblob(1000000)), 1)").await;
+        let refused = full.execute_unprepared("INSERT INTO counter VALUES (hex(zeroblob(1000000)), 1)").await;
         assert!(refused.unwrap_err().to_string().contains("full"));
         drop(full);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     for _ in 0..10 {
-        let given_up = bench.db.begin().await.unwrap();
-        given_up.execute_unprepared("INSERT INTO tally VALUES ('K0', 1)").await.unwrap();
-        drop(given_up);
+        let dead_lettered = bench.db.begin().await.unwrap();
+        dead_lettered.execute_unprepared("INSERT INTO counter VALUES ('K0', 1)").await.unwrap();
+        drop(dead_lettered);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let _service = bench.start().await;
@@ -352,9 +352,9 @@ async fn what_is_published_and_cannot_be_marked_is_not_published_over_and_over()
     eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
     service.crash().await;
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
-    let refuse = "CREATE TRIGGER no_marks BEFORE DELETE ON unpublished BEGIN SELECT RAISE(ABORT, 'no'); END";
+    let refuse = "CREATE TRIGGER no_marks BEFORE DELETE ON outbox_pending BEGIN SELECT RAISE(ABORT, 'no'); END";
     bench.db.execute_unprepared(refuse).await.unwrap();
-    let mut published = bench.js.client().subscribe("tally.event.>").await.unwrap();
+    let mut published = bench.js.client().subscribe("counter.event.>").await.unwrap();
     let service = bench.launch(&bench.options()).await;
     published.next().await.unwrap();
     let again = tokio::time::timeout(Duration::from_secs(2), published.next()).await;
@@ -367,22 +367,22 @@ async fn what_is_published_and_cannot_be_marked_is_not_published_over_and_over()
 async fn of_what_was_written_together_only_what_the_stream_refused_stays(engine: Engine) {
     let bench = Bench::new(engine).await;
     let mut config = bench.stream("EVENTS").await.cached_info().config.clone();
-    config.subjects = vec!["tally.event.added.K1".to_owned()];
+    config.subjects = vec!["counter.event.added.K1".to_owned()];
     bench.js.update_stream(config).await.unwrap();
     for n in 0..20 {
         bench.send(Uuid::now_v7(), if n % 2 == 0 { "K1" } else { "K2" }, Mode::Add).await;
     }
     let _service = bench.launch(&bench.options()).await;
     eventually("what was refused is known", || async {
-        let ranges = unpublished::entity::Entity::find().all(&bench.db).await.unwrap();
-        ranges.len() == 10 && ranges.iter().all(|range| range.first_row_id == range.last_row_id)
+        let batches = outbox_pending::entity::Entity::find().all(&bench.db).await.unwrap();
+        batches.len() == 10 && batches.iter().all(|range| range.first_row_id == range.last_row_id)
     })
     .await;
     assert_eq!(bench.messages("EVENTS").await, 10);
-    assert_eq!(unpublished::depth(&bench.db).await.unwrap(), 10);
-    assert!(unpublished::oldest(&bench.db).await.unwrap().is_some());
+    assert_eq!(outbox_pending::depth(&bench.db).await.unwrap(), 10);
+    assert!(outbox_pending::oldest(&bench.db).await.unwrap().is_some());
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 20);
-    assert_eq!(unpublished::oldest(&bench.db).await.unwrap(), None);
+    assert_eq!(outbox_pending::oldest(&bench.db).await.unwrap(), None);
 }

@@ -62,7 +62,7 @@ async fn a_frozen_session_of_a_worker_in_its_commit_and_of_a_query_is_named_and_
     let (reader, writer, rounds) =
         (service.db.reader.clone(), service.db.writer.clone(), Arc::new(AtomicU64::new(0)));
     let (asked, done) = (reader.clone(), rounds.clone());
-    service.endpoints.push(Endpoint::new("look", "tally.query.look.*", move |_| {
+    service.endpoints.push(Endpoint::new("look", "counter.query.look.*", move |_| {
         let db = asked.clone();
         async move { Ok::<_, QueryError>(db.execute_unprepared("SELECT FROM looked_at").await?.rows_affected()) }
     }));
@@ -98,7 +98,7 @@ async fn a_frozen_session_of_a_worker_in_its_commit_and_of_a_query_is_named_and_
     let client = bench.js.client();
     let query = async |limit| {
         let request = async_nats::Request::new().timeout(Some(Duration::from_secs(limit)));
-        let answer = client.send_request("tally.query.look.K1", request).await.unwrap();
+        let answer = client.send_request("counter.query.look.K1", request).await.unwrap();
         answer.headers.and_then(|headers| headers.get("Nats-Service-Error").map(ToString::to_string))
     };
     let watching = async {

@@ -74,13 +74,13 @@ fn options() -> HttpOptions {
 /// Sends a byte every 50 ms until the server closes the connection, and returns how long that took and what it said.
 async fn drip(mut stream: TcpStream) -> (Duration, String) {
     let start = Instant::now();
-    let mut said = Vec::new();
+    let mut published = Vec::new();
     loop {
         let mut buffer = [0; 1024];
         assert!(start.elapsed() < Duration::from_secs(20), "the connection stays open");
         match tokio::time::timeout(Duration::from_millis(50), stream.read(&mut buffer)).await {
-            Ok(Ok(0) | Err(_)) => return (start.elapsed(), String::from_utf8_lossy(&said).into_owned()),
-            Ok(Ok(read)) => said.extend_from_slice(&buffer[..read]),
+            Ok(Ok(0) | Err(_)) => return (start.elapsed(), String::from_utf8_lossy(&published).into_owned()),
+            Ok(Ok(read)) => published.extend_from_slice(&buffer[..read]),
             // It may be closed by now; the next read says so.
             Err(_) => drop(stream.write_all(b"a").await),
         }
@@ -216,7 +216,7 @@ async fn requests_of_foreign_pages_and_for_foreign_hosts_are_refused() {
 }
 
 #[tokio::test]
-async fn a_shutdown_waits_for_a_request_under_way_and_for_nobody_idle() {
+async fn a_shutdown_awaits_a_request_under_way_and_for_nobody_idle() {
     let served = Served::with(HttpOptions::default()).await;
     let mut idle = served.connect().await;
     let mut busy = served.connect().await;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::counter::Mode;
 use crate::support::{Bench, Engine, eventually};
-use crate::tally::Mode;
 
 /// Sets for how many seconds the stream of commands keeps messages.
 async fn keep_for(bench: &Bench, seconds: u64) {
@@ -37,7 +37,8 @@ async fn a_service_that_was_away_for_too_long_says_which_messages_it_missed() {
     eventually("the loss is reported", || async { running.readiness().await.1.contains("sequences 2 to 3") }).await;
     assert!(running.readiness().await.1.contains("loss COMMANDS"));
     let metrics = running.metrics().await;
-    let counted = r#"messaging_messages_lost_total{stream="COMMANDS",consumer="tally-service",possible="true"} 2"#;
+    let counted =
+        r#"messaging_messages_lost_total{stream="COMMANDS",consumer="counter-service",possible="true"} 2"#;
     assert!(metrics.contains(counted), "{metrics}");
     eventually("the next is handled", || async { bench.total("K3").await == 1 }).await;
 }

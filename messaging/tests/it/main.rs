@@ -1,11 +1,13 @@
-//! What the kit promises, on a real nats-server and on both databases.
+//! What the library promises, on a real nats-server and on both databases.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod batches;
 mod checks;
 mod connection;
+mod counter;
 mod delivery;
 mod envelope;
+mod environment;
 mod faults;
 mod frozen;
 mod listener;
@@ -14,13 +16,11 @@ mod migrations;
 mod outages;
 mod outbox;
 mod redrive;
-mod refill;
+mod republish;
 mod shutdown;
 mod storage;
 mod store;
 mod support;
-mod surroundings;
-mod tally;
 mod trace;
 
 /// Runs each test on SQLite and on PostgreSQL.

@@ -8,8 +8,8 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement};
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 use uuid::Uuid;
 
+use crate::counter::Migrator;
 use crate::support::{Bench, Engine};
-use crate::tally::Migrator;
 
 /// Names the database that [`opens_a_database`] opens.
 const URL: &str = "MIGRATIONS_TEST_URL";
@@ -84,7 +84,7 @@ async fn a_first_start_killed_at_any_moment_leaves_a_database_that_opens() {
         let (folder, url) = file();
         open_and_kill(&folder, &url, round * 8192);
         let db = database::open::<Migrator>(&url).await.unwrap();
-        assert_eq!(count(&db, "tally").await, 0);
+        assert_eq!(count(&db, "counter").await, 0);
         db.close().await.unwrap();
     }
 }
@@ -102,7 +102,7 @@ async fn an_upgrade_killed_at_any_moment_keeps_the_rows_and_opens() {
         db.close().await.unwrap();
         open_and_kill(&folder, &url, round * 8192);
         let db = database::open::<Migrator>(&url).await.unwrap();
-        assert_eq!((count(&db, "outbox").await, count(&db, "unpublished").await), (2, 1));
+        assert_eq!((count(&db, "outbox").await, count(&db, "outbox_pending").await), (2, 1));
         db.close().await.unwrap();
     }
 }
@@ -134,7 +134,7 @@ async fn a_role_that_may_change_no_table_starts_when_there_is_nothing_to_do() {
     let url = bench.url.replace("postgres@", &format!("{role}@"));
     database::open::<Migrator>(&url).await.unwrap().close().await.unwrap();
 
-    bench.db.execute_unprepared("DELETE FROM seaql_migrations WHERE version = 'tally'").await.unwrap();
+    bench.db.execute_unprepared("DELETE FROM seaql_migrations WHERE version = 'counter'").await.unwrap();
     let error = format!("{:#}", database::open::<Migrator>(&url).await.unwrap_err());
     assert!(error.contains("permission denied") && error.contains("nothing was changed"), "{error}");
     bench.db.execute_unprepared(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();

@@ -11,10 +11,10 @@ use messaging::database::Databases;
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use uuid::Uuid;
 
+use crate::counter::{Migrator, Mode};
 use crate::frozen::Frozen;
 use crate::on_both_databases;
 use crate::support::{Bench, Engine, Running, eventually};
-use crate::tally::{Migrator, Mode};
 
 on_both_databases!(
     one_message_that_fails_among_256_costs_few_transactions,
@@ -42,7 +42,7 @@ async fn a_message_delivered_often_without_failing_has_all_its_attempts_left(eng
     let bench = Bench::new(engine).await;
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::FailTwice).await;
-    let consumer: PullConsumer = bench.stream("COMMANDS").await.get_consumer("tally-service").await.unwrap();
+    let consumer: PullConsumer = bench.stream("COMMANDS").await.get_consumer("counter-service").await.unwrap();
     for _ in 0..5 {
         let mut batch = consumer.batch().max_messages(1).expires(Duration::from_secs(10)).messages().await.unwrap();
         batch.next().await.unwrap().unwrap().ack_with(AckKind::Nak(None)).await.unwrap();
@@ -59,7 +59,7 @@ async fn a_slow_handler_handles_what_is_delivered_again_in_its_queue_once() {
     const MESSAGES: u64 = 300;
     let bench = Bench::new(Engine::Sqlite).await;
     let stream = bench.stream("COMMANDS").await;
-    let mut consumer = stream.consumer_info("tally-service").await.unwrap().config;
+    let mut consumer = stream.consumer_info("counter-service").await.unwrap().config;
     // A message waits in the queue for longer than that.
     consumer.ack_wait = Duration::from_secs(1);
     stream.create_consumer(consumer).await.unwrap();
@@ -97,7 +97,7 @@ async fn a_table_that_is_locked_makes_the_service_unready_in_seconds_and_uses_up
     let service = bench.start().await;
     let admin = unlimited(&bench).await;
     let lock = admin.begin().await.unwrap();
-    lock.execute_unprepared("LOCK TABLE tally IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    lock.execute_unprepared("LOCK TABLE counter IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let began = Instant::now();
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::Add).await;

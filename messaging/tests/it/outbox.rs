@@ -8,13 +8,13 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use futures::{FutureExt, StreamExt};
 use messaging::redrive::{self, Outcome, Report};
-use messaging::{outbox, unpublished};
+use messaging::{outbox, outbox_pending};
 use sea_orm::{ActiveValue::Set, EntityTrait};
 use uuid::Uuid;
 
+use crate::counter::Mode;
 use crate::on_both_databases;
 use crate::support::{Bench, Engine, eventually};
-use crate::tally::Mode;
 
 on_both_databases!(
     a_stream_that_refuses_is_tried_at_growing_intervals_and_delays_no_shutdown,
@@ -42,7 +42,7 @@ async fn counted(bench: &Bench, subject: &'static str, counts: fn(&async_nats::M
 
 /// Counts the acknowledgements that say that the stream has the message already.
 async fn duplicate_acknowledgements(bench: &Bench) -> Arc<AtomicU64> {
-    counted(bench, "_INBOX_tally-service.>", |message| is_duplicate(&message.payload)).await
+    counted(bench, "_INBOX_counter-service.>", |message| is_duplicate(&message.payload)).await
 }
 
 fn is_duplicate(payload: &[u8]) -> bool {
@@ -68,14 +68,14 @@ async fn a_stream_that_refuses_is_tried_at_growing_intervals_and_delays_no_shutd
     let bench = Bench::new(engine).await;
     fill_events(&bench).await;
     let service = bench.start().await;
-    let published = counted(&bench, "tally.event.>", |_| true).await;
+    let published = counted(&bench, "counter.event.>", |_| true).await;
     for _ in 0..100 {
         bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     }
     eventually("all are handled", || async { bench.total("K1").await == 100 }).await;
     eventually("readiness names the subject and the reason", || async {
         let (ready, answer) = service.readiness().await;
-        !ready && answer.contains("tally.event.added") && answer.contains("maximum messages exceeded")
+        !ready && answer.contains("counter.event.added") && answer.contains("maximum messages exceeded")
     })
     .await;
     tokio::time::sleep(Duration::from_secs(8)).await;
@@ -103,12 +103,12 @@ async fn leave_behind(bench: &Bench, row_id: Uuid, subject: &str) {
         body: Set(b"{}".to_vec()),
     };
     outbox::entity::Entity::insert(row).exec_without_returning(&bench.db).await.unwrap();
-    let range = unpublished::entity::ActiveModel {
+    let range = outbox_pending::entity::ActiveModel {
         first_row_id: Set(row_id),
         last_row_id: Set(row_id),
         ..Default::default()
     };
-    unpublished::entity::Entity::insert(range).exec_without_returning(&bench.db).await.unwrap();
+    outbox_pending::entity::Entity::insert(range).exec_without_returning(&bench.db).await.unwrap();
 }
 
 async fn refused_messages_hold_up_nothing_behind_them(engine: Engine) {
@@ -117,11 +117,11 @@ async fn refused_messages_hold_up_nothing_behind_them(engine: Engine) {
         leave_behind(&bench, Uuid::now_v7(), "elsewhere.event.happened.K1").await;
     }
     for _ in 0..7 {
-        leave_behind(&bench, Uuid::now_v7(), "tally.event.added.K1").await;
+        leave_behind(&bench, Uuid::now_v7(), "counter.event.added.K1").await;
     }
     let _service = bench.launch(&bench.options()).await;
     eventually("those behind are published", || async { bench.messages("EVENTS").await == 7 }).await;
-    eventually("the others are pending", || async { unpublished::depth(&bench.db).await.unwrap() == 300 }).await;
+    eventually("the others are pending", || async { outbox_pending::depth(&bench.db).await.unwrap() == 300 }).await;
 }
 
 async fn after_a_crash_under_load_at_most_the_pending_messages_are_published_again(engine: Engine) {
@@ -134,7 +134,7 @@ async fn after_a_crash_under_load_at_most_the_pending_messages_are_published_aga
     let service = bench.start().await;
     eventually("it is under load", || async { bench.messages("EVENTS").await > 300 }).await;
     service.crash().await;
-    let pending = unpublished::depth(&bench.db).await.unwrap();
+    let pending = outbox_pending::depth(&bench.db).await.unwrap();
     let _service = bench.start().await;
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, COMMANDS);
@@ -148,9 +148,9 @@ async fn a_message_that_its_stream_can_never_take_becomes_a_dead_letter_and_can_
     change_events(&bench, |config| config.max_message_size = 2000).await;
     bench.send(Uuid::now_v7(), "K1", Mode::Medium).await;
     bench.send(Uuid::now_v7(), "K2", Mode::Add).await;
-    let letter = bench.dead_letter().await;
-    assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.unpublishable.K1");
-    assert_eq!(letter.headers.get("Dead-Letter-Subject").unwrap().as_str(), "tally.event.added.K1");
+    let dead_letter = bench.dead_letter().await;
+    assert_eq!(dead_letter.subject.as_str(), "dead-letter.counter-service.unpublishable.K1");
+    assert_eq!(dead_letter.headers.get("Dead-Letter-Subject").unwrap().as_str(), "counter.event.added.K1");
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 1);
     eventually("readiness names it", || async {
@@ -160,10 +160,10 @@ async fn a_message_that_its_stream_can_never_take_becomes_a_dead_letter_and_can_
     .await;
 
     change_events(&bench, |config| config.max_message_size = 65536).await;
-    let request = redrive::Request { sequences: vec![letter.sequence], force: false };
+    let request = redrive::Request { sequences: vec![dead_letter.sequence], force: false };
     let request = serde_json::to_vec(&request).unwrap();
     let client = bench.js.client();
-    let answer = client.request(redrive::subject("tally-service"), request.into()).await.unwrap();
+    let answer = client.request(redrive::subject("counter-service"), request.into()).await.unwrap();
     let reports: Vec<Report> = serde_json::from_slice(&answer.payload).unwrap();
     assert_eq!(reports[0].outcome, Outcome::Handled);
     eventually("it is published", || async { bench.messages("EVENTS").await == 2 }).await;
@@ -175,8 +175,8 @@ async fn a_message_whose_event_fits_no_stream_is_rejected_and_changes_nothing(en
     let _service = bench.start().await;
     bench.send(Uuid::now_v7(), "K1", Mode::Large).await;
     bench.send(Uuid::now_v7(), "K2", Mode::Add).await;
-    let letter = bench.dead_letter().await;
-    assert_eq!(letter.subject.as_str(), "dead-letter.tally-service.rejected.K1");
+    let dead_letter = bench.dead_letter().await;
+    assert_eq!(dead_letter.subject.as_str(), "dead-letter.counter-service.rejected.K1");
     bench.settled().await;
     assert_eq!((bench.total("K1").await, bench.total("K2").await), (0, 1));
     assert_eq!(bench.messages("EVENTS").await, 1);
@@ -185,12 +185,12 @@ async fn a_message_whose_event_fits_no_stream_is_rejected_and_changes_nothing(en
 async fn a_pending_batch_whose_messages_were_deleted_is_removed(engine: Engine) {
     let bench = Bench::new(engine).await;
     let (gone, kept) = (Uuid::now_v7(), Uuid::now_v7());
-    leave_behind(&bench, gone, "tally.event.added.K1").await;
-    leave_behind(&bench, kept, "tally.event.added.K1").await;
+    leave_behind(&bench, gone, "counter.event.added.K1").await;
+    leave_behind(&bench, kept, "counter.event.added.K1").await;
     outbox::entity::Entity::delete_by_id(gone).exec(&bench.db).await.unwrap();
     let _service = bench.start().await;
     eventually("no batch is pending", || async {
-        unpublished::entity::Entity::find().one(&bench.db).await.unwrap().is_none()
+        outbox_pending::entity::Entity::find().one(&bench.db).await.unwrap().is_none()
     })
     .await;
     assert_eq!(bench.messages("EVENTS").await, 1);
@@ -200,7 +200,7 @@ async fn a_pending_batch_whose_messages_were_deleted_is_removed(engine: Engine) 
 async fn an_instance_that_starts_publishes_nothing_of_one_that_runs() {
     const COMMANDS: u64 = 20;
     let bench = Bench::new(Engine::Postgres).await;
-    let mut publishes = bench.js.client().subscribe("tally.event.>").await.unwrap();
+    let mut publishes = bench.js.client().subscribe("counter.event.>").await.unwrap();
     let one = bench.start().await;
     fill_events(&bench).await;
     for n in 0..COMMANDS {
@@ -230,8 +230,8 @@ async fn the_pending_batches_of_an_instance_are_its_own_until_it_is_gone() {
         bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     }
     let owners = async || {
-        let ranges = unpublished::entity::Entity::find().all(&bench.db).await.unwrap();
-        ranges.into_iter().map(|range| range.owner.unwrap()).collect::<std::collections::BTreeSet<_>>()
+        let batches = outbox_pending::entity::Entity::find().all(&bench.db).await.unwrap();
+        batches.into_iter().map(|range| range.owner.unwrap()).collect::<std::collections::BTreeSet<_>>()
     };
     eventually("they are refused", || async { !one.readiness().await.0 && owners().await.len() == 1 }).await;
     let first = owners().await;

@@ -5,31 +5,31 @@ use messaging::redrive::{Outcome, Report, Request, subject};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
+use crate::counter::Mode;
 use crate::on_both_databases;
 use crate::support::{Bench, Engine, eventually, headers};
-use crate::tally::Mode;
 
 on_both_databases!(
-    a_letter_that_can_be_handled_now_is_handled_once_however_often_it_is_redriven,
-    a_letter_that_fails_again_stays_one_and_its_neighbours_are_handled,
-    a_letter_whose_transaction_does_not_commit_can_be_redriven_again,
-    two_instances_redrive_a_letter_once,
-    a_letter_that_could_not_be_believed_is_handled_under_its_own_id,
-    a_letter_older_than_the_inbox_remembers_is_refused_unless_forced_and_then_handled_once,
-    what_is_no_letter_of_the_service_is_gone,
+    a_dead_letter_that_can_be_handled_now_is_handled_once_however_often_it_is_redriven,
+    a_dead_letter_that_fails_again_stays_one_and_its_neighbours_are_handled,
+    a_dead_letter_whose_transaction_does_not_commit_can_be_redriven_again,
+    two_instances_redrive_a_dead_letter_once,
+    a_dead_letter_that_could_not_be_believed_is_handled_under_its_own_id,
+    a_dead_letter_older_than_the_inbox_remembers_is_refused_unless_forced_and_then_handled_once,
+    what_is_no_dead_letter_of_the_service_is_gone,
 );
 
 async fn redrive(bench: &Bench, sequences: &[u64], force: bool) -> Vec<Outcome> {
     let request = Request { sequences: sequences.to_vec(), force };
     let body = serde_json::to_vec(&request).unwrap();
-    let answer = bench.js.client().request(subject("tally-service"), body.into()).await.unwrap();
+    let answer = bench.js.client().request(subject("counter-service"), body.into()).await.unwrap();
     let reports: Vec<Report> = serde_json::from_slice(&answer.payload)
         .unwrap_or_else(|_| panic!("{:?} {:?}", answer.payload, answer.headers));
     assert_eq!(reports.iter().map(|report| report.sequence).collect::<Vec<_>>(), sequences);
     reports.into_iter().map(|report| report.outcome).collect()
 }
 
-async fn letters(bench: &Bench, count: u64) {
+async fn dead_letters(bench: &Bench, count: u64) {
     eventually("there are dead letters", || async { bench.messages(STREAM_NAME).await == count }).await;
     bench.settled().await;
 }
@@ -42,12 +42,12 @@ fn failed(reason: &str) -> Outcome {
     Outcome::Failed { reason: reason.to_owned() }
 }
 
-async fn a_letter_that_can_be_handled_now_is_handled_once_however_often_it_is_redriven(engine: Engine) {
+async fn a_dead_letter_that_can_be_handled_now_is_handled_once_however_often_it_is_redriven(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::Barred).await;
-    letters(&bench, 1).await;
+    dead_letters(&bench, 1).await;
     assert_eq!(redrive(&bench, &[1], false).await, [failed("K1 is barred")]);
     allow(&bench, "K1").await;
     assert_eq!(redrive(&bench, &[1], false).await, [Outcome::Handled]);
@@ -63,13 +63,13 @@ async fn a_letter_that_can_be_handled_now_is_handled_once_however_often_it_is_re
     assert_eq!(bench.messages(STREAM_NAME).await, 1);
 }
 
-async fn a_letter_that_fails_again_stays_one_and_its_neighbours_are_handled(engine: Engine) {
+async fn a_dead_letter_that_fails_again_stays_one_and_its_neighbours_are_handled(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     for key in ["K1", "K2", "K3"] {
         bench.send(Uuid::now_v7(), key, Mode::Barred).await;
     }
-    letters(&bench, 3).await;
+    dead_letters(&bench, 3).await;
     allow(&bench, "K1").await;
     allow(&bench, "K3").await;
     let outcomes = redrive(&bench, &[1, 2, 3], false).await;
@@ -84,11 +84,11 @@ async fn a_letter_that_fails_again_stays_one_and_its_neighbours_are_handled(engi
     assert_eq!(bench.messages("EVENTS").await, 3);
 }
 
-async fn a_letter_whose_transaction_does_not_commit_can_be_redriven_again(engine: Engine) {
+async fn a_dead_letter_whose_transaction_does_not_commit_can_be_redriven_again(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     bench.send(Uuid::now_v7(), "K1", Mode::Barred).await;
-    letters(&bench, 1).await;
+    dead_letters(&bench, 1).await;
     allow(&bench, "K1").await;
     // The last statement of the transaction fails: the handler's work and the mark that was lifted are undone.
     bench.db.execute_unprepared("ALTER TABLE outbox RENAME TO elsewhere").await.unwrap();
@@ -99,14 +99,14 @@ async fn a_letter_whose_transaction_does_not_commit_can_be_redriven_again(engine
     assert_eq!(bench.total("K1").await, 1);
 }
 
-async fn two_instances_redrive_a_letter_once(engine: Engine) {
+async fn two_instances_redrive_a_dead_letter_once(engine: Engine) {
     let bench = Bench::new(engine).await;
     let first = bench.start().await;
     let keys: Vec<String> = (0..50).map(|n| format!("K{n}")).collect();
     for key in &keys {
         bench.send(Uuid::now_v7(), key, Mode::Barred).await;
     }
-    letters(&bench, 50).await;
+    dead_letters(&bench, 50).await;
     for key in &keys {
         allow(&bench, key).await;
     }
@@ -124,18 +124,18 @@ async fn two_instances_redrive_a_letter_once(engine: Engine) {
     first.crash().await;
 }
 
-async fn a_letter_that_could_not_be_believed_is_handled_under_its_own_id(engine: Engine) {
+async fn a_dead_letter_that_could_not_be_believed_is_handled_under_its_own_id(engine: Engine) {
     let bench = Bench::new(engine).await;
     // Two from a sender that this release does not know; the id of the first is also that of another message.
     let (taken, own) = (Uuid::now_v7(), Uuid::now_v7());
     for (id, key) in [(taken, "K1"), (own, "K2")] {
         let mut strange = headers(id, key);
         strange.insert("ce-source", "/successor");
-        bench.send_raw(&format!("tally.command.add.{key}"), strange, r#"{"mode":"add"}"#).await;
+        bench.send_raw(&format!("counter.command.add.{key}"), strange, r#"{"mode":"add"}"#).await;
     }
     bench.send(taken, "K1", Mode::Add).await;
     let service = bench.start().await;
-    letters(&bench, 2).await;
+    dead_letters(&bench, 2).await;
     let outcomes = redrive(&bench, &[1, 2], false).await;
     assert!(matches!(&outcomes[..], [Outcome::Failed { .. }, Outcome::Failed { .. }]), "{outcomes:?}");
     service.stop().await.0.unwrap();
@@ -147,14 +147,16 @@ async fn a_letter_that_could_not_be_believed_is_handled_under_its_own_id(engine:
     assert_eq!((bench.total("K1").await, bench.total("K2").await), (1, 1));
 }
 
-async fn a_letter_older_than_the_inbox_remembers_is_refused_unless_forced_and_then_handled_once(engine: Engine) {
+async fn a_dead_letter_older_than_the_inbox_remembers_is_refused_unless_forced_and_then_handled_once(
+    engine: Engine,
+) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     bench.send(Uuid::now_v7(), "K1", Mode::Barred).await;
-    letters(&bench, 1).await;
+    dead_letters(&bench, 1).await;
     allow(&bench, "K1").await;
     // As retention leaves it.
-    bench.db.execute_unprepared("DELETE FROM mishaps").await.unwrap();
+    bench.db.execute_unprepared("DELETE FROM delivery_issues").await.unwrap();
     bench.db.execute_unprepared("DELETE FROM inbox").await.unwrap();
     let refused = redrive(&bench, &[1], false).await;
     assert!(matches!(&refused[..], [Outcome::Refused { reason }] if reason.contains("force")), "{refused:?}");
@@ -164,15 +166,15 @@ async fn a_letter_older_than_the_inbox_remembers_is_refused_unless_forced_and_th
     assert_eq!(bench.total("K1").await, 1);
 }
 
-async fn what_is_no_letter_of_the_service_is_gone(engine: Engine) {
+async fn what_is_no_dead_letter_of_the_service_is_gone(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
-    bench.send_raw("dead-letter.tally-service-2.rejected.K1", headers(Uuid::now_v7(), "K1"), "{}").await;
-    bench.send_raw("dead-letter.tally-service.rejected.K1", headers(Uuid::now_v7(), "K1"), "{}").await;
+    bench.send_raw("dead-letter.counter-service-2.rejected.K1", headers(Uuid::now_v7(), "K1"), "{}").await;
+    bench.send_raw("dead-letter.counter-service.rejected.K1", headers(Uuid::now_v7(), "K1"), "{}").await;
     assert_eq!(redrive(&bench, &[2, 1, 77], false).await, [Outcome::Gone, Outcome::Gone, Outcome::Gone]);
     for sequences in [vec![], vec![1, 1], (1..300).collect()] {
         let body = serde_json::to_vec(&Request { sequences, force: false }).unwrap();
-        let answer = bench.js.client().request(subject("tally-service"), body.into()).await.unwrap();
+        let answer = bench.js.client().request(subject("counter-service"), body.into()).await.unwrap();
         assert_eq!(answer.headers.unwrap().get("Nats-Service-Error-Code").unwrap().as_str(), "400");
     }
 }

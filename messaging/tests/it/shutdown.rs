@@ -5,8 +5,8 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, TransactionTrait};
 use uuid::Uuid;
 
+use crate::counter::Mode;
 use crate::support::{Bench, Engine, Running, eventually};
-use crate::tally::Mode;
 
 async fn ends_in_time(service: Running) {
     let (outcome, took) = service.stop().await;

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use messaging::envelope::unix_millis;
-use messaging::refill::REFILLED;
-use messaging::{Cause, Outgoing, Topology, event_store, inbox, outbox, unpublished};
+use messaging::republish::REPUBLISHED;
+use messaging::{Cause, Outgoing, Topology, event_store, inbox, outbox, outbox_pending};
 use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait, Statement, TransactionTrait};
 use sea_orm_migration::MigratorTrait;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::counter::{Migrator, Mode};
 use crate::on_both_databases;
 use crate::support::{Bench, Engine, TOPOLOGY, eventually};
-use crate::tally::{Migrator, Mode};
 
 on_both_databases!(
     two_writers_of_the_same_version_collide,
@@ -68,7 +68,7 @@ async fn rows_older_than_the_retention_are_deleted_and_others_stay(engine: Engin
     service.stop().await.0.unwrap();
     // In 1970 another message was handled, another row published, and one not: nobody takes it.
     let backend = bench.db.get_database_backend();
-    let (old, unpublished) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let (old, outbox_pending) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let inserts = [
         Statement::from_sql_and_values(backend, "INSERT INTO inbox VALUES ($1, 5)", [old.into()]),
         Statement::from_sql_and_values(
@@ -79,12 +79,12 @@ async fn rows_older_than_the_retention_are_deleted_and_others_stay(engine: Engin
         Statement::from_sql_and_values(
             backend,
             "INSERT INTO outbox (row_id, message_id, subject, headers, body) VALUES ($1, $1, 'a.event.b.c', '[]', $2)",
-            [unpublished.into(), b"{}".to_vec().into()],
+            [outbox_pending.into(), b"{}".to_vec().into()],
         ),
         Statement::from_sql_and_values(
             backend,
-            "INSERT INTO unpublished (first_row_id, last_row_id) VALUES ($1, $1)",
-            [unpublished.into()],
+            "INSERT INTO outbox_pending (first_row_id, last_row_id) VALUES ($1, $1)",
+            [outbox_pending.into()],
         ),
     ];
     for statement in inserts {
@@ -100,28 +100,28 @@ async fn rows_older_than_the_retention_are_deleted_and_others_stay(engine: Engin
     eventually("the old rows are gone", || async { (count("inbox").await, of_id(old).await) == (1, 0) }).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!((count("inbox").await, count("outbox").await), (1, 2), "the young rows stay");
-    assert_eq!(of_id(unpublished).await, 1, "what is not published yet stays, however old");
+    assert_eq!(of_id(outbox_pending).await, 1, "what is not published yet stays, however old");
 }
 
 async fn what_an_earlier_version_had_not_published_is_known_after_an_update(engine: Engine) {
     let bench = Bench::new(engine).await;
     let backend = bench.db.get_database_backend();
     for step in [
-        "DROP TABLE unpublished",
+        "DROP TABLE outbox_pending",
         "ALTER TABLE outbox ADD COLUMN published_at bigint",
-        "CREATE INDEX outbox_unpublished ON outbox (row_id) WHERE published_at IS NULL",
-        "DELETE FROM seaql_migrations WHERE version IN ('messaging_0004_unpublished', 'messaging_0007_outbox_owners')",
+        "CREATE INDEX outbox_not_published ON outbox (row_id) WHERE published_at IS NULL",
+        "DELETE FROM seaql_migrations WHERE version IN ('messaging_0004_outbox_pending', 'messaging_0007_outbox_owners')",
     ] {
         bench.db.execute_unprepared(step).await.unwrap();
     }
     for (id, published_at) in [(1, Some(5)), (2, None), (3, None)] {
         let insert = "INSERT INTO outbox (row_id, message_id, subject, headers, body, published_at) \
-                      VALUES ($1, $1, 'tally.event.added.K1', '[]', $2, $3)";
+                      VALUES ($1, $1, 'counter.event.added.K1', '[]', $2, $3)";
         let values = [Uuid::from_u128(id).into(), b"{}".to_vec().into(), published_at.into()];
         bench.db.execute_raw(Statement::from_sql_and_values(backend, insert, values)).await.unwrap();
     }
     Migrator::up(&bench.db, None).await.unwrap();
-    assert_eq!(unpublished::depth(&bench.db).await.unwrap(), 2);
+    assert_eq!(outbox_pending::depth(&bench.db).await.unwrap(), 2);
     let _service = bench.start().await;
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 2);
@@ -151,17 +151,17 @@ async fn an_event_that_was_kept_back_for_long_is_published_as_a_repeated_one(eng
         let row_id = Uuid::from_u128((u128::try_from(written).unwrap() << 80) | 0x7000_8000_0000_0000_0000);
         let insert =
             "INSERT INTO outbox (row_id, message_id, subject, headers, body) VALUES ($1, $1, $2, '[]', $3)";
-        let values = [row_id.into(), format!("tally.event.added.{key}").into(), b"{}".to_vec().into()];
+        let values = [row_id.into(), format!("counter.event.added.{key}").into(), b"{}".to_vec().into()];
         bench.db.execute_raw(Statement::from_sql_and_values(backend, insert, values)).await.unwrap();
-        let insert = "INSERT INTO unpublished (first_row_id, last_row_id) VALUES ($1, $1)";
+        let insert = "INSERT INTO outbox_pending (first_row_id, last_row_id) VALUES ($1, $1)";
         bench.db.execute_raw(Statement::from_sql_and_values(backend, insert, [row_id.into()])).await.unwrap();
     }
     let _service = bench.start().await;
     bench.settled().await;
     let events = bench.stream("EVENTS").await;
     for (key, repeated) in [("YOUNG", false), ("OLD", true)] {
-        let event = events.get_last_raw_message_by_subject(&format!("tally.event.added.{key}")).await.unwrap();
-        assert_eq!(event.headers.get(REFILLED).is_some(), repeated, "{key}");
+        let event = events.get_last_raw_message_by_subject(&format!("counter.event.added.{key}")).await.unwrap();
+        assert_eq!(event.headers.get(REPUBLISHED).is_some(), repeated, "{key}");
     }
 }
 
@@ -169,7 +169,7 @@ async fn a_malformed_message_at_the_place_of_another_one_is_a_dead_letter_of_its
     let bench = Bench::new(engine).await;
     for dead_letters in 1..=2 {
         let service = bench.start().await;
-        bench.send_raw("tally.command.add.K1", HeaderMap::new(), "not a message").await;
+        bench.send_raw("counter.command.add.K1", HeaderMap::new(), "not a message").await;
         eventually("it is a dead letter", || async { bench.messages("DEAD_LETTERS").await == dead_letters }).await;
         service.stop().await.0.unwrap();
         // Made anew, the stream counts from 1 again.

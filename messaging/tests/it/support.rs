@@ -22,21 +22,21 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::tally::{Add, Migrator, Mode, Tally, total_of};
+use crate::counter::{Add, Counter, Migrator, Mode, total_of};
 
 pub(crate) const TOPOLOGY: &str = r#"{
   "streams": [
-    {"name": "COMMANDS", "description": "", "subjects": ["tally.command.>"], "maxAgeSeconds": 3600,
+    {"name": "COMMANDS", "description": "", "subjects": ["counter.command.>"], "maxAgeSeconds": 3600,
      "duplicateWindowSeconds": 120, "maxMessageSize": 65536, "atomicBatches": true},
-    {"name": "EVENTS", "description": "", "subjects": ["tally.event.>"], "maxAgeSeconds": 3600,
+    {"name": "EVENTS", "description": "", "subjects": ["counter.event.>"], "maxAgeSeconds": 3600,
      "duplicateWindowSeconds": 120, "maxMessageSize": 65536, "atomicBatches": true},
-    {"name": "TIMERS", "description": "", "subjects": ["tally.schedule.>", "tally.timer.>"], "maxAgeSeconds": 3600,
+    {"name": "TIMERS", "description": "", "subjects": ["counter.schedule.>", "counter.timer.>"], "maxAgeSeconds": 3600,
      "duplicateWindowSeconds": 120, "maxMessageSize": 65536, "schedules": true},
     {"name": "DEAD_LETTERS", "description": "", "subjects": ["dead-letter.>"], "maxAgeSeconds": 3600,
      "duplicateWindowSeconds": 120, "maxMessageSize": 131072}
   ],
   "buckets": [{"name": "KEYS", "description": "", "maxAgeSeconds": 60, "maxValueSize": 100}],
-  "consumers": [{"stream": "COMMANDS", "name": "tally-service", "filterSubjects": ["tally.command.>"]}]
+  "consumers": [{"stream": "COMMANDS", "name": "counter-service", "filterSubjects": ["counter.command.>"]}]
 }"#;
 
 /// Which database a test runs on.
@@ -58,7 +58,7 @@ pub(crate) struct Bench {
 impl Bench {
     /// As if the service had been killed after its publishes and before it wrote that.
     pub(crate) async fn forget_what_is_published(&self) {
-        let forget = "INSERT INTO unpublished (first_row_id, last_row_id) SELECT row_id, row_id FROM outbox";
+        let forget = "INSERT INTO outbox_pending (first_row_id, last_row_id) SELECT row_id, row_id FROM outbox";
         self.db.execute_unprepared(forget).await.unwrap();
     }
 
@@ -126,20 +126,20 @@ impl Bench {
     }
 
     /// An instance that takes commands from `commander`, not yet started.
-    pub(crate) async fn service(&self, commander: &str) -> Service<Tally> {
-        let handler = Tally { elsewhere: Some(self.db.clone()), ..Tally::default() };
+    pub(crate) async fn service(&self, commander: &str) -> Service<Counter> {
+        let handler = Counter { elsewhere: Some(self.db.clone()), ..Counter::default() };
         let http_address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         let total = self.db.clone();
         Service {
-            name: "tally-service",
+            name: "counter-service",
             description: "counts",
             version: "1.2.3",
             longest_deadline: None,
             streams: &["COMMANDS"],
-            speaker: if commander == "tester" { speaker } else { next_speaker },
+            producer: if commander == "tester" { producer } else { next_producer },
             db: Databases::open::<Migrator>(&self.url).await.unwrap(),
             handler,
-            endpoints: vec![Endpoint::new("total", "tally.query.total.*", move |query| {
+            endpoints: vec![Endpoint::new("total", "counter.query.total.*", move |query| {
                 let db = total.clone();
                 async move {
                     match total_of(&db, &query.key).await {
@@ -157,7 +157,7 @@ impl Bench {
     /// Publishes a well-formed command; without `Nats-Msg-Id`, so that the stream stores it every time.
     pub(crate) async fn send(&self, id: Uuid, key: &str, mode: Mode) {
         let body = serde_json::to_vec(&Add { mode }).unwrap();
-        self.send_raw(&format!("tally.command.add.{key}"), headers(id, key), body).await;
+        self.send_raw(&format!("counter.command.add.{key}"), headers(id, key), body).await;
     }
 
     pub(crate) async fn send_raw(&self, subject: &str, headers: HeaderMap, body: impl Into<Bytes>) {
@@ -178,7 +178,7 @@ impl Bench {
 
     /// How often messages have been delivered, each delivery counted.
     pub(crate) async fn deliveries(&self) -> u64 {
-        self.stream("COMMANDS").await.consumer_info("tally-service").await.unwrap().delivered.consumer_sequence
+        self.stream("COMMANDS").await.consumer_info("counter-service").await.unwrap().delivered.consumer_sequence
     }
 
     /// The only dead letter, once there is one.
@@ -192,10 +192,10 @@ impl Bench {
     /// Nothing is left to do: all messages are settled and the outbox is empty.
     pub(crate) async fn settled(&self) {
         eventually("everything is settled and published", || async {
-            let consumer = self.stream("COMMANDS").await.consumer_info("tally-service").await.unwrap();
+            let consumer = self.stream("COMMANDS").await.consumer_info("counter-service").await.unwrap();
             consumer.num_pending == 0
                 && consumer.num_ack_pending == 0
-                && messaging::unpublished::depth(&self.db).await.unwrap() == 0
+                && messaging::outbox_pending::depth(&self.db).await.unwrap() == 0
         })
         .await;
     }
@@ -212,7 +212,7 @@ impl Drop for Bench {
 }
 
 /// Starts an instance.
-pub(crate) fn run(service: Service<Tally>, options: &ServiceOptions) -> Running {
+pub(crate) fn run(service: Service<Counter>, options: &ServiceOptions) -> Running {
     let (http_address, handler) = (service.http_address, service.handler.clone());
     let shutdown = CancellationToken::new();
     let (options, token) = (options.clone(), shutdown.clone());
@@ -220,17 +220,17 @@ pub(crate) fn run(service: Service<Tally>, options: &ServiceOptions) -> Running 
     Running { task, shutdown, http_address, handler }
 }
 
-fn speaker(context: &str, kind: &str) -> Option<&'static str> {
+fn producer(context: &str, kind: &str) -> Option<&'static str> {
     match (context, kind) {
-        ("tally", "command") => Some("tester"),
-        ("tally", "event") => Some("tally-service"),
+        ("counter", "command") => Some("tester"),
+        ("counter", "event") => Some("counter-service"),
         _ => None,
     }
 }
 
 /// Who speaks in the next release.
-fn next_speaker(context: &str, kind: &str) -> Option<&'static str> {
-    speaker(context, kind).map(|name| if name == "tester" { "successor" } else { name })
+fn next_producer(context: &str, kind: &str) -> Option<&'static str> {
+    producer(context, kind).map(|name| if name == "tester" { "successor" } else { name })
 }
 
 /// A running instance of the service.
@@ -238,7 +238,7 @@ pub(crate) struct Running {
     task: JoinHandle<anyhow::Result<()>>,
     shutdown: CancellationToken,
     pub(crate) http_address: SocketAddr,
-    pub(crate) handler: Tally,
+    pub(crate) handler: Counter,
 }
 
 impl Running {
@@ -273,7 +273,7 @@ impl Running {
         (ended, start.elapsed())
     }
 
-    /// Waits until it ends by itself, half a minute at the most.
+    /// Waits until it ends by itself, half a minute at most.
     pub(crate) async fn ended(self) -> anyhow::Result<()> {
         let ended = tokio::time::timeout(Duration::from_secs(30), self.task).await;
         ended.expect("it goes on").unwrap()
@@ -290,14 +290,14 @@ pub(crate) fn headers(id: Uuid, key: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("ce-specversion", "1.0");
     headers.insert("ce-id", id.to_string().as_str());
-    headers.insert("ce-type", "tally.add.v1");
+    headers.insert("ce-type", "counter.add.v1");
     headers.insert("ce-source", "/tester");
     headers.insert("ce-subject", key);
     headers.insert("ce-time", "2026-01-02T03:04:05Z");
     headers
 }
 
-/// Waits for something to become true, half a minute at the most.
+/// Waits for something to become true, half a minute at most.
 pub(crate) async fn eventually<F, Fut>(what: &str, condition: F)
 where
     F: Fn() -> Fut,
@@ -310,7 +310,7 @@ where
     }
 }
 
-/// Connects as the kit does, and returns what it knows of the connection's health.
+/// Connects as the library does, and returns what it knows of the connection's health.
 pub(crate) async fn connected(url: &str) -> (async_nats::Client, Health) {
     let health = Health::default();
     let options = NatsOptions { nats_url: url.to_owned(), nats_user: None, nats_password: None };

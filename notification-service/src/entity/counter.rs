@@ -1,4 +1,4 @@
-//! The table `notification_counter`: one row, the sequence of the last notification.
+//! The table `notification_counters`: one row, the sequence of the last notification.
 //!
 //! Whoever writes notifications takes their sequences from it and so holds its row until the commit: the next writer
 //! waits. Sequences therefore become visible in their order, and a reader that goes on behind the last one it has seen
@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
 /// The counter.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "notification_counter")]
+#[sea_orm(table_name = "notification_counters")]
 pub struct Model {
     /// Always [`ID`].
     #[sea_orm(primary_key, auto_increment = false)]

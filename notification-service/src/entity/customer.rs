@@ -1,10 +1,10 @@
-//! The table `customer`: what this service keeps of the accounts.
+//! The table `customers`: what this service keeps of the accounts.
 
 use sea_orm::entity::prelude::*;
 
 /// One account's name and address.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "customer")]
+#[sea_orm(table_name = "customers")]
 pub struct Model {
     /// Whose.
     #[sea_orm(primary_key, auto_increment = false)]

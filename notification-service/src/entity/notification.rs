@@ -1,4 +1,4 @@
-//! The table `notification`: what customers were told, and whether it was mailed.
+//! The table `notifications`: what customers were told, and whether it was mailed.
 //!
 //! | what became of its mail | `next_attempt_at` | `delivered_at` | `failed_at` |
 //! |---|---|---|---|
@@ -11,7 +11,7 @@ use sea_orm::entity::prelude::*;
 
 /// One notification. Times are milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "notification")]
+#[sea_orm(table_name = "notifications")]
 pub struct Model {
     /// Its place among all notifications; a gap may be left, an order of commits not (see [`super::counter`]).
     #[sea_orm(primary_key, auto_increment = false)]

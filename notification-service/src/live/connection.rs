@@ -21,7 +21,7 @@ const PING: Duration = Duration::from_secs(20);
 /// A client of whom nothing was heard for so long, no pong either, is gone.
 const SILENCE: Duration = Duration::from_secs(60);
 /// A client that takes nothing for so long is let go; it may come back and go on where it was.
-const PATIENCE: Duration = Duration::from_secs(30);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A client's place in the table.
 pub(super) struct Connection {
@@ -45,11 +45,11 @@ impl Connection {
     pub(super) async fn run(
         mut self,
         mut socket: WebSocketStream,
-        told: watch::Receiver<()>,
+        notified: watch::Receiver<()>,
         shutdown: CancellationToken,
     ) {
         let end = tokio::select! {
-            end = self.push(&mut socket, told) => end,
+            end = self.push(&mut socket, notified) => end,
             () = shutdown.cancelled() => End::Close(CloseCode::Restart, "the service stops; connect again"),
         };
         if let End::Close(code, why) = end {
@@ -59,10 +59,10 @@ impl Connection {
         }
     }
 
-    async fn push(&mut self, socket: &mut WebSocketStream, mut told: watch::Receiver<()>) -> End {
+    async fn push(&mut self, socket: &mut WebSocketStream, mut notified: watch::Receiver<()>) -> End {
         let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        let mut received = Instant::now();
         loop {
             if let Err(end) = self.catch_up(socket).await {
                 return end;
@@ -73,10 +73,10 @@ impl Connection {
                     incoming = socket.next() => match incoming {
                         // Pongs above all. Pings are answered below us, and what a client says is of no interest.
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Gone,
-                        Some(Ok(_)) => heard = Instant::now(),
+                        Some(Ok(_)) => received = Instant::now(),
                     },
                     _ = ping.tick() => {
-                        if heard.elapsed() > SILENCE {
+                        if received.elapsed() > SILENCE {
                             return End::Gone;
                         }
                         if let Err(end) = send(socket, Message::Ping(vec![])).await {
@@ -84,7 +84,7 @@ impl Connection {
                         }
                         break;
                     }
-                    Ok(()) = told.changed() => break,
+                    Ok(()) = notified.changed() => break,
                 }
             }
         }
@@ -123,7 +123,7 @@ impl Connection {
 }
 
 async fn send(socket: &mut WebSocketStream, message: Message) -> Result<(), End> {
-    match tokio::time::timeout(PATIENCE, socket.send(message)).await {
+    match tokio::time::timeout(WRITE_TIMEOUT, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) | Err(_) => Err(End::Gone),
     }

@@ -93,7 +93,7 @@ async fn open(request: &Request, live: &Live) -> Result<Response, Problem> {
         )
     })?;
     // From here on nothing is missed: told first, read then.
-    let told = live.news.listen(&customer_id);
+    let notified = live.news.subscribe(&customer_id);
     let last = counter::last(&live.db).await.map_err(|error| {
         tracing::warn!(%error, "a connection for notifications could not be opened");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The notifications cannot be read now; try again later.")
@@ -106,7 +106,7 @@ async fn open(request: &Request, live: &Live) -> Result<Response, Problem> {
     let (db, readers, shutdown) = (live.db.clone(), live.readers.clone(), live.shutdown.clone());
     let upgrade = socket.config(config).on_upgrade(move |socket| async move {
         let connection = Connection { db, readers, customer_id, position };
-        connection.run(socket, told, shutdown).await;
+        connection.run(socket, notified, shutdown).await;
         drop(place);
     });
     Ok(upgrade.into_response())

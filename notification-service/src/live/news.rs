@@ -16,7 +16,7 @@ use crate::entity::{counter, notification};
 /// Notifications that one look reads.
 const AT_A_TIME: u64 = 1000;
 /// How often to look where nothing was committed here: another instance may have.
-const LOOK: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Wakes the connections of those customers for whom something was written, and leaves all others alone.
 #[derive(Debug, Clone, Default)]
@@ -26,14 +26,14 @@ pub struct News {
 
 impl News {
     /// Returns what changes whenever something is written for the customer, from now on.
-    pub(super) fn listen(&self, customer_id: &CustomerId) -> watch::Receiver<()> {
+    pub(super) fn subscribe(&self, customer_id: &CustomerId) -> watch::Receiver<()> {
         let mut customers = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
         // Those whose last connection is gone; there are at most as many as connections.
         customers.retain(|_, sender| sender.receiver_count() > 0);
         customers.entry(customer_id.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()
     }
 
-    fn tell(&self, customer_ids: &[String]) {
+    fn notify(&self, customer_ids: &[String]) {
         let customers = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
         for customer_id in customer_ids {
             if let Ok(customer_id) = CustomerId::parse(customer_id)
@@ -72,7 +72,7 @@ impl News {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 Ok(()) = committed.changed() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(POLL_INTERVAL) => {}
             }
         }
     }
@@ -96,7 +96,7 @@ impl News {
             position = *last;
             let full = rows.len() as u64 == AT_A_TIME;
             let customer_ids: Vec<String> = rows.into_iter().map(|(_, customer_id)| customer_id).collect();
-            self.tell(&customer_ids);
+            self.notify(&customer_ids);
             if !full {
                 return Ok(position);
             }

@@ -5,11 +5,11 @@
 //!
 //! A worker takes what is due in bounded batches. Taking is a lease: it counts the attempt and sets the time of the
 //! next one far enough ahead that this one is over by then, in one committed statement. So a crash delays a mail and
-//! does not lose it, a mail that kills its process is not tried for ever, and two instances do not send the same one.
+//! does not lose it, a mail that kills its process is not tried forever, and two instances do not send the same one.
 //! A mail server that is away uses up no attempts.
 
-pub mod letter;
-pub mod post;
+pub mod email;
+pub mod transport;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -30,18 +30,18 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::entity::{customer, notification};
-use post::{NotTaken, Post};
+use transport::{MailTransport, NotTaken};
 
 /// How long a batch is left alone: longer than its mails may take together, which is 30 s.
 const LEASE: Duration = Duration::from_secs(120);
 /// How long a shutdown waits for mails that are under way.
-const GRACE: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to leave it to another instance to take what is due.
 const STEP_BACK: Duration = Duration::from_millis(200);
 /// How long to wait for more when something was committed: mails are taken by the batch.
-const GATHER: Duration = Duration::from_millis(50);
+const BATCH_LINGER: Duration = Duration::from_millis(50);
 /// How often to look for mail that is due, where nothing says so: another instance may have left some.
-const LOOK: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest wait for a mail server or a database that is away.
 const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(60);
 /// The longest wait between two attempts at one mail.
@@ -53,11 +53,11 @@ const MAX_ATTEMPTS: i64 = 100;
 
 /// What sends mail.
 #[derive(Debug)]
-pub struct Courier {
+pub struct MailDispatcher {
     /// Where notifications and customers are.
     pub db: DatabaseConnection,
     /// Where mail goes.
-    pub post: Post,
+    pub transport: MailTransport,
     /// Whom mail comes from.
     pub from: Mailbox,
     /// Changes when something was committed.
@@ -67,7 +67,7 @@ pub struct Courier {
 /// What became of one mail.
 type Outcome = (notification::Model, Result<(), NotTaken>);
 
-impl Courier {
+impl MailDispatcher {
     /// Returns the worker that delivers until shutdown.
     #[must_use]
     pub fn worker(self) -> Worker {
@@ -87,7 +87,7 @@ impl Courier {
             if outage.is_zero() {
                 tokio::select! {
                     () = shutdown.cancelled() => return,
-                    Ok(()) = self.committed.changed() => tokio::time::sleep(GATHER).await,
+                    Ok(()) = self.committed.changed() => tokio::time::sleep(BATCH_LINGER).await,
                     () = tokio::time::sleep(wait) => {}
                 }
             } else {
@@ -101,7 +101,7 @@ impl Courier {
                     if !outage.is_zero() {
                         tracing::info!("mail can be sent again");
                     }
-                    (wait, outage) = (until_next.min(LOOK), Duration::ZERO);
+                    (wait, outage) = (until_next.min(POLL_INTERVAL), Duration::ZERO);
                 }
                 Err(error) => {
                     if outage.is_zero() {
@@ -121,16 +121,16 @@ impl Courier {
     pub async fn deliver_due(&self, watch: &Watch, shutdown: &CancellationToken) -> anyhow::Result<Duration> {
         loop {
             if shutdown.is_cancelled() {
-                return Ok(LOOK);
+                return Ok(POLL_INTERVAL);
             }
             let now = now();
             match watch.answered(next_due(&self.db)).await? {
-                None => return Ok(LOOK),
+                None => return Ok(POLL_INTERVAL),
                 Some(due) if due > now => return Ok(Duration::from_millis((due - now).unsigned_abs())),
                 Some(_) => {}
             }
-            self.post.check().await.map_err(anyhow::Error::msg)?;
-            let batch = watch.answered(lease(&self.db, now, self.post.batch())).await?;
+            self.transport.check().await.map_err(anyhow::Error::msg)?;
+            let batch = watch.answered(lease(&self.db, now, self.transport.batch())).await?;
             if batch.is_empty() {
                 // Another instance is about to take what is due.
                 return Ok(STEP_BACK);
@@ -178,10 +178,10 @@ impl Courier {
             let outcome = self.send_one(&row, customers.get(&row.customer_id)).await;
             (row, outcome)
         });
-        let mut under_way = Box::pin(futures::stream::iter(sending).buffer_unordered(self.post.at_a_time()));
+        let mut under_way = Box::pin(futures::stream::iter(sending).buffer_unordered(self.transport.at_a_time()));
         let too_late = async {
             shutdown.cancelled().await;
-            tokio::time::sleep(GRACE).await;
+            tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
         };
         tokio::pin!(too_late);
         let mut outcomes = Vec::with_capacity(ids.len());
@@ -202,7 +202,7 @@ impl Courier {
             // The account was deleted between the lease and now.
             return Err(NotTaken::Ever("there is no account to send it to".to_owned()));
         };
-        self.post.send(letter::write(row, &self.from, name, email).map_err(NotTaken::Ever)?).await
+        self.transport.send(email::write(row, &self.from, name, email).map_err(NotTaken::Ever)?).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! The tables `customer`, `notification`, and `notification_counter`.
+//! The tables `customers`, `notification`, and `notification_counter`.
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::EntityTrait;
@@ -82,21 +82,21 @@ async fn notifications(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
 async fn indices(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     use notification::Column as Notification;
     let by_customer = Index::create()
-        .name("notification_customer_id_sequence")
+        .name("notifications_customer_id_sequence")
         .table(notification::Entity)
         .col(Notification::CustomerId)
         .col(Notification::Sequence)
         .to_owned();
     manager.create_index(by_customer).await?;
     let due = Index::create()
-        .name("notification_due")
+        .name("notifications_due")
         .table(notification::Entity)
         .col(Notification::NextAttemptAt)
         .and_where(Expr::col(Notification::NextAttemptAt).is_not_null())
         .to_owned();
     manager.create_index(due).await?;
     let unsent = Index::create()
-        .name("notification_unsent")
+        .name("notifications_unsent")
         .table(notification::Entity)
         .col(Notification::CustomerId)
         .and_where(Expr::col(Notification::DeliveredAt).is_null())

@@ -1,4 +1,4 @@
-//! The tables of the service, the kit's first.
+//! The tables of the service, the library's first.
 
 mod m0001_notifications;
 

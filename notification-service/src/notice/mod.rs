@@ -1,6 +1,6 @@
 //! What customers are told, and in which words. Pure: no clock, no I/O.
 //!
-//! - [`Told`]: the events that concern a customer's order;
+//! - [`NotifiableEvent`]: the events that concern a customer's order;
 //! - [`Customer`]: what is kept of an account to greet and to reach them;
 //! - [`Notice`]: subject and text of one notification.
 
@@ -18,7 +18,7 @@ pub use text::Notice;
 
 /// An event that its customer is told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum NotifiableEvent {
     /// A stock is short; the order waits for it.
     AwaitingStock(OrderAwaitingStock),
     /// The order is final and good.
@@ -29,7 +29,7 @@ pub enum Told {
     Refunded(PaymentRefunded),
 }
 
-impl Told {
+impl NotifiableEvent {
     /// Returns who is told.
     #[must_use]
     pub fn customer_id(&self) -> &CustomerId {

@@ -4,7 +4,7 @@ use contracts::ProductId;
 use contracts::order::CancelReason;
 use contracts::payment::DeclineReason;
 
-use super::{Told, in_words};
+use super::{NotifiableEvent, in_words};
 
 /// The most products a text names.
 const MAX_NAMED: usize = 10;
@@ -23,10 +23,10 @@ pub struct Notice {
 impl Notice {
     /// Writes what to tell of an event to a customer of that name, if it is known.
     #[must_use]
-    pub fn write(told: &Told, name: Option<&str>) -> Self {
-        let order = told.order_id();
-        let (outcome, paragraph) = match told {
-            Told::AwaitingStock(event) => (
+    pub fn write(notified: &NotifiableEvent, name: Option<&str>) -> Self {
+        let order = notified.order_id();
+        let (outcome, paragraph) = match notified {
+            NotifiableEvent::AwaitingStock(event) => (
                 "waits for stock",
                 format!(
                     "your order {order} waits, because we do not have enough of {}. As soon as everything is there we \
@@ -34,17 +34,17 @@ impl Notice {
                     named(&event.short),
                 ),
             ),
-            Told::Confirmed(event) => (
+            NotifiableEvent::Confirmed(event) => (
                 "is confirmed",
                 format!(
                     "your order {order} is confirmed. The total is {}.",
                     in_words(event.total_price, event.currency)
                 ),
             ),
-            Told::Cancelled(event) => {
-                ("is cancelled", format!("your order {order} is cancelled: {}", because(&event.reason)))
+            NotifiableEvent::Cancelled(event) => {
+                ("is cancelled", format!("your order {order} is cancelled: {}", reason(&event.reason)))
             }
-            Told::Refunded(event) => (
+            NotifiableEvent::Refunded(event) => (
                 "is refunded",
                 format!(
                     "we have given back {} that you paid for your order {order}.",
@@ -58,7 +58,7 @@ impl Notice {
 }
 
 /// Why an order was cancelled, as the end of a sentence.
-fn because(reason: &CancelReason) -> String {
+fn reason(reason: &CancelReason) -> String {
     match reason {
         CancelReason::Customer { text } => match text.as_deref().map(quoted).filter(|text| !text.is_empty()) {
             Some(text) => format!("you asked for it. Your reason was: \u{201c}{text}\u{201d}"),

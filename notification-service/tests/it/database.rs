@@ -8,7 +8,7 @@ use messaging::{Envelope, HandleError, Handler, database, inbox};
 use notification_service::entity::notification;
 use notification_service::handler::{NotificationHandler, NotificationMessage};
 use notification_service::migration::Migrator;
-use notification_service::notice::Told;
+use notification_service::notice::NotifiableEvent;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, QueryOrder, TransactionTrait};
 use time::OffsetDateTime;
@@ -69,10 +69,10 @@ pub(crate) async fn open(url: &str) -> DatabaseConnection {
 pub(crate) fn envelope(payload: NotificationMessage) -> Envelope<NotificationMessage> {
     let message_type = match &payload {
         NotificationMessage::Account(_) => "account.changed.v1",
-        NotificationMessage::Tell(Told::AwaitingStock(_)) => "order.awaiting-stock.v1",
-        NotificationMessage::Tell(Told::Confirmed(_)) => "order.confirmed.v1",
-        NotificationMessage::Tell(Told::Cancelled(_)) => "order.cancelled.v1",
-        NotificationMessage::Tell(Told::Refunded(_)) => "payment.refunded.v1",
+        NotificationMessage::Notify(NotifiableEvent::AwaitingStock(_)) => "order.awaiting-stock.v1",
+        NotificationMessage::Notify(NotifiableEvent::Confirmed(_)) => "order.confirmed.v1",
+        NotificationMessage::Notify(NotifiableEvent::Cancelled(_)) => "order.cancelled.v1",
+        NotificationMessage::Notify(NotifiableEvent::Refunded(_)) => "payment.refunded.v1",
     };
     Envelope {
         id: Uuid::now_v7(),
@@ -88,8 +88,8 @@ pub(crate) fn envelope(payload: NotificationMessage) -> Envelope<NotificationMes
     }
 }
 
-pub(crate) fn tell(told: Told) -> Envelope<NotificationMessage> {
-    envelope(NotificationMessage::Tell(told))
+pub(crate) fn notify(notified: NotifiableEvent) -> Envelope<NotificationMessage> {
+    envelope(NotificationMessage::Notify(notified))
 }
 
 /// Handles a batch in one transaction; nothing has looked whether its messages were handled before.
@@ -104,7 +104,7 @@ pub(crate) async fn handle_again(
     Ok(tx.commit().await?)
 }
 
-/// Handles a batch of first deliveries in one transaction that begins with the inbox, as the kit does.
+/// Handles a batch of first deliveries in one transaction that begins with the inbox, as the library does.
 pub(crate) async fn handle(
     db: &DatabaseConnection,
     batch: &[Envelope<NotificationMessage>],

@@ -1,11 +1,11 @@
-//! Events, in the words of the store.
+//! Events, in the words of the shop.
 
 use contracts::account::{AccountChanged, AccountDeleted, AccountDetails};
 use contracts::order::{CancelReason, OrderAwaitingStock, OrderCancelled, OrderConfirmed};
 use contracts::payment::PaymentRefunded;
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId};
 use notification_service::handler::NotificationMessage;
-use notification_service::notice::{AccountMessage, Told};
+use notification_service::notice::{AccountMessage, NotifiableEvent};
 use serde_json::json;
 
 pub(crate) fn customer(id: &str) -> CustomerId {
@@ -40,27 +40,31 @@ pub(crate) fn deleted(id: &str, version: i64) -> NotificationMessage {
     NotificationMessage::Account(AccountMessage::Deleted(AccountDeleted { customer_id: customer(id), version }))
 }
 
-pub(crate) fn awaiting(order_id: &str, customer_id: &str, short: &[&str]) -> Told {
+pub(crate) fn awaiting(order_id: &str, customer_id: &str, short: &[&str]) -> NotifiableEvent {
     let (order_id, customer_id) = (order(order_id), customer(customer_id));
-    Told::AwaitingStock(OrderAwaitingStock { order_id, customer_id, short: products(short) })
+    NotifiableEvent::AwaitingStock(OrderAwaitingStock { order_id, customer_id, short: products(short) })
 }
 
-pub(crate) fn confirmed(order_id: &str, customer_id: &str, total: i64, currency: Currency) -> Told {
+pub(crate) fn confirmed(order_id: &str, customer_id: &str, total: i64, currency: Currency) -> NotifiableEvent {
     let (order_id, customer_id) = (order(order_id), customer(customer_id));
-    Told::Confirmed(OrderConfirmed { order_id, customer_id, currency, total_price: amount(total) })
+    NotifiableEvent::Confirmed(OrderConfirmed { order_id, customer_id, currency, total_price: amount(total) })
 }
 
-pub(crate) fn cancelled(order_id: &str, customer_id: &str, reason: CancelReason) -> Told {
-    Told::Cancelled(OrderCancelled { order_id: order(order_id), customer_id: customer(customer_id), reason })
+pub(crate) fn cancelled(order_id: &str, customer_id: &str, reason: CancelReason) -> NotifiableEvent {
+    NotifiableEvent::Cancelled(OrderCancelled {
+        order_id: order(order_id),
+        customer_id: customer(customer_id),
+        reason,
+    })
 }
 
-pub(crate) fn refunded(order_id: &str, customer_id: &str, sum: i64, currency: Currency) -> Told {
+pub(crate) fn refunded(order_id: &str, customer_id: &str, sum: i64, currency: Currency) -> NotifiableEvent {
     let (order_id, customer_id) = (order(order_id), customer(customer_id));
-    Told::Refunded(PaymentRefunded { order_id, customer_id, amount: amount(sum), currency })
+    NotifiableEvent::Refunded(PaymentRefunded { order_id, customer_id, amount: amount(sum), currency })
 }
 
 /// One of each, about orders of one customer; the numbers of the orders tell them apart.
-pub(crate) fn one_of_each(customer_id: &str) -> Vec<Told> {
+pub(crate) fn one_of_each(customer_id: &str) -> Vec<NotifiableEvent> {
     vec![
         awaiting("O1", customer_id, &["CUP"]),
         confirmed("O2", customer_id, 1000, Currency::EUR),

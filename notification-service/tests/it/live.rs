@@ -72,9 +72,9 @@ impl Served {
     }
 
     /// An order of a customer is confirmed.
-    async fn tell(&self, customer: &str, orders: &[&str]) {
+    async fn notify(&self, customer: &str, orders: &[&str]) {
         let tx = self.database.db.begin().await.unwrap();
-        let batch: Vec<_> = orders.iter().map(|order| envelope(told(order, customer))).collect();
+        let batch: Vec<_> = orders.iter().map(|order| envelope(notified(order, customer))).collect();
         self.handler.handle(&tx, &batch.iter().collect::<Vec<_>>()).await.unwrap();
         tx.commit().await.unwrap();
         self.handler.committed();
@@ -95,8 +95,8 @@ impl Drop for Served {
     }
 }
 
-fn told(order: &str, customer: &str) -> NotificationMessage {
-    NotificationMessage::Tell(confirmed(order, customer, 1000, Currency::EUR))
+fn notified(order: &str, customer: &str) -> NotificationMessage {
+    NotificationMessage::Notify(confirmed(order, customer, 1000, Currency::EUR))
 }
 
 async fn next(socket: &mut Socket) -> Value {
@@ -126,9 +126,9 @@ async fn what_is_written_is_pushed_and_is_what_the_list_says(engine: Engine) {
     let served = Served::on(engine).await;
     let mut socket = served.connect("customerId=C1").await;
     nothing(&mut socket).await;
-    served.tell("C1", &["O1"]).await;
+    served.notify("C1", &["O1"]).await;
     let first = next(&mut socket).await;
-    served.tell("C1", &["O2", "O3"]).await;
+    served.notify("C1", &["O2", "O3"]).await;
     let pushed = [first, next(&mut socket).await, next(&mut socket).await];
     let query = Query { key: "C1".to_owned(), body: "".into() };
     let listed = queries::list(served.database.db.clone(), query).await.unwrap().items;
@@ -143,7 +143,7 @@ async fn who_connects_again_goes_on_behind_the_last_one_and_misses_and_repeats_n
     let mut last = 0;
     // Each connection takes a few and is gone without a word, whatever it was sent beyond them.
     for chunk in names.chunks(50) {
-        served.tell("C1", &chunk.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        served.notify("C1", &chunk.iter().map(String::as_str).collect::<Vec<_>>()).await;
         for _ in 0..2 {
             let mut socket = served.connect(&format!("customerId=C1&after={last}")).await;
             for _ in 0..20 {
@@ -161,10 +161,10 @@ async fn who_connects_again_goes_on_behind_the_last_one_and_misses_and_repeats_n
 
 async fn without_a_place_it_begins_with_what_is_new(engine: Engine) {
     let served = Served::on(engine).await;
-    served.tell("C1", &["O1"]).await;
+    served.notify("C1", &["O1"]).await;
     let mut socket = served.connect("customerId=C1").await;
     nothing(&mut socket).await;
-    served.tell("C1", &["O2"]).await;
+    served.notify("C1", &["O2"]).await;
     assert_eq!(orders(&mut socket, 1).await, ["O2"]);
     assert_eq!(orders(&mut served.connect("customerId=C1&after=0").await, 2).await, ["O1", "O2"]);
 }
@@ -175,7 +175,7 @@ async fn two_customers_get_their_own_and_nothing_of_each_other(engine: Engine) {
     let mut also_ours = served.connect("after=0&customerId=C1").await;
     let mut theirs = served.connect("customerId=C2").await;
     for (customer, order) in [("C2", "O1"), ("C1", "O2"), ("C3", "O3"), ("C1", "O4")] {
-        served.tell(customer, &[order]).await;
+        served.notify(customer, &[order]).await;
     }
     assert_eq!(orders(&mut ours, 2).await, ["O2", "O4"]);
     assert_eq!(orders(&mut also_ours, 2).await, ["O2", "O4"]);
@@ -186,13 +186,13 @@ async fn two_customers_get_their_own_and_nothing_of_each_other(engine: Engine) {
 async fn what_another_instance_writes_is_pushed_too(engine: Engine) {
     let served = Served::on(engine).await;
     let mut socket = served.connect("customerId=C1").await;
-    handle_each(&served.database.db, vec![told("O1", "C1")]).await;
+    handle_each(&served.database.db, vec![notified("O1", "C1")]).await;
     assert_eq!(orders(&mut socket, 1).await, ["O1"]);
 }
 
 async fn a_place_beyond_the_end_is_one_of_another_database_and_gets_everything(engine: Engine) {
     let served = Served::on(engine).await;
-    served.tell("C1", &["O1", "O2"]).await;
+    served.notify("C1", &["O1", "O2"]).await;
     let mut socket = served.connect("customerId=C1&after=9007199254740991").await;
     assert_eq!(orders(&mut socket, 2).await, ["O1", "O2"]);
 }
@@ -200,7 +200,7 @@ async fn a_place_beyond_the_end_is_one_of_another_database_and_gets_everything(e
 async fn a_client_that_does_not_read_holds_up_nobody(engine: Engine) {
     let served = Served::on(engine).await;
     let names: Vec<String> = (0..250).map(|index| format!("O{index}")).collect();
-    served.tell("C1", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    served.notify("C1", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
     // 16 MiB, more than sockets buffer.
     notification::Entity::update_many()
         .col_expr(notification::Column::Text, Expr::value("x".repeat(65_536)))
@@ -210,7 +210,7 @@ async fn a_client_that_does_not_read_holds_up_nobody(engine: Engine) {
     let idle: Vec<Socket> = join_all((0..8).map(|_| served.connect("customerId=C1&after=0"))).await;
     let mut reader = served.connect("customerId=C1&after=0").await;
     assert_eq!(orders(&mut reader, 250).await, names);
-    served.tell("C1", &["LIVE"]).await;
+    served.notify("C1", &["LIVE"]).await;
     assert_eq!(orders(&mut reader, 1).await, ["LIVE"]);
     drop(idle);
 }
@@ -283,7 +283,7 @@ async fn a_ping_is_answered_and_words_are_not_listened_to(engine: Engine) {
     socket.send(Message::Ping("are you there".into())).await.unwrap();
     let answer = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(answer, Message::Pong("are you there".into()));
-    served.tell("C1", &["O1"]).await;
+    served.notify("C1", &["O1"]).await;
     assert_eq!(orders(&mut socket, 1).await, ["O1"]);
     // More than anybody has to say to us, at once or bit by bit.
     let at_once = vec![Message::text("x".repeat(10_000))];

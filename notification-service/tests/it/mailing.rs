@@ -9,15 +9,15 @@ use messaging::Health;
 use messaging::database::Watch;
 use notification_service::entity::notification;
 use notification_service::handler::NotificationMessage;
-use notification_service::mail::Courier;
-use notification_service::mail::post::Post;
+use notification_service::mail::MailDispatcher;
+use notification_service::mail::transport::MailTransport;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::Expr;
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, TransactionTrait};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::database::{Engine, Mail, TestDatabase, all, handle, handle_each, mail, open, tell};
+use crate::database::{Engine, Mail, TestDatabase, all, handle, handle_each, mail, notify, open};
 use crate::given::{changed, confirmed, deleted, one_of_each};
 use crate::on_both_databases;
 use crate::smtp::{SmtpServer, header};
@@ -33,28 +33,28 @@ on_both_databases!(
     a_mail_server_that_is_away_or_refuses_everybody_uses_up_no_attempts,
     a_mail_that_a_crash_left_in_doubt_is_sent_again_and_recognisable,
     two_instances_send_each_mail_once,
-    a_shutdown_waits_for_mail_that_is_under_way,
+    a_shutdown_awaits_mail_that_is_under_way,
 );
 
-fn courier(db: &DatabaseConnection, post: Post) -> Courier {
+fn dispatcher(db: &DatabaseConnection, transport: MailTransport) -> MailDispatcher {
     let from = "Online Store <no-reply@store.example>".parse().unwrap();
-    Courier { db: db.clone(), post, from, committed: watch::Sender::new(()).subscribe() }
+    MailDispatcher { db: db.clone(), transport, from, committed: watch::Sender::new(()).subscribe() }
 }
 
-fn to_folder(db: &DatabaseConnection, folder: &Path) -> Courier {
-    courier(db, Post::new(None, folder.to_owned()).unwrap())
+fn to_folder(db: &DatabaseConnection, folder: &Path) -> MailDispatcher {
+    dispatcher(db, MailTransport::new(None, folder.to_owned()).unwrap())
 }
 
-fn to_server(db: &DatabaseConnection, server: &SmtpServer) -> Courier {
-    courier(db, Post::new(Some(&server.url), "unused".into()).unwrap())
+fn to_server(db: &DatabaseConnection, server: &SmtpServer) -> MailDispatcher {
+    dispatcher(db, MailTransport::new(Some(&server.url), "unused".into()).unwrap())
 }
 
 fn unwatched() -> Watch {
     Watch::new(&Health::default(), "worker/mail")
 }
 
-async fn deliver(courier: &Courier) -> anyhow::Result<Duration> {
-    courier.deliver_due(&unwatched(), &CancellationToken::new()).await
+async fn deliver(dispatcher: &MailDispatcher) -> anyhow::Result<Duration> {
+    dispatcher.deliver_due(&unwatched(), &CancellationToken::new()).await
 }
 
 pub(crate) fn files(folder: &Path) -> Vec<String> {
@@ -66,8 +66,8 @@ fn ada() -> NotificationMessage {
     changed("C1", 1, "Ada Lovelace", "ada@example.org")
 }
 
-fn told(order: &str) -> NotificationMessage {
-    NotificationMessage::Tell(confirmed(order, "C1", 123_456, Currency::EUR))
+fn notified(order: &str) -> NotificationMessage {
+    NotificationMessage::Notify(confirmed(order, "C1", 123_456, Currency::EUR))
 }
 
 /// Time passes until every next attempt is due.
@@ -85,12 +85,12 @@ async fn each_notification_is_one_mail_in_the_folder(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let folder = database.folder.0.join("some/where");
     handle_each(&database.db, vec![ada()]).await;
-    handle(&database.db, &one_of_each("C1").into_iter().map(tell).collect::<Vec<_>>()).await.unwrap();
+    handle(&database.db, &one_of_each("C1").into_iter().map(notify).collect::<Vec<_>>()).await.unwrap();
     // More than one batch.
-    handle_each(&database.db, (0..20).map(|index| told(&format!("O{index}"))).collect()).await;
-    let courier = to_folder(&database.db, &folder);
-    deliver(&courier).await.unwrap();
-    deliver(&courier).await.unwrap();
+    handle_each(&database.db, (0..20).map(|index| notified(&format!("O{index}"))).collect()).await;
+    let dispatcher = to_folder(&database.db, &folder);
+    deliver(&dispatcher).await.unwrap();
+    deliver(&dispatcher).await.unwrap();
     let rows = all(&database.db).await;
     assert!(rows.iter().all(|row| mail(row) == Mail::Delivered && row.attempts == 1 && row.failure.is_none()));
     let mut sent: Vec<_> = files(&folder).iter().map(|mail| header(mail, "Message-ID").to_owned()).collect();
@@ -103,7 +103,7 @@ async fn each_notification_is_one_mail_in_the_folder(engine: Engine) {
 async fn a_mail_says_who_and_what_and_can_be_recognised(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     let zoe = changed("C1", 1, "Zoë \"Z\" <x@evil.example>", "zoe@example.org");
-    handle_each(&database.db, vec![zoe, told("O1")]).await;
+    handle_each(&database.db, vec![zoe, notified("O1")]).await;
     deliver(&to_server(&database.db, &server)).await.unwrap();
     let row = all(&database.db).await.remove(0);
     let mails = server.mails();
@@ -119,17 +119,17 @@ async fn a_mail_says_who_and_what_and_can_be_recognised(engine: Engine) {
 
 async fn a_mail_without_an_address_is_sent_when_the_account_comes(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    let (folder, courier) =
+    let (folder, dispatcher) =
         (database.folder.0.join("mail"), to_folder(&database.db, &database.folder.0.join("mail")));
-    handle_each(&database.db, vec![told("O1")]).await;
-    deliver(&courier).await.unwrap();
+    handle_each(&database.db, vec![notified("O1")]).await;
+    deliver(&dispatcher).await.unwrap();
     assert_eq!(files(&folder).len(), 0);
     assert_eq!(mail(&all(&database.db).await[0]), Mail::Waits);
     handle_each(&database.db, vec![ada()]).await;
-    deliver(&courier).await.unwrap();
+    deliver(&dispatcher).await.unwrap();
     // A further change of the account sends nothing again.
     handle_each(&database.db, vec![changed("C1", 2, "Ada King", "ada@example.org")]).await;
-    deliver(&courier).await.unwrap();
+    deliver(&dispatcher).await.unwrap();
     let sent = files(&folder);
     assert_eq!(sent.len(), 1);
     assert!(header(&sent[0], "To").contains("ada@example.org"));
@@ -138,28 +138,28 @@ async fn a_mail_without_an_address_is_sent_when_the_account_comes(engine: Engine
 async fn a_customer_who_was_deleted_is_not_mailed(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let folder = database.folder.0.join("mail");
-    handle_each(&database.db, vec![ada(), told("O1"), deleted("C1", 2), told("O2")]).await;
+    handle_each(&database.db, vec![ada(), notified("O1"), deleted("C1", 2), notified("O2")]).await;
     deliver(&to_folder(&database.db, &folder)).await.unwrap();
     assert_eq!(files(&folder), Vec::<String>::new());
 }
 
 async fn a_refusal_for_now_is_tried_again_and_counts(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
-    handle_each(&database.db, vec![ada(), told("O1")]).await;
-    let courier = to_server(&database.db, &server);
+    handle_each(&database.db, vec![ada(), notified("O1")]).await;
+    let dispatcher = to_server(&database.db, &server);
     server.answer_recipients(&["451 come back later", "452 and later"]);
     for attempt in 1..=2 {
-        let wait = deliver(&courier).await.unwrap();
+        let wait = deliver(&dispatcher).await.unwrap();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(attempt), "{wait:?}");
         let row = all(&database.db).await.remove(0);
         assert_eq!((mail(&row), row.attempts), (Mail::Due, i64::try_from(attempt).unwrap()));
         assert!(row.failure.unwrap().contains("later"));
-        let wait = deliver(&courier).await.unwrap();
+        let wait = deliver(&dispatcher).await.unwrap();
         assert!(wait > Duration::ZERO, "not before its time");
         assert_eq!(all(&database.db).await[0].attempts, i64::try_from(attempt).unwrap());
         wait_until_due(&database.db).await;
     }
-    deliver(&courier).await.unwrap();
+    deliver(&dispatcher).await.unwrap();
     let row = all(&database.db).await.remove(0);
     assert_eq!((mail(&row), row.attempts, row.failure), (Mail::Delivered, 3, None));
     assert_eq!(server.mails().len(), 1);
@@ -167,14 +167,14 @@ async fn a_refusal_for_now_is_tried_again_and_counts(engine: Engine) {
 
 async fn a_final_refusal_is_noted_and_never_tried_again(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
-    handle_each(&database.db, vec![ada(), told("O1")]).await;
+    handle_each(&database.db, vec![ada(), notified("O1")]).await;
     server.answer_recipients(&["550 nobody of that name"]);
-    let courier = to_server(&database.db, &server);
-    deliver(&courier).await.unwrap();
+    let dispatcher = to_server(&database.db, &server);
+    deliver(&dispatcher).await.unwrap();
     let connections = server.connections();
     wait_until_due(&database.db).await;
     handle_each(&database.db, vec![changed("C1", 2, "Ada", "ada@example.com")]).await;
-    deliver(&courier).await.unwrap();
+    deliver(&dispatcher).await.unwrap();
     let row = all(&database.db).await.remove(0);
     assert_eq!((mail(&row), row.attempts), (Mail::Failed, 1));
     assert!(row.failure.as_deref().unwrap().contains("nobody of that name"), "{row:?}");
@@ -184,8 +184,8 @@ async fn a_final_refusal_is_noted_and_never_tried_again(engine: Engine) {
 async fn an_address_that_is_none_is_noted_and_holds_up_nobody(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     let odd = changed("C2", 1, "Odd", "a..b@example.org");
-    let other = NotificationMessage::Tell(confirmed("O2", "C2", 1, Currency::EUR));
-    handle_each(&database.db, vec![ada(), odd, told("O1"), other]).await;
+    let other = NotificationMessage::Notify(confirmed("O2", "C2", 1, Currency::EUR));
+    handle_each(&database.db, vec![ada(), odd, notified("O1"), other]).await;
     deliver(&to_server(&database.db, &server)).await.unwrap();
     let rows = all(&database.db).await;
     assert_eq!(rows.iter().map(mail).collect::<Vec<_>>(), [Mail::Delivered, Mail::Failed]);
@@ -194,25 +194,25 @@ async fn an_address_that_is_none_is_noted_and_holds_up_nobody(engine: Engine) {
 
 async fn a_mail_server_that_is_away_or_refuses_everybody_uses_up_no_attempts(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
-    handle_each(&database.db, vec![ada(), told("O1")]).await;
-    let nobody = Post::new(Some("smtp://127.0.0.1:1"), "unused".into()).unwrap();
-    deliver(&courier(&database.db, nobody)).await.unwrap_err();
-    let courier = to_server(&database.db, &server);
+    handle_each(&database.db, vec![ada(), notified("O1")]).await;
+    let nobody = MailTransport::new(Some("smtp://127.0.0.1:1"), "unused".into()).unwrap();
+    deliver(&dispatcher(&database.db, nobody)).await.unwrap_err();
+    let dispatcher = to_server(&database.db, &server);
     for greeting in ["421 too busy", "554 you are on a list"] {
         server.greet(Some(greeting));
-        let error = deliver(&courier).await.unwrap_err();
+        let error = deliver(&dispatcher).await.unwrap_err();
         assert!(error.to_string().contains(&greeting[4..]), "{error:#}");
     }
     let row = all(&database.db).await.remove(0);
     assert_eq!((mail(&row), row.attempts), (Mail::Due, 0));
     server.greet(None);
-    deliver(&courier).await.unwrap();
+    deliver(&dispatcher).await.unwrap();
     assert_eq!(mail(&all(&database.db).await[0]), Mail::Delivered);
 }
 
 async fn a_mail_that_a_crash_left_in_doubt_is_sent_again_and_recognisable(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
-    handle_each(&database.db, vec![ada(), told("O1")]).await;
+    handle_each(&database.db, vec![ada(), notified("O1")]).await;
     server.fall_silent_after_data(true);
     let crashing = to_server(&database.db, &server);
     let sending = tokio::spawn(async move { deliver(&crashing).await });
@@ -225,13 +225,13 @@ async fn a_mail_that_a_crash_left_in_doubt_is_sent_again_and_recognisable(engine
 
     // News of the account do not make it due again.
     handle_each(&database.db, vec![changed("C1", 2, "Ada Lovelace", "ada@example.org")]).await;
-    let courier = to_server(&database.db, &server);
-    let wait = deliver(&courier).await.unwrap();
+    let dispatcher = to_server(&database.db, &server);
+    let wait = deliver(&dispatcher).await.unwrap();
     assert!(wait > Duration::from_secs(100), "another instance may still be at it: {wait:?}");
     let row = all(&database.db).await.remove(0);
     assert_eq!((mail(&row), row.attempts), (Mail::Due, 1));
     wait_until_due(&database.db).await;
-    deliver(&courier).await.unwrap();
+    deliver(&dispatcher).await.unwrap();
     let row = all(&database.db).await.remove(0);
     assert_eq!((mail(&row), row.attempts), (Mail::Delivered, 2));
     let mails = server.mails();
@@ -243,7 +243,7 @@ async fn two_instances_send_each_mail_once(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     handle_each(&database.db, vec![ada()]).await;
     let batch: Vec<_> =
-        (0..60).map(|index| tell(confirmed(&format!("O{index}"), "C1", 1, Currency::EUR))).collect();
+        (0..60).map(|index| notify(confirmed(&format!("O{index}"), "C1", 1, Currency::EUR))).collect();
     handle(&database.db, &batch).await.unwrap();
     let other = open(&database.url).await;
     let (ours, theirs) = (to_server(&database.db, &server), to_server(&other, &server));
@@ -261,7 +261,7 @@ async fn two_instances_send_each_mail_once(engine: Engine) {
 #[tokio::test]
 async fn what_another_instance_is_about_to_take_is_neither_waited_for_nor_taken() {
     let (database, server) = (TestDatabase::new(Engine::Postgres).await, SmtpServer::start().await);
-    handle_each(&database.db, vec![ada(), told("O1"), told("O2")]).await;
+    handle_each(&database.db, vec![ada(), notified("O1"), notified("O2")]).await;
     let first = all(&database.db).await.remove(0);
     let theirs = database.db.begin().await.unwrap();
     let row = notification::ActiveModel { next_attempt_at: Set(Some(i64::MAX)), ..first.into() };
@@ -276,9 +276,9 @@ async fn what_another_instance_is_about_to_take_is_neither_waited_for_nor_taken(
     assert_eq!(server.mails().len(), 1);
 }
 
-async fn a_shutdown_waits_for_mail_that_is_under_way(engine: Engine) {
+async fn a_shutdown_awaits_mail_that_is_under_way(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
-    handle_each(&database.db, vec![ada(), told("O1"), told("O2")]).await;
+    handle_each(&database.db, vec![ada(), notified("O1"), notified("O2")]).await;
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(to_server(&database.db, &server).run(unwatched(), shutdown.clone()));
     while server.connections() == 0 {
@@ -296,9 +296,9 @@ async fn a_shutdown_waits_for_mail_that_is_under_way(engine: Engine) {
 #[tokio::test]
 async fn a_url_that_is_none_of_a_mail_server_is_refused_without_telling_its_password() {
     for url in ["http://user:secret@host", "smtp://user:secret@", "secret"] {
-        let error = format!("{:#}", Post::new(Some(url), "unused".into()).unwrap_err());
+        let error = format!("{:#}", MailTransport::new(Some(url), "unused".into()).unwrap_err());
         assert!(error.contains("--smtp-url") && !error.contains("secret"), "{error}");
     }
     let urls = ["smtps://user:secret@host", "smtp://user:secret@host:25?tls=required"];
-    join_all(urls.map(|url| async move { Post::new(Some(url), "unused".into()).unwrap() })).await;
+    join_all(urls.map(|url| async move { MailTransport::new(Some(url), "unused".into()).unwrap() })).await;
 }

@@ -30,7 +30,7 @@ fn histories() -> impl Strategy<Value = Vec<NotificationMessage>> {
         let mut versions = [0; CUSTOMERS];
         let happened = steps.into_iter().enumerate().map(|(index, (customer, kind))| {
             let (id, order) = (name(customer), format!("O{index}"));
-            let tell = NotificationMessage::Tell;
+            let notify = NotificationMessage::Notify;
             match kind {
                 0 | 1 => {
                     versions[customer] += 1;
@@ -38,10 +38,10 @@ fn histories() -> impl Strategy<Value = Vec<NotificationMessage>> {
                     let email = format!("v{version}@example.org");
                     if kind == 0 { changed(&id, version, "Ada", &email) } else { deleted(&id, version) }
                 }
-                2 => tell(awaiting(&order, &id, &["CUP"])),
-                3 => tell(confirmed(&order, &id, 1, Currency::EUR)),
-                4 => tell(cancelled(&order, &id, CancelReason::StockDeadline)),
-                _ => tell(refunded(&order, &id, 1, Currency::EUR)),
+                2 => notify(awaiting(&order, &id, &["CUP"])),
+                3 => notify(confirmed(&order, &id, 1, Currency::EUR)),
+                4 => notify(cancelled(&order, &id, CancelReason::StockDeadline)),
+                _ => notify(refunded(&order, &id, 1, Currency::EUR)),
             }
         });
         happened.collect()
@@ -85,15 +85,15 @@ async fn deliver(
 
     let rows = all(&database.db).await;
     prop_assert!(rows.is_sorted_by_key(|row| row.sequence));
-    let mut told: Vec<_> = rows.iter().map(|row| row.event_id).collect();
-    told.sort_unstable();
+    let mut notified: Vec<_> = rows.iter().map(|row| row.event_id).collect();
+    notified.sort_unstable();
     let mut expected: Vec<_> = events
         .iter()
-        .filter(|event| matches!(event.payload, NotificationMessage::Tell(_)))
+        .filter(|event| matches!(event.payload, NotificationMessage::Notify(_)))
         .map(|event| event.id)
         .collect();
     expected.sort_unstable();
-    prop_assert_eq!(told, expected, "each event once");
+    prop_assert_eq!(notified, expected, "each event once");
 
     let accounts = last_accounts(history);
     let known = customer::Entity::find().all(&database.db).await.unwrap();
@@ -113,10 +113,10 @@ async fn deliver(
 fn any_order_on(engine: Engine, cases: u32) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let database = runtime.block_on(TestDatabase::new(engine));
-    let told = (histories(), vec(any::<Index>(), 0..60), 1..20_usize);
+    let notified = (histories(), vec(any::<Index>(), 0..60), 1..20_usize);
     let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
     TestRunner::new(config)
-        .run(&told, |(history, order, size)| runtime.block_on(deliver(&database, &history, &order, size)))
+        .run(&notified, |(history, order, size)| runtime.block_on(deliver(&database, &history, &order, size)))
         .unwrap_or_else(|error| panic!("{error}"));
 }
 

@@ -26,8 +26,8 @@ async fn a_customers_notifications_are_read_page_by_page_oldest_first(engine: En
     handle_each(&database.db, vec![changed("C1", 1, "Ada", "ada@example.org")]).await;
     for index in 0..5 {
         for customer in ["C1", "C2"] {
-            let told = confirmed(&format!("O{index}"), customer, 1000, Currency::EUR);
-            handle_each(&database.db, vec![NotificationMessage::Tell(told)]).await;
+            let notified = confirmed(&format!("O{index}"), customer, 1000, Currency::EUR);
+            handle_each(&database.db, vec![NotificationMessage::Notify(notified)]).await;
         }
     }
     let (mut read, mut after) = (Vec::new(), Value::Null);

@@ -8,33 +8,33 @@ use notification_service::handler::NotificationMessage;
 use sea_orm::EntityTrait;
 
 use crate::database::{
-    Engine, Mail, TestDatabase, all, envelope, handle, handle_again, handle_each, mail, open, tell,
+    Engine, Mail, TestDatabase, all, envelope, handle, handle_again, handle_each, mail, notify, open,
 };
 use crate::given::{awaiting, cancelled, changed, confirmed, deleted, one_of_each};
 use crate::on_both_databases;
 
 on_both_databases!(
-    each_event_is_told_once_in_the_order_of_arrival,
-    an_event_that_comes_again_after_the_inbox_has_forgotten_it_is_not_told_again,
-    what_is_told_before_the_account_comes_waits_for_it,
+    each_event_is_notified_once_in_the_order_of_arrival,
+    an_event_that_comes_again_after_the_inbox_has_forgotten_it_is_not_notified_again,
+    what_is_notified_before_the_account_comes_awaits_it,
     an_account_in_the_same_batch_is_known_to_what_follows_it_and_reaches_what_precedes_it,
     only_newer_versions_change_a_customer,
     a_customer_who_is_deleted_gets_no_mail_and_leaves_neither_name_nor_address,
-    a_deleted_account_that_comes_back_gets_new_mail_and_not_what_was_given_up,
+    a_deleted_account_that_comes_back_gets_new_mail_and_not_what_was_dead_lettered,
     what_happens_to_one_customer_leaves_others_mail_alone,
-    a_full_batch_is_told_whole,
+    a_full_batch_is_notified_whole,
     a_reader_behind_the_last_one_misses_nothing_of_two_instances,
 );
 
-async fn each_event_is_told_once_in_the_order_of_arrival(engine: Engine) {
+async fn each_event_is_notified_once_in_the_order_of_arrival(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    let batch: Vec<_> = one_of_each("C1").into_iter().map(tell).collect();
+    let batch: Vec<_> = one_of_each("C1").into_iter().map(notify).collect();
     handle(&database.db, &batch).await.unwrap();
     let rows = all(&database.db).await;
-    let told: Vec<_> =
+    let notified: Vec<_> =
         rows.iter().map(|row| (row.sequence, row.order_id.as_str(), row.message_type.as_str())).collect();
     assert_eq!(
-        told,
+        notified,
         [
             (1, "O1", "order.awaiting-stock.v1"),
             (2, "O2", "order.confirmed.v1"),
@@ -45,12 +45,12 @@ async fn each_event_is_told_once_in_the_order_of_arrival(engine: Engine) {
     assert!(rows.iter().zip(&batch).all(|(row, message)| row.event_id == message.id && row.customer_id == "C1"));
 }
 
-async fn an_event_that_comes_again_after_the_inbox_has_forgotten_it_is_not_told_again(engine: Engine) {
+async fn an_event_that_comes_again_after_the_inbox_has_forgotten_it_is_not_notified_again(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    let first: Vec<_> = one_of_each("C1").into_iter().map(tell).collect();
+    let first: Vec<_> = one_of_each("C1").into_iter().map(notify).collect();
     handle_again(&database.db, &first).await.unwrap();
     let before = all(&database.db).await;
-    let new = tell(confirmed("O9", "C1", 1, Currency::EUR));
+    let new = notify(confirmed("O9", "C1", 1, Currency::EUR));
     handle_again(&database.db, &[first[2].clone(), new.clone(), first[0].clone()]).await.unwrap();
     let after = all(&database.db).await;
     assert_eq!(after[..4], before);
@@ -59,9 +59,9 @@ async fn an_event_that_comes_again_after_the_inbox_has_forgotten_it_is_not_told_
     assert!(after[4].sequence > before[3].sequence);
 }
 
-async fn what_is_told_before_the_account_comes_waits_for_it(engine: Engine) {
+async fn what_is_notified_before_the_account_comes_awaits_it(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    handle(&database.db, &[tell(confirmed("O1", "C1", 1000, Currency::EUR))]).await.unwrap();
+    handle(&database.db, &[notify(confirmed("O1", "C1", 1000, Currency::EUR))]).await.unwrap();
     let rows = all(&database.db).await;
     assert_eq!(mail(&rows[0]), Mail::Waits);
     assert!(rows[0].text.starts_with("Dear customer,"));
@@ -69,7 +69,7 @@ async fn what_is_told_before_the_account_comes_waits_for_it(engine: Engine) {
     let rows = all(&database.db).await;
     assert_eq!(mail(&rows[0]), Mail::Due);
     assert!(rows[0].text.starts_with("Dear customer,"), "what was written is not written again");
-    handle(&database.db, &[tell(confirmed("O2", "C1", 1000, Currency::EUR))]).await.unwrap();
+    handle(&database.db, &[notify(confirmed("O2", "C1", 1000, Currency::EUR))]).await.unwrap();
     let rows = all(&database.db).await;
     assert_eq!(mail(&rows[1]), Mail::Due);
     assert!(rows[1].text.starts_with("Dear Ada,"));
@@ -78,9 +78,9 @@ async fn what_is_told_before_the_account_comes_waits_for_it(engine: Engine) {
 async fn an_account_in_the_same_batch_is_known_to_what_follows_it_and_reaches_what_precedes_it(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let batch = [
-        tell(awaiting("O1", "C1", &["CUP"])),
+        notify(awaiting("O1", "C1", &["CUP"])),
         envelope(changed("C1", 1, "Ada", "ada@example.org")),
-        tell(confirmed("O1", "C1", 1000, Currency::EUR)),
+        notify(confirmed("O1", "C1", 1000, Currency::EUR)),
     ];
     handle(&database.db, &batch).await.unwrap();
     let rows = all(&database.db).await;
@@ -109,7 +109,7 @@ async fn only_newer_versions_change_a_customer(engine: Engine) {
 
 async fn a_customer_who_is_deleted_gets_no_mail_and_leaves_neither_name_nor_address(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    let confirmed = |order| NotificationMessage::Tell(confirmed(order, "C1", 1000, Currency::EUR));
+    let confirmed = |order| NotificationMessage::Notify(confirmed(order, "C1", 1000, Currency::EUR));
     let account = changed("C1", 1, "Ada", "ada@example.org");
     handle_each(&database.db, vec![account, confirmed("O1"), deleted("C1", 2), confirmed("O2")]).await;
     let rows = all(&database.db).await;
@@ -118,9 +118,9 @@ async fn a_customer_who_is_deleted_gets_no_mail_and_leaves_neither_name_nor_addr
     assert_eq!(customers(&database).await, [("C1".into(), 2, true, None, None)]);
 }
 
-async fn a_deleted_account_that_comes_back_gets_new_mail_and_not_what_was_given_up(engine: Engine) {
+async fn a_deleted_account_that_comes_back_gets_new_mail_and_not_what_was_dead_lettered(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    let confirmed = |order| NotificationMessage::Tell(confirmed(order, "C1", 1000, Currency::EUR));
+    let confirmed = |order| NotificationMessage::Notify(confirmed(order, "C1", 1000, Currency::EUR));
     let back = changed("C1", 3, "Eve", "eve@example.org");
     handle_each(&database.db, vec![deleted("C1", 2), confirmed("O1"), back, confirmed("O2")]).await;
     let rows = all(&database.db).await;
@@ -129,7 +129,7 @@ async fn a_deleted_account_that_comes_back_gets_new_mail_and_not_what_was_given_
 
 async fn what_happens_to_one_customer_leaves_others_mail_alone(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    let confirmed = |customer| NotificationMessage::Tell(confirmed("O1", customer, 1000, Currency::EUR));
+    let confirmed = |customer| NotificationMessage::Notify(confirmed("O1", customer, 1000, Currency::EUR));
     handle_each(&database.db, ["C1", "C2", "C3"].map(confirmed).to_vec()).await;
     let accounts = [changed("C2", 1, "Ada", "ada@example.org"), deleted("C3", 7)];
     handle(&database.db, &accounts.map(envelope)).await.unwrap();
@@ -137,14 +137,14 @@ async fn what_happens_to_one_customer_leaves_others_mail_alone(engine: Engine) {
     assert_eq!(rows.iter().map(mail).collect::<Vec<_>>(), [Mail::Waits, Mail::Due, Mail::Failed]);
 }
 
-async fn a_full_batch_is_told_whole(engine: Engine) {
+async fn a_full_batch_is_notified_whole(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let batch: Vec<_> = (0..256)
         .map(|index| match index % 3 {
             0 => envelope(changed(&format!("C{index}"), 1, "Ada", "ada@example.org")),
             _ => {
                 let (order, customer) = (format!("O{index}"), format!("C{}", index - index % 3));
-                tell(cancelled(&order, &customer, CancelReason::StockDeadline))
+                notify(cancelled(&order, &customer, CancelReason::StockDeadline))
             }
         })
         .collect();
@@ -164,7 +164,7 @@ async fn a_reader_behind_the_last_one_misses_nothing_of_two_instances(engine: En
             for index in 0..BATCHES {
                 let order = format!("{name}{index}");
                 let batch: Vec<_> =
-                    (0..=index % 5).map(|_| tell(confirmed(&order, "C1", 1, Currency::EUR))).collect();
+                    (0..=index % 5).map(|_| notify(confirmed(&order, "C1", 1, Currency::EUR))).collect();
                 handle(&db, &batch).await.unwrap();
             }
             db.close().await.unwrap();

@@ -17,7 +17,7 @@ use local_servers::nats::TestNats;
 use messaging::Topology;
 use notification_service::Config;
 use notification_service::handler::NotificationMessage;
-use notification_service::notice::{AccountMessage, Told};
+use notification_service::notice::{AccountMessage, NotifiableEvent};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::connect_async;
@@ -37,7 +37,7 @@ on_both_databases!(
     a_mail_server_that_says_later_gets_the_mail_later,
 );
 
-/// The store without this service.
+/// The shop without this service.
 struct Store {
     nats: TestNats,
     js: jetstream::Context,
@@ -115,10 +115,18 @@ fn wire(message: &NotificationMessage) -> (&'static str, String, &'static str, S
         NotificationMessage::Account(AccountMessage::Deleted(event)) => {
             parts!(ACCOUNT_SERVICE, AccountEvent::from(event))
         }
-        NotificationMessage::Tell(Told::AwaitingStock(event)) => parts!(ORDER_SERVICE, OrderEvent::from(event)),
-        NotificationMessage::Tell(Told::Confirmed(event)) => parts!(ORDER_SERVICE, OrderEvent::from(event)),
-        NotificationMessage::Tell(Told::Cancelled(event)) => parts!(ORDER_SERVICE, OrderEvent::from(event)),
-        NotificationMessage::Tell(Told::Refunded(event)) => parts!(PAYMENT_SERVICE, PaymentEvent::from(event)),
+        NotificationMessage::Notify(NotifiableEvent::AwaitingStock(event)) => {
+            parts!(ORDER_SERVICE, OrderEvent::from(event))
+        }
+        NotificationMessage::Notify(NotifiableEvent::Confirmed(event)) => {
+            parts!(ORDER_SERVICE, OrderEvent::from(event))
+        }
+        NotificationMessage::Notify(NotifiableEvent::Cancelled(event)) => {
+            parts!(ORDER_SERVICE, OrderEvent::from(event))
+        }
+        NotificationMessage::Notify(NotifiableEvent::Refunded(event)) => {
+            parts!(PAYMENT_SERVICE, PaymentEvent::from(event))
+        }
     }
 }
 
@@ -151,16 +159,18 @@ async fn started_late_it_catches_up_tells_each_event_once_and_goes_on_after_a_cr
     let (store, database) = (Store::provisioned().await, TestDatabase::new(engine).await);
     let folder = database.folder.0.join("mail");
     // Orders before their account, and everything twice.
-    let told: Vec<_> =
-        one_of_each("C1").into_iter().map(|told| (Uuid::now_v7(), NotificationMessage::Tell(told))).collect();
+    let notified: Vec<_> = one_of_each("C1")
+        .into_iter()
+        .map(|notified| (Uuid::now_v7(), NotificationMessage::Notify(notified)))
+        .collect();
     let account = (Uuid::now_v7(), changed("C1", 1, "Ada", "ada@example.org"));
-    for (id, message) in told.iter().chain(&told).chain([&account, &account]) {
+    for (id, message) in notified.iter().chain(&notified).chain([&account, &account]) {
         store.say(*id, message).await;
     }
 
     let service = store.start(&database, &[]);
     delivered(&database, 4).await;
-    let mut expected: Vec<_> = told.iter().map(|(id, _)| format!("<{id}@store.example>")).collect();
+    let mut expected: Vec<_> = notified.iter().map(|(id, _)| format!("<{id}@store.example>")).collect();
     expected.sort();
     assert_eq!(message_ids(&folder), expected);
     let url = format!("ws://{}/notifications?customerId=C1&after=2", service.address);
@@ -174,8 +184,8 @@ async fn started_late_it_catches_up_tells_each_event_once_and_goes_on_after_a_cr
     service.crash().await;
 
     // While it is away more happens, and old messages come again.
-    let more = (Uuid::now_v7(), NotificationMessage::Tell(confirmed("O5", "C1", 1, Currency::EUR)));
-    for (id, message) in [&told[0], &more, &told[3], &more] {
+    let more = (Uuid::now_v7(), NotificationMessage::Notify(confirmed("O5", "C1", 1, Currency::EUR)));
+    for (id, message) in [&notified[0], &more, &notified[3], &more] {
         store.say(*id, message).await;
     }
     let service = store.start(&database, &[]);
@@ -200,7 +210,7 @@ async fn started_late_it_catches_up_tells_each_event_once_and_goes_on_after_a_cr
     assert_eq!(message_ids(&folder).len(), 5);
     let rows = all(&database.db).await;
     assert_eq!(rows.iter().map(|row| row.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    assert_eq!(messaging::unpublished::depth(&database.db).await.unwrap(), 0);
+    assert_eq!(messaging::outbox_pending::depth(&database.db).await.unwrap(), 0);
     assert_eq!(store.js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
 }
 
@@ -210,7 +220,7 @@ async fn a_mail_server_that_says_later_gets_the_mail_later(engine: Engine) {
     server.answer_recipients(&["451 later"]);
     let service = store.start(&database, &["--smtp-url", &server.url, "--mail-from", "Shop <shop@shop.example>"]);
     store.say(Uuid::now_v7(), &changed("C1", 1, "Ada", "ada@example.org")).await;
-    store.say(Uuid::now_v7(), &NotificationMessage::Tell(confirmed("O1", "C1", 1, Currency::EUR))).await;
+    store.say(Uuid::now_v7(), &NotificationMessage::Notify(confirmed("O1", "C1", 1, Currency::EUR))).await;
     delivered(&database, 1).await;
     service.stop().await;
     let row = all(&database.db).await.remove(0);

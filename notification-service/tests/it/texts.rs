@@ -4,7 +4,7 @@ use contracts::Currency;
 use contracts::account::Line;
 use contracts::order::CancelReason;
 use contracts::payment::DeclineReason;
-use notification_service::notice::{AccountMessage, Customer, Notice, Told, in_words};
+use notification_service::notice::{AccountMessage, Customer, Notice, NotifiableEvent, in_words};
 
 use crate::given::{amount, awaiting, cancelled, changed, confirmed, deleted, products, refunded};
 use notification_service::handler::NotificationMessage;
@@ -23,13 +23,13 @@ fn given(history: &[NotificationMessage]) -> Given {
 fn account(message: &NotificationMessage) -> &AccountMessage {
     match message {
         NotificationMessage::Account(message) => message,
-        NotificationMessage::Tell(_) => panic!("no account"),
+        NotificationMessage::Notify(_) => panic!("no account"),
     }
 }
 
 impl Given {
-    fn when(self, told: &Told) -> Notice {
-        Notice::write(told, self.0.name())
+    fn when(self, notified: &NotifiableEvent) -> Notice {
+        Notice::write(notified, self.0.name())
     }
 }
 
@@ -73,24 +73,24 @@ fn a_refund_says_how_much_came_back() {
 #[test]
 fn a_cancelled_order_says_why_whatever_the_reason() {
     let text = |reason| given(&ada()).when(&cancelled("O1", "C1", reason)).text;
-    let because = |reason: CancelReason| {
+    let reason = |reason: CancelReason| {
         let text = text(reason);
         let begin = "Dear Ada Lovelace,\n\nyour order O1 is cancelled: ";
         text.strip_prefix(begin).and_then(|rest| rest.strip_suffix("\n\nYour online store\n")).unwrap().to_owned()
     };
-    assert_eq!(because(CancelReason::Customer { text: None }), "you asked for it.");
-    assert_eq!(because(CancelReason::Customer { text: Some(" \n ".to_owned()) }), "you asked for it.");
+    assert_eq!(reason(CancelReason::Customer { text: None }), "you asked for it.");
+    assert_eq!(reason(CancelReason::Customer { text: Some(" \n ".to_owned()) }), "you asked for it.");
     let own = CancelReason::Customer { text: Some("too\r\nexpensive,\tsorry".to_owned()) };
-    assert_eq!(because(own), "you asked for it. Your reason was: “too expensive, sorry”");
+    assert_eq!(reason(own), "you asked for it. Your reason was: “too expensive, sorry”");
     let long = CancelReason::Customer { text: Some("é".repeat(500)) };
-    assert_eq!(because(long), format!("you asked for it. Your reason was: “{}…”", "é".repeat(200)));
+    assert_eq!(reason(long), format!("you asked for it. Your reason was: “{}…”", "é".repeat(200)));
     let unknown = |ids: &[&str]| CancelReason::UnknownProduct { product_ids: products(ids) };
-    assert_eq!(because(unknown(&["CUP"])), "we do not sell CUP.");
+    assert_eq!(reason(unknown(&["CUP"])), "we do not sell CUP.");
     let many: Vec<String> = (0..12).map(|index| format!("P{index}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    assert_eq!(because(unknown(&many)), "we do not sell P0, P1, P2, P3, P4, P5, P6, P7, P8, P9 and 2 more.");
+    assert_eq!(reason(unknown(&many)), "we do not sell P0, P1, P2, P3, P4, P5, P6, P7, P8, P9 and 2 more.");
     assert_eq!(
-        because(CancelReason::StockDeadline),
+        reason(CancelReason::StockDeadline),
         "what was missing from our stock did not come in time. We are sorry to let you down."
     );
 }
@@ -122,17 +122,17 @@ fn a_declined_payment_says_why_and_what_that_means_for_the_money() {
 
 #[test]
 fn a_customer_whose_name_is_not_known_is_greeted_all_the_same() {
-    let told = confirmed("O1", "C1", 1000, Currency::EUR);
-    assert!(given(&[]).when(&told).text.starts_with("Dear customer,\n"));
+    let notified = confirmed("O1", "C1", 1000, Currency::EUR);
+    assert!(given(&[]).when(&notified).text.starts_with("Dear customer,\n"));
     let gone = [changed("C1", 1, "Ada", "ada@example.org"), deleted("C1", 2)];
-    assert!(given(&gone).when(&told).text.starts_with("Dear customer,\n"));
+    assert!(given(&gone).when(&notified).text.starts_with("Dear customer,\n"));
 }
 
 #[test]
 fn only_a_newer_version_of_an_account_counts() {
-    let told = confirmed("O1", "C1", 1000, Currency::EUR);
+    let notified = confirmed("O1", "C1", 1000, Currency::EUR);
     let greeted = |history: &[NotificationMessage]| {
-        given(history).when(&told).text.lines().next().unwrap_or_default().to_owned()
+        given(history).when(&notified).text.lines().next().unwrap_or_default().to_owned()
     };
     let (first, second) = (changed("C1", 1, "Old", "a@example.org"), changed("C1", 2, "New", "a@example.org"));
     assert_eq!(greeted(&[first.clone(), second.clone()]), "Dear New,");

@@ -1,10 +1,10 @@
-//! The table `order_view`: each order as it stands, a projection of its history.
+//! The table `order_views`: each order as it stands, a projection of its history.
 
 use sea_orm::entity::prelude::*;
 
 /// An order as it stands.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "order_view")]
+#[sea_orm(table_name = "order_views")]
 pub struct Model {
     /// Which order.
     #[sea_orm(primary_key, auto_increment = false)]

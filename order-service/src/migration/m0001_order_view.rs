@@ -1,4 +1,4 @@
-//! The table `order_view`, with an index for each way it is listed: all, by customer, by status.
+//! The table `order_views`, with an index for each way it is listed: all, by customer, by status.
 
 use sea_orm::sea_query::Index;
 use sea_orm_migration::prelude::*;
@@ -9,7 +9,7 @@ pub(super) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &'static str {
-        "order_0001_order_view"
+        "order_0001_order_views"
     }
 }
 
@@ -31,9 +31,9 @@ impl MigrationTrait for Migration {
             .to_owned();
         manager.create_table(table).await?;
         for (name, filter) in [
-            ("order_view_placed_at", None),
-            ("order_view_customer", Some(Column::CustomerId)),
-            ("order_view_status", Some(Column::Status)),
+            ("order_views_placed_at", None),
+            ("order_views_customer", Some(Column::CustomerId)),
+            ("order_views_status", Some(Column::Status)),
         ] {
             let mut index = Index::create().name(name).table(Entity).to_owned();
             if let Some(filter) = filter {

@@ -112,7 +112,7 @@ fn a_declined_payment_cancels_an_open_order_with_that_reason() {
 }
 
 #[test]
-fn a_deadline_cancels_an_order_that_still_waits_for_stock_and_no_other() {
+fn a_deadline_cancels_an_order_that_still_awaits_stock_and_no_other() {
     let waiting = [place(3), stock_backordered()];
     given(&waiting).when(stock_deadline()).then(&["order.cancelled.v1"], Some(OrderStatus::Cancelled));
     for history in [

@@ -69,8 +69,8 @@ async fn without_file_descriptors_it_does_not_spin_and_says_so_and_recovers() {
         clients.push(client);
     }
     let (before, began) = (ticks(process), Instant::now());
-    let told = until_status(&address, 503).await;
-    assert!(told.contains("connections cannot be accepted"), "{told}");
+    let reported = until_status(&address, 503).await;
+    assert!(reported.contains("connections cannot be accepted"), "{reported}");
     let used = ticks(process) - before;
     assert!(used < 50, "{used} ticks of 10 ms");
 

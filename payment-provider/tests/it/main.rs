@@ -111,11 +111,11 @@ impl Drop for Provider {
 }
 
 fn captured(reference: &str) -> (u16, Value) {
-    (201, told("captured", reference))
+    (201, reported("captured", reference))
 }
 
 /// What is answered about money: with what it is about, for the client to compare.
-fn told(status: &str, reference: &str) -> Value {
+fn reported(status: &str, reference: &str) -> Value {
     json!({"status": status, "reference": reference, "orderId": "A", "amount": 1000, "currency": "EUR"})
 }
 
@@ -131,7 +131,7 @@ async fn the_same_key_has_the_same_answer_and_takes_nothing_twice() {
     }
     assert_eq!(provider.capture("\"A\"").await.unwrap(), captured("cap_00000001"), "quotes are no part of it");
     assert_eq!(provider.capture_with("A", "tok_1", 1001).await.unwrap().0, 422);
-    assert_eq!(provider.lookup("A").await.1, told("captured", "cap_00000001"));
+    assert_eq!(provider.lookup("A").await.1, reported("captured", "cap_00000001"));
     assert_eq!(provider.lookup("B").await.0, 404);
     assert_eq!(provider.counts().await, [1, 0, 0, 0]);
     provider.behave(json!({"mode": "decline"})).await;
@@ -158,7 +158,7 @@ async fn a_capture_that_was_voided_in_advance_is_declined() {
 async fn a_capture_that_is_voided_afterwards_is_given_back_once() {
     let provider = Provider::start().await;
     provider.capture("A").await.unwrap();
-    let refunded = told("refunded", "cap_00000001");
+    let refunded = reported("refunded", "cap_00000001");
     for _ in 0..2 {
         assert_eq!(provider.void("A").await, (200, refunded.clone()));
     }
@@ -172,7 +172,7 @@ async fn a_capture_that_is_voided_afterwards_is_given_back_once() {
 async fn a_refund_gives_back_once_under_any_key() {
     let provider = Provider::start().await;
     provider.capture("A").await.unwrap();
-    let refunded = (201, told("refunded", "cap_00000001"));
+    let refunded = (201, reported("refunded", "cap_00000001"));
     for key in ["A/refund", "A/refund", "other"] {
         assert_eq!(provider.refund(key, "cap_00000001").await.unwrap(), refunded);
     }

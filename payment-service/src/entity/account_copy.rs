@@ -1,10 +1,10 @@
-//! The table `account_copy`: what others say about accounts, as far as payments need it.
+//! The table `account_copies`: what others say about accounts, as far as payments need it.
 
 use sea_orm::entity::prelude::*;
 
 /// A copy of an account.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "account_copy")]
+#[sea_orm(table_name = "account_copies")]
 pub struct Model {
     /// Whose.
     #[sea_orm(primary_key, auto_increment = false)]

@@ -1,10 +1,10 @@
-//! The table `exposure`: what counts against the limits of accounts. Its rows are the locks of the customers.
+//! The table `exposures`: what counts against the limits of accounts. Its rows are the locks of the customers.
 
 use sea_orm::entity::prelude::*;
 
 /// The sum of a customer's payments in one currency that are capturing, voiding, captured, or refunding.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "exposure")]
+#[sea_orm(table_name = "exposures")]
 pub struct Model {
     /// Whose.
     #[sea_orm(primary_key, auto_increment = false)]

@@ -1,4 +1,4 @@
-//! The tables of the service, beside those of the kit.
+//! The tables of the service, beside those of the library.
 
 pub mod account_copy;
 pub mod exposure;

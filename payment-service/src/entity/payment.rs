@@ -1,4 +1,4 @@
-//! The table `payment`.
+//! The table `payments`.
 
 use contracts::query::PaymentStatus;
 use sea_orm::entity::prelude::*;
@@ -6,7 +6,7 @@ use sea_orm::sea_query::{Expr, SimpleExpr};
 
 /// The payment of an order.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "payment")]
+#[sea_orm(table_name = "payments")]
 pub struct Model {
     /// For which order.
     #[sea_orm(primary_key, auto_increment = false)]

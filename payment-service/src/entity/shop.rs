@@ -1,10 +1,10 @@
-//! The table `shop`, of one row: the name of this shop at the payment provider.
+//! The table `shops`, of one row: the name of this shop at the payment provider.
 
 use sea_orm::entity::prelude::*;
 
 /// The shop.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "shop")]
+#[sea_orm(table_name = "shops")]
 pub struct Model {
     /// Always 1.
     #[sea_orm(primary_key, auto_increment = false)]

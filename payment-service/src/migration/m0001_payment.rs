@@ -1,4 +1,4 @@
-//! The tables `payment`, `account_copy`, and `exposure`. The database itself refuses an exposure below zero.
+//! The tables `payments`, `account_copy`, and `exposure`. The database itself refuses an exposure below zero.
 
 use sea_orm::sea_query::{Expr, ExprTrait, IntoIden};
 use sea_orm::{DbBackend, Iterable};
@@ -10,7 +10,7 @@ pub(super) struct Migration;
 
 impl MigrationName for Migration {
     fn name(&self) -> &'static str {
-        "payment_0001_payment"
+        "payment_0001_payments"
     }
 }
 
@@ -49,7 +49,7 @@ async fn payments(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager.create_table(table).await?;
     // Holds only payments that something is to be done about, so it stays small however many there are.
     let unfinished = Index::create()
-        .name("payment_unfinished")
+        .name("payments_unfinished")
         .table(payment::Entity)
         .col(Payment::Status)
         .col(Payment::NextAttemptAt)

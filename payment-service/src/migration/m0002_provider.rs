@@ -1,5 +1,5 @@
 //! What a payment keeps of the provider's side: the idempotency key, the last answer, an alarm, and who asks; and the
-//! table `shop`. Instances of the release before run beside: they leave these columns as they are.
+//! table `shops`. Instances of the release before run beside: they leave these columns as they are.
 
 use sea_orm_migration::prelude::*;
 

@@ -1,7 +1,7 @@
 //! The rules of payments: what is due, whether it may be taken, and what becomes of it.
 //!
-//! Pure: no I/O, no clock. [`Book`] holds what is known of payments, accounts, and exposures; it is told what others
-//! say ([`Book::hear`]) and what the payment provider answers ([`Book::record`]), and says what happened.
+//! Pure: no I/O, no clock. [`Aggregates`] holds what is known of payments, accounts, and exposures; it is told what others
+//! say ([`Aggregates::apply`]) and what the payment provider answers ([`Aggregates::record`]), and says what happened.
 //!
 //! # A payment
 //!
@@ -34,12 +34,12 @@
 //! attempt that is not the latest says nothing.
 
 mod account;
-mod book;
+mod aggregates;
 mod outcome;
 mod state;
 
 pub use account::{Account, Terms};
-pub use book::{Book, Decided, Policy};
+pub use aggregates::{Aggregates, Decided, Policy};
 pub use outcome::{Call, Outcome};
 pub(crate) use state::LONGEST_WAIT;
 pub use state::{Charge, Payment, State};

@@ -155,9 +155,9 @@ impl Payment {
     }
 
     /// Says whether a void or a refund has failed for so long that repeating it is left to a person.
-    pub(super) fn is_given_up(&self, now: OffsetDateTime, policy: &Policy) -> bool {
+    pub(super) fn is_abandoned(&self, now: OffsetDateTime, policy: &Policy) -> bool {
         let repeated = matches!(self.state, State::Voiding | State::Refunding { .. });
-        repeated && now >= self.updated_at + policy.give_up_after
+        repeated && now >= self.updated_at + policy.retry_limit
     }
 
     /// Stops asking the provider until a person decides. What counts against the limit goes on counting.

@@ -5,9 +5,9 @@ use super::*;
 
 #[test]
 fn an_answer_whose_words_contradict_its_status_moves_no_money() {
-    for said in ["declined", "pending", "refunded", ""] {
-        let answer: Answer = serde_json::from_value(json!({"status": said, "reference": "cap_1"})).unwrap();
-        assert!(matches!(answer.expect_status("captured"), Err(ProviderError::Unavailable { .. })), "{said}");
+    for published in ["declined", "pending", "refunded", ""] {
+        let answer: Answer = serde_json::from_value(json!({"status": published, "reference": "cap_1"})).unwrap();
+        assert!(matches!(answer.expect_status("captured"), Err(ProviderError::Unavailable { .. })), "{published}");
     }
 }
 

@@ -1,16 +1,16 @@
 //! What the service does beside handling messages.
 //!
-//! [`Asking`] asks the payment provider, [`Waiting`] looks after payments whose account is not known, and
+//! [`CaptureWorker`] asks the payment provider, [`MissingAccountWorker`] looks after payments whose account is not known, and
 //! [`Reconciling`] compares the provider's ledger. The first two find what
-//! there is to do in the table `payment`, so that a crash loses nothing, and are woken by what the handler commits.
+//! there is to do in the table `payments`, so that a crash loses nothing, and are woken by what the handler commits.
 
-mod asking;
+mod capture;
+mod missing_account;
 mod reconciling;
-mod waiting;
 
-pub use asking::Asking;
+pub use capture::CaptureWorker;
+pub use missing_account::MissingAccountWorker;
 pub use reconciling::Reconciling;
-pub use waiting::Waiting;
 
 use std::time::Duration;
 

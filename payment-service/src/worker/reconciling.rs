@@ -18,19 +18,19 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::balance::Overdue;
 use crate::entity::payment::{Column, Entity, Model, Status};
 use crate::ledger::{Compared, compare};
 use crate::provider::{LedgerPage, PaymentProvider, ProviderError};
+use crate::reconciliation::Overdue;
 
 /// The payments in a page.
 const PAGE: u64 = 500;
 /// The shortest rest between two passes.
-const MIN_REST: Duration = Duration::from_secs(1);
+const MIN_PAUSE: Duration = Duration::from_secs(1);
 /// The longest rest between two passes.
-const MAX_REST: Duration = Duration::from_secs(300);
+const MAX_PAUSE: Duration = Duration::from_secs(300);
 /// How many times longer than a page or a pass takes the rest after it is.
-const REST_FACTOR: u32 = 4;
+const PAUSE_FACTOR: u32 = 4;
 /// The differences that one pass keeps.
 const MAX_DIFFERENCES: usize = 10_000;
 
@@ -80,7 +80,7 @@ impl<P: PaymentProvider> Reconciling<P> {
                 pass = work => pass,
             };
             before = self.publish(pass, &before);
-            let rest = (begun.elapsed() * REST_FACTOR).clamp(MIN_REST, MAX_REST);
+            let rest = (begun.elapsed() * PAUSE_FACTOR).clamp(MIN_PAUSE, MAX_PAUSE);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = tokio::time::sleep(rest) => {}
@@ -175,7 +175,7 @@ impl<P: PaymentProvider> Reconciling<P> {
                 Some(upto) => after = Some(upto),
                 None => return Ok(compared),
             }
-            tokio::time::sleep(begun.elapsed() * REST_FACTOR).await;
+            tokio::time::sleep(begun.elapsed() * PAUSE_FACTOR).await;
         }
     }
 

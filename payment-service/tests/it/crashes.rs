@@ -14,9 +14,9 @@ use serde_json::json;
 use tokio::sync::Notify;
 
 use crate::database::{Engine, exposures, payments};
+use crate::fixture::{Fixture, eventually};
 use crate::given::{account_with, cancelled, card, placed, reserved};
 use crate::on_both_databases;
-use crate::store::{Store, eventually};
 
 on_both_databases!(whoever_dies_between_answer_and_commit_charges_nobody_twice);
 
@@ -75,21 +75,21 @@ fn is_cancelled(order: &str) -> bool {
 }
 
 async fn whoever_dies_between_answer_and_commit_charges_nobody_twice(engine: Engine) {
-    let store = Store::new(engine).await;
-    store.say(&account_with("ANN", 1, Some(card("tok_1", "2999-12")), 100_000)).await;
+    let fixture = Fixture::new(engine).await;
+    fixture.publish(&account_with("ANN", 1, Some(card("tok_1", "2999-12")), 100_000)).await;
     let rates = json!({"mode": "random", "seed": 3, "decline": 0.1, "answerThenDrop": 0.1, "fail": 0.1});
-    store.provider.behave(rates).await;
+    fixture.provider.behave(rates).await;
     let address = format!("127.0.0.1:{}", free_port());
     for round in 0..ROUNDS {
-        live_and_die(&store, round, &address).await;
+        live_and_die(&fixture, round, &address).await;
     }
     for round in 0..ROUNDS {
-        store.say(&cancelled(&name(round, 1))).await;
+        fixture.publish(&cancelled(&name(round, 1))).await;
     }
-    store.provider.behave(json!({"mode": "ok"})).await;
-    let service = store.start(&["--http-address", &address]);
+    fixture.provider.behave(json!({"mode": "ok"})).await;
+    let service = fixture.start(&["--http-address", &address]);
     eventually("all are final", || async {
-        let rows = payments(&store.database.db).await;
+        let rows = payments(&fixture.database.db).await;
         rows.len() == ROUNDS * ORDERS
             && rows.iter().all(|row| match row.status {
                 Status::Captured => !is_cancelled(&row.order_id),
@@ -99,39 +99,39 @@ async fn whoever_dies_between_answer_and_commit_charges_nobody_twice(engine: Eng
     })
     .await;
     eventually("the messages of the instances that died are published", || async {
-        messaging::unpublished::depth(&store.database.db).await.unwrap() == 0
+        messaging::outbox_pending::depth(&fixture.database.db).await.unwrap() == 0
     })
     .await;
     service.stop().await;
-    store.left_nothing_behind().await;
-    the_ledger_agrees(&store).await;
+    fixture.left_nothing_behind().await;
+    the_ledger_agrees(&fixture).await;
 }
 
 /// Starts the service, gives it something to do, and ends it behind one of the provider's answers.
-async fn live_and_die(store: &Store, round: usize, address: &str) {
+async fn live_and_die(fixture: &Fixture, round: usize, address: &str) {
     let deadly = Arc::new(Deadly {
-        inner: HttpProvider::new(&store.provider.url, Duration::from_secs(2)).unwrap(),
+        inner: HttpProvider::new(&fixture.provider.url, Duration::from_secs(2)).unwrap(),
         answers: AtomicU64::new(0),
         dies_after: round as u64 % 3,
         died: Notify::new(),
     });
-    let service = store.start_with(&["--http-address", address], deadly.clone());
+    let service = fixture.start_with(&["--http-address", address], deadly.clone());
     for number in 0..ORDERS {
-        store.say(&placed(&name(round, number), "ANN", 10)).await;
-        store.say(&reserved(&name(round, number))).await;
+        fixture.publish(&placed(&name(round, number), "ANN", 10)).await;
+        fixture.publish(&reserved(&name(round, number))).await;
         // Some are cancelled at once, some of the round before while they are on their way.
         if number == 1 {
-            store.say(&cancelled(&name(round - round % 2, number))).await;
+            fixture.publish(&cancelled(&name(round - round % 2, number))).await;
         }
     }
     deadly.died.notified().await;
     service.abort().await;
 }
 
-async fn the_ledger_agrees(store: &Store) {
+async fn the_ledger_agrees(fixture: &Fixture) {
     let mut booked: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let mut orders: BTreeMap<String, String> = BTreeMap::new();
-    for entry in store.provider.entries().await {
+    for entry in fixture.provider.entries().await {
         let text = |name: &str| entry[name].as_str().map(str::to_owned);
         match entry["kind"].as_str() {
             Some("captured") => {
@@ -143,25 +143,25 @@ async fn the_ledger_agrees(store: &Store) {
             _ => {}
         }
     }
-    let rows = payments(&store.database.db).await;
+    let rows = payments(&fixture.database.db).await;
     let mut live = 0;
     for row in &rows {
         let (captures, refunds) = booked.get(&row.order_id).copied().unwrap_or_default();
         assert!(captures <= 1 && refunds <= captures, "{}: {captures} and {refunds}", row.order_id);
         assert_eq!(captures - refunds == 1, row.status == Status::Captured, "{row:?}");
         live += captures - refunds;
-        let said = async |event| store.said(&format!("payment.event.{event}.{}", row.order_id)).await;
-        let said = (said("captured").await, said("declined").await, said("refunded").await);
+        let published = async |event| fixture.published(&format!("payment.event.{event}.{}", row.order_id)).await;
+        let published = (published("captured").await, published("declined").await, published("refunded").await);
         let as_it_stands = match row.status {
-            Status::Captured => said == (1, 0, 0),
-            Status::Declined => said == (0, 1, 0),
+            Status::Captured => published == (1, 0, 0),
+            Status::Declined => published == (0, 1, 0),
             // Where the answer was lost, the capture was never known.
-            Status::Refunded => said == (1, 0, 1) || said == (0, 0, 1),
-            _ => said == (0, 0, 0),
+            Status::Refunded => published == (1, 0, 1) || published == (0, 0, 1),
+            _ => published == (0, 0, 0),
         };
-        assert!(as_it_stands, "{said:?} of {row:?}");
+        assert!(as_it_stands, "{published:?} of {row:?}");
     }
     let of = |status| rows.iter().filter(|row| row.status == status).count();
     assert!(live > 60 && of(Status::Refunded) > 5, "too little happened to tell: {live} live");
-    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 10 * live)]);
+    assert_eq!(exposures(&fixture.database.db).await, [("ANN".to_owned(), 10 * live)]);
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use local_servers::postgres::TestPostgres;
 use messaging::{Envelope, HandleError, Handler, Outgoing, database, inbox};
-use payment_service::balance::Overdue;
 use payment_service::entity::{account_copy, exposure, payment};
 use payment_service::handler::PaymentHandler;
 use payment_service::migration::Migrator;
 use payment_service::payment::PaymentMessage;
+use payment_service::reconciliation::Overdue;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, QueryOrder, TransactionTrait};
 use time::OffsetDateTime;
@@ -91,7 +91,7 @@ pub(crate) fn handler(clock: fn() -> OffsetDateTime) -> PaymentHandler {
     PaymentHandler { policy: POLICY, clock, wake: watch::channel(()).0, overdue }
 }
 
-/// Handles a batch in one transaction that begins with the inbox, as the kit does.
+/// Handles a batch in one transaction that begins with the inbox, as the library does.
 pub(crate) async fn handle(
     db: &DatabaseConnection,
     batch: &[Envelope<PaymentMessage>],

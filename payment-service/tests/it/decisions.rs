@@ -25,7 +25,7 @@ fn a_payment_is_due_once_the_order_is_placed_and_its_stock_reserved_whichever_co
             .when(&pair[0])
             .when(&pair[1])
             .exposes(60)
-            .asks_to_capture("A");
+            .awaits_capture("A");
     }
 }
 
@@ -33,7 +33,7 @@ fn a_payment_is_due_once_the_order_is_placed_and_its_stock_reserved_whichever_co
 fn a_payment_of_a_deleted_account_is_declined() {
     given(&[account("ANN", 1, 100), deleted("ANN", 2), placed("A", "ANN", 60)])
         .when(&reserved("A"))
-        .says(&declined("A", NoAccount), &reserved("A"))
+        .publishes(&declined("A", NoAccount), &reserved("A"))
         .stands("A", |state| *state == State::Declined { reason: NoAccount })
         .exposes(0)
         .when(&cancelled("A"))
@@ -45,7 +45,7 @@ fn a_payment_of_a_deleted_account_is_declined() {
 fn an_account_that_is_changed_late_does_not_come_back() {
     given(&[deleted("ANN", 2), account("ANN", 1, 100), placed("A", "ANN", 60)])
         .when(&reserved("A"))
-        .says(&declined("A", NoAccount), &reserved("A"));
+        .publishes(&declined("A", NoAccount), &reserved("A"));
     given(&[account("ANN", 3, 100), account("ANN", 2, 10), placed("A", "ANN", 60)])
         .when(&reserved("A"))
         .says_nothing()
@@ -56,7 +56,7 @@ fn an_account_that_is_changed_late_does_not_come_back() {
 fn a_payment_without_a_card_is_declined() {
     given(&[account_with("ANN", 1, None, 100), placed("A", "ANN", 60)])
         .when(&reserved("A"))
-        .says(&declined("A", NoCard), &reserved("A"));
+        .publishes(&declined("A", NoCard), &reserved("A"));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_card_is_good_until_its_month_is_over() {
     let with = |expiry| account_with("ANN", 1, Some(card("tok_1", expiry)), 100);
     given(&[with("2030-05"), placed("A", "ANN", 60)])
         .when(&reserved("A"))
-        .says(&declined("A", CardExpired), &reserved("A"));
+        .publishes(&declined("A", CardExpired), &reserved("A"));
     given(&[with("2030-06"), placed("A", "ANN", 60)]).when(&reserved("A")).says_nothing().exposes(60);
 }
 
@@ -72,7 +72,7 @@ fn a_card_is_good_until_its_month_is_over() {
 fn a_payment_in_another_currency_than_the_limits_is_declined() {
     given(&[account("ANN", 1, 100), placed_in("A", "ANN", 60, Currency::USD)])
         .when(&reserved("A"))
-        .says(&declined("A", CurrencyMismatch), &reserved("A"))
+        .publishes(&declined("A", CurrencyMismatch), &reserved("A"))
         .exposes(0);
 }
 
@@ -82,7 +82,7 @@ fn what_is_taken_may_reach_the_limit_and_not_exceed_it() {
         .when(&reserved("A"))
         .exposes(60)
         .when(&reserved("B"))
-        .says(&declined("B", LimitExceeded), &reserved("B"))
+        .publishes(&declined("B", LimitExceeded), &reserved("B"))
         .exposes(60)
         .when(&reserved("C"))
         .says_nothing()
@@ -97,7 +97,7 @@ fn a_card_that_is_changed_meanwhile_is_not_the_one_that_is_asked_again() {
 }
 
 #[test]
-fn a_payment_whose_account_is_not_known_waits_for_it() {
+fn a_payment_whose_account_is_not_known_awaits_it() {
     given(&[placed("A", "ANN", 60)])
         .when(&reserved("A"))
         .says_nothing()
@@ -110,7 +110,7 @@ fn a_payment_whose_account_is_not_known_waits_for_it() {
         .looked_again("A")
         .says_nothing()
         .exposes(60)
-        .asks_to_capture("A");
+        .awaits_capture("A");
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_payment_whose_account_never_comes_is_declined_in_the_end() {
     given(&[placed("A", "ANN", 60), reserved("A")])
         .after(30)
         .looked_again("A")
-        .says(&declined("A", NoAccount), &reserved("A"))
+        .publishes(&declined("A", NoAccount), &reserved("A"))
         .when(&account("ANN", 1, 100))
         .looked_again("A")
         .says_nothing()
@@ -126,7 +126,7 @@ fn a_payment_whose_account_never_comes_is_declined_in_the_end() {
 }
 
 #[test]
-fn a_payment_that_a_clock_ahead_has_made_due_waits_for_its_account_from_now_on() {
+fn a_payment_that_a_clock_ahead_has_made_due_awaits_its_account_from_now_on() {
     let mut given = given(&[placed("A", "ANN", 60), reserved("A")]);
     given.now -= Duration::hours(1);
     given
@@ -134,7 +134,7 @@ fn a_payment_that_a_clock_ahead_has_made_due_waits_for_its_account_from_now_on()
         .says_nothing()
         .after(30)
         .looked_again("A")
-        .says(&declined("A", NoAccount), &reserved("A"));
+        .publishes(&declined("A", NoAccount), &reserved("A"));
 }
 
 #[test]
@@ -151,11 +151,11 @@ fn an_account_is_looked_for_at_once_where_it_can_be_asked_for() {
     let given = given(&[placed("A", "ANN", 60)]);
     for (fetch_accounts, wait) in [(true, Duration::ZERO), (false, Duration::seconds(30))] {
         let policy = Policy { fetch_accounts, ..POLICY };
-        let mut book = given.book.clone();
-        book.hear(&reserved("A"), &cause(&reserved("A")), NOW, &policy);
-        assert_eq!(book.payments[&order_id("A")].next_attempt_at, Some(NOW + wait));
-        book.look_again(&order_id("A"), NOW, &policy);
-        assert_eq!(book.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds(30)));
+        let mut aggregates = given.aggregates.clone();
+        aggregates.apply(&reserved("A"), &cause(&reserved("A")), NOW, &policy);
+        assert_eq!(aggregates.payments[&order_id("A")].next_attempt_at, Some(NOW + wait));
+        aggregates.recheck(&order_id("A"), NOW, &policy);
+        assert_eq!(aggregates.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds(30)));
     }
 }
 
@@ -184,7 +184,7 @@ fn an_order_that_is_cancelled_before_the_provider_was_asked_frees_the_limit() {
         .exposes(0)
         .when(&reserved("B"))
         .exposes(60)
-        .asks_to_capture("B")
+        .awaits_capture("B")
         .answered("B", &taken("B"))
         .exposes(60);
 }
@@ -192,5 +192,5 @@ fn an_order_that_is_cancelled_before_the_provider_was_asked_frees_the_limit() {
 #[test]
 fn an_order_that_was_cancelled_first_tells_afterwards_who_would_have_paid() {
     let given = given(&[cancelled("A"), placed("A", "ANN", 60)]);
-    assert_eq!(given.book.payments[&order_id("A")].charge.as_ref().unwrap().amount.minor_units(), 60);
+    assert_eq!(given.aggregates.payments[&order_id("A")].charge.as_ref().unwrap().amount.minor_units(), 60);
 }

@@ -1,4 +1,4 @@
-//! given / when / then over payments, in the words of the store.
+//! given / when / then over payments, in the words of the shop.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use contracts::order::{CancelReason, OrderCancelled, OrderDetails, OrderItem, Or
 use contracts::payment::{DeclineReason, PaymentCaptured, PaymentDeclined, PaymentEvent, PaymentRefunded};
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use messaging::Cause;
-use payment_service::payment::{Book, Call, Decided, Outcome, Payment, PaymentMessage, Policy, State};
+use payment_service::payment::{Aggregates, Call, Decided, Outcome, Payment, PaymentMessage, Policy, State};
 use time::OffsetDateTime;
 use time::macros::datetime;
 use uuid::Uuid;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 pub(crate) const POLICY: Policy = Policy {
     account_wait: Duration::from_secs(30),
     provider_deadline: Duration::from_secs(60),
-    give_up_after: Duration::from_secs(3600),
+    retry_limit: Duration::from_secs(3600),
     fetch_accounts: false,
 };
 
@@ -155,19 +155,19 @@ pub(crate) fn begin_attempt(payment: &mut Payment, now: OffsetDateTime) -> i64 {
 /// A book that some messages were told.
 #[derive(Clone)]
 pub(crate) struct Given {
-    pub(crate) book: Book,
+    pub(crate) aggregates: Aggregates,
     pub(crate) now: OffsetDateTime,
-    said: Option<Decided>,
+    published: Option<Decided>,
 }
 
 pub(crate) fn given(messages: &[PaymentMessage]) -> Given {
-    let given = Given { book: Book::default(), now: NOW, said: None };
+    let given = Given { aggregates: Aggregates::default(), now: NOW, published: None };
     messages.iter().fold(given, |given, message| given.when(message))
 }
 
 impl Given {
     pub(crate) fn when(mut self, message: &PaymentMessage) -> Self {
-        self.said = self.book.hear(message, &cause(message), self.now, &POLICY);
+        self.published = self.aggregates.apply(message, &cause(message), self.now, &POLICY);
         self
     }
 
@@ -179,54 +179,54 @@ impl Given {
     /// An attempt at a payment begins; it asks for this.
     #[track_caller]
     pub(crate) fn asks(mut self, order: &str, expected: impl Fn(&Call) -> bool) -> Self {
-        let payment = self.book.payments.get_mut(&order_id(order)).unwrap();
+        let payment = self.aggregates.payments.get_mut(&order_id(order)).unwrap();
         begin_attempt(payment, self.now);
         let call = payment.call(&order_id(order), self.now, &POLICY).unwrap();
         assert!(expected(&call), "{call:?}");
         self
     }
 
-    pub(crate) fn asks_to_capture(self, order: &str) -> Self {
+    pub(crate) fn awaits_capture(self, order: &str) -> Self {
         self.asks(order, |call| matches!(call, Call::Capture { .. }))
     }
 
     /// The latest attempt ends.
     pub(crate) fn answered(self, order: &str, outcome: &Outcome) -> Self {
-        let attempt = self.book.payments[&order_id(order)].attempts;
+        let attempt = self.aggregates.payments[&order_id(order)].attempts;
         self.answered_to(order, attempt, outcome)
     }
 
     /// Some attempt ends.
     pub(crate) fn answered_to(mut self, order: &str, attempt: i64, outcome: &Outcome) -> Self {
-        self.said = self.book.record(&order_id(order), attempt, outcome, self.now, &POLICY);
+        self.published = self.aggregates.record(&order_id(order), attempt, outcome, self.now, &POLICY);
         self
     }
 
     pub(crate) fn looked_again(mut self, order: &str) -> Self {
-        self.said = self.book.look_again(&order_id(order), self.now, &POLICY);
+        self.published = self.aggregates.recheck(&order_id(order), self.now, &POLICY);
         self
     }
 
     /// Exactly this event, in answer to that message.
     #[track_caller]
-    pub(crate) fn says(self, event: &PaymentEvent, because_of: &PaymentMessage) -> Self {
-        let said = self.said.as_ref().expect("nothing was said");
-        assert_eq!(&said.event, event);
-        assert_eq!(said.cause.id, message_id(because_of));
-        assert_eq!(said.cause.correlation_id, flow(because_of));
-        assert_eq!(said.version, self.book.payments[because_of.order_id().unwrap()].version);
+    pub(crate) fn publishes(self, event: &PaymentEvent, because_of: &PaymentMessage) -> Self {
+        let published = self.published.as_ref().expect("nothing was said");
+        assert_eq!(&published.event, event);
+        assert_eq!(published.cause.id, message_id(because_of));
+        assert_eq!(published.cause.correlation_id, flow(because_of));
+        assert_eq!(published.version, self.aggregates.payments[because_of.order_id().unwrap()].version);
         self
     }
 
     #[track_caller]
     pub(crate) fn says_nothing(self) -> Self {
-        assert_eq!(self.said, None);
+        assert_eq!(self.published, None);
         self
     }
 
     #[track_caller]
     pub(crate) fn stands(self, order: &str, expected: impl Fn(&State) -> bool) -> Self {
-        let state = &self.book.payments[&order_id(order)].state;
+        let state = &self.aggregates.payments[&order_id(order)].state;
         assert!(expected(state), "{state:?}");
         self
     }
@@ -234,7 +234,10 @@ impl Given {
     /// What counts against Ann's limit.
     #[track_caller]
     pub(crate) fn exposes(self, expected: i64) -> Self {
-        assert_eq!(self.book.exposures.get(&(customer_id("ANN"), "EUR")).copied().unwrap_or_default(), expected);
+        assert_eq!(
+            self.aggregates.exposures.get(&(customer_id("ANN"), "EUR")).copied().unwrap_or_default(),
+            expected
+        );
         self
     }
 }

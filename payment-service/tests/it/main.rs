@@ -1,17 +1,17 @@
 //! What the payment service promises.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-mod asking;
+mod capturing;
 mod crashes;
 mod database;
 mod decisions;
+mod fixture;
 mod given;
 mod outcomes;
 mod properties;
 mod provider;
 mod rebuilding;
-mod slices;
-mod store;
+mod units_of_work;
 mod waits;
 
 /// Runs each test on SQLite and on PostgreSQL.

@@ -17,9 +17,9 @@ fn due() -> Given {
 #[test]
 fn what_the_provider_takes_is_captured() {
     due()
-        .asks_to_capture("A")
+        .awaits_capture("A")
         .answered("A", &taken("A"))
-        .says(&captured("A", 60), &reserved("A"))
+        .publishes(&captured("A", 60), &reserved("A"))
         .exposes(60)
         .answered("A", &taken("A"))
         .says_nothing();
@@ -28,16 +28,16 @@ fn what_the_provider_takes_is_captured() {
 #[test]
 fn what_the_provider_declines_frees_the_limit() {
     due()
-        .asks_to_capture("A")
+        .awaits_capture("A")
         .answered("A", &Outcome::Declined)
-        .says(&declined("A", ProviderDeclined), &reserved("A"))
+        .publishes(&declined("A", ProviderDeclined), &reserved("A"))
         .exposes(0);
 }
 
 #[test]
 fn a_captured_order_that_is_cancelled_is_refunded_once() {
     due()
-        .asks_to_capture("A")
+        .awaits_capture("A")
         .answered("A", &taken("A"))
         .when(&cancelled("A"))
         .says_nothing()
@@ -46,7 +46,7 @@ fn a_captured_order_that_is_cancelled_is_refunded_once() {
         .when(&cancelled("A"))
         .asks("A", |call| *call == Call::Refund { reference: "cap_A".to_owned() })
         .answered("A", &given_back("A"))
-        .says(&refunded("A", 60), &cancelled("A"))
+        .publishes(&refunded("A", 60), &cancelled("A"))
         .exposes(0)
         .answered("A", &given_back("A"))
         .says_nothing()
@@ -56,23 +56,23 @@ fn a_captured_order_that_is_cancelled_is_refunded_once() {
 #[test]
 fn an_order_that_is_cancelled_while_the_provider_is_asked_is_given_back_what_was_taken() {
     due()
-        .asks_to_capture("A")
+        .awaits_capture("A")
         .when(&cancelled("A"))
         .says_nothing()
         .exposes(60)
         .answered("A", &taken("A"))
-        .says(&captured("A", 60), &reserved("A"))
+        .publishes(&captured("A", 60), &reserved("A"))
         .exposes(60)
         .asks("A", |call| matches!(call, Call::Refund { .. }))
         .answered("A", &given_back("A"))
-        .says(&refunded("A", 60), &cancelled("A"))
+        .publishes(&refunded("A", 60), &cancelled("A"))
         .exposes(0);
 }
 
 #[test]
 fn an_order_that_is_cancelled_while_the_provider_declines_is_cancelled() {
     due()
-        .asks_to_capture("A")
+        .awaits_capture("A")
         .when(&cancelled("A"))
         .answered("A", &Outcome::Declined)
         .says_nothing()
@@ -83,7 +83,7 @@ fn an_order_that_is_cancelled_while_the_provider_declines_is_cancelled() {
 #[test]
 fn an_order_that_is_cancelled_while_the_provider_is_silent_is_not_captured_again() {
     let silent = due()
-        .asks_to_capture("A")
+        .awaits_capture("A")
         .when(&cancelled("A"))
         .answered("A", &Outcome::unavailable("no answer"))
         .exposes(60);
@@ -94,7 +94,7 @@ fn an_order_that_is_cancelled_while_the_provider_is_silent_is_not_captured_again
         .says_nothing()
         .stands("A", |state| *state == State::Cancelled)
         .exposes(0);
-    silent.answered("A", &given_back("A")).says(&refunded("A", 60), &cancelled("A")).exposes(0);
+    silent.answered("A", &given_back("A")).publishes(&refunded("A", 60), &cancelled("A")).exposes(0);
 }
 
 #[test]
@@ -103,27 +103,30 @@ fn a_silent_provider_is_asked_again_after_growing_waits() {
     let mut waits = Vec::new();
     for _ in 0..8 {
         given =
-            given.asks_to_capture("A").answered("A", &Outcome::unavailable("no answer")).says_nothing().exposes(60);
-        let next = given.book.payments[&order_id("A")].next_attempt_at.unwrap();
+            given.awaits_capture("A").answered("A", &Outcome::unavailable("no answer")).says_nothing().exposes(60);
+        let next = given.aggregates.payments[&order_id("A")].next_attempt_at.unwrap();
         waits.push((next - given.now).whole_milliseconds());
         given.now = next;
     }
     assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000]);
-    given.answered("A", &taken("A")).says(&captured("A", 60), &reserved("A"));
+    given.answered("A", &taken("A")).publishes(&captured("A", 60), &reserved("A"));
 }
 
 #[test]
 fn a_payment_in_doubt_for_too_long_is_settled() {
-    let overdue = due().asks_to_capture("A").after(59).answered("A", &Outcome::unavailable("no answer"));
-    assert_eq!(overdue.book.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds_f64(59.25)));
-    let overdue = overdue.asks_to_capture("A").after(1).answered("A", &Outcome::unavailable("no answer"));
+    let overdue = due().awaits_capture("A").after(59).answered("A", &Outcome::unavailable("no answer"));
+    assert_eq!(
+        overdue.aggregates.payments[&order_id("A")].next_attempt_at,
+        Some(NOW + Duration::seconds_f64(59.25))
+    );
+    let overdue = overdue.awaits_capture("A").after(1).answered("A", &Outcome::unavailable("no answer"));
     let looking = overdue.asks("A", |call| *call == Call::Lookup);
     looking
         .clone()
         .answered("A", &Outcome::Declined)
-        .says(&declined("A", ProviderDeclined), &reserved("A"))
+        .publishes(&declined("A", ProviderDeclined), &reserved("A"))
         .exposes(0);
-    looking.clone().answered("A", &taken("A")).says(&captured("A", 60), &reserved("A")).exposes(60);
+    looking.clone().answered("A", &taken("A")).publishes(&captured("A", 60), &reserved("A")).exposes(60);
     looking
         .answered("A", &Outcome::unavailable("no answer"))
         .says_nothing()
@@ -135,7 +138,7 @@ fn a_payment_in_doubt_for_too_long_is_settled() {
 #[test]
 fn a_payment_in_doubt_that_the_provider_has_not_heard_of_is_voided_whatever_it_hears_later() {
     let voiding = due()
-        .asks_to_capture("A")
+        .awaits_capture("A")
         .after(60)
         .asks("A", |call| *call == Call::Lookup)
         .answered("A", &Outcome::Unheard)
@@ -150,12 +153,12 @@ fn a_payment_in_doubt_that_the_provider_has_not_heard_of_is_voided_whatever_it_h
         .after(10)
         .asks("A", |call| *call == Call::Void)
         .answered("A", &given_back("A"))
-        .says(&declined("A", ProviderUnavailable), &reserved("A"))
+        .publishes(&declined("A", ProviderUnavailable), &reserved("A"))
         .exposes(0);
     voiding
         .clone()
         .answered("A", &Outcome::Voided)
-        .says(&declined("A", ProviderUnavailable), &reserved("A"))
+        .publishes(&declined("A", ProviderUnavailable), &reserved("A"))
         .exposes(0);
     let cancelled_meanwhile = voiding.when(&cancelled("A")).says_nothing().exposes(60);
     cancelled_meanwhile
@@ -164,7 +167,7 @@ fn a_payment_in_doubt_that_the_provider_has_not_heard_of_is_voided_whatever_it_h
         .says_nothing()
         .stands("A", |state| *state == State::Cancelled)
         .exposes(0);
-    cancelled_meanwhile.answered("A", &given_back("A")).says(&refunded("A", 60), &cancelled("A")).exposes(0);
+    cancelled_meanwhile.answered("A", &given_back("A")).publishes(&refunded("A", 60), &cancelled("A")).exposes(0);
 }
 
 #[test]
@@ -174,18 +177,18 @@ fn no_wait_goes_beyond_the_deadline() {
         given = given.asks("A", |_| true).answered("A", &Outcome::unavailable("no answer"));
     }
     let given = given.after(2).asks("A", |_| true).answered("A", &Outcome::unavailable("no answer"));
-    assert_eq!(given.book.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds(60)));
+    assert_eq!(given.aggregates.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds(60)));
 }
 
 #[test]
 fn a_payment_that_comes_to_be_asked_for_late_is_asked_for_once_before_it_is_settled() {
-    due().after(3600).asks_to_capture("A").answered("A", &taken("A")).says(&captured("A", 60), &reserved("A"));
+    due().after(3600).awaits_capture("A").answered("A", &taken("A")).publishes(&captured("A", 60), &reserved("A"));
 }
 
 #[test]
 fn an_answer_to_an_attempt_that_is_not_the_latest_says_nothing() {
     due()
-        .asks_to_capture("A")
+        .awaits_capture("A")
         .after(60)
         .asks("A", |call| *call == Call::Lookup)
         .answered_to("A", 1, &taken("A"))
@@ -210,17 +213,17 @@ fn mismatch() -> Outcome {
 }
 
 fn alarm(given: &Given) -> Option<&str> {
-    let payment = &given.book.payments[&order_id("A")];
+    let payment = &given.aggregates.payments[&order_id("A")];
     payment.alarm_since.and(payment.provider_answer.as_deref())
 }
 
 #[test]
 fn a_refusal_ends_the_first_attempt_and_leaves_a_later_one_in_doubt() {
-    let first = due().asks_to_capture("A").answered("A", &refused());
-    first.says(&declined("A", ProviderDeclined), &reserved("A")).exposes(0);
-    let silent = due().asks_to_capture("A").answered("A", &Outcome::unavailable("no answer")).after(1);
+    let first = due().awaits_capture("A").answered("A", &refused());
+    first.publishes(&declined("A", ProviderDeclined), &reserved("A")).exposes(0);
+    let silent = due().awaits_capture("A").answered("A", &Outcome::unavailable("no answer")).after(1);
     silent
-        .asks_to_capture("A")
+        .awaits_capture("A")
         .answered("A", &refused())
         .says_nothing()
         .stands("A", |state| *state == State::Voiding)
@@ -229,10 +232,10 @@ fn a_refusal_ends_the_first_attempt_and_leaves_a_later_one_in_doubt() {
 
 #[test]
 fn money_that_the_provider_names_otherwise_is_never_captured() {
-    let given = due().asks_to_capture("A").answered("A", &mismatch());
+    let given = due().awaits_capture("A").answered("A", &mismatch());
     assert_eq!(alarm(&given), Some("the provider says 1 EUR"));
-    given.says(&declined("A", ProviderDeclined), &reserved("A")).exposes(0);
-    let cancelled = due().asks_to_capture("A").when(&cancelled("A")).answered("A", &mismatch());
+    given.publishes(&declined("A", ProviderDeclined), &reserved("A")).exposes(0);
+    let cancelled = due().awaits_capture("A").when(&cancelled("A")).answered("A", &mismatch());
     assert!(alarm(&cancelled).is_some());
     cancelled.says_nothing().stands("A", |state| *state == State::Cancelled).exposes(0);
 }
@@ -240,16 +243,16 @@ fn money_that_the_provider_names_otherwise_is_never_captured() {
 #[test]
 fn a_refund_that_is_refused_or_fails_for_too_long_is_left_to_a_person_and_counts_against_the_limit() {
     let refunding =
-        || due().asks_to_capture("A").answered("A", &taken("A")).when(&cancelled("A")).asks("A", |_| true);
+        || due().awaits_capture("A").answered("A", &taken("A")).when(&cancelled("A")).asks("A", |_| true);
     for outcome in [refused(), mismatch()] {
         let given = refunding().answered("A", &outcome).says_nothing().exposes(60);
         assert!(alarm(&given).is_some());
-        assert_eq!(given.book.payments[&order_id("A")].next_attempt_at, None);
+        assert_eq!(given.aggregates.payments[&order_id("A")].next_attempt_at, None);
     }
     let fails = refunding().after(3599).answered("A", &Outcome::unavailable("500"));
-    assert!(alarm(&fails).is_none() && fails.book.payments[&order_id("A")].next_attempt_at.is_some());
-    let given_up = fails.after(1).asks("A", |_| true).answered("A", &Outcome::unavailable("500")).exposes(60);
-    assert_eq!(alarm(&given_up), Some("500"));
+    assert!(alarm(&fails).is_none() && fails.aggregates.payments[&order_id("A")].next_attempt_at.is_some());
+    let abandoned = fails.after(1).asks("A", |_| true).answered("A", &Outcome::unavailable("500")).exposes(60);
+    assert_eq!(alarm(&abandoned), Some("500"));
 }
 
 #[test]
@@ -257,7 +260,10 @@ fn a_provider_that_asks_to_be_left_alone_is_left_alone_for_a_minute_at_most() {
     for (asked, waited) in [(1, 1), (30, 30), (3600, 60)] {
         let retry_after = Some(std::time::Duration::from_secs(asked));
         let busy = Outcome::Unavailable { why: "429".to_owned(), retry_after };
-        let given = due().asks_to_capture("A").answered("A", &busy);
-        assert_eq!(given.book.payments[&order_id("A")].next_attempt_at, Some(NOW + Duration::seconds(waited)));
+        let given = due().awaits_capture("A").answered("A", &busy);
+        assert_eq!(
+            given.aggregates.payments[&order_id("A")].next_attempt_at,
+            Some(NOW + Duration::seconds(waited))
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use contracts::OrderId;
 use contracts::payment::PaymentEvent;
-use payment_service::payment::{Book, Call, Outcome, PaymentMessage, State};
+use payment_service::payment::{Aggregates, Call, Outcome, PaymentMessage, State};
 use proptest::prelude::*;
 use time::OffsetDateTime;
 
@@ -94,7 +94,7 @@ struct Flight {
 
 #[derive(Debug, Clone, Default)]
 struct World {
-    book: Book,
+    aggregates: Aggregates,
     provider: Provider,
     flights: Vec<Flight>,
     waited: Duration,
@@ -143,7 +143,7 @@ impl World {
 
     fn deliver(&mut self, message: &PaymentMessage) {
         let now = self.now();
-        let decided = self.book.hear(message, &cause(message), now, &POLICY);
+        let decided = self.aggregates.apply(message, &cause(message), now, &POLICY);
         if let Some(order) = message.order_id() {
             self.note(order, decided);
         }
@@ -151,7 +151,7 @@ impl World {
 
     fn claim(&mut self, order: &OrderId) {
         let now = self.now();
-        let Some(payment) = self.book.payments.get_mut(order) else { return };
+        let Some(payment) = self.aggregates.payments.get_mut(order) else { return };
         let asked = matches!(payment.state, State::Capturing { .. } | State::Voiding | State::Refunding { .. });
         if !asked || payment.next_attempt_at.is_none_or(|next| next > now) {
             return;
@@ -177,13 +177,13 @@ impl World {
         let outcome = flight.outcome.clone().unwrap_or_else(|| Outcome::unavailable("no answer"));
         let (order, attempt) = (flight.order.clone(), flight.attempt);
         let now = self.now();
-        let decided = self.book.record(&order, attempt, &outcome, now, &POLICY);
+        let decided = self.aggregates.record(&order, attempt, &outcome, now, &POLICY);
         self.note(&order, decided);
     }
 
     fn look(&mut self, order: &OrderId) {
         let now = self.now();
-        let decided = self.book.look_again(order, now, &POLICY);
+        let decided = self.aggregates.recheck(order, now, &POLICY);
         self.note(order, decided);
     }
 
@@ -210,15 +210,16 @@ impl World {
     fn holds(&self) -> Result<(), TestCaseError> {
         for customer in ["ANN", "BOB"] {
             let key = (customer_id(customer), "EUR");
-            let live = self.book.payments.values().filter(|payment| payment.state.is_exposed());
+            let live = self.aggregates.payments.values().filter(|payment| payment.state.is_exposed());
             let charges = live.filter_map(|payment| payment.charge.as_ref());
             let sum: i64 = charges
                 .filter(|charge| charge.customer_id == key.0)
                 .map(|charge| charge.amount.minor_units())
                 .sum();
-            prop_assert_eq!(self.book.exposures.get(&key).copied().unwrap_or_default(), sum);
+            prop_assert_eq!(self.aggregates.exposures.get(&key).copied().unwrap_or_default(), sum);
             prop_assert!(sum <= LIMIT);
-            let of = |order: &OrderId| self.book.payments[order].charge.as_ref().unwrap().customer_id == key.0;
+            let of =
+                |order: &OrderId| self.aggregates.payments[order].charge.as_ref().unwrap().customer_id == key.0;
             let taken = self.provider.booked.iter().filter(|(order, _)| self.provider.taken(order) && of(order));
             prop_assert!(taken.map(|(_, booked)| booked.amount).sum::<i64>() <= sum, "taken and not exposed");
         }
@@ -249,7 +250,7 @@ impl World {
 
     /// What must hold in the end.
     fn ended(&self, cancelled: &BTreeSet<OrderId>) -> Result<(), TestCaseError> {
-        for (order, payment) in &self.book.payments {
+        for (order, payment) in &self.aggregates.payments {
             prop_assert_eq!(payment.next_attempt_at, None, "{} is never finished: {:?}", order, payment);
             let taken = self.provider.taken(order);
             if let Some(booked) = self.provider.booked.get(order) {

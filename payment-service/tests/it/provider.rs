@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use contracts::account::CardToken;
 use contracts::query::{LedgerCheck, LedgerDifferenceKind as Kind, PaymentStatus};
-use payment_service::balance::{Overdue, balance};
+use payment_service::admin::{self, Decision};
 use payment_service::entity::payment::Status;
-use payment_service::operate::{self, Decision};
 use payment_service::provider::{
     Capture, HttpProvider, Known, LedgerCharge, LedgerPage, Money, PaymentProvider, ProviderError,
 };
+use payment_service::reconciliation::{Overdue, reconciliation};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::database::{Engine, TestDatabase, exposures};
+use crate::fixture::{Fixture, body, eventually};
 use crate::given::{account_with, cancelled, card, order_id};
 use crate::on_both_databases;
-use crate::store::{Store, body, eventually};
 
 on_both_databases!(
     money_under_a_key_that_stands_for_other_money_is_never_captured_and_is_named,
@@ -30,155 +30,155 @@ on_both_databases!(
     wrong_exposures_are_counted_beyond_what_is_named,
 );
 
-async fn store(engine: Engine) -> Store {
-    let store = Store::new(engine).await;
-    store.say(&account_with("ANN", 1, Some(card("tok_1", "2999-12")), 100_000)).await;
-    store
+async fn fixture(engine: Engine) -> Fixture {
+    let fixture = Fixture::new(engine).await;
+    fixture.publish(&account_with("ANN", 1, Some(card("tok_1", "2999-12")), 100_000)).await;
+    fixture
 }
 
 /// Makes the payment what an earlier release has left: asked for by the order's id.
-async fn as_before_the_upgrade(store: &Store, order: &str) {
-    let legacy = "UPDATE payment SET provider_key = NULL, lease_owner = NULL, next_attempt_at = 1, due_at = NULL";
-    store.sql(&format!("{legacy} WHERE order_id = '{order}'")).await;
+async fn as_before_the_upgrade(fixture: &Fixture, order: &str) {
+    let legacy = "UPDATE payments SET provider_key = NULL, lease_owner = NULL, next_attempt_at = 1, due_at = NULL";
+    fixture.sql(&format!("{legacy} WHERE order_id = '{order}'")).await;
 }
 
 async fn money_under_a_key_that_stands_for_other_money_is_never_captured_and_is_named(engine: Engine) {
-    let store = store(engine).await;
+    let fixture = fixture(engine).await;
     let other = json!({"orderId": "DUP", "token": "tok_x", "amount": 1, "currency": "EUR"});
-    store.provider.capture("DUP", &other).await;
-    let service = store.start(&["--shop-id", "here"]);
-    store.due("DUP", 1000).await;
-    store.heard("payment.event.captured.DUP").await;
-    let key = store.payment("DUP").await.unwrap().provider_key.unwrap();
+    fixture.provider.capture("DUP", &other).await;
+    let service = fixture.start(&["--shop-id", "here"]);
+    fixture.due("DUP", 1000).await;
+    fixture.received("payment.event.captured.DUP").await;
+    let key = fixture.payment("DUP").await.unwrap().provider_key.unwrap();
     assert!(key.starts_with("DUP:here:"), "{key}");
-    assert!(store.provider.entries().await.iter().any(|entry| entry["key"] == *key && entry["amount"] == 1000));
+    assert!(fixture.provider.entries().await.iter().any(|entry| entry["key"] == *key && entry["amount"] == 1000));
 
     // Asked for before the upgrade: the keys stay, and one of them stands for other money.
-    store.provider.behave(json!({"mode": "fail"})).await;
-    store.ask_in_vain(&["OLD", "TAKEN"]).await;
+    fixture.provider.behave(json!({"mode": "fail"})).await;
+    fixture.ask_in_vain(&["OLD", "TAKEN"]).await;
     service.stop().await;
     for order in ["OLD", "TAKEN"] {
-        as_before_the_upgrade(&store, order).await;
+        as_before_the_upgrade(&fixture, order).await;
     }
-    store.provider.behave(json!({"mode": "ok"})).await;
-    store
+    fixture.provider.behave(json!({"mode": "ok"})).await;
+    fixture
         .provider
         .capture("TAKEN", &json!({"orderId": "TAKEN", "token": "tok_x", "amount": 1, "currency": "EUR"}))
         .await;
-    let service = store.start(&["--shop-id", "here"]);
-    store.heard("payment.event.captured.OLD").await;
-    assert!(store.provider.entries().await.iter().any(|entry| entry["key"] == "OLD" && entry["amount"] == 60));
-    let declined = store.heard("payment.event.declined.TAKEN").await;
+    let service = fixture.start(&["--shop-id", "here"]);
+    fixture.received("payment.event.captured.OLD").await;
+    assert!(fixture.provider.entries().await.iter().any(|entry| entry["key"] == "OLD" && entry["amount"] == 60));
+    let declined = fixture.received("payment.event.declined.TAKEN").await;
     assert_eq!(body(&declined)["reason"], "provider-declined");
-    let row = store.payment("TAKEN").await.unwrap();
+    let row = fixture.payment("TAKEN").await.unwrap();
     assert!(row.alarm_since.is_some() && row.provider_answer.clone().unwrap().contains("of 1 EUR"), "{row:?}");
-    assert_eq!(store.provider.count("refunded").await, 0, "the money of somebody else stays where it is");
-    let reconciliation = store.reconciliation().await;
+    assert_eq!(fixture.provider.count("refunded").await, 0, "the money of somebody else stays where it is");
+    let reconciliation = fixture.reconciliation().await;
     assert_eq!((reconciliation.alarms, &reconciliation.issues[0].order_id), (1, &order_id("TAKEN")));
-    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 1060)]);
+    assert_eq!(exposures(&fixture.database.db).await, [("ANN".to_owned(), 1060)]);
     let now = OffsetDateTime::now_utc();
-    let db = &store.database.db;
-    assert_eq!(operate::apply(db, Decision::Retry, &[order_id("TAKEN")], now).await.unwrap(), 0);
-    assert_eq!(operate::apply(db, Decision::Dismiss, &[order_id("TAKEN")], now).await.unwrap(), 1);
-    assert_eq!(store.reconciliation().await.alarms, 0);
+    let db = &fixture.database.db;
+    assert_eq!(admin::apply(db, Decision::Retry, &[order_id("TAKEN")], now).await.unwrap(), 0);
+    assert_eq!(admin::apply(db, Decision::Dismiss, &[order_id("TAKEN")], now).await.unwrap(), 1);
+    assert_eq!(fixture.reconciliation().await.alarms, 0);
     service.stop().await;
-    store.left_nothing_behind().await;
+    fixture.left_nothing_behind().await;
 }
 
 async fn a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as_it_asks(engine: Engine) {
-    let store = store(engine).await;
-    let service = store.start(&[]);
+    let fixture = fixture(engine).await;
+    let service = fixture.start(&[]);
     for status in [400, 410, 422] {
-        store.provider.behave(json!({"mode": "refuse", "status": status, "on": ["capture"]})).await;
+        fixture.provider.behave(json!({"mode": "refuse", "status": status, "on": ["capture"]})).await;
         let order = format!("R{status}");
-        store.due(&order, 60).await;
-        let declined = store.heard(&format!("payment.event.declined.{order}")).await;
+        fixture.due(&order, 60).await;
+        let declined = fixture.received(&format!("payment.event.declined.{order}")).await;
         assert_eq!(body(&declined)["reason"], "provider-declined");
-        let row = store.payment(&order).await.unwrap();
+        let row = fixture.payment(&order).await.unwrap();
         assert!(row.provider_answer.clone().unwrap().contains(&status.to_string()), "{row:?}");
         assert_eq!((row.attempts, row.alarm_since), (1, None));
     }
     for status in [401, 403, 408, 409, 425, 429] {
         let behaviour = json!({"mode": "refuse", "status": status, "retryAfter": 30, "on": ["capture"]});
-        store.provider.behave(behaviour).await;
+        fixture.provider.behave(behaviour).await;
         let order = format!("B{status}");
-        store.due(&order, 60).await;
+        fixture.due(&order, 60).await;
         eventually("it was refused", || async {
-            store.payment(&order).await.is_some_and(|row| row.provider_answer.is_some())
+            fixture.payment(&order).await.is_some_and(|row| row.provider_answer.is_some())
         })
         .await;
-        let row = store.payment(&order).await.unwrap();
+        let row = fixture.payment(&order).await.unwrap();
         assert_eq!((row.status, row.attempts), (Status::Capturing, 1));
         assert!(row.due().unwrap() > row.updated_at + 29_000, "{row:?}");
     }
-    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 360)]);
+    assert_eq!(exposures(&fixture.database.db).await, [("ANN".to_owned(), 360)]);
     service.stop().await;
 }
 
 async fn wrong_exposures_are_counted_beyond_what_is_named(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let rows: Vec<String> = (10..43).map(|n| format!("('C{n}', 'EUR', 100)")).collect();
-    let insert = format!("INSERT INTO exposure (customer_id, currency, amount) VALUES {}", rows.join(", "));
+    let insert = format!("INSERT INTO exposures (customer_id, currency, amount) VALUES {}", rows.join(", "));
     database.db.execute_unprepared(&insert).await.unwrap();
     let overdue = Overdue(Duration::from_secs(120));
-    let found = balance(database.db.clone(), overdue, LedgerCheck::default()).await.unwrap();
+    let found = reconciliation(database.db.clone(), overdue, LedgerCheck::default()).await.unwrap();
     assert_eq!((found.accounts, found.wrong_total, found.wrong.len()), (33, 33, 20));
 }
 
 async fn a_refund_that_is_refused_ends_and_a_person_can_repeat_it(engine: Engine) {
-    let store = store(engine).await;
-    let service = store.start(&["--give-up-seconds", "1", "--overdue-seconds", "1"]);
+    let fixture = fixture(engine).await;
+    let service = fixture.start(&["--give-up-seconds", "1", "--overdue-seconds", "1"]);
     for (order, behaviour) in [
         ("REFUSED", json!({"mode": "refuse", "status": 404, "on": ["refund"]})),
         ("FAILED", json!({"mode": "fail", "on": ["refund"]})),
     ] {
-        store.provider.behave(behaviour).await;
-        store.due(order, 60).await;
-        store.stands(order, Status::Captured).await;
-        store.say(&cancelled(order)).await;
+        fixture.provider.behave(behaviour).await;
+        fixture.due(order, 60).await;
+        fixture.stands(order, Status::Captured).await;
+        fixture.publish(&cancelled(order)).await;
         eventually("it needs a person", || async {
-            store.payment(order).await.is_some_and(|row| row.alarm_since.is_some() && row.due().is_none())
+            fixture.payment(order).await.is_some_and(|row| row.alarm_since.is_some() && row.due().is_none())
         })
         .await;
-        let issues = store.reconciliation().await.issues;
+        let issues = fixture.reconciliation().await.issues;
         let issue = issues.iter().find(|issue| issue.order_id == order_id(order)).unwrap();
         assert_eq!((issue.status, issue.alarm), (PaymentStatus::RefundFailed, true), "{issue:?}");
-        let answer = store.client.request(format!("payment.query.get.{order}"), "".into()).await.unwrap();
+        let answer = fixture.client.request(format!("payment.query.get.{order}"), "".into()).await.unwrap();
         let view: Value = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!(view["status"], "refund-failed");
     }
-    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 120)], "what is not given back counts");
-    store.provider.behave(json!({"mode": "ok"})).await;
+    assert_eq!(exposures(&fixture.database.db).await, [("ANN".to_owned(), 120)], "what is not given back counts");
+    fixture.provider.behave(json!({"mode": "ok"})).await;
     let orders = [order_id("REFUSED"), order_id("FAILED")];
-    operate::run(&store.config(&[]), Decision::Retry, &orders).await.unwrap();
+    admin::run(&fixture.config(&[]), Decision::Retry, &orders).await.unwrap();
     for order in ["REFUSED", "FAILED"] {
-        store.stands(order, Status::Refunded).await;
+        fixture.stands(order, Status::Refunded).await;
     }
-    assert_eq!(store.reconciliation().await.alarms, 0);
-    assert_eq!(exposures(&store.database.db).await, [("ANN".to_owned(), 0)]);
+    assert_eq!(fixture.reconciliation().await.alarms, 0);
+    assert_eq!(exposures(&fixture.database.db).await, [("ANN".to_owned(), 0)]);
     service.stop().await;
-    store.left_nothing_behind().await;
+    fixture.left_nothing_behind().await;
 }
 
 async fn an_instance_that_starts_leaves_the_leases_and_the_waits_of_others_alone(engine: Engine) {
-    let store = store(engine).await;
+    let fixture = fixture(engine).await;
     let address = format!("127.0.0.1:{}", local_servers::free_port());
     let options = ["--http-address", &address];
-    let service = store.start(&options);
-    store.provider.behave(json!({"mode": "fail"})).await;
-    store.ask_in_vain(&["OTHER", "WAITS", "OWN"]).await;
+    let service = fixture.start(&options);
+    fixture.provider.behave(json!({"mode": "fail"})).await;
+    fixture.ask_in_vain(&["OTHER", "WAITS", "OWN"]).await;
     service.stop().await;
-    store.provider.behave(json!({"mode": "ok"})).await;
+    fixture.provider.behave(json!({"mode": "ok"})).await;
     let later = (OffsetDateTime::now_utc() + Duration::from_secs(40)).unix_timestamp() * 1000;
-    store.sql(&format!("UPDATE payment SET due_at = {later}, lease_owner = NULL")).await;
-    store.sql("UPDATE payment SET lease_owner = 'another/127.0.0.1:1' WHERE order_id = 'OTHER'").await;
+    fixture.sql(&format!("UPDATE payments SET due_at = {later}, lease_owner = NULL")).await;
+    fixture.sql("UPDATE payments SET lease_owner = 'another/127.0.0.1:1' WHERE order_id = 'OTHER'").await;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let own = format!("UPDATE payment SET lease_owner = '{}/{address}' WHERE order_id = 'OWN'", host.trim());
-    store.sql(&own).await;
-    let service = store.start(&options);
-    store.stands("OWN", Status::Captured).await;
+    let own = format!("UPDATE payments SET lease_owner = '{}/{address}' WHERE order_id = 'OWN'", host.trim());
+    fixture.sql(&own).await;
+    let service = fixture.start(&options);
+    fixture.stands("OWN", Status::Captured).await;
     for order in ["OTHER", "WAITS"] {
-        let row = store.payment(order).await.unwrap();
+        let row = fixture.payment(order).await.unwrap();
         assert_eq!((row.status, row.due_at), (Status::Capturing, Some(later)), "{row:?}");
     }
     service.stop().await;
@@ -220,17 +220,17 @@ impl PaymentProvider for Doctored {
 }
 
 async fn every_difference_between_ledger_and_payments_is_named(engine: Engine) {
-    let store = store(engine).await;
-    let inner = HttpProvider::new(&store.provider.url, Duration::from_secs(5)).unwrap();
+    let fixture = fixture(engine).await;
+    let inner = HttpProvider::new(&fixture.provider.url, Duration::from_secs(5)).unwrap();
     let doctored = Arc::new(Doctored { inner, doctor: Mutex::new(Some(|_| {})) });
-    let service = store.start_with(&["--shop-id", "here"], doctored.clone());
+    let service = fixture.start_with(&["--shop-id", "here"], doctored.clone());
     for order in ["A", "B", "C"] {
-        store.due(order, 60).await;
-        store.stands(order, Status::Captured).await;
+        fixture.due(order, 60).await;
+        fixture.stands(order, Status::Captured).await;
     }
-    store.say(&cancelled("B")).await;
-    store.stands("B", Status::Refunded).await;
-    let found = async || store.reconciliation().await.ledger.unwrap();
+    fixture.publish(&cancelled("B")).await;
+    fixture.stands("B", Status::Refunded).await;
+    let found = async || fixture.reconciliation().await.ledger.unwrap();
     eventually("the ledger agrees", async || {
         let ledger = found().await;
         ledger.checked_at.is_some() && (ledger.charges, ledger.total) == (3, 0)

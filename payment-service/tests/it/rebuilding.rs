@@ -20,9 +20,9 @@ use payment_service::payment::PaymentMessage;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::{Engine, TestDatabase, copies};
+use crate::fixture::{Fixture, eventually, publish};
 use crate::given::{account, account_with, card, customer_id, deleted, placed, reserved};
 use crate::on_both_databases;
-use crate::store::{Store, eventually, say};
 
 on_both_databases!(
     a_fresh_database_rebuilt_by_each_way_has_the_copies_the_old_one_had,
@@ -72,7 +72,7 @@ impl Accounts {
                 let answer = if key == "snapshot" {
                     let page = snapshot(&kept, &serde_json::from_slice(&question.payload).unwrap());
                     if let (None, Some(message)) = (&page.next, &meanwhile) {
-                        say(&js, message).await;
+                        publish(&js, message).await;
                     }
                     Some(serde_json::to_vec(&page).unwrap())
                 } else {
@@ -92,7 +92,7 @@ impl Accounts {
         accounts
     }
 
-    async fn say(&self, message: &PaymentMessage) {
+    async fn publish(&self, message: &PaymentMessage) {
         let (customer, kept) = match message {
             PaymentMessage::AccountChanged(changed) => {
                 (&changed.customer_id, (changed.version, Some(changed.details.clone())))
@@ -101,7 +101,7 @@ impl Accounts {
             _ => panic!("no account"),
         };
         self.kept.lock().unwrap().insert(customer.clone(), kept);
-        say(&self.js, message).await;
+        publish(&self.js, message).await;
     }
 }
 
@@ -154,14 +154,14 @@ async fn a_fresh_database_rebuilt_by_each_way_has_the_copies_the_old_one_had(eng
     let order = jetstream::new(user(&nats, "order-service").await);
     for number in 0..300 {
         let customer = format!("C{:02}", number % 40);
-        accounts.say(&account(&customer, 1 + number / 40, 100 + number)).await;
+        accounts.publish(&account(&customer, 1 + number / 40, 100 + number)).await;
         if number % 50 == 0 {
-            say(&order, &placed(&format!("O{number}"), &customer, 1)).await;
+            publish(&order, &placed(&format!("O{number}"), &customer, 1)).await;
         }
     }
-    accounts.say(&account_with("C03", 20, None, 5)).await;
-    accounts.say(&deleted("C04", 20)).await;
-    accounts.say(&account_with("C05", 21, Some(card("tok_5", "2040-01")), 5)).await;
+    accounts.publish(&account_with("C03", 20, None, 5)).await;
+    accounts.publish(&deleted("C04", 20)).await;
+    accounts.publish(&account_with("C05", 21, Some(card("tok_5", "2040-01")), 5)).await;
 
     let old = TestDatabase::new(engine).await;
     let shutdown = CancellationToken::new();
@@ -199,21 +199,21 @@ async fn a_fresh_database_rebuilt_by_each_way_has_the_copies_the_old_one_had(eng
 }
 
 async fn a_missing_account_is_asked_for_when_a_payment_is_due(engine: Engine) {
-    let store = Store::new(engine).await;
-    let accounts = Accounts::start(store.client.clone(), None).await;
+    let fixture = Fixture::new(engine).await;
+    let accounts = Accounts::start(fixture.client.clone(), None).await;
     let PaymentMessage::AccountChanged(ann) = account_with("ANN", 7, Some(card("tok_1", "2999-12")), 100) else {
         panic!("no account")
     };
     accounts.kept.lock().unwrap().insert(customer_id("ANN"), (7, Some(ann.details)));
-    let service = store.start(&["--fetch-missing-accounts", "--account-wait-seconds", "2"]);
+    let service = fixture.start(&["--fetch-missing-accounts", "--account-wait-seconds", "2"]);
     for (order, customer) in [("A", "ANN"), ("B", "BOB")] {
-        store.say(&placed(order, customer, 60)).await;
-        store.say(&reserved(order)).await;
+        fixture.publish(&placed(order, customer, 60)).await;
+        fixture.publish(&reserved(order)).await;
     }
-    store.stands("A", Status::Captured).await;
-    store.stands("B", Status::Declined).await;
-    let rows = copies(&store.database.db).await;
+    fixture.stands("A", Status::Captured).await;
+    fixture.stands("B", Status::Declined).await;
+    let rows = copies(&fixture.database.db).await;
     assert_eq!(rows.iter().map(|row| (row.customer_id.as_str(), row.version)).collect::<Vec<_>>(), [("ANN", 7)]);
     service.stop().await;
-    store.left_nothing_behind().await;
+    fixture.left_nothing_behind().await;
 }

@@ -41,14 +41,14 @@ async fn a_payment_names_the_cause_of_each_of_its_waits() {
             ..payment.clone().into_active_model()
         };
         row.update(&database.db).await.unwrap();
-        let standing = handler(|| NOW).standing(&database.db, "A").await.unwrap().unwrap();
-        assert_eq!(standing.state, state);
-        let waits_for = standing.waits_for.unwrap_or_default();
-        assert_eq!(waits_for.is_empty(), words.is_empty(), "{state}: {waits_for}");
+        let status = handler(|| NOW).status(&database.db, "A").await.unwrap().unwrap();
+        assert_eq!(status.state, state);
+        let blocked_on = status.blocked_on.unwrap_or_default();
+        assert_eq!(blocked_on.is_empty(), words.is_empty(), "{state}: {blocked_on}");
         let is_overdue = words.first().is_some_and(|words| words.contains("overdue"));
-        assert_eq!(waits_for.contains("overdue"), is_overdue, "{state}: {waits_for}");
+        assert_eq!(blocked_on.contains("overdue"), is_overdue, "{state}: {blocked_on}");
         for word in words {
-            assert!(waits_for.contains(word), "{state}: {waits_for:?} does not say {word:?}");
+            assert!(blocked_on.contains(word), "{state}: {blocked_on:?} does not say {word:?}");
         }
     }
 }

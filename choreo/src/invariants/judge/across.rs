@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use contracts::query::{CustomerTotal, Open, OpenPayment, OrderStatus, PaymentBalance, PaymentStatus};
+use contracts::query::{CustomerTotal, Open, OpenPayment, OrderStatus, PaymentReconciliation, PaymentStatus};
 use contracts::topology::{INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE};
 
 use super::super::observe::Observed;
-use super::super::{Broken, Check, MOST_NAMED, Waiting};
+use super::super::{Check, MAX_NAMED, Violation, Waiting};
 use super::money::issues;
 use super::{Findings, check, exposure, stalled};
 
@@ -18,24 +18,24 @@ pub(super) fn money(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
     let orders = findings.read(&observed.orders);
     let payments = findings.read(&observed.payments);
-    let mut looked = 0;
+    let mut examined = 0;
     let mut detail = String::new();
     if let Some(payments) = payments {
-        looked = payments.accounts;
-        detail = format!("{looked} accounts: what is captured is what confirmed orders come to");
-        findings.broken = payments.wrong.iter().map(exposure).collect();
+        examined = payments.accounts;
+        detail = format!("{examined} accounts: what is captured is what confirmed orders come to");
+        findings.violations = payments.wrong.iter().map(exposure).collect();
         findings.unnamed = payments.wrong_total.saturating_sub(payments.wrong.len() as u64);
         issues(payments, &mut findings);
     }
     if let (Some(orders), Some(payments)) = (orders, payments) {
         if orders.more || payments.more {
             detail =
-                format!("{looked} accounts and more: exposures add up; they are too many to compare with orders");
+                format!("{examined} accounts and more: exposures agree; they are too many to compare with orders");
         } else {
             compare(&orders.confirmed, &payments.captured, observed.quiet, &mut findings);
         }
     }
-    (check("money-conserved", "Money adds up, per account", looked, detail), findings)
+    (check("money-conserved", "Money is consistent, per account", examined, detail), findings)
 }
 
 /// Orders were asked before payments, and what is confirmed was captured before and stays so: less than that is wrong at
@@ -51,9 +51,9 @@ fn compare(confirmed: &[CustomerTotal], captured: &[CustomerTotal], quiet: bool,
     for ((customer, currency), (confirmed, captured)) in totals {
         let explanation =
             format!("confirmed orders come to {confirmed} {currency} (minor units), and {captured} are captured");
-        let wrong = Broken::of(customer, explanation).identified(format!("{customer}/{currency}/captured"));
+        let wrong = Violation::of(customer, explanation).identified(format!("{customer}/{currency}/captured"));
         if confirmed > captured {
-            findings.broken.push(wrong);
+            findings.violations.push(wrong);
         } else if confirmed < captured && quiet {
             findings.suspected.push(wrong);
         }
@@ -63,10 +63,10 @@ fn compare(confirmed: &[CustomerTotal], captured: &[CustomerTotal], quiet: bool,
 /// Every order is final, or waits for something.
 pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
-    let (mut looked, mut waiting, mut counts) = (0, Vec::new(), Vec::new());
+    let (mut examined, mut waiting, mut counts) = (0, Vec::new(), Vec::new());
     if let Some(orders) = findings.read(&observed.orders) {
         for open in &orders.open {
-            looked += open.count;
+            examined += open.count;
             if open.count > 0 {
                 counts.push(format!("{} {}", open.count, open.status.as_str()));
             }
@@ -76,20 +76,20 @@ pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
                 if let Some(stalled) = stalled::order(observed, open.status, order, limit) {
                     // Named once, by what is known beyond doubt.
                     findings.suspected.retain(|suspect| suspect.key != stalled.key);
-                    findings.broken.push(stalled);
+                    findings.violations.push(stalled);
                 }
             }
         }
     }
-    let waiting_total = looked;
+    let waiting_total = examined;
     waiting.sort_by(|a: &Waiting, b: &Waiting| a.since.cmp(&b.since));
-    waiting.truncate(MOST_NAMED);
-    let detail = if looked == 0 {
+    waiting.truncate(MAX_NAMED);
+    let detail = if examined == 0 {
         "every order is final".to_owned()
     } else {
-        format!("{looked} orders are not final: {}", counts.join(", "))
+        format!("{examined} orders are not final: {}", counts.join(", "))
     };
-    let check = check("orders-end", "Every order ends", looked, detail);
+    let check = check("orders-end", "Every order ends", examined, detail);
     (Check { waiting, waiting_total, ..check }, findings)
 }
 
@@ -136,13 +136,13 @@ fn wait(
             push(INVENTORY_SERVICE, what, &order.since);
         }
         OrderStatus::Confirmed | OrderStatus::Cancelled => {
-            findings.broken.push(stuck(order, &format!("{ORDER_SERVICE} counts it among the open ones")));
+            findings.violations.push(stuck(order, &format!("{ORDER_SERVICE} counts it among the open ones")));
         }
     }
 }
 
 /// Returns what the payment of an order waits for. Only some are named, so where there are more it may be any of them.
-fn under_way<'a>(payments: &'a PaymentBalance, order: &'a Open) -> Option<(String, &'a str)> {
+fn under_way<'a>(payments: &'a PaymentReconciliation, order: &'a Open) -> Option<(String, &'a str)> {
     let own = payments.oldest.iter().find(|payment| payment.order_id == order.order_id);
     match own {
         Some(OpenPayment { status: PaymentStatus::AwaitingAccount, since, .. }) => {
@@ -156,36 +156,36 @@ fn under_way<'a>(payments: &'a PaymentBalance, order: &'a Open) -> Option<(Strin
     }
 }
 
-fn stuck(order: &Open, why: &str) -> Broken {
+fn stuck(order: &Open, why: &str) -> Violation {
     let key = order.order_id.as_str();
-    Broken::of(key, format!("{why}, since {}", order.since)).identified(format!("{key}/stuck"))
+    Violation::of(key, format!("{why}, since {}", order.since)).identified(format!("{key}/stuck"))
 }
 
 /// Nothing is said or told twice about one order.
 pub(super) fn once(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
-    let mut looked = 0;
-    for vitals in observed.vitals.values() {
-        let Some(vitals) = findings.read(vitals) else { continue };
-        looked += vitals.looked;
-        findings.unnamed += vitals.repeated_total.saturating_sub(vitals.repeated.len() as u64);
-        for repeated in &vitals.repeated {
+    let mut examined = 0;
+    for stats in observed.stats.values() {
+        let Some(stats) = findings.read(stats) else { continue };
+        examined += stats.examined;
+        findings.unnamed += stats.repeated_total.saturating_sub(stats.repeated.len() as u64);
+        for repeated in &stats.repeated {
             let key = repeated.subject.rsplit('.').next().unwrap_or_default().to_owned();
             let what = repeated.subject.trim_end_matches(&format!(".{key}")).to_owned();
-            let explanation = format!("{} said {what} {} times", vitals.service, repeated.count);
-            let id = format!("{}/{}", vitals.service, repeated.subject);
-            findings.broken.push(Broken::of(key, explanation).identified(id));
+            let explanation = format!("{} said {what} {} times", stats.service, repeated.count);
+            let id = format!("{}/{}", stats.service, repeated.subject);
+            findings.violations.push(Violation::of(key, explanation).identified(id));
         }
     }
-    if let Some(told) = findings.read(&observed.told) {
-        looked += told.looked;
-        findings.unnamed += told.repeated_total.saturating_sub(told.repeated.len() as u64);
-        for again in &told.repeated {
+    if let Some(notifications) = findings.read(&observed.notifications) {
+        examined += notifications.examined;
+        findings.unnamed += notifications.repeated_total.saturating_sub(notifications.repeated.len() as u64);
+        for again in &notifications.repeated {
             let explanation = format!("its customer was told {} times of {}", again.count, again.message_type);
             let id = format!("{}/{}", again.order_id, again.message_type);
-            findings.broken.push(Broken::of(&again.order_id, explanation).identified(id));
+            findings.violations.push(Violation::of(&again.order_id, explanation).identified(id));
         }
     }
-    let detail = format!("the last {looked} messages and notifications: none twice");
-    (check("handled-once", "Nothing is handled twice", looked, detail), findings)
+    let detail = format!("the last {examined} messages and notifications: none twice");
+    (check("handled-once", "Nothing is handled twice", examined, detail), findings)
 }

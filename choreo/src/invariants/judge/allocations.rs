@@ -3,27 +3,28 @@
 use std::collections::BTreeMap;
 
 use contracts::inventory::StockLine;
-use contracts::query::{OrderAllocations, OrderBalance, OrderStatus, StockAllocations};
+use contracts::query::{OrderAllocations, OrderReconciliation, OrderStatus, StockAllocations};
 use contracts::topology::{INVENTORY_SERVICE, ORDER_SERVICE};
 use contracts::{OrderId, ProductId};
 
 use super::super::observe::Observed;
-use super::super::{Broken, Check};
+use super::super::{Check, Violation};
 use super::{Findings, check};
 
 /// Every confirmed order has its units reserved, and no cancelled order has any.
 pub(super) fn reservations(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
-    let (mut looked, mut detail) = (0, String::new());
+    let (mut examined, mut detail) = (0, String::new());
     let orders = findings.read(&observed.orders);
     let stock = findings.read(&observed.stock);
     if let (Some(orders), Some(stock)) = (orders, stock) {
         match (&orders.allocations, &stock.allocations) {
-            (Some(ordered), Some(held)) => {
-                looked = ordered.confirmed + reserved(orders);
+            (Some(ordered), Some(reservation_lines)) => {
+                examined = ordered.confirmed + reserved(orders);
                 let newest = ordered.newest_confirmed.len() + ordered.newest_cancelled.len();
-                detail = format!("{looked} orders have reservations; the newest {newest} were compared one by one");
-                compare(orders, ordered, held, observed.quiet, &mut findings);
+                detail =
+                    format!("{examined} orders have reservations; the newest {newest} were compared one by one");
+                compare(orders, ordered, reservation_lines, observed.quiet, &mut findings);
             }
             (ordered, _) => {
                 let service = if ordered.is_none() { ORDER_SERVICE } else { INVENTORY_SERVICE };
@@ -31,25 +32,28 @@ pub(super) fn reservations(observed: &Observed) -> (Check, Findings) {
             }
         }
     }
-    (check("orders-reserved", "Reservations match the orders", looked, detail), findings)
+    (check("orders-reserved", "Reservations match the orders", examined, detail), findings)
 }
 
 /// Returns the number of orders that are reserved and not final.
-fn reserved(orders: &OrderBalance) -> u64 {
+fn reserved(orders: &OrderReconciliation) -> u64 {
     orders.open.iter().filter(|open| open.status == OrderStatus::Reserved).map(|open| open.count).sum()
 }
 
 /// Orders were asked before stock, and a confirmed order was reserved before and stays so: fewer units than that are
 /// wrong at any time. Units of cancelled orders are wrong if they stay while nothing is under way.
 fn compare(
-    orders: &OrderBalance,
+    orders: &OrderReconciliation,
     ordered: &OrderAllocations,
-    held: &StockAllocations,
+    reservation_lines: &StockAllocations,
     quiet: bool,
     findings: &mut Findings,
 ) {
-    let compared: BTreeMap<&OrderId, &[StockLine]> =
-        held.compared.iter().map(|allocation| (&allocation.order_id, allocation.lines.as_slice())).collect();
+    let compared: BTreeMap<&OrderId, &[StockLine]> = reservation_lines
+        .compared
+        .iter()
+        .map(|allocation| (&allocation.order_id, allocation.lines.as_slice()))
+        .collect();
     let mut unreserved = 0;
     for confirmed in &ordered.newest_confirmed {
         let explanation = match compared.get(&confirmed.order_id) {
@@ -64,15 +68,15 @@ fn compare(
                 format!("it is confirmed with {}, and {INVENTORY_SERVICE} holds none of it", text(&confirmed.lines))
             }
         };
-        findings.broken.push(Broken::of(confirmed.order_id.as_str(), explanation));
+        findings.violations.push(Violation::of(confirmed.order_id.as_str(), explanation));
     }
-    let unreleased: Vec<Broken> = ordered
+    let unreleased: Vec<Violation> = ordered
         .newest_cancelled
         .iter()
         .filter_map(|order_id| Some((order_id, compared.get(order_id)?)))
         .map(|(order_id, lines)| {
             let explanation = format!("it is cancelled, and {INVENTORY_SERVICE} holds {}", text(lines));
-            Broken::of(order_id.as_str(), explanation)
+            Violation::of(order_id.as_str(), explanation)
         })
         .collect();
     // The orders that are named account for a part of the difference; the rest is a violation of its own.
@@ -80,12 +84,12 @@ fn compare(
     let expected = least + reserved(orders) + unreleased.len() as u64;
     let unnamed = |count: &str| {
         let explanation =
-            format!("orders that are not named: {count} reservations, and {} are kept", held.reserved);
-        Broken::of(INVENTORY_SERVICE, explanation)
+            format!("orders that are not named: {count} reservations, and {} are kept", reservation_lines.reserved);
+        Violation::of(INVENTORY_SERVICE, explanation)
     };
-    if held.reserved < least {
-        findings.broken.push(unnamed(&format!("{least} or more must have")));
-    } else if held.reserved != expected && quiet {
+    if reservation_lines.reserved < least {
+        findings.violations.push(unnamed(&format!("{least} or more must have")));
+    } else if reservation_lines.reserved != expected && quiet {
         findings.suspected.push(unnamed(&format!("{expected} must have")));
     }
     if quiet {

@@ -1,16 +1,16 @@
 //! The payment provider's side: its ledger, and what is unfinished or refused there.
 
-use contracts::query::{LedgerDifference, PaymentBalance, PaymentIssue, PaymentStatus};
+use contracts::query::{LedgerDifference, PaymentIssue, PaymentReconciliation, PaymentStatus};
 use contracts::topology::PAYMENT_SERVICE;
 
 use super::super::observe::Observed;
-use super::super::{Broken, Check};
+use super::super::{Check, Violation};
 use super::{Findings, check};
 
 /// Adds the payments that are overdue at the provider, or that need a person.
-pub(super) fn issues(payments: &PaymentBalance, findings: &mut Findings) {
+pub(super) fn issues(payments: &PaymentReconciliation, findings: &mut Findings) {
     let named = payments.issues.iter().filter(|issue| is_unfinished(issue));
-    findings.broken.extend(named.map(|issue| {
+    findings.violations.extend(named.map(|issue| {
         let answer = issue.answer.as_deref().unwrap_or("no answer yet");
         let next = if issue.alarm {
             format!("a person is needed: payment-service retry {}", issue.order_id)
@@ -23,7 +23,7 @@ pub(super) fn issues(payments: &PaymentBalance, findings: &mut Findings) {
             issue.since,
             issue.attempts
         );
-        Broken::of(issue.order_id.as_str(), explanation).identified(format!("{}/payment", issue.order_id))
+        Violation::of(issue.order_id.as_str(), explanation).identified(format!("{}/payment", issue.order_id))
     }));
     let known = payments.issues.len() as u64;
     findings.unnamed += (payments.overdue + payments.alarms).saturating_sub(known);
@@ -41,36 +41,36 @@ fn word(status: PaymentStatus) -> String {
 /// The provider's ledger has the payments' charges, once each, and nothing else of this shop.
 pub(super) fn ledger(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
-    let (mut looked, mut detail) = (0, String::new());
+    let (mut examined, mut detail) = (0, String::new());
     if let Some(payments) = findings.read(&observed.payments) {
         let alarms = payments.issues.iter().filter(|issue| issue.alarm && !is_unfinished(issue));
-        findings.broken.extend(alarms.map(|issue| {
+        findings.violations.extend(alarms.map(|issue| {
             let answer = issue.answer.as_deref().unwrap_or_default();
             let explanation = format!("{answer}; a person is needed: payment-service dismiss {}", issue.order_id);
-            Broken::of(issue.order_id.as_str(), explanation).identified(format!("{}/alarm", issue.order_id))
+            Violation::of(issue.order_id.as_str(), explanation).identified(format!("{}/alarm", issue.order_id))
         }));
         match &payments.ledger {
             None => {
                 findings.silent.push(format!("{PAYMENT_SERVICE} reports no ledger: it is of an earlier release"))
             }
             Some(ledger) => {
-                looked = ledger.charges;
+                examined = ledger.charges;
                 let checked = ledger.checked_at.as_deref();
-                detail = format!("{looked} charges in the ledger, as of {}", checked.unwrap_or("never"));
+                detail = format!("{examined} charges in the ledger, as of {}", checked.unwrap_or("never"));
                 if let Some(why) = &ledger.unavailable {
                     findings.silent.push(why.clone());
                 } else if checked.is_none() {
                     findings.silent.push("the first comparison with the ledger has not ended".to_owned());
                 }
-                findings.broken.extend(ledger.differences.iter().map(difference));
+                findings.violations.extend(ledger.differences.iter().map(difference));
                 findings.unnamed += ledger.total.saturating_sub(ledger.differences.len() as u64);
             }
         }
     }
-    (check("provider-ledger", "The provider's ledger agrees with the payments", looked, detail), findings)
+    (check("provider-ledger", "The provider's ledger agrees with the payments", examined, detail), findings)
 }
 
-fn difference(difference: &LedgerDifference) -> Broken {
+fn difference(difference: &LedgerDifference) -> Violation {
     let LedgerDifference { order_id, kind, explanation } = difference;
-    Broken::of(order_id, explanation).identified(format!("{order_id}/{kind:?}"))
+    Violation::of(order_id, explanation).identified(format!("{order_id}/{kind:?}"))
 }

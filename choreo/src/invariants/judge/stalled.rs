@@ -7,7 +7,7 @@ use contracts::topology::{INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::super::Broken;
+use super::super::Violation;
 use super::super::observe::Observed;
 use super::{behind, flow};
 
@@ -30,7 +30,7 @@ pub(super) fn order(
     status: OrderStatus,
     order: &Open,
     limit: Option<Duration>,
-) -> Option<Broken> {
+) -> Option<Violation> {
     let since = OffsetDateTime::parse(&order.since, &Rfc3339).ok()?;
     let age = Duration::try_from(observed.at - since).ok()?;
     if age <= limit? {
@@ -43,7 +43,7 @@ pub(super) fn order(
         age.as_secs(),
         cause(observed, status, order)
     );
-    Some(Broken::of(order.order_id.as_str(), explanation).identified(format!("{}/stalled", order.order_id)))
+    Some(Violation::of(order.order_id.as_str(), explanation).identified(format!("{}/stalled", order.order_id)))
 }
 
 /// Returns why an order does not move on, as far as services and streams show.
@@ -64,10 +64,10 @@ fn cause(observed: &Observed, status: OrderStatus, order: &Open) -> String {
         _ => ORDER_SERVICE,
     };
     for service in [next, ORDER_SERVICE] {
-        match observed.vitals.get(service) {
+        match observed.stats.get(service) {
             Some(Err(why)) => return why.clone(),
-            Some(Ok(vitals)) if vitals.outbox_age_ms.is_some_and(|age| age > flow::OLD) => {
-                return format!("{service} has {} unpublished messages", vitals.outbox_depth);
+            Some(Ok(stats)) if stats.outbox_age_ms.is_some_and(|age| age > flow::MAX_OUTBOX_AGE_MS) => {
+                return format!("{service} has {} pending messages", stats.outbox_depth);
             }
             _ => {}
         }

@@ -2,15 +2,15 @@ use std::time::Duration;
 
 use contracts::inventory::StockLine;
 use contracts::query::{
-    Allocation, CustomerTotal, LedgerCheck, LedgerDifference, LedgerDifferenceKind, NotificationBalance, Open,
-    OpenOrders, OrderAllocations, OrderBalance, OrderStatus, PaymentBalance, PaymentIssue, PaymentStatus,
-    StockAllocations, StockBalance, ToldAgain,
+    Allocation, CustomerTotal, LedgerCheck, LedgerDifference, LedgerDifferenceKind, NotificationReconciliation,
+    Open, OpenOrders, OrderAllocations, OrderReconciliation, OrderStatus, PaymentIssue, PaymentReconciliation,
+    PaymentStatus, RepeatedNotification, StockAllocations, StockReconciliation,
 };
 use contracts::{Currency, CustomerId, OrderId, ProductId};
-use messaging::vitals::Vitals;
+use messaging::stats::Stats;
 use time::macros::datetime;
 
-use super::super::observe::Letters;
+use super::super::observe::DeadLetters;
 use super::*;
 
 fn total(amount: i64) -> Vec<CustomerTotal> {
@@ -18,35 +18,38 @@ fn total(amount: i64) -> Vec<CustomerTotal> {
     vec![CustomerTotal { customer_id, currency: Currency::EUR, count: 1, amount }]
 }
 
-/// Answers in which everything adds up, with a service of each name.
+/// Answers in which everything is consistent, with a service of each name.
 fn quiet() -> Observed {
-    let vitals = |service: &str| Vitals {
+    let stats = |service: &str| Stats {
         service: service.to_owned(),
         outbox_depth: 0,
         outbox_unpublishable: 0,
         outbox_age_ms: None,
-        looked: 10,
+        examined: 10,
         repeated: Vec::new(),
         repeated_total: 0,
     };
     let services = ["order-service", "inventory-service", "payment-service", "notification-service"];
     Observed {
-        vitals: services.into_iter().map(|service| (service.to_owned(), Ok(vitals(service)))).collect(),
-        orders: Ok(OrderBalance {
+        stats: services.into_iter().map(|service| (service.to_owned(), Ok(stats(service)))).collect(),
+        orders: Ok(OrderReconciliation {
             confirmed: total(1000),
             allocations: Some(ordered()),
-            ..OrderBalance::default()
+            ..OrderReconciliation::default()
         }),
-        stock: Ok(StockBalance { allocations: Some(held(&[("ORDER_001", 2)], 1)), ..StockBalance::default() }),
-        payments: Ok(PaymentBalance {
+        stock: Ok(StockReconciliation {
+            allocations: Some(reservation_lines(&[("ORDER_001", 2)], 1)),
+            ..StockReconciliation::default()
+        }),
+        payments: Ok(PaymentReconciliation {
             captured: total(1000),
             accounts: 1,
             ledger: Some(ledger()),
-            ..PaymentBalance::default()
+            ..PaymentReconciliation::default()
         }),
-        told: Ok(NotificationBalance::default()),
+        notifications: Ok(NotificationReconciliation::default()),
         lags: Ok(vec![lag(0, 10)]),
-        letters: Ok(Letters::default()),
+        dead_letters: Ok(DeadLetters::default()),
         at: datetime!(2026-11-21 10:00:30 UTC),
         quiet: true,
     }
@@ -69,7 +72,7 @@ fn ordered() -> OrderAllocations {
 }
 
 /// Reservations with these units, and the number of all.
-fn held(compared: &[(&str, u64)], reserved: u64) -> StockAllocations {
+fn reservation_lines(compared: &[(&str, u64)], reserved: u64) -> StockAllocations {
     let compared = compared.iter().map(|(order_id, quantity)| allocation(order_id, *quantity));
     StockAllocations { reserved, compared: compared.collect() }
 }
@@ -94,14 +97,14 @@ fn lag(pending: u64, floor: u64) -> Lag {
     }
 }
 
-fn open(status: OrderStatus) -> Answer<OrderBalance> {
+fn open(status: OrderStatus) -> Answer<OrderReconciliation> {
     let Ok(order_id) = OrderId::parse("ORDER_001") else { unreachable!() };
     let oldest = vec![Open { order_id, since: "2026-11-21T10:00:00Z".to_owned() }];
-    Ok(OrderBalance {
+    Ok(OrderReconciliation {
         open: vec![OpenOrders { status, count: 1, oldest }],
         confirmed: total(1000),
         allocations: Some(ordered()),
-        ..OrderBalance::default()
+        ..OrderReconciliation::default()
     })
 }
 
@@ -119,8 +122,10 @@ fn everything_holds_where_everything_adds_up() {
 #[test]
 fn what_does_not_add_up_across_services_is_broken_only_if_it_stays() {
     let (mut judge, now) = (Judge::default(), Instant::now());
-    let more =
-        Observed { payments: Ok(PaymentBalance { captured: total(1500), ..PaymentBalance::default() }), ..quiet() };
+    let more = Observed {
+        payments: Ok(PaymentReconciliation { captured: total(1500), ..PaymentReconciliation::default() }),
+        ..quiet()
+    };
     assert_eq!(holds(&judge.decide(&more, now), "money-conserved"), None);
     assert!(judge.suspects());
     assert_eq!(holds(&judge.decide(&more, now + Duration::from_secs(1)), "money-conserved"), None);
@@ -134,7 +139,7 @@ fn what_does_not_add_up_across_services_is_broken_only_if_it_stays() {
 #[test]
 fn more_is_captured_for_orders_that_are_under_way_and_less_is_never_right() {
     let captured = |amount| Observed {
-        payments: Ok(PaymentBalance { captured: total(amount), ..PaymentBalance::default() }),
+        payments: Ok(PaymentReconciliation { captured: total(amount), ..PaymentReconciliation::default() }),
         quiet: false,
         ..quiet()
     };
@@ -144,7 +149,7 @@ fn more_is_captured_for_orders_that_are_under_way_and_less_is_never_right() {
 }
 
 #[test]
-fn an_order_that_nobody_works_at_is_stuck_and_one_that_waits_for_stock_is_not() {
+fn an_order_that_nobody_works_at_is_stuck_and_one_that_awaits_stock_is_not() {
     let (mut judge, now) = (Judge::default(), Instant::now());
     for status in [OrderStatus::Placed, OrderStatus::Reserved] {
         let stuck = Observed { orders: open(status), ..quiet() };
@@ -154,8 +159,8 @@ fn an_order_that_nobody_works_at_is_stuck_and_one_that_waits_for_stock_is_not() 
         let board = judge.decide(&stuck, now + Duration::from_secs(2));
         assert_eq!(holds(&board, "orders-end"), Some(false), "{board:#?}");
     }
-    let waits = Observed { orders: open(OrderStatus::AwaitingStock), ..quiet() };
-    let board = judge.decide(&waits, now);
+    let blockers = Observed { orders: open(OrderStatus::AwaitingStock), ..quiet() };
+    let board = judge.decide(&blockers, now);
     assert_eq!(holds(&board, "orders-end"), Some(true), "{board:#?}");
     assert!(board.checks.iter().any(|check| check.waiting.len() == 1));
 }
@@ -194,8 +199,8 @@ fn order_id() -> OrderId {
     order_id
 }
 
-fn with_payments(payments: PaymentBalance) -> Observed {
-    let payments = PaymentBalance { captured: total(1000), ..payments };
+fn with_payments(payments: PaymentReconciliation) -> Observed {
+    let payments = PaymentReconciliation { captured: total(1000), ..payments };
     Observed { payments: Ok(payments), quiet: false, ..quiet() }
 }
 
@@ -210,57 +215,68 @@ fn an_overdue_refund_is_named_with_its_age_and_the_answer_of_the_provider() {
         [(PaymentStatus::Refunding, false, "repeats"), (PaymentStatus::RefundFailed, true, "payment-service retry")]
     {
         let issues = vec![issue(status, alarm)];
-        let payments = PaymentBalance { overdue: 30, issues, ledger: Some(ledger()), ..PaymentBalance::default() };
+        let payments = PaymentReconciliation {
+            overdue: 30,
+            issues,
+            ledger: Some(ledger()),
+            ..PaymentReconciliation::default()
+        };
         let board = Judge::default().decide(&with_payments(payments), Instant::now());
         let check = find(&board, "money-conserved");
-        assert_eq!((check.holds, check.total, check.broken.len()), (Some(false), 30, 1), "{check:#?}");
-        let said = &check.broken[0].explanation;
+        assert_eq!((check.holds, check.total, check.violations.len()), (Some(false), 30, 1), "{check:#?}");
+        let published = &check.violations[0].explanation;
         assert!(
-            ["09:00:00", "answered 500", "22 attempts", advice].iter().all(|text| said.contains(text)),
-            "{said}"
+            ["09:00:00", "answered 500", "22 attempts", advice].iter().all(|text| published.contains(text)),
+            "{published}"
         );
     }
 }
 
 #[test]
 fn the_total_of_a_check_counts_what_is_not_named() {
-    let wrong: Vec<ProductBalance> = (0..20)
-        .map(|n| ProductBalance {
+    let wrong: Vec<ProductReconciliation> = (0..20)
+        .map(|n| ProductReconciliation {
             product_id: format!("P{n}"),
-            intake: 3,
+            received: 3,
             available: 1,
             reserved: 1,
-            held: 1,
-            awaiting: 0,
-            waited: 0,
+            reservation_lines: 1,
+            backordered: 0,
+            backorder_lines: 0,
         })
         .collect();
-    let stock = StockBalance { products: 100, wrong: wrong.clone(), wrong_total: 45, ..StockBalance::default() };
+    let stock = StockReconciliation {
+        products: 100,
+        wrong: wrong.clone(),
+        wrong_total: 45,
+        ..StockReconciliation::default()
+    };
     let board = Judge::default().decide(&Observed { stock: Ok(stock), ..quiet() }, Instant::now());
     let check = find(&board, "stock-conserved");
-    assert_eq!((check.total, check.broken.len(), &*check.detail), (45, 20, "45 of 100 not as promised"));
+    assert_eq!((check.total, check.violations.len(), &*check.detail), (45, 20, "45 of 100 not as promised"));
     // A service of an earlier release does not count.
-    let stock = StockBalance { products: 100, wrong, wrong_total: 0, ..StockBalance::default() };
+    let stock = StockReconciliation { products: 100, wrong, wrong_total: 0, ..StockReconciliation::default() };
     let board = Judge::default().decide(&Observed { stock: Ok(stock), ..quiet() }, Instant::now());
     assert_eq!(find(&board, "stock-conserved").total, 20);
 
     let exposure =
-        ExposureBalance { customer_id: "C".to_owned(), currency: "EUR".to_owned(), exposure: 2, counted: 1 };
-    let payments = PaymentBalance {
+        ExposureReconciliation { customer_id: "C".to_owned(), currency: "EUR".to_owned(), exposure: 2, counted: 1 };
+    let payments = PaymentReconciliation {
         accounts: 50,
         wrong: vec![exposure],
         wrong_total: 33,
         captured: total(1000),
         ledger: Some(ledger()),
-        ..PaymentBalance::default()
+        ..PaymentReconciliation::default()
     };
     let board = Judge::default().decide(&with_payments(payments), Instant::now());
     let check = find(&board, "money-conserved");
-    assert_eq!((check.total, check.broken.len()), (33, 1), "{check:#?}");
+    assert_eq!((check.total, check.violations.len()), (33, 1), "{check:#?}");
 
-    let again = ToldAgain { order_id: "O".to_owned(), message_type: "order.confirmed.v1".to_owned(), count: 2 };
-    let told = NotificationBalance { looked: 90, repeated: vec![again], repeated_total: 30 };
-    let board = Judge::default().decide(&Observed { told: Ok(told), ..quiet() }, Instant::now());
+    let again =
+        RepeatedNotification { order_id: "O".to_owned(), message_type: "order.confirmed.v1".to_owned(), count: 2 };
+    let notifications = NotificationReconciliation { examined: 90, repeated: vec![again], repeated_total: 30 };
+    let board = Judge::default().decide(&Observed { notifications: Ok(notifications), ..quiet() }, Instant::now());
     assert_eq!(find(&board, "handled-once").total, 30);
 }
 
@@ -268,7 +284,8 @@ fn the_total_of_a_check_counts_what_is_not_named() {
 fn money_that_the_provider_names_otherwise_and_every_difference_of_its_ledger_fail_the_ledger_check() {
     use LedgerDifferenceKind::{Content, Doubled, Extra, Missing, Refund};
     let issues = vec![issue(PaymentStatus::Declined, true)];
-    let alarm = PaymentBalance { alarms: 1, issues, ledger: Some(ledger()), ..PaymentBalance::default() };
+    let alarm =
+        PaymentReconciliation { alarms: 1, issues, ledger: Some(ledger()), ..PaymentReconciliation::default() };
     let board = Judge::default().decide(&with_payments(alarm), Instant::now());
     assert_eq!(holds(&board, "provider-ledger"), Some(false));
     assert_eq!(holds(&board, "money-conserved"), Some(true));
@@ -276,11 +293,11 @@ fn money_that_the_provider_names_otherwise_and_every_difference_of_its_ledger_fa
     let difference = |kind| LedgerDifference { order_id: "ORDER_001".to_owned(), kind, explanation: String::new() };
     let differences: Vec<_> = kinds.into_iter().map(difference).collect();
     let doctored = Some(LedgerCheck { total: 7, differences, ..ledger() });
-    let payments = PaymentBalance { ledger: doctored, ..PaymentBalance::default() };
+    let payments = PaymentReconciliation { ledger: doctored, ..PaymentReconciliation::default() };
     let board = Judge::default().decide(&with_payments(payments), Instant::now());
     let check = find(&board, "provider-ledger");
     assert_eq!((check.holds, check.total), (Some(false), 7), "{check:#?}");
-    let ids: std::collections::BTreeSet<_> = check.broken.iter().map(|broken| &broken.id).collect();
+    let ids: std::collections::BTreeSet<_> = check.violations.iter().map(|violations| &violations.id).collect();
     assert_eq!(ids.len(), 5, "a list can be keyed by them");
 }
 
@@ -288,7 +305,7 @@ fn money_that_the_provider_names_otherwise_and_every_difference_of_its_ledger_fa
 fn without_a_ledger_the_ledger_check_is_unknown() {
     let offers_none = LedgerCheck { unavailable: Some("the provider offers no ledger".to_owned()), ..ledger() };
     for ledger in [None, Some(LedgerCheck::default()), Some(offers_none)] {
-        let payments = PaymentBalance { ledger, ..PaymentBalance::default() };
+        let payments = PaymentReconciliation { ledger, ..PaymentReconciliation::default() };
         let board = Judge::default().decide(&with_payments(payments), Instant::now());
         assert_eq!(holds(&board, "provider-ledger"), None);
     }
@@ -304,7 +321,7 @@ fn an_order_that_stays_for_longer_than_its_wait_explains_is_named_with_its_cause
         (OrderStatus::AwaitingStock, Some(3600), Some(true)),
         (OrderStatus::AwaitingStock, Some(60), Some(false)),
     ] {
-        let orders = open(status).map(|orders| OrderBalance { stock_deadline_seconds: deadline, ..orders });
+        let orders = open(status).map(|orders| OrderReconciliation { stock_deadline_seconds: deadline, ..orders });
         // Something else is always under way.
         let busy = Observed { orders, at, quiet: false, ..quiet() };
         let board = Judge::default().decide(&busy, Instant::now());
@@ -312,22 +329,22 @@ fn an_order_that_stays_for_longer_than_its_wait_explains_is_named_with_its_cause
     }
     let cause = |observed: Observed| {
         let board = Judge::default().decide(&Observed { at, quiet: false, ..observed }, Instant::now());
-        find(&board, "orders-end").broken[0].explanation.clone()
+        find(&board, "orders-end").violations[0].explanation.clone()
     };
     let placed = || Observed { orders: open(OrderStatus::Placed), ..quiet() };
     assert!(cause(placed()).contains("one is lost"));
     let mut away = placed();
-    away.vitals.insert("inventory-service".to_owned(), Err("inventory-service does not run".to_owned()));
+    away.stats.insert("inventory-service".to_owned(), Err("inventory-service does not run".to_owned()));
     assert!(cause(away).contains("inventory-service does not run"));
     let behind = Lag { service: "inventory-service".to_owned(), ..lag(5, 10) };
     assert!(cause(Observed { lags: Ok(vec![behind]), ..placed() }).contains("5 messages of EVENTS wait"));
     let mut refused = placed();
-    if let Some(Ok(vitals)) = refused.vitals.get_mut("order-service") {
-        (vitals.outbox_depth, vitals.outbox_age_ms) = (3, Some(60_000));
+    if let Some(Ok(stats)) = refused.stats.get_mut("order-service") {
+        (stats.outbox_depth, stats.outbox_age_ms) = (3, Some(60_000));
     }
-    assert!(cause(refused).contains("3 unpublished messages"));
+    assert!(cause(refused).contains("3 pending messages"));
     let issues = vec![issue(PaymentStatus::Capturing, false)];
-    let payments = Ok(PaymentBalance { captured: total(1000), issues, ..PaymentBalance::default() });
+    let payments = Ok(PaymentReconciliation { captured: total(1000), issues, ..PaymentReconciliation::default() });
     assert!(cause(Observed { orders: open(OrderStatus::Reserved), payments, ..quiet() }).contains("answered 500"));
 }
 
@@ -336,9 +353,9 @@ fn messages_that_a_stream_discards_before_they_are_delivered_are_lost() {
     let (mut judge, now) = (Judge::default(), Instant::now());
     let mut at = |lag: Lag| holds(&judge.decide(&Observed { lags: Ok(vec![lag]), ..quiet() }, now), "consumers");
     assert_eq!(at(lag(3, 10)), Some(true));
-    // Delivered in between, and discarded afterwards.
+    // Delivered in between, and deleted afterwards.
     assert_eq!(at(Lag { first: 13, ..lag(1, 12) }), Some(true));
-    // The last one is discarded instead.
+    // The last one is deleted instead.
     assert_eq!(at(Lag { first: 14, delivered: 13, ..lag(0, 12) }), Some(false));
     // Whoever comes later sees the gap, and not what was in it.
     let later = Observed { lags: Ok(vec![Lag { first: 14, delivered: 13, ..lag(0, 12) }]), ..quiet() };
@@ -364,11 +381,11 @@ fn a_consumer_that_does_not_exist_or_does_not_acknowledge_is_named() {
 fn dead_letters_of_one_key_have_ids_of_their_own_and_are_all_counted() {
     let subject = |service: &str| format!("dead-letter.{service}.rejected.ORDER_001");
     let subjects = vec![(subject("order-service"), 1), (subject("payment-service"), 3)];
-    let letters = Ok(Letters { count: 4, subjects });
-    let board = Judge::default().decide(&Observed { letters, ..quiet() }, Instant::now());
+    let dead_letters = Ok(DeadLetters { count: 4, subjects });
+    let board = Judge::default().decide(&Observed { dead_letters, ..quiet() }, Instant::now());
     let check = find(&board, "dead-letters");
-    assert_eq!((check.total, check.broken.len()), (4, 2));
-    assert_ne!(check.broken[0].id, check.broken[1].id);
+    assert_eq!((check.total, check.violations.len()), (4, 2));
+    assert_ne!(check.violations[0].id, check.violations[1].id);
 }
 
 /// Decides twice, long enough apart for a suspicion to count; returns the outcome and the keys of `orders-reserved`.
@@ -378,7 +395,7 @@ fn reservations(observed: &Observed) -> (Option<bool>, Vec<String>) {
     let board = judge.decide(observed, now + Duration::from_secs(2));
     let check = board.checks.into_iter().find(|check| check.name == "orders-reserved");
     check
-        .map(|check| (check.holds, check.broken.into_iter().map(|broken| broken.key).collect()))
+        .map(|check| (check.holds, check.violations.into_iter().map(|violations| violations.key).collect()))
         .unwrap_or_default()
 }
 
@@ -386,28 +403,29 @@ fn reservations(observed: &Observed) -> (Option<bool>, Vec<String>) {
 fn a_confirmed_order_without_its_units_is_named_at_any_time() {
     for quiet in [true, false] {
         let with = |allocations| {
-            let stock = Ok(StockBalance { allocations: Some(allocations), ..StockBalance::default() });
+            let stock =
+                Ok(StockReconciliation { allocations: Some(allocations), ..StockReconciliation::default() });
             reservations(&Observed { stock, quiet, ..self::quiet() })
         };
         let named = |key: &str| (Some(false), vec![key.to_owned()]);
-        assert_eq!(with(held(&[("ORDER_001", 2)], 1)), (Some(true), Vec::new()));
-        assert_eq!(with(held(&[("ORDER_001", 3)], 1)), named("ORDER_001"));
-        assert_eq!(with(held(&[], 0)), named("ORDER_001"));
+        assert_eq!(with(reservation_lines(&[("ORDER_001", 2)], 1)), (Some(true), Vec::new()));
+        assert_eq!(with(reservation_lines(&[("ORDER_001", 3)], 1)), named("ORDER_001"));
+        assert_eq!(with(reservation_lines(&[], 0)), named("ORDER_001"));
         // Too old to be compared one by one, but counted.
-        assert_eq!(with(held(&[("ORDER_001", 2)], 0)), named("inventory-service"));
+        assert_eq!(with(reservation_lines(&[("ORDER_001", 2)], 0)), named("inventory-service"));
     }
 }
 
 #[test]
 fn units_of_a_cancelled_or_unknown_order_are_named_while_nothing_is_under_way() {
     let with = |quiet, allocations| {
-        let stock = Ok(StockBalance { allocations: Some(allocations), ..StockBalance::default() });
+        let stock = Ok(StockReconciliation { allocations: Some(allocations), ..StockReconciliation::default() });
         reservations(&Observed { stock, quiet, ..self::quiet() })
     };
-    let cancelled = held(&[("ORDER_001", 2), ("ORDER_002", 1)], 2);
+    let cancelled = reservation_lines(&[("ORDER_001", 2), ("ORDER_002", 1)], 2);
     assert_eq!(with(true, cancelled.clone()), (Some(false), vec!["ORDER_002".to_owned()]));
     assert_eq!(with(false, cancelled), (Some(true), Vec::new()));
-    let unknown = held(&[("ORDER_001", 2)], 2);
+    let unknown = reservation_lines(&[("ORDER_001", 2)], 2);
     assert_eq!(with(true, unknown.clone()), (Some(false), vec!["inventory-service".to_owned()]));
     assert_eq!(with(false, unknown), (Some(true), Vec::new()));
 }
@@ -415,8 +433,8 @@ fn units_of_a_cancelled_or_unknown_order_are_named_while_nothing_is_under_way() 
 #[test]
 fn an_order_whose_payment_is_under_way_has_its_units_too() {
     let with = |reserved| {
-        let stock = held(&[("ORDER_001", 2)], reserved);
-        let stock = Ok(StockBalance { allocations: Some(stock), ..StockBalance::default() });
+        let stock = reservation_lines(&[("ORDER_001", 2)], reserved);
+        let stock = Ok(StockReconciliation { allocations: Some(stock), ..StockReconciliation::default() });
         reservations(&Observed { orders: open(OrderStatus::Reserved), stock, ..quiet() })
     };
     assert_eq!(with(2), (Some(true), Vec::new()));
@@ -426,7 +444,7 @@ fn an_order_whose_payment_is_under_way_has_its_units_too() {
 #[test]
 fn allocations_that_an_earlier_release_does_not_report_are_unknown() {
     let board =
-        Judge::default().decide(&Observed { stock: Ok(StockBalance::default()), ..quiet() }, Instant::now());
+        Judge::default().decide(&Observed { stock: Ok(StockReconciliation::default()), ..quiet() }, Instant::now());
     assert_eq!(holds(&board, "orders-reserved"), None);
     assert_eq!(holds(&board, "stock-conserved"), Some(true));
 }

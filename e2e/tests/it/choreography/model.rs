@@ -28,7 +28,7 @@ use uuid::Uuid;
 
 use super::services::Message;
 use super::{account, customer_id, order_id, product_id, restock};
-use state::{Key, Store};
+use state::{Key, Shop};
 
 /// What each order costs, and what the customer may be charged at a time: one order is within the limit, two are not.
 const PRICE: i64 = 1;
@@ -56,22 +56,22 @@ pub(super) enum Step {
     Crash,
 }
 
-/// How large the store is that is checked.
+/// How large the shop is that is checked.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
     /// How many orders there are; the first one may be cancelled.
     orders: u8,
-    /// How many pieces there are. With fewer than orders, somebody waits.
-    pieces: &'static [u32],
+    /// How many units there are. With fewer than orders, somebody waits.
+    units: &'static [u32],
     /// How often a worker gives up, loses its lease, or is killed.
-    mishaps: u8,
+    delivery_issues: u8,
     /// Whether the account may come late, and the bank may refuse a card.
     any_account: bool,
 }
 
 impl Bounds {
     fn commands(self, cancelled: bool) -> Vec<Message> {
-        let mut said = vec![account("ANN", 1, PRICE)];
+        let mut published = vec![account("ANN", 1, PRICE)];
         for n in 0..self.orders {
             let item = OrderItem {
                 product_id: product_id(0),
@@ -80,114 +80,114 @@ impl Bounds {
             };
             let details =
                 OrderDetails::new(order_id(n), customer_id("ANN"), Currency::EUR, vec![item], None).unwrap();
-            said.push(Message::Orders(OrderMessage::Place(PlaceOrder(details))));
+            published.push(Message::Orders(OrderMessage::Place(PlaceOrder(details))));
         }
         let cancel = OrderMessage::Cancel(CancelOrder { order_id: order_id(0), reason: None });
-        said.extend(cancelled.then_some(Message::Orders(cancel)));
-        said
+        published.extend(cancelled.then_some(Message::Orders(cancel)));
+        published
     }
 
-    fn start(self, pieces: u32, refused: Option<u8>, cancelled: bool) -> Store {
-        let mut store = Store::default();
-        store.pieces = pieces;
-        if pieces > 0 {
-            Arc::make_mut(&mut store.stock).decide(&restock(0, pieces), Uuid::nil());
+    fn start(self, units: u32, refused: Option<u8>, cancelled: bool) -> Shop {
+        let mut shop = Shop::default();
+        shop.units = units;
+        if units > 0 {
+            Arc::make_mut(&mut shop.stock).decide(&restock(0, units), Uuid::nil());
         }
-        store.provider.declines = refused.map(order_id).into_iter().collect();
-        store.say(self.commands(cancelled));
+        shop.provider.declines = refused.map(order_id).into_iter().collect();
+        shop.publish(self.commands(cancelled));
         if !self.any_account {
-            store.deliver(("account", 0));
+            shop.deliver(("account", 0));
         }
-        store
+        shop
     }
 }
 
 impl Model for Bounds {
-    type State = Store;
+    type State = Shop;
     type Action = Step;
 
-    fn init_states(&self) -> Vec<Store> {
+    fn init_states(&self) -> Vec<Shop> {
         let refused = if self.any_account { vec![None, Some(0)] } else { vec![None] };
         let kinds = refused.iter().flat_map(|refused| [(*refused, false), (*refused, true)]);
         let starts = self
-            .pieces
+            .units
             .iter()
-            .flat_map(|pieces| kinds.clone().map(|(refused, cancelled)| self.start(*pieces, refused, cancelled)));
+            .flat_map(|units| kinds.clone().map(|(refused, cancelled)| self.start(*units, refused, cancelled)));
         starts.collect()
     }
 
-    fn actions(&self, store: &Store, steps: &mut Vec<Step>) {
-        store.steps(self.mishaps, steps);
+    fn actions(&self, shop: &Shop, steps: &mut Vec<Step>) {
+        shop.steps(self.delivery_issues, steps);
     }
 
-    fn next_state(&self, store: &Store, step: Step) -> Option<Store> {
-        let next = store.after(step);
-        (digest(&next) != digest(store)).then_some(next)
+    fn next_state(&self, shop: &Shop, step: Step) -> Option<Shop> {
+        let next = shop.after(step);
+        (digest(&next) != digest(shop)).then_some(next)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("no more is reserved than there is", |_, store: &Store| stock_adds_up(store)),
-            Property::always("nobody is charged above the limit", |_, store: &Store| is_within_limit(store)),
-            Property::always("what is confirmed has its stock and its money", |_, store: &Store| {
-                ids(store, OrderStatus::Confirmed).all(|n| store.holds_stock(n) && store.is_charged(n))
+            Property::always("no more is reserved than there is", |_, shop: &Shop| stock_reconciles(shop)),
+            Property::always("nobody is charged above the limit", |_, shop: &Shop| is_within_limit(shop)),
+            Property::always("what is confirmed has its stock and its money", |_, shop: &Shop| {
+                ids(shop, OrderStatus::Confirmed).all(|n| shop.holds_stock(n) && shop.is_charged(n))
             }),
-            Property::always("what is cancelled keeps neither stock nor money", |_, store: &Store| {
-                !store.rests()
-                    || ids(store, OrderStatus::Cancelled).all(|n| !store.holds_stock(n) && !store.is_charged(n))
+            Property::always("what is cancelled keeps neither stock nor money", |_, shop: &Shop| {
+                !shop.rests()
+                    || ids(shop, OrderStatus::Cancelled).all(|n| !shop.holds_stock(n) && !shop.is_charged(n))
             }),
-            Property::always("a payment is captured or declined", |_, store: &Store| {
-                (0..2).all(|n| !(store.was_said(("captured", n)) && store.was_said(("declined", n))))
+            Property::always("a payment is captured or declined", |_, shop: &Shop| {
+                (0..2).all(|n| !(shop.was_published(("captured", n)) && shop.was_published(("declined", n))))
             }),
-            Property::always("nothing rests before its order has ended", |model: &Self, store: &Store| {
-                !store.rests() || model.has_ended(store)
+            Property::always("nothing rests before its order has ended", |model: &Self, shop: &Shop| {
+                !shop.rests() || model.has_ended(shop)
             }),
             // Sound here, though it is not in general: no path has a cycle, and what has ended stays so.
-            Property::eventually("every order ends", |model: &Self, store: &Store| model.has_ended(store)),
-            Property::sometimes("an order is confirmed", |_, store: &Store| {
-                ids(store, OrderStatus::Confirmed).count() > 0
+            Property::eventually("every order ends", |model: &Self, shop: &Shop| model.has_ended(shop)),
+            Property::sometimes("an order is confirmed", |_, shop: &Shop| {
+                ids(shop, OrderStatus::Confirmed).count() > 0
             }),
-            Property::sometimes("money is given back", |_, store: &Store| {
-                store.provider.booked.values().any(|booked| booked.refunds > 0)
+            Property::sometimes("money is given back", |_, shop: &Shop| {
+                shop.provider.booked.values().any(|booked| booked.refunds > 0)
             }),
-            Property::sometimes("stock comes back", |_, store: &Store| {
-                store.stock.reservations.values().any(|held| held.state == ReservationState::Released)
+            Property::sometimes("stock comes back", |_, shop: &Shop| {
+                shop.stock.reservations.values().any(|held| held.state == ReservationState::Released)
             }),
         ]
     }
 }
 
 impl Bounds {
-    fn has_ended(&self, store: &Store) -> bool {
-        let ended = |n| matches!(store.status(n), Some(OrderStatus::Confirmed | OrderStatus::Cancelled));
+    fn has_ended(&self, shop: &Shop) -> bool {
+        let ended = |n| matches!(shop.status(n), Some(OrderStatus::Confirmed | OrderStatus::Cancelled));
         (0..self.orders).all(ended)
     }
 }
 
 /// What a state is to the checker: two that differ in nothing that decides anything are one.
-fn digest(store: &Store) -> u64 {
+fn digest(shop: &Shop) -> u64 {
     let mut hasher = DefaultHasher::new();
-    store.hash(&mut hasher);
+    shop.hash(&mut hasher);
     hasher.finish()
 }
 
-fn ids(store: &Store, status: OrderStatus) -> impl Iterator<Item = u8> + '_ {
-    (0..2).filter(move |n| store.status(*n) == Some(status))
+fn ids(shop: &Shop, status: OrderStatus) -> impl Iterator<Item = u8> + '_ {
+    (0..2).filter(move |n| shop.status(*n) == Some(status))
 }
 
-fn stock_adds_up(store: &Store) -> bool {
-    let held = (0..2_u8).filter(|n| store.holds_stock(*n)).count() as u64;
+fn stock_reconciles(shop: &Shop) -> bool {
+    let held = (0..2_u8).filter(|n| shop.holds_stock(*n)).count() as u64;
     let all =
-        store.stock.products.values().all(|product| {
-            product.reserved == held && product.available + product.reserved == u64::from(store.pieces)
+        shop.stock.products.values().all(|product| {
+            product.reserved == held && product.available + product.reserved == u64::from(shop.units)
         });
-    all && held <= u64::from(store.pieces)
+    all && held <= u64::from(shop.units)
 }
 
-fn is_within_limit(store: &Store) -> bool {
-    let exposed: i64 = store.book.exposures.values().sum();
+fn is_within_limit(shop: &Shop) -> bool {
+    let exposed: i64 = shop.aggregates.exposures.values().sum();
     let charged: i64 =
-        store.provider.booked.values().filter(|booked| booked.is_charged()).map(|booked| booked.amount).sum();
+        shop.provider.booked.values().filter(|booked| booked.is_charged()).map(|booked| booked.amount).sum();
     charged <= exposed && exposed <= PRICE
 }
 
@@ -211,10 +211,10 @@ fn check(bounds: Bounds, at_least: usize) {
 
 #[test]
 fn one_order_ends_right_in_every_state_that_can_be_reached() {
-    check(Bounds { orders: 1, pieces: &[0, 1], mishaps: 2, any_account: true }, 16_000);
+    check(Bounds { orders: 1, units: &[0, 1], delivery_issues: 2, any_account: true }, 16_000);
 }
 
 #[test]
 fn two_orders_that_want_the_same_end_right_in_every_state_that_can_be_reached() {
-    check(Bounds { orders: 2, pieces: &[1, 2], mishaps: 0, any_account: false }, 33_000);
+    check(Bounds { orders: 2, units: &[1, 2], delivery_issues: 0, any_account: false }, 33_000);
 }

@@ -7,7 +7,7 @@ use payment_service::payment::{Call, Outcome};
 
 /// What the provider did under one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Booked {
+pub(super) struct Recorded {
     pub(super) amount: i64,
     pub(super) captures: u32,
     pub(super) refunds: u32,
@@ -15,7 +15,7 @@ pub(super) struct Booked {
     closed: bool,
 }
 
-impl Booked {
+impl Recorded {
     /// Whether the customer is without the money.
     pub(super) fn is_charged(&self) -> bool {
         self.captures > self.refunds
@@ -25,7 +25,7 @@ impl Booked {
 /// One key, one answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Provider {
-    pub(super) booked: BTreeMap<OrderId, Booked>,
+    pub(super) booked: BTreeMap<OrderId, Recorded>,
     /// The orders whose cards the bank refuses.
     pub(super) declines: BTreeSet<OrderId>,
 }

@@ -9,14 +9,14 @@ use contracts::order::{OrderEvent, StockDeadlinePassed};
 use contracts::payment::PaymentEvent;
 use inventory_service::stock::{Stock, StockMessage};
 use order_service::order::{Order, OrderMessage, Stage, decide, evolve};
-use payment_service::payment::{Book, Call, Decided, PaymentMessage, Policy};
+use payment_service::payment::{Aggregates, Call, Decided, PaymentMessage, Policy};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub(super) const POLICY: Policy = Policy {
     account_wait: Duration::from_secs(30),
     provider_deadline: Duration::from_secs(60),
-    give_up_after: Duration::from_secs(3600),
+    retry_limit: Duration::from_secs(3600),
     fetch_accounts: false,
 };
 /// How long an attempt at the provider is left alone.
@@ -34,10 +34,10 @@ pub(super) enum Message {
 #[derive(Debug, Default)]
 pub(super) struct Followed {
     pub(super) happened: Vec<(OrderId, &'static str)>,
-    pub(super) said: Vec<Message>,
+    pub(super) published: Vec<Message>,
 }
 
-pub(super) fn tell_orders(orders: &mut BTreeMap<OrderId, Order>, message: &OrderMessage) -> Followed {
+pub(super) fn deliver_to_orders(orders: &mut BTreeMap<OrderId, Order>, message: &OrderMessage) -> Followed {
     let id = message.order_id().clone();
     let order = orders.entry(id.clone()).or_default();
     let waited = is_waiting(order);
@@ -46,18 +46,18 @@ pub(super) fn tell_orders(orders: &mut BTreeMap<OrderId, Order>, message: &Order
     let mut followed = Followed::default();
     if !waited && is_waiting(order) {
         let deadline = OrderMessage::StockDeadline(StockDeadlinePassed { order_id: id.clone() });
-        followed.said.push(Message::Orders(deadline));
+        followed.published.push(Message::Orders(deadline));
     }
     for event in events {
         followed.happened.push((id.clone(), event.message_type()));
         match event {
             OrderEvent::Placed(placed) => {
-                followed.said.push(Message::Stock(StockMessage::Placed(placed.clone())));
-                followed.said.push(Message::Payments(PaymentMessage::Placed(placed)));
+                followed.published.push(Message::Stock(StockMessage::Placed(placed.clone())));
+                followed.published.push(Message::Payments(PaymentMessage::Placed(placed)));
             }
             OrderEvent::Cancelled(cancelled) => {
-                followed.said.push(Message::Stock(StockMessage::Cancelled(cancelled.clone())));
-                followed.said.push(Message::Payments(PaymentMessage::Cancelled(cancelled)));
+                followed.published.push(Message::Stock(StockMessage::Cancelled(cancelled.clone())));
+                followed.published.push(Message::Payments(PaymentMessage::Cancelled(cancelled)));
             }
             _ => {}
         }
@@ -65,14 +65,14 @@ pub(super) fn tell_orders(orders: &mut BTreeMap<OrderId, Order>, message: &Order
     followed
 }
 
-pub(super) fn tell_stock(stock: &mut Stock, message: &StockMessage) -> Followed {
+pub(super) fn deliver_to_stock(stock: &mut Stock, message: &StockMessage) -> Followed {
     let mut followed = Followed::default();
     for decided in stock.decide(message, Uuid::nil()) {
         let kind = decided.event.message_type();
         let answer = match decided.event {
             InventoryEvent::Reserved(event) => {
                 followed.happened.push((event.order_id.clone(), kind));
-                followed.said.push(Message::Payments(PaymentMessage::Reserved(event.clone())));
+                followed.published.push(Message::Payments(PaymentMessage::Reserved(event.clone())));
                 OrderMessage::StockReserved(event)
             }
             InventoryEvent::Backordered(event) => OrderMessage::StockBackordered(event),
@@ -83,7 +83,7 @@ pub(super) fn tell_stock(stock: &mut Stock, message: &StockMessage) -> Followed 
             }
             InventoryEvent::Restocked(_) => continue,
         };
-        followed.said.push(Message::Orders(answer));
+        followed.published.push(Message::Orders(answer));
     }
     followed
 }
@@ -97,12 +97,16 @@ pub(super) fn follow_payment(decided: Option<Decided>) -> Followed {
         PaymentEvent::Declined(event) => (event.order_id.clone(), Some(OrderMessage::PaymentDeclined(event))),
         PaymentEvent::Refunded(event) => (event.order_id, None),
     };
-    Followed { happened: vec![(order, kind)], said: answer.map(Message::Orders).into_iter().collect() }
+    Followed { happened: vec![(order, kind)], published: answer.map(Message::Orders).into_iter().collect() }
 }
 
 /// Begins an attempt as the service's worker does, where one is due: its number goes up. Returns what to ask.
-pub(super) fn begin_attempt(book: &mut Book, order: &OrderId, now: OffsetDateTime) -> Option<(i64, Call)> {
-    let payment = book.payments.get_mut(order)?;
+pub(super) fn begin_attempt(
+    aggregates: &mut Aggregates,
+    order: &OrderId,
+    now: OffsetDateTime,
+) -> Option<(i64, Call)> {
+    let payment = aggregates.payments.get_mut(order)?;
     if !payment.state.is_exposed() || payment.next_attempt_at.is_none_or(|next| next > now) {
         return None;
     }

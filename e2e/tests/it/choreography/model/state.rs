@@ -11,14 +11,14 @@ use contracts::query::OrderStatus;
 use inventory_service::stock::{ReservationState, Stock, StockMessage};
 use messaging::Cause;
 use order_service::order::{Order, OrderMessage};
-use payment_service::payment::{Book, Call, Outcome, PaymentMessage, State};
+use payment_service::payment::{Aggregates, Call, Outcome, PaymentMessage, State};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::super::order_id;
 use super::super::provider::Provider;
 use super::super::services::{
-    Followed, Message, POLICY, begin_attempt, follow_payment, is_waiting, tell_orders, tell_stock,
+    Followed, Message, POLICY, begin_attempt, deliver_to_orders, deliver_to_stock, follow_payment, is_waiting,
 };
 use super::Step;
 
@@ -36,25 +36,25 @@ struct Ask {
 
 /// A message, and whether it has been delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Letter {
+struct Mail {
     message: Arc<Message>,
     delivered: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Store {
+pub(super) struct Shop {
     pub(super) orders: Arc<BTreeMap<OrderId, Order>>,
     pub(super) stock: Arc<Stock>,
-    pub(super) book: Arc<Book>,
+    pub(super) aggregates: Arc<Aggregates>,
     pub(super) provider: Provider,
-    letters: BTreeMap<Key, Letter>,
+    mails: BTreeMap<Key, Mail>,
     asks: Vec<Ask>,
     /// What was ever asked: it may arrive, or arrive again, at any time.
     asked: Vec<(u8, Call)>,
     overdue: [bool; 2],
-    /// How many pieces came in.
-    pub(super) pieces: u32,
-    mishaps: u8,
+    /// How many units came in.
+    pub(super) units: u32,
+    delivery_issues: u8,
 }
 
 fn key(message: &Message) -> Key {
@@ -95,17 +95,17 @@ fn message_order(message: &Message) -> Option<&OrderId> {
     }
 }
 
-impl Store {
+impl Shop {
     /// Puts messages into their streams; one that is there already is the same one.
-    pub(super) fn say(&mut self, said: Vec<Message>) {
-        for message in said {
-            let letter = || Letter { message: Arc::new(message.clone()), delivered: false };
-            self.letters.entry(key(&message)).or_insert_with(letter);
+    pub(super) fn publish(&mut self, published: Vec<Message>) {
+        for message in published {
+            let mail = || Mail { message: Arc::new(message.clone()), delivered: false };
+            self.mails.entry(key(&message)).or_insert_with(mail);
         }
     }
 
-    pub(super) fn was_said(&self, key: Key) -> bool {
-        self.letters.contains_key(&key)
+    pub(super) fn was_published(&self, key: Key) -> bool {
+        self.mails.contains_key(&key)
     }
 
     pub(super) fn status(&self, n: u8) -> Option<OrderStatus> {
@@ -123,20 +123,20 @@ impl Store {
 
     /// Whether nothing is left that has to happen. Late and repeated messages may still come.
     pub(super) fn rests(&self) -> bool {
-        let is_heard = |(_, letter): (&Key, &Letter)| {
-            letter.delivered || matches!(*letter.message, Message::Orders(OrderMessage::StockDeadline(_)))
+        let is_received = |(_, mail): (&Key, &Mail)| {
+            mail.delivered || matches!(*mail.message, Message::Orders(OrderMessage::StockDeadline(_)))
         };
-        self.letters.iter().all(is_heard)
+        self.mails.iter().all(is_received)
             && !self.orders.values().any(is_waiting)
-            && self.book.payments.values().all(|payment| payment.next_attempt_at.is_none())
+            && self.aggregates.payments.values().all(|payment| payment.next_attempt_at.is_none())
     }
 }
 
-impl Store {
-    /// What may happen next, with so many mishaps in all.
-    pub(super) fn steps(&self, mishaps: u8, steps: &mut Vec<Step>) {
-        let mishap_left = self.mishaps < mishaps;
-        steps.extend(self.letters.keys().map(|key| Step::Deliver(*key)));
+impl Shop {
+    /// What may happen next, with so many delivery issues in all.
+    pub(super) fn steps(&self, delivery_issues: u8, steps: &mut Vec<Step>) {
+        let delivery_issue_left = self.delivery_issues < delivery_issues;
+        steps.extend(self.mails.keys().map(|key| Step::Deliver(*key)));
         steps.extend(self.asked.iter().map(|(n, call)| Step::Arrive(*n, call.clone())));
         for ask in &self.asks {
             if ask.answer.is_some() {
@@ -144,18 +144,18 @@ impl Store {
                 continue;
             }
             steps.push(Step::Answer(ask.order, ask.attempt));
-            if mishap_left {
+            if delivery_issue_left {
                 steps.push(Step::GiveUp(ask.order, ask.attempt));
             }
         }
         for n in 0..2 {
-            let Some(payment) = self.book.payments.get(&order_id(n)) else { continue };
+            let Some(payment) = self.aggregates.payments.get(&order_id(n)) else { continue };
             if payment.next_attempt_at.is_none() {
                 continue;
             }
             if payment.state == State::AwaitingAccount {
                 steps.push(Step::LookAgain(n));
-            } else if mishap_left || self.asks.iter().all(|ask| ask.order != n) {
+            } else if delivery_issue_left || self.asks.iter().all(|ask| ask.order != n) {
                 // While somebody waits for an answer, another claims it only where the lease has run out.
                 steps.push(Step::Claim(n));
             }
@@ -163,7 +163,7 @@ impl Store {
                 steps.push(Step::Overdue(n));
             }
         }
-        if mishap_left && !self.asks.is_empty() {
+        if delivery_issue_left && !self.asks.is_empty() {
             steps.push(Step::Crash);
         }
     }
@@ -183,19 +183,19 @@ impl Store {
                 }
             }
             Step::GiveUp(n, attempt) => {
-                next.mishaps += 1;
+                next.delivery_issues += 1;
                 for ask in next.asks.iter_mut().filter(|ask| (ask.order, ask.attempt) == (n, attempt)) {
                     ask.answer = Some(Outcome::unavailable("no answer"));
                 }
             }
             Step::Record(n, attempt) => next.record(n, attempt),
             Step::LookAgain(n) => {
-                let decided = Arc::make_mut(&mut next.book).look_again(&order_id(n), self.now(n), &POLICY);
+                let decided = Arc::make_mut(&mut next.aggregates).recheck(&order_id(n), self.now(n), &POLICY);
                 next.follow(follow_payment(decided));
             }
             Step::Overdue(n) => next.overdue[usize::from(n)] = true,
             Step::Crash => {
-                next.mishaps += 1;
+                next.delivery_issues += 1;
                 next.asks.clear();
             }
         }
@@ -204,17 +204,17 @@ impl Store {
     }
 
     pub(super) fn deliver(&mut self, key: Key) {
-        let Some(letter) = self.letters.get_mut(&key) else { return };
+        let Some(mail) = self.mails.get_mut(&key) else { return };
         // A timer is taken back where it is not needed, so that it has come says nothing.
-        letter.delivered = key.0 != "stock-deadline";
-        let message = Arc::clone(&letter.message);
+        mail.delivered = key.0 != "stock-deadline";
+        let message = Arc::clone(&mail.message);
         let followed = match &*message {
-            Message::Orders(message) => tell_orders(Arc::make_mut(&mut self.orders), message),
-            Message::Stock(message) => tell_stock(Arc::make_mut(&mut self.stock), message),
+            Message::Orders(message) => deliver_to_orders(Arc::make_mut(&mut self.orders), message),
+            Message::Stock(message) => deliver_to_stock(Arc::make_mut(&mut self.stock), message),
             Message::Payments(message) => {
                 let cause = Cause { id: Uuid::nil(), correlation_id: Uuid::nil(), trace_parent: None };
                 let now = self.now(key.1);
-                follow_payment(Arc::make_mut(&mut self.book).hear(message, &cause, now, &POLICY))
+                follow_payment(Arc::make_mut(&mut self.aggregates).apply(message, &cause, now, &POLICY))
             }
         };
         self.follow(followed);
@@ -222,9 +222,11 @@ impl Store {
 
     fn claim(&mut self, n: u8) {
         let now = self.now(n);
-        let Some((attempt, call)) = begin_attempt(Arc::make_mut(&mut self.book), &order_id(n), now) else { return };
+        let Some((attempt, call)) = begin_attempt(Arc::make_mut(&mut self.aggregates), &order_id(n), now) else {
+            return;
+        };
         if self.asks.iter().any(|ask| ask.order == n) {
-            self.mishaps += 1;
+            self.delivery_issues += 1;
         }
         if !self.asked.contains(&(n, call.clone())) {
             self.asked.push((n, call.clone()));
@@ -238,12 +240,12 @@ impl Store {
         let Some(at) = self.asks.iter().position(|ask| (ask.order, ask.attempt) == (n, attempt)) else { return };
         let Some(outcome) = self.asks.remove(at).answer else { return };
         let now = self.now(n);
-        let decided = Arc::make_mut(&mut self.book).record(&order_id(n), attempt, &outcome, now, &POLICY);
+        let decided = Arc::make_mut(&mut self.aggregates).record(&order_id(n), attempt, &outcome, now, &POLICY);
         self.follow(follow_payment(decided));
     }
 
     fn follow(&mut self, followed: Followed) {
-        self.say(followed.said);
+        self.publish(followed.published);
     }
 
     /// The time as far as this order's payment is concerned: early, or late.
@@ -254,10 +256,10 @@ impl Store {
 
     /// Waits are over as soon as they begin: how long they are decides nothing.
     fn forget_time(&mut self) {
-        if self.book.payments.values().all(|payment| payment.next_attempt_at.is_none()) {
+        if self.aggregates.payments.values().all(|payment| payment.next_attempt_at.is_none()) {
             return;
         }
-        for payment in Arc::make_mut(&mut self.book).payments.values_mut() {
+        for payment in Arc::make_mut(&mut self.aggregates).payments.values_mut() {
             payment.next_attempt_at = payment.next_attempt_at.map(|_| OffsetDateTime::UNIX_EPOCH);
         }
     }
@@ -274,7 +276,7 @@ fn rank(call: &Call) -> u8 {
 
 /// Everything that decides something. Left out are ids of causes, versions, and times, which do not, and what
 /// follows from the rest.
-impl Hash for Store {
+impl Hash for Shop {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         for (id, order) in &*self.orders {
             (id, discriminant(order), order.status().map(|status| discriminant(&status))).hash(hasher);
@@ -287,25 +289,25 @@ impl Hash for Store {
             (id, discriminant(&held.state), position, held.lines.len()).hash(hasher);
         }
         for product in self.stock.products.values() {
-            (product.available, product.reserved, product.awaiting, product.last_position).hash(hasher);
+            (product.available, product.reserved, product.backordered, product.last_position).hash(hasher);
         }
-        for (id, payment) in &self.book.payments {
+        for (id, payment) in &self.aggregates.payments {
             (id, discriminant(&payment.state), payment.charge.is_some(), payment.attempts).hash(hasher);
             (payment.reserved.is_some(), payment.cancelled.is_some(), payment.due_since).hash(hasher);
             payment.next_attempt_at.is_some().hash(hasher);
         }
-        for (id, account) in &self.book.accounts {
+        for (id, account) in &self.aggregates.accounts {
             (id, account.version, account.terms.is_some()).hash(hasher);
         }
-        self.book.exposures.values().for_each(|exposure| exposure.hash(hasher));
-        for (key, letter) in &self.letters {
-            (key, letter.delivered).hash(hasher);
+        self.aggregates.exposures.values().for_each(|exposure| exposure.hash(hasher));
+        for (key, mail) in &self.mails {
+            (key, mail.delivered).hash(hasher);
         }
         for ask in &self.asks {
             (ask.order, ask.attempt, rank(&ask.call), ask.answer.as_ref().map(discriminant)).hash(hasher);
         }
         self.asks.len().hash(hasher);
         self.asked.iter().for_each(|(n, call)| (n, rank(call)).hash(hasher));
-        (&self.provider, self.overdue, self.pieces, self.mishaps).hash(hasher);
+        (&self.provider, self.overdue, self.units, self.delivery_issues).hash(hasher);
     }
 }

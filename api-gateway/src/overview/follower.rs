@@ -1,0 +1,163 @@
+//! Follows the streams while somebody watches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, jetstream};
+use contracts::catalogue::Consumers;
+use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS};
+use messaging::clock;
+use messaging::envelope::{self, rfc3339};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use super::discovery::{Discovery, Found};
+use super::rates::{MessageRates, Sample, routes};
+use super::representation::{OverviewMessage, OverviewMessages, OverviewState};
+use super::{Hub, LINGER};
+use crate::stream_follower::{Follow, Followed, FollowedMessage, StreamFollower};
+
+/// How often samples are sent.
+const SAMPLES: Duration = Duration::from_millis(250);
+/// How often states are.
+const STATES: Duration = Duration::from_secs(1);
+/// Messages pulled at a time, and on their way from a stream to the message rates.
+const BATCH: usize = 512;
+/// So far behind, what is missed is missed: a picture of now is wanted.
+const MAX_LAG: u64 = 50_000;
+
+/// What comes out of a stream.
+enum Received {
+    Message(&'static str, Box<FollowedMessage>),
+    /// So many were left out.
+    Missed(u64),
+}
+
+/// Follows whenever somebody watches, forever.
+pub(super) async fn run(client: Client, js: jetstream::Context, hub: Arc<Hub>) -> anyhow::Result<()> {
+    let consumers = Consumers::declared()?;
+    loop {
+        hub.watched().await;
+        follow(&client, &js, &hub, &consumers).await;
+        hub.keep(None);
+    }
+}
+
+/// Follows until nobody has watched for a while.
+async fn follow(client: &Client, js: &jetstream::Context, hub: &Hub, consumers: &Consumers) {
+    let (sender, mut received) = mpsc::channel(BATCH);
+    // Ends with this function.
+    let mut tails = JoinSet::new();
+    for stream in [COMMANDS, EVENTS] {
+        let follow = Follow { stream, filter: Vec::new(), headers_only: true, batch: BATCH };
+        tails.spawn(read(StreamFollower::new(client.clone(), js.clone(), follow, None), stream, sender.clone()));
+    }
+    let mut services = consumers.services();
+    services.insert(0, API_GATEWAY);
+    let mut discovery = Discovery::new(client.clone(), js.clone(), &services);
+    let mut rates = MessageRates::new(routes(consumers), Instant::now());
+    let mut sample = Sample::new();
+    let mut flush = tokio::time::interval(SAMPLES);
+    flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut states = tokio::time::interval(STATES);
+    states.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looking = Box::pin(look(&mut discovery, &mut states));
+    let mut watched = Instant::now();
+    loop {
+        tokio::select! {
+            Some(received) = received.recv() => record(received, &mut rates, &mut sample),
+            _ = flush.tick() => {
+                if hub.is_watched() {
+                    watched = Instant::now();
+                } else if watched.elapsed() > LINGER {
+                    return;
+                }
+                let (shown, seen) = sample.take();
+                if seen > 0 {
+                    hub.send("messages", &messages(&shown, seen, &rates));
+                }
+            }
+            (found, discovery, states) = &mut looking => {
+                hub.send_state(&state(found, &mut rates));
+                looking.set(look(discovery, states));
+            }
+        }
+    }
+}
+
+/// Looks when it is time, and gives back what it needs for the next time.
+async fn look<'a>(
+    discovery: &'a mut Discovery,
+    states: &'a mut tokio::time::Interval,
+) -> (Found, &'a mut Discovery, &'a mut tokio::time::Interval) {
+    states.tick().await;
+    (discovery.look().await, discovery, states)
+}
+
+/// Reads a stream until nobody hears it any more.
+async fn read(mut follower: StreamFollower, stream: &'static str, sender: mpsc::Sender<Received>) {
+    loop {
+        // What is missing is missed: a picture of now is wanted.
+        let Followed::Message(followed) = follower.next().await else { continue };
+        let behind = followed.pending;
+        if sender.send(Received::Message(stream, Box::new(followed))).await.is_err() {
+            return;
+        }
+        if behind > MAX_LAG {
+            follower.skip();
+            if sender.send(Received::Missed(behind)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn record(received: Received, rates: &mut MessageRates, sample: &mut Sample<(&'static str, Box<FollowedMessage>)>) {
+    match received {
+        Received::Message(stream, followed) => {
+            let message_type = header(&followed, envelope::TYPE).unwrap_or_default();
+            let key = header(&followed, envelope::SUBJECT).unwrap_or_default();
+            rates.record(message_type, key, followed.published);
+            sample.push((stream, followed));
+        }
+        Received::Missed(count) => sample.miss(count),
+    }
+}
+
+fn state(found: Found, rates: &mut MessageRates) -> OverviewState {
+    let Found { broker, services, streams } = found;
+    let (edges, orders) = rates.sum_up(Instant::now());
+    OverviewState { at: rfc3339(clock::now()), broker, services, streams, edges, orders }
+}
+
+fn messages(shown: &[(&'static str, Box<FollowedMessage>)], seen: u64, rates: &MessageRates) -> OverviewMessages {
+    let messages: Vec<OverviewMessage> =
+        shown.iter().filter_map(|(stream, followed)| message(stream, followed, rates)).collect();
+    OverviewMessages { shown: messages.len() as u64, messages, seen }
+}
+
+/// Makes what clients see of a message; `None` for what is none of the shop's.
+fn message(stream: &str, followed: &FollowedMessage, rates: &MessageRates) -> Option<OverviewMessage> {
+    let text = |name: &str| header(followed, name).map(str::to_owned);
+    let message_type = text(envelope::TYPE)?;
+    let route = rates.route(&message_type)?;
+    Some(OverviewMessage {
+        sequence: followed.id.sequence,
+        stream: stream.to_owned(),
+        id: text(envelope::ID)?,
+        kind: route.kind.to_owned(),
+        source: text(envelope::SOURCE)?.trim_start_matches('/').to_owned(),
+        to: route.to.clone(),
+        key: text(envelope::SUBJECT)?,
+        subject: followed.message.subject.to_string(),
+        time: text(envelope::TIME)?,
+        correlation_id: text(envelope::CORRELATION_ID)?,
+        causation_id: text(envelope::CAUSATION_ID).into(),
+        r#type: message_type,
+    })
+}
+
+fn header<'a>(followed: &'a FollowedMessage, name: &str) -> Option<&'a str> {
+    Some(followed.message.headers.as_ref()?.get(name)?.as_str())
+}

@@ -1,0 +1,234 @@
+//! The shop from above: who runs, what waits, and a sample of what is said.
+
+use std::time::{Duration, Instant};
+
+use async_nats::Client;
+use async_nats::jetstream::{self, consumer};
+use contracts::topology::EVENTS;
+use futures::{StreamExt, TryStreamExt};
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::feed::Feed;
+use crate::support::{Answer, FakeService, Shop, an_order, until};
+
+impl Feed {
+    /// Reads the next frame: its event and its data.
+    async fn frame(&mut self) -> (String, Value) {
+        loop {
+            let fields = self.block(Duration::from_secs(10)).await;
+            if let Some(data) = fields.get("data") {
+                return (fields["event"].clone(), serde_json::from_str(data).unwrap());
+            }
+        }
+    }
+
+    /// Reads states until one is as it should be.
+    async fn state_where(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let (event, data) = self.frame().await;
+            if event == "state" && holds(&data) {
+                return data;
+            }
+            assert!(Instant::now() < deadline, "no state says that {what}: {data:#}");
+        }
+    }
+
+    /// Reads samples until there are so many messages in them.
+    async fn messages(&mut self, count: usize) -> Vec<Value> {
+        let mut messages = Vec::new();
+        while messages.len() < count {
+            let (event, data) = self.frame().await;
+            if event == "messages" {
+                assert_eq!(data["shown"], data["messages"].as_array().unwrap().len());
+                messages.extend(data["messages"].as_array().unwrap().clone());
+            }
+        }
+        messages
+    }
+}
+
+/// Answers pings like one instance of a service, until it is aborted.
+async fn presence(client: Client, name: &'static str) -> JoinHandle<()> {
+    let mut pings = client.subscribe(format!("$SRV.PING.{name}")).await.unwrap();
+    client.flush().await.unwrap();
+    tokio::spawn(async move {
+        while let Some(ping) = pings.next().await {
+            client.publish(ping.reply.unwrap(), "{}".into()).await.unwrap();
+        }
+    })
+}
+
+fn service<'a>(state: &'a Value, name: &str) -> &'a Value {
+    state["services"].as_array().unwrap().iter().find(|service| service["name"] == name).unwrap()
+}
+
+#[tokio::test]
+async fn a_state_says_at_once_who_runs_and_what_there_is() {
+    let shop = Shop::start().await;
+    let one = presence(shop.connect("order-service").await, "order-service").await;
+    let other = presence(shop.connect("order-service").await, "order-service").await;
+    let start = Instant::now();
+    let mut feed = Feed::open(shop.get("/overview")).await;
+    let (event, state) = feed.frame().await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    assert_eq!((event.as_str(), &state["broker"]), ("state", &json!("running")));
+    // The server may learn of a subscription, and an instance may answer, after that.
+    let both = |state: &Value| service(state, "order-service")["instances"] == 2;
+    let state = if both(&state) { state } else { feed.state_where("both run", both).await };
+    let names: Vec<&str> =
+        state["services"].as_array().unwrap().iter().map(|service| service["name"].as_str().unwrap()).collect();
+    let expected = [
+        "api-gateway",
+        "account-service",
+        "inventory-service",
+        "notification-service",
+        "order-service",
+        "payment-service",
+    ];
+    assert_eq!(names, expected);
+    assert_eq!(service(&state, "api-gateway")["state"], "running");
+    assert_eq!(service(&state, "payment-service")["state"], "away");
+    let expected = json!({
+        "name": "order-service", "state": "running", "instances": 2, "backlog": 0, "unacknowledged": 0,
+        "redelivered": 0
+    });
+    assert_eq!(*service(&state, "order-service"), expected);
+    let streams: Vec<&str> =
+        state["streams"].as_array().unwrap().iter().map(|stream| stream["name"].as_str().unwrap()).collect();
+    assert_eq!(streams, ["COMMANDS", "EVENTS", "TIMERS", "DEAD_LETTERS"]);
+    let edge = json!({
+        "from": "order-service", "to": "inventory-service", "type": "order.placed.v1", "kind": "event",
+        "perSecond": 0.0
+    });
+    assert!(state["edges"].as_array().unwrap().contains(&edge), "{state:#}");
+    assert_eq!(state["orders"]["latencyMilliseconds"], json!({"p50": null, "p99": null}));
+
+    // Its connection is gone, and the server says so.
+    for instance in [one, other] {
+        instance.abort();
+        assert!(instance.await.unwrap_err().is_cancelled());
+    }
+    feed.state_where("order-service is away", |state| service(state, "order-service")["state"] == "away").await;
+}
+
+#[tokio::test]
+async fn messages_come_with_who_says_and_who_hears_them_and_without_what_they_say() {
+    let shop = Shop::start().await;
+    let orders = FakeService::orders(&shop).await;
+    let mut feed = Feed::open(shop.get("/overview")).await;
+    feed.frame().await;
+    assert_eq!(Answer::of(shop.post("/orders", &an_order("ORDER_001"))).await.status, 202);
+    let published = Uuid::now_v7();
+    orders.says("order.event.placed.ORDER_001", published, &json!({"secret": "of the body"})).await;
+    orders.says("order.event.confirmed.ORDER_001", published, &json!({})).await;
+    let messages = feed.messages(3).await;
+    assert!(!format!("{messages:?}").contains("secret"), "{messages:#?}");
+    let shown = |message: &Value| json!([message["type"], message["kind"], message["source"], message["to"]]);
+    let mut seen: Vec<Value> = messages.iter().map(shown).collect();
+    seen.sort_by_key(ToString::to_string);
+    let expected = json!([
+        ["order.confirmed.v1", "event", "order-service", ["notification-service"]],
+        ["order.place.v1", "command", "api-gateway", ["order-service"]],
+        ["order.placed.v1", "event", "order-service", ["inventory-service", "payment-service"]],
+    ]);
+    assert_eq!(json!(seen), expected);
+    let placed = messages.iter().find(|message| message["type"] == "order.placed.v1").unwrap();
+    assert_eq!(placed["stream"], EVENTS);
+    assert_eq!((&placed["sequence"], &placed["key"]), (&json!(1), &json!("ORDER_001")));
+    assert_eq!((&placed["correlationId"], &placed["causationId"]), (&json!(published), &json!(published)));
+    assert_eq!(placed["subject"], "order.event.placed.ORDER_001");
+
+    let state = feed.state_where("an order is final", |state| state["orders"]["finals"] == 1).await;
+    assert!(state["orders"]["latencyMilliseconds"]["p99"].as_f64().unwrap() < 5000.0, "{state:#}");
+    assert_eq!(service(&state, "order-service")["backlog"], 1);
+    assert_eq!(service(&state, "notification-service")["backlog"], 1);
+    let edges = state["edges"].as_array().unwrap();
+    let rates = edges.iter().filter(|edge| edge["perSecond"].as_f64().unwrap() > 0.0).count();
+    assert_eq!(rates, 4, "{state:#}");
+}
+
+#[tokio::test]
+async fn a_flood_is_sampled_and_counted_and_a_client_that_does_not_read_harms_nobody() {
+    let shop = Shop::start().await;
+    let orders = FakeService::orders(&shop).await;
+    let address = shop.base.trim_start_matches("http://");
+    let mut deaf = tokio::net::TcpStream::connect(address).await.unwrap();
+    deaf.write_all(b"GET /overview HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    let mut feed = Feed::open(shop.get("/overview")).await;
+    feed.frame().await;
+    let js = jetstream::new(shop.connect("order-service").await);
+    orders.says("order.event.placed.ORDER_000", Uuid::now_v7(), &json!({})).await;
+    let sample = shop.stream(EVENTS).await.get_raw_message(1).await.unwrap();
+    let mut acknowledgements = Vec::new();
+    for n in 0..5000 {
+        let mut headers = sample.headers.clone();
+        headers.insert("Nats-Msg-Id", n.to_string());
+        let subject = format!("order.event.placed.ORDER_{n}");
+        acknowledgements.push(js.publish_with_headers(subject, headers, "{}".into()).await.unwrap());
+        if acknowledgements.len() == 500 {
+            for acknowledgement in acknowledgements.drain(..) {
+                acknowledgement.await.unwrap();
+            }
+        }
+    }
+    let mut seen = 0;
+    while seen < 5001 {
+        let (event, data) = feed.frame().await;
+        if event == "messages" {
+            assert!(data["shown"].as_u64().unwrap() <= 20, "{data}");
+            seen += data["seen"].as_u64().unwrap();
+        }
+    }
+    assert_eq!(seen, 5001);
+    let rated = |state: &Value| state["orders"]["placedPerSecond"].as_f64().unwrap() > 10.0;
+    feed.state_where("orders are placed", rated).await;
+    drop(deaf);
+}
+
+#[tokio::test]
+async fn nothing_follows_while_nobody_looks() {
+    let shop = Shop::start().await;
+    let stream = shop.stream(EVENTS).await;
+    let followers = || async {
+        let all: Vec<consumer::Info> = stream.consumers().try_collect().await.unwrap();
+        let feeds = all.into_iter().filter(|info| info.config.durable_name.is_none());
+        feeds.map(|info| info.num_waiting).collect::<Vec<_>>()
+    };
+    assert!(followers().await.is_empty());
+    let (feed, other) = (Feed::open(shop.get("/overview")).await, Feed::open(shop.get("/overview")).await);
+    until("one follows for both", || async { followers().await == [1] }).await;
+    drop((feed, other));
+    until("nobody pulls any more", || async { followers().await.iter().sum::<usize>() == 0 }).await;
+}
+
+#[tokio::test]
+async fn through_an_outage_the_last_that_was_known_is_shown_and_then_it_goes_on() {
+    let mut shop = Shop::start().await;
+    let mut feed = Feed::open(shop.get("/overview")).await;
+    feed.state_where("the server runs", |state| state["broker"] == "running").await;
+    shop.nats.kill().unwrap();
+    let away = feed.state_where("the server is away", |state| state["broker"] == "away").await;
+    assert_eq!(away["streams"].as_array().unwrap().len(), 4, "{away:#}");
+    shop.nats.restart().await.unwrap();
+    feed.state_where("the server runs again", |state| state["broker"] == "running").await;
+    let orders = FakeService::orders(&shop).await;
+    let (mut reported, start) = (0, Instant::now());
+    while reported == 0 {
+        assert!(start.elapsed() < Duration::from_secs(20), "nothing is shown after the restart");
+        orders.says("order.event.placed.ORDER_001", Uuid::now_v7(), &json!({})).await;
+        let (event, data) = feed.frame().await;
+        reported = if event == "messages" { data["shown"].as_u64().unwrap() } else { 0 };
+    }
+}
+
+#[tokio::test]
+async fn the_gateway_stops_while_somebody_watches() {
+    let mut shop = Shop::start().await;
+    let mut feed = Feed::open(shop.get("/overview")).await;
+    feed.frame().await;
+    assert!(shop.stop().await < Duration::from_secs(4));
+}

@@ -1,0 +1,121 @@
+//! What a business id waits for.
+
+use std::collections::HashSet;
+
+use contracts::query::OrderStatus;
+use contracts::topology::ORDER_SERVICE;
+use messaging::trace::{AggregateStatus, PendingMessage, Trace};
+use uuid::Uuid;
+
+use super::{Blocker, Consumer, DeliveryStatus, Reach, Step, Traces};
+
+/// The states of an order that is not final.
+const OPEN: [&str; 3] =
+    [OrderStatus::Placed.as_str(), OrderStatus::AwaitingStock.as_str(), OrderStatus::Reserved.as_str()];
+
+/// Returns what is waited for, what has been waited for longest first.
+pub(super) fn of(steps: &[Step], traces: &Traces, reach: Reach) -> Vec<Blocker> {
+    let mut blockers = Vec::new();
+    for step in steps {
+        blockers.extend(step.consumers.iter().filter_map(|consumer| unheard(step, consumer, traces)));
+    }
+    // A service marks what it has published a little later than the stream has it.
+    let stored: HashSet<Uuid> = steps.iter().flat_map(|step| [step.message_id, step.stored_as]).flatten().collect();
+    for trace in traces.values().flatten() {
+        let unsaid_yet = trace.outbox_pending.iter().filter(|message| {
+            !stored.contains(&message.message_id)
+                && (reach == Reach::Everything || !message.subject.starts_with("dead-letter."))
+        });
+        blockers.extend(unsaid_yet.map(|message| unsaid(trace, message)));
+        blockers.extend(trace.status.as_ref().and_then(|status| own(trace, status)));
+    }
+    if blockers.is_empty() {
+        blockers.extend(traces.values().flatten().filter_map(stalled));
+    }
+    for wait in &mut blockers {
+        add_problems(wait, traces);
+    }
+    blockers.sort_by(|a, b| a.since.cmp(&b.since));
+    blockers
+}
+
+/// Names what keeps the service from its work at present, which may be the cause.
+fn add_problems(wait: &mut Blocker, traces: &Traces) {
+    let Some(Ok(trace)) = traces.get(&wait.service) else { return };
+    if !trace.problems.is_empty() {
+        wait.what = format!("{}; {} is not ready: {}", wait.what, wait.service, trace.problems.join("; "));
+    }
+}
+
+/// An order that is not final although no message about it is under way.
+fn stalled(trace: &Trace) -> Option<Blocker> {
+    let status = trace.status.as_ref().filter(|_| trace.service == ORDER_SERVICE)?;
+    if !OPEN.contains(&status.state.as_str()) {
+        return None;
+    }
+    let what = format!(
+        "{} has it at {}, and no message about it is under way: if this stays, one is lost; see choreo streams restore",
+        trace.service, status.state
+    );
+    Some(Blocker { service: trace.service.clone(), what, since: status.since.clone() })
+}
+
+/// A message that a service has not handled.
+fn unheard(step: &Step, consumer: &Consumer, traces: &Traces) -> Option<Blocker> {
+    let Step { subject, stream, sequence, .. } = step;
+    let Consumer { service, failures, .. } = consumer;
+    let failure = consumer.failure.as_deref().unwrap_or("?");
+    let silence = traces.get(service).and_then(|trace| trace.as_ref().err());
+    let what = match (status(consumer, silence)?, silence) {
+        (DeliveryStatus::Unknown, why) => {
+            let why = why.map_or("it does not answer", String::as_str);
+            format!("{why}: whether it has handled {subject} ({stream} {sequence}) is not known")
+        }
+        (DeliveryStatus::DeadLettered, _) => {
+            format!(
+                "{service} gave up {subject} ({stream} {sequence}): {failure}; it is a dead letter until redriven"
+            )
+        }
+        _ if *failures > 0 => {
+            format!(
+                "{service} has tried {subject} ({stream} {sequence}) {failures} times and will again: {failure}"
+            )
+        }
+        _ => format!("{service} has not handled {subject} ({stream} {sequence})"),
+    };
+    let since = match consumer.status {
+        DeliveryStatus::DeadLettered => consumer.at.clone().or_else(|| Some(step.time.clone())),
+        _ => Some(step.time.clone()),
+    };
+    Some(Blocker { service: service.clone(), what, since })
+}
+
+/// Returns how a message stands with a service, where that is something to wait for.
+fn status(consumer: &Consumer, silence: Option<&String>) -> Option<DeliveryStatus> {
+    match consumer.status {
+        DeliveryStatus::Handled | DeliveryStatus::Redriven | DeliveryStatus::Deleted => None,
+        DeliveryStatus::Pending if silence.is_some() => Some(DeliveryStatus::Unknown),
+        status => Some(status),
+    }
+}
+
+/// A message that a service has said and no stream has.
+fn unsaid(trace: &Trace, message: &PendingMessage) -> Blocker {
+    let what = match &message.refusal {
+        Some(reason) => format!(
+            "{} cannot publish {}: its stream refuses it forever ({reason}); remove the cause and redrive its dead letter",
+            trace.service, message.subject
+        ),
+        None => format!("{} has not published {} yet", trace.service, message.subject),
+    };
+    Blocker { service: trace.service.clone(), what, since: Some(message.since.clone()) }
+}
+
+/// What a service says that it waits for itself.
+fn own(trace: &Trace, status: &AggregateStatus) -> Option<Blocker> {
+    let what = format!("{} waits for {}", trace.service, status.blocked_on.as_ref()?);
+    Some(Blocker { service: trace.service.clone(), what, since: status.since.clone() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! A timeline for people.
+
+use crate::explain::{Consumer, DeliveryStatus, Step, Timeline};
+use crate::print::table;
+
+/// Writes what happened, where it stands, what it waits for, and what is not known.
+pub(crate) fn of(timeline: &Timeline) -> String {
+    if timeline.is_empty() && timeline.is_complete() {
+        return format!("nothing is known of {}", timeline.key);
+    }
+    let heading = ["TIME", "STREAM", "MESSAGE", "OUTBOX", "HEARD BY"];
+    let mut text = table(&heading, timeline.steps.iter().map(row));
+    let mut section = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            text += &format!("\n\n{title}\n  {}", lines.join("\n  "));
+        }
+    };
+    let since =
+        |since: &Option<String>| since.as_deref().map_or_else(String::new, |at| format!(", since {}", clock(at)));
+    let services = timeline.services.iter();
+    section(
+        "Where it stands",
+        services.map(|told| format!("{}: {}{}", told.service, told.state, since(&told.since))).collect(),
+    );
+    let blockers = timeline.blocked_on.iter();
+    section("What it waits for", blockers.map(|wait| format!("{}{}", wait.what, since(&wait.since))).collect());
+    let silent = timeline.sources.iter().filter(|source| !source.answered);
+    let silent =
+        silent.map(|source| format!("{}: {}", source.name, source.detail.as_deref().unwrap_or("no answer")));
+    section("What could not be asked", silent.collect());
+    if timeline.blocked_on.is_empty() && timeline.is_complete() {
+        text += "\n\nIt waits for nothing.";
+    }
+    text
+}
+
+fn row(step: &Step) -> Vec<String> {
+    let note = step.note.as_deref().map_or_else(String::new, |note| format!("  [{note}]"));
+    vec![
+        clock(&step.time),
+        format!("{} {}", step.stream, step.sequence),
+        format!("{}{}{note}", "  ".repeat(step.depth), step.subject),
+        step.outbox_delay_ms.map_or_else(String::new, |ms| format!("{ms} ms")),
+        step.consumers.iter().map(received).collect::<Vec<_>>().join("; "),
+    ]
+}
+
+fn received(consumer: &Consumer) -> String {
+    let status = match consumer.status {
+        DeliveryStatus::Handled => "handled",
+        DeliveryStatus::Pending => "NOT YET",
+        DeliveryStatus::DeadLettered => "GIVEN UP",
+        DeliveryStatus::Redriven => "redriven",
+        DeliveryStatus::Deleted => "deleted",
+        DeliveryStatus::Unknown => "UNKNOWN",
+    };
+    let mut text = format!("{} {status}", consumer.service);
+    if let Some(at) = &consumer.at {
+        text += &format!(" {}", clock(at));
+    }
+    if consumer.failures > 0 {
+        text += &format!(", failed {} times ({})", consumer.failures, consumer.failure.as_deref().unwrap_or("?"));
+    }
+    if consumer.duplicates > 0 {
+        text += &format!(", {} duplicates dropped", consumer.duplicates);
+    }
+    text
+}
+
+/// The day and the time to a millisecond.
+fn clock(time: &str) -> String {
+    let (seconds, fraction) =
+        time.trim_end_matches('Z').split_once('.').unwrap_or((time.trim_end_matches('Z'), "0"));
+    format!("{}.{:0<3}", seconds.replace('T', " "), fraction.chars().take(3).collect::<String>())
+}

@@ -1,0 +1,129 @@
+//! The processes of the shop.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// One process of the shop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Component {
+    /// The broker.
+    NatsServer,
+    /// Stands in for the company that takes the money.
+    PaymentProvider,
+    /// Keeps orders.
+    OrderService,
+    /// Keeps stock.
+    InventoryService,
+    /// Keeps accounts.
+    AccountService,
+    /// Takes payments.
+    PaymentService,
+    /// Tells customers what became of their orders.
+    NotificationService,
+    /// REST in, commands out.
+    ApiGateway,
+}
+
+impl Component {
+    /// All of them, in the order in which they start.
+    pub const ALL: [Self; 8] = [
+        Self::NatsServer,
+        Self::PaymentProvider,
+        Self::OrderService,
+        Self::InventoryService,
+        Self::AccountService,
+        Self::PaymentService,
+        Self::NotificationService,
+        Self::ApiGateway,
+    ];
+
+    /// All but the broker.
+    pub const SERVICES: [Self; 7] = [
+        Self::PaymentProvider,
+        Self::OrderService,
+        Self::InventoryService,
+        Self::AccountService,
+        Self::PaymentService,
+        Self::NotificationService,
+        Self::ApiGateway,
+    ];
+
+    /// Those that keep a database.
+    pub const WITH_DATABASE: [Self; 5] = [
+        Self::OrderService,
+        Self::InventoryService,
+        Self::AccountService,
+        Self::PaymentService,
+        Self::NotificationService,
+    ];
+
+    /// Returns whether it is a client of the broker.
+    #[must_use]
+    pub fn uses_broker(self) -> bool {
+        !matches!(self, Self::NatsServer | Self::PaymentProvider)
+    }
+
+    /// Returns the port on which it serves HTTP, as the shop has always had it; for nats-server, its monitor's.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::NatsServer => 8222,
+            Self::ApiGateway => 8900,
+            Self::InventoryService => 8901,
+            Self::OrderService => 8902,
+            Self::NotificationService => 8903,
+            Self::AccountService => 8904,
+            Self::PaymentService => 8905,
+            Self::PaymentProvider => 8910,
+        }
+    }
+
+    /// Returns its name: of the process, of its user, and of its subcommand.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NatsServer => "nats-server",
+            Self::OrderService => contracts::topology::ORDER_SERVICE,
+            Self::InventoryService => contracts::topology::INVENTORY_SERVICE,
+            Self::AccountService => contracts::topology::ACCOUNT_SERVICE,
+            Self::PaymentService => contracts::topology::PAYMENT_SERVICE,
+            Self::NotificationService => contracts::topology::NOTIFICATION_SERVICE,
+            Self::PaymentProvider => "payment-provider",
+            Self::ApiGateway => contracts::topology::API_GATEWAY,
+        }
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Component {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|component| component.name() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::ALL.iter().map(|component| component.name()).collect();
+            format!("there is no {text:?}; it is one of {}", names.join(", "))
+        })
+    }
+}
+
+impl TryFrom<String> for Component {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Component> for String {
+    fn from(component: Component) -> Self {
+        component.name().to_owned()
+    }
+}

@@ -1,0 +1,277 @@
+//! The stream of events lost under load, in whole or its last part, and filled again by the operator's program: everything
+//! ends as it does without that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use demo::shop::nats_options;
+use demo::{Component, ShopConfig};
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::faults::until_accepted;
+use crate::reconciliation::Recorded;
+use crate::support::{Engine, World, eventually, order_of};
+
+const ORDERS: u64 = 150;
+const CUSTOMERS: [&str; 2] = ["CUSTOMER_001", "CUSTOMER_003"];
+
+/// An order. Those of one product wait until it comes in; what one customer owes, the bank declines.
+fn wanted(n: u64) -> Value {
+    let customer = if n % 10 == 9 { CUSTOMERS[1] } else { CUSTOMERS[0] };
+    order_of(customer, &format!("ORDER_{n}"), if waits(n) { "SHORT" } else { "PLENTY" }, 1)
+}
+
+fn waits(n: u64) -> bool {
+    n.is_multiple_of(6)
+}
+
+/// A customer who waits changes their mind.
+fn is_cancelled(n: u64) -> bool {
+    n.is_multiple_of(12)
+}
+
+/// What there is in the end.
+#[derive(Debug, PartialEq)]
+struct Ending {
+    /// Status and reason, by order.
+    orders: BTreeMap<String, (Value, Value)>,
+    stock: Vec<(u64, u64, u64)>,
+    booked: BTreeMap<String, Recorded>,
+    /// What was told about which order, as often as it was.
+    reported: Vec<(String, String)>,
+    /// The subjects of what was said about orders. An order that is paid before it hears that it is reserved does not say
+    /// that it is.
+    events_about: BTreeSet<String>,
+}
+
+/// A message of the stream: its subject and its id.
+type Published = (String, String);
+
+/// Returns what the stream has about orders, in its order.
+async fn events_about(world: &World) -> Vec<Published> {
+    let stream = world.stream("EVENTS").await;
+    let (first, last) = (stream.cached_info().state.first_sequence, stream.cached_info().state.last_sequence);
+    let messages: Vec<_> = stream::iter(first..=last)
+        .map(|sequence| {
+            let stream = &stream;
+            async move { stream.direct_get(sequence).await.ok() }
+        })
+        .buffered(64)
+        .collect()
+        .await;
+    let about_orders = messages.into_iter().flatten().filter(|message| message.subject.contains(".ORDER_"));
+    about_orders
+        .map(|message| (message.subject.to_string(), message.headers.get("ce-id").unwrap().as_str().to_owned()))
+        .collect()
+}
+
+/// Returns ids by who said them and about which order, each where it stands first.
+fn by_order(events_about: &[Published]) -> BTreeMap<(&str, &str), Vec<&str>> {
+    let mut by_order: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for (subject, id) in events_about {
+        let ids =
+            by_order.entry((subject.split('.').next().unwrap(), subject.rsplit('.').next().unwrap())).or_default();
+        if !ids.contains(&id.as_str()) {
+            ids.push(id);
+        }
+    }
+    by_order
+}
+
+/// Whatever the stream had before, it has now, for each order in the same order.
+fn assert_nothing_is_lost(before: &[Published], after: &[Published]) {
+    let (before, after) = (by_order(before), by_order(after));
+    for (key, ids) in before {
+        let now = after.get(&key).map_or(&[][..], Vec::as_slice);
+        let again: Vec<&str> = now.iter().copied().filter(|id| ids.contains(id)).collect();
+        assert_eq!(again, ids, "{key:?}");
+    }
+}
+
+async fn start() -> World {
+    let world = World::start(Engine::Sqlite).await;
+    world.seed(&[("PLENTY", 1000), ("SHORT", 0)]).await;
+    world.open_account(CUSTOMERS[1], "tok_decline", 1_000_000).await;
+    world
+}
+
+/// Places all orders, and cancels some.
+async fn customers(http: reqwest::Client, config: ShopConfig) {
+    let url = &format!("{}/orders", config.http_url(Component::ApiGateway));
+    let http = &http;
+    stream::iter(0..ORDERS)
+        .for_each_concurrent(4, |n| async move {
+            until_accepted(http, url, &wanted(n)).await;
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        })
+        .await;
+    let cancelled = (0..ORDERS).filter(|n| is_cancelled(*n));
+    stream::iter(cancelled)
+        .for_each_concurrent(4, |n| async move {
+            let url = format!("{url}/ORDER_{n}");
+            eventually("it waits", || async {
+                let asked = http.get(&url).send().await;
+                let order = match asked {
+                    Ok(asked) => asked.json::<Value>().await.unwrap_or_default(),
+                    Err(_) => Value::Null,
+                };
+                order["status"] == "awaiting-stock"
+            })
+            .await;
+            until_accepted(http, &format!("{url}/cancel"), &json!({"reason": "second thoughts"})).await;
+        })
+        .await;
+}
+
+/// Lets everything come to its end, and looks at it.
+async fn ending(world: &World) -> Ending {
+    world.settled().await;
+    world.post("/products/SHORT/restock", &json!({"quantity": 500})).await;
+    world.settled().await;
+    world.totals_reconcile(&[("PLENTY", 1000), ("SHORT", 500)]).await;
+    world.all_is_well().await;
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let orders = world.orders().await;
+    let mut reported = Vec::new();
+    for customer in CUSTOMERS {
+        reported.extend(
+            world
+                .reported(customer)
+                .await
+                .iter()
+                .map(|reported| (text(&reported["orderId"]), text(&reported["type"]))),
+        );
+    }
+    reported.sort();
+    Ending {
+        orders: orders
+            .iter()
+            .map(|order| (text(&order["orderId"]), (order["status"].clone(), order["reason"].clone())))
+            .collect(),
+        stock: vec![world.stock("PLENTY").await, world.stock("SHORT").await],
+        booked: world.booked().await,
+        reported,
+        events_about: events_about(world)
+            .await
+            .into_iter()
+            .map(|(subject, _)| subject)
+            .filter(|subject| !subject.starts_with("order.event.reserved."))
+            .collect(),
+    }
+}
+
+async fn undisturbed() -> Ending {
+    let world = start().await;
+    customers(world.http.clone(), world.config()).await;
+    ending(&world).await
+}
+
+async fn has_events(world: &World, count: u64) {
+    eventually("there are events", || async { world.messages("EVENTS").await >= count }).await;
+}
+
+/// Runs the operator's program, and returns the last line that it prints.
+async fn restore(world: &World, arguments: &[&str]) -> Value {
+    let config = world.config();
+    let nats = nats_options(&config, "provisioner");
+    let provisioned = Command::new(&config.program)
+        .arg("provision")
+        .env("NATS_URL", &nats.nats_url)
+        .env("NATS_USER", "provisioner")
+        .env("NATS_PASSWORD", nats.nats_password.unwrap())
+        .output()
+        .await
+        .unwrap();
+    assert!(provisioned.status.success(), "{provisioned:?}");
+    let restored = world.choreo(&[&["streams", "restore", "EVENTS"], arguments].concat()).await;
+    assert!(restored.status.success(), "{restored:?}");
+    serde_json::from_str(String::from_utf8(restored.stdout).unwrap().lines().last().unwrap()).unwrap()
+}
+
+/// Returns how many messages services have published again.
+fn published(reported: &Value) -> u64 {
+    reported["summary"].as_array().unwrap().iter().map(|service| service["published"].as_u64().unwrap()).sum()
+}
+
+#[tokio::test]
+async fn the_stream_of_events_deleted_under_load_and_filled_again_changes_nothing_of_how_it_ends() {
+    let disturbed = async {
+        let world = start().await;
+        let load = tokio::spawn(customers(world.http.clone(), world.config()));
+        has_events(&world, 200).await;
+        let before = events_about(&world).await;
+        world.jetstream().delete_stream("EVENTS").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        let reported = restore(&world, &[]).await;
+        assert!(published(&reported) >= before.len() as u64, "{reported}");
+        load.await.unwrap();
+        let ending = ending(&world).await;
+        assert_nothing_is_lost(&before, &events_about(&world).await);
+        ending
+    };
+    let (disturbed, undisturbed) = tokio::join!(disturbed, undisturbed());
+    assert_eq!(disturbed, undisturbed);
+}
+
+#[tokio::test]
+async fn the_last_part_of_the_stream_lost_with_consumers_ahead_of_it_and_filled_again_changes_nothing() {
+    let disturbed = async {
+        let mut world = start().await;
+        let load = tokio::spawn(customers(world.http.clone(), world.config()));
+        has_events(&world, 150).await;
+        world.kill(Component::NatsServer).await;
+        let messages = messages_of(&world.config().data.join("nats"));
+        let copy = world.config().data.join("older");
+        copy_files(&messages, &copy);
+        world.start_again(Component::NatsServer).await;
+        let kept = world.stream("EVENTS").await.cached_info().state.last_sequence;
+        has_events(&world, kept + 150).await;
+        let before = events_about(&world).await;
+        eventually("consumers are ahead of what will be left", || async {
+            floor(&world).await.into_iter().min().unwrap() > kept
+        })
+        .await;
+        // What they know is on its way to the disk.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        world.kill(Component::NatsServer).await;
+        std::fs::remove_dir_all(&messages).unwrap();
+        copy_files(&copy, &messages);
+        world.start_again(Component::NatsServer).await;
+        let reported = restore(&world, &["--last", "15m"]).await;
+        assert!(published(&reported) > 0, "{reported}");
+        load.await.unwrap();
+        let ending = ending(&world).await;
+        assert_nothing_is_lost(&before, &events_about(&world).await);
+        ending
+    };
+    let (disturbed, undisturbed) = tokio::join!(disturbed, undisturbed());
+    assert_eq!(disturbed, undisturbed);
+}
+
+/// Returns up to where each consumer of the stream has settled it.
+async fn floor(world: &World) -> Vec<u64> {
+    let stream = world.stream("EVENTS").await;
+    let mut floors = Vec::new();
+    for consumer in ["order-service", "inventory-service", "payment-service"] {
+        floors.push(stream.consumer_info(consumer).await.unwrap().ack_floor.stream_sequence);
+    }
+    floors
+}
+
+/// Returns where a shop folder has the stream's messages.
+fn messages_of(shop: &Path) -> PathBuf {
+    let accounts = std::fs::read_dir(shop.join("jetstream")).unwrap();
+    let folders = accounts.map(|account| account.unwrap().path().join("streams/EVENTS/msgs"));
+    folders.into_iter().find(|folder| folder.is_dir()).unwrap()
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}

@@ -1,0 +1,320 @@
+//! The table `outbox_pending`: which rows of the outbox the stream may not have.
+//!
+//! Rows are written a batch at a time and acknowledged together, as a rule. So what is kept is a *range* of row ids for
+//! each batch: one small row goes in with the batch, and out again, where a mark on every row of the outbox would write all
+//! of them twice. Of a range that the stream took a part of, the rest stays, each row as a range of its own (ADR 20).
+//!
+//! A range belongs to the instance that committed it, or that took it over ([`crate::owner`]). A row that its stream can
+//! never take is a range with a refusal: it is published again only if an operator redrives its dead letter (ADR 25).
+
+use std::collections::{HashMap, HashSet};
+
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait,
+};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::outbox::{self, OutboxRow};
+use crate::statement;
+
+/// The table `outbox_pending`.
+pub mod entity {
+    use sea_orm::entity::prelude::*;
+
+    /// Rows of the outbox that were written together.
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "outbox_pending")]
+    pub struct Model {
+        /// The id of the first of them.
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub first_row_id: Uuid,
+        /// The id of the last of them.
+        pub last_row_id: Uuid,
+        /// The instance that publishes them; none if a version without owners wrote them.
+        pub owner: Option<Uuid>,
+        /// Why its stream can never take the row; a range with a refusal is of one row.
+        pub refusal: Option<String>,
+    }
+
+    /// No relations.
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+use entity::{Column, Entity, Model};
+
+/// The most rows of a range, and so of what a range costs to look at. Their ids differ in their last 16 bits.
+pub(crate) const MAX_BATCH_ROWS: usize = 256;
+
+/// What has become of ranges, and is not written yet.
+#[derive(Debug, Default)]
+pub(crate) struct PublishOutcomes {
+    /// The instance to which what is left belongs.
+    pub(crate) owner: Uuid,
+    /// The first row ids of ranges that are over.
+    pub(crate) over: Vec<Uuid>,
+    /// Rows that the stream did not take while it took others of their range.
+    pub(crate) left: Vec<Uuid>,
+    /// Rows that their stream can never take.
+    pub(crate) unpublishable: Vec<Unpublishable>,
+}
+
+impl PublishOutcomes {
+    /// Returns the ranges that are over in the order in which every instance deletes them.
+    fn over_in_order(&self) -> Vec<Uuid> {
+        let mut over = self.over.clone();
+        over.sort_unstable();
+        over
+    }
+}
+
+/// A row that its stream can never take.
+#[derive(Debug, Clone)]
+pub(crate) struct Unpublishable {
+    /// The row's id.
+    pub(crate) row: Uuid,
+    /// Why the stream refuses it.
+    pub(crate) reason: String,
+    /// Its dead letter, not written yet; a dead letter has none.
+    pub(crate) dead_letter: Option<OutboxRow>,
+}
+
+impl PublishOutcomes {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.over.is_empty() && self.left.is_empty() && self.unpublishable.is_empty()
+    }
+
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.over.extend(more.over);
+        self.left.extend(more.left);
+        self.unpublishable.extend(more.unpublishable);
+    }
+}
+
+/// Writes that the stream does not have these rows yet; they are numbered.
+pub(crate) async fn insert(
+    connection: &impl ConnectionTrait,
+    rows: &[OutboxRow],
+    owner: Uuid,
+) -> Result<(), DbErr> {
+    let batches = rows.chunk_by(|one, next| one.range == next.range).filter_map(|range| {
+        let last = range.last()?;
+        Some(model(last.range, last.row_id, owner, None))
+    });
+    statement::insert(connection, batches.collect(), None).await
+}
+
+fn model(first: Uuid, last: Uuid, owner: Uuid, refusal: Option<String>) -> entity::ActiveModel {
+    entity::ActiveModel {
+        first_row_id: Set(first),
+        last_row_id: Set(last),
+        owner: Set(Some(owner)),
+        refusal: Set(refusal),
+    }
+}
+
+/// Writes marks; the caller commits.
+///
+/// In the order of ids, so that two instances that write the same marks do not wait for each other in a circle.
+pub(crate) async fn mark(connection: &impl ConnectionTrait, outcomes: &PublishOutcomes) -> Result<(), DbErr> {
+    for chunk in statement::padded_chunks(&outcomes.over_in_order()) {
+        Entity::delete_many().filter(Column::FirstRowId.is_in(chunk)).exec(connection).await?;
+    }
+    let left = outcomes.left.iter().map(|row| (*row, None));
+    let unpublishable = outcomes.unpublishable.iter().map(|row| (row.row, Some(row.reason.clone())));
+    let mut single: Vec<_> = left.chain(unpublishable).collect();
+    single.sort_unstable_by_key(|(row, _)| *row);
+    single.dedup_by_key(|(row, _)| *row);
+    let single = single.into_iter().map(|(row, refusal)| model(row, row, outcomes.owner, refusal));
+    let known = OnConflict::column(Column::FirstRowId).do_nothing().to_owned();
+    statement::insert(connection, single.collect(), Some(known)).await?;
+    let mut dead_letters: Vec<_> =
+        outcomes.unpublishable.iter().filter_map(|row| row.dead_letter.clone()).collect();
+    outbox::insert(connection, &mut dead_letters, outcomes.owner).await
+}
+
+/// The ranges that a scan looks for: those of one owner, written before one row id or from another one on.
+///
+/// A range from the future was written by a clock that was ahead. Whoever wrote it may be gone, and its time far away:
+/// it does not wait for that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) owner: Uuid,
+    pub(crate) before: Uuid,
+    pub(crate) from: Uuid,
+    /// The range after which to go on.
+    pub(crate) after: Option<Uuid>,
+}
+
+/// Part of a scan.
+pub(crate) struct Found {
+    /// The rows in the order of writing.
+    pub(crate) rows: Vec<OutboxRow>,
+    /// The ranges of which the outbox has no row.
+    pub(crate) empty: Vec<Uuid>,
+    /// The last range; none if there was none.
+    pub(crate) last: Option<Uuid>,
+}
+
+/// Returns the next ranges, with their rows: one range, or as many as come to `limit` rows at most.
+pub(crate) async fn find(connection: &impl ConnectionTrait, wanted: Wanted, limit: u128) -> Result<Found, DbErr> {
+    let is_wanted = Column::Owner
+        .eq(wanted.owner)
+        .and(Column::Refusal.is_null())
+        .and(Column::FirstRowId.lt(wanted.before).or(Column::FirstRowId.gte(wanted.from)));
+    let is_next = wanted.after.map(|after| Column::FirstRowId.gt(after));
+    let mut select = Entity::find().filter(is_wanted.clone());
+    if let Some(is_next) = is_next {
+        select = select.filter(is_next);
+    }
+    let mut batches = select.order_by_asc(Column::FirstRowId).limit(MAX_BATCH_ROWS as u64).all(connection).await?;
+    let mut rows = 0;
+    let fits = |range: &Model| {
+        rows += range.last_row_id.as_u128().saturating_sub(range.first_row_id.as_u128()) + 1;
+        rows <= limit
+    };
+    let most = batches.iter().map(fits).take_while(|fits| *fits).count().max(1);
+    batches.truncate(most);
+    let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
+        return Ok(Found { rows: Vec::new(), empty: Vec::new(), last: None });
+    };
+    let mut select = outbox::entity::Entity::find();
+    QueryTrait::query(&mut select).inner_join(Entity, in_pending_batch());
+    let models = select
+        .filter(Column::FirstRowId.between(first.first_row_id, last.first_row_id))
+        .filter(is_wanted)
+        .order_by_asc(outbox::entity::Column::RowId)
+        .all(connection)
+        .await?;
+    let mut rows = Vec::with_capacity(models.len());
+    for model in models {
+        let range = batches.partition_point(|range| range.first_row_id <= model.row_id);
+        let range = range.checked_sub(1).and_then(|place| batches.get(place));
+        rows.push(OutboxRow::from_model(model, range.map_or(Uuid::nil(), |range| range.first_row_id))?);
+    }
+    let last = Some(last.first_row_id);
+    let with_rows: HashSet<Uuid> = rows.iter().map(|row| row.range).collect();
+    let empty = batches.into_iter().map(|range| range.first_row_id).filter(|range| !with_rows.contains(range));
+    Ok(Found { rows, empty: empty.collect(), last })
+}
+
+/// Deletes ranges of which the outbox has no row; returns how many. Those that are over meanwhile are no longer there.
+pub(crate) async fn delete_without_rows(
+    connection: &impl ConnectionTrait,
+    batches: Vec<Uuid>,
+) -> Result<u64, DbErr> {
+    let row =
+        Query::select().expr(Expr::value(1)).from(outbox::entity::Entity).and_where(in_pending_batch()).to_owned();
+    let deleted = Entity::delete_many()
+        .filter(Column::FirstRowId.is_in(batches))
+        .filter(Expr::exists(row).not())
+        .exec(connection)
+        .await?;
+    Ok(deleted.rows_affected)
+}
+
+/// Lets a row that its stream refused be published again; returns whether it was refused.
+pub(crate) async fn publish_again(
+    connection: &impl ConnectionTrait,
+    row: Uuid,
+    owner: Uuid,
+) -> Result<bool, DbErr> {
+    let updated = Entity::update_many()
+        .col_expr(Column::Refusal, Expr::value(Option::<String>::None))
+        .col_expr(Column::Owner, Expr::value(owner))
+        .filter(Column::FirstRowId.eq(row))
+        .filter(Column::Refusal.is_not_null())
+        .exec(connection)
+        .await?;
+    Ok(updated.rows_affected > 0)
+}
+
+/// Returns how many rows their streams can never take.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn unpublishable(connection: &impl ConnectionTrait) -> Result<u64, DbErr> {
+    Entity::find().filter(Column::Refusal.is_not_null()).count(connection).await
+}
+
+/// Deletes the refused rows written before `before` out of the pending ones, so that the outbox deletes them as well.
+pub(crate) async fn prune(connection: &impl ConnectionTrait, before: OffsetDateTime) -> Result<(), DbErr> {
+    let old = Column::FirstRowId.lt(outbox::first_row_id(before)).and(Column::Refusal.is_not_null());
+    Entity::delete_many().filter(old).exec(connection).await.map(drop)
+}
+
+/// Returns the condition that a row of the outbox is in a range.
+pub(crate) fn in_pending_batch() -> Expr {
+    let row = Expr::col((outbox::entity::Entity, outbox::entity::Column::RowId));
+    row.between(Expr::col((Entity, Column::FirstRowId)), Expr::col((Entity, Column::LastRowId)))
+}
+
+/// Returns which of these rows of the outbox their streams can never take, with the reasons.
+pub(crate) async fn refusals(
+    connection: &impl ConnectionTrait,
+    rows: Vec<Uuid>,
+) -> Result<HashMap<Uuid, String>, DbErr> {
+    let refused = statement::select_in::<Entity, _>(connection, Column::FirstRowId, &rows).await?;
+    Ok(refused.into_iter().filter_map(|range| Some((range.first_row_id, range.refusal?))).collect())
+}
+
+/// Returns the condition that a row of the outbox is in no range: that the stream has it.
+pub(crate) fn in_no_pending_batch() -> Expr {
+    Expr::exists(Query::select().expr(Expr::value(1)).from(Entity).and_where(in_pending_batch()).to_owned()).not()
+}
+
+/// Returns how many rows of the outbox the stream has not acknowledged, without those that it can never take.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn depth(connection: &impl ConnectionTrait) -> Result<u64, DbErr> {
+    let rows = Query::select()
+        .expr(Expr::col((outbox::entity::Entity, outbox::entity::Column::RowId)).count())
+        .from(Entity)
+        .inner_join(outbox::entity::Entity, in_pending_batch())
+        .and_where(Expr::col((Entity, Column::Refusal)).is_null())
+        .to_owned();
+    let row = connection.query_one(&rows).await?;
+    let depth: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0))?;
+    Ok(depth.unsigned_abs())
+}
+
+/// Returns when the oldest of those rows was written, in milliseconds since 1970.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn oldest(connection: &impl ConnectionTrait) -> Result<Option<i64>, DbErr> {
+    let pending = Entity::find().filter(Column::Refusal.is_null());
+    let first = pending.order_by_asc(Column::FirstRowId).one(connection).await?;
+    Ok(first.map(|range| outbox::written_at(range.first_row_id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_instances_delete_the_same_ranges_in_one_order_whatever_order_they_learned_of_them() {
+        let ids: Vec<Uuid> = (0..1000).map(Uuid::from_u128).collect();
+        let mut over = ids.clone();
+        over.reverse();
+        over.swap(3, 500);
+        let chunks = |outcomes: &PublishOutcomes| -> Vec<Uuid> {
+            statement::padded_chunks(&outcomes.over_in_order()).flat_map(|chunk| chunk.to_vec()).collect()
+        };
+        let (one, other) = (
+            PublishOutcomes { over, ..PublishOutcomes::default() },
+            PublishOutcomes { over: ids, ..PublishOutcomes::default() },
+        );
+        assert_eq!(chunks(&one), chunks(&other));
+        assert!(chunks(&one).is_sorted());
+    }
+}

@@ -1,0 +1,270 @@
+//! Refill: what a service has said, published again from its retained outbox, because a stream has lost it.
+//!
+//! Each service answers `admin.<service>.republish`: one request publishes one batch behind a cursor, in the order in
+//! which it was written, and answers with the next cursor. So nothing of a stream restore lives in the service: it can be
+//! repeated, given up, and taken up again from anywhere, and is as fast as who asks.
+//!
+//! Messages keep their ids: a stream that still has one drops it within its duplicate window, and the inbox of whoever
+//! has handled it drops it afterwards. They bear [`REPUBLISHED`], so that a consumer whose inbox may have forgotten them
+//! gives them up ([`Reason::DedupWindowExpired`](crate::dead_letter::Reason)) instead of handling them twice.
+//!
+//! A stream that was purged drops them, too, although it has them no more; then they get another `Nats-Msg-Id`.
+//!
+//! What is not published again: timers that were taken back, replaced, or delivered; dead letters that a redrive has
+//! handled. What was written after the stream restore began is left to the relay.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream;
+use async_nats::jetstream::message::PublishMessage;
+use sea_orm::sea_query::{Condition, Expr, ExprTrait};
+use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::dead_letter::DeadLetter;
+use crate::direct::Stored;
+use crate::envelope::{ROLLUP, SCHEDULE, from_unix_millis, rfc3339};
+use crate::outbox::entity::{Column, Entity};
+use crate::outbox::{self, OutboxRow};
+use crate::query::{Endpoint, Query, QueryError};
+use crate::topology::subject_matches;
+use crate::{clock, delivery_issue, inbox, statement};
+
+/// The header of a message that was published again by a stream restore: when, RFC 3339.
+pub const REPUBLISHED: &str = "Republished-At";
+/// Messages published at a time.
+const BATCH: u64 = 256;
+/// How long one batch may take to be read, compared, and published.
+const REPUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most patterns in one request.
+const MAX_SUBJECTS: usize = 64;
+
+/// Returns the subject on which a service fills a stream again.
+#[must_use]
+pub fn subject(service: &str) -> String {
+    format!("admin.{service}.republish")
+}
+
+/// Which messages to publish again.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Request {
+    /// The subjects that the stream stores, with the wildcards of NATS.
+    pub subjects: Vec<String>,
+    /// Where the batch before ended; none for the first.
+    pub after: Option<Uuid>,
+    /// Only what was said since then, in milliseconds since 1970.
+    pub since: Option<i64>,
+    /// Where the stream restore ends, as the first answer says it; none for the first batch.
+    #[serde(default)]
+    pub until: Option<Uuid>,
+    /// From which sequence on the stream lacks nothing. A stream that was purged still knows the ids of what it has no
+    /// more: what it knows from before is published under another id.
+    #[serde(default)]
+    pub intact_from: u64,
+}
+
+/// What became of one batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Republished {
+    /// Messages that the stream has taken.
+    pub published: u64,
+    /// Messages that the stream still knew.
+    pub known: u64,
+    /// Messages that are not published again: settled timers, dead letters that were handled.
+    pub settled: u64,
+    /// Where the next batch begins; none where this was the last.
+    pub next: Option<Uuid>,
+    /// Where the stream restore ends: what was written last when it began. Not a time, for a clock may have been ahead.
+    pub until: Option<Uuid>,
+    /// When the last message of the batch was said, in milliseconds since 1970.
+    pub reached: Option<i64>,
+}
+
+/// Makes the endpoint that publishes again.
+pub(crate) fn endpoint(db: DatabaseConnection, js: jetstream::Context, service: &'static str) -> Endpoint {
+    Endpoint::new("republish", subject(service), move |query| {
+        let (db, js) = (db.clone(), js.clone());
+        async move { answer(&db, &js, service, query).await }
+    })
+    .within(REPUBLISH_TIMEOUT)
+}
+
+async fn answer(
+    db: &DatabaseConnection,
+    js: &jetstream::Context,
+    service: &str,
+    query: Query,
+) -> Result<Republished, QueryError> {
+    let request: Request =
+        serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?;
+    if request.subjects.is_empty() || request.subjects.len() > MAX_SUBJECTS {
+        return Err(QueryError::Invalid(format!("subjects must be 1 to {MAX_SUBJECTS} patterns")));
+    }
+    let until = match request.until {
+        Some(until) => Some(until),
+        None => last(db).await?,
+    };
+    let rows = load(db, &request, until).await?;
+    let full = rows.len() as u64 == BATCH;
+    let end = rows.last().map(|row| row.row_id);
+    let read = rows.len() as u64;
+    let rows = unsettled(db, service, &request.subjects, rows).await?;
+    let (published, known) = publish(js, &rows, request.intact_from).await.map_err(QueryError::Unavailable)?;
+    tracing::info!(published, known, "published again for a stream restore");
+    Ok(Republished {
+        published,
+        known,
+        settled: read - rows.len() as u64,
+        next: end.filter(|_| full),
+        until,
+        reached: end.map(outbox::written_at),
+    })
+}
+
+/// Returns the row that was written last.
+async fn last(db: &DatabaseConnection) -> Result<Option<Uuid>, DbErr> {
+    let last = Entity::find().select_only().column(Column::RowId).order_by_desc(Column::RowId);
+    last.into_tuple().one(db).await
+}
+
+/// Returns the next rows, in the order of writing.
+async fn load(db: &DatabaseConnection, request: &Request, until: Option<Uuid>) -> Result<Vec<OutboxRow>, DbErr> {
+    let mut wanted = Condition::any();
+    for pattern in &request.subjects {
+        wanted = wanted.add(Column::Subject.like(pattern.replace(['*', '>'], "%")));
+    }
+    let mut select = Entity::find().filter(wanted).order_by_asc(Column::RowId).limit(BATCH);
+    if let Some(until) = until {
+        select = select.filter(Column::RowId.lte(until));
+    }
+    if let Some(after) = request.after {
+        select = select.filter(Column::RowId.gt(after));
+    }
+    if let Some(since) = request.since {
+        select = select.filter(Column::RowId.gte(outbox::first_row_id(from_unix_millis(since))));
+    }
+    let read = |model: outbox::entity::Model| OutboxRow::from_model(model, Uuid::nil());
+    select.all(db).await?.into_iter().map(read).collect()
+}
+
+/// Leaves out what is settled: it must not happen again.
+async fn unsettled(
+    db: &DatabaseConnection,
+    service: &str,
+    subjects: &[String],
+    rows: Vec<OutboxRow>,
+) -> Result<Vec<OutboxRow>, DbErr> {
+    let timers: Vec<&OutboxRow> = rows.iter().filter(|row| is_timed(row)).collect();
+    let ids: Vec<Uuid> = timers.iter().map(|row| row.message_id).collect();
+    let delivered = statement::select_in::<inbox::entity::Entity, _>(db, inbox::entity::Column::MessageId, &ids);
+    let delivered: HashSet<Uuid> = delivered.await?.into_iter().map(|row| row.message_id).collect();
+    let latest = latest(db, &timers).await?;
+
+    let outcomes: HashMap<Uuid, Uuid> =
+        rows.iter().filter_map(|row| Some((row.row_id, mark(row, service)?))).collect();
+    let redriven = delivery_issue::redriven(db, &outcomes.values().copied().collect::<Vec<_>>()).await?;
+    let is_settled = |row: &OutboxRow| {
+        // The database's patterns take more than those of NATS.
+        if !subjects.iter().any(|pattern| subject_matches(pattern, &row.subject)) {
+            return true;
+        }
+        if is_timed(row) {
+            let replaced = latest.get(&row.subject).is_some_and(|latest| *latest != row.row_id);
+            return replaced || has(row, ROLLUP) || delivered.contains(&row.message_id);
+        }
+        outcomes.get(&row.row_id).is_some_and(|mark| redriven.contains(mark))
+    };
+    Ok(rows.into_iter().filter(|row| !is_settled(row)).collect())
+}
+
+/// Returns the last row on each subject that a timer is set on or taken back.
+async fn latest(db: &DatabaseConnection, timers: &[&OutboxRow]) -> Result<HashMap<String, Uuid>, DbErr> {
+    let Some(first) = timers.iter().map(|row| row.row_id).min() else { return Ok(HashMap::new()) };
+    let subjects: Vec<String> = timers.iter().map(|row| row.subject.clone()).collect();
+    let mut latest = HashMap::new();
+    for chunk in statement::padded_chunks(&subjects) {
+        let rows: Vec<(String, Uuid)> = Entity::find()
+            .select_only()
+            .columns([Column::Subject, Column::RowId])
+            .filter(Expr::col(Column::RowId).gte(first))
+            .filter(Column::Subject.is_in(chunk))
+            .order_by_asc(Column::RowId)
+            .into_tuple()
+            .all(db)
+            .await?;
+        latest.extend(rows);
+    }
+    Ok(latest)
+}
+
+/// Returns the id under which a dead letter's message was dead-lettered; `None` for what is no dead letter.
+fn mark(row: &OutboxRow, service: &str) -> Option<Uuid> {
+    let stored = Stored {
+        subject: row.subject.clone(),
+        sequence: 0,
+        time: OffsetDateTime::UNIX_EPOCH,
+        headers: row.header_map(),
+        body: row.body.clone(),
+    };
+    row.subject
+        .starts_with("dead-letter.")
+        .then(|| DeadLetter::read(stored, service))?
+        .map(|dead_letter| dead_letter.inbox_id())
+}
+
+fn is_timed(row: &OutboxRow) -> bool {
+    has(row, SCHEDULE) || has(row, ROLLUP)
+}
+
+fn has(row: &OutboxRow, header: &str) -> bool {
+    row.headers.iter().any(|(name, _)| name == header)
+}
+
+/// Publishes rows in their order and waits until the stream has all of them; returns how many are new to it, and how
+/// many it knew.
+async fn publish(js: &jetstream::Context, rows: &[OutboxRow], intact_from: u64) -> anyhow::Result<(u64, u64)> {
+    let now = rfc3339(clock::now());
+    let rows: Vec<&OutboxRow> = rows.iter().collect();
+    let (mut published, known) = send(js, &rows, &now, None).await?;
+    let (there, gone): (Vec<_>, Vec<_>) = known.into_iter().partition(|(_, sequence)| *sequence >= intact_from);
+    let gone: Vec<&OutboxRow> = gone.into_iter().map(|(row, _)| row).collect();
+    // The same id for the same loss: whoever repeats the batch adds nothing.
+    let (again, known) = send(js, &gone, &now, Some(intact_from)).await?;
+    published += again;
+    Ok((published, (there.len() + known.len()) as u64))
+}
+
+/// Publishes rows in their order; returns how many are new to the stream, and the others with their sequences there.
+async fn send<'a>(
+    js: &jetstream::Context,
+    rows: &[&'a OutboxRow],
+    now: &str,
+    loss: Option<u64>,
+) -> anyhow::Result<(u64, Vec<(&'a OutboxRow, u64)>)> {
+    let mut acknowledgements = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut headers = row.header_map();
+        headers.insert(REPUBLISHED, now);
+        if let Some(loss) = loss {
+            headers.insert(NATS_MESSAGE_ID, format!("{}-{loss}", row.message_id));
+        }
+        let message = PublishMessage::build().headers(headers).payload(row.body.clone());
+        acknowledgements.push((*row, js.send_publish(row.subject.clone(), message).await?));
+    }
+    let (mut published, mut known) = (0, Vec::new());
+    for (row, acknowledgement) in acknowledgements {
+        let acknowledged = acknowledgement.await?;
+        if acknowledged.duplicate {
+            known.push((row, acknowledged.sequence));
+        } else {
+            published += 1;
+        }
+    }
+    Ok((published, known))
+}

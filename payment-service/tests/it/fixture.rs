@@ -1,0 +1,269 @@
+//! The service as it runs: a real nats-server, a real database, and the provider's real program.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::Client;
+use async_nats::jetstream::{self, message::StreamMessage, stream::Stream};
+use clap::Parser;
+use contracts::account::AccountEvent;
+use contracts::inventory::InventoryEvent;
+use contracts::order::OrderEvent;
+use contracts::query::PaymentReconciliation;
+use contracts::topology::{ACCOUNT_SERVICE, EVENTS, INVENTORY_SERVICE, ORDER_SERVICE, TOPOLOGY};
+use local_servers::free_port;
+use local_servers::nats::TestNats;
+use messaging::Topology;
+use messaging::publisher::{Command, Publisher};
+use payment_service::Config;
+use payment_service::entity::payment::{Entity, Model, Status};
+use payment_service::payment::PaymentMessage;
+use payment_service::provider::{HttpProvider, PaymentProvider};
+use sea_orm::{ConnectionTrait, EntityTrait};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::database::{Engine, TestDatabase, scratch};
+use crate::given::{placed, reserved};
+
+/// How long to wait for what must come.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Waits until something is so.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+    let start = Instant::now();
+    while !is_so().await {
+        assert!(start.elapsed() < REPLY_TIMEOUT, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The provider's program, as a library.
+pub(crate) struct Provider {
+    pub(crate) url: String,
+    http: reqwest::Client,
+    running: JoinHandle<anyhow::Result<()>>,
+    directory: PathBuf,
+}
+
+impl Provider {
+    pub(crate) async fn start() -> Self {
+        let directory = scratch("provider");
+        let address = format!("127.0.0.1:{}", free_port());
+        let config = payment_provider::Config {
+            http_address: address.parse().unwrap(),
+            http: messaging::listener::HttpOptions::default(),
+            ledger: directory.join("ledger.jsonl"),
+        };
+        let running = tokio::spawn(payment_provider::run(config, CancellationToken::new()));
+        let provider = Self {
+            url: format!("http://{address}"),
+            http: messaging::http::client(std::time::Duration::from_secs(300)).unwrap(),
+            running,
+            directory,
+        };
+        eventually("the provider answers", || async { provider.get("/readiness").await.is_ok() }).await;
+        provider
+    }
+
+    async fn get(&self, path: &str) -> reqwest::Result<Value> {
+        self.http.get(format!("{}{path}", self.url)).send().await?.json().await
+    }
+
+    pub(crate) async fn behave(&self, behaviour: Value) {
+        let request = self.http.put(format!("{}/behaviour", self.url)).json(&behaviour);
+        assert_eq!(request.send().await.unwrap().status(), 200);
+    }
+
+    /// Asks for money as another shop may.
+    pub(crate) async fn capture(&self, key: &str, content: &Value) {
+        let request = self.http.post(format!("{}/captures", self.url)).header("Idempotency-Key", key).json(content);
+        assert_eq!(request.send().await.unwrap().status(), 201);
+    }
+
+    /// How many entries of a kind the ledger has.
+    pub(crate) async fn count(&self, kind: &str) -> u64 {
+        self.get("/ledger").await.unwrap()["counts"][kind].as_u64().unwrap()
+    }
+
+    /// All entries of the ledger.
+    pub(crate) async fn entries(&self) -> Vec<Value> {
+        self.get("/ledger").await.unwrap()["entries"].as_array().unwrap().clone()
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.running.abort();
+        drop(std::fs::remove_dir_all(&self.directory));
+    }
+}
+
+/// All that the service needs around it.
+pub(crate) struct Fixture {
+    pub(crate) nats: TestNats,
+    pub(crate) client: Client,
+    pub(crate) js: jetstream::Context,
+    pub(crate) database: TestDatabase,
+    pub(crate) provider: Provider,
+}
+
+/// The service while it runs.
+pub(crate) struct Running {
+    shutdown: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Running {
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+
+    /// Ends it in the middle of whatever it does.
+    pub(crate) async fn abort(self) {
+        self.task.abort();
+        drop(self.task.await);
+    }
+}
+
+impl Fixture {
+    pub(crate) async fn new(engine: Engine) -> Self {
+        let (nats, database) = (TestNats::start().await.unwrap(), TestDatabase::new(engine).await);
+        let client = async_nats::connect(nats.url()).await.unwrap();
+        let js = jetstream::new(client.clone());
+        Topology::parse(TOPOLOGY).unwrap().provision(&js, 1).await.unwrap();
+        Self { nats, client, js, database, provider: Provider::start().await }
+    }
+
+    pub(crate) fn config(&self, options: &[&str]) -> Config {
+        let (nats, address) = (self.nats.url(), format!("127.0.0.1:{}", free_port()));
+        let mut arguments = vec!["payment-service", "--nats-url", &nats];
+        if !options.contains(&"--http-address") {
+            arguments.extend(["--http-address", &address]);
+        }
+        arguments.extend(["--database-url", &self.database.url, "--provider-url", &self.provider.url]);
+        arguments.extend(options);
+        Config::parse_from(arguments)
+    }
+
+    /// Starts an instance of the service.
+    pub(crate) fn start(&self, options: &[&str]) -> Running {
+        let config = self.config(options);
+        let provider = HttpProvider::new(&config.provider_url, config.provider_timeout()).unwrap();
+        self.start_with(options, Arc::new(provider))
+    }
+
+    pub(crate) fn start_with<P: PaymentProvider>(&self, options: &[&str], provider: Arc<P>) -> Running {
+        let shutdown = CancellationToken::new();
+        let service = payment_service::run_with(self.config(options), provider, shutdown.clone());
+        Running { shutdown, task: tokio::spawn(service) }
+    }
+
+    /// Says something in the name of whose word it is, and returns its id.
+    pub(crate) async fn publish(&self, message: &PaymentMessage) -> Uuid {
+        publish(&self.js, message).await
+    }
+
+    /// Takes an order so far that its payment is due.
+    pub(crate) async fn due(&self, order: &str, amount: i64) {
+        self.publish(&placed(order, "ANN", amount)).await;
+        self.publish(&reserved(order)).await;
+    }
+
+    /// Takes orders so far that the provider was asked for their payments at least once, while it fails.
+    pub(crate) async fn ask_in_vain(&self, orders: &[&str]) {
+        for order in orders {
+            self.due(order, 60).await;
+            eventually("it was asked", || async {
+                self.payment(order).await.is_some_and(|row| row.provider_answer.is_some())
+            })
+            .await;
+        }
+    }
+
+    /// What the payments come to, as others are answered.
+    pub(crate) async fn reconciliation(&self) -> PaymentReconciliation {
+        let answer = self.client.request("payment.query.reconciliation", "".into()).await.unwrap();
+        serde_json::from_slice(&answer.payload).unwrap()
+    }
+
+    pub(crate) async fn sql(&self, statement: &str) {
+        self.database.db.execute_unprepared(statement).await.unwrap();
+    }
+
+    pub(crate) async fn payment(&self, order: &str) -> Option<Model> {
+        Entity::find_by_id(order).one(&self.database.db).await.unwrap()
+    }
+
+    pub(crate) async fn stands(&self, order: &str, expected: Status) {
+        let what = format!("{order} is {expected:?}");
+        eventually(&what, || async { self.payment(order).await.is_some_and(|row| row.status == expected) }).await;
+    }
+
+    pub(crate) async fn events(&self) -> Stream {
+        self.js.get_stream(EVENTS).await.unwrap()
+    }
+
+    /// The last message on a subject, once there is one.
+    pub(crate) async fn received(&self, subject: &str) -> StreamMessage {
+        let events = self.events().await;
+        eventually(subject, || async { events.get_last_raw_message_by_subject(subject).await.is_ok() }).await;
+        events.get_last_raw_message_by_subject(subject).await.unwrap()
+    }
+
+    /// How many messages there are on subjects.
+    pub(crate) async fn published(&self, filter: &str) -> usize {
+        let events = self.events().await;
+        let info = events.info_with_subjects(filter).await.unwrap();
+        use futures::TryStreamExt;
+        let counts: Vec<(String, usize)> = info.try_collect().await.unwrap();
+        counts.into_iter().map(|(_, count)| count).sum()
+    }
+
+    /// Nothing was given up, and all that was said is out.
+    pub(crate) async fn left_nothing_behind(&self) {
+        assert_eq!(messaging::outbox_pending::depth(&self.database.db).await.unwrap(), 0);
+        assert_eq!(self.js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
+    }
+}
+
+pub(crate) async fn publish(js: &jetstream::Context, message: &PaymentMessage) -> Uuid {
+    let (source, subject, message_type, key, body) = match message.clone() {
+        PaymentMessage::Placed(order) => of_order(&order.into()),
+        PaymentMessage::Cancelled(order) => of_order(&order.into()),
+        PaymentMessage::Reserved(stock) => {
+            let event = InventoryEvent::from(stock);
+            let body = serde_json::to_vec(&event).unwrap();
+            (INVENTORY_SERVICE, event.subject(), event.message_type(), event.key().to_owned(), body)
+        }
+        PaymentMessage::AccountChanged(account) => of_account(&account.into()),
+        PaymentMessage::AccountDeleted(account) => of_account(&account.into()),
+    };
+    let id = Uuid::now_v7();
+    let command = Command { id, subject, message_type, key, body: body.into(), trace_parent: None };
+    Publisher::new(js.clone(), source).publish(command).await.unwrap();
+    id
+}
+
+fn of_order(event: &OrderEvent) -> (&'static str, String, &'static str, String, Vec<u8>) {
+    let body = serde_json::to_vec(event).unwrap();
+    (ORDER_SERVICE, event.subject(), event.message_type(), event.key().to_owned(), body)
+}
+
+fn of_account(event: &AccountEvent) -> (&'static str, String, &'static str, String, Vec<u8>) {
+    let body = serde_json::to_vec(event).unwrap();
+    (ACCOUNT_SERVICE, event.subject(), event.message_type(), event.key().to_owned(), body)
+}
+
+pub(crate) fn header(message: &StreamMessage, name: &str) -> String {
+    message.headers.get(name).unwrap().as_str().to_owned()
+}
+
+pub(crate) fn body(message: &StreamMessage) -> Value {
+    serde_json::from_slice(&message.payload).unwrap()
+}
