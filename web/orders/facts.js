@@ -104,7 +104,7 @@ export function waits({ timeline, order }) {
       lines.push(el("li", {}, "Under way."));
   }
   for (const source of found?.sources ?? []) {
-    if (source.answered) continue;
+    if (source.available) continue;
     lines.push(el("li", {}, el("b", {}, `${source.name}: `), source.detail ?? "no response"));
   }
   return lines;

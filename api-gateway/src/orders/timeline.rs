@@ -116,8 +116,8 @@ struct Blocker {
 struct Source {
     /// Its name.
     name: String,
-    /// Whether it told everything.
-    answered: bool,
+    /// Whether it answered completely.
+    available: bool,
     /// Why not.
     detail: Nullable<String>,
 }

@@ -79,19 +79,19 @@ pub struct Blocker {
 pub struct Source {
     /// Its name.
     pub name: String,
-    /// Whether it told everything.
-    pub answered: bool,
+    /// Whether it answered completely.
+    pub available: bool,
     /// Why not.
     pub detail: Option<String>,
 }
 
 impl Source {
     fn answered(name: &str) -> Self {
-        Self { name: name.to_owned(), answered: true, detail: None }
+        Self { name: name.to_owned(), available: true, detail: None }
     }
 
     fn failed(name: &str, why: String) -> Self {
-        Self { name: name.to_owned(), answered: false, detail: Some(why) }
+        Self { name: name.to_owned(), available: false, detail: Some(why) }
     }
 }
 
@@ -105,7 +105,7 @@ impl Timeline {
     /// Returns whether everything that was asked has answered.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.sources.iter().all(|source| source.answered)
+        self.sources.iter().all(|source| source.available)
     }
 }
 

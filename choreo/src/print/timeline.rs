@@ -24,7 +24,7 @@ pub(crate) fn of(timeline: &Timeline) -> String {
     );
     let blockers = timeline.blocked_on.iter();
     section("What it waits for", blockers.map(|wait| format!("{}{}", wait.what, since(&wait.since))).collect());
-    let silent = timeline.sources.iter().filter(|source| !source.answered);
+    let silent = timeline.sources.iter().filter(|source| !source.available);
     let silent =
         silent.map(|source| format!("{}: {}", source.name, source.detail.as_deref().unwrap_or("no answer")));
     section("What could not be asked", silent.collect());

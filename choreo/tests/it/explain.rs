@@ -57,7 +57,7 @@ async fn a_message_delivered_three_times_is_told_with_what_follows_and_who_does_
     assert!(blockers(&reported, "order-service").is_empty());
     let unknown = blockers(&reported, "inventory-service");
     assert!(unknown[0].contains("does not run") && unknown[0].contains("order.event.placed.K1"), "{unknown:?}");
-    let source = |name: &str| reported.sources.iter().find(|source| source.name == name).unwrap().answered;
+    let source = |name: &str| reported.sources.iter().find(|source| source.name == name).unwrap().available;
     assert!(source("order-service") && source("EVENTS") && source("DEAD_LETTERS") && !source("inventory-service"));
 
     // Its service gone, what follows from the command proves that it was handled.
@@ -172,7 +172,7 @@ async fn what_is_said_and_not_published_is_waited_for() {
     assert!(waited.contains("has not published"), "{waited}");
     assert!(
         !reported.is_complete()
-            && reported.sources.iter().any(|source| source.name == "EVENTS" && !source.answered)
+            && reported.sources.iter().any(|source| source.name == "EVENTS" && !source.available)
     );
     Topology::parse(contracts::topology::TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
     store.has("EVENTS", 1).await;
