@@ -16,7 +16,7 @@ use crate::Operator;
 use crate::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
 use crate::dead_letters::{self, DeadLetter, DeadLetterDetail, Filter, Listing, delete};
 use crate::explain::{self, Reach};
-use crate::invariants::Watcher;
+use crate::invariants::{Status, Watcher};
 use crate::operator::OPERATOR;
 use crate::print::{Printer, ago, board, table, timeline};
 use crate::restore::{Progress, restore};
@@ -60,19 +60,27 @@ pub enum Command {
         #[arg(value_parser = setting::text())]
         key: String,
     },
-    /// Says whether everything is consistent: stock, money, orders, repetitions, outboxes, consumers, dead letters.
+    /// Checks the invariants: stock, money, orders, duplicates, outboxes, consumers, dead letters.
     ///
-    /// Ends with status 1 where a promise is broken, or cannot be told to hold within five seconds.
-    Invariants,
-    /// Fills a stream that lost its messages again: services publish what they have said and keep.
+    /// Ends with status 1 if a check fails, or is still unknown after five seconds.
+    Check,
+    /// Streams.
+    #[command(subcommand)]
+    Streams(Streams),
+}
+
+/// What to do with streams.
+#[derive(Debug, Subcommand)]
+pub enum Streams {
+    /// Restores a stream that lost messages: services republish what their outboxes retain.
     ///
-    /// Make the stream and its consumers first, where they are gone (`demo provision`). It can be ended and started
-    /// again at any time. Ends with status 1 where a service did not publish everything.
+    /// Create the stream and its consumers first if they are missing (`demo provision`). It can be ended and started
+    /// again at any time. Ends with status 1 if a service did not republish everything.
     Restore {
-        /// Which stream: EVENTS, TIMERS, or `DEAD_LETTERS`. What COMMANDS held no outbox has.
+        /// The stream: EVENTS, TIMERS, or `DEAD_LETTERS`. No outbox has what COMMANDS held.
         #[arg(value_parser = setting::text())]
         stream: String,
-        /// Only what was said so long ago at most, such as `15m`, where only the last minutes were lost.
+        /// Only messages published at most this long ago, such as `15m`.
         #[arg(long, value_parser = setting::age())]
         last: Option<Duration>,
         /// How long consumers may stand still while they have half of the stream still to read, before this ends with
@@ -171,11 +179,11 @@ impl Cli {
         let printer = Printer { json: self.json };
         let done = match self.command {
             Command::DeadLetters(command) => command.execute(&operator, stop, printer).await,
-            Command::Restore { stream, last, stall_timeout } => {
+            Command::Streams(Streams::Restore { stream, last, stall_timeout }) => {
                 restore_stream(&operator, &stream, last, stall_timeout, stop, printer).await
             }
             Command::Explain { key } => unless_stopped(stop, explain(&operator, &key, printer)).await,
-            Command::Invariants => unless_stopped(stop, Box::pin(invariants(&operator, printer))).await,
+            Command::Check => unless_stopped(stop, Box::pin(invariants(&operator, printer))).await,
         };
         // The server does not tell a refusal to who asked.
         match (done, operator.refusal()) {
@@ -223,14 +231,14 @@ async fn invariants(operator: &Operator, printer: Printer) -> anyhow::Result<boo
     let begun = Instant::now();
     let board = loop {
         let board = watcher.look(operator).await;
-        let report = board.checks.iter().all(|check| check.holds.is_some()) && !watcher.suspects();
-        if report || board.is_broken() || begun.elapsed() > SETTLE {
+        let known = board.checks.iter().all(|check| check.status != Status::Unknown) && !watcher.suspects();
+        if known || board.fails() || begun.elapsed() > SETTLE {
             break board;
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
     };
     printer.print(&board, || board::of(&board));
-    Ok(board.holds())
+    Ok(board.passes())
 }
 
 impl DeadLetters {

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use async_nats::jetstream;
+use contracts::topology::DEAD_LETTERS;
 use messaging::Topology;
 use messaging::connection::{self, NatsOptions};
 
@@ -10,6 +12,8 @@ use messaging::connection::{self, NatsOptions};
 pub const PROVISIONER: &str = "provisioner";
 /// How long a server that starts beside us may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// A subject of the stream of dead letters before the first release.
+const RETIRED: &str = "discarded.>";
 /// How long all of it may take.
 const PROVISION_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -23,8 +27,12 @@ pub async fn provision(nats: &NatsOptions, replicas: usize) -> anyhow::Result<()
     let (client, health) = connection::establish(nats, PROVISIONER, CONNECT_TIMEOUT).await?;
     let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
     let js = connection::jetstream(&client);
+    let provisioning = async {
+        refuse_earlier_streams(&js).await?;
+        topology.provision(&js, replicas).await
+    };
     tokio::select! {
-        provisioned = tokio::time::timeout(PROVISION_TIMEOUT, topology.provision(&js, replicas)) => {
+        provisioned = tokio::time::timeout(PROVISION_TIMEOUT, provisioning) => {
             let late = || format!("nats-server does not finish within {} s", PROVISION_TIMEOUT.as_secs());
             provisioned.with_context(late)?
         }
@@ -33,4 +41,19 @@ pub async fn provision(nats: &NatsOptions, replicas: usize) -> anyhow::Result<()
             bail!("nats-server refuses user {user} a permission that provisioning needs: {refusal}")
         }
     }
+}
+
+/// Refuses streams from before the first release: their messages have other subjects and headers.
+async fn refuse_earlier_streams(js: &jetstream::Context) -> anyhow::Result<()> {
+    let Ok(stream) = js.get_stream(DEAD_LETTERS).await else {
+        // It does not exist; or provisioning fails with the reason.
+        return Ok(());
+    };
+    if stream.cached_info().config.subjects.iter().any(|subject| subject == RETIRED) {
+        bail!(
+            "the streams on nats-server were made before the first release, and their subjects have other names: they \
+             cannot be brought up to date; nothing was changed: start with an empty data folder or nats-server"
+        );
+    }
+    Ok(())
 }

@@ -22,14 +22,24 @@ const LOCK: i64 = 0x6d69_6772_6174_6521;
 /// SQLite's result code for a database that another connection writes to.
 const BUSY: &str = "5";
 
+/// A migration of databases that are not brought up to date: their tables have other names. No release wrote them.
+const RETIRED: &str = "messaging_0003_mishaps";
+
 /// Runs the pending migrations of a service on its database, which `name` names in errors.
 ///
 /// # Errors
 ///
 /// Where a migration fails, or all of it takes longer than 10 minutes. Then the database is as it was.
 pub(crate) async fn migrate<M: MigratorTrait>(db: &DatabaseConnection, name: &str) -> anyhow::Result<()> {
+    let applied = applied::<M>(db).await.with_context(|| format!("reading which migrations {name} has had"))?;
+    if applied.contains(RETIRED) {
+        bail!(
+            "{name} was written before the first release, and its tables have other names: it cannot be brought up to \
+             date; nothing was changed: start with an empty database, or with the program that wrote it"
+        );
+    }
     let migrating = async {
-        if !is_pending::<M>(db).await? {
+        if M::migrations().iter().all(|migration| applied.contains(migration.name())) {
             return Ok(());
         }
         let tx = begin_alone(db).await?;
@@ -56,19 +66,18 @@ pub(crate) async fn migrate<M: MigratorTrait>(db: &DatabaseConnection, name: &st
     }
 }
 
-/// Returns whether a migration has not run yet. Writes nothing. Migrations of a newer release, which this one does not know,
-/// are no obstacle: old and new instances run side by side.
-async fn is_pending<M: MigratorTrait>(db: &DatabaseConnection) -> Result<bool, DbErr> {
+/// Returns the migrations that have run. Writes nothing. Those of a newer release, which this one does not know, are no
+/// obstacle: old and new instances run side by side.
+async fn applied<M: MigratorTrait>(db: &DatabaseConnection) -> Result<HashSet<String>, DbErr> {
     let table = M::migration_table_name();
-    if !SchemaManager::new(db).has_table(table.to_string()).await? {
-        return Ok(true);
-    }
-    let select = Query::select().column(seaql_migrations::Column::Version).from(table).to_owned();
     let mut applied = HashSet::new();
-    for row in db.query_all(&select).await? {
-        applied.insert(row.try_get::<String>("", "version")?);
+    if SchemaManager::new(db).has_table(table.to_string()).await? {
+        let select = Query::select().column(seaql_migrations::Column::Version).from(table).to_owned();
+        for row in db.query_all(&select).await? {
+            applied.insert(row.try_get::<String>("", "version")?);
+        }
     }
-    Ok(M::migrations().iter().any(|migration| !applied.contains(migration.name())))
+    Ok(applied)
 }
 
 /// Begins a transaction that no other instance's migrations run beside.

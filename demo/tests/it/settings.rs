@@ -3,6 +3,7 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use async_nats::jetstream::stream;
 use clap::Arg;
 use local_servers::free_port;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -316,4 +317,22 @@ async fn a_second_signal_ends_a_process_at_once_that_still_awaits_its_database()
     signal(&service, "-INT").await;
     let ended = tokio::time::timeout(Duration::from_secs(5), service.wait()).await.expect("it goes on").unwrap();
     assert_eq!(ended.code(), Some(130));
+}
+
+#[tokio::test]
+async fn streams_from_before_the_first_release_are_refused_and_left_alone() {
+    let server = local_servers::TestNats::start().await.unwrap();
+    let js = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let subjects = vec!["dead-letter.>".to_owned(), "discarded.>".to_owned()];
+    let earlier = stream::Config { name: "DEAD_LETTERS".to_owned(), subjects, ..Default::default() };
+    js.create_stream(earlier).await.unwrap();
+
+    let refused = Command::new(env!("CARGO_BIN_EXE_demo"))
+        .args(["provision", "--nats-url", &server.url()])
+        .output()
+        .await
+        .unwrap();
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("start with an empty data folder"), "{error}");
+    assert!(js.get_stream("COMMANDS").await.is_err(), "nothing was changed");
 }

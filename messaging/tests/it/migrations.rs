@@ -141,6 +141,23 @@ async fn a_role_that_may_change_no_table_starts_when_there_is_nothing_to_do() {
 }
 
 #[tokio::test]
+async fn a_database_from_before_the_first_release_is_refused_and_left_alone() {
+    let postgres = local_servers::TestPostgres::shared().await.unwrap();
+    let (_folder, file) = file();
+    for url in [file, postgres.create_database().await.unwrap()] {
+        let db = database::open::<Earlier>(&url).await.unwrap();
+        let earlier = "INSERT INTO seaql_migrations VALUES ('messaging_0003_mishaps', 1)";
+        db.execute_unprepared(earlier).await.unwrap();
+        let error = format!("{:#}", database::open::<Migrator>(&url).await.unwrap_err());
+        assert!(error.contains("start with an empty database"), "{error}");
+        assert!(
+            count(&db, "inbox").await == 0 && db.execute_unprepared("SELECT 1 FROM outbox_pending").await.is_err()
+        );
+        db.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_old_instance_starts_beside_a_newer_one() {
     let (_folder, url) = file();
     database::open::<Migrator>(&url).await.unwrap().close().await.unwrap();
