@@ -31,9 +31,8 @@ function show() {
  * @param {Check} check
  * @returns {Status}
  */
-function statusOf({ holds }) {
-  if (!invariants.isCurrent || holds === null) return "unknown";
-  return holds ? "pass" : "fail";
+function statusOf({ status }) {
+  return invariants.isCurrent ? status : "unknown";
 }
 
 function headline() {

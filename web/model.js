@@ -233,7 +233,7 @@ export async function control(method, path, body) {
 /** How many dead letters there are, without those that were deleted; null if that is not known now. */
 export function deadLetters() {
   const check = invariants.isCurrent && invariants.value?.checks.find((one) => one.name === "dead-letters");
-  return check && check.holds !== null ? check.examined : null;
+  return check && check.status !== "unknown" ? check.examined : null;
 }
 
 /**

@@ -118,7 +118,7 @@ export interface Timeline {
   steps: Step[];
   services: { service: string; state: string; since: string | null }[];
   blockedOn: { service: string; what: string; since: string | null }[];
-  sources: { name: string; answered: boolean; detail: string | null }[];
+  sources: { name: string; available: boolean; detail: string | null }[];
 }
 
 export interface StoredMessage {
@@ -133,7 +133,7 @@ export interface StoredMessage {
 export interface Check {
   name: string;
   title: string;
-  holds: boolean | null;
+  status: "pass" | "fail" | "unknown";
   examined: number;
   detail: string;
   /** How many violations there are; `violations` names the first. */

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use choreo::Operator;
 use choreo::invariants::Watcher;
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use tokio::sync::Mutex;
 
 use crate::Tag;
-use crate::json::{JsonOf, Nullable};
+use crate::json::JsonOf;
 use crate::problem::{Code, Codes, Failure, Problem};
 
 /// How long what was found counts at least.
@@ -21,7 +21,7 @@ const REFRESH_FACTOR: u32 = 10;
 /// How old a result may be.
 const MAX_AGE: Duration = Duration::from_secs(3);
 
-/// Whether everything is consistent.
+/// The invariants of the shop.
 pub(crate) struct InvariantsApi {
     operator: Operator,
     found: Mutex<Found>,
@@ -36,7 +36,7 @@ struct Found {
 /// Answers to `GET /invariants`.
 #[derive(ApiResponse)]
 pub(crate) enum GetInvariants {
-    /// Every promise, and whether it holds.
+    /// Every invariant with its status.
     #[oai(status = 200)]
     Found(JsonOf<Invariants>),
 }
@@ -50,9 +50,9 @@ impl Codes for GetInvariantsFailures {
 
 #[OpenApi(tag = "Tag::Events")]
 impl InvariantsApi {
-    /// See whether everything is consistent
+    /// Check the invariants
     ///
-    /// The promises of the shop, held against what its services and streams say of themselves: stock, money, orders,
+    /// The invariants of the shop, checked against what its services and streams say of themselves: stock, money, orders,
     /// repetitions, the payment provider's ledger, outboxes, consumers, dead letters. Never older than three seconds.
     #[oai(path = "/invariants", method = "get", operation_id = "getInvariants")]
     async fn get(&self) -> Result<GetInvariants, Failure<GetInvariantsFailures>> {
@@ -88,32 +88,44 @@ impl InvariantsApi {
     }
 }
 
-/// Whether everything is consistent.
+/// The invariants of the shop.
 #[derive(Object)]
 pub(crate) struct Invariants {
     /// When this was found, RFC 3339.
     at: String,
-    /// One a promise.
+    /// One per invariant.
     checks: Vec<InvariantCheck>,
 }
 
-/// One promise.
+/// Whether an invariant holds.
+#[derive(Enum)]
+#[oai(rename_all = "lowercase")]
+enum InvariantStatus {
+    /// It holds.
+    Pass,
+    /// It is violated.
+    Fail,
+    /// A service does not answer, or messages are under way.
+    Unknown,
+}
+
+/// The result of checking one invariant.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct InvariantCheck {
     /// `stock-conserved`, `orders-reserved`, `money-conserved`, `provider-ledger`, `orders-end`, `handled-once`, `outboxes`, `consumers`, or `dead-letters`.
     name: String,
-    /// What is promised, for people.
+    /// The invariant, for people.
     title: String,
-    /// Whether it holds; null where that cannot be told now: a service is away, or messages are under way.
-    holds: Nullable<bool>,
-    /// How many things were looked at.
+    /// Whether the invariant holds; unknown while a service is down or messages are under way.
+    status: InvariantStatus,
+    /// How many things were examined.
     examined: u64,
-    /// What was found, or why nothing can be told, for people.
+    /// What was found, or why the status is unknown, for people.
     detail: String,
     /// How many violations there are.
     total: u64,
-    /// What breaks it, 20 at most.
+    /// The violations, 20 at most.
     violations: Vec<InvariantViolation>,
     /// Of `orders-end`: how many orders are not finished.
     waiting_total: u64,
@@ -121,7 +133,7 @@ struct InvariantCheck {
     waiting: Vec<InvariantPending>,
 }
 
-/// Something that breaks a promise.
+/// A violation of an invariant.
 #[derive(Object)]
 struct InvariantViolation {
     /// What no other violation of the check has; it stays the same for as long as the violation does.

@@ -228,7 +228,7 @@ pub async fn settled_invariants(client: &Client) -> Value {
     loop {
         let answer = client.look("/invariants").await.answer;
         let checks = answer["checks"].as_array();
-        let is_settled = checks.is_some_and(|checks| checks.iter().all(|check| check["holds"] == true));
+        let is_settled = checks.is_some_and(|checks| checks.iter().all(|check| check["status"] == "pass"));
         if is_settled || start.elapsed() > INVARIANTS_WITHIN {
             return answer;
         }

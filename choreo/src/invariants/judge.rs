@@ -15,7 +15,7 @@ use contracts::query::{ExposureReconciliation, ProductReconciliation};
 use messaging::envelope::rfc3339;
 
 use super::observe::{Answer, Lag, Observed};
-use super::{Board, Check, MAX_NAMED, PERSISTS, Violation};
+use super::{Board, Check, MAX_NAMED, PERSISTS, Status, Violation};
 
 /// Remembers what did not agree, and since when.
 #[derive(Debug, Default)]
@@ -85,7 +85,7 @@ struct Context<'a> {
     now: Instant,
 }
 
-/// Decides a check: broken where something is, or stayed; not to be told where something is silent or settling.
+/// Decides a check: it fails if there is a violation or a mismatch that persists, and is unknown if something is silent or settling.
 fn close(
     mut check: Check,
     findings: Findings,
@@ -104,18 +104,18 @@ fn close(
             settling = true;
         }
     }
-    check.holds = match (violations.is_empty(), silent.is_empty() && !settling) {
-        (false, _) => Some(false),
-        (true, true) => Some(true),
-        (true, false) => None,
+    check.status = match (violations.is_empty(), silent.is_empty() && !settling) {
+        (false, _) => Status::Fail,
+        (true, true) => Status::Pass,
+        (true, false) => Status::Unknown,
     };
     check.total = violations.len() as u64 + unnamed;
     if !violations.is_empty() {
-        check.detail = format!("{} of {} not as promised", check.total, check.examined.max(check.total));
+        check.detail = format!("{} of {} violate it", check.total, check.examined.max(check.total));
     } else if !silent.is_empty() {
         let mut silent = silent;
         silent.dedup();
-        check.detail = format!("cannot be told: {}", silent.join("; "));
+        check.detail = format!("unknown: {}", silent.join("; "));
     } else if settling {
         check.detail = "settling: messages are under way".to_owned();
     }
@@ -126,7 +126,17 @@ fn close(
 
 fn check(name: &'static str, title: &'static str, examined: u64, detail: String) -> Check {
     let (violations, waiting) = (Vec::new(), Vec::new());
-    Check { name, title, holds: None, examined, detail, total: 0, violations, waiting_total: 0, waiting }
+    Check {
+        name,
+        title,
+        status: Status::Unknown,
+        examined,
+        detail,
+        total: 0,
+        violations,
+        waiting_total: 0,
+        waiting,
+    }
 }
 
 /// What came in is on the shelf or held, for every product.
@@ -152,17 +162,17 @@ fn product(wrong: &ProductReconciliation) -> Violation {
         backordered,
         backorder_lines,
     } = wrong;
-    let mut published = Vec::new();
+    let mut mismatches = Vec::new();
     if available + reserved != *received {
-        published.push(format!("{received} came in, and {available} are available and {reserved} reserved"));
+        mismatches.push(format!("{received} came in, and {available} are available and {reserved} reserved"));
     }
     if reserved != reservation_lines {
-        published.push(format!("{reserved} are reserved, and the orders that hold some hold {reservation_lines}"));
+        mismatches.push(format!("{reserved} are reserved, and the orders that hold some hold {reservation_lines}"));
     }
     if backordered != backorder_lines {
-        published.push(format!("{backordered} are awaited, and the orders that wait ask for {backorder_lines}"));
+        mismatches.push(format!("{backordered} are awaited, and the orders that wait ask for {backorder_lines}"));
     }
-    Violation::of(product_id, published.join("; "))
+    Violation::of(product_id, mismatches.join("; "))
 }
 
 fn exposure(wrong: &ExposureReconciliation) -> Violation {

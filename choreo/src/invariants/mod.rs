@@ -31,36 +31,48 @@ pub struct Board {
 }
 
 impl Board {
-    /// Returns whether every promise is known to hold.
+    /// Returns whether every check passes.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        self.checks.iter().all(|check| check.holds == Some(true))
+    pub fn passes(&self) -> bool {
+        self.checks.iter().all(|check| check.status == Status::Pass)
     }
 
-    /// Returns whether some promise is known to be broken.
+    /// Returns whether some check fails.
     #[must_use]
-    pub fn is_broken(&self) -> bool {
-        self.checks.iter().any(|check| check.holds == Some(false))
+    pub fn fails(&self) -> bool {
+        self.checks.iter().any(|check| check.status == Status::Fail)
     }
 }
 
-/// One promise.
+/// Whether an invariant holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It holds.
+    Pass,
+    /// It is violated.
+    Fail,
+    /// A service does not answer, or messages are under way.
+    Unknown,
+}
+
+/// The result of checking one invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
     /// What it is called.
     pub name: &'static str,
-    /// What is promised.
+    /// The invariant.
     pub title: &'static str,
-    /// Whether it holds; none where that cannot be told now.
-    pub holds: Option<bool>,
-    /// How many things were looked at.
+    /// Whether the invariant holds.
+    pub status: Status,
+    /// How many things were examined.
     pub examined: u64,
-    /// What was found, or why nothing can be told.
+    /// What was found, or why the status is unknown.
     pub detail: String,
     /// How many violations there are; `violations` names the first 20.
     pub total: u64,
-    /// What breaks it.
+    /// The violations.
     pub violations: Vec<Violation>,
     /// How many things are not finished; `waiting` names the first 20. Of orders only.
     pub waiting_total: u64,
@@ -68,7 +80,7 @@ pub struct Check {
     pub waiting: Vec<Waiting>,
 }
 
-/// Something that breaks a promise.
+/// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Violation {

@@ -1,6 +1,6 @@
-//! The promises of the shop for people.
+//! The invariants as a table.
 
-use crate::invariants::{Board, Check};
+use crate::invariants::{Board, Check, Status};
 use crate::print::table;
 
 /// Writes what holds, what does not and why, and what waits.
@@ -8,10 +8,10 @@ pub(crate) fn of(board: &Board) -> String {
     let rows = board.checks.iter().map(|check| {
         vec![verdict(check).to_owned(), check.name.to_owned(), check.title.to_owned(), check.detail.clone()]
     });
-    let mut text = table(&["", "CHECK", "PROMISE", "FOUND"], rows);
+    let mut text = table(&["", "CHECK", "INVARIANT", "FOUND"], rows);
     for check in &board.checks {
-        for violations in &check.violations {
-            text += &format!("\n\n{} {}: {}", check.name, violations.key, violations.explanation);
+        for violation in &check.violations {
+            text += &format!("\n\n{} {}: {}", check.name, violation.key, violation.explanation);
         }
         let named = check.violations.len() as u64;
         if check.total > named {
@@ -33,9 +33,9 @@ pub(crate) fn of(board: &Board) -> String {
 }
 
 fn verdict(check: &Check) -> &'static str {
-    match check.holds {
-        Some(true) => "holds",
-        Some(false) => "BROKEN",
-        None => "?",
+    match check.status {
+        Status::Pass => "pass",
+        Status::Fail => "FAIL",
+        Status::Unknown => "unknown",
     }
 }

@@ -244,7 +244,7 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
     onPage({}, async (page) => {
       const board = await ask("/invariants");
       const check = board.checks.find((/** @type {any} */ one) => one.name === "dead-letters");
-      check.holds = false;
+      check.status = "fail";
       check.examined = 3;
       check.violations = [1, 2, 3].map((n) => ({
         key: "ORDER_001",
@@ -265,7 +265,7 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
         .locator('#map-drawing [data-stream="DEAD_LETTERS"].alarm .count', { hasText: /^3$/ })
         .waitFor();
       // Nothing known, nothing claimed; and an old board passes nothing.
-      for (const one of board.checks) Object.assign(one, { holds: null, violations: [], total: 0 });
+      for (const one of board.checks) Object.assign(one, { status: "unknown", violations: [], total: 0 });
       await page
         .locator("#invariants-title", { hasText: /^Unknown: (\d+) of \1 checks cannot run$/ })
         .waitFor();
@@ -273,7 +273,7 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
         await page.locator('#map-drawing [data-stream="DEAD_LETTERS"] .count').textContent(),
         "unknown",
       );
-      for (const one of board.checks) one.holds = true;
+      for (const one of board.checks) one.status = "pass";
       await page.locator("#invariants[data-status=pass]").waitFor();
       await page.route("**/invariants", (route) =>
         route.fulfill({ json: { ...board, at: new Date(Date.now() - 9000).toISOString() } }),

@@ -365,8 +365,8 @@ fn a_process_that_fell_is_found_out() {
 
 #[test]
 fn a_check_of_the_shop_that_does_not_pass_is_found_out() {
-    found_out("invariants-agree", |recorded| recorded.invariants["checks"][0]["holds"] = json!(false));
-    found_out("invariants-agree", |recorded| recorded.invariants["checks"][0]["holds"] = Value::Null);
+    found_out("invariants-agree", |recorded| recorded.invariants["checks"][0]["status"] = json!("fail"));
+    found_out("invariants-agree", |recorded| recorded.invariants["checks"][0]["status"] = json!("unknown"));
     found_out("invariants-agree", |recorded| recorded.invariants = Value::Null);
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn story() -> Recorded {
     recorded.exposures.push(Exposure { customer_id: CUSTOMER.to_owned(), currency: "EUR".to_owned(), amount: 200 });
     recorded.outbox_pending.insert("order-service".to_owned(), 0);
     recorded.unsettled.insert("order-service of EVENTS".to_owned(), 0);
-    recorded.invariants = json!({"checks": [{"name": "stock-conserved", "holds": true}]});
+    recorded.invariants = json!({"checks": [{"name": "stock-conserved", "status": "pass"}]});
     recorded.idle_cpu.insert("order-service".to_owned(), 0.2);
     recorded.log_lines.insert("order-service".to_owned(), 900);
     recorded.seconds = 60;

@@ -108,14 +108,14 @@ fn open(status: OrderStatus) -> Answer<OrderReconciliation> {
     })
 }
 
-fn holds(board: &Board, name: &str) -> Option<bool> {
-    board.checks.iter().find(|check| check.name == name).and_then(|check| check.holds)
+fn status_of(board: &Board, name: &str) -> Status {
+    board.checks.iter().find(|check| check.name == name).map(|check| check.status).unwrap()
 }
 
 #[test]
 fn everything_holds_where_everything_adds_up() {
     let board = Judge::default().decide(&quiet(), Instant::now());
-    assert!(board.holds(), "{board:#?}");
+    assert!(board.passes(), "{board:#?}");
     assert_eq!(board.checks.len(), 9);
 }
 
@@ -126,14 +126,14 @@ fn what_does_not_add_up_across_services_is_broken_only_if_it_stays() {
         payments: Ok(PaymentReconciliation { captured: total(1500), ..PaymentReconciliation::default() }),
         ..quiet()
     };
-    assert_eq!(holds(&judge.decide(&more, now), "money-conserved"), None);
+    assert_eq!(status_of(&judge.decide(&more, now), "money-conserved"), Status::Unknown);
     assert!(judge.suspects());
-    assert_eq!(holds(&judge.decide(&more, now + Duration::from_secs(1)), "money-conserved"), None);
-    assert_eq!(holds(&judge.decide(&more, now + Duration::from_secs(2)), "money-conserved"), Some(false));
-    assert_eq!(holds(&judge.decide(&quiet(), now + Duration::from_secs(3)), "money-conserved"), Some(true));
+    assert_eq!(status_of(&judge.decide(&more, now + Duration::from_secs(1)), "money-conserved"), Status::Unknown);
+    assert_eq!(status_of(&judge.decide(&more, now + Duration::from_secs(2)), "money-conserved"), Status::Fail);
+    assert_eq!(status_of(&judge.decide(&quiet(), now + Duration::from_secs(3)), "money-conserved"), Status::Pass);
     assert!(!judge.suspects());
     // Seen again, it is new.
-    assert_eq!(holds(&judge.decide(&more, now + Duration::from_secs(9)), "money-conserved"), None);
+    assert_eq!(status_of(&judge.decide(&more, now + Duration::from_secs(9)), "money-conserved"), Status::Unknown);
 }
 
 #[test]
@@ -144,8 +144,8 @@ fn more_is_captured_for_orders_that_are_under_way_and_less_is_never_right() {
         ..quiet()
     };
     let mut judge = Judge::default();
-    assert_eq!(holds(&judge.decide(&captured(1500), Instant::now()), "money-conserved"), Some(true));
-    assert_eq!(holds(&judge.decide(&captured(500), Instant::now()), "money-conserved"), Some(false));
+    assert_eq!(status_of(&judge.decide(&captured(1500), Instant::now()), "money-conserved"), Status::Pass);
+    assert_eq!(status_of(&judge.decide(&captured(500), Instant::now()), "money-conserved"), Status::Fail);
 }
 
 #[test]
@@ -154,14 +154,14 @@ fn an_order_that_nobody_works_at_is_stuck_and_one_that_awaits_stock_is_not() {
     for status in [OrderStatus::Placed, OrderStatus::Reserved] {
         let stuck = Observed { orders: open(status), ..quiet() };
         let busy = Observed { orders: open(status), quiet: false, ..quiet() };
-        assert_eq!(holds(&judge.decide(&busy, now), "orders-end"), Some(true));
-        assert_eq!(holds(&judge.decide(&stuck, now), "orders-end"), None);
+        assert_eq!(status_of(&judge.decide(&busy, now), "orders-end"), Status::Pass);
+        assert_eq!(status_of(&judge.decide(&stuck, now), "orders-end"), Status::Unknown);
         let board = judge.decide(&stuck, now + Duration::from_secs(2));
-        assert_eq!(holds(&board, "orders-end"), Some(false), "{board:#?}");
+        assert_eq!(status_of(&board, "orders-end"), Status::Fail, "{board:#?}");
     }
     let blockers = Observed { orders: open(OrderStatus::AwaitingStock), ..quiet() };
     let board = judge.decide(&blockers, now);
-    assert_eq!(holds(&board, "orders-end"), Some(true), "{board:#?}");
+    assert_eq!(status_of(&board, "orders-end"), Status::Pass, "{board:#?}");
     assert!(board.checks.iter().any(|check| check.waiting.len() == 1));
 }
 
@@ -169,9 +169,9 @@ fn an_order_that_nobody_works_at_is_stuck_and_one_that_awaits_stock_is_not() {
 fn a_service_that_is_away_leaves_unknown_what_only_it_knows() {
     let away = Observed { stock: Err("inventory-service does not run".to_owned()), quiet: false, ..quiet() };
     let board = Judge::default().decide(&away, Instant::now());
-    assert_eq!(holds(&board, "stock-conserved"), None);
-    assert_eq!(holds(&board, "money-conserved"), Some(true));
-    assert!(!board.is_broken() && !board.holds());
+    assert_eq!(status_of(&board, "stock-conserved"), Status::Unknown);
+    assert_eq!(status_of(&board, "money-conserved"), Status::Pass);
+    assert!(!board.fails() && !board.passes());
 }
 
 #[test]
@@ -179,14 +179,14 @@ fn a_consumer_that_is_behind_is_broken_only_if_it_does_not_move() {
     let (mut judge, start) = (Judge::default(), Instant::now());
     let mut at = |seconds: u64, pending: u64, floor: u64| {
         let observed = Observed { lags: Ok(vec![lag(pending, floor)]), quiet: false, ..quiet() };
-        holds(&judge.decide(&observed, start + Duration::from_secs(seconds)), "consumers")
+        status_of(&judge.decide(&observed, start + Duration::from_secs(seconds)), "consumers")
     };
-    assert_eq!(at(0, 100, 10), Some(true));
-    assert_eq!(at(10, 100, 20), Some(true));
-    assert_eq!(at(24, 100, 20), Some(true));
-    assert_eq!(at(26, 100, 20), Some(false));
-    assert_eq!(at(27, 0, 120), Some(true));
-    assert_eq!(at(60, 5, 120), Some(true));
+    assert_eq!(at(0, 100, 10), Status::Pass);
+    assert_eq!(at(10, 100, 20), Status::Pass);
+    assert_eq!(at(24, 100, 20), Status::Pass);
+    assert_eq!(at(26, 100, 20), Status::Fail);
+    assert_eq!(at(27, 0, 120), Status::Pass);
+    assert_eq!(at(60, 5, 120), Status::Pass);
 }
 
 fn find<'a>(board: &'a Board, name: &str) -> &'a Check {
@@ -223,7 +223,7 @@ fn an_overdue_refund_is_named_with_its_age_and_the_answer_of_the_provider() {
         };
         let board = Judge::default().decide(&with_payments(payments), Instant::now());
         let check = find(&board, "money-conserved");
-        assert_eq!((check.holds, check.total, check.violations.len()), (Some(false), 30, 1), "{check:#?}");
+        assert_eq!((check.status, check.total, check.violations.len()), (Status::Fail, 30, 1), "{check:#?}");
         let published = &check.violations[0].explanation;
         assert!(
             ["09:00:00", "answered 500", "22 attempts", advice].iter().all(|text| published.contains(text)),
@@ -287,8 +287,8 @@ fn money_that_the_provider_names_otherwise_and_every_difference_of_its_ledger_fa
     let alarm =
         PaymentReconciliation { alarms: 1, issues, ledger: Some(ledger()), ..PaymentReconciliation::default() };
     let board = Judge::default().decide(&with_payments(alarm), Instant::now());
-    assert_eq!(holds(&board, "provider-ledger"), Some(false));
-    assert_eq!(holds(&board, "money-conserved"), Some(true));
+    assert_eq!(status_of(&board, "provider-ledger"), Status::Fail);
+    assert_eq!(status_of(&board, "money-conserved"), Status::Pass);
     let kinds = [Content, Doubled, Extra, Missing, Refund];
     let difference = |kind| LedgerDifference { order_id: "ORDER_001".to_owned(), kind, explanation: String::new() };
     let differences: Vec<_> = kinds.into_iter().map(difference).collect();
@@ -296,7 +296,7 @@ fn money_that_the_provider_names_otherwise_and_every_difference_of_its_ledger_fa
     let payments = PaymentReconciliation { ledger: doctored, ..PaymentReconciliation::default() };
     let board = Judge::default().decide(&with_payments(payments), Instant::now());
     let check = find(&board, "provider-ledger");
-    assert_eq!((check.holds, check.total), (Some(false), 7), "{check:#?}");
+    assert_eq!((check.status, check.total), (Status::Fail, 7), "{check:#?}");
     let ids: std::collections::BTreeSet<_> = check.violations.iter().map(|violations| &violations.id).collect();
     assert_eq!(ids.len(), 5, "a list can be keyed by them");
 }
@@ -307,7 +307,7 @@ fn without_a_ledger_the_ledger_check_is_unknown() {
     for ledger in [None, Some(LedgerCheck::default()), Some(offers_none)] {
         let payments = PaymentReconciliation { ledger, ..PaymentReconciliation::default() };
         let board = Judge::default().decide(&with_payments(payments), Instant::now());
-        assert_eq!(holds(&board, "provider-ledger"), None);
+        assert_eq!(status_of(&board, "provider-ledger"), Status::Unknown);
     }
 }
 
@@ -315,17 +315,17 @@ fn without_a_ledger_the_ledger_check_is_unknown() {
 fn an_order_that_stays_for_longer_than_its_wait_explains_is_named_with_its_cause() {
     let at = datetime!(2026-11-21 10:05 UTC);
     for (status, deadline, expected) in [
-        (OrderStatus::Placed, None, Some(false)),
-        (OrderStatus::Reserved, None, Some(false)),
-        (OrderStatus::AwaitingStock, None, Some(true)),
-        (OrderStatus::AwaitingStock, Some(3600), Some(true)),
-        (OrderStatus::AwaitingStock, Some(60), Some(false)),
+        (OrderStatus::Placed, None, Status::Fail),
+        (OrderStatus::Reserved, None, Status::Fail),
+        (OrderStatus::AwaitingStock, None, Status::Pass),
+        (OrderStatus::AwaitingStock, Some(3600), Status::Pass),
+        (OrderStatus::AwaitingStock, Some(60), Status::Fail),
     ] {
         let orders = open(status).map(|orders| OrderReconciliation { stock_deadline_seconds: deadline, ..orders });
         // Something else is always under way.
         let busy = Observed { orders, at, quiet: false, ..quiet() };
         let board = Judge::default().decide(&busy, Instant::now());
-        assert_eq!(holds(&board, "orders-end"), expected, "{status:?} {deadline:?} {board:#?}");
+        assert_eq!(status_of(&board, "orders-end"), expected, "{status:?} {deadline:?} {board:#?}");
     }
     let cause = |observed: Observed| {
         let board = Judge::default().decide(&Observed { at, quiet: false, ..observed }, Instant::now());
@@ -351,15 +351,16 @@ fn an_order_that_stays_for_longer_than_its_wait_explains_is_named_with_its_cause
 #[test]
 fn messages_that_a_stream_discards_before_they_are_delivered_are_lost() {
     let (mut judge, now) = (Judge::default(), Instant::now());
-    let mut at = |lag: Lag| holds(&judge.decide(&Observed { lags: Ok(vec![lag]), ..quiet() }, now), "consumers");
-    assert_eq!(at(lag(3, 10)), Some(true));
+    let mut at =
+        |lag: Lag| status_of(&judge.decide(&Observed { lags: Ok(vec![lag]), ..quiet() }, now), "consumers");
+    assert_eq!(at(lag(3, 10)), Status::Pass);
     // Delivered in between, and deleted afterwards.
-    assert_eq!(at(Lag { first: 13, ..lag(1, 12) }), Some(true));
+    assert_eq!(at(Lag { first: 13, ..lag(1, 12) }), Status::Pass);
     // The last one is deleted instead.
-    assert_eq!(at(Lag { first: 14, delivered: 13, ..lag(0, 12) }), Some(false));
+    assert_eq!(at(Lag { first: 14, delivered: 13, ..lag(0, 12) }), Status::Fail);
     // Whoever comes later sees the gap, and not what was in it.
     let later = Observed { lags: Ok(vec![Lag { first: 14, delivered: 13, ..lag(0, 12) }]), ..quiet() };
-    assert_eq!(holds(&Judge::default().decide(&later, now), "consumers"), None);
+    assert_eq!(status_of(&Judge::default().decide(&later, now), "consumers"), Status::Unknown);
 }
 
 #[test]
@@ -367,14 +368,14 @@ fn a_consumer_that_does_not_exist_or_does_not_acknowledge_is_named() {
     let (mut judge, start) = (Judge::default(), Instant::now());
     let mut at = |seconds: u64, lag: Lag| {
         let observed = Observed { lags: Ok(vec![lag]), quiet: false, ..quiet() };
-        holds(&judge.decide(&observed, start + Duration::from_secs(seconds)), "consumers")
+        status_of(&judge.decide(&observed, start + Duration::from_secs(seconds)), "consumers")
     };
-    assert_eq!(at(0, Lag { missing: true, ..lag(0, 0) }), Some(false));
+    assert_eq!(at(0, Lag { missing: true, ..lag(0, 0) }), Status::Fail);
     let frozen = || Lag { unacknowledged: 2, ..lag(0, 10) };
-    assert_eq!(at(1, frozen()), Some(true));
-    assert_eq!(at(60, frozen()), Some(true));
-    assert_eq!(at(62, frozen()), Some(false));
-    assert_eq!(at(63, Lag { deliveries: 11, ..frozen() }), Some(true), "a repeated delivery is a step");
+    assert_eq!(at(1, frozen()), Status::Pass);
+    assert_eq!(at(60, frozen()), Status::Pass);
+    assert_eq!(at(62, frozen()), Status::Fail);
+    assert_eq!(at(63, Lag { deliveries: 11, ..frozen() }), Status::Pass, "a repeated delivery is a step");
 }
 
 #[test]
