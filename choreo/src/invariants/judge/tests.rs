@@ -390,14 +390,14 @@ fn dead_letters_of_one_key_have_ids_of_their_own_and_are_all_counted() {
 }
 
 /// Decides twice, long enough apart for a suspicion to count; returns the outcome and the keys of `orders-reserved`.
-fn reservations(observed: &Observed) -> (Option<bool>, Vec<String>) {
+fn reservations(observed: &Observed) -> (Status, Vec<String>) {
     let (mut judge, now) = (Judge::default(), Instant::now());
     judge.decide(observed, now);
     let board = judge.decide(observed, now + Duration::from_secs(2));
     let check = board.checks.into_iter().find(|check| check.name == "orders-reserved");
     check
-        .map(|check| (check.holds, check.violations.into_iter().map(|violations| violations.key).collect()))
-        .unwrap_or_default()
+        .map(|check| (check.status, check.violations.into_iter().map(|violation| violation.key).collect()))
+        .unwrap()
 }
 
 #[test]
@@ -408,8 +408,8 @@ fn a_confirmed_order_without_its_units_is_named_at_any_time() {
                 Ok(StockReconciliation { allocations: Some(allocations), ..StockReconciliation::default() });
             reservations(&Observed { stock, quiet, ..self::quiet() })
         };
-        let named = |key: &str| (Some(false), vec![key.to_owned()]);
-        assert_eq!(with(reservation_lines(&[("ORDER_001", 2)], 1)), (Some(true), Vec::new()));
+        let named = |key: &str| (Status::Fail, vec![key.to_owned()]);
+        assert_eq!(with(reservation_lines(&[("ORDER_001", 2)], 1)), (Status::Pass, Vec::new()));
         assert_eq!(with(reservation_lines(&[("ORDER_001", 3)], 1)), named("ORDER_001"));
         assert_eq!(with(reservation_lines(&[], 0)), named("ORDER_001"));
         // Too old to be compared one by one, but counted.
@@ -424,11 +424,11 @@ fn units_of_a_cancelled_or_unknown_order_are_named_while_nothing_is_under_way() 
         reservations(&Observed { stock, quiet, ..self::quiet() })
     };
     let cancelled = reservation_lines(&[("ORDER_001", 2), ("ORDER_002", 1)], 2);
-    assert_eq!(with(true, cancelled.clone()), (Some(false), vec!["ORDER_002".to_owned()]));
-    assert_eq!(with(false, cancelled), (Some(true), Vec::new()));
+    assert_eq!(with(true, cancelled.clone()), (Status::Fail, vec!["ORDER_002".to_owned()]));
+    assert_eq!(with(false, cancelled), (Status::Pass, Vec::new()));
     let unknown = reservation_lines(&[("ORDER_001", 2)], 2);
-    assert_eq!(with(true, unknown.clone()), (Some(false), vec!["inventory-service".to_owned()]));
-    assert_eq!(with(false, unknown), (Some(true), Vec::new()));
+    assert_eq!(with(true, unknown.clone()), (Status::Fail, vec!["inventory-service".to_owned()]));
+    assert_eq!(with(false, unknown), (Status::Pass, Vec::new()));
 }
 
 #[test]
@@ -438,14 +438,14 @@ fn an_order_whose_payment_is_under_way_has_its_units_too() {
         let stock = Ok(StockReconciliation { allocations: Some(stock), ..StockReconciliation::default() });
         reservations(&Observed { orders: open(OrderStatus::Reserved), stock, ..quiet() })
     };
-    assert_eq!(with(2), (Some(true), Vec::new()));
-    assert_eq!(with(1), (Some(false), vec!["inventory-service".to_owned()]));
+    assert_eq!(with(2), (Status::Pass, Vec::new()));
+    assert_eq!(with(1), (Status::Fail, vec!["inventory-service".to_owned()]));
 }
 
 #[test]
 fn allocations_that_an_earlier_release_does_not_report_are_unknown() {
     let board =
         Judge::default().decide(&Observed { stock: Ok(StockReconciliation::default()), ..quiet() }, Instant::now());
-    assert_eq!(holds(&board, "orders-reserved"), None);
-    assert_eq!(holds(&board, "stock-conserved"), Some(true));
+    assert_eq!(status_of(&board, "orders-reserved"), Status::Unknown);
+    assert_eq!(status_of(&board, "stock-conserved"), Status::Pass);
 }
