@@ -76,7 +76,7 @@ async fn answer(db: DatabaseConnection, service: &str, query: Query) -> Result<S
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
     };
     if request.once_per_key.len() > MAX_STEMS {
-        return Err(QueryError::Invalid(format!("saidOnce must be {MAX_STEMS} at most")));
+        return Err(QueryError::Invalid(format!("oncePerKey must be {MAX_STEMS} at most")));
     }
     let now = unix_millis(clock::now());
     let (repeated, repeated_total) = if request.once_per_key.is_empty() {

@@ -42,7 +42,7 @@ pub struct Config {
     #[arg(long, env = "PAYMENT_OVERDUE_SECONDS", default_value_t = 120, value_parser = setting::seconds())]
     pub overdue_seconds: u64,
     /// How long a void or a refund is repeated before it is left to a person, in seconds.
-    #[arg(long, env = "PAYMENT_GIVE_UP_SECONDS", default_value_t = 86_400, value_parser = setting::seconds())]
+    #[arg(long, env = "PAYMENT_RETRY_LIMIT_SECONDS", default_value_t = 86_400, value_parser = setting::seconds())]
     pub retry_limit_seconds: u64,
     /// The name of this shop at the payment provider, part of every idempotency key: 1 to 64 letters, digits, `_`, `-`.
     /// Unless set, a random one is made once and kept in the database.

@@ -148,7 +148,7 @@ fn what_a_setting_must_refuse_is_refused() {
         ("operations", "true", &["maybe"]),
         ("mail-from", "Shop <shop@example.org>", &["nobody", "Shop <shop>"]),
         ("rate", "256", &["0", "257"]),
-        ("tolerate", "0", &["-1", "100001"]),
+        ("max-failures", "0", &["-1", "100001"]),
     ] {
         assert_eq!(refusal_alone(named(long), taken), None, "--{long}={taken}");
         for value in refused {
@@ -252,7 +252,7 @@ async fn no_program_repeats_a_secret() {
             let mut variables: Vec<(&str, &str)> = urls.iter().map(|(name, url)| (*name, url.as_str())).collect();
             variables.extend(passwords);
             variables.extend([("HTTP_ADDRESS", address.as_str()), ("LEDGER", ledger)]);
-            let arguments = if program == "choreo" { vec![program, "invariants"] } else { vec![program] };
+            let arguments = if program == "choreo" { vec![program, "check"] } else { vec![program] };
             let ended = run(&arguments, &variables).await;
             assert!(!ended.status.success(), "{program}: {}", text(&ended));
             assert!(!text(&ended).contains("s3cret"), "{program}: {}", text(&ended));

@@ -242,7 +242,7 @@ async fn an_inventory_that_an_old_backup_restored_is_named() {
     std::fs::copy(&backup, &file).unwrap();
     world.start_again(Component::InventoryService).await;
     broken_by(&world, "orders-reserved", "ORDER_002").await;
-    until(&world, "stock-conserved", Some(true)).await;
+    until(&world, "stock-conserved", "pass").await;
     assert_eq!(board(&world).await, (Some(1), vec![("orders-reserved".to_owned(), "ORDER_002".to_owned())]));
 }
 

@@ -126,7 +126,7 @@ async fn repetitions_are_counted_beyond_what_is_named() {
             bench.send(Uuid::now_v7(), &format!("K{}", n % 25), Mode::Add).await;
         }
         bench.settled().await;
-        let request = r#"{"saidOnce": ["counter.event.added"]}"#;
+        let request = r#"{"oncePerKey": ["counter.event.added"]}"#;
         let answer = bench.js.client().request("admin.counter-service.stats", request.into()).await.unwrap();
         let stats: Stats = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!((stats.repeated.len(), stats.repeated_total), (20, 25), "{engine:?}");

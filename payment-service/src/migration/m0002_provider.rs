@@ -34,12 +34,14 @@ impl MigrationTrait for Migration {
         let db = manager.get_connection();
         // As `payment_unfinished`, which instances of the release before go on using. The text is that of `due()`.
         db.execute_unprepared(
-            "CREATE INDEX payment_due ON payment (COALESCE(due_at, next_attempt_at)) \
+            "CREATE INDEX payments_due ON payments (COALESCE(due_at, next_attempt_at)) \
              WHERE COALESCE(due_at, next_attempt_at) IS NOT NULL",
         )
         .await?;
-        db.execute_unprepared("CREATE INDEX payment_alarm ON payment (alarm_since) WHERE alarm_since IS NOT NULL")
-            .await?;
+        db.execute_unprepared(
+            "CREATE INDEX payments_alarm ON payments (alarm_since) WHERE alarm_since IS NOT NULL",
+        )
+        .await?;
         let shop = Table::create()
             .table(shop::Entity)
             .col(ColumnDef::new(shop::Column::Id).big_integer().not_null().primary_key())

@@ -127,7 +127,7 @@ async fn wrong_exposures_are_counted_beyond_what_is_named(engine: Engine) {
 
 async fn a_refund_that_is_refused_ends_and_a_person_can_repeat_it(engine: Engine) {
     let fixture = fixture(engine).await;
-    let service = fixture.start(&["--give-up-seconds", "1", "--overdue-seconds", "1"]);
+    let service = fixture.start(&["--retry-limit-seconds", "1", "--overdue-seconds", "1"]);
     for (order, behaviour) in [
         ("REFUSED", json!({"mode": "refuse", "status": 404, "on": ["refund"]})),
         ("FAILED", json!({"mode": "fail", "on": ["refund"]})),

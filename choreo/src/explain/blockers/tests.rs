@@ -23,7 +23,7 @@ fn with_problem(service: &str, problem: &str) -> Trace {
 }
 
 fn with_standing(service: &str, blocked_on: &str) -> Trace {
-    let status = ServiceStatus {
+    let status = AggregateStatus {
         state: "x".to_owned(),
         since: Some(SINCE.to_owned()),
         blocked_on: Some(blocked_on.to_owned()),
@@ -159,7 +159,7 @@ fn own_waits() -> Vec<Case> {
             "order without a message under way",
             Vec::new(),
             Ok(Trace {
-                status: Some(ServiceStatus { state: "placed".to_owned(), since: None, blocked_on: None }),
+                status: Some(AggregateStatus { state: "placed".to_owned(), since: None, blocked_on: None }),
                 ..with_problem("order-service", "queries: the database has not answered for 4 s of 10")
             }),
             &["order-service has it at placed", "no message about it is under way", "has not answered for 4 s"],
