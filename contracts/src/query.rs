@@ -16,7 +16,7 @@
 //! | `payment.query.reconciliation` | | [`PaymentReconciliation`] |
 //! | `notification.query.reconciliation` | | [`NotificationReconciliation`] |
 //!
-//! A balance is what a service's own books come to, in one reading of its database: sums, and what does not agree.
+//! A reconciliation holds the totals of a service, from one read of its database, and what does not agree.
 
 mod reconciliation;
 

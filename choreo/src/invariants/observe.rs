@@ -139,7 +139,7 @@ async fn reconciliation<T: DeserializeOwned>(operator: &Operator, service: &str,
     ask(operator, service, format!("{context}.query.reconciliation"), Vec::new()).await
 }
 
-/// Asks for the balance of the stock, with the reservations of the orders that order-service has named.
+/// Asks for the reconciliation of the stock, with the reservations of the orders that order-service has named.
 async fn stock(operator: &Operator, orders: &Answer<OrderReconciliation>) -> Answer<StockReconciliation> {
     let allocations = orders.as_ref().ok().and_then(|orders| orders.allocations.as_ref());
     let order_ids = allocations.into_iter().flat_map(|allocations| {

@@ -1,4 +1,4 @@
-//! The bodies of balances: the totals of a service, and what does not reconcile, named.
+//! The bodies of reconciliation queries: the totals of a service, and what does not reconcile, named.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,9 +6,9 @@ use crate::inventory::StockLine;
 use crate::query::{OrderStatus, PaymentStatus};
 use crate::{Currency, CustomerId, OrderId};
 
-/// The most rows of a kind in a balance that are there to name something.
+/// The most rows of a kind in a reply that are there to name something.
 pub const MAX_NAMED: u64 = 20;
-/// The most totals in a balance.
+/// The most totals in a reply.
 pub const MAX_TOTALS: u64 = 4000;
 /// The most orders per status whose reservations are compared one by one.
 pub const MAX_COMPARED: u64 = 200;
@@ -53,7 +53,7 @@ pub struct Allocation {
     pub lines: Vec<StockLine>,
 }
 
-/// The orders whose reservations a balance of the stock includes.
+/// The orders whose reservations the reconciliation of the stock includes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CompareAllocations {
@@ -124,7 +124,7 @@ pub struct StockAllocations {
 }
 
 /// The units of a product, each counted in two places: `available` and `reserved` against `received`, `reserved` against
-/// `held`, `backordered` against `waited`.
+/// `reservation_lines`, `backordered` against `backorder_lines`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductReconciliation {
@@ -137,11 +137,11 @@ pub struct ProductReconciliation {
     /// Held for orders.
     pub reserved: i64,
     /// What the reservations of orders name.
-    pub held: i64,
+    pub reservation_lines: i64,
     /// Asked for by orders that wait.
     pub backordered: i64,
     /// What the lines of waiting orders name.
-    pub waited: i64,
+    pub backorder_lines: i64,
 }
 
 /// What the payments come to.

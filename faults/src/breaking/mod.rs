@@ -287,10 +287,7 @@ impl Breaker {
 
     async fn end(&mut self, fault: &Fault) -> anyhow::Result<()> {
         match *fault {
-            Fault::Kill(component) => {
-                self.down.retain(|down| *down != component);
-                self.shop.start_component(component).await
-            }
+            Fault::Kill(component) => self.restart_killed(component).await,
             Fault::Pause(component) => self.shop.pause(component, false),
             Fault::Proxy(component, _) => {
                 self.network.pass(component, LinkPolicy::Open);
@@ -348,15 +345,17 @@ impl Breaker {
                 self.change_password(component, &ShopConfig::password(component.name())).await
             }
             Fault::AtLimit(stream, _) => self.limits.restore(&self.messages.jetstream(), stream).await,
-            Fault::Upgrade => {
-                self.down.retain(|down| *down != UPGRADED);
-                self.shop.start_component(UPGRADED).await
-            }
+            Fault::Upgrade => self.restart_killed(UPGRADED).await,
             Fault::Unread(component) => {
                 self.output.set_unread(component, false);
                 self.restart_with(component, Vec::new()).await
             }
         }
+    }
+
+    async fn restart_killed(&mut self, component: Component) -> anyhow::Result<()> {
+        self.down.retain(|down| *down != component);
+        self.shop.start_component(component).await
     }
 
     /// Ends every fault, whatever was planned, and waits until all components are ready. Returns who is not in time, and why.
