@@ -1,7 +1,7 @@
-//! Atomic batches: many messages of one stream, stored all or none, and forced to the disk once.
+//! Atomic batches: many messages of one stream, stored all or none, and synced to disk once.
 //!
-//! Where the server syncs before it acknowledges (`sync_interval: always`), a message costs a sync and a batch costs a
-//! few, whatever its size. Without that, a batch costs more than its messages one by one. (NATS, ADR-50.)
+//! If the server syncs before it acknowledges (`sync_interval: always`), a message costs a sync and a batch costs a
+//! few, whatever its size. Otherwise a batch costs more than its messages one by one. (NATS, ADR-50.)
 
 use async_nats::client::PublishError;
 use async_nats::jetstream::ErrorCode;
@@ -11,12 +11,12 @@ use async_nats::{Client, HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 use uuid::Uuid;
 
-/// How many messages make a batch worth it.
+/// The smallest number of messages that are published as a batch.
 pub(crate) const MIN_BATCH: usize = 20;
-/// The most messages in a batch; nats-server takes 1000.
+/// The maximum number of messages per batch; nats-server accepts 1000.
 pub(crate) const MAX_BATCH: usize = 1000;
 
-/// A message, ready to be sent.
+/// A message, ready to be published.
 #[derive(Debug, Clone)]
 pub(crate) struct Ready {
     pub(crate) subject: String,
@@ -25,14 +25,14 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    /// Sends it alone; its acknowledgement comes to `reply`.
+    /// Publishes the message alone; its acknowledgement arrives on `reply`.
     pub(crate) async fn send(self, client: &Client, reply: String) -> Result<(), PublishError> {
         client.publish_with_reply_and_headers(self.subject, reply, self.headers, self.body).await
     }
 }
 
-/// Sends all but the last of messages that make one batch, of [`MAX_BATCH`] at most, and returns the last one: whoever
-/// sends it commits the batch, and what answers it is the acknowledgement of all.
+/// Publishes all but the last message of one batch, at most [`MAX_BATCH`], and returns the last one. Publishing that
+/// one commits the batch, and its acknowledgement covers all messages.
 pub(crate) async fn stage(client: &Client, messages: Vec<Ready>) -> Result<Option<Ready>, PublishError> {
     let batch = Uuid::new_v4().simple().to_string();
     let count = messages.len();
@@ -51,16 +51,16 @@ pub(crate) async fn stage(client: &Client, messages: Vec<Ready>) -> Result<Optio
 /// Why a message, or a batch, is not stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// The stream says why.
+    /// The stream refused it, with a reason.
     #[error("{0}")]
     Stream(#[from] async_nats::jetstream::Error),
-    /// There is no such stream, or it does not answer as one.
-    #[error("no stream takes it")]
+    /// There is no such stream, or the reply is not one of a stream.
+    #[error("no stream accepts the message")]
     NoStream,
 }
 
 impl Refusal {
-    /// What JetStream calls it.
+    /// Returns the error code of JetStream, if the stream refused it.
     pub(crate) fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Stream(error) => Some(error.error_code()),
@@ -69,7 +69,7 @@ impl Refusal {
     }
 }
 
-/// Reads an acknowledgement.
+/// Parses an acknowledgement.
 pub(crate) fn acknowledged(reply: &Message) -> Result<PublishAck, Refusal> {
     if reply.status == Some(StatusCode::NO_RESPONDERS) {
         return Err(Refusal::NoStream);

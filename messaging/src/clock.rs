@@ -1,11 +1,11 @@
-//! The clock of a service: the time of nats-server, whatever the local clock shows.
+//! The clock of a service: the time of nats-server, independent of the local clock.
 //!
-//! What a stream keeps is measured by the server's clock, and the instances of a service run on machines of their own. So
-//! deadlines, due times, retention, and the order of outbox rows follow the server. A local clock that jumps, or is days
-//! off, changes none of them (ADR 24). Between two readings the time goes on by the monotonic clock, which does not jump.
+//! Streams measure age by the server's clock, and the instances of a service run on different machines. So deadlines,
+//! due times, retention, and the order of outbox rows follow the server. A local clock that jumps, or is days off,
+//! changes none of them (ADR 24). Between two readings the monotonic clock advances the time; it does not jump.
 //!
-//! [`watch`] reads the server's time. A local clock that is far from it is logged once, and stands in readiness as a note:
-//! the service works on.
+//! [`watch`] reads the server's time. A local clock that is far from it is logged once and noted in readiness; the
+//! service continues.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{LazyLock, PoisonError, RwLock};
@@ -20,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 use crate::health::Health;
 use crate::metrics;
 
-/// The part of [`Health`] for the local clock.
+/// The [`Health`] part for the local clock.
 pub(crate) const CLOCK: &str = "clock";
-/// How far the local clock may be from the server's before that is reported.
+/// The difference between the local clock and the server's from which it is reported.
 pub(crate) const MAX_SKEW: Duration = Duration::from_secs(60);
 /// How often the server's time is read.
 const READ_INTERVAL: Duration = Duration::from_secs(10);
-/// The longest that a reading may take: how inexact it is.
+/// The time limit of a reading, and so its inaccuracy.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 static SKEW: LazyLock<Gauge<f64, AtomicU64>> = LazyLock::new(|| {
@@ -36,7 +36,7 @@ static SKEW: LazyLock<Gauge<f64, AtomicU64>> = LazyLock::new(|| {
 /// The last reading.
 static LAST: RwLock<Option<(OffsetDateTime, Instant)>> = RwLock::new(None);
 
-/// Returns the time of nats-server; the local time as long as the process has not read that.
+/// Returns the time of nats-server, or the local time until that has been read.
 #[must_use]
 pub fn now() -> OffsetDateTime {
     let last = *LAST.read().unwrap_or_else(PoisonError::into_inner);
@@ -44,13 +44,13 @@ pub fn now() -> OffsetDateTime {
         .unwrap_or_else(OffsetDateTime::now_utc)
 }
 
-/// Returns how far the local clock is ahead of nats-server's, in seconds; `None` as long as that was not read.
+/// Returns how far the local clock is ahead of nats-server's, in seconds; `None` until that has been read.
 pub(crate) fn skew() -> Option<f64> {
     let known = LAST.read().unwrap_or_else(PoisonError::into_inner).is_some();
     known.then(|| (OffsetDateTime::now_utc() - now()).as_seconds_f64())
 }
 
-/// A stream at a moment, by the server's clock.
+/// The server's time and a stream's first timestamp, read together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reading {
     /// The server's time.
@@ -59,7 +59,7 @@ pub(crate) struct Reading {
     pub(crate) first: Option<OffsetDateTime>,
 }
 
-/// The part of a stream's info that is needed here.
+/// The fields of a stream's info that are used here.
 #[derive(Deserialize)]
 struct StreamInfo {
     #[serde(rename = "ts", with = "time::serde::rfc3339")]
@@ -78,7 +78,7 @@ struct StreamState {
 ///
 /// # Errors
 ///
-/// A server that does not answer within 2 s, or has no such stream.
+/// If the server does not reply within 2 s, or has no such stream.
 pub(crate) async fn read(js: &jetstream::Context, stream: &str) -> anyhow::Result<Reading> {
     let asked = Instant::now();
     let request =
@@ -87,16 +87,16 @@ pub(crate) async fn read(js: &jetstream::Context, stream: &str) -> anyhow::Resul
         jetstream::response::Response::Ok(info) => info,
         jetstream::response::Response::Err { error } => anyhow::bail!(error),
     };
-    // The server wrote its time somewhere between the request and its answer.
+    // The server set its time at some point between the request and the reply.
     *LAST.write().unwrap_or_else(PoisonError::into_inner) = Some((info.now, asked + asked.elapsed() / 2));
     Ok(Reading { now: info.now, first: (info.state.messages > 0).then_some(info.state.first_ts) })
 }
 
-/// Reads the server's time once; [`now`] follows from then on. For a program that ends soon.
+/// Reads the server's time once; [`now`] follows from then on. For short-lived programs.
 ///
 /// # Errors
 ///
-/// A server that does not answer within 2 s, or has no such stream.
+/// If the server does not reply within 2 s, or has no such stream.
 pub async fn synchronise(js: &jetstream::Context, stream: &str) -> anyhow::Result<()> {
     read(js, stream).await.map(drop)
 }
@@ -111,7 +111,7 @@ pub async fn watch(js: jetstream::Context, stream: &'static str, health: Health,
             () = shutdown.cancelled() => return,
             _ = every.tick() => {}
         }
-        // A server that does not answer is reported by the connection, and the last reading goes on.
+        // The connection reports a server that does not reply; the last reading stays valid.
         if read(&js, stream).await.is_ok()
             && let Some(skew) = skew()
         {
@@ -121,7 +121,7 @@ pub async fn watch(js: jetstream::Context, stream: &'static str, health: Health,
     }
 }
 
-/// Reports the local clock, in the log on a change only; returns whether it is too far from the server's.
+/// Reports the local clock, and logs only changes; returns whether it is too far from the server's.
 fn report(health: &Health, skew: f64, was_skewed: bool) -> bool {
     let skewed = skew.abs() > MAX_SKEW.as_secs_f64();
     if skewed {
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clock_that_is_off_is_a_note_and_no_failure() {
+    fn a_wrong_local_clock_is_noted_and_does_not_make_the_service_unready() {
         let health = Health::default();
         let mut skewed = false;
         for (skew, reported) in [(0.5, false), (-59.0, false), (61.0, true), (-777_600.0, true), (2.0, false)] {

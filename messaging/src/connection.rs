@@ -1,4 +1,4 @@
-//! The connection to NATS: named, with a user and a reply inbox prefix of its own, and never silent about errors.
+//! The connection to NATS: named, with its own user and reply inbox prefix; errors are logged and reported.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,37 +13,37 @@ use tokio::time::Instant;
 use crate::health::Health;
 use crate::setting::{self, redacted};
 
-/// The part of [`Health`] that says whether the server is connected.
+/// The [`Health`] part for the connection to the server.
 pub const NATS: &str = "nats";
-/// The part of [`Health`] that says whether the server refuses anything.
+/// The [`Health`] part for permissions that the server denies.
 pub const PERMISSIONS: &str = "nats-permissions";
-/// The part of [`Health`] that says whether the server has what is needed.
+/// The [`Health`] part for the server's version.
 const SERVER: &str = "nats-server";
 
-/// The oldest nats-server with message schedules and atomic batches.
+/// The oldest nats-server that supports message schedules and atomic batches.
 const MIN_VERSION: (u64, u64) = (2, 12);
-/// How often the version of the server is checked: it may be another one after a reconnect.
+/// The interval between checks of the server's version, which may change with a reconnect.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often the state of a connection is looked at while it is being established.
+/// The polling interval while a connection is being established.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// The beginning of what [`Health`] reports of a server that refuses the user.
+/// The prefix of the [`Health`] detail if the server rejects the user.
 const UNAUTHORISED: &str = "authorization violation";
 
-/// How often the server is asked whether it is there. It is given up, and another one of the cluster taken, once two of
-/// these are unanswered; the client's own default would bear a server that hangs for three minutes.
+/// The interval between pings. After two unanswered pings the client drops the connection and tries another server of
+/// the cluster. By the client's default, a server that hangs would go undetected for three minutes.
 const PING: Duration = Duration::from_secs(5);
 
-/// Where the server is and who we are.
+/// The server's address and the user's credentials.
 #[derive(Clone, clap::Args)]
 pub struct NatsOptions {
-    /// Where the nats-server listens; several, separated by commas, for a cluster.
+    /// The address of nats-server; several, separated by commas, for a cluster.
     #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:4222", hide_env_values = true,
         value_parser = setting::nats_url())]
     pub nats_url: String,
-    /// The user to connect as; the program's own name unless given.
+    /// The user to connect as; by default the program's own name.
     #[arg(long, env = "NATS_USER", value_parser = setting::text())]
     pub nats_user: Option<String>,
-    /// The user's password; none if the server asks for none.
+    /// The user's password; not set if the server requires none.
     #[arg(long, env = "NATS_PASSWORD", hide_env_values = true, value_parser = setting::secret())]
     pub nats_password: Option<String>,
 }
@@ -55,11 +55,11 @@ impl std::fmt::Debug for NatsOptions {
     }
 }
 
-/// Connects as `name`, and goes on trying until the server answers: a service may start before its broker.
+/// Connects as `name`, and retries until the server responds: a service may start before its broker.
 ///
 /// The inbox prefix is `_INBOX_<user>`: a prefix shared by all users would let each read the others' replies. Errors
-/// that the server reports only out of band (a permission denied looks like a time-out to the caller) are logged and
-/// make the process unready until it reconnects. So is a user that the server refuses.
+/// that the server reports only out of band (a denied permission looks like a time-out to the caller) are logged and
+/// make the process unready until it reconnects. A rejected user makes it unready as well.
 ///
 /// # Errors
 ///
@@ -93,11 +93,11 @@ pub async fn connect(options: &NatsOptions, name: &str, health: &Health) -> anyh
     Ok(connect.connect(servers).await?)
 }
 
-/// Connects as `name` and waits until the server has answered. Returns the connection, and what is known of it.
+/// Connects as `name` and waits until the server has responded. Returns the connection and its health.
 ///
 /// # Errors
 ///
-/// At once if the server refuses the user or is too old, and after `limit` if it does not answer.
+/// Immediately if the server rejects the user or is too old, and after `limit` if it does not respond.
 pub async fn establish(options: &NatsOptions, name: &str, limit: Duration) -> anyhow::Result<(Client, Health)> {
     let deadline = Instant::now() + limit;
     let health = Health::default();
@@ -113,7 +113,7 @@ pub async fn establish(options: &NatsOptions, name: &str, limit: Duration) -> an
             _ => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
-    // Behind the answer to a ping, what is known of the server is that of this connection.
+    // After the reply to a ping, the server info belongs to this connection.
     if !matches!(tokio::time::timeout_at(deadline, client.flush()).await, Ok(Ok(()))) {
         bail!("nats-server at {} has not answered within {} s", redacted(&options.nats_url), limit.as_secs());
     }
@@ -121,8 +121,8 @@ pub async fn establish(options: &NatsOptions, name: &str, limit: Duration) -> an
     Ok((client, health))
 }
 
-/// Waits until the server has refused something for a missing permission, and returns what. Its answers do not show it:
-/// what was refused only times out.
+/// Waits until the server has denied a permission, and returns its error text. The caller sees a denied request only as
+/// a time-out.
 pub async fn refused(health: &Health) -> String {
     loop {
         if let Some(why) = health.problem(PERMISSIONS) {
@@ -132,11 +132,11 @@ pub async fn refused(health: &Health) -> String {
     }
 }
 
-/// Checks that the connected server has what is needed.
+/// Checks that the connected server is recent enough.
 ///
 /// # Errors
 ///
-/// If it is too old, or its version is unknown; the error names both versions.
+/// If the server is too old, or its version is unknown; the error names both versions.
 pub fn check_server(client: &Client) -> anyhow::Result<()> {
     let version = client.server_info().version;
     let mut numbers = version.split('.').map(|number| number.parse::<u64>().ok());
@@ -151,7 +151,7 @@ pub fn check_server(client: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reports in [`Health`] whether the connected server has what is needed. Never returns.
+/// Reports in [`Health`] whether the connected server is recent enough. Never returns.
 pub async fn watch_server(client: Client, health: Health) -> Infallible {
     loop {
         if client.connection_state() == State::Connected {
@@ -171,12 +171,12 @@ enum Outage {
     Unauthorised,
 }
 
-/// Reports what happens to a connection: each try in [`Health`], each change of state in the log.
+/// Reports connection events: each attempt in [`Health`], each change of state in the log.
 struct Reporter {
     health: Health,
     user: String,
     url: String,
-    /// The state that was logged last; none while connected.
+    /// The state that was logged last; `None` while connected.
     outage: Mutex<Option<Outage>>,
 }
 
@@ -194,14 +194,14 @@ impl Reporter {
             Event::ServerError(error) => {
                 let text = error.to_string();
                 if is_late_reply(&text) {
-                    tracing::info!(error = %text, "nobody waits for a reply any more");
+                    tracing::info!(error = %text, "a reply was too late; its requester has timed out");
                 } else if text.to_ascii_lowercase().contains("permissions violation") {
                     self.health.failed(PERMISSIONS, text);
                 } else {
                     tracing::warn!(error = %text, "nats-server reports an error");
                 }
             }
-            // Reported for each try to connect.
+            // Reported for each attempt to connect.
             Event::ClientError(ClientError::Other(error)) if error.contains(UNAUTHORISED) => self.unauthorised(),
             Event::ClientError(ClientError::Other(error)) => {
                 self.lost(Outage::Unreachable, format!("no connection to nats-server at {}: {error}", self.url));
@@ -225,13 +225,13 @@ impl Reporter {
     }
 }
 
-/// Returns whether the server refused a reply: it takes one for two minutes, and on the connection that the request came
-/// on. Who asked has given up long before; that says nothing about our permissions.
+/// Returns whether the server rejected a late reply: it accepts a reply for two minutes, and only on the connection of
+/// the request. The requester has timed out long before, so this is not a missing permission.
 fn is_late_reply(error: &str) -> bool {
     error.to_ascii_lowercase().contains("permissions violation for publish to \"_inbox")
 }
 
-/// Returns a JetStream context with bounded waits: 5 s for a publish acknowledgement and for an API call.
+/// Returns a JetStream context with time limits: 5 s for a publish acknowledgement and for an API call.
 #[must_use]
 pub fn jetstream(client: &Client) -> jetstream::Context {
     ContextBuilder::new().timeout(Duration::from_secs(5)).ack_timeout(Duration::from_secs(5)).build(client.clone())

@@ -1,11 +1,11 @@
-//! Pulling: from a durable consumer into a bounded queue, with a watchdog on progress.
+//! Pulls messages from a durable consumer into a bounded queue, with a watchdog on progress.
 //!
-//! A pull that hangs after a restart or a leader change looks healthy and is silent. So the watchdog asks the server
-//! for the messages that are pending, and where there are some and none has arrived for a while, the process turns
-//! unready and the pull is built again.
+//! A pull that hangs after a restart or a leader change looks healthy. So the watchdog asks the server for the number
+//! of pending messages. If messages are pending and none has arrived for a while, the process becomes unready and the
+//! pull is recreated.
 //!
-//! It also compares the consumer's position with the stream's first message: a gap means that messages were discarded
-//! before this service consumed them. Readiness keeps saying so until the process is started again.
+//! The watchdog also compares the consumer's position with the stream's first message: a gap means that the stream
+//! deleted messages before this service consumed them. Readiness reports the loss until the process restarts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,21 +25,21 @@ use crate::metrics;
 use crate::position::{self, Losses, Observed, Position};
 use crate::republish::REPUBLISHED;
 
-/// Messages asked for at a time; the client holds up to one and a half times as many, while their ack-wait runs. A handler that
-/// does not get to them in time finds them twice, and its inbox drops the second ones (ADR 23).
+/// Messages per pull request; the client buffers up to one and a half times as many, while their ack-wait runs. A
+/// service that is too slow for them receives them twice, and its inbox drops the duplicates (ADR 23).
 const PULL: usize = 256;
-/// How long a pull request stands.
+/// The lifetime of a pull request.
 const EXPIRES: Duration = Duration::from_secs(30);
-/// How often the server says that the pull is alive; twice as long without a word ends it.
+/// The interval of the server's heartbeats; after two missed ones the pull ends.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How often the watchdog looks.
+/// The interval of the watchdog.
 const WATCH: Duration = Duration::from_secs(5);
 /// How long the watchdog waits for the server.
 const WATCH_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long messages may be pending without one arriving. It bounds what the client loses after a reconnect: it may count the
-/// messages of an earlier pull as still to come, and ask for no more (ADR 23).
+/// How long messages may be pending without an arrival. It bounds the delay after a reconnect: the client may still
+/// expect the messages of an earlier pull, and request no more (ADR 23).
 const STALLED: Duration = Duration::from_secs(15);
-/// How long to wait before a pull is built again.
+/// The delay before a pull is recreated.
 const REBUILD: Duration = Duration::from_millis(500);
 
 /// One delivery of one message.
@@ -49,31 +49,31 @@ pub(crate) struct Delivery {
     pub(crate) sequence: u64,
     /// When the stream stored it, by the server's clock.
     pub(crate) stored: OffsetDateTime,
-    /// What the consumer was when it delivered this.
+    /// The consumer that delivered it.
     incarnation: Incarnation,
 }
 
-/// Which of the consumers of one name it is.
+/// Identifies one of several consumers that have had the same name.
 ///
-/// A stream that was lost is made again, and its consumers with it, under the same names. A consumer knows a delivery by
-/// its sequence in the stream alone: what settles one of the old consumer's would settle whatever message has that
-/// sequence now, and take it away unhandled.
+/// A stream that was lost is recreated under the same name, and so are its consumers. A consumer identifies a delivery
+/// by its stream sequence alone. An ack for a delivery of the old consumer would settle the message that has that
+/// sequence now, and that message would never be handled.
 #[derive(Clone, Default)]
 pub(crate) struct Incarnation {
     number: u64,
     current: Arc<AtomicU64>,
-    /// The consumer's own count of its deliveries at the last one.
+    /// The consumer's own delivery count at its last delivery.
     counted: u64,
 }
 
 impl Incarnation {
-    /// Says that what was delivered so far may have been another consumer's.
+    /// Records that earlier deliveries may come from another consumer.
     fn renew(&mut self) {
         self.number = self.current.fetch_add(1, Ordering::Relaxed) + 1;
     }
 
-    /// Returns whose a delivery is, by the consumer's count. A consumer counts up: where it does not, it is another one, or
-    /// what it was a while ago.
+    /// Returns the incarnation of a delivery, by the consumer's delivery count. The count only grows; if it does not,
+    /// the consumer was recreated or restored to an earlier state.
     fn of(&mut self, count: u64) -> Self {
         if count <= std::mem::replace(&mut self.counted, count) {
             self.renew();
@@ -87,7 +87,7 @@ impl Incarnation {
 }
 
 impl Delivery {
-    /// Reads the place of a message from its reply subject; gives the message back if there is none.
+    /// Reads the stream and sequence of a message from its reply subject; returns the message itself if there are none.
     fn new(message: jetstream::Message, incarnation: &mut Incarnation) -> Result<Self, Box<jetstream::Message>> {
         let (stream, sequence, count, stored) = match message.info() {
             Ok(info) => (info.stream.to_owned(), info.stream_sequence, info.consumer_sequence, info.published),
@@ -101,11 +101,11 @@ impl Delivery {
         self.message.headers.as_ref().is_some_and(|headers| headers.get(REPUBLISHED).is_some())
     }
 
-    /// Settles the delivery: ack, nak, or term. What goes wrong here, or is not for the consumer that there is now, is
-    /// repaired by redelivery and the inbox.
+    /// Settles the delivery: ack, nak, or term. If this fails, or if the consumer has been recreated, redelivery and
+    /// the inbox repair it.
     pub(crate) async fn settle(&self, kind: AckKind) {
         if self.incarnation.is_over() {
-            tracing::debug!(stream = %self.stream, sequence = self.sequence, "the consumer may be another one by now");
+            tracing::debug!(stream = %self.stream, sequence = self.sequence, "a delivery is not settled: its consumer may have been recreated");
             return;
         }
         if let Err(error) = self.message.ack_with(kind).await {
@@ -114,7 +114,7 @@ impl Delivery {
     }
 }
 
-/// What is known of one consumer from look to look.
+/// The watchdog's state for one consumer.
 #[derive(Default)]
 struct Followed {
     position: Position,
@@ -129,12 +129,12 @@ pub(crate) struct Puller {
     pub(crate) queue: mpsc::Sender<Delivery>,
     pub(crate) health: Health,
     pub(crate) shutdown: CancellationToken,
-    /// Deliveries taken over by the processor from this consumer.
+    /// Deliveries that have arrived from this consumer.
     pub(crate) arrived: Arc<AtomicU64>,
 }
 
 impl Puller {
-    /// The part of [`Health`] for the consumer of a stream.
+    /// The [`Health`] part for the consumer of a stream.
     pub(crate) fn part(stream: &str) -> String {
         format!("consumer/{stream}")
     }
@@ -159,7 +159,7 @@ impl Puller {
     }
 
     async fn open(&self, followed: &mut Followed) -> anyhow::Result<(PullConsumer, Stream)> {
-        // Before the first message is delivered: the consumer's position passes over what was discarded.
+        // Before the first message is delivered: the consumer's position moves past deleted messages.
         let info = self.js.get_stream(self.stream).await?.cached_info().clone();
         let consumer: PullConsumer =
             self.js.get_consumer_from_stream(self.consumer.as_str(), self.stream).await.map_err(|error| {
@@ -211,7 +211,7 @@ impl Puller {
         }
     }
 
-    /// Queues a delivery, waiting for room; returns false at shutdown.
+    /// Queues a delivery, waiting for capacity; returns false at shutdown.
     async fn hand_over(&self, message: jetstream::Message, incarnation: &mut Incarnation) -> bool {
         let delivery = match Delivery::new(message, incarnation) {
             Ok(delivery) => delivery,
@@ -231,21 +231,21 @@ impl Puller {
         self.arrived.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             sent = self.queue.send(delivery) => sent.is_ok(),
-            // What waits here or in the client's buffer is delivered again after its ack-wait.
+            // Messages that wait here or in the client's buffer are delivered again after their ack-wait.
             () = self.shutdown.cancelled() => false,
         }
     }
 
-    /// Compares the consumer's position with what the stream still holds, and reports what was discarded in between.
+    /// Compares the consumer's position with the messages that the stream still has, and reports a loss.
     async fn find_loss(&self, consumer: &mut PullConsumer, followed: &mut Followed) {
-        let look = async {
-            // The stream first: what is consumed afterwards must not look like a gap.
+        let reading = async {
+            // The stream first: messages consumed after that must not look like a gap.
             let stream = self.js.get_stream(self.stream).await?;
             let info = consumer.info().await?;
             anyhow::Ok(Observed::of(stream.cached_info(), info))
         };
-        // A server that does not answer shows in the consumer's own part of readiness.
-        if let Ok(Ok(observed)) = tokio::time::timeout(WATCH_TIMEOUT, look).await {
+        // The consumer's own part of readiness reports a server that does not reply.
+        if let Ok(Ok(observed)) = tokio::time::timeout(WATCH_TIMEOUT, reading).await {
             self.report_loss(followed, observed);
         }
     }
@@ -263,14 +263,14 @@ impl Puller {
                 messages = loss.messages,
                 possible = loss.possible,
                 remedy = position::REMEDY,
-                "the stream discarded messages that this service may not have consumed"
+                "the stream deleted messages that this service may not have consumed"
             );
         }
         let losses: Vec<String> = followed.losses.texts().collect();
         self.health.note(&format!("loss {}", self.stream), losses.join("; "));
     }
 
-    /// Nothing has arrived since the last look. Returns whether that is because the pull hangs.
+    /// Returns whether the pull hangs, given that nothing has arrived since the last check.
     async fn is_stalled(&self, consumer: &mut PullConsumer, progress: &mut Instant, part: &str) -> bool {
         match consumer.info().await.map(|info| info.num_pending) {
             Ok(0) => {
@@ -286,7 +286,7 @@ impl Puller {
             }
             Ok(_) => false,
             Err(error) => {
-                self.health.failed(part, format!("the server does not tell what is pending: {error}"));
+                self.health.failed(part, format!("the number of pending messages is unknown: {error}"));
                 false
             }
         }

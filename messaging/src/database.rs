@@ -18,35 +18,35 @@ use crate::setting::{check_database_url, redacted};
 use crate::statement::PREPARED;
 pub use watch::Watch;
 
-/// How long a transaction waits for a connection. With the wait between two tries it is shorter than the ack-wait of
-/// the consumers (10 s): a batch that waits for its database tells the server so before it is delivered again.
+/// How long a transaction waits for a connection. Together with the delay between two attempts it is shorter than the
+/// ack-wait of the consumers (10 s): a batch that waits for its database reports progress before it is redelivered.
 const ACQUIRE: Duration = Duration::from_secs(4);
-/// Connections of a pool, at most.
+/// The maximum number of connections per pool.
 const CONNECTIONS: u32 = 8;
-/// Connections of PostgreSQL that only write, and that only read: together as many as one pool has.
+/// The number of PostgreSQL connections for writers, and for readers; together as many as one pool has.
 const WRITERS: u32 = CONNECTIONS / 2;
 /// The age at which a connection is replaced, so that changed settings of the database or the role take effect.
 const MAX_LIFETIME: Duration = Duration::from_secs(5 * 60);
-/// How long a unit of work may take, waiting for a connection included.
+/// The time limit of a unit of work, including the wait for a connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a connection that is released may take to receive the rest of an answer that nobody waits for any more.
+/// How long a released connection may take to receive the rest of an abandoned result.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Limits that PostgreSQL enforces on the sessions of a service, in milliseconds. They are below the ack-wait (10 s), so
 /// that a stuck transaction ends before its messages are delivered to another instance, which would wait for its locks.
 const WRITE_TIMEOUT_MS: u32 = 5_000;
-/// Reading may take longer: sums over whole tables. It is below [`ANSWER_TIMEOUT`], after which nobody waits for it.
+/// Reads may take longer: sums over whole tables. Below [`ANSWER_TIMEOUT`], when the caller stops waiting.
 const READ_TIMEOUT_MS: u32 = 9_000;
 const LOCK_TIMEOUT_MS: u32 = 3_000;
 const IDLE_IN_TRANSACTION_TIMEOUT_MS: u32 = 8_000;
 
-/// The database of a service, as it is used.
+/// The connection pools of a service's database.
 #[derive(Debug, Clone)]
 pub struct Databases {
-    /// For whatever writes. In SQLite it is one connection: writers take turns there anyway, and what a connection has cached
-    /// is worth nothing once another one has written.
+    /// For all writes. SQLite has one connection: its writers take turns anyway, and a write invalidates the caches of
+    /// the other connections.
     pub writer: DatabaseConnection,
-    /// For whatever only reads; never waits for a writer, and never takes a connection from one.
+    /// For all reads; never waits for a writer, and never takes a connection from one.
     pub reader: DatabaseConnection,
     /// Whether SQLite syncs each commit.
     synced: Arc<AtomicBool>,
@@ -57,7 +57,7 @@ impl Databases {
     ///
     /// # Errors
     ///
-    /// As [`open`].
+    /// As for [`open`].
     pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<Self> {
         let synced = Arc::new(AtomicBool::new(false));
         let writers = if url.starts_with("sqlite:") { 1 } else { WRITERS };
@@ -67,8 +67,8 @@ impl Databases {
         Ok(Self { writer, reader: connect(url, readers, READ_TIMEOUT_MS, &synced).await?, synced })
     }
 
-    /// Makes every commit survive a power cut. PostgreSQL does that unless its configuration says otherwise; SQLite syncs
-    /// its write-ahead log with each commit from now on.
+    /// Makes every commit survive a power cut. PostgreSQL does so unless configured otherwise; SQLite syncs its
+    /// write-ahead log with each commit from now on.
     ///
     /// # Errors
     ///
@@ -93,19 +93,20 @@ impl From<DatabaseConnection> for Databases {
     }
 }
 
-/// Opens a database, for reading and writing alike, and brings its tables up to date.
+/// Opens a database with one pool for reads and writes, and brings its tables up to date.
 ///
-/// `sqlite://<path>?mode=rwc` (a file; `WAL`) or `postgres://…`. A killed process loses nothing. SQLite's
-/// `synchronous=NORMAL` may lose the last transactions in a power cut, also those of messages that were acked: nothing
-/// delivers these again. A [`Service`](crate::Service) whose streams sync each message uses `synchronous=FULL`, which
-/// loses none.
+/// `sqlite://<path>?mode=rwc` (a file; `WAL`) or `postgres://…`. A killed process loses nothing. With
+/// `synchronous=NORMAL`, SQLite may lose the last transactions in a power cut, including those of acknowledged
+/// messages, which are never redelivered. A [`Service`](crate::Service) whose streams sync each message uses
+/// `synchronous=FULL`, which loses none.
 ///
-/// Sessions of PostgreSQL have limits on statements, on waiting for locks, and on idle transactions, whatever the URL, the
-/// database, or the role says.
+/// PostgreSQL sessions have limits on statements, on waiting for locks, and on idle transactions. They override the
+/// settings of the URL, the database, and the role.
 ///
 /// # Errors
 ///
-/// Where the URL is wrong, the database does not answer within 10 s, or a migration fails or takes longer than 10 minutes.
+/// If the URL is invalid, the database does not respond within 10 s, or a migration fails or takes longer than 10
+/// minutes.
 pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<DatabaseConnection> {
     let db = connect(url, CONNECTIONS, READ_TIMEOUT_MS, &Arc::default()).await?;
     migrate::<M>(&db, &redacted(url)).await?;
@@ -151,9 +152,9 @@ async fn connect(
                 .pragma("synchronous", "NORMAL")
                 // In pages of 4 KiB. A page that many batches change is copied into the database once for all of them.
                 .pragma("wal_autocheckpoint", "8000")
-                // In KiB, of each connection.
+                // In KiB, per connection.
                 .pragma("cache_size", "-4000")
-                // What a statement needs to be undone; else a temporary file.
+                // For statement journals; otherwise SQLite uses temporary files.
                 .pragma("temp_store", "MEMORY")
                 .busy_timeout(Duration::from_secs(5))
                 .statement_cache_capacity(PREPARED)
@@ -169,7 +170,8 @@ async fn connect(
     Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))
 }
 
-/// Sets the limits of a session. As statements they win over the URL's options and over settings of the database or the role.
+/// Sets the limits of a session. As statements they override the URL's options and the settings of the database or the
+/// role.
 async fn limit_session(connection: &mut PgConnection, statement_timeout_ms: u32) -> Result<(), sqlx::Error> {
     let limits = format!(
         "SET statement_timeout = {statement_timeout_ms}; SET lock_timeout = {LOCK_TIMEOUT_MS}; \
@@ -180,37 +182,37 @@ async fn limit_session(connection: &mut PgConnection, statement_timeout_ms: u32)
 
 /// Returns whether a connection may go back to the pool.
 ///
-/// A transaction that was dropped and neither committed nor rolled back has failed with its database: its session may be
-/// read-only after a fail-over, or frozen. Its rollback still waits to be sent. Closing the connection does the same, and
-/// the next transaction begins on a new one. The same goes for a session that still owes the answer to a dropped query.
-/// sqlx would wait for that without a limit, and the pool would be one connection short.
+/// A transaction that was dropped without commit or rollback has failed with its database: its session may be read-only
+/// after a fail-over, or frozen, and its rollback is not sent yet. Closing the connection rolls it back, and the next
+/// transaction begins on a new one. The same applies to a session that has not yet received the result of a dropped
+/// query. sqlx would wait for it without a limit, and the pool would be one connection short.
 async fn is_usable_postgres(connection: &mut PgConnection) -> bool {
     !connection.should_flush() && matches!(timeout(RELEASE_TIMEOUT, connection.flush()).await, Ok(Ok(())))
 }
 
 async fn is_usable_sqlite(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {
-        // The rollback of a transaction that was dropped is queued; behind a ping it has been tried.
+        // The rollback of a dropped transaction is queued; a ping returns after it was attempted.
         connection.ping().await?;
     }
-    // Where the disk was full, SQLite has rolled back by itself, and the rollback behind that failed.
-    // sqlx would count a transaction forever, begin others inside of it, and never end them.
+    // On a full disk SQLite rolls back by itself, and the queued rollback fails. sqlx would then count an open
+    // transaction forever, nest later ones in it, and never end them.
     Ok(!connection.is_in_transaction())
 }
 
-/// Awaits a unit of work on a database, 10 s at most: a session that is frozen, or whose connection is half open, never
-/// answers, and its own limits end nothing.
+/// Awaits a unit of work on a database, for at most 10 s: a frozen session, or a half-open connection, never responds,
+/// and its own limits do not apply.
 ///
-/// When the limit is hit the work is dropped. So its connection is closed, and what it has not committed is rolled back.
+/// At the limit the work is dropped. Its connection is closed, and uncommitted changes are rolled back.
 ///
 /// # Errors
 ///
-/// The error of the work, or that the database does not answer.
+/// The error of the work, or that the database did not respond.
 pub async fn answered<T, E: From<DbErr>>(work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     answered_within(ANSWER_TIMEOUT, work).await
 }
 
-/// As [`answered`], with a limit of the caller's.
+/// As [`answered`], with the caller's limit.
 pub(crate) async fn answered_within<T, E: From<DbErr>>(
     limit: Duration,
     work: impl Future<Output = Result<T, E>>,

@@ -1,8 +1,8 @@
-//! Dead dead letters: messages a service could not handle, with everything needed to see why and to try again.
+//! Dead letters: messages that a service could not handle, with the data needed to diagnose and redrive them.
 //!
-//! A dead letter travels through the outbox, so that it and the inbox mark commit together. Its body is the untouched
-//! payload; the original headers stay, but for those that NATS acts upon; `Dead-Letter-` headers say what happened.
-//! Its subject is `dead-letter.<service>.<reason>.<key>`.
+//! A dead letter is published through the outbox, so that it and the inbox row commit together. Its body is the
+//! unchanged payload. It keeps the original headers, except those that NATS acts upon; `Dead-Letter-` headers describe
+//! the failure. Its subject is `dead-letter.<service>.<reason>.<key>`.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -17,47 +17,47 @@ use crate::limits::{self, MAX_HEADERS, RESERVE};
 use crate::outbox::OutboxRow;
 use crate::{delivery_issue, metrics};
 
-/// The stream that holds them.
+/// The stream of dead letters.
 pub const STREAM_NAME: &str = "DEAD_LETTERS";
-/// The first token of the subject of a record that somebody discarded a dead letter; the other tokens are those of the
-/// dead letter.
+/// The first token of the subject of the record that an operator deleted a dead letter; the other tokens are those of
+/// the dead letter.
 pub const DELETED: &str = "dead-letter-deleted";
 
-/// Why the message could not be handled, one of [`Reason`]'s words.
+/// Why the message could not be handled: the text form of a [`Reason`].
 pub const REASON: &str = "Dead-Letter-Reason";
-/// The same in a sentence.
+/// The error's text.
 pub const DETAIL: &str = "Dead-Letter-Detail";
-/// The stream the message came from.
+/// The stream that delivered the message.
 pub const STREAM: &str = "Dead-Letter-Stream";
 /// Its sequence in that stream.
 pub const SEQUENCE: &str = "Dead-Letter-Sequence";
-/// When that stream stored it, RFC 3339: a stream that was made anew counts from 1 again.
+/// When that stream stored it, RFC 3339: a recreated stream counts from 1 again.
 pub const STORED_AT: &str = "Dead-Letter-Stored-At";
-/// The subject it was published on.
+/// The subject on which it was published.
 pub const SUBJECT: &str = "Dead-Letter-Subject";
-/// The service that gave up.
+/// The service that dead-lettered it.
 pub const CONSUMER: &str = "Dead-Letter-Consumer";
-/// How many attempts to handle it had failed; 1 for a message that cannot be read.
+/// How many attempts to handle it failed; 1 for a message that cannot be decoded.
 pub const ATTEMPTS: &str = "Dead-Letter-Attempts";
-/// When the service gave up, RFC 3339.
+/// When the service dead-lettered it, RFC 3339.
 pub const TIME: &str = "Dead-Letter-Time";
-/// The row in the outbox of the service that could not publish it.
+/// The outbox row that the service could not publish.
 pub const OUTBOX_ROW: &str = "Dead-Letter-Outbox-Row";
 
 /// Why a message became a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// It cannot be read.
+    /// It cannot be decoded.
     Undecodable,
-    /// It was not said by whom its subject belongs to.
+    /// Its source is not the producer of its subject.
     SourceMismatch,
-    /// The handler says that it can never succeed.
+    /// The handler rejected it: it can never succeed.
     Rejected,
-    /// It failed as often as it may.
+    /// It failed in the maximum number of attempts.
     MaxAttemptsExceeded,
-    /// It was published again by a stream restore, and is older than the inbox remembers: it may have been handled.
+    /// A stream restore republished it, and it is older than the inbox remembers: it may have been handled.
     DedupWindowExpired,
-    /// It was never delivered: its stream can never take it. The service that wrote it publishes it again if it is redriven.
+    /// Its stream can never store it, so it was never delivered. A redrive makes its producer publish it again.
     Unpublishable,
 }
 
@@ -71,13 +71,13 @@ impl Reason {
         Self::Unpublishable,
     ];
 
-    /// Reads the word for it.
+    /// Parses the text form.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == word)
     }
 
-    /// Returns the word for it in headers and subjects.
+    /// Returns the text form, used in headers and subjects.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -91,15 +91,15 @@ impl Reason {
     }
 }
 
-/// Characters of a key that the subject of a dead letter keeps; no key of a well-formed message is longer.
+/// The characters of a key that the subject of a dead letter keeps; no key of a well-formed message is longer.
 const LONGEST_KEY: usize = 64;
 
-/// Where a message stood when it was dead-lettered.
+/// The origin of a message that is dead-lettered or has a delivery issue.
 pub(crate) struct Origin<'a> {
     pub(crate) service: &'a str,
     pub(crate) stream: &'a str,
     pub(crate) sequence: u64,
-    /// When the stream stored it; `None` of a dead letter that does not say it.
+    /// When the stream stored it; `None` if the dead letter does not record it.
     pub(crate) stored: Option<OffsetDateTime>,
     pub(crate) subject: &'a str,
     pub(crate) attempts: u64,
@@ -108,11 +108,12 @@ pub(crate) struct Origin<'a> {
 }
 
 impl Origin<'_> {
-    /// Returns the id under which the inbox knows the message: its own, where it has one that can be read, and one
-    /// derived from its place in the stream otherwise.
+    /// Returns the id under which the inbox records the message: its own if it has a valid one, otherwise an id derived
+    /// from its position in the stream.
     ///
-    /// An id that a foreign envelope claims is not believed: it would let anybody mark another's message as handled.
-    /// Nor is that of a message which is too old: that it is not in the inbox tells nothing, and should go on doing so.
+    /// The id of a message with a source mismatch is not trusted: otherwise any publisher could mark another's message
+    /// as handled. Nor is the id of a message older than the dedup window used: its absence from the inbox proves
+    /// nothing, and must not change.
     pub(crate) fn inbox_id(&self, reason: Reason) -> Uuid {
         let own = match reason {
             Reason::Undecodable | Reason::SourceMismatch | Reason::DedupWindowExpired | Reason::Unpublishable => {
@@ -124,24 +125,24 @@ impl Origin<'_> {
                 .and_then(|id| Uuid::parse_str(id.as_str()).ok()),
         };
         own.unwrap_or_else(|| {
-            let mut place = format!("{}/{}/{}", self.stream, self.sequence, self.subject);
+            let mut position = format!("{}/{}/{}", self.stream, self.sequence, self.subject);
             if let Some(stored) = self.stored {
-                place = format!("{place}/{}", stored.unix_timestamp_nanos());
+                position = format!("{position}/{}", stored.unix_timestamp_nanos());
             }
-            Uuid::new_v5(&Uuid::NAMESPACE_URL, place.as_bytes())
+            Uuid::new_v5(&Uuid::NAMESPACE_URL, position.as_bytes())
         })
     }
 
-    /// Returns the last token of the subject, as far as it can be the last token of another one.
+    /// Returns the last token of the subject, reduced to what is valid as the last token of another subject.
     ///
-    /// Whoever may publish at all may end a subject in any characters and as many as fit into a line of the protocol.
-    /// PostgreSQL stores no NUL, and a line that is too long ends the connection: either would block the service.
+    /// Any publisher may end a subject in any characters, up to the line length of the protocol. PostgreSQL stores no
+    /// NUL, and a line that is too long ends the connection: either would block the service.
     fn key(&self) -> String {
         let last = self.subject.rsplit('.').next().unwrap_or_default();
         last.chars().map(|c| if c.is_control() { '-' } else { c }).take(LONGEST_KEY).collect()
     }
 
-    /// Makes the row that remembers that the message was dead-lettered.
+    /// Creates the row for a dead-lettered message.
     pub(crate) fn delivery_issue(
         &self,
         reason: Reason,
@@ -156,7 +157,7 @@ impl Origin<'_> {
         }
     }
 
-    /// Makes the row that remembers that the message failed once more.
+    /// Creates the row for one more failure of the message.
     pub(crate) fn failure(
         &self,
         message_id: Uuid,
@@ -171,7 +172,7 @@ impl Origin<'_> {
         }
     }
 
-    /// Makes a row that says nothing yet but which message it is about.
+    /// Creates a row that only identifies the message.
     pub(crate) fn plain_delivery_issue(
         &self,
         message_id: Uuid,
@@ -195,8 +196,8 @@ impl Origin<'_> {
         }
     }
 
-    /// Makes the outbox row of the dead letter. Headers of the message that do not fit beside its own are left out, the
-    /// longest first: a dead letter must not be unpublishable itself.
+    /// Creates the outbox row of the dead letter. Headers of the message that do not fit are left out, the longest
+    /// first: a dead letter must not be unpublishable itself.
     pub(crate) fn row(&self, reason: Reason, detail: &str, now: OffsetDateTime) -> OutboxRow {
         let id = Uuid::new_v5(&self.inbox_id(reason), format!("dead-letter/{}", self.service).as_bytes());
         let subject = format!("dead-letter.{}.{}.{}", self.service, reason.as_str(), self.key());
@@ -224,8 +225,8 @@ impl Origin<'_> {
         OutboxRow::new(id, subject, headers, self.body.clone())
     }
 
-    /// Returns the headers of the message but those that the server acts upon, `Nats-` (expected sequences, roll-up,
-    /// schedules): they must not act again.
+    /// Returns the headers of the message, except those that the server acts upon, `Nats-` (expected sequences,
+    /// roll-up, schedules): they must not act again.
     fn kept_headers(&self) -> Vec<Header> {
         let kept = self
             .headers
@@ -237,7 +238,7 @@ impl Origin<'_> {
     }
 }
 
-/// Makes the dead letter of a message that its stream can never take; none if it is itself a dead letter.
+/// Creates the dead letter of a message that its stream can never store; `None` for a dead letter.
 pub(crate) fn of_unpublishable(service: &str, row: &OutboxRow, reason: &str) -> Option<OutboxRow> {
     if row.subject.starts_with("dead-letter.") {
         return None;
@@ -255,7 +256,7 @@ pub(crate) fn of_unpublishable(service: &str, row: &OutboxRow, reason: &str) -> 
         body: row.body.clone(),
     };
     let mut dead_letter = origin.row(Reason::Unpublishable, reason, clock::now());
-    // Another one each time: a message that is redriven and refused again is a dead letter again.
+    // A new id each time: a message that is redriven and refused again becomes another dead letter.
     dead_letter.message_id = Uuid::now_v7();
     dead_letter.headers.retain(|(name, _)| name != NATS_MESSAGE_ID);
     dead_letter.headers.push((NATS_MESSAGE_ID.into(), dead_letter.message_id.to_string()));
@@ -263,7 +264,7 @@ pub(crate) fn of_unpublishable(service: &str, row: &OutboxRow, reason: &str) -> 
     Some(dead_letter)
 }
 
-/// A dead letter read back by the service that wrote it.
+/// A dead letter, read by the service that wrote it.
 pub(crate) struct DeadLetter {
     stored: Stored,
     service: String,
@@ -275,7 +276,7 @@ pub(crate) struct DeadLetter {
 }
 
 impl DeadLetter {
-    /// Reads a dead letter of `service`; `None` where it is not one.
+    /// Parses a dead letter of `service`; `None` if it is not one.
     pub(crate) fn read(stored: Stored, service: &str) -> Option<Self> {
         let own = stored.subject.strip_prefix("dead-letter.")?.strip_prefix(service)?.starts_with('.');
         if !own || stored.header(CONSUMER)? != service {
@@ -305,12 +306,12 @@ impl DeadLetter {
         }
     }
 
-    /// Returns whether the service could not know if it had handled the message.
+    /// Returns whether the service could not decide whether it had handled the message.
     pub(crate) fn is_dedup_window_expired(&self) -> bool {
         self.reason == Reason::DedupWindowExpired
     }
 
-    /// Returns the row of the outbox that could not be published, if that is what it is about.
+    /// Returns the outbox row that could not be published, if the dead letter is of that kind.
     pub(crate) fn outbox_row(&self) -> Option<Uuid> {
         let row = self.stored.header(OUTBOX_ROW).filter(|_| self.reason == Reason::Unpublishable)?;
         Uuid::parse_str(row).ok()
@@ -321,17 +322,17 @@ impl DeadLetter {
         self.origin().inbox_id(self.reason)
     }
 
-    /// Reads the message as its consumer does.
+    /// Decodes the message as its consumer does.
     pub(crate) fn decode<T: Decode>(&self, producer: Producer) -> Result<Envelope<T>, Malformed> {
         envelope::decode(&self.subject, Some(&self.stored.headers), &self.stored.body, producer)
     }
 
-    /// Makes the row that remembers that the message failed when it was redriven.
+    /// Creates the row for a failure during a redrive.
     pub(crate) fn failure(&self, detail: &str) -> delivery_issue::entity::Model {
         self.origin().failure(self.inbox_id(), detail, clock::now())
     }
 
-    /// Makes the row that remembers that the dead letter was handled without the service knowing of it.
+    /// Creates the row for a dead letter that was redriven by force, without a row of its own.
     pub(crate) fn forced(&self, mark: Uuid, now: OffsetDateTime) -> delivery_issue::entity::Model {
         let dead_lettered = self.stored.header(TIME).and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok());
         delivery_issue::entity::Model {
@@ -344,7 +345,7 @@ impl DeadLetter {
     }
 }
 
-/// A header is one line, and a bounded one.
+/// Reduces a text to one line of at most 1000 characters, as a header requires.
 fn one_line(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect()
 }

@@ -1,9 +1,8 @@
-//! The table `delivery_issues`: what a service remembers of messages that did not simply go well.
+//! The table `delivery_issues`: failures, duplicates, and dead letters, per message.
 //!
-//! A message that is handled at its first delivery leaves no row here. One that failed, came again, or was dead-lettered
-//! does, and the row stays as long as the inbox remembers the message. Whether a dead letter may be handled after all
-//! is decided by it: the row says that the message was dead-lettered, and a redrive takes that back in the transaction that
-//! handles the message.
+//! A message that is handled at its first delivery has no row here. A message that failed, was a duplicate, or was
+//! dead-lettered has one, for as long as the inbox remembers it. The row decides whether a dead letter may be redriven:
+//! it records the dead-lettering, and a redrive marks it in the transaction that handles the message.
 
 use std::collections::HashSet;
 
@@ -20,38 +19,38 @@ use crate::statement;
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
-    /// What happened to one message, beside its being handled.
+    /// The delivery issues of one message.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "delivery_issues")]
     pub struct Model {
-        /// The id under which the inbox knows the message.
+        /// The id under which the inbox records the message.
         #[sea_orm(primary_key, auto_increment = false)]
         pub message_id: Uuid,
         /// The last token of its subject.
         pub key: String,
-        /// The subject it came on.
+        /// The subject of the message.
         pub subject: String,
-        /// The stream it came from.
+        /// The stream that delivered it.
         pub stream: String,
-        /// Its sequence there, of the last delivery that is told of here.
+        /// Its stream sequence, at the last delivery recorded here.
         pub sequence: i64,
-        /// How often the handler failed it.
+        /// How often the handler failed on it.
         pub failures: i64,
-        /// When it did last, in milliseconds since 1970.
+        /// When it failed last, in milliseconds since 1970.
         pub failed_at: Option<i64>,
-        /// What the handler said then.
+        /// The error's text at that failure.
         pub detail: Option<String>,
-        /// How often it came again after it was handled, and was dropped.
+        /// How often it was delivered again after it was handled, and dropped.
         pub duplicates: i64,
-        /// When it did last, in milliseconds since 1970.
+        /// When the last duplicate arrived, in milliseconds since 1970.
         pub duplicate_at: Option<i64>,
         /// When it became a dead letter, in milliseconds since 1970.
         pub dead_lettered_at: Option<i64>,
-        /// Why, as a word of [`Reason`](crate::dead_letter::Reason).
+        /// Why, as the text form of a [`Reason`](crate::dead_letter::Reason).
         pub reason: Option<String>,
-        /// When a redrive handled it after all, in milliseconds since 1970.
+        /// When a redrive handled it, in milliseconds since 1970.
         pub redriven_at: Option<i64>,
-        /// When this row was written last, in milliseconds since 1970.
+        /// When this row was last written, in milliseconds since 1970.
         pub updated_at: i64,
     }
 
@@ -64,8 +63,8 @@ pub mod entity {
 
 use entity::{Column, Entity, Model};
 
-/// Writes what happened to messages, one row each, over what is known of them: counts are added, and times and reasons
-/// replace earlier ones where they are given.
+/// Writes one row per message and merges it with an existing one: counts are added, and new times and reasons replace
+/// earlier ones.
 pub(crate) async fn record(connection: &impl ConnectionTrait, mut rows: Vec<Model>) -> Result<(), DbErr> {
     // One order for all instances, so that two transactions cannot wait for each other's rows.
     rows.sort_unstable_by_key(|row| row.message_id);
@@ -117,9 +116,9 @@ pub(crate) async fn failures(connection: &impl ConnectionTrait, message_id: Uuid
     Ok(failures.and_then(|failures| u64::try_from(failures).ok()).unwrap_or(0))
 }
 
-/// Takes back, in the caller's transaction, that messages were dead-lettered; returns those of which it is so.
+/// Marks dead-lettered messages as redriven, in the caller's transaction; returns those that were not redriven before.
 ///
-/// Whoever asks second, in this transaction or in another one, gets none.
+/// A second call for the same messages, in this transaction or another one, returns none.
 pub(crate) async fn mark_redriven(
     tx: &DatabaseTransaction,
     mut ids: Vec<Uuid>,
@@ -144,7 +143,7 @@ pub(crate) async fn mark_redriven(
     Ok(taken)
 }
 
-/// Returns those of the messages that a redrive has handled.
+/// Returns those of the messages that were redriven.
 pub(crate) async fn redriven(connection: &impl ConnectionTrait, ids: &[Uuid]) -> Result<HashSet<Uuid>, DbErr> {
     let mut redriven = HashSet::new();
     for chunk in statement::padded_chunks(ids) {

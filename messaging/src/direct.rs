@@ -1,6 +1,6 @@
-//! Messages read out of a stream directly, past every consumer: one by its sequence, or batches by subject.
+//! Direct reads from a stream, without a consumer: one message by its sequence, or batches by subject.
 //!
-//! Reading so leaves nothing behind on the server and moves nobody's position. A batch (ADR-31 of NATS, nats-server
+//! A direct read leaves no state on the server and changes no consumer's position. A batch (ADR-31 of NATS, nats-server
 //! 2.11) needs the permission to publish on `$JS.API.DIRECT.GET.<stream>`, and so does a single message.
 
 use std::time::Duration;
@@ -15,23 +15,23 @@ use futures::StreamExt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Messages asked for at a time.
+/// Messages per request.
 const BATCH: usize = 256;
-/// How long to wait for the next message of a batch.
+/// The time limit for the next message of a batch.
 const WAIT: Duration = Duration::from_secs(5);
-/// The end of a batch.
+/// The status that ends a batch.
 const END_OF_BATCH: u16 = 204;
 
-/// A message as a stream holds it.
+/// A message, as a stream stores it.
 #[derive(Debug, Clone)]
 pub struct Stored {
     /// Its subject.
     pub subject: String,
-    /// Its place in the stream.
+    /// Its sequence in the stream.
     pub sequence: u64,
-    /// When the stream got it, by the server's clock.
+    /// When the stream stored it, by the server's clock.
     pub time: OffsetDateTime,
-    /// Its headers, and in a batch those that say where it stands.
+    /// Its headers; in a batch, also those that the server adds.
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
@@ -51,7 +51,7 @@ impl Stored {
             headers
                 .get_last(name)
                 .map(|value| value.as_str().to_owned())
-                .with_context(|| format!("an answer without {name}"))
+                .with_context(|| format!("a reply without {name}"))
         };
         let subject = header("Nats-Subject")?;
         let sequence = header("Nats-Sequence")?.parse().context("reading Nats-Sequence")?;
@@ -73,21 +73,21 @@ impl From<StreamMessage> for Stored {
     }
 }
 
-/// Returns the sequence of the last message of a stream; 0 where it never had one.
+/// Returns the sequence of the last message of a stream; 0 if it never had one.
 ///
 /// # Errors
 ///
-/// Where the stream cannot be looked at.
+/// If the stream's info cannot be read.
 pub async fn last_sequence(js: &Context, stream: &str) -> anyhow::Result<u64> {
-    let info = js.get_stream(stream).await.with_context(|| format!("looking at stream {stream}"))?;
+    let info = js.get_stream(stream).await.with_context(|| format!("reading the info of stream {stream}"))?;
     Ok(info.cached_info().state.last_sequence)
 }
 
-/// Returns one message; `None` where the stream does not hold it (any more).
+/// Returns one message; `None` if the stream does not have it (any more).
 ///
 /// # Errors
 ///
-/// Where the server does not answer (without the permission it does not).
+/// If the server does not reply, as happens without the permission.
 pub async fn get(js: &Context, stream: &str, sequence: u64) -> anyhow::Result<Option<Stored>> {
     let looking = || format!("reading message {sequence} of stream {stream}; may this user read it?");
     let handle = js.get_stream_no_info(stream).await.with_context(looking)?;
@@ -98,7 +98,7 @@ pub async fn get(js: &Context, stream: &str, sequence: u64) -> anyhow::Result<Op
     }
 }
 
-/// The messages on some subjects of a stream, in its order.
+/// Reads the messages of a stream that match a subject filter, in stream order.
 #[derive(Debug)]
 pub struct Reader {
     js: Context,
@@ -109,22 +109,22 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Begins to read the messages on `filter` from a sequence on (1: whatever the stream has) to what is last now.
+    /// Starts at a sequence (1: the first message of the stream) and ends at the current last message.
     ///
     /// # Errors
     ///
-    /// Where the stream cannot be looked at.
+    /// If the stream's info cannot be read.
     pub async fn start(js: &Context, stream: &str, filter: &str, from: u64) -> anyhow::Result<Self> {
         let last = last_sequence(js, stream).await?;
         Ok(Self { js: js.clone(), stream: stream.to_owned(), filter: filter.to_owned(), next: from.max(1), last })
     }
 
-    /// Returns the next messages, 256 at most; none where all have been read.
+    /// Returns the next messages, at most 256; `None` if all have been read.
     ///
     /// # Errors
     ///
-    /// Where the server does not answer (without the permission it does not) or refuses. Calling it again goes on
-    /// behind the last messages it has returned.
+    /// If the server does not reply, as happens without the permission, or refuses. A repeated call continues after the
+    /// last returned message.
     pub async fn next_batch(&mut self) -> anyhow::Result<Option<Vec<Stored>>> {
         if self.next > self.last {
             return Ok(None);
@@ -142,21 +142,21 @@ impl Reader {
         }
     }
 
-    /// Asks for a batch and waits for its end.
+    /// Requests a batch and waits for its end.
     async fn fetch(&self) -> anyhow::Result<Vec<Stored>> {
         let client = self.js.client();
         let inbox = client.new_inbox();
-        let mut answers = client.subscribe(inbox.clone()).await?;
+        let mut replies = client.subscribe(inbox.clone()).await?;
         let request =
             serde_json::json!({ "seq": self.next, "next_by_subj": self.filter, "batch": BATCH }).to_string();
         let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
         client.publish_with_reply(subject, inbox, request.into()).await?;
         let mut messages = Vec::with_capacity(BATCH);
         loop {
-            let answer = tokio::time::timeout(WAIT, answers.next())
+            let reply = tokio::time::timeout(WAIT, replies.next())
                 .await
-                .with_context(|| format!("stream {} does not answer; may this user read it?", self.stream))?;
-            let Some(message) = answer else { bail!("the connection was closed") };
+                .with_context(|| format!("stream {} does not reply; may this user read it?", self.stream))?;
+            let Some(message) = reply else { bail!("the connection was closed") };
             match message.status {
                 None => messages.push(Stored::from_batch(message)?),
                 Some(status) if status.as_u16() == END_OF_BATCH || status == StatusCode::NOT_FOUND => break,

@@ -1,7 +1,8 @@
-//! What an acknowledgement of JetStream is worth: probed, not assumed.
+//! The durability of acknowledged messages: probed, not assumed.
 //!
-//! nats-server acknowledges a message once it has handed it to the operating system. Whether it has forced it to the
-//! disk before that (`sync_interval: always`) its monitor tells (`/varz`), and how many servers have it, the stream.
+//! nats-server acknowledges a message once it has passed it to the operating system. Its monitor (`/varz`) reports
+//! whether it also syncs the message to disk before that (`sync_interval: always`). The stream's info reports the
+//! number of replicas.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,23 +13,23 @@ use serde::{Deserialize, Serialize};
 
 use crate::setting::{self, redacted};
 
-/// How long the monitor of a server may take to answer.
+/// How long the monitor of a server may take to respond.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What an acknowledged message survives.
+/// The failures that an acknowledged message survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Durability {
-    /// Whether it is on a disk before it is acknowledged.
+    /// Whether it is synced to disk before it is acknowledged.
     pub fsynced: bool,
-    /// How many servers keep it. Of three, two have it when it is acknowledged.
+    /// How many servers store it. With three, two have it when it is acknowledged.
     pub replicas: usize,
 }
 
 impl Durability {
-    /// The least: what can be said of a server that does not tell.
+    /// The weakest durability, assumed if a server's configuration is unknown.
     pub const UNSYNCED: Self = Self { fsynced: false, replicas: 1 };
 
-    /// Says whether it is at least what is asked for.
+    /// Returns whether it satisfies a required level.
     #[must_use]
     pub fn is_at_least(self, level: Level) -> bool {
         match level {
@@ -38,11 +39,11 @@ impl Durability {
         }
     }
 
-    /// Explains it in a sentence.
+    /// Returns an explanation, as a sentence.
     #[must_use]
     pub fn explain(self) -> &'static str {
         match (self.fsynced, self.replicas >= 3) {
-            (false, false) => "a killed process loses nothing; a power cut may lose what was not synced yet",
+            (false, false) => "a killed process loses nothing; a power cut may lose messages that are not synced yet",
             (true, false) => "a power cut loses nothing; a lost disk does",
             (false, true) => "a lost server loses nothing; a power cut of most of them at once may",
             (true, true) => "a power cut and a lost server lose nothing",
@@ -63,14 +64,14 @@ impl Serialize for Durability {
     }
 }
 
-/// What can be asked for at least.
+/// A required level of durability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Level {
-    /// Handed to the operating system: survives the process.
+    /// Passed to the operating system: survives a crash of the process.
     Unsynced,
-    /// On a disk: survives a power cut.
+    /// Synced to disk: survives a power cut.
     Fsynced,
-    /// Kept by three servers or more: survives one of them.
+    /// Stored by three servers or more: survives the loss of one.
     Replicated,
 }
 
@@ -80,20 +81,20 @@ impl fmt::Display for Level {
     }
 }
 
-/// How to probe, and what to ask for.
+/// The monitors to probe, and the required levels.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct DurabilityOptions {
-    /// The monitors of the nats-servers, such as `http://127.0.0.1:8222`, separated by commas; all of a cluster.
-    /// Without them messages count as not synced before they are acknowledged.
+    /// The monitors of the nats-servers, such as `http://127.0.0.1:8222`, separated by commas; all servers of a
+    /// cluster. Without them, messages count as not synced before they are acknowledged.
     #[arg(long, env = "NATS_MONITOR_URL", value_delimiter = ',', hide_env_values = true,
         value_parser = setting::http_url())]
     pub nats_monitor_url: Vec<String>,
-    /// Refuses to start where an acknowledgement is worth less; several, separated by commas.
+    /// Refuses to start if the durability of the streams is lower; several, separated by commas.
     #[arg(long, env = "MINIMUM_DURABILITY", value_delimiter = ',', value_parser = setting::one_of::<Level>())]
     pub minimum_durability: Vec<Level>,
 }
 
-/// Why a process may not start.
+/// The durability is lower than required, so the process must not start.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the durability of the streams is \"{found}\" ({}), and MINIMUM_DURABILITY requires \"{wanted}\"; {how}",
@@ -105,13 +106,13 @@ pub struct TooWeak {
     how: &'static str,
 }
 
-/// What a probe has found.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probed {
-    /// What an acknowledgement survives, as far as it is known.
+    /// The durability, as far as it is known.
     pub durability: Durability,
-    /// The monitors that did not answer, and why. If there are any, whether messages are synced is what was known before,
-    /// and not synced if nothing was.
+    /// The monitors that did not respond, and why. If there are any, the last known sync setting applies, or not synced
+    /// if there is none.
     pub silent: Vec<String>,
 }
 
@@ -127,39 +128,39 @@ impl fmt::Display for Probed {
 }
 
 impl DurabilityOptions {
-    /// Finds out what an acknowledgement of these streams is worth: the least of any of them. A monitor that does not
-    /// answer changes nothing about what was known `before`.
+    /// Probes the durability of streams: the weakest of them. If a monitor does not respond, the sync setting that was
+    /// known `before` still applies.
     pub async fn probe(
         &self,
         streams: impl IntoIterator<Item = &jetstream::stream::Info>,
         before: Option<Durability>,
     ) -> Probed {
         let replicas = streams.into_iter().map(|info| info.config.num_replicas).min().unwrap_or(1);
-        let answers = futures::future::join_all(self.nats_monitor_url.iter().map(|url| is_synced(url))).await;
-        let is_unsynced = answers.is_empty() || answers.contains(&Ok(false));
-        let silent: Vec<String> = answers.into_iter().filter_map(Result::err).filter(|_| !is_unsynced).collect();
+        let responses = futures::future::join_all(self.nats_monitor_url.iter().map(|url| is_synced(url))).await;
+        let is_unsynced = responses.is_empty() || responses.contains(&Ok(false));
+        let silent: Vec<String> = responses.into_iter().filter_map(Result::err).filter(|_| !is_unsynced).collect();
         let known = before.is_some_and(|before| before.fsynced);
         let fsynced = !is_unsynced && (silent.is_empty() || known);
         Probed { durability: Durability { fsynced, replicas }, silent }
     }
 
-    /// Refuses what is worth less than is asked for. What is unknown is not refused.
+    /// Refuses a durability below a required level. An unknown sync setting is not refused.
     ///
     /// # Errors
     ///
-    /// [`TooWeak`], which says what there is, and how to have more.
+    /// [`TooWeak`], with the durability and the way to raise it.
     pub fn check(&self, probed: &Probed) -> Result<(), TooWeak> {
         let found = probed.durability;
         let is_unknown = |level| level == Level::Fsynced && !probed.silent.is_empty();
-        let mut asked = self.minimum_durability.iter().copied();
-        match asked.find(|level| !found.is_at_least(*level) && !is_unknown(*level)) {
+        let mut required = self.minimum_durability.iter().copied();
+        match required.find(|level| !found.is_at_least(*level) && !is_unknown(*level)) {
             None => Ok(()),
             Some(wanted) => Err(TooWeak {
                 found,
                 wanted,
                 how: match wanted {
                     Level::Fsynced => {
-                        "set `sync_interval: always` in nats.conf, and NATS_MONITOR_URL to where that can be seen"
+                        "set `sync_interval: always` in nats.conf, and NATS_MONITOR_URL to the monitors that show it"
                     }
                     Level::Unsynced | Level::Replicated => {
                         "provision the streams with three replicas on a cluster of three servers"
@@ -186,11 +187,11 @@ struct JetStreamConfig {
     sync_always: bool,
 }
 
-/// Returns whether a server syncs before it acknowledges, or why its monitor does not answer.
+/// Returns whether a server syncs before it acknowledges, or why its monitor did not respond.
 async fn is_synced(monitor: &str) -> Result<bool, String> {
-    let answer = varz(monitor).await;
-    answer.map(|varz| varz.jetstream.config.sync_always).map_err(|error| {
-        // The text of the HTTP client would repeat the URL; what happened is in its sources.
+    let varz = varz(monitor).await;
+    varz.map(|varz| varz.jetstream.config.sync_always).map_err(|error| {
+        // The HTTP client's text would repeat the URL; its sources have the cause.
         let error = error.downcast().map_or_else(|other| other, |error: reqwest::Error| error.without_url().into());
         format!("the monitor {} has not answered: {error:#}", redacted(monitor))
     })

@@ -1,8 +1,9 @@
-//! Effects that were carried out: an idempotency key beside the inbox, for effects that have none of their own.
+//! Idempotency keys for commands whose effects have no natural key.
 //!
-//! A reservation is found by its order's id, however often its messages come. A restock only adds, and creating an account
-//! brings back one that was deleted. So the ids of such commands are kept here, in the transaction that carries them out. They
-//! outlive the inbox: for longer than a command can come again by any way, redrive included (ADR 24).
+//! A reservation is identified by its order's id, however often its messages arrive. A restock only adds, and creating
+//! an account restores a deleted one. So the ids of such commands are recorded here, in the transaction that applies
+//! them. They are kept longer than inbox rows: longer than a command can be redelivered in any way, redrive included
+//! (ADR 24).
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,14 +19,14 @@ use crate::{clock, statement};
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
-    /// A message whose effect was carried out.
+    /// A message whose effect was applied.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "effects")]
     pub struct Model {
         /// The message's id.
         #[sea_orm(primary_key, auto_increment = false)]
         pub message_id: Uuid,
-        /// When that was, in milliseconds since 1970.
+        /// When its effect was applied, in milliseconds since 1970.
         pub recorded_at: i64,
     }
 
@@ -38,15 +39,15 @@ pub mod entity {
 
 use entity::{ActiveModel, Column, Entity};
 
-/// How long an effect is remembered: longer than commands (7 days) and then dead letters (30 days) are kept.
+/// How long an effect is remembered: longer than commands (7 days) and after that dead letters (30 days) are kept.
 const RETENTION: Duration = Duration::from_secs(60 * 24 * 3600);
-/// Expired rows that a new row deletes: more than one, so that the table shrinks after a peak.
+/// Expired rows that are deleted per new row: more than one, so that the table shrinks after a peak.
 const EXPIRED_PER_NEW: u64 = 2;
 
-/// Records the effects of a batch, and returns the batch without the messages whose effect was carried out before.
+/// Records the effects of a batch, and returns the batch without the messages whose effect was applied before.
 ///
-/// `has_effect` tells the messages that need the key; all others stay. The number of statements does not depend on
-/// the batch's size but through chunks of fixed sizes; there is none for a batch without such messages.
+/// `has_effect` selects the messages that need the key; all others stay. The number of statements depends on the
+/// batch's size only through chunks of fixed sizes; a batch without such messages needs none.
 ///
 /// # Errors
 ///
@@ -71,8 +72,8 @@ pub async fn without_repeated<'a, T>(
     let before = now - i64::try_from(RETENTION.as_millis()).unwrap_or(i64::MAX);
     prune(tx, before, count * EXPIRED_PER_NEW).await?;
     // Removed, so that a message delivered twice within one batch is handled once.
-    let is_wanted = |message: &&&Envelope<T>| !has_effect(&message.payload) || new.remove(&message.id);
-    Ok(batch.iter().filter(is_wanted).copied().collect())
+    let is_new = |message: &&&Envelope<T>| !has_effect(&message.payload) || new.remove(&message.id);
+    Ok(batch.iter().filter(is_new).copied().collect())
 }
 
 /// Deletes at most `limit` rows recorded before `before`, oldest first.

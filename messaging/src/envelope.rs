@@ -1,19 +1,19 @@
 //! The envelope: CloudEvents 1.0 over NATS in binary mode.
 //!
-//! Attributes travel as `ce-` headers, the body is plain JSON that a person reads in `nats sub`:
+//! Attributes are `ce-` headers; the body is plain JSON, readable in `nats sub`:
 //!
 //! | header | |
 //! |---|---|
 //! | `ce-specversion` | `1.0` |
 //! | `ce-id`, `Nats-Msg-Id` | the message's id, a UUID |
 //! | `ce-type` | `<context>.<name>.v<version>` |
-//! | `ce-source` | `/<service>`, who says it |
-//! | `ce-subject` | the business id it is about, the last token of the NATS subject |
+//! | `ce-source` | `/<service>`, the producer |
+//! | `ce-subject` | the business id, the last token of the NATS subject |
 //! | `ce-time` | RFC 3339 |
 //! | `ce-correlationid` | the id of the message that began the flow |
-//! | `ce-causationid` | the id of the message this one answers; commands from outside have none |
-//! | `ce-aggregateversion` | the version of the aggregate that this event made; events only |
-//! | `traceparent` | W3C trace context, where the caller sent one, or traces are exported |
+//! | `ce-causationid` | the id of the message that caused this one; not set for commands from outside |
+//! | `ce-aggregateversion` | the version of the aggregate after this event; events only |
+//! | `traceparent` | W3C trace context, if the caller sent one or spans are exported |
 
 use std::borrow::Cow;
 
@@ -28,43 +28,43 @@ use crate::spans;
 pub const ID: &str = "ce-id";
 /// The type of the message.
 pub const TYPE: &str = "ce-type";
-/// Who says it.
+/// The producer of the message.
 pub const SOURCE: &str = "ce-source";
-/// The business id it is about.
+/// The business id of the message.
 pub const SUBJECT: &str = "ce-subject";
-/// When it was said.
+/// When the message was created.
 pub const TIME: &str = "ce-time";
 /// The id of the message that began the flow.
 pub const CORRELATION_ID: &str = "ce-correlationid";
-/// The id of the message this one answers.
+/// The id of the message that caused this one.
 pub const CAUSATION_ID: &str = "ce-causationid";
-/// The version of the aggregate that this event made.
+/// The version of the aggregate after this event.
 pub const AGGREGATE_VERSION: &str = "ce-aggregateversion";
 /// The CloudEvents version.
 pub const SPEC_VERSION: &str = "ce-specversion";
-/// The id by which a stream drops what it has already, within its duplicate window.
+/// The id by which a stream drops duplicates, within its duplicate window.
 pub const NATS_MESSAGE_ID: &str = "Nats-Msg-Id";
 /// When the server delivers the message.
 pub(crate) const SCHEDULE: &str = "Nats-Schedule";
-/// On which subject it does.
+/// The subject on which the server delivers it.
 const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
-/// That the message takes the place of all others on its subject.
+/// Makes the message replace all others on its subject.
 pub(crate) const ROLLUP: &str = "Nats-Rollup";
 /// W3C trace context.
 pub const TRACE_PARENT: &str = "traceparent";
 
-/// Reads the payload of a message by its type; implemented by a service for the closed set it understands.
+/// Decodes the payload of a message by its type; a service implements it for its closed set of messages.
 pub trait Decode: Sized {
-    /// Reads one message.
+    /// Decodes one message.
     ///
     /// # Errors
     ///
-    /// Where the type is none of the set, or the body is not what the type promises. Such a message becomes a dead
-    /// dead letter with the error's text as its detail.
+    /// If the type is not in the set, or the body does not match the type. Such a message becomes a dead letter with
+    /// the error's text as its detail.
     fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self>;
 }
 
-/// A message whose form has been checked, with its payload decoded.
+/// A message whose attributes have been checked, with its payload decoded.
 #[derive(Debug, Clone)]
 pub struct Envelope<T> {
     /// The id of the message, the same on every delivery.
@@ -73,19 +73,19 @@ pub struct Envelope<T> {
     pub message_type: String,
     /// `/<service>`.
     pub source: String,
-    /// The business id it is about.
+    /// The business id of the message.
     pub key: String,
-    /// When it was said, by the clock of who said it.
+    /// When it was created, by its producer's clock.
     pub time: OffsetDateTime,
     /// The id of the message that began the flow.
     pub correlation_id: Uuid,
-    /// The id of the message this one answers.
+    /// The id of the message that caused this one.
     pub causation_id: Option<Uuid>,
-    /// The version of the aggregate that this event made.
+    /// The version of the aggregate after this event.
     pub aggregate_version: Option<i64>,
-    /// W3C trace context; `None` if the message has none that is valid.
+    /// W3C trace context; `None` if the message has no valid one.
     pub trace_parent: Option<String>,
-    /// What it says.
+    /// The decoded payload.
     pub payload: T,
 }
 
@@ -97,13 +97,13 @@ impl<T> Envelope<T> {
     }
 }
 
-/// What an outgoing message answers.
+/// The cause of an outgoing message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cause {
-    /// The id of the message that is answered.
+    /// The id of the message that caused it.
     pub id: Uuid,
-    /// The flow it belongs to. A message that moves another flow on (a restock that serves a waiting order) sets
-    /// the correlation id of that flow here.
+    /// The flow it belongs to. A message that continues another flow (a restock that serves a backorder) sets the
+    /// correlation id of that flow here.
     pub correlation_id: Uuid,
     /// W3C trace context.
     pub trace_parent: Option<String>,
@@ -118,13 +118,13 @@ pub struct Outgoing {
     pub subject: String,
     /// `<context>.<name>.v<version>`.
     pub message_type: &'static str,
-    /// The business id it is about.
+    /// The business id of the message.
     pub key: String,
     /// The body, JSON.
     pub body: Vec<u8>,
-    /// The version of the aggregate that this event made.
+    /// The version of the aggregate after this event.
     pub aggregate_version: Option<i64>,
-    /// What it answers.
+    /// Its cause.
     pub cause: Cause,
     /// When it is delivered.
     pub timing: Timing,
@@ -135,19 +135,19 @@ pub struct Outgoing {
 pub enum Timing {
     /// As soon as it is published.
     Now,
-    /// At a time, on another subject of the same stream (a stream with schedules). Each subject holds one schedule: a
-    /// second one replaces the first.
+    /// At a time, on another subject of the same stream (which must allow schedules). Each subject holds one schedule:
+    /// a second one replaces the first.
     At {
-        /// When. A time that has passed is now.
+        /// When; a time in the past means now.
         time: OffsetDateTime,
         /// The subject on which it is delivered.
         target: String,
     },
-    /// Never: takes back the schedule on the same subject, where it is not too late.
+    /// Never: cancels the schedule on the same subject, unless it has fired.
     Cancel,
 }
 
-/// A header, its name mostly one of those that are known beforehand.
+/// A header; most names are known at compile time.
 pub type Header = (Cow<'static, str>, String);
 
 impl Timing {
@@ -156,7 +156,7 @@ impl Timing {
         let headers = match self {
             Self::Now => vec![],
             Self::At { time, target } => {
-                // The server reads whole seconds; rounding up keeps a timer from being early.
+                // The server schedules in whole seconds; rounding up prevents an early timer.
                 let time = *time + time::Duration::nanoseconds(999_999_999);
                 let time = time.replace_nanosecond(0).unwrap_or(time);
                 vec![(SCHEDULE, format!("@at {}", rfc3339(time))), (SCHEDULE_TARGET, target.clone())]
@@ -168,13 +168,13 @@ impl Timing {
 }
 
 impl Outgoing {
-    /// Sets when it is delivered; without this, as soon as it is published.
+    /// Sets when the message is delivered; by default as soon as it is published.
     #[must_use]
     pub fn timed(self, timing: Timing) -> Self {
         Self { timing, ..self }
     }
 
-    /// Makes a message whose id is derived from its cause, its subject, and its version (ADRs 2 and 22), so that handling
+    /// Creates a message whose id is derived from its cause, its subject, and its version (ADRs 2 and 22). So handling
     /// the same cause again yields the same id.
     #[must_use]
     pub fn new(
@@ -194,11 +194,11 @@ impl Outgoing {
     }
 }
 
-/// Derives the id of what `name` is under another id: the same again for the same, another one for anything else.
+/// Derives an id from another id and a name; equal inputs yield equal ids.
 ///
-/// A UUID version 8 (RFC 9562, section 5.8). Its first 48 bits are those of `from`, which are a time in milliseconds where
-/// that is of version 7, or derived from one; the others are those of the name-based version 5. So the ids of a flow stand
-/// beside each other in an index, and those of later flows behind them (ADR 22).
+/// The result is a UUID version 8 (RFC 9562, section 5.8). Its first 48 bits are those of `from`: a time in
+/// milliseconds if that is of version 7, or derived from one. The other bits are those of the name-based version 5. So
+/// the ids of a flow are adjacent in an index, and those of later flows follow them (ADR 22).
 #[must_use]
 pub fn derived_id(from: &Uuid, name: &str) -> Uuid {
     let mut bytes = Uuid::new_v5(from, name.as_bytes()).into_bytes();
@@ -206,7 +206,7 @@ pub fn derived_id(from: &Uuid, name: &str) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
-/// The attributes of a message about to be sent; see the [module](self) for the headers they become.
+/// The attributes of an outgoing message; see the [module](self) for their headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes<'a> {
     /// The id of the message.
@@ -215,22 +215,22 @@ pub struct Attributes<'a> {
     pub message_type: &'a str,
     /// `/<service>`.
     pub source: &'a str,
-    /// The business id it is about.
+    /// The business id of the message.
     pub key: &'a str,
-    /// When it is said; in UTC a year from 0 to 9999.
+    /// When the message is created; in UTC a year from 0 to 9999.
     pub time: OffsetDateTime,
     /// The id of the message that began the flow.
     pub correlation_id: Uuid,
-    /// The id of the message this one answers.
+    /// The id of the message that caused this one.
     pub causation_id: Option<Uuid>,
-    /// The version of the aggregate that this event made.
+    /// The version of the aggregate after this event.
     pub aggregate_version: Option<i64>,
     /// W3C trace context.
     pub trace_parent: Option<&'a str>,
 }
 
 impl Attributes<'_> {
-    /// Returns the headers as pairs, in the order in which the `nats` CLI shows them best.
+    /// Returns the headers as pairs, in a good order for the `nats` CLI.
     #[must_use]
     pub fn headers(&self) -> Vec<Header> {
         let id = self.id.to_string();
@@ -257,7 +257,7 @@ impl Attributes<'_> {
     }
 }
 
-/// Makes the headers of a message.
+/// Converts pairs into the headers of a message.
 pub(crate) fn header_map(headers: &[Header]) -> HeaderMap {
     headers.iter().fold(HeaderMap::new(), |mut map, (name, value)| {
         match name {
@@ -268,33 +268,33 @@ pub(crate) fn header_map(headers: &[Header]) -> HeaderMap {
     })
 }
 
-/// Writes a time as RFC 3339 in UTC.
+/// Formats a time as RFC 3339 in UTC.
 #[must_use]
 pub fn rfc3339(time: OffsetDateTime) -> String {
-    // There is none only for years outside 0 to 9999, which no clock of ours shows and no message that was read has.
+    // Fails only for years outside 0 to 9999, which no clock shows and no decoded message has.
     let utc = time.checked_to_offset(UtcOffset::UTC);
     utc.and_then(|utc| utc.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
-/// Returns the time as the milliseconds since 1970 that the tables hold.
+/// Returns a time in milliseconds since 1970, as the tables store it.
 #[must_use]
 pub fn unix_millis(time: OffsetDateTime) -> i64 {
     i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
 }
 
-/// Reads back what [`unix_millis`] wrote.
+/// Converts milliseconds since 1970 back, as returned by [`unix_millis`].
 #[must_use]
 pub fn from_unix_millis(millis: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// Why a delivery is not a message that the service may believe.
+/// Why a delivery is not a valid message.
 #[derive(Debug, thiserror::Error)]
 pub enum Malformed {
-    /// It cannot be read.
+    /// It cannot be decoded.
     #[error("{0}")]
     Undecodable(String),
-    /// It was not said by whom its subject belongs to.
+    /// Its source is not the producer of its subject.
     #[error("{0}")]
     SourceMismatch(String),
     /// It may have been handled before, longer ago than the inbox remembers.
@@ -302,15 +302,15 @@ pub enum Malformed {
     DedupWindowExpired(String),
 }
 
-/// Who may say something in a context: `(context, kind)` to the name of a service. A permission on subjects does not
-/// prove who wrote a message (a publisher can name any subject as its reply), so every envelope is checked.
+/// Returns the service that may publish messages of a context and kind. A permission on subjects does not prove who
+/// wrote a message (a publisher can name any subject as its reply), so every envelope is checked.
 pub type Producer = fn(context: &str, kind: &str) -> Option<&'static str>;
 
 /// Checks a delivery's attributes against its subject and decodes its body.
 ///
 /// # Errors
 ///
-/// [`Malformed`], with a text that says what is wrong; [`Malformed::DedupWindowExpired`] is not among them.
+/// [`Malformed`], with the violation as its text; never [`Malformed::DedupWindowExpired`].
 pub fn decode<T: Decode>(
     subject: &str,
     headers: Option<&HeaderMap>,
@@ -334,15 +334,15 @@ pub fn decode<T: Decode>(
 
     let id = uuid(ID, required(ID)?)?;
     let time = OffsetDateTime::parse(required(TIME)?, &Rfc3339)
-        .map_err(|error| undecodable(format!("the header {TIME} is no RFC 3339 time: {error}")))?;
-    // So that whoever writes it again can.
+        .map_err(|error| undecodable(format!("the header {TIME} is not an RFC 3339 time: {error}")))?;
+    // So that the time can be formatted again.
     let time = time
         .checked_to_offset(UtcOffset::UTC)
         .filter(|time| (0..=9999).contains(&time.year()))
         .ok_or_else(|| undecodable(format!("the header {TIME} has no year from 0 to 9999 in UTC")))?;
     let aggregate_version = optional(AGGREGATE_VERSION)
         .map(|text| {
-            text.parse().map_err(|_| undecodable(format!("the header {AGGREGATE_VERSION} is no number: {text:?}")))
+            text.parse().map_err(|_| undecodable(format!("the header {AGGREGATE_VERSION} is not a number: {text:?}")))
         })
         .transpose()?;
     Ok(Envelope {
@@ -351,7 +351,7 @@ pub fn decode<T: Decode>(
         causation_id: optional(CAUSATION_ID).map(|text| uuid(CAUSATION_ID, text)).transpose()?,
         aggregate_version,
         time,
-        // Handed on to all that follows: what is no trace context ends here.
+        // All messages caused by this one inherit it: an invalid trace context is dropped here.
         trace_parent: optional(TRACE_PARENT).filter(|text| spans::is_trace_parent(text)).map(str::to_owned),
         payload: T::decode(message_type, body).map_err(|error| undecodable(format!("{error:#}")))?,
         message_type: message_type.to_owned(),
@@ -376,9 +376,9 @@ fn check_subject(
     match producer(context, kind) {
         Some(owner) if source.strip_prefix('/') == Some(owner) => {}
         Some(owner) => {
-            return Err(Malformed::SourceMismatch(format!("{subject} belongs to /{owner}, and {source} wrote it")));
+            return Err(Malformed::SourceMismatch(format!("{subject} belongs to /{owner}, but its source is {source}")));
         }
-        None => return Err(Malformed::SourceMismatch(format!("nobody may write {context}.{kind}"))),
+        None => return Err(Malformed::SourceMismatch(format!("no service may publish {context}.{kind}"))),
     }
     let typed = message_type
         .strip_prefix(context)
@@ -386,10 +386,10 @@ fn check_subject(
         .and_then(|rest| rest.strip_prefix(name))
         .is_some_and(|rest| rest.starts_with(".v"));
     if !typed {
-        return Err(Malformed::SourceMismatch(format!("{subject} does not carry the type {message_type}")));
+        return Err(Malformed::SourceMismatch(format!("{subject} is not a subject of the type {message_type}")));
     }
     if last != key {
-        return Err(Malformed::SourceMismatch(format!("{subject} is not about {key}")));
+        return Err(Malformed::SourceMismatch(format!("{subject} does not end in the key {key}")));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
-//! The event store: the history of each aggregate, appended under an optimistic lock.
+//! The event store: the history of each aggregate, appended with optimistic locking.
 //!
-//! The key of the table is `(aggregate_id, version)`. Two writers that decide on the same version collide on it, and
-//! the later one's transaction fails and is tried again on what it finds then.
+//! The key of the table is `(aggregate_id, version)`. If two writers append the same version, the later transaction
+//! fails and is retried on the new history.
 
 use std::collections::HashMap;
 
@@ -18,10 +18,10 @@ pub mod entity {
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "events")]
     pub struct Model {
-        /// Whose history.
+        /// The aggregate's id.
         #[sea_orm(primary_key, auto_increment = false)]
         pub aggregate_id: String,
-        /// Its place in the history: 1, 2, 3, …
+        /// Its position in the history: 1, 2, 3, …
         #[sea_orm(primary_key, auto_increment = false)]
         pub version: i64,
         /// The id under which it was published.
@@ -31,7 +31,7 @@ pub mod entity {
         /// The body, JSON.
         #[sea_orm(column_type = "Text")]
         pub body: String,
-        /// The id of the message it answers.
+        /// The id of the message that caused it.
         pub causation_id: Uuid,
         /// The id of the message that began the flow.
         pub correlation_id: Uuid,
@@ -46,7 +46,7 @@ pub mod entity {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Loads the histories of many aggregates, each in the order of its versions. An aggregate without one is left out.
+/// Loads the histories of many aggregates, each in the order of its versions. Aggregates without events are left out.
 ///
 /// # Errors
 ///
@@ -70,12 +70,12 @@ pub async fn load(
     Ok(histories)
 }
 
-/// Appends events to the histories of the aggregates they are about, in one multi-row statement a chunk.
+/// Appends events to the histories of their aggregates, with one multi-row statement per chunk.
 ///
 /// # Errors
 ///
-/// The database's error; a unique violation where another writer was faster. An event without an aggregate version
-/// or with a body that is no UTF-8 is a [`DbErr::Custom`].
+/// The database's error; a unique violation if another writer was faster. An event without an aggregate version, or
+/// with a body that is not UTF-8, is a [`DbErr::Custom`].
 pub async fn append(connection: &impl ConnectionTrait, events: &[Outgoing], now: i64) -> Result<(), DbErr> {
     let rows = events.iter().map(|event| row(event, now)).collect::<Result<Vec<_>, _>>()?;
     statement::insert(connection, rows, None).await

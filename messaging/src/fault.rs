@@ -1,48 +1,48 @@
-//! Whose fault a database error is: the message's, or the database's.
+//! Classifies database errors: the fault of the message, or of the database.
 //!
-//! Only an error that speaks of data belongs to the message that brought the data. Every other error is an outage: a missing
-//! table, a revoked permission, or a full disk would fail every message alike, and none of them is to be dead-lettered for it.
+//! Only a data error is the fault of the message that brought the data. Every other error is an outage: a missing
+//! table, a revoked permission, or a full disk would fail every message, and none is dead-lettered for it.
 
 use std::error::Error;
 use std::time::Duration;
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr, SqlxError};
 
-/// What a database error is about.
+/// The cause of a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The data of a message: it fails again, whatever the state of the database is.
+    /// The data of a message: it fails again, whatever the state of the database.
     Message,
-    /// Another transaction: a deadlock or a serialization failure, which is over when the transaction is tried again.
+    /// Another transaction: a deadlock or a serialization failure, which a retry resolves.
     Contention,
-    /// The database: it is down, full, locked, read-only, or not what the service needs.
+    /// The database: it is down, full, locked, read-only, or misconfigured.
     Outage,
 }
 
-/// SQLSTATE codes and classes of PostgreSQL that speak of data: cardinality violation, data exception, integrity constraint
-/// violation, triggered data change violation, a view's check option, limits on one row, and an exception raised by a trigger.
-/// 25P02 hides one of those: the handler went on after a statement had failed.
+/// SQLSTATE codes and classes of PostgreSQL for data errors: cardinality violation, data exception, integrity
+/// constraint violation, triggered data change violation, a view's check option, limits on one row, and an exception
+/// raised by a trigger. 25P02 follows one of them: the handler continued after a statement had failed.
 const OF_DATA: [&str; 8] = ["21", "22", "23", "27", "44", "54", "P0", "25P02"];
 /// Serialization failure, deadlock detected.
 const OF_CONTENTION: [&str; 2] = ["40001", "40P01"];
 
-/// Returns whose fault an error is.
+/// Classifies a database error.
 pub(crate) fn of(error: &DbErr) -> Fault {
     match error {
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => Fault::Outage,
         DbErr::Exec(error) | DbErr::Query(error) => of_runtime(error),
-        // What could not be made of a row, or into one.
+        // A row that could not be decoded or encoded.
         _ => Fault::Message,
     }
 }
 
-/// Returns whose fault an error of a handler is; `None` if no database error is among its causes, however they are wrapped.
+/// Classifies an error of a handler; `None` if none of its causes is a database error, however wrapped.
 pub(crate) fn of_any(error: &anyhow::Error) -> Option<Fault> {
     error.chain().find_map(of_cause)
 }
 
 fn of_cause(cause: &(dyn Error + 'static)) -> Option<Fault> {
-    // A transparent wrapper shows the cause of what it wraps, and not what it wraps.
+    // A transparent wrapper reports the cause of the wrapped error, and not that error itself.
     (cause.downcast_ref().map(of))
         .or_else(|| cause.downcast_ref().map(of_runtime))
         .or_else(|| cause.downcast_ref().map(of_sqlx))
@@ -70,7 +70,7 @@ fn of_sqlx(error: &SqlxError) -> Fault {
     }
 }
 
-/// Reads a SQLSTATE of PostgreSQL, which has five characters, or a result code of SQLite, which has at most four.
+/// Classifies a SQLSTATE of PostgreSQL, which has five characters, or a result code of SQLite, which has at most four.
 fn of_code(code: &str) -> Fault {
     if code.len() == 5 {
         return if OF_DATA.iter().any(|prefix| code.starts_with(prefix)) {
@@ -90,7 +90,7 @@ fn of_code(code: &str) -> Fault {
     }
 }
 
-/// Returns an error with its causes, without those that its text has already: wrappers of database errors repeat their cause.
+/// Returns the text of an error and its causes, without repetitions: wrappers of database errors repeat their cause.
 pub(crate) fn text(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.is_empty() {
         true => cause,
@@ -99,7 +99,7 @@ pub(crate) fn text(error: &anyhow::Error) -> String {
     })
 }
 
-/// Returns the error for a database that does not answer in time.
+/// Returns the error for a database that does not respond in time.
 pub(crate) fn no_answer(limit: Duration) -> DbErr {
     DbErr::Conn(RuntimeErr::Internal(format!("the database has not answered for {} s", limit.as_secs())))
 }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn outage() -> DbErr {
-        DbErr::Conn(RuntimeErr::Internal("away".to_owned()))
+        DbErr::Conn(RuntimeErr::Internal("unavailable".to_owned()))
     }
 
     #[derive(Debug, thiserror::Error)]
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn only_codes_that_speak_of_data_are_the_fault_of_a_message() {
+    fn only_data_errors_are_the_fault_of_a_message() {
         for code in
             ["22021", "22P02", "23505", "23503", "21000", "44000", "54000", "P0001", "25P02", "2067", "1811", "18"]
         {
@@ -160,10 +160,10 @@ mod tests {
     }
 
     #[test]
-    fn the_text_of_a_wrapped_database_error_is_there_once() {
+    fn the_text_of_a_wrapped_database_error_is_not_repeated() {
         let error = anyhow::Error::from(outage()).context("loading");
-        assert_eq!(format!("{error:#}"), "loading: Connection Error: away: away");
-        assert_eq!(text(&error), "loading: Connection Error: away");
+        assert_eq!(format!("{error:#}"), "loading: Connection Error: unavailable: unavailable");
+        assert_eq!(text(&error), "loading: Connection Error: unavailable");
         assert_eq!(text(&anyhow::anyhow!("a rule").context("deciding")), "deciding: a rule");
     }
 

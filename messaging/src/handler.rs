@@ -1,4 +1,4 @@
-//! What a service writes: one handler over a batch of first deliveries.
+//! The interface that a service implements: one handler for a batch of first deliveries.
 
 use std::future::Future;
 
@@ -15,29 +15,30 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Handles a batch: load, decide, save.
     ///
-    /// The batch holds first deliveries only, in the order of arrival. What is written through `tx` commits together
-    /// with the inbox rows of the batch and the outbox rows of what is returned, or not at all.
+    /// The batch contains first deliveries only, in the order of arrival. Changes made through `tx` commit together
+    /// with the inbox rows of the batch and the outbox rows of the returned messages, or not at all.
     ///
-    /// No network call belongs in here: the transaction is open.
+    /// The handler must make no network call: the transaction is open.
     ///
     /// # Errors
     ///
-    /// [`HandleError`]. A batch that fails is halved until the message at fault is alone, so the error of one message harms
-    /// no other. A database error among the causes that does not speak of data is an outage: the batch is tried again
-    /// whole and uses up no attempt. So pass database errors on, wrapped as you like, and not as text. After 15 s the
-    /// handler is dropped, and the batch fails. What a customer may bring about (out of stock, id already used) is an event and not an error.
+    /// [`HandleError`]. A failed batch is halved until the message at fault is alone, so that one message's error
+    /// affects no other. A database error among the causes is an outage unless it is a data error: the whole batch is
+    /// retried and uses up no attempt. So pass database errors on, wrapped or not, and not as text. After 15 s the
+    /// handler is dropped, and the batch fails. An outcome that a customer can cause (out of stock, id already used) is
+    /// an event and not an error.
     fn handle(
         &self,
         tx: &DatabaseTransaction,
         batch: &[&Envelope<Self::Message>],
     ) -> impl Future<Output = Result<Vec<Outgoing>, HandleError>> + Send;
 
-    /// Says where the matter with a business id stands, for whoever asks why it does not go on. `None` where the
-    /// service knows nothing of it, or does not tell.
+    /// Returns the status of a business id: its state, and what it is blocked on. `None` if the service does not know
+    /// the id, or reports no status.
     ///
     /// # Errors
     ///
-    /// Where the database does not answer.
+    /// If the database does not respond.
     fn status(
         &self,
         _db: &DatabaseConnection,
@@ -46,18 +47,19 @@ pub trait Handler: Send + Sync + 'static {
         async { Ok(None) }
     }
 
-    /// Called after a batch has committed: to wake a worker, perhaps. Nothing that must happen belongs in here, for a
-    /// crash may come in between.
+    /// Called after a batch has committed, for example to wake a worker. A crash may prevent the call, so required work
+    /// does not belong here.
     fn committed(&self) {}
 }
 
-/// What shall become of a message that could not be handled.
+/// What to do with a message that could not be handled.
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
-    /// It may succeed later: deliver it again after a growing delay, and give up after a number of attempts.
+    /// It may succeed later: redeliver it with a growing delay, and dead-letter it after the maximum number of
+    /// attempts.
     #[error("{}", fault::text(.0))]
     Retry(anyhow::Error),
-    /// It can never succeed: make it a dead letter.
+    /// It can never succeed: dead-letter it.
     #[error("{0}")]
     Reject(String),
 }

@@ -1,4 +1,4 @@
-//! What the process knows of its own health.
+//! The health of a process, part by part.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,21 +9,22 @@ use serde::Serialize;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
-    /// Whether the part does its work.
+    /// Whether the part works.
     pub ok: bool,
-    /// Why not, or what of; empty where there is nothing to say.
+    /// Why it does not work, or a note; empty if there is neither.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
 
-/// Which parts of the process do their work. Cheap to clone; all clones share one state.
+/// The state of each part of the process. Cheap to clone; all clones share one state.
 ///
-/// A part is declared with [`Health::expect`] and is not ready until it says so. Readiness watches progress and not
-/// connections: a consumer that has messages pending and handles none is not ready, however well it is connected.
+/// A part is declared with [`Health::expect`] and is unready until it reports that it works. Readiness follows
+/// progress, not connections: a consumer with pending messages that handles none is unready, however well it is
+/// connected.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
     checks: Arc<Mutex<BTreeMap<String, Check>>>,
-    /// What the names of parts begin with here.
+    /// The prefix of the names of parts set through this clone.
     prefix: String,
 }
 
@@ -31,35 +32,35 @@ pub struct Health {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Readiness {
-    /// Whether every part does its work.
+    /// Whether every part works.
     pub ready: bool,
     /// Each part by name.
     pub checks: BTreeMap<String, Check>,
 }
 
 impl Health {
-    /// Returns the same state, with parts that are called `<name>/<part>`: of a second connection, for example.
+    /// Returns the same state, with parts named `<name>/<part>`: those of a second connection, for example.
     #[must_use]
     pub fn under(&self, name: &str) -> Self {
         Self { checks: self.checks.clone(), prefix: format!("{}{name}/", self.prefix) }
     }
 
-    /// Declares a part that must be ready before the process is.
+    /// Declares a part that must work before the process is ready.
     pub fn expect(&self, part: &str) {
         self.set(part, Check { ok: false, detail: "starting".to_owned() });
     }
 
-    /// Says that a part does its work.
+    /// Reports that a part works.
     pub fn ok(&self, part: &str) {
         self.set(part, Check { ok: true, detail: String::new() });
     }
 
-    /// Says that a part does its work, and what there is to know of it.
-    pub fn note(&self, part: &str, what: impl Into<String>) {
-        self.set(part, Check { ok: true, detail: what.into() });
+    /// Reports that a part works, with a note.
+    pub fn note(&self, part: &str, note: impl Into<String>) {
+        self.set(part, Check { ok: true, detail: note.into() });
     }
 
-    /// Says that a part does not do its work, and logs it where that is news.
+    /// Reports that a part does not work, and logs it if it worked before.
     pub fn failed(&self, part: &str, why: impl Into<String>) {
         let detail = why.into();
         if self.set(part, Check { ok: false, detail: detail.clone() }) {
@@ -67,19 +68,19 @@ impl Health {
         }
     }
 
-    /// Reports that a part does not do its work; the caller logs what is news.
+    /// Reports that a part does not work, without logging it.
     pub(crate) fn failed_quietly(&self, part: &str, why: impl Into<String>) {
         self.set(part, Check { ok: false, detail: why.into() });
     }
 
-    /// Returns why a part does not do its work; none if it does, or is not known.
+    /// Returns why a part does not work; `None` if it works, or is unknown.
     #[must_use]
     pub fn problem(&self, part: &str) -> Option<String> {
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
         checks.get(&self.name(part)).filter(|check| !check.ok).map(|check| check.detail.clone())
     }
 
-    /// Returns the parts that do not do their work, each as `part: reason`.
+    /// Returns the parts that do not work, each as `part: reason`.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -94,7 +95,7 @@ impl Health {
         Readiness { ready: checks.values().all(|check| check.ok), checks }
     }
 
-    /// Returns whether the part was ok, or is new.
+    /// Sets the state of a part; returns whether it worked before, or is new.
     fn set(&self, part: &str, check: Check) -> bool {
         let name = self.name(part);
         let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,27 +1,29 @@
-//! Idempotent, batched messaging on NATS JetStream: the library that a system of choreographed services is built from.
+//! Idempotent, batched messaging on NATS JetStream: the library for systems of choreographed services.
 //!
-//! It knows no order and no stock. A service brings a database, a [`Handler`] over the closed set of messages it
-//! understands, and the [`query::Endpoint`]s it answers; [`Service::run`] does the rest. In reading order:
+//! The library contains no business logic. A service supplies a database, a [`Handler`] for the closed set of messages
+//! that it understands, and [`query::Endpoint`]s for its queries; [`Service::run`] does the rest. In reading order:
 //!
-//! - [`envelope`]: what travels, and how ids are derived;
-//! - [`handler`]: what a service writes;
-//! - `processor`: one delivery (`item`) end to end, in one transaction with [`inbox`] and [`outbox`];
-//! - `consumer` pulls into it, `relay` publishes out of it (`atomic`: as batches, where that pays; `in_flight`: what is
-//!   not acknowledged; `refusals`: what a stream refuses; `scan`: the recovery scan; [`owner`]: whose a batch is; `limits`:
-//!   how large a message may be), [`dead_letter`] says what became of the rest;
-//! - [`delivery_issue`]: what is remembered of messages that did not simply go well; [`redrive`] handles a dead letter after all;
-//! - [`trace`]: what a service knows of one business id; [`stats`]: how it does; [`republish`]: a stream filled again from the outboxes;
-//! - [`event_store`], [`effects`], [`statement`]: what handlers are written with;
-//! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon; [`clock`]: the server's time;
-//!   [`durability`]: what an acknowledgement is worth;
-//! - [`direct`]: messages read out of a stream, past every consumer; [`replay`]: a stream read again so;
-//! - [`query`], [`publisher`]: asking and commanding from outside a transaction;
+//! - [`envelope`]: the message format, and derived message ids;
+//! - [`handler`]: the interface that a service implements;
+//! - `processor`: handles a batch of deliveries (`item`) in one transaction with [`inbox`] and [`outbox`];
+//! - `consumer` pulls deliveries; `relay` publishes the outbox (`atomic`: atomic batches; `in_flight`: unacknowledged
+//!   publishes; `refusals`: back-off; `scan`: the recovery scan; [`owner`]: ownership of pending batches; `limits`:
+//!   message sizes);
+//! - [`dead_letter`]: messages that could not be handled; [`delivery_issue`]: failures, duplicates, and dead letters
+//!   per message; [`redrive`]: handling dead letters again;
+//! - [`trace`]: the state of one business id in a service; [`stats`]: outbox statistics; [`republish`]: restoring a
+//!   stream from the outboxes;
+//! - [`event_store`], [`effects`], [`statement`]: building blocks for handlers;
+//! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon; [`clock`]: the server's
+//!   time; [`durability`]: the durability of acknowledged messages;
+//! - [`direct`]: reading a stream without a consumer; [`replay`]: decoding a stream again that way;
+//! - [`query`], [`publisher`]: queries, and commands published outside a transaction;
 //! - [`storage`]: the size of the database, and the free space of its disk;
-//! - [`metrics`], [`spans`]: what Prometheus scrapes, and what an OpenTelemetry collector is told;
-//! - [`setting`]: whatever is configured, checked at the start;
-//! - [`listener`]: the HTTP server; [`mod@http`]: the HTTP client; [`output`]: lines for a reader that may stand still;
-//! - [`service`] (`shutdown`: how it ends), [`connection`], [`database`], [`migration`], [`health`], [`probes`],
-//!   [`process`]: the wiring.
+//! - [`metrics`], [`spans`]: Prometheus metrics and OpenTelemetry spans;
+//! - [`setting`]: parsers of settings, applied at the start;
+//! - [`listener`]: the HTTP server; [`mod@http`]: the HTTP client; [`output`]: non-blocking output of log lines;
+//! - [`service`] (`shutdown`: the shutdown sequence), [`connection`], [`database`], [`migration`], [`health`],
+//!   [`probes`], [`process`]: the wiring.
 //!
 //! Invariants: inbox rows, state, and outbox rows commit together or not at all; the inbox insert is the first
 //! statement; the ack follows the commit; no network call inside the transaction.

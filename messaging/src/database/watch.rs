@@ -1,4 +1,4 @@
-//! What a part of a service asks its database: a time limit, and what readiness reports meanwhile.
+//! Database access of one part of a service: a time limit, and reports to readiness.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use super::{ANSWER_TIMEOUT, answered};
 use crate::fault::{self, Fault};
 use crate::health::Health;
 
-/// How long a database may be silent before readiness reports it.
+/// How long a database may take to respond before readiness reports it.
 const REPORT_AFTER: Duration = Duration::from_secs(4);
 
-/// The way of one part of a service, such as a worker, to its database.
+/// The database access of one part of a service, such as a worker.
 ///
-/// Each unit of work has a time limit. Readiness and the log report when the database begins to fail, and when it answers
-/// again.
+/// Each unit of work has a time limit. Readiness and the log report when the database begins to fail, and when it
+/// responds again.
 #[derive(Debug, Clone)]
 pub struct Watch {
     health: Health,
@@ -22,21 +22,21 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Makes the way of the part that readiness calls `part`.
+    /// Creates a watch that reports to readiness as `part`.
     #[must_use]
     pub fn new(health: &Health, part: impl Into<String>) -> Self {
         Self { health: health.clone(), part: part.into() }
     }
 
-    /// Awaits one unit of work on the database, 10 s at most, and reports how it ended. Readiness reports one that takes
-    /// longer than 4 s.
+    /// Awaits one unit of work on the database, for at most 10 s, and reports the outcome. Readiness reports a unit
+    /// that takes longer than 4 s.
     ///
-    /// Other waits, such as a call to a third party, do not belong into the unit.
+    /// Other waits, such as a call to a third party, do not belong in the unit.
     ///
     /// # Errors
     ///
-    /// The error of the work, or that the database does not answer; then the connection is closed, and what the work has
-    /// not committed is rolled back.
+    /// The error of the work, or that the database did not respond; then the connection is closed, and uncommitted
+    /// changes are rolled back.
     pub async fn answered<T, E>(&self, work: impl Future<Output = Result<T, E>>) -> anyhow::Result<T>
     where
         E: Into<anyhow::Error>,
@@ -52,7 +52,7 @@ impl Watch {
         };
         match &ended {
             Ok(_) => self.report_answer(),
-            // A deadlock is over when the work is done again.
+            // A retry resolves a deadlock.
             Err(error) if fault::of_any(error) == Some(Fault::Contention) => {}
             Err(error) => self.fail(fault::text(error)),
         }
