@@ -43,7 +43,9 @@ impl Durability {
     #[must_use]
     pub fn explain(self) -> &'static str {
         match (self.fsynced, self.replicas >= 3) {
-            (false, false) => "a killed process loses nothing; a power cut may lose messages that are not synced yet",
+            (false, false) => {
+                "a killed process loses nothing; a power cut may lose messages that are not synced yet"
+            }
             (true, false) => "a power cut loses nothing; a lost disk does",
             (false, true) => "a lost server loses nothing; a power cut of most of them at once may",
             (true, true) => "a power cut and a lost server lose nothing",

@@ -342,7 +342,8 @@ pub fn decode<T: Decode>(
         .ok_or_else(|| undecodable(format!("the header {TIME} has no year from 0 to 9999 in UTC")))?;
     let aggregate_version = optional(AGGREGATE_VERSION)
         .map(|text| {
-            text.parse().map_err(|_| undecodable(format!("the header {AGGREGATE_VERSION} is not a number: {text:?}")))
+            text.parse()
+                .map_err(|_| undecodable(format!("the header {AGGREGATE_VERSION} is not a number: {text:?}")))
         })
         .transpose()?;
     Ok(Envelope {
@@ -376,7 +377,9 @@ fn check_subject(
     match producer(context, kind) {
         Some(owner) if source.strip_prefix('/') == Some(owner) => {}
         Some(owner) => {
-            return Err(Malformed::SourceMismatch(format!("{subject} belongs to /{owner}, but its source is {source}")));
+            return Err(Malformed::SourceMismatch(format!(
+                "{subject} belongs to /{owner}, but its source is {source}"
+            )));
         }
         None => return Err(Malformed::SourceMismatch(format!("no service may publish {context}.{kind}"))),
     }

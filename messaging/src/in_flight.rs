@@ -1,5 +1,5 @@
-//! What the relay has sent and no stream has acknowledged yet: by number, for the acknowledgements that come, and by range,
-//! for what is to be marked once all of a range is settled.
+//! Publishes without an acknowledgement yet: by number, to match acknowledgements, and by pending batch, to record the
+//! outcome once a batch is settled.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -12,21 +12,21 @@ use uuid::Uuid;
 use crate::outbox::OutboxRow;
 use crate::outbox_pending::{PublishOutcomes, Unpublishable};
 
-/// How long an acknowledgement may take: those that a server took to its grave never come.
+/// The time limit of an acknowledgement: those of a server that crashed never arrive.
 pub(crate) const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What became of a row.
+/// The outcome of publishing a row.
 #[derive(Debug, Clone)]
 pub(crate) enum Settled {
-    /// The stream has it.
+    /// The stream stored it.
     Stored,
-    /// The stream does not have it, and may take it later.
+    /// The stream did not store it, and may do so later.
     Left,
-    /// The stream will never take it.
+    /// The stream can never store it.
     Unpublishable(Box<Unpublishable>),
 }
 
-/// What was sent of a range: a row counts twice if it was sent twice.
+/// The publishes of one pending batch; a row that was published twice counts twice.
 #[derive(Default)]
 struct Sending {
     sent: usize,
@@ -41,7 +41,7 @@ impl Sending {
     }
 }
 
-/// The ranges of which rows were sent and are not settled.
+/// The pending batches with published rows that are not settled.
 #[derive(Default)]
 pub(crate) struct PendingBatches(HashMap<Uuid, Sending>);
 
@@ -50,12 +50,12 @@ impl PendingBatches {
         self.0.entry(row.range).or_default().sent += 1;
     }
 
-    /// Returns whether rows of a range were sent and are not settled.
+    /// Returns whether a batch has published rows that are not settled.
     pub(crate) fn contains(&self, range: Uuid) -> bool {
         self.0.contains_key(&range)
     }
 
-    /// Notes what became of a row; if it was the last of its range, what is to be written goes to `outcomes`.
+    /// Records the outcome of a row; after the last row of its batch, adds the batch's outcome to `outcomes`.
     pub(crate) fn settle(&mut self, row: &OutboxRow, settled: Settled, outcomes: &mut PublishOutcomes) {
         let Entry::Occupied(mut entry) = self.0.entry(row.range) else { return };
         let range = entry.get_mut();
@@ -68,7 +68,7 @@ impl PendingBatches {
             return;
         }
         let range = entry.remove();
-        // A range of which nothing has changed stays what it is.
+        // A batch without any change stays pending as it is.
         if range.left.len() < range.sent {
             outcomes.over.push(row.range);
             outcomes.left.extend(range.left);
@@ -77,9 +77,9 @@ impl PendingBatches {
     }
 }
 
-/// What was sent under one number.
+/// What was published under one number.
 pub(crate) enum Sent {
-    /// A message; kept whole, like a batch, for what is to be done if it is refused.
+    /// A message; kept whole, like a batch, in case it is refused.
     One(OutboxRow),
     /// An atomic batch.
     Batch(Vec<OutboxRow>),
@@ -94,9 +94,9 @@ impl Sent {
     }
 }
 
-/// What was sent and is not acknowledged, by number, in the order of sending.
+/// Publishes that are not acknowledged, by number, in order.
 pub(crate) struct InFlight {
-    /// Acknowledgements come to `<inbox>.<number>`.
+    /// Acknowledgements arrive on `<inbox>.<number>`.
     inbox: String,
     next: u64,
     sent: BTreeMap<u64, (Sent, Instant)>,
@@ -104,17 +104,17 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Begins with nothing; acknowledgements come below an inbox.
+    /// Creates an empty set; acknowledgements arrive below `inbox`.
     pub(crate) fn new(inbox: String) -> Self {
         Self { inbox, next: 0, sent: BTreeMap::new(), rows: 0 }
     }
 
-    /// Returns where all acknowledgements come.
+    /// Returns the subject filter for all acknowledgements.
     pub(crate) fn acknowledgements(&self) -> String {
         format!("{}.*", self.inbox)
     }
 
-    /// Returns how many rows were sent and are not acknowledged.
+    /// Returns the number of rows that are not acknowledged.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -123,17 +123,17 @@ impl InFlight {
         self.sent.is_empty()
     }
 
-    /// Returns the number behind what was sent last.
+    /// Returns the number after the last publish.
     pub(crate) fn end(&self) -> u64 {
         self.next
     }
 
-    /// Returns whether something is under way that was sent before a number.
+    /// Returns whether a publish before a number is not acknowledged.
     pub(crate) fn has_before(&self, end: u64) -> bool {
         self.sent.range(..end).next().is_some()
     }
 
-    /// Notes what is about to be sent, and returns where its acknowledgement comes.
+    /// Records a publish, and returns the subject for its acknowledgement.
     pub(crate) fn add(&mut self, sent: Sent) -> String {
         let number = self.next;
         self.next += 1;
@@ -142,7 +142,7 @@ impl InFlight {
         format!("{}.{number}", self.inbox)
     }
 
-    /// Returns what a reply acknowledges; none where that has been given up.
+    /// Returns the publish that a reply acknowledges; `None` if it has expired.
     pub(crate) fn take(&mut self, reply: &Message) -> Option<Sent> {
         let number = reply.subject.rsplit('.').next()?.parse().ok()?;
         let (sent, _) = self.sent.remove(&number)?;
@@ -150,14 +150,14 @@ impl InFlight {
         Some(sent)
     }
 
-    /// Returns what was sent under the last number, because it could not be sent after all.
+    /// Removes and returns the last publish, because it failed to be sent.
     pub(crate) fn take_last(&mut self) -> Option<Sent> {
         let (_, (sent, _)) = self.sent.pop_last()?;
         self.rows -= sent.rows();
         Some(sent)
     }
 
-    /// Returns what has waited for an acknowledgement for too long, and waits for it no more.
+    /// Removes and returns the publishes whose acknowledgement is overdue.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<OutboxRow> {
         let mut expired = Vec::new();
         while let Some(first) = self.sent.first_entry().filter(|first| first.get().1 <= now) {

@@ -1,7 +1,7 @@
-//! The inbox table: which messages have been handled.
+//! The inbox table: the messages that were handled.
 //!
-//! The insert is the first statement of every transaction that handles messages, and yields the first deliveries.
-//! Code behind it cannot see a duplicate. On SQLite it also takes the write lock before anything is read.
+//! The insert is the first statement of every transaction that handles messages, and returns the first deliveries. Code
+//! after it never sees a duplicate. On SQLite it also takes the write lock before anything is read.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -16,15 +16,15 @@ use crate::statement::{self, chunks};
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
-    /// A message that has been handled.
+    /// A message that was handled.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "inbox")]
     pub struct Model {
         /// The message's id.
         #[sea_orm(primary_key, auto_increment = false)]
         pub message_id: Uuid,
-        /// When the stream stored it, by the server's clock, in milliseconds since 1970: how long it can be delivered again
-        /// follows from that. Of a message that was stored more than once, the latest.
+        /// When the stream stored it, by the server's clock, in milliseconds since 1970: this bounds how long it can be
+        /// redelivered. For a message that was stored more than once, the latest time.
         pub received_at: i64,
     }
 
@@ -37,7 +37,7 @@ pub mod entity {
 
 use entity::{ActiveModel, Column, Entity};
 
-/// A delivery as the inbox records it.
+/// A delivery, as the inbox records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Received {
     /// The message's id.
@@ -46,8 +46,8 @@ pub(crate) struct Received {
     pub(crate) at: i64,
 }
 
-/// Records messages as handled and returns whether none had been before. Where it returns false, the transaction is to be
-/// rolled back: which of them were new is not known.
+/// Records messages as handled and returns whether all are new. If it returns false, roll the transaction back: which
+/// of them were new is unknown.
 pub(crate) async fn are_all_new(tx: &DatabaseTransaction, received: &[Received]) -> Result<bool, DbErr> {
     let rows = sorted(received);
     if rows.len() < received.len() {
@@ -64,8 +64,8 @@ pub(crate) async fn are_all_new(tx: &DatabaseTransaction, received: &[Received])
     Ok(true)
 }
 
-/// Records messages as handled and returns those that had not been before. A row of another one is kept from then on for
-/// as long as the stream may deliver this copy of it.
+/// Records messages as handled and returns those that are new. The row of a known message is kept as long as the stream
+/// may deliver this copy of it.
 pub(crate) async fn first_deliveries(
     tx: &DatabaseTransaction,
     received: &[Received],
@@ -80,8 +80,8 @@ pub(crate) async fn first_deliveries(
     Ok(first)
 }
 
-/// Returns each message once, with its latest time. In one order for all instances, so that two transactions cannot wait
-/// for each other's rows.
+/// Returns each message once, with its latest time. All instances use the same order, so that two transactions cannot
+/// deadlock on each other's rows.
 fn sorted(received: &[Received]) -> Vec<Received> {
     let mut rows = received.to_vec();
     rows.sort_unstable_by_key(|row| (row.id, Reverse(row.at)));

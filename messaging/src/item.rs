@@ -1,24 +1,24 @@
-//! A delivery on its way through the processor.
+//! A delivery inside the processor.
 
 use crate::consumer::Delivery;
 use crate::envelope::{Envelope, Malformed};
 use crate::spans::{self, About, KeyValue, StartedSpan};
 
-/// A delivery and what it says.
+/// A delivery and its decoded message.
 pub(crate) struct Item<M> {
     pub(crate) delivery: Delivery,
     pub(crate) decoded: Result<Envelope<M>, Malformed>,
-    /// Where somebody wants to know of it.
+    /// The span of its processing, if spans are exported.
     pub(crate) begun: Option<StartedSpan>,
 }
 
 impl<M> Item<M> {
-    /// The id of its trace, for logs.
+    /// Returns the id of its trace, for logs.
     pub(crate) fn trace_id(&self) -> Option<&str> {
         spans::trace_id(self.decoded.as_ref().ok()?.trace_parent.as_deref())
     }
 
-    /// Tells how it went, where somebody wants to know.
+    /// Ends the span of its processing, if there is one.
     pub(crate) fn reported(&self, service: &'static str, duplicate: bool, error: Option<String>) {
         let (Some(begun), Ok(envelope)) = (self.begun, &self.decoded) else { return };
         let about = About {

@@ -1,34 +1,34 @@
-//! The largest messages that the streams take, as far as a service knows them.
+//! Message size limits of the streams, as far as a service knows them.
 //!
-//! A message that does not fit is noticed inside the transaction that would write it, and fails the message that causes it:
-//! nothing is written, and nothing follows half-way. Of the streams that a service publishes to it knows those it consumes;
-//! a message for another one may be as large as the largest that those take.
+//! A message that is too large is detected inside the transaction that would write it, and fails the message that
+//! causes it: nothing is written or published. A service knows the limits of the streams that it consumes. For other
+//! streams the largest of those applies.
 
 use async_nats::jetstream::stream::Info;
 
 use crate::envelope::Header;
 use crate::topology::subject_matches;
 
-/// Bytes that a message may gain on its way: the headers of an atomic batch, and those of one published again.
+/// Bytes reserved for headers that are added later: those of an atomic batch, and of a republished message.
 pub(crate) const RESERVE: usize = 512;
 /// The largest headers that nats-server stores.
 pub(crate) const MAX_HEADERS: usize = u16::MAX as usize;
 
-/// Returns the bytes of a header in the protocol: `name: value`, and the end of the line.
+/// Returns the bytes of a header in the protocol: `name: value`, and the line break.
 pub(crate) fn header_size(name: &str, value: &str) -> usize {
     name.len() + value.len() + 4
 }
 
 /// A message that its stream would refuse forever.
 #[derive(Debug, thiserror::Error)]
-#[error("a message on {subject} has {size} bytes, and its stream takes {limit}")]
+#[error("a message on {subject} has {size} bytes, and its stream accepts at most {limit}")]
 pub(crate) struct TooLarge {
     subject: String,
     size: usize,
     limit: usize,
 }
 
-/// The limit of each stream that is known, and one for all others.
+/// The limit of each known stream, and one for all others.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
     streams: Vec<(Vec<String>, usize)>,
@@ -36,7 +36,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Reads the limits of streams and of the server.
+    /// Reads the limits from the streams and the server.
     pub(crate) fn new(streams: &[Info], max_payload: usize) -> Self {
         let limit = |info: &Info| match usize::try_from(info.config.max_message_size) {
             Ok(limit @ 1..) => limit.min(max_payload),
@@ -47,7 +47,7 @@ impl Limits {
         Self { streams, others }
     }
 
-    /// Checks that the stream of a subject takes a message.
+    /// Checks that the stream of a subject accepts a message.
     ///
     /// # Errors
     ///

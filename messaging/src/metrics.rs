@@ -1,8 +1,8 @@
-//! What a process counts, for Prometheus: `GET /metrics` in the OpenMetrics text format.
+//! Prometheus metrics of a process: `GET /metrics` in the OpenMetrics text format.
 //!
-//! The library counts batches, and messages by type, reason, or stream: all of them closed sets. Whoever has more to count
-//! makes [`counters`] or [`histograms`] of their own, once a process. What only the database or the broker knows (the depth
-//! of the outbox, what waits at the consumers) is asked for when somebody scrapes, and is `NaN` where they do not say.
+//! The library counts batches, and messages by type, reason, or stream: all closed sets. A program creates its own
+//! [`counters`] or [`histograms`], once per process. Values of the database or the broker (the outbox depth, the
+//! consumer lag) are read at each scrape, and are `NaN` if they are unavailable.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -26,13 +26,13 @@ use crate::envelope::unix_millis;
 use crate::position::Loss;
 use crate::{clock, outbox_pending};
 
-/// The labels of one series. Each label has a value of a closed set.
+/// The labels of one series. The values of each label are a closed set.
 pub type Labels = Vec<(&'static str, String)>;
-/// A counter for each value of its labels.
+/// A counter per label values.
 pub type Counters = Family<Labels, Counter>;
-/// A histogram for each value of its labels.
+/// A histogram per label values.
 pub type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
-/// A gauge for each value of its labels.
+/// A gauge per label values.
 pub type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
 /// How long a scrape waits for the database, and for the broker.
@@ -40,17 +40,17 @@ const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 
 static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
 
-/// Makes counters. `name` goes without `_total`; to be called once for each name.
+/// Creates counters. `name` has no `_total`; call it once per name.
 pub fn counters(name: &str, help: &str) -> Counters {
     registered(name, help, Counters::default())
 }
 
-/// Makes histograms of durations in seconds, from a millisecond to a minute and a half. To be called once for each name.
+/// Creates histograms of durations in seconds, from a millisecond to a minute and a half. Call it once per name.
 pub fn histograms(name: &str, help: &str) -> Histograms {
     registered(name, help, Family::new_with_constructor(seconds))
 }
 
-/// Makes gauges. To be called once for each name.
+/// Creates gauges. Call it once per name.
 pub fn gauges(name: &str, help: &str) -> Gauges {
     registered(name, help, Gauges::default())
 }
@@ -67,7 +67,7 @@ fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.5, 13))
 }
 
-/// What every service counts.
+/// The metrics of every service.
 struct LibraryMetrics {
     handled: Counters,
     failed: Counters,
@@ -94,17 +94,17 @@ static LIBRARY_METRICS: LazyLock<LibraryMetrics> = LazyLock::new(|| {
         failed: counters("messaging_process_failures", "Attempts to handle a message that failed, by type"),
         durations: histograms(
             "messaging_process_duration_seconds",
-            "From taking a message up, in a batch, to the commit of that batch, by type",
+            "From starting a message, in a batch, to the commit of that batch, by type",
         ),
         duplicates: registered(
             "messaging_duplicates",
-            "Deliveries that the inbox knew and dropped",
+            "Deliveries dropped as duplicates by the inbox",
             Counter::default(),
         ),
         dead_letters,
         lost: counters(
             "messaging_messages_lost",
-            "Messages that a stream discarded before their consumer acknowledged them: at least, or at most if possible",
+            "Messages that a stream deleted before their consumer acknowledged them: at least, or at most if possible",
         ),
         batches: registered(
             "messaging_batch_messages",
@@ -113,12 +113,12 @@ static LIBRARY_METRICS: LazyLock<LibraryMetrics> = LazyLock::new(|| {
         ),
         outbox_rows: registered(
             "messaging_outbox_pending_messages",
-            "Messages that no stream has yet",
+            "Outbox messages that no stream has acknowledged",
             Gauges::default(),
         ),
         outbox_oldest: registered(
             "messaging_outbox_oldest_pending_seconds",
-            "Age of the oldest message that no stream has yet",
+            "Age of the oldest outbox message that no stream has acknowledged",
             Gauges::default(),
         ),
         refusals: registered(
@@ -128,7 +128,7 @@ static LIBRARY_METRICS: LazyLock<LibraryMetrics> = LazyLock::new(|| {
         ),
         unpublishable: registered(
             "messaging_outbox_unpublishable_messages",
-            "Messages that their stream can never take",
+            "Outbox messages that their stream can never store",
             Gauges::default(),
         ),
         pending: registered(
@@ -144,7 +144,7 @@ static LIBRARY_METRICS: LazyLock<LibraryMetrics> = LazyLock::new(|| {
     }
 });
 
-/// Counts a batch that was committed: what was handled in it, by type, and what else was delivered in it.
+/// Counts a committed batch: its handled messages by type, its duplicates, and its size.
 pub(crate) fn committed<'a>(took: Duration, handled: impl Iterator<Item = &'a str>, duplicates: u64, size: usize) {
     let metrics = &*LIBRARY_METRICS;
     let mut types: Vec<(&str, u64)> = Vec::new();
@@ -157,7 +157,7 @@ pub(crate) fn committed<'a>(took: Duration, handled: impl Iterator<Item = &'a st
     for (message_type, count) in types {
         let labels = vec![("type", message_type.to_owned())];
         metrics.handled.get_or_create(&labels).inc_by(count);
-        // That nothing has failed is a figure as well.
+        // Export a failure count of zero as well.
         drop(metrics.failed.get_or_create(&labels));
         let durations = metrics.durations.get_or_create(&labels);
         (0..count).for_each(|_| durations.observe(took.as_secs_f64()));
@@ -168,13 +168,13 @@ pub(crate) fn committed<'a>(took: Duration, handled: impl Iterator<Item = &'a st
     metrics.batches.observe(figure(size as u64));
 }
 
-/// Counts an attempt that failed; a message that cannot be read has no type.
+/// Counts a failed attempt; a message that cannot be decoded has no type.
 pub(crate) fn failed(message_type: Option<&str>) {
     let message_type = message_type.unwrap_or("unreadable").to_owned();
     LIBRARY_METRICS.failed.get_or_create(&vec![("type", message_type)]).inc();
 }
 
-/// Counts a publish that was refused.
+/// Counts a refused publish.
 pub(crate) fn refused() {
     LIBRARY_METRICS.refusals.inc();
 }
@@ -184,14 +184,14 @@ pub(crate) fn dead_lettered(reason: Reason) {
     LIBRARY_METRICS.dead_letters.get_or_create(&vec![("reason", reason.as_str().to_owned())]).inc();
 }
 
-/// Counts messages that a stream discarded before their consumer acknowledged them.
+/// Counts messages that a stream deleted before their consumer acknowledged them.
 pub fn lost(stream: &str, consumer: &str, loss: &Loss) {
     let possible = loss.possible.to_string();
     let labels = vec![("stream", stream.to_owned()), ("consumer", consumer.to_owned()), ("possible", possible)];
     LIBRARY_METRICS.lost.get_or_create(&labels).inc_by(loss.messages);
 }
 
-/// What is asked when somebody scrapes a service.
+/// The sources of the values that a scrape reads.
 #[derive(Clone)]
 pub(crate) struct Scrape {
     pub(crate) db: DatabaseConnection,
@@ -201,13 +201,13 @@ pub(crate) struct Scrape {
 }
 
 impl Scrape {
-    /// Asks the database and the broker, and sets what they say.
-    async fn look(&self) {
-        let streams = self.streams.iter().map(|stream| self.look_at_stream(stream));
-        futures::future::join(self.look_at_outbox(), futures::future::join_all(streams)).await;
+    /// Reads the database and the broker, and sets the gauges.
+    async fn collect(&self) {
+        let streams = self.streams.iter().map(|stream| self.collect_stream(stream));
+        futures::future::join(self.collect_outbox(), futures::future::join_all(streams)).await;
     }
 
-    async fn look_at_outbox(&self) {
+    async fn collect_outbox(&self) {
         let depth = async {
             let rows = outbox_pending::depth(&self.db).await?;
             let oldest = outbox_pending::oldest(&self.db).await?;
@@ -229,7 +229,7 @@ impl Scrape {
         LIBRARY_METRICS.outbox_oldest.get_or_create(&Vec::new()).set(age);
     }
 
-    async fn look_at_stream(&self, stream: &'static str) {
+    async fn collect_stream(&self, stream: &'static str) {
         let info = async {
             let mut consumer: PullConsumer =
                 self.js.get_consumer_from_stream(self.consumer, stream).await.map_err(anyhow::Error::from)?;
@@ -247,21 +247,21 @@ impl Scrape {
 }
 
 /// Returns a count as the value of a gauge.
-#[allow(clippy::cast_precision_loss, reason = "nobody needs the last digit of 2^53")]
+#[allow(clippy::cast_precision_loss, reason = "the last digit of 2^53 does not matter")]
 #[must_use]
 pub fn figure(count: u64) -> f64 {
     count as f64
 }
 
-/// Answers `GET /metrics` of a service.
+/// Serves `GET /metrics` of a service.
 #[handler]
 pub(crate) async fn of_service(Data(scrape): Data<&Arc<Scrape>>) -> Response {
     LazyLock::force(&LIBRARY_METRICS);
-    scrape.look().await;
+    scrape.collect().await;
     exposition()
 }
 
-/// Answers `GET /metrics` with what this process has counted.
+/// Returns the response for `GET /metrics` with the metrics of this process.
 pub fn exposition() -> Response {
     let mut written = String::new();
     let registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,28 +5,29 @@ use sea_orm_migration::prelude::*;
 
 use crate::{delivery_issue, effects, event_store, inbox, outbox, outbox_pending, owner};
 
-/// Returns the migrations of `inbox`, `outbox`, `delivery_issues`, `outbox_pending`, and `outbox_owners`, which every service has.
+/// Returns the migrations of `inbox`, `outbox`, `delivery_issues`, `outbox_pending`, and `outbox_owners`: for every
+/// service.
 #[must_use]
 pub fn messaging() -> Vec<Box<dyn MigrationTrait>> {
     vec![Box::new(InboxAndOutbox), Box::new(DeliveryIssues), Box::new(OutboxPending), Box::new(OutboxOwners)]
 }
 
-/// Returns the migrations of `events`, which event-sourced services have.
+/// Returns the migrations of `events`: for event-sourced services.
 #[must_use]
 pub fn event_store() -> Vec<Box<dyn MigrationTrait>> {
     vec![Box::new(Events)]
 }
 
-/// Returns the migrations of `effects`, for services with effects that need a key beside the inbox.
+/// Returns the migrations of `effects`: for services with effects that need an idempotency key.
 #[must_use]
 pub fn effects() -> Vec<Box<dyn MigrationTrait>> {
     vec![Box::new(Effects)]
 }
 
-/// A column of earlier times: when the stream acknowledged the row.
+/// A former column: when the stream acknowledged the row.
 const PUBLISHED_AT: &str = "published_at";
-/// The index of the rows without one.
-const MARKED: &str = "outbox_not_published";
+/// The former index of the rows that no stream has acknowledged.
+const NOT_PUBLISHED: &str = "outbox_not_published";
 
 struct InboxAndOutbox;
 
@@ -64,9 +65,9 @@ impl MigrationTrait for InboxAndOutbox {
             .col(ColumnDef::new(PUBLISHED_AT).big_integer())
             .to_owned();
         manager.create_table(outbox).await?;
-        // Holds only what a sweep looks for, so it stays small however long rows are kept.
+        // Contains only the rows of the recovery scan, so it stays small however long rows are kept.
         let outbox_pending = Index::create()
-            .name(MARKED)
+            .name(NOT_PUBLISHED)
             .table(outbox::entity::Entity)
             .col(Outbox::RowId)
             .and_where(Expr::col(PUBLISHED_AT).is_null())
@@ -162,16 +163,16 @@ impl MigrationTrait for OutboxPending {
             .col(ColumnDef::new(Range::LastRowId).uuid().not_null())
             .to_owned();
         manager.create_table(batches).await?;
-        let unmarked = Query::select()
+        let not_published = Query::select()
             .columns([Outbox::RowId, Outbox::RowId])
             .from(outbox::entity::Entity)
             .and_where(Expr::col(PUBLISHED_AT).is_null())
             .to_owned();
         let mut insert = Query::insert();
         insert.into_table(outbox_pending::entity::Entity).columns([Range::FirstRowId, Range::LastRowId]);
-        insert.select_from(unmarked).map_err(|error| DbErr::Custom(error.to_string()))?;
+        insert.select_from(not_published).map_err(|error| DbErr::Custom(error.to_string()))?;
         manager.execute(insert.to_owned()).await?;
-        manager.drop_index(Index::drop().name(MARKED).table(outbox::entity::Entity).to_owned()).await?;
+        manager.drop_index(Index::drop().name(NOT_PUBLISHED).table(outbox::entity::Entity).to_owned()).await?;
         let drop = Table::alter().table(outbox::entity::Entity).drop_column(PUBLISHED_AT).to_owned();
         manager.alter_table(drop).await
     }
@@ -198,7 +199,7 @@ impl MigrationTrait for OutboxOwners {
             .col(ColumnDef::new(Owner::Beat).big_integer().not_null())
             .to_owned();
         manager.create_table(owners).await?;
-        // A version before this one goes on writing ranges beside it: both columns may be empty.
+        // An earlier version may still insert batches: both columns are nullable.
         if !manager.has_column("outbox_pending", "owner").await? {
             let owner = ColumnDef::new(Range::Owner).uuid().null().to_owned();
             manager.alter_table(Table::alter().table(batches).add_column(owner).to_owned()).await?;
@@ -207,7 +208,7 @@ impl MigrationTrait for OutboxOwners {
             let refusal = ColumnDef::new(Range::Refusal).text().null().to_owned();
             manager.alter_table(Table::alter().table(batches).add_column(refusal).to_owned()).await?;
         }
-        // Holds the few rows that their stream can never take.
+        // Contains the few rows that their stream can never store.
         let refused = Index::create()
             .name("outbox_pending_refusal")
             .table(batches)

@@ -1,7 +1,7 @@
-//! Connections taken from the operating system, also while it is out of something.
+//! Accepts connections, even when the operating system is out of resources.
 //!
-//! Without file descriptors, buffers, or memory `accept` fails at once and again, while the connection stays in its queue.
-//! Whoever tries again at once keeps a core busy and answers nobody.
+//! Without file descriptors, buffers, or memory, `accept` fails immediately and repeatedly, while the connection stays
+//! in its queue. Retrying without a pause would use a whole core and serve no client.
 
 use std::fs::File;
 use std::io;
@@ -19,36 +19,37 @@ use crate::health::Health;
 
 /// The first pause after a failure; it doubles.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause between two failures.
+/// The longest pause after a failure.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// How long all must have gone well before that is said: clients that come back at once change it many times a second.
+/// How long accepting must succeed before recovery is reported: clients that reconnect immediately would change it many
+/// times a second.
 const CALM: Duration = Duration::from_secs(5);
-/// The part of [`Health`] that says whether connections are accepted.
+/// The [`Health`] part for accepting connections.
 pub(crate) const HTTP: &str = "http";
 
-/// A connection that was accepted.
+/// An accepted connection.
 #[derive(Debug)]
 pub struct Accepted {
     /// The connection.
     pub stream: TcpStream,
     /// The client.
     pub client: SocketAddr,
-    /// Whether it took the file descriptor that is kept for this: to be closed soon.
+    /// Whether it uses the spare file descriptor: to be closed soon.
     pub is_last: bool,
 }
 
-/// Accepts connections. A failure is logged once, shows in readiness, and is tried again with a pause.
+/// Accepts connections. A failure is logged once, reported in readiness, and retried after a pause.
 #[derive(Debug)]
 pub struct Acceptor {
     listener: TcpListener,
     condition: Condition,
-    /// Given up when there are no more descriptors, so that readiness can still tell so.
+    /// A spare descriptor, released when there are no others, so that readiness can still report that.
     spare: Option<File>,
     pause: Duration,
 }
 
 impl Acceptor {
-    /// Accepts from a listener; its state shows in `health`, when there is one.
+    /// Creates an acceptor for a listener; reports to `health`, if given.
     #[must_use]
     pub fn new(listener: TcpListener, health: Option<Health>) -> Self {
         Self { listener, condition: Condition::new(health), spare: spare(), pause: MIN_PAUSE }
@@ -58,12 +59,12 @@ impl Acceptor {
     ///
     /// # Errors
     ///
-    /// When the operating system does not tell.
+    /// If the operating system does not return it.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Returns the next connection, however long it takes. Can be cancelled and called again.
+    /// Returns the next connection, however long it takes. Cancel-safe.
     pub async fn accept(&mut self) -> Accepted {
         loop {
             if self.spare.is_none() {
@@ -84,7 +85,7 @@ impl Acceptor {
             COUNTED.accept_errors.inc();
             self.condition.set(Cause::OutOfResources, &format!("connections cannot be accepted: {error}"));
             if is_out_of_descriptors(&error) && self.spare.take().is_some() {
-                // Ready, or nobody waits any more; a pause follows then.
+                // Returns immediately unless no client is waiting any more; then the pause follows.
                 if let Ok(Ok((stream, client))) = tokio::time::timeout(MIN_PAUSE, self.listener.accept()).await {
                     return Accepted { stream, client, is_last: true };
                 }
@@ -94,7 +95,7 @@ impl Acceptor {
         }
     }
 
-    /// Lets others report on the same part of [`Health`].
+    /// Returns the condition, so that others can report on the same part of [`Health`].
     pub(super) fn condition(&mut self) -> &mut Condition {
         &mut self.condition
     }
@@ -104,7 +105,7 @@ fn spare() -> Option<File> {
     File::open("/dev/null").ok()
 }
 
-/// Returns whether only this one connection failed, before it was accepted.
+/// Returns whether only this connection failed, before it was accepted.
 fn is_of_the_client(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -116,16 +117,16 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
     error.raw_os_error().map(Errno::from_raw).is_some_and(|errno| matches!(errno, Errno::EMFILE | Errno::ENFILE))
 }
 
-/// Why clients are not served as they should be.
+/// Why clients are not served normally.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Cause {
     /// The operating system is out of file descriptors, buffers, or memory.
     OutOfResources,
-    /// As many connections are open as may be.
+    /// The maximum number of connections is open.
     Full,
 }
 
-/// Whether a listener serves everybody: one line in the log for each change, and a part in [`Health`].
+/// Whether a listener serves all clients: one log line per change, and a part in [`Health`].
 #[derive(Debug)]
 pub(super) struct Condition {
     health: Option<Health>,
@@ -141,7 +142,7 @@ impl Condition {
         Self { health, failing: None, pressure: Arc::default() }
     }
 
-    /// Returns what tells connections that others wait for their place: those that are idle end.
+    /// Returns the signal that other clients wait: idle connections end.
     pub(super) fn pressure(&self) -> Arc<Notify> {
         self.pressure.clone()
     }

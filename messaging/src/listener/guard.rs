@@ -1,9 +1,9 @@
-//! Which requests are refused before anything is done: for their `Host`, their `Origin`, or their media type.
+//! Requests that are refused before they are routed: by their `Host`, their `Origin`, or their media type.
 //!
-//! A web page elsewhere can make a browser send requests to this machine. With a name that was made to point here (DNS
-//! rebinding) it could even read the responses; the `Host` tells. A form, or a script without asking first, can send
-//! `text/plain` and forms; the `Origin` and the media type tell. What a page embeds (an image, a script, a frame) bears no
-//! `Origin`; browsers mark it with `Sec-Fetch-Site`.
+//! A web page elsewhere can make a browser send requests to this machine. With a name that resolves here (DNS
+//! rebinding) it could even read the responses; `Host` reveals that. A form, or a script without a CORS preflight, can
+//! send `text/plain` and forms; `Origin` and the media type reveal that. Embedded resources (an image, a script, a
+//! frame) are requested without an `Origin`; browsers mark them with `Sec-Fetch-Site`.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,17 +13,18 @@ use serde_json::json;
 
 use super::options::HttpOptions;
 
-/// The media types that a page may send anywhere without asking first (the Fetch standard's safelist).
+/// The media types that a page may send to any origin without a preflight (the Fetch standard's safelist).
 const FORMS: [&str; 3] = ["application/x-www-form-urlencoded", "multipart/form-data", "text/plain"];
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// `Host` is missing, there twice, or no name of this server.
+    /// `Host` is missing, repeated, or not a name of this server.
     Host,
-    /// `Origin` is neither the server's own nor an allowed one; or there is none, and `Sec-Fetch-Site` reports another page.
+    /// `Origin` is neither the server's own nor an allowed one; or there is none, and `Sec-Fetch-Site` reports another
+    /// page.
     Origin,
-    /// The media type is one of a form.
+    /// The media type is that of a form.
     MediaType,
 }
 
@@ -38,7 +39,7 @@ impl Refusal {
         }
     }
 
-    /// Returns what is wrong and what to do about it.
+    /// Returns the problem and its remedy.
     #[must_use]
     pub fn detail(self) -> &'static str {
         match self {
@@ -61,7 +62,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Makes a problem (RFC 9457) without a type of its own.
+/// Creates a problem (RFC 9457) without a type of its own.
 pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     let body = json!({
         "type": "about:blank",
@@ -72,10 +73,10 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     Response::builder().status(status).content_type("application/problem+json").body(body.to_string())
 }
 
-/// Looks at every request before it is routed.
+/// Checks every request before it is routed.
 #[derive(Debug, Clone)]
 pub struct Guard {
-    /// Whether any `Host` will do: the server is not bound to loopback, and nobody has configured its names.
+    /// Whether any `Host` is accepted: the server is not bound to loopback, and its names are not configured.
     any_host: bool,
     /// Whether a `Host` may be any IP address: the server is not bound to loopback. An address cannot be rebound.
     any_address: bool,
@@ -84,7 +85,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Guards a server that is bound to `address`.
+    /// Creates a guard for a server that is bound to `address`.
     #[must_use]
     pub fn new(address: SocketAddr, options: &HttpOptions) -> Self {
         let is_loopback = address.ip().to_canonical().is_loopback();
@@ -105,7 +106,7 @@ impl Guard {
     ///
     /// # Errors
     ///
-    /// When it is refused.
+    /// If it is refused.
     pub fn check(&self, request: &Request) -> Result<(), Refusal> {
         let headers = request.headers();
         let host = only(headers, &header::HOST);
@@ -131,7 +132,7 @@ impl Guard {
             || (self.any_address && name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok())
     }
 
-    /// Whatever the scheme: a proxy may have ended TLS.
+    /// Ignores the scheme: a proxy may have ended TLS.
     fn is_allowed(&self, origin: &str, host: Option<&str>) -> bool {
         let authority = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
         let is_own = authority.zip(host).is_some_and(|(authority, host)| authority.eq_ignore_ascii_case(host));
@@ -139,8 +140,8 @@ impl Guard {
     }
 }
 
-/// Returns whether a page of another origin makes a browser send the request, and not by a link to this server or by its
-/// address. A page on another port of the same host counts as another one, although it is of the same site.
+/// Returns whether a page of another origin makes a browser send the request, other than by a link to this server. A
+/// page on another port of the same host counts as another origin, although it is of the same site.
 ///
 /// Browsers set these headers, and no page can change them. Other clients send none.
 fn is_embedded_elsewhere(request: &Request) -> bool {
@@ -155,7 +156,7 @@ fn is_embedded_elsewhere(request: &Request) -> bool {
     !is_link && !matches!(of("sec-fetch-site"), "same-origin" | "none")
 }
 
-/// Returns whether a `Host` names this machine, whatever the port: it may have been forwarded.
+/// Returns whether a `Host` names this machine, whatever the port, which may be forwarded.
 #[must_use]
 pub fn is_loopback_host(host: &str) -> bool {
     name(host).is_some_and(is_loopback_name)
@@ -165,7 +166,7 @@ fn is_loopback_name(name: &str) -> bool {
     matches!(name, "127.0.0.1" | "[::1]") || name.eq_ignore_ascii_case("localhost")
 }
 
-/// Returns a `Host` without its port; none when the port is not a number.
+/// Returns a `Host` without its port; `None` if the port is not a number.
 fn name(host: &str) -> Option<&str> {
     match host.rsplit_once(':') {
         // An IPv6 address without a port.
@@ -180,7 +181,7 @@ fn is_form(media_type: &str) -> bool {
     FORMS.iter().any(|form| form.eq_ignore_ascii_case(essence))
 }
 
-/// Returns a header that is there exactly once, and readable.
+/// Returns a header that occurs exactly once and is readable.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).into_iter();
     values.next().filter(|_| values.next().is_none()).and_then(|value| value.to_str().ok())
@@ -198,8 +199,8 @@ mod tests {
     }
 
     fn request(headers: &[(&'static str, &str)]) -> Request {
-        let begun = Request::builder().method(Method::POST);
-        headers.iter().fold(begun, |request, (name, value)| request.header(*name, *value)).finish()
+        let builder = Request::builder().method(Method::POST);
+        headers.iter().fold(builder, |request, (name, value)| request.header(*name, *value)).finish()
     }
 
     #[test]
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_on_loopback_takes_its_own_names_only() {
+    fn a_server_on_loopback_accepts_its_own_names_only() {
         let guard = guard("127.0.0.1:8902", &["shop.example", "other.example:99"], &[]);
         for host in
             ["localhost:8902", "127.0.0.1", "[::1]:1", "shop.example", "Shop.Example:80", "other.example:99"]
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_for_others_takes_any_name_until_its_names_are_known() {
+    fn a_server_beyond_loopback_accepts_any_name_until_its_names_are_configured() {
         let unnamed = guard("0.0.0.0:8902", &[], &[]);
         assert_eq!(unnamed.check(&request(&[("host", "orders.shop.svc:8902")])), Ok(()));
         let named = guard("[::]:8902", &["order-service"], &[]);
@@ -240,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn only_pages_of_the_server_itself_and_of_allowed_origins_may_ask() {
+    fn only_pages_of_the_servers_own_and_of_allowed_origins_may_send_requests() {
         let guard = guard("127.0.0.1:8903", &[], &["http://127.0.0.1:8900/"]);
         let from = |origin: &str| guard.check(&request(&[("host", "localhost:8903"), ("origin", origin)]));
         for origin in ["http://localhost:8903", "https://localhost:8903", "http://127.0.0.1:8900"] {
@@ -254,15 +255,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_foreign_page_embeds_is_refused_and_a_link_is_followed() {
+    fn a_request_embedded_in_another_origins_page_is_refused_and_a_link_is_followed() {
         let guard = guard("127.0.0.1:8900", &[], &["http://127.0.0.1:3000"]);
         let of = |method: Method, site: &str, mode: &str, destination: &str, origin: &[&str]| {
-            let begun = Request::builder().method(method).header("host", "localhost:8900");
-            let begun = begun.header("sec-fetch-site", site).header("sec-fetch-mode", mode);
-            let begun = begun.header("sec-fetch-dest", destination);
-            guard.check(&origin.iter().fold(begun, |request, origin| request.header("origin", *origin)).finish())
+            let builder = Request::builder().method(method).header("host", "localhost:8900");
+            let builder = builder.header("sec-fetch-site", site).header("sec-fetch-mode", mode);
+            let builder = builder.header("sec-fetch-dest", destination);
+            guard.check(&origin.iter().fold(builder, |request, origin| request.header("origin", *origin)).finish())
         };
-        for site in ["cross-site", "same-site", "", "unheard-of"] {
+        for site in ["cross-site", "same-site", "", "unknown"] {
             for (mode, destination) in [
                 ("no-cors", "image"),
                 ("no-cors", "script"),
@@ -282,12 +283,12 @@ mod tests {
         }
         // An allowed page of another site sends its origin.
         assert_eq!(of(Method::POST, "same-site", "cors", "empty", &["http://127.0.0.1:3000"]), Ok(()));
-        let foreign = of(Method::GET, "same-origin", "cors", "empty", &["http://evil.example"]);
-        assert_eq!(foreign, Err(Refusal::Origin));
+        let checked = of(Method::GET, "same-origin", "cors", "empty", &["http://evil.example"]);
+        assert_eq!(checked, Err(Refusal::Origin));
     }
 
     #[test]
-    fn what_a_form_can_send_is_refused() {
+    fn the_media_types_of_forms_are_refused() {
         let guard = guard("127.0.0.1:8901", &[], &[]);
         let with = |media_type: &str| guard.check(&request(&[("host", "localhost"), ("content-type", media_type)]));
         for media_type in ["text/plain", "Text/Plain; charset=utf-8", "application/x-www-form-urlencoded"] {

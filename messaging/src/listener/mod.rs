@@ -1,13 +1,13 @@
-//! The HTTP server of every program: bounded in connections, in time, and in who may ask.
+//! The HTTP server of every program: bounded in connections, time, and allowed callers.
 //!
-//! poem routes and answers; hyper speaks HTTP/1.1. In between, in reading order:
+//! poem routes requests; hyper implements HTTP/1.1. In between, in reading order:
 //!
-//! - [`options`]: what an operator configures;
-//! - [`guard`]: which `Host`, `Origin`, and media type a request may have;
-//! - [`accept`]: connections taken from the operating system, also when it has no file descriptors left;
-//! - `places`: how many connections are open, and the few kept free for probes;
-//! - `stream`: one connection, which a client that does not read loses;
-//! - `server`: all of it together.
+//! - [`options`]: the operator's settings;
+//! - [`guard`]: the accepted `Host`, `Origin`, and media type of a request;
+//! - [`accept`]: accepting connections, even without free file descriptors;
+//! - `places`: the number of open connections, with a reserve for probes;
+//! - `stream`: one connection, closed if its client does not read;
+//! - `server`: the server that combines them.
 
 pub mod accept;
 pub mod guard;

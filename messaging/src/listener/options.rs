@@ -1,4 +1,4 @@
-//! What an operator configures of an HTTP server.
+//! The operator's settings for an HTTP server.
 
 use std::time::Duration;
 
@@ -9,21 +9,23 @@ use crate::setting;
 /// The soft limit on open files is raised to the hard one, up to this number.
 const MAX_OPEN_FILES: u64 = 10_240;
 
-/// Options of every HTTP server.
+/// The options of every HTTP server.
 #[derive(Debug, Clone, clap::Args)]
 pub struct HttpOptions {
-    /// Names besides `localhost`, `127.0.0.1`, and `[::1]` under which clients may ask (`Host`), separated by commas. A server
-    /// that is bound to loopback always checks; any other server checks when this is set, and then takes IP addresses too.
+    /// Names besides `localhost`, `127.0.0.1`, and `[::1]` that clients may use in `Host`, separated by commas. A
+    /// server that is bound to loopback always checks; any other server checks if this is set, and then also accepts IP
+    /// addresses.
     #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',', value_parser = setting::host())]
     pub allowed_hosts: Vec<String>,
-    /// Origins besides the server's own whose pages may ask (`Origin`), such as `http://127.0.0.1:8900`, separated by
-    /// commas.
+    /// Origins besides the server's own whose pages may send requests (`Origin`), such as `http://127.0.0.1:8900`,
+    /// separated by commas.
     #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = setting::origin())]
     pub allowed_origins: Vec<String>,
-    /// How many connections are open at a time, from 1 to 65536; at most half of the limit on open files.
+    /// The maximum number of open connections, from 1 to 65536; at most half of the limit on open files.
     #[arg(long, env = "HTTP_MAX_CONNECTIONS", default_value_t = 1024, value_parser = setting::count(1..=65_536))]
     pub http_max_connections: usize,
-    /// How long a client may take for its headers, for its body, and between two requests, in seconds, from 1 to 3600.
+    /// The time limit for a client to send its headers and its body, and between two requests, in seconds, from 1 to
+    /// 3600.
     #[arg(long, env = "HTTP_READ_SECONDS", default_value_t = 30, value_parser = setting::number(1..=3600))]
     pub http_read_seconds: u64,
     /// How long a client may read nothing of a response before it is disconnected, in seconds, from 1 to 3600.
@@ -44,7 +46,7 @@ impl Default for HttpOptions {
 }
 
 impl HttpOptions {
-    /// Returns how many connections are open at a time here: as configured, and at most half of the limit on open files.
+    /// Returns the maximum number of open connections: as configured, and at most half of the limit on open files.
     #[must_use]
     pub fn connections(&self) -> usize {
         connection_limit(self.http_max_connections, open_file_limit())
@@ -59,13 +61,13 @@ impl HttpOptions {
     }
 }
 
-/// Returns how many connections a listener may have open: the other half of the files is for databases, the broker, logs.
+/// Returns the maximum number of open connections; the other half of the files is for databases, the broker, logs.
 #[must_use]
 pub fn connection_limit(configured: usize, open_files: u64) -> usize {
     configured.min(usize::try_from(open_files / 2).unwrap_or(usize::MAX)).max(1)
 }
 
-/// Raises the soft limit on open files as far as the operating system lets a program without privileges, and returns it.
+/// Raises the soft limit on open files as far as the operating system allows without privileges, and returns it.
 fn open_file_limit() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return MAX_OPEN_FILES };
     let wanted = hard.min(MAX_OPEN_FILES);

@@ -1,7 +1,7 @@
-//! How many connections are open at a time.
+//! Limits the number of open connections.
 //!
-//! Beyond the limit a few places are kept. A connection there is short: it answers probes and `/metrics`, and tells
-//! everybody else to come again. So an overloaded program can be told from a dead one.
+//! A few places beyond the limit are a reserve. A connection there is short: it serves probes and `/metrics`, and
+//! refuses other requests with a retry time. So probes can distinguish an overloaded program from a dead one.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,10 +11,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics;
 
-/// The places that are kept for probes.
+/// The number of places reserved for probes.
 const RESERVE: usize = 8;
 
-/// What is counted of connections.
+/// The metrics of connections.
 pub(super) struct Counted {
     pub(super) open: Gauge,
     pub(super) refused: Counter,
@@ -23,10 +23,10 @@ pub(super) struct Counted {
 }
 
 pub(super) static COUNTED: LazyLock<Counted> = LazyLock::new(|| Counted {
-    open: metrics::registered("http_connections", "Connections that are open", Gauge::default()),
+    open: metrics::registered("http_connections", "Open connections", Gauge::default()),
     refused: metrics::registered(
         "http_requests_refused",
-        "Requests refused because as many connections are open as are served",
+        "Requests refused because the maximum number of connections was open",
         Counter::default(),
     ),
     cut_off: metrics::registered(
@@ -49,7 +49,7 @@ pub(super) struct Places {
     limit: usize,
 }
 
-/// A place that is taken until it is dropped.
+/// A place, occupied until it is dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) is_reserve: bool,
@@ -71,15 +71,15 @@ impl Places {
         self.limit
     }
 
-    /// Waits until there is a place of either kind.
+    /// Waits for a free place of either kind.
     pub(super) async fn wait(&self) {
         let regular = async { self.regular.acquire().await.map(drop) };
         let reserve = async { self.reserve.acquire().await.map(drop) };
-        // Semaphores that nobody closes.
+        // These semaphores are never closed.
         tokio::select! { _ = regular => {}, _ = reserve => {} }
     }
 
-    /// Takes a place, one of the reserve when there is no other or when `is_last`. Nothing when none is left.
+    /// Takes a place, from the reserve if there is no other or if `is_last`. `None` if no place is free.
     pub(super) fn take(&self, is_last: bool) -> Option<Place> {
         let regular = if is_last { None } else { self.regular.clone().try_acquire_owned().ok() };
         let (permit, is_reserve) = match regular {
@@ -90,8 +90,8 @@ impl Places {
         Some(Place { is_reserve, _permit: permit })
     }
 
-    /// Returns whether enough places are free again that it is worth saying so.
-    pub(super) fn has_room(&self) -> bool {
+    /// Returns whether enough places are free again to report it.
+    pub(super) fn has_capacity(&self) -> bool {
         self.regular.available_permits() >= self.limit / 8
     }
 }

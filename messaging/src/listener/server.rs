@@ -1,4 +1,4 @@
-//! Accepts, guards, serves, and ends in time.
+//! The server: accepts, guards, and serves requests, and shuts down within a time limit.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,21 +30,21 @@ use super::places::{COUNTED, Places};
 use super::stream::{Connection, Stream};
 use crate::health::Health;
 
-/// Requests under way get this long to finish at shutdown.
+/// The time limit for requests in progress at shutdown.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long a client of the reserve may take for its headers.
+/// The time limit for the headers on a reserve connection.
 const RESERVE_READ: Duration = Duration::from_secs(1);
-/// How long a client may take for its first headers while others wait for its place.
+/// The time limit for a client's first headers while other clients wait for a place.
 const CROWDED_READ: Duration = Duration::from_secs(1);
-/// The most bytes of a connection that are kept in memory, for each direction; headers must fit into it.
+/// The maximum number of bytes buffered per connection and direction; headers must fit into it.
 const BUFFER: usize = 64 * 1024;
-/// How many clients the operating system keeps until they are accepted; it takes no more than `net.core.somaxconn`. A burst
-/// beyond it waits for the clients' second try, a second or more later.
+/// The number of connections that the operating system queues until they are accepted, at most `net.core.somaxconn`.
+/// Connections beyond it wait for the clients' next attempt, a second or more later.
 const BACKLOG: u32 = 1024;
-/// What is answered in the reserve, when as many connections are open as are served.
+/// The paths that the reserve serves while the maximum number of connections is open.
 const PROBES: [&str; 3] = ["/liveness", "/readiness", "/metrics"];
 
-/// An HTTP server that is bound to its address and answers nobody yet.
+/// An HTTP server that is bound to its address and does not serve yet.
 pub struct Server {
     acceptor: Acceptor,
     address: SocketAddr,
@@ -53,11 +53,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds to an address; whether connections are accepted shows in `health` as `http`.
+    /// Binds to an address; reports in `health` as `http` whether connections are accepted.
     ///
     /// # Errors
     ///
-    /// When the address cannot be bound; it says which and why.
+    /// If the address cannot be bound; the error has the address and the cause.
     pub async fn bind(address: SocketAddr, options: &HttpOptions, health: Option<Health>) -> anyhow::Result<Self> {
         let listener = listen(address)
             .with_context(|| format!("listening on {address}; is another program using that port?"))?;
@@ -70,7 +70,7 @@ impl Server {
         })
     }
 
-    /// Leaves it to the endpoint to refuse a foreign `Host` or `Origin`: it has responses of its own for them.
+    /// Leaves the checks of `Host` and `Origin` to the endpoint, which has its own responses for them.
     #[must_use]
     pub fn without_guard(self) -> Self {
         Self { guard: None, ..self }
@@ -82,7 +82,7 @@ impl Server {
         self.address
     }
 
-    /// Serves an endpoint until shutdown, and then what is under way, for 5 s at most.
+    /// Serves an endpoint until shutdown, and then requests in progress for at most 5 s.
     pub async fn serve<E>(mut self, endpoint: E, shutdown: CancellationToken)
     where
         E: Endpoint + 'static,
@@ -106,11 +106,11 @@ impl Server {
         drop(self.acceptor);
         connections.close();
         if tokio::time::timeout(DRAIN, connections.wait()).await.is_err() {
-            tracing::warn!(connections = connections.len(), "requests under way were cut off by the shutdown");
+            tracing::warn!(connections = connections.len(), "the shutdown interrupted requests in progress");
         }
     }
 
-    /// Gives a connection its place; without one it is closed.
+    /// Assigns a place to a connection; without a free place the connection is closed.
     fn seat(
         &mut self,
         accepted: Accepted,
@@ -121,12 +121,12 @@ impl Server {
         let place = places.take(is_last)?;
         let condition = self.acceptor.condition();
         if place.is_reserve && !is_last {
-            let detail = format!("{} connections are open, as many as are served", places.limit());
+            let detail = format!("{} connections are open, the maximum", places.limit());
             condition.set(Cause::Full, &detail);
-        } else if places.has_room() {
+        } else if places.has_capacity() {
             condition.clear(Cause::Full);
         }
-        // Without it, small responses wait for the client's acknowledgement of those before.
+        // Without it, small responses wait for the client's acknowledgement of earlier ones.
         stream.set_nodelay(true).unwrap_or_default();
         let connection = Connection::default();
         let is_reserve = place.is_reserve;
@@ -134,7 +134,7 @@ impl Server {
         Some(Client {
             pressure: condition.pressure(),
             stream: Stream::new(stream, connection.clone(), self.options.write_limit(), place),
-            answering: Arc::new(Answering {
+            context: Arc::new(RequestContext {
                 endpoint: endpoint.clone(),
                 guard: self.guard.clone(),
                 connection,
@@ -155,24 +155,24 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// A client that is connected.
+/// A connected client.
 struct Client {
     stream: Stream,
     pressure: Arc<Notify>,
-    answering: Arc<Answering>,
+    context: Arc<RequestContext>,
 }
 
 impl Client {
-    /// Answers one request after the other.
+    /// Serves one request after the other.
     async fn serve(self, shutdown: CancellationToken) {
-        let Self { stream, pressure, answering } = self;
-        let (read_limit, is_reserve) = (answering.read_limit, answering.is_reserve);
-        let asked = Arc::new(AtomicBool::new(false));
-        let asking = asked.clone();
+        let Self { stream, pressure, context } = self;
+        let (read_limit, is_reserve) = (context.read_limit, context.is_reserve);
+        let has_request = Arc::new(AtomicBool::new(false));
+        let received = has_request.clone();
         let service = hyper::service::service_fn(move |request| {
-            asking.store(true, Ordering::Relaxed);
-            let answering = answering.clone();
-            async move { Ok::<_, Infallible>(hyper::Response::from(answering.answer(request).await)) }
+            received.store(true, Ordering::Relaxed);
+            let context = context.clone();
+            async move { Ok::<_, Infallible>(hyper::Response::from(context.respond(request).await)) }
         });
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
@@ -187,13 +187,13 @@ impl Client {
             pressure.notified().await;
             tokio::time::sleep_until(since + CROWDED_READ).await;
         };
-        // Clients go as they like; an error concerns this one connection and nobody else.
+        // Clients may disconnect at any time; an error affects only this connection.
         tokio::select! {
             ended = connection.as_mut() => return ended.unwrap_or_default(),
             () = shutdown.cancelled() => {}
-            () = crowded => if !asked.load(Ordering::Relaxed) { return },
+            () = crowded => if !has_request.load(Ordering::Relaxed) { return },
         }
-        // Ends at once when it is idle, else with the response under way.
+        // An idle connection ends immediately, a busy one after its response.
         connection.as_mut().graceful_shutdown();
         let too_late = async {
             shutdown.cancelled().await;
@@ -206,8 +206,8 @@ impl Client {
     }
 }
 
-/// What answers the requests of one connection.
-struct Answering {
+/// What the requests of one connection share.
+struct RequestContext {
     endpoint: Arc<BoxEndpoint<'static>>,
     guard: Option<Guard>,
     connection: Connection,
@@ -217,8 +217,8 @@ struct Answering {
     is_reserve: bool,
 }
 
-impl Answering {
-    async fn answer(&self, request: hyper::Request<Incoming>) -> Response {
+impl RequestContext {
+    async fn respond(&self, request: hyper::Request<Incoming>) -> Response {
         let has_body = !hyper::body::Body::is_end_stream(request.body());
         let addresses = (LocalAddr(Addr::from(self.local)), RemoteAddr(Addr::from(self.remote)));
         let mut request = Request::from((request, addresses.0, addresses.1, Scheme::HTTP));
@@ -239,16 +239,16 @@ impl Answering {
     }
 }
 
-/// Refuses a request because as many connections are open as are served.
+/// Refuses a request because the maximum number of connections is open.
 fn full() -> Response {
     COUNTED.refused.inc();
     let mut response =
-        problem(StatusCode::SERVICE_UNAVAILABLE, "As many clients are connected as are served; try again later.");
+        problem(StatusCode::SERVICE_UNAVAILABLE, "The maximum number of clients is connected; try again later.");
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
 
-/// Returns a body that fails when it has not come to its end in time.
+/// Returns a body that fails if it has not ended by the deadline.
 fn in_time(body: Body, deadline: Instant) -> Body {
     let chunks = body.into_bytes_stream();
     Body::from_bytes_stream(futures::stream::unfold(Some(Box::pin(chunks)), move |chunks| async move {

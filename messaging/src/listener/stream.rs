@@ -1,4 +1,4 @@
-//! One connection as bytes: a client that does not read loses it, and a request can end it without a response.
+//! One connection as bytes: closed if its client does not read, or if a request ends it without a response.
 
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::places::{COUNTED, Place};
 
-/// How often the limit fits into the time that a client may be behind in all, with some progress now and then.
+/// How many times the write limit a client may be behind in total, if it makes some progress.
 const MAX_LAG_FACTOR: u32 = 4;
 
 /// A request's connection, among the extensions of the request.
@@ -24,18 +24,18 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Ends the connection: nothing more is written to it, the response to the request under way included.
+    /// Ends the connection: nothing more is written to it, including the response to the current request.
     pub fn end(&self) {
         self.ended.store(true, Ordering::Release);
     }
 }
 
-/// What a listener serves: it takes a place, and fails to write when the client has read nothing for too long.
+/// The stream of a connection: it occupies a place, and writing fails if the client has read nothing for too long.
 pub(super) struct Stream {
     inner: TcpStream,
     connection: Connection,
     limit: Duration,
-    /// While bytes wait for the client.
+    /// Set while bytes wait for the client.
     behind: Option<Behind>,
     _place: Place,
 }
@@ -50,7 +50,7 @@ impl Stream {
         Self { inner, connection, limit, behind: None, _place: place }
     }
 
-    /// Takes the outcome of a write; pending for too long it is an error.
+    /// Takes the result of a write; if it is pending for too long, returns an error.
     fn written(&mut self, context: &mut Context<'_>, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         match outcome {
             Poll::Ready(Ok(count)) => {
@@ -112,7 +112,7 @@ impl AsyncWrite for Stream {
         self.inner.is_write_vectored()
     }
 
-    /// Everything was written when this is called: the client is not behind any more.
+    /// Everything was written when this is called: the client is no longer behind.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.behind = None;
         Pin::new(&mut self.inner).poll_flush(context)
