@@ -1,8 +1,8 @@
-//! Bringing the tables of a service up to date: all or nothing, by one instance, within a time limit.
+//! Migrates a service's tables: all or nothing, by one instance, within a time limit.
 //!
-//! All pending migrations run in one transaction, also on SQLite: a process that is killed in the middle leaves the
-//! database as it was. Instances that start together take turns, and the later ones find nothing to do. If nothing is
-//! pending, nothing is written, so that a role without rights on the schema can start a service.
+//! All pending migrations run in one transaction, also on SQLite: a process that is killed halfway leaves the database
+//! unchanged. Instances that start together take turns, and the later ones find nothing to do. If nothing is pending,
+//! nothing is written, so that a role without rights on the schema can start a service.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,21 +15,21 @@ use sea_orm::{
 };
 use sea_orm_migration::{MigratorTrait, SchemaManager, seaql_migrations};
 
-/// How long the migrations may take, waiting for another instance included.
+/// The time limit of the migrations, including the wait for another instance.
 const TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// Numbers the lock that the instances of a service take turns with, in the database of the service.
+/// The key of the lock that serializes migrations, in the service's database.
 const LOCK: i64 = 0x6d69_6772_6174_6521;
 /// SQLite's result code for a database that another connection writes to.
 const BUSY: &str = "5";
 
-/// A migration of databases that are not brought up to date: their tables have other names. No release wrote them.
+/// A migration of databases from before the first release, which are not migrated: their tables have other names.
 const RETIRED: &str = "messaging_0003_mishaps";
 
-/// Runs the pending migrations of a service on its database, which `name` names in errors.
+/// Runs the pending migrations of a service on its database; errors refer to it as `name`.
 ///
 /// # Errors
 ///
-/// Where a migration fails, or all of it takes longer than 10 minutes. Then the database is as it was.
+/// If a migration fails, or all of them take longer than 10 minutes. Then the database is unchanged.
 pub(crate) async fn migrate<M: MigratorTrait>(db: &DatabaseConnection, name: &str) -> anyhow::Result<()> {
     let applied = applied::<M>(db).await.with_context(|| format!("reading which migrations {name} has had"))?;
     if applied.contains(RETIRED) {
@@ -66,8 +66,8 @@ pub(crate) async fn migrate<M: MigratorTrait>(db: &DatabaseConnection, name: &st
     }
 }
 
-/// Returns the migrations that have run. Writes nothing. Those of a newer release, which this one does not know, are no
-/// obstacle: old and new instances run side by side.
+/// Returns the applied migrations. Writes nothing. Migrations of a newer release, unknown to this one, are allowed: old
+/// and new instances run side by side.
 async fn applied<M: MigratorTrait>(db: &DatabaseConnection) -> Result<HashSet<String>, DbErr> {
     let table = M::migration_table_name();
     let mut applied = HashSet::new();
@@ -80,12 +80,13 @@ async fn applied<M: MigratorTrait>(db: &DatabaseConnection) -> Result<HashSet<St
     Ok(applied)
 }
 
-/// Begins a transaction that no other instance's migrations run beside.
+/// Begins a transaction that excludes the migrations of other instances.
 async fn begin_alone(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     if db.get_database_backend() == DbBackend::Postgres {
         let tx = db.begin().await?;
         let limit = TIMEOUT.as_millis();
-        // The lock is waited for as long as another instance may take; a table only as long as others can queue behind it.
+        // Waiting for the lock may take as long as another instance's migrations; waiting for a table must be short,
+        // since other sessions queue up.
         tx.execute_unprepared(&format!("SET LOCAL statement_timeout = {limit}; SET LOCAL lock_timeout = {limit}"))
             .await?;
         tx.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
@@ -98,7 +99,7 @@ async fn begin_alone(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbE
             ..TransactionOptions::default()
         };
         match db.begin_with_options(immediate).await {
-            // SQLite has waited for some seconds by itself.
+            // SQLite itself has already waited for some seconds.
             Err(error) if is_busy(&error) => {}
             begun => return begun,
         }

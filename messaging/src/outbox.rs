@@ -1,7 +1,8 @@
-//! The outbox table: what has been said, and whether the stream has it.
+//! The outbox table: all messages that a service has published or will publish.
 //!
-//! Rows are written in the transaction of the message that caused them, and [`crate::outbox_pending`] says of which of them
-//! the stream may not have. They are never changed, and stay for a retention time, so that a lost stream can be filled again.
+//! Rows are written in the transaction of the message that caused them; [`crate::outbox_pending`] records which of them
+//! are not acknowledged yet. Rows are never changed, and stay for a retention time, so that a lost stream can be
+//! restored.
 
 use std::sync::Mutex;
 
@@ -26,7 +27,7 @@ use crate::{clock, outbox_pending, statement};
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
-    /// A message that has been said.
+    /// An outgoing message.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "outbox")]
     pub struct Model {
@@ -51,7 +52,7 @@ pub mod entity {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// Says things outside of the handling of a message: what a worker has found out.
+/// Publishes messages outside of message handling: the results of a worker.
 #[derive(Clone)]
 pub struct Outbox {
     relay: RelayHandle,
@@ -64,22 +65,22 @@ impl Outbox {
         Self { relay, source, health }
     }
 
-    /// Returns the way of a worker to its database, which readiness calls `worker/<name>`.
+    /// Returns a worker's database access, with the [`Health`] part `worker/<name>`.
     #[must_use]
     pub fn watch(&self, worker: &str) -> Watch {
         Watch::new(&self.health, format!("worker/{worker}"))
     }
 
-    /// Writes messages in a transaction, commits it, and hands them to the relay.
+    /// Writes messages in a transaction, commits it, and passes them to the relay.
     ///
-    /// The ids of the messages derive from their causes, so that a worker that does the same again after a crash says
-    /// the same again.
+    /// The ids of the messages derive from their causes, so that a worker that repeats its work after a crash publishes
+    /// messages with the same ids.
     ///
     /// # Errors
     ///
-    /// The database's error, or that a message is larger than its stream takes; then nothing is written and nothing
-    /// published. So it is if the database has not answered for 10 s, unless that was the answer to the commit. Do the work
-    /// again then: the next commit or the recovery scan publishes.
+    /// The database's error, or that a message is larger than its stream accepts; then nothing is written or published.
+    /// The same holds if the database has not responded within 10 s, unless it was the response to the commit. Repeat
+    /// the work then: the next commit or the recovery scan publishes.
     pub async fn commit(&self, tx: DatabaseTransaction, mut outgoing: Vec<Outgoing>) -> Result<(), DbErr> {
         let created = Created::of(&mut outgoing);
         let rows = self.relay.rows(outgoing, &self.source, clock::now());
@@ -95,12 +96,12 @@ impl Outbox {
     }
 }
 
-/// A message on its way from a transaction to the stream.
+/// A message between its transaction and the stream.
 #[derive(Debug, Clone)]
 pub(crate) struct OutboxRow {
-    /// Nil until it is written.
+    /// Nil until the row is written.
     pub(crate) row_id: Uuid,
-    /// The first row id of its range in [`crate::outbox_pending`].
+    /// The first row id of its batch in [`crate::outbox_pending`].
     pub(crate) range: Uuid,
     pub(crate) message_id: Uuid,
     pub(crate) subject: String,
@@ -113,7 +114,7 @@ impl OutboxRow {
         Self { row_id: Uuid::nil(), range: Uuid::nil(), message_id, subject, headers, body }
     }
 
-    /// Makes the row of what a handler returned.
+    /// Creates the row of a message that a handler returned.
     pub(crate) fn from_outgoing(outgoing: Outgoing, source: &str, now: OffsetDateTime) -> Self {
         let mut headers = Attributes {
             id: outgoing.id,
@@ -131,7 +132,7 @@ impl OutboxRow {
         Self::new(outgoing.id, outgoing.subject, headers, outgoing.body.into())
     }
 
-    /// Reads a row that stands in a range.
+    /// Converts a stored row of a pending batch.
     pub(crate) fn from_model(model: entity::Model, range: Uuid) -> Result<Self, DbErr> {
         let headers = serde_json::from_str(&model.headers)
             .map_err(|error| DbErr::Json(format!("the headers of outbox row {}: {error}", model.row_id)))?;
@@ -159,7 +160,7 @@ impl OutboxRow {
         header_map(&self.headers)
     }
 
-    /// Returns the message, as it is sent.
+    /// Returns the message, ready to be published.
     pub(crate) fn ready(&self) -> Ready {
         Ready { subject: self.subject.clone(), headers: self.header_map(), body: self.body.clone() }
     }
@@ -170,13 +171,13 @@ impl OutboxRow {
         self
     }
 
-    /// Returns whether it says what has happened, on `<context>.event.…`: all events of a service go to one stream.
+    /// Returns whether it is an event, on `<context>.event.…`: all events of a service go to one stream.
     pub(crate) fn is_event(&self) -> bool {
         self.subject.split('.').nth(1) == Some("event")
     }
 }
 
-/// Numbers rows and writes them, as rows that the stream does not have and an instance publishes; the caller commits.
+/// Assigns row ids and writes the rows as pending, owned by an instance; the caller commits.
 pub(crate) async fn insert(
     connection: &impl ConnectionTrait,
     rows: &mut [OutboxRow],
@@ -188,10 +189,10 @@ pub(crate) async fn insert(
     outbox_pending::insert(connection, rows, owner).await
 }
 
-/// Gives rows their ids: those of a range are a time-ordered UUID and its successors.
+/// Assigns row ids: those of a batch are a time-ordered UUID and its successors.
 fn number(rows: &mut [OutboxRow]) {
     for range in rows.chunks_mut(outbox_pending::MAX_BATCH_ROWS) {
-        // What is cleared is random (RFC 9562, section 6.2): the time and a counter stand before it.
+        // The cleared bits are random (RFC 9562, section 6.2); the time and a counter precede them.
         let first = next_row_id().as_u128() & !0xffff;
         for (row, index) in range.iter_mut().zip(0..) {
             (row.row_id, row.range) = (Uuid::from_u128(first + index), Uuid::from_u128(first));
@@ -199,8 +200,8 @@ fn number(rows: &mut [OutboxRow]) {
     }
 }
 
-/// Makes an id that is later than all before it in this process. Its time is the server's, so that the rows of all
-/// instances stand in one order.
+/// Returns an id that is later than all earlier ones of this process. Its time is the server's, so that the rows of all
+/// instances have one order.
 pub(crate) fn next_row_id() -> Uuid {
     static ORDER: Mutex<ContextV7> = Mutex::new(ContextV7::new());
     let now = clock::now();

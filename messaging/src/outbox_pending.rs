@@ -1,11 +1,13 @@
-//! The table `outbox_pending`: which rows of the outbox the stream may not have.
+//! The table `outbox_pending`: the outbox rows that no stream has acknowledged.
 //!
-//! Rows are written a batch at a time and acknowledged together, as a rule. So what is kept is a *range* of row ids for
-//! each batch: one small row goes in with the batch, and out again, where a mark on every row of the outbox would write all
-//! of them twice. Of a range that the stream took a part of, the rest stays, each row as a range of its own (ADR 20).
+//! Rows are written a batch at a time and usually acknowledged together. So the table stores one *pending batch* per
+//! transaction: a range of row ids, which is inserted with the rows and deleted after their acknowledgement. A flag per
+//! outbox row would write every row twice. If the stream stores only a part of a batch, each remaining row becomes a
+//! batch of its own (ADR 20).
 //!
-//! A range belongs to the instance that committed it, or that took it over ([`crate::owner`]). A row that its stream can
-//! never take is a range with a refusal: it is published again only if an operator redrives its dead letter (ADR 25).
+//! A pending batch belongs to the instance that committed it or took it over ([`crate::owner`]). A row that its stream
+//! can never store is a batch with a refusal: it is published again only if an operator redrives its dead letter (ADR
+//! 25).
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,18 +26,18 @@ use crate::statement;
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
-    /// Rows of the outbox that were written together.
+    /// A pending batch: outbox rows that were written together.
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "outbox_pending")]
     pub struct Model {
-        /// The id of the first of them.
+        /// The id of the first row.
         #[sea_orm(primary_key, auto_increment = false)]
         pub first_row_id: Uuid,
-        /// The id of the last of them.
+        /// The id of the last row.
         pub last_row_id: Uuid,
-        /// The instance that publishes them; none if a version without owners wrote them.
+        /// The instance that publishes them; `None` if a version without owners wrote them.
         pub owner: Option<Uuid>,
-        /// Why its stream can never take the row; a range with a refusal is of one row.
+        /// Why the stream can never store the row; a batch with a refusal has one row.
         pub refusal: Option<String>,
     }
 
@@ -48,24 +50,25 @@ pub mod entity {
 
 use entity::{Column, Entity, Model};
 
-/// The most rows of a range, and so of what a range costs to look at. Their ids differ in their last 16 bits.
+/// The maximum number of rows per pending batch, and so the cost of reading one. Their ids differ in their last 16
+/// bits.
 pub(crate) const MAX_BATCH_ROWS: usize = 256;
 
-/// What has become of ranges, and is not written yet.
+/// Outcomes of pending batches that are not written to the database yet.
 #[derive(Debug, Default)]
 pub(crate) struct PublishOutcomes {
-    /// The instance to which what is left belongs.
+    /// The instance that owns the remaining rows.
     pub(crate) owner: Uuid,
-    /// The first row ids of ranges that are over.
+    /// The first row ids of settled batches.
     pub(crate) over: Vec<Uuid>,
-    /// Rows that the stream did not take while it took others of their range.
+    /// Rows that the stream did not store, although it stored others of their batch.
     pub(crate) left: Vec<Uuid>,
-    /// Rows that their stream can never take.
+    /// Rows that their stream can never store.
     pub(crate) unpublishable: Vec<Unpublishable>,
 }
 
 impl PublishOutcomes {
-    /// Returns the ranges that are over in the order in which every instance deletes them.
+    /// Returns the settled batches in the order in which every instance deletes them.
     fn over_in_order(&self) -> Vec<Uuid> {
         let mut over = self.over.clone();
         over.sort_unstable();
@@ -73,14 +76,14 @@ impl PublishOutcomes {
     }
 }
 
-/// A row that its stream can never take.
+/// A row that its stream can never store.
 #[derive(Debug, Clone)]
 pub(crate) struct Unpublishable {
     /// The row's id.
     pub(crate) row: Uuid,
     /// Why the stream refuses it.
     pub(crate) reason: String,
-    /// Its dead letter, not written yet; a dead letter has none.
+    /// Its dead letter, not written yet; `None` if the row is a dead letter itself.
     pub(crate) dead_letter: Option<OutboxRow>,
 }
 
@@ -96,7 +99,7 @@ impl PublishOutcomes {
     }
 }
 
-/// Writes that the stream does not have these rows yet; they are numbered.
+/// Inserts the pending batches of rows that have row ids.
 pub(crate) async fn insert(
     connection: &impl ConnectionTrait,
     rows: &[OutboxRow],
@@ -118,10 +121,10 @@ fn model(first: Uuid, last: Uuid, owner: Uuid, refusal: Option<String>) -> entit
     }
 }
 
-/// Writes marks; the caller commits.
+/// Writes the outcomes of publishing; the caller commits.
 ///
-/// In the order of ids, so that two instances that write the same marks do not wait for each other in a circle.
-pub(crate) async fn mark(connection: &impl ConnectionTrait, outcomes: &PublishOutcomes) -> Result<(), DbErr> {
+/// All instances use the order of ids, so that two that write the same outcomes do not deadlock.
+pub(crate) async fn record(connection: &impl ConnectionTrait, outcomes: &PublishOutcomes) -> Result<(), DbErr> {
     for chunk in statement::padded_chunks(&outcomes.over_in_order()) {
         Entity::delete_many().filter(Column::FirstRowId.is_in(chunk)).exec(connection).await?;
     }
@@ -138,30 +141,30 @@ pub(crate) async fn mark(connection: &impl ConnectionTrait, outcomes: &PublishOu
     outbox::insert(connection, &mut dead_letters, outcomes.owner).await
 }
 
-/// The ranges that a scan looks for: those of one owner, written before one row id or from another one on.
+/// The batches that a scan looks for: those of one owner, written before one row id or from another one on.
 ///
-/// A range from the future was written by a clock that was ahead. Whoever wrote it may be gone, and its time far away:
-/// it does not wait for that.
+/// A batch with a time in the future was written by an instance whose clock was ahead. That instance may be gone and
+/// the time far away, so the scan includes the batch now.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) owner: Uuid,
     pub(crate) before: Uuid,
     pub(crate) from: Uuid,
-    /// The range after which to go on.
+    /// The batch after which to continue.
     pub(crate) after: Option<Uuid>,
 }
 
-/// Part of a scan.
+/// One part of a scan.
 pub(crate) struct Found {
     /// The rows in the order of writing.
     pub(crate) rows: Vec<OutboxRow>,
-    /// The ranges of which the outbox has no row.
+    /// The batches without any row in the outbox.
     pub(crate) empty: Vec<Uuid>,
-    /// The last range; none if there was none.
+    /// The last batch; `None` if there was none.
     pub(crate) last: Option<Uuid>,
 }
 
-/// Returns the next ranges, with their rows: one range, or as many as come to `limit` rows at most.
+/// Returns the next batches with their rows: as many as have at most `limit` rows, but at least one.
 pub(crate) async fn find(connection: &impl ConnectionTrait, wanted: Wanted, limit: u128) -> Result<Found, DbErr> {
     let is_wanted = Column::Owner
         .eq(wanted.owner)
@@ -178,8 +181,8 @@ pub(crate) async fn find(connection: &impl ConnectionTrait, wanted: Wanted, limi
         rows += range.last_row_id.as_u128().saturating_sub(range.first_row_id.as_u128()) + 1;
         rows <= limit
     };
-    let most = batches.iter().map(fits).take_while(|fits| *fits).count().max(1);
-    batches.truncate(most);
+    let count = batches.iter().map(fits).take_while(|fits| *fits).count().max(1);
+    batches.truncate(count);
     let (Some(first), Some(last)) = (batches.first(), batches.last()) else {
         return Ok(Found { rows: Vec::new(), empty: Vec::new(), last: None });
     };
@@ -203,7 +206,7 @@ pub(crate) async fn find(connection: &impl ConnectionTrait, wanted: Wanted, limi
     Ok(Found { rows, empty: empty.collect(), last })
 }
 
-/// Deletes ranges of which the outbox has no row; returns how many. Those that are over meanwhile are no longer there.
+/// Deletes batches that have no row in the outbox; returns how many. Batches settled meanwhile are already deleted.
 pub(crate) async fn delete_without_rows(
     connection: &impl ConnectionTrait,
     batches: Vec<Uuid>,
@@ -218,7 +221,7 @@ pub(crate) async fn delete_without_rows(
     Ok(deleted.rows_affected)
 }
 
-/// Lets a row that its stream refused be published again; returns whether it was refused.
+/// Makes a row that its stream refused pending again; returns whether it was refused.
 pub(crate) async fn publish_again(
     connection: &impl ConnectionTrait,
     row: Uuid,
@@ -234,7 +237,7 @@ pub(crate) async fn publish_again(
     Ok(updated.rows_affected > 0)
 }
 
-/// Returns how many rows their streams can never take.
+/// Returns the number of rows that their streams can never store.
 ///
 /// # Errors
 ///
@@ -243,19 +246,19 @@ pub async fn unpublishable(connection: &impl ConnectionTrait) -> Result<u64, DbE
     Entity::find().filter(Column::Refusal.is_not_null()).count(connection).await
 }
 
-/// Deletes the refused rows written before `before` out of the pending ones, so that the outbox deletes them as well.
+/// Deletes refused batches written before `before`, so that the outbox deletes their rows as well.
 pub(crate) async fn prune(connection: &impl ConnectionTrait, before: OffsetDateTime) -> Result<(), DbErr> {
     let old = Column::FirstRowId.lt(outbox::first_row_id(before)).and(Column::Refusal.is_not_null());
     Entity::delete_many().filter(old).exec(connection).await.map(drop)
 }
 
-/// Returns the condition that a row of the outbox is in a range.
+/// Returns the condition that an outbox row is in a pending batch.
 pub(crate) fn in_pending_batch() -> Expr {
     let row = Expr::col((outbox::entity::Entity, outbox::entity::Column::RowId));
     row.between(Expr::col((Entity, Column::FirstRowId)), Expr::col((Entity, Column::LastRowId)))
 }
 
-/// Returns which of these rows of the outbox their streams can never take, with the reasons.
+/// Returns which of these outbox rows their streams can never store, with the reasons.
 pub(crate) async fn refusals(
     connection: &impl ConnectionTrait,
     rows: Vec<Uuid>,
@@ -264,12 +267,12 @@ pub(crate) async fn refusals(
     Ok(refused.into_iter().filter_map(|range| Some((range.first_row_id, range.refusal?))).collect())
 }
 
-/// Returns the condition that a row of the outbox is in no range: that the stream has it.
+/// Returns the condition that an outbox row is in no pending batch: that the stream has stored it.
 pub(crate) fn in_no_pending_batch() -> Expr {
     Expr::exists(Query::select().expr(Expr::value(1)).from(Entity).and_where(in_pending_batch()).to_owned()).not()
 }
 
-/// Returns how many rows of the outbox the stream has not acknowledged, without those that it can never take.
+/// Returns the number of outbox rows that are not acknowledged, without those that can never be stored.
 ///
 /// # Errors
 ///
@@ -302,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_instances_delete_the_same_ranges_in_one_order_whatever_order_they_learned_of_them() {
+    fn all_instances_delete_the_same_batches_in_the_same_order() {
         let ids: Vec<Uuid> = (0..1000).map(Uuid::from_u128).collect();
         let mut over = ids.clone();
         over.reverse();

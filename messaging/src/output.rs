@@ -1,7 +1,7 @@
-//! Lines for a reader that may stand still: a terminal, a pipe, a disk.
+//! Non-blocking output of lines to a reader that may be slow or stuck: a terminal, a pipe, a disk.
 //!
-//! A thread of its own writes. Callers never wait: when the reader is too slow, lines are lost, counted, and the count is
-//! written as soon as there is room again.
+//! A dedicated thread writes. Callers never wait: if the reader is too slow, lines are lost and counted. The output
+//! writes the count as soon as it has capacity again.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,20 +14,20 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::metrics;
 
-/// The most lines that wait for the reader.
+/// The maximum number of lines that wait for the reader.
 const MAX_LINES: usize = 8192;
 
 static LOST: LazyLock<Counter> = LazyLock::new(|| {
-    metrics::registered("log_lines_lost", "Lines of the log that nobody read in time", Counter::default())
+    metrics::registered("log_lines_lost", "Log lines lost because their reader was too slow", Counter::default())
 });
 
 enum Item {
     Line(Vec<u8>),
-    /// Everything before was written; the other end is told by dropping this.
+    /// All earlier lines were written; dropping the sender signals that to the receiver.
     Flush(#[allow(dead_code, reason = "dropped on purpose")] SyncSender<()>),
 }
 
-/// Lines on their way to a reader. All clones share one thread.
+/// An output of lines. All clones share one thread.
 #[derive(Debug, Clone)]
 pub struct Output {
     sender: SyncSender<Item>,
@@ -35,11 +35,11 @@ pub struct Output {
 }
 
 impl Output {
-    /// Begins to write to `target`. `note` makes a line of a number of lost lines, with its line break.
+    /// Starts to write to `target`. `note` formats the number of lost lines as a line, with its line break.
     ///
     /// # Errors
     ///
-    /// When the operating system has no thread left.
+    /// If the operating system has no thread left.
     pub fn to(
         target: impl Write + Send + 'static,
         note: impl Fn(u64) -> String + Send + 'static,
@@ -54,7 +54,7 @@ impl Output {
         Ok(Self { sender, lost })
     }
 
-    /// Hands a line over, or counts it as lost.
+    /// Queues a line, or counts it as lost.
     pub fn line(&self, line: Vec<u8>) {
         if self.sender.try_send(Item::Line(line)).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
@@ -62,18 +62,18 @@ impl Output {
         }
     }
 
-    /// Waits until everything so far was written, for `limit` at most.
+    /// Waits until all earlier lines were written, at most for `limit`.
     pub fn flush(&self, limit: Duration) {
         let (done, written) = sync_channel(0);
         if self.sender.try_send(Item::Flush(done)).is_ok() {
-            // Ends with a disconnection, or too late.
+            // Ends with a disconnection, or with a time-out.
             let ended: Result<(), RecvTimeoutError> = written.recv_timeout(limit);
             ended.unwrap_or_default();
         }
     }
 }
 
-/// Writes lines until all outputs are gone. A line that cannot be written is lost, and the next one may succeed.
+/// Writes lines until all outputs are dropped. A line that cannot be written is lost, and the next one may succeed.
 fn write(mut target: impl Write, lines: &Receiver<Item>, lost: &AtomicU64, note: impl Fn(u64) -> String) {
     while let Ok(item) = lines.recv() {
         let Item::Line(line) = item else { continue };
@@ -88,7 +88,7 @@ fn write(mut target: impl Write, lines: &Receiver<Item>, lost: &AtomicU64, note:
     }
 }
 
-/// One event of the log, on its way.
+/// One log event on its way to the output.
 #[derive(Debug)]
 pub struct Event<'a>(&'a Output);
 
@@ -119,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes a line whenever the test lets it.
+    /// A reader that accepts a line when the test allows it.
     struct Reader {
         may: mpsc::Receiver<()>,
         read: Sender<String>,
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stands_still_stops_nobody_and_learns_what_it_missed() {
+    fn a_stuck_reader_blocks_no_caller_and_gets_the_number_of_lost_lines() {
         let ((go, may), (read, lines)) = (channel(), channel());
         let output = Output::to(Reader { may, read }, |lost| format!("{lost} lost")).unwrap();
         let start = Instant::now();
@@ -154,13 +154,13 @@ mod tests {
         let read: Vec<String> = lines.iter().take(MAX_LINES + 1).collect();
         let note = read.iter().position(|line| line.ends_with(" lost")).unwrap();
         let lost: usize = read[note].trim_end_matches(" lost").parse().unwrap();
-        // One line may be with the reader already.
+        // The reader may already have one line.
         assert!((99..=100).contains(&lost), "{lost}");
-        assert!(note <= 1, "as soon as there is room");
+        assert!(note <= 1, "as soon as there is capacity");
     }
 
     #[test]
-    fn a_reader_that_is_gone_stops_nobody() {
+    fn a_reader_that_is_gone_blocks_no_caller() {
         let ((go, may), (read, lines)) = (channel::<()>(), channel());
         drop((go, lines));
         let output = Output::to(Reader { may, read }, |_| String::new()).unwrap();

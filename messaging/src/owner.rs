@@ -1,12 +1,12 @@
-//! Which instance publishes which pending batches, and who takes over those of an instance that is gone.
+//! Ownership of pending batches: which instance publishes them, and the takeover from instances that are gone.
 //!
-//! Each instance has a new id at each start and writes it into the batches it commits. While it publishes it counts up a
-//! beat in `outbox_owners`. An instance whose beat the others have read unchanged six times, 2 s apart, counts as gone:
-//! one of them removes its id and takes its batches over. No clock is compared with another one, and time in which the
-//! observer itself was frozen or without its database does not count.
+//! Each instance has a new id at each start and writes it into the batches that it commits. While it publishes, it
+//! increments a beat in `outbox_owners`. If the other instances have read an unchanged beat six times, 2 s apart, its
+//! instance counts as gone: one of them deletes its id and takes over its batches. Clocks are not compared with each
+//! other, and time in which the observer itself was frozen or without its database does not count.
 //!
-//! An instance that was only frozen goes on under its id and publishes what it has in memory once more: as many
-//! messages as may be in flight, with the same ids (ADR 25).
+//! An instance that was only frozen continues under its id and publishes its in-memory messages once more: as many as
+//! may be in flight, with the same ids (ADR 25).
 
 use std::collections::HashMap;
 
@@ -32,7 +32,7 @@ pub mod entity {
         /// Its id, new at each start.
         #[sea_orm(primary_key, auto_increment = false)]
         pub owner_id: Uuid,
-        /// A number that grows while it lives.
+        /// A counter that grows while the instance runs.
         pub beat: i64,
     }
 
@@ -45,10 +45,10 @@ pub mod entity {
 
 use entity::{Column, Entity};
 
-/// Reads of an unchanged beat after which its instance counts as gone: with one each 2 s, at least 10 s.
+/// The number of unchanged reads of a beat after which its instance counts as gone: at one read per 2 s, at least 10 s.
 const MAX_UNCHANGED: u32 = 6;
-/// Reads between two looks for batches without an owner: those of a version before this one, and of an instance that
-/// ended before its first beat.
+/// The number of reads between two scans for batches without an owner: those of an earlier version, and of an instance
+/// that ended before its first beat.
 const READS_PER_SCAN: u32 = 15;
 
 /// The beats of the other instances.
@@ -59,7 +59,7 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    /// Reads the beats, and takes over the batches of instances that are gone; returns of how many batches.
+    /// Reads the beats, and takes over the batches of instances that are gone; returns the number of batches.
     pub(crate) async fn take_over(
         &mut self,
         db: &DatabaseConnection,
@@ -85,14 +85,14 @@ impl Owners {
         if removed == 0 && !self.reads.is_multiple_of(READS_PER_SCAN) {
             return Ok(0);
         }
-        // What is younger may be of an instance that has not beaten yet.
+        // Younger batches may belong to an instance before its first beat.
         let (before, from) = (first_row_id(now - ACK_TIMEOUT), first_row_id(now + ACK_TIMEOUT));
         let is_old = Range::FirstRowId.lt(before).or(Range::FirstRowId.gte(from));
         adopt(db, owner, Some(is_old)).await
     }
 }
 
-/// Writes that an instance lives.
+/// Writes the beat of an instance.
 pub(crate) async fn beat(connection: &impl ConnectionTrait, owner: Uuid) -> Result<(), DbErr> {
     let next = Expr::col((Entity, Column::Beat)).add(1);
     let known = OnConflict::column(Column::OwnerId).value(Column::Beat, next).to_owned();
@@ -100,8 +100,8 @@ pub(crate) async fn beat(connection: &impl ConnectionTrait, owner: Uuid) -> Resu
     Entity::insert(first).on_conflict(known).exec_without_returning(connection).await.map(drop)
 }
 
-/// Makes an instance the owner of batches whose owner is not known (any more), as far as a condition holds; returns how
-/// many.
+/// Makes an instance the owner of batches without a known owner, if they satisfy a condition; returns the number of
+/// batches.
 pub(crate) async fn adopt(
     connection: &impl ConnectionTrait,
     owner: Uuid,
@@ -116,12 +116,12 @@ pub(crate) async fn adopt(
     Ok(adopt.exec(connection).await?.rows_affected)
 }
 
-/// Removes an instance that ends.
+/// Removes an instance that is shutting down.
 pub(crate) async fn leave(db: &DatabaseConnection, owner: Uuid) -> Result<(), DbErr> {
     Entity::delete_by_id(owner).exec(db).await.map(drop)
 }
 
-/// Removes all instances: for a database that only one of them has.
+/// Removes all instances: for a database that a single process uses.
 pub(crate) async fn leave_all(connection: &impl ConnectionTrait) -> Result<(), DbErr> {
     Entity::delete_many().exec(connection).await.map(drop)
 }

@@ -1,6 +1,6 @@
-//! How far a consumer has come in its stream, and which messages the stream discarded before that.
+//! The position of a consumer in its stream, and messages that were lost to it.
 //!
-//! A ring buffer or an age limit discards messages whether or not they were consumed. The gap between a consumer's
+//! A stream with a size or age limit deletes messages whether or not they were consumed. The gap between a consumer's
 //! position and the stream's first sequence is the only trace of a loss.
 
 use std::fmt;
@@ -10,13 +10,13 @@ use async_nats::jetstream::{consumer, stream};
 /// A consumer and its stream at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observed {
-    /// When the stream and the consumer were made, in nanoseconds since 1970: others of the same names count anew.
+    /// When the stream and the consumer were created, in nanoseconds since 1970: recreated ones count from 1 again.
     pub generation: (i128, i128),
     /// The stream's first and last sequence.
     pub sequences: (u64, u64),
-    /// The last delivered sequence. It passes over messages that were discarded undelivered.
+    /// The last delivered sequence. It moves past messages that were deleted undelivered.
     pub delivered: u64,
-    /// How many deliveries there were, repeated ones included.
+    /// The number of deliveries, redeliveries included.
     pub deliveries: u64,
     /// The sequence up to which all deliveries are acknowledged.
     pub ack_floor: u64,
@@ -27,7 +27,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Reads what the server says. The stream must have been asked before its consumer.
+    /// Combines the server's infos. The stream's must have been read before the consumer's.
     #[must_use]
     pub fn of(stream: &stream::Info, consumer: &consumer::Info) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl Observed {
         }
     }
 
-    /// Returns the messages that the consumer has still to acknowledge.
+    /// Returns the number of messages that the consumer has not acknowledged yet.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
         self.pending + self.ack_pending
@@ -53,8 +53,8 @@ impl Observed {
         if self.ack_pending == 0 { self.delivered.max(self.ack_floor) } else { self.ack_floor }
     }
 
-    /// Returns how many of the messages that were pending here are certainly lost at a later look: neither delivered in
-    /// between nor in the stream any more.
+    /// Returns how many of the messages that are pending here are certainly lost at a later observation: neither
+    /// delivered in between nor still in the stream.
     fn certainly_lost(&self, later: &Self) -> u64 {
         let delivered = later.deliveries.saturating_sub(self.deliveries);
         let still_there = later.pending.min((self.sequences.1 + 1).saturating_sub(later.sequences.0));
@@ -62,18 +62,18 @@ impl Observed {
     }
 }
 
-/// Messages that a stream discarded before their consumer had acknowledged them.
+/// Messages that a stream deleted before their consumer had acknowledged them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// The first and the last discarded sequence behind the consumer's last known position.
+    /// The first and the last deleted sequence after the consumer's last known position.
     pub sequences: (u64, u64),
-    /// How many messages the consumer has lost: at least so many, or at most if the loss is only possible.
+    /// The number of lost messages: a lower bound, or an upper bound if the loss is only possible.
     pub messages: u64,
-    /// Whether the sequences may hold none of the consumer's messages, or only messages that it has acknowledged.
+    /// Whether the sequences may contain none of the consumer's messages, or only messages that it has acknowledged.
     pub possible: bool,
 }
 
-/// What can be done about a loss.
+/// The remedy for a loss.
 pub(crate) const REMEDY: &str =
     "events are republished from their producers' outboxes; lost commands must be sent again by their senders";
 
@@ -89,23 +89,23 @@ impl fmt::Display for Loss {
         if *possible {
             write!(
                 f,
-                "sequences {first} to {last} were discarded, and which of them this consumer had read is unknown: "
+                "sequences {first} to {last} were deleted, and which of them this consumer had read is unknown: "
             )?;
             write!(f, "at most {messages} messages are lost; {REMEDY}")
         } else {
             write!(
                 f,
-                "sequences {first} to {last} were discarded unconsumed, at least {messages} messages are lost; "
+                "sequences {first} to {last} were deleted unconsumed, at least {messages} messages are lost; "
             )?;
             write!(f, "{REMEDY}")
         }
     }
 }
 
-/// The most losses that are listed.
+/// The maximum number of losses that are listed.
 const MAX_LOSSES: usize = 8;
 
-/// The newest losses, by consumer. One that continues another counts as the same.
+/// The newest losses, by consumer. A loss that continues another is merged with it.
 #[derive(Debug, Clone, Default)]
 pub struct Losses(Vec<(String, Loss)>);
 
@@ -132,7 +132,7 @@ impl Losses {
     }
 }
 
-/// The position of one consumer, followed from look to look.
+/// The position of one consumer over several observations.
 #[derive(Debug, Clone, Default)]
 pub struct Position {
     last: Option<Observed>,
@@ -140,25 +140,26 @@ pub struct Position {
 }
 
 impl Position {
-    /// Returns a sequence up to which nothing is left to consume.
+    /// Returns the sequence up to which everything is consumed.
     #[must_use]
     pub fn consumed(&self) -> u64 {
         self.consumed
     }
 
-    /// Follows the consumer, and returns which messages were lost since the last look.
+    /// Adds an observation, and returns the messages lost since the last one.
     pub fn observe(&mut self, observed: Observed) -> Option<Loss> {
         let before = self.last.replace(observed).filter(|last| last.generation == observed.generation);
         let position = self.consumed;
         let (first, last) = observed.sequences;
-        // What was consumed once stays so, though the acknowledgement floor falls behind when a message comes.
+        // The consumed position never decreases, although the ack floor falls back when a message arrives.
         let consumed = before.map_or(0, |_| self.consumed).max(observed.acknowledged());
-        // The floor stands still while nothing that passes the filter is stored: then all that there is counts.
+        // The ack floor does not move while no stored message matches the filter: then the whole stream counts as
+        // consumed.
         self.consumed = if observed.outstanding() == 0 { last } else { consumed.max(first.saturating_sub(1)) };
         let Some(before) = before else {
             return gap(consumed, first).map(Loss::possible);
         };
-        // Not the position of now: it passes over what was discarded undelivered.
+        // Not the current position: it moves past messages that were deleted undelivered.
         let sequences = gap(position, first)?;
         match before.certainly_lost(&observed) {
             0 => Some(Loss::possible(sequences)),
@@ -176,7 +177,7 @@ fn gap(consumed: u64, first: u64) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
 
-    /// A consumer that has acknowledged up to 6 of the messages 1 to 8, and waits for two more.
+    /// A consumer that has acknowledged messages 1 to 6 of 8; two are pending.
     const WAITING: Observed = Observed {
         generation: (1, 1),
         sequences: (1, 8),
@@ -188,10 +189,10 @@ mod tests {
     };
 
     #[test]
-    fn messages_discarded_before_they_were_consumed_are_a_loss_once() {
+    fn messages_deleted_before_they_were_consumed_are_reported_as_lost_once() {
         let mut position = Position::default();
         assert_eq!(position.observe(WAITING), None);
-        // Nothing is pending any more: only what was said before tells that something was.
+        // Nothing is pending any more: only the previous observation shows that something was.
         let gone = Observed { sequences: (9, 8), pending: 0, ..WAITING };
         let found = position.observe(gone);
         assert_eq!(found, Some(Loss { sequences: (7, 8), messages: 2, possible: false }));
@@ -200,59 +201,59 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_at_the_first_look_is_a_possible_loss() {
-        let first_look = Observed { sequences: (9, 8), pending: 0, ..WAITING };
-        let found = Position::default().observe(first_look);
+    fn a_gap_at_the_first_observation_is_a_possible_loss() {
+        let observed = Observed { sequences: (9, 8), pending: 0, ..WAITING };
+        let found = Position::default().observe(observed);
         assert_eq!(found, Some(Loss { sequences: (7, 8), messages: 2, possible: true }));
     }
 
     #[test]
-    fn messages_that_were_waiting_and_were_passed_over_are_lost_although_others_came() {
+    fn pending_messages_that_were_skipped_are_lost_although_others_arrived() {
         let mut position = Position::default();
         assert_eq!(position.observe(WAITING), None);
-        // 7 and 8 are gone, 9 was stored and consumed, 10 waits.
-        let passed =
+        // 7 and 8 are deleted, 9 was stored and consumed, 10 is pending.
+        let skipped =
             Observed { sequences: (9, 10), delivered: 9, deliveries: 7, ack_floor: 9, pending: 1, ..WAITING };
-        let found = position.observe(passed);
+        let found = position.observe(skipped);
         assert_eq!(found, Some(Loss { sequences: (7, 8), messages: 1, possible: false }));
-        assert_eq!(position.observe(passed), None);
+        assert_eq!(position.observe(skipped), None);
     }
 
     #[test]
-    fn messages_that_were_waiting_and_were_delivered_before_the_stream_turned_over_are_no_certain_loss() {
+    fn pending_messages_that_may_have_been_delivered_before_the_stream_wrapped_are_a_possible_loss() {
         let mut position = Position::default();
         assert_eq!(position.observe(WAITING), None);
-        let turned =
+        let wrapped =
             Observed { sequences: (500, 900), delivered: 8, deliveries: 8, ack_floor: 8, pending: 0, ..WAITING };
-        let found = position.observe(turned);
+        let found = position.observe(wrapped);
         assert_eq!(found, Some(Loss { sequences: (7, 499), messages: 493, possible: true }));
     }
 
     #[test]
-    fn consumed_history_that_goes_is_no_loss() {
+    fn deleted_messages_that_were_consumed_are_no_loss() {
         let mut position = Position::default();
         let idle = Observed { delivered: 3, deliveries: 3, ack_floor: 3, pending: 0, ..WAITING };
         assert_eq!(position.observe(idle), None);
         assert_eq!(position.consumed(), 8);
-        // All that was stored before is gone; then one message comes, and the floor is far behind.
+        // All earlier messages are deleted; then one message arrives, and the ack floor is far below.
         let sequences = (9, 12);
         let next = Observed { sequences, delivered: 12, deliveries: 4, ack_pending: 1, ..idle };
         assert_eq!(position.observe(next), None);
     }
 
     #[test]
-    fn a_stream_that_turned_over_between_two_looks_of_an_idle_consumer_is_a_possible_loss_once() {
+    fn a_stream_that_wrapped_between_two_observations_of_an_idle_consumer_is_a_possible_loss_once() {
         let mut position = Position::default();
         let idle = Observed { delivered: 3, deliveries: 3, ack_floor: 3, pending: 0, ..WAITING };
         assert_eq!(position.observe(idle), None);
-        let turned = Observed { sequences: (500, 900), delivered: 900, deliveries: 4, ack_pending: 1, ..idle };
-        let found = position.observe(turned);
+        let wrapped = Observed { sequences: (500, 900), delivered: 900, deliveries: 4, ack_pending: 1, ..idle };
+        let found = position.observe(wrapped);
         assert_eq!(found, Some(Loss { sequences: (9, 499), messages: 491, possible: true }));
-        assert_eq!(position.observe(turned), None);
+        assert_eq!(position.observe(wrapped), None);
     }
 
     #[test]
-    fn a_loss_that_goes_on_is_listed_once_and_the_list_is_bounded() {
+    fn a_continued_loss_is_listed_once_and_the_list_is_bounded() {
         let loss = |first, last| Loss { sequences: (first, last), messages: last - first + 1, possible: false };
         let mut losses = Losses::default();
         assert!(losses.add("order-service", &loss(1, 5)));
@@ -265,12 +266,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_or_a_consumer_made_anew_is_followed_anew() {
+    fn a_recreated_stream_or_consumer_starts_a_new_position() {
         let mut position = Position::default();
         assert_eq!(position.observe(WAITING), None);
-        let anew =
+        let recreated =
             Observed { generation: (2, 2), sequences: (0, 0), delivered: 0, ack_floor: 0, pending: 0, ..WAITING };
-        assert_eq!(position.observe(anew), None);
+        assert_eq!(position.observe(recreated), None);
         assert_eq!(position.consumed(), 0);
     }
 }

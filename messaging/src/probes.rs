@@ -1,4 +1,4 @@
-//! `/liveness` and `/readiness` over HTTP.
+//! The endpoints `/liveness` and `/readiness`.
 
 use poem::http::StatusCode;
 use poem::web::{Data, Json};
@@ -8,8 +8,8 @@ use crate::health::Health;
 
 /// Adds the probes to routes:
 ///
-/// - `GET /liveness`: 200 while the process answers at all;
-/// - `GET /readiness`: 200 where every part does its work, 503 otherwise, with each part and what is wrong with it.
+/// - `GET /liveness`: 200 while the process responds at all;
+/// - `GET /readiness`: 200 if every part works, 503 otherwise, with each part and its problem.
 #[must_use]
 pub fn with_probes(routes: Route, health: Health) -> Route {
     let routes = routes.at("/liveness", get(liveness));

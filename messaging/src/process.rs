@@ -1,4 +1,4 @@
-//! What a program needs around its service: logs, signals, output, and an allocator.
+//! Process-level setup of a program: logs, signals, output, and an allocator.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -14,25 +14,25 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::output::Output;
 
-/// A batch is many small allocations that live as long as the batch. glibc's allocator spends a fifth of a service on
-/// them; this one does not, and gives back what a burst needed.
+/// A batch consists of many small allocations with the lifetime of the batch. glibc's allocator costs a fifth of a
+/// service's CPU time; this one does not, and returns the memory of a burst to the system.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long the log may take for its last lines when a program ends.
 const FLUSH: Duration = Duration::from_millis(500);
-/// How long a process may take to end after a signal, whatever it does. Container runtimes kill after 10 s.
+/// How long a process may take to end after a signal. Container runtimes kill after 10 s.
 const END_WITHIN: Duration = Duration::from_secs(9);
 /// How long an operator's command may take to report after a signal.
 const REPORT_WITHIN: Duration = Duration::from_secs(3);
-/// The status of a process that writes into a closed pipe, as a shell reports it: 128 + SIGPIPE.
+/// The exit status after writing into a closed pipe, as shells report it: 128 + SIGPIPE.
 const CLOSED_PIPE: i32 = 141;
-/// What is logged unless `RUST_LOG` says otherwise. The NATS client logs each try to connect; `connection` logs each state.
+/// The default log filter. The NATS client logs each connection attempt; `connection` logs each state.
 const FILTER: &str = "info,async_nats=warn,async_nats::connector=off,poem=warn,sea_orm_migration=warn";
 
 static LOG: OnceLock<Output> = OnceLock::new();
 
-/// The log of a program. Dropped at its end, it writes the last lines.
+/// The log of a program. Dropping it writes the last lines.
 #[must_use = "the last lines are written when this is dropped"]
 #[derive(Debug)]
 pub struct Logs(());
@@ -43,14 +43,14 @@ impl Drop for Logs {
     }
 }
 
-/// Waits until the log is written, for half a second at most: its reader may stand still.
+/// Waits until the log is written, for at most half a second: its reader may be stuck.
 pub fn flush_logs() {
     if let Some(log) = LOG.get() {
         log.flush(FLUSH);
     }
 }
 
-/// Returns where logs go: to standard error by a thread of its own, so that a reader that stands still stops nothing.
+/// Returns the writer of logs: standard error, through a dedicated thread, so that a stuck reader blocks no caller.
 fn log_writer(json: bool) -> BoxMakeWriter {
     let note = move |lost: u64| {
         let message = "lines of the log were lost because their reader was too slow";
@@ -63,13 +63,13 @@ fn log_writer(json: bool) -> BoxMakeWriter {
     };
     match Output::to(std::io::stderr(), note) {
         Ok(output) => BoxMakeWriter::new(LOG.get_or_init(|| output).clone()),
-        // Without a thread the program will not come far; it can still say so.
+        // A program without threads will fail soon; its error must still be visible.
         Err(_) => BoxMakeWriter::new(std::io::stderr),
     }
 }
 
 /// Writes logs to standard error: as text, or as one JSON object per line with `LOG_FORMAT=json`. `RUST_LOG` filters;
-/// without it, `info` of our own and warnings of the libraries are written.
+/// by default `info` of the project's crates and warnings of the libraries are written.
 ///
 /// # Errors
 ///
@@ -92,12 +92,12 @@ pub fn init_logging() -> anyhow::Result<Logs> {
     } else {
         builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
     };
-    // Fails only if logs go somewhere already, as in tests.
+    // Fails only if a logger is already installed, as in tests.
     drop(initialised);
     Ok(Logs(()))
 }
 
-/// Reads a variable of the environment that is not an option of the program.
+/// Reads an environment variable that is not an option of the program.
 fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match std::env::var(name) {
         Ok(value) if value.trim().is_empty() => bail!("{name}: is empty; leave it out instead"),
@@ -109,9 +109,9 @@ fn variable(name: &str) -> anyhow::Result<Option<String>> {
 
 /// Returns a token that is cancelled on SIGTERM or SIGINT.
 ///
-/// From then on the process has 9 s to end by itself; after that it ends with status 0, whatever hangs. A second signal
-/// ends it at once, with status 128 and the signal's number. Both hold even if the runtime is blocked: a thread of its own
-/// waits for the signals.
+/// The process then has 9 s to end by itself; after that it exits with status 0. A second signal ends it immediately,
+/// with status 128 plus the signal's number. Both hold even if the runtime is blocked: a dedicated thread waits for the
+/// signals.
 ///
 /// # Errors
 ///
@@ -128,7 +128,7 @@ pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     on_signal(END_WITHIN, |_| tracing::info!("shutting down"), at_limit)
 }
 
-/// A signal that ends an operator's command before it is done.
+/// A signal that ends an operator's command early.
 #[derive(Debug, Clone)]
 pub struct Interruption {
     /// Cancelled by SIGTERM or SIGINT.
@@ -138,8 +138,8 @@ pub struct Interruption {
 }
 
 impl Interruption {
-    /// Waits for SIGTERM or SIGINT from now on. After the first one the command has 3 s to report what is done and what is
-    /// not; a second one ends it at once. Both hold even if the output is not read.
+    /// Waits for SIGTERM or SIGINT from now on. After the first signal the command has 3 s to report its progress; a
+    /// second signal ends it immediately. Both hold even if the output is not read.
     ///
     /// # Errors
     ///
@@ -154,15 +154,15 @@ impl Interruption {
         Ok(Self { token, signal })
     }
 
-    /// Returns the exit status of a command that was interrupted, as a shell reports it: 128 and the signal's number.
+    /// Returns the exit status of an interrupted command, as shells report it: 128 plus the signal's number.
     #[must_use]
     pub fn status(&self) -> Option<u8> {
         self.signal.get().and_then(|kind| u8::try_from(128 + kind.as_raw_value()).ok())
     }
 }
 
-/// Waits for signals on a thread of its own. After the first one `first` is called and the token cancelled; after `limit`
-/// the process ends with the status that `at_limit` returns. A second signal ends it at once.
+/// Waits for signals on a dedicated thread. After the first one, `first` is called and the token cancelled; after
+/// `limit` the process exits with the status that `at_limit` returns. A second signal ends it immediately.
 fn on_signal(
     limit: Duration,
     first: impl FnOnce(SignalKind) + Send + 'static,
@@ -202,8 +202,8 @@ impl Signals {
     }
 }
 
-/// Prints a line to standard output. If its reader has closed the pipe (`| head`), the process ends quietly with status
-/// 141; if it cannot be written for another reason, with status 2.
+/// Prints a line to standard output. If its reader has closed the pipe (`| head`), the process exits silently with
+/// status 141; if writing fails for another reason, with status 2.
 pub fn print(line: impl Display) {
     match writeln!(std::io::stdout().lock(), "{line}") {
         Ok(()) => {}
@@ -215,7 +215,7 @@ pub fn print(line: impl Display) {
     }
 }
 
-/// Prints a line to standard error; it is lost if nobody reads it.
+/// Prints a line to standard error; the line is lost if writing fails.
 pub fn print_error(line: impl Display) {
     drop(writeln!(std::io::stderr().lock(), "{line}"));
 }

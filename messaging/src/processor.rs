@@ -1,13 +1,13 @@
-//! One delivery, end to end: a batch of them in one transaction.
+//! Message processing: a batch of deliveries, end to end, in one transaction.
 //!
 //! ```text
 //! decode ─► BEGIN ─► inbox: keep first deliveries ─► handler ─► outbox rows ─► COMMIT ─► ack the batch
 //!                                                                                └────► relay
 //! ```
 //!
-//! A batch that fails by the fault of a message is halved until that message is alone, so that it never blocks its
-//! neighbours. A batch that fails by the fault of the database is tried again whole, in place, for as long as it takes:
-//! no message is to blame for that, and no attempt of theirs is used up ([`fault`](crate::fault), [`retry`](crate::retry)).
+//! A batch that fails by the fault of a message is halved until that message is alone, so that it never blocks the
+//! others. A batch that fails by the fault of the database is retried whole, in place, until it commits: no message is
+//! at fault, and none uses up an attempt ([`fault`](crate::fault), [`retry`](crate::retry)).
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -39,18 +39,18 @@ use crate::retry::{Failure, RetryPolicy};
 use crate::spans::{Created, StartedSpan};
 use crate::{clock, delivery_issue, metrics, redrive};
 
-/// The part of [`Health`] that says whether batches commit.
+/// The [`Health`] part for commits of batches.
 pub(crate) const DATABASE: &str = "database";
 
-/// The most messages in a batch.
+/// The maximum number of messages per batch.
 pub(crate) const BATCH: usize = 256;
-/// The longest that messages are left to gather.
+/// The maximum time that messages wait for a batch to fill.
 const BATCH_LINGER: Duration = Duration::from_millis(5);
-/// How far in the future a message's time may be: as far as a clock may differ without being reported.
+/// How far in the future a message's time may be: the clock skew that is not reported.
 const MAX_AHEAD: Duration = clock::MAX_SKEW;
-/// How long a shutdown waits for what is already queued, and for a transaction that does not end.
+/// How long a shutdown waits for queued deliveries, and for a transaction that does not end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
-/// The longest that a handler may take with a batch. Its statements have limits of their own, which are shorter.
+/// The time limit of a handler per batch. Its statements have limits of their own, which are shorter.
 const HANDLER_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(crate) struct Processor<H: Handler> {
@@ -64,17 +64,17 @@ pub(crate) struct Processor<H: Handler> {
     /// How long the inbox remembers a message.
     pub(crate) remembers: Duration,
     pub(crate) retry: RetryPolicy,
-    /// Whether the last batch had messages that were handled before.
+    /// Whether the last batch contained duplicates.
     pub(crate) duplicates: AtomicBool,
     pub(crate) shutdown: CancellationToken,
 }
 
 impl<H: Handler> Processor<H> {
-    /// Handles what the pullers queue, until they have all stopped and the queue is empty; and between two batches
-    /// what is redriven.
+    /// Handles queued deliveries until all pullers have stopped and the queue is empty, and redrives between two
+    /// batches.
     ///
-    /// A small batch costs nearly what a large one does. So messages gather for as long as the last batch took, where that was
-    /// just now; one that comes alone does not wait.
+    /// A small batch costs nearly as much as a large one. So after a batch, messages accumulate for as long as that
+    /// batch took, within [`BATCH_LINGER`]; a single message after a pause does not wait.
     pub(crate) async fn run(self, mut queue: mpsc::Receiver<Delivery>, mut redrives: mpsc::Receiver<redrive::Job>) {
         let mut deliveries = Vec::with_capacity(BATCH);
         let mut deadline = None;
@@ -111,11 +111,13 @@ impl<H: Handler> Processor<H> {
         let decoded =
             envelope::decode(message.subject.as_str(), message.headers.as_ref(), &message.payload, self.producer)
                 .and_then(
-                    |envelope| if delivery.is_republished() { self.remembered(envelope) } else { Ok(envelope) },
+                    |envelope| {
+                        if delivery.is_republished() { self.check_remembered(envelope) } else { Ok(envelope) }
+                    },
                 );
         let begun =
             decoded.as_ref().ok().and_then(|envelope| StartedSpan::within(envelope.trace_parent.as_deref()));
-        // What follows from the message follows from its being processed.
+        // Messages caused by this one have the span of its processing as their parent.
         let decoded = match begun {
             Some(begun) => {
                 decoded.map(|envelope| Envelope { trace_parent: Some(begun.trace_parent()), ..envelope })
@@ -125,21 +127,21 @@ impl<H: Handler> Processor<H> {
         Item { delivery, decoded, begun }
     }
 
-    /// Refuses a message from a stream restore that the inbox may have forgotten.
-    fn remembered(&self, envelope: Envelope<H::Message>) -> Result<Envelope<H::Message>, Malformed> {
+    /// Refuses a republished message that the inbox may have forgotten.
+    fn check_remembered(&self, envelope: Envelope<H::Message>) -> Result<Envelope<H::Message>, Malformed> {
         let age = clock::now() - envelope.time;
-        // A time that is yet to come was written by a clock that was ahead: how old the message is, nobody knows.
+        // A time in the future was written by a clock that was ahead: the age of the message is unknown.
         if age < self.remembers && age + MAX_AHEAD > time::Duration::ZERO {
             return Ok(envelope);
         }
         Err(Malformed::DedupWindowExpired(format!(
-            "it was said at {} and published again; the inbox remembers {} s",
+            "it was created at {} and republished; the inbox remembers {} s",
             envelope::rfc3339(envelope.time),
             self.remembers.as_secs()
         )))
     }
 
-    /// Handles a batch whole; if it fails by the fault of a message, in halves, until that message is alone.
+    /// Handles a whole batch; if it fails by the fault of a message, in halves, until that message is alone.
     async fn process(&self, items: Vec<Item<H::Message>>) {
         let mut parts = vec![items.as_slice()];
         while let Some(part) = parts.pop() {
@@ -147,16 +149,16 @@ impl<H: Handler> Processor<H> {
                 (Ok(()), _) => {}
                 (Err(error), [item]) => Box::pin(self.settle_failure(item, &error)).await,
                 (Err(error), _) => {
-                    tracing::debug!(batch = part.len(), %error, "the batch failed; trying its halves");
+                    tracing::debug!(batch = part.len(), %error, "the batch failed; the service tries its halves");
                     push_halves(&mut parts, part);
                 }
             }
         }
     }
 
-    /// Commits the batch and settles it, waiting out a database that is down.
+    /// Commits the batch and settles it, waiting until the database is available.
     ///
-    /// Returns the handler's error if a message is at fault; then nothing is written and nothing settled.
+    /// Returns the handler's error if a message is at fault; then nothing is written or settled.
     async fn commit_and_settle(&self, items: &[Item<H::Message>]) -> Result<(), HandleError> {
         let Some(rows) = self.through_outages(items, || self.commit(items)).await? else { return Ok(()) };
         self.relay.offer(rows);
@@ -168,7 +170,7 @@ impl<H: Handler> Processor<H> {
         Ok(())
     }
 
-    /// One transaction: inbox, handler, outbox, and the marks of what the relay has published meanwhile.
+    /// Runs one transaction: inbox, handler, outbox, and the outcomes of publishing since the last batch.
     async fn commit(&self, items: &[Item<H::Message>]) -> Result<Vec<OutboxRow>, Failure> {
         let outcomes = self.relay.published().take();
         let committed = self.commit_with(items, &outcomes).await;
@@ -203,12 +205,12 @@ impl<H: Handler> Processor<H> {
         }
         let repeated: HashSet<Uuid> = sorted.duplicates.keys().copied().collect();
         let writing = async {
-            // After what was dead-lettered: that may have come twice within this batch.
+            // After the dead letters: a dead-lettered message may occur twice in this batch.
             delivery_issue::record(&tx, delivery_issues).await?;
             delivery_issue::record(&tx, sorted.duplicates.into_values().collect()).await?;
             self.relay.insert(&tx, &mut rows).await?;
-            // What was published before is no fault of these messages.
-            outbox_pending::mark(&tx, outcomes).await.map_err(|error| Failure::Outage(error.into()))?;
+            // An error here is not the fault of these messages.
+            outbox_pending::record(&tx, outcomes).await.map_err(|error| Failure::Outage(error.into()))?;
             Ok::<_, Failure>(tx.commit().await?)
         };
         answered(writing).await?;
@@ -225,7 +227,7 @@ impl<H: Handler> Processor<H> {
         Ok(rows)
     }
 
-    /// Sorts a batch into what is to be handled, what cannot be read, and what was handled before.
+    /// Sorts a batch into first deliveries, malformed messages, and duplicates.
     fn sort<'a>(
         &self,
         items: &'a [Item<H::Message>],
@@ -245,20 +247,20 @@ impl<H: Handler> Processor<H> {
                 continue;
             }
             let delivery = &item.delivery;
-            // A stream restore brings back all that was ever handled; that is no news.
+            // A stream restore redelivers all handled messages; these duplicates are not recorded.
             if delivery.is_republished() {
                 continue;
             }
             let new = || self.origin(delivery, 0).plain_delivery_issue(id, now);
-            again(sorted.duplicates.entry(id).or_insert_with(new), delivery);
+            count_duplicate(sorted.duplicates.entry(id).or_insert_with(new), delivery);
         }
         sorted
     }
 
-    /// Begins a transaction with its first statement, and returns what is delivered for the first time.
+    /// Begins a transaction with the inbox insert, and returns the first deliveries.
     ///
-    /// As a rule that is everything, and then the inbox need not say what it took. Which messages it knew it is asked only
-    /// where it knew some, and from then on until it knows none.
+    /// Usually all messages are new, and then the insert need not return their ids. The ids are requested only after a
+    /// batch contained duplicates, until one contains none.
     async fn begin(&self, items: &[Item<H::Message>]) -> Result<(DatabaseTransaction, HashSet<Uuid>), DbErr> {
         let received: Vec<Received> = items.iter().map(|item| self.received(item)).collect();
         if !self.duplicates.load(Ordering::Relaxed) {
@@ -274,8 +276,8 @@ impl<H: Handler> Processor<H> {
         Ok((tx, first))
     }
 
-    /// Calls the handler. A panic in it is an error of the message that caused it, not the end of the process; so is
-    /// that it does not return.
+    /// Calls the handler. A panic or a time-out is an error of the message that caused it, and does not end the
+    /// process.
     pub(crate) async fn handle(
         &self,
         tx: &DatabaseTransaction,
@@ -314,21 +316,21 @@ impl<H: Handler> Processor<H> {
     }
 }
 
-/// A batch, sorted by what is to become of its messages.
+/// A batch, sorted by how its messages are handled.
 struct Sorted<'a, M> {
     batch: Vec<&'a Envelope<M>>,
     malformed: Vec<(&'a Item<M>, &'a Malformed)>,
     duplicates: HashMap<Uuid, delivery_issue::entity::Model>,
 }
 
-/// Puts the halves of a batch that failed on the stack, the earlier messages on top.
+/// Pushes the halves of a failed batch onto the stack, the earlier messages on top.
 pub(crate) fn push_halves<'a, T>(parts: &mut Vec<&'a [T]>, part: &'a [T]) {
     let (earlier, later) = part.split_at(part.len() / 2);
     parts.extend([later, earlier]);
 }
 
-/// One more duplicate.
-fn again(row: &mut delivery_issue::entity::Model, delivery: &Delivery) {
+/// Counts one more duplicate.
+fn count_duplicate(row: &mut delivery_issue::entity::Model, delivery: &Delivery) {
     row.duplicates += 1;
     row.duplicate_at = Some(row.updated_at);
     row.sequence = i64::try_from(delivery.sequence).unwrap_or(i64::MAX);

@@ -1,8 +1,8 @@
-//! Publishing a command from outside a transaction: what a gateway does.
+//! Publishes commands from outside a transaction, as the API gateway does.
 //!
-//! Where the server syncs before it acknowledges, commands that come at the same time share a sync: one that comes
-//! alone goes at once, and those that come while it is under way go together, as an atomic batch from some number on.
-//! Each is answered for itself. A batch that is refused, because of one of its commands, goes command by command.
+//! If the server syncs before it acknowledges, concurrent commands share a sync: a single command is published
+//! immediately, and commands that arrive meanwhile are published together, as an atomic batch if there are enough. Each
+//! command gets its own result. If a batch is refused because of one command, its commands are published one by one.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -22,22 +22,22 @@ use crate::clock;
 use crate::envelope::{Attributes, header_map};
 use crate::spans::{About, StartedSpan};
 
-/// How many groups are under way at a time.
+/// The maximum number of groups in flight.
 const GROUPS: usize = 2;
-/// How long a batch may take.
+/// The time limit of a batch.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A command to publish. Publishing it again with the same id is safe: the stream drops it within its duplicate
-/// window, and the inbox of whoever handles it afterwards.
+/// A command to publish. Publishing it again with the same id is safe: the stream drops it within its duplicate window,
+/// and later the consumer's inbox does.
 #[derive(Debug, Clone)]
 pub struct Command {
-    /// The id, derived from what the caller gave, so that a retry has the same.
+    /// The id, derived from the caller's input, so that a retry has the same id.
     pub id: Uuid,
     /// The NATS subject.
     pub subject: String,
     /// `<context>.<name>.v<version>`.
     pub message_type: &'static str,
-    /// The business id it is about.
+    /// The business id of the command.
     pub key: String,
     /// The body, JSON.
     pub body: Bytes,
@@ -45,53 +45,53 @@ pub struct Command {
     pub trace_parent: Option<String>,
 }
 
-/// The stream has the message.
+/// The acknowledgement of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
-    /// Its place in the stream.
+    /// The command's sequence in the stream.
     pub sequence: u64,
-    /// Whether the stream had it before.
+    /// Whether the stream had stored it before.
     pub duplicate: bool,
 }
 
 /// Why a command was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// The stream is away, full, or did not answer in time. It may have the message all the same: publish the same
-    /// command again, later.
+    /// The stream is unavailable, full, or did not acknowledge in time. It may have stored the command nevertheless:
+    /// publish the same command again, later.
     #[error("the stream did not acknowledge the command: {0}")]
     Unavailable(String),
-    /// The message is larger than the stream takes. Publishing it again cannot help.
-    #[error("the command is larger than the stream takes: {0}")]
+    /// The command is larger than the stream accepts. Publishing it again cannot help.
+    #[error("the command is larger than the stream accepts: {0}")]
     TooLarge(String),
 }
 
-/// A command on its way in a group, and who waits for its acknowledgement.
-struct Waiting {
+/// A command in a group, and the channel for its result.
+struct PendingCommand {
     ready: Ready,
-    answer: oneshot::Sender<Result<Published, PublishError>>,
+    result: oneshot::Sender<Result<Published, PublishError>>,
 }
 
-/// Publishes commands in the name of one source.
+/// Publishes commands of one source.
 #[derive(Debug, Clone)]
 pub struct Publisher {
     js: jetstream::Context,
     source: String,
-    group: mpsc::Sender<Waiting>,
+    group: mpsc::Sender<PendingCommand>,
 }
 
 impl Publisher {
-    /// Makes a publisher for a program called `name`; the source of what it publishes is `/<name>`.
+    /// Creates a publisher for a program called `name`; the source of its commands is `/<name>`.
     ///
     /// Spawns a task, which ends with the last clone of the publisher.
     #[must_use]
     pub fn new(js: jetstream::Context, name: &str) -> Self {
-        let (group, waiting) = mpsc::channel(atomic::MAX_BATCH);
-        tokio::spawn(publish_groups(js.clone(), waiting));
+        let (group, pending) = mpsc::channel(atomic::MAX_BATCH);
+        tokio::spawn(publish_groups(js.clone(), pending));
         Self { js, source: format!("/{name}"), group }
     }
 
-    /// Publishes a command and waits for the stream's acknowledgement, 5 s at most.
+    /// Publishes a command and waits for the stream's acknowledgement, for at most 5 s.
     ///
     /// # Errors
     ///
@@ -100,19 +100,19 @@ impl Publisher {
         traced(command, async |command| acknowledgement(send(&self.js, self.ready(command)).await?).await).await
     }
 
-    /// As [`Publisher::publish`], but lets commands that come at the same time share a batch: right where the server
-    /// syncs before it acknowledges, slower elsewhere.
+    /// As [`Publisher::publish`], but concurrent commands may share a batch: faster if the server syncs before it
+    /// acknowledges, slower otherwise.
     ///
     /// # Errors
     ///
-    /// [`PublishError`], each command for itself.
+    /// [`PublishError`], per command.
     pub async fn publish_in_group(&self, command: Command) -> Result<Published, PublishError> {
         let gone = || PublishError::Unavailable("the publisher has ended".to_owned());
         traced(command, async |command| {
-            let (answer, answered) = oneshot::channel();
-            let waiting = Waiting { ready: self.ready(command), answer };
-            self.group.send(waiting).await.map_err(|_| gone())?;
-            answered.await.map_err(|_| gone())?
+            let (result, completed) = oneshot::channel();
+            let pending = PendingCommand { ready: self.ready(command), result };
+            self.group.send(pending).await.map_err(|_| gone())?;
+            completed.await.map_err(|_| gone())?
         })
         .await
     }
@@ -134,7 +134,7 @@ impl Publisher {
     }
 }
 
-/// Publishes a command, and tells of it where somebody wants to know.
+/// Publishes a command within a span, if spans are exported.
 async fn traced(
     mut command: Command,
     publish: impl AsyncFnOnce(Command) -> Result<Published, PublishError>,
@@ -148,13 +148,13 @@ async fn traced(
     published
 }
 
-/// Publishes what waits as groups, of which few are under way at a time: meanwhile the next one grows.
-async fn publish_groups(js: jetstream::Context, mut waiting: mpsc::Receiver<Waiting>) {
+/// Publishes pending commands as groups, with few in flight: meanwhile the next group grows.
+async fn publish_groups(js: jetstream::Context, mut pending: mpsc::Receiver<PendingCommand>) {
     let mut under_way = FuturesUnordered::new();
     let mut group = Vec::new();
     loop {
         tokio::select! {
-            taken = waiting.recv_many(&mut group, atomic::MAX_BATCH), if under_way.len() < GROUPS => {
+            taken = pending.recv_many(&mut group, atomic::MAX_BATCH), if under_way.len() < GROUPS => {
                 if taken == 0 {
                     break;
                 }
@@ -166,46 +166,46 @@ async fn publish_groups(js: jetstream::Context, mut waiting: mpsc::Receiver<Wait
     while under_way.next().await.is_some() {}
 }
 
-async fn publish_group(js: &jetstream::Context, mut group: Vec<Waiting>) {
+async fn publish_group(js: &jetstream::Context, mut group: Vec<PendingCommand>) {
     if group.len() >= atomic::MIN_BATCH {
         match publish_batch(js, &group).await {
-            Ok(last) => return answer_all(group, last),
+            Ok(last) => return complete_all(group, last),
             Err(error) => {
-                tracing::debug!(%error, commands = group.len(), "a batch was not stored; going one by one")
+                tracing::debug!(%error, commands = group.len(), "a batch was not stored; its commands are published one by one")
             }
         }
     }
     let mut acknowledgements = FuturesUnordered::new();
-    for Waiting { ready, answer } in group.drain(..) {
+    for PendingCommand { ready, result } in group.drain(..) {
         let sent = send(js, ready).await;
         acknowledgements.push(async move {
             let published = match sent {
                 Ok(sent) => acknowledgement(sent).await,
                 Err(error) => Err(error),
             };
-            // Who waited may have gone.
-            let _ = answer.send(published);
+            // The caller may be gone.
+            let _ = result.send(published);
         });
     }
     while acknowledgements.next().await.is_some() {}
 }
 
-/// Publishes a group as one batch; returns the sequence of the last of it.
-async fn publish_batch(js: &jetstream::Context, group: &[Waiting]) -> anyhow::Result<u64> {
+/// Publishes a group as one batch; returns the sequence of its last message.
+async fn publish_batch(js: &jetstream::Context, group: &[PendingCommand]) -> anyhow::Result<u64> {
     let client = js.client();
-    let ready = group.iter().map(|waiting| waiting.ready.clone()).collect();
+    let ready = group.iter().map(|pending| pending.ready.clone()).collect();
     let Some(last) = atomic::stage(&client, ready).await? else { bail!("an empty batch") };
     let request = client.request_with_headers(last.subject, last.headers, last.body);
     let reply = tokio::time::timeout(ACK_TIMEOUT, request).await.context("no acknowledgement in time")??;
     Ok(atomic::acknowledged(&reply)?.sequence)
 }
 
-/// Answers commands that were stored one behind the other.
-fn answer_all(group: Vec<Waiting>, last: u64) {
-    for (behind, waiting) in group.into_iter().rev().enumerate() {
-        let sequence = last.saturating_sub(behind as u64);
-        // Who waited may have gone.
-        let _ = waiting.answer.send(Ok(Published { sequence, duplicate: false }));
+/// Completes commands that were stored with consecutive sequences.
+fn complete_all(group: Vec<PendingCommand>, last: u64) {
+    for (offset, pending) in group.into_iter().rev().enumerate() {
+        let sequence = last.saturating_sub(offset as u64);
+        // The caller may be gone.
+        let _ = pending.result.send(Ok(Published { sequence, duplicate: false }));
     }
 }
 
@@ -219,7 +219,7 @@ async fn acknowledgement(sent: PublishAckFuture) -> Result<Published, PublishErr
     Ok(Published { sequence: acknowledged.sequence, duplicate: acknowledged.duplicate })
 }
 
-/// Tells apart what a later try may repair.
+/// Distinguishes errors that a later attempt may resolve.
 fn refused(error: jetstream::context::PublishError) -> PublishError {
     let code = error
         .source()

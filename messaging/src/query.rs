@@ -1,5 +1,5 @@
-//! Queries: request and reply over the NATS Services API, so that who asks needs no address and `nats service ls`
-//! lists who answers.
+//! Queries: request and reply over the NATS Services API. Callers need no address, and `nats service ls` lists the
+//! services.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -22,18 +22,18 @@ use crate::database::{self, Watch};
 use crate::fault::{self, Fault};
 use crate::health::Health;
 
-/// The part of [`Health`] that says whether the database answers queries.
+/// The [`Health`] part for the database of queries.
 const QUERIES: &str = "queries";
-/// The pause between two checks of a database that failed a query.
+/// The interval between checks of a database that failed a query.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// Requests an endpoint answers at the same time; the rest waits.
+/// The maximum number of concurrent requests per endpoint; further requests wait.
 const CONCURRENT: usize = 32;
 
-/// The most bytes of rows in a page: NATS takes no message over 1 MB.
+/// The maximum number of bytes of rows per page: NATS accepts no message over 1 MB.
 const PAGE_BYTES: usize = 512 * 1024;
 
-/// Cuts rows that were read, one more than `limit` of them, to a page: `limit` rows, or those that fit into a message,
-/// but one at least. `size` returns about how many bytes a row takes in the answer. Returns whether more follow.
+/// Truncates rows to a page: `limit` rows, or as many as fit into a message, but at least one. The caller reads one row
+/// more than `limit`. `size` returns the approximate bytes of a row in the reply. Returns whether more rows follow.
 pub fn cut_page<R>(rows: &mut Vec<R>, limit: u64, size: impl Fn(&R) -> usize) -> bool {
     let mut bytes = 0;
     let fitting = rows.iter().take_while(|row| {
@@ -49,23 +49,23 @@ pub fn cut_page<R>(rows: &mut Vec<R>, limit: u64, size: impl Fn(&R) -> usize) ->
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// The last token of the subject: the business id that is asked about.
+    /// The last token of the subject: the business id.
     pub key: String,
-    /// The body; empty where the endpoint takes none.
+    /// The body; empty if the endpoint needs none.
     pub body: Bytes,
 }
 
-/// Why a query has no answer.
+/// Why a query has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// What is asked about does not exist; answered with code 404.
+    /// The requested object does not exist; the reply has code 404.
     #[error("{0}")]
     NotFound(String),
-    /// The question makes no sense; answered with code 400.
+    /// The request is invalid; the reply has code 400.
     #[error("{0}")]
     Invalid(String),
-    /// The answer cannot be had now; logged, and answered with code 503 and no particulars but
-    /// that it is the database.
+    /// The result is temporarily unavailable; logged. The reply has code 503 and no details, except that the database
+    /// is the cause.
     #[error("{0:#}")]
     Unavailable(anyhow::Error),
 }
@@ -76,20 +76,21 @@ impl From<sea_orm::DbErr> for QueryError {
     }
 }
 
-/// An answer being made.
+/// The future of a reply.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Vec<u8>, QueryError>> + Send>>;
 
-/// One question that a service answers.
+/// One query that a service replies to.
 pub struct Endpoint {
     name: &'static str,
     subject: Cow<'static, str>,
     answer: Arc<dyn Fn(Query) -> Answering + Send + Sync>,
-    /// How long it may take if it does more than reading the database.
+    /// The time limit of an endpoint that does more than reading the database.
     limit: Option<Duration>,
 }
 
 impl Endpoint {
-    /// Declares an endpoint: its name, its subject (`order.query.get.*`), and what answers it, as JSON.
+    /// Declares an endpoint: its name, its subject (`order.query.get.*`), and a function that returns the reply, as
+    /// JSON.
     pub fn new<F, Fut, A>(name: &'static str, subject: impl Into<Cow<'static, str>>, answer: F) -> Self
     where
         F: Fn(Query) -> Fut + Send + Sync + 'static,
@@ -106,13 +107,13 @@ impl Endpoint {
         Self { name, subject: subject.into(), answer: Arc::new(answer), limit: None }
     }
 
-    /// Gives an endpoint that does more than reading the database a time limit of its own.
+    /// Sets the time limit of an endpoint that does more than reading the database.
     pub(crate) fn within(self, limit: Duration) -> Self {
         Self { limit: Some(limit), ..self }
     }
 }
 
-/// What the queries of a service read, and who learns whether it answers.
+/// Database access for queries, with reports to readiness.
 pub(crate) struct Reads {
     pub(crate) db: DatabaseConnection,
     pub(crate) watch: Watch,
@@ -123,11 +124,11 @@ impl Reads {
         Self { db, watch: Watch::new(health, QUERIES) }
     }
 
-    /// Awaits the answer to one query; a database that fails or is silent shows in readiness.
+    /// Awaits the reply to one query; readiness reports a database that fails or does not respond.
     async fn answered(&self, answering: Answering) -> Result<Vec<u8>, QueryError> {
         let answering = async {
             match answering.await {
-                // An answer that cannot be written down is no outage.
+                // A reply that cannot be serialized is no outage.
                 Err(QueryError::Unavailable(error)) if fault::of_any(&error) == Some(Fault::Outage) => Err(error),
                 answered => Ok(answered),
             }
@@ -135,23 +136,23 @@ impl Reads {
         self.watch.answered(answering).await.unwrap_or_else(|error| Err(QueryError::Unavailable(error)))
     }
 
-    /// Looks whether a database that failed a query answers again: nobody may ask for hours.
-    async fn look_again(&self) -> Infallible {
+    /// Checks whether a database that failed a query responds again: the next query may be hours away.
+    async fn check_again(&self) -> Infallible {
         loop {
             tokio::time::sleep(POLL_INTERVAL).await;
             if self.watch.is_failing() {
-                // What it says is in readiness.
+                // Readiness reports the result.
                 drop(self.watch.answered(Box::pin(self.db.ping())).await);
             }
         }
     }
 }
 
-/// Answers queries until shutdown; those begun are finished.
+/// Replies to queries until shutdown; those in progress are finished.
 ///
 /// # Errors
 ///
-/// Where the endpoints cannot be registered.
+/// If the endpoints cannot be registered.
 pub(crate) async fn serve(
     client: Client,
     name: &str,
@@ -189,7 +190,7 @@ pub(crate) async fn serve(
                     };
                     let response = answered.map(Bytes::from).map_err(|error| service_error(subject, &error));
                     if let Err(error) = request.respond(response).await {
-                        tracing::debug!(%error, "an answer could not be sent");
+                        tracing::debug!(%error, "a reply could not be sent");
                     }
                     drop(permit);
                 });
@@ -198,7 +199,7 @@ pub(crate) async fn serve(
     }
     tokio::select! {
         _ = futures::future::join_all(loops) => {}
-        never = reads.look_again() => match never {},
+        never = reads.check_again() => match never {},
     }
     answering.close();
     answering.wait().await;
@@ -207,12 +208,12 @@ pub(crate) async fn serve(
 
 fn service_error(subject: &str, error: &QueryError) -> ServiceError {
     let (code, status) = match error {
-        QueryError::NotFound(what) => (404, what.clone()),
+        QueryError::NotFound(detail) => (404, detail.clone()),
         QueryError::Invalid(why) => (400, why.clone()),
         QueryError::Unavailable(error) => {
             let (text, is_outage) = (fault::text(error), fault::of_any(error) == Some(Fault::Outage));
             let why = if is_outage {
-                // Readiness and one log line per outage name it: `Watch`.
+                // Readiness and one log line per outage report it: see `Watch`.
                 tracing::debug!(subject, error = text, "a query could not be answered");
                 "its database does not answer"
             } else {

@@ -1,12 +1,11 @@
-//! Redrive: a dead letter handled after all, by the one service that dead-lettered it.
+//! Redrive: handling a dead letter again, by the service that dead-lettered it.
 //!
-//! Each service answers `admin.<service>.redrive`: it reads the dead letters that are named out of their stream itself,
-//! so that nobody can slip it another message, and handles them as it handles a batch of deliveries. In the same
-//! transaction it takes back that it had given them up ([`delivery_issue`]), so that a dead letter is handled once, however often
-//! it is redriven, and is still a dead letter if the process dies in the middle. What fails stays a dead letter.
+//! Each service serves `admin.<service>.redrive`: it reads the requested dead letters from their stream itself, so that
+//! no caller can pass in another message, and handles them like a batch of deliveries. The same transaction marks them
+//! as redriven ([`delivery_issue`]). So a dead letter is handled once, however often it is redriven, and remains a dead
+//! letter if the process dies halfway. A message that fails again remains a dead letter, too.
 //!
-//! The answer comes after the commit. Where it does not come, nobody knows what became of the dead letters; asking again
-//! finds out.
+//! The reply follows the commit. If it does not arrive, the outcome is unknown; a repeated request reports it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -29,76 +28,76 @@ use crate::query::{Endpoint, Query, QueryError};
 use crate::retry::{Failure, MAX_CONTENTIONS};
 use crate::{clock, delivery_issue, fault};
 
-/// The most dead letters in one request: as many as the library handles in a batch.
+/// The maximum number of dead letters per request: as many as the library handles in a batch.
 pub const MAX_BATCH: usize = BATCH;
-/// How long the handling of one request may take; what is under way then goes on, and nobody learns of it.
+/// The time limit of one request; work in progress then continues, but its outcome is not reported.
 const REDRIVE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Letters that are read at the same time.
+/// The number of dead letters that are read concurrently.
 const READING: usize = 32;
 
-/// Returns the subject on which a service takes dead letters back.
+/// Returns the subject on which a service accepts redrives.
 #[must_use]
 pub fn subject(service: &str) -> String {
     format!("admin.{service}.redrive")
 }
 
-/// Which dead letters to handle after all.
+/// The dead letters to redrive.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Request {
-    /// Their sequences in the stream of dead letters, [`MAX_BATCH`] at most; handled in this order.
+    /// Their sequences in the stream of dead letters, at most [`MAX_BATCH`]; handled in this order.
     pub sequences: Vec<u64>,
-    /// Also those which the service does not remember having dead-lettered: it may have handled them since.
+    /// Whether to redrive dead letters that the service does not remember: it may have handled them since.
     #[serde(default)]
     pub force: bool,
 }
 
-/// What became of one dead letter.
+/// The outcome of one dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
     /// Its sequence in the stream of dead letters.
     pub sequence: u64,
-    /// What became of it.
+    /// The outcome of the redrive.
     #[serde(flatten)]
     pub outcome: Outcome,
 }
 
-/// What became of a dead letter.
+/// The outcome of a redrive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "outcome")]
 pub enum Outcome {
-    /// It is handled: committed, with all that follows from it.
+    /// It was handled and committed.
     Handled,
     /// It was handled before, by an earlier redrive or as another message with its id. Nothing changed.
     AlreadyHandled,
     /// It failed again. Nothing changed.
     Failed {
-        /// What the service says about it.
+        /// The error's text.
         reason: String,
     },
-    /// The service will not try it. Nothing changed.
+    /// The service refuses to redrive it. Nothing changed.
     Refused {
-        /// Why not.
+        /// Why the service refuses.
         reason: String,
     },
-    /// There is no such dead letter of this service (any more).
+    /// The service has no such dead letter (any more).
     Gone,
-    /// Nobody knows: it may be handled or not. Redriving it again is safe, and tells.
+    /// The outcome is unknown: it may or may not be handled. Redriving it again is safe, and reports the outcome.
     Unknown {
-        /// What is known.
+        /// The cause.
         reason: String,
     },
 }
 
-/// Letters on their way to the processor.
+/// Dead letters for the processor.
 pub(crate) struct Job {
     dead_letters: Vec<(u64, DeadLetter)>,
     force: bool,
     answer: oneshot::Sender<Vec<Report>>,
 }
 
-/// A dead letter, and what it says to the handler.
+/// A dead letter and its decoded message.
 struct Item<M> {
     sequence: u64,
     /// The id under which it was dead-lettered.
@@ -107,7 +106,7 @@ struct Item<M> {
     envelope: Envelope<M>,
 }
 
-/// Makes the endpoint that takes dead letters back, and the processor's end of it.
+/// Creates the redrive endpoint, and the processor's end of its channel.
 pub(crate) fn endpoint(js: jetstream::Context, service: &'static str) -> (Endpoint, mpsc::Receiver<Job>) {
     let (jobs, receiver) = mpsc::channel(1);
     let endpoint = Endpoint::new("redrive", subject(service), move |query| {
@@ -125,8 +124,9 @@ async fn answer(
 ) -> Result<Vec<Report>, QueryError> {
     let request: Request =
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?;
-    let asked = request.sequences.len();
-    if asked == 0 || asked > MAX_BATCH || request.sequences.iter().collect::<HashSet<_>>().len() < asked {
+    let requested = request.sequences.len();
+    if requested == 0 || requested > MAX_BATCH || request.sequences.iter().collect::<HashSet<_>>().len() < requested
+    {
         return Err(QueryError::Invalid(format!("sequences must be 1 to {MAX_BATCH} different numbers")));
     }
     let reading = request.sequences.clone().into_iter().map(|sequence| async move {
@@ -149,19 +149,21 @@ async fn answer(
         jobs.send(job).await.map_err(|_| stopping())?;
         reports.extend(answered.await.map_err(|_| stopping())?);
     }
-    reports.sort_unstable_by_key(|report| request.sequences.iter().position(|asked| *asked == report.sequence));
+    reports.sort_unstable_by_key(|report| {
+        request.sequences.iter().position(|requested| *requested == report.sequence)
+    });
     Ok(reports)
 }
 
 impl<H: Handler> Processor<H> {
-    /// Handles dead letters after all and says what became of each.
+    /// Redrives dead letters and reports the outcome of each.
     pub(crate) async fn redrive(&self, job: Job) {
         let mut reports = Vec::with_capacity(job.dead_letters.len());
         let mut items = Vec::with_capacity(job.dead_letters.len());
         let mut failed = None;
         for (sequence, dead_letter) in job.dead_letters {
             if let Some(row) = dead_letter.outbox_row() {
-                // A database that failed one is not waited for once more by each of the rest.
+                // After a database failure the remaining ones are not tried.
                 let outcome = match failed.clone() {
                     Some(failed) => failed,
                     None => self.publish_again(row).await,
@@ -186,11 +188,11 @@ impl<H: Handler> Processor<H> {
             reports.extend(self.redrive_items(&items, job.force).await);
         }
         if job.answer.send(reports).is_err() {
-            tracing::warn!("dead letters were redriven for somebody who does not wait for the answer any more");
+            tracing::warn!("dead letters were redriven, but the caller no longer waits for the report");
         }
     }
 
-    /// Lets a message be published again that its stream refused.
+    /// Makes a message that its stream refused pending again.
     async fn publish_again(&self, row: Uuid) -> Outcome {
         match answered(self.relay.publish_again(&self.db, row)).await {
             Ok(true) => Outcome::Handled,
@@ -199,7 +201,7 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    /// Handles dead letters whole; if they fail by the fault of one, in halves, until that one is alone.
+    /// Redrives a whole batch of dead letters; if it fails by the fault of one, in halves, until that one is alone.
     async fn redrive_items(&self, items: &[Item<H::Message>], force: bool) -> Vec<Report> {
         let (mut reports, mut contentions) = (Vec::with_capacity(items.len()), 0);
         let mut parts = vec![items];
@@ -217,14 +219,14 @@ impl<H: Handler> Processor<H> {
         reports
     }
 
-    /// Says of dead letters whose transaction did not commit what became of them, and remembers failures.
+    /// Reports dead letters whose transaction did not commit, and records failures.
     async fn failed(&self, items: &[Item<H::Message>], failure: &Failure) -> Vec<Report> {
         let outcome = match failure {
             Failure::Message(_) | Failure::Timeout(_) => {
                 let reason = failure.to_string();
                 let failures = items.iter().map(|item| item.dead_letter.failure(&reason)).collect();
                 if let Err(error) = answered(delivery_issue::record(&self.db, failures)).await {
-                    tracing::debug!(%error, "a failure could not be remembered");
+                    tracing::debug!(%error, "a failure could not be recorded");
                 }
                 Outcome::Failed { reason }
             }
@@ -236,7 +238,7 @@ impl<H: Handler> Processor<H> {
         items.iter().map(|item| Report { sequence: item.sequence, outcome: outcome.clone() }).collect()
     }
 
-    /// One transaction: what was dead-lettered is taken back, the messages are marked and handled, or nothing of it.
+    /// Runs one transaction: marks dead letters as redriven, and handles their messages.
     async fn redrive_together(&self, items: &[Item<H::Message>], force: bool) -> Result<Vec<Report>, Failure> {
         let now = clock::now();
         let outcomes: Vec<Uuid> = items.iter().map(|item| item.mark).collect();
@@ -248,7 +250,7 @@ impl<H: Handler> Processor<H> {
         };
         let (tx, mut taken, mut known) = answered(beginning).await?;
         let dead_lettered = taken.clone();
-        // What this transaction took back is known as redriven now, but for it that is still to be done.
+        // Dead letters that this transaction marked also read as redriven, but are still to be handled.
         known.retain(|id| !taken.contains(id));
         let marked: Vec<Received> = items
             .iter()
@@ -259,7 +261,7 @@ impl<H: Handler> Processor<H> {
 
         let (mut batch, mut forced, mut reports) = (Vec::new(), Vec::new(), Vec::new());
         for item in items {
-            // A message that was dead-lettered under its own id has its mark in the inbox since then.
+            // A message that was dead-lettered under its own id has had an inbox row since then.
             let first = first.remove(&item.envelope.id);
             let outcome = match (taken.remove(&item.mark), dead_lettered.contains(&item.mark)) {
                 (true, _) if first || item.mark == item.envelope.id => Outcome::Handled,
@@ -298,10 +300,10 @@ impl<H: Handler> Processor<H> {
 }
 
 fn forgotten(forced: bool) -> String {
-    let known = "the service does not remember having given it up: that was longer ago than its inbox remembers";
+    let known = "the service does not remember dead-lettering it: that was longer ago than its inbox remembers";
     if forced {
-        format!("{known}, and yet its inbox knows the message, so that it is handled")
+        format!("{known}, but its inbox contains the message, so it was handled")
     } else {
-        format!("{known}, so that it may have been handled since; force it if you know that it was not")
+        format!("{known}, so it may have been handled since; use force if you know that it was not")
     }
 }

@@ -1,8 +1,9 @@
-//! Back-off per subject: which messages the relay keeps back because their stream refused others like them.
+//! Back-off per subject: messages that the relay holds back because their stream refused similar ones.
 //!
-//! Messages that differ by their key alone go to one stream. After a refusal those wait for a time that doubles, 2 s to
-//! 30 s; then a few of them are tried, and the first that is stored lets all others go. Messages on other subjects go on.
-//! The number of subjects without their key is that of the message types a service publishes.
+//! Messages whose subjects differ only in the key go to one stream. After a refusal they wait for a time that doubles,
+//! from 2 s to 30 s; then a few of them are tried, and the first stored message releases the others. Messages on other
+//! subjects are not affected. The number of subjects without the key is the number of message types that a service
+//! publishes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,12 +18,12 @@ use crate::metrics;
 const MIN_BACKOFF: Duration = Duration::from_secs(2);
 /// The longest back-off.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
-/// Messages tried when the back-off is over: more than one, for a stream may take some of them and not others.
+/// The number of messages tried after a back-off: more than one, since a stream may accept only some of them.
 const MAX_PROBES: usize = 16;
-/// A subject without a refusal for so long is no longer reported.
+/// The time without a refusal after which a subject is no longer reported.
 const RECOVERED_AFTER: Duration = Duration::from_secs(5);
 
-/// The subjects that are refused.
+/// The refused subjects.
 #[derive(Default)]
 pub(crate) struct Refusals(BTreeMap<String, Refused>);
 
@@ -31,10 +32,10 @@ struct Refused {
     count: u64,
     backoff: Duration,
     since: Instant,
-    /// When the back-off began.
+    /// When the current back-off began.
     stepped: Instant,
     last: Instant,
-    /// When messages are tried again; none if the stream stores some of them.
+    /// When messages are tried again; `None` if the stream stores some of them.
     retry_at: Option<Instant>,
     probes: usize,
 }
@@ -60,7 +61,7 @@ impl Refusals {
         }
     }
 
-    /// Notes a refusal; logs it if its reason is new.
+    /// Records a refusal; logs it if its reason is new.
     pub(crate) fn refused(&mut self, subject: &str, reason: &str, now: Instant) {
         metrics::refused();
         let subject = without_key(subject);
@@ -81,7 +82,7 @@ impl Refusals {
         }
         (refused.count, refused.last) = (refused.count + 1, now);
         if refused.retry_at.is_none_or(|retry_at| retry_at <= now) {
-            // Of messages that were sent together only the first refusal counts, whatever the stream stored between.
+            // Of messages that were sent together only the first refusal counts, even if some were stored in between.
             if now >= refused.stepped + refused.backoff {
                 refused.backoff = (refused.backoff * 2).min(MAX_BACKOFF);
                 refused.stepped = now;
@@ -91,7 +92,7 @@ impl Refusals {
         }
     }
 
-    /// Notes that the stream answered for a message on this subject other than by a refusal of the subject.
+    /// Records that the stream accepted a message on this subject, or refused it for the message itself.
     pub(crate) fn answered(&mut self, subject: &str) {
         if self.0.is_empty() {
             return;
@@ -101,7 +102,7 @@ impl Refusals {
         }
     }
 
-    /// Forgets the subjects that have had no refusal for a while.
+    /// Forgets the subjects without a recent refusal.
     pub(crate) fn forget(&mut self, now: Instant) {
         self.0.retain(|subject, refused| {
             let recovered = refused.retry_at.is_none() && now >= refused.last + RECOVERED_AFTER;
@@ -126,7 +127,7 @@ impl Refusals {
     }
 }
 
-/// Returns whether a stream that refuses a message so will refuse it forever, and only this one.
+/// Returns whether a refusal with this code is permanent, and concerns only this message.
 pub(crate) fn is_permanent(code: Option<ErrorCode>) -> bool {
     code.is_some_and(|code| {
         [
@@ -154,7 +155,7 @@ mod tests {
     const SUBJECT: &str = "a.event.b.K1";
 
     #[test]
-    fn the_back_off_doubles_to_its_limit_and_ends_with_a_stored_message() {
+    fn the_back_off_doubles_to_its_limit_and_ends_after_a_stored_message() {
         let (mut refusals, mut now) = (Refusals::default(), Instant::now());
         for seconds in [2, 4, 8, 16, 30, 30] {
             assert!(refusals.admits(SUBJECT, now));

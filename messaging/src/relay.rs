@@ -1,16 +1,16 @@
-//! The relay: publishes what transactions committed, and marks it once the stream has it.
+//! The relay: publishes committed outbox rows, and records them as published once the stream has acknowledged them.
 //!
-//! The hot path takes rows from memory, right after their commit. What it misses (a crash, a full queue, a publish
-//! that failed) the recovery scan finds ([`crate::scan`]), among the batches of this instance and of those that are gone
-//! ([`crate::owner`]). The scan asks for pending batches and never for rows after the last one published, because writers
-//! commit out of order. Marks of what has been published ride along in the next batch's transaction; when no batch comes
-//! they are written on their own.
+//! The hot path receives rows in memory, right after their commit. The recovery scan finds the rows that it misses (a
+//! crash, a full queue, a failed publish) ([`crate::scan`]), in the batches of this instance and of instances that are
+//! gone ([`crate::owner`]). The scan queries pending batches and never the rows after the last published one, because
+//! writers commit out of order. The outcomes of publishing are written in the transaction of the next batch, or on
+//! their own if no batch arrives.
 //!
-//! What a stream refuses waits in the outbox ([`crate::refusals`]); what it can never take becomes a dead letter.
+//! Refused messages wait in the outbox ([`crate::refusals`]); a message that can never be stored becomes a dead letter.
 //!
-//! Acknowledgements come to one inbox, each to a number of its own: a future for each would cost more than the publish.
-//! Where the server syncs before it acknowledges, events go in atomic batches ([`crate::atomic`]); a batch that is
-//! refused, because the stream has one of its messages, goes message by message.
+//! Acknowledgements arrive on one inbox, each with its own number: a future per message would cost more than the
+//! publish. If the server syncs before it acknowledges, events are published in atomic batches ([`crate::atomic`]); if
+//! a batch is refused, because the stream has one of its messages, its messages are published one by one.
 
 mod recovery;
 
@@ -41,16 +41,16 @@ use crate::relay_handle::{Published, RelayHandle};
 use crate::scan::Scan;
 use recovery::{MAX_SCANNED, within};
 
-/// The part of [`Health`] that says whether the outbox drains.
+/// The [`Health`] part for the outbox.
 pub(crate) const OUTBOX: &str = "outbox";
 
-/// Batches waiting to be published.
+/// The maximum number of batches that wait to be published.
 const QUEUE: usize = 64;
-/// Rows that were sent and are not acknowledged. With as many, nothing more is sent.
+/// The maximum number of unacknowledged rows; at that number the relay pauses.
 const IN_FLIGHT: usize = 4096;
-/// How often the relay looks for marks to write and publishes that were not acknowledged.
+/// The interval at which the relay writes outcomes and expires unacknowledged publishes.
 const TICK: Duration = Duration::from_millis(500);
-/// How often a round of the recovery scan begins, and the beats of other instances are read.
+/// The interval of the recovery scan, and of reading the beats of other instances.
 const SCAN_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) struct Relay {
     db: DatabaseConnection,
@@ -65,24 +65,24 @@ pub(crate) struct Relay {
     refusals: Refusals,
     scan: Scan,
     owners: Owners,
-    /// Whether events go in atomic batches.
+    /// Whether events are published in atomic batches.
     grouped: bool,
-    /// How old a row may be that is published as if it was new.
+    /// The age from which a row is published as possibly republished.
     late_after: Duration,
-    /// Whether the batches that no instance owns have been taken over.
+    /// Whether batches without an owner have been taken over.
     adopted: bool,
-    /// Whether something was sent since the last beat.
+    /// Whether something was published since the last beat.
     busy: bool,
-    /// Whether nothing is sent any more.
+    /// Whether publishing has stopped.
     draining: bool,
-    /// The number after the last one that was sent of what was written before the start, until it is settled.
+    /// The number after the last publish of rows from before the start, until those are settled.
     recovered: Option<u64>,
-    /// What the database does not let the relay do.
+    /// The current database error.
     trouble: Option<String>,
 }
 
 impl Relay {
-    /// Makes a relay. `grouped` says whether events go in atomic batches.
+    /// Creates a relay. `grouped`: whether events are published in atomic batches.
     pub(crate) fn new(
         db: DatabaseConnection,
         client: Client,
@@ -123,11 +123,11 @@ impl Relay {
         (relay, handle)
     }
 
-    /// Runs until the processor's end is dropped, then publishes what is left and writes the last marks.
+    /// Runs until the processor's end is dropped, then publishes the remaining rows and writes the last outcomes.
     ///
     /// # Errors
     ///
-    /// Where the connection to nats-server is closed for good.
+    /// If the connection to nats-server is closed for good.
     pub(crate) async fn run(mut self) -> anyhow::Result<()> {
         let mut acknowledgements = self.client.subscribe(self.in_flight.acknowledgements()).await?;
         let mut tick = tokio::time::interval(TICK);
@@ -143,15 +143,15 @@ impl Relay {
                     None => break,
                 },
                 _ = tick.tick() => {
-                    // What came while the relay waited for the database has come in time.
+                    // Acknowledgements that arrived while the relay waited for the database are in time.
                     if let Some(reply) = acknowledgements.next().now_or_never().flatten() {
                         self.settle(reply, &mut acknowledgements).await;
                     }
                     self.expire();
                     self.flush().await;
                 }
-                _ = interval.tick() => self.look().await,
-                () = ready(()), if scans => self.scan_on().await,
+                _ = interval.tick() => self.start_round().await,
+                () = ready(()), if scans => self.continue_scan().await,
             }
             if self.recovered.is_some_and(|end| !self.in_flight.has_before(end)) {
                 self.recovered = None;
@@ -162,7 +162,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Waits for what is in flight, sends nothing again, and writes the last marks.
+    /// Waits for publishes in flight, without repeating any, and writes the last outcomes.
     async fn drain(&mut self, mut acknowledgements: Subscriber, mut tick: tokio::time::Interval) {
         self.draining = true;
         while !self.in_flight.is_empty() && self.is_connected() {
@@ -181,7 +181,7 @@ impl Relay {
         self.client.connection_state() == State::Connected
     }
 
-    /// Sends what was committed, and what has been committed meanwhile as far as it fits into one atomic batch.
+    /// Publishes committed rows, combined with those committed meanwhile, as far as they fit into one atomic batch.
     async fn send_committed(&mut self, mut rows: Vec<OutboxRow>) {
         while self.grouped && rows.len() < atomic::MAX_BATCH {
             let Ok(more) = self.committed.try_recv() else { break };
@@ -190,7 +190,7 @@ impl Relay {
         self.send(rows).await;
     }
 
-    /// Sends rows, but for those that have to wait; returns whether there were others.
+    /// Publishes rows, except those that have to wait; returns whether there were others.
     async fn send(&mut self, rows: Vec<OutboxRow>) -> bool {
         let now = Instant::now();
         let connected = self.is_connected();
@@ -215,8 +215,8 @@ impl Relay {
                     let ready = batch.iter().map(OutboxRow::ready).collect();
                     let reply = self.in_flight.add(Sent::Batch(batch));
                     if let Err(error) = self.send_batch(ready, reply).await {
-                        // One of them may be to blame, and each is told so on its own.
-                        tracing::debug!(%error, "a batch could not be sent; going message by message");
+                        // One message may be at fault, and is then refused on its own.
+                        tracing::debug!(%error, "a batch could not be sent; its messages are published one by one");
                         if let Some(Sent::Batch(rows)) = self.in_flight.take_last() {
                             self.send_singly(rows).await;
                         }
@@ -235,7 +235,7 @@ impl Relay {
         }
     }
 
-    /// Sends rows one by one.
+    /// Publishes rows one by one.
     async fn send_singly(&mut self, rows: Vec<OutboxRow>) {
         for row in rows {
             let ready = row.ready();
@@ -248,13 +248,13 @@ impl Relay {
         }
     }
 
-    /// Settles an acknowledgement, and those that have come with it.
+    /// Settles an acknowledgement, and those that have arrived with it.
     async fn settle(&mut self, first: Message, acknowledgements: &mut Subscriber) {
         let mut singly = Vec::new();
         let mut next = Some(first);
         let mut outcomes = PublishOutcomes::default();
         while let Some(reply) = next {
-            // What is waited for no more is published again, and its second acknowledgement counts.
+            // An expired publish is repeated, and its second acknowledgement counts.
             if let Some(sent) = self.in_flight.take(&reply) {
                 match (atomic::acknowledged(&reply), sent) {
                     (Ok(_), Sent::One(row)) => self.stored(&row, &mut outcomes),
@@ -290,7 +290,7 @@ impl Relay {
         self.published.add(outcomes);
     }
 
-    /// Notes that a row was refused: for now, or forever; then it becomes a dead letter, unless it is one.
+    /// Records that a row was refused. A permanent refusal makes it a dead letter, unless it is one.
     fn refuse(&mut self, row: &OutboxRow, reason: &str, permanent: bool) {
         if !permanent {
             self.refusals.refused(&row.subject, reason, Instant::now());
@@ -299,7 +299,7 @@ impl Relay {
         self.refusals.answered(&row.subject);
         tracing::error!(
             outbox.row = %row.row_id, message.id = %row.message_id, subject = row.subject, reason,
-            "a stream can never take a message; it becomes a dead letter, to be redriven once the cause is repaired"
+            "a stream can never store a message; it becomes a dead letter; redrive it once the cause is repaired"
         );
         let mut outcomes = PublishOutcomes::default();
         let dead_letter = dead_letter::of_unpublishable(self.service, row, reason);
@@ -308,24 +308,24 @@ impl Relay {
         self.published.add(outcomes);
     }
 
-    /// Returns whether a refused batch is to be sent message by message: unless the stream is not there.
+    /// Returns whether the messages of a refused batch are published one by one: yes, unless the stream is missing.
     fn goes_singly(&mut self, refusal: &Refusal) -> bool {
         match refusal.code() {
             None => return false,
             Some(ErrorCode::ATOMIC_PUBLISH_DISABLED) => {
-                tracing::info!("the stream takes no batches: provision it again to let it");
+                tracing::info!("the stream accepts no atomic batches; provision it again to allow them");
                 self.grouped = false;
             }
-            Some(_) => tracing::debug!(%refusal, "a batch was refused; going message by message"),
+            Some(_) => tracing::debug!(%refusal, "a batch was refused; its messages are published one by one"),
         }
         true
     }
 
-    /// Leaves what was not acknowledged in time to the recovery scan.
+    /// Leaves overdue publishes to the recovery scan.
     fn expire(&mut self) {
         let now = Instant::now();
         let missing = self.in_flight.expire(now);
-        // While the connection is down, that is the reason, and readiness says so.
+        // While the connection is down, that is the cause, and readiness reports it.
         if self.is_connected() {
             for row in &missing {
                 self.refusals.refused(&row.subject, "no acknowledgement in time", now);
@@ -334,7 +334,7 @@ impl Relay {
         self.settle_all(&missing, &Settled::Left);
     }
 
-    /// Writes the marks that no batch has taken along; returns whether all are written.
+    /// Writes the outcomes that no batch has written; returns whether all are written.
     async fn flush(&mut self) -> bool {
         let outcomes = self.published.take();
         if outcomes.is_empty() {
@@ -342,7 +342,7 @@ impl Relay {
         }
         if let Err(error) = within(self.write(&outcomes)).await {
             self.published.add(outcomes);
-            self.report_trouble(format!("published messages cannot be marked: {error}")).await;
+            self.report_trouble(format!("the outcomes of publishing cannot be written: {error}")).await;
             return false;
         }
         true
@@ -350,7 +350,7 @@ impl Relay {
 
     async fn write(&self, outcomes: &PublishOutcomes) -> Result<(), DbErr> {
         let tx = self.db.begin().await?;
-        outbox_pending::mark(&tx, outcomes).await?;
+        outbox_pending::record(&tx, outcomes).await?;
         tx.commit().await
     }
 }

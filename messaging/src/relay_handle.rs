@@ -1,4 +1,4 @@
-//! The processor's and the workers' end of the relay: what they write for it, hand over to it, and write on its behalf.
+//! The handle of the processor and the workers to the relay: committed rows, and outcomes of publishing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use crate::limits::{Limits, TooLarge};
 use crate::outbox::{self, OutboxRow};
 use crate::outbox_pending::{self, PublishOutcomes};
 
-/// The processor's end of the relay.
+/// The handle of the processor and the workers to the relay.
 #[derive(Clone)]
 pub(crate) struct RelayHandle {
     pub(crate) committed: mpsc::Sender<Vec<OutboxRow>>,
@@ -22,11 +22,11 @@ pub(crate) struct RelayHandle {
 }
 
 impl RelayHandle {
-    /// Makes the rows of what a handler returned.
+    /// Creates the rows of messages that a handler returned.
     ///
     /// # Errors
     ///
-    /// [`TooLarge`] if one of them is larger than its stream takes.
+    /// [`TooLarge`] if one of them is larger than its stream accepts.
     pub(crate) fn rows(
         &self,
         outgoing: Vec<Outgoing>,
@@ -41,19 +41,19 @@ impl RelayHandle {
         outgoing.into_iter().map(row).collect()
     }
 
-    /// Numbers rows and writes them as this instance's; the caller commits and then offers them.
+    /// Assigns row ids and writes the rows as owned by this instance; the caller commits and then offers them.
     pub(crate) async fn insert(&self, tx: &DatabaseTransaction, rows: &mut [OutboxRow]) -> Result<(), DbErr> {
         outbox::insert(tx, rows, self.owner).await
     }
 
-    /// Hands over what was just committed. Never waits: the recovery scan finds what does not fit.
+    /// Passes on committed rows. Never waits: the recovery scan finds rows that do not fit into the queue.
     pub(crate) fn offer(&self, rows: Vec<OutboxRow>) {
         if !rows.is_empty() && self.committed.try_send(rows).is_err() {
             tracing::debug!("the relay is behind; the recovery scan will publish what was just committed");
         }
     }
 
-    /// Lets a row that its stream refused be published again; returns whether it was refused.
+    /// Makes a row that its stream refused pending again; returns whether it was refused.
     pub(crate) async fn publish_again(&self, connection: &impl ConnectionTrait, row: Uuid) -> Result<bool, DbErr> {
         outbox_pending::publish_again(connection, row, self.owner).await
     }
@@ -63,7 +63,7 @@ impl RelayHandle {
     }
 }
 
-/// What the stream has acknowledged and the tables do not know of yet.
+/// Outcomes of publishing that are not in the database yet.
 #[derive(Clone)]
 pub(crate) struct Published {
     owner: Uuid,
@@ -75,13 +75,13 @@ impl Published {
         Self { owner, outcomes: Arc::default() }
     }
 
-    /// Takes the marks, to write them in the caller's transaction.
+    /// Takes the outcomes, to write them in the caller's transaction.
     pub(crate) fn take(&self) -> PublishOutcomes {
         let outcomes = std::mem::take(&mut *self.outcomes.lock().unwrap_or_else(PoisonError::into_inner));
         PublishOutcomes { owner: self.owner, ..outcomes }
     }
 
-    /// Adds marks: after a publish, or after the transaction that would have written them failed.
+    /// Adds outcomes: after a publish, or after the transaction that would have written them failed.
     pub(crate) fn add(&self, more: PublishOutcomes) {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
     }

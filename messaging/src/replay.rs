@@ -1,7 +1,7 @@
-//! A stream read again, past every consumer: how a service fills a copy of what others have said.
+//! Reads a stream again without a consumer: a service fills a copy of other services' events this way.
 //!
-//! Services may not make consumers, and their durable one stands where their state stands. So this reads
-//! [directly](crate::direct). Envelopes are checked as those of a consumer are.
+//! Services may not create consumers, and the position of their durable consumer belongs to their state. So a replay
+//! reads [directly](crate::direct). It checks envelopes as a consumer does.
 
 use anyhow::{Context as _, bail};
 use async_nats::jetstream::Context;
@@ -11,31 +11,31 @@ use crate::direct::Reader;
 pub use crate::direct::last_sequence;
 use crate::envelope::{self, Decode, Envelope, Producer};
 
-/// Checks that a stream still has all messages from a sequence on. What is discarded while a stream is read shows only in a
-/// second check afterwards.
+/// Checks that a stream still has all messages from a sequence on. Check again after reading: messages may be deleted
+/// meanwhile.
 ///
 /// # Errors
 ///
-/// If the stream lacks some of them, or cannot be looked at.
+/// If the stream lacks some of them, or its info cannot be read.
 pub async fn check_complete(js: &Context, stream: &str, from: u64) -> anyhow::Result<()> {
-    let found = js.get_stream(stream).await.with_context(|| format!("looking at stream {stream}"))?;
+    let found = js.get_stream(stream).await.with_context(|| format!("reading the info of stream {stream}"))?;
     match missing(&found.cached_info().state, from) {
-        Some(what) => bail!("stream {stream} is incomplete: {what}"),
+        Some(missing) => bail!("stream {stream} is incomplete: {missing}"),
         None => Ok(()),
     }
 }
 
-/// Returns what a stream lacks from a sequence on. Of single messages that were deleted it tells only how many there are,
-/// and not where: they count if the whole stream is needed.
+/// Describes the messages that a stream lacks from a sequence on. For single deleted messages the server reports the
+/// number and not the sequences: they count if the whole stream is needed.
 fn missing(state: &State, from: u64) -> Option<String> {
     let (first, deleted) = (state.first_sequence, state.deleted_count.unwrap_or(0));
     if first > from {
-        return Some(format!("it has discarded its messages {from} to {}", first - 1));
+        return Some(format!("it has deleted its messages {from} to {}", first - 1));
     }
     (deleted > 0 && first == from).then(|| format!("{deleted} of its messages were deleted"))
 }
 
-/// A stream being read again.
+/// A replay of a stream.
 pub struct Replay {
     reader: Reader,
     producer: Producer,
@@ -43,11 +43,11 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Begins to read the messages on `filter` from a sequence on (1: whatever the stream has) to what is last now.
+    /// Starts at a sequence (1: the first message of the stream) and ends at the current last message.
     ///
     /// # Errors
     ///
-    /// Where the stream cannot be looked at.
+    /// If the stream's info cannot be read.
     pub async fn start(
         js: &Context,
         stream: &str,
@@ -58,13 +58,13 @@ impl Replay {
         Ok(Self { reader: Reader::start(js, stream, filter, from).await?, producer, skipped: 0 })
     }
 
-    /// Returns how many messages were left out because a consumer would have made dead letters of them.
+    /// Returns the number of messages that were left out because a consumer would dead-letter them.
     #[must_use]
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Returns the next messages, in the order of the stream; none where all have been read.
+    /// Returns the next messages, in the order of the stream; `None` if all have been read.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_lacks_what_it_discarded_or_deleted_behind_the_start() {
+    fn a_stream_lacks_the_messages_it_deleted_after_the_start() {
         let state = |first: u64, deleted: u64| -> State {
             let time = "2026-11-27T00:00:00Z";
             serde_json::from_value(json!({
@@ -102,10 +102,10 @@ mod tests {
             .unwrap()
         };
         assert_eq!(missing(&state(1, 0), 1), None);
-        // A stream that is empty has its first sequence behind its last.
+        // The first sequence of an empty stream is greater than its last.
         assert_eq!(missing(&state(21, 0), 21), None);
         assert_eq!(missing(&state(0, 0), 1), None);
-        assert_eq!(missing(&state(5, 0), 1).unwrap(), "it has discarded its messages 1 to 4");
+        assert_eq!(missing(&state(5, 0), 1).unwrap(), "it has deleted its messages 1 to 4");
         assert_eq!(missing(&state(1, 3), 1).unwrap(), "3 of its messages were deleted");
         assert_eq!(missing(&state(1, 3), 12), None);
     }

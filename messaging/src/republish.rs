@@ -1,17 +1,18 @@
-//! Refill: what a service has said, published again from its retained outbox, because a stream has lost it.
+//! Republishing: a service publishes the messages of its retained outbox again, because a stream has lost them.
 //!
-//! Each service answers `admin.<service>.republish`: one request publishes one batch behind a cursor, in the order in
-//! which it was written, and answers with the next cursor. So nothing of a stream restore lives in the service: it can be
-//! repeated, given up, and taken up again from anywhere, and is as fast as who asks.
+//! Each service serves `admin.<service>.republish`: one request publishes one batch after a cursor, in the order of
+//! writing, and returns the next cursor. So a service keeps no state of a stream restore: the caller can repeat it,
+//! stop it, and continue it from any cursor, and sets its pace.
 //!
-//! Messages keep their ids: a stream that still has one drops it within its duplicate window, and the inbox of whoever
-//! has handled it drops it afterwards. They bear [`REPUBLISHED`], so that a consumer whose inbox may have forgotten them
-//! gives them up ([`Reason::DedupWindowExpired`](crate::dead_letter::Reason)) instead of handling them twice.
+//! Messages keep their ids: a stream that still has one drops it within its duplicate window, and later the inbox of a
+//! consumer that handled it does. They have the header [`REPUBLISHED`], so that a consumer whose inbox may have
+//! forgotten them dead-letters them ([`Reason::DedupWindowExpired`](crate::dead_letter::Reason)) instead of handling
+//! them twice.
 //!
-//! A stream that was purged drops them, too, although it has them no more; then they get another `Nats-Msg-Id`.
+//! A purged stream drops them as well, although it no longer has them; then they get another `Nats-Msg-Id`.
 //!
-//! What is not published again: timers that were taken back, replaced, or delivered; dead letters that a redrive has
-//! handled. What was written after the stream restore began is left to the relay.
+//! Not republished are timers that were cancelled, replaced, or delivered, and dead letters that were redriven.
+//! Messages written after the stream restore began are left to the relay.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -34,59 +35,59 @@ use crate::query::{Endpoint, Query, QueryError};
 use crate::topology::subject_matches;
 use crate::{clock, delivery_issue, inbox, statement};
 
-/// The header of a message that was published again by a stream restore: when, RFC 3339.
+/// The header of a message that a stream restore republished, with the time, RFC 3339.
 pub const REPUBLISHED: &str = "Republished-At";
-/// Messages published at a time.
+/// The number of messages per batch.
 const BATCH: u64 = 256;
-/// How long one batch may take to be read, compared, and published.
+/// The time limit to read, compare, and publish one batch.
 const REPUBLISH_TIMEOUT: Duration = Duration::from_secs(30);
-/// The most patterns in one request.
+/// The maximum number of patterns per request.
 const MAX_SUBJECTS: usize = 64;
 
-/// Returns the subject on which a service fills a stream again.
+/// Returns the subject on which a service republishes its messages.
 #[must_use]
 pub fn subject(service: &str) -> String {
     format!("admin.{service}.republish")
 }
 
-/// Which messages to publish again.
+/// The messages to republish.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Request {
     /// The subjects that the stream stores, with the wildcards of NATS.
     pub subjects: Vec<String>,
-    /// Where the batch before ended; none for the first.
+    /// The end of the previous batch; `None` for the first.
     pub after: Option<Uuid>,
-    /// Only what was said since then, in milliseconds since 1970.
+    /// Only messages created since then, in milliseconds since 1970.
     pub since: Option<i64>,
-    /// Where the stream restore ends, as the first answer says it; none for the first batch.
+    /// The end of the stream restore, as returned with the first batch; `None` for the first batch.
     #[serde(default)]
     pub until: Option<Uuid>,
-    /// From which sequence on the stream lacks nothing. A stream that was purged still knows the ids of what it has no
-    /// more: what it knows from before is published under another id.
+    /// The sequence from which on the stream lacks nothing. A purged stream still knows the ids of messages that it no
+    /// longer has: known messages with an earlier sequence are published under another id.
     #[serde(default)]
     pub intact_from: u64,
 }
 
-/// What became of one batch.
+/// The result of one batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Republished {
-    /// Messages that the stream has taken.
+    /// Messages that the stream stored.
     pub published: u64,
-    /// Messages that the stream still knew.
+    /// Messages that the stream already had.
     pub known: u64,
-    /// Messages that are not published again: settled timers, dead letters that were handled.
+    /// Messages that are not republished: settled timers, and dead letters that were redriven.
     pub settled: u64,
-    /// Where the next batch begins; none where this was the last.
+    /// The cursor of the next batch; `None` if this was the last.
     pub next: Option<Uuid>,
-    /// Where the stream restore ends: what was written last when it began. Not a time, for a clock may have been ahead.
+    /// The end of the stream restore: the last row when it began. Not a time, since a clock may have been ahead.
     pub until: Option<Uuid>,
-    /// When the last message of the batch was said, in milliseconds since 1970.
+    /// When the last message of the batch was created, in milliseconds since 1970.
     pub reached: Option<i64>,
 }
 
-/// Makes the endpoint that publishes again.
+/// Creates the republish endpoint.
 pub(crate) fn endpoint(db: DatabaseConnection, js: jetstream::Context, service: &'static str) -> Endpoint {
     Endpoint::new("republish", subject(service), move |query| {
         let (db, js) = (db.clone(), js.clone());
@@ -116,7 +117,7 @@ async fn answer(
     let read = rows.len() as u64;
     let rows = unsettled(db, service, &request.subjects, rows).await?;
     let (published, known) = publish(js, &rows, request.intact_from).await.map_err(QueryError::Unavailable)?;
-    tracing::info!(published, known, "published again for a stream restore");
+    tracing::info!(published, known, "messages were republished for a stream restore");
     Ok(Republished {
         published,
         known,
@@ -153,7 +154,7 @@ async fn load(db: &DatabaseConnection, request: &Request, until: Option<Uuid>) -
     select.all(db).await?.into_iter().map(read).collect()
 }
 
-/// Leaves out what is settled: it must not happen again.
+/// Leaves out settled messages, which must not take effect again.
 async fn unsettled(
     db: &DatabaseConnection,
     service: &str,
@@ -170,7 +171,7 @@ async fn unsettled(
         rows.iter().filter_map(|row| Some((row.row_id, mark(row, service)?))).collect();
     let redriven = delivery_issue::redriven(db, &outcomes.values().copied().collect::<Vec<_>>()).await?;
     let is_settled = |row: &OutboxRow| {
-        // The database's patterns take more than those of NATS.
+        // The database's patterns match more than those of NATS.
         if !subjects.iter().any(|pattern| subject_matches(pattern, &row.subject)) {
             return true;
         }
@@ -183,7 +184,7 @@ async fn unsettled(
     Ok(rows.into_iter().filter(|row| !is_settled(row)).collect())
 }
 
-/// Returns the last row on each subject that a timer is set on or taken back.
+/// Returns the last row on each subject of a timer.
 async fn latest(db: &DatabaseConnection, timers: &[&OutboxRow]) -> Result<HashMap<String, Uuid>, DbErr> {
     let Some(first) = timers.iter().map(|row| row.row_id).min() else { return Ok(HashMap::new()) };
     let subjects: Vec<String> = timers.iter().map(|row| row.subject.clone()).collect();
@@ -203,7 +204,7 @@ async fn latest(db: &DatabaseConnection, timers: &[&OutboxRow]) -> Result<HashMa
     Ok(latest)
 }
 
-/// Returns the id under which a dead letter's message was dead-lettered; `None` for what is no dead letter.
+/// Returns the id under which a dead letter's message was dead-lettered; `None` if the row is not a dead letter.
 fn mark(row: &OutboxRow, service: &str) -> Option<Uuid> {
     let stored = Stored {
         subject: row.subject.clone(),
@@ -226,21 +227,20 @@ fn has(row: &OutboxRow, header: &str) -> bool {
     row.headers.iter().any(|(name, _)| name == header)
 }
 
-/// Publishes rows in their order and waits until the stream has all of them; returns how many are new to it, and how
-/// many it knew.
+/// Publishes rows in order and waits until the stream has all of them; returns the number of new and of known messages.
 async fn publish(js: &jetstream::Context, rows: &[OutboxRow], intact_from: u64) -> anyhow::Result<(u64, u64)> {
     let now = rfc3339(clock::now());
     let rows: Vec<&OutboxRow> = rows.iter().collect();
     let (mut published, known) = send(js, &rows, &now, None).await?;
     let (there, gone): (Vec<_>, Vec<_>) = known.into_iter().partition(|(_, sequence)| *sequence >= intact_from);
     let gone: Vec<&OutboxRow> = gone.into_iter().map(|(row, _)| row).collect();
-    // The same id for the same loss: whoever repeats the batch adds nothing.
+    // The same loss yields the same id: repeating the batch adds nothing.
     let (again, known) = send(js, &gone, &now, Some(intact_from)).await?;
     published += again;
     Ok((published, (there.len() + known.len()) as u64))
 }
 
-/// Publishes rows in their order; returns how many are new to the stream, and the others with their sequences there.
+/// Publishes rows in order; returns the number of new messages, and the known rows with their sequences.
 async fn send<'a>(
     js: &jetstream::Context,
     rows: &[&'a OutboxRow],

@@ -1,8 +1,8 @@
-//! How long inbox and outbox rows are kept, and the check that it is long enough.
+//! The retention of inbox and outbox rows, and the check that it is long enough.
 //!
-//! The inbox is what makes a second delivery harmless. A stream can deliver a message for as long as it keeps it, so
-//! a row must be kept at least that long: the *dedup horizon*. A service refuses to start otherwise. The horizon is measured by
-//! the clock that the streams go by, nats-server's: a local clock that is wrong deletes nothing (ADR 24).
+//! The inbox makes a duplicate delivery harmless. A stream can deliver a message for as long as it keeps it, so an
+//! inbox row must be kept at least that long: the *dedup horizon*. Otherwise a service refuses to start. The horizon is
+//! measured by the clock of the streams, nats-server's: a wrong local clock deletes nothing (ADR 24).
 
 use std::time::{Duration, Instant};
 
@@ -16,30 +16,30 @@ use crate::database::answered;
 use crate::envelope::unix_millis;
 use crate::{delivery_issue, inbox, outbox};
 
-/// Rows deleted in one statement, so that no delete holds the write lock for long.
-const AT_A_TIME: u64 = 1000;
-/// Statements per table and cycle, so that a long absence is cleaned up bit by bit.
+/// The maximum number of rows per delete statement, so that no delete holds the write lock for long.
+const MAX_DELETED: u64 = 1000;
+/// The maximum number of statements per table and cycle, so that a long backlog is deleted in steps.
 const MAX_BATCHES: u32 = 200;
 
-/// The shortest [`late_after`]: no row that the relay is merely slow with is marked.
+/// The minimum of [`late_after`]: rows of a merely slow relay are not marked as republished.
 const MIN_LATE: Duration = Duration::from_secs(60);
 
 /// Why a service may not start to consume.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HorizonError {
-    /// A stream cannot be looked at, yet.
+    /// A stream's info cannot be read, yet.
     #[error("stream {stream} cannot be read ({reason}); is nats-server up, and has the topology been provisioned?")]
     Unreadable { stream: String, reason: String },
-    /// The inbox forgets too early.
+    /// The retention is too short.
     #[error("{0}")]
     TooShort(String),
 }
 
-/// Refuses a retention shorter than a stream keeps its messages. Returns what there is to know of the streams.
+/// Refuses a retention shorter than the streams' maximum age. Returns the streams' infos.
 ///
 /// # Errors
 ///
-/// [`HorizonError::TooShort`] where it is shorter or a stream keeps messages forever; it says what to change.
+/// [`HorizonError::TooShort`] if it is shorter, or if a stream keeps messages forever; the error has the remedy.
 pub(crate) async fn check_dedup_horizon(
     js: &jetstream::Context,
     streams: &[&'static str],
@@ -48,7 +48,7 @@ pub(crate) async fn check_dedup_horizon(
     let mut infos = Vec::with_capacity(streams.len());
     for name in streams {
         let unreadable = |reason: String| HorizonError::Unreadable { stream: (*name).to_owned(), reason };
-        // Before anything is handled or written: what follows goes by the server's clock.
+        // Before anything is handled or written: all later times follow the server's clock.
         clock::read(js, name).await.map_err(|error| unreadable(error.to_string()))?;
         let stream = js.get_stream(name).await.map_err(|error| unreadable(error.to_string()))?;
         let info = stream.cached_info().clone();
@@ -72,21 +72,21 @@ pub(crate) async fn check_dedup_horizon(
     Ok(infos)
 }
 
-/// Returns how long after it was written a message may be published as if it was new: as long as every inbox still
-/// knows an earlier copy of it on the last day that a stream delivers this one.
+/// Returns the age up to which a message may be published as new: every inbox still remembers an earlier copy on the
+/// last day that a stream delivers this one.
 pub(crate) fn late_after(streams: &[jetstream::stream::Info], retention: Duration) -> Duration {
     let max_age = streams.iter().map(|stream| stream.config.max_age).max().unwrap_or_default();
     retention.saturating_sub(max_age).max(MIN_LATE)
 }
 
-/// Deletes what no stream delivers any more, until shutdown.
+/// Deletes rows that no stream can deliver any more, until shutdown.
 pub(crate) struct Cleanup {
     pub(crate) db: DatabaseConnection,
     pub(crate) js: jetstream::Context,
     /// The streams that the service consumes.
     pub(crate) streams: &'static [&'static str],
     pub(crate) retention: Duration,
-    /// How often rows are deleted, and how long after the start for the first time.
+    /// The interval of the cleanup, and its delay after the start.
     pub(crate) interval: Duration,
     pub(crate) shutdown: CancellationToken,
 }
@@ -125,16 +125,16 @@ impl Cleanup {
         Ok(self.prune(before).await?)
     }
 
-    /// Deletes rows from before a time, a few at a time and not without end; returns how many.
+    /// Deletes rows from before a time, in small statements and at most a fixed number; returns how many.
     async fn prune(&self, before: OffsetDateTime) -> Result<u64, sea_orm::DbErr> {
         let mut total = 0;
         for _ in 0..MAX_BATCHES {
             let began = Instant::now();
             let deleted = answered(async {
                 Ok::<_, sea_orm::DbErr>(
-                    inbox::prune(&self.db, unix_millis(before), AT_A_TIME).await?
-                        + outbox::prune(&self.db, before, AT_A_TIME).await?
-                        + delivery_issue::prune(&self.db, unix_millis(before), AT_A_TIME).await?,
+                    inbox::prune(&self.db, unix_millis(before), MAX_DELETED).await?
+                        + outbox::prune(&self.db, before, MAX_DELETED).await?
+                        + delivery_issue::prune(&self.db, unix_millis(before), MAX_DELETED).await?,
                 )
             })
             .await?;
@@ -142,15 +142,15 @@ impl Cleanup {
             if deleted == 0 || self.shutdown.is_cancelled() {
                 break;
             }
-            // SQLite has one writer: what is handled meanwhile gets as much of it as the deletes.
+            // SQLite has one writer: message handling gets as much of its time as the deletes.
             tokio::time::sleep(began.elapsed()).await;
         }
         Ok(total)
     }
 }
 
-/// Returns the time before which nothing is remembered: the retention ago by the servers' clocks, and never after the
-/// first message that a stream still has. The local clock has no part in it. `None` where there is no stream to go by.
+/// Returns the time before which rows are deleted: the retention ago by the servers' clocks, and never after the first
+/// message that a stream still has. The local clock has no influence. `None` if there are no streams.
 fn horizon(readings: &[Reading], retention: Duration) -> Option<OffsetDateTime> {
     let ends = readings.iter().map(|reading| {
         let end = reading.now - retention;
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_forgotten_by_a_service_that_consumes_no_stream() {
+    fn a_service_that_consumes_no_stream_deletes_nothing() {
         assert_eq!(horizon(&[], RETENTION), None);
     }
 }

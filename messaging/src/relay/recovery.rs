@@ -1,4 +1,4 @@
-//! The relay's recovery: what it finds in the database instead of in memory, and what it reports of the outbox.
+//! The relay's recovery: rows read from the database instead of memory, and the reports on the outbox.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::database::answered_within;
 use crate::envelope::unix_millis;
 use crate::{clock, outbox, outbox_pending, owner};
 
-/// Rows that the recovery scan takes at a time. It waits until as many may be sent.
+/// The maximum number of rows that the recovery scan reads at a time. It waits until as many may be published.
 pub(super) const MAX_SCANNED: usize = 2048;
-/// How long a look into the database may take.
+/// The time limit of a database access.
 const DATABASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Relay {
-    /// Takes over what no instance owns: on SQLite everything, for its file belongs to one process.
+    /// Takes over batches without an owner: on SQLite all batches, since its file belongs to one process.
     pub(super) async fn adopt_at_start(&self) -> Result<(), DbErr> {
         within(async {
             let tx = self.db.begin().await?;
@@ -31,8 +31,8 @@ impl Relay {
         .await
     }
 
-    /// Beats, takes over what instances that are gone have left, and begins a round of the scan.
-    pub(super) async fn look(&mut self) {
+    /// Writes the beat, takes over batches of instances that are gone, and begins a round of the scan.
+    pub(super) async fn start_round(&mut self) {
         self.refusals.forget(Instant::now());
         if !self.adopted {
             if let Err(error) = self.adopt_at_start().await {
@@ -65,9 +65,9 @@ impl Relay {
         }
     }
 
-    /// Sends the next part of what the recovery scan finds.
-    pub(super) async fn scan_on(&mut self) {
-        // A row whose mark cannot be written would be found again, and published again, without end.
+    /// Publishes the next part of the recovery scan.
+    pub(super) async fn continue_scan(&mut self) {
+        // A row whose outcome cannot be written would be found and published again, endlessly.
         if !self.flush().await {
             return self.scan.pause();
         }
@@ -87,7 +87,7 @@ impl Relay {
             return self.scan.end();
         };
         self.delete_without_rows(found.empty).await;
-        // What is on its way is not sent again before it is known what became of it.
+        // Batches in flight are not published again before their outcome is known.
         let rows = found.rows.into_iter().filter(|row| !self.batches.contains(row.range));
         let late = unix_millis(clock::now() - self.late_after);
         let rows: Vec<_> =
@@ -97,7 +97,7 @@ impl Relay {
         self.scan.examined(last, sent);
     }
 
-    /// Deletes pending batches whose rows somebody has deleted.
+    /// Deletes pending batches whose outbox rows were deleted.
     pub(super) async fn delete_without_rows(&mut self, batches: Vec<Uuid>) {
         if batches.is_empty() {
             return;
@@ -116,7 +116,7 @@ impl Relay {
         self.report().await;
     }
 
-    /// Tells readiness how the outbox is.
+    /// Reports the state of the outbox to readiness.
     pub(super) async fn report(&mut self) {
         if let Some(trouble) = &self.trouble {
             return self.health.failed(OUTBOX, trouble.as_str());
@@ -135,7 +135,7 @@ impl Relay {
     }
 }
 
-/// Gives a look into the database a time limit.
-pub(super) async fn within<T>(look: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-    answered_within(DATABASE_TIMEOUT, look).await
+/// Limits the time of a database access.
+pub(super) async fn within<T>(access: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    answered_within(DATABASE_TIMEOUT, access).await
 }
