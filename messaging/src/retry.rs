@@ -1,5 +1,4 @@
-//! What becomes of a batch that does not commit: the database is waited out, and a message that fails alone is tried again
-//! later or dead-lettered.
+//! Failed batches: waiting for an unavailable database, and retrying or dead-lettering a message that fails alone.
 
 use std::pin::pin;
 use std::slice;
@@ -19,24 +18,24 @@ use crate::outbox::OutboxRow;
 use crate::processor::{DATABASE, DRAIN, Processor};
 use crate::{clock, delivery_issue, inbox, metrics};
 
-/// The longest wait between two tries while the database is down.
+/// The longest delay between two attempts while the database is down.
 const MAX_OUTAGE_DELAY: Duration = Duration::from_secs(2);
-/// How often a transaction is tried again at once after a deadlock; one more is reported as an outage.
+/// The number of immediate retries after a deadlock; one more is reported as an outage.
 pub(crate) const MAX_CONTENTIONS: u32 = 5;
-/// How long a transaction may be open before readiness reports it, and how often its messages are kept from being
-/// delivered again from then on; less than half of the ack-wait.
+/// The time after which readiness reports an open transaction, and the interval at which its messages are then marked
+/// as in progress; less than half of the ack-wait.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(4);
-/// The delay before a message whose failure cannot be recorded is delivered again.
+/// The delay before a message whose failure cannot be recorded is redelivered.
 const UNRECORDED_DELAY: Duration = Duration::from_secs(30);
 
-/// How often a message may fail before it becomes a dead letter, and how long to wait in between.
+/// How often a message may fail before it becomes a dead letter, and the delay between attempts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RetryPolicy {
     pub(crate) max_attempts: u64,
 }
 
 impl RetryPolicy {
-    /// Doubles from a quarter of a second to half a minute.
+    /// Doubles from 250 ms to 30 s.
     fn delay(failures: u64) -> Duration {
         let doublings = u32::try_from(failures.saturating_sub(1).min(7)).unwrap_or(7);
         (Duration::from_millis(250) * 2_u32.pow(doublings)).min(Duration::from_secs(30))
@@ -49,10 +48,10 @@ pub(crate) enum Failure {
     /// A message is at fault.
     #[error(transparent)]
     Message(HandleError),
-    /// The handler did not return in time; nothing is known of the session it used.
+    /// The handler did not return in time; the state of its session is unknown.
     #[error("the handler has not returned for {} s", .0.as_secs())]
     Timeout(Duration),
-    /// Another transaction was in the way.
+    /// A conflict with another transaction.
     #[error("{}", fault::text(.0))]
     Contention(anyhow::Error),
     /// The database is at fault.
@@ -69,7 +68,7 @@ impl Failure {
         }
     }
 
-    /// Rolls the transaction back if its session is sound. Otherwise the transaction is dropped, and its connection with it.
+    /// Rolls the transaction back if its session is sound. Otherwise drops the transaction, and its connection with it.
     pub(crate) async fn roll_back(self, tx: DatabaseTransaction) -> Self {
         if !matches!(self, Self::Message(_)) {
             return self;
@@ -106,9 +105,9 @@ impl From<TooLarge> for Failure {
     }
 }
 
-/// What was written of a failure.
+/// The record of a failure.
 enum Recorded {
-    /// That the message has failed so often; it is to be delivered again.
+    /// The number of failures; the message is to be redelivered.
     Failures(u64),
     /// Its dead letter.
     DeadLetter { row: OutboxRow, reason: Reason, failures: u64 },
@@ -117,9 +116,10 @@ enum Recorded {
 }
 
 impl<H: Handler> Processor<H> {
-    /// Runs a transaction until it commits or a message is at fault, waiting out a database that is down.
+    /// Runs a transaction until it commits or a message is at fault, waiting while the database is down.
     ///
-    /// `None` at a shutdown: nothing is settled, and the messages are delivered again to an instance that runs then.
+    /// `None` at a shutdown: nothing is settled, and the messages are redelivered to another instance or after the
+    /// restart.
     pub(crate) async fn through_outages<T, F>(
         &self,
         items: &[Item<H::Message>],
@@ -157,7 +157,7 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    /// Awaits a transaction. If it stays open, readiness reports that, and its messages are not delivered again.
+    /// Awaits a transaction. If it stays open, reports that to readiness and keeps its messages from being redelivered.
     ///
     /// `None` if it does not end within [`DRAIN`] after a shutdown.
     async fn watch<T>(&self, items: &[Item<H::Message>], transaction: impl Future<Output = T>) -> Option<T> {
@@ -189,7 +189,8 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    /// Settles a message that failed alone: delivered again later, or dead-lettered after its attempts.
+    /// Settles a message that failed alone: it is redelivered later, or dead-lettered after the maximum number of
+    /// attempts.
     pub(crate) async fn settle_failure(&self, item: &Item<H::Message>, error: &HandleError) {
         let delivery = &item.delivery;
         item.reported(self.service, false, Some(error.to_string()));
@@ -203,7 +204,7 @@ impl<H: Handler> Processor<H> {
                 tracing::warn!(
                     subject = %delivery.message.subject, attempt = failures, ?delay, %error,
                     trace.id = item.trace_id(),
-                    "a message failed and will be delivered again"
+                    "a message failed and will be redelivered"
                 );
                 delivery.settle(AckKind::Nak(Some(delay))).await;
             }
@@ -216,14 +217,14 @@ impl<H: Handler> Processor<H> {
             Err(refusal) => {
                 tracing::error!(
                     subject = %delivery.message.subject, %error, %refusal, trace.id = item.trace_id(),
-                    "a message failed and its failure cannot be recorded; it will be delivered again"
+                    "a message failed and its failure cannot be recorded; it will be redelivered"
                 );
                 delivery.settle(AckKind::Nak(Some(UNRECORDED_DELAY))).await;
             }
         }
     }
 
-    /// Records that a message failed, or that it is dead-lettered if it may not fail again.
+    /// Records that a message failed, or dead-letters it after its last attempt.
     async fn record_failure(&self, item: &Item<H::Message>, error: &HandleError) -> Result<Recorded, Failure> {
         let (id, now) = (self.inbox_id(item), clock::now());
         let failures = answered(delivery_issue::failures(&self.db, id)).await? + 1;
@@ -237,7 +238,7 @@ impl<H: Handler> Processor<H> {
                 return Ok(Recorded::Failures(failures));
             }
         };
-        // The dead letter, the inbox mark, and the record of it commit together.
+        // The dead letter, the inbox row, and the delivery issue commit together.
         let writing = async {
             let tx = self.db.begin().await?;
             if inbox::first_deliveries(&tx, &[self.received(item)]).await?.is_empty() {

@@ -1,8 +1,8 @@
-//! The recovery scan: where it stands in the pending batches of this instance.
+//! The recovery scan: its position in the pending batches of this instance.
 //!
-//! At start it goes once through what was written before the start. From then on a round begins each 2 s and looks at
-//! batches older than a minimum age: those that missed the hot path or were refused. A round goes on after the last
-//! batch it looked at, to the end, however many were refused before; and it reads no batch twice.
+//! At start it reads once the batches from before the start. From then on a round begins every 2 s and reads batches
+//! older than a minimum age: those that missed the hot path or were refused. A round continues after the last batch it
+//! read, to the end, however many were refused before, and reads no batch twice.
 
 use std::time::Duration;
 
@@ -12,51 +12,51 @@ use uuid::Uuid;
 use crate::outbox::{first_row_id, next_row_id};
 use crate::outbox_pending::Wanted;
 
-/// The age at which a pending batch has missed the hot path: as long as an acknowledgement may take.
+/// The age at which a pending batch has missed the hot path: the time limit of an acknowledgement.
 const MIN_AGE: Duration = crate::in_flight::ACK_TIMEOUT;
-/// Parts of a round, one after the other, of which nothing can be sent. The round then waits for the next interval, so that
-/// a large outbox of refused messages costs little.
+/// The number of consecutive parts without any publish after which a round waits for the next interval, so that a large
+/// outbox of refused messages costs little.
 const MAX_IDLE_PARTS: u32 = 2;
 
-/// What the scan looks at.
+/// The batches that the scan reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// What was written before this row id.
+    /// Those written before this row id.
     Recovering { before: Uuid },
-    /// What is older than [`MIN_AGE`].
+    /// Those older than [`MIN_AGE`].
     Running,
 }
 
-/// Where the scan stands.
+/// The state of the scan.
 #[derive(Debug)]
 pub(crate) struct Scan {
     owner: Uuid,
     phase: Phase,
-    /// The last batch it looked at in this round.
+    /// The last batch that this round has read.
     after: Option<Uuid>,
-    /// Whether there is more to look at now.
+    /// Whether there is more to read now.
     active: bool,
     idle_parts: u32,
 }
 
 impl Scan {
-    /// Begins with what was written before now.
+    /// Starts with the batches written before now.
     pub(crate) fn new(owner: Uuid) -> Self {
         let before = next_row_id();
         Self { owner, phase: Phase::Recovering { before }, after: None, active: false, idle_parts: 0 }
     }
 
-    /// Returns whether there is more to look at now.
+    /// Returns whether there is more to read now.
     pub(crate) fn is_active(&self) -> bool {
         self.active
     }
 
-    /// Returns whether batches written before the start are still to be looked at.
+    /// Returns whether batches from before the start are still to be read.
     pub(crate) fn is_recovering(&self) -> bool {
         self.phase != Phase::Running
     }
 
-    /// Begins the next round, or goes on with one that waits.
+    /// Begins the next round, or continues one that waits.
     pub(crate) fn wake(&mut self) {
         (self.active, self.idle_parts) = (true, 0);
     }
@@ -66,7 +66,7 @@ impl Scan {
         self.active = false;
     }
 
-    /// Returns which batches come next.
+    /// Returns the batches to read next.
     pub(crate) fn wanted(&self, now: OffsetDateTime) -> Wanted {
         let before = match self.phase {
             Phase::Recovering { before } => before,
@@ -75,11 +75,11 @@ impl Scan {
         Wanted { owner: self.owner, before, from: first_row_id(now + 2 * MIN_AGE), after: self.after }
     }
 
-    /// Notes how far a part has come, and whether something of it was sent.
+    /// Records the last batch of a part, and whether any of its rows were published.
     pub(crate) fn examined(&mut self, last: Uuid, sent: bool) {
         self.after = Some(last);
         self.idle_parts = if sent { 0 } else { self.idle_parts + 1 };
-        // What was written before the start is looked at without a pause: nothing else makes the instance ready.
+        // Batches from before the start are read without a pause: until then the instance is not ready.
         self.active = self.is_recovering() || self.idle_parts < MAX_IDLE_PARTS;
     }
 
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_round_goes_on_after_the_last_batch_and_waits_if_nothing_can_be_sent() {
+    fn a_round_continues_after_the_last_batch_and_waits_if_nothing_can_be_published() {
         let mut scan = Scan::new(Uuid::nil());
         assert!(!scan.is_active() && scan.is_recovering());
         scan.wake();
@@ -111,7 +111,7 @@ mod tests {
         }
         assert!(!scan.is_active());
         scan.wake();
-        assert!(scan.wanted(OffsetDateTime::now_utc()).after.is_some(), "the round is not begun anew");
+        assert!(scan.wanted(OffsetDateTime::now_utc()).after.is_some(), "the round does not start over");
         scan.examined(Uuid::from_u128(9), true);
         assert!(scan.is_active());
     }

@@ -1,4 +1,4 @@
-//! What all services share: options, start-up, and a shutdown that loses nothing.
+//! The frame of every service: options, start, and a shutdown that loses nothing.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -35,28 +35,28 @@ use crate::shutdown::{Parts, Shutdown};
 use crate::storage::{StorageOptions, StorageWatch};
 use crate::{clock, republish, spans, stats, trace};
 
-/// The part of [`Health`] that says whether the streams are there.
+/// The [`Health`] part for the streams.
 const STREAMS: &str = "streams";
-/// The part of [`Health`] that says what an acknowledgement is worth.
+/// The [`Health`] part for the durability of acknowledged messages.
 const DURABILITY: &str = "durability";
-/// How long to wait before the streams are looked for again.
+/// The interval between checks for missing streams.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// How late a deadline may fire and still be kept by its stream: a broker that is down over its time fires it afterwards.
+/// The delay with which a deadline may fire and still be kept by its stream: after an outage the broker fires it late.
 const MAX_DELAY: Duration = Duration::from_secs(3600);
 
-/// Options that every service has.
+/// The options of every service.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServiceOptions {
-    /// Where the broker is and who we are.
+    /// The broker's address and the user's credentials.
     #[command(flatten)]
     pub nats: NatsOptions,
-    /// What an acknowledgement must be worth.
+    /// The required durability of acknowledged messages.
     #[command(flatten)]
     pub durability: DurabilityOptions,
-    /// How HTTP is served.
+    /// The HTTP server's options.
     #[command(flatten)]
     pub http: HttpOptions,
-    /// When the disk of the database is nearly full.
+    /// The threshold of free disk space.
     #[command(flatten)]
     pub storage: StorageOptions,
     /// The service's own database: `sqlite://<file>?mode=rwc` or `postgres://user:password@host/name`.
@@ -79,65 +79,65 @@ impl ServiceOptions {
         Duration::from_secs(self.retention_seconds.min(setting::MAX_SECONDS))
     }
 
-    /// Returns the URL of the database: as configured, else an SQLite file named after the service in `data/`.
+    /// Returns the URL of the database: as configured, or an SQLite file named after the service in `data/`.
     #[must_use]
     pub fn database_url(&self, service: &str) -> String {
         self.database_url.clone().unwrap_or_else(|| format!("sqlite://data/{service}.sqlite?mode=rwc"))
     }
 }
 
-/// Something a service does beside handling messages: ask a third party, deliver mail. It ends when the token is
-/// cancelled; what it leaves half done it finds again at the next start.
+/// A background task of a service, such as calling a third party or sending mail. It ends when the token is cancelled;
+/// it finds unfinished work again at the next start.
 pub type Worker = Box<dyn FnOnce(Outbox, CancellationToken) -> Working + Send>;
 
-/// A worker at work.
+/// The future of a worker.
 pub type Working = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
 /// A service, ready to run.
 pub struct Service<H: Handler> {
-    /// Its name: of its user, its durable consumers, its queries, and the source of its messages.
+    /// Its name, used for its user, its durable consumers, its queries, and the source of its messages.
     pub name: &'static str,
-    /// What it does, for `nats service ls`.
+    /// Its description, for `nats service ls`.
     pub description: &'static str,
     /// Its version, for `nats service ls`: a semantic version, such as that of its crate.
     pub version: &'static str,
-    /// The streams it consumes, each through a durable consumer called like the service.
+    /// The streams it consumes, each through a durable consumer named after the service.
     pub streams: &'static [&'static str],
-    /// The longest delay of the deadlines it schedules; none if it schedules none.
+    /// The longest delay of the deadlines it schedules; `None` if it schedules none.
     pub longest_deadline: Option<Duration>,
-    /// Who may say what.
+    /// The producer of each context and kind.
     pub producer: Producer,
     /// Its database, migrated.
     pub db: Databases,
-    /// What handles its messages.
+    /// The handler of its messages.
     pub handler: H,
-    /// What answers its queries.
+    /// Its queries.
     pub endpoints: Vec<Endpoint>,
-    /// What it does beside handling messages.
+    /// Its background tasks.
     pub workers: Vec<Worker>,
-    /// Its HTTP routes beside the probes.
+    /// Its HTTP routes besides the probes.
     pub routes: Route,
-    /// Where it serves HTTP.
+    /// The address of its HTTP server.
     pub http_address: SocketAddr,
 }
 
 impl<H: Handler> Service<H> {
     /// Runs until `shutdown` is cancelled: then stops pulling, finishes the batch, publishes, acks, and returns.
     ///
-    /// Starts in any order with its broker: until nats-server and the streams are there it waits, unready.
+    /// Starts in any order with its broker: it waits, unready, until nats-server and the streams are available.
     ///
     /// # Errors
     ///
     /// If it cannot start (address in use, retention below the dedup horizon, a deadline longer than its stream keeps
-    /// messages, an acknowledgement worth less than is asked for), and if a part of it ends by itself. A shutdown takes
-    /// 8 s at most; what is unfinished then is logged, and is no error.
+    /// messages, a durability below the required one), or if a part of it ends by itself. A shutdown takes at most 8 s;
+    /// unfinished work is then logged, and is not an error.
     pub async fn run(mut self, options: &ServiceOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
         spans::export_as(self.name)?;
         let health = Health::default();
         health.expect(STREAMS);
         let client = connection::connect(&options.nats, self.name, &health).await?;
         let js = connection::jetstream(&client);
-        // Cancelled with `shutdown`, and also where a part fails.
+        // Cancelled with `shutdown`, and if a part fails.
         let stop = shutdown.child_token();
 
         let mut parts = Parts::default();
@@ -188,8 +188,8 @@ impl<H: Handler> Service<H> {
         stopped.outcome
     }
 
-    /// Spawns what moves messages. The order in which it ends at a shutdown follows from who holds which channel:
-    /// the pullers, then the processor and the workers, then the relay.
+    /// Spawns the parts that process messages. Their order at a shutdown follows from the ownership of the channels:
+    /// first the pullers, then the processor and the workers, then the relay.
     fn spawn_parts(
         self,
         parts: &mut Parts,
@@ -267,7 +267,7 @@ impl<H: Handler> Service<H> {
         parts.spawn("queries", queries);
     }
 
-    /// Spawns what deletes old rows, and what watches the disk and the clock.
+    /// Spawns the parts that delete old rows, and that watch the disk and the clock.
     fn spawn_upkeep(
         &self,
         parts: &mut Parts,
@@ -308,18 +308,18 @@ impl<H: Handler> Service<H> {
     }
 }
 
-/// The connection of a service, and what is known of who is at its other end.
+/// The connection of a service, and the properties of its broker.
 struct Broker {
     client: Client,
     js: jetstream::Context,
     durability: Durability,
     limits: Limits,
-    /// How old a row of the outbox may be that is published as if it was new.
+    /// The age from which an outbox row is published as possibly republished.
     late_after: Duration,
 }
 
-/// Waits until the streams can be read on a server that has what is needed. Checks the dedup horizon, the deadlines, and
-/// what an acknowledgement is worth, and returns that and what there is to know of the streams.
+/// Waits until the streams can be read on a recent enough server. Checks the dedup horizon, the deadlines, and the
+/// durability; returns the durability and the streams' infos.
 async fn wait_for_streams(
     js: &jetstream::Context,
     streams: &[&'static str],
@@ -335,7 +335,7 @@ async fn wait_for_streams(
                     let probed = options.durability.probe(&infos, None).await;
                     options.durability.check(&probed)?;
                     for silent in &probed.silent {
-                        tracing::warn!("{silent}; whether messages are synced is unknown, and counts as no");
+                        tracing::warn!("{silent}; whether messages are synced is unknown and counts as not synced");
                     }
                     health.note(DURABILITY, probed.to_string());
                     health.ok(STREAMS);
@@ -350,7 +350,7 @@ async fn wait_for_streams(
     }
 }
 
-/// Refuses deadlines that their stream deletes before they fire.
+/// Refuses deadlines that their stream would delete before they fire.
 fn check_deadlines<'a>(
     streams: impl IntoIterator<Item = &'a jetstream::stream::Config>,
     longest: Option<Duration>,

@@ -1,7 +1,7 @@
-//! Parsers of settings: whatever a program is given from outside is checked once, at its start.
+//! Parsers of settings: every external setting is checked once, at the start.
 //!
-//! A refused setting is reported with its option, its variable, the value, and what is allowed. A value that may hold a
-//! secret is never repeated. Behind the parser nothing can overflow: a time span has at most ten years.
+//! A refused setting is reported with its option, its variable, the value, and the allowed values. A value that may
+//! contain a secret is never repeated. Parsed values cannot overflow: a time span has at most ten years.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -23,12 +23,12 @@ pub const MAX_SECONDS: u64 = 10 * 365 * 24 * 3600;
 /// The longest limit of a single wait, in milliseconds: ten minutes.
 const MAX_MILLISECONDS: u64 = 600_000;
 
-/// A parser of one setting. Made by the functions of this module.
+/// A parser of one setting. Created by the functions of this module.
 #[derive(Debug, Clone)]
 pub struct Setting<F> {
     parse: F,
     is_secret: bool,
-    /// What `--help` lists; empty unless the setting is one of a few words.
+    /// The values that `--help` lists; empty unless the setting is an enumeration.
     possible: Vec<PossibleValue>,
 }
 
@@ -59,7 +59,7 @@ where
     }
 }
 
-/// Returns the names of an option: as an argument, and as a variable of the environment.
+/// Returns the names of an option: its flag and its environment variable.
 fn full_name(arg: &clap::Arg) -> String {
     let option = arg.get_long().map_or_else(|| arg.get_id().to_string(), |long| format!("--{long}"));
     match arg.get_env() {
@@ -124,7 +124,7 @@ fn words<T: ValueEnum>() -> Vec<String> {
     words.map(|word| word.get_name().to_owned()).collect()
 }
 
-/// A text with a parser of its own; `form` is what is reported of a text that it refuses, such as `is not an id`.
+/// A text with a parser of its own; `form` is the error for a text that it refuses, such as `is not an id`.
 pub fn parsed<T, E>(
     parse: impl Fn(&str) -> Result<T, E> + Clone,
     form: impl Display,
@@ -133,7 +133,7 @@ pub fn parsed<T, E>(
     plain(move |text| parse(text).map_err(|_| form.clone()))
 }
 
-/// How many servers keep each stream.
+/// The number of replicas per stream.
 pub fn replicas() -> Setting<impl Fn(&str) -> Result<usize, String> + Clone> {
     plain(|text| {
         let parsed = text.parse().ok().filter(|replicas| [1, 3, 5].contains(replicas));
@@ -170,7 +170,7 @@ pub fn path() -> Setting<impl Fn(&str) -> Result<PathBuf, String> + Clone> {
     plain(|text| Ok(PathBuf::from(text)))
 }
 
-/// The address of a service: `http://host:port`, with a path where there is one.
+/// The address of a service: `http://host:port`, with an optional path.
 pub fn http_url() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
     secretive(parse_http_url)
 }
@@ -201,7 +201,7 @@ fn parse_origin(text: &str) -> Result<String, String> {
     if is_origin { Ok(url.origin().ascii_serialization()) } else { Err(FORM.to_owned()) }
 }
 
-/// The name of a host, with a port or without, as clients write it into `Host`.
+/// The name of a host, with an optional port, as clients write it into `Host`.
 pub fn host() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
     plain(parse_host)
 }
@@ -211,14 +211,14 @@ fn parse_host(text: &str) -> Result<String, String> {
     let url = Url::parse(&format!("http://{text}")).map_err(|_| FORM.to_owned())?;
     let is_only_host = !text.contains(['/', '\\', '?', '#', '@']) && !text.ends_with(':');
     let name = url.host_str().filter(|name| is_only_host && is_host(name)).ok_or_else(|| FORM.to_owned())?;
-    // Read from the text: a URL has no port if it is that of its scheme.
+    // Read from the text: a parsed URL omits the default port of its scheme.
     match text.rsplit_once(':') {
         Some((_, port)) if !text.ends_with(']') => Ok(format!("{name}:{port}")),
         _ => Ok(name.to_owned()),
     }
 }
 
-/// Returns whether a URL's host is a name or an address. A URL takes more, such as `*` or `foo..bar`.
+/// Returns whether a URL's host is a name or an address. A URL accepts more, such as `*` or `foo..bar`.
 fn is_host(name: &str) -> bool {
     let is_label = |label: &str| {
         !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
@@ -231,7 +231,7 @@ pub fn nats_url() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
     secretive(parse_nats_url)
 }
 
-/// Checks the addresses of nats-servers; what is wrong is reported without a part of them.
+/// Checks the addresses of nats-servers; errors repeat no part of them.
 pub(crate) fn parse_nats_url(text: &str) -> Result<String, String> {
     for server in text.split(',').map(str::trim) {
         let url = parse_url(&with_scheme(server))?;
@@ -255,7 +255,7 @@ pub fn database_url() -> Setting<impl Fn(&str) -> Result<String, String> + Clone
     secretive(|text: &str| check_database_url(text).map(|()| text.to_owned()))
 }
 
-/// Parameters of a PostgreSQL URL. sqlx logs any other one, with its value, and ignores it.
+/// The parameters of a PostgreSQL URL. sqlx logs any other one, with its value, and ignores it.
 const POSTGRES_PARAMETERS: [&str; 18] = [
     "sslmode",
     "ssl-mode",
@@ -277,11 +277,11 @@ const POSTGRES_PARAMETERS: [&str; 18] = [
     "options",
 ];
 
-/// Checks the URL of a database, so that no library complains about it in words that repeat it.
+/// Checks the URL of a database, so that no library reports an error that repeats it.
 ///
 /// # Errors
 ///
-/// What is wrong with it, without a part of it.
+/// The violation, without a part of the URL.
 pub(crate) fn check_database_url(text: &str) -> Result<(), String> {
     const FORMS: &str = "is not of the form sqlite://<file>?mode=rwc or postgres://user:password@host/name";
     match text.split_once(':') {
@@ -304,7 +304,7 @@ pub(crate) fn check_database_url(text: &str) -> Result<(), String> {
     }
 }
 
-/// Returns the URL of an SQLite file, made if it does not exist. Its path may contain any character.
+/// Returns the URL of an SQLite file, which is created if it does not exist. Its path may contain any character.
 #[must_use]
 pub fn sqlite_url(file: &Path) -> String {
     let bytes = file.as_os_str().as_encoded_bytes().iter();
@@ -315,7 +315,7 @@ pub fn sqlite_url(file: &Path) -> String {
     format!("sqlite://{}?mode=rwc", encoded.collect::<String>())
 }
 
-/// Returns the URLs, separated by commas, without user, password, parameters, and fragment: for logs and errors.
+/// Returns URLs, separated by commas, without user, password, parameters, and fragment: for logs and errors.
 #[must_use]
 pub fn redacted(urls: &str) -> String {
     let redacted = urls.split(',').map(|url| match Url::parse(&with_scheme(url.trim())) {
@@ -332,14 +332,14 @@ fn with_scheme(server: &str) -> Cow<'_, str> {
     if server.contains("://") { server.into() } else { format!("nats://{server}").into() }
 }
 
-/// Parses a URL; what is wrong is reported without a part of it. An unencoded `#`, `/`, or `?` in a password ends the host
-/// too early, and leaves an `@` behind it.
+/// Parses a URL; errors repeat no part of it. An unencoded `#`, `/`, or `?` in a password ends the host too early, and
+/// leaves an `@` after it.
 fn parse_url(text: &str) -> Result<Url, String> {
     let encode = "percent-encode the characters # / ? @ : in a user or password";
     let url = Url::parse(text).map_err(|error| format!("is not a URL ({error}); {encode}"))?;
     let has_stray_at = url.path().contains('@') || url.query().is_some_and(|query| query.contains('@'));
     if has_stray_at || url.fragment().is_some() {
-        return Err(format!("has an @ or # behind its host; {encode}"));
+        return Err(format!("has an @ or # after its host; {encode}"));
     }
     Ok(url)
 }

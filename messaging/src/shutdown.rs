@@ -1,4 +1,4 @@
-//! The end of a service: one limit over everything behind the signal, and a report of what is unfinished.
+//! The shutdown of a service, after its signal: within a time limit, and with a report of unfinished work.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use crate::database::Databases;
 use crate::{outbox_pending, spans};
 
-/// How long the parts of a service may take to finish what they have begun.
+/// The time limit for the parts of a service to finish their work.
 const PARTS_TIMEOUT: Duration = Duration::from_secs(7);
-/// How long everything behind them may take: counting, flushing, and closing.
+/// The time limit of the steps after that: counting, flushing, and closing.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the database may take to count the outbox.
+/// The time limit for counting the outbox.
 const COUNT_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// The parts of a service, each a task.
@@ -43,18 +43,18 @@ impl Parts {
         self.running.push((name, handle));
     }
 
-    /// Returns how the next part has ended; none if there is none left.
+    /// Returns how the next part has ended; `None` if none is left.
     pub(crate) async fn next_end(&mut self) -> Option<anyhow::Result<()>> {
         let ended = self.tasks.join_next().await?;
         Some(ended.unwrap_or_else(|error| Err(error.into())))
     }
 
-    /// Waits for shutdown. A part that ends earlier is an error.
+    /// Waits for shutdown. A part that ends before is an error.
     pub(crate) async fn end_early(&mut self, stop: &CancellationToken) -> anyhow::Result<()> {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             Some(ended) = self.next_end() => match ended {
-                // Under a shutdown that comes at the same moment, an end is not early.
+                // At a simultaneous shutdown, an end is not early.
                 Ok(()) if stop.is_cancelled() => Ok(()),
                 Ok(()) => Err(anyhow::anyhow!("a part of the service ended by itself")),
                 Err(error) => Err(error),
@@ -62,7 +62,7 @@ impl Parts {
         }
     }
 
-    /// Stops all parts and waits for their ends, 7 s at most; what still runs then is aborted.
+    /// Stops all parts and waits for their ends for at most 7 s; parts that still run are then aborted.
     pub(crate) async fn stop(mut self, stop: &CancellationToken, early: anyhow::Result<()>) -> Stopped {
         stop.cancel();
         let deadline = Instant::now() + PARTS_TIMEOUT;
@@ -77,7 +77,7 @@ impl Parts {
     }
 }
 
-/// What is left to do behind the parts.
+/// The steps of a shutdown after the parts have ended.
 pub(crate) struct Shutdown {
     pub(crate) service: &'static str,
     pub(crate) client: Client,
@@ -85,8 +85,8 @@ pub(crate) struct Shutdown {
 }
 
 impl Shutdown {
-    /// Flushes and closes everything, 1 s at most, and logs what is unfinished. Nothing of it is lost: what was not
-    /// acknowledged is delivered again, and the outbox is published at the next start.
+    /// Flushes and closes all connections within 1 s, and logs unfinished work. Nothing is lost: unacknowledged
+    /// messages are redelivered, and the outbox is published at the next start.
     pub(crate) async fn finish(self, unfinished: &[&str]) {
         let deadline = Instant::now() + CLOSE_TIMEOUT;
         let counted = timeout(COUNT_TIMEOUT, outbox_pending::depth(&self.db.reader)).await;
@@ -101,7 +101,7 @@ impl Shutdown {
                 service,
                 is_flushed,
                 is_closed,
-                "stopped; the database has not reported in time whether messages are unpublished; the next start publishes them"
+                "stopped; the database has not reported in time whether the outbox is empty; the next start publishes pending messages"
             ),
             Rest::Work => tracing::warn!(
                 service,
@@ -109,22 +109,22 @@ impl Shutdown {
                 outbox_pending,
                 is_flushed,
                 is_closed,
-                "stopped with work left; nats-server delivers again what was not acknowledged, and the next start publishes \
-                 what the outbox holds"
+                "stopped with unfinished work; nats-server redelivers unacknowledged messages, and the next start publishes \
+                 the pending messages of the outbox"
             ),
         }
     }
 }
 
-/// What a service leaves for its next start.
+/// The work that a service leaves for its next start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Rest {
-    /// Nothing. A connection that could not be flushed or closed in time is none: acknowledgements that are lost with it lead
-    /// to deliveries that the inbox drops.
+    /// Nothing. A connection that could not be flushed or closed in time does not count: lost acknowledgements only
+    /// lead to deliveries that the inbox drops.
     Nothing,
-    /// Unpublished messages, perhaps.
+    /// Possibly pending outbox messages.
     Unknown,
-    /// Unpublished messages, or a part that had not ended.
+    /// Pending outbox messages, or a part that had not ended.
     Work,
 }
 
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_left_only_if_messages_are_outbox_pending_or_a_part_has_not_ended() {
+    fn work_is_left_only_if_messages_are_pending_or_a_part_has_not_ended() {
         assert_eq!(rest(&[], Some(0)), Rest::Nothing);
         assert_eq!(rest(&[], None), Rest::Unknown);
         assert_eq!(rest(&[], Some(1)), Rest::Work);

@@ -1,15 +1,15 @@
-//! Spans: when what happened to a message, told to an OpenTelemetry collector over OTLP (HTTP, protobuf).
+//! Spans: the processing times of messages, exported to an OpenTelemetry collector over OTLP (HTTP, protobuf).
 //!
-//! Off, unless `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) names a collector: then nothing is
-//! made and nothing allocated. On, a flow whose first message carries a sampled `traceparent` has
+//! Disabled unless `OTEL_EXPORTER_OTLP_ENDPOINT` (or `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`) is set: then no span is
+//! created or allocated. If enabled, a flow whose first message carries a sampled `traceparent` has
 //!
 //! - a *server* span for the request to the gateway, and a *producer* span `send` for the command;
-//! - in each service that hears of it, a *consumer* span `process` for the message, and a *producer* span `create` for
-//!   each message that follows from it: the outbox sends it later, so the hop is seen as the gap behind `create`;
+//! - in each service that consumes it, a *consumer* span `process` for the message, and a *producer* span `create` for
+//!   each message that it causes: the outbox publishes that later, which shows as a gap after `create`;
 //! - a *client* span for each call to a third party.
 //!
-//! Each message carries the context of the span that created it, and is processed as that span's child. Ids are drawn when
-//! something begins and told to the collector when it has happened: what is rolled back is never told.
+//! Each message carries the context of the span that created it, and its processing is a child of that span. Span ids
+//! are generated at the start of the work, and spans are exported after it: rolled-back work is never exported.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -31,24 +31,25 @@ use crate::setting::redacted;
 /// How long the collector may take for the last spans.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where spans go, once that is known.
+/// The exporter, if one is configured.
 static EXPORT: OnceLock<Export> = OnceLock::new();
 
 struct Export {
     processor: BatchSpanProcessor,
     scope: InstrumentationScope,
-    /// Which part of the flows that begin here is told, from 0 to 1.
+    /// The sampling ratio of flows that begin here, from 0 to 1.
     ratio: f64,
 }
 
-/// Begins to export spans as `service`, where the environment names a collector. Only the first call in a process counts.
+/// Starts to export spans as `service`, if the environment names a collector. Only the first call in a process has an
+/// effect.
 ///
-/// `OTEL_TRACES_SAMPLER_ARG` is the part of flows that is told, where they begin here (1, unless given);
-/// `OTEL_SDK_DISABLED=true` turns all of it off. Batches, headers, and time limits are those of the OpenTelemetry SDK.
+/// `OTEL_TRACES_SAMPLER_ARG` is the sampling ratio of flows that begin here (default 1); `OTEL_SDK_DISABLED=true`
+/// disables the export. Batches, headers, and time limits are those of the OpenTelemetry SDK.
 ///
 /// # Errors
 ///
-/// Where a variable says what cannot be done.
+/// If a variable has an unsupported value.
 pub fn export_as(service: &'static str) -> anyhow::Result<()> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let endpoint = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
@@ -65,7 +66,7 @@ pub fn export_as(service: &'static str) -> anyhow::Result<()> {
     let ratio =
         parsed.with_context(|| format!("OTEL_TRACES_SAMPLER_ARG: {ratio:?} is not a number from 0 to 1"))?;
     let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build();
-    let exporter = exporter.context("making the exporter of spans")?;
+    let exporter = exporter.context("creating the exporter of spans")?;
     let mut processor = BatchSpanProcessor::builder(exporter).build();
     processor.set_resource(&Resource::builder().with_service_name(service).build());
     let scope = InstrumentationScope::builder("messaging").with_version(env!("CARGO_PKG_VERSION")).build();
@@ -75,16 +76,16 @@ pub fn export_as(service: &'static str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Exports the spans that are left, within 1 s.
+/// Exports the remaining spans, within 1 s.
 pub async fn flush() {
     let Some(export) = EXPORT.get() else { return };
     let (sender, flushed) = tokio::sync::oneshot::channel();
-    // A thread that the runtime does not wait for when it ends.
+    // The runtime does not wait for this thread when it ends.
     std::thread::spawn(move || drop(sender.send(export.processor.force_flush())));
     match tokio::time::timeout(FLUSH_TIMEOUT, flushed).await {
         Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(error))) => tracing::warn!(%error, "the last spans were not exported; they are lost"),
-        Ok(Err(_)) | Err(_) => tracing::warn!("the collector does not answer; the last spans are lost"),
+        Ok(Err(_)) | Err(_) => tracing::warn!("the collector does not respond; the last spans are lost"),
     }
 }
 
@@ -94,7 +95,7 @@ pub fn trace_id(trace_parent: Option<&str>) -> Option<&str> {
     trace_parent?.get(3..35)
 }
 
-/// Something that is told to the collector once it has happened.
+/// A span that has started; it is exported when it ends.
 #[derive(Debug, Clone, Copy)]
 pub struct StartedSpan {
     trace: TraceId,
@@ -104,7 +105,7 @@ pub struct StartedSpan {
 }
 
 impl StartedSpan {
-    /// Begins a part of the flow that a `traceparent` tells of. None where nobody wants to know of it.
+    /// Starts a span in the flow of a `traceparent`. `None` if that is not sampled, or spans are not exported.
     #[must_use]
     pub fn within(trace_parent: Option<&str>) -> Option<Self> {
         EXPORT.get()?;
@@ -112,7 +113,7 @@ impl StartedSpan {
         Some(Self { trace, span: new_span(), parent, at: SystemTime::now() })
     }
 
-    /// Begins a part of the flow that a `traceparent` tells of, and without one a flow.
+    /// Starts a span in the flow of a `traceparent`, or without one the first span of a flow.
     #[must_use]
     pub fn request(trace_parent: Option<&str>) -> Option<Self> {
         let export = EXPORT.get()?;
@@ -120,7 +121,7 @@ impl StartedSpan {
             return Self::within(trace_parent);
         }
         let trace = Uuid::new_v4().into_bytes();
-        // The last bytes of the id decide, as they do elsewhere.
+        // The last bytes of the id decide, as in other implementations.
         let drawn =
             f64::from(u32::from_be_bytes([trace[12], trace[13], trace[14], trace[15]])) / f64::from(u32::MAX);
         let (trace, parent) = (TraceId::from_bytes(trace), SpanId::INVALID);
@@ -132,13 +133,13 @@ impl StartedSpan {
         })
     }
 
-    /// Returns what a message or a request that follows from this carries.
+    /// Returns the `traceparent` of messages or requests that this span causes.
     #[must_use]
     pub fn trace_parent(&self) -> String {
         format!("00-{}-{}-01", self.trace, self.span)
     }
 
-    /// Tells that it has happened by now, and what went wrong, where something did.
+    /// Ends the span now and exports it, with an error if there was one.
     pub fn end(
         self,
         name: impl Into<Cow<'static, str>>,
@@ -170,7 +171,6 @@ fn new_span() -> SpanId {
     SpanId::from_bytes(last)
 }
 
-/// Reads a `traceparent`.
 /// Returns whether a text is a `traceparent` of version 00.
 pub(crate) fn is_trace_parent(text: &str) -> bool {
     parse(text).is_some()
@@ -191,9 +191,9 @@ fn parse(text: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
     Some((trace, span, TraceFlags::new(u8::from_str_radix(flags, 16).ok()?)))
 }
 
-/// A message, as spans tell of it.
+/// The attributes of a message for its spans.
 pub(crate) struct About<'a> {
-    /// What is done with it: `process`, `create`, `send`.
+    /// The operation: `process`, `create`, `send`.
     pub(crate) operation: &'static str,
     pub(crate) subject: &'a str,
     pub(crate) message_id: Uuid,
@@ -201,9 +201,9 @@ pub(crate) struct About<'a> {
 }
 
 impl About<'_> {
-    /// Tells that it was done, with attributes by the semantic conventions for messaging.
+    /// Ends a span of the operation, with attributes by the semantic conventions for messaging.
     pub(crate) fn done(&self, begun: StartedSpan, more: impl IntoIterator<Item = KeyValue>, error: Option<String>) {
-        // Without the key: what all messages of a kind have in common.
+        // Without the key: the common part of all messages of a kind.
         let destination = self.subject.rsplit_once('.').map_or(self.subject, |(destination, _)| destination);
         let (kind, operation_type) = match self.operation {
             "process" => (SpanKind::Consumer, "process"),
@@ -223,11 +223,11 @@ impl About<'_> {
     }
 }
 
-/// Messages that are about to be written to the outbox.
+/// The spans of messages that are about to be written to the outbox.
 pub(crate) struct Created(Vec<(StartedSpan, String, Uuid, Uuid)>);
 
 impl Created {
-    /// Begins the span of each message, and lets the message carry it.
+    /// Starts the span of each message, and sets it as the message's trace context.
     pub(crate) fn of(outgoing: &mut [Outgoing]) -> Self {
         if EXPORT.get().is_none() {
             return Self(Vec::new());
@@ -240,7 +240,7 @@ impl Created {
         Self(begun.collect())
     }
 
-    /// Tells of them once they are committed.
+    /// Ends the spans after the commit.
     pub(crate) fn committed(self) {
         for (begun, subject, message_id, correlation_id) in self.0 {
             About { operation: "create", subject: &subject, message_id, correlation_id }.done(begun, [], None);
@@ -255,7 +255,7 @@ mod tests {
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn a_trace_parent_is_read_as_it_is_written_and_nothing_else_is_one() {
+    fn a_trace_parent_survives_a_round_trip_and_other_texts_are_refused() {
         let (trace, span, flags) = parse(GOOD).unwrap();
         let begun = StartedSpan { trace, span, parent: SpanId::INVALID, at: SystemTime::UNIX_EPOCH };
         assert_eq!(begun.trace_parent(), GOOD);
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_begins_while_nobody_wants_to_know() {
+    fn no_span_starts_without_a_collector() {
         assert!(StartedSpan::within(Some(GOOD)).is_none());
         assert!(StartedSpan::request(None).is_none());
         assert!(Created::of(&mut []).0.is_empty());

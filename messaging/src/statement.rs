@@ -1,9 +1,9 @@
-//! Statements whose text does not vary with the size of a batch.
+//! Statements whose text does not depend on the batch size.
 //!
-//! A database prepares each text once. Were rows written in statements of 1 to 256 rows as they come, almost every
-//! batch would bring new texts; so rows go in chunks of some fixed sizes, and lists of `IN` are padded to them. Each
-//! statement is a way to the database and back, which for a small batch takes longer than its rows do: up to 16 rows go in
-//! one statement, and as many as a batch has in five at most.
+//! A database prepares each text once. With one statement text per number of rows, almost every batch would bring new
+//! texts. So rows are written in chunks of fixed sizes, and lists of `IN` are padded to them. Each statement is a round
+//! trip to the database, which for a small batch takes longer than its rows: up to 16 rows need one statement, and a
+//! full batch at most five.
 
 use std::collections::HashSet;
 
@@ -11,9 +11,9 @@ use sea_orm::sea_query::{IntoIden, OnConflict};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, Insert, QueryTrait};
 use uuid::Uuid;
 
-/// The sizes of chunks, largest first.
+/// The chunk sizes, largest first.
 const SIZES: [usize; 20] = [256, 128, 64, 32, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1];
-/// Prepared statements that a connection keeps: the sizes of all kinds that a service has.
+/// The number of prepared statements that a connection keeps: all sizes of all statements of a service.
 pub(crate) const PREPARED: usize = 512;
 
 /// Splits rows into chunks of the fixed sizes.
@@ -25,7 +25,7 @@ pub fn chunks<T>(mut rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
     })
 }
 
-/// Splits the values of an `IN` list into chunks of the fixed sizes, the last one filled up by repeating a value.
+/// Splits the values of an `IN` list into chunks of the fixed sizes; the last one is padded by repeating a value.
 pub fn padded_chunks<T: Clone>(values: &[T]) -> impl Iterator<Item = Vec<T>> {
     values.chunks(SIZES[0]).map(|chunk| {
         let size = SIZES.into_iter().rev().find(|size| *size >= chunk.len()).unwrap_or(SIZES[0]);
@@ -37,11 +37,11 @@ pub fn padded_chunks<T: Clone>(values: &[T]) -> impl Iterator<Item = Vec<T>> {
     })
 }
 
-/// Inserts rows, a multi-row statement a chunk.
+/// Inserts rows, with one multi-row statement per chunk.
 ///
 /// # Errors
 ///
-/// The database's error; with `on_conflict`, a conflict is none.
+/// The database's error; with `on_conflict`, a conflict is not an error.
 pub async fn insert<A>(
     connection: &impl ConnectionTrait,
     rows: Vec<A>,
@@ -63,9 +63,9 @@ where
     Ok(())
 }
 
-/// Inserts the rows whose key the table does not have yet, and returns the keys of those.
+/// Inserts the rows whose key is not in the table yet, and returns their keys.
 ///
-/// The rows come sorted by their key: transactions of two instances cannot wait for each other then.
+/// The rows must be sorted by their key: then transactions of two instances cannot deadlock.
 ///
 /// # Errors
 ///
@@ -90,7 +90,7 @@ where
     Ok(new)
 }
 
-/// Returns the conflict clause that writes a changed row over the one with the same key.
+/// Returns the conflict clause that overwrites the changed columns of an existing row.
 #[must_use]
 pub fn overwrite<C: IntoIden + Copy>(key: &[C], changed: &[C]) -> OnConflict {
     OnConflict::columns(key.iter().copied()).update_columns(changed.iter().copied()).to_owned()

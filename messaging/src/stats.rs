@@ -1,6 +1,6 @@
-//! How a service does, in figures that cost little: what its outbox holds back, and what it has said more than once.
+//! Statistics of a service that cost little: its pending outbox messages, and subjects published more than once.
 //!
-//! Each service answers `admin.<service>.stats`.
+//! Each service serves `admin.<service>.stats`.
 
 use sea_orm::sea_query::{Alias, Condition, Expr, ExprTrait, Func, Order, Query as SqlQuery, WindowStatement};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
@@ -11,60 +11,60 @@ use crate::outbox::entity::{Column, Entity};
 use crate::query::{Endpoint, Query, QueryError};
 use crate::{clock, outbox_pending};
 
-/// The most recent messages that are looked at for repetitions.
+/// The number of most recent messages that are examined for repetitions.
 const RECENT: u64 = 10_000;
-/// The most repetitions in one answer.
+/// The maximum number of repetitions per reply.
 const MAX_REPETITIONS: u64 = 20;
-/// The most stems in one request.
+/// The maximum number of subjects per request.
 const MAX_STEMS: usize = 50;
 
-/// Returns the subject on which a service tells how it does.
+/// Returns the subject of a service's statistics.
 #[must_use]
 pub fn subject(service: &str) -> String {
     format!("admin.{service}.stats")
 }
 
-/// What is asked.
+/// A request for statistics.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Request {
-    /// What is said only once about one key, as subjects without the key, such as `order.event.placed`; 50 at most.
+    /// Subjects without the key that must be published at most once per key, such as `order.event.placed`; at most 50.
     pub once_per_key: Vec<String>,
 }
 
-/// How a service does.
+/// The statistics of a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// Which service.
+    /// The service's name.
     pub service: String,
-    /// How many messages no stream has acknowledged, as far as it is written.
+    /// The number of messages that no stream has acknowledged, as recorded in the database.
     pub outbox_depth: u64,
-    /// For how long the oldest of them has waited, by the service's clock, in milliseconds.
+    /// The age of the oldest of them, by the service's clock, in milliseconds.
     pub outbox_age_ms: Option<i64>,
-    /// How many messages their stream can never take; each is a dead letter.
+    /// The number of messages that their stream can never store; each is a dead letter.
     #[serde(default)]
     pub outbox_unpublishable: u64,
-    /// How many of the most recent messages were looked at for repetitions.
+    /// The number of most recent messages that were examined for repetitions.
     pub examined: u64,
-    /// What was said more than once although it should not, 20 at most.
+    /// Subjects that were published more than once against the request, at most 20.
     pub repeated: Vec<Repeated>,
-    /// How many there are of these; 0 from a service of an earlier release.
+    /// The total number of such subjects; 0 from a service of an earlier release.
     #[serde(default)]
     pub repeated_total: u64,
 }
 
-/// Something that was said more than once.
+/// A subject that was published more than once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Repeated {
-    /// On which subject.
+    /// The subject, with its key.
     pub subject: String,
-    /// How often.
+    /// The number of messages.
     pub count: i64,
 }
 
-/// Makes the endpoint that tells.
+/// Creates the statistics endpoint.
 pub(crate) fn endpoint(db: DatabaseConnection, service: &'static str) -> Endpoint {
     Endpoint::new("stats", subject(service), move |query| answer(db.clone(), service, query))
 }
@@ -115,7 +115,7 @@ async fn examined(db: &DatabaseConnection) -> Result<u64, DbErr> {
     Ok(examined.unsigned_abs())
 }
 
-/// Returns the first subjects that more than one message has, and how many such subjects there are.
+/// Returns the first subjects with more than one message, and the total number of such subjects.
 async fn repeated(db: &DatabaseConnection, once_per_key: &[String]) -> Result<(Vec<Repeated>, u64), DbErr> {
     let stems = once_per_key
         .iter()
@@ -123,8 +123,8 @@ async fn repeated(db: &DatabaseConnection, once_per_key: &[String]) -> Result<(V
     let count = || Func::count(Expr::col(Column::Subject));
     let select = SqlQuery::select()
         .column(Column::Subject)
-        .expr_as(count(), Alias::new("said"))
-        // Over the groups, before the limit.
+        .expr_as(count(), Alias::new("published"))
+        // Computed over the groups, before the limit.
         .expr_window_as(count(), WindowStatement::new(), Alias::new("total"))
         .from_subquery(recent(), Alias::new("recent"))
         .cond_where(stems)
@@ -137,7 +137,7 @@ async fn repeated(db: &DatabaseConnection, once_per_key: &[String]) -> Result<(V
     let total: i64 = rows.first().map(|row| row.try_get("", "total")).transpose()?.unwrap_or_default();
     let repeated = rows
         .into_iter()
-        .map(|row| Ok(Repeated { subject: row.try_get("", "subject")?, count: row.try_get("", "said")? }))
+        .map(|row| Ok(Repeated { subject: row.try_get("", "subject")?, count: row.try_get("", "published")? }))
         .collect::<Result<_, DbErr>>()?;
     Ok((repeated, total.unsigned_abs()))
 }

@@ -1,9 +1,10 @@
-//! How large the database of a service is, and how much free space the disk below it has.
+//! The size of a service's database, and the free space of its disk.
 //!
-//! A full disk is an outage: the service waits for space and loses nothing. Readiness warns before that, as a note: a
-//! service that is taken out of rotation frees no space. Asked every 30 s, never on the way of a message.
+//! A full disk is an outage: the service waits for space and loses nothing. Before that, readiness warns with a note:
+//! removing the service from rotation would free no space. Checked every 30 s, independently of messages.
 //!
-//! SQLite's disk is the file system of its file. PostgreSQL tells the size of a database and not the free space of its disk.
+//! The disk of SQLite is the file system of its file. PostgreSQL reports the size of a database and not the free space
+//! of its disk.
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -18,15 +19,15 @@ use crate::health::Health;
 use crate::metrics::{self, Gauges, figure};
 use crate::setting;
 
-/// The part of [`Health`] for the disk and the size of the database.
+/// The [`Health`] part for the disk and the size of the database.
 pub(crate) const STORAGE: &str = "storage";
-/// How often it is asked for.
+/// The interval between checks.
 const INTERVAL: Duration = Duration::from_secs(30);
 /// How long the database or the file system may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The free space below which readiness warns unless set: a gibibyte.
+/// The default of the free space below which readiness warns: 1 GiB.
 const MIN_FREE: u64 = 1 << 30;
-/// The most free space that can be asked for: an exbibyte.
+/// The largest free space that can be required: 1 EiB.
 const MAX_FREE: u64 = 1 << 60;
 
 static DATABASE_BYTES: LazyLock<Gauges> = LazyLock::new(|| {
@@ -36,10 +37,10 @@ static FREE_BYTES: LazyLock<Gauges> = LazyLock::new(|| {
     metrics::gauges("messaging_disk_free_bytes", "Free space of the file system that has the SQLite database")
 });
 
-/// When readiness warns of a disk that fills.
+/// The threshold of free disk space.
 #[derive(Debug, Clone, clap::Args)]
 pub struct StorageOptions {
-    /// How many bytes the disk of an SQLite database must have free, or readiness warns; 1 GiB unless set.
+    /// How many bytes the disk of an SQLite database must have free, or readiness warns; by default 1 GiB.
     #[arg(long, env = "MIN_FREE_DISK_BYTES", default_value_t = MIN_FREE, value_parser = setting::number(0..=MAX_FREE))]
     pub min_free_disk_bytes: u64,
 }
@@ -50,11 +51,11 @@ impl Default for StorageOptions {
     }
 }
 
-/// What the database takes and its disk has left, in bytes.
+/// The size of the database and the free space of its disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Usage {
     database: u64,
-    /// None if the database does not tell.
+    /// `None` if the database does not report it.
     free: Option<u64>,
 }
 
@@ -132,7 +133,7 @@ impl Usage {
     fn describe(self, min_free: u64) -> String {
         let database = mebibytes(self.database);
         match self.free {
-            None => format!("the database has {database}; PostgreSQL does not tell the free space of its disk"),
+            None => format!("the database has {database}; PostgreSQL does not report the free space of its disk"),
             Some(free) if free < min_free => format!(
                 "the disk of the database is nearly full: {} are free, less than {} (MIN_FREE_DISK_BYTES), and the database \
                  has {database}; once the disk is full the service waits; free some space",
@@ -148,17 +149,17 @@ fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes >> 20)
 }
 
-/// Asks the database for its size, and the file system for its free space.
+/// Reads the size from the database, and the free space from the file system.
 async fn read(db: &DatabaseConnection) -> anyhow::Result<Usage> {
     let backend = db.get_database_backend();
     let sqlite = backend == DbBackend::Sqlite;
-    let question = if sqlite {
+    let query = if sqlite {
         "SELECT file FROM pragma_database_list WHERE name = 'main'"
     } else {
         "SELECT pg_database_size(current_database()) AS bytes"
     };
-    let row = answered(db.query_one_raw(Statement::from_string(backend, question))).await?;
-    let row = row.context("the database does not tell its size")?;
+    let row = answered(db.query_one_raw(Statement::from_string(backend, query))).await?;
+    let row = row.context("the database does not report its size")?;
     if !sqlite {
         let bytes: i64 = row.try_get("", "bytes")?;
         return Ok(Usage { database: bytes.unsigned_abs(), free: None });
@@ -173,7 +174,8 @@ fn of_file(file: &Path) -> anyhow::Result<Usage> {
     let mut log = file.as_os_str().to_owned();
     log.push("-wal");
     let size = |path: &Path| path.metadata().map_or(0, |metadata| metadata.len());
-    let disk = nix::sys::statvfs::statvfs(file).with_context(|| format!("looking at {}", file.display()))?;
+    let disk = nix::sys::statvfs::statvfs(file)
+        .with_context(|| format!("reading the file system of {}", file.display()))?;
     let free = u64::from(disk.blocks_available()).saturating_mul(u64::from(disk.fragment_size()));
     Ok(Usage { database: size(file) + size(Path::new(&log)), free: Some(free) })
 }
@@ -183,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_with_too_little_space_is_a_note_and_no_failure_and_is_said_to_be_full_before_it_is() {
+    fn a_nearly_full_disk_is_noted_and_does_not_make_the_service_unready() {
         let health = Health::default();
         let watch = StorageWatch {
             db: DatabaseConnection::default(),
@@ -197,7 +199,7 @@ mod tests {
         assert_eq!(detail(), "the database has 5 MiB, and its disk 2048 MiB free");
         assert!(watch.report(usage(Some(9 << 20)), false));
         assert!(detail().contains("nearly full: 9 MiB are free, less than 1024 MiB"), "{}", detail());
-        // What cannot be read is neither better nor worse.
+        // A failed reading changes nothing.
         assert!(watch.report(Err(anyhow::anyhow!("frozen")), true));
         assert!(detail().contains("unknown: frozen"));
         assert!(!watch.report(usage(None), true));

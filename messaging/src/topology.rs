@@ -1,7 +1,7 @@
-//! Streams, buckets, and durable consumers, made and kept up to date from a declaration.
+//! Streams, buckets, and durable consumers, created and updated from a declaration.
 //!
-//! Provisioning is idempotent and updates in place. What the server cannot change on an existing stream or consumer
-//! is refused with the server's reason and a way out; nothing is ever deleted.
+//! Provisioning is idempotent and updates in place. A change that the server cannot make to an existing stream or
+//! consumer is refused with the server's reason and a remedy; nothing is ever deleted.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -15,7 +15,7 @@ use async_nats::jetstream::{Context, kv, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What shall exist on the server.
+/// The declared state of the server.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Topology {
@@ -34,7 +34,7 @@ pub struct Topology {
 pub struct StreamSpec {
     /// Its name.
     pub name: String,
-    /// What it holds, for people.
+    /// Its contents, as a description.
     pub description: String,
     /// The subjects it stores.
     pub subjects: Vec<String>,
@@ -44,27 +44,27 @@ pub struct StreamSpec {
     pub duplicate_window_seconds: u64,
     /// The largest message, headers included, in bytes.
     pub max_message_size: i32,
-    /// How much it holds, in bytes; without it only the server's own limit holds.
+    /// The maximum size, in bytes; by default only the server's own limit applies.
     #[serde(default)]
     pub max_bytes: Option<i64>,
-    /// Which messages a full stream discards.
+    /// The messages that a full stream discards.
     #[serde(default)]
     pub discard: Discard,
-    /// Whether it delivers messages at a time of their own ([`Timing::At`](crate::envelope::Timing::At)).
+    /// Whether it accepts message schedules ([`Timing::At`](crate::envelope::Timing::At)).
     #[serde(default)]
     pub schedules: bool,
-    /// Whether it takes many messages as one batch, stored all or none. That pays where the server syncs before it
-    /// acknowledges: a batch costs one sync.
+    /// Whether it accepts atomic batches: many messages, stored all or none. That pays off if the server syncs before
+    /// it acknowledges: a batch costs one sync.
     #[serde(default)]
     pub atomic_batches: bool,
 }
 
-/// Which messages a full stream discards.
+/// The messages that a full stream discards.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Discard {
-    /// The oldest: the stream is a ring buffer, and consumed history makes room. Whoever accepts commands keeps the
-    /// unconsumed part below the limit. nats-server knows no other way for a stream with schedules.
+    /// The oldest: the stream is a ring buffer, and consumed history makes space. The command gateway must keep the
+    /// unconsumed part below the limit. nats-server supports no other policy for a stream with schedules.
     #[default]
     Old,
     /// The new one: the server refuses it, and the producer publishes it again later.
@@ -77,13 +77,13 @@ pub enum Discard {
 pub struct BucketSpec {
     /// Its name.
     pub name: String,
-    /// What it holds, for people.
+    /// Its contents, as a description.
     pub description: String,
     /// How long it keeps an entry.
     pub max_age_seconds: u64,
     /// The largest value, in bytes.
     pub max_value_size: i32,
-    /// How much it holds, in bytes.
+    /// The maximum size, in bytes.
     #[serde(default)]
     pub max_bytes: Option<i64>,
 }
@@ -96,17 +96,18 @@ pub struct ConsumerSpec {
     pub stream: String,
     /// The service.
     pub name: String,
-    /// What it reads of the stream.
+    /// The subjects it reads from the stream.
     pub filter_subjects: Vec<String>,
 }
 
-/// How long the server waits for an acknowledgement before it delivers again. A killed service's messages come back
-/// after this time.
+/// How long the server waits for an acknowledgement before it redelivers. The messages of a killed service are
+/// redelivered after this time.
 const ACK_WAIT: Duration = Duration::from_secs(10);
-/// Messages delivered and not acknowledged: what all instances of a service may hold together. Messages that failed and
-/// wait for their next attempt count as well, for a minute each: about 500 failures per second stop the consumer.
+/// The maximum number of messages that are delivered and not acknowledged, over all instances of a service. Failed
+/// messages that wait for their next attempt count as well, for a minute each: about 500 failures per second stop the
+/// consumer.
 const MAX_ACK_PENDING: i64 = 32_768;
-/// How long a server that does not answer is asked again.
+/// How long a request to a server that does not reply is repeated.
 const PROVISION_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Topology {
@@ -114,7 +115,7 @@ impl Topology {
     ///
     /// # Errors
     ///
-    /// Where it is not the JSON that [`Topology`] describes.
+    /// If it is not the JSON of a [`Topology`].
     pub fn parse(json: &str) -> anyhow::Result<Self> {
         serde_json::from_str(json).context("reading the topology")
     }
@@ -125,12 +126,12 @@ impl Topology {
         self.consumers.iter().filter(|consumer| consumer.name == service).map(|c| c.stream.as_str()).collect()
     }
 
-    /// Makes everything exist as declared, with `replicas` copies of each stream.
+    /// Creates or updates everything as declared, with `replicas` copies of each stream.
     ///
     /// # Errors
     ///
-    /// If the server cannot be reached, refuses a change, or makes something other than what is declared, as an older one
-    /// does that does not know a setting; the error names what, and the settings.
+    /// If the server cannot be reached, refuses a change, or creates something other than declared, as an older server
+    /// does with an unknown setting; the error names the object and the settings.
     pub async fn provision(&self, js: &Context, replicas: usize) -> anyhow::Result<()> {
         for spec in &self.streams {
             provision_stream(js, spec, replicas).await?;
@@ -145,7 +146,7 @@ impl Topology {
     }
 }
 
-/// Returns whether a subject passes a filter with the wildcards of NATS.
+/// Returns whether a subject matches a filter with the wildcards of NATS.
 #[must_use]
 pub fn subject_matches(filter: &str, subject: &str) -> bool {
     let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
@@ -158,9 +159,8 @@ pub fn subject_matches(filter: &str, subject: &str) -> bool {
     }
 }
 
-/// Tries again what the server does not answer in time: a cluster without a leader answers nothing. All of provisioning
-/// may be repeated.
-async fn patiently<T, E: Display, F: Future<Output = Result<T, E>>>(
+/// Retries requests that time out: a cluster without a leader does not reply. All provisioning requests are idempotent.
+async fn retry_timeouts<T, E: Display, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
     is_time_out: impl Fn(&E) -> bool,
 ) -> Result<T, E> {
@@ -170,7 +170,7 @@ async fn patiently<T, E: Display, F: Future<Output = Result<T, E>>>(
         match attempt().await {
             Err(error) if is_time_out(&error) && start.elapsed() < PROVISION_TIMEOUT => {
                 if !std::mem::replace(&mut is_logged, true) {
-                    tracing::warn!(%error, "nats-server does not answer in time; provisioning goes on trying");
+                    tracing::warn!(%error, "nats-server does not reply in time; provisioning retries");
                 }
             }
             done => return done,
@@ -178,13 +178,18 @@ async fn patiently<T, E: Display, F: Future<Output = Result<T, E>>>(
     }
 }
 
-/// Refuses what came out other than it was asked for. Settings that were left to the server are not compared.
-fn must_be_as_asked(js: &Context, what: &str, asked: impl Serialize, found: impl Serialize) -> anyhow::Result<()> {
-    let (asked, found) = (serde_json::to_value(asked)?, serde_json::to_value(found)?);
-    let differing = differences(&asked, &found);
+/// Refuses a result that differs from the request. Settings left to the server are not compared.
+fn check_result(
+    js: &Context,
+    object: &str,
+    requested: impl Serialize,
+    found: impl Serialize,
+) -> anyhow::Result<()> {
+    let (requested, found) = (serde_json::to_value(requested)?, serde_json::to_value(found)?);
+    let differing = differences(&requested, &found);
     anyhow::ensure!(
         differing.is_empty(),
-        "{what} came out other than it was asked for: {}. nats-server {} may be too old for this, or another program has \
+        "{object} differs from the request: {}. nats-server {} may be too old for this, or another program has \
          changed it meanwhile",
         differing.join(", "),
         js.client().server_info().version
@@ -192,8 +197,8 @@ fn must_be_as_asked(js: &Context, what: &str, asked: impl Serialize, found: impl
     Ok(())
 }
 
-/// Returns the settings that were asked for and came out otherwise. A server leaves out what it does not know.
-fn differences(asked: &Value, found: &Value) -> Vec<String> {
+/// Returns the requested settings that differ in the result. A server leaves out settings that it does not know.
+fn differences(requested: &Value, found: &Value) -> Vec<String> {
     let is_left_to_the_server = |value: &Value| match value {
         Value::Null | Value::Bool(false) => true,
         Value::Number(number) => number.as_i64() == Some(0),
@@ -202,10 +207,10 @@ fn differences(asked: &Value, found: &Value) -> Vec<String> {
         Value::Object(values) => values.is_empty(),
         Value::Bool(true) => false,
     };
-    let asked = asked.as_object().into_iter().flatten().filter(|(_, value)| !is_left_to_the_server(value));
-    let differing = asked.filter_map(|(name, asked)| match found.get(name) {
-        Some(found) if found == asked => None,
-        found => Some(format!("{name} is {} and not {asked}", found.unwrap_or(&Value::Null))),
+    let requested = requested.as_object().into_iter().flatten().filter(|(_, value)| !is_left_to_the_server(value));
+    let differing = requested.filter_map(|(name, requested)| match found.get(name) {
+        Some(found) if found == requested => None,
+        found => Some(format!("{name} is {} and not {requested}", found.unwrap_or(&Value::Null))),
     });
     differing.collect()
 }
@@ -231,18 +236,18 @@ async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> a
         allow_atomic_publish: spec.atomic_batches,
         ..Default::default()
     };
-    let made = patiently(
+    let made = retry_timeouts(
         || js.create_or_update_stream(config.clone()),
         |error| error.kind() == CreateStreamErrorKind::TimedOut,
     );
     let made = made.await.map_err(|error| {
         anyhow!(
-            "stream {} cannot be made or changed to what is declared: {error}. The server can change neither storage \
+            "stream {} cannot be created or changed as declared: {error}. The server can change neither storage \
              nor retention of a stream in place: delete it by hand (`nats stream rm {0}`) if its messages may go",
             spec.name
         )
     })?;
-    must_be_as_asked(js, &format!("stream {}", spec.name), &config, &made.config)?;
+    check_result(js, &format!("stream {}", spec.name), &config, &made.config)?;
     tracing::info!(stream = %spec.name, subjects = ?spec.subjects, "provisioned");
     Ok(())
 }
@@ -259,13 +264,13 @@ async fn provision_bucket(js: &Context, spec: &BucketSpec, replicas: usize) -> a
         num_replicas: replicas,
         ..Default::default()
     };
-    let made = patiently(
+    let made = retry_timeouts(
         || js.create_or_update_key_value(config.clone()),
         |error| error.kind() == CreateKeyValueErrorKind::TimedOut,
     );
     let made = made
         .await
-        .map_err(|error| anyhow!("bucket {} cannot be made or changed to what is declared: {error}", spec.name))?;
+        .map_err(|error| anyhow!("bucket {} cannot be created or changed as declared: {error}", spec.name))?;
     let found = &made.stream.cached_info().config;
     let found = serde_json::json!({
         "history": found.max_messages_per_subject,
@@ -274,14 +279,14 @@ async fn provision_bucket(js: &Context, spec: &BucketSpec, replicas: usize) -> a
         "max_bytes": found.max_bytes,
         "num_replicas": found.num_replicas,
     });
-    let asked = serde_json::json!({
+    let requested = serde_json::json!({
         "history": config.history,
         "max_age": config.max_age.as_secs(),
         "max_value_size": config.max_value_size,
         "max_bytes": config.max_bytes,
         "num_replicas": config.num_replicas,
     });
-    must_be_as_asked(js, &format!("bucket {}", spec.name), asked, found)?;
+    check_result(js, &format!("bucket {}", spec.name), requested, found)?;
     tracing::info!(bucket = %spec.name, "provisioned");
     Ok(())
 }
@@ -294,23 +299,23 @@ async fn provision_consumer(js: &Context, spec: &ConsumerSpec) -> anyhow::Result
         deliver_policy: DeliverPolicy::All,
         ack_wait: ACK_WAIT,
         max_ack_pending: MAX_ACK_PENDING,
-        // Without a limit: the service counts the deliveries, writes the dead letter itself, and then terminates.
+        // Unlimited: the service counts the deliveries, writes the dead letter itself, and then terminates the message.
         max_deliver: -1,
         ..Default::default()
     };
-    let made = patiently(
+    let made = retry_timeouts(
         || js.create_consumer_on_stream(config.clone(), spec.stream.as_str()),
         |error| error.kind() == ConsumerErrorKind::TimedOut,
     );
     let made = made.await.map_err(|error| {
         anyhow!(
-            "consumer {} of stream {} cannot be made or changed to what is declared: {error}",
+            "consumer {} of stream {} cannot be created or changed as declared: {error}",
             spec.name,
             spec.stream
         )
     })?;
-    let what = format!("consumer {} of stream {}", spec.name, spec.stream);
-    must_be_as_asked(js, &what, config.into_consumer_config(), &made.cached_info().config)?;
+    let object = format!("consumer {} of stream {}", spec.name, spec.stream);
+    check_result(js, &object, config.into_consumer_config(), &made.cached_info().config)?;
     tracing::info!(stream = %spec.stream, consumer = %spec.name, filter = ?spec.filter_subjects, "provisioned");
     Ok(())
 }
@@ -320,17 +325,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_out_otherwise_is_named_and_what_was_left_to_the_server_is_not() {
-        let asked = serde_json::json!({"max_age": 5, "allow_msg_schedules": true, "discard": "new", "max_msgs": 0});
+    fn differing_settings_are_named_and_settings_left_to_the_server_are_not() {
+        let requested =
+            serde_json::json!({"max_age": 5, "allow_msg_schedules": true, "discard": "new", "max_msgs": 0});
         let found = serde_json::json!({"max_age": 5, "discard": "old", "max_msgs": -1});
-        let mut differing = differences(&asked, &found);
+        let mut differing = differences(&requested, &found);
         differing.sort_unstable();
         assert_eq!(differing, ["allow_msg_schedules is null and not true", r#"discard is "old" and not "new""#]);
-        assert_eq!(differences(&asked, &asked), Vec::<String>::new());
+        assert_eq!(differences(&requested, &requested), Vec::<String>::new());
     }
 
     #[test]
-    fn filters_match_as_the_server_matches_them() {
+    fn filters_match_as_in_nats_server() {
         assert!(subject_matches("order.event.placed.*", "order.event.placed.K1"));
         assert!(subject_matches("order.command.>", "order.command.place.K1"));
         assert!(!subject_matches("order.command.>", "order.command"));

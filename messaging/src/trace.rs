@@ -1,8 +1,8 @@
-//! What a service knows of one business id: what it handled and when, what failed or came again, what it has said and
-//! not published yet, and, where the service tells, where the matter stands.
+//! The state of one business id in a service: handled messages with their times, delivery issues, pending outbox
+//! messages, and the aggregate's status if the service reports one.
 //!
-//! Each service answers `admin.<service>.trace.<key>`. The inbox knows messages by their ids and not by what they
-//! are about, so whoever asks names the ids that it has found in the streams.
+//! Each service serves `admin.<service>.trace.<key>`. The inbox stores the ids of messages and not their keys, so the
+//! request contains the ids that the caller has found in the streams.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -19,115 +19,115 @@ use crate::health::Health;
 use crate::query::{Endpoint, Query, QueryError};
 use crate::{delivery_issue, inbox, outbox, outbox_pending, statement};
 
-/// The most ids in one request.
+/// The maximum number of ids per request.
 pub const MAX_IDS: usize = 1000;
-/// The most delivery issues and pending messages in one answer.
+/// The maximum number of delivery issues, and of pending messages, per reply.
 const MAX_ROWS: u64 = 200;
 
-/// Returns the subject on which a service tells what it knows of a key.
+/// Returns the subject on which a service reports the state of a key.
 #[must_use]
 pub fn subject(service: &str, key: &str) -> String {
     format!("admin.{service}.trace.{key}")
 }
 
-/// Which messages are asked about.
+/// The messages to report on.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Request {
-    /// Their ids, [`MAX_IDS`] at most.
+    /// Their ids, at most [`MAX_IDS`].
     pub message_ids: Vec<Uuid>,
 }
 
-/// What a service knows of a key. Times are RFC 3339, by the service's clock.
+/// The state of a key in a service. Times are RFC 3339, by the service's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
-    /// Which service.
+    /// The service's name.
     pub service: String,
-    /// Those of the messages asked about that it has handled, or dead-lettered.
+    /// The requested messages that it has handled or dead-lettered.
     pub handled: Vec<Handled>,
-    /// Messages about the key that did not simply go well.
+    /// The delivery issues of the key's messages.
     pub delivery_issues: Vec<DeliveryIssue>,
-    /// What it has said about the key and no stream has yet.
+    /// The key's outbox messages that no stream has acknowledged.
     pub outbox_pending: Vec<PendingMessage>,
-    /// Where the matter stands, where the service tells.
+    /// The status of the aggregate, if the service reports one.
     pub status: Option<AggregateStatus>,
     /// The parts of this instance that readiness reports as failing, each as `part: reason`.
     #[serde(default)]
     pub problems: Vec<String>,
 }
 
-/// When a message was handled.
+/// A handled message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Handled {
     /// Its id.
     pub message_id: Uuid,
-    /// When.
+    /// When the stream stored it, or when a redrive handled it.
     pub at: String,
 }
 
-/// What happened to one message beside its being handled.
+/// The delivery issues of one message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeliveryIssue {
-    /// Its id, or one made of its place where it has none that can be believed.
+    /// Its id, or one derived from its position in the stream if it has no trusted id.
     pub message_id: Uuid,
-    /// The subject it came on.
+    /// Its subject.
     pub subject: String,
-    /// The stream it came from.
+    /// The stream that delivered it.
     pub stream: String,
-    /// Its sequence there, at its last delivery of those told of here.
+    /// Its stream sequence, at the last delivery reported here.
     pub sequence: i64,
     /// How often it failed.
     pub failures: i64,
     /// When it failed last.
     pub failed_at: Option<String>,
-    /// What the service said when it failed last.
+    /// The error's text at its last failure.
     pub detail: Option<String>,
-    /// How often it came again and was dropped.
+    /// How often it was delivered again and dropped.
     pub duplicates: i64,
-    /// When it did last.
+    /// When the last duplicate arrived.
     pub duplicate_at: Option<String>,
     /// When it became a dead letter.
     pub dead_lettered_at: Option<String>,
-    /// Why, in a word.
+    /// Why, as the text form of a [`Reason`](crate::dead_letter::Reason).
     pub reason: Option<String>,
-    /// When it was handled after all.
+    /// When a redrive handled it.
     pub redriven_at: Option<String>,
 }
 
-/// A message that no stream has yet.
+/// An outbox message that no stream has acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingMessage {
     /// Its id.
     pub message_id: Uuid,
-    /// Where it is to be published.
+    /// The subject on which it is to be published.
     pub subject: String,
-    /// The id of the message it answers.
+    /// The id of the message that caused it.
     pub causation_id: Option<String>,
-    /// When it was said.
+    /// When it was created.
     pub since: String,
-    /// Why its stream can never take it; none if it is pending.
+    /// Why its stream can never store it; `None` if it is pending.
     #[serde(default)]
     pub refusal: Option<String>,
 }
 
-/// Where a matter stands with a service, in its own words.
+/// The status of an aggregate in a service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AggregateStatus {
-    /// One line, such as `awaiting stock`.
+    /// The state, as one line, such as `awaiting stock`.
     pub state: String,
-    /// Since when, RFC 3339, where it is known.
+    /// Since when, RFC 3339, if known.
     pub since: Option<String>,
-    /// What the service itself waits for, where it does: a third party, a time, something scarce. Not other services'
-    /// messages; that these have not come is seen elsewhere.
+    /// What the service itself is blocked on, if anything: a third party, a time, a scarce resource. Other services'
+    /// missing messages are not reported here.
     pub blocked_on: Option<String>,
 }
 
-/// Makes the endpoint that tells.
+/// Creates the trace endpoint.
 pub(crate) fn endpoint<H: Handler>(
     db: DatabaseConnection,
     service: &'static str,
@@ -171,7 +171,7 @@ async fn handled(db: &DatabaseConnection, ids: &[Uuid]) -> Result<Vec<Handled>, 
     Ok(handled.collect())
 }
 
-/// Those about the key, and those asked for by id that are about another: a subject that does not say it.
+/// Returns the issues of the key, and those of the requested ids whose subject has another key.
 async fn delivery_issues(db: &DatabaseConnection, key: &str, ids: &[Uuid]) -> Result<Vec<DeliveryIssue>, DbErr> {
     use delivery_issue::entity::{Column, Entity};
     let of_key = Entity::find().filter(Column::Key.eq(key));
@@ -198,7 +198,7 @@ async fn delivery_issues(db: &DatabaseConnection, key: &str, ids: &[Uuid]) -> Re
 
 async fn outbox_pending(db: &DatabaseConnection, key: &str) -> Result<Vec<PendingMessage>, DbErr> {
     use outbox::entity::{Column, Entity, Model};
-    // An underscore in the key stands for any character there, so what is found is looked at again.
+    // An underscore in the key matches any character there, so the result is filtered again.
     let mut rows =
         Entity::find().filter(Column::Subject.like(format!("%.{key}"))).order_by_asc(Column::RowId).limit(MAX_ROWS);
     QueryTrait::query(&mut rows).inner_join(outbox_pending::entity::Entity, outbox_pending::in_pending_batch());

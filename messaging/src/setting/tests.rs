@@ -93,7 +93,7 @@ fn origins_and_hosts_are_as_browsers_send_them() {
 }
 
 #[test]
-fn addresses_of_services_and_servers_have_the_form_that_is_used() {
+fn addresses_of_services_and_servers_are_checked_for_their_form() {
     for url in ["http://127.0.0.1:8910", "http://u:p@h/x", "http://h/"] {
         assert!(parse_http_url(url).is_ok(), "{url}");
     }
