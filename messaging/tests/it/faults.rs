@@ -185,7 +185,7 @@ async fn what_could_not_be_published_is_published_later_without_a_restart(engine
     eventually("they are handled", || async { bench.total("K1").await == 20 }).await;
     eventually("it says that the outbox does not drain", || async {
         let (ready, answer) = service.readiness().await;
-        !ready && answer.contains("counter.event.added is refused: no stream takes it")
+        !ready && answer.contains("counter.event.added is refused: no stream accepts the message")
     })
     .await;
     assert_eq!(outbox_pending::depth(&bench.db).await.unwrap(), 20);
@@ -359,7 +359,7 @@ async fn what_is_published_and_cannot_be_marked_is_not_published_over_and_over()
     published.next().await.unwrap();
     let again = tokio::time::timeout(Duration::from_secs(2), published.next()).await;
     assert!(again.is_err(), "it is published again");
-    assert!(service.readiness().await.1.contains("cannot be marked"));
+    assert!(service.readiness().await.1.contains("cannot be written"));
     bench.db.execute_unprepared("DROP TRIGGER no_marks").await.unwrap();
     bench.settled().await;
 }

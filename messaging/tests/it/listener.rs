@@ -154,11 +154,11 @@ async fn at_the_limit_probes_are_answered_and_everybody_else_is_told_to_come_aga
     }
     let readiness = served.ask("GET /readiness HTTP/1.1").await;
     assert!(readiness.starts_with("HTTP/1.1 503"), "{readiness}");
-    assert!(readiness.contains("2 connections are open, as many as are served"), "{readiness}");
+    assert!(readiness.contains("2 connections are open, the maximum"), "{readiness}");
     assert!(served.ask("GET /liveness HTTP/1.1").await.starts_with("HTTP/1.1 200"));
     let refused = served.ask("GET /echo HTTP/1.1").await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
-    for part in ["application/problem+json", "retry-after: 1", "As many clients are connected as are served"] {
+    for part in ["application/problem+json", "retry-after: 1", "The maximum number of clients is connected"] {
         assert!(refused.contains(part), "{refused}");
     }
     drop(busy);

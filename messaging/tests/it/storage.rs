@@ -15,7 +15,7 @@ async fn a_service_warns_before_its_disk_is_full_and_stays_ready(engine: Engine)
     let running = bench.launch(&ServiceOptions { storage, ..bench.options() }).await;
     let expected = match engine {
         Engine::Sqlite => "the disk of the database is nearly full: ",
-        Engine::Postgres => "PostgreSQL does not tell the free space of its disk",
+        Engine::Postgres => "PostgreSQL does not report the free space of its disk",
     };
     eventually("the disk is in readiness", || async {
         let (ready, text) = running.readiness().await;

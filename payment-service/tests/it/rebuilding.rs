@@ -185,7 +185,7 @@ async fn a_fresh_database_rebuilt_by_each_way_has_the_copies_the_old_one_had(eng
     let replayed =
         payment_service::run(config(&nats, &fresh, &["rebuild", "replay"]), CancellationToken::new()).await;
     let refused = format!("{:#}", replayed.unwrap_err());
-    assert!(refused.contains("discarded its messages 1 to ") && refused.contains("rebuild snapshot"), "{refused}");
+    assert!(refused.contains("deleted its messages 1 to ") && refused.contains("rebuild snapshot"), "{refused}");
     assert_eq!(copies(&fresh.db).await, []);
     let snapshot = rebuilt(&nats, engine, &["rebuild", "snapshot"]).await;
     eventually("the old one has the last account", || async { copies(&old.db).await.len() == 41 }).await;
