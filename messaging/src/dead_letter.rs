@@ -133,7 +133,7 @@ impl Origin<'_> {
         })
     }
 
-    /// Returns the last token of the subject, reduced to what is valid as the last token of another subject.
+    /// Returns the last token of the subject, reduced to characters and a length that another subject can hold.
     ///
     /// Any publisher may end a subject in any characters, up to the line length of the protocol. PostgreSQL stores no
     /// NUL, and a line that is too long ends the connection: either would block the service.

@@ -33,7 +33,7 @@ pub trait Handler: Send + Sync + 'static {
         batch: &[&Envelope<Self::Message>],
     ) -> impl Future<Output = Result<Vec<Outgoing>, HandleError>> + Send;
 
-    /// Returns the status of a business id: its state, and what it is blocked on. `None` if the service does not know
+    /// Returns the status of a business id: its state, and the reason if it is blocked. `None` if the service does not know
     /// the id, or reports no status.
     ///
     /// # Errors

@@ -236,7 +236,7 @@ pub(crate) fn written_at(row_id: Uuid) -> i64 {
 }
 
 /// Returns the smallest row id that could have been made at `time`: its milliseconds, then the version and variant
-/// bits of a UUID version 7 (RFC 9562, section 5.7) and zeros for what is random.
+/// bits of a UUID version 7 (RFC 9562, section 5.7) and zeros for the random bits.
 pub(crate) fn first_row_id(time: OffsetDateTime) -> Uuid {
     let millis = u128::try_from(unix_millis(time)).unwrap_or(0);
     Uuid::from_u128((millis << 80) | 0x7000_8000_0000_0000_0000)

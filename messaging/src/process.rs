@@ -119,8 +119,8 @@ fn variable(name: &str) -> anyhow::Result<Option<String>> {
 pub fn shutdown_on_signal() -> anyhow::Result<CancellationToken> {
     let at_limit = |_| {
         tracing::warn!(
-            "the shutdown reached its limit of 9 s and is cut short; nats-server delivers again what was not acknowledged, \
-             and the next start publishes what the outbox holds"
+            "the shutdown reached its limit of 9 s and is cut short; nats-server redelivers unacknowledged messages, \
+             and the next start publishes the pending messages of the outbox"
         );
         flush_logs();
         0

@@ -49,7 +49,7 @@ impl RelayHandle {
     /// Passes on committed rows. Never waits: the recovery scan finds rows that do not fit into the queue.
     pub(crate) fn offer(&self, rows: Vec<OutboxRow>) {
         if !rows.is_empty() && self.committed.try_send(rows).is_err() {
-            tracing::debug!("the relay is behind; the recovery scan will publish what was just committed");
+            tracing::debug!("the relay is behind; the recovery scan will publish the committed rows");
         }
     }
 
