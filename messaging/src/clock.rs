@@ -80,7 +80,7 @@ struct StreamState {
 ///
 /// If the server does not reply within 2 s, or has no such stream.
 pub(crate) async fn read(js: &jetstream::Context, stream: &str) -> anyhow::Result<Reading> {
-    let asked = Instant::now();
+    let start = Instant::now();
     let request =
         js.request::<_, _, jetstream::response::Response<StreamInfo>>(format!("STREAM.INFO.{stream}"), &());
     let info = match tokio::time::timeout(READ_TIMEOUT, request).await?? {
@@ -88,7 +88,7 @@ pub(crate) async fn read(js: &jetstream::Context, stream: &str) -> anyhow::Resul
         jetstream::response::Response::Err { error } => anyhow::bail!(error),
     };
     // The server set its time at some point between the request and the reply.
-    *LAST.write().unwrap_or_else(PoisonError::into_inner) = Some((info.now, asked + asked.elapsed() / 2));
+    *LAST.write().unwrap_or_else(PoisonError::into_inner) = Some((info.now, start + start.elapsed() / 2));
     Ok(Reading { now: info.now, first: (info.state.messages > 0).then_some(info.state.first_ts) })
 }
 

@@ -333,14 +333,14 @@ impl DeadLetter {
     }
 
     /// Creates the row for a dead letter that was redriven by force, without a row of its own.
-    pub(crate) fn forced(&self, mark: Uuid, now: OffsetDateTime) -> delivery_issue::entity::Model {
+    pub(crate) fn forced(&self, message_id: Uuid, now: OffsetDateTime) -> delivery_issue::entity::Model {
         let dead_lettered = self.stored.header(TIME).and_then(|time| OffsetDateTime::parse(time, &Rfc3339).ok());
         delivery_issue::entity::Model {
             dead_lettered_at: Some(unix_millis(dead_lettered.unwrap_or(self.stored.time))),
             reason: Some(self.reason.as_str().to_owned()),
             detail: self.stored.header(DETAIL).map(one_line),
             redriven_at: Some(unix_millis(now)),
-            ..self.origin().plain_delivery_issue(mark, now)
+            ..self.origin().plain_delivery_issue(message_id, now)
         }
     }
 }

@@ -47,32 +47,32 @@ pub(crate) struct PendingBatches(HashMap<Uuid, Sending>);
 
 impl PendingBatches {
     pub(crate) fn send(&mut self, row: &OutboxRow) {
-        self.0.entry(row.range).or_default().sent += 1;
+        self.0.entry(row.batch).or_default().sent += 1;
     }
 
     /// Returns whether a batch has published rows that are not settled.
-    pub(crate) fn contains(&self, range: Uuid) -> bool {
-        self.0.contains_key(&range)
+    pub(crate) fn contains(&self, batch: Uuid) -> bool {
+        self.0.contains_key(&batch)
     }
 
     /// Records the outcome of a row; after the last row of its batch, adds the batch's outcome to `outcomes`.
     pub(crate) fn settle(&mut self, row: &OutboxRow, settled: Settled, outcomes: &mut PublishOutcomes) {
-        let Entry::Occupied(mut entry) = self.0.entry(row.range) else { return };
-        let range = entry.get_mut();
+        let Entry::Occupied(mut entry) = self.0.entry(row.batch) else { return };
+        let batch = entry.get_mut();
         match settled {
-            Settled::Stored => range.stored += 1,
-            Settled::Left => range.left.push(row.row_id),
-            Settled::Unpublishable(row) => range.unpublishable.push(*row),
+            Settled::Stored => batch.stored += 1,
+            Settled::Left => batch.left.push(row.row_id),
+            Settled::Unpublishable(row) => batch.unpublishable.push(*row),
         }
-        if range.settled() < range.sent {
+        if batch.settled() < batch.sent {
             return;
         }
-        let range = entry.remove();
+        let batch = entry.remove();
         // A batch without any change stays pending as it is.
-        if range.left.len() < range.sent {
-            outcomes.over.push(row.range);
-            outcomes.left.extend(range.left);
-            outcomes.unpublishable.extend(range.unpublishable);
+        if batch.left.len() < batch.sent {
+            outcomes.over.push(row.batch);
+            outcomes.left.extend(batch.left);
+            outcomes.unpublishable.extend(batch.unpublishable);
         }
     }
 }

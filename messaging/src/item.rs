@@ -9,7 +9,7 @@ pub(crate) struct Item<M> {
     pub(crate) delivery: Delivery,
     pub(crate) decoded: Result<Envelope<M>, Malformed>,
     /// The span of its processing, if spans are exported.
-    pub(crate) begun: Option<StartedSpan>,
+    pub(crate) span: Option<StartedSpan>,
 }
 
 impl<M> Item<M> {
@@ -19,8 +19,8 @@ impl<M> Item<M> {
     }
 
     /// Ends the span of its processing, if there is one.
-    pub(crate) fn reported(&self, service: &'static str, duplicate: bool, error: Option<String>) {
-        let (Some(begun), Ok(envelope)) = (self.begun, &self.decoded) else { return };
+    pub(crate) fn end_span(&self, service: &'static str, duplicate: bool, error: Option<String>) {
+        let (Some(span), Ok(envelope)) = (self.span, &self.decoded) else { return };
         let about = About {
             operation: "process",
             subject: self.delivery.message.subject.as_str(),
@@ -31,6 +31,6 @@ impl<M> Item<M> {
             KeyValue::new("messaging.consumer.group.name", service),
             KeyValue::new("messaging.duplicate", duplicate),
         ];
-        about.done(begun, more, error);
+        about.end(span, more, error);
     }
 }

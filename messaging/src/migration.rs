@@ -156,11 +156,11 @@ impl MigrationName for OutboxPending {
 impl MigrationTrait for OutboxPending {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         use outbox::entity::Column as Outbox;
-        use outbox_pending::entity::Column as Range;
+        use outbox_pending::entity::Column as Batch;
         let batches = Table::create()
             .table(outbox_pending::entity::Entity)
-            .col(ColumnDef::new(Range::FirstRowId).uuid().not_null().primary_key())
-            .col(ColumnDef::new(Range::LastRowId).uuid().not_null())
+            .col(ColumnDef::new(Batch::FirstRowId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(Batch::LastRowId).uuid().not_null())
             .to_owned();
         manager.create_table(batches).await?;
         let not_published = Query::select()
@@ -169,7 +169,7 @@ impl MigrationTrait for OutboxPending {
             .and_where(Expr::col(PUBLISHED_AT).is_null())
             .to_owned();
         let mut insert = Query::insert();
-        insert.into_table(outbox_pending::entity::Entity).columns([Range::FirstRowId, Range::LastRowId]);
+        insert.into_table(outbox_pending::entity::Entity).columns([Batch::FirstRowId, Batch::LastRowId]);
         insert.select_from(not_published).map_err(|error| DbErr::Custom(error.to_string()))?;
         manager.execute(insert.to_owned()).await?;
         manager.drop_index(Index::drop().name(NOT_PUBLISHED).table(outbox::entity::Entity).to_owned()).await?;
@@ -189,7 +189,7 @@ impl MigrationName for OutboxOwners {
 #[async_trait::async_trait]
 impl MigrationTrait for OutboxOwners {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        use outbox_pending::entity::Column as Range;
+        use outbox_pending::entity::Column as Batch;
         use owner::entity::Column as Owner;
         let batches = outbox_pending::entity::Entity;
         let owners = Table::create()
@@ -201,11 +201,11 @@ impl MigrationTrait for OutboxOwners {
         manager.create_table(owners).await?;
         // An earlier version may still insert batches: both columns are nullable.
         if !manager.has_column("outbox_pending", "owner").await? {
-            let owner = ColumnDef::new(Range::Owner).uuid().null().to_owned();
+            let owner = ColumnDef::new(Batch::Owner).uuid().null().to_owned();
             manager.alter_table(Table::alter().table(batches).add_column(owner).to_owned()).await?;
         }
         if !manager.has_column("outbox_pending", "refusal").await? {
-            let refusal = ColumnDef::new(Range::Refusal).text().null().to_owned();
+            let refusal = ColumnDef::new(Batch::Refusal).text().null().to_owned();
             manager.alter_table(Table::alter().table(batches).add_column(refusal).to_owned()).await?;
         }
         // Contains the few rows that their stream can never store.
@@ -213,8 +213,8 @@ impl MigrationTrait for OutboxOwners {
             .name("outbox_pending_refusal")
             .table(batches)
             .if_not_exists()
-            .col(Range::FirstRowId)
-            .and_where(Expr::col(Range::Refusal).is_not_null())
+            .col(Batch::FirstRowId)
+            .and_where(Expr::col(Batch::Refusal).is_not_null())
             .to_owned();
         manager.create_index(refused).await
     }

@@ -102,7 +102,7 @@ pub(crate) struct OutboxRow {
     /// Nil until the row is written.
     pub(crate) row_id: Uuid,
     /// The first row id of its batch in [`crate::outbox_pending`].
-    pub(crate) range: Uuid,
+    pub(crate) batch: Uuid,
     pub(crate) message_id: Uuid,
     pub(crate) subject: String,
     pub(crate) headers: Vec<Header>,
@@ -111,7 +111,7 @@ pub(crate) struct OutboxRow {
 
 impl OutboxRow {
     pub(crate) fn new(message_id: Uuid, subject: String, headers: Vec<Header>, body: Bytes) -> Self {
-        Self { row_id: Uuid::nil(), range: Uuid::nil(), message_id, subject, headers, body }
+        Self { row_id: Uuid::nil(), batch: Uuid::nil(), message_id, subject, headers, body }
     }
 
     /// Creates the row of a message that a handler returned.
@@ -133,12 +133,12 @@ impl OutboxRow {
     }
 
     /// Converts a stored row of a pending batch.
-    pub(crate) fn from_model(model: entity::Model, range: Uuid) -> Result<Self, DbErr> {
+    pub(crate) fn from_model(model: entity::Model, batch: Uuid) -> Result<Self, DbErr> {
         let headers = serde_json::from_str(&model.headers)
             .map_err(|error| DbErr::Json(format!("the headers of outbox row {}: {error}", model.row_id)))?;
         Ok(Self {
             row_id: model.row_id,
-            range,
+            batch,
             message_id: model.message_id,
             subject: model.subject,
             headers,
@@ -191,11 +191,11 @@ pub(crate) async fn insert(
 
 /// Assigns row ids: those of a batch are a time-ordered UUID and its successors.
 fn number(rows: &mut [OutboxRow]) {
-    for range in rows.chunks_mut(outbox_pending::MAX_BATCH_ROWS) {
+    for batch in rows.chunks_mut(outbox_pending::MAX_BATCH_ROWS) {
         // The cleared bits are random (RFC 9562, section 6.2); the time and a counter precede them.
         let first = next_row_id().as_u128() & !0xffff;
-        for (row, index) in range.iter_mut().zip(0..) {
-            (row.row_id, row.range) = (Uuid::from_u128(first + index), Uuid::from_u128(first));
+        for (row, index) in batch.iter_mut().zip(0..) {
+            (row.row_id, row.batch) = (Uuid::from_u128(first + index), Uuid::from_u128(first));
         }
     }
 }

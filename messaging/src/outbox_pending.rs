@@ -105,9 +105,9 @@ pub(crate) async fn insert(
     rows: &[OutboxRow],
     owner: Uuid,
 ) -> Result<(), DbErr> {
-    let batches = rows.chunk_by(|one, next| one.range == next.range).filter_map(|range| {
-        let last = range.last()?;
-        Some(model(last.range, last.row_id, owner, None))
+    let batches = rows.chunk_by(|one, next| one.batch == next.batch).filter_map(|batch| {
+        let last = batch.last()?;
+        Some(model(last.batch, last.row_id, owner, None))
     });
     statement::insert(connection, batches.collect(), None).await
 }
@@ -177,8 +177,8 @@ pub(crate) async fn find(connection: &impl ConnectionTrait, wanted: Wanted, limi
     }
     let mut batches = select.order_by_asc(Column::FirstRowId).limit(MAX_BATCH_ROWS as u64).all(connection).await?;
     let mut rows = 0;
-    let fits = |range: &Model| {
-        rows += range.last_row_id.as_u128().saturating_sub(range.first_row_id.as_u128()) + 1;
+    let fits = |batch: &Model| {
+        rows += batch.last_row_id.as_u128().saturating_sub(batch.first_row_id.as_u128()) + 1;
         rows <= limit
     };
     let count = batches.iter().map(fits).take_while(|fits| *fits).count().max(1);
@@ -196,13 +196,13 @@ pub(crate) async fn find(connection: &impl ConnectionTrait, wanted: Wanted, limi
         .await?;
     let mut rows = Vec::with_capacity(models.len());
     for model in models {
-        let range = batches.partition_point(|range| range.first_row_id <= model.row_id);
-        let range = range.checked_sub(1).and_then(|place| batches.get(place));
-        rows.push(OutboxRow::from_model(model, range.map_or(Uuid::nil(), |range| range.first_row_id))?);
+        let batch = batches.partition_point(|batch| batch.first_row_id <= model.row_id);
+        let batch = batch.checked_sub(1).and_then(|place| batches.get(place));
+        rows.push(OutboxRow::from_model(model, batch.map_or(Uuid::nil(), |batch| batch.first_row_id))?);
     }
     let last = Some(last.first_row_id);
-    let with_rows: HashSet<Uuid> = rows.iter().map(|row| row.range).collect();
-    let empty = batches.into_iter().map(|range| range.first_row_id).filter(|range| !with_rows.contains(range));
+    let with_rows: HashSet<Uuid> = rows.iter().map(|row| row.batch).collect();
+    let empty = batches.into_iter().map(|batch| batch.first_row_id).filter(|batch| !with_rows.contains(batch));
     Ok(Found { rows, empty: empty.collect(), last })
 }
 
@@ -264,7 +264,7 @@ pub(crate) async fn refusals(
     rows: Vec<Uuid>,
 ) -> Result<HashMap<Uuid, String>, DbErr> {
     let refused = statement::select_in::<Entity, _>(connection, Column::FirstRowId, &rows).await?;
-    Ok(refused.into_iter().filter_map(|range| Some((range.first_row_id, range.refusal?))).collect())
+    Ok(refused.into_iter().filter_map(|batch| Some((batch.first_row_id, batch.refusal?))).collect())
 }
 
 /// Returns the condition that an outbox row is in no pending batch: that the stream has stored it.
@@ -297,7 +297,7 @@ pub async fn depth(connection: &impl ConnectionTrait) -> Result<u64, DbErr> {
 pub async fn oldest(connection: &impl ConnectionTrait) -> Result<Option<i64>, DbErr> {
     let pending = Entity::find().filter(Column::Refusal.is_null());
     let first = pending.order_by_asc(Column::FirstRowId).one(connection).await?;
-    Ok(first.map(|range| outbox::written_at(range.first_row_id)))
+    Ok(first.map(|batch| outbox::written_at(batch.first_row_id)))
 }
 
 #[cfg(test)]

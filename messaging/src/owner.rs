@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::in_flight::ACK_TIMEOUT;
 use crate::outbox::first_row_id;
-use crate::outbox_pending::entity::{Column as Range, Entity as PendingBatches};
+use crate::outbox_pending::entity::{Column as Batch, Entity as PendingBatches};
 
 /// The table `outbox_owners`.
 pub mod entity {
@@ -87,7 +87,7 @@ impl Owners {
         }
         // Younger batches may belong to an instance before its first beat.
         let (before, from) = (first_row_id(now - ACK_TIMEOUT), first_row_id(now + ACK_TIMEOUT));
-        let is_old = Range::FirstRowId.lt(before).or(Range::FirstRowId.gte(from));
+        let is_old = Batch::FirstRowId.lt(before).or(Batch::FirstRowId.gte(from));
         adopt(db, owner, Some(is_old)).await
     }
 }
@@ -108,8 +108,8 @@ pub(crate) async fn adopt(
     condition: Option<Expr>,
 ) -> Result<u64, DbErr> {
     let known = Query::select().column(Column::OwnerId).from(Entity).to_owned();
-    let orphaned = Range::Owner.is_null().or(Range::Owner.not_in_subquery(known));
-    let mut adopt = PendingBatches::update_many().col_expr(Range::Owner, Expr::value(owner)).filter(orphaned);
+    let orphaned = Batch::Owner.is_null().or(Batch::Owner.not_in_subquery(known));
+    let mut adopt = PendingBatches::update_many().col_expr(Batch::Owner, Expr::value(owner)).filter(orphaned);
     if let Some(condition) = condition {
         adopt = adopt.filter(condition);
     }

@@ -62,7 +62,7 @@ pub(crate) struct Processor<H: Handler> {
     pub(crate) relay: RelayHandle,
     pub(crate) health: Health,
     /// How long the inbox remembers a message.
-    pub(crate) remembers: Duration,
+    pub(crate) retention: Duration,
     pub(crate) retry: RetryPolicy,
     /// Whether the last batch contained duplicates.
     pub(crate) duplicates: AtomicBool,
@@ -115,29 +115,26 @@ impl<H: Handler> Processor<H> {
                         if delivery.is_republished() { self.check_remembered(envelope) } else { Ok(envelope) }
                     },
                 );
-        let begun =
-            decoded.as_ref().ok().and_then(|envelope| StartedSpan::within(envelope.trace_parent.as_deref()));
+        let span = decoded.as_ref().ok().and_then(|envelope| StartedSpan::within(envelope.trace_parent.as_deref()));
         // Messages caused by this one have the span of its processing as their parent.
-        let decoded = match begun {
-            Some(begun) => {
-                decoded.map(|envelope| Envelope { trace_parent: Some(begun.trace_parent()), ..envelope })
-            }
+        let decoded = match span {
+            Some(span) => decoded.map(|envelope| Envelope { trace_parent: Some(span.trace_parent()), ..envelope }),
             None => decoded,
         };
-        Item { delivery, decoded, begun }
+        Item { delivery, decoded, span }
     }
 
     /// Refuses a republished message that the inbox may have forgotten.
     fn check_remembered(&self, envelope: Envelope<H::Message>) -> Result<Envelope<H::Message>, Malformed> {
         let age = clock::now() - envelope.time;
         // A time in the future was written by a clock that was ahead: the age of the message is unknown.
-        if age < self.remembers && age + MAX_AHEAD > time::Duration::ZERO {
+        if age < self.retention && age + MAX_AHEAD > time::Duration::ZERO {
             return Ok(envelope);
         }
         Err(Malformed::DedupWindowExpired(format!(
             "it was created at {} and republished; the inbox remembers {} s",
             envelope::rfc3339(envelope.time),
-            self.remembers.as_secs()
+            self.retention.as_secs()
         )))
     }
 
@@ -220,7 +217,7 @@ impl<H: Handler> Processor<H> {
         for (item, malformed) in &sorted.malformed {
             self.report_dead_letter(item, malformed.reason(), &malformed.to_string(), 1);
         }
-        items.iter().for_each(|item| item.reported(self.service, repeated.contains(&self.inbox_id(item)), None));
+        items.iter().for_each(|item| item.end_span(self.service, repeated.contains(&self.inbox_id(item)), None));
         let duplicates = items.len() - sorted.batch.len() - sorted.malformed.len();
         let types = sorted.batch.iter().map(|envelope| envelope.message_type.as_str());
         metrics::committed(began.elapsed(), types, duplicates as u64, items.len());

@@ -139,12 +139,12 @@ async fn traced(
     mut command: Command,
     publish: impl AsyncFnOnce(Command) -> Result<Published, PublishError>,
 ) -> Result<Published, PublishError> {
-    let Some(begun) = StartedSpan::within(command.trace_parent.as_deref()) else { return publish(command).await };
-    command.trace_parent = Some(begun.trace_parent());
+    let Some(span) = StartedSpan::within(command.trace_parent.as_deref()) else { return publish(command).await };
+    command.trace_parent = Some(span.trace_parent());
     let (subject, message_id) = (command.subject.clone(), command.id);
     let published = publish(command).await;
     let about = About { operation: "send", subject: &subject, message_id, correlation_id: message_id };
-    about.done(begun, [], published.as_ref().err().map(ToString::to_string));
+    about.end(span, [], published.as_ref().err().map(ToString::to_string));
     published
 }
 

@@ -77,13 +77,13 @@ impl From<sea_orm::DbErr> for QueryError {
 }
 
 /// The future of a reply.
-pub type Answering = Pin<Box<dyn Future<Output = Result<Vec<u8>, QueryError>> + Send>>;
+pub type ReplyFuture = Pin<Box<dyn Future<Output = Result<Vec<u8>, QueryError>> + Send>>;
 
 /// One query that a service replies to.
 pub struct Endpoint {
     name: &'static str,
     subject: Cow<'static, str>,
-    answer: Arc<dyn Fn(Query) -> Answering + Send + Sync>,
+    reply: Arc<dyn Fn(Query) -> ReplyFuture + Send + Sync>,
     /// The time limit of an endpoint that does more than reading the database.
     limit: Option<Duration>,
 }
@@ -91,20 +91,20 @@ pub struct Endpoint {
 impl Endpoint {
     /// Declares an endpoint: its name, its subject (`order.query.get.*`), and a function that returns the reply, as
     /// JSON.
-    pub fn new<F, Fut, A>(name: &'static str, subject: impl Into<Cow<'static, str>>, answer: F) -> Self
+    pub fn new<F, Fut, A>(name: &'static str, subject: impl Into<Cow<'static, str>>, reply: F) -> Self
     where
         F: Fn(Query) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<A, QueryError>> + Send + 'static,
         A: Serialize,
     {
-        let answer = move |query| -> Answering {
-            let answering = answer(query);
+        let reply = move |query| -> ReplyFuture {
+            let reply = reply(query);
             Box::pin(async move {
-                let answer = answering.await?;
-                serde_json::to_vec(&answer).map_err(|error| QueryError::Unavailable(error.into()))
+                let reply = reply.await?;
+                serde_json::to_vec(&reply).map_err(|error| QueryError::Unavailable(error.into()))
             })
         };
-        Self { name, subject: subject.into(), answer: Arc::new(answer), limit: None }
+        Self { name, subject: subject.into(), reply: Arc::new(reply), limit: None }
     }
 
     /// Sets the time limit of an endpoint that does more than reading the database.
@@ -125,15 +125,15 @@ impl Reads {
     }
 
     /// Awaits the reply to one query; readiness reports a database that fails or does not respond.
-    async fn answered(&self, answering: Answering) -> Result<Vec<u8>, QueryError> {
-        let answering = async {
-            match answering.await {
+    async fn replied(&self, reply: ReplyFuture) -> Result<Vec<u8>, QueryError> {
+        let reply = async {
+            match reply.await {
                 // A reply that cannot be serialized is no outage.
                 Err(QueryError::Unavailable(error)) if fault::of_any(&error) == Some(Fault::Outage) => Err(error),
-                answered => Ok(answered),
+                replied => Ok(replied),
             }
         };
-        self.watch.answered(answering).await.unwrap_or_else(|error| Err(QueryError::Unavailable(error)))
+        self.watch.answered(reply).await.unwrap_or_else(|error| Err(QueryError::Unavailable(error)))
     }
 
     /// Checks whether a database that failed a query responds again: the next query may be hours away.
@@ -164,12 +164,12 @@ pub(crate) async fn serve(
 ) -> anyhow::Result<()> {
     let failed = |error: async_nats::Error| anyhow::anyhow!("registering the queries of {name}: {error}");
     let service = client.service_builder().description(description).start(name, version).await.map_err(failed)?;
-    let (answering, reads) = (TaskTracker::new(), Arc::new(reads));
+    let (replies, reads) = (TaskTracker::new(), Arc::new(reads));
     let mut loops = Vec::new();
     for endpoint in endpoints {
         let mut requests =
             service.endpoint_builder().name(endpoint.name).add(endpoint.subject).await.map_err(failed)?;
-        let (answering, reads, shutdown) = (answering.clone(), reads.clone(), shutdown.clone());
+        let (replies, reads, shutdown) = (replies.clone(), reads.clone(), shutdown.clone());
         loops.push(async move {
             let permits = Arc::new(Semaphore::new(CONCURRENT));
             loop {
@@ -179,16 +179,16 @@ pub(crate) async fn serve(
                     () = shutdown.cancelled() => return,
                 };
                 let Some(request) = request else { return };
-                let (answer, reads) = (endpoint.answer.clone(), reads.clone());
-                answering.spawn(async move {
+                let (reply, reads) = (endpoint.reply.clone(), reads.clone());
+                replies.spawn(async move {
                     let subject = &request.message.subject;
                     let key = subject.rsplit('.').next().unwrap_or_default().to_owned();
                     let query = Query { key, body: request.message.payload.clone() };
-                    let answered = match endpoint.limit {
-                        None => reads.answered(answer(query)).await,
-                        Some(limit) => database::answered_within(limit, answer(query)).await,
+                    let replied = match endpoint.limit {
+                        None => reads.replied(reply(query)).await,
+                        Some(limit) => database::answered_within(limit, reply(query)).await,
                     };
-                    let response = answered.map(Bytes::from).map_err(|error| service_error(subject, &error));
+                    let response = replied.map(Bytes::from).map_err(|error| service_error(subject, &error));
                     if let Err(error) = request.respond(response).await {
                         tracing::debug!(%error, "a reply could not be sent");
                     }
@@ -201,8 +201,8 @@ pub(crate) async fn serve(
         _ = futures::future::join_all(loops) => {}
         never = reads.check_again() => match never {},
     }
-    answering.close();
-    answering.wait().await;
+    replies.close();
+    replies.wait().await;
     Ok(())
 }
 
@@ -214,11 +214,11 @@ fn service_error(subject: &str, error: &QueryError) -> ServiceError {
             let (text, is_outage) = (fault::text(error), fault::of_any(error) == Some(Fault::Outage));
             let why = if is_outage {
                 // Readiness and one log line per outage report it: see `Watch`.
-                tracing::debug!(subject, error = text, "a query could not be answered");
+                tracing::debug!(subject, error = text, "a query failed");
                 "its database does not answer"
             } else {
-                tracing::error!(subject, error = text, "a query could not be answered");
-                "the answer cannot be had now"
+                tracing::error!(subject, error = text, "a query failed");
+                "the result is unavailable"
             };
             (503, format!("{why}; try again later"))
         }

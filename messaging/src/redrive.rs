@@ -94,14 +94,14 @@ pub enum Outcome {
 pub(crate) struct Job {
     dead_letters: Vec<(u64, DeadLetter)>,
     force: bool,
-    answer: oneshot::Sender<Vec<Report>>,
+    reply: oneshot::Sender<Vec<Report>>,
 }
 
 /// A dead letter and its decoded message.
 struct Item<M> {
     sequence: u64,
     /// The id under which it was dead-lettered.
-    mark: Uuid,
+    dead_letter_id: Uuid,
     dead_letter: DeadLetter,
     envelope: Envelope<M>,
 }
@@ -111,12 +111,12 @@ pub(crate) fn endpoint(js: jetstream::Context, service: &'static str) -> (Endpoi
     let (jobs, receiver) = mpsc::channel(1);
     let endpoint = Endpoint::new("redrive", subject(service), move |query| {
         let (js, jobs) = (js.clone(), jobs.clone());
-        async move { answer(&js, service, &jobs, query).await }
+        async move { reply(&js, service, &jobs, query).await }
     });
     (endpoint.within(REDRIVE_TIMEOUT), receiver)
 }
 
-async fn answer(
+async fn reply(
     js: &jetstream::Context,
     service: &str,
     jobs: &mpsc::Sender<Job>,
@@ -144,10 +144,10 @@ async fn answer(
     drop(reading);
     if !dead_letters.is_empty() {
         let stopping = || QueryError::Unavailable(anyhow::anyhow!("the service is shutting down"));
-        let (sender, answered) = oneshot::channel();
-        let job = Job { dead_letters, force: request.force, answer: sender };
+        let (sender, replied) = oneshot::channel();
+        let job = Job { dead_letters, force: request.force, reply: sender };
         jobs.send(job).await.map_err(|_| stopping())?;
-        reports.extend(answered.await.map_err(|_| stopping())?);
+        reports.extend(replied.await.map_err(|_| stopping())?);
     }
     reports.sort_unstable_by_key(|report| {
         request.sequences.iter().position(|requested| *requested == report.sequence)
@@ -173,11 +173,13 @@ impl<H: Handler> Processor<H> {
                 continue;
             }
             if dead_letter.is_dedup_window_expired() && !job.force {
-                reports.push(Report { sequence, outcome: Outcome::Refused { reason: forgotten(false) } });
+                reports.push(Report { sequence, outcome: Outcome::Refused { reason: not_remembered(false) } });
                 continue;
             }
             match dead_letter.decode(self.producer) {
-                Ok(envelope) => items.push(Item { sequence, mark: dead_letter.inbox_id(), dead_letter, envelope }),
+                Ok(envelope) => {
+                    items.push(Item { sequence, dead_letter_id: dead_letter.inbox_id(), dead_letter, envelope })
+                }
                 Err(malformed) => {
                     let outcome = Outcome::Failed { reason: malformed.to_string() };
                     reports.push(Report { sequence, outcome });
@@ -187,7 +189,7 @@ impl<H: Handler> Processor<H> {
         if !items.is_empty() {
             reports.extend(self.redrive_items(&items, job.force).await);
         }
-        if job.answer.send(reports).is_err() {
+        if job.reply.send(reports).is_err() {
             tracing::warn!("dead letters were redriven, but the caller no longer waits for the report");
         }
     }
@@ -241,11 +243,11 @@ impl<H: Handler> Processor<H> {
     /// Runs one transaction: marks dead letters as redriven, and handles their messages.
     async fn redrive_together(&self, items: &[Item<H::Message>], force: bool) -> Result<Vec<Report>, Failure> {
         let now = clock::now();
-        let outcomes: Vec<Uuid> = items.iter().map(|item| item.mark).collect();
+        let ids: Vec<Uuid> = items.iter().map(|item| item.dead_letter_id).collect();
         let beginning = async {
             let tx = self.db.begin().await?;
-            let taken = delivery_issue::mark_redriven(&tx, outcomes.clone(), unix_millis(now)).await?;
-            let known = delivery_issue::redriven(&tx, &outcomes).await?;
+            let taken = delivery_issue::mark_redriven(&tx, ids.clone(), unix_millis(now)).await?;
+            let known = delivery_issue::redriven(&tx, &ids).await?;
             Ok::<_, DbErr>((tx, taken, known))
         };
         let (tx, mut taken, mut known) = answered(beginning).await?;
@@ -254,7 +256,7 @@ impl<H: Handler> Processor<H> {
         known.retain(|id| !taken.contains(id));
         let marked: Vec<Received> = items
             .iter()
-            .filter(|item| taken.contains(&item.mark) || (force && !known.contains(&item.mark)))
+            .filter(|item| taken.contains(&item.dead_letter_id) || (force && !known.contains(&item.dead_letter_id)))
             .map(|item| Received { id: item.envelope.id, at: unix_millis(now) })
             .collect();
         let mut first = answered(inbox::first_deliveries(&tx, &marked)).await?;
@@ -263,15 +265,15 @@ impl<H: Handler> Processor<H> {
         for item in items {
             // A message that was dead-lettered under its own id has had an inbox row since then.
             let first = first.remove(&item.envelope.id);
-            let outcome = match (taken.remove(&item.mark), dead_lettered.contains(&item.mark)) {
-                (true, _) if first || item.mark == item.envelope.id => Outcome::Handled,
+            let outcome = match (taken.remove(&item.dead_letter_id), dead_lettered.contains(&item.dead_letter_id)) {
+                (true, _) if first || item.dead_letter_id == item.envelope.id => Outcome::Handled,
                 (true, _) | (_, true) => Outcome::AlreadyHandled,
-                _ if known.contains(&item.mark) => Outcome::AlreadyHandled,
+                _ if known.contains(&item.dead_letter_id) => Outcome::AlreadyHandled,
                 _ if first => {
-                    forced.push(item.dead_letter.forced(item.mark, now));
+                    forced.push(item.dead_letter.forced(item.dead_letter_id, now));
                     Outcome::Handled
                 }
-                _ => Outcome::Refused { reason: forgotten(force) },
+                _ => Outcome::Refused { reason: not_remembered(force) },
             };
             if outcome == Outcome::Handled {
                 batch.push(&item.envelope);
@@ -299,7 +301,7 @@ impl<H: Handler> Processor<H> {
     }
 }
 
-fn forgotten(forced: bool) -> String {
+fn not_remembered(forced: bool) -> String {
     let known = "the service does not remember dead-lettering it: that was longer ago than its inbox remembers";
     if forced {
         format!("{known}, but its inbox contains the message, so it was handled")

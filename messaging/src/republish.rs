@@ -91,12 +91,12 @@ pub struct Republished {
 pub(crate) fn endpoint(db: DatabaseConnection, js: jetstream::Context, service: &'static str) -> Endpoint {
     Endpoint::new("republish", subject(service), move |query| {
         let (db, js) = (db.clone(), js.clone());
-        async move { answer(&db, &js, service, query).await }
+        async move { reply(&db, &js, service, query).await }
     })
     .within(REPUBLISH_TIMEOUT)
 }
 
-async fn answer(
+async fn reply(
     db: &DatabaseConnection,
     js: &jetstream::Context,
     service: &str,
@@ -167,9 +167,9 @@ async fn unsettled(
     let delivered: HashSet<Uuid> = delivered.await?.into_iter().map(|row| row.message_id).collect();
     let latest = latest(db, &timers).await?;
 
-    let outcomes: HashMap<Uuid, Uuid> =
-        rows.iter().filter_map(|row| Some((row.row_id, mark(row, service)?))).collect();
-    let redriven = delivery_issue::redriven(db, &outcomes.values().copied().collect::<Vec<_>>()).await?;
+    let dead_letter_ids: HashMap<Uuid, Uuid> =
+        rows.iter().filter_map(|row| Some((row.row_id, dead_letter_id(row, service)?))).collect();
+    let redriven = delivery_issue::redriven(db, &dead_letter_ids.values().copied().collect::<Vec<_>>()).await?;
     let is_settled = |row: &OutboxRow| {
         // The database's patterns match more than those of NATS.
         if !subjects.iter().any(|pattern| subject_matches(pattern, &row.subject)) {
@@ -179,7 +179,7 @@ async fn unsettled(
             let replaced = latest.get(&row.subject).is_some_and(|latest| *latest != row.row_id);
             return replaced || has(row, ROLLUP) || delivered.contains(&row.message_id);
         }
-        outcomes.get(&row.row_id).is_some_and(|mark| redriven.contains(mark))
+        dead_letter_ids.get(&row.row_id).is_some_and(|id| redriven.contains(id))
     };
     Ok(rows.into_iter().filter(|row| !is_settled(row)).collect())
 }
@@ -205,7 +205,7 @@ async fn latest(db: &DatabaseConnection, timers: &[&OutboxRow]) -> Result<HashMa
 }
 
 /// Returns the id under which a dead letter's message was dead-lettered; `None` if the row is not a dead letter.
-fn mark(row: &OutboxRow, service: &str) -> Option<Uuid> {
+fn dead_letter_id(row: &OutboxRow, service: &str) -> Option<Uuid> {
     let stored = Stored {
         subject: row.subject.clone(),
         sequence: 0,

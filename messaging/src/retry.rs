@@ -193,7 +193,7 @@ impl<H: Handler> Processor<H> {
     /// attempts.
     pub(crate) async fn settle_failure(&self, item: &Item<H::Message>, error: &HandleError) {
         let delivery = &item.delivery;
-        item.reported(self.service, false, Some(error.to_string()));
+        item.end_span(self.service, false, Some(error.to_string()));
         metrics::failed(item.decoded.as_ref().ok().map(|envelope| envelope.message_type.as_str()));
         let record = || Box::pin(self.record_failure(item, error));
         let recorded = self.through_outages(slice::from_ref(item), record).await;

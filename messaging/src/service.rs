@@ -243,15 +243,15 @@ impl<H: Handler> Service<H> {
             producer: self.producer,
             relay: relay_handle,
             health: health.clone(),
-            remembers: options.retention(),
+            retention: options.retention(),
             retry: RetryPolicy { max_attempts: options.max_attempts },
             duplicates: AtomicBool::new(false),
             shutdown: stop.clone(),
         };
-        let (take_back, redrives) = redrive::endpoint(js.clone(), self.name);
+        let (redrive_endpoint, redrives) = redrive::endpoint(js.clone(), self.name);
         let mut endpoints = self.endpoints;
         endpoints.extend([
-            take_back,
+            redrive_endpoint,
             trace::endpoint(self.db.reader.clone(), self.name, handler, health.clone()),
             stats::endpoint(self.db.reader.clone(), self.name),
             republish::endpoint(self.db.reader.clone(), js.clone(), self.name),

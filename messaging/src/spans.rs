@@ -202,7 +202,7 @@ pub(crate) struct About<'a> {
 
 impl About<'_> {
     /// Ends a span of the operation, with attributes by the semantic conventions for messaging.
-    pub(crate) fn done(&self, begun: StartedSpan, more: impl IntoIterator<Item = KeyValue>, error: Option<String>) {
+    pub(crate) fn end(&self, span: StartedSpan, more: impl IntoIterator<Item = KeyValue>, error: Option<String>) {
         // Without the key: the common part of all messages of a kind.
         let destination = self.subject.rsplit_once('.').map_or(self.subject, |(destination, _)| destination);
         let (kind, operation_type) = match self.operation {
@@ -219,7 +219,7 @@ impl About<'_> {
             KeyValue::new("messaging.message.conversation_id", self.correlation_id.to_string()),
         ];
         attributes.extend(more);
-        begun.end(format!("{} {destination}", self.operation), kind, attributes, error);
+        span.end(format!("{} {destination}", self.operation), kind, attributes, error);
     }
 }
 
@@ -232,18 +232,18 @@ impl Created {
         if EXPORT.get().is_none() {
             return Self(Vec::new());
         }
-        let begun = outgoing.iter_mut().filter_map(|message| {
-            let begun = StartedSpan::within(message.cause.trace_parent.as_deref())?;
-            message.cause.trace_parent = Some(begun.trace_parent());
-            Some((begun, message.subject.clone(), message.id, message.cause.correlation_id))
+        let spans = outgoing.iter_mut().filter_map(|message| {
+            let span = StartedSpan::within(message.cause.trace_parent.as_deref())?;
+            message.cause.trace_parent = Some(span.trace_parent());
+            Some((span, message.subject.clone(), message.id, message.cause.correlation_id))
         });
-        Self(begun.collect())
+        Self(spans.collect())
     }
 
     /// Ends the spans after the commit.
     pub(crate) fn committed(self) {
-        for (begun, subject, message_id, correlation_id) in self.0 {
-            About { operation: "create", subject: &subject, message_id, correlation_id }.done(begun, [], None);
+        for (span, subject, message_id, correlation_id) in self.0 {
+            About { operation: "create", subject: &subject, message_id, correlation_id }.end(span, [], None);
         }
     }
 }
@@ -257,8 +257,8 @@ mod tests {
     #[test]
     fn a_trace_parent_survives_a_round_trip_and_other_texts_are_refused() {
         let (trace, span, flags) = parse(GOOD).unwrap();
-        let begun = StartedSpan { trace, span, parent: SpanId::INVALID, at: SystemTime::UNIX_EPOCH };
-        assert_eq!(begun.trace_parent(), GOOD);
+        let span = StartedSpan { trace, span, parent: SpanId::INVALID, at: SystemTime::UNIX_EPOCH };
+        assert_eq!(span.trace_parent(), GOOD);
         assert!(flags.is_sampled());
         assert_eq!(trace_id(Some(GOOD)), Some("0af7651916cd43dd8448eb211c80319c"));
         for bad in

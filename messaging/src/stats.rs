@@ -66,10 +66,10 @@ pub struct Repeated {
 
 /// Creates the statistics endpoint.
 pub(crate) fn endpoint(db: DatabaseConnection, service: &'static str) -> Endpoint {
-    Endpoint::new("stats", subject(service), move |query| answer(db.clone(), service, query))
+    Endpoint::new("stats", subject(service), move |query| reply(db.clone(), service, query))
 }
 
-async fn answer(db: DatabaseConnection, service: &str, query: Query) -> Result<Stats, QueryError> {
+async fn reply(db: DatabaseConnection, service: &str, query: Query) -> Result<Stats, QueryError> {
     let request: Request = if query.body.is_empty() {
         Request::default()
     } else {

@@ -136,11 +136,11 @@ pub(crate) fn endpoint<H: Handler>(
 ) -> Endpoint {
     Endpoint::new("trace", subject(service, "*"), move |query| {
         let (db, handler, health) = (db.clone(), handler.clone(), health.clone());
-        async move { answer(&db, service, &*handler, &health, query).await }
+        async move { reply(&db, service, &*handler, &health, query).await }
     })
 }
 
-async fn answer<H: Handler>(
+async fn reply<H: Handler>(
     db: &DatabaseConnection,
     service: &str,
     handler: &H,

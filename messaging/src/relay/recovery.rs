@@ -88,7 +88,7 @@ impl Relay {
         };
         self.delete_without_rows(found.empty).await;
         // Batches in flight are not published again before their outcome is known.
-        let rows = found.rows.into_iter().filter(|row| !self.batches.contains(row.range));
+        let rows = found.rows.into_iter().filter(|row| !self.batches.contains(row.batch));
         let late = unix_millis(clock::now() - self.late_after);
         let rows: Vec<_> =
             rows.map(|row| if outbox::written_at(row.row_id) < late { row.republished() } else { row }).collect();
