@@ -33,7 +33,7 @@ static SKEW: LazyLock<Gauge<f64, AtomicU64>> = LazyLock::new(|| {
     let help = "Seconds that the local clock is ahead of nats-server's";
     metrics::registered("messaging_clock_skew_seconds", help, Gauge::default())
 });
-/// The last reading.
+/// The last reading: the server's time, and when it was read.
 static LAST: RwLock<Option<(OffsetDateTime, Instant)>> = RwLock::new(None);
 
 /// Returns the time of nats-server, or the local time until that has been read.
@@ -53,7 +53,6 @@ pub(crate) fn skew() -> Option<f64> {
 /// The server's time and a stream's first timestamp, read together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reading {
-    /// The server's time.
     pub(crate) now: OffsetDateTime,
     /// When the stream stored its first message; `None` for an empty stream.
     pub(crate) first: Option<OffsetDateTime>,

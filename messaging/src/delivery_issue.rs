@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::statement;
 
-/// The table `delivery_issues`.
+/// The SeaORM entity of the table `delivery_issues`.
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
@@ -54,7 +54,7 @@ pub mod entity {
         pub updated_at: i64,
     }
 
-    /// No relations.
+    /// SeaORM requires this type; the table has no relations.
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
 

@@ -25,7 +25,7 @@ const END_OF_BATCH: u16 = 204;
 /// A message, as a stream stores it.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Its subject.
+    /// The subject on which it was published.
     pub subject: String,
     /// Its sequence in the stream.
     pub sequence: u64,
@@ -33,7 +33,7 @@ pub struct Stored {
     pub time: OffsetDateTime,
     /// Its headers; in a batch, also those that the server adds.
     pub headers: HeaderMap,
-    /// Its body.
+    /// The body, as published.
     pub body: Bytes,
 }
 

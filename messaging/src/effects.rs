@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::envelope::{Envelope, unix_millis};
 use crate::{clock, statement};
 
-/// The table `effects`.
+/// The SeaORM entity of the table `effects`.
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
@@ -23,14 +23,14 @@ pub mod entity {
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "effects")]
     pub struct Model {
-        /// The message's id.
+        /// The id of the message whose effect was applied.
         #[sea_orm(primary_key, auto_increment = false)]
         pub message_id: Uuid,
         /// When its effect was applied, in milliseconds since 1970.
         pub recorded_at: i64,
     }
 
-    /// No relations.
+    /// SeaORM requires this type; the table has no relations.
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
 

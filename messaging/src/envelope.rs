@@ -50,7 +50,7 @@ pub(crate) const SCHEDULE: &str = "Nats-Schedule";
 const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
 /// Makes the message replace all others on its subject.
 pub(crate) const ROLLUP: &str = "Nats-Rollup";
-/// W3C trace context.
+/// The W3C trace context, if the flow has one.
 pub const TRACE_PARENT: &str = "traceparent";
 
 /// Decodes the payload of a message by its type; a service implements it for its closed set of messages.
@@ -69,9 +69,9 @@ pub trait Decode: Sized {
 pub struct Envelope<T> {
     /// The id of the message, the same on every delivery.
     pub id: Uuid,
-    /// `<context>.<name>.v<version>`.
+    /// The type, `<context>.<name>.v<version>`.
     pub message_type: String,
-    /// `/<service>`.
+    /// The producer, `/<service>`.
     pub source: String,
     /// The business id of the message.
     pub key: String,
@@ -105,7 +105,7 @@ pub struct Cause {
     /// The flow it belongs to. A message that continues another flow (a restock that serves a backorder) sets the
     /// correlation id of that flow here.
     pub correlation_id: Uuid,
-    /// W3C trace context.
+    /// The W3C trace context, if the flow has one.
     pub trace_parent: Option<String>,
 }
 
@@ -114,17 +114,17 @@ pub struct Cause {
 pub struct Outgoing {
     /// The id, derived by [`Outgoing::new`].
     pub id: Uuid,
-    /// The NATS subject.
+    /// The NATS subject to publish on.
     pub subject: String,
-    /// `<context>.<name>.v<version>`.
+    /// The type, `<context>.<name>.v<version>`.
     pub message_type: &'static str,
     /// The business id of the message.
     pub key: String,
-    /// The body, JSON.
+    /// The payload, as JSON.
     pub body: Vec<u8>,
     /// The version of the aggregate after this event.
     pub aggregate_version: Option<i64>,
-    /// Its cause.
+    /// The message that caused it.
     pub cause: Cause,
     /// When it is delivered.
     pub timing: Timing,
@@ -211,9 +211,9 @@ pub fn derived_id(from: &Uuid, name: &str) -> Uuid {
 pub struct Attributes<'a> {
     /// The id of the message.
     pub id: Uuid,
-    /// `<context>.<name>.v<version>`.
+    /// The type, `<context>.<name>.v<version>`.
     pub message_type: &'a str,
-    /// `/<service>`.
+    /// The producer, `/<service>`.
     pub source: &'a str,
     /// The business id of the message.
     pub key: &'a str,
@@ -225,7 +225,7 @@ pub struct Attributes<'a> {
     pub causation_id: Option<Uuid>,
     /// The version of the aggregate after this event.
     pub aggregate_version: Option<i64>,
-    /// W3C trace context.
+    /// The W3C trace context, if the flow has one.
     pub trace_parent: Option<&'a str>,
 }
 

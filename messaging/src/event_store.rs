@@ -10,7 +10,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait
 use crate::envelope::Outgoing;
 use crate::statement;
 
-/// The table `events`.
+/// The SeaORM entity of the table `events`.
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
@@ -26,9 +26,9 @@ pub mod entity {
         pub version: i64,
         /// The id under which it was published.
         pub message_id: Uuid,
-        /// `<context>.<name>.v<version>`.
+        /// The type, `<context>.<name>.v<version>`.
         pub message_type: String,
-        /// The body, JSON.
+        /// The payload, as JSON.
         #[sea_orm(column_type = "Text")]
         pub body: String,
         /// The id of the message that caused it.
@@ -39,7 +39,7 @@ pub mod entity {
         pub recorded_at: i64,
     }
 
-    /// No relations.
+    /// SeaORM requires this type; the table has no relations.
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
 

@@ -176,7 +176,7 @@ mod tests {
             Wrapped::Named(outage()).into(),
             Wrapped::Transparent(locked).into(),
             Wrapped::Transparent(DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)).into(),
-            anyhow::Error::from(SqlxError::PoolTimedOut).context("past the library"),
+            anyhow::Error::from(SqlxError::PoolTimedOut).context("outside the library"),
         ];
         for error in errors {
             assert_eq!(of_any(&error), Some(Fault::Outage), "{error:?}");

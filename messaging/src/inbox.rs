@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::statement::{self, chunks};
 
-/// The table `inbox`.
+/// The SeaORM entity of the table `inbox`.
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
@@ -20,7 +20,7 @@ pub mod entity {
     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "inbox")]
     pub struct Model {
-        /// The message's id.
+        /// The id of the handled message.
         #[sea_orm(primary_key, auto_increment = false)]
         pub message_id: Uuid,
         /// When the stream stored it, by the server's clock, in milliseconds since 1970: this bounds how long it can be
@@ -28,7 +28,7 @@ pub mod entity {
         pub received_at: i64,
     }
 
-    /// No relations.
+    /// SeaORM requires this type; the table has no relations.
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
 
@@ -40,7 +40,6 @@ use entity::{ActiveModel, Column, Entity};
 /// A delivery, as the inbox records it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Received {
-    /// The message's id.
     pub(crate) id: Uuid,
     /// When the stream stored it, in milliseconds since 1970.
     pub(crate) at: i64,

@@ -23,7 +23,7 @@ use crate::republish::REPUBLISHED;
 use crate::spans::Created;
 use crate::{clock, outbox_pending, statement};
 
-/// The table `outbox`.
+/// The SeaORM entity of the table `outbox`.
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
@@ -34,18 +34,18 @@ pub mod entity {
         /// A time-ordered UUID (version 7): rows are appended at the end of the index and read in the order of writing.
         #[sea_orm(primary_key, auto_increment = false)]
         pub row_id: Uuid,
-        /// The message's id.
+        /// The id of the message.
         pub message_id: Uuid,
-        /// The NATS subject.
+        /// The NATS subject to publish on.
         pub subject: String,
         /// The headers, a JSON array of `[name, value]`.
         #[sea_orm(column_type = "Text")]
         pub headers: String,
-        /// The body.
+        /// The body, as it is published.
         pub body: Vec<u8>,
     }
 
-    /// No relations.
+    /// SeaORM requires this type; the table has no relations.
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
 

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::outbox::{self, OutboxRow};
 use crate::statement;
 
-/// The table `outbox_pending`.
+/// The SeaORM entity of the table `outbox_pending`.
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
@@ -41,7 +41,7 @@ pub mod entity {
         pub refusal: Option<String>,
     }
 
-    /// No relations.
+    /// SeaORM requires this type; the table has no relations.
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
 
@@ -79,7 +79,6 @@ impl PublishOutcomes {
 /// A row that its stream can never store.
 #[derive(Debug, Clone)]
 pub(crate) struct Unpublishable {
-    /// The row's id.
     pub(crate) row: Uuid,
     /// Why the stream refuses it.
     pub(crate) reason: String,

@@ -21,7 +21,7 @@ use crate::in_flight::ACK_TIMEOUT;
 use crate::outbox::first_row_id;
 use crate::outbox_pending::entity::{Column as Batch, Entity as PendingBatches};
 
-/// The table `outbox_owners`.
+/// The SeaORM entity of the table `outbox_owners`.
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
@@ -36,7 +36,7 @@ pub mod entity {
         pub beat: i64,
     }
 
-    /// No relations.
+    /// SeaORM requires this type; the table has no relations.
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
     pub enum Relation {}
 

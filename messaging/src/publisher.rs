@@ -33,13 +33,13 @@ const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Command {
     /// The id, derived from the caller's input, so that a retry has the same id.
     pub id: Uuid,
-    /// The NATS subject.
+    /// The NATS subject to publish on.
     pub subject: String,
-    /// `<context>.<name>.v<version>`.
+    /// The type, `<context>.<name>.v<version>`.
     pub message_type: &'static str,
     /// The business id of the command.
     pub key: String,
-    /// The body, JSON.
+    /// The payload, as JSON.
     pub body: Bytes,
     /// W3C trace context of the caller.
     pub trace_parent: Option<String>,

@@ -46,7 +46,7 @@ pub fn cut_page<R>(rows: &mut Vec<R>, limit: u64, size: impl Fn(&R) -> usize) ->
     more
 }
 
-/// A request.
+/// A request to an endpoint.
 #[derive(Debug, Clone)]
 pub struct Query {
     /// The last token of the subject: the business id.

@@ -85,7 +85,7 @@ pub enum Outcome {
     Gone,
     /// The outcome is unknown: it may or may not be handled. Redriving it again is safe, and reports the outcome.
     Unknown {
-        /// The cause.
+        /// The cause, such as a database that does not respond.
         reason: String,
     },
 }

@@ -162,7 +162,7 @@ mod tests {
             refusals.refused(SUBJECT, "full", now);
             refusals.refused("a.event.b.K2", "full", now);
             assert!(!refusals.admits("a.event.b.K3", now + Duration::from_millis(seconds * 1000 - 1)));
-            assert!(refusals.admits("a.event.c.K1", now), "another subject goes on");
+            assert!(refusals.admits("a.event.c.K1", now), "another subject is not affected");
             now += Duration::from_secs(seconds);
         }
         assert!((0..2 * MAX_PROBES).filter(|_| refusals.admits(SUBJECT, now)).count() == MAX_PROBES);

@@ -107,13 +107,13 @@ pub struct Service<H: Handler> {
     pub longest_deadline: Option<Duration>,
     /// The producer of each context and kind.
     pub producer: Producer,
-    /// Its database, migrated.
+    /// Its database, with all migrations applied.
     pub db: Databases,
     /// The handler of its messages.
     pub handler: H,
-    /// Its queries.
+    /// The queries that it replies to.
     pub endpoints: Vec<Endpoint>,
-    /// Its background tasks.
+    /// Its background tasks, spawned at the start.
     pub workers: Vec<Worker>,
     /// Its HTTP routes besides the probes.
     pub routes: Route,

@@ -36,7 +36,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Stats {
-    /// The service's name.
+    /// The name of the service that reports.
     pub service: String,
     /// The number of messages that no stream has acknowledged, as recorded in the database.
     pub outbox_depth: u64,
@@ -76,7 +76,7 @@ async fn reply(db: DatabaseConnection, service: &str, query: Query) -> Result<St
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
     };
     if request.once_per_key.len() > MAX_STEMS {
-        return Err(QueryError::Invalid(format!("oncePerKey must be {MAX_STEMS} at most")));
+        return Err(QueryError::Invalid(format!("oncePerKey must have at most {MAX_STEMS} entries")));
     }
     let now = unix_millis(clock::now());
     let (repeated, repeated_total) = if request.once_per_key.is_empty() {

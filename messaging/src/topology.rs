@@ -21,10 +21,10 @@ use serde_json::Value;
 pub struct Topology {
     /// Streams with file storage and Limits retention.
     pub streams: Vec<StreamSpec>,
-    /// Key-value buckets.
+    /// Key-value buckets with file storage.
     #[serde(default)]
     pub buckets: Vec<BucketSpec>,
-    /// Durable pull consumers.
+    /// Durable pull consumers with explicit acknowledgements.
     pub consumers: Vec<ConsumerSpec>,
 }
 
@@ -32,7 +32,7 @@ pub struct Topology {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct StreamSpec {
-    /// Its name.
+    /// The stream's name on the server.
     pub name: String,
     /// Its contents, as a description.
     pub description: String,
@@ -75,7 +75,7 @@ pub enum Discard {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BucketSpec {
-    /// Its name.
+    /// The bucket's name on the server.
     pub name: String,
     /// Its contents, as a description.
     pub description: String,
@@ -94,7 +94,7 @@ pub struct BucketSpec {
 pub struct ConsumerSpec {
     /// The stream it reads.
     pub stream: String,
-    /// The service.
+    /// The service that uses it, and the consumer's durable name.
     pub name: String,
     /// The subjects it reads from the stream.
     pub filter_subjects: Vec<String>,

@@ -42,7 +42,7 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Trace {
-    /// The service's name.
+    /// The name of the service that reports.
     pub service: String,
     /// The requested messages that it has handled or dead-lettered.
     pub handled: Vec<Handled>,
@@ -57,11 +57,11 @@ pub struct Trace {
     pub problems: Vec<String>,
 }
 
-/// A handled message.
+/// A message that the service has handled or dead-lettered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Handled {
-    /// Its id.
+    /// The id of the message.
     pub message_id: Uuid,
     /// When the stream stored it, or when a redrive handled it.
     pub at: String,
@@ -73,7 +73,7 @@ pub struct Handled {
 pub struct DeliveryIssue {
     /// Its id, or one derived from its position in the stream if it has no trusted id.
     pub message_id: Uuid,
-    /// Its subject.
+    /// The subject on which it was published.
     pub subject: String,
     /// The stream that delivered it.
     pub stream: String,
@@ -101,7 +101,7 @@ pub struct DeliveryIssue {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PendingMessage {
-    /// Its id.
+    /// The id of the message.
     pub message_id: Uuid,
     /// The subject on which it is to be published.
     pub subject: String,
@@ -153,7 +153,7 @@ async fn reply<H: Handler>(
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
     };
     if request.message_ids.len() > MAX_IDS {
-        return Err(QueryError::Invalid(format!("messageIds must be {MAX_IDS} at most")));
+        return Err(QueryError::Invalid(format!("messageIds must have at most {MAX_IDS} entries")));
     }
     Ok(Trace {
         service: service.to_owned(),

@@ -30,9 +30,9 @@ pub(crate) const HTTP: &str = "http";
 /// An accepted connection.
 #[derive(Debug)]
 pub struct Accepted {
-    /// The connection.
+    /// The accepted TCP stream.
     pub stream: TcpStream,
-    /// The client.
+    /// The address of the client.
     pub client: SocketAddr,
     /// Whether it uses the spare file descriptor: to be closed soon.
     pub is_last: bool,

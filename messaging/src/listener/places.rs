@@ -36,7 +36,7 @@ pub(super) static COUNTED: LazyLock<Counted> = LazyLock::new(|| Counted {
     ),
     accept_errors: metrics::registered(
         "http_accept_errors",
-        "Failures to accept a connection, for want of file descriptors, buffers, or memory",
+        "Failures to accept a connection, for lack of file descriptors, buffers, or memory",
         Counter::default(),
     ),
 });
