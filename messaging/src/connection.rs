@@ -144,8 +144,8 @@ pub fn check_server(client: &Client) -> anyhow::Result<()> {
     if found.is_none_or(|found| found < MIN_VERSION) {
         let (major, minor) = MIN_VERSION;
         bail!(
-            "nats-server has version {version:?}, and {major}.{minor} or later is needed, for message schedules and atomic \
-             batches; upgrade it"
+            "nats-server has version {version:?}, but message schedules and atomic batches need {major}.{minor} or \
+             later; upgrade it"
         );
     }
     Ok(())

@@ -105,7 +105,7 @@ impl Delivery {
     /// the inbox repair it.
     pub(crate) async fn settle(&self, kind: AckKind) {
         if self.incarnation.is_over() {
-            tracing::debug!(stream = %self.stream, sequence = self.sequence, "a delivery is not settled: its consumer may have been recreated");
+            tracing::debug!(stream = %self.stream, sequence = self.sequence, "a delivery of an old consumer is not settled");
             return;
         }
         if let Err(error) = self.message.ack_with(kind).await {

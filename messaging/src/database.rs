@@ -32,8 +32,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a released connection may take to receive the rest of an abandoned result.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Limits that PostgreSQL enforces on the sessions of a service, in milliseconds. They are below the ack-wait (10 s), so
-/// that a stuck transaction ends before its messages are delivered to another instance, which would wait for its locks.
+/// Limits that PostgreSQL enforces on the sessions of a service, in milliseconds. They are below the ack-wait (10 s): a
+/// stuck transaction must end before its messages are redelivered to another instance, which would wait for its locks.
 const WRITE_TIMEOUT_MS: u32 = 5_000;
 /// Reads may take longer: sums over whole tables. Below [`ANSWER_TIMEOUT`], when the caller stops waiting.
 const READ_TIMEOUT_MS: u32 = 9_000;

@@ -33,8 +33,8 @@ pub trait Handler: Send + Sync + 'static {
         batch: &[&Envelope<Self::Message>],
     ) -> impl Future<Output = Result<Vec<Outgoing>, HandleError>> + Send;
 
-    /// Returns the status of a business id: its state, and the reason if it is blocked. `None` if the service does not know
-    /// the id, or reports no status.
+    /// Returns the status of a business id: its state, and the reason if it is blocked. `None` if the service does not
+    /// know the id, or reports no status.
     ///
     /// # Errors
     ///

@@ -8,7 +8,7 @@ use reqwest::{Client, ClientBuilder};
 
 /// Returns a builder of clients for internal hosts, whose requests take at most `limit`.
 ///
-/// It ignores the proxy variables of the environment and follows no redirect: a token for this machine does not leave it.
+/// It ignores the proxy variables of the environment and follows no redirect: a token for this machine stays here.
 #[allow(clippy::disallowed_methods, reason = "the only place that creates clients")]
 pub fn builder(limit: Duration) -> ClientBuilder {
     Client::builder().no_proxy().redirect(Policy::none()).timeout(limit)

@@ -171,7 +171,7 @@ async fn publish_group(js: &jetstream::Context, mut group: Vec<PendingCommand>) 
         match publish_batch(js, &group).await {
             Ok(last) => return complete_all(group, last),
             Err(error) => {
-                tracing::debug!(%error, commands = group.len(), "a batch was not stored; its commands are published one by one")
+                tracing::debug!(%error, commands = group.len(), "a batch was not stored; its commands are sent one by one")
             }
         }
     }

@@ -173,7 +173,7 @@ impl Relay {
         }
         self.flush().await;
         if let Err(error) = within(owner::leave(&self.db, self.owner)).await {
-            tracing::debug!(%error, "the id of this instance could not be removed; another instance takes over its batches");
+            tracing::debug!(%error, "this instance's id could not be removed; another one takes over its batches");
         }
     }
 

@@ -101,7 +101,7 @@ impl Shutdown {
                 service,
                 is_flushed,
                 is_closed,
-                "stopped; the database has not reported in time whether the outbox is empty; the next start publishes pending messages"
+                "stopped; whether the outbox is empty is unknown; the next start publishes pending messages"
             ),
             Rest::Work => tracing::warn!(
                 service,
@@ -109,8 +109,8 @@ impl Shutdown {
                 outbox_pending,
                 is_flushed,
                 is_closed,
-                "stopped with unfinished work; nats-server redelivers unacknowledged messages, and the next start publishes \
-                 the pending messages of the outbox"
+                "stopped with unfinished work; nats-server redelivers unacknowledged messages, and the next start \
+                 publishes pending messages"
             ),
         }
     }
