@@ -30,7 +30,7 @@ use crate::republish::REPUBLISHED;
 const PULL: usize = 256;
 /// The lifetime of a pull request.
 const EXPIRES: Duration = Duration::from_secs(30);
-/// The interval of the server's heartbeats; after two missed ones the pull ends.
+/// The interval of the server's heartbeats; after two missed ones the client reports an error.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// The interval of the watchdog.
 const WATCH: Duration = Duration::from_secs(5);

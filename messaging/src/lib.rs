@@ -1,7 +1,8 @@
 //! Idempotent, batched messaging on NATS JetStream: the library for systems of choreographed services.
 //!
 //! The library contains no business logic. A service supplies a database, a [`Handler`] for the closed set of messages
-//! that it understands, and [`query::Endpoint`]s for its queries; [`Service::run`] does the rest. In reading order:
+//! that it understands, and [`query::Endpoint`]s for its queries; [`Service::run`] does the rest. `docs/patterns.md`
+//! explains the patterns, such as inbox and outbox. In reading order:
 //!
 //! - [`envelope`]: the message format, and derived message ids;
 //! - [`handler`]: the interface that a service implements;

@@ -1,9 +1,9 @@
 //! The table `outbox_pending`: the outbox rows that no stream has acknowledged.
 //!
-//! Rows are written a batch at a time and usually acknowledged together. So the table stores one *pending batch* per
-//! transaction: a range of row ids, which is inserted with the rows and deleted after their acknowledgement. A flag per
-//! outbox row would write every row twice. If the stream stores only a part of a batch, each remaining row becomes a
-//! batch of its own (ADR 20).
+//! Rows are written a batch at a time and usually acknowledged together. So the table stores one *pending batch* for
+//! the rows of a transaction (one per 256 rows): a range of row ids, which is inserted with the rows and deleted after
+//! their acknowledgement. A flag per outbox row would write every row twice. If the stream stores only a part of a
+//! batch, each remaining row becomes a batch of its own (ADR 20).
 //!
 //! A pending batch belongs to the instance that committed it or took it over ([`crate::owner`]). A row that its stream
 //! can never store is a batch with a refusal: it is published again only if an operator redrives its dead letter (ADR

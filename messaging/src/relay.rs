@@ -67,7 +67,7 @@ pub(crate) struct Relay {
     owners: Owners,
     /// Whether events are published in atomic batches.
     grouped: bool,
-    /// The age from which a row is published as possibly republished.
+    /// The age from which the relay marks a row as republished.
     late_after: Duration,
     /// Whether batches without an owner have been taken over.
     adopted: bool,

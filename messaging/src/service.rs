@@ -314,7 +314,7 @@ struct Broker {
     js: jetstream::Context,
     durability: Durability,
     limits: Limits,
-    /// The age from which an outbox row is published as possibly republished.
+    /// The age from which the relay marks an outbox row as republished.
     late_after: Duration,
 }
 

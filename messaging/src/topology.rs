@@ -63,8 +63,8 @@ pub struct StreamSpec {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Discard {
-    /// The oldest: the stream is a ring buffer, and consumed history makes space. The command gateway must keep the
-    /// unconsumed part below the limit. nats-server supports no other policy for a stream with schedules.
+    /// The oldest: the stream is a ring buffer, and consumed history makes space. The program that accepts commands must
+    /// keep the unconsumed part below the limit. nats-server supports no other policy for a stream with schedules.
     #[default]
     Old,
     /// The new one: the server refuses it, and the producer publishes it again later.
@@ -299,7 +299,7 @@ async fn provision_consumer(js: &Context, spec: &ConsumerSpec) -> anyhow::Result
         deliver_policy: DeliverPolicy::All,
         ack_wait: ACK_WAIT,
         max_ack_pending: MAX_ACK_PENDING,
-        // Unlimited: the service counts the deliveries, writes the dead letter itself, and then terminates the message.
+        // Unlimited: the service counts the failures, writes the dead letter itself, and then terminates the message.
         max_deliver: -1,
         ..Default::default()
     };

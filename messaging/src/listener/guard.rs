@@ -44,7 +44,7 @@ impl Refusal {
     pub fn detail(self) -> &'static str {
         match self {
             Self::Host => {
-                "The header Host must be there once and name this server: localhost, 127.0.0.1, [::1], or a name in \
+                "The header Host must occur exactly once and name this server: localhost, 127.0.0.1, [::1], or a name in \
                  ALLOWED_HOSTS."
             }
             Self::Origin => {
