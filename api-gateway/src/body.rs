@@ -1,8 +1,8 @@
-//! Request bodies: strict JSON in, a checked form or every error at once out.
+//! Request bodies: strict JSON in; a valid form or all validation errors out.
 //!
-//! Three steps, each with its own answer: media type and size (415, 413), syntax (400, with line and column; a key
-//! that appears twice counts as broken syntax), content (422, with a pointer to each wrong field). The content is
-//! read by hand from a tree, because a derived `Deserialize` stops at the first wrong field.
+//! Three steps, each with its own response: media type and size (415, 413), syntax (400, with line and column; a
+//! duplicate key is a syntax error), content (422, with a pointer to each invalid field). The content is read by hand
+//! from a tree, because a derived `Deserialize` stops at the first invalid field.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -26,18 +26,18 @@ pub(crate) const MAX_BODY: usize = 64 * 1024;
 /// The longest a body may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Something that is read from the fields of a JSON object.
+/// A form that is read from the fields of a JSON object.
 pub(crate) trait Form: Sized + Send + Sync {
-    /// What OpenAPI says about the body.
+    /// The schema of the body for OpenAPI.
     type Schema: Type;
     /// Whether the body may be absent, which is the same as `{}`.
     const OPTIONAL: bool = false;
 
-    /// Reads the fields; `None` where one of them is wrong, which is noted in `fields` then.
+    /// Reads the fields; `None` if one of them is invalid, in which case `fields` has the error.
     fn read(fields: &mut Fields<'_>) -> Option<Self>;
 }
 
-/// A body of which every field has been checked.
+/// A request body whose fields are all valid.
 pub(crate) struct Body<T>(pub(crate) T);
 
 impl<'a, T: Form> ApiExtractor<'a> for Body<T> {
@@ -61,7 +61,7 @@ impl<'a, T: Form> ApiExtractor<'a> for Body<T> {
         _options: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let media_type = check_media_type(request);
-        // A body that may be absent needs no media type while it is.
+        // A body that may be absent needs no media type while it is absent.
         if !T::OPTIONAL {
             media_type.clone()?;
         }
@@ -106,11 +106,11 @@ async fn read_bytes(body: &mut RequestBody) -> Result<Vec<u8>, Problem> {
     let body = body.take().map_err(unreadable)?;
     match tokio::time::timeout(READ_TIMEOUT, body.into_bytes_limit(MAX_BODY)).await {
         Ok(bytes) => bytes.map(Vec::from).map_err(unreadable),
-        Err(_) => Err(Problem::with_detail(Code::UnreadableRequest, "The body did not come to its end in time.")),
+        Err(_) => Err(Problem::with_detail(Code::UnreadableRequest, "The body did not arrive in time.")),
     }
 }
 
-/// Parses JSON, in which no object may have a key twice.
+/// Parses JSON and rejects duplicate keys.
 fn parse(bytes: &[u8]) -> Result<Value, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let mut track = serde_path_to_error::Track::new();
@@ -137,7 +137,7 @@ fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// Reads a [`Value`] whose objects have each key once.
+/// Deserialises a [`Value`] and rejects duplicate keys.
 struct Strict;
 
 impl<'de> DeserializeSeed<'de> for Strict {
@@ -190,7 +190,7 @@ impl<'de> Visitor<'de> for Strict {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
             if map.contains_key(&key) {
-                // Failing in the place of the value makes the error's path end in the key.
+                // Failing at the value makes the error's path end in the key.
                 entries.next_value_seed(Twice)?;
             }
             let value = entries.next_value_seed(Self)?;
@@ -200,7 +200,7 @@ impl<'de> Visitor<'de> for Strict {
     }
 }
 
-/// Fails in the place of a value whose key was there before.
+/// Fails at the value of a duplicate key.
 struct Twice;
 
 impl<'de> DeserializeSeed<'de> for Twice {
@@ -219,7 +219,7 @@ fn read<T: Form>(value: Value) -> Result<T, Problem> {
     }
 }
 
-/// Reads an object; fields that `read` does not ask for are errors.
+/// Reads an object; fields that `read` does not request are errors.
 fn read_object<T>(
     value: Value,
     pointer: String,
@@ -243,7 +243,7 @@ fn read_object<T>(
     form
 }
 
-/// The fields of an object, while they are read.
+/// The fields of an object while they are read.
 pub(crate) struct Fields<'e> {
     pointer: String,
     values: Map<String, Value>,
@@ -251,7 +251,7 @@ pub(crate) struct Fields<'e> {
 }
 
 impl Fields<'_> {
-    /// Reads a field that must be there.
+    /// Reads a required field.
     pub(crate) fn required<T>(&mut self, name: &str, parse: impl FnOnce(&Value) -> Result<T, String>) -> Option<T> {
         match self.values.remove(name) {
             Some(value) => self.note(name, parse(&value)),
@@ -271,7 +271,7 @@ impl Fields<'_> {
         }
     }
 
-    /// Reads an object that must be there.
+    /// Reads a required object.
     pub(crate) fn object<T>(&mut self, name: &str, read: impl FnOnce(&mut Fields<'_>) -> Option<T>) -> Option<T> {
         let value = self.required(name, |value| Ok(value.clone()))?;
         read_object(value, format!("{}/{name}", self.pointer), self.errors, read)
@@ -292,7 +292,7 @@ impl Fields<'_> {
         }
     }
 
-    /// Reads a list of objects, as many as `counts` allows; of a longer one only so many are looked at.
+    /// Reads a list of objects whose length must be within `counts`; at most the maximum of them is checked.
     pub(crate) fn list<T>(
         &mut self,
         name: &str,
@@ -326,7 +326,7 @@ impl Fields<'_> {
     }
 }
 
-/// Returns what reads a string that `parse` takes.
+/// Returns a reader for strings that `parse` accepts.
 pub(crate) fn text<T, E: ToString>(
     parse: impl FnOnce(String) -> Result<T, E>,
 ) -> impl FnOnce(&Value) -> Result<T, String> {
@@ -336,11 +336,11 @@ pub(crate) fn text<T, E: ToString>(
     }
 }
 
-/// Returns what reads a whole number that `parse` takes.
+/// Returns a reader for whole numbers that `parse` accepts.
 pub(crate) fn number<T, E: ToString>(
     parse: impl FnOnce(i64) -> Result<T, E>,
 ) -> impl FnOnce(&Value) -> Result<T, String> {
-    // What is no whole number is out of every range, so that one sentence says what it must be.
+    // A value that is not a whole number is outside every range, so `parse` describes the valid range in one sentence.
     |value| {
         let parsed = parse(value.as_i64().unwrap_or(i64::MIN)).map_err(|error| error.to_string());
         match value {
@@ -350,7 +350,7 @@ pub(crate) fn number<T, E: ToString>(
     }
 }
 
-/// Parses the code of a currency.
+/// Parses a currency code.
 pub(crate) fn currency(code: String) -> Result<Currency, &'static str> {
     Currency::from_code(&code).ok_or("must be a currency code of ISO 4217, such as EUR")
 }
@@ -371,20 +371,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_appears_twice_is_named_with_its_place() {
+    fn a_duplicate_key_is_reported_with_its_position() {
         let problem = parse(br#"{"items": [{"a/b": 1, "a/b": 2}]}"#).unwrap_err();
         let text = format!("{problem:?}");
         assert!(text.contains("/items/0/a~1b") && text.contains("appears twice at line 1 column"), "{text}");
     }
 
     #[test]
-    fn a_number_too_large_for_a_double_is_named_with_its_place() {
+    fn a_number_too_large_for_a_double_is_reported_with_its_position() {
         let problem = parse(br#"{"items": [{"quantity": 1e400}]}"#).unwrap_err();
         assert!(format!("{problem:?}").contains("/items/0/quantity"), "{problem:?}");
     }
 
     #[test]
-    fn what_follows_the_value_is_an_error() {
+    fn trailing_characters_after_the_value_are_an_error() {
         assert!(parse(b"{} {}").is_err());
         assert!(parse(b"").is_err());
         assert!(parse(&[b'[', 0xff, b']']).is_err());

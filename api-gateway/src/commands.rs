@@ -1,8 +1,8 @@
-//! Publishing commands: claim the idempotency key where there is one, publish, wait for JetStream's acknowledgement.
+//! Publishes commands: claims the idempotency key if there is one, publishes, waits for JetStream's acknowledgement.
 //!
-//! Everything here has a bound: a request is answered within five seconds, and at once while the connection is known
-//! to be down. A command that was not acknowledged in time may have been stored all the same; the same request again
-//! has the same id, by its content or by its key, and is safe.
+//! Every step has a time limit: a request gets its response within five seconds, and at once while the connection is
+//! known to be down. JetStream may have stored a command whose acknowledgement did not arrive in time. The same request
+//! has the same command id, by its content or by its key, so repeating it is safe.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,10 +24,10 @@ use crate::idempotency::{ClaimError, IdempotencyKey, IdempotencyKeys, Operation,
 use crate::problem::{Code, Problem};
 use crate::streams::Known;
 
-/// The longest a command may take to be stored.
+/// How long JetStream may take to store a command.
 const ACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Bytes of a command in its stream beside body and subject, at most.
+/// The bytes of a command in its stream in addition to body and subject, at most.
 const OVERHEAD: usize = 700;
 
 /// A command of any context, in its wire form.
@@ -68,8 +68,8 @@ impl Draft {
         Ok(Self { subject, message_type, key: key.to_owned(), body })
     }
 
-    /// Derives an id from what the command is about and what it says: the same command again has the same id. Where the key
-    /// is a UUID the id stands beside it, and behind the ids of earlier keys.
+    /// Derives an id from the command's key and content: the same command has the same id. A UUID as the key is the
+    /// namespace of the id, as for the ids of earlier keys.
     pub(crate) fn id_by_content(&self) -> Uuid {
         let content = ["command by content", &self.subject, &fingerprint(&self.body)];
         match Uuid::parse_str(&self.key) {
@@ -79,15 +79,15 @@ impl Draft {
     }
 }
 
-/// A command on its way, with what the request said about it.
+/// A command to publish, with the headers of its request.
 pub(crate) struct Request<'a> {
-    /// What was asked for.
+    /// The operation of the request.
     pub(crate) operation: Operation<'a>,
     /// The command.
     pub(crate) draft: Draft,
     /// The caller's key.
     pub(crate) key: Option<&'a IdempotencyKey>,
-    /// The command's id where there is no key.
+    /// The command's id if there is no key.
     pub(crate) id_without_key: Uuid,
     /// The caller's trace context.
     pub(crate) trace_parent: Option<String>,
@@ -98,11 +98,11 @@ pub(crate) struct Request<'a> {
 pub(crate) struct Stored {
     /// Its id.
     pub(crate) id: Uuid,
-    /// Whether the stream had it already, by its id, within its duplicate window.
+    /// Whether the stream had a message with this id already, within its duplicate window.
     pub(crate) duplicate: bool,
 }
 
-/// Publishes commands.
+/// Publishes commands to JetStream.
 pub(crate) struct Commands {
     client: Client,
     publisher: Publisher,
@@ -116,12 +116,12 @@ impl Commands {
         Self { client, publisher, keys, streams }
     }
 
-    /// Returns what it is worth that a command was published.
+    /// Returns the failures that a published command survives.
     pub(crate) fn durability(&self) -> Durability {
         self.streams.borrow().durability
     }
 
-    /// Publishes a command and returns where it is once JetStream has acknowledged it.
+    /// Publishes a command and returns its id once JetStream has acknowledged it.
     pub(crate) async fn publish(&self, request: Request<'_>) -> Result<Stored, Problem> {
         if self.client.connection_state() != State::Connected {
             return Err(unavailable("there is no connection to nats-server"));
@@ -133,18 +133,18 @@ impl Commands {
         }
     }
 
-    /// Refuses a command while there is no capacity for what it leads to.
+    /// Refuses a command while there is no capacity for the events that it causes.
     fn admit(&self, draft: &Draft) -> Result<(), Problem> {
         let known = self.streams.borrow();
         if let Some(refusal) = &known.at_capacity {
             return Err(Problem::new(Code::Overloaded).retry_after(refusal.retry_after));
         }
-        // The next look, a second from now, knows what has been consumed meanwhile.
+        // The next measurement, a second from now, includes what has been consumed meanwhile.
         let size = draft.body.len() + draft.subject.len() + OVERHEAD;
         if known.reserve(size as u64) { Ok(()) } else { Err(Problem::new(Code::Overloaded)) }
     }
 
-    /// Refuses a key while the bucket is full: its oldest entry makes room when it expires.
+    /// Refuses a key while the bucket is full, until its oldest entry expires.
     fn no_more_keys(&self) -> Problem {
         let expires = self.streams.borrow().key_expires;
         let wait = expires.map_or(1, |expires| (expires - clock::now()).whole_seconds() + 1);
@@ -191,13 +191,13 @@ impl Commands {
     }
 }
 
-/// The longest `Retry-After` for a key; after that an operator has to act.
+/// The longest `Retry-After` for a key; a longer wait needs an operator.
 const MAX_KEY_WAIT: i64 = 24 * 3600;
 
-/// How often refused requests are logged: an outage refuses each request, and readiness names the outage.
+/// How often refused requests are logged: an outage refuses every request, and readiness reports the outage.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Requests that were refused since the last line about them.
+/// The requests that were refused since the last log line.
 #[derive(Default)]
 struct Refused {
     requests: u64,
@@ -205,7 +205,7 @@ struct Refused {
 }
 
 impl Refused {
-    /// Counts one; returns how many there were since the last line if another one is due.
+    /// Counts a request; returns the count since the last log line if another line is due.
     fn count(&mut self, now: Instant) -> Option<u64> {
         self.requests += 1;
         if self.logged.is_some_and(|logged| now.duration_since(logged) < LOG_INTERVAL) {
@@ -222,7 +222,7 @@ pub(crate) fn unavailable(why: &str) -> Problem {
     let due = REFUSED.lock().unwrap_or_else(PoisonError::into_inner).count(Instant::now());
     match due {
         Some(requests) => {
-            tracing::warn!(why, requests, "requests are refused with 503 until a dependency answers again")
+            tracing::warn!(why, requests, "requests are refused with 503 until a dependency is available again")
         }
         None => tracing::debug!(why, "a request is refused with 503"),
     }

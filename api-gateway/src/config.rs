@@ -1,4 +1,4 @@
-//! What can be configured.
+//! The configuration of the gateway.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use messaging::durability::DurabilityOptions;
 use messaging::listener::HttpOptions;
 use messaging::setting;
 
-use crate::dashboard::PageOptions;
+use crate::dashboard::DashboardOptions;
 use crate::operations::OperationsOptions;
 
 /// The shop's gateway: REST in, commands out; queries and live events back.
@@ -23,16 +23,16 @@ pub struct Config {
     /// Where the broker is and who we are.
     #[command(flatten)]
     pub nats: NatsOptions,
-    /// What an acknowledgement must be worth.
+    /// The required durability of an acknowledgement.
     #[command(flatten)]
     pub durability: DurabilityOptions,
     /// How many messages may wait for a service before further commands are refused with 503.
     #[arg(long, env = "MAX_BACKLOG", default_value_t = 1_000_000, value_parser = setting::number(1..=1_000_000_000_000))]
     pub max_backlog: u64,
-    /// What operators may do here.
+    /// The operations for operators.
     #[command(flatten)]
     pub operations: OperationsOptions,
-    /// What the page is told.
+    /// The settings of the dashboard.
     #[command(flatten)]
-    pub page: PageOptions,
+    pub dashboard: DashboardOptions,
 }

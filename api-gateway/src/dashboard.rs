@@ -1,9 +1,9 @@
-//! The page at `/`: plain files out of `web/`, a part of this program.
+//! The dashboard at `/`: static files from `web/`, embedded in this program.
 //!
-//! A build without optimisation reads the files from the source folder, so that a change is seen at the next reload;
-//! a release carries them inside. What the page cannot know by itself is in `/web/config.json`. In the demo that is also
-//! a token that lets it break things, so there the page is answered to names of this machine only: a page elsewhere whose
-//! name was made to point here (DNS rebinding) learns nothing.
+//! A build without optimisation reads the files from the source folder, so that a reload shows a change; a release
+//! embeds them. `/web/config.json` has the settings of the dashboard. In the demo they contain a token for injecting
+//! faults, so the dashboard is served only to loopback host names: a foreign page whose name resolves to this machine
+//! (DNS rebinding) cannot read the token.
 
 use std::sync::Arc;
 
@@ -19,32 +19,32 @@ use serde_json::json;
 
 use crate::problem::{Code, Problem};
 
-/// The files of the page.
+/// The files of the dashboard.
 #[derive(RustEmbed)]
 #[folder = "../web"]
 struct Files;
 
-/// What the demo tells the gateway for its page; nobody else sets these.
+/// The demo's settings for the dashboard; only the demo sets them.
 #[derive(Clone, Default, clap::Args)]
-pub struct PageOptions {
-    /// Where the demo takes orders to break things, an origin such as `http://127.0.0.1:8906`.
+pub struct DashboardOptions {
+    /// The origin of the demo's control API, such as `http://127.0.0.1:8906`.
     #[arg(long, env = "DEMO_CONTROL_URL", hide = true, hide_env_values = true, value_parser = setting::http_url(), requires = "demo_control_token")]
     pub demo_control_url: Option<String>,
-    /// What lets the page do so.
+    /// The token for the demo's control API.
     #[arg(long, env = "DEMO_CONTROL_TOKEN", hide = true, hide_env_values = true, value_parser = setting::secret())]
     pub demo_control_token: Option<String>,
-    /// How a person calls the `nats` program here, with a user who may look.
+    /// The command line that calls the `nats` program with a read-only user.
     #[arg(long, env = "DEMO_NATS_COMMAND", hide = true, hide_env_values = true, value_parser = setting::secret())]
     pub demo_nats_command: Option<String>,
 }
 
-impl std::fmt::Debug for PageOptions {
+impl std::fmt::Debug for DashboardOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PageOptions").field("demo_control_url", &self.demo_control_url).finish_non_exhaustive()
+        f.debug_struct("DashboardOptions").field("demo_control_url", &self.demo_control_url).finish_non_exhaustive()
     }
 }
 
-/// What is served of the page.
+/// The dashboard's settings and headers.
 pub(crate) struct Dashboard {
     config: Bytes,
     headers: HeaderMap,
@@ -52,12 +52,12 @@ pub(crate) struct Dashboard {
 }
 
 impl Dashboard {
-    /// Prepares what every answer needs.
+    /// Prepares the settings and the headers of every response.
     ///
     /// # Errors
     ///
-    /// Where the address of the demo's control is none: it would become a part of the Content-Security-Policy.
-    pub(crate) fn new(options: &PageOptions, operations: bool) -> anyhow::Result<Self> {
+    /// If the address of the demo's control API is not an origin: it becomes a part of the Content-Security-Policy.
+    pub(crate) fn new(options: &DashboardOptions, operations: bool) -> anyhow::Result<Self> {
         let control = match (&options.demo_control_url, &options.demo_control_token) {
             (Some(url), Some(token)) => Some((origin(url)?, token)),
             _ => None,
@@ -76,21 +76,21 @@ impl Dashboard {
         })
     }
 
-    /// Adds the routes of the page but its beginning.
+    /// Adds the routes of the dashboard, except `/`.
     pub(crate) fn on(self: &Arc<Self>, routes: Route) -> Route {
         let (config, files) = (self.clone(), self.clone());
-        routes.at("/web/config.json", get(make_sync(move |request| config.answer(&request, Self::config)))).at(
+        routes.at("/web/config.json", get(make_sync(move |request| config.respond(&request, Self::config)))).at(
             "/web/*path",
             get(make_sync(move |request| {
                 let path = request.uri().path().trim_start_matches("/web/");
-                files.answer(&request, |_| file(&request, path))
+                files.respond(&request, |_| file(&request, path))
             })),
         )
     }
 
-    /// Puts the page's beginning before what is nested at `/`: the router would not look at a route of that path.
+    /// Serves `/` before the endpoint that is nested at `/`: the router does not match a route of that path.
     pub(crate) fn before<E: Endpoint + 'static>(self: Arc<Self>, nested: E) -> impl Endpoint + 'static {
-        let index = get(make_sync(move |request| self.answer(&request, |_| file(&request, "index.html"))));
+        let index = get(make_sync(move |request| self.respond(&request, |_| file(&request, "index.html"))));
         let index = Arc::new(index);
         nested.around(move |nested, request| {
             let index = index.clone();
@@ -103,8 +103,8 @@ impl Dashboard {
         })
     }
 
-    /// Answers a request that may be answered here, with the headers of the page.
-    fn answer(&self, request: &Request, found: impl FnOnce(&Self) -> Response) -> Response {
+    /// Responds to a request if its host is allowed, with the headers of the dashboard.
+    fn respond(&self, request: &Request, found: impl FnOnce(&Self) -> Response) -> Response {
         if self.only_local && !is_loopback_host(request.header("host").unwrap_or_default()) {
             return Problem::new(Code::MisdirectedRequest).into_response();
         }
@@ -121,14 +121,15 @@ impl Dashboard {
     }
 }
 
-/// Returns the headers of every answer.
+/// Returns the headers of every response.
 fn headers(control: Option<&str>) -> anyhow::Result<HeaderMap> {
     let connect = control.map_or_else(String::new, |url| format!(" {url}"));
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
          connect-src 'self'{connect}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     );
-    let policy = HeaderValue::try_from(policy).context("the address of the demo's control is no header text")?;
+    let policy = HeaderValue::try_from(policy)
+        .context("the address of the demo's control API is not a valid header value")?;
     Ok([
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -140,26 +141,26 @@ fn headers(control: Option<&str>) -> anyhow::Result<HeaderMap> {
     .collect())
 }
 
-/// Returns a URL that is an origin and nothing else.
+/// Returns a URL if it is an origin and nothing else.
 fn origin(url: &str) -> anyhow::Result<String> {
-    let parsed: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+    let parsed: Uri = url.parse().with_context(|| format!("{url:?} is not a valid URL"))?;
     let (scheme, authority) = (parsed.scheme_str(), parsed.authority());
     match (scheme, authority, parsed.path()) {
         // A `;` in it would begin another directive of the policy.
         (Some(scheme @ ("http" | "https")), Some(authority), "/")
-            if authority.as_str().bytes().all(is_of_a_host) =>
+            if authority.as_str().bytes().all(is_host_byte) =>
         {
             Ok(format!("{scheme}://{authority}"))
         }
-        _ => anyhow::bail!("{url:?} is no origin such as http://127.0.0.1:8906"),
+        _ => anyhow::bail!("{url:?} is not an origin such as http://127.0.0.1:8906"),
     }
 }
 
-fn is_of_a_host(byte: u8) -> bool {
+fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte)
 }
 
-/// Answers with a file, or with 304 where the browser has it as it is.
+/// Responds with a file, or with 304 if the browser's copy is current.
 fn file(request: &Request, path: &str) -> Response {
     let Some(file) = Files::get(path) else {
         return Problem::new(Code::RouteNotFound).into_response();
@@ -179,7 +180,7 @@ fn tag(file: &EmbeddedFile) -> String {
     format!("\"{half}\"")
 }
 
-/// Compares weakly, as RFC 9110 has it for `If-None-Match`.
+/// Compares weakly, as RFC 9110 requires for `If-None-Match`.
 fn matches_tag(known: &str, tag: &str) -> bool {
     known == "*" || known.trim_start_matches("W/") == tag
 }

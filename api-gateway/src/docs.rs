@@ -1,6 +1,6 @@
-//! `/docs/events`: every message of the shop for people, out of the same declarations as the code.
+//! `/docs/events`: every message of the shop, to read, from the same declarations as the code.
 //!
-//! Plain HTML: no script, and no request to anybody else.
+//! Plain HTML: no script, and no request to another host.
 
 use std::fmt::Write as _;
 
@@ -9,17 +9,17 @@ use poem::http::header;
 use poem::{Endpoint, Response, endpoint::make_sync};
 use serde_json::{Map, Value};
 
-/// What a browser may load for the page: its style.
+/// The Content-Security-Policy of the page: only its style.
 const POLICY: &str =
     "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-/// How the page looks, in light and in dark.
+/// The style of the page, light and dark.
 const STYLE: &str = include_str!("docs/events.css");
 
-/// Makes the page.
+/// Builds the page.
 ///
 /// # Errors
 ///
-/// Where the declared topology or the examples cannot be read.
+/// If the declared topology or the examples cannot be read.
 pub(crate) fn events_page() -> anyhow::Result<impl Endpoint + 'static> {
     let html = events_html()?;
     Ok(make_sync(move |_| {
@@ -30,7 +30,7 @@ pub(crate) fn events_page() -> anyhow::Result<impl Endpoint + 'static> {
     }))
 }
 
-/// Makes the style of the page.
+/// Returns the endpoint of the page's style.
 pub(crate) fn events_style() -> impl Endpoint + 'static {
     make_sync(|_| Response::builder().header(header::CONTENT_TYPE, "text/css; charset=utf-8").body(STYLE))
 }
@@ -48,18 +48,18 @@ fn events_html() -> anyhow::Result<String> {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Messages of the shop</title>\n\
          <link rel=\"stylesheet\" href=\"/docs/events.css\">\n</head>\n<body>\n<main>\n<h1>Messages of the shop</h1>\n\
-         <p>What services say to each other, who says it, and who hears it. Every message comes at least once and in any \
-         order; who hears it drops what it knows by <code>ce-id</code>. The attributes of CloudEvents 1.0 travel as \
-         headers, the body is JSON. The same for programs: <code>asyncapi.yaml</code> and <code>docs/schemas/</code> in \
-         the repository. What requests there are: <a href=\"/docs\">the API</a>.</p>\n\
-         <div class=\"wide\"><table>\n<thead><tr><th>Type</th><th>Kind</th><th>Said by</th><th>Heard by</th></tr></thead>\n\
+         <p>The messages between the services, with producers and consumers. Every message arrives at least once and in any \
+         order; a consumer drops repetitions by their <code>ce-id</code>. The attributes of CloudEvents 1.0 are \
+         headers, the body is JSON. For programs: <code>asyncapi.yaml</code> and <code>docs/schemas/</code> in \
+         the repository. The requests: <a href=\"/docs\">the API</a>.</p>\n\
+         <div class=\"wide\"><table>\n<thead><tr><th>Type</th><th>Kind</th><th>Producer</th><th>Consumers</th></tr></thead>\n\
          <tbody>\n{rows}</tbody>\n</table></div>\n{sections}</main>\n</body>\n</html>\n"
     ))
 }
 
 fn row(text: &mut String, message: &Declared, consumers: &[&str]) -> std::fmt::Result {
     let Declared { message_type, kind, .. } = message;
-    let producer = message.producer().unwrap_or("nobody");
+    let producer = message.producer().unwrap_or("none");
     writeln!(
         text,
         "<tr><td><a href=\"#{message_type}\">{message_type}</a></td><td>{kind}</td><td>{producer}</td><td>{}</td></tr>",
@@ -74,7 +74,7 @@ fn section(
     example: Option<&Value>,
 ) -> anyhow::Result<()> {
     let Declared { message_type, filter, .. } = message;
-    let producer = message.producer().unwrap_or("nobody");
+    let producer = message.producer().unwrap_or("none");
     writeln!(
         text,
         "<section id=\"{message_type}\">\n<h2>{message_type}</h2>\n<p>{}</p>",
@@ -82,7 +82,7 @@ fn section(
     )?;
     writeln!(
         text,
-        "<dl><dt>Subject</dt><dd><code>{filter}</code></dd><dt>Said by</dt><dd>{producer}</dd><dt>Heard by</dt><dd>{}</dd></dl>",
+        "<dl><dt>Subject</dt><dd><code>{filter}</code></dd><dt>Producer</dt><dd>{producer}</dd><dt>Consumers</dt><dd>{}</dd></dl>",
         names(consumers)
     )?;
     if let Some(example) = example {
@@ -94,16 +94,16 @@ fn section(
 }
 
 fn names(services: &[&str]) -> String {
-    if services.is_empty() { "nobody".to_owned() } else { services.join(", ") }
+    if services.is_empty() { "none".to_owned() } else { services.join(", ") }
 }
 
-/// Writes text with code between backticks as HTML.
+/// Converts text with code between backticks to HTML.
 fn prose(text: &str) -> String {
-    let units = text.split('`').enumerate().map(|(index, piece)| match index % 2 {
-        0 => escaped(piece),
-        _ => format!("<code>{}</code>", escaped(piece)),
+    let parts = text.split('`').enumerate().map(|(index, part)| match index % 2 {
+        0 => escaped(part),
+        _ => format!("<code>{}</code>", escaped(part)),
     });
-    units.collect()
+    parts.collect()
 }
 
 fn escaped(text: &str) -> String {

@@ -1,6 +1,6 @@
-//! `GET /events`: what happens in the shop, live, as Server-Sent Events.
+//! `GET /events`: the shop's events, live, as Server-Sent Events.
 //!
-//! Each connection follows the stream by itself ([`StreamFollower`]), so that it can begin wherever it left off.
+//! Each connection follows the stream with a consumer of its own ([`StreamFollower`]), so that it can resume anywhere.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,19 +28,19 @@ use crate::parameter::{EventId, Header, Query};
 use crate::problem::{Code, Codes, Failure, Problem};
 use crate::stream_follower::{Follow, Followed, FollowedMessage, Reset, StreamFollower};
 
-/// The contexts whose events are shown. Not the accounts': these say where customers live and how they pay.
+/// The contexts whose events are streamed. Accounts are excluded: their events contain addresses and cards.
 const CONTEXTS: [&str; 3] = ["order", "inventory", "payment"];
 /// How many clients may follow the events at the same time.
 const MAX_CONNECTIONS: usize = 256;
-/// How often a comment is sent while nothing happens: so that nobody in between closes the connection, and because
-/// poem notices that a client is gone only at the second write after that, which is when its place is free again.
+/// How often a comment is sent on an idle connection. It keeps proxies from closing the connection. It also bounds how
+/// long a lost client occupies a connection: poem notices the loss at the second write.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// Events on their way to a client that reads slowly; the rest waits in the stream.
+/// Events buffered for a slow client; further ones wait in the stream.
 const BUFFER: usize = 64;
-/// The longest the first consumer may take.
+/// How long creating the first consumer may take.
 const CONSUMER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The live feed.
+/// The live feed of events.
 pub(crate) struct EventsApi {
     client: Client,
     js: jetstream::Context,
@@ -48,7 +48,7 @@ pub(crate) struct EventsApi {
     shutdown: CancellationToken,
 }
 
-/// Something that happened.
+/// An event of the shop.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct ShopEvent {
@@ -59,41 +59,41 @@ pub(crate) struct ShopEvent {
     id: String,
     /// `<context>.<name>.v<version>`, such as `order.placed.v1`; the `event` of the server-sent event.
     r#type: String,
-    /// Who says it, such as `/order-service`.
+    /// The producer, such as `/order-service`.
     source: String,
     /// The NATS subject.
     subject: String,
-    /// The business id it is about.
+    /// The business id, such as the id of an order.
     key: String,
-    /// When it was said, RFC 3339.
+    /// When the producer made it, RFC 3339.
     time: String,
     /// The id of the message that began the flow.
     correlation_id: String,
-    /// The id of the message this one answers.
+    /// The id of the message that caused this one.
     causation_id: Nullable<String>,
-    /// The version of what it is about that this event made.
+    /// The version of the aggregate after this event.
     version: Nullable<i64>,
-    /// What it says.
+    /// The body of the event.
     data: Value,
 }
 
-/// The feed does not go on right after the event that the client had last: what is in between has to be read again.
+/// The feed has a gap after the client's last event; the client must read the current state again.
 #[derive(Debug, Object)]
 pub(crate) struct FeedReset {
     /// The `id` of the server-sent event.
     #[oai(skip)]
     event_id: Option<EventId>,
-    /// Why.
+    /// The reason of the gap.
     reason: ResetReason,
 }
 
-/// Why the feed does not go on right after the last event.
+/// Why the feed has a gap after the last event.
 #[derive(Debug, Enum)]
 #[oai(rename_all = "camelCase")]
 pub(crate) enum ResetReason {
-    /// The stream was deleted and created again; the feed goes on with new events.
+    /// The stream was deleted and created again; the feed continues with new events.
     Recreated,
-    /// The stream has dropped events that the client did not get; the feed goes on with the oldest that is left.
+    /// The stream no longer has the next events; the feed continues with the oldest one available.
     Expired,
 }
 
@@ -101,23 +101,23 @@ pub(crate) enum ResetReason {
 #[derive(Debug, Union)]
 #[allow(clippy::large_enum_variant, reason = "nearly all are events, and one exists at a time")]
 pub(crate) enum FeedEvent {
-    /// Something that happened.
+    /// An event of the shop.
     Event(ShopEvent),
-    /// The feed starts over.
+    /// The feed has a gap.
     Reset(FeedReset),
 }
 
-/// Answers to `GET /events`.
+/// The responses of `GET /events`.
 #[derive(ApiResponse)]
 pub(crate) enum FollowEvents {
-    /// Each event as it happens, with its place in the stream as `id`, its type as `event`, and itself as `data`. A
-    /// comment every 5 seconds while nothing happens. `reset` as `event` and a `FeedReset` as `data` when the feed cannot
-    /// go on right after the last event.
+    /// Each event as it happens: its position in the stream as `id`, its type as `event`, and itself as `data`. On an
+    /// idle connection, a comment every 5 seconds. If the feed has a gap, `reset` as `event` and a `FeedReset` as
+    /// `data`.
     #[oai(status = 200)]
     Following(EventStream<BoxStream<'static, FeedEvent>>),
 }
 
-/// How `GET /events` may fail.
+/// The errors of `GET /events`.
 pub(crate) struct FollowEventsFailures;
 
 impl Codes for FollowEventsFailures {
@@ -128,18 +128,18 @@ impl Codes for FollowEventsFailures {
 impl EventsApi {
     /// Follow the events
     ///
-    /// Streams new events, or resumes after `Last-Event-ID`, which browsers send when they connect again. An id is
-    /// `<generation>-<sequence>`: when the stream was created, and the place in it. A sequence alone is one of the stream
-    /// that is there now. If the stream was deleted and created again, the feed begins with an event `reset` and goes on
-    /// with new events; if it has dropped events that the client did not get, with the oldest that is left. Events of
-    /// accounts are not shown.
+    /// Streams new events, or resumes after `Last-Event-ID`, which browsers send when they reconnect. An id is
+    /// `<generation>-<sequence>`: when the stream was created, and the position in it. A sequence alone refers to the
+    /// current stream. If the stream was deleted and created again, the feed begins with an event `reset` and continues
+    /// with new events. If the stream no longer has the next events, it continues with the oldest one available. Events
+    /// of accounts are not included.
     #[oai(path = "/events", method = "get", operation_id = "followEvents")]
     async fn follow(
         &self,
-        /// Only the events of this order, those of other services about it included.
+        /// Only events with this order id, of all services.
         #[oai(name = "orderId")]
         order_id: Query<OrderId>,
-        /// The same as `Last-Event-ID`, for clients that cannot set headers; the header counts where both are there.
+        /// The same as `Last-Event-ID`, for clients that cannot set headers; the header takes precedence.
         #[oai(name = "lastEventId")]
         last_event_id: Query<EventId>,
         /// Resumes after this event.
@@ -164,12 +164,12 @@ impl EventsApi {
 }
 
 impl EventsApi {
-    /// Serves `clients` at a time, and not more than 256.
+    /// Serves at most `clients` connections at a time, and at most 256.
     pub(crate) fn new(client: Client, js: jetstream::Context, clients: usize, shutdown: CancellationToken) -> Self {
         Self { client, js, permits: Arc::new(Semaphore::new(clients.min(MAX_CONNECTIONS))), shutdown }
     }
 
-    /// Makes the first consumer, so that a failure can still be answered as one, and feeds from it.
+    /// Creates the first consumer, so that its failure becomes an HTTP response, and streams from it.
     async fn begin(
         &self,
         filter: Vec<String>,
@@ -183,7 +183,7 @@ impl EventsApi {
         let mut follower = StreamFollower::new(self.client.clone(), self.js.clone(), follow, last);
         match tokio::time::timeout(CONSUMER_TIMEOUT, follower.open()).await {
             Ok(opened) => opened.map_err(|error| unavailable(&format!("the events: {error}")))?,
-            Err(_) => return Err(unavailable("JetStream did not make a consumer in time")),
+            Err(_) => return Err(unavailable("JetStream did not create a consumer in time")),
         }
         let (sender, receiver) = mpsc::channel(BUFFER);
         let shutdown = self.shutdown.clone();
@@ -200,7 +200,7 @@ impl EventsApi {
     }
 }
 
-/// Sends events until the client is gone.
+/// Sends events until the client disconnects.
 async fn send(mut follower: StreamFollower, sender: &mpsc::Sender<FeedEvent>) {
     loop {
         let event = match follower.next().await {
@@ -220,7 +220,7 @@ fn reset(id: EventId, reason: ResetReason) -> FeedEvent {
     FeedEvent::Reset(FeedReset { event_id: Some(id), reason })
 }
 
-/// Reads an event; `None` for what is no event of the shop, such as a message without its headers.
+/// Decodes an event; `None` if the message is not a valid event of the shop, for example without its headers.
 fn read(message: &Message, event_id: EventId) -> Option<ShopEvent> {
     let headers: &HeaderMap = message.headers.as_ref()?;
     let header = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());

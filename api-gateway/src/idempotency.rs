@@ -1,11 +1,11 @@
-//! `Idempotency-Key`, as the IETF draft has it, and the ids of commands.
+//! `Idempotency-Key`, as in the IETF draft, and the ids of commands.
 //!
-//! A bucket remembers for 24 hours which payload a key was used for, and the id of its command. The same request again
-//! publishes the same command again, which the stream or the inbox of whoever handles it drops; the answer is the same
-//! because it depends on nothing else. So a request whose answer was lost can be repeated, however far it had come.
+//! A bucket stores each key for 24 hours, with the hash of its payload and the id of its command. A repeated request
+//! publishes the same command again, and the stream or the consumer's inbox drops it. The response is the same because
+//! it depends on nothing else. So a client can repeat a request whose response was lost, however far it had come.
 //!
-//! The id is a new one for each entry, and not derived from the key: inboxes remember ids for longer than the bucket
-//! remembers keys, so a key that is used anew after its 24 hours would be accepted, and its command dropped.
+//! The id is new for each entry, and not derived from the key. Inboxes store ids for longer than the bucket stores
+//! keys; with a derived id, a key reused after its 24 hours would be accepted, and its command dropped.
 
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use async_nats::jetstream::{self, ErrorCode};
@@ -18,13 +18,13 @@ use uuid::Uuid;
 
 use crate::parameter::Parameter;
 
-/// What all derived ids begin from; any constant would do, as long as it never changes.
+/// The namespace of all derived ids; any constant works, if it never changes.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6b0f_3c52_97d1_4e0e_8a3b_5d1f_20c4_76e9);
 
 /// The most characters a key may have.
 const MAX_KEY: usize = 255;
 
-/// Derives an id from what names a thing. The parts may hold no newline, so that no two lists of them look alike.
+/// Derives an id from parts. No part may contain a newline, so that different lists have different ids.
 pub(crate) fn derived_id(parts: &[&str]) -> Uuid {
     Uuid::new_v5(&NAMESPACE, parts.join("\n").as_bytes())
 }
@@ -67,7 +67,7 @@ impl Parameter for IdempotencyKey {
     }
 }
 
-/// Reads the rest of an RFC 9651 string behind its first quote.
+/// Reads the rest of an RFC 9651 string after its opening quote.
 fn unquote(rest: &str) -> Option<String> {
     let mut key = String::new();
     let mut chars = rest.chars();
@@ -85,12 +85,12 @@ fn is_bare(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'"' | b',' | b';' | b'\\')
 }
 
-/// What a key is used for: the method and the path, with the path's id.
+/// The operation that a key is used for: the method and the path, with the id in the path.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Operation<'a> {
     /// Such as `POST /orders/{id}/cancel`.
     pub(crate) template: &'static str,
-    /// The id in the path; empty where there is none.
+    /// The id in the path; empty if there is none.
     pub(crate) id: &'a str,
 }
 
@@ -100,7 +100,7 @@ impl Operation<'_> {
     }
 }
 
-/// What the bucket remembers of a key.
+/// The bucket's value for a key.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry {
@@ -110,12 +110,12 @@ struct Entry {
 }
 
 impl Entry {
-    /// Writes it as 48 bytes: a day of keys is many entries, and their size is what bounds their rate.
+    /// Encodes the entry in 48 bytes: a day of keys is many entries, and their size limits their rate.
     fn bytes(&self, payload: [u8; 32]) -> Vec<u8> {
         [self.command_id.as_bytes().as_slice(), &payload].concat()
     }
 
-    /// Reads what [`Entry::bytes`] has written, or the JSON that gateways wrote before.
+    /// Decodes the output of [`Entry::bytes`], or the JSON of earlier gateways.
     fn read(bytes: &[u8]) -> Option<Self> {
         match (bytes.len(), bytes.split_at_checked(16)) {
             (48, Some((id, payload))) => {
@@ -126,16 +126,16 @@ impl Entry {
     }
 }
 
-/// Why a key cannot be used.
+/// Why a key cannot be claimed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClaimError {
-    /// It was used for a request with other content.
+    /// The key was used for a request with other content.
     #[error("the key was used for another payload")]
     Reused,
     /// The bucket takes no more entries until some expire.
     #[error("the bucket of idempotency keys is full")]
     Full,
-    /// The bucket does not answer; try the same again later.
+    /// The bucket is unavailable; the caller can try again later.
     #[error("the bucket of idempotency keys: {0}")]
     Unavailable(String),
 }
@@ -151,7 +151,7 @@ impl IdempotencyKeys {
         Self { js, bucket: OnceCell::new() }
     }
 
-    /// Claims a key for a payload, or finds that it was claimed for the same one; returns the id of its command.
+    /// Claims a key for a payload, or finds it claimed for the same payload; returns the id of its command.
     pub(crate) async fn claim(
         &self,
         operation: Operation<'_>,
@@ -172,11 +172,11 @@ impl IdempotencyKeys {
             }
             Err(error) => return Err(unavailable(error)),
         }
-        // Gone between the two calls only if it expired: the next try will create it.
+        // The entry can only have expired between the two calls; the next attempt will create it.
         self.known(bucket, &name, &entry).await.unwrap_or_else(|| Err(unavailable("the entry expired")))
     }
 
-    /// Compares an entry with the one that the bucket has; `None` if it has none.
+    /// Compares an entry with the stored one; `None` if the bucket has none.
     async fn known(&self, bucket: &Store, name: &str, entry: &Entry) -> Option<Result<Uuid, ClaimError>> {
         let known = match bucket.get(name).await {
             Ok(known) => known?,
@@ -190,7 +190,7 @@ impl IdempotencyKeys {
     }
 }
 
-/// Says whether the server refused an entry because the bucket holds as many bytes as it may.
+/// Returns whether the server refused an entry because the bucket is full.
 fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
     let refusal = std::iter::successors(Some(error), |error| error.source())
         .find_map(|error| error.downcast_ref::<jetstream::Error>());

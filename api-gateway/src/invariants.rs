@@ -1,6 +1,6 @@
-//! `GET /invariants`: whether everything is consistent. Describes, for OpenAPI, what `choreo::invariants` writes.
+//! `GET /invariants`: the consistency check. It describes, for OpenAPI, what `choreo::invariants` serialises.
 //!
-//! A request gets the latest result if that is at most [`MAX_AGE`] old, counted from the first question to a service.
+//! A request gets the latest result if it is at most [`MAX_AGE`] old, counted from the first query to a service.
 
 use std::time::{Duration, Instant};
 
@@ -14,14 +14,14 @@ use crate::Tag;
 use crate::json::JsonOf;
 use crate::problem::{Code, Codes, Failure, Problem};
 
-/// How long what was found counts at least.
+/// How long a result is cached at least.
 const MIN_CACHE_TIME: Duration = Duration::from_secs(1);
-/// How many times longer than it took to find it.
+/// How many times longer than the check took the result is cached.
 const REFRESH_FACTOR: u32 = 10;
-/// How old a result may be.
+/// The maximum age of a result.
 const MAX_AGE: Duration = Duration::from_secs(3);
 
-/// The invariants of the shop.
+/// The operation on the shop's invariants.
 pub(crate) struct InvariantsApi {
     operator: Operator,
     found: Mutex<Found>,
@@ -29,11 +29,11 @@ pub(crate) struct InvariantsApi {
 
 struct Found {
     watcher: Watcher,
-    /// The board as JSON, and until when it counts.
+    /// The result as JSON, and until when it is cached.
     latest: Option<(Bytes, Instant)>,
 }
 
-/// Answers to `GET /invariants`.
+/// The responses of `GET /invariants`.
 #[derive(ApiResponse)]
 pub(crate) enum GetInvariants {
     /// Every invariant with its status.
@@ -41,7 +41,7 @@ pub(crate) enum GetInvariants {
     Found(JsonOf<Invariants>),
 }
 
-/// How `GET /invariants` may fail.
+/// The errors of `GET /invariants`.
 pub(crate) struct GetInvariantsFailures;
 
 impl Codes for GetInvariantsFailures {
@@ -52,8 +52,8 @@ impl Codes for GetInvariantsFailures {
 impl InvariantsApi {
     /// Check the invariants
     ///
-    /// The invariants of the shop, checked against what its services and streams say of themselves: stock, money, orders,
-    /// repetitions, the payment provider's ledger, outboxes, consumers, dead letters. Never older than three seconds.
+    /// Checks the shop's invariants against the state of its services and streams: stock, money, orders, repetitions,
+    /// the payment provider's ledger, outboxes, consumers, dead letters. The result is at most three seconds old.
     #[oai(path = "/invariants", method = "get", operation_id = "getInvariants")]
     async fn get(&self) -> Result<GetInvariants, Failure<GetInvariantsFailures>> {
         let mut found = self.found.lock().await;
@@ -78,11 +78,11 @@ impl InvariantsApi {
 }
 
 impl InvariantsApi {
-    /// Looks with the rights of a connection.
+    /// Checks with the permissions of `operator`'s connection.
     ///
     /// # Errors
     ///
-    /// Where the declared topology cannot be read.
+    /// If the declared topology cannot be read.
     pub(crate) fn new(operator: Operator) -> anyhow::Result<Self> {
         Ok(Self { operator, found: Mutex::new(Found { watcher: Watcher::new()?, latest: None }) })
     }
@@ -91,7 +91,7 @@ impl InvariantsApi {
 /// The invariants of the shop.
 #[derive(Object)]
 pub(crate) struct Invariants {
-    /// When this was found, RFC 3339.
+    /// When the check was made, RFC 3339.
     at: String,
     /// One per invariant.
     checks: Vec<InvariantCheck>,
@@ -105,7 +105,7 @@ enum InvariantStatus {
     Pass,
     /// It is violated.
     Fail,
-    /// A service does not answer, or messages are under way.
+    /// A service is unavailable, or messages are being processed.
     Unknown,
 }
 
@@ -115,44 +115,44 @@ enum InvariantStatus {
 struct InvariantCheck {
     /// `stock-conserved`, `orders-reserved`, `money-conserved`, `provider-ledger`, `orders-end`, `handled-once`, `outboxes`, `consumers`, or `dead-letters`.
     name: String,
-    /// The invariant, for people.
+    /// The invariant, to display.
     title: String,
-    /// Whether the invariant holds; unknown while a service is down or messages are under way.
+    /// Whether the invariant holds; unknown while a service is down or messages are being processed.
     status: InvariantStatus,
-    /// How many things were examined.
+    /// How many items were examined.
     examined: u64,
-    /// What was found, or why the status is unknown, for people.
+    /// The finding, or why the status is unknown, to display.
     detail: String,
     /// How many violations there are.
     total: u64,
-    /// The violations, 20 at most.
+    /// The violations, at most 20.
     violations: Vec<InvariantViolation>,
-    /// Of `orders-end`: how many orders are not finished.
+    /// For `orders-end`: the number of unfinished orders.
     waiting_total: u64,
-    /// Of `orders-end`: what is not finished, longest first, 20 at most.
+    /// For `orders-end`: the unfinished orders, oldest first, at most 20.
     waiting: Vec<InvariantPending>,
 }
 
 /// A violation of an invariant.
 #[derive(Object)]
 struct InvariantViolation {
-    /// What no other violation of the check has; it stays the same for as long as the violation does.
+    /// Unique among the violations of the check, and stable while the violation lasts.
     id: String,
-    /// Which product, customer, order, or service.
+    /// The id of the product, customer, or order, or the name of the service.
     key: String,
-    /// What is wrong with it.
+    /// What is wrong.
     explanation: String,
 }
 
-/// Something that waits.
+/// An unfinished order.
 #[derive(Object)]
 struct InvariantPending {
-    /// Which order.
+    /// The order's id.
     key: String,
-    /// With which service.
+    /// The service that it waits for.
     service: String,
-    /// For what.
+    /// The step that it waits for.
     what: String,
-    /// Since when, RFC 3339.
+    /// Since when it waits, RFC 3339.
     since: String,
 }

@@ -1,4 +1,4 @@
-//! JSON in answers: media type without parameters, and nulls that the document admits to.
+//! JSON responses: media type without parameters, and nulls that the document declares.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -13,22 +13,22 @@ use serde_json::Value;
 
 use crate::problem::{Code, Problem};
 
-/// JSON that looks like a `T`: another service's, passed on as it came, or our own.
+/// JSON with the schema of `T`: another service's, passed on unchanged, or the gateway's own.
 pub(crate) struct JsonOf<T> {
     json: Bytes,
     shape: PhantomData<fn() -> T>,
 }
 
 impl<T> JsonOf<T> {
-    /// Wraps the answer of another service.
+    /// Wraps the reply of another service.
     pub(crate) fn relayed(json: Bytes) -> Self {
         Self { json, shape: PhantomData }
     }
 
-    /// Writes what looks like a `T` in JSON without being one.
+    /// Serialises a value that has the JSON of `T` but another type.
     pub(crate) fn serialized(value: &impl Serialize) -> Result<Self, Problem> {
         let json = serde_json::to_vec(value).map_err(|error| {
-            tracing::error!(%error, "an answer cannot be written as JSON");
+            tracing::error!(%error, "a response cannot be written as JSON");
             Problem::new(Code::Internal)
         })?;
         Ok(Self::relayed(json.into()))
@@ -36,7 +36,7 @@ impl<T> JsonOf<T> {
 }
 
 impl<T: ToJSON> JsonOf<T> {
-    /// Writes a value.
+    /// Serialises a value.
     pub(crate) fn written(value: &T) -> Self {
         Self::relayed(value.to_json_string().into())
     }
@@ -60,7 +60,7 @@ impl<T: Send> IntoResponse for JsonOf<T> {
     }
 }
 
-/// A member that is always there and may be null; `Option` would be described as one that may be absent.
+/// A property that is always present and may be null; OpenAPI would describe an `Option` as one that may be absent.
 #[derive(Debug, Clone)]
 pub(crate) struct Nullable<T>(Option<T>);
 

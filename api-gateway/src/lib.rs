@@ -1,21 +1,21 @@
 //! The gateway: REST in, commands out; queries and live events back.
 //!
-//! It holds no business rule and no database. A request's form is checked and everything wrong with it named at once;
-//! then it is a command on JetStream, or a question to a service. In reading order:
+//! It has no business rule and no database. It validates a request and reports all errors at once. A valid request
+//! becomes a command on JetStream, or a query to a service. In reading order:
 //!
-//! - [`mod@config`]; `router`: what holds for every request; `docs`: the page of all messages; `orders`, `products`, `accounts`,
-//!   `notifications`: the operations;
-//! - `parameter`, `body`: what comes in, parsed at the edge; `json`, `problem`: what goes out, and the one mapping of
-//!   errors to HTTP;
-//! - `streams` knows whether there is room; `commands` publishes, with `idempotency` for requests that are sent again; `queries` relays;
-//! - `wait` holds an answer until an order is final, `accounts::outcome` until a command to an account is answered;
-//!   `invariants` says whether everything is consistent; `events` is the live feed, `overview` the shop seen from above; both read with `stream_follower`;
+//! - [`mod@config`]; `router`: the rules for every request; `docs`: the page of all messages; `orders`, `products`,
+//!   `accounts`, `notifications`: the operations;
+//! - `parameter`, `body`: input, parsed at the edge; `json`, `problem`: output, and the one mapping of errors to HTTP;
+//! - `streams` measures capacity; `commands` publishes, with `idempotency` for repeated requests; `queries` relays;
+//! - `wait` holds a response until an order is final, `accounts::outcome` until the account service has replied;
+//!   `invariants` checks consistency; `events` is the live feed, `overview` the system overview; both read with
+//!   `stream_follower`;
 //! - `dashboard`: the files of `web/`, served at `/`;
-//! - [`operations`]: dead letters, for operators, behind a switch; `telemetry`: what is counted and told of requests;
-//! - `test_entry_points`: the doors through which tests reach what parses.
+//! - [`operations`]: dead letters, for operators, behind a switch; `telemetry`: the metrics and spans of requests;
+//! - `test_entry_points`: the parsers, exposed to tests.
 //!
-//! Invariants: nothing of a bad request reaches a stream; every wait has a bound; a request that was answered with
-//! 503 can be sent again.
+//! Invariants: nothing of an invalid request reaches a stream; every wait has a time limit; a request that got 503 can
+//! be repeated.
 
 mod accounts;
 mod body;
@@ -56,7 +56,7 @@ use accounts::{AccountsApi, Outcomes};
 use commands::Commands;
 pub use config::Config;
 use dashboard::Dashboard;
-pub use dashboard::PageOptions;
+pub use dashboard::DashboardOptions;
 use events::EventsApi;
 use invariants::InvariantsApi;
 use notifications::NotificationsApi;
@@ -70,28 +70,27 @@ use wait::Waiters;
 
 #[derive(Tags)]
 enum Tag {
-    /// Place, cancel, look.
+    /// Place, cancel, get.
     Orders,
-    /// Restock, look.
+    /// Restock, get.
     Products,
-    /// Create, look, change, delete.
+    /// Create, get, update, delete.
     Accounts,
-    /// What customers were told.
+    /// The messages sent to customers.
     Notifications,
-    /// What happens, live, and whether it is consistent.
+    /// Live events, the system overview, and the consistency check.
     Events,
-    /// Dead letters, for operators. Served, and in this document, only where the gateway is started with
-    /// `--operations`; everywhere else these paths do not exist (404, `route-not-found`). No password is asked for.
+    /// Dead letters, for operators. Served, and in this document, only if the gateway is started with `--operations`;
+    /// otherwise these paths do not exist (404, `route-not-found`). They require no password.
     Operations,
 }
 
-/// Runs the gateway until `shutdown` is cancelled. It starts in any order with nats-server and the services, and
-/// answers 503 for what is not there yet.
+/// Runs the gateway until `shutdown` is cancelled. The gateway, nats-server, and the services can start in any order;
+/// the gateway responds with 503 while a dependency is unavailable.
 ///
 /// # Errors
 ///
-/// Where the address is in use, the URL of nats-server cannot be parsed, or an acknowledgement is worth less than it must
-/// be.
+/// If the address is in use, the URL of nats-server cannot be parsed, or a stream is less durable than required.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     spans::export_as(API_GATEWAY)?;
     let health = Health::default();
@@ -118,20 +117,20 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let outcomes = Outcomes::new(client.clone(), queries.clone(), shutdown.clone());
     let accounts = AccountsApi { commands, queries: queries.clone(), outcomes };
     let notifications = NotificationsApi { queries };
-    // Streams of events take half of the connections at most, and leave the rest to requests.
+    // Streams of events use at most half of the connections; the rest is for other requests.
     let clients = (config.http.connections() / 4).max(1);
     let events = EventsApi::new(client.clone(), js.clone(), clients, shutdown.clone());
     let overview = OverviewApi::new(clients, shutdown.clone());
     let following = overview.follow(client, js);
 
-    // Its responses to a foreign `Host` or `Origin` are problems with a code, so the front refuses them.
+    // The gateway's responses to a foreign `Host` or `Origin` are problems with a code, so the router refuses them.
     let server = Server::bind(config.http_address, &config.http, Some(health.clone())).await?.without_guard();
     let guard = Guard::new(server.address(), &config.http);
-    let page = Arc::new(Dashboard::new(&config.page, config.operations.enabled)?);
+    let dashboard = Arc::new(Dashboard::new(&config.dashboard, config.operations.enabled)?);
     let api = (orders, products, accounts, notifications, events, overview, invariants);
     let endpoint = match OperationsApi::connect(&config.operations, &config.nats, &health).await? {
-        Some(operations) => router::endpoint((api, operations), page, guard, health.clone())?,
-        None => router::endpoint(api, page, guard, health.clone())?,
+        Some(operations) => router::endpoint((api, operations), dashboard, guard, health.clone())?,
+        None => router::endpoint(api, dashboard, guard, health.clone())?,
     };
     let watch = connection::watch_server(watched, health);
     let ended = tokio::select! {

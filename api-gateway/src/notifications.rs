@@ -1,4 +1,4 @@
-//! The REST side of notifications: what a customer was told.
+//! The REST operation on notifications: the messages sent to a customer.
 
 use contracts::query::{DEFAULT_PAGE, ListNotifications};
 use poem_openapi::{ApiResponse, Object, OpenApi};
@@ -10,24 +10,24 @@ use crate::parameter::{After, Limit, Path, Query};
 use crate::problem::{Code, Codes, Failure};
 use crate::queries::Queries;
 
-/// Notifications.
+/// The operation on notifications.
 pub(crate) struct NotificationsApi {
     pub(crate) queries: Queries,
 }
 
-/// What a customer was told. Describes what the notification service says and the gateway relays.
+/// A message sent to a customer. It describes the JSON of the notification service, which the gateway relays.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct Notification {
-    /// Its place among all notifications; ascending.
+    /// Its position among all notifications; ascending.
     sequence: i64,
-    /// The id of the event it tells of.
+    /// The id of the event that it reports.
     event_id: String,
-    /// Who was told.
+    /// The id of the customer.
     customer_id: String,
-    /// Which order it is about.
+    /// The id of the order.
     order_id: String,
-    /// The type of the event it tells of, such as `order.confirmed.v1`.
+    /// The type of the event that it reports, such as `order.confirmed.v1`.
     r#type: String,
     /// The subject line.
     subject: String,
@@ -35,7 +35,7 @@ pub(crate) struct Notification {
     text: String,
     /// When it was written, RFC 3339.
     created_at: String,
-    /// When it was handed to the mail server; null until then, or where there is no address.
+    /// When the mail server accepted it; null until then, or if there is no address.
     delivered_at: Nullable<String>,
 }
 
@@ -44,11 +44,11 @@ pub(crate) struct Notification {
 pub(crate) struct NotificationPage {
     /// The notifications, oldest first.
     items: Vec<Notification>,
-    /// The `after` of the page that follows; null where this is the last.
+    /// The `after` of the next page; null on the last page.
     next: Nullable<String>,
 }
 
-/// Answers to `GET /customers/{id}/notifications`.
+/// The responses of `GET /customers/{id}/notifications`.
 #[derive(ApiResponse)]
 pub(crate) enum ListedNotifications {
     /// A page of notifications, oldest first.
@@ -56,7 +56,7 @@ pub(crate) enum ListedNotifications {
     Page(JsonOf<NotificationPage>),
 }
 
-/// How listing may fail.
+/// The errors of listing notifications.
 pub(crate) struct ListFailures;
 
 impl Codes for ListFailures {
@@ -65,15 +65,15 @@ impl Codes for ListFailures {
 
 #[OpenApi(tag = "Tag::Notifications")]
 impl NotificationsApi {
-    /// List what a customer was told
+    /// List a customer's notifications
     ///
-    /// Oldest first. Whoever has read some of them goes on behind the last `sequence` it has.
+    /// Oldest first. A client that has read some of them continues after its last `sequence`.
     #[oai(path = "/customers/:id/notifications", method = "get", operation_id = "listNotifications")]
     async fn list(
         &self,
         /// The customer's id.
         id: Path<AccountId>,
-        /// Only those behind this one: a `sequence`, or the `next` of the page before.
+        /// Only notifications after this one: a `sequence`, or the `next` of the previous page.
         after: Query<After>,
         /// How many notifications a page has at most.
         limit: Query<Limit>,

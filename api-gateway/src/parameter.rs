@@ -1,7 +1,7 @@
-//! Path, query, and header parameters, each parsed into a type of its own; a wrong one is answered with its name.
+//! Path, query, and header parameters, each parsed into its own type; an error names the parameter.
 //!
-//! poem-openapi's own extractors pass over header values that are not ASCII and over parameters given twice. A key
-//! that is passed over silently is a retry that is not recognised, so these do not.
+//! poem-openapi's own extractors ignore header values that are not ASCII and duplicate parameters. An ignored
+//! idempotency key would be an unrecognised retry, so these extractors refuse both.
 
 use std::fmt::Display;
 use std::str::FromStr;
@@ -16,12 +16,12 @@ use contracts::{CustomerId, OrderId, ProductId};
 
 use crate::problem::{Code, FieldError, Problem};
 
-/// A value that comes as text outside the body.
+/// A value in text form outside the body.
 pub(crate) trait Parameter: Sized + Send + Sync {
-    /// What the document calls it in a path.
+    /// Its name in the path templates of the OpenAPI document.
     const IN_PATH: &'static str = "id";
 
-    /// What OpenAPI says about it.
+    /// The schema for OpenAPI.
     fn schema() -> MetaSchema;
 
     /// Parses it; the error completes the sentence "<name> …".
@@ -61,7 +61,7 @@ impl<'a, T: Parameter> ApiExtractor<'a> for Path<T> {
         _body: &mut RequestBody,
         options: ExtractParamOptions<T>,
     ) -> poem::Result<Self> {
-        // No path here has two parameters, and the name that arrives is not the one in the document.
+        // No path here has two parameters, and the router's name for it differs from the document's.
         let text = request.raw_path_param(options.name).unwrap_or_default();
         Ok(Self(T::parse(text).map_err(|detail| invalid(FieldError::parameter(T::IN_PATH, detail)))?))
     }
@@ -128,12 +128,12 @@ fn header_text(headers: &HeaderMap, name: &str) -> Result<Option<String>, String
     Ok(if texts.is_empty() { None } else { Some(texts.join(", ")) })
 }
 
-/// Parses a number out of ASCII digits and nothing else; `FromStr` would take a sign.
+/// Parses a number of ASCII digits; `FromStr` would accept a sign.
 pub(crate) fn digits<N: FromStr>(text: &str) -> Option<N> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// What OpenAPI says about an id.
+/// Returns the schema of an id for OpenAPI.
 pub(crate) fn id_schema() -> MetaSchema {
     MetaSchema { pattern: Some("^[A-Za-z0-9_-]{1,64}$".to_owned()), ..MetaSchema::new("string") }
 }
@@ -154,7 +154,7 @@ macro_rules! id_parameters {
 
 id_parameters!(OrderId, CustomerId, ProductId);
 
-/// The number behind which a list goes on.
+/// The sequence after which a list continues.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct After(pub(crate) i64);
 
@@ -164,7 +164,7 @@ impl Parameter for After {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        digits(text).map(Self).ok_or_else(|| "must be a whole number, the `next` of the page before".to_owned())
+        digits(text).map(Self).ok_or_else(|| "must be a whole number, the `next` of the previous page".to_owned())
     }
 }
 
@@ -210,7 +210,7 @@ const STATUSES: [OrderStatus; 5] = [
     OrderStatus::Cancelled,
 ];
 
-/// Where a page begins: the `next` of the page before it.
+/// The beginning of a page: the `next` of the previous page.
 #[derive(Debug, Clone)]
 pub(crate) struct Cursor(pub(crate) String);
 
@@ -229,7 +229,7 @@ impl Parameter for Cursor {
     }
 }
 
-/// W3C trace context of the caller; a header that is none is passed over, as that standard wants.
+/// The caller's W3C trace context; an invalid header is ignored, as the standard requires.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TraceParent(pub(crate) Option<String>);
 
@@ -253,10 +253,10 @@ impl Parameter for TraceParent {
     }
 }
 
-/// What the caller would like (RFC 7240); only `wait` is understood.
+/// The caller's preferences (RFC 7240); only `wait` is supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Prefer {
-    /// For how many seconds to hold the answer, already capped.
+    /// For how many seconds to hold the response, at most [`Self::MAX_WAIT`].
     pub(crate) wait: Option<u32>,
 }
 
@@ -272,7 +272,7 @@ impl Parameter for Prefer {
 
     fn parse(text: &str) -> Result<Self, String> {
         for preference in outside_quotes(text, ',') {
-            // Parameters of a preference follow a semicolon; `wait` has none that mean anything.
+            // Parameters of a preference follow a semicolon; `wait` has none.
             let preference = outside_quotes(preference, ';').next().unwrap_or_default();
             let (name, value) = preference.split_once('=').unwrap_or((preference, ""));
             if !name.trim().eq_ignore_ascii_case("wait") {
@@ -282,9 +282,9 @@ impl Parameter for Prefer {
             let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
             let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
             if !digits {
-                return Err("must name whole seconds, such as wait=10".to_owned());
+                return Err("must be a whole number of seconds, such as wait=10".to_owned());
             }
-            // A number too large to be read is a long wait, and capped like one. The first `wait` counts.
+            // A number too large to parse is a long wait, and capped as such. The first `wait` counts.
             let seconds = value.parse().unwrap_or(u32::MAX);
             return Ok(Self { wait: Some(seconds.min(Self::MAX_WAIT)) });
         }
@@ -292,7 +292,7 @@ impl Parameter for Prefer {
     }
 }
 
-/// Splits text at a separator, but not inside of double quotes.
+/// Splits text at a separator, except inside double quotes.
 fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(move |c: char| {
@@ -310,9 +310,9 @@ fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
 /// The id of an event in the live feed: `<generation>-<sequence>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct EventId {
-    /// When the stream was created, in milliseconds since 1970; none for the stream that is there now.
+    /// When the stream was created, in milliseconds since 1970; `None` for the current stream.
     pub(crate) generation: Option<u64>,
-    /// The place in the stream.
+    /// The sequence in the stream.
     pub(crate) sequence: u64,
 }
 
@@ -322,7 +322,7 @@ impl Parameter for EventId {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        // Both are counted in 64 bits, but neither gets near the end of them.
+        // Both have 64 bits, but realistic values are far below the maximum.
         let number = |text: &str| digits(text).filter(|number| *number < u64::MAX / 2);
         let id = match text.split_once('-') {
             Some((generation, sequence)) => number(generation).map(Some).zip(number(sequence)),
@@ -342,7 +342,7 @@ impl Display for EventId {
     }
 }
 
-/// The place of a message in its stream.
+/// The sequence of a message in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sequence(pub(crate) u64);
 
@@ -355,7 +355,7 @@ impl Parameter for Sequence {
 
     fn parse(text: &str) -> Result<Self, String> {
         let sequence = digits(text).filter(|sequence| (1..=u64::MAX / 2).contains(sequence)).map(Self);
-        sequence.ok_or_else(|| "must be the sequence of a message, a whole number from 1 on".to_owned())
+        sequence.ok_or_else(|| "must be the sequence of a message, a whole number from 1".to_owned())
     }
 }
 
@@ -369,7 +369,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prefer_is_read_as_rfc_7240_has_it() {
+    fn prefer_is_parsed_as_rfc_7240_defines_it() {
         let wait = |text| Prefer::parse(text).unwrap().wait;
         assert_eq!(wait("wait=10"), Some(10));
         assert_eq!(wait("respond-async, WAIT = 10 ; x=1, wait=20"), Some(10));
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trace_parent_that_is_none_is_passed_over() {
+    fn an_invalid_trace_parent_is_ignored() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         assert_eq!(TraceParent::parse(good).unwrap().0.as_deref(), Some(good));
         let zero = "00-00000000000000000000000000000000-b7ad6b7169203331-01";

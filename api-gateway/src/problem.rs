@@ -1,7 +1,7 @@
 //! The one mapping of errors to HTTP: RFC 9457 problems with stable codes.
 //!
-//! A client branches on `code` (or `type`, which is `/problems/<code>`); `title` and `detail` are for people. What
-//! goes on inside is logged where it happens and never part of an answer.
+//! A client branches on `code` (or `type`, which is `/problems/<code>`); `title` and `detail` are for people. Internal
+//! causes are logged where they occur and never part of a response.
 
 use std::marker::PhantomData;
 
@@ -15,12 +15,12 @@ use poem_openapi::{ApiResponse, Object};
 /// The media type of a problem.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// The most errors one problem lists.
+/// The maximum number of errors in one problem.
 const MAX_ERRORS: usize = 100;
 
 macro_rules! codes {
     ($( $(#[$doc:meta])* $variant:ident = $text:literal, $status:ident, $title:literal, $meaning:literal; )+) => {
-        /// What is wrong, as clients see it. The texts are part of the contract.
+        /// The code of a problem. The texts are part of the contract.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Code {
             $( #[doc = $meaning] $variant, )+
@@ -30,22 +30,22 @@ macro_rules! codes {
             /// All codes.
             pub(crate) const ALL: &[Self] = &[$( Self::$variant ),+];
 
-            /// Returns the code as it stands in an answer.
+            /// Returns the code as in responses.
             pub(crate) fn as_str(self) -> &'static str {
                 match self { $( Self::$variant => $text, )+ }
             }
 
-            /// Returns the HTTP status that goes with the code.
+            /// Returns the HTTP status of the code.
             pub(crate) fn status(self) -> StatusCode {
                 match self { $( Self::$variant => StatusCode::$status, )+ }
             }
 
-            /// Returns a few words that are the same for every problem with this code.
+            /// Returns the title, the same for every problem with this code.
             pub(crate) fn title(self) -> &'static str {
                 match self { $( Self::$variant => $title, )+ }
             }
 
-            /// Returns what the code means and what to do about it.
+            /// Returns the meaning of the code and the client's next step.
             pub(crate) fn meaning(self) -> &'static str {
                 match self { $( Self::$variant => $meaning, )+ }
             }
@@ -55,67 +55,67 @@ macro_rules! codes {
 
 codes! {
     InvalidParameter = "invalid-parameter", BAD_REQUEST, "Invalid parameter",
-        "An id in the path, a query parameter, or a header cannot be used. `errors` names each of them.";
+        "An id in the path, a query parameter, or a header is invalid. `errors` lists each of them.";
     MalformedJson = "malformed-json", BAD_REQUEST, "Malformed JSON",
-        "The body is no JSON, or names a key twice. `detail` says where, by line and column.";
+        "The body is not valid JSON, or has a duplicate key. `detail` has the line and column.";
     UnreadableRequest = "unreadable-request", BAD_REQUEST, "Unreadable request",
-        "The request is not HTTP that can be read to its end.";
+        "The request is not valid HTTP, or incomplete.";
     RouteNotFound = "route-not-found", NOT_FOUND, "No such path",
-        "Nothing is served at this path. `/docs` lists what is.";
+        "Nothing is served at this path. `/docs` lists the API.";
     OrderNotFound = "order-not-found", NOT_FOUND, "No such order",
-        "The order does not exist, or its command has not been handled yet.";
+        "The order does not exist, or its command has not been processed yet.";
     ProductNotFound = "product-not-found", NOT_FOUND, "No such product",
-        "The product does not exist, or its first restock has not been handled yet.";
+        "The product does not exist, or its first restock has not been processed yet.";
     AccountNotFound = "account-not-found", NOT_FOUND, "No such account",
-        "The customer has no account, or the command that creates it has not been handled yet.";
+        "The customer has no account, or the command that creates it has not been processed yet.";
     PaymentNotFound = "payment-not-found", NOT_FOUND, "No such payment",
-        "The order does not exist, or the payment service has not heard of it yet.";
+        "The order does not exist, or the payment service has not processed its event yet.";
     MessageNotFound = "message-not-found", NOT_FOUND, "No such message",
-        "The stream holds no message with this sequence about this order (any more).";
+        "The stream has no message of this order with this sequence, or no longer has it.";
     DeadLetterNotFound = "dead-letter-not-found", NOT_FOUND, "No such dead letter",
-        "There is no dead letter with this sequence (any more).";
+        "No dead letter has this sequence, or it no longer exists.";
     MethodNotAllowed = "method-not-allowed", METHOD_NOT_ALLOWED, "Method not allowed",
-        "The path exists, but not with this method. `Allow` lists those it has.";
+        "The path exists, but not with this method. `Allow` lists its methods.";
     OrderAlreadyConfirmed = "order-already-confirmed", CONFLICT, "Order already confirmed",
-        "The order is confirmed, which is final; it cannot be cancelled any more.";
+        "The order is confirmed, which is final; it can no longer be cancelled.";
     AccountAlreadyExists = "account-already-exists", CONFLICT, "Account already exists",
-        "The customer has an account that says something else; nothing changed. Change it with `PUT`.";
+        "The customer has an account with other content; nothing changed. Change it with `PUT`.";
     AccountHasChanged = "account-has-changed", PRECONDITION_FAILED, "Account has changed",
-        "The account is not at the version that `If-Match` names; nothing changed. `version` and the header `ETag` are \
-         the version it has. Read the account, and make the change again.";
+        "The account does not have the version in `If-Match`; nothing changed. `version` and the header `ETag` are \
+         its current version. Read the account, and make the change again.";
     MisdirectedRequest = "misdirected-request", MISDIRECTED_REQUEST, "Not for this host",
-        "The `Host` of the request is no name of this gateway: use `127.0.0.1` or `localhost`, or configure \
+        "The `Host` of the request is not a name of this gateway: use `127.0.0.1` or `localhost`, or configure \
          `ALLOWED_HOSTS`.";
     ForeignOrigin = "foreign-origin", FORBIDDEN, "Foreign origin",
-        "Only pages of the gateway itself, and of origins in `ALLOWED_ORIGINS`, may send requests. Nothing was done.";
+        "Only pages of the gateway itself, and of origins in `ALLOWED_ORIGINS`, may send requests. The request had no effect.";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "Body too large",
         "The body is larger than 64 KiB.";
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type",
         "The body must be `application/json` in UTF-8, without a content encoding.";
     Validation = "validation", UNPROCESSABLE_ENTITY, "Invalid content",
-        "The body is JSON, but some of its fields cannot be used. `errors` names each of them.";
+        "The body is JSON, but some of its fields are invalid. `errors` lists each of them.";
     IdempotencyKeyReused = "idempotency-key-reused", UNPROCESSABLE_ENTITY, "Idempotency key reused",
-        "The `Idempotency-Key` was used for a request with other content. Take a new key for a new request.";
+        "The `Idempotency-Key` was used for a request with other content. Use a new key for a new request.";
     OrderIdAlreadyUsed = "order-id-already-used", UNPROCESSABLE_ENTITY, "Order id already used",
         "The id belongs to an order with other content; nothing changed.";
     PreconditionRequired = "precondition-required", PRECONDITION_REQUIRED, "Precondition required",
-        "A change must say which version it was made on: `If-Match` with the `ETag` of the account as it was read.";
+        "A change must have `If-Match` with the `ETag` of the account that the client read.";
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable",
-        "A part of the shop does not answer now. Send the same request again after `Retry-After` seconds: a command \
-         is not carried out twice if its request names its order or has an `Idempotency-Key`.";
+        "A component of the shop is unavailable. Send the same request again after `Retry-After` seconds: a command \
+         is not processed twice if its request has an order id or has an `Idempotency-Key`.";
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Overloaded",
-        "More is under way than the shop can take in. Nothing of this request was stored; send it again after \
+        "The shop has no capacity for more commands. Nothing of this request was stored; send it again after \
          `Retry-After` seconds.";
     IdempotencyKeysFull = "idempotency-keys-full", SERVICE_UNAVAILABLE, "Too many idempotency keys",
-        "As many idempotency keys are remembered as there is room for. Nothing of this request was stored. Send it again \
+        "The maximum number of idempotency keys is stored. Nothing of this request was stored. Send it again \
          after `Retry-After` seconds, when the oldest key expires, or without `Idempotency-Key`.";
     TooManyStreams = "too-many-streams", SERVICE_UNAVAILABLE, "Too many event streams",
-        "As many clients follow the events as this gateway serves. Try again after `Retry-After` seconds.";
+        "The maximum number of clients follow the events. Try again after `Retry-After` seconds.";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error",
-        "The gateway failed. What happened is in its log.";
+        "The gateway failed. Its log has the cause.";
 }
 
-/// Which part of a request an error is about.
+/// The part of a request that an error refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
     /// A JSON pointer (RFC 6901) into the body.
@@ -126,7 +126,7 @@ enum Place {
     Header(String),
 }
 
-/// One thing that is wrong with a request.
+/// An error in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FieldError {
     place: Place,
@@ -134,17 +134,17 @@ pub(crate) struct FieldError {
 }
 
 impl FieldError {
-    /// Makes an error about a field of the body.
+    /// Creates an error for a field of the body.
     pub(crate) fn pointer(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(Place::Pointer(masked(pointer)), detail)
     }
 
-    /// Makes an error about a parameter of the path or the query.
+    /// Creates an error for a parameter of the path or the query.
     pub(crate) fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(Place::Parameter(masked(name)), detail)
     }
 
-    /// Makes an error about a header.
+    /// Creates an error for a header.
     pub(crate) fn header(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(Place::Header(masked(name)), detail)
     }
@@ -163,7 +163,7 @@ impl FieldError {
     }
 }
 
-/// Hides what looks like the number of a card: answers end up in other people's logs. A field can be called like one.
+/// Masks text that looks like a card number, also in the name of a field: clients may log responses.
 fn masked(text: impl Into<String>) -> String {
     let text = text.into();
     if looks_like_a_card_number(&text) {
@@ -173,7 +173,7 @@ fn masked(text: impl Into<String>) -> String {
     }
 }
 
-/// An answer that says what is wrong.
+/// An error response.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
     code: Code,
@@ -184,12 +184,12 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// Makes a problem whose detail is the meaning of its code.
+    /// Creates a problem whose detail is the meaning of its code.
     pub(crate) fn new(code: Code) -> Self {
         Self::with_detail(code, code.meaning())
     }
 
-    /// Makes a problem with particulars for people.
+    /// Creates a problem with a specific detail.
     pub(crate) fn with_detail(code: Code, detail: impl Into<String>) -> Self {
         let headers = match code.status() {
             StatusCode::SERVICE_UNAVAILABLE => vec![(header::RETRY_AFTER, "1".to_owned())],
@@ -205,7 +205,7 @@ impl Problem {
         self
     }
 
-    /// Makes a problem out of everything that is wrong with a request; the detail names the first.
+    /// Creates a problem from all errors in a request; the detail describes the first.
     pub(crate) fn with_errors(code: Code, mut errors: Vec<FieldError>) -> Self {
         let more = match errors.len() {
             0 | 1 => String::new(),
@@ -216,20 +216,19 @@ impl Problem {
         Self { errors, ..Self::with_detail(code, first + &more) }
     }
 
-    /// Makes the answer to a method that a path does not have.
+    /// Creates the problem for a method that the path does not have.
     pub(crate) fn method_not_allowed(allowed: &str) -> Self {
         let problem = Self::with_detail(Code::MethodNotAllowed, format!("This path has {allowed}."));
         Self { headers: vec![(header::ALLOW, allowed.to_owned())], ..problem }
     }
 
-    /// Makes the answer to a change that was made on another version than the account has.
+    /// Creates the problem for a change to an outdated version of an account.
     pub(crate) fn account_has_changed(version: i64) -> Self {
-        let problem =
-            Self::with_detail(Code::AccountHasChanged, format!("The account is at version {version} by now."));
+        let problem = Self::with_detail(Code::AccountHasChanged, format!("The account has version {version} now."));
         Self { version: Some(version), headers: vec![(header::ETAG, format!("\"{version}\""))], ..problem }
     }
 
-    /// Returns the problem as it stands in an answer.
+    /// Returns the problem as JSON, as in responses.
     pub(crate) fn json(&self) -> String {
         self.body().to_json_string()
     }
@@ -275,29 +274,29 @@ impl From<Problem> for poem::Error {
     }
 }
 
-/// What is wrong with a request, or with the shop (RFC 9457).
+/// An error (RFC 9457).
 #[derive(Debug, Object)]
 #[oai(rename = "Problem")]
 struct ProblemBody {
-    /// `/problems/<code>`, a relative reference that says more when followed.
+    /// `/problems/<code>`, a relative reference to an explanation.
     r#type: String,
-    /// A few words, the same for every problem of this type.
+    /// A short title, the same for every problem of this type.
     title: String,
-    /// The HTTP status, again.
+    /// The HTTP status.
     status: u16,
-    /// What is wrong with this request, for people.
+    /// The error in this request, for people.
     detail: String,
-    /// What is wrong, for programs; part of the contract.
+    /// The error, for programs; part of the contract.
     code: String,
-    /// With `account-has-changed`: the version that the account has.
+    /// With `account-has-changed`: the account's current version.
     #[oai(skip_serializing_if_is_none)]
     version: Option<i64>,
-    /// Each thing that is wrong, where it can be named.
+    /// The errors in the request, if they can be located.
     #[oai(skip_serializing_if_is_empty, default)]
     errors: Vec<ErrorBody>,
 }
 
-/// One thing that is wrong with a request: exactly one of `pointer`, `parameter` and `header` says where.
+/// An error in a request: exactly one of `pointer`, `parameter` and `header` locates it.
 #[derive(Debug, Object)]
 #[oai(rename = "ProblemError")]
 struct ErrorBody {
@@ -310,17 +309,17 @@ struct ErrorBody {
     /// A header.
     #[oai(skip_serializing_if_is_none)]
     header: Option<String>,
-    /// What it must be.
+    /// The constraint that is violated.
     detail: String,
 }
 
-/// The codes with which an operation may fail; what OpenAPI says about it.
+/// The problem codes of an operation, for OpenAPI.
 pub(crate) trait Codes {
-    /// Those codes, in the order of their statuses.
+    /// The codes, ordered by status.
     const CODES: &'static [Code];
 }
 
-/// A [`Problem`] out of an operation that declares its codes.
+/// A [`Problem`] of an operation that declares its codes.
 pub(crate) struct Failure<C>(Problem, PhantomData<fn() -> C>);
 
 impl<C> From<Problem> for Failure<C> {
@@ -344,7 +343,7 @@ impl<C: Codes> ApiResponse for Failure<C> {
             let codes = C::CODES.iter().filter(|code| code.status() == status);
             let lines: Vec<String> = codes.map(|code| format!("`{}`: {}", code.as_str(), code.meaning())).collect();
             MetaResponse {
-                // Descriptions are static in poem-openapi, and the document is made once in a process.
+                // Descriptions are static in poem-openapi, and the document is built once per process.
                 description: lines.join("\n\n").leak(),
                 status: Some(status.as_u16()),
                 status_range: None,

@@ -1,4 +1,4 @@
-//! Relaying queries: request and reply over NATS, the answer's JSON passed on as it came.
+//! Relays queries: request-reply over NATS; the reply's JSON is passed on unchanged.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use serde::Serialize;
 use crate::commands::unavailable;
 use crate::problem::{Code, Problem};
 
-/// How long a service may take to answer.
+/// How long a service may take to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks services.
+/// Sends queries to services.
 #[derive(Clone)]
 pub(crate) struct Queries {
     client: Client,
@@ -25,33 +25,33 @@ impl Queries {
         Self { client }
     }
 
-    /// Asks about one thing; `missing` is the answer's code where it does not exist.
+    /// Queries one item; `missing` is the problem code if it does not exist.
     pub(crate) async fn get(&self, subject: String, missing: Code) -> Result<Bytes, Problem> {
-        self.ask(subject, Bytes::new(), missing).await
+        self.request(subject, Bytes::new(), missing).await
     }
 
-    /// Asks for a page of a list.
+    /// Queries a page of a list.
     pub(crate) async fn list(&self, subject: &str, query: &impl Serialize) -> Result<Bytes, Problem> {
         let body = serde_json::to_vec(query).map_err(|error| {
             tracing::error!(%error, subject, "a query cannot be written as JSON");
             Problem::new(Code::Internal)
         })?;
-        self.ask(subject.to_owned(), body.into(), Code::RouteNotFound).await
+        self.request(subject.to_owned(), body.into(), Code::RouteNotFound).await
     }
 
-    async fn ask(&self, subject: String, body: Bytes, missing: Code) -> Result<Bytes, Problem> {
+    async fn request(&self, subject: String, body: Bytes, missing: Code) -> Result<Bytes, Problem> {
         if self.client.connection_state() != State::Connected {
             return Err(unavailable("there is no connection to nats-server"));
         }
         let request = Request::new().payload(body).timeout(Some(REPLY_TIMEOUT));
-        let answer = self.client.send_request(subject.clone(), request).await;
-        let answer = answer.map_err(|error| unavailable(&format!("{subject}: {error}")))?;
-        let header = |name: &str| answer.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
+        let reply = self.client.send_request(subject.clone(), request).await;
+        let reply = reply.map_err(|error| unavailable(&format!("{subject}: {error}")))?;
+        let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
         let why = header(NATS_SERVICE_ERROR).unwrap_or_default();
         match header(NATS_SERVICE_ERROR_CODE) {
-            None => Ok(answer.payload),
+            None => Ok(reply.payload),
             Some("404") => Err(Problem::new(missing)),
-            // What the service says about a question is meant for who asked it.
+            // The service's error text about an invalid query is for the client.
             Some("400") => Err(Problem::with_detail(Code::InvalidParameter, why)),
             Some(code) => Err(unavailable(&format!("{subject}: {code} {why}"))),
         }

@@ -1,4 +1,4 @@
-//! What holds for every request: the routes around the API, and problems for whatever the router refuses.
+//! The rules for every request: the routes around the API, and problems for all refusals of the router.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,22 +19,22 @@ use tracing::Instrument;
 use crate::dashboard::Dashboard;
 use crate::docs;
 use crate::problem::{Code, FieldError, PROBLEM_JSON, Problem};
-use crate::telemetry::Seen;
+use crate::telemetry::Observation;
 
-/// What `/openapi.json` says about the API as a whole.
-const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: it checks the form of a request, \
-    stores it as a command and answers 202; the services of the shop do the rest, and `GET /orders/{id}`, \
-    `GET /events` and `Prefer: wait` show how it went. Requests that change an account wait by themselves.\n\n\
+/// The description of the API in `/openapi.json`.
+const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: it validates a request, stores it as \
+    a command and responds with 202; the services of the shop do the rest. `GET /orders/{id}`, `GET /events` and \
+    `Prefer: wait` show the outcome. Requests that change an account wait by default.\n\n\
     Every error is `application/problem+json` (RFC 9457) with a stable `code`.\n\n\
-    **Safe retries.** A request that is sent again with the same `Idempotency-Key` and the same content has the same \
-    answer and is carried out once. With other content it is refused (422). Keys are kept for 24 hours after their \
-    first use and forgotten then; a request that fails validation does not use its key up.";
+    **Safe retries.** A repeated request with the same `Idempotency-Key` and the same content gets the same response, \
+    and its command is processed once. With other content it is refused (422). Keys expire 24 hours after their first \
+    use; a request that fails validation does not use its key up.";
 
-/// Makes the endpoint of the whole gateway.
+/// Builds the endpoint of the whole gateway.
 ///
 /// # Errors
 ///
-/// Where the declared messages cannot be read.
+/// If the declared messages cannot be read.
 pub(crate) fn endpoint<A: OpenApi + 'static>(
     api: A,
     dashboard: Arc<Dashboard>,
@@ -61,41 +61,42 @@ pub(crate) fn endpoint<A: OpenApi + 'static>(
         .boxed())
 }
 
-/// Makes the page of the document. Swagger UI would ask a server on the internet whether the document is valid.
+/// Builds the page of the API reference. The validator of Swagger UI is off: it would send the document to a server on
+/// the internet.
 fn reference(html: &str) -> impl Endpoint + 'static {
     let html = html.replace("deepLinking: true,", "deepLinking: true, validatorUrl: null,");
     make_sync(move |_| Html(html.clone()))
 }
 
-/// What every request passes.
+/// The checks of every request.
 struct RequestChecks {
     guard: Guard,
     operations: Operations,
 }
 
-/// Answers one request, and tells of it.
+/// Responds to a request, and records it in metrics and spans.
 async fn observe<E: Endpoint>(
     checks: Arc<RequestChecks>,
     endpoint: Arc<E>,
     mut request: Request,
 ) -> poem::Result<Response> {
     let operation = checks.operations.at(request.uri().path());
-    let seen = Seen::begin(&mut request, operation.map(|operation| operation.template.as_str()));
+    let observation = Observation::begin(&mut request, operation.map(|operation| operation.template.as_str()));
     let response = match checks.guard.check(&request) {
-        Ok(()) => answer(operation, endpoint, request).instrument(seen.logged.clone()).await?,
+        Ok(()) => respond(operation, endpoint, request).instrument(observation.span.clone()).await?,
         Err(refusal) => refused(refusal).into_response(),
     };
-    seen.end(&response);
+    observation.end(&response);
     Ok(response)
 }
 
-/// Answers one request, with a problem where the router has none of its own.
-async fn answer<E: Endpoint>(
+/// Responds to a request; a refusal of the router becomes a problem.
+async fn respond<E: Endpoint>(
     operation: Option<&Operation>,
     endpoint: Arc<E>,
     request: Request,
 ) -> poem::Result<Response> {
-    // The router answers HEAD like GET.
+    // The router treats HEAD like GET.
     let method = if request.method() == Method::HEAD { Method::GET } else { request.method().clone() };
     if let Some(known) = operation.and_then(|operation| operation.methods.get(method.as_str()))
         && let Err(problem) = check_query(&request, known)
@@ -115,7 +116,7 @@ async fn answer<E: Endpoint>(
     Ok(response)
 }
 
-/// Makes a problem of a request that the guard refuses.
+/// Maps a refusal of the guard to a problem.
 fn refused(refusal: Refusal) -> Problem {
     let code = match refusal {
         Refusal::Host => Code::MisdirectedRequest,
@@ -125,7 +126,7 @@ fn refused(refusal: Refusal) -> Problem {
     Problem::with_detail(code, refusal.detail())
 }
 
-/// Makes a problem of an answer that the router or the HTTP library gave.
+/// Maps a response of the router or the HTTP library to a problem.
 fn problem_for(response: &Response, operation: Option<&Operation>) -> Problem {
     match response.status() {
         StatusCode::NOT_FOUND => Problem::new(Code::RouteNotFound),
@@ -133,7 +134,7 @@ fn problem_for(response: &Response, operation: Option<&Operation>) -> Problem {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::BodyTooLarge),
         status if status.is_client_error() => Problem::new(Code::UnreadableRequest),
         status => {
-            tracing::error!(%status, "an answer without a problem of its own");
+            tracing::error!(%status, "an error response has no problem");
             Problem::new(Code::Internal)
         }
     }
@@ -147,8 +148,7 @@ fn allowed(operation: Option<&Operation>) -> String {
     }
 }
 
-/// Refuses query parameters that the operation does not have, or that are there twice: a filter with a slip of the
-/// pen in its name would select everything.
+/// Refuses unknown and duplicate query parameters: a filter with a misspelt name would select everything.
 fn check_query(request: &Request, known: &[String]) -> Result<(), Problem> {
     let parameters = request.params::<Vec<(String, String)>>().unwrap_or_default();
     let mut errors = Vec::new();
@@ -165,7 +165,7 @@ fn check_query(request: &Request, known: &[String]) -> Result<(), Problem> {
 /// The methods of a path, each with its query parameters.
 type Methods = BTreeMap<String, Vec<String>>;
 
-/// What can be asked of one path of the API.
+/// The operations at one path of the API.
 struct Operation {
     /// Such as `/orders/{id}`.
     template: String,
@@ -182,10 +182,10 @@ impl Operations {
         Self(paths.map(|(path, item)| Operation { template: path.clone(), methods: methods(item) }).collect())
     }
 
-    /// Returns what can be asked of the path, if it is one of the API's.
+    /// Returns the operations at a path, if the API has it.
     fn at(&self, path: &str) -> Option<&Operation> {
         let operations = self.0.iter().filter(|operation| operation.matches(path));
-        // Where several match, the router takes the one that names more of the path.
+        // If several match, the router takes the one with the fewest parameters.
         operations.min_by_key(|operation| operation.template.matches('{').count())
     }
 }
@@ -217,7 +217,7 @@ fn methods(item: &Value) -> Methods {
     operations.map(|(method, operation)| (method.to_ascii_uppercase(), query(operation))).collect()
 }
 
-/// Says what a problem's type means, for who follows it.
+/// Explains a problem type to clients that follow its reference.
 #[handler]
 fn explain(Path(text): Path<String>) -> Response {
     match Code::ALL.iter().find(|code| code.as_str() == text) {

@@ -1,8 +1,8 @@
-//! A stream, followed: message by message, through everything.
+//! Follows a stream message by message, across reconnects and restarts of the server.
 //!
-//! It has an ephemeral consumer of its own, which is made again, right behind the last message, whenever it ends: with
-//! a restart of nats-server above all. The client library has an ordered consumer for that, but one that is made again
-//! before its first message begins at the start of the stream.
+//! Each follower has an ephemeral consumer and creates a new one, right after the last message, whenever it ends, above
+//! all when nats-server restarts. The client library's ordered consumer does not fit: if it is recreated before its
+//! first message, it begins at the start of the stream.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,87 +17,87 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use crate::parameter::EventId;
 
-/// How long to wait before a consumer that cannot be made is tried again.
+/// How long to wait before creating a consumer is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// How often to look whether the connection to nats-server is another one, whose server forgot the consumer.
+/// How often to check whether the client has reconnected, to a server without the consumer.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the server remembers a consumer that nobody pulls from.
+/// How long the server keeps a consumer that has no pull requests.
 const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
 
-/// What to follow.
+/// The subscription of a follower.
 #[derive(Debug, Clone)]
 pub(crate) struct Follow {
     /// The stream.
     pub(crate) stream: &'static str,
-    /// The subjects; empty for all.
+    /// The filter subjects; empty for all.
     pub(crate) filter: Vec<String>,
-    /// Whether the bodies stay where they are.
+    /// Whether to receive the headers only.
     pub(crate) headers_only: bool,
-    /// How many messages may be on their way at a time.
+    /// How many messages are pulled at a time.
     pub(crate) batch: usize,
 }
 
-/// What a tail comes upon.
+/// The next item of a followed stream.
 #[allow(clippy::large_enum_variant, reason = "nearly all are messages, and one exists at a time")]
 pub(crate) enum Followed {
     /// The next message.
     Message(FollowedMessage),
-    /// Messages after the last one are missing: here is where the tail goes on, and why.
+    /// Messages after the last one are missing: the position at which the follower continues, and why.
     Reset(EventId, Reset),
 }
 
-/// Why a tail does not go on right after the last message.
+/// Why a follower does not continue right after the last message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reset {
-    /// The stream was deleted and created again. It goes on with what comes from now on.
+    /// The stream was deleted and created again. The follower continues with new messages.
     Recreated,
-    /// The stream has dropped messages that were not read. It goes on with the oldest that is there.
+    /// The stream has dropped unread messages. The follower continues with the oldest available message.
     Expired,
 }
 
-/// A message where it was found.
+/// A message with its position in the stream.
 pub(crate) struct FollowedMessage {
     /// The message.
     pub(crate) message: Message,
-    /// Its place in the stream, with the stream's generation.
+    /// Its sequence in the stream, with the stream's generation.
     pub(crate) id: EventId,
-    /// When the stream got it.
+    /// When the stream stored it.
     pub(crate) published: OffsetDateTime,
-    /// How many follow it already.
+    /// How many messages follow it in the stream.
     pub(crate) pending: u64,
 }
 
-/// One reader's way through a stream.
+/// A follower of one stream.
 pub(crate) struct StreamFollower {
     client: Client,
     js: jetstream::Context,
     follow: Follow,
-    /// The message after which to go on; `None` for "from now on" until that is a message.
+    /// The last message; `None` for "only new messages" until there is one.
     last: Option<EventId>,
     /// Not yet returned by [`StreamFollower::next`].
     reset: Option<Reset>,
     consumer: Option<Consumer>,
-    look: Interval,
+    poll: Interval,
 }
 
 struct Consumer {
     messages: pull::Stream,
     generation: Option<u64>,
-    /// On which connection it was made.
+    /// The connection on which it was created.
     connection: u64,
     /// How many messages it has delivered.
     delivered: u64,
 }
 
 impl StreamFollower {
-    /// Begins after a message, or with what comes from now on.
+    /// Begins after `last`, or with new messages.
     pub(crate) fn new(client: Client, js: jetstream::Context, follow: Follow, last: Option<EventId>) -> Self {
-        let mut look = tokio::time::interval(POLL_INTERVAL);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { client, js, follow, last, reset: None, consumer: None, look }
+        let mut poll = tokio::time::interval(POLL_INTERVAL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { client, js, follow, last, reset: None, consumer: None, poll }
     }
 
-    /// Returns what is next, however long it takes. Not to be cancelled by a caller that wants to go on.
+    /// Returns the next item, however long it takes. Not cancellation-safe.
     pub(crate) async fn next(&mut self) -> Followed {
         loop {
             if self.consumer.is_none()
@@ -120,17 +120,17 @@ impl StreamFollower {
         }
     }
 
-    /// Leaves out what is there already, and goes on with what comes from now on.
+    /// Skips the stored messages, and continues with new ones.
     pub(crate) fn skip(&mut self) {
         self.consumer = None;
         self.last = None;
     }
 
-    /// Makes a consumer of what follows the last message.
+    /// Creates a consumer that begins after the last message.
     ///
     /// # Errors
     ///
-    /// Where the server does not answer or refuses.
+    /// If the server does not reply or refuses.
     pub(crate) async fn open(&mut self) -> anyhow::Result<()> {
         let connection = connects(&self.client);
         let stream = self.js.get_stream(self.follow.stream).await?;
@@ -138,7 +138,7 @@ impl StreamFollower {
         self.last = Some(last);
         self.reset = self.reset.or(reset);
         let config = pull::Config {
-            // With a name, the subject of the request that makes the consumer says on which stream.
+            // With a name, the subject of the create request contains the stream.
             name: Some(format!("api-gateway-feed-{}", uuid::Uuid::now_v7().simple())),
             filter_subjects: self.follow.filter.clone(),
             headers_only: self.follow.headers_only,
@@ -157,13 +157,13 @@ impl StreamFollower {
         Ok(())
     }
 
-    /// Returns the next message; `None` where the consumer has ended.
+    /// Returns the next message; `None` if the consumer has ended.
     async fn pull(&mut self) -> Option<FollowedMessage> {
         let consumer = self.consumer.as_mut()?;
         let message = loop {
             tokio::select! {
                 message = consumer.messages.next() => break message?,
-                _ = self.look.tick() => {
+                _ = self.poll.tick() => {
                     if connects(&self.client) != consumer.connection {
                         return None;
                     }
@@ -172,7 +172,7 @@ impl StreamFollower {
         };
         let message = message.inspect_err(|error| tracing::debug!(%error, "a consumer ended")).ok()?;
         let info = message.info().ok()?;
-        // The server counts what it sends to the consumer: a gap is a message that was lost on the way.
+        // The server counts its deliveries to the consumer: a gap is a lost message.
         consumer.delivered += 1;
         if info.consumer_sequence != consumer.delivered {
             return None;
@@ -183,14 +183,14 @@ impl StreamFollower {
     }
 }
 
-/// Returns after which message of a stream to go on, and why that is not `last` where it is not.
+/// Returns the message after which to continue in a stream, and the reason if it is not `last`.
 fn place(stream: &Info, last: Option<EventId>) -> (EventId, Option<Reset>) {
     let created = stream.created.unix_timestamp_nanos() / 1_000_000;
     let generation = u64::try_from(created).unwrap_or_default();
     let (first, end) = (stream.state.first_sequence, stream.state.last_sequence);
     let (sequence, reset) = match last {
         None => (end, None),
-        // Beyond the end is a sequence of another stream, which this one took the place of.
+        // A sequence after the end is from a previous stream of that name.
         Some(last) if last.generation.is_some_and(|known| known != generation) || last.sequence > end => {
             (end, Some(Reset::Recreated))
         }
@@ -200,7 +200,7 @@ fn place(stream: &Info, last: Option<EventId>) -> (EventId, Option<Reset>) {
     (EventId { generation: Some(generation), sequence }, reset)
 }
 
-/// Returns which connection to nats-server this is, counting from the first.
+/// Returns the number of connections to nats-server so far.
 fn connects(client: &Client) -> u64 {
     client.statistics().connects.load(Ordering::Relaxed)
 }

@@ -1,9 +1,9 @@
-//! What the gateway knows of the streams, looked at once a second: whether they are there, what an acknowledgement of
-//! theirs is worth, whether there is capacity for what a further command leads to, and what was lost.
+//! The state of the streams, polled once a second: whether they exist, their durability, whether there is capacity for
+//! the events that a further command causes, and lost messages.
 //!
-//! COMMANDS and EVENTS are ring buffers. A command is accepted only if what is unconsumed, and what may still follow
-//! from it, stays below the limit: so nothing is discarded that somebody has still to consume. While that is close,
-//! requests are answered 503 and nothing of them is stored.
+//! COMMANDS and EVENTS are ring buffers. A command is accepted only if the unconsumed messages, and those that may
+//! still follow from them, stay below the limit: so no unconsumed message is dropped. Near the limit, requests get 503
+//! and nothing of them is stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,41 +29,41 @@ use self::stream::{Followed, Taken};
 pub(crate) use admission::Refusal;
 use admission::{Admission, Load};
 
-/// The part of [`Health`] that says whether the streams, their consumers, and the bucket are there.
+/// The component of [`Health`] for the existence of the streams, their consumers, and the bucket.
 const STREAMS: &str = "streams";
-/// The part that says what an acknowledgement is worth.
+/// The component for the durability of the streams.
 const DURABILITY: &str = "durability";
-/// The part that says why no commands are accepted.
+/// The component with the reason why commands are refused.
 const BACKPRESSURE: &str = "backpressure";
-/// The part that warns before something is full or discarded.
+/// The component with warnings before something is full or dropped.
 const CAPACITY: &str = "capacity";
-/// The part that lists messages which were discarded unconsumed; until the gateway is started again.
+/// The component with messages that were dropped unconsumed, until the gateway restarts.
 const LOSS: &str = "loss";
-/// How often to look.
+/// How often to poll.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
-/// How long one look may take: two that fail, and the pauses, stay below five seconds.
+/// How long a poll may take: two that fail, and the pauses, stay below five seconds.
 const POLL_TIMEOUT: Duration = Duration::from_millis(1250);
-/// How long to wait before streams that could not be read are looked at again.
+/// How long to wait before streams that could not be read are polled again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// How many looks may fail for want of an answer before the gateway is unready.
+/// How many polls without a reply make the gateway unready.
 const MAX_UNANSWERED: u32 = 2;
-/// How many looks go by until it is asked again how messages are synced: a server can be restarted otherwise.
+/// How many polls are between two checks of the sync interval: a server can restart with another one.
 const POLLS_PER_PROBE: u64 = 30;
-/// From here on what cannot be refused by admission is warned of, in percent.
+/// The percentage from which there is a warning about limits without admission control.
 const WARN: u64 = 80;
-/// No deadline may be longer if TIMERS is to be full without losing one.
+/// The longest possible deadline; an older message in TIMERS is not a pending one.
 const TIMERS_HOLD: Duration = Duration::from_secs(24 * 3600);
-/// The stream behind the bucket.
+/// The stream of the bucket.
 const KEYS: &str = "KV_IDEMPOTENCY";
 
-/// What is known.
+/// The latest known state.
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
-    /// What an acknowledgement is worth.
+    /// The durability of an acknowledged message.
     pub(crate) durability: Durability,
-    /// Why no commands are accepted; none if they are.
+    /// Why commands are refused; `None` if they are accepted.
     pub(crate) at_capacity: Option<Refusal>,
-    /// Bytes of commands that may be accepted until the next look.
+    /// The bytes of commands that may be accepted until the next poll.
     pub(crate) budget: Arc<AtomicU64>,
     /// When the oldest idempotency key expires.
     pub(crate) key_expires: Option<OffsetDateTime>,
@@ -77,22 +77,22 @@ impl Default for Known {
 }
 
 impl Known {
-    /// Takes the bytes of a command from what may be accepted until the next look; false if that is used up.
+    /// Reserves the bytes of a command from the budget until the next poll; false if it is exhausted.
     pub(crate) fn reserve(&self, bytes: u64) -> bool {
         self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok()
     }
 }
 
-/// Why a look failed.
+/// Why a poll failed.
 enum Failed {
-    /// The server says that something is not as it must be.
+    /// The server reports an unexpected state.
     Refused(String),
-    /// The server does not answer.
+    /// The server does not reply.
     Unanswered(String),
 }
 
-/// What the streams are like.
-struct Look {
+/// The result of a poll.
+struct Polled {
     /// COMMANDS and EVENTS.
     infos: Vec<Info>,
     loads: BTreeMap<String, Load>,
@@ -100,7 +100,7 @@ struct Look {
     key_expires: Option<OffsetDateTime>,
 }
 
-/// Looks at the streams.
+/// Polls the streams.
 pub(crate) struct Streams {
     pub(crate) js: jetstream::Context,
     pub(crate) options: DurabilityOptions,
@@ -110,7 +110,7 @@ pub(crate) struct Streams {
     pub(crate) known: watch::Sender<Known>,
 }
 
-/// What is kept from look to look.
+/// The state between polls.
 struct Memory {
     /// The durable consumers that must exist: stream and name.
     consumers: Vec<(String, String)>,
@@ -121,11 +121,11 @@ struct Memory {
 }
 
 impl Streams {
-    /// Looks forever.
+    /// Polls forever.
     ///
     /// # Errors
     ///
-    /// If an acknowledgement is worth less than it must be, or the topology cannot be read.
+    /// If a stream is less durable than required, or the topology cannot be read.
     pub(crate) async fn watch(self) -> anyhow::Result<()> {
         self.health.expect(STREAMS);
         let consumers = Topology::parse(TOPOLOGY)?.consumers.into_iter().map(|spec| (spec.stream, spec.name));
@@ -137,31 +137,31 @@ impl Streams {
             warned: false,
         };
         let (mut durability, mut unanswered) = (None, 0);
-        for look in 0_u64.. {
-            let looked = tokio::time::timeout(POLL_TIMEOUT, self.look(&mut memory)).await;
-            match looked
-                .unwrap_or_else(|_| Err(Failed::Unanswered("nats-server does not answer in time".to_owned())))
+        for poll in 0_u64.. {
+            let polled = tokio::time::timeout(POLL_TIMEOUT, self.poll(&mut memory)).await;
+            match polled
+                .unwrap_or_else(|_| Err(Failed::Unanswered("nats-server does not reply in time".to_owned())))
             {
                 Ok(found) => {
-                    if durability.is_none() || look.is_multiple_of(POLLS_PER_PROBE) {
+                    if durability.is_none() || poll.is_multiple_of(POLLS_PER_PROBE) {
                         let probed = self.options.probe(&found.infos, durability).await;
                         match self.options.check(&probed) {
                             Ok(()) => self.health.note(DURABILITY, probed.to_string()),
                             Err(weak) if durability.is_none() => return Err(weak.into()),
-                            // Ending would not make it better: readiness reports it.
+                            // Ending would not help; readiness reports it.
                             Err(weak) => self.health.failed(DURABILITY, weak.to_string()),
                         }
                         durability = Some(probed.durability);
                     }
                     unanswered = 0;
                     self.health.ok(STREAMS);
-                    self.tell(found, durability.unwrap_or(Durability::UNSYNCED), &mut memory);
+                    self.report(found, durability.unwrap_or(Durability::UNSYNCED), &mut memory);
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
-                // One answer may be late.
+                // A single reply may be late.
                 Err(Failed::Unanswered(why)) if durability.is_some() && unanswered + 1 < MAX_UNANSWERED => {
                     unanswered += 1;
-                    tracing::debug!(why, "a look at the streams failed");
+                    tracing::debug!(why, "a poll of the streams failed");
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 Err(Failed::Unanswered(why) | Failed::Refused(why)) => {
@@ -174,26 +174,26 @@ impl Streams {
         Ok(())
     }
 
-    fn tell(&self, look: Look, durability: Durability, memory: &mut Memory) {
-        let budget = Arc::new(AtomicU64::new(budget(&look.loads)));
-        let at_capacity = memory.admission.decide(Instant::now(), look.loads);
+    fn report(&self, polled: Polled, durability: Durability, memory: &mut Memory) {
+        let budget = Arc::new(AtomicU64::new(budget(&polled.loads)));
+        let at_capacity = memory.admission.decide(Instant::now(), polled.loads);
         match &at_capacity {
-            Some(refusal) => self.health.note(BACKPRESSURE, format!("no commands are taken: {}", refusal.why)),
+            Some(refusal) => self.health.note(BACKPRESSURE, format!("commands are refused: {}", refusal.why)),
             None => self.health.ok(BACKPRESSURE),
         }
-        self.health.note(CAPACITY, look.warnings.join("; "));
-        if memory.warned == look.warnings.is_empty() {
+        self.health.note(CAPACITY, polled.warnings.join("; "));
+        if memory.warned == polled.warnings.is_empty() {
             memory.warned = !memory.warned;
             match memory.warned {
-                true => tracing::warn!(warnings = %look.warnings.join("; "), "a limit is near"),
-                false => tracing::info!("no limit is near any more"),
+                true => tracing::warn!(warnings = %polled.warnings.join("; "), "a limit is near"),
+                false => tracing::info!("all limits are distant again"),
             }
         }
         let losses: Vec<String> = memory.followed.values().flat_map(Followed::losses).collect();
         if !losses.is_empty() {
             self.health.note(LOSS, losses.join("; "));
         }
-        let known = Known { durability, at_capacity, budget, key_expires: look.key_expires };
+        let known = Known { durability, at_capacity, budget, key_expires: polled.key_expires };
         self.known.send_if_modified(|before| {
             if known.at_capacity.is_some() != before.at_capacity.is_some() {
                 match &known.at_capacity {
@@ -201,10 +201,10 @@ impl Streams {
                         tracing::warn!(
                             why = refusal.why,
                             retry_after = refusal.retry_after,
-                            "no commands are taken"
+                            "commands are refused"
                         );
                     }
-                    None => tracing::info!("commands are taken again"),
+                    None => tracing::info!("commands are accepted again"),
                 }
             }
             *before = known;
@@ -212,9 +212,10 @@ impl Streams {
         });
     }
 
-    /// Looks at everything that is bounded.
-    async fn look(&self, memory: &mut Memory) -> Result<Look, Failed> {
-        let mut look = Look { infos: Vec::new(), loads: BTreeMap::new(), warnings: Vec::new(), key_expires: None };
+    /// Measures everything that has a limit.
+    async fn poll(&self, memory: &mut Memory) -> Result<Polled, Failed> {
+        let mut polled =
+            Polled { infos: Vec::new(), loads: BTreeMap::new(), warnings: Vec::new(), key_expires: None };
         let mut taken = BTreeMap::new();
         for name in [COMMANDS, EVENTS, TIMERS] {
             let (stream, consumers) = self.stream_and_consumers(name, &memory.consumers).await?;
@@ -222,34 +223,34 @@ impl Streams {
             let followed = memory.followed.entry(name).or_default();
             taken.insert(name, followed.observe(&info, &consumers));
             followed.read_ages(&stream, info.state.first_sequence).await;
-            look.warnings.extend(followed.too_old(info.config.max_age).map(|why| format!("{name}: {why}")));
+            polled.warnings.extend(followed.too_old(info.config.max_age).map(|why| format!("{name}: {why}")));
             memory.gauges.set(&info, taken[name]);
             if name != TIMERS {
-                look.loads.extend(self.backlogs(&consumers));
-                look.infos.push(info);
+                polled.loads.extend(self.backlogs(&consumers));
+                polled.infos.push(info);
             } else if info.state.bytes > 0 {
-                look.loads.extend(timers(&info));
+                polled.loads.extend(timers(&info));
             }
         }
-        look.loads.extend(look.infos.iter().filter_map(|info| room(info, &taken)));
-        for (name, load) in &look.loads {
+        polled.loads.extend(polled.infos.iter().filter_map(|info| ring_buffer(info, &taken)));
+        for (name, load) in &polled.loads {
             if load.used > load.limit / 2 {
-                look.warnings.push(format!("{name}: {} ({} of {})", load.what, load.used, load.limit));
+                polled.warnings.push(format!("{name}: {} ({} of {})", load.what, load.used, load.limit));
             }
         }
         for name in [DEAD_LETTERS, KEYS] {
             let stream = self.js.get_stream(name).await.map_err(|error| failed(name, &error))?;
             let info = stream.cached_info();
             memory.gauges.set(info, Taken::default());
-            look.warnings.extend(nearly_full(info));
+            polled.warnings.extend(nearly_full(info));
             if name == KEYS && info.state.messages > 0 {
-                look.key_expires = Some(info.state.first_timestamp + info.config.max_age);
+                polled.key_expires = Some(info.state.first_timestamp + info.config.max_age);
             }
         }
-        Ok(look)
+        Ok(polled)
     }
 
-    /// Returns a stream, and those of its consumers that are declared.
+    /// Returns a stream and its declared consumers.
     async fn stream_and_consumers(
         &self,
         name: &str,
@@ -258,21 +259,21 @@ impl Streams {
         let stream = self.js.get_stream(name).await.map_err(|error| failed(name, &error))?;
         let mut consumers: Vec<consumer::Info> =
             stream.consumers().try_collect().await.map_err(|error| failed(name, &error))?;
-        let wanted: Vec<&str> =
+        let expected: Vec<&str> =
             declared.iter().filter(|(of, _)| of == name).map(|(_, name)| name.as_str()).collect();
-        consumers.retain(|consumer| wanted.contains(&consumer.name.as_str()));
-        if let Some(missing) = wanted.iter().find(|name| consumers.iter().all(|found| found.name != **name)) {
+        consumers.retain(|consumer| expected.contains(&consumer.name.as_str()));
+        if let Some(missing) = expected.iter().find(|name| consumers.iter().all(|found| found.name != **name)) {
             let why = format!("the stream {name} has no consumer {missing}; run `provision`");
             return Err(Failed::Refused(why));
         }
         Ok((stream, consumers))
     }
 
-    /// Returns how far each consumer is behind, against what may wait for one.
+    /// Returns each consumer's backlog, against the maximum.
     fn backlogs(&self, consumers: &[consumer::Info]) -> BTreeMap<String, Load> {
         let backlog = |info: &consumer::Info| {
             let what = format!("{} messages wait for {}", info.num_pending, info.name);
-            // It closes above the limit, as the setting says.
+            // Admission closes above the limit, as the setting documents.
             let limit = self.max_backlog.saturating_add(1).saturating_mul(5) / 4;
             (format!("{} {}", info.stream_name, info.name), Load { what, used: info.num_pending, limit })
         };
@@ -280,17 +281,17 @@ impl Streams {
     }
 }
 
-/// Tells an answer that says no from no answer.
+/// Distinguishes a refusal from a missing reply.
 fn failed(name: &str, error: &(impl std::error::Error + 'static)) -> Failed {
     let why = format!("the stream {name}: {error}");
-    let says_no = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
+    let is_refusal = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source())
         .any(|error| error.is::<jetstream::Error>())
         || why.contains("not found");
-    if says_no { Failed::Refused(why) } else { Failed::Unanswered(why) }
+    if is_refusal { Failed::Refused(why) } else { Failed::Unanswered(why) }
 }
 
-/// Returns what is taken of a ring buffer: what is unconsumed, and in EVENTS what may still follow from all messages.
-fn room(info: &Info, taken: &BTreeMap<&str, Taken>) -> Option<(String, Load)> {
+/// Returns the load of a ring buffer: the unconsumed bytes, and in EVENTS those that may follow from all messages.
+fn ring_buffer(info: &Info, taken: &BTreeMap<&str, Taken>) -> Option<(String, Load)> {
     let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)?;
     let name = info.config.name.as_str();
     let unconsumed = taken.get(name)?.unconsumed;
@@ -302,13 +303,13 @@ fn room(info: &Info, taken: &BTreeMap<&str, Taken>) -> Option<(String, Load)> {
     Some((name.to_owned(), Load { what, used: unconsumed.saturating_add(follow_up), limit }))
 }
 
-/// Returns how many bytes of commands there are until a stream closes, if each leads to as much as it may.
+/// Returns how many bytes of commands may come until a stream closes, if each causes as many events as it can.
 fn budget(loads: &BTreeMap<String, Load>) -> u64 {
     let until_closed = |name: &str| loads.get(name).map_or(u64::MAX, Load::until_closed);
     until_closed(COMMANDS).min(until_closed(EVENTS) / follow_up(ORDER_SERVICE).max(1))
 }
 
-/// Returns what is taken of TIMERS: all of it, as long as its oldest message may be a deadline that is not due.
+/// Returns the load of TIMERS: all of it, while its oldest message can be a pending deadline.
 fn timers(info: &Info) -> Option<(String, Load)> {
     let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)?;
     let age = clock::now() - info.state.first_timestamp;
@@ -321,14 +322,14 @@ fn nearly_full(info: &Info) -> Option<String> {
     let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)?;
     let share = info.state.bytes.saturating_mul(100) / limit;
     let consequence = match info.config.name.as_str() {
-        KEYS => "at its limit requests with an Idempotency-Key are answered 503 until entries expire",
+        KEYS => "at its limit requests with an Idempotency-Key get 503 until entries expire",
         _ => "at its limit dead letters wait in the outboxes; redrive or delete some",
     };
     let name = info.config.name.strip_prefix("KV_").unwrap_or(&info.config.name);
     (share >= WARN).then(|| format!("{name} is {share} % full: {consequence}"))
 }
 
-/// What the gateway measures of each stream.
+/// The gauges per stream.
 struct StreamGauges {
     bytes: Gauges,
     max_bytes: Gauges,
@@ -340,10 +341,13 @@ impl StreamGauges {
     fn new() -> Self {
         static ONCE: std::sync::LazyLock<[Gauges; 4]> = std::sync::LazyLock::new(|| {
             [
-                metrics::gauges("messaging_stream_bytes", "Bytes that a stream holds"),
-                metrics::gauges("messaging_stream_max_bytes", "Bytes that a stream holds at most"),
-                metrics::gauges("messaging_stream_unconsumed_bytes", "Bytes that some consumer has still to read"),
-                metrics::gauges("messaging_stream_follow_up_bytes", "Bytes of events that may follow, at most"),
+                metrics::gauges("messaging_stream_bytes", "Bytes in a stream"),
+                metrics::gauges("messaging_stream_max_bytes", "Maximum bytes of a stream"),
+                metrics::gauges(
+                    "messaging_stream_unconsumed_bytes",
+                    "Bytes that at least one consumer has not consumed",
+                ),
+                metrics::gauges("messaging_stream_follow_up_bytes", "Maximum bytes of events that may follow"),
             ]
         });
         let [bytes, max_bytes, unconsumed, follow_up] = ONCE.clone();

@@ -1,4 +1,4 @@
-//! What is told of each request: counted by route, measured, and, where somebody wants to know, a span of its flow.
+//! The telemetry of requests: counters and durations by route, and, if export is configured, spans.
 
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -10,33 +10,33 @@ use poem::http::{HeaderValue, Method};
 use poem::{Request, Response};
 use tracing::Span;
 
-/// What is counted of requests.
-struct Counted {
+/// The metrics of requests.
+struct RequestMetrics {
     requests: Counters,
     durations: Histograms,
 }
 
-static COUNTED: LazyLock<Counted> = LazyLock::new(|| Counted {
-    requests: metrics::counters("http_requests", "Requests answered, by method, route, and status"),
+static METRICS: LazyLock<RequestMetrics> = LazyLock::new(|| RequestMetrics {
+    requests: metrics::counters("http_requests", "Responses, by method, route, and status"),
     durations: metrics::histograms(
         "http_server_request_duration_seconds",
-        "From a request to the beginning of its answer, by method and route",
+        "From a request to the beginning of its response, by method and route",
     ),
 });
 
-/// A request that is being answered.
-pub(crate) struct Seen {
+/// A request that is being processed.
+pub(crate) struct Observation {
     method: &'static str,
     route: String,
     began: Instant,
     begun: Option<StartedSpan>,
-    /// What the logs of the request say of it.
-    pub(crate) logged: Span,
+    /// The span of the request's log lines.
+    pub(crate) span: Span,
 }
 
-impl Seen {
-    /// Looks at a request: `route` is the operation's template, or none for what the document does not have. Lets what
-    /// follows from the request carry its span.
+impl Observation {
+    /// Begins a request: `route` is the operation's template, or `None` for a path outside the document. Puts the
+    /// span's trace context into the request's headers.
     pub(crate) fn begin(request: &mut Request, route: Option<&str>) -> Self {
         let method = known(request.method());
         let given = |request: &Request| request.header(TRACE_PARENT).map(str::to_owned);
@@ -46,21 +46,21 @@ impl Seen {
         }
         let route = route.unwrap_or("other").to_owned();
         let carried = given(request);
-        let logged = match spans::trace_id(carried.as_deref()) {
+        let span = match spans::trace_id(carried.as_deref()) {
             Some(trace_id) => tracing::info_span!("request", trace.id = trace_id, http.route = route),
             None => Span::none(),
         };
-        Self { method, route, began: Instant::now(), begun, logged }
+        Self { method, route, began: Instant::now(), begun, span }
     }
 
-    /// Counts the answer and tells of it.
+    /// Records the response.
     pub(crate) fn end(self, response: &Response) {
         let Self { method, route, began, begun, .. } = self;
         let status = response.status();
         let labels = vec![("method", method.to_owned()), ("route", route.clone())];
-        COUNTED.durations.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
+        METRICS.durations.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
         let labels = labels.into_iter().chain([("status", status.as_u16().to_string())]).collect();
-        COUNTED.requests.get_or_create(&labels).inc();
+        METRICS.requests.get_or_create(&labels).inc();
         if let Some(begun) = begun {
             let attributes = vec![
                 KeyValue::new("http.request.method", method),
@@ -73,7 +73,7 @@ impl Seen {
     }
 }
 
-/// Returns the name of a method: of those there are, for anybody may think one up.
+/// Returns the name of a standard method, otherwise `other`: clients can send any name, and labels must be bounded.
 fn known(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

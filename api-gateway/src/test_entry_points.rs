@@ -1,5 +1,5 @@
-//! What comes from outside, read as the operations read it: the doors for property tests and for the targets of
-//! `fuzz/`. No part of what the gateway offers.
+//! Entry points for property tests and for the targets of `fuzz/`: the parsers of untrusted input. Not a part of the
+//! gateway's API.
 
 use contracts::account::{AccountCommand, CreateAccount};
 use contracts::inventory::InventoryCommand;
@@ -17,13 +17,13 @@ use crate::parameter::{After, Cursor, EventId, Limit, Parameter, Prefer, Sequenc
 use crate::problem::Problem;
 use crate::products::RestockForm;
 
-/// Reads a parameter and returns it as it is written; the error is what the problem says about it.
+/// Parses a parameter and returns its canonical text; the error is the detail of the problem.
 pub type ReadParameter = fn(&str) -> Result<String, String>;
 
-/// Reads a body and returns the command it becomes, as it is stored; the error is the problem, JSON.
+/// Parses a body and returns its command as stored; the error is the problem, JSON.
 pub type ReadBody = fn(&[u8]) -> Result<Vec<u8>, String>;
 
-/// The parameters of paths, queries, and headers, by what they are called.
+/// The parameters of paths, queries, and headers, by name.
 pub const PARAMETERS: [(&str, ReadParameter); 18] = [
     ("order id", |text| read(text, |id: OrderId| id.to_string())),
     ("customer id", |text| read(text, |id: CustomerId| id.to_string())),
@@ -51,7 +51,7 @@ pub const PARAMETERS: [(&str, ReadParameter); 18] = [
     ("If-Match", |text| read(text, |IfMatch(version)| format!("\"{version}\""))),
 ];
 
-/// The bodies, by the types of the commands they become.
+/// The bodies, by the types of their commands.
 pub const BODIES: [(&str, ReadBody); 5] = [
     ("order.place.v1", |bytes| {
         let placed = read_form(bytes).and_then(|form: PlaceOrderForm| form.into_order(None));
@@ -74,7 +74,7 @@ pub const BODIES: [(&str, ReadBody); 5] = [
     }),
 ];
 
-/// Reads a body that becomes no command; the error is the problem, JSON.
+/// Parses a body that does not become a command; the error is the problem, JSON.
 pub type AcceptBody = fn(&[u8]) -> Result<(), String>;
 
 /// The bodies of operators.

@@ -1,8 +1,8 @@
-//! `Prefer: wait=N`: holding an answer until an order is final.
+//! `Prefer: wait=N`: holds a response until an order is final.
 //!
-//! The events tell when to look, the order service tells what there is to see. A core subscription may lose events
-//! (it is begun before the command is published, but a reconnect has gaps), so the order is asked for once after
-//! publishing and every few seconds besides.
+//! Events trigger queries, and the order service's replies decide. A core subscription may lose events: it begins
+//! before the command is published, but a reconnect has gaps. So the gateway also queries the order once after
+//! publishing, and every few seconds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,18 +22,18 @@ use uuid::Uuid;
 use crate::problem::{Code, Problem};
 use crate::queries::Queries;
 
-/// How many requests may wait at the same time; those beyond are answered as if they did not want to.
+/// How many requests may wait at the same time; further ones get their response at once.
 const MAX_WAITERS: usize = 1024;
-/// How often an order is asked for while no event says that it changed.
+/// How often an order is queried while no event reports a change.
 const RETRY_INTERVAL: Duration = Duration::from_secs(3);
-/// How soon it is asked for again where an event says it is final and the answer does not yet.
+/// How soon an order is queried again if an event says it is final and the reply does not yet.
 const FAST_POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What a caller waits for.
+/// The state that a caller waits for.
 pub(crate) enum Expected<'a> {
-    /// That this order, with this content, is final.
+    /// This order, with this content, is final.
     Placed(&'a PlaceOrder),
-    /// That the order is cancelled.
+    /// The order is cancelled.
     Cancelled,
 }
 
@@ -43,11 +43,11 @@ pub(crate) enum Outcome {
     Final(Bytes),
     /// The command was refused.
     Refused(Problem),
-    /// The time is over, or the gateway ends.
+    /// The time is over, or the gateway shuts down.
     NotYet,
 }
 
-/// The requests that wait.
+/// Waits until orders are final.
 #[derive(Clone)]
 pub(crate) struct Waiters {
     client: Client,
@@ -56,7 +56,7 @@ pub(crate) struct Waiters {
     shutdown: CancellationToken,
 }
 
-/// A request that is about to wait, and hears already what happens to its order.
+/// A request that is subscribed to the events of its order.
 pub(crate) struct Waiter {
     queries: Queries,
     order_id: OrderId,
@@ -70,12 +70,14 @@ impl Waiters {
         Self { client, queries, permits: Arc::new(Semaphore::new(MAX_WAITERS)), shutdown }
     }
 
-    /// Begins to listen; `None` where too many wait already. To be called before the command is published.
-    pub(crate) async fn listen(&self, order_id: &OrderId) -> Option<Waiter> {
+    /// Subscribes to the events of an order; `None` if too many requests wait already. Call it before publishing the
+    /// command.
+    pub(crate) async fn subscribe(&self, order_id: &OrderId) -> Option<Waiter> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
         let subscribed = self.client.subscribe(format!("order.event.*.{order_id}")).await;
-        let events =
-            subscribed.inspect_err(|error| tracing::warn!(%error, "an order's events are not heard")).ok()?;
+        let events = subscribed
+            .inspect_err(|error| tracing::warn!(%error, "a subscription to an order's events failed"))
+            .ok()?;
         Some(Waiter {
             queries: self.queries.clone(),
             order_id: order_id.clone(),
@@ -87,13 +89,13 @@ impl Waiters {
 }
 
 impl Waiter {
-    /// Waits for what is expected of a command, at most so long.
+    /// Waits for the expected state after a command, at most `wait`.
     pub(crate) async fn outcome(mut self, command: Uuid, expected: Expected<'_>, wait: Duration) -> Outcome {
         let deadline = Instant::now() + wait;
         let mut pace = RETRY_INTERVAL;
         loop {
-            let asked = tokio::time::timeout_at(deadline, self.look(&expected));
-            if let Ok(Some(outcome)) = asked.await {
+            let polled = tokio::time::timeout_at(deadline, self.poll(&expected));
+            if let Ok(Some(outcome)) = polled.await {
                 return outcome;
             }
             let mut next_poll = Instant::now() + pace;
@@ -115,8 +117,8 @@ impl Waiter {
         }
     }
 
-    /// Asks for the order; `None` where what there is to see decides nothing.
-    async fn look(&self, expected: &Expected<'_>) -> Option<Outcome> {
+    /// Queries the order; `None` if its state decides nothing yet.
+    async fn poll(&self, expected: &Expected<'_>) -> Option<Outcome> {
         let subject = format!("order.query.get.{}", self.order_id);
         let json = self.queries.get(subject, Code::OrderNotFound).await.ok()?;
         let view: OrderView = serde_json::from_slice(&json)
@@ -126,10 +128,10 @@ impl Waiter {
     }
 }
 
-/// Says what a view of the order means for who waits: final as expected, refused, or (`None`) nothing yet.
+/// Evaluates the state of the order: final as expected, refused, or (`None`) undecided.
 fn judge(view: &OrderView, expected: &Expected<'_>) -> Option<Result<(), Problem>> {
     match expected {
-        // The content of an order never changes, so an order with another content is never going to be ours.
+        // The content of an order never changes, so an order with other content is another request's.
         Expected::Placed(order) if !same_content(view, order) => Some(Err(Problem::new(Code::OrderIdAlreadyUsed))),
         Expected::Cancelled if view.status == OrderStatus::Confirmed => {
             Some(Err(Problem::new(Code::OrderAlreadyConfirmed)))
@@ -153,7 +155,7 @@ enum Received {
     Nothing,
 }
 
-/// Says what an event means for who waits for the outcome of a command.
+/// Evaluates an event for a request that waits for the outcome of a command.
 fn outcome_in(event: &Message, command: Uuid) -> Received {
     let header = |name: &str| event.headers.as_ref().and_then(|headers: &HeaderMap| headers.get(name));
     let caused_by_us = header(envelope::CAUSATION_ID).is_some_and(|id| id.as_str() == command.to_string());

@@ -15,53 +15,53 @@ use crate::problem::{Code, FieldError, Problem};
 
 /// An account to be created.
 ///
-/// No text in it may hold the number of a card, or what looks like one.
+/// No text in it may contain a card number, or text that looks like one.
 #[derive(Object)]
 #[oai(rename = "CreateAccount", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreateAccountSchema {
-    /// Whose: the id that orders name as `customerId`.
+    /// The customer's id; orders refer to it as `customerId`.
     #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     customer_id: String,
     /// The customer's name, one line.
     #[oai(validator(min_length = 1, max_length = 200))]
     name: String,
-    /// The customer's addresses, several of a type if need be.
+    /// The customer's addresses; several of one type are allowed.
     #[oai(validator(max_items = 10))]
     addresses: Vec<representation::Address>,
     /// How to reach the customer.
     contact: representation::Contact,
-    /// How the customer pays; without a card nothing can be paid for.
+    /// The customer's means of payment; without a card no order can be paid for.
     card: Option<representation::Card>,
-    /// How much may be paid for at a time.
+    /// How much the customer may owe at a time.
     credit_limit: representation::CreditLimit,
 }
 
-/// What an account says from now on.
+/// The new content of an account; it replaces the old one.
 ///
-/// No text in it may hold the number of a card, or what looks like one.
+/// No text in it may contain a card number, or text that looks like one.
 #[derive(Object)]
 #[oai(rename = "UpdateAccount", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct UpdateAccountSchema {
-    /// So that an account can be sent back as it was read: the id in the path, if it is there.
+    /// Optional, so that a client can send an account back as it was read; must equal the id in the path.
     #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     customer_id: Option<String>,
-    /// So that an account can be sent back as it was read: the version in `If-Match`, if it is there.
+    /// Optional, so that a client can send an account back as it was read; must equal the version in `If-Match`.
     version: Option<i64>,
     /// The customer's name, one line.
     #[oai(validator(min_length = 1, max_length = 200))]
     name: String,
-    /// The customer's addresses, several of a type if need be.
+    /// The customer's addresses; several of one type are allowed.
     #[oai(validator(max_items = 10))]
     addresses: Vec<representation::Address>,
     /// How to reach the customer.
     contact: representation::Contact,
-    /// How the customer pays; without a card nothing can be paid for.
+    /// The customer's means of payment; without a card no order can be paid for.
     card: Option<representation::Card>,
-    /// How much may be paid for at a time.
+    /// How much the customer may owe at a time.
     credit_limit: representation::CreditLimit,
 }
 
-/// A new account whose fields are right.
+/// A valid request to create an account.
 pub(crate) struct CreateAccountForm {
     customer_id: CustomerId,
     details: AccountDetails,
@@ -78,13 +78,13 @@ impl Form for CreateAccountForm {
 }
 
 impl CreateAccountForm {
-    /// Makes the command.
+    /// Converts the form to a command.
     pub(crate) fn into_creation(self) -> CreateAccount {
         CreateAccount { customer_id: self.customer_id, details: self.details }
     }
 }
 
-/// A changed account whose fields are right.
+/// A valid request to change an account.
 pub(crate) struct UpdateAccountForm {
     customer_id: Option<CustomerId>,
     version: Option<i64>,
@@ -103,7 +103,7 @@ impl Form for UpdateAccountForm {
 }
 
 impl UpdateAccountForm {
-    /// Makes the command, which must be about the account in the path and the version in `If-Match`.
+    /// Converts the form to a command; the optional id and version must match the path and `If-Match`.
     pub(crate) fn into_update(self, id: &CustomerId, expected: IfMatch) -> Result<UpdateAccount, Problem> {
         let mut errors = Vec::new();
         if self.customer_id.is_some_and(|customer_id| customer_id != *id) {

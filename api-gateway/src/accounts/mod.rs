@@ -1,18 +1,18 @@
-//! The REST side of accounts: create, look, change, delete.
+//! The REST operations on accounts: create, get, update, delete.
 //!
-//! Whoever changes an account wants to know at once whether it worked, because only one of several changes made on the
-//! same version does. So these requests wait for the account service's answer, and are 202 only where it is away. An
-//! `ETag` is the account's version in quotes.
+//! Only one of several changes to the same version succeeds, so the caller needs the result at once. These requests
+//! therefore wait for the account service's event, and respond with 202 only if the service is unavailable. An `ETag`
+//! is the account's version in quotes.
 //!
-//! Without a key each request is a command of its own: the version it names, or for a creation the content, keep it
-//! from being carried out twice. An id derived from the content, as orders have it, would make the creation of an
-//! account that was deleted meanwhile look like the one before.
+//! Without an idempotency key, each request is a command of its own. The version in it (or the content, for a creation)
+//! prevents that it takes effect twice. An id derived from the content, as for orders, would not work here: creating an
+//! account again after it was deleted would look like a repetition of the first creation.
 
-mod answers;
 mod form;
 mod outcome;
 mod parameters;
 mod representation;
+mod responses;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,20 +31,20 @@ use crate::json::JsonOf;
 use crate::parameter::{Header, Path, Prefer, TraceParent};
 use crate::problem::{Code, Failure, Problem};
 use crate::queries::Queries;
-use answers::{
-    AccountCreated, AccountDeleted, AccountUpdated, CreateFailures, DeleteFailures, GetAccount, GetFailures,
-    UpdateFailures,
-};
 pub(crate) use form::{CreateAccountForm, UpdateAccountForm};
 use outcome::Outcome;
 pub(crate) use outcome::Outcomes;
 pub(crate) use parameters::{AccountId, IfMatch};
 use representation::{Account, AccountAccepted};
+use responses::{
+    AccountCreated, AccountDeleted, AccountUpdated, CreateFailures, DeleteFailures, GetAccount, GetFailures,
+    UpdateFailures,
+};
 
-/// How long an answer is held where the caller does not say.
+/// How long a response is held if the request has no `Prefer: wait`.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// Accounts.
+/// The operations on accounts.
 pub(crate) struct AccountsApi {
     pub(crate) commands: Arc<Commands>,
     pub(crate) queries: Queries,
@@ -55,27 +55,28 @@ pub(crate) struct AccountsApi {
 impl AccountsApi {
     /// Create an account
     ///
-    /// Answers once the account is there. Creating again what is there already, with the same content, has the same
-    /// answer; with other content it is refused.
+    /// Responds once the account exists. Creating an existing account with the same content returns the same response;
+    /// with other content it is refused.
     #[oai(path = "/accounts", method = "post", operation_id = "createAccount")]
     async fn create(
         &self,
-        /// Makes the request safe to repeat: a string in double quotes that the client thinks up for it, such as a
-        /// UUID. The same key with the same content has the same answer and is carried out once; with other content
-        /// it is refused. Keys are forgotten after 24 hours. A request that fails validation does not use its key up.
+        /// Makes the request safe to repeat: a string in double quotes that the client generates, such as a UUID. The
+        /// same key with the same content returns the same response, and the command is processed once; with other
+        /// content the request is refused. Keys expire after 24 hours. A request that fails validation does not use its
+        /// key up.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// `wait=N` holds the answer N seconds at most until the account service has answered; without it, 5.
+        /// `wait=N` holds the response for at most N seconds until the account service replies; the default is 5.
         #[oai(name = "Prefer")]
         prefer: Header<Prefer>,
-        /// W3C trace context, passed on with the command and all that follows from it.
+        /// W3C trace context, passed on with the command and all messages that it causes.
         #[oai(name = "traceparent")]
         trace_parent: Header<TraceParent>,
         body: Body<CreateAccountForm>,
     ) -> Result<AccountCreated, Failure<CreateFailures>> {
         let creation = body.0.into_creation();
         let (id, details) = (creation.customer_id.clone(), creation.details.clone());
-        let request = Asked {
+        let request = AccountRequest {
             operation: Operation { template: "POST /accounts", id: "" },
             command: creation.into(),
             key: idempotency_key.0,
@@ -86,14 +87,14 @@ impl AccountsApi {
         let view = match outcome {
             Outcome::NotYet => return Ok(AccountCreated::Accepted(self.accepted(&id), location(&id), held)),
             Outcome::Present(view) => view,
-            Outcome::Answered(event) => changed(event)?,
+            Outcome::Replied(event) => changed(event)?,
         };
         Ok(AccountCreated::Created(shown(&view)?, location(&id), etag(view.version), held))
     }
 
-    /// See an account
+    /// Get an account
     ///
-    /// An account whose command is still under way does not exist yet.
+    /// An account whose command is still being processed does not exist yet.
     #[oai(path = "/accounts/:id", method = "get", operation_id = "getAccount")]
     async fn get(
         &self,
@@ -108,38 +109,37 @@ impl AccountsApi {
 
     /// Change an account
     ///
-    /// Replaces all that it says. Of several changes made on the same version one is carried out, the others are
-    /// refused.
+    /// Replaces the whole content. Of several changes to the same version one succeeds; the others are refused.
     #[oai(path = "/accounts/:id", method = "put", operation_id = "updateAccount")]
     async fn update(
         &self,
         /// The customer's id.
         id: Path<AccountId>,
-        /// The `ETag` of the account as it was read.
+        /// The `ETag` of the account that the client read.
         #[oai(name = "If-Match")]
         if_match: Header<IfMatch>,
-        /// Makes the request safe to repeat, as for creating an account. Without a key, a request that was carried out
-        /// is refused when it is repeated, because the account has another version then.
+        /// Makes the request safe to repeat, as for creating an account. Without a key, the repetition of a request
+        /// that succeeded is refused, because the account has a new version by then.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// `wait=N` holds the answer N seconds at most until the account service has answered; without it, 5.
+        /// `wait=N` holds the response for at most N seconds until the account service replies; the default is 5.
         #[oai(name = "Prefer")]
         prefer: Header<Prefer>,
-        /// W3C trace context, passed on with the command and all that follows from it.
+        /// W3C trace context, passed on with the command and all messages that it causes.
         #[oai(name = "traceparent")]
         trace_parent: Header<TraceParent>,
         body: Body<UpdateAccountForm>,
     ) -> Result<AccountUpdated, Failure<UpdateFailures>> {
         let id = id.0.0;
         let expected = if_match.0.ok_or_else(|| Problem::new(Code::PreconditionRequired))?;
-        let request = Asked {
+        let request = AccountRequest {
             operation: Operation { template: "PUT /accounts/{id}", id: id.as_str() },
             command: body.0.into_update(&id, expected)?.into(),
             key: idempotency_key.0,
             trace_parent: trace_parent.0,
         };
         match self.command(&id, request, None, prefer.0).await? {
-            Outcome::Answered(event) => {
+            Outcome::Replied(event) => {
                 let view = changed(event)?;
                 Ok(AccountUpdated::Updated(shown(&view)?, etag(view.version), applied(prefer.0)))
             }
@@ -151,38 +151,38 @@ impl AccountsApi {
 
     /// Delete an account
     ///
-    /// Orders that are paid for stay so; others of the customer cannot be paid for any more.
+    /// Paid orders stay paid; the customer's other orders can no longer be paid for.
     #[oai(path = "/accounts/:id", method = "delete", operation_id = "deleteAccount")]
     async fn delete(
         &self,
         /// The customer's id.
         id: Path<AccountId>,
-        /// The `ETag` of the account as it was read.
+        /// The `ETag` of the account that the client read.
         #[oai(name = "If-Match")]
         if_match: Header<IfMatch>,
-        /// Makes the request safe to repeat, as for creating an account. Without a key, a request that was carried out
-        /// finds no account when it is repeated.
+        /// Makes the request safe to repeat, as for creating an account. Without a key, the repetition of a request
+        /// that succeeded finds no account.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// `wait=N` holds the answer N seconds at most until the account service has answered; without it, 5.
+        /// `wait=N` holds the response for at most N seconds until the account service replies; the default is 5.
         #[oai(name = "Prefer")]
         prefer: Header<Prefer>,
-        /// W3C trace context, passed on with the command and all that follows from it.
+        /// W3C trace context, passed on with the command and all messages that it causes.
         #[oai(name = "traceparent")]
         trace_parent: Header<TraceParent>,
     ) -> Result<AccountDeleted, Failure<DeleteFailures>> {
         let id = id.0.0;
         let expected = if_match.0.ok_or_else(|| Problem::new(Code::PreconditionRequired))?;
         let deletion = DeleteAccount { customer_id: id.clone(), expected_version: expected.0 };
-        let request = Asked {
+        let request = AccountRequest {
             operation: Operation { template: "DELETE /accounts/{id}", id: id.as_str() },
             command: deletion.into(),
             key: idempotency_key.0,
             trace_parent: trace_parent.0,
         };
         match self.command(&id, request, None, prefer.0).await? {
-            Outcome::Answered(AccountEvent::Deleted(_)) => Ok(AccountDeleted::Deleted(applied(prefer.0))),
-            Outcome::Answered(event) => Err(refusal(event).into()),
+            Outcome::Replied(AccountEvent::Deleted(_)) => Ok(AccountDeleted::Deleted(applied(prefer.0))),
+            Outcome::Replied(event) => Err(refusal(event).into()),
             Outcome::Present(_) | Outcome::NotYet => {
                 Ok(AccountDeleted::Accepted(self.accepted(&id), location(&id), applied(prefer.0)))
             }
@@ -190,8 +190,8 @@ impl AccountsApi {
     }
 }
 
-/// What a request asks for.
-struct Asked<'a> {
+/// The command and the headers of a request.
+struct AccountRequest<'a> {
     operation: Operation<'a>,
     command: AccountCommand,
     key: Option<IdempotencyKey>,
@@ -203,34 +203,34 @@ impl AccountsApi {
         JsonOf::written(&AccountAccepted::new(id, self.commands.durability()))
     }
 
-    /// Publishes a command and waits for its answer.
+    /// Publishes a command and waits for the event that it causes.
     async fn command(
         &self,
         id: &CustomerId,
-        asked: Asked<'_>,
+        request: AccountRequest<'_>,
         created: Option<&AccountDetails>,
         prefer: Option<Prefer>,
     ) -> Result<Outcome, Problem> {
         let request = Request {
-            operation: asked.operation,
-            draft: Draft::account(&asked.command)?,
-            key: asked.key.as_ref(),
+            operation: request.operation,
+            draft: Draft::account(&request.command)?,
+            key: request.key.as_ref(),
             id_without_key: Uuid::now_v7(),
-            trace_parent: asked.trace_parent.and_then(|context| context.0),
+            trace_parent: request.trace_parent.and_then(|context| context.0),
         };
         let wait =
             prefer.and_then(|prefer| prefer.wait).map_or(WAIT, |seconds| Duration::from_secs(seconds.into()));
-        // Listening begins before the command is published, or the event that answers it could be missed.
-        let listener = self.outcomes.listen(id).await;
+        // Subscribe before the command is published; otherwise the event that it causes could be missed.
+        let waiter = self.outcomes.subscribe(id).await;
         let command = self.commands.publish(request).await?.id;
-        Ok(match listener {
-            Some(listener) => listener.outcome(command, created, wait).await,
+        Ok(match waiter {
+            Some(waiter) => waiter.outcome(command, created, wait).await,
             None => Outcome::NotYet,
         })
     }
 }
 
-/// Returns the account after a change, or why there was none.
+/// Returns the account after a change, or the reason for the refusal.
 fn changed(event: AccountEvent) -> Result<AccountView, Problem> {
     match event {
         AccountEvent::Changed(changed) => {
@@ -240,7 +240,7 @@ fn changed(event: AccountEvent) -> Result<AccountView, Problem> {
     }
 }
 
-/// Returns the problem that an event other than the wanted one is.
+/// Maps an event that refuses a command to a problem.
 fn refusal(event: AccountEvent) -> Problem {
     match event {
         AccountEvent::Refused(refused) => match refused.reason {
@@ -249,7 +249,10 @@ fn refusal(event: AccountEvent) -> Problem {
             AccountRefusal::VersionConflict { version } => Problem::account_has_changed(version),
         },
         AccountEvent::Changed(_) | AccountEvent::Deleted(_) => {
-            tracing::error!(message_type = event.message_type(), "an event does not answer its command");
+            tracing::error!(
+                message_type = event.message_type(),
+                "an event does not match the command that caused it"
+            );
             Problem::new(Code::Internal)
         }
     }
@@ -264,7 +267,7 @@ fn internal(error: &serde_json::Error) -> Problem {
     Problem::new(Code::Internal)
 }
 
-/// Says that the caller's preference was heeded, where there was one.
+/// Returns the `Preference-Applied` header, if the request had a preference.
 fn applied(prefer: Option<Prefer>) -> Option<String> {
     prefer.and_then(|prefer| prefer.wait).map(|seconds| format!("wait={seconds}"))
 }

@@ -1,9 +1,8 @@
-//! What became of a command to an account: the event that answers it, heard or looked up.
+//! The outcome of a command to an account: the event that it caused, received live or read from the stream.
 //!
-//! Listening begins before the command is published. What a listener misses all the same (a reconnect has gaps; a
-//! request with a key that was used before is answered by an event of long ago) is found in the stream of events, where
-//! each names the command that caused it. Only the creation of what is there already has no event; there the account
-//! itself tells.
+//! The subscription begins before the command is published. It can still miss the event: a reconnect has gaps, and a
+//! request with a reused key was processed long ago. The gateway then finds the event in the stream of events, by its
+//! causation id. Only the creation of an existing account causes no event; then the account itself is compared.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,13 +23,13 @@ use uuid::Uuid;
 use crate::problem::Code;
 use crate::queries::Queries;
 
-/// How many requests may wait at the same time; those beyond are answered at once.
+/// How many requests may wait at the same time; further ones get their response at once.
 const MAX_WAITERS: usize = 1024;
-/// When the answer is looked up, if it was not heard by then.
+/// When the stream is first searched, if no event has arrived by then.
 const FIRST_POLL_DELAY: Duration = Duration::from_millis(100);
-/// How often it is looked up afterwards.
+/// How often the stream is searched afterwards.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// The most events of an account that are looked through for the answer.
+/// How many events of an account one search reads at most.
 const MAX_EVENTS: usize = 256;
 /// How far our clock may be ahead of the broker's.
 const SKEW: Duration = Duration::from_secs(10 * 60);
@@ -39,15 +38,15 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How waiting ended.
 pub(crate) enum Outcome {
-    /// The account service has answered.
-    Answered(AccountEvent),
-    /// What was to be created is there already.
+    /// The account service has replied with this event.
+    Replied(AccountEvent),
+    /// The account to be created exists already.
     Present(AccountView),
-    /// The time is over, or the gateway ends.
+    /// The time is over, or the gateway shuts down.
     NotYet,
 }
 
-/// The requests that wait.
+/// Waits for the outcomes of commands to accounts.
 #[derive(Clone)]
 pub(crate) struct Outcomes {
     client: Client,
@@ -56,8 +55,8 @@ pub(crate) struct Outcomes {
     shutdown: CancellationToken,
 }
 
-/// A request that hears already what happens to its account.
-pub(crate) struct Listener {
+/// A request that is subscribed to the events of its account.
+pub(crate) struct Waiter {
     outcomes: Outcomes,
     customer_id: CustomerId,
     events: Subscriber,
@@ -69,13 +68,15 @@ impl Outcomes {
         Self { client, queries, permits: Arc::new(Semaphore::new(MAX_WAITERS)), shutdown }
     }
 
-    /// Begins to listen; `None` where too many wait already. To be called before the command is published.
-    pub(crate) async fn listen(&self, customer_id: &CustomerId) -> Option<Listener> {
+    /// Subscribes to the events of an account; `None` if too many requests wait already. Call it before publishing the
+    /// command.
+    pub(crate) async fn subscribe(&self, customer_id: &CustomerId) -> Option<Waiter> {
         let permit = self.permits.clone().try_acquire_owned().ok()?;
         let subscribed = self.client.subscribe(subjects(customer_id)).await;
-        let events =
-            subscribed.inspect_err(|error| tracing::warn!(%error, "an account's events are not heard")).ok()?;
-        Some(Listener { outcomes: self.clone(), customer_id: customer_id.clone(), events, _permit: permit })
+        let events = subscribed
+            .inspect_err(|error| tracing::warn!(%error, "a subscription to an account's events failed"))
+            .ok()?;
+        Some(Waiter { outcomes: self.clone(), customer_id: customer_id.clone(), events, _permit: permit })
     }
 }
 
@@ -83,8 +84,8 @@ fn subjects(customer_id: &CustomerId) -> String {
     format!("account.event.*.{customer_id}")
 }
 
-impl Listener {
-    /// Waits for the answer to a command, at most so long. `created` is what the command was to create.
+impl Waiter {
+    /// Waits for the event that a command causes, at most `wait`. `created` is the content that a creation asks for.
     pub(crate) async fn outcome(
         mut self,
         command: Uuid,
@@ -95,14 +96,14 @@ impl Listener {
         let mut next_poll = Instant::now() + FIRST_POLL_DELAY;
         loop {
             tokio::select! {
-                event = self.events.next() => match event {
-                    Some(event) => if let Some(answer) = answer_to(command, &event) {
-                        return Outcome::Answered(answer);
+                message = self.events.next() => match message {
+                    Some(message) => if let Some(event) = caused_by(command, &message) {
+                        return Outcome::Replied(event);
                     },
                     None => return Outcome::NotYet,
                 },
                 () = tokio::time::sleep_until(next_poll.min(deadline)) => {
-                    match tokio::time::timeout_at(deadline, self.look(command, created)).await {
+                    match tokio::time::timeout_at(deadline, self.poll(command, created)).await {
                         Ok(Some(outcome)) => return outcome,
                         Ok(None) => next_poll = Instant::now() + RETRY_INTERVAL,
                         Err(_) => return Outcome::NotYet,
@@ -116,9 +117,9 @@ impl Listener {
         }
     }
 
-    async fn look(&self, command: Uuid, created: Option<&AccountDetails>) -> Option<Outcome> {
-        if let Some(answer) = self.recall(command).await {
-            return Some(Outcome::Answered(answer));
+    async fn poll(&self, command: Uuid, created: Option<&AccountDetails>) -> Option<Outcome> {
+        if let Some(event) = self.find_event(command).await {
+            return Some(Outcome::Replied(event));
         }
         let created = created?;
         let subject = format!("account.query.get.{}", self.customer_id);
@@ -129,16 +130,16 @@ impl Listener {
         (view.details == *created).then_some(Outcome::Present(view))
     }
 
-    /// Looks through the account's events since the command was made.
-    async fn recall(&self, command: Uuid) -> Option<AccountEvent> {
+    /// Searches the account's events since the command was made.
+    async fn find_event(&self, command: Uuid) -> Option<AccountEvent> {
         let mut from = json!({ "start_time": envelope::rfc3339(made_at(command)? - SKEW) });
         for _ in 0..MAX_EVENTS {
             from["next_by_subj"] = json!(subjects(&self.customer_id));
-            let event = self.next_event(&from).await?;
-            if let Some(answer) = answer_to(command, &event) {
-                return Some(answer);
+            let message = self.next_event(&from).await?;
+            if let Some(event) = caused_by(command, &message) {
+                return Some(event);
             }
-            let sequence: u64 = header(&event, "Nats-Sequence")?.parse().ok()?;
+            let sequence: u64 = header(&message, "Nats-Sequence")?.parse().ok()?;
             from = json!({ "seq": sequence + 1 });
         }
         None
@@ -147,7 +148,7 @@ impl Listener {
     async fn next_event(&self, from: &Value) -> Option<Message> {
         let request = Request::new().payload(from.to_string().into()).timeout(Some(REPLY_TIMEOUT));
         let found = self.outcomes.client.send_request(format!("$JS.API.DIRECT.GET.{EVENTS}"), request).await;
-        let message = found.inspect_err(|error| tracing::warn!(%error, "events cannot be looked through")).ok()?;
+        let message = found.inspect_err(|error| tracing::warn!(%error, "events cannot be searched")).ok()?;
         match message.status {
             None | Some(StatusCode::OK) => Some(message),
             Some(_) => None,
@@ -155,7 +156,7 @@ impl Listener {
     }
 }
 
-/// Returns when a command was made: its id begins with that.
+/// Returns when a command was made, from its time-ordered id.
 fn made_at(command: Uuid) -> Option<time::OffsetDateTime> {
     let (seconds, _) = command.get_timestamp()?.to_unix();
     time::OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()
@@ -165,13 +166,13 @@ fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
     message.headers.as_ref().and_then(|headers: &HeaderMap| headers.get(name)).map(|value| value.as_str())
 }
 
-/// Reads an event, if it is the answer to that command.
-fn answer_to(command: Uuid, event: &Message) -> Option<AccountEvent> {
-    let cause = header(event, envelope::CAUSATION_ID)?;
+/// Decodes an event if the command caused it.
+fn caused_by(command: Uuid, message: &Message) -> Option<AccountEvent> {
+    let cause = header(message, envelope::CAUSATION_ID)?;
     if cause != command.to_string() {
         return None;
     }
-    AccountEvent::decode(header(event, envelope::TYPE)?, &event.payload)
+    AccountEvent::decode(header(message, envelope::TYPE)?, &message.payload)
         .inspect_err(|error| tracing::error!(%error, "an account's event cannot be read"))
         .ok()
 }

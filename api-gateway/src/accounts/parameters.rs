@@ -1,4 +1,4 @@
-//! What names an account and its version outside of a body.
+//! Parameters for the id and the version of an account.
 
 use contracts::CustomerId;
 use contracts::account::looks_like_a_card_number;
@@ -6,8 +6,7 @@ use poem_openapi::registry::MetaSchema;
 
 use crate::parameter::{Parameter, id_schema};
 
-/// The id of a customer who may have an account: none that looks like the number of a card, which would stand in
-/// subjects and logs from then on.
+/// The id of a customer with an account. It must not look like a card number, because ids appear in subjects and logs.
 #[derive(Debug, Clone)]
 pub(crate) struct AccountId(pub(crate) CustomerId);
 
@@ -18,13 +17,13 @@ impl Parameter for AccountId {
 
     fn parse(text: &str) -> Result<Self, String> {
         if looks_like_a_card_number(text) {
-            return Err("must not hold what looks like the number of a card".to_owned());
+            return Err("must not contain what looks like a card number".to_owned());
         }
         CustomerId::parse(text).map(Self).map_err(|error| error.to_string())
     }
 }
 
-/// The version on which a change was made: the `ETag` of what was read.
+/// The version that a change is based on: the `ETag` that the client read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IfMatch(pub(crate) i64);
 
@@ -71,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_card_number_is_no_id_of_an_account() {
+    fn a_card_number_is_not_a_valid_account_id() {
         assert!(AccountId::parse("CUSTOMER_001").is_ok());
         assert!(AccountId::parse("4111111111111112").is_ok());
         for bad in ["", "a.b", "4111111111111111", "4111-1111-1111-1111", "CARD_4111111111111111"] {

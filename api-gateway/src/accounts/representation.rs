@@ -1,4 +1,4 @@
-//! What accounts look like, in bodies and in answers. Only describes, for OpenAPI, what `contracts` writes.
+//! The JSON of accounts, in requests and responses. It only describes, for OpenAPI, what `contracts` serialises.
 
 use contracts::CustomerId;
 use contracts::account::{MAX_ADDRESSES, MAX_LINE};
@@ -6,44 +6,44 @@ use contracts::money::MAX_AMOUNT;
 use messaging::Durability;
 use poem_openapi::{Enum, Object};
 
-/// An account as it stands.
+/// An account.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct Account {
-    /// Whose.
+    /// The customer's id.
     #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     customer_id: String,
-    /// How many changes there have been; the number in `ETag`.
+    /// How many changes there have been; the number in the `ETag`.
     version: i64,
     /// The customer's name.
     name: String,
-    /// At most ten, several of a type if need be.
+    /// At most ten; several of one type are allowed.
     addresses: Vec<Address>,
     /// How to reach the customer.
     contact: Contact,
-    /// How the customer pays; absent until there is a card.
+    /// The customer's means of payment; absent if there is no card.
     card: Option<Card>,
-    /// How much may be paid for at a time.
+    /// How much the customer may owe at a time.
     credit_limit: CreditLimit,
 }
 
-/// What an address is for.
+/// The purpose of an address.
 #[derive(Enum)]
 #[oai(rename_all = "kebab-case")]
 pub(crate) enum AddressType {
-    /// Where bills go.
+    /// For bills.
     Billing,
-    /// Where parcels go.
+    /// For parcels.
     Shipping,
 }
 
-/// An address.
+/// A postal address.
 #[derive(Object)]
 #[oai(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Address {
-    /// What it is for.
+    /// Its purpose.
     r#type: AddressType,
-    /// Street and number, or what stands for them.
+    /// Street and number, or an equivalent.
     #[oai(validator(min_length = 1, max_length = 200))]
     street: String,
     /// The postal code.
@@ -69,48 +69,48 @@ pub(crate) struct Contact {
     phone: Option<String>,
 }
 
-/// What is known of a card: never its number.
+/// A card as the payment provider knows it, without its number.
 #[derive(Object)]
 #[oai(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Card {
-    /// What the payment provider knows the card by.
+    /// The payment provider's token for the card.
     #[oai(validator(pattern = "^[A-Za-z0-9_.-]{1,100}$"))]
     token: String,
-    /// The brand, for people.
+    /// The brand, to display.
     #[oai(validator(min_length = 1, max_length = 200))]
     brand: String,
-    /// The last four digits of its number, for people.
+    /// The last four digits of the card number, to display.
     #[oai(validator(pattern = "^[0-9]{4}$"))]
     last_four: String,
-    /// The last month in which it is good, such as `2030-12`.
+    /// The last month in which the card is valid, such as `2030-12`.
     #[oai(validator(pattern = "^[0-9]{4}-(0[1-9]|1[0-2])$"))]
     expiry: String,
 }
 
-/// How much of the customer's orders may be paid for and not refunded at a time.
+/// The total of paid and not refunded orders that a customer may have at a time.
 #[derive(Object)]
 #[oai(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CreditLimit {
     /// In minor units.
     #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
     amount: i64,
-    /// A code of ISO 4217 such as `EUR`; orders in another currency are not paid for.
+    /// An ISO 4217 code such as `EUR`; orders in another currency are not paid for.
     #[oai(validator(pattern = "^[A-Z]{3}$"))]
     currency: String,
 }
 
-// The numbers in the schemas are literals because the macro wants literals.
+// The macro accepts only literals in schemas.
 const _: () = assert!(MAX_ADDRESSES == 10 && MAX_LINE == 200 && MAX_AMOUNT == 9_007_199_254_740_991);
 
-/// An account whose command is stored.
+/// An account operation whose command is stored.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct AccountAccepted {
-    /// Whose.
+    /// The customer's id.
     customer_id: String,
     /// Always `accepted`.
     status: AcceptedAccount,
-    /// What the command survives from now on, as for an order.
+    /// The failures that the stored command survives, as for an order.
     durability: String,
 }
 

@@ -11,25 +11,26 @@ const MAX_REDRIVE: usize = 127;
 /// The most characters a reason may have.
 const MAX_REASON: usize = 1000;
 
-/// Which dead letters to send back.
+/// The dead letters to redrive.
 #[derive(Object)]
 #[oai(rename = "RedriveDeadLetters", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RedriveSchema {
-    /// Their sequences, each once; they are sent back in this order.
+    /// The sequences, each at most once; the dead letters are redriven in this order.
     #[oai(validator(min_items = "1", max_items = "127", unique_items))]
     sequences: Vec<u64>,
-    /// Also those that are older than their service remembers, which it may have handled since; `false` unless given.
+    /// Also redrive dead letters outside the service's deduplication window, which it may have processed since; the
+    /// default is `false`.
     force: Option<bool>,
-    /// How many may fail again before it stops; 0 unless given.
+    /// How many may fail again before the redrive stops; the default is 0.
     #[oai(validator(minimum(value = "0"), maximum(value = "127")))]
     max_failures: Option<u64>,
 }
 
-/// Dead dead letters to send back, and how.
+/// The dead letters to redrive, and the options.
 pub(crate) struct RedriveForm {
-    /// Which ones.
+    /// The sequences.
     pub(crate) sequences: Vec<u64>,
-    /// How.
+    /// The rate and the limits.
     pub(crate) ramp: Ramp,
 }
 
@@ -39,7 +40,7 @@ impl Form for RedriveForm {
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
         let sequences = fields.required("sequences", sequences);
         let force = fields.optional("force", |value| value.as_bool().ok_or_else(|| "must be a boolean".to_owned()));
-        let max_failures = fields.optional("maxFailures", tolerance);
+        let max_failures = fields.optional("maxFailures", max_failures);
         let ramp =
             Ramp { force: force?.unwrap_or(false), max_failures: max_failures?.unwrap_or(0), ..Ramp::default() };
         Some(Self { sequences: sequences?, ramp })
@@ -55,23 +56,23 @@ fn sequences(value: &Value) -> Result<Vec<u64>, String> {
         .ok_or_else(|| format!("must be the sequences of 1 to {MAX_REDRIVE} dead letters, each once"))
 }
 
-fn tolerance(value: &Value) -> Result<usize, String> {
+fn max_failures(value: &Value) -> Result<usize, String> {
     let count = value.as_u64().and_then(|count| usize::try_from(count).ok()).filter(|count| *count <= MAX_REDRIVE);
     count.ok_or_else(|| format!("must be a whole number from 0 to {MAX_REDRIVE}"))
 }
 
-/// Why a dead letter is deleted.
+/// The reason for deleting a dead letter.
 #[derive(Object)]
 #[oai(rename = "DeleteDeadLetter", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct DeleteDeadLetterSchema {
-    /// Why, in words. Control characters are kept as spaces.
+    /// The reason, in words. Control characters become spaces.
     #[oai(validator(min_length = 1, max_length = 1000))]
     reason: String,
 }
 
-/// A reason to delete a dead letter.
+/// A valid reason for deleting a dead letter.
 pub(crate) struct DeleteDeadLetterForm {
-    /// Why; more than spaces.
+    /// The reason; not blank.
     pub(crate) reason: String,
 }
 
@@ -84,10 +85,10 @@ impl Form for DeleteDeadLetterForm {
 }
 
 fn reason(text: String) -> Result<String, String> {
-    let says_something = text.chars().any(|c| !c.is_control() && !c.is_whitespace());
-    if says_something && text.chars().count() <= MAX_REASON {
+    let has_text = text.chars().any(|c| !c.is_control() && !c.is_whitespace());
+    if has_text && text.chars().count() <= MAX_REASON {
         Ok(text)
     } else {
-        Err(format!("must say why, in at most {MAX_REASON} characters"))
+        Err(format!("must be a reason of at most {MAX_REASON} characters"))
     }
 }

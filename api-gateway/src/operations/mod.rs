@@ -1,8 +1,8 @@
 //! For operators: dead letters over HTTP, behind a switch.
 //!
-//! Neither served nor in `/openapi.json` unless it is switched on: it asks for no password of its own, so whoever
-//! reaches the gateway could use it. It speaks to the broker as the user `operator`, on a connection of its own; the
-//! gateway's own user may do nothing of this.
+//! Neither served nor in `/openapi.json` unless switched on: the operations require no password, so every client of the
+//! gateway could use them. They use a broker connection of their own, as the user `operator`; the gateway's own user
+//! has none of these permissions.
 
 mod form;
 mod parameters;
@@ -27,10 +27,10 @@ pub(crate) use form::{DeleteDeadLetterForm, RedriveForm};
 pub(crate) use parameters::{Age, FilterText, ListLimit};
 use representation::{DeadLetterDetail, DeadLetterPage, Deleted, Redrive};
 
-/// Whether operators are served, and as whom.
+/// Whether the operations are served, and the operator's password.
 #[derive(Clone, Default, clap::Args)]
 pub struct OperationsOptions {
-    /// Serves `/operations` to whoever can reach the gateway: dead letters are shown, sent back, and deleted.
+    /// Serves `/operations` to every client of the gateway: dead letters are shown, redriven, and deleted.
     #[arg(long = "operations", env = "OPERATIONS", action = clap::ArgAction::Set, default_value_t = false,
         num_args = 0..=1, default_missing_value = "true", value_parser = setting::switch())]
     pub enabled: bool,
@@ -45,58 +45,58 @@ impl std::fmt::Debug for OperationsOptions {
     }
 }
 
-/// What operators may do.
+/// The operations on dead letters.
 pub(crate) struct OperationsApi {
     operator: Operator,
 }
 
-/// Answers to `GET /operations/dead-letters`.
+/// The responses of `GET /operations/dead-letters`.
 #[derive(ApiResponse)]
 pub(crate) enum ListedDeadLetters {
-    /// Dead dead letters, oldest first.
+    /// The dead letters, oldest first.
     #[oai(status = 200)]
     Page(JsonOf<DeadLetterPage>),
 }
 
-/// Answers to `GET /operations/dead-letters/{sequence}`.
+/// The responses of `GET /operations/dead-letters/{sequence}`.
 #[derive(ApiResponse)]
 pub(crate) enum GetDeadLetter {
-    /// The dead letter with everything it carries.
+    /// The dead letter with headers and body.
     #[oai(status = 200)]
     Found(JsonOf<DeadLetterDetail>),
 }
 
-/// Answers to `POST /operations/dead-letters/redrive`.
+/// The responses of `POST /operations/dead-letters/redrive`.
 #[derive(ApiResponse)]
 pub(crate) enum RedriveDeadLetters {
-    /// What became of each of them; not every one need be handled.
+    /// The result of each one; some may have failed again.
     #[oai(status = 200)]
     Tried(JsonOf<Redrive>),
 }
 
-/// Answers to `POST /operations/dead-letters/{sequence}/delete`.
+/// The responses of `POST /operations/dead-letters/{sequence}/delete`.
 #[derive(ApiResponse)]
 pub(crate) enum DeleteDeadLetter {
-    /// The dead letter is removed, and its copy kept.
+    /// The dead letter is deleted, and a copy is kept.
     #[oai(status = 200)]
     Deleted(JsonOf<Deleted>),
 }
 
-/// How listing may fail.
+/// The errors of listing dead letters.
 pub(crate) struct ListFailures;
 
 impl Codes for ListFailures {
     const CODES: &'static [Code] = &[Code::InvalidParameter, Code::Unavailable];
 }
 
-/// How looking at one may fail.
+/// The errors of getting a dead letter.
 pub(crate) struct GetFailures;
 
 impl Codes for GetFailures {
     const CODES: &'static [Code] = &[Code::InvalidParameter, Code::DeadLetterNotFound, Code::Unavailable];
 }
 
-/// How sending back may fail.
+/// The errors of redriving.
 pub(crate) struct RedriveFailures;
 
 impl Codes for RedriveFailures {
@@ -110,7 +110,7 @@ impl Codes for RedriveFailures {
     ];
 }
 
-/// How discarding may fail.
+/// The errors of deleting a dead letter.
 pub(crate) struct DeleteDeadLetterFailures;
 
 impl Codes for DeleteDeadLetterFailures {
@@ -129,27 +129,27 @@ impl Codes for DeleteDeadLetterFailures {
 impl OperationsApi {
     /// List dead letters
     ///
-    /// What services could not handle, oldest first.
+    /// The messages that services could not process, oldest first.
     #[oai(path = "/", method = "get", operation_id = "listDeadLetters")]
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the query")]
     async fn list(
         &self,
-        /// Only those of this service.
+        /// Only dead letters of this service.
         service: Query<FilterText>,
-        /// Only those of this type of message, such as `order.placed` or `order.placed.v1`.
+        /// Only messages of this type, such as `order.placed` or `order.placed.v1`.
         #[oai(name = "type")]
         message_type: Query<FilterText>,
-        /// Only those whose reason contains this, in its word or its sentence.
+        /// Only dead letters whose reason or detail contains this text.
         reason: Query<FilterText>,
-        /// Only those about this business id.
+        /// Only messages with this business id.
         key: Query<FilterText>,
-        /// Only those dead-lettered at least this long ago, such as `90s`, `15m`, `2h`, or `3d`.
+        /// Only messages dead-lettered at least this long ago, such as `90s`, `15m`, `2h`, or `3d`.
         #[oai(name = "before")]
         before: Query<Age>,
-        /// Only those dead-lettered at most this long ago.
+        /// Only messages dead-lettered at most this long ago.
         #[oai(name = "since")]
         since: Query<Age>,
-        /// How many are listed at most.
+        /// How many dead letters are listed at most.
         limit: Query<ListLimit>,
     ) -> Result<ListedDeadLetters, Failure<ListFailures>> {
         let text = |query: Query<FilterText>| query.0.map(|FilterText(text)| text);
@@ -167,7 +167,7 @@ impl OperationsApi {
         Ok(ListedDeadLetters::Page(JsonOf::serialized(&listing)?))
     }
 
-    /// See a dead letter
+    /// Get a dead letter
     #[oai(path = "/:sequence", method = "get", operation_id = "getDeadLetter")]
     async fn get(
         &self,
@@ -179,11 +179,11 @@ impl OperationsApi {
         Ok(GetDeadLetter::Found(JsonOf::serialized(&dead_letter)?))
     }
 
-    /// Send dead letters back
+    /// Redrive dead letters
     ///
-    /// Each to the one service that dead-lettered it: first one, then two, four, … a second, and no more once one fails
-    /// again. Those that are handled are removed. Sending the same ones again is safe. The answer comes when all have
-    /// been tried.
+    /// Sends each one to the service that dead-lettered it: first one per second, then two, four, and so on. The
+    /// redrive stops when one fails again. Processed dead letters are deleted. Redriving the same ones again is safe.
+    /// The response follows when all have been tried.
     #[oai(path = "/redrive", method = "post", operation_id = "redriveDeadLetters")]
     async fn redrive(&self, body: Body<RedriveForm>) -> Result<RedriveDeadLetters, Failure<RedriveFailures>> {
         let RedriveForm { sequences, ramp } = body.0;
@@ -198,9 +198,9 @@ impl OperationsApi {
         Ok(RedriveDeadLetters::Tried(JsonOf::serialized(&reported)?))
     }
 
-    /// Discard a dead letter
+    /// Delete a dead letter
     ///
-    /// Removes it; a copy is kept with the reason, for as long as dead letters are.
+    /// A copy with the reason is kept, for as long as dead letters are kept.
     #[oai(path = "/:sequence/delete", method = "post", operation_id = "deleteDeadLetter")]
     async fn delete(
         &self,
@@ -218,12 +218,12 @@ impl OperationsApi {
 }
 
 impl OperationsApi {
-    /// Connects as the operator; `None` where operators are not served. Readiness has the connection's parts as
-    /// `operator/nats` and `operator/nats-permissions`.
+    /// Connects as the operator; `None` if the operations are switched off. Readiness has the connection's components
+    /// as `operator/nats` and `operator/nats-permissions`.
     ///
     /// # Errors
     ///
-    /// Where the URL of nats-server cannot be parsed.
+    /// If the URL of nats-server cannot be parsed.
     pub(crate) async fn connect(
         options: &OperationsOptions,
         nats: &NatsOptions,
@@ -238,7 +238,7 @@ impl OperationsApi {
             nats_password: options.operator_password.clone(),
         };
         let operator = Operator::connect_in_background(&nats, health.under(OPERATOR)).await?;
-        tracing::warn!("dead letters are shown and changed at /operations, for whoever can reach this address");
+        tracing::warn!("every client of this address can read and change dead letters at /operations");
         Ok(Some(Self { operator }))
     }
 }

@@ -6,7 +6,7 @@ use poem_openapi::registry::MetaSchema;
 
 use crate::parameter::{Parameter, digits};
 
-/// What a filter compares with.
+/// The text that a filter compares with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FilterText(pub(crate) String);
 

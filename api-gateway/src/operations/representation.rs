@@ -1,4 +1,4 @@
-//! Dead dead letters, as operators see them. Describes, for OpenAPI, what `choreo::dead_letters` writes.
+//! The JSON of dead letters. It describes, for OpenAPI, what `choreo::dead_letters` serialises.
 
 use std::collections::BTreeMap;
 
@@ -7,131 +7,131 @@ use serde_json::Value;
 
 use crate::json::Nullable;
 
-/// Dead dead letters, oldest first.
+/// Dead letters, oldest first.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct DeadLetterPage {
     /// The dead letters, oldest first.
     dead_letters: Vec<DeadLetter>,
-    /// Whether there are more than were asked for.
+    /// Whether there are more than the limit.
     more: bool,
 }
 
-/// A message that a service could not handle.
+/// A message that a service could not process.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct DeadLetter {
-    /// Its place in the stream of dead letters; this is how it is named.
+    /// Its sequence in the stream of dead letters, which identifies it.
     sequence: u64,
     /// The service that dead-lettered it.
     service: String,
-    /// Why, in a word.
+    /// The reason, as a code.
     reason: String,
-    /// Why, in a sentence.
+    /// The reason, in a sentence.
     detail: String,
-    /// The business id it is about.
+    /// The business id, such as the id of an order.
     key: String,
-    /// `<context>.<name>.v<version>`, as far as the message says it.
+    /// `<context>.<name>.v<version>`; null if the message has none.
     message_type: Nullable<String>,
-    /// The id of the message, as far as it says one.
+    /// The id of the message; null if it has none.
     message_id: Nullable<String>,
     /// The subject it was published on.
     subject: String,
-    /// The stream it came from.
+    /// The stream of the message.
     stream: String,
-    /// Its sequence there.
+    /// Its sequence in that stream.
     stream_sequence: Nullable<u64>,
-    /// How often it had been delivered.
+    /// How often it was delivered.
     attempts: Nullable<u64>,
     /// When the service dead-lettered it, RFC 3339.
     dead_lettered_at: String,
-    /// How many seconds ago that was.
+    /// The seconds since then.
     age_seconds: u64,
 }
 
-/// A dead letter with everything it carries.
+/// A dead letter with headers and body.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct DeadLetterDetail {
     #[oai(flatten)]
     dead_letter: DeadLetter,
-    /// All its headers.
+    /// All headers.
     headers: BTreeMap<String, Vec<String>>,
-    /// Its body: JSON where it is that, and text otherwise.
+    /// The body: JSON if it is valid JSON, otherwise text.
     body: Value,
 }
 
-/// What became of dead letters that were sent back.
+/// The result of redriving dead letters.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct Redrive {
-    /// What became of each, in the order in which they were tried.
+    /// The result of each, in the order of redriving.
     results: Vec<Redriven>,
-    /// Sequences of which there is no dead letter (any more).
+    /// Requested sequences without a dead letter.
     absent: Vec<u64>,
-    /// What became of all of them.
+    /// The totals.
     summary: RedriveSummary,
 }
 
-/// What became of one dead letter.
+/// The result of redriving one dead letter.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct Redriven {
     /// Its sequence in the stream of dead letters.
     sequence: u64,
-    /// The service that was asked.
+    /// The service that dead-lettered it.
     service: String,
-    /// The business id it is about.
+    /// The business id, such as the id of an order.
     key: String,
-    /// What became of it.
+    /// The outcome.
     outcome: RedriveOutcome,
-    /// Why, where it is neither handled nor gone.
+    /// The reason, unless it is handled or gone.
     reason: Option<String>,
-    /// Whether the stream of dead letters has it no more.
+    /// Whether it is deleted from the stream of dead letters.
     removed: bool,
 }
 
-/// What became of one dead letter.
+/// The outcome of redriving one dead letter.
 #[derive(Enum)]
 #[oai(rename_all = "kebab-case")]
 enum RedriveOutcome {
-    /// It is handled, with all that follows from it.
+    /// The service processed it, and published what it caused.
     Handled,
-    /// It was handled before; nothing changed.
+    /// The service had processed it before; nothing changed.
     AlreadyHandled,
     /// It failed again; nothing changed.
     Failed,
-    /// The service will not try it; nothing changed.
+    /// The service refused to process it; nothing changed.
     Refused,
-    /// There is no such dead letter (any more).
+    /// The dead letter does not exist, or no longer exists.
     Gone,
-    /// It may be handled or not; sending it back again is safe, and tells.
+    /// The service may have processed it or not. Redriving it again is safe and determines the outcome.
     Unknown,
 }
 
-/// How many dead letters became what.
+/// The number of dead letters per outcome.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct RedriveSummary {
-    /// Handled now.
+    /// Processed now.
     handled: u64,
-    /// Handled before.
+    /// Processed before.
     already_handled: u64,
     /// Failed again.
     failed: u64,
     /// Refused by their service.
     refused: u64,
-    /// Not there any more.
+    /// No longer in the stream.
     gone: u64,
-    /// Nobody knows.
+    /// Outcome unknown.
     unknown: u64,
-    /// Not tried, because it stopped before.
+    /// Not redriven, because the redrive stopped early.
     not_tried: u64,
-    /// Why it stopped before the end.
+    /// Why the redrive stopped early; null if it did not.
     stopped: Nullable<String>,
 }
 
-/// A dead letter that is removed.
+/// A deleted dead letter.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct Deleted {

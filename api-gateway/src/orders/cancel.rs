@@ -6,16 +6,16 @@ use poem_openapi::Object;
 
 use crate::body::{Fields, Form, text};
 
-/// Why an order is to be cancelled; the whole body may be absent.
+/// A request to cancel an order; the body may be absent.
 #[derive(Object)]
 #[oai(rename = "CancelOrder", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct CancelOrderSchema {
-    /// Why, in the customer's words. Line breaks and tabs are the only control characters it may hold.
+    /// The reason, in the customer's words. Line breaks and tabs are the only control characters allowed.
     #[oai(validator(max_length = 500))]
     reason: Option<String>,
 }
 
-/// A cancellation whose fields are right.
+/// A valid request to cancel an order.
 pub(crate) struct CancelOrderForm {
     reason: Option<Reason>,
 }
@@ -29,11 +29,11 @@ impl Form for CancelOrderForm {
     }
 }
 
-// The attribute above takes literals alone.
+// The attribute above accepts only literals.
 const _: () = assert!(MAX_REASON == 500);
 
 impl CancelOrderForm {
-    /// Makes the command.
+    /// Converts the form to a command.
     pub(crate) fn into_cancellation(self, order_id: OrderId) -> CancelOrder {
         CancelOrder { order_id, reason: self.reason }
     }

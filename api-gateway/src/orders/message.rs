@@ -1,4 +1,4 @@
-//! One message of an order's timeline, as its stream holds it.
+//! A message of an order's timeline, as stored in its stream.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::commands::unavailable;
 use crate::parameter::{Parameter, Sequence};
 use crate::problem::{Code, Problem};
 
-/// How long a stream may take to answer.
+/// How long a stream may take to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The streams of which messages are shown. Not the dead letters: these are for operators.
+/// The streams whose messages are readable. Dead letters are excluded: they are for operators.
 const STREAMS: [&str; 3] = [COMMANDS, EVENTS, TIMERS];
 
-/// One of the streams of which messages are shown.
+/// The name of a stream whose messages are readable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct StreamName(&'static str);
 
@@ -47,26 +47,26 @@ impl Parameter for StreamName {
     }
 }
 
-/// A message as its stream holds it.
+/// A message as stored in its stream.
 #[derive(Object, Serialize)]
 #[oai(rename = "OrderMessage", rename_all = "camelCase")]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Message {
-    /// Which stream.
+    /// The stream.
     stream: String,
-    /// Its place there.
+    /// Its sequence in the stream.
     sequence: u64,
     /// Its subject.
     subject: String,
-    /// When the stream got it, RFC 3339.
+    /// When the stream stored it, RFC 3339.
     time: String,
     /// Its headers: the attributes of CloudEvents as `ce-…`, and those of NATS.
     headers: BTreeMap<String, String>,
-    /// Its body: JSON, or a text where it is none.
+    /// The body: JSON if it is valid JSON, otherwise text.
     body: Value,
 }
 
-/// Finds a message about an order.
+/// Finds a message with this order's id as its key.
 pub(super) async fn find(
     js: &jetstream::Context,
     id: &OrderId,
@@ -74,9 +74,9 @@ pub(super) async fn find(
     Sequence(sequence): Sequence,
 ) -> Result<Message, Problem> {
     let found = tokio::time::timeout(REPLY_TIMEOUT, direct::get(js, stream.0, sequence)).await;
-    let found = found.map_err(|_| unavailable(&format!("stream {} did not answer in time", stream.0)))?;
+    let found = found.map_err(|_| unavailable(&format!("stream {} did not reply in time", stream.0)))?;
     let found = found.map_err(|error| unavailable(&format!("{error:#}")))?;
-    // Accounts say where customers live, and an order could be called like a customer.
+    // Account events contain addresses, and a customer's id could equal an order's id.
     let about = |stored: &Stored| {
         stored.subject.rsplit('.').next() == Some(id.as_str()) && !stored.subject.starts_with("account.")
     };

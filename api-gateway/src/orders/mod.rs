@@ -1,4 +1,4 @@
-//! The REST side of orders: place, cancel, look.
+//! The REST operations on orders: place, cancel, get, list.
 
 mod cancel;
 mod message;
@@ -35,52 +35,52 @@ pub(crate) use place::PlaceOrderForm;
 use representation::{Order, OrderAccepted, OrderHistory, OrderPage};
 use timeline::Timeline;
 
-/// Orders.
+/// The operations on orders.
 pub(crate) struct OrdersApi {
     pub(crate) commands: Arc<Commands>,
     pub(crate) queries: Queries,
     pub(crate) waiters: Waiters,
-    /// Asks services and streams with the rights of the gateway.
+    /// Queries services and streams with the gateway's permissions.
     pub(crate) explainer: Operator,
 }
 
-/// Answers to the commands about an order.
+/// The responses to the commands on orders.
 #[derive(ApiResponse)]
 pub(crate) enum OrderCommanded {
     /// With `Prefer: wait`: the order is final, `confirmed` or `cancelled`.
     #[oai(status = 200)]
     Final(
         JsonOf<Order>,
-        /// How long the answer may have been held.
+        /// The waiting time that the gateway applied.
         #[oai(header = "Preference-Applied")]
         Option<String>,
     ),
-    /// The command is stored and will be carried out. Whether the order comes to be, and how it ends, is to be seen
-    /// at `Location`, in `/events`, or with `Prefer: wait`.
+    /// The command is stored and will be processed. `Location`, `/events`, or `Prefer: wait` show whether the order is
+    /// placed, and how it ends.
     #[oai(status = 202)]
     Accepted(
         JsonOf<OrderAccepted>,
-        /// Where the order is to be seen.
+        /// The path of the order, which may not exist yet.
         #[oai(header = "Location")]
         String,
-        /// How long the answer was held, where it was.
+        /// The waiting time that the gateway applied, if it held the response.
         #[oai(header = "Preference-Applied")]
         Option<String>,
-        /// `true` where the command was there already, from the same request a short while (two minutes) ago.
+        /// `true` if the stream had this command already, from the same request within the last two minutes.
         #[oai(header = "Idempotent-Replayed")]
         Option<bool>,
     ),
 }
 
-/// Answers to `GET /orders/{id}`.
+/// The responses of `GET /orders/{id}`.
 #[derive(ApiResponse)]
 pub(crate) enum GetOrder {
-    /// The order as it stands.
+    /// The current order.
     #[oai(status = 200)]
     Found(JsonOf<Order>),
 }
 
-/// Answers to `GET /orders`.
+/// The responses of `GET /orders`.
 #[derive(ApiResponse)]
 pub(crate) enum ListedOrders {
     /// A page of orders, newest first.
@@ -88,31 +88,31 @@ pub(crate) enum ListedOrders {
     Page(JsonOf<OrderPage>),
 }
 
-/// Answers to `GET /orders/{id}/history`.
+/// The responses of `GET /orders/{id}/history`.
 #[derive(ApiResponse)]
 pub(crate) enum GetHistory {
-    /// What happened to the order, in order.
+    /// The order's events, by version.
     #[oai(status = 200)]
     Found(JsonOf<OrderHistory>),
 }
 
-/// Answers to `GET /orders/{id}/payment`.
+/// The responses of `GET /orders/{id}/payment`.
 #[derive(ApiResponse)]
 pub(crate) enum GetPayment {
-    /// The order's payment as it stands.
+    /// The order's current payment.
     #[oai(status = 200)]
     Found(JsonOf<Payment>),
 }
 
-/// Answers to `GET /orders/{id}/timeline`.
+/// The responses of `GET /orders/{id}/timeline`.
 #[derive(ApiResponse)]
 pub(crate) enum GetTimeline {
-    /// What happened to the order, and what it waits for; `sources` names what did not answer.
+    /// The order's messages, and its blockers; `sources` lists unavailable sources.
     #[oai(status = 200)]
     Found(JsonOf<Timeline>),
 }
 
-/// Answers to `GET /orders/{id}/messages/{stream}/{sequence}`.
+/// The responses of `GET /orders/{id}/messages/{stream}/{sequence}`.
 #[derive(ApiResponse)]
 pub(crate) enum GetMessage {
     /// The message.
@@ -120,7 +120,7 @@ pub(crate) enum GetMessage {
     Found(JsonOf<Message>),
 }
 
-/// How `POST /orders` may fail.
+/// The errors of `POST /orders`.
 pub(crate) struct PlaceFailures;
 
 impl Codes for PlaceFailures {
@@ -136,7 +136,7 @@ impl Codes for PlaceFailures {
     ];
 }
 
-/// How `POST /orders/{id}/cancel` may fail.
+/// The errors of `POST /orders/{id}/cancel`.
 pub(crate) struct CancelFailures;
 
 impl Codes for CancelFailures {
@@ -152,28 +152,28 @@ impl Codes for CancelFailures {
     ];
 }
 
-/// How looking at one order may fail.
+/// The errors of getting an order.
 pub(crate) struct GetFailures;
 
 impl Codes for GetFailures {
     const CODES: &'static [Code] = &[Code::InvalidParameter, Code::OrderNotFound, Code::Unavailable];
 }
 
-/// How looking at a message may fail.
+/// The errors of getting a message.
 pub(crate) struct MessageFailures;
 
 impl Codes for MessageFailures {
     const CODES: &'static [Code] = &[Code::InvalidParameter, Code::MessageNotFound, Code::Unavailable];
 }
 
-/// How looking at a payment may fail.
+/// The errors of getting a payment.
 pub(crate) struct PaymentFailures;
 
 impl Codes for PaymentFailures {
     const CODES: &'static [Code] = &[Code::InvalidParameter, Code::PaymentNotFound, Code::Unavailable];
 }
 
-/// How listing may fail.
+/// The errors of listing orders.
 pub(crate) struct ListFailures;
 
 impl Codes for ListFailures {
@@ -184,20 +184,21 @@ impl Codes for ListFailures {
 impl OrdersApi {
     /// Place an order
     ///
-    /// Answers as soon as the command is stored; sending the same request again is safe where it has an `orderId` or
-    /// an `Idempotency-Key`. With `Prefer: wait=10` the answer is held until the order is final.
+    /// Responds as soon as the command is stored. Repeating the request is safe if it has an `orderId` or an
+    /// `Idempotency-Key`. With `Prefer: wait=10` the response is held until the order is final.
     #[oai(path = "/orders", method = "post", operation_id = "placeOrder")]
     async fn place(
         &self,
-        /// Makes the request safe to repeat: a string in double quotes that the client thinks up for it, such as a
-        /// UUID. The same key with the same content has the same answer and is carried out once; with other content
-        /// it is refused. Keys are forgotten after 24 hours. A request that fails validation does not use its key up.
+        /// Makes the request safe to repeat: a string in double quotes that the client generates, such as a UUID. The
+        /// same key with the same content returns the same response, and the command is processed once; with other
+        /// content the request is refused. Keys expire after 24 hours. A request that fails validation does not use its
+        /// key up.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// `wait=N` holds the answer until the order is final, N seconds at most; more than 60 count as 60.
+        /// `wait=N` holds the response until the order is final, for at most N seconds; more than 60 count as 60.
         #[oai(name = "Prefer")]
         prefer: Header<Prefer>,
-        /// W3C trace context, passed on with the command and all that follows from it.
+        /// W3C trace context, passed on with the command and all messages that it causes.
         #[oai(name = "traceparent")]
         trace_parent: Header<TraceParent>,
         body: Body<PlaceOrderForm>,
@@ -213,13 +214,13 @@ impl OrdersApi {
             trace_parent: trace_parent.0.and_then(|context| context.0),
         };
         let commanded = self.command(&order.order_id, request, Expected::Placed(&order), prefer.0).await?;
-        Ok(answer(&order.order_id, self.commands.durability(), commanded)?)
+        Ok(response(&order.order_id, self.commands.durability(), commanded)?)
     }
 
     /// Cancel an order
     ///
-    /// An order that is confirmed stays confirmed; `Prefer: wait=10` tells, without it the answer is 202 all the
-    /// same. A cancellation that comes before its order waits for it.
+    /// A confirmed order stays confirmed. `Prefer: wait=10` reports that as an error; otherwise the response is 202. A
+    /// cancellation that arrives before its order waits for it.
     #[oai(path = "/orders/:id/cancel", method = "post", operation_id = "cancelOrder")]
     async fn cancel(
         &self,
@@ -229,10 +230,10 @@ impl OrdersApi {
         /// same reason again is the same request.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// `wait=N` holds the answer until the order is final, N seconds at most; more than 60 count as 60.
+        /// `wait=N` holds the response until the order is final, for at most N seconds; more than 60 count as 60.
         #[oai(name = "Prefer")]
         prefer: Header<Prefer>,
-        /// W3C trace context, passed on with the command and all that follows from it.
+        /// W3C trace context, passed on with the command and all messages that it causes.
         #[oai(name = "traceparent")]
         trace_parent: Header<TraceParent>,
         body: Body<CancelOrderForm>,
@@ -247,12 +248,12 @@ impl OrdersApi {
             trace_parent: trace_parent.0.and_then(|context| context.0),
         };
         let commanded = self.command(&order_id, request, Expected::Cancelled, prefer.0).await?;
-        Ok(answer(&order_id, self.commands.durability(), commanded)?)
+        Ok(response(&order_id, self.commands.durability(), commanded)?)
     }
 
-    /// See an order
+    /// Get an order
     ///
-    /// An order whose command is still under way does not exist yet.
+    /// An order whose command is still being processed does not exist yet.
     #[oai(path = "/orders/:id", method = "get", operation_id = "getOrder")]
     async fn get(
         &self,
@@ -269,12 +270,12 @@ impl OrdersApi {
     #[oai(path = "/orders", method = "get", operation_id = "listOrders")]
     async fn list(
         &self,
-        /// Only this customer's.
+        /// Only orders of this customer.
         #[oai(name = "customerId")]
         customer_id: Query<CustomerId>,
-        /// Only those that stand there.
+        /// Only orders with this status.
         status: Query<OrderStatus>,
-        /// The `next` of the page before.
+        /// The `next` of the previous page.
         cursor: Query<Cursor>,
         /// How many orders a page has at most.
         limit: Query<Limit>,
@@ -288,7 +289,7 @@ impl OrdersApi {
         Ok(ListedOrders::Page(JsonOf::relayed(self.queries.list("order.query.list", &query).await?)))
     }
 
-    /// See what happened to an order
+    /// Get the history of an order
     #[oai(path = "/orders/:id/history", method = "get", operation_id = "getOrderHistory")]
     async fn history(
         &self,
@@ -299,7 +300,7 @@ impl OrdersApi {
         Ok(GetHistory::Found(JsonOf::relayed(json)))
     }
 
-    /// See the payment of an order
+    /// Get the payment of an order
     #[oai(path = "/orders/:id/payment", method = "get", operation_id = "getOrderPayment")]
     async fn payment(
         &self,
@@ -310,10 +311,10 @@ impl OrdersApi {
         Ok(GetPayment::Found(JsonOf::relayed(json)))
     }
 
-    /// See what happened to an order across all services
+    /// Get the timeline of an order across all services
     ///
-    /// Every message about it, what became of each with each service that listens to it, and what the order waits for
-    /// at present. Services that do not answer are named; what only they know is said to be unknown.
+    /// Every message with the order's id, its delivery status at each consumer, and the order's current blockers.
+    /// Unavailable services are listed as such; a status that only they know is `unknown`.
     #[oai(path = "/orders/:id/timeline", method = "get", operation_id = "getOrderTimeline")]
     async fn timeline(
         &self,
@@ -325,24 +326,24 @@ impl OrdersApi {
         if timeline.is_empty() {
             return Err(match timeline.is_complete() {
                 true => Problem::new(Code::OrderNotFound),
-                false => unavailable("streams and services do not answer"),
+                false => unavailable("streams and services are unavailable"),
             }
             .into());
         }
         Ok(GetTimeline::Found(JsonOf::serialized(&timeline)?))
     }
 
-    /// See one message of an order's timeline
+    /// Get a message of an order's timeline
     ///
-    /// With all its headers, and its body as it was said. Messages of accounts are not shown.
+    /// With all its headers, and its body as published. Messages of accounts are not included.
     #[oai(path = "/orders/:id/messages/:stream/:sequence", method = "get", operation_id = "getOrderMessage")]
     async fn message(
         &self,
         /// The order's id.
         id: Path<OrderId>,
-        /// The stream that holds it.
+        /// The stream of the message.
         stream: Path<StreamName>,
-        /// Its place there.
+        /// Its sequence in the stream.
         sequence: Path<Sequence>,
     ) -> Result<GetMessage, Failure<MessageFailures>> {
         let message = message::find(self.explainer.js(), &id.0, stream.0, sequence.0).await?;
@@ -350,17 +351,17 @@ impl OrdersApi {
     }
 }
 
-/// A command that is stored, and what came of it.
+/// A stored command and its outcome.
 struct Commanded {
-    /// How many seconds the answer may have been held, where it was.
+    /// The waiting time in seconds, if the response was held.
     held: Option<u32>,
-    /// Whether the stream had the command already; `None` where not.
+    /// `Some(true)` if the stream had the command already.
     replayed: Option<bool>,
     outcome: Outcome,
 }
 
 impl OrdersApi {
-    /// Publishes a command, and waits for its outcome where that is preferred and there is room to wait.
+    /// Publishes a command. Waits for its outcome if the request prefers that and fewer than the maximum wait.
     async fn command(
         &self,
         order_id: &OrderId,
@@ -369,9 +370,9 @@ impl OrdersApi {
         prefer: Option<Prefer>,
     ) -> Result<Commanded, Problem> {
         let seconds = prefer.and_then(|prefer| prefer.wait);
-        // Listening begins before the command is published, or the events that follow could be missed.
+        // Subscribe before the command is published; otherwise an event that it causes could be missed.
         let waiter: Option<(Waiter, u32)> = match seconds {
-            Some(seconds) => self.waiters.listen(order_id).await.map(|waiter| (waiter, seconds)),
+            Some(seconds) => self.waiters.subscribe(order_id).await.map(|waiter| (waiter, seconds)),
             None => None,
         };
         let stored = self.commands.publish(request).await?;
@@ -387,11 +388,11 @@ impl OrdersApi {
 }
 
 fn internal(error: &anyhow::Error) -> Problem {
-    tracing::error!(error = format!("{error:#}"), "a timeline could not be made");
+    tracing::error!(error = format!("{error:#}"), "a timeline cannot be built");
     Problem::new(Code::Internal)
 }
 
-fn answer(order_id: &OrderId, durability: Durability, commanded: Commanded) -> Result<OrderCommanded, Problem> {
+fn response(order_id: &OrderId, durability: Durability, commanded: Commanded) -> Result<OrderCommanded, Problem> {
     let applied = commanded.held.map(|seconds| format!("wait={seconds}"));
     match commanded.outcome {
         Outcome::Final(json) => Ok(OrderCommanded::Final(JsonOf::relayed(json), applied)),

@@ -1,53 +1,53 @@
-//! What the payment of an order looks like. Describes, for OpenAPI, what the payment service says and the gateway
-//! relays; `contracts::query` is what it is written with.
+//! The JSON of an order's payment. It describes, for OpenAPI, the payment service's replies, which the gateway relays;
+//! `contracts::query` has the types that serialise them.
 
 use poem_openapi::{Enum, Object};
 
 use crate::json::Nullable;
 
-/// The payment of an order as it stands.
+/// The payment of an order.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct Payment {
-    /// For which order.
+    /// The id of the order.
     order_id: String,
-    /// Whose money.
+    /// The id of the paying customer.
     customer_id: String,
-    /// Where it stands.
+    /// The current status.
     status: PaymentStatus,
-    /// How much, in minor units.
+    /// The amount, in minor units.
     amount: i64,
-    /// Of which currency, ISO 4217.
+    /// The currency, ISO 4217.
     currency: String,
-    /// Why it was declined, where it was.
+    /// Why the payment was declined; null if it was not.
     reason: Nullable<DeclineReason>,
-    /// What the payment provider knows it by, once it does.
+    /// The payment provider's reference; null until it has one.
     reference: Nullable<String>,
     /// When it last changed, RFC 3339.
     updated_at: String,
 }
 
-/// Where a payment stands. `captured` may still become `refunded`; `declined`, `refunded` and `cancelled` are final.
+/// The status of a payment. `captured` can become `refunded`; `declined`, `refunded` and `cancelled` are final.
 #[derive(Enum)]
 #[oai(rename_all = "kebab-case")]
 pub(crate) enum PaymentStatus {
-    /// Nothing is due yet: the stock is not reserved.
+    /// Not due yet: the stock is not reserved.
     Pending,
-    /// It is due, and the account is not known to the payment service yet.
+    /// Due, but the payment service has no account of the customer yet.
     AwaitingAccount,
-    /// The provider has been asked, or is about to be.
+    /// The capture is sent to the payment provider, or about to be.
     Capturing,
-    /// The money is taken.
+    /// The money is captured.
     Captured,
-    /// The money is not taken, and will not be.
+    /// The money is not captured, and will not be.
     Declined,
-    /// What was taken is about to be given back.
+    /// The refund is sent to the payment provider, or about to be.
     Refunding,
-    /// The payment provider refuses to give back what was taken; a person takes care of it.
+    /// The payment provider refused the refund; a person has to settle it.
     RefundFailed,
-    /// What was taken is given back.
+    /// The money is refunded.
     Refunded,
-    /// The order was cancelled before anything was taken.
+    /// The order was cancelled before anything was captured.
     Cancelled,
 }
 
@@ -55,18 +55,18 @@ pub(crate) enum PaymentStatus {
 #[derive(Debug, Enum)]
 #[oai(rename_all = "kebab-case")]
 pub(crate) enum DeclineReason {
-    /// There is no account of that customer, or it was deleted.
+    /// The customer has no account, or it was deleted.
     NoAccount,
     /// The account has no card.
     NoCard,
-    /// The card is not good any more.
+    /// The card has expired.
     CardExpired,
-    /// What is paid for and not refunded would exceed the account's limit.
+    /// The customer's paid and not refunded orders would exceed the account's limit.
     LimitExceeded,
-    /// The order is in another currency than the account's limit.
+    /// The currency of the order differs from the one of the account's limit.
     CurrencyMismatch,
-    /// The payment provider says no.
+    /// The payment provider declined.
     ProviderDeclined,
-    /// The payment provider did not say in time whether it took the money; whatever it took is given back.
+    /// The payment provider did not report the capture in time; a captured amount is refunded.
     ProviderUnavailable,
 }

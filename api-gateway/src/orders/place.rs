@@ -10,47 +10,47 @@ use crate::body::{Fields, Form, currency, number, text};
 use crate::idempotency::{IdempotencyKey, derived_id};
 use crate::problem::{Code, FieldError, Problem};
 
-/// An order to be placed.
+/// An order to place.
 #[derive(Object)]
 #[oai(rename = "PlaceOrder", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PlaceOrderSchema {
     /// The order's id, chosen by the client. Without one it is derived from the `Idempotency-Key`: the same key always
-    /// means the same order, also when the key itself is forgotten. Without a key, too, each request is a new order.
+    /// identifies the same order, also after the key expired. Without a key, too, each request places a new order.
     #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     order_id: Option<String>,
-    /// Who orders.
+    /// The id of the ordering customer.
     #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     customer_id: String,
-    /// The currency of every price in the order, a code of ISO 4217 such as `EUR`.
+    /// The currency of every price in the order, an ISO 4217 code such as `EUR`.
     #[oai(validator(pattern = "^[A-Z]{3}$"))]
     currency: String,
     /// The lines.
     #[oai(validator(min_items = 1, max_items = 100))]
     items: Vec<ItemSchema>,
-    /// The sum of `quantity × unitPrice` over the items, in minor units; refused where it does not agree.
+    /// The sum of `quantity × unitPrice` over the items, in minor units; a wrong sum is refused.
     #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
     total_price: Option<i64>,
 }
 
-/// One line of an order.
+/// A line of an order.
 #[derive(Object)]
 #[oai(rename = "OrderItem", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ItemSchema {
-    /// Which product.
+    /// The id of the product.
     #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
     product_id: String,
-    /// How many units.
+    /// The number of units.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
     quantity: i64,
-    /// The price of one piece, in minor units of the order's currency: 1000 with `EUR` is 10.00 €.
+    /// The price of one unit, in minor units of the order's currency: 1000 with `EUR` is 10.00 €.
     #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
     unit_price: i64,
 }
 
-// The numbers in the schema are literals because the macro wants literals.
+// The macro accepts only literals in the schema.
 const _: () = assert!(MAX_ITEMS == 100 && MAX_QUANTITY == 1_000_000 && MAX_AMOUNT == 9_007_199_254_740_991);
 
-/// An order whose fields are right, one by one.
+/// An order with valid fields, whose sum is not checked yet.
 pub(crate) struct PlaceOrderForm {
     order_id: Option<OrderId>,
     customer_id: CustomerId,
@@ -86,8 +86,8 @@ fn item(fields: &mut Fields<'_>) -> Option<OrderItem> {
 }
 
 impl PlaceOrderForm {
-    /// Makes the order, which must agree. Without an id of its own it is given one: derived from the key, so that a
-    /// retry has the same, or a new one.
+    /// Converts the form to an order and checks its sum. An order without an id gets one: derived from the key, so that
+    /// a retry has the same id, or a new one.
     pub(crate) fn into_order(self, key: Option<&IdempotencyKey>) -> Result<PlaceOrder, Problem> {
         let order_id = match (self.order_id, key) {
             (Some(order_id), _) => order_id,
@@ -108,7 +108,7 @@ impl PlaceOrderForm {
 
 fn order_id(id: Uuid) -> Result<OrderId, Problem> {
     OrderId::parse(id.to_string()).map_err(|error| {
-        tracing::error!(%error, "a UUID is no order id");
+        tracing::error!(%error, "a UUID is not a valid order id");
         Problem::new(Code::Internal)
     })
 }

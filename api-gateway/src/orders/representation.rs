@@ -1,5 +1,5 @@
-//! What orders look like in answers. All but [`OrderAccepted`] only describe, for OpenAPI, what the order service
-//! says and the gateway relays; `contracts::query` is what it is written with.
+//! The JSON of orders in responses. All but [`OrderAccepted`] only describe, for OpenAPI, the order service's replies,
+//! which the gateway relays; `contracts::query` has the types that serialise them.
 
 use contracts::OrderId;
 use messaging::Durability;
@@ -13,12 +13,12 @@ use crate::json::Nullable;
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct OrderAccepted {
-    /// Which order.
+    /// The id of the order.
     order_id: String,
     /// Always `accepted`.
     status: Accepted,
-    /// What the command survives from now on: `unsynced` (the process), `fsynced` (a power cut), and `, replicated ×3` (the
-    /// server) behind either.
+    /// The failures that the stored command survives: `unsynced` (of the process), `fsynced` (of the power supply),
+    /// either followed by `, replicated ×3` (of a server).
     durability: String,
 }
 
@@ -34,31 +34,31 @@ impl OrderAccepted {
     }
 }
 
-/// Where an order stands. `confirmed` and `cancelled` are final.
+/// The status of an order. `confirmed` and `cancelled` are final.
 #[derive(Enum)]
 #[oai(rename_all = "kebab-case")]
 pub(crate) enum OrderStatus {
-    /// It exists; nothing has answered it yet.
+    /// Placed; no reservation has been made or refused yet.
     Placed,
-    /// A stock is short; it waits.
+    /// The stock of a product is short; the order waits.
     AwaitingStock,
     /// The stock of every line is reserved.
     Reserved,
-    /// Final and good.
+    /// Confirmed (terminal).
     Confirmed,
-    /// Final and void.
+    /// Cancelled (terminal).
     Cancelled,
 }
 
-/// An order as it stands.
+/// An order.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct Order {
-    /// Which order.
+    /// The id of the order.
     order_id: String,
-    /// Who ordered.
+    /// The id of the ordering customer.
     customer_id: String,
-    /// Where it stands.
+    /// The current status.
     status: OrderStatus,
     /// The currency of every price, ISO 4217.
     currency: String,
@@ -66,7 +66,7 @@ pub(crate) struct Order {
     items: Vec<ItemSchema>,
     /// The sum of the lines, in minor units.
     total_price: i64,
-    /// Why it was cancelled, where it was.
+    /// Why the order was cancelled; null if it was not.
     reason: Nullable<CancelReason>,
     /// The number of events in its history.
     version: i64,
@@ -80,9 +80,9 @@ pub(crate) struct Order {
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct CancelReason {
-    /// `customer`, `unknown-product`; more may come.
+    /// `customer` or `unknown-product`; more codes can follow.
     code: String,
-    /// With `customer`: why, in the customer's words.
+    /// With `customer`: the reason in the customer's words.
     text: Option<String>,
     /// With `unknown-product`: the products that do not exist.
     product_ids: Option<Vec<String>>,
@@ -93,36 +93,36 @@ pub(crate) struct CancelReason {
 pub(crate) struct OrderPage {
     /// The orders, newest first.
     items: Vec<Order>,
-    /// The `cursor` of the page that follows; null where this is the last.
+    /// The `cursor` of the next page; null on the last page.
     next: Nullable<String>,
 }
 
-/// What happened to an order.
+/// The history of an order.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct OrderHistory {
-    /// Which order.
+    /// The id of the order.
     order_id: String,
     /// Its events, by version.
     events: Vec<HistoryEvent>,
 }
 
-/// One event of an order's history.
+/// An event of an order's history.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct HistoryEvent {
-    /// Its place in the history: 1, 2, 3, …
+    /// Its position in the history: 1, 2, 3, …
     version: i64,
     /// `<context>.<name>.v<version>`, such as `order.placed.v1`.
     r#type: String,
     /// When it was recorded, RFC 3339.
     time: String,
-    /// The id under which it was published.
+    /// The id of the published message.
     message_id: String,
-    /// The id of the message it answers.
+    /// The id of the message that caused it.
     causation_id: String,
     /// The id of the message that began the flow.
     correlation_id: String,
-    /// What it says.
+    /// The body of the event.
     data: Value,
 }

@@ -1,123 +1,123 @@
-//! What happened to an order across all services. Describes, for OpenAPI, what `choreo::explain` writes.
+//! The JSON of an order's timeline. It describes, for OpenAPI, what `choreo::explain` serialises.
 
 use poem_openapi::{Enum, Object};
 
 use crate::json::Nullable;
 
-/// What happened to an order across all services, and what it waits for. Times are RFC 3339.
+/// The timeline of an order across all services, and its blockers. Times are RFC 3339.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct Timeline {
     /// The order's id.
     key: String,
-    /// When this was asked.
+    /// When the timeline was requested.
     asked_at: String,
-    /// Every message about it that a stream holds, in the order in which the streams got them.
+    /// Every stored message with the order's id, in the order in which the streams stored them.
     steps: Vec<Step>,
-    /// Where it stands with each service that tells.
+    /// The order's status in each service that reports one.
     services: Vec<ServiceStatus>,
-    /// What it waits for at present; empty where it waits for nothing that is known.
+    /// What the order waits for; empty if nothing is known.
     blocked_on: Vec<Blocker>,
-    /// Where this was gathered, and what did not answer.
+    /// The sources of the timeline, and whether each was available.
     sources: Vec<Source>,
 }
 
-/// One message about the order.
+/// A message with the order's id.
 #[derive(Object)]
 #[oai(rename = "TimelineStep", rename_all = "camelCase")]
 struct Step {
-    /// When the stream got it.
+    /// When the stream stored it.
     time: String,
-    /// Which stream.
+    /// The stream.
     stream: String,
-    /// Its place there.
+    /// Its sequence in the stream.
     sequence: u64,
     /// Its subject.
     subject: String,
-    /// Who said it.
+    /// The producer.
     source: Nullable<String>,
     /// Its id.
     message_id: Nullable<String>,
-    /// The id of the message it answers.
+    /// The id of the message that caused it.
     causation_id: Nullable<String>,
-    /// How many messages of this timeline lead to it.
+    /// How many messages of this timeline precede it in its chain of causes.
     depth: u64,
-    /// How long it took from its being said to the stream, in milliseconds.
+    /// From its creation to its storage in the stream, in milliseconds.
     outbox_delay_ms: Nullable<i64>,
-    /// What else is to be known.
+    /// A remark, if there is one.
     note: Nullable<String>,
-    /// What became of it with each service that listens to it.
+    /// The delivery status at each consumer.
     consumers: Vec<Consumer>,
 }
 
-/// What became of a message with one service.
+/// The delivery of a message to one service.
 #[derive(Object)]
 #[oai(rename = "TimelineConsumer", rename_all = "camelCase")]
 struct Consumer {
-    /// Which service.
+    /// The consuming service.
     service: String,
-    /// What became of it there.
+    /// The delivery status.
     status: DeliveryStatus,
-    /// When it was handled, or dead-lettered.
+    /// When it was handled or dead-lettered.
     at: Nullable<String>,
-    /// How often it failed.
+    /// How many deliveries failed.
     failures: i64,
-    /// What the service said when it failed last.
+    /// The service's error at the last failure.
     failure: Nullable<String>,
-    /// How often it came again and was dropped.
+    /// How many repeated deliveries were dropped.
     duplicates: i64,
 }
 
-/// What became of a message with one service.
+/// The delivery status of a message at one service.
 #[derive(Enum)]
 #[oai(rename = "TimelineDeliveryStatus", rename_all = "kebab-case")]
 enum DeliveryStatus {
-    /// It is handled.
+    /// The service has processed it.
     Handled,
-    /// It is not handled yet.
+    /// The service has not processed it yet.
     Pending,
     /// It is a dead letter.
     DeadLettered,
-    /// It was a dead letter, and was handled after all.
+    /// It was a dead letter, and was processed after a redrive.
     Redriven,
-    /// It was a dead letter, and was removed by an operator.
+    /// It was a dead letter, and an operator deleted it.
     Deleted,
-    /// The service does not answer, and no stream tells.
+    /// The service is unavailable, and no stream has the status.
     Unknown,
 }
 
-/// Where the order stands with one service.
+/// The order's status in one service.
 #[derive(Object)]
 #[oai(rename = "TimelineServiceStatus", rename_all = "camelCase")]
 struct ServiceStatus {
-    /// Which service.
+    /// The service.
     service: String,
-    /// Where it stands, in the service's words.
+    /// The status, in the service's terms.
     state: String,
     /// Since when.
     since: Nullable<String>,
 }
 
-/// Something that the order waits for.
+/// A condition that the order waits for.
 #[derive(Object)]
 #[oai(rename = "TimelineBlocker", rename_all = "camelCase")]
 struct Blocker {
-    /// The service with which it waits.
+    /// The waiting service.
     service: String,
-    /// For what, in a sentence.
+    /// The condition, in a sentence.
     what: String,
     /// Since when.
     since: Nullable<String>,
 }
 
-/// A stream or a service that was asked.
+/// A stream or a service that the timeline was read from.
 #[derive(Object)]
 #[oai(rename = "TimelineSource", rename_all = "camelCase")]
 struct Source {
     /// Its name.
     name: String,
-    /// Whether it answered completely.
+    /// Whether it replied completely.
     available: bool,
-    /// Why not.
+    /// Why it was unavailable.
     detail: Nullable<String>,
 }

@@ -1,4 +1,4 @@
-//! Who runs, and what waits for them.
+//! Service discovery: the running services and their backlogs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,16 +13,17 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::representation::{OverviewService, OverviewStream, Presence};
 
-/// The streams that are shown, and whether services listen to them.
+/// The streams of the overview, and whether services consume them.
 const STREAMS: [(&str, bool); 4] = [(COMMANDS, true), (EVENTS, true), (TIMERS, true), (DEAD_LETTERS, false)];
-/// How long services may take to answer.
+/// How long services may take to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(300);
-/// How long the server may take to answer.
+/// How long the server may take to reply.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// A service that was silent so often in a row is away. One whose process is gone is so at once: the server says so.
-const SILENCES: u32 = 2;
+/// A service is down after so many missed pings in a row. If its process has ended, it is down at once: the server
+/// reports no responder.
+const MAX_MISSED_PINGS: u32 = 2;
 
-/// What was found.
+/// The result of a poll.
 #[derive(Debug, Clone)]
 pub(super) struct Found {
     pub(super) broker: Presence,
@@ -30,21 +31,21 @@ pub(super) struct Found {
     pub(super) streams: Vec<OverviewStream>,
 }
 
-/// Looks, and remembers what it saw.
+/// Polls services and streams, and keeps the last result.
 pub(super) struct Discovery {
     client: Client,
     js: jetstream::Context,
     found: Found,
-    /// How often in a row each service was silent, in the order of their names.
-    silences: Vec<u32>,
+    /// How many pings in a row each service has missed, in the order of the services.
+    missed_pings: Vec<u32>,
 }
 
-/// What a service answered.
-enum Answer {
-    /// So many instances did.
+/// The reply to a ping.
+enum Ping {
+    /// The number of instances that replied.
     Instances(u64),
-    /// Nobody is there.
-    Nobody,
+    /// The server reports no responder.
+    NoResponder,
 }
 
 impl Discovery {
@@ -59,25 +60,25 @@ impl Discovery {
         };
         let found =
             Found { broker: Presence::Away, services: names.iter().map(service).collect(), streams: Vec::new() };
-        // Nobody is known to run before the first answer.
-        Self { client, js, silences: vec![SILENCES; found.services.len()], found }
+        // No service counts as running before its first reply.
+        Self { client, js, missed_pings: vec![MAX_MISSED_PINGS; found.services.len()], found }
     }
 
-    /// Looks once.
-    pub(super) async fn look(&mut self) -> Found {
-        let looking = async {
+    /// Polls once.
+    pub(super) async fn poll(&mut self) -> Found {
+        let polling = async {
             anyhow::ensure!(self.client.connection_state() == State::Connected, "there is no connection");
             tokio::try_join!(self.streams(), self.ping())
         };
-        match tokio::time::timeout(SERVER_TIMEOUT, looking).await.context("in time").flatten() {
-            Ok(((streams, consumers), answers)) => {
+        match tokio::time::timeout(SERVER_TIMEOUT, polling).await.context("in time").flatten() {
+            Ok(((streams, consumers), pings)) => {
                 self.found.broker = Presence::Running;
                 self.found.streams = streams;
                 self.count(&consumers);
-                self.presences(&answers);
+                self.presences(&pings);
             }
             Err(error) => {
-                tracing::debug!(%error, "the shop could not be looked at");
+                tracing::debug!(%error, "a poll of the services failed");
                 self.found.broker = Presence::Away;
             }
         }
@@ -93,31 +94,31 @@ impl Discovery {
         }
     }
 
-    fn presences(&mut self, answers: &BTreeMap<String, Answer>) {
-        for (service, silences) in self.found.services.iter_mut().zip(&mut self.silences) {
-            *silences = match answers.get(&service.name) {
-                // It is who asks.
+    fn presences(&mut self, pings: &BTreeMap<String, Ping>) {
+        for (service, missed) in self.found.services.iter_mut().zip(&mut self.missed_pings) {
+            *missed = match pings.get(&service.name) {
+                // The gateway itself sends the pings.
                 _ if service.name == API_GATEWAY => 0,
-                Some(Answer::Instances(count)) => {
+                Some(Ping::Instances(count)) => {
                     service.instances = *count;
                     0
                 }
-                Some(Answer::Nobody) => SILENCES,
-                None => silences.saturating_add(1),
+                Some(Ping::NoResponder) => MAX_MISSED_PINGS,
+                None => missed.saturating_add(1),
             };
             if service.name == API_GATEWAY {
                 service.instances = 1;
             }
-            service.state = if *silences < SILENCES { Presence::Running } else { Presence::Away };
+            service.state = if *missed < MAX_MISSED_PINGS { Presence::Running } else { Presence::Away };
             if service.state == Presence::Away {
                 service.instances = 0;
             }
         }
     }
 
-    /// Returns what the streams hold, and how far their consumers are.
+    /// Returns the state of the streams and of their consumers.
     async fn streams(&self) -> anyhow::Result<(Vec<OverviewStream>, Vec<consumer::Info>)> {
-        let looked = STREAMS.map(|(name, received)| async move {
+        let infos = STREAMS.map(|(name, received)| async move {
             let stream = self.js.get_stream(name).await?;
             let state = &stream.cached_info().state;
             let shown = OverviewStream {
@@ -131,12 +132,12 @@ impl Discovery {
                 if received { stream.consumers().try_collect().await? } else { Vec::new() };
             anyhow::Ok((shown, consumers))
         });
-        let (streams, consumers): (Vec<_>, Vec<_>) = try_join_all(looked).await?.into_iter().unzip();
+        let (streams, consumers): (Vec<_>, Vec<_>) = try_join_all(infos).await?.into_iter().unzip();
         Ok((streams, consumers.into_iter().flatten().collect()))
     }
 
-    /// Asks every service whether it is there, and returns what was answered in time.
-    async fn ping(&self) -> anyhow::Result<BTreeMap<String, Answer>> {
+    /// Pings every service, and returns the replies that arrived in time.
+    async fn ping(&self) -> anyhow::Result<BTreeMap<String, Ping>> {
         let inbox = self.client.new_inbox();
         let mut replies = self.client.subscribe(format!("{inbox}.*")).await?;
         let services = self.found.services.iter().filter(|service| service.name != API_GATEWAY);
@@ -144,21 +145,19 @@ impl Discovery {
             let reply = format!("{inbox}.{name}");
             self.client.publish_with_reply(format!("$SRV.PING.{name}"), reply, "".into()).await?;
         }
-        let mut answers = BTreeMap::new();
+        let mut pings = BTreeMap::new();
         let gathering = async {
             while let Some(reply) = replies.next().await {
                 let Some(name) = reply.subject.rsplit('.').next() else { continue };
                 if reply.status == Some(StatusCode::NO_RESPONDERS) {
-                    answers.insert(name.to_owned(), Answer::Nobody);
-                } else if let Answer::Instances(count) =
-                    answers.entry(name.to_owned()).or_insert(Answer::Instances(0))
-                {
+                    pings.insert(name.to_owned(), Ping::NoResponder);
+                } else if let Ping::Instances(count) = pings.entry(name.to_owned()).or_insert(Ping::Instances(0)) {
                     *count += 1;
                 }
             }
         };
-        // It ends with the time: how many instances there are nobody knows.
+        // It always waits the full time, because the number of instances is unknown.
         tokio::time::timeout(REPLY_TIMEOUT, gathering).await.unwrap_or_default();
-        Ok(answers)
+        Ok(pings)
     }
 }

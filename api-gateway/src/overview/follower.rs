@@ -1,4 +1,4 @@
-//! Follows the streams while somebody watches.
+//! Follows the streams while there are clients.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,38 +20,38 @@ use crate::stream_follower::{Follow, Followed, FollowedMessage, StreamFollower};
 
 /// How often samples are sent.
 const SAMPLES: Duration = Duration::from_millis(250);
-/// How often states are.
+/// How often states are sent.
 const STATES: Duration = Duration::from_secs(1);
-/// Messages pulled at a time, and on their way from a stream to the message rates.
+/// How many messages are pulled at a time, and buffered between a stream and the rates.
 const BATCH: usize = 512;
-/// So far behind, what is missed is missed: a picture of now is wanted.
+/// The follower skips a longer backlog: the overview shows the present.
 const MAX_LAG: u64 = 50_000;
 
-/// What comes out of a stream.
+/// The output of a stream reader.
 enum Received {
     Message(&'static str, Box<FollowedMessage>),
-    /// So many were left out.
+    /// The number of skipped messages.
     Missed(u64),
 }
 
-/// Follows whenever somebody watches, forever.
+/// Follows the streams whenever there are clients, forever.
 pub(super) async fn run(client: Client, js: jetstream::Context, hub: Arc<Hub>) -> anyhow::Result<()> {
     let consumers = Consumers::declared()?;
     loop {
-        hub.watched().await;
+        hub.wait_for_client().await;
         follow(&client, &js, &hub, &consumers).await;
         hub.keep(None);
     }
 }
 
-/// Follows until nobody has watched for a while.
+/// Follows the streams until there have been no clients for [`LINGER`].
 async fn follow(client: &Client, js: &jetstream::Context, hub: &Hub, consumers: &Consumers) {
     let (sender, mut received) = mpsc::channel(BATCH);
-    // Ends with this function.
-    let mut tails = JoinSet::new();
+    // The readers end with this function.
+    let mut readers = JoinSet::new();
     for stream in [COMMANDS, EVENTS] {
         let follow = Follow { stream, filter: Vec::new(), headers_only: true, batch: BATCH };
-        tails.spawn(read(StreamFollower::new(client.clone(), js.clone(), follow, None), stream, sender.clone()));
+        readers.spawn(read(StreamFollower::new(client.clone(), js.clone(), follow, None), stream, sender.clone()));
     }
     let mut services = consumers.services();
     services.insert(0, API_GATEWAY);
@@ -62,7 +62,7 @@ async fn follow(client: &Client, js: &jetstream::Context, hub: &Hub, consumers: 
     flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut states = tokio::time::interval(STATES);
     states.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut looking = Box::pin(look(&mut discovery, &mut states));
+    let mut polling = Box::pin(poll(&mut discovery, &mut states));
     let mut watched = Instant::now();
     loop {
         tokio::select! {
@@ -78,27 +78,27 @@ async fn follow(client: &Client, js: &jetstream::Context, hub: &Hub, consumers: 
                     hub.send("messages", &messages(&shown, seen, &rates));
                 }
             }
-            (found, discovery, states) = &mut looking => {
+            (found, discovery, states) = &mut polling => {
                 hub.send_state(&state(found, &mut rates));
-                looking.set(look(discovery, states));
+                polling.set(poll(discovery, states));
             }
         }
     }
 }
 
-/// Looks when it is time, and gives back what it needs for the next time.
-async fn look<'a>(
+/// Polls at the next tick, and returns its arguments for the next poll.
+async fn poll<'a>(
     discovery: &'a mut Discovery,
     states: &'a mut tokio::time::Interval,
 ) -> (Found, &'a mut Discovery, &'a mut tokio::time::Interval) {
     states.tick().await;
-    (discovery.look().await, discovery, states)
+    (discovery.poll().await, discovery, states)
 }
 
-/// Reads a stream until nobody hears it any more.
+/// Reads a stream until the receiver is dropped.
 async fn read(mut follower: StreamFollower, stream: &'static str, sender: mpsc::Sender<Received>) {
     loop {
-        // What is missing is missed: a picture of now is wanted.
+        // A reset needs no action: the overview shows the present.
         let Followed::Message(followed) = follower.next().await else { continue };
         let behind = followed.pending;
         if sender.send(Received::Message(stream, Box::new(followed))).await.is_err() {
@@ -137,7 +137,7 @@ fn messages(shown: &[(&'static str, Box<FollowedMessage>)], seen: u64, rates: &M
     OverviewMessages { shown: messages.len() as u64, messages, seen }
 }
 
-/// Makes what clients see of a message; `None` for what is none of the shop's.
+/// Builds a message of the overview; `None` if it is not a declared message of the shop.
 fn message(stream: &str, followed: &FollowedMessage, rates: &MessageRates) -> Option<OverviewMessage> {
     let text = |name: &str| header(followed, name).map(str::to_owned);
     let message_type = text(envelope::TYPE)?;

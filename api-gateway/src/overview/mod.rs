@@ -1,8 +1,8 @@
-//! `GET /overview`: the shop seen from above, live: who runs and what waits for them, and a sample of what is said.
+//! `GET /overview`: the live system overview: services and their backlogs, and a sample of the messages.
 //!
-//! One follower looks for all clients, and only while there are any. What it sees goes through a bounded broadcast: a
-//! client that reads slowly misses frames, and nobody waits for it. In reading order: `representation` is what clients
-//! see, `follower` puts it together out of `discovery` (who runs, what waits) and `rates` (what is said).
+//! One follower serves all clients, and runs only while there are any. It sends frames through a bounded broadcast: a
+//! slow client misses frames and delays no one. In reading order: `representation` is the JSON for clients; `follower`
+//! builds it from `discovery` (services and backlogs) and `rates` (messages).
 
 mod discovery;
 mod follower;
@@ -31,16 +31,16 @@ use crate::Tag;
 use crate::problem::{Code, Codes, Failure, Problem};
 use representation::OverviewFrame;
 
-/// How many clients may watch at the same time.
+/// How many clients may be connected at the same time.
 const MAX_CONNECTIONS: usize = 256;
-/// Frames on their way to a client; what it has not read by then it misses. About three seconds.
+/// How many frames are buffered for a client, about three seconds; a slower client misses frames.
 const BUFFER: usize = 16;
-/// How often a comment is sent while nothing else is.
+/// How often a comment is sent on an idle connection.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How long the follower goes on when the last client is gone: pages are loaded again.
+/// How long the follower continues after the last client, which may be reloading the dashboard.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// A frame as it goes to every client.
+/// A frame that is sent to every client.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
     event: &'static str,
@@ -80,26 +80,26 @@ impl ToJSON for Frame {
     }
 }
 
-/// Between the follower and its clients.
+/// Connects the follower to its clients.
 pub(crate) struct Hub {
     frames: broadcast::Sender<Frame>,
-    /// The latest state, for who comes in between; none while nobody follows.
+    /// The latest state, for new clients; none while nothing follows.
     latest: Mutex<Option<Frame>>,
-    came: Notify,
+    client_connected: Notify,
 }
 
 impl Hub {
     fn new() -> Self {
-        Self { frames: broadcast::Sender::new(BUFFER), latest: Mutex::default(), came: Notify::new() }
+        Self { frames: broadcast::Sender::new(BUFFER), latest: Mutex::default(), client_connected: Notify::new() }
     }
 
-    /// Sends a frame to who is there.
+    /// Sends a frame to all clients.
     fn send(&self, event: &'static str, content: &impl ToJSON) {
-        // Nobody may be there any more.
+        // The last client may have disconnected; that is not an error.
         self.frames.send(Frame { event, json: content.to_json_string().into() }).unwrap_or_default();
     }
 
-    /// Sends the state, and keeps it for who comes before the next.
+    /// Sends the state, and keeps it for clients that connect before the next one.
     fn send_state(&self, content: &impl ToJSON) {
         let frame = Frame { event: "state", json: content.to_json_string().into() };
         self.keep(Some(frame.clone()));
@@ -114,17 +114,17 @@ impl Hub {
         self.frames.receiver_count() > 0
     }
 
-    /// Waits until there is somebody.
-    async fn watched(&self) {
+    /// Waits until there is a client.
+    async fn wait_for_client(&self) {
         while !self.is_watched() {
-            self.came.notified().await;
+            self.client_connected.notified().await;
         }
     }
 
-    /// Returns what a client sees from now on.
+    /// Returns the frames for a new client.
     fn watch(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> BoxStream<'static, Frame> {
         let frames = self.frames.subscribe();
-        self.came.notify_one();
+        self.client_connected.notify_one();
         let first = self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let rest = futures::stream::unfold((frames, permit), |(mut frames, permit)| async move {
             loop {
@@ -139,7 +139,7 @@ impl Hub {
     }
 }
 
-/// The shop seen from above.
+/// The operation of the system overview.
 pub(crate) struct OverviewApi {
     hub: Arc<Hub>,
     permits: Arc<Semaphore>,
@@ -147,17 +147,17 @@ pub(crate) struct OverviewApi {
 }
 
 impl OverviewApi {
-    /// Serves `clients` at a time, and not more than 256.
+    /// Serves at most `clients` connections at a time, and at most 256.
     pub(crate) fn new(clients: usize, shutdown: CancellationToken) -> Self {
         let permits = Arc::new(Semaphore::new(clients.min(MAX_CONNECTIONS)));
         Self { hub: Arc::new(Hub::new()), permits, shutdown }
     }
 
-    /// Looks for whoever watches, forever.
+    /// Follows the streams while there are clients, forever.
     ///
     /// # Errors
     ///
-    /// Where the declared topology cannot be read.
+    /// If the declared topology cannot be read.
     pub(crate) fn follow(
         &self,
         client: Client,
@@ -167,16 +167,16 @@ impl OverviewApi {
     }
 }
 
-/// Answers to `GET /overview`.
+/// The responses of `GET /overview`.
 #[derive(ApiResponse)]
 pub(crate) enum WatchOverview {
-    /// `state` as `event` and a `OverviewState` as `data`, at once and every second; `messages` and a `OverviewMessages`,
-    /// every quarter of a second at most, where there are some.
+    /// `state` as `event` and a `OverviewState` as `data`, at once and every second. `messages` and a
+    /// `OverviewMessages` at most every quarter of a second, if there are messages.
     #[oai(status = 200)]
     Watching(EventStream<BoxStream<'static, Frame>>),
 }
 
-/// How `GET /overview` may fail.
+/// The errors of `GET /overview`.
 pub(crate) struct WatchOverviewFailures;
 
 impl Codes for WatchOverviewFailures {
@@ -185,11 +185,11 @@ impl Codes for WatchOverviewFailures {
 
 #[OpenApi(tag = "Tag::Events")]
 impl OverviewApi {
-    /// Watch the shop from above
+    /// Follow the system overview
     ///
-    /// Which services run and what waits for them, what the streams hold, who says how much to whom, and a sample of
-    /// the messages without their bodies. There is nothing to resume: what is missed is missed. `GET /events` has
-    /// every event, and whole.
+    /// The running services and their backlogs, the state of the streams, the message rates from producer to consumer,
+    /// and a sample of the messages without their bodies. The feed cannot be resumed; a client that reconnects misses
+    /// frames. `GET /events` has every event with its body.
     #[oai(path = "/overview", method = "get", operation_id = "watchOverview")]
     async fn watch(&self) -> Result<WatchOverview, Failure<WatchOverviewFailures>> {
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| Problem::new(Code::TooManyStreams))?;

@@ -1,4 +1,4 @@
-//! What is said: how much of it, between whom, and how long orders take. Pure; times are told.
+//! Message rates per producer and consumer, and order latencies. Pure; callers pass the time.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -8,19 +8,19 @@ use time::OffsetDateTime;
 
 use super::representation::{OverviewEdge, OverviewLatency, OverviewOrders};
 
-/// Over how many states rates and latencies are taken.
+/// The number of states that rates and latencies cover.
 const WINDOW: usize = 10;
-/// The most orders of which it is remembered when they were placed.
+/// The maximum number of orders whose placing time is kept.
 const MAX_PLACED: usize = 100_000;
-/// The most latencies of one state.
+/// The maximum number of latencies per state.
 const MAX_LATENCIES: usize = 20_000;
-/// The most messages of a sample.
+/// The maximum number of messages in a sample.
 pub(super) const MAX_SHOWN: usize = 20;
 
 const PLACED: &str = "order.placed.v1";
 const FINAL: [&str; 2] = ["order.confirmed.v1", "order.cancelled.v1"];
 
-/// Who says a type of message, and who hears it.
+/// The producer and the consumers of a message type.
 #[derive(Debug, Clone)]
 pub(super) struct Route {
     pub(super) kind: &'static str,
@@ -38,12 +38,12 @@ pub(super) fn routes(consumers: &Consumers) -> BTreeMap<&'static str, Route> {
     routes.collect()
 }
 
-/// What was said while one state came after another.
+/// The messages between two states.
 #[derive(Debug)]
 struct Second {
     since: Instant,
     published: HashMap<&'static str, u64>,
-    /// Milliseconds.
+    /// In milliseconds.
     latencies: Vec<f64>,
 }
 
@@ -53,14 +53,14 @@ impl Second {
     }
 }
 
-/// What was said in the last ten seconds.
+/// The messages of the last ten seconds.
 #[derive(Debug)]
 pub(super) struct MessageRates {
     routes: BTreeMap<&'static str, Route>,
     seconds: VecDeque<Second>,
-    /// When orders were placed, by their ids.
+    /// When orders were placed, by order id.
     placed: HashMap<String, OffsetDateTime>,
-    /// Their ids, oldest first; some are final by now.
+    /// Their ids, oldest first; some are final.
     in_order: VecDeque<String>,
 }
 
@@ -70,12 +70,12 @@ impl MessageRates {
         Self { routes, seconds, placed: HashMap::new(), in_order: VecDeque::new() }
     }
 
-    /// Returns who says a type of message and who hears it.
+    /// Returns the producer and the consumers of a message type.
     pub(super) fn route(&self, message_type: &str) -> Option<&Route> {
         self.routes.get(message_type)
     }
 
-    /// Hears of a message: its type, what it is about, and when the stream got it.
+    /// Records a message: its type, its key, and when the stream stored it.
     pub(super) fn record(&mut self, message_type: &str, key: &str, at: OffsetDateTime) {
         let Some((&message_type, _)) = self.routes.get_key_value(message_type) else { return };
         if message_type == PLACED {
@@ -142,17 +142,17 @@ impl MessageRates {
     }
 }
 
-/// Returns what so many of a hundred are not above, in tenths.
+/// Returns a percentile, rounded to tenths.
 fn percentile(sorted: &[f64], percent: usize) -> Option<f64> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).map(|value| (value * 10.0).round() / 10.0)
 }
 
-/// An even sample of what comes, however much it is: it holds twice as many as are shown at most.
+/// An even sample of any number of messages; it keeps at most twice as many as it returns.
 #[derive(Debug)]
 pub(super) struct Sample<T> {
     kept: Vec<T>,
-    /// Every how many are kept.
+    /// One of `stride` messages is kept.
     stride: u64,
     seen: u64,
 }
@@ -179,17 +179,17 @@ impl<T> Sample<T> {
         self.seen += 1;
     }
 
-    /// Counts what was not looked at.
+    /// Counts messages that were skipped.
     pub(super) fn miss(&mut self, count: u64) {
         self.seen += count;
     }
 
-    /// Returns the sample and how many were seen, and begins another one.
+    /// Returns the sample and the number of messages, and begins a new sample.
     pub(super) fn take(&mut self) -> (Vec<T>, u64) {
         let Self { kept, seen, .. } = std::mem::replace(self, Self::new());
         let count = kept.len();
         let shown = count.min(MAX_SHOWN);
-        // The i-th of those shown stands at i × count / shown.
+        // The i-th message of the result is at i × count / shown.
         let mut next = 0;
         let taken = kept.into_iter().enumerate().filter_map(|(index, item)| {
             (next < shown && index == next * count / shown).then(|| {
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_of_orders_is_bounded() {
+    fn the_number_of_kept_orders_is_bounded() {
         let mut rates = rates(Instant::now());
         for n in 0..MAX_PLACED + 1000 {
             rates.record(PLACED, &n.to_string(), OffsetDateTime::UNIX_EPOCH);
@@ -273,8 +273,8 @@ mod tests {
             prop_assert!(shown.len() >= count.min(MAX_SHOWN));
             prop_assert!(shown.is_sorted());
             let gaps = shown.windows(2).map(|pair| pair[1] - pair[0]);
-            let (least, most) = gaps.fold((usize::MAX, 0), |(least, most), gap| (least.min(gap), most.max(gap)));
-            prop_assert!(shown.len() < 2 || most <= 2 * least, "{:?}", shown);
+            let (min, max) = gaps.fold((usize::MAX, 0), |(min, max), gap| (min.min(gap), max.max(gap)));
+            prop_assert!(shown.len() < 2 || max <= 2 * min, "{:?}", shown);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! What clients of `GET /overview` see.
+//! The JSON of `GET /overview`.
 
 use poem_openapi::{Enum, Object, Union};
 
 use crate::json::Nullable;
 
-/// One server-sent event of `GET /overview`; its `event` says which of the two it is.
+/// A server-sent event of `GET /overview`; its `event` is the name of the variant.
 #[derive(Debug, Union)]
 pub(crate) enum OverviewFrame {
     /// `event: state`.
@@ -13,49 +13,49 @@ pub(crate) enum OverviewFrame {
     Messages(OverviewMessages),
 }
 
-/// The shop as it stands. Rates and latencies are those of the last ten seconds, or since somebody watches.
+/// The state of the shop. Rates and latencies cover the last ten seconds, or the time since the first client connected.
 #[derive(Debug, Clone, Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct OverviewState {
-    /// When this was put together, RFC 3339.
+    /// When the state was read, RFC 3339.
     pub(super) at: String,
-    /// Whether nats-server answers. While it is away, services and streams are as they were known last.
+    /// Whether nats-server replies. While it is down, services and streams have their last known state.
     pub(super) broker: Presence,
-    /// The gateway and every service that listens to a stream, by name.
+    /// The gateway and every service that consumes a stream, by name.
     pub(super) services: Vec<OverviewService>,
     /// The streams.
     pub(super) streams: Vec<OverviewStream>,
-    /// Every type of message that somebody hears, once for each who does, with its rate.
+    /// Every message type with a consumer, one edge per consumer, with its rate.
     pub(super) edges: Vec<OverviewEdge>,
-    /// How orders do.
+    /// The rates and latencies of orders.
     pub(super) orders: OverviewOrders,
 }
 
-/// Whether somebody answers.
+/// Whether a component replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename = "FlowPresence", rename_all = "kebab-case")]
 pub(crate) enum Presence {
-    /// It answers.
+    /// It replies.
     Running,
-    /// It does not: stopped, paused, or out of reach.
+    /// It does not reply: stopped, paused, or unreachable.
     Away,
 }
 
-/// A service, and what waits for it.
+/// A service and its backlog.
 #[derive(Debug, Clone, Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct OverviewService {
     /// Its name.
     pub(super) name: String,
-    /// Whether it answers.
+    /// Whether it replies.
     pub(super) state: Presence,
-    /// How many of it answer.
+    /// The number of instances that reply.
     pub(super) instances: u64,
-    /// Messages that wait for it in the streams.
+    /// The messages in the streams that it has not received yet.
     pub(super) backlog: u64,
-    /// Messages that it has and has not acknowledged.
+    /// The messages that it has received and not acknowledged.
     pub(super) unacknowledged: u64,
-    /// Of those, the ones that were delivered more than once.
+    /// The number of those that were delivered more than once.
     pub(super) redelivered: u64,
 }
 
@@ -65,47 +65,47 @@ pub(crate) struct OverviewService {
 pub(crate) struct OverviewStream {
     /// Its name.
     pub(super) name: String,
-    /// How many messages it holds.
+    /// The number of messages in it.
     pub(super) messages: u64,
-    /// In how many bytes.
+    /// Their size in bytes.
     pub(super) bytes: u64,
-    /// The sequence of the first it holds.
+    /// The sequence of its first message.
     pub(super) first_sequence: u64,
-    /// The sequence of the last it got.
+    /// The sequence of its last message.
     pub(super) last_sequence: u64,
 }
 
-/// A type of message between who says it and one who hears it.
+/// A message type between its producer and one consumer.
 #[derive(Debug, Clone, Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct OverviewEdge {
-    /// Who says it.
+    /// The producer.
     pub(super) from: String,
-    /// Who hears it.
+    /// The consumer.
     pub(super) to: String,
     /// `<context>.<name>.v<version>`.
     pub(super) r#type: String,
     /// `command` or `event`.
     pub(super) kind: String,
-    /// How often it is said.
+    /// The rate.
     pub(super) per_second: f64,
 }
 
-/// How orders do.
+/// The rates and latencies of orders.
 #[derive(Debug, Clone, Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct OverviewOrders {
-    /// How many come to be.
+    /// The rate of placed orders.
     pub(super) placed_per_second: f64,
-    /// How many become final.
+    /// The rate of orders that became final.
     pub(super) final_per_second: f64,
-    /// From being placed to being final, by the server's clock.
+    /// From placed to final, by the server's clock.
     pub(super) latency_milliseconds: OverviewLatency,
-    /// Of how many orders the latency is.
+    /// The number of orders that the latency covers.
     pub(super) finals: u64,
 }
 
-/// A latency in milliseconds; null where no order became final whose beginning was seen, too.
+/// A latency in milliseconds; null if no order was placed and became final in the observed time.
 #[derive(Debug, Clone, Object)]
 pub(crate) struct OverviewLatency {
     /// The median.
@@ -114,14 +114,14 @@ pub(crate) struct OverviewLatency {
     pub(super) p99: Nullable<f64>,
 }
 
-/// Messages on their way, a sample of them, without their bodies.
+/// A sample of messages, without their bodies.
 #[derive(Debug, Clone, Object)]
 pub(crate) struct OverviewMessages {
-    /// 20 at most, evenly taken out of those that were seen, oldest first.
+    /// At most 20, an even sample, oldest first.
     pub(super) messages: Vec<OverviewMessage>,
-    /// How many came since the last time.
+    /// The number of messages since the previous sample.
     pub(super) seen: u64,
-    /// How many of them are here.
+    /// The number of messages in this sample.
     pub(super) shown: u64,
 }
 
@@ -129,7 +129,7 @@ pub(crate) struct OverviewMessages {
 #[derive(Debug, Clone, Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct OverviewMessage {
-    /// Its place in the stream.
+    /// Its sequence in the stream.
     pub(super) sequence: u64,
     /// The stream.
     pub(super) stream: String,
@@ -139,18 +139,18 @@ pub(crate) struct OverviewMessage {
     pub(super) r#type: String,
     /// `command` or `event`.
     pub(super) kind: String,
-    /// Who says it.
+    /// The producer.
     pub(super) source: String,
-    /// Who hears it.
+    /// The consumers.
     pub(super) to: Vec<String>,
-    /// The business id it is about.
+    /// The business id, such as the id of an order.
     pub(super) key: String,
     /// The NATS subject.
     pub(super) subject: String,
-    /// When it was said, RFC 3339.
+    /// When the producer made it, RFC 3339.
     pub(super) time: String,
     /// The id of the message that began the flow.
     pub(super) correlation_id: String,
-    /// The id of the message this one answers.
+    /// The id of the message that caused this one.
     pub(super) causation_id: Nullable<String>,
 }

@@ -1,4 +1,4 @@
-//! The REST side of products: restock, look.
+//! The REST operations on products: restock, get, list.
 
 mod restock;
 
@@ -21,23 +21,23 @@ use crate::queries::Queries;
 use restock::RestockAccepted;
 pub(crate) use restock::RestockForm;
 
-/// Products.
+/// The operations on products.
 pub(crate) struct ProductsApi {
     pub(crate) commands: Arc<Commands>,
     pub(crate) queries: Queries,
 }
 
-/// The stock of a product, in units. Describes what the inventory service says and the gateway relays.
+/// The stock of a product, in units. It describes the inventory service's replies, which the gateway relays.
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct Product {
-    /// Which product.
+    /// The id of the product.
     product_id: String,
-    /// On the shelf and not held for any order.
+    /// In stock and not reserved for an order.
     available: u64,
-    /// Held for orders.
+    /// Reserved for orders.
     reserved: u64,
-    /// Asked for by orders that wait.
+    /// Missing for waiting orders.
     backordered: u64,
 }
 
@@ -46,32 +46,32 @@ pub(crate) struct Product {
 pub(crate) struct ProductPage {
     /// The products, by id.
     items: Vec<Product>,
-    /// The `cursor` of the page that follows; null where this is the last.
+    /// The `cursor` of the next page; null on the last page.
     next: Nullable<String>,
 }
 
-/// Answers to `POST /products/{id}/restock`.
+/// The responses of `POST /products/{id}/restock`.
 #[derive(ApiResponse)]
 pub(crate) enum Restocked {
-    /// The command is stored and will be carried out.
+    /// The command is stored and will be processed.
     #[oai(status = 202)]
     Accepted(
         JsonOf<RestockAccepted>,
-        /// Where the product is to be seen.
+        /// The path of the product, which may not exist yet.
         #[oai(header = "Location")]
         String,
     ),
 }
 
-/// Answers to `GET /products/{id}`.
+/// The responses of `GET /products/{id}`.
 #[derive(ApiResponse)]
 pub(crate) enum GetProduct {
-    /// The product's stock as it stands.
+    /// The product's current stock.
     #[oai(status = 200)]
     Found(JsonOf<Product>),
 }
 
-/// Answers to `GET /products`.
+/// The responses of `GET /products`.
 #[derive(ApiResponse)]
 pub(crate) enum ListedProducts {
     /// A page of products, by id.
@@ -79,7 +79,7 @@ pub(crate) enum ListedProducts {
     Page(JsonOf<ProductPage>),
 }
 
-/// How `POST /products/{id}/restock` may fail.
+/// The errors of `POST /products/{id}/restock`.
 pub(crate) struct RestockFailures;
 
 impl Codes for RestockFailures {
@@ -94,14 +94,14 @@ impl Codes for RestockFailures {
     ];
 }
 
-/// How looking at one product may fail.
+/// The errors of getting a product.
 pub(crate) struct GetFailures;
 
 impl Codes for GetFailures {
     const CODES: &'static [Code] = &[Code::InvalidParameter, Code::ProductNotFound, Code::Unavailable];
 }
 
-/// How listing may fail.
+/// The errors of listing products.
 pub(crate) struct ListFailures;
 
 impl Codes for ListFailures {
@@ -110,21 +110,22 @@ impl Codes for ListFailures {
 
 #[OpenApi(tag = "Tag::Products")]
 impl ProductsApi {
-    /// Put units of a product on the shelf
+    /// Restock a product
     ///
-    /// A product that does not exist begins to. Two restocks are two restocks, even if they look alike: a client that
-    /// may have to repeat the request needs an `Idempotency-Key`.
+    /// Creates a product that does not exist. Two restocks count twice, even if they are equal: a client that repeats
+    /// the request needs an `Idempotency-Key`.
     #[oai(path = "/products/:id/restock", method = "post", operation_id = "restockProduct")]
     async fn restock(
         &self,
         /// The product's id.
         id: Path<ProductId>,
-        /// Makes the request safe to repeat: a string in double quotes that the client thinks up for it, such as a
-        /// UUID. The same key with the same content has the same answer and is carried out once; with other content
-        /// it is refused. Keys are forgotten after 24 hours. A request that fails validation does not use its key up.
+        /// Makes the request safe to repeat: a string in double quotes that the client generates, such as a UUID. The
+        /// same key with the same content returns the same response, and the command is processed once; with other
+        /// content the request is refused. Keys expire after 24 hours. A request that fails validation does not use its
+        /// key up.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<IdempotencyKey>,
-        /// W3C trace context, passed on with the command and all that follows from it.
+        /// W3C trace context, passed on with the command and all messages that it causes.
         #[oai(name = "traceparent")]
         trace_parent: Header<TraceParent>,
         body: Body<RestockForm>,
@@ -143,7 +144,7 @@ impl ProductsApi {
         Ok(Restocked::Accepted(JsonOf::written(&accepted), format!("/products/{product_id}")))
     }
 
-    /// See the stock of a product
+    /// Get the stock of a product
     #[oai(path = "/products/:id", method = "get", operation_id = "getProduct")]
     async fn get(
         &self,
@@ -160,7 +161,7 @@ impl ProductsApi {
     #[oai(path = "/products", method = "get", operation_id = "listProducts")]
     async fn list(
         &self,
-        /// The `next` of the page before.
+        /// The `next` of the previous page.
         cursor: Query<ProductId>,
         /// How many products a page has at most.
         limit: Query<Limit>,

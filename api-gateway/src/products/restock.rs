@@ -1,4 +1,4 @@
-//! The body of `POST /products/{id}/restock`, and its answer.
+//! The body of `POST /products/{id}/restock`, and its response.
 
 use contracts::inventory::Restock;
 use contracts::{ProductId, Quantity};
@@ -7,16 +7,16 @@ use poem_openapi::{Enum, Object};
 
 use crate::body::{Fields, Form, number};
 
-/// Pieces that come in.
+/// Units to add to the stock of a product.
 #[derive(Object)]
 #[oai(rename = "Restock", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RestockSchema {
-    /// How many units.
+    /// The number of units.
     #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
     quantity: i64,
 }
 
-/// A restock whose fields are right.
+/// A valid request to restock a product.
 pub(crate) struct RestockForm {
     quantity: Quantity,
 }
@@ -30,7 +30,7 @@ impl Form for RestockForm {
 }
 
 impl RestockForm {
-    /// Makes the command.
+    /// Converts the form to a command.
     pub(crate) fn into_restock(self, product_id: ProductId) -> Restock {
         Restock { product_id, quantity: self.quantity }
     }
@@ -40,13 +40,13 @@ impl RestockForm {
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
 pub(crate) struct RestockAccepted {
-    /// Which product.
+    /// The id of the product.
     product_id: String,
-    /// How many units.
+    /// The number of units.
     quantity: u32,
     /// Always `accepted`.
     status: RestockStatus,
-    /// What the command survives from now on, as for an order.
+    /// The failures that the stored command survives, as for an order.
     durability: String,
 }
 

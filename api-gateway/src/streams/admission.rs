@@ -1,37 +1,37 @@
-//! Whether commands are accepted: not while something that a command needs approaches its limit.
+//! Admission control: refuses commands while a resource that they need approaches its limit.
 //!
-//! What is close to its limit closes at [`CLOSE`] percent and opens below [`OPEN`] percent, so that it does not
-//! alternate. Until it opens, `Retry-After` is the time that takes at the rate at which it goes down.
+//! A resource closes at [`CLOSE`] percent of its limit and opens below [`OPEN`] percent, so that it does not alternate.
+//! Meanwhile `Retry-After` is the expected time until it opens, from the rate at which its load falls.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// From here on no commands are accepted, in percent of a limit. The rest is for what is on its way between two looks.
+/// The percentage of a limit from which commands are refused. The rest is for messages between two polls.
 const CLOSE: u64 = 80;
-/// Below this they are accepted again.
+/// The percentage of a limit below which commands are accepted again.
 const OPEN: u64 = 70;
-/// `Retry-After` while nothing goes down: a service that is down comes back when it comes back.
+/// `Retry-After` while the load does not fall: when a stopped service returns is unknown.
 const STANDSTILL: Duration = Duration::from_secs(60);
-/// `Retry-After` before a rate is known: a few looks later it is.
+/// `Retry-After` until a rate is known, a few polls later.
 const UNMEASURED: Duration = Duration::from_secs(5);
 /// The longest `Retry-After`.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
-/// How much the newest look counts in the rate.
+/// The weight of the newest poll in the rate.
 const WEIGHT: f64 = 0.3;
 
-/// Something bounded, and how much of it is taken.
+/// The load of a resource with a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Load {
-    /// What it is, and the cause for being close to the limit.
+    /// The resource, and the cause of the load.
     pub(crate) what: String,
-    /// How much is taken, in a unit of its own.
+    /// The load, in the unit of the resource.
     pub(crate) used: u64,
-    /// How much there is.
+    /// The limit, in the same unit.
     pub(crate) limit: u64,
 }
 
 impl Load {
-    /// Returns how much may be taken until it closes.
+    /// Returns how much the load may grow until the resource closes.
     pub(crate) fn until_closed(&self) -> u64 {
         let close = u128::from(self.limit) * u128::from(CLOSE) / 100;
         u64::try_from(close).unwrap_or(u64::MAX).saturating_sub(self.used)
@@ -43,31 +43,31 @@ impl Load {
 pub(crate) struct Refusal {
     /// For operators.
     pub(crate) why: String,
-    /// When to come again, in seconds.
+    /// When to try again, in seconds.
     pub(crate) retry_after: u64,
 }
 
-/// One bounded thing from look to look.
+/// The state of one resource between polls.
 #[derive(Debug, Default)]
 struct Gate {
     closed: bool,
     last: Option<(Instant, u64)>,
-    /// How fast it has gone down since it is closed, per second.
+    /// How fast the load has fallen since the resource closed, per second.
     drain: Option<f64>,
 }
 
-/// All bounded things.
+/// The states of all resources.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     gates: BTreeMap<String, Gate>,
 }
 
 impl Admission {
-    /// Looks at all loads, by name, and returns why commands are refused, if they are.
+    /// Evaluates all loads, by name; returns the refusal of commands, if they are refused.
     pub(crate) fn decide(&mut self, now: Instant, loads: BTreeMap<String, Load>) -> Option<Refusal> {
         self.gates.retain(|name, _| loads.contains_key(name));
         let decided = loads.into_iter().map(|(name, load)| self.gates.entry(name).or_default().decide(now, &load));
-        // The longest wait is the one that counts; every gate must see every look.
+        // The longest wait counts; every gate must see every poll.
         decided.collect::<Vec<_>>().into_iter().flatten().max_by_key(|refusal| refusal.retry_after)
     }
 }
@@ -105,7 +105,7 @@ impl Gate {
 mod tests {
     use super::*;
 
-    fn look(admission: &mut Admission, second: u64, used: u64) -> Option<u64> {
+    fn decide(admission: &mut Admission, second: u64, used: u64) -> Option<u64> {
         static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
         let load = Load { what: "EVENTS".to_owned(), used, limit: 1000 };
         let loads = BTreeMap::from([("EVENTS".to_owned(), load)]);
@@ -118,19 +118,20 @@ mod tests {
         let refused: Vec<bool> = [0, 799, 800, 750, 700, 699, 750, 800]
             .into_iter()
             .zip(0..)
-            .map(|(used, second)| look(&mut admission, second, used).is_some())
+            .map(|(used, second)| decide(&mut admission, second, used).is_some())
             .collect();
         assert_eq!(refused, [false, false, true, true, true, false, false, true]);
     }
 
     #[test]
-    fn the_time_to_wait_follows_the_rate_at_which_it_goes_down() {
+    fn the_waiting_time_follows_the_rate_at_which_the_load_falls() {
         let mut admission = Admission::default();
-        assert_eq!(look(&mut admission, 0, 1000), Some(5), "nothing is measured yet");
-        let waits: Vec<u64> = (1..=20).map(|second| look(&mut admission, second, 1000 - second).unwrap()).collect();
-        // One unit a second, and 300 - 20 of them to go.
+        assert_eq!(decide(&mut admission, 0, 1000), Some(5), "no rate is known yet");
+        let waits: Vec<u64> =
+            (1..=20).map(|second| decide(&mut admission, second, 1000 - second).unwrap()).collect();
+        // One unit per second, and 300 - 20 units above the opening level.
         assert!((280..=285).contains(&waits[19]), "{waits:?}");
-        let rising = (21..60).map(|second| look(&mut admission, second, 960 + second)).last();
-        assert_eq!(rising, Some(Some(60)), "it does not go down");
+        let rising = (21..60).map(|second| decide(&mut admission, second, 960 + second)).last();
+        assert_eq!(rising, Some(Some(60)), "the load does not fall");
     }
 }

@@ -1,15 +1,15 @@
-//! How many bytes of a stream stand after a sequence, from what the server says of the stream as a whole.
+//! The number of bytes in a stream after a sequence, estimated from the server's totals per stream.
 //!
-//! The server knows no such sum. Each look adds what was stored since the last one, and takes away what was discarded.
+//! The server has no such sum. Each poll adds the bytes stored since the last one, and subtracts the dropped ones.
 
 use std::collections::VecDeque;
 
 use async_nats::jetstream::stream;
 
-/// The most segments that are kept; beyond, neighbours become one.
+/// The maximum number of segments; beyond it, neighbours are joined.
 const MAX_SEGMENTS: usize = 512;
 
-/// Messages that were stored between two looks.
+/// The messages that were stored between two polls.
 #[derive(Debug, Clone, Copy)]
 struct Segment {
     first: u64,
@@ -18,7 +18,7 @@ struct Segment {
 }
 
 impl Segment {
-    /// Returns the bytes from a sequence on, if all messages of the segment are of the same size.
+    /// Returns the bytes from a sequence on, assuming that all messages of the segment have the same size.
     fn from(&self, sequence: u64) -> u64 {
         if sequence > self.last {
             return 0;
@@ -36,7 +36,7 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Follows the stream.
+    /// Updates the ledger with the stream's state.
     pub(crate) fn observe(&mut self, state: &stream::State) {
         let (first, last) = (state.first_sequence, state.last_sequence);
         if self.segments.back().is_some_and(|newest| newest.last > last) {
@@ -89,12 +89,12 @@ mod tests {
     }
 
     #[test]
-    fn large_messages_after_small_ones_count_as_what_they_are() {
+    fn large_messages_after_small_ones_count_with_their_size() {
         let mut ledger = Ledger::default();
         ledger.observe(&state(1, 1000, 100_000));
         ledger.observe(&state(1, 1010, 200_000));
         assert_eq!((ledger.bytes_after(1000), ledger.bytes_after(1005)), (100_000, 50_000));
-        // The ring buffer discards the small ones.
+        // The ring buffer drops the small ones.
         ledger.observe(&state(501, 1010, 150_000));
         assert_eq!((ledger.bytes_after(1000), ledger.bytes_after(500)), (100_000, 150_000));
         assert_eq!(ledger.bytes_after(1010), 0);
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_stream_and_one_made_anew_have_nothing_of_the_old() {
+    fn an_empty_or_recreated_stream_has_no_bytes_of_the_old_one() {
         let mut ledger = Ledger::default();
         ledger.observe(&state(1, 0, 0));
         assert_eq!(ledger.bytes_after(0), 0);

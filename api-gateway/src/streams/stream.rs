@@ -1,4 +1,4 @@
-//! One stream from look to look: what is unconsumed, what was lost, and what is about to be.
+//! The state of one stream between polls: unconsumed, lost, and soon expiring messages.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,18 +11,18 @@ use time::OffsetDateTime;
 
 use super::ledger::Ledger;
 
-/// One consumer from look to look.
+/// The state of one consumer between polls.
 #[derive(Debug, Default)]
 struct Follower {
     position: Position,
     outstanding: u64,
-    /// Whether the position has not moved since the last look although messages wait.
+    /// Whether messages wait and the position has not moved since the last poll.
     stuck: bool,
-    /// The oldest message that waits, with the time it was stored.
+    /// The oldest waiting message, with the time it was stored.
     oldest: Option<(u64, OffsetDateTime)>,
 }
 
-/// One stream from look to look.
+/// The state of one stream between polls.
 #[derive(Debug, Default)]
 pub(crate) struct Followed {
     ledger: Ledger,
@@ -30,23 +30,23 @@ pub(crate) struct Followed {
     losses: Losses,
 }
 
-/// What is taken of a stream.
+/// The load of a stream.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Taken {
-    /// Bytes that some consumer has still to read.
+    /// Bytes that at least one consumer has not consumed.
     pub(crate) unconsumed: u64,
-    /// Bytes of events that may follow from what is unconsumed.
+    /// Bytes of events that may follow from the unconsumed messages.
     pub(crate) follow_up: u64,
 }
 
 impl Followed {
-    /// Follows the stream and its durable consumers.
+    /// Updates the state with the stream and its durable consumers.
     pub(crate) fn observe(&mut self, info: &stream::Info, consumers: &[consumer::Info]) -> Taken {
         self.ledger.observe(&info.state);
         self.followers.retain(|name, _| consumers.iter().any(|consumer| consumer.name == *name));
         let mut taken = Taken::default();
         for consumer in consumers {
-            // A gap that the gateway finds at its first look is the service's to report: it may be older than the gateway.
+            // The service reports a gap that the gateway finds at its first poll: it may be older than the gateway.
             let is_new = !self.followers.contains_key(&consumer.name);
             let follower = self.followers.entry(consumer.name.clone()).or_default();
             let before = follower.position.consumed();
@@ -59,7 +59,7 @@ impl Followed {
             follower.stuck = follower.outstanding > 0 && consumed == before;
             let bytes = self.ledger.bytes_after(consumed);
             let messages = info.state.last_sequence.saturating_sub(consumed).max(1);
-            // Of what stands after its position, the consumer reads a part.
+            // The consumer reads only a part of the messages after its position.
             let own = u128::from(bytes) * u128::from(follower.outstanding) / u128::from(messages);
             let own = u64::try_from(own).unwrap_or(bytes).min(bytes);
             if follower.outstanding > 0 {
@@ -75,21 +75,21 @@ impl Followed {
         self.losses.texts()
     }
 
-    /// Reads when the messages were stored that consumers wait on, if that is not known.
+    /// Reads the storage time of each consumer's oldest waiting message, if it is unknown.
     pub(crate) async fn read_ages(&mut self, stream: &stream::Stream, first: u64) {
         for follower in self.followers.values_mut() {
             let oldest = (follower.position.consumed() + 1).max(first);
             if !follower.stuck {
                 follower.oldest = None;
             } else if follower.oldest.is_none_or(|(sequence, _)| sequence != oldest) {
-                // Discarded a moment ago, perhaps: the next look asks again.
+                // The message may just have been dropped; the next poll reads again.
                 let message = stream.direct_get(oldest).await;
                 follower.oldest = message.ok().map(|message| (oldest, message.time));
             }
         }
     }
 
-    /// Returns who leaves messages waiting for more than half of the time that the stream keeps them.
+    /// Describes the consumer whose messages have waited for more than half of the stream's maximum age.
     pub(crate) fn too_old(&self, max_age: Duration) -> Option<String> {
         let now = clock::now();
         let oldest =
@@ -106,6 +106,6 @@ impl Followed {
 fn report(losses: &mut Losses, stream: &str, consumer: &str, loss: &Loss) {
     metrics::lost(stream, consumer, loss);
     if losses.add(&format!("{consumer} of {stream}"), loss) {
-        tracing::error!(stream, consumer, %loss, "a stream discarded messages that may be unconsumed");
+        tracing::error!(stream, consumer, %loss, "a stream dropped messages that may be unconsumed");
     }
 }

@@ -1,4 +1,4 @@
-//! A request that changes an account is answered with what the account service says to its command.
+//! The account service's event determines the response to a request that changes an account.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ async fn sent(shop: &Shop, request: RequestBuilder) -> (JoinHandle<(Answer, Dura
     (answering, shop.commands().await[stored].clone())
 }
 
-/// Sends a request, lets the service say something to its command, and returns the answer.
+/// Sends a request, lets the service publish an event caused by its command, and returns the response.
 async fn answered(
     shop: &Shop,
     service: &FakeService,
@@ -41,7 +41,7 @@ async fn answered(
     event: &Value,
 ) -> (Answer, Stored) {
     let (answering, command) = sent(shop, request).await;
-    service.says(subject, command.id(), event).await;
+    service.publish(subject, command.id(), event).await;
     let (answer, took) = answering.await.unwrap();
     assert!(took < Duration::from_secs(3), "{took:?}");
     (answer, command)
@@ -68,7 +68,7 @@ fn delete(shop: &Shop, version: i64) -> RequestBuilder {
 }
 
 #[tokio::test]
-async fn an_account_is_created_once_the_service_says_so() {
+async fn an_account_is_created_once_the_service_publishes_it() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
@@ -108,11 +108,11 @@ async fn an_account_needs_no_card_no_phone_and_no_address() {
 }
 
 #[tokio::test]
-async fn creating_what_is_there_already_is_answered_with_what_is_there() {
+async fn creating_an_existing_account_returns_the_existing_one() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
-    service.will_answer(GET, Ok(an_account_view(&account, 3)));
+    service.will_reply(GET, Ok(an_account_view(&account, 3)));
     let start = Instant::now();
     let answer = Answer::of(shop.post("/accounts", &account)).await;
     assert_eq!((answer.status.as_u16(), answer.header("etag")), (201, Some("\"3\"")), "{answer:?}");
@@ -122,13 +122,13 @@ async fn creating_what_is_there_already_is_answered_with_what_is_there() {
     other["name"] = json!("Ann");
     let (answering, command) = sent(&shop, shop.post("/accounts", &other)).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(!answering.is_finished(), "what is there says nothing about ours");
-    service.says(REFUSED, command.id(), &refused(&json!({"code": "already-exists"}))).await;
+    assert!(!answering.is_finished(), "the existing account has other content");
+    service.publish(REFUSED, command.id(), &refused(&json!({"code": "already-exists"}))).await;
     answering.await.unwrap().0.is_problem(409, "account-already-exists");
 }
 
 #[tokio::test]
-async fn a_change_names_its_version_and_is_answered_with_the_next_one() {
+async fn a_change_has_its_version_and_returns_the_next_one() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
@@ -142,7 +142,7 @@ async fn a_change_names_its_version_and_is_answered_with_the_next_one() {
         json!({"customerId": "CUSTOMER_001", "expectedVersion": 4, "details": details(&account)})
     );
 
-    // An account as it was read can be sent back.
+    // A client can send back an account as it read it.
     let whole = an_account_view(&account, 5);
     let request = shop.request("PUT", PATH).json(&whole).header("if-match", "\"5\"");
     let (answer, _) = answered(&shop, &service, request, CHANGED, &changed(&account, 6)).await;
@@ -150,7 +150,7 @@ async fn a_change_names_its_version_and_is_answered_with_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_deletion_names_its_version_and_leaves_nothing_to_show() {
+async fn a_deletion_has_its_version_and_returns_no_body() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
     let (answer, command) = answered(&shop, &service, delete(&shop, 4), DELETED, &deleted(5)).await;
@@ -160,7 +160,7 @@ async fn a_deletion_names_its_version_and_leaves_nothing_to_show() {
 }
 
 #[tokio::test]
-async fn a_change_without_its_version_is_not_even_tried() {
+async fn a_change_without_its_version_is_refused_by_the_gateway() {
     let shop = Shop::start().await;
     let account = details(&an_account("CUSTOMER_001"));
     let requests = || [shop.request("PUT", PATH).json(&account), shop.request("DELETE", PATH)];
@@ -178,7 +178,7 @@ async fn a_change_without_its_version_is_not_even_tried() {
 }
 
 #[tokio::test]
-async fn a_change_made_on_another_version_is_told_the_present_one() {
+async fn a_change_to_an_outdated_version_returns_the_current_version() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
@@ -197,21 +197,21 @@ async fn a_change_made_on_another_version_is_told_the_present_one() {
 }
 
 #[tokio::test]
-async fn only_what_answers_our_own_command_counts() {
+async fn only_events_caused_by_the_own_command_count() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
     let (answering, command) = sent(&shop, put(&shop, &account, 1)).await;
-    service.says(CHANGED, Uuid::now_v7(), &changed(&account, 2)).await;
-    service.says(REFUSED, Uuid::now_v7(), &refused(&json!({"code": "not-found"}))).await;
+    service.publish(CHANGED, Uuid::now_v7(), &changed(&account, 2)).await;
+    service.publish(REFUSED, Uuid::now_v7(), &refused(&json!({"code": "not-found"}))).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!answering.is_finished());
-    service.says(REFUSED, command.id(), &refused(&json!({"code": "version-conflict", "version": 2}))).await;
+    service.publish(REFUSED, command.id(), &refused(&json!({"code": "version-conflict", "version": 2}))).await;
     answering.await.unwrap().0.is_problem(412, "account-has-changed");
 }
 
 #[tokio::test]
-async fn while_the_service_is_away_commands_are_accepted() {
+async fn while_the_service_is_down_commands_are_accepted() {
     let shop = Shop::start().await;
     let account = an_account("CUSTOMER_001");
     let accepted = json!({"customerId": "CUSTOMER_001", "status": "accepted", "durability": "unsynced"});
@@ -232,13 +232,13 @@ async fn while_the_service_is_away_commands_are_accepted() {
 }
 
 #[tokio::test]
-async fn the_same_key_and_content_have_the_same_answer_and_one_command() {
+async fn the_same_key_and_content_have_the_same_response_and_one_command() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
     let create = || shop.post("/accounts", &account).header("idempotency-key", "\"k\"");
     let (first, _) = answered(&shop, &service, create(), CHANGED, &changed(&account, 1)).await;
-    // Much has happened since: the answer is still the first one.
+    // Several changes follow; the response to the first request stays the same.
     let update = || put(&shop, &account, 1).header("idempotency-key", "\"k\"");
     let (second, _) = answered(&shop, &service, update(), CHANGED, &changed(&account, 2)).await;
     let conflict = refused(&json!({"code": "version-conflict", "version": 2}));
@@ -280,16 +280,16 @@ async fn without_a_key_each_request_is_a_command_of_its_own() {
 }
 
 #[tokio::test]
-async fn an_account_is_shown_with_its_version_as_etag() {
+async fn an_account_has_its_version_as_etag() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
     let view = an_account_view(&an_account("CUSTOMER_001"), 7);
-    service.will_answer(GET, Ok(view.clone()));
+    service.will_reply(GET, Ok(view.clone()));
     let answer = Answer::of(shop.get(PATH)).await;
     assert_eq!((answer.status.as_u16(), answer.header("etag")), (200, Some("\"7\"")), "{answer:?}");
     assert_eq!(answer.body, view);
     Answer::of(shop.get("/accounts/CUSTOMER_002")).await.is_problem(404, "account-not-found");
-    service.will_answer(GET, Err(503));
+    service.will_reply(GET, Err(503));
     Answer::of(shop.get(PATH)).await.is_problem(503, "unavailable");
 }
 

@@ -1,4 +1,4 @@
-//! What an acknowledgement is worth, and what happens when there is no room for what would follow from one.
+//! Durability of commands, and back-pressure when there is no capacity for the messages that they cause.
 
 use std::time::{Duration, Instant};
 
@@ -10,23 +10,23 @@ use serde_json::json;
 
 use crate::support::{Answer, Shop, an_order, nats, nats_like, provision, until};
 
-async fn taken(shop: &Shop, id: &str) -> Answer {
+async fn place(shop: &Shop, id: &str) -> Answer {
     Answer::of(shop.post("/orders", &an_order(id))).await
 }
 
 #[tokio::test]
-async fn while_a_service_is_too_far_behind_no_commands_are_taken_and_once_it_is_not_they_are_again() {
+async fn commands_are_refused_while_the_backlog_of_a_service_is_too_long_and_accepted_afterwards() {
     let shop = Shop::set(nats().await, |config| config.max_backlog = 3);
     shop.until_ready().await;
     for n in 0..4 {
-        assert_eq!(taken(&shop, &format!("ORDER_{n}")).await.status, 202);
+        assert_eq!(place(&shop, &format!("ORDER_{n}")).await.status, 202);
     }
-    until("the gateway refuses", || async { taken(&shop, "ORDER_4").await.status == 503 }).await;
-    taken(&shop, "ORDER_4").await.is_problem(503, "overloaded");
+    until("the gateway refuses", || async { place(&shop, "ORDER_4").await.status == 503 }).await;
+    place(&shop, "ORDER_4").await.is_problem(503, "overloaded");
     let stored = shop.commands().await.len();
-    taken(&shop, "ORDER_4").await.is_problem(503, "overloaded");
+    place(&shop, "ORDER_4").await.is_problem(503, "overloaded");
     assert_eq!(shop.commands().await.len(), stored, "nothing of a refused request is stored");
-    // Questions are answered, and it says why commands are not.
+    // Queries still work, and readiness has the reason.
     let ready = Answer::of(shop.get("/readiness")).await;
     assert_eq!(ready.status, 200);
     let why = ready.body["checks"]["backpressure"]["detail"].as_str().unwrap();
@@ -39,7 +39,7 @@ async fn while_a_service_is_too_far_behind_no_commands_are_taken_and_once_it_is_
     while let Some(Ok(message)) = batch.next().await {
         message.ack().await.unwrap();
     }
-    until("commands are taken again", || async { taken(&shop, "ORDER_4").await.status == 202 }).await;
+    until("commands are accepted again", || async { place(&shop, "ORDER_4").await.status == 202 }).await;
 }
 
 /// Changes the limits of a stream.
@@ -71,23 +71,23 @@ async fn publish_placed(shop: &Shop, orders: std::ops::Range<usize>) {
     }
 }
 
-/// What readiness says of a part.
-async fn published(shop: &Shop, part: &str) -> String {
+/// The detail of a check of readiness.
+async fn detail(shop: &Shop, check: &str) -> String {
     let ready = Answer::of(shop.get("/readiness")).await;
-    ready.body["checks"][part]["detail"].as_str().unwrap_or_default().to_owned()
+    ready.body["checks"][check]["detail"].as_str().unwrap_or_default().to_owned()
 }
 
 #[tokio::test]
-async fn a_stream_full_of_history_takes_commands_and_one_that_may_fill_with_what_follows_does_not() {
+async fn a_stream_full_of_consumed_messages_has_capacity_and_one_that_events_to_come_may_fill_has_none() {
     let shop = Shop::start().await;
     limit(&shop, EVENTS, |config| config.max_bytes = 500_000).await;
-    // Consumed history makes room, however full the stream is.
+    // Consumed messages leave capacity, however full the stream is.
     for orders in [0..300, 300..600] {
         publish_placed(&shop, orders).await;
         for service in ["inventory-service", "payment-service"] {
             consume(&shop, service, EVENTS).await;
         }
-        // A stream that turns over between two looks of the gateway may have lost something.
+        // A stream that turns over between two polls of the gateway may have lost messages.
         until("the gateway has seen it consumed", || async {
             let metrics = Answer::of(shop.get("/metrics")).await.body;
             let metrics = metrics.as_str().unwrap();
@@ -97,43 +97,44 @@ async fn a_stream_full_of_history_takes_commands_and_one_that_may_fill_with_what
         .await;
     }
     let events = shop.stream(EVENTS).await;
-    assert!(events.cached_info().state.first_sequence > 1, "the ring buffer has discarded the oldest");
-    until("commands are taken", || async { taken(&shop, "ORDER_A").await.status == 202 }).await;
+    assert!(events.cached_info().state.first_sequence > 1, "the ring buffer has dropped the oldest");
+    until("commands are accepted", || async { place(&shop, "ORDER_A").await.status == 202 }).await;
 
-    // Few bytes are unconsumed, and much may follow from them.
+    // Few bytes are unconsumed, and many events may follow from them.
     publish_placed(&shop, 600..650).await;
-    until("the gateway refuses", || async { taken(&shop, "ORDER_B").await.status == 503 }).await;
-    until("it knows that nothing is consumed", || async {
-        let refused = taken(&shop, "ORDER_B").await;
+    until("the gateway refuses", || async { place(&shop, "ORDER_B").await.status == 503 }).await;
+    until("the gateway measures that nothing is consumed", || async {
+        let refused = place(&shop, "ORDER_B").await;
         refused.is_problem(503, "overloaded");
         refused.header("retry-after") == Some("60")
     })
     .await;
-    let why = published(&shop, "backpressure").await;
+    let why = detail(&shop, "backpressure").await;
     assert!(why.contains("EVENTS") && why.contains("may follow"), "{why}");
-    assert!(published(&shop, "capacity").await.contains("EVENTS"));
+    assert!(detail(&shop, "capacity").await.contains("EVENTS"));
     for service in ["inventory-service", "payment-service"] {
         consume(&shop, service, EVENTS).await;
     }
-    until("commands are taken again", || async { taken(&shop, "ORDER_B").await.status == 202 }).await;
-    assert_eq!(published(&shop, "loss").await, "");
+    until("commands are accepted again", || async { place(&shop, "ORDER_B").await.status == 202 }).await;
+    assert_eq!(detail(&shop, "loss").await, "");
 }
 
 #[tokio::test]
-async fn messages_discarded_unconsumed_are_warned_of_before_and_named_afterwards() {
+async fn readiness_warns_before_unconsumed_messages_are_dropped_and_reports_the_loss() {
     let shop = Shop::start().await;
     limit(&shop, COMMANDS, |config| {
         (config.max_age, config.duplicate_window) = (Duration::from_secs(6), Duration::from_secs(6));
     })
     .await;
-    assert_eq!(taken(&shop, "ORDER_1").await.status, 202);
-    assert_eq!(taken(&shop, "ORDER_2").await.status, 202);
-    until("it warns", || async {
-        published(&shop, "capacity").await.contains("2 messages wait for order-service")
+    assert_eq!(place(&shop, "ORDER_1").await.status, 202);
+    assert_eq!(place(&shop, "ORDER_2").await.status, 202);
+    until("readiness warns", || async {
+        detail(&shop, "capacity").await.contains("2 messages wait for order-service")
     })
     .await;
-    until("the loss is named", || async { published(&shop, "loss").await.contains("sequences 1 to 2") }).await;
-    let loss = published(&shop, "loss").await;
+    until("readiness reports the loss", || async { detail(&shop, "loss").await.contains("sequences 1 to 2") })
+        .await;
+    let loss = detail(&shop, "loss").await;
     assert!(loss.contains("order-service of COMMANDS") && loss.contains("at least 2 messages"), "{loss}");
     let metrics = Answer::of(shop.get("/metrics")).await.body;
     let counted = r#"messaging_messages_lost_total{stream="COMMANDS",consumer="order-service",possible="false"}"#;
@@ -146,32 +147,35 @@ async fn readiness_follows_streams_bucket_and_server_within_five_seconds() {
     let provisioner = jetstream::new(shop.connect("provisioner").await);
     for name in [EVENTS, COMMANDS, "KV_IDEMPOTENCY"] {
         provisioner.delete_stream(name).await.unwrap();
-        within_five_seconds("it is unready", || async {
+        within_five_seconds("the gateway is unready", || async {
             let ready = Answer::of(shop.get("/readiness")).await;
             ready.status == 503 && ready.body["checks"]["streams"]["detail"].as_str().unwrap().contains(name)
         })
         .await;
-        assert!(published(&shop, "backpressure").await.contains("unknown"));
+        assert!(detail(&shop, "backpressure").await.contains("unknown"));
         provision(&shop.nats).await;
-        within_five_seconds("it is ready again", || async {
+        within_five_seconds("the gateway is ready again", || async {
             Answer::of(shop.get("/readiness")).await.status == 200
         })
         .await;
     }
     shop.nats.pause().unwrap();
-    within_five_seconds("it is unready", || async { Answer::of(shop.get("/readiness")).await.status == 503 }).await;
+    within_five_seconds("the gateway is unready", || async {
+        Answer::of(shop.get("/readiness")).await.status == 503
+    })
+    .await;
     shop.nats.resume().unwrap();
     shop.until_ready().await;
 }
 
-async fn within_five_seconds<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+async fn within_five_seconds<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let start = Instant::now();
-    until(what, holds).await;
+    until(what, condition).await;
     assert!(start.elapsed() < Duration::from_secs(5), "{what} after {:?}", start.elapsed());
 }
 
 #[tokio::test]
-async fn a_full_bucket_refuses_keys_and_says_until_when_and_requests_without_a_key_go_on() {
+async fn a_full_bucket_refuses_new_keys_with_retry_after_and_accepts_requests_without_a_key() {
     let shop = Shop::start().await;
     limit(&shop, "KV_IDEMPOTENCY", |config| config.max_bytes = 2_000).await;
     let keyed = |n: usize| {
@@ -189,24 +193,24 @@ async fn a_full_bucket_refuses_keys_and_says_until_when_and_requests_without_a_k
         refused.header("retry-after").unwrap().parse::<u64>().unwrap() > 86_000
     })
     .await;
-    assert_eq!(keyed(0).await.status, 202, "what is remembered is answered");
-    assert_eq!(taken(&shop, "ORDER_X").await.status, 202);
-    until("it warns", || async { published(&shop, "capacity").await.contains("IDEMPOTENCY is") }).await;
+    assert_eq!(keyed(0).await.status, 202, "a stored key is accepted");
+    assert_eq!(place(&shop, "ORDER_X").await.status, 202);
+    until("readiness warns", || async { detail(&shop, "capacity").await.contains("IDEMPOTENCY is") }).await;
 }
 
 #[tokio::test]
-async fn an_answer_says_what_it_is_worth_as_far_as_the_server_tells() {
+async fn a_response_has_the_durability_that_the_server_reports() {
     let nats = nats().await;
     let monitor = nats.monitor_url();
     let shop = Shop::set(nats, |config| config.durability.nats_monitor_url = vec![monitor]);
     shop.until_ready().await;
-    assert_eq!(taken(&shop, "ORDER_1").await.body["durability"], "unsynced");
+    assert_eq!(place(&shop, "ORDER_1").await.body["durability"], "unsynced");
     let readiness = Answer::of(shop.get("/readiness")).await;
     assert_eq!(readiness.body["checks"]["durability"], json!({"ok": true, "detail": "unsynced"}));
 }
 
 #[tokio::test]
-async fn a_gateway_that_wants_more_than_the_server_gives_does_not_start_and_says_how_to_get_it() {
+async fn the_gateway_does_not_start_if_the_durability_is_too_low_and_the_error_has_the_remedy() {
     for (level, how) in [(Level::Fsynced, "sync_interval: always"), (Level::Replicated, "three replicas")] {
         let mut shop = Shop::set(nats().await, |config| config.durability.minimum_durability = vec![level]);
         let why = shop.ended().await;
@@ -215,7 +219,7 @@ async fn a_gateway_that_wants_more_than_the_server_gives_does_not_start_and_says
 }
 
 #[tokio::test]
-async fn a_server_that_syncs_before_it_acknowledges_is_recognised() {
+async fn a_server_that_syncs_before_it_acknowledges_is_detected() {
     let conf = include_str!("../../../nats.conf").replace("sync_interval: 10s", "sync_interval: always");
     let file = std::env::temp_dir().join(format!("gateway-synced-{}.conf", std::process::id()));
     std::fs::write(&file, conf).unwrap();
@@ -226,6 +230,6 @@ async fn a_server_that_syncs_before_it_acknowledges_is_recognised() {
         config.durability.minimum_durability = vec![Level::Fsynced];
     });
     shop.until_ready().await;
-    assert_eq!(taken(&shop, "ORDER_1").await.body["durability"], "fsynced");
+    assert_eq!(place(&shop, "ORDER_1").await.body["durability"], "fsynced");
     std::fs::remove_file(file).unwrap();
 }

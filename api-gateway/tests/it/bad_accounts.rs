@@ -1,4 +1,4 @@
-//! Whatever is wrong with an account is answered with 4xx and its name, and nothing of it reaches a stream.
+//! An invalid request about an account gets 4xx with the location of the error, and nothing of it reaches a stream.
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
@@ -8,21 +8,21 @@ use crate::support::{Answer, Shop, an_account, an_account_view, details};
 
 const PATH: &str = "/accounts/CUSTOMER_001";
 
-/// An account with one member changed.
+/// An account with one property changed.
 fn with(pointer: &str, value: Value) -> Value {
     let mut account = an_account("CUSTOMER_001");
     *account.pointer_mut(pointer).unwrap() = value;
     account
 }
 
-/// An account with one member more.
+/// An account with an additional property.
 fn and(parent: &str, name: &str, value: Value) -> Value {
     let mut account = an_account("CUSTOMER_001");
     account.pointer_mut(parent).unwrap()[name] = value;
     account
 }
 
-/// An account without one member.
+/// An account without one property.
 fn without(pointer: &str) -> Value {
     let (parent, name) = pointer.rsplit_once('/').unwrap();
     let mut account = an_account("CUSTOMER_001");
@@ -34,8 +34,8 @@ fn put(shop: &Shop, body: &Value) -> RequestBuilder {
     shop.request("PUT", PATH).json(body).header("if-match", "\"1\"")
 }
 
-/// Lines that are none.
-fn no_lines() -> Vec<Value> {
+/// Invalid lines.
+fn invalid_lines() -> Vec<Value> {
     vec![
         json!(""),
         json!("  "),
@@ -61,7 +61,7 @@ fn wrong_texts() -> Vec<(Value, &'static str)> {
     let mut cases = Vec::new();
     for pointer in lines {
         cases.push((without(pointer), pointer));
-        cases.extend(no_lines().into_iter().map(|bad| (with(pointer, bad), pointer)));
+        cases.extend(invalid_lines().into_iter().map(|bad| (with(pointer, bad), pointer)));
     }
     for (pointer, bad) in [
         ("/addresses/0/type", vec![json!("home"), json!("Billing"), json!(""), json!(1), Value::Null]),
@@ -125,7 +125,7 @@ fn wrong_shapes() -> Vec<(Value, &'static str)> {
 }
 
 #[tokio::test]
-async fn every_wrong_field_of_an_account_is_named() {
+async fn every_invalid_field_of_an_account_is_reported() {
     let shop = Shop::start().await;
     for (body, pointer) in wrong_texts().into_iter().chain(wrong_shapes()) {
         let mut change = body.clone();
@@ -144,7 +144,7 @@ async fn every_wrong_field_of_an_account_is_named() {
 }
 
 #[tokio::test]
-async fn a_wrong_customer_id_is_named() {
+async fn an_invalid_customer_id_is_reported() {
     let shop = Shop::start().await;
     let long = "k".repeat(65);
     for bad in ["a.b", "", "*", ">", "a b", "ä", &long, "4111111111111111", "4111-1111-1111-1111"] {
@@ -157,7 +157,7 @@ async fn a_wrong_customer_id_is_named() {
         assert_eq!(places(&answer), ["pointer /customerId"], "{body}");
     }
     let versioned = Answer::of(shop.post("/accounts", &and("", "version", json!(1)))).await;
-    assert_eq!(places(&versioned), ["pointer /version"], "a new account has none to name");
+    assert_eq!(places(&versioned), ["pointer /version"], "a new account has no version");
     nothing_was_published(&shop).await;
 }
 
@@ -175,7 +175,7 @@ async fn a_change_that_contradicts_its_path_or_its_version_is_refused() {
 }
 
 #[tokio::test]
-async fn all_wrong_fields_of_an_account_are_named_at_once() {
+async fn all_invalid_fields_of_an_account_are_reported_at_once() {
     let shop = Shop::start().await;
     let body = json!({
         "customerId": "a b", "name": "", "addresses": [{"type": "home", "street": "S", "zip": "1"}],
@@ -204,7 +204,7 @@ async fn all_wrong_fields_of_an_account_are_named_at_once() {
 }
 
 #[tokio::test]
-async fn bodies_of_another_kind_or_size_are_refused() {
+async fn bodies_with_another_media_type_or_size_are_refused() {
     let shop = Shop::start().await;
     let account = an_account("CUSTOMER_001").to_string();
     let change = details(&an_account("CUSTOMER_001")).to_string();
@@ -227,7 +227,7 @@ async fn bodies_of_another_kind_or_size_are_refused() {
 }
 
 #[tokio::test]
-async fn wrong_paths_parameters_and_headers_of_accounts_are_named() {
+async fn invalid_paths_parameters_and_headers_of_accounts_are_reported() {
     let shop = Shop::start().await;
     let account = an_account("CUSTOMER_001");
     let create = || shop.post("/accounts", &account);

@@ -1,4 +1,4 @@
-//! Whatever is wrong with a request is answered with 4xx and its name, and nothing of it reaches a stream.
+//! An invalid request gets 4xx with the location of the error, and nothing of it reaches a stream.
 
 use reqwest::RequestBuilder;
 use reqwest::header::HeaderValue;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Shop, an_order};
 
-/// An order with one member changed, or without it.
+/// An order with one property changed.
 fn order_with(pointer: &str, value: Value) -> Value {
     let mut order = an_order("ORDER_001");
     *order.pointer_mut(pointer).unwrap() = value;
@@ -19,7 +19,7 @@ fn order_without(name: &str) -> Value {
     order
 }
 
-/// Returns what the problem is about.
+/// Returns the locations of a problem's errors.
 pub(crate) fn places(answer: &Answer) -> Vec<String> {
     let errors = answer.body["errors"].as_array().cloned().unwrap_or_default();
     let place = |error: &Value| {
@@ -37,7 +37,7 @@ pub(crate) async fn nothing_was_published(shop: &Shop) {
 }
 
 #[tokio::test]
-async fn every_wrong_field_of_an_order_is_named() {
+async fn every_invalid_field_of_an_order_is_reported() {
     let shop = Shop::start().await;
     let long = "k".repeat(65);
     let cases: Vec<(Value, &str)> = vec![
@@ -94,7 +94,7 @@ async fn every_wrong_field_of_an_order_is_named() {
 }
 
 #[tokio::test]
-async fn all_wrong_fields_are_named_at_once() {
+async fn all_invalid_fields_are_reported_at_once() {
     let shop = Shop::start().await;
     let body = json!({
         "customerId": "a b", "currency": "EUR", "gift/wrap~": true, "totalPrice": 1.5,
@@ -117,7 +117,7 @@ async fn all_wrong_fields_are_named_at_once() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_no_json_is_refused_with_line_and_column() {
+async fn a_body_that_is_not_valid_json_is_refused_with_line_and_column() {
     let shop = Shop::start().await;
     let send = |body: Vec<u8>| {
         Answer::of(shop.request("POST", "/orders").header("content-type", "application/json").body(body))
@@ -145,7 +145,7 @@ async fn a_body_that_is_no_json_is_refused_with_line_and_column() {
 }
 
 #[tokio::test]
-async fn a_body_of_another_kind_or_size_is_refused() {
+async fn a_body_with_another_media_type_or_size_is_refused() {
     let shop = Shop::start().await;
     let order = an_order("ORDER_001").to_string();
     let with_type = |content_type: &str| {
@@ -178,7 +178,7 @@ async fn a_body_of_another_kind_or_size_is_refused() {
 }
 
 #[tokio::test]
-async fn wrong_paths_parameters_and_headers_are_named() {
+async fn invalid_paths_parameters_and_headers_are_reported() {
     let shop = Shop::start().await;
     let order = an_order("ORDER_001");
     let place = || shop.post("/orders", &order);
@@ -230,7 +230,7 @@ async fn wrong_paths_parameters_and_headers_are_named() {
 }
 
 #[tokio::test]
-async fn a_wrong_cancellation_or_restock_is_refused() {
+async fn an_invalid_cancellation_or_restock_is_refused() {
     let shop = Shop::start().await;
     for body in [
         json!({"reason": "r".repeat(501)}),

@@ -1,4 +1,4 @@
-//! The number of a card goes nowhere: into no stream, no answer, and no log, however much is logged.
+//! A card number reaches no stream, no response, and no log, at any log level.
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Answer, Shop, an_account, details, password, until};
 
-/// The gateway as a process that logs everything it can into a file.
+/// The gateway as a process that logs at the finest level into a file.
 struct Gateway {
     process: Child,
     base: String,
@@ -51,7 +51,7 @@ impl Drop for Gateway {
     }
 }
 
-/// The ways in which the number stands in requests, and the ways in which each could be shown again.
+/// The spellings of the number in requests, and the spellings in which it could appear.
 const SPELLED: [&str; 4] =
     ["4111111111111111", "4111 1111 1111 1111", "4111-1111-1111-1111", "4111.1111.1111.1111"];
 const TRACES: [&str; 6] = [
@@ -64,11 +64,11 @@ const TRACES: [&str; 6] = [
 ];
 
 #[track_caller]
-fn holds_no_number(what: &str, text: &str) {
+fn has_no_card_number(what: &str, text: &str) {
     for trace in TRACES {
         if let Some(at) = text.find(trace) {
             let around: String = text[..at].chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect();
-            panic!("{what} holds {trace}: {around}");
+            panic!("{what} contains {trace}: {around}");
         }
     }
 }
@@ -120,7 +120,7 @@ fn requests(http: &Client, base: &str, number: &str) -> Vec<(RequestBuilder, u16
         let key = format!("\"{number}\"");
         requests.push((request("POST", "/accounts").json(&body).header("idempotency-key", key), 422));
         let put = request("PUT", "/accounts/CUSTOMER_001").json(&details(&body)).header("if-match", "\"1\"");
-        // The customer's id is no part of the details.
+        // The customer's id is not a part of the details.
         if body["customerId"] == "CUSTOMER_001" {
             requests.push((put, 422));
         }
@@ -146,7 +146,7 @@ fn requests(http: &Client, base: &str, number: &str) -> Vec<(RequestBuilder, u16
 }
 
 #[tokio::test]
-async fn a_card_number_is_neither_stored_nor_answered_nor_logged() {
+async fn a_card_number_is_neither_stored_nor_returned_nor_logged() {
     let shop = Shop::start().await;
     let gateway = Gateway::start(&shop).await;
     for number in SPELLED {
@@ -154,13 +154,13 @@ async fn a_card_number_is_neither_stored_nor_answered_nor_logged() {
             let shown = format!("{request:?}");
             let answer = Answer::of(request).await;
             assert_eq!(answer.status, status, "{shown} {answer:?}");
-            holds_no_number("an answer", &format!("{:?} {}", answer.headers, answer.body));
+            has_no_card_number("a response", &format!("{:?} {}", answer.headers, answer.body));
         }
     }
     for name in ["COMMANDS", "EVENTS", "DEAD_LETTERS", "KV_IDEMPOTENCY"] {
         assert_eq!(shop.stream(name).await.info().await.unwrap().state.messages, 0, "{name}");
     }
-    // A good account goes its way, so that the log has seen one.
+    // A valid account is accepted, so that the log has one.
     let accepted = shop.http.post(format!("{}/accounts", gateway.base)).json(&an_account("CUSTOMER_001"));
     assert_eq!(Answer::of(accepted.header("prefer", "wait=0")).await.status, 202);
     assert_eq!(shop.commands().await.len(), 1);
@@ -169,5 +169,5 @@ async fn a_card_number_is_neither_stored_nor_answered_nor_logged() {
         log.contains("TRACE") && log.contains("DEBUG") && log.contains("a command is stored"),
         "everything is logged"
     );
-    holds_no_number("the log", &log);
+    has_no_card_number("the log", &log);
 }

@@ -1,4 +1,4 @@
-//! What must hold of whatever clients send. The properties here and the targets of `fuzz/` check the same.
+//! The invariants of parsing. The properties here and the targets of `fuzz/` check the same ones.
 
 use api_gateway::test_entry_points::{BODIES, OPERATOR_BODIES, PARAMETERS};
 use contracts::account::{AccountCommand, looks_like_a_card_number};
@@ -6,11 +6,11 @@ use contracts::inventory::InventoryCommand;
 use contracts::order::OrderCommand;
 use serde_json::{Value, json};
 
-/// Any text is a parameter that reads the same again, or is refused with a reason.
+/// Any text is a parameter whose canonical form parses to itself, or is refused with a reason.
 pub(crate) fn parameter(text: &str) {
     for (name, read) in PARAMETERS {
         match read(text) {
-            // Headers that may be passed over.
+            // Headers that may be ignored.
             Ok(written) if written.is_empty() => {
                 assert!(["traceparent", "Prefer"].contains(&name), "{name} {text:?}")
             }
@@ -20,23 +20,24 @@ pub(crate) fn parameter(text: &str) {
     }
 }
 
-/// Any bytes are a body whose command its service reads, or a problem that names each place and no number of a card.
+/// Any bytes are a body whose command its service can decode, or a problem with error locations and without a card
+/// number.
 pub(crate) fn body(body: &[u8]) {
     for (message_type, read) in BODIES {
         match read(body) {
-            Ok(command) => assert_eq!(understood(message_type, &command), command),
-            Err(problem) => is_notified(&problem),
+            Ok(command) => assert_eq!(reencoded(message_type, &command), command),
+            Err(problem) => is_valid_problem(&problem),
         }
     }
     for read in OPERATOR_BODIES {
         if let Err(problem) = read(body) {
-            is_notified(&problem);
+            is_valid_problem(&problem);
         }
     }
 }
 
-/// Checks the answer to a body that is refused.
-fn is_notified(problem: &str) {
+/// Checks the response to a body that is refused.
+fn is_valid_problem(problem: &str) {
     assert!(!looks_like_a_card_number(problem), "{problem}");
     let problem: Value = serde_json::from_str(problem).unwrap();
     assert!(matches!(problem["status"].as_u64(), Some(400 | 422)), "{problem}");
@@ -45,8 +46,8 @@ fn is_notified(problem: &str) {
     assert!(!errors.is_empty() && errors.iter().all(named), "{problem}");
 }
 
-/// Reads a command as its service does, and returns it as it would be written again.
-fn understood(message_type: &str, command: &[u8]) -> Vec<u8> {
+/// Decodes a command as its service does, and encodes it again.
+fn reencoded(message_type: &str, command: &[u8]) -> Vec<u8> {
     let context = message_type.split('.').next().unwrap();
     let written = match context {
         "order" => serde_json::to_vec(&OrderCommand::decode(message_type, command).unwrap()),

@@ -1,4 +1,4 @@
-//! A good request becomes one command, and is answered once JetStream has it.
+//! A valid request becomes one command, and gets its response once JetStream has stored the command.
 
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderCommand;
@@ -36,7 +36,7 @@ async fn a_placed_order_is_a_command_in_its_envelope() {
 }
 
 #[tokio::test]
-async fn total_and_id_are_made_up_where_they_are_missing() {
+async fn a_missing_total_is_computed_and_a_missing_id_is_generated() {
     let shop = Shop::start().await;
     let mut order = an_order("ORDER_001");
     order.as_object_mut().unwrap().retain(|name, _| name != "orderId" && name != "totalPrice");
@@ -63,7 +63,7 @@ async fn an_order_is_cancelled_with_or_without_a_reason() {
         assert_eq!(Answer::of(shop.post("/orders/ORDER_001/cancel", &body)).await.status, 202);
     }
     let commands = shop.commands().await;
-    // Without a reason it is the same cancellation each time.
+    // Without a reason it is the same command each time.
     assert_eq!(commands.len(), 2);
     assert_eq!(commands[0].subject, "order.command.cancel.ORDER_001");
     assert_eq!(commands[0].body, json!({"orderId": "ORDER_001"}));
@@ -86,7 +86,7 @@ async fn a_restock_is_a_command_of_the_inventory() {
 }
 
 #[tokio::test]
-async fn the_largest_order_fits_through() {
+async fn the_largest_order_is_accepted() {
     let shop = Shop::start().await;
     let mut order = an_order(&"O".repeat(64));
     order["customerId"] = json!("C".repeat(64));

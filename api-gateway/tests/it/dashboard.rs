@@ -1,19 +1,19 @@
-//! The page at `/`: whole, cached by what it is, and harmless to whoever opens it.
+//! The dashboard at `/`: complete, cached by its content, and restricted by security headers.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use api_gateway::PageOptions;
+use api_gateway::DashboardOptions;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Shop, nats, until};
 
 const CONTROL: &str = "http://127.0.0.1:8906";
 
-/// As the demo starts it.
+/// A shop with the configuration of the demo.
 async fn demo() -> Shop {
     let shop = Shop::set(nats().await, |config| {
-        config.page = PageOptions {
+        config.dashboard = DashboardOptions {
             demo_control_url: Some(CONTROL.to_owned()),
             demo_control_token: Some("a-token".to_owned()),
             demo_nats_command: Some("nats --user inspector".to_owned()),
@@ -23,7 +23,7 @@ async fn demo() -> Shop {
     shop
 }
 
-/// Every file of the page, as a path on the gateway.
+/// Collects the paths of all files of the dashboard on the gateway.
 fn files(folder: &Path, at: &str, found: &mut BTreeSet<String>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
@@ -36,13 +36,13 @@ fn files(folder: &Path, at: &str, found: &mut BTreeSet<String>) {
     }
 }
 
-/// The paths that a text names in quotes.
+/// The paths in quotes in a text.
 fn named(text: &str) -> impl Iterator<Item = &str> {
     text.split(['"', '\'']).filter(|part| part.starts_with("/web/"))
 }
 
 #[tokio::test]
-async fn the_page_is_served_to_whoever_asks() {
+async fn the_dashboard_is_served_to_browsers_and_other_clients() {
     let shop = Shop::start().await;
     // curl asks for `*/*`, a browser for html.
     for accept in ["*/*", "text/html,application/xhtml+xml"] {
@@ -61,7 +61,7 @@ async fn the_page_is_served_to_whoever_asks() {
 }
 
 #[tokio::test]
-async fn every_file_has_its_type_and_the_headers_that_keep_a_browser_in_bounds() {
+async fn every_file_has_its_media_type_and_security_headers() {
     let shop = Shop::start().await;
     let mut paths = BTreeSet::from(["/".to_owned(), "/web/config.json".to_owned()]);
     files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../web"), "/web", &mut paths);
@@ -94,7 +94,7 @@ async fn every_file_has_its_type_and_the_headers_that_keep_a_browser_in_bounds()
 }
 
 #[tokio::test]
-async fn what_a_browser_has_is_not_sent_again() {
+async fn a_file_that_the_browser_has_is_not_sent_again() {
     let shop = Shop::start().await;
     let first = Answer::of(shop.get("/web/app.js")).await;
     let tag = first.header("etag").unwrap();
@@ -111,7 +111,7 @@ async fn what_a_browser_has_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_of_the_page_is_a_problem() {
+async fn a_path_without_a_file_of_the_dashboard_is_a_problem() {
     let shop = Shop::start().await;
     for path in [
         "/web/",
@@ -123,19 +123,19 @@ async fn what_is_no_file_of_the_page_is_a_problem() {
     ] {
         Answer::of(shop.get(path)).await.is_problem(404, "route-not-found");
     }
-    // The page does not stand before the API.
+    // The dashboard does not shadow the API.
     Answer::of(shop.get("/orders/NONE/payment?x=1")).await.is_problem(400, "invalid-parameter");
 }
 
 #[tokio::test]
-async fn outside_the_demo_the_page_can_break_nothing() {
+async fn outside_the_demo_the_dashboard_cannot_inject_faults() {
     let shop = Shop::start().await;
     let answer = Answer::of(shop.get("/web/config.json")).await;
     assert_eq!(answer.header("cache-control"), Some("no-store"));
     let expected =
         json!({"version": env!("CARGO_PKG_VERSION"), "control": null, "natsCommand": null, "operations": false});
     assert_eq!(answer.body, expected);
-    // Nothing secret is in it, so it is for any name of the gateway that is configured.
+    // The settings contain no secret, so every configured host name of the gateway may read them.
     let named = Shop::set(nats().await, |config| config.http.allowed_hosts = vec!["store.example.org".to_owned()]);
     until("the gateway answers", || async { named.get("/").send().await.is_ok() }).await;
     assert_eq!(Answer::of(named.get("/").header("host", "store.example.org")).await.status, 200);
@@ -143,7 +143,7 @@ async fn outside_the_demo_the_page_can_break_nothing() {
 }
 
 #[tokio::test]
-async fn in_the_demo_the_page_is_for_this_machine_only() {
+async fn in_the_demo_the_dashboard_is_for_loopback_hosts_only() {
     let shop = demo().await;
     let answer = Answer::of(shop.get("/web/config.json")).await;
     assert_eq!(answer.body["control"], json!({"url": CONTROL, "token": "a-token"}));
@@ -160,13 +160,13 @@ async fn in_the_demo_the_page_is_for_this_machine_only() {
             assert!(!answer.body.to_string().contains("a-token"));
         }
     }
-    // The API is, too.
+    // The API is restricted likewise.
     let answer = Answer::of(shop.get("/liveness").header("host", "store.example.org")).await;
     answer.is_problem(421, "misdirected-request");
 }
 
 #[tokio::test]
-async fn pages_from_elsewhere_and_forms_change_nothing() {
+async fn requests_from_foreign_origins_and_forms_have_no_effect() {
     let shop = Shop::start().await;
     let own = shop.base.clone();
     let other = format!("{own}0");

@@ -5,7 +5,7 @@ use contracts::catalogue::messages;
 use crate::support::{Answer, Shop};
 
 #[tokio::test]
-async fn the_page_of_messages_has_all_of_them_and_asks_nobody_else_for_anything() {
+async fn the_page_of_messages_is_complete_and_loads_nothing_from_other_hosts() {
     let shop = Shop::start().await;
     let page = Answer::of(shop.get("/docs/events")).await;
     assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));

@@ -1,4 +1,4 @@
-//! Whatever is sent, a parameter or a body is read as something that services read, too, or refused with a reason.
+//! Any input, a parameter or a body, is parsed into a value that services accept, or refused with a reason.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -46,12 +46,12 @@ fn bodies() -> Vec<Value> {
         json!({"reason": "found it cheaper"}),
         json!({"quantity": 5}),
         json!({"sequences": [1, 2], "force": true, "maxFailures": 3}),
-        json!({"reason": "nobody will handle it"}),
+        json!({"reason": "no service will process it"}),
         json!({}),
     ]
 }
 
-/// Lists every place of a value, as JSON pointers.
+/// Lists all locations in a value, as JSON pointers.
 fn places(value: &Value, at: &str, places: &mut Vec<String>) {
     places.push(at.to_owned());
     match value {
@@ -66,7 +66,7 @@ fn places(value: &Value, at: &str, places: &mut Vec<String>) {
     }
 }
 
-/// Bodies: any bytes, and good ones with something else in a place or a byte that is another.
+/// Bodies: arbitrary bytes, and valid bodies with a changed value or a changed byte.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let changed = (select(bodies()), vec((any::<Index>(), leaf()), 0..3)).prop_map(|(mut body, changes)| {
         for (place, leaf) in changes {
@@ -88,12 +88,12 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn a_parameter_reads_the_same_again_or_is_refused_with_a_reason(text in text()) {
+    fn a_parameter_has_a_stable_canonical_form_or_is_refused_with_a_reason(text in text()) {
         checks::parameter(&text);
     }
 
     #[test]
-    fn a_body_is_a_command_that_services_read_or_a_problem_that_names_a_place(body in body()) {
+    fn a_body_is_a_command_that_services_decode_or_a_problem_with_error_locations(body in body()) {
         checks::body(&body);
     }
 }

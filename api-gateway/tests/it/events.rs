@@ -1,4 +1,4 @@
-//! The live feed: from now on or from where one was, through everything.
+//! The live feed: new events, or resumed after an event, across outages.
 
 use std::time::{Duration, Instant};
 
@@ -44,7 +44,7 @@ impl Feed {
 }
 
 async fn placed(service: &FakeService, order: &str) -> u64 {
-    service.says(&format!("order.event.placed.{order}"), Uuid::now_v7(), &json!({"orderId": order})).await
+    service.publish(&format!("order.event.placed.{order}"), Uuid::now_v7(), &json!({"orderId": order})).await
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn events_come_live_with_their_envelope() {
     placed(&service, "ORDER_000").await;
     let mut feed = Feed::open(shop.get("/events")).await;
     let cause = Uuid::now_v7();
-    let sequence = service.says("order.event.placed.ORDER_001", cause, &json!({"orderId": "ORDER_001"})).await;
+    let sequence = service.publish("order.event.placed.ORDER_001", cause, &json!({"orderId": "ORDER_001"})).await;
     let (id, name, mut data) = feed.next().await;
     assert_eq!((id, name.as_str()), (sequence, "order.placed.v1"));
     assert!(data["id"].take().as_str().is_some_and(|id| Uuid::parse_str(id).is_ok()));
@@ -67,7 +67,7 @@ async fn events_come_live_with_their_envelope() {
 }
 
 #[tokio::test]
-async fn a_feed_goes_on_behind_the_last_event_it_had() {
+async fn a_feed_resumes_after_the_last_event() {
     let shop = Shop::start().await;
     let service = FakeService::orders(&shop).await;
     for order in ["ORDER_001", "ORDER_002", "ORDER_003"] {
@@ -86,7 +86,7 @@ async fn a_feed_goes_on_behind_the_last_event_it_had() {
 }
 
 #[tokio::test]
-async fn a_feed_of_a_stream_that_was_created_again_starts_over_and_says_so() {
+async fn a_feed_of_a_recreated_stream_is_reset() {
     let shop = Shop::start().await;
     let service = FakeService::orders(&shop).await;
     let mut before = Feed::open(shop.get("/events")).await;
@@ -97,7 +97,7 @@ async fn a_feed_of_a_stream_that_was_created_again_starts_over_and_says_so() {
     let provisioner = jetstream::new(shop.connect("provisioner").await);
     provisioner.delete_stream(EVENTS).await.unwrap();
     provision(&shop.nats).await;
-    // More than the feed has seen of the one before, so that its sequence means something in both.
+    // More events than the feed has read, so that its last sequence exists in both streams.
     let service = FakeService::orders(&shop).await;
     for order in ["ORDER_003", "ORDER_004", "ORDER_005"] {
         placed(&service, order).await;
@@ -110,7 +110,7 @@ async fn a_feed_of_a_stream_that_was_created_again_starts_over_and_says_so() {
     placed(&service, "ORDER_006").await;
     assert_eq!(resumed.next().await.0, 4);
     let mut again = Feed::open(shop.get("/events").header("last-event-id", &resumed.last)).await;
-    // A feed that was open all the time.
+    // This feed was open all the time.
     while before.next().await.1 != "reset" {}
     placed(&service, "ORDER_007").await;
     for feed in [&mut resumed, &mut beyond, &mut again, &mut before] {
@@ -119,7 +119,7 @@ async fn a_feed_of_a_stream_that_was_created_again_starts_over_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_feed_says_when_the_stream_has_dropped_what_it_did_not_get() {
+async fn a_feed_is_reset_when_the_stream_has_dropped_unread_events() {
     let shop = Shop::start().await;
     let service = FakeService::orders(&shop).await;
     for order in ["ORDER_001", "ORDER_002", "ORDER_003", "ORDER_004"] {
@@ -135,7 +135,7 @@ async fn a_feed_says_when_the_stream_has_dropped_what_it_did_not_get() {
 }
 
 #[tokio::test]
-async fn any_last_event_id_is_followed_or_refused_by_its_name() {
+async fn any_last_event_id_is_accepted_or_reported() {
     let shop = Shop::start().await;
     let mut runner = TestRunner::default();
     let generated = prop_oneof![any::<String>(), "[-+ ]?[0-9]{0,21}", any::<u64>().prop_map(|id| id.to_string())];
@@ -159,22 +159,22 @@ async fn any_last_event_id_is_followed_or_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn a_feed_of_one_order_has_the_events_of_all_services_about_it() {
+async fn a_feed_of_one_order_has_its_events_of_all_services() {
     let shop = Shop::start().await;
     let orders = FakeService::orders(&shop).await;
     let inventory = FakeService::start(&shop, "inventory-service", "inventory").await;
     let mut feed = Feed::open(shop.get("/events?orderId=ORDER_002")).await;
     placed(&orders, "ORDER_001").await;
     placed(&orders, "ORDER_002").await;
-    inventory.says("inventory.event.reserved.ORDER_002", Uuid::now_v7(), &json!({"orderId": "ORDER_002"})).await;
-    inventory.says("inventory.event.reserved.ORDER_001", Uuid::now_v7(), &json!({"orderId": "ORDER_001"})).await;
+    inventory.publish("inventory.event.reserved.ORDER_002", Uuid::now_v7(), &json!({"orderId": "ORDER_002"})).await;
+    inventory.publish("inventory.event.reserved.ORDER_001", Uuid::now_v7(), &json!({"orderId": "ORDER_001"})).await;
     assert_eq!(feed.next().await.1, "order.placed.v1");
     assert_eq!(feed.next().await.1, "inventory.reserved.v1");
     feed.stays_silent().await;
 }
 
 #[tokio::test]
-async fn a_feed_survives_a_restart_of_nats_and_misses_and_repeats_nothing() {
+async fn a_feed_survives_a_restart_of_nats_without_loss_or_repetition() {
     let mut shop = Shop::start().await;
     let service = FakeService::orders(&shop).await;
     placed(&service, "ORDER_001").await;
@@ -195,20 +195,20 @@ async fn a_feed_survives_a_restart_of_nats_and_misses_and_repeats_nothing() {
 }
 
 #[tokio::test]
-async fn many_events_arrive_in_order_even_where_the_client_reads_slowly() {
+async fn many_events_arrive_in_order_even_if_the_client_reads_slowly() {
     let shop = Shop::start().await;
     let service = FakeService::orders(&shop).await;
     let mut feed = Feed::open(shop.get("/events")).await;
     let text = "x".repeat(2000);
     for n in 0..2000 {
         let body = json!({"orderId": "ORDER_001", "text": text});
-        service.says(&format!("order.event.placed.ORDER_{n}"), Uuid::now_v7(), &body).await;
+        service.publish(&format!("order.event.placed.ORDER_{n}"), Uuid::now_v7(), &body).await;
     }
     assert_eq!(feed.sequences(2000).await, (1..=2000).collect::<Vec<_>>());
 }
 
 #[tokio::test]
-async fn what_is_no_event_is_passed_over() {
+async fn an_invalid_event_is_ignored() {
     let shop = Shop::start().await;
     let service = FakeService::orders(&shop).await;
     let mut feed = Feed::open(shop.get("/events")).await;
@@ -228,7 +228,7 @@ async fn a_silent_feed_is_kept_alive() {
 }
 
 #[tokio::test]
-async fn connections_are_bounded_and_given_back() {
+async fn connections_are_bounded_and_released() {
     let shop = Shop::start().await;
     let mut feeds = futures::future::join_all((0..256).map(|_| Feed::open(shop.get("/events")))).await;
     Answer::of(shop.get("/events")).await.is_problem(503, "too-many-streams");
@@ -236,22 +236,22 @@ async fn connections_are_bounded_and_given_back() {
     placed(&service, "ORDER_001").await;
     assert_eq!(feeds.last_mut().unwrap().next().await.0, 1);
     drop(feeds);
-    until("there is room again", || async {
+    until("a connection is free again", || async {
         shop.get("/events").send().await.is_ok_and(|response| response.status() == 200)
     })
     .await;
 }
 
 #[tokio::test]
-async fn what_accounts_say_is_not_in_the_feed() {
+async fn events_of_accounts_are_not_in_the_feed() {
     let shop = Shop::start().await;
     let (accounts, orders) =
         (FakeService::start(&shop, "account-service", "account").await, FakeService::orders(&shop).await);
     let mut all = Feed::open(shop.get("/events")).await;
     let mut one = Feed::open(shop.get("/events?orderId=SAME")).await;
     let body = json!({"contact": {"email": "ada@example.org"}});
-    accounts.says("account.event.changed.SAME", Uuid::new_v4(), &body).await;
-    orders.says("order.event.placed.SAME", Uuid::new_v4(), &json!({})).await;
+    accounts.publish("account.event.changed.SAME", Uuid::new_v4(), &body).await;
+    orders.publish("order.event.placed.SAME", Uuid::new_v4(), &json!({})).await;
     for feed in [&mut all, &mut one] {
         assert_eq!(feed.next().await.2["subject"], "order.event.placed.SAME");
     }

@@ -1,4 +1,4 @@
-//! Server-sent events, read.
+//! A client for server-sent events.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A request that is sent again is carried out once, where it can be recognised.
+//! A repeated request is processed once, if the gateway can recognise it.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ async fn place(shop: &Shop, order: &Value, key: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn the_same_key_and_content_have_the_same_answer_and_one_command() {
+async fn the_same_key_and_content_have_the_same_response_and_one_command() {
     let shop = Shop::start().await;
     let first = place(&shop, &without_id(), "\"8e03978e\"").await;
     assert_eq!(first.status, 202, "{first:?}");
@@ -24,7 +24,7 @@ async fn the_same_key_and_content_have_the_same_answer_and_one_command() {
         assert_eq!((again.status, &again.body), (first.status, &first.body));
         assert_eq!(again.header("location"), first.header("location"));
     }
-    // The same content, written in another way.
+    // The same content in another spelling.
     let mut spelled = without_id();
     spelled.as_object_mut().unwrap().remove("totalPrice");
     spelled["orderId"] = Value::Null;
@@ -76,7 +76,7 @@ async fn a_claimed_key_whose_command_was_never_published_publishes_it_on_the_nex
     let command = shop.commands().await[0].clone();
     let provisioner = async_nats::jetstream::new(shop.connect("provisioner").await);
     provisioner.get_stream("COMMANDS").await.unwrap().purge().await.unwrap();
-    // The purge leaves the stream's duplicate window alone, so the stream is made anew.
+    // A purge keeps the stream's duplicate window, so the stream is created again.
     provisioner.delete_stream("COMMANDS").await.unwrap();
     let topology = messaging::Topology::parse(contracts::topology::TOPOLOGY).unwrap();
     topology.provision(&provisioner, 1).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_claimed_key_whose_command_was_never_published_publishes_it_on_the_nex
 }
 
 #[tokio::test]
-async fn a_key_that_is_forgotten_stands_for_a_new_command() {
+async fn an_expired_key_leads_to_a_new_command() {
     let shop = Shop::start().await;
     let restock = || {
         let request = shop.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}));
@@ -121,7 +121,7 @@ async fn without_a_key_the_same_order_is_one_command_and_two_restocks_are_two() 
 }
 
 #[tokio::test]
-async fn the_id_of_a_command_stands_beside_that_of_its_order() {
+async fn the_id_of_a_command_sorts_next_to_that_of_its_order() {
     let shop = Shop::start().await;
     let order = "01943b6e-7c00-7000-8000-000000000001";
     for quantity in [1, 1, 2] {
@@ -136,7 +136,11 @@ async fn the_id_of_a_command_stands_beside_that_of_its_order() {
     assert_eq!(ids.len(), 3, "the same content has the same id, other content another one: {ids:?}");
     assert!(ids[..2].iter().all(|id| id[..13] == order[..13]), "{ids:?}");
     let given = commands[2].headers["ce-subject"].clone();
-    assert_eq!(ids[2][..13], given[..13], "an id that the gateway gives is time-ordered, and so is its command's");
+    assert_eq!(
+        ids[2][..13],
+        given[..13],
+        "an id that the gateway generates is time-ordered, and so is its command's"
+    );
 }
 
 #[tokio::test]

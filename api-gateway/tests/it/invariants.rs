@@ -1,4 +1,4 @@
-//! Whether everything is consistent, as far as that can be told without any service.
+//! The consistency check, as far as it works without services.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ fn statuses(board: &Value) -> Vec<(&str, &Value)> {
 }
 
 #[tokio::test]
-async fn what_a_service_that_is_down_would_decide_is_unknown_and_does_not_fail() {
+async fn a_check_that_needs_a_service_that_is_down_is_unknown_and_does_not_fail() {
     let mut shop = Shop::start().await;
     let board = Answer::of(shop.get("/invariants")).await;
     assert_eq!(board.status, 200, "{board:?}");
@@ -31,7 +31,7 @@ async fn what_a_service_that_is_down_would_decide_is_unknown_and_does_not_fail()
     let stock = &board.body["checks"][0];
     assert_eq!(stock["detail"], "unknown: inventory-service does not run");
     let again = Answer::of(shop.get("/invariants")).await;
-    assert_eq!(again.body["at"], board.body["at"], "it is fresh for a second");
+    assert_eq!(again.body["at"], board.body["at"], "it is cached for a second");
 
     shop.nats.kill().unwrap();
     let (start, mut board) = (Instant::now(), again.body);

@@ -1,5 +1,5 @@
-//! What the gateway promises over HTTP, with a real nats-server and its real permissions. The services behind it are
-//! third parties here: small responders that say what a test wants them to.
+//! Tests of the gateway over HTTP, with a real nats-server and its real permissions. The services are third parties
+//! here: small responders with the replies that a test sets.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics is a test that fails")]
 

@@ -1,4 +1,4 @@
-//! One message of an order's timeline, and a command that is sent again.
+//! Single messages of an order's timeline, and repeated commands.
 
 use serde_json::json;
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use uuid::Uuid;
 use crate::support::{Answer, FakeService, Shop, an_order};
 
 #[tokio::test]
-async fn a_message_is_shown_with_its_headers_and_body() {
+async fn a_message_has_its_headers_and_body() {
     let shop = Shop::start().await;
     assert_eq!(Answer::of(shop.post("/orders", &an_order("ORDER_001"))).await.status, 202);
     let message = Answer::of(shop.get("/orders/ORDER_001/messages/COMMANDS/1")).await;
@@ -20,11 +20,11 @@ async fn a_message_is_shown_with_its_headers_and_body() {
 }
 
 #[tokio::test]
-async fn a_message_is_shown_as_one_of_its_own_order_only() {
+async fn a_message_is_found_under_its_own_order_only() {
     let shop = Shop::start().await;
     let accounts = FakeService::start(&shop, "account-service", "account").await;
     let changed = json!({"customerId": "ORDER_001", "name": "called like an order"});
-    let sequence = accounts.says("account.event.changed.ORDER_001", Uuid::now_v7(), &changed).await;
+    let sequence = accounts.publish("account.event.changed.ORDER_001", Uuid::now_v7(), &changed).await;
     assert_eq!(Answer::of(shop.post("/orders", &an_order("ORDER_001"))).await.status, 202);
     for path in [
         "/orders/ORDER_002/messages/COMMANDS/1".to_owned(),
@@ -41,7 +41,7 @@ async fn a_message_is_shown_as_one_of_its_own_order_only() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_sent_again_is_told_so() {
+async fn the_response_to_a_repeated_request_says_so() {
     let shop = Shop::start().await;
     let order = an_order("ORDER_001");
     let first = Answer::of(shop.post("/orders", &order)).await;

@@ -1,4 +1,4 @@
-//! The document says what is served, and is kept beside the code so that a change of it is seen.
+//! The document describes the API, and is in the repository so that changes are reviewed.
 
 use std::path::Path;
 
@@ -44,7 +44,7 @@ fn walk(value: &Value, visit: &mut impl FnMut(&Value)) {
 
 /// `UPDATE_GOLDEN=1 cargo test -p api-gateway` writes the file.
 #[tokio::test]
-async fn the_document_is_the_one_that_was_reviewed() {
+async fn the_document_equals_the_golden_file() {
     let shop = Shop::with_operations().await;
     let served = Answer::of(shop.get("/openapi.json")).await;
     assert_eq!(served.header("content-type"), Some("application/json"));
@@ -52,26 +52,26 @@ async fn the_document_is_the_one_that_was_reviewed() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&golden, serde_json::to_string_pretty(&served.body).unwrap() + "\n").unwrap();
     }
-    // As values: whether the library keeps the order of keys depends on who else is built.
+    // Compared as values: whether the library keeps the order of keys depends on the features of other crates.
     let reviewed: Value = serde_json::from_slice(&std::fs::read(&golden).unwrap()).unwrap();
-    assert!(served.body == reviewed, "openapi.json differs; run with UPDATE_GOLDEN=1 and look at the difference");
+    assert!(served.body == reviewed, "openapi.json differs; run with UPDATE_GOLDEN=1 and review the difference");
 }
 
 #[tokio::test]
-async fn the_document_is_whole() {
+async fn the_document_is_complete() {
     let shop = Shop::with_operations().await;
     let document = Answer::of(shop.get("/openapi.json")).await.body;
     assert!(document["openapi"].as_str().unwrap().starts_with("3."));
     for (method, path) in ROUTES {
         let operation = &document["paths"][path][method];
         assert!(operation["operationId"].is_string() && operation["summary"].is_string(), "{method} {path}");
-        // That nothing can be told is an answer, too.
+        // `/invariants` always responds: an unavailable service makes a status unknown.
         assert!(
             path == "/invariants"
                 || operation["responses"]["503"]["content"]["application/problem+json"].is_object(),
             "{method} {path}"
         );
-        // Dead letters are sent back and deleted once, however often they are named.
+        // A dead letter is redriven or deleted at most once, so these operations need no key.
         if method != "get" && !path.starts_with("/operations") {
             let parameters = operation["parameters"].to_string();
             let explained = ["24 hours", "as for placing", "as for creating"];
@@ -91,18 +91,18 @@ async fn the_document_is_whole() {
 }
 
 #[tokio::test]
-async fn the_document_has_operations_only_where_they_are_served() {
+async fn the_document_has_operations_only_if_they_are_served() {
     let (with, without) = (Shop::with_operations().await, Shop::start().await);
     let mut with = Answer::of(with.get("/openapi.json")).await.body;
     let without = Answer::of(without.get("/openapi.json")).await.body;
     assert!(!without["paths"].to_string().contains("/operations"));
     with["paths"].as_object_mut().unwrap().retain(|path, _| !path.starts_with("/operations"));
     assert_eq!(with["paths"], without["paths"]);
-    assert!(without["tags"].to_string().contains("only where the gateway is started with"));
+    assert!(without["tags"].to_string().contains("only if the gateway is started with"));
 }
 
 #[tokio::test]
-async fn the_page_needs_nothing_from_elsewhere() {
+async fn the_api_reference_loads_nothing_from_other_hosts() {
     let shop = Shop::start().await;
     for path in ["/docs", "/docs/"] {
         let answer = Answer::of(shop.get(path)).await;

@@ -9,12 +9,12 @@ use serde_json::json;
 use crate::support::{Answer, Shop, nats, until};
 
 /// Publishes a dead letter as the order service does.
-async fn bury(shop: &Shop, key: &str) {
+async fn publish_dead_letter(shop: &Shop, key: &str) {
     let js = jetstream::new(shop.connect("order-service").await);
     let mut headers = HeaderMap::new();
     for (name, value) in [
         ("Dead-Letter-Reason", "rejected"),
-        ("Dead-Letter-Detail", "it is not to be"),
+        ("Dead-Letter-Detail", "the order is rejected"),
         ("Dead-Letter-Stream", "COMMANDS"),
         ("Dead-Letter-Sequence", "7"),
         ("Dead-Letter-Subject", &format!("order.command.place.{key}")),
@@ -29,9 +29,9 @@ async fn bury(shop: &Shop, key: &str) {
 }
 
 #[tokio::test]
-async fn operators_are_not_served_unless_it_is_switched_on() {
+async fn operations_are_not_served_unless_switched_on() {
     let shop = Shop::start().await;
-    bury(&shop, "K1").await;
+    publish_dead_letter(&shop, "K1").await;
     for path in ["/operations/dead-letters", "/operations/dead-letters/1"] {
         Answer::of(shop.get(path)).await.is_problem(404, "route-not-found");
     }
@@ -56,9 +56,9 @@ async fn each_path_of_the_operations_has_its_methods() {
 }
 
 #[tokio::test]
-async fn what_an_operator_asks_wrongly_is_named() {
+async fn invalid_input_of_an_operator_is_reported() {
     let shop = Shop::with_operations().await;
-    bury(&shop, "K1").await;
+    publish_dead_letter(&shop, "K1").await;
     let long = "x".repeat(257);
     for (query, parameter) in [
         ("key=", "key"),
@@ -79,8 +79,8 @@ async fn what_an_operator_asks_wrongly_is_named() {
         answer.is_problem(400, "invalid-parameter");
         assert_eq!(answer.body["errors"][0]["parameter"], "sequence");
     }
-    for nobody in ["9", "9223372036854775807"] {
-        let answer = Answer::of(shop.get(&format!("/operations/dead-letters/{nobody}"))).await;
+    for missing in ["9", "9223372036854775807"] {
+        let answer = Answer::of(shop.get(&format!("/operations/dead-letters/{missing}"))).await;
         answer.is_problem(404, "dead-letter-not-found");
     }
     for (body, pointer) in [
@@ -98,7 +98,7 @@ async fn what_an_operator_asks_wrongly_is_named() {
         answer.is_problem(422, "validation");
         assert_eq!(answer.body["errors"][0]["pointer"], pointer, "{body}");
     }
-    // What is no character that can be seen is no reason.
+    // A reason must have a visible character.
     for reason in ["", " ", "\u{1}\u{7f}", &"x".repeat(1001)] {
         let delete = shop.post("/operations/dead-letters/1/delete", &json!({ "reason": reason }));
         Answer::of(delete).await.is_problem(422, "validation");
@@ -107,20 +107,20 @@ async fn what_an_operator_asks_wrongly_is_named() {
 }
 
 #[tokio::test]
-async fn an_operator_lists_shows_redrives_and_deletes() {
+async fn an_operator_lists_gets_redrives_and_deletes() {
     let shop = Shop::with_operations().await;
-    bury(&shop, "K1").await;
-    bury(&shop, "K2").await;
+    publish_dead_letter(&shop, "K1").await;
+    publish_dead_letter(&shop, "K2").await;
     let list = async |query: &str| Answer::of(shop.get(&format!("/operations/dead-letters?{query}"))).await;
     let all = list("").await.body;
     assert_eq!(all["deadLetters"].as_array().unwrap().len(), 2);
-    assert_eq!(list("key=K2&reason=not%20to%20be&since=1h").await.body["deadLetters"][0]["sequence"], 2);
+    assert_eq!(list("key=K2&reason=is%20rejected&since=1h").await.body["deadLetters"][0]["sequence"], 2);
     assert_eq!(list("type=order.cancel").await.body["deadLetters"], json!([]));
     let shown = Answer::of(shop.get("/operations/dead-letters/2")).await.body;
     assert_eq!((&shown["key"], &shown["body"]), (&json!("K2"), &json!({})));
     Answer::of(shop.get("/operations/dead-letters/9")).await.is_problem(404, "dead-letter-not-found");
 
-    // A service that handles what it is sent back.
+    // A service that processes redriven messages.
     let client = shop.connect("order-service").await;
     let service = client.service_builder().start("order-service", "1.0.0").await.unwrap();
     let mut endpoint = service.endpoint("admin.order-service.redrive").await.unwrap();
@@ -141,10 +141,10 @@ async fn an_operator_lists_shows_redrives_and_deletes() {
 }
 
 #[tokio::test]
-async fn a_refused_password_of_the_operator_is_named_by_readiness() {
+async fn readiness_reports_a_refused_password_of_the_operator() {
     let operations = OperationsOptions { enabled: true, operator_password: Some("wrong".to_owned()) };
     let shop = Shop::set(nats().await, |config| config.operations = operations);
-    until("readiness names the operator's connection", || async {
+    until("readiness reports the operator's connection", || async {
         let Ok(response) = shop.get("/readiness").send().await else { return false };
         let readiness = Answer::read(response).await;
         let checks = &readiness.body["checks"];

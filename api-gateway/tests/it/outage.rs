@@ -1,4 +1,4 @@
-//! While NATS is away nothing hangs, and what was answered with 503 can be sent again.
+//! While NATS is down no request hangs, and a request that got 503 can be repeated.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -40,7 +40,7 @@ async fn while_nats_is_down_requests_fail_at_once_and_work_again_afterwards() {
 }
 
 #[tokio::test]
-async fn while_nats_hangs_requests_fail_in_time_and_are_carried_out_once() {
+async fn while_nats_hangs_requests_fail_in_time_and_are_processed_once() {
     let mut shop = Shop::start().await;
     let keyed = |shop: &Shop| shop.post("/orders", &an_order("ORDER_001")).header("idempotency-key", "\"k\"");
     assert_eq!(Answer::of(shop.post("/orders", &an_order("ORDER_000"))).await.status, 202);

@@ -1,4 +1,4 @@
-//! The shop from above: who runs, what waits, and a sample of what is said.
+//! The system overview: services, backlogs, and a sample of the messages.
 
 use std::time::{Duration, Instant};
 
@@ -25,19 +25,19 @@ impl Feed {
         }
     }
 
-    /// Reads states until one is as it should be.
-    async fn state_where(&mut self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    /// Reads states until one meets the condition.
+    async fn state_where(&mut self, what: &str, condition: impl Fn(&Value) -> bool) -> Value {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let (event, data) = self.frame().await;
-            if event == "state" && holds(&data) {
+            if event == "state" && condition(&data) {
                 return data;
             }
-            assert!(Instant::now() < deadline, "no state says that {what}: {data:#}");
+            assert!(Instant::now() < deadline, "no state shows that {what}: {data:#}");
         }
     }
 
-    /// Reads samples until there are so many messages in them.
+    /// Reads samples until they have at least `count` messages.
     async fn messages(&mut self, count: usize) -> Vec<Value> {
         let mut messages = Vec::new();
         while messages.len() < count {
@@ -51,7 +51,7 @@ impl Feed {
     }
 }
 
-/// Answers pings like one instance of a service, until it is aborted.
+/// Replies to pings like one instance of a service, until it is aborted.
 async fn presence(client: Client, name: &'static str) -> JoinHandle<()> {
     let mut pings = client.subscribe(format!("$SRV.PING.{name}")).await.unwrap();
     client.flush().await.unwrap();
@@ -67,7 +67,7 @@ fn service<'a>(state: &'a Value, name: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn a_state_says_at_once_who_runs_and_what_there_is() {
+async fn the_first_state_has_all_services_and_streams() {
     let shop = Shop::start().await;
     let one = presence(shop.connect("order-service").await, "order-service").await;
     let other = presence(shop.connect("order-service").await, "order-service").await;
@@ -76,7 +76,7 @@ async fn a_state_says_at_once_who_runs_and_what_there_is() {
     let (event, state) = feed.frame().await;
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!((event.as_str(), &state["broker"]), ("state", &json!("running")));
-    // The server may learn of a subscription, and an instance may answer, after that.
+    // The server may learn of a subscription, and an instance may reply, after that.
     let both = |state: &Value| service(state, "order-service")["instances"] == 2;
     let state = if both(&state) { state } else { feed.state_where("both run", both).await };
     let names: Vec<&str> =
@@ -107,24 +107,24 @@ async fn a_state_says_at_once_who_runs_and_what_there_is() {
     assert!(state["edges"].as_array().unwrap().contains(&edge), "{state:#}");
     assert_eq!(state["orders"]["latencyMilliseconds"], json!({"p50": null, "p99": null}));
 
-    // Its connection is gone, and the server says so.
+    // Its connection is closed, so the server reports no responder.
     for instance in [one, other] {
         instance.abort();
         assert!(instance.await.unwrap_err().is_cancelled());
     }
-    feed.state_where("order-service is away", |state| service(state, "order-service")["state"] == "away").await;
+    feed.state_where("order-service is down", |state| service(state, "order-service")["state"] == "away").await;
 }
 
 #[tokio::test]
-async fn messages_come_with_who_says_and_who_hears_them_and_without_what_they_say() {
+async fn messages_have_producer_and_consumers_and_no_body() {
     let shop = Shop::start().await;
     let orders = FakeService::orders(&shop).await;
     let mut feed = Feed::open(shop.get("/overview")).await;
     feed.frame().await;
     assert_eq!(Answer::of(shop.post("/orders", &an_order("ORDER_001"))).await.status, 202);
     let published = Uuid::now_v7();
-    orders.says("order.event.placed.ORDER_001", published, &json!({"secret": "of the body"})).await;
-    orders.says("order.event.confirmed.ORDER_001", published, &json!({})).await;
+    orders.publish("order.event.placed.ORDER_001", published, &json!({"secret": "of the body"})).await;
+    orders.publish("order.event.confirmed.ORDER_001", published, &json!({})).await;
     let messages = feed.messages(3).await;
     assert!(!format!("{messages:?}").contains("secret"), "{messages:#?}");
     let shown = |message: &Value| json!([message["type"], message["kind"], message["source"], message["to"]]);
@@ -152,16 +152,16 @@ async fn messages_come_with_who_says_and_who_hears_them_and_without_what_they_sa
 }
 
 #[tokio::test]
-async fn a_flood_is_sampled_and_counted_and_a_client_that_does_not_read_harms_nobody() {
+async fn a_flood_is_sampled_and_counted_and_a_client_that_does_not_read_delays_no_other() {
     let shop = Shop::start().await;
     let orders = FakeService::orders(&shop).await;
     let address = shop.base.trim_start_matches("http://");
-    let mut deaf = tokio::net::TcpStream::connect(address).await.unwrap();
-    deaf.write_all(b"GET /overview HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
+    let mut unread = tokio::net::TcpStream::connect(address).await.unwrap();
+    unread.write_all(b"GET /overview HTTP/1.1\r\nhost: shop\r\n\r\n").await.unwrap();
     let mut feed = Feed::open(shop.get("/overview")).await;
     feed.frame().await;
     let js = jetstream::new(shop.connect("order-service").await);
-    orders.says("order.event.placed.ORDER_000", Uuid::now_v7(), &json!({})).await;
+    orders.publish("order.event.placed.ORDER_000", Uuid::now_v7(), &json!({})).await;
     let sample = shop.stream(EVENTS).await.get_raw_message(1).await.unwrap();
     let mut acknowledgements = Vec::new();
     for n in 0..5000 {
@@ -186,11 +186,11 @@ async fn a_flood_is_sampled_and_counted_and_a_client_that_does_not_read_harms_no
     assert_eq!(seen, 5001);
     let rated = |state: &Value| state["orders"]["placedPerSecond"].as_f64().unwrap() > 10.0;
     feed.state_where("orders are placed", rated).await;
-    drop(deaf);
+    drop(unread);
 }
 
 #[tokio::test]
-async fn nothing_follows_while_nobody_looks() {
+async fn no_stream_is_followed_without_clients() {
     let shop = Shop::start().await;
     let stream = shop.stream(EVENTS).await;
     let followers = || async {
@@ -200,33 +200,33 @@ async fn nothing_follows_while_nobody_looks() {
     };
     assert!(followers().await.is_empty());
     let (feed, other) = (Feed::open(shop.get("/overview")).await, Feed::open(shop.get("/overview")).await);
-    until("one follows for both", || async { followers().await == [1] }).await;
+    until("one follower serves both", || async { followers().await == [1] }).await;
     drop((feed, other));
-    until("nobody pulls any more", || async { followers().await.iter().sum::<usize>() == 0 }).await;
+    until("no follower pulls", || async { followers().await.iter().sum::<usize>() == 0 }).await;
 }
 
 #[tokio::test]
-async fn through_an_outage_the_last_that_was_known_is_shown_and_then_it_goes_on() {
+async fn an_outage_shows_the_last_known_state_and_the_overview_continues_afterwards() {
     let mut shop = Shop::start().await;
     let mut feed = Feed::open(shop.get("/overview")).await;
     feed.state_where("the server runs", |state| state["broker"] == "running").await;
     shop.nats.kill().unwrap();
-    let away = feed.state_where("the server is away", |state| state["broker"] == "away").await;
-    assert_eq!(away["streams"].as_array().unwrap().len(), 4, "{away:#}");
+    let down = feed.state_where("the server is down", |state| state["broker"] == "away").await;
+    assert_eq!(down["streams"].as_array().unwrap().len(), 4, "{down:#}");
     shop.nats.restart().await.unwrap();
     feed.state_where("the server runs again", |state| state["broker"] == "running").await;
     let orders = FakeService::orders(&shop).await;
     let (mut reported, start) = (0, Instant::now());
     while reported == 0 {
         assert!(start.elapsed() < Duration::from_secs(20), "nothing is shown after the restart");
-        orders.says("order.event.placed.ORDER_001", Uuid::now_v7(), &json!({})).await;
+        orders.publish("order.event.placed.ORDER_001", Uuid::now_v7(), &json!({})).await;
         let (event, data) = feed.frame().await;
         reported = if event == "messages" { data["shown"].as_u64().unwrap() } else { 0 };
     }
 }
 
 #[tokio::test]
-async fn the_gateway_stops_while_somebody_watches() {
+async fn the_gateway_stops_while_a_client_is_connected() {
     let mut shop = Shop::start().await;
     let mut feed = Feed::open(shop.get("/overview")).await;
     feed.frame().await;

@@ -1,4 +1,4 @@
-//! A shop of one gateway, for one test.
+//! A test fixture: nats-server and a gateway.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api_gateway::operations::OperationsOptions;
-use api_gateway::{Config, PageOptions};
+use api_gateway::{Config, DashboardOptions};
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use contracts::topology::{COMMANDS, EVENTS, TOPOLOGY};
@@ -35,7 +35,7 @@ pub(crate) struct Shop {
     gateway: JoinHandle<anyhow::Result<()>>,
 }
 
-/// An answer, read to its end.
+/// A response with its complete body.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -92,7 +92,7 @@ impl Shop {
         shop
     }
 
-    /// With the gateway's side for operators.
+    /// Starts a gateway with the operations for operators.
     pub(crate) async fn with_operations() -> Self {
         let operations = OperationsOptions { enabled: true, operator_password: Some(password("operator")) };
         let shop = Self::set(nats().await, |config| config.operations = operations);
@@ -100,12 +100,12 @@ impl Shop {
         shop
     }
 
-    /// Starts a gateway only.
+    /// Starts a gateway, without waiting until it is ready.
     pub(crate) fn around(nats: TestNats) -> Self {
         Self::set(nats, |_| {})
     }
 
-    /// Starts a gateway only, with other options.
+    /// Starts a gateway with other options, without waiting until it is ready.
     pub(crate) fn set(nats: TestNats, set: impl FnOnce(&mut Config)) -> Self {
         let http_address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
         let options =
@@ -117,7 +117,7 @@ impl Shop {
             http: HttpOptions::default(),
             max_backlog: 1000,
             operations: OperationsOptions::default(),
-            page: PageOptions::default(),
+            dashboard: DashboardOptions::default(),
         };
         set(&mut config);
         let shutdown = CancellationToken::new();
@@ -134,12 +134,12 @@ impl Shop {
         .await;
     }
 
-    /// Waits for the gateway to end by itself, and returns why.
+    /// Waits until the gateway ends by itself, and returns the error.
     pub(crate) async fn ended(&mut self) -> String {
         (&mut self.gateway).await.unwrap().unwrap_err().to_string()
     }
 
-    /// Ends the gateway as a signal would, and returns how long that took.
+    /// Shuts the gateway down as a signal would, and returns how long that took.
     pub(crate) async fn stop(&mut self) -> Duration {
         let start = Instant::now();
         self.shutdown.cancel();
@@ -163,7 +163,7 @@ impl Shop {
         connect(&self.nats, user).await
     }
 
-    /// Returns all messages of the commands' stream.
+    /// Returns all messages of the stream of commands.
     pub(crate) async fn commands(&self) -> Vec<Stored> {
         let mut stream = self.stream(COMMANDS).await;
         let state = stream.info().await.unwrap().state.clone();
@@ -209,7 +209,7 @@ pub(crate) async fn nats_like(config: &Path) -> TestNats {
     nats
 }
 
-/// Makes the shop's streams.
+/// Creates the shop's streams.
 pub(crate) async fn provision(nats: &TestNats) {
     let provisioner = jetstream::new(connect(nats, "provisioner").await);
     Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
@@ -236,10 +236,10 @@ async fn connect(nats: &TestNats, user: &str) -> Client {
     options.connect(nats.url()).await.unwrap()
 }
 
-/// Waits until something holds, twenty seconds at most.
-pub(crate) async fn until<F: Future<Output = bool>>(what: &str, holds: impl Fn() -> F) {
+/// Waits until a condition is met, at most twenty seconds.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    while !holds().await {
+    while !condition().await {
         assert!(Instant::now() < deadline, "waited twenty seconds until {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -273,21 +273,21 @@ pub(crate) fn an_account(id: &str) -> Value {
     })
 }
 
-/// What an account says, as commands and events have it.
+/// The content of an account, as in commands and events.
 pub(crate) fn details(account: &Value) -> Value {
     let mut details = account.clone();
     details.as_object_mut().unwrap().retain(|name, _| name != "customerId" && name != "version");
     details
 }
 
-/// What the account service says about an account.
+/// The account service's reply about an account.
 pub(crate) fn an_account_view(account: &Value, version: i64) -> Value {
     let mut view = account.clone();
     view["version"] = json!(version);
     view
 }
 
-/// What the order service says about an order.
+/// The order service's reply about an order.
 pub(crate) fn a_view(order: &Value, status: &str) -> Value {
     let mut view = order.clone();
     let (placed_at, updated_at) = ("2026-11-21T10:00:00Z", "2026-11-21T10:00:01Z");
@@ -297,29 +297,29 @@ pub(crate) fn a_view(order: &Value, status: &str) -> Value {
     view
 }
 
-/// A service that answers queries as it is told, and says events.
+/// A service with preset query replies that publishes events.
 #[derive(Clone)]
 pub(crate) struct FakeService {
     name: &'static str,
     client: Client,
-    answers: Arc<Mutex<HashMap<String, Result<Value, u16>>>>,
-    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    replies: Arc<Mutex<HashMap<String, Result<Value, u16>>>>,
+    queries: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
 impl FakeService {
-    /// Begins to answer `<context>.query.>`; what it has no answer for it answers with 404.
+    /// Begins to reply to `<context>.query.>`; a query without a preset reply gets 404.
     pub(crate) async fn start(shop: &Shop, name: &'static str, context: &str) -> Self {
         let service =
-            Self { name, client: shop.connect(name).await, answers: Arc::default(), asked: Arc::default() };
+            Self { name, client: shop.connect(name).await, replies: Arc::default(), queries: Arc::default() };
         let mut requests = service.client.subscribe(format!("{context}.query.>")).await.unwrap();
-        // An answer to something else tells that the server has the subscription.
+        // A reply to a later request proves that the server has the subscription.
         let stream = if name == "account-service" { COMMANDS } else { EVENTS };
         let info = service.client.request(format!("$JS.API.STREAM.INFO.{stream}"), "".into()).await.unwrap();
         assert!(!info.payload.is_empty());
-        let answering = service.clone();
+        let responder = service.clone();
         tokio::spawn(async move {
             while let Some(request) = requests.next().await {
-                answering.answer(request).await;
+                responder.reply(request).await;
             }
         });
         service
@@ -329,36 +329,36 @@ impl FakeService {
         Self::start(shop, "order-service", "order").await
     }
 
-    async fn answer(&self, request: async_nats::Message) {
+    async fn reply(&self, request: async_nats::Message) {
         let body = serde_json::from_slice(&request.payload).unwrap_or_default();
-        self.asked.lock().unwrap().push((request.subject.to_string(), body));
-        let answer = self.answers.lock().unwrap().get(request.subject.as_str()).cloned().unwrap_or(Err(404));
+        self.queries.lock().unwrap().push((request.subject.to_string(), body));
+        let answer = self.replies.lock().unwrap().get(request.subject.as_str()).cloned().unwrap_or(Err(404));
         let Some(reply) = request.reply else { return };
         let sent = match answer {
             Ok(json) => self.client.publish(reply, json.to_string().into()).await,
-            // The code 0 stands for a service that hangs.
+            // The code 0 represents a service that hangs.
             Err(0) => Ok(()),
             Err(code) => {
                 let mut headers = HeaderMap::new();
                 headers.insert("Nats-Service-Error-Code", code.to_string());
-                headers.insert("Nats-Service-Error", "said by the service");
+                headers.insert("Nats-Service-Error", "an error of the service");
                 self.client.publish_with_headers(reply, headers, "".into()).await
             }
         };
         sent.unwrap();
     }
 
-    pub(crate) fn will_answer(&self, subject: &str, answer: Result<Value, u16>) {
-        self.answers.lock().unwrap().insert(subject.to_owned(), answer);
+    pub(crate) fn will_reply(&self, subject: &str, reply: Result<Value, u16>) {
+        self.replies.lock().unwrap().insert(subject.to_owned(), reply);
     }
 
     /// Returns the subjects and bodies of the queries so far.
-    pub(crate) fn asked(&self) -> Vec<(String, Value)> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn queries(&self) -> Vec<(String, Value)> {
+        self.queries.lock().unwrap().clone()
     }
 
-    /// Says an event and returns its sequence in the stream.
-    pub(crate) async fn says(&self, subject: &str, cause: Uuid, body: &Value) -> u64 {
+    /// Publishes an event and returns its sequence in the stream.
+    pub(crate) async fn publish(&self, subject: &str, cause: Uuid, body: &Value) -> u64 {
         let tokens: Vec<&str> = subject.split('.').collect();
         let id = Uuid::now_v7().to_string();
         let mut headers = HeaderMap::new();

@@ -1,4 +1,4 @@
-//! The answers to requests about accounts, each with its status, and how each request may fail.
+//! The responses of the account operations, each with its status, and the errors of each operation.
 
 use poem_openapi::ApiResponse;
 
@@ -6,40 +6,40 @@ use super::representation::{Account, AccountAccepted};
 use crate::json::JsonOf;
 use crate::problem::{Code, Codes};
 
-/// Answers to `POST /accounts`.
+/// The responses of `POST /accounts`.
 #[derive(ApiResponse)]
 pub(crate) enum AccountCreated {
-    /// The account is there, with this content.
+    /// The account exists, with this content.
     #[oai(status = 201)]
     Created(
         JsonOf<Account>,
-        /// Where the account is to be seen.
+        /// The path of the account.
         #[oai(header = "Location")]
         String,
         /// The account's version, in quotes.
         #[oai(header = "ETag")]
         String,
-        /// How long the answer may have been held, where the caller said so.
+        /// The waiting time that the gateway applied, if the request had `Prefer: wait`.
         #[oai(header = "Preference-Applied")]
         Option<String>,
     ),
-    /// The account service has not answered in time. The command is stored and will be carried out, if it can be.
+    /// The account service has not replied in time. The command is stored and will be processed.
     #[oai(status = 202)]
     Accepted(
         JsonOf<AccountAccepted>,
-        /// Where the account will be seen.
+        /// The path of the account, which may not exist yet.
         #[oai(header = "Location")]
         String,
-        /// How long the answer may have been held, where the caller said so.
+        /// The waiting time that the gateway applied, if the request had `Prefer: wait`.
         #[oai(header = "Preference-Applied")]
         Option<String>,
     ),
 }
 
-/// Answers to `GET /accounts/{id}`.
+/// The responses of `GET /accounts/{id}`.
 #[derive(ApiResponse)]
 pub(crate) enum GetAccount {
-    /// The account as it stands.
+    /// The current account.
     #[oai(status = 200)]
     Found(
         JsonOf<Account>,
@@ -49,57 +49,57 @@ pub(crate) enum GetAccount {
     ),
 }
 
-/// Answers to `PUT /accounts/{id}`.
+/// The responses of `PUT /accounts/{id}`.
 #[derive(ApiResponse)]
 pub(crate) enum AccountUpdated {
-    /// The account as it is now.
+    /// The account after the change.
     #[oai(status = 200)]
     Updated(
         JsonOf<Account>,
         /// The account's version, in quotes.
         #[oai(header = "ETag")]
         String,
-        /// How long the answer may have been held, where the caller said so.
+        /// The waiting time that the gateway applied, if the request had `Prefer: wait`.
         #[oai(header = "Preference-Applied")]
         Option<String>,
     ),
-    /// The account service has not answered in time. The command is stored and will be carried out, if it can be.
+    /// The account service has not replied in time. The command is stored and will be processed.
     #[oai(status = 202)]
     Accepted(
         JsonOf<AccountAccepted>,
-        /// Where the account is to be seen.
+        /// The path of the account.
         #[oai(header = "Location")]
         String,
-        /// How long the answer may have been held, where the caller said so.
+        /// The waiting time that the gateway applied, if the request had `Prefer: wait`.
         #[oai(header = "Preference-Applied")]
         Option<String>,
     ),
 }
 
-/// Answers to `DELETE /accounts/{id}`.
+/// The responses of `DELETE /accounts/{id}`.
 #[derive(ApiResponse)]
 pub(crate) enum AccountDeleted {
-    /// The account is no more.
+    /// The account is deleted.
     #[oai(status = 204)]
     Deleted(
-        /// How long the answer may have been held, where the caller said so.
+        /// The waiting time that the gateway applied, if the request had `Prefer: wait`.
         #[oai(header = "Preference-Applied")]
         Option<String>,
     ),
-    /// The account service has not answered in time. The command is stored and will be carried out, if it can be.
+    /// The account service has not replied in time. The command is stored and will be processed.
     #[oai(status = 202)]
     Accepted(
         JsonOf<AccountAccepted>,
-        /// Where the account is to be seen until then.
+        /// The path of the account, which exists until the command is processed.
         #[oai(header = "Location")]
         String,
-        /// How long the answer may have been held, where the caller said so.
+        /// The waiting time that the gateway applied, if the request had `Prefer: wait`.
         #[oai(header = "Preference-Applied")]
         Option<String>,
     ),
 }
 
-/// How `POST /accounts` may fail.
+/// The errors of `POST /accounts`.
 pub(crate) struct CreateFailures;
 
 impl Codes for CreateFailures {
@@ -115,14 +115,14 @@ impl Codes for CreateFailures {
     ];
 }
 
-/// How looking at an account may fail.
+/// The errors of `GET /accounts/{id}`.
 pub(crate) struct GetFailures;
 
 impl Codes for GetFailures {
     const CODES: &'static [Code] = &[Code::InvalidParameter, Code::AccountNotFound, Code::Unavailable];
 }
 
-/// How `PUT /accounts/{id}` may fail.
+/// The errors of `PUT /accounts/{id}`.
 pub(crate) struct UpdateFailures;
 
 impl Codes for UpdateFailures {
@@ -140,7 +140,7 @@ impl Codes for UpdateFailures {
     ];
 }
 
-/// How `DELETE /accounts/{id}` may fail.
+/// The errors of `DELETE /accounts/{id}`.
 pub(crate) struct DeleteFailures;
 
 impl Codes for DeleteFailures {
