@@ -1,7 +1,7 @@
-// The page of the shop. It keeps no truth of its own: everything it shows is what the gateway answers.
+// The dashboard of the shop. It has no state of its own: it shows what the gateway returns.
 //
-// `model.js` asks and remembers; `overview/`, `orders/`, `store/`, and the files beside this one show, each its own part;
-// `lib/` knows no store.
+// `model.js` reads and stores; `overview/`, `orders/`, `shop/`, and the files next to this one show one part each;
+// `lib/` is independent of the shop.
 
 import { mountBreakIt } from "./breakit.js";
 import { mountCharts } from "./charts.js";
@@ -17,7 +17,7 @@ import { mountPlacing } from "./orders/place.js";
 import { mountStatus } from "./status.js";
 import { mountTables } from "./shop/tables.js";
 
-/** How long to wait before the beginning is tried again, in milliseconds. */
+/** How long to wait before the first read is retried, in milliseconds. */
 const AGAIN = 2000;
 
 async function begin() {

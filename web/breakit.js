@@ -1,4 +1,4 @@
-// Breaking the demo: choose a process, see what each button does to it and what to watch, press.
+// Fault injection in the demo: choose a process, read what each button does and what to watch, press.
 
 /** @import {Component} from "./types.js" */
 
@@ -10,33 +10,35 @@ import { role } from "./lib/services.js";
 import { Signal } from "./lib/signal.js";
 import { config, control, inWords, readComponents, components, status } from "./model.js";
 
-/** For how long acknowledgements are delayed, in seconds. */
+/** How long acknowledgements are delayed, in seconds. */
 const DELAY = 15;
 
-/** The process that the buttons are about. */
+/** The process that the buttons act on. */
 const target = new Signal("inventory-service");
 /** @type {Outcome} */
 let outcome;
 
-/** What to watch while a process is away. */
+/** What to watch while a process is down. */
 /** @type {Record<string, string>} */
 const WATCH = {
   "api-gateway":
-    "This page says that the gateway is unreachable, and nothing can be ordered. Orders under way continue without it.",
-  "order-service": "New orders are accepted and wait in COMMANDS; nobody answers for them until it is back.",
+    "The dashboard shows that the gateway is unreachable, and nothing can be ordered. Orders in progress continue without it.",
+  "order-service":
+    "New orders are accepted and wait in COMMANDS; order-service handles them when it is back.",
   "inventory-service": "Orders stay “placed”; its queue on the map grows, and drains when it is back.",
   "account-service":
-    "Orders are paid all the same, from payment-service’s own copy of the accounts. Limits cannot be changed.",
-  "payment-service": "Orders stay “reserved”: their stock is held, nobody is charged, and nothing is lost.",
-  "notification-service": "Orders are confirmed as always. The mails come later, each once.",
+    "Orders are still paid: payment-service has a copy of the accounts. Limits cannot be changed.",
+  "payment-service":
+    "Orders stay “reserved”: their stock stays reserved, no card is charged, and nothing is lost.",
+  "notification-service": "Orders are still confirmed. The e-mails follow later, each once.",
   "payment-provider":
-    "Payments stay “capturing”. payment-service asks again, with the same key, until it gets an answer.",
+    "Payments stay “capturing”. payment-service retries, with the same idempotency key, until it gets a response.",
   "nats-server":
-    "The gateway answers 503 and the services wait, unready. What they have committed waits in their outboxes.",
+    "The gateway responds with 503, and the services are unready. Committed events wait in their outboxes.",
 };
 
-/** What to watch when a process is back that consumes nothing. */
-const RECOVERY = "What failed or waited without it continues by itself.";
+/** What to watch when a process is back that is not a consumer. */
+const RECOVERY = "Pending work continues automatically.";
 
 /** @param {string} who */
 function isConsumer(who) {
@@ -49,60 +51,55 @@ function isConsumer(who) {
 const ACTIONS = {
   kill: {
     name: (who) => `Kill ${who}`,
-    does: (who) => `SIGKILL: ${who} gets no chance to finish anything, not even what it holds in memory.`,
+    does: (who) => `SIGKILL: ${who} ends at once and loses everything in its memory.`,
     watch: (who) => WATCH[who] ?? "",
     bad: true,
   },
   stop: {
     name: (who) => `Stop ${who}`,
-    does: (who) => `SIGTERM: ${who} finishes what it has begun, and ends.`,
+    does: (who) => `SIGTERM: ${who} finishes its current work, and ends.`,
     watch: (who) => WATCH[who] ?? "",
     bad: true,
   },
   pause: {
     name: (who) => `Pause ${who}`,
-    does: (who) =>
-      `SIGSTOP: ${who} freezes where it stands and keeps its connections: it looks alive and is not.`,
+    does: (who) => `SIGSTOP: ${who} freezes and keeps its connections: it looks alive and is not.`,
     watch: (who) =>
       isConsumer(who)
-        ? "What was delivered to it is delivered again after 10 s. When it goes on, it must not handle that twice."
+        ? "Its unacknowledged messages are redelivered after 10 s. When it resumes, it must not handle them twice."
         : (WATCH[who] ?? ""),
     bad: true,
   },
   resume: {
     name: (who) => `Resume ${who}`,
-    does: (who) => `SIGCONT: ${who} goes on where it was frozen.`,
+    does: (who) => `SIGCONT: ${who} resumes.`,
     watch: (who) =>
-      isConsumer(who) ? "Its queue drains. Its inbox ignores duplicates that came meanwhile." : RECOVERY,
+      isConsumer(who) ? "Its queue drains. Its inbox ignores duplicates that arrived meanwhile." : RECOVERY,
     bad: false,
   },
   start: {
     name: (who) => `Start ${who}`,
-    does: (who) => `Starts ${who} as it was, on the same data.`,
-    watch: (who) =>
-      isConsumer(who)
-        ? "It handles the messages that are pending for it. No client sends anything again."
-        : RECOVERY,
+    does: (who) => `Starts ${who} again, with the same data.`,
+    watch: (who) => (isConsumer(who) ? "It handles its pending messages. No client has to retry." : RECOVERY),
     bad: false,
   },
-  cut: {
-    name: () => "Cut its connection",
-    does: (who) => `The TCP connection between ${who} and nats-server is cut once.`,
+  disconnect: {
+    name: () => "Disconnect it",
+    does: (who) => `The TCP connection between ${who} and nats-server is closed once.`,
     watch: () =>
-      "It connects again within a second or two. Acks that were on their way are lost: those messages come twice.",
+      "It reconnects within two seconds. Acks in flight are lost, so their messages are redelivered.",
     bad: true,
   },
   "delay-acks": {
     name: () => `Delay its acks ${DELAY} s`,
     does: (who) =>
-      `For ${DELAY} s nothing that ${who} sends reaches nats-server, so the server delivers again.`,
-    watch: () =>
-      "Open an order in its diagram: duplicates arrive and are dropped. Nothing that must hold breaks.",
+      `For ${DELAY} s nothing that ${who} sends reaches nats-server, so the server redelivers its messages.`,
+    watch: () => "Open an order: its diagram shows duplicates that are dropped. No invariant fails.",
     bad: true,
   },
 };
 
-/** Shows the panel, where there is something to break. */
+/** Shows the panel if the demo's control API is configured. */
 export function mountBreakIt() {
   byId("break").hidden = !config.control;
   for (const link of document.querySelectorAll("[data-needs-control]"))
@@ -113,7 +110,7 @@ export function mountBreakIt() {
   components.watch(showComponents);
   let before = target.value;
   target.watch((now) => {
-    // What came of an action stands under the process it was done to, and under no other.
+    // The outcome of an action belongs to its process, and is removed for another one.
     if (now !== before) outcome.clear();
     before = now;
     showComponents();
@@ -135,7 +132,7 @@ function showComponents() {
   const possible = [...chosen.actions, ...chosen.faults];
   const fitting = Object.entries(ACTIONS).filter(([name]) => possible.includes(name));
   setText(byId("break-chosen"), chosen.component);
-  // Keyed by process too: a card under the pointer must not become one for another process unseen.
+  // Keyed by process too: a card under the pointer must not silently change to another process.
   keyed(
     byId("break-actions"),
     fitting,
@@ -195,7 +192,7 @@ function card(name, action, who) {
 }
 
 /**
- * Does something to a process, and says what was done.
+ * Runs an action on a process, and reports the outcome.
  *
  * @param {string} name
  * @param {string} who
@@ -209,20 +206,20 @@ export async function act(name, who) {
       return control("POST", "/faults/delay-acks", { component: who, seconds: DELAY });
     return control("POST", `/components/${who}/${name}`);
   });
-  // The fault ends by itself, and what says that it is there ends with it.
+  // The fault ends by itself, and its message ends with it.
   if (name === "delay-acks") setTimeout(clear, DELAY * 1000);
 }
 
 /**
- * Does something, and says what came of it. Returns what takes that back, unless something else was said since.
+ * Runs an action, and reports the outcome. Returns a function that clears it, unless another action has begun.
  *
  * @param {string} action
- * @param {() => Promise<{done?: string}>} ask
+ * @param {() => Promise<{done?: string}>} request
  */
-async function announce(action, ask) {
+async function announce(action, request) {
   const setText = outcome.begin(`${action} …`);
   try {
-    const { done } = await ask();
+    const { done } = await request();
     setText(false, done ?? "Done.");
   } catch (error) {
     setText(true, `${action}: ${reason(error)}`);

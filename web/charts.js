@@ -1,4 +1,4 @@
-// The last minutes as lines: orders, latency, consumer lag. One point a second, so many and no more.
+// The last five minutes as lines: orders, latency, consumer lag. One point per second, bounded.
 
 /** @import {OverviewState} from "./types.js" */
 
@@ -9,14 +9,14 @@ import { SERVICES, shortName } from "./lib/services.js";
 import { overview, pendingOf } from "./model.js";
 import uPlot from "./vendor/uplot/uPlot.esm.js";
 
-/** Five minutes of seconds. */
+/** One point per second for five minutes. */
 const POINTS = 300;
 const HEIGHT = 190;
-/** How far apart the marks of a scale may be. */
+/** The possible distances between the ticks of a scale. */
 const STEPS = [1, 2, 5]
   .flatMap((digit) => [0, 1, 2, 3, 4, 5].map((power) => digit * 10 ** power))
   .sort((a, b) => a - b);
-/** Columns: the time, two of orders, two of latency, and what is pending for each service. */
+/** Columns: the time, two of orders, two of latency, and the pending messages of each service. */
 const ring = new Ring(POINTS, 5 + SERVICES.length);
 
 /**
@@ -52,14 +52,14 @@ const CHARTS = [
 /** @type {Map<Chart, uPlot>} */
 const plots = new Map();
 
-/** Draws the charts once there is something to draw. */
+/** Draws the charts once there is data. */
 export function mountCharts() {
   let last = "";
   overview.watch(({ value: state, condition }) => {
     set(byId("charts"), { "data-condition": condition });
     if (state && state.at !== last) {
       last = state.at;
-      note(state);
+      record(state);
       for (const chart of CHARTS) draw(chart);
     }
     for (const chart of CHARTS) legend(chart);
@@ -78,10 +78,10 @@ export function mountCharts() {
 }
 
 /** @param {OverviewState} state */
-function note(state) {
+function record(state) {
   const now = Math.round(Date.parse(state.at) / 1000);
   const before = ring.columns[0]?.at(-1) ?? 0;
-  // The lines have a gap where nothing was known.
+  // The lines have a gap while nothing was known.
   if (before && now - before > 3) ring.push([before + 1]);
   if (now <= before) return;
   const { placedPerSecond, finalPerSecond, latencyMilliseconds } = state.orders;
@@ -122,7 +122,7 @@ function draw(chart) {
 }
 
 /**
- * The values of now, as text, for those who do not see the chart. A dash if they are not known.
+ * The current values as text, also for screen readers. A dash if they are unknown.
  *
  * @param {Chart} chart
  */
@@ -167,8 +167,8 @@ function options(chart) {
     legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { size: 6 } },
     scales: {
-      x: { time: true, range: (_, min, most) => [Math.max(min, most - POINTS), most] },
-      y: { range: (_, __, most) => [0, Math.max(most * 1.15, 1)] },
+      x: { time: true, range: (_, min, max) => [Math.max(min, max - POINTS), max] },
+      y: { range: (_, __, max) => [0, Math.max(max * 1.15, 1)] },
     },
     axes: [
       { ...axis, size: 30, grid: { show: false }, space: 90, values: (_, times) => times.map(minute) },

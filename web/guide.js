@@ -1,4 +1,4 @@
-// The first five minutes: six steps that can be done from here, each ticked off when it was really seen.
+// The first five minutes: six steps, each ticked off when its result was observed.
 
 import { act } from "./breakit.js";
 import { byId, el, fill, setText, set } from "./lib/dom.js";
@@ -11,21 +11,21 @@ const BROKEN = "inventory-service";
 
 /** @typedef {{title: string, text: string, button: string, command?: string, act: () => void, done: () => boolean}} Step */
 
-/** What was seen, for steps whose evidence goes by. */
+/** Observed results of steps, kept because they do not last. */
 const seen = { killed: false, waited: "", restarted: false };
 
 /** @type {Step[]} */
 const STEPS = [
   {
     title: "Place an order",
-    text: "The gateway only stores a command. Watch it hop: each service hears what was said, does its part, and says so. No service calls another.",
+    text: "The gateway only stores a command. Watch the map: each service consumes messages, does its part, and publishes events. No service calls another.",
     button: "Place an order",
     act: () => void placeOne(),
     done: () => statusOf(firstPlaced) === "confirmed",
   },
   {
     title: "Kill the inventory",
-    text: "A real process, ended with SIGKILL in the middle of whatever it does. It goes dark on the map.",
+    text: "A real process, ended with SIGKILL in the middle of its work. It is greyed out on the map.",
     button: "Kill inventory-service",
     command: "cargo run -- kill inventory-service",
     act: () => void act("kill", BROKEN),
@@ -33,14 +33,14 @@ const STEPS = [
   },
   {
     title: "Order again: it waits",
-    text: "It is accepted as ever. What the inventory should hear waits in the stream, and the order stays “placed”. Nobody has to retry anything.",
+    text: "It is still accepted. The event for the inventory waits in the stream, and the order stays “placed”. No client has to retry.",
     button: "Place another",
     act: () => void placeOne(),
     done: () => seen.waited !== "",
   },
   {
-    title: "Start it: it heals",
-    text: "The inventory takes up what waited, and the order goes on to “confirmed” without another call. Nothing that must hold was broken.",
+    title: "Start it: the order completes",
+    text: "The inventory handles the waiting event, and the order becomes “confirmed” without another request. Every invariant still passes.",
     button: "Start inventory-service",
     command: "cargo run -- start inventory-service",
     act: () => void act("start", BROKEN),
@@ -48,14 +48,14 @@ const STEPS = [
   },
   {
     title: "Send one order five times",
-    text: "A client that hears no answer sends again. One flow comes of it; four are suppressed.",
+    text: "A client without a response retries. The result is one order; four duplicates are ignored.",
     button: "Same order ×5",
     act: () => void placeSame(),
     done: () => lastRepeated.value !== null,
   },
   {
-    title: "Read what happened",
-    text: "Open an order: who said what when, who heard it, what came twice and was dropped. Choose a message: it opens to its headers and body.",
+    title: "Read the order’s messages",
+    text: "Open an order: producers, consumers, times, and ignored duplicates. Choose a message to read its headers and body.",
     button: "Open the last order",
     act: () => {
       const id = lastPlaced.value?.orderId ?? orders.value[0]?.orderId;
@@ -66,12 +66,12 @@ const STEPS = [
 ];
 
 let firstPlaced = "";
-/** The step that is open; the first that is not done, unless somebody has chosen one. */
+/** The open step; the first unfinished one unless the user has chosen one. */
 let chosen = -1;
 /** @type {boolean[]} */
 const ticked = STEPS.map(() => false);
 
-/** Shows the steps, and looks what has been seen. */
+/** Shows the steps, and checks their results. */
 export function mountGuide() {
   const list = byId("guide-steps");
   STEPS.forEach((step, index) => {
@@ -86,14 +86,14 @@ export function mountGuide() {
   });
   lastPlaced.watch((order) => {
     if (order && !firstPlaced) firstPlaced = order.orderId;
-    look();
+    check();
   });
-  for (const reading of [components, orders]) reading.watch(() => look());
-  for (const signal of [detail, lastRepeated, opened]) signal.watch(() => look());
+  for (const reading of [components, orders]) reading.watch(() => check());
+  for (const signal of [detail, lastRepeated, opened]) signal.watch(() => check());
 }
 
 /**
- * The status of an order, as far as the page has read it.
+ * The status of an order, if the dashboard has read it.
  *
  * @param {string} id
  */
@@ -109,7 +109,7 @@ function choose(index) {
   show();
 }
 
-function look() {
+function check() {
   const broken = isDown(BROKEN);
   if (broken) seen.killed = true;
   const last = lastPlaced.value?.orderId ?? "";

@@ -1,4 +1,4 @@
-// The invariants, computed by the services and not by this page.
+// The invariants, computed by the services and not by the dashboard.
 
 /** @import {Check} from "./types.js" */
 
@@ -13,7 +13,7 @@ const LISTED = 4;
 
 /** @typedef {"pass" | "fail" | "unknown"} Status */
 
-/** Shows the checks, and how old they are. */
+/** Shows the checks, and their age. */
 export function mountInvariants() {
   setText(byId("invariants-curl"), `curl ${location.host}/invariants`);
   invariants.watch(show);
@@ -26,7 +26,7 @@ function show() {
 }
 
 /**
- * The status of a check now. What is not current is unknown, whatever it was.
+ * The current status of a check; unknown if the result is not current.
  *
  * @param {Check} check
  * @returns {Status}
@@ -83,8 +83,8 @@ function update(element, check) {
     element.querySelector(".cases"),
   ];
   if (!title || !detail || !cases) return;
-  const spoken = { pass: "passes", fail: "fails", unknown: "is unknown" }[status];
-  fill(title, check.title, el("span", { class: "out-of-sight" }, ` ${spoken}`));
+  const verb = { pass: "passes", fail: "fails", unknown: "is unknown" }[status];
+  fill(title, check.title, el("span", { class: "out-of-sight" }, ` ${verb}`));
   setText(detail, check.detail);
   keyed(
     cases,
@@ -100,7 +100,7 @@ function update(element, check) {
 /** @typedef {{id: string, key: string, text: string, kind: "broken" | "waiting" | "quiet"}} Line */
 
 /**
- * The violations of a check and what is unfinished, the first of them by name, the others counted.
+ * The violations and unfinished orders of a check: the first with their keys, the others counted.
  *
  * @param {Check} check
  * @returns {Line[]}

@@ -1,4 +1,4 @@
-// What the page knows, each kept once: whoever shows it watches it.
+// The state of the dashboard, each value stored once; panels watch the values that they show.
 
 /** @import {Config, OverviewSample, OverviewService, OverviewState, Invariants, Component, Order, Page} from "./types.js" */
 
@@ -11,14 +11,14 @@ import { Signal } from "./lib/signal.js";
 
 /** How many orders the list has at most. */
 export const LISTED = 25;
-/** How long readiness may take: with the time between two questions less than what counts as current. */
+/** How long readiness may take: together with the polling interval less than the age that counts as current. */
 const READINESS_TIMEOUT = 1800;
-/** The states in which a process cannot answer. */
+/** The states in which a process cannot respond. */
 const DOWN = ["stopped", "paused", "away"];
 
 /**
- * The state of the gateway: `unreachable` if it does not answer, `not-ready` if it answers that something it needs does
- * not. `since` is 0 if it was so when the page was opened.
+ * The state of the gateway: `unreachable` if it does not respond, `not-ready` if it reports that a dependency is
+ * unavailable. `since` is 0 if the state has been the same since the dashboard was opened.
  *
  * @typedef {{state: "connecting" | "live" | "unreachable" | "not-ready", detail: string, since: number}} Reach
  */
@@ -28,11 +28,11 @@ export const config = { version: "", control: null, natsCommand: null, operation
 
 /** @type {Reading<Reach>} */
 export const reach = new Reading(/** @type {Reach} */ ({ state: "connecting", detail: "", since: 0 }));
-/** The newest state that the gateway put together while nats-server answered it. */
+/** The latest state that the gateway read while nats-server was available. */
 export const overview = new Reading(/** @type {OverviewState | null} */ (null));
-/** Whether nats-server answers the gateway: `running` or `away`. */
+/** Whether nats-server responds to the gateway: `running` or `away`. */
 export const broker = new Reading("");
-/** Whether messages are received as they are published. */
+/** Whether the feed of messages is connected. */
 export const flowing = new Signal(false);
 /** @type {Signal<OverviewSample>} */
 export const sample = new Signal(/** @type {OverviewSample} */ ({ messages: [], seen: 0, shown: 0 }));
@@ -42,20 +42,20 @@ export const components = new Reading(/** @type {Component[]} */ ([]));
 export const invariants = new Reading(/** @type {Invariants | null} */ (null));
 /** @type {Reading<Order[]>} */
 export const orders = new Reading(/** @type {Order[]} */ ([]));
-/** The order that is looked at. */
+/** The id of the open order. */
 export const selected = new Signal("");
-/** Only orders that stand there. */
+/** Only orders with this status; empty for all. */
 export const filter = new Signal("");
 
 /** @type {{now: () => void} | null} */
 let ordersPoll = null;
 
-/** Asks for the orders now, and not only at the next turn. */
+/** Reads the orders now instead of at the next interval. */
 export function refreshOrders() {
   ordersPoll?.now();
 }
 
-/** Begins to look. */
+/** Reads the configuration and begins to poll. */
 export async function start() {
   Object.assign(config, await get("/web/config.json"));
   const listeners = {
@@ -64,9 +64,9 @@ export async function start() {
   };
   const feed = new Feed("/overview", listeners, (state) => {
     flowing.set(state === "open");
-    if (state === "away") overview.failed("the gateway does not answer");
+    if (state === "away") overview.failed("the gateway is unreachable");
   });
-  reach.watch(({ value }) => value.state === "live" && feed.hurry());
+  reach.watch(({ value }) => value.state === "live" && feed.reconnect());
   poll(readGateway, 1000);
   poll(readInvariants, 1000);
   ordersPoll = poll(readOrders, 1000);
@@ -77,9 +77,9 @@ export async function start() {
 function overviewState(state) {
   const at = Date.parse(state.at);
   broker.got(state.broker, at);
-  // Without nats-server the gateway repeats what it knew last.
+  // Without nats-server the gateway repeats the last known state.
   if (state.broker === "running") overview.got(state, at);
-  else overview.failed("nats-server does not answer");
+  else overview.failed("nats-server is unreachable");
 }
 
 async function readGateway() {
@@ -87,9 +87,9 @@ async function readGateway() {
   try {
     const response = await fetch("/readiness", { signal: AbortSignal.timeout(READINESS_TIMEOUT) });
     synchronize(response, sent);
-    const answer = await response.json();
+    const readiness = await response.json();
     if (response.ok) reached("live", "");
-    else reached("not-ready", failing(answer));
+    else reached("not-ready", failing(readiness));
   } catch {
     reached("unreachable", "");
   }
@@ -116,7 +116,7 @@ async function readInvariants() {
   try {
     /** @type {Invariants} */
     const board = await get("/invariants");
-    // The gateway may answer what it found a while ago.
+    // The gateway may return a cached result.
     invariants.got(board, Date.parse(board.at));
   } catch (error) {
     invariants.failed(error);
@@ -135,14 +135,15 @@ async function readOrders() {
   }
 }
 
-/** Asks the demo where each process stands. It answers while the gateway and nats-server do not. */
+/** Reads the state of each process from the demo, which is available without the gateway and nats-server. */
 export async function readComponents() {
   await components.read(() => control("GET", "/components"));
 }
 
 /**
- * Reads what a service answers, through the gateway; null if it does not exist. What is known to be down is not asked: its
- * silence would hold up other questions. The gateway's own view of a service is no reason: it may be slow, and answer.
+ * Reads from a service through the gateway; null if it does not exist. A service that is known to be down is not
+ * queried, because the timeout would delay other queries. The gateway's own view is not used for that: a slow service
+ * may still reply.
  *
  * @template T
  * @param {string} service
@@ -158,12 +159,13 @@ export async function readFrom(service, path) {
     return await find(path);
   } catch (error) {
     const silent = error instanceof Failure && error.status === 503;
-    throw silent ? new Failure(503, error.code, whyDown(service) || `${service} does not answer`) : error;
+    throw silent ? new Failure(503, error.code, whyDown(service) || `${service} does not respond`) : error;
   }
 }
 
 /**
- * Says why a service does not answer: because of itself or of what is between it and the page. Empty if nothing is known.
+ * Describes why a service does not respond: because of itself or of a process between it and the dashboard. Empty if
+ * unknown.
  *
  * @param {string} service
  */
@@ -171,7 +173,7 @@ export function whyDown(service) {
   for (const name of ["api-gateway", "nats-server", service]) {
     const state = status(name);
     if (DOWN.includes(state))
-      return `${name} ${state === "away" ? "does not answer" : `is ${inWords(state)}`}`;
+      return `${name} ${state === "away" ? "does not respond" : `is ${inWords(state)}`}`;
   }
   return "";
 }
@@ -182,8 +184,8 @@ export function isDown(name) {
 }
 
 /**
- * Messages that a service has yet to handle: undelivered, or delivered and not acknowledged. The one meaning of
- * “pending” on this page.
+ * The messages that a service has not handled yet: undelivered, or delivered and not acknowledged. “Pending” always has
+ * this meaning on the dashboard.
  *
  * @param {OverviewService | undefined} service
  */
@@ -192,7 +194,7 @@ export function pendingOf(service) {
 }
 
 /**
- * Asks the demo's control something.
+ * Sends a request to the demo's control API.
  *
  * @param {string} method
  * @param {string} path
@@ -200,7 +202,7 @@ export function pendingOf(service) {
  * @returns {Promise<any>}
  */
 export async function control(method, path, body) {
-  if (!config.control) throw new Failure(0, "no-control", "Only the demo can be broken from here.");
+  if (!config.control) throw new Failure(0, "no-control", "Faults can be injected in the demo only.");
   const { url, token } = config.control;
   /** @type {Response} */
   let response;
@@ -215,46 +217,45 @@ export async function control(method, path, body) {
       signal: AbortSignal.timeout(70_000),
     });
   } catch {
-    throw new Failure(0, "unreachable", "the demo does not answer");
+    throw new Failure(0, "unreachable", "the demo is unreachable");
   }
   const text = await response.text();
   /** @type {any} */
-  let answer = null;
+  let reply = null;
   try {
-    answer = JSON.parse(text);
+    reply = JSON.parse(text);
   } catch {
-    answer = { done: text, error: text };
+    reply = { done: text, error: text };
   }
   if (!response.ok)
-    throw new Failure(response.status, "refused", answer.error || `The answer was ${response.status}.`);
-  return answer;
+    throw new Failure(response.status, "refused", reply.error || `The response was ${response.status}.`);
+  return reply;
 }
 
-/** How many dead letters there are, without those that were deleted; null if that is not known now. */
+/** The number of dead letters, without deleted ones; null if it is unknown. */
 export function deadLetters() {
   const check = invariants.isCurrent && invariants.value?.checks.find((one) => one.name === "dead-letters");
   return check && check.status !== "unknown" ? check.examined : null;
 }
 
 /**
- * The state of a process that runs and does not do its work is not what one thinks of as running.
+ * The state of a process; `unready` if it runs and is not ready.
  *
  * @param {Component} component
  */
-export function stands(component) {
+export function stateOf(component) {
   return component.state === "running" && !component.ready ? "unready" : component.state;
 }
 
 /**
- * The state of a process: as the demo reports it, else as far as the gateway knows it. Nothing older than what counts as
- * current is used.
+ * The state of a process: as the demo reports it, otherwise as the gateway reports it. Outdated reports are ignored.
  *
  * @param {string} name
  * @returns {string} `running`, `unready`, `paused`, `stopped`, `starting`, `away`, or `unknown`
  */
 export function status(name) {
   const component = components.isCurrent && components.value.find((known) => known.component === name);
-  if (component) return stands(component);
+  if (component) return stateOf(component);
   if (name === "api-gateway") return gatewayState();
   if (name === "nats-server") return broker.isCurrent ? broker.value : "unknown";
   const service = overview.isCurrent && overview.value?.services.find((known) => known.name === name);
@@ -267,7 +268,7 @@ function gatewayState() {
   return reach.value.state === "live" ? "running" : "unready";
 }
 
-/** @type {Record<string, string>} the states of processes that have other words on the page */
+/** @type {Record<string, string>} display names of states, if they differ */
 const WORDS = { unready: "not ready", stopped: "down", away: "no response" };
 
 /** @param {string} state */

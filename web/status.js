@@ -1,4 +1,4 @@
-// Where the gateway stands, and the colours of the page.
+// The status of the gateway, and the colour theme.
 
 import { byId, setText, set } from "./lib/dom.js";
 import { duration } from "./lib/format.js";
@@ -9,22 +9,22 @@ const TEXTS = {
   live: { short: "live", long: "" },
   unreachable: {
     short: "gateway unreachable",
-    long: "The gateway does not answer. Orders under way continue without it. This page tries again by itself.",
+    long: "The gateway is unreachable. Orders in progress continue without it. The dashboard reconnects automatically.",
   },
   "not-ready": {
     short: "not ready",
-    long: "The gateway answers, but something that it needs does not. It accepts no orders until that is back.",
+    long: "The gateway responds, but a dependency is unavailable. It accepts no orders until the dependency is back.",
   },
   "nats-down": {
     short: "NATS unreachable",
-    long: "nats-server does not answer. The gateway accepts no orders and reads nothing until it is back.",
+    long: "nats-server is unreachable. The gateway accepts no orders and reads nothing until it is back.",
   },
 };
 
-/** What is shown, and since when; 0 if it was so when the page was opened. */
+/** The displayed state, and since when; 0 if it was the same when the dashboard was opened. */
 const shown = { state: "connecting", since: 0 };
 
-/** Shows whether what is seen is what is. */
+/** Shows the status of the gateway and of nats-server. */
 export function mountStatus() {
   for (const reading of [reach, broker, components]) reading.watch(show);
   setInterval(show, 1000);
@@ -37,7 +37,7 @@ function current() {
   if (isDown("api-gateway")) return "unreachable";
   if (!reach.isCurrent) return "connecting";
   const { state } = reach.value;
-  // Readiness follows after seconds; the state of nats-server is known sooner.
+  // Readiness follows after seconds; the state of nats-server is known earlier.
   return state !== "unreachable" && isDown("nats-server") ? "nats-down" : state;
 }
 
@@ -57,7 +57,7 @@ function show() {
   const seconds = Math.max(1, Math.floor((Date.now() - shown.since) / 1000));
   setText(
     byId("banner-since"),
-    shown.since ? `Seen for ${duration(seconds * 1000)}.` : "Since before this page was opened.",
+    shown.since ? `For ${duration(seconds * 1000)}.` : "Since before the dashboard was opened.",
   );
 }
 
@@ -69,7 +69,7 @@ function reason(state) {
   return ["stopped", "paused"].includes(known) ? ` (${process} is ${inWords(known)})` : "";
 }
 
-/** Dark, light, or as the system has it. */
+/** Dark, light, or the system's setting. */
 function mountTheme() {
   const button = byId("theme");
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -81,7 +81,7 @@ function mountTheme() {
     set(button, { "aria-label": isDark ? "Light colours" : "Dark colours" });
     document.dispatchEvent(new Event("themechange"));
   };
-  // `theme.js` has read an earlier choice.
+  // `theme.js` has read the stored choice.
   apply(document.documentElement.dataset.theme ?? null);
   dark.addEventListener("change", () => apply(document.documentElement.dataset.theme ?? null));
   button.addEventListener("click", () => {
@@ -90,7 +90,7 @@ function mountTheme() {
     try {
       localStorage.setItem("theme", next);
     } catch {
-      // Without storage the choice is forgotten at the next visit.
+      // Without storage the choice is lost at the next visit.
     }
     apply(next);
   });

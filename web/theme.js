@@ -1,8 +1,7 @@
-// Before anything is drawn: the colours that were chosen at an earlier visit. A script of its own and no module, because
-// modules wait.
+// Applies the stored colour theme before anything is drawn. A classic script, because modules are deferred.
 try {
   const theme = localStorage.getItem("theme");
   if (theme === "dark" || theme === "light") document.documentElement.dataset.theme = theme;
 } catch {
-  // Without storage the choice is forgotten.
+  // Without storage there is no stored choice.
 }

@@ -1,4 +1,4 @@
-// The shapes of what the gateway and the demo's control answer; read by the type checker only.
+// The JSON of the gateway and of the demo's control API; for the type checker only.
 
 export interface Config {
   version: string;
@@ -136,10 +136,10 @@ export interface Check {
   status: "pass" | "fail" | "unknown";
   examined: number;
   detail: string;
-  /** How many violations there are; `violations` names the first. */
+  /** The number of violations; `violations` has the first ones. */
   total: number;
   violations: { id: string; key: string; explanation: string }[];
-  /** How many orders are unfinished; `waiting` names the first. */
+  /** The number of unfinished orders; `waiting` has the first ones. */
   waitingTotal: number;
   waiting: { key: string; service: string; what: string; since: string }[];
 }

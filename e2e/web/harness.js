@@ -1,11 +1,11 @@
-// A browser on the demo that runs, and what every page of every test must keep.
+// A browser on the running demo, and the checks that every test of the dashboard shares.
 
 import assert from "node:assert/strict";
 import { chromium } from "playwright-core";
 
-export const STORE = process.env.STORE_URL ?? "http://127.0.0.1:8900";
+export const SHOP = process.env.SHOP_URL ?? "http://127.0.0.1:8900";
 
-/** Where Debian and others have Chromium. */
+/** The path of Chromium on Debian and others. */
 const EXECUTABLE = process.env.CHROMIUM || "/usr/bin/chromium";
 
 /** @type {import("playwright-core").Browser | null} */
@@ -25,8 +25,8 @@ export async function close() {
 }
 
 /**
- * Opens the page and gives it to a test. Afterwards: nothing was asked of another origin than the shop's and its
- * control's, nothing offended the Content-Security-Policy, and no script failed.
+ * Opens the dashboard and passes it to a test. Fails afterwards if a request went to an origin other than the shop's
+ * and its control API's, the Content-Security-Policy was violated, or a script failed.
  *
  * @param {import("playwright-core").BrowserContextOptions} options
  * @param {(page: import("playwright-core").Page) => Promise<void>} use
@@ -36,13 +36,13 @@ export async function onPage(options, use) {
   const page = await context.newPage();
   /** @type {string[]} */
   const faults = [];
-  const { origin } = new URL(STORE);
-  const config = await (await fetch(`${STORE}/web/config.json`)).json();
+  const { origin } = new URL(SHOP);
+  const config = await (await fetch(`${SHOP}/web/config.json`)).json();
   const allowed = [origin, config.control?.url].filter(Boolean);
   page.on("request", (request) => {
     const url = new URL(request.url());
     if (url.protocol.startsWith("http") && !allowed.includes(url.origin))
-      faults.push(`asked ${request.url()}`);
+      faults.push(`requested ${request.url()}`);
   });
   page.on("pageerror", (error) => faults.push(`a script failed: ${error.message}`));
   page.on("console", (message) => {
@@ -54,7 +54,7 @@ export async function onPage(options, use) {
     });
   });
   try {
-    await page.goto(STORE);
+    await page.goto(SHOP);
     await page.locator("#status[data-state=live]").waitFor();
     await use(page);
     assert.deepEqual(faults, []);
@@ -64,16 +64,16 @@ export async function onPage(options, use) {
 }
 
 /**
- * Waits until something holds.
+ * Waits until a condition is met.
  *
  * @param {string} what
- * @param {() => Promise<boolean>} holds
+ * @param {() => Promise<boolean>} condition
  * @param {number} [seconds]
  */
-export async function eventually(what, holds, seconds = 30) {
+export async function eventually(what, condition, seconds = 30) {
   const end = Date.now() + seconds * 1000;
-  while (!(await holds())) {
-    assert.ok(Date.now() < end, `in vain for ${seconds} s: ${what}`);
+  while (!(await condition())) {
+    assert.ok(Date.now() < end, `not within ${seconds} s: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
@@ -82,8 +82,8 @@ export async function eventually(what, holds, seconds = 30) {
  * @param {string} path
  * @returns {Promise<any>}
  */
-export async function ask(path) {
-  const response = await fetch(STORE + path);
+export async function read(path) {
+  const response = await fetch(SHOP + path);
   return response.ok ? response.json() : null;
 }
 
@@ -93,7 +93,7 @@ export function openOrder(page) {
 }
 
 /**
- * Waits until the order that is open on the page stands somewhere, as the page shows it.
+ * Waits until the dashboard shows the open order with a status.
  *
  * @param {import("playwright-core").Page} page
  * @param {string} status

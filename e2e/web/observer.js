@@ -1,15 +1,15 @@
-// A witness in the page: looks at every panel ten times a second and writes down what is said and cannot be true. Runs
-// inside the browser, so it uses nothing from outside of its function.
+// Checks every panel of the dashboard ten times a second and records statements that cannot be true. Runs inside the
+// browser, so it uses nothing from outside its function.
 
 /**
- * What the test knows: the process that cannot answer, since when, and which panels depend on it.
+ * The fault that the test injected: the process that is down, since when, and which panels depend on it.
  *
  * @typedef {{process: string, since: number, panels: string[]}} Fault
  */
 
-/** Begins to look; what is found is in `untruths`, and what the test knows is to be set as `fault`. */
+/** Begins to check; findings are in `untruths`, and the test sets `fault`. */
 export function observer() {
-  /** How old may be what is shown as the present, with the time that noticing it takes, in milliseconds. */
+  /** The age up to which values count as current, plus the time to notice, in milliseconds. */
   const CURRENT = 3000 + 700;
   const shared = /** @type {any} */ (globalThis);
   /** @type {Set<string>} */
@@ -25,7 +25,7 @@ export function observer() {
     if (!truth) shared.untruths.add(`${shared.fault?.process ?? "nothing"} down: ${what}`);
   };
 
-  const looks = () => {
+  const check = () => {
     oneNumber();
     checks();
     emptiness();
@@ -34,7 +34,7 @@ export function observer() {
     if (shared.fault) down(shared.fault);
   };
 
-  /** Header, map, and chart have one number for what is pending, or none. */
+  /** Header, map, and chart show the same number of pending messages, or none. */
   function oneNumber() {
     const header = text(one("#figure-pending"));
     const legend = all("#chart-pending-legend b").map(text);
@@ -44,32 +44,32 @@ export function observer() {
       );
       claim(
         [...figures, ...all("#charts .legend b").map(text)].every((figure) => figure === "–"),
-        "a figure of the past is shown as of now",
+        "an outdated figure is shown as current",
       );
       return;
     }
     const sum = (/** @type {string[]} */ numbers) =>
       numbers.reduce((total, number) => total + (parseInt(number.replaceAll(",", ""), 10) || 0), 0);
     const map = sum(all("#map-drawing .queue").map(text));
-    // From ten thousand on they are rounded.
+    // From ten thousand on the map rounds them.
     if (map < 10_000 && all("#map-drawing .queue").length) {
       claim(header === map.toLocaleString("en"), `header ${header} pending, map ${map}`);
       claim(!legend.length || sum(legend) === map, `chart ${legend.join()} pending, map ${map}`);
     }
   }
 
-  /** No check passes by an old answer. */
+  /** No check passes with an outdated result. */
   function checks() {
     const passing = all("#invariants-list > li[data-status=pass]").length;
     const whole = one("#invariants")?.getAttribute("data-status") === "pass";
     const age = /checked (\d+)(?:\.\d)? s ago/.exec(text(one("#invariants-at")));
     const old = /\d (min|h|days)/.test(text(one("#invariants-at"))) || (age !== null && Number(age[1]) > 4);
     const title = text(one("#invariants-title"));
-    claim(!(old && (passing || whole)), `${passing} checks pass by an answer of ${age?.[0]}`);
+    claim(!(old && (passing || whole)), `${passing} checks pass with a result of ${age?.[0]}`);
     claim(!(condition(one("#invariants")) !== "current" && (passing || /pass/.test(title))), title);
   }
 
-  /** Nothing is said to be empty unless it was read. */
+  /** No panel claims to be empty unless it was read. */
   function emptiness() {
     for (const line of all(".condition:not([hidden])")) {
       const panel = condition(line.closest("[data-condition]"));
@@ -77,30 +77,30 @@ export function observer() {
         !(text(line).startsWith("No ") && panel !== "current" && line.id !== "order-messages"),
         text(line),
       );
-      claim(text(line) !== "" || panel === "current", `a panel that is ${panel} does not say so`);
+      claim(text(line) !== "" || panel === "current", `a panel that is ${panel} does not show it`);
     }
     for (const panel of all("[data-condition=stale] tbody, [data-condition=stale] .list"))
       claim(getComputedStyle(panel).filter.includes("grayscale"), `${panel.id} is stale and not grey`);
   }
 
-  /** An order that has ended waits for nothing, and its status is that of its messages. */
+  /** A final order waits for nothing, and its status matches its messages. */
   function finalOrders() {
     const final = one("#order-facts .pill.confirmed, #order-facts .pill.cancelled");
-    const waiting = all("#order-waits li").filter((line) => /^(Waiting|Under way)/.test(text(line)));
+    const waiting = all("#order-waits li").filter((line) => /^(Waiting|In progress)/.test(text(line)));
     claim(!(final && waiting.length), `a final order waits: ${text(waiting[0])}`);
     const messages = text(one("#order-diagram"));
     const under = one("#order-facts .pill.placed, #order-facts .pill.reserved");
     claim(!(under && /order\.confirmed/.test(messages)), `${text(under)} over order.confirmed`);
   }
 
-  /** There are as many rows as things. */
+  /** Every list has one row per item. */
   function rows() {
-    claim(all("#invariants-list > li").length <= 15, "the checks multiply");
+    claim(all("#invariants-list > li").length <= 15, "the checks are duplicated");
     for (const list of all(
       "#invariants-list .cases, #orders-list, tbody, #notifications-rows, #map-messages",
     )) {
       const keys = [...list.children].map((child) => child.getAttribute("data-key"));
-      claim(new Set(keys).size === keys.length, `two rows of ${list.id} are one thing`);
+      claim(new Set(keys).size === keys.length, `two rows of ${list.id} have the same key`);
       claim(keys.length <= 30, `${keys.length} rows in ${list.id || "a check"}`);
     }
   }
@@ -121,12 +121,12 @@ export function observer() {
       claim(state !== "running", `${place} is ${state}`);
     }
     if (!["api-gateway", "nats-server"].includes(process)) return;
-    claim(one("#status")?.getAttribute("data-state") !== "live", "the header says live");
-    claim(!all("#map-drawing .label[visibility=visible]").length, "rates of now are shown");
+    claim(one("#status")?.getAttribute("data-state") !== "live", "the header shows live");
+    claim(!all("#map-drawing .label[visibility=visible]").length, "current rates are shown");
     claim(!all("#invariants[data-status=pass], #invariants [data-status=pass]").length, "a check passes");
   }
 
-  const begin = () => setInterval(looks, 100);
+  const begin = () => setInterval(check, 100);
   if (document.readyState === "complete") begin();
   else addEventListener("load", begin);
 }

@@ -1,15 +1,15 @@
-// The pictures of README and docs, from the running demo: `e2e/web.sh --screens`.
+// The screenshots of README and docs, from the running demo: `e2e/web.sh --screens`.
 
 import { mkdir, stat, writeFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { close, onPage, shows } from "./harness.js";
 
 const FOLDER = fileURLToPath(new URL("../../docs/web/", import.meta.url));
-/** No picture may be larger, in bytes. */
+/** The maximum size of a screenshot, in bytes. */
 const LARGEST = 300_000;
 
 /**
- * Takes a picture of what is to be seen, or of one element.
+ * Takes a screenshot of the visible part of the dashboard, or of one element.
  *
  * @param {import("playwright-core").Page} page
  * @param {string} name
@@ -21,9 +21,9 @@ async function picture(page, name, selector) {
   let clip;
   if (selector) {
     const box = await page.locator(selector).boundingBox();
-    if (!box) throw new Error(`${selector} is not to be seen`);
+    if (!box) throw new Error(`${selector} is not visible`);
     const top = await page.evaluate(() => scrollY);
-    // Up to the end of what it shows: a panel is as high as its neighbour.
+    // Up to the end of its content: a panel is as high as its neighbour.
     const end = await page.locator(`${selector} .sums`).boundingBox();
     const height = end ? end.y + end.height + 20 - box.y : box.height;
     clip = { x: box.x, y: box.y + top, width: box.width, height, scale: 1 };
@@ -92,7 +92,7 @@ await onPage(wide, async (page) => {
   await page.locator("#invariants[data-status=pass]").waitFor({ timeout: 60_000 });
   await top(page);
   await page.waitForTimeout(1200);
-  await picture(page, "healed");
+  await picture(page, "recovered");
 });
 
 await onPage({ ...wide, colorScheme: "light" }, async (page) => {

@@ -1,4 +1,4 @@
-// Proves that what lies in `web/vendor` is what the registry has: byte for byte, and nothing else.
+// Checks that the files in `web/vendor` equal those of the registry, byte for byte, and that there are no others.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
@@ -19,15 +19,15 @@ const FILES = {
   "jetbrains-mono/LICENSE": "@fontsource-variable/jetbrains-mono/LICENSE",
 };
 
-const there = readdirSync(vendor, { recursive: true, withFileTypes: true })
+const present = readdirSync(vendor, { recursive: true, withFileTypes: true })
   .filter((entry) => entry.isFile())
   .map((entry) => `${entry.parentPath ?? entry.path}/${entry.name}`.slice(vendor.length).replace(/^\//, ""));
-const wrong = there.filter((file) => {
+const wrong = present.filter((file) => {
   const original = FILES[file];
   return !original || !readFileSync(vendor + file).equals(readFileSync(modules + original));
 });
-const missing = Object.keys(FILES).filter((file) => !there.includes(file));
-for (const file of wrong) console.error(`web/vendor/${file} is not what the registry has`);
+const missing = Object.keys(FILES).filter((file) => !present.includes(file));
+for (const file of wrong) console.error(`web/vendor/${file} differs from the registry`);
 for (const file of missing) console.error(`web/vendor/${file} is missing`);
 if (wrong.length || missing.length) process.exit(1);
-console.log(`ok: ${there.length} vendored files are those of the registry`);
+console.log(`ok: ${present.length} vendored files equal those of the registry`);

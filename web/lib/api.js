@@ -1,14 +1,14 @@
-// Asking the gateway, and what it says when it cannot.
+// Requests to the gateway, and their errors.
 
 /** @import {Problem} from "../types.js" */
 
 import { synchronize } from "./clock.js";
 
-/** The longest an answer may take, in milliseconds. */
+/** How long a response may take, in milliseconds. */
 const TIMEOUT = 8000;
 /**
- * How many reads are under way at a time. A browser opens six connections to one server; two are the feeds', and one
- * stays free for readiness and commands, however long the answers take.
+ * How many reads run at a time. A browser opens six connections to one server: two are the feeds', and one stays free
+ * for readiness and commands, however long the reads take.
  */
 const MAX_READS = 3;
 
@@ -16,7 +16,7 @@ let reads = 0;
 /** @type {(() => void)[]} */
 const queued = [];
 
-/** What went wrong: a problem of the gateway's, or no answer at all (status 0). */
+/** An error: a problem of the gateway's, or no response at all (status 0). */
 export class Failure extends Error {
   /**
    * @param {number} status
@@ -44,7 +44,7 @@ export async function send(path, options = {}) {
   try {
     response = await fetch(path, { signal: AbortSignal.timeout(TIMEOUT), ...options });
   } catch {
-    throw new Failure(0, "unreachable", "the gateway does not answer");
+    throw new Failure(0, "unreachable", "the gateway is unreachable");
   }
   synchronize(response, sent);
   const text = await response.text().catch(() => "");
@@ -53,11 +53,12 @@ export async function send(path, options = {}) {
   try {
     body = JSON.parse(text);
   } catch {
-    if (response.ok && text) throw new Failure(response.status, "unreadable", "The answer is no JSON.");
+    if (response.ok && text)
+      throw new Failure(response.status, "unreadable", "The response is not valid JSON.");
   }
   if (!response.ok) {
     const problem = /** @type {Partial<Problem> | null} */ (body);
-    const detail = problem?.detail ?? problem?.title ?? `The answer was ${response.status}.`;
+    const detail = problem?.detail ?? problem?.title ?? `The response was ${response.status}.`;
     throw new Failure(response.status, problem?.code ?? "failed", detail);
   }
   return { body, response };
@@ -80,7 +81,7 @@ export async function get(path) {
 }
 
 /**
- * Like `get`, with null for what does not exist.
+ * Like `get`, with null for 404.
  *
  * @template T
  * @param {string} path

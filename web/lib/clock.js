@@ -1,8 +1,8 @@
-// The time of the gateway: ages are measured by the clock that wrote the times, and a browser's clock may be wrong.
+// The gateway's time: ages are measured by the clock that wrote the times, because the browser's clock may be wrong.
 
-/** The slowest response that can tell the time, in milliseconds: what was under way for longer tells an earlier one. */
+/** The slowest response that is used, in milliseconds: the `Date` header of a slower one is too old. */
 const PROMPT = 500;
-/** A difference below this is within what the `Date` header of a prompt response can tell, in milliseconds. */
+/** A difference below this is within the accuracy of the `Date` header, in milliseconds. */
 const TOLERANCE = 1500;
 
 /** How far the gateway's clock is ahead of the browser's, in milliseconds. */

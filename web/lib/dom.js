@@ -1,11 +1,11 @@
-// Making elements. Nothing here reads HTML from text, so nothing that a message says can become a part of the page.
+// Creates elements. Nothing here parses HTML, so no content of a message can become markup.
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * Makes an HTML element: attributes by name, listeners as functions under `onclick` and the like.
+ * Creates an HTML element: attributes by name, listeners as functions under `onclick` and the like.
  *
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
@@ -21,7 +21,7 @@ export function el(tag, attributes = {}, ...children) {
 }
 
 /**
- * Makes an SVG element.
+ * Creates an SVG element.
  *
  * @template {keyof SVGElementTagNameMap} K
  * @param {K} tag
@@ -65,7 +65,7 @@ function append(element, children) {
 }
 
 /**
- * Replaces what is in an element.
+ * Replaces the content of an element.
  *
  * @param {Element} element
  * @param {...Child} children
@@ -76,7 +76,7 @@ export function fill(element, ...children) {
 }
 
 /**
- * Like `fill` for what has no listeners; leaves the element alone if it would be the same, so that a selection stays.
+ * Like `fill` for content without listeners; leaves equal content in place, so that a selection stays.
  *
  * @param {Element} element
  * @param {...Child} children
@@ -88,7 +88,7 @@ export function refresh(element, ...children) {
 }
 
 /**
- * Changes an element's text, where it is another one.
+ * Changes an element's text if it differs.
  *
  * @param {Element} element
  * @param {string} text
@@ -105,14 +105,14 @@ export function setText(element, text) {
  */
 export function byId(id) {
   const element = document.getElementById(id);
-  if (!element) throw new Error(`the page has no #${id}`);
+  if (!element) throw new Error(`the document has no #${id}`);
   return element;
 }
 
 /**
- * Keeps the children of an element those of a list, in its order: an element whose key is there already is updated, not
- * made again, so that focus and selection stay. Items with the same key each get an element of their own, and every
- * element of no item is removed: there are as many children as items, whatever the keys.
+ * Synchronises the children of an element with a list, in its order. An element whose key exists is updated, not
+ * recreated, so that focus and selection stay. Items with the same key each get their own element, and other elements
+ * are removed: there are as many children as items, whatever the keys.
  *
  * @template T
  * @param {Element} parent

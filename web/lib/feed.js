@@ -1,13 +1,13 @@
-// Server-sent events that come back: after an answer that was none, where `EventSource` gives up, and after a time in
-// which nobody looked. It goes on behind the last event it had.
+// Server-sent events that reconnect: after an error response, on which `EventSource` stops, and after the document was
+// hidden. The feed resumes after its last event.
 
-/** How long to wait before a connection is tried again, in milliseconds: at first, and at most. */
-const WAIT = { first: 500, most: 4000 };
+/** How long to wait before reconnecting, in milliseconds: at first, and at most. */
+const WAIT = { first: 500, max: 4000 };
 
 export class Feed {
   /**
    * @param {string} path
-   * @param {Record<string, (data: any) => void>} listeners by the name of the event
+   * @param {Record<string, (data: any) => void>} listeners by event name
    * @param {(state: "connecting" | "open" | "away") => void} [onState]
    */
   constructor(path, listeners, onState = () => {}) {
@@ -20,9 +20,9 @@ export class Feed {
     this.closed = false;
     /** @type {EventSource | null} */
     this.source = null;
-    this.look = () => (document.hidden ? this.disconnect() : this.connect());
-    document.addEventListener("visibilitychange", this.look);
-    this.look();
+    this.update = () => (document.hidden ? this.disconnect() : this.connect());
+    document.addEventListener("visibilitychange", this.update);
+    this.update();
   }
 
   connect() {
@@ -39,10 +39,10 @@ export class Feed {
     };
     source.onerror = () => {
       this.onState("away");
-      // The browser would try again by itself, but not after every error, and without an end to its patience.
+      // The browser reconnects by itself, but not after every error, and without a bound on the delay.
       this.disconnect();
       this.timer = window.setTimeout(() => this.connect(), this.wait);
-      this.wait = Math.min(this.wait * 2, WAIT.most);
+      this.wait = Math.min(this.wait * 2, WAIT.max);
     };
     for (const [name, listener] of Object.entries(this.listeners)) {
       source.addEventListener(name, (event) => {
@@ -52,8 +52,8 @@ export class Feed {
     }
   }
 
-  /** Tries at once, where it would have waited: somebody knows that there is an answer again. */
-  hurry() {
+  /** Reconnects at once: the caller knows that the gateway responds again. */
+  reconnect() {
     this.wait = WAIT.first;
     if (!this.source) this.connect();
   }
@@ -66,7 +66,7 @@ export class Feed {
 
   close() {
     this.closed = true;
-    document.removeEventListener("visibilitychange", this.look);
+    document.removeEventListener("visibilitychange", this.update);
     this.disconnect();
   }
 }

@@ -1,4 +1,4 @@
-// How things are written for people.
+// Formats values for display.
 
 import { now } from "./clock.js";
 
@@ -12,7 +12,7 @@ export function count(value) {
 }
 
 /**
- * Few characters, for places with little room: 12.3K.
+ * Few characters, for narrow places: 12.3K.
  *
  * @param {number} value
  */
@@ -61,10 +61,10 @@ export function ago(time) {
 }
 
 /**
- * For how long something has lasted, in whole seconds.
+ * How long something has lasted, in whole seconds.
  *
  * @param {string} since
- * @param {number} until when it was last seen to last, by the gateway's clock
+ * @param {number} until when it was last observed, by the gateway's clock
  */
 export function lasting(since, until) {
   return duration(Math.max(1, Math.round((until - Date.parse(since)) / 1000)) * 1000);
@@ -79,7 +79,7 @@ export function clock(time) {
 }
 
 /**
- * Milliseconds between two RFC 3339 times, with the fractions that `Date` forgets.
+ * Milliseconds between two RFC 3339 times, with the fractions that `Date` drops.
  *
  * @param {string} from
  * @param {string} to
@@ -109,7 +109,7 @@ export function capital(word) {
 }
 
 /**
- * `order.placed.v1` and `order.event.placed.ORDER_001` are both `order.placed` to a person.
+ * The display name of a message: `order.placed.v1` and `order.event.placed.ORDER_001` are both `order.placed`.
  *
  * @param {string} name
  */

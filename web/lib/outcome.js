@@ -1,10 +1,10 @@
-// What came of an action, said about what it belongs to, and never about anything else.
+// The outcome of an action, shown next to its subject only.
 
 import { fill } from "./dom.js";
 
 /** @import {Child} from "./dom.js" */
 
-/** A line for outcomes. A late answer of an earlier action never replaces that of a later one. */
+/** A line for outcomes. A late outcome of an earlier action never replaces that of a later one. */
 export class Outcome {
   /** @param {HTMLElement} line */
   constructor(line) {
@@ -13,7 +13,7 @@ export class Outcome {
   }
 
   /**
-   * Begins an action. Returns what says how it goes, for as long as no other has begun and nothing was cleared.
+   * Begins an action. Returns a function that shows its progress, until another action begins or the line is cleared.
    *
    * @param {...Child} doing
    * @returns {(bad: boolean, ...content: Child[]) => void}
@@ -29,7 +29,7 @@ export class Outcome {
     return setText;
   }
 
-  /** Says nothing: what the line was about is not shown any more. */
+  /** Clears the line: its subject is no longer shown. */
   clear() {
     this.begin();
   }

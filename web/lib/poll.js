@@ -1,40 +1,40 @@
-// Asking again and again, while somebody looks.
+// Polling while the document is visible.
 
 /**
- * Calls a function at once and then so many milliseconds after it has ended, for as long as the page is visible. What
- * it throws is left to whoever shows it; the next call comes all the same.
+ * Calls a function at once, and again `milliseconds` after each call has ended, while the document is visible. Errors
+ * are the caller's to show; polling continues after them.
  *
- * @param {() => Promise<void>} ask
+ * @param {() => Promise<void>} read
  * @param {number} milliseconds
  * @returns {{now: () => void, stop: () => void}}
  */
-export function poll(ask, milliseconds) {
+export function poll(read, milliseconds) {
   let timer = 0;
-  let asking = false;
+  let reading = false;
   let again = false;
   let stopped = false;
   const run = async () => {
     clearTimeout(timer);
     if (stopped || document.hidden) return;
-    if (asking) {
+    if (reading) {
       again = true;
       return;
     }
-    asking = true;
+    reading = true;
     again = false;
-    await ask().catch(() => {});
-    asking = false;
+    await read().catch(() => {});
+    reading = false;
     if (!stopped) timer = window.setTimeout(run, again ? 100 : milliseconds);
   };
-  const look = () => void run();
-  document.addEventListener("visibilitychange", look);
-  look();
+  const start = () => void run();
+  document.addEventListener("visibilitychange", start);
+  start();
   return {
-    now: look,
+    now: start,
     stop: () => {
       stopped = true;
       clearTimeout(timer);
-      document.removeEventListener("visibilitychange", look);
+      document.removeEventListener("visibilitychange", start);
     },
   };
 }

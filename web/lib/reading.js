@@ -1,30 +1,30 @@
-// What the page has read, and how old that is. One rule for all panels: what is older than `CURRENT` is not shown as the
-// present, and what was never read is not shown as empty.
+// Values that the dashboard has read, and their age. One rule for all panels: a value older than `CURRENT` is not shown
+// as current, and a value that was never read is not shown as empty.
 
 import { now } from "./clock.js";
 import { setText, set } from "./dom.js";
 import { ago } from "./format.js";
 
-/** How old an answer may be and still describe the present, in milliseconds. */
+/** The age up to which a value counts as current, in milliseconds. */
 export const CURRENT = 3000;
-/** How often ages are looked at, in milliseconds. */
+/** How often ages are checked, in milliseconds. */
 const TICK = 500;
 
 /** @typedef {"loading" | "current" | "stale" | "failed"} Condition */
 
 /**
- * The newest answer to a question, when it was true, and why there is no newer one.
+ * The latest value of a query, its time, and the error if a newer read failed.
  *
  * @template T
  */
 export class Reading {
-  /** @param {T} initial what to work with before the first answer */
+  /** @param {T} initial the value before the first read */
   constructor(initial) {
     this.initial = initial;
     this.value = initial;
-    /** When the value was true, by the gateway's clock; 0 before the first answer. */
+    /** The time of the value, by the gateway's clock; 0 before the first read. */
     this.at = 0;
-    /** Why the newest attempt failed; empty if it did not. */
+    /** The error of the latest read; empty if it succeeded. */
     this.problem = "";
     /** @type {Set<(reading: Reading<T>) => void>} */
     this.listeners = new Set();
@@ -34,7 +34,7 @@ export class Reading {
 
   /**
    * @param {T} value
-   * @param {number} [at] when it was true, by the gateway's clock
+   * @param {number} [at] the time of the value, by the gateway's clock
    */
   got(value, at = now()) {
     this.value = value;
@@ -49,7 +49,7 @@ export class Reading {
     this.notify();
   }
 
-  /** Forgets everything: the question is another one. */
+  /** Resets everything, because the query has changed. */
   reset() {
     this.value = this.initial;
     this.at = 0;
@@ -58,13 +58,13 @@ export class Reading {
   }
 
   /**
-   * Asks, and keeps the answer or the reason why there is none.
+   * Reads, and stores the value or the error.
    *
-   * @param {() => Promise<T>} question
+   * @param {() => Promise<T>} query
    */
-  async read(question) {
+  async read(query) {
     try {
-      this.got(await question());
+      this.got(await query());
     } catch (error) {
       this.failed(error);
     }
@@ -80,13 +80,13 @@ export class Reading {
     return this.condition === "current";
   }
 
-  /** The time up to which durations may be counted: the present, or when the value was true. */
+  /** The end of durations: now if the value is current, otherwise its time. */
   get until() {
     return this.isCurrent || !this.at ? now() : this.at;
   }
 
   /**
-   * Calls a listener now, at every answer, and while the value ages.
+   * Calls a listener now, at every read, and while the value ages.
    *
    * @param {(reading: Reading<T>) => void} listener
    */
@@ -104,7 +104,7 @@ export class Reading {
     for (const listener of this.listeners) listener(this);
   }
 
-  /** Tells the listeners when the value has become a second older, or has another condition. */
+  /** Notifies the listeners when the value has become a second older, or its condition has changed. */
   tick() {
     const print = `${this.condition} ${this.at && Math.round((now() - this.at) / 1000)}`;
     if (print === this.print) return;
@@ -114,12 +114,13 @@ export class Reading {
 }
 
 /**
- * Says in which condition a panel is: marks it, so that the style sheet turns it grey, and writes why into a line of it.
+ * Shows the condition of a panel: sets an attribute for the style sheet, and writes the reason into a line of the
+ * panel.
  *
  * @param {Element} panel
  * @param {Element} line
  * @param {Reading<any>} reading
- * @param {string} [caption] what the line says while the reading is current
+ * @param {string} [caption] the text of the line while the reading is current
  */
 export function showCondition(panel, line, reading, caption = "") {
   const { condition } = reading;
@@ -130,7 +131,7 @@ export function showCondition(panel, line, reading, caption = "") {
 }
 
 /**
- * Says why a reading is not the present; empty if it is.
+ * Describes why a reading is not current; empty if it is.
  *
  * @param {Reading<any>} reading
  */

@@ -1,4 +1,4 @@
-// The newest values of a series, and never more than a number of them.
+// A bounded series of the latest values.
 
 export class Ring {
   /**

@@ -1,6 +1,6 @@
-// Who there is, and what each of them does, in a few words.
+// The processes of the shop, with short names and roles.
 
-/** The services that listen, in the order in which they are drawn. */
+/** The consuming services, in drawing order. */
 export const SERVICES = [
   "order-service",
   "inventory-service",
@@ -16,8 +16,8 @@ const KNOWN = {
   "inventory-service": { short: "inventory", does: "reserves stock" },
   "account-service": { short: "accounts", does: "keeps limits" },
   "payment-service": { short: "payments", does: "takes money, once" },
-  "notification-service": { short: "notifications", does: "tells customers" },
-  "payment-provider": { short: "provider", does: "stands in for a bank" },
+  "notification-service": { short: "notifications", does: "notifies customers" },
+  "payment-provider": { short: "provider", does: "simulates a bank" },
   "nats-server": { short: "nats", does: "keeps the streams" },
 };
 
@@ -32,7 +32,7 @@ export function role(name) {
 }
 
 /**
- * Commands, events, and among these those that say no.
+ * The kind of a message: a command, an event, or, among the events, a refusal.
  *
  * @param {string} name a subject or a type
  */

@@ -1,4 +1,4 @@
-// A value that tells when it changes.
+// A value that notifies listeners of changes.
 
 /** @template T */
 export class Signal {
@@ -16,7 +16,7 @@ export class Signal {
   }
 
   /**
-   * Calls a listener now and at every change. Returns what ends that.
+   * Calls a listener now and at every change. Returns a function that removes it.
    *
    * @param {(value: T) => void} listener
    */

@@ -1,4 +1,4 @@
-// One order: its status, what it waits for, and the diagram of its messages.
+// One order: its status, its blockers, and the diagram of its messages.
 
 /** @import {Order, Payment, Timeline} from "../types.js" */
 
@@ -14,14 +14,14 @@ import { facts, waits } from "./facts.js";
 import { cancel, isFinal, placeTimes, suppressedCommands } from "./placing.js";
 import { diagram } from "./sequence.js";
 
-/** How often each part of an open order is read, in milliseconds; its events make it sooner. */
+/** How often each part of an open order is read, in milliseconds; its events trigger reads earlier. */
 const INTERVAL = 1000;
-/** For how long the page may still change its size after it was opened at an order, in milliseconds. */
+/** How long the open order is kept in view after loading, while the layout above it changes, in milliseconds. */
 const LANDING = 4000;
-/** The title of the page while no order is open. */
+/** The document title while no order is open. */
 const TITLE = document.title;
 
-/** The types of events about an order: a browser hears only those that it is told of. */
+/** The event types of an order: a browser delivers only those with a listener. */
 const TYPES = [
   ...["placed", "awaiting-stock", "reserved", "confirmed", "cancelled"].map((name) => `order.${name}.v1`),
   ...["reserved", "backordered", "refused", "released"].map((name) => `inventory.${name}.v1`),
@@ -29,8 +29,8 @@ const TYPES = [
 ];
 
 /**
- * The open order. Each part is read by itself and null if it does not exist: what one service does not answer holds up
- * nothing else.
+ * The open order. Each part is read separately and null if it does not exist, so that an unavailable service delays no
+ * other part.
  *
  * @typedef {{id: string, order: Reading<Order | null>, payment: Reading<Payment | null>,
  *   timeline: Reading<Timeline | null>}} Detail
@@ -39,14 +39,14 @@ const TYPES = [
 /** The open order; null if none is open. */
 export const detail = new Signal(/** @type {Detail | null} */ (null));
 
-/** @type {(() => void) | null} ends the reading of the open order */
+/** @type {(() => void) | null} stops reading the open order */
 let unfollow = null;
-/** A diagram is drawn again only if it would be another one. */
+/** A diagram is only redrawn if it has changed. */
 let drawn = "";
 /** @type {Outcome} */
 let outcome;
 
-/** Shows the order that the address names, and what becomes of it. */
+/** Shows the order in the address, and follows it. */
 export function mountDetail() {
   outcome = new Outcome(byId("order-outcome"));
   const read = () => {
@@ -58,7 +58,7 @@ export function mountDetail() {
   detail.watch(show);
   read();
   if (selected.value) land();
-  // At first the newest, unless one was chosen.
+  // At first the newest order, unless one was chosen.
   const stop = orders.watch(({ value }) => {
     const newest = value[0];
     if (!newest) return;
@@ -68,8 +68,8 @@ export function mountDetail() {
 }
 
 /**
- * Keeps the open order in view while the page above it grows to its size, until somebody moves. A page that is loaded
- * again stays where it was.
+ * Keeps the open order in view while the layout above it changes, until the user interacts. A reload keeps the scroll
+ * position.
  */
 function land() {
   const [navigation] = performance.getEntriesByType("navigation");
@@ -102,7 +102,7 @@ export function open(id) {
 }
 
 /**
- * Shows an order where orders are shown, and leaves the page where it is.
+ * Shows an order without scrolling.
  *
  * @param {string} id
  */
@@ -147,7 +147,7 @@ function follow(id) {
 }
 
 /**
- * Reads the timeline. An order that it is ahead of is read again first: both are shown as of one time.
+ * Reads the timeline. If it is ahead of the order, the order is read first, so that both have the same time.
  *
  * @param {Detail} now
  * @param {string} path
@@ -181,14 +181,14 @@ function show(now) {
 }
 
 /**
- * The diagram, or why there is none.
+ * Shows the diagram, or the reason why there is none.
  *
  * @param {Detail} now
  */
 function messages({ id, order, timeline }) {
   const steps = timeline.value?.steps ?? [];
   set(byId("order-diagram"), { "data-condition": timeline.condition });
-  const missing = order.at && !order.value ? "" : "No stream holds a message about this order.";
+  const missing = order.at && !order.value ? "" : "No stream has a message of this order.";
   const text = describe(timeline) || (steps.length ? "" : missing);
   const line = byId("order-messages");
   setText(line, text);
@@ -210,7 +210,7 @@ function actions({ id, order }) {
 }
 
 /**
- * Sends the open order once more, as a client would whose answer was lost.
+ * Sends the open order again, like a client whose response was lost.
  *
  * @param {string} id
  */
@@ -233,7 +233,7 @@ async function withdraw(id) {
   const setText = outcome.begin("Sending …");
   try {
     await cancel(id);
-    setText(false, "Cancellation requested. The status says whether it came in time.");
+    setText(false, "Cancellation requested. The status shows whether it was in time.");
   } catch (error) {
     setText(true, `Not accepted: ${reason(error)}`);
   }

@@ -1,4 +1,4 @@
-// What is known of one order, in words: its facts, and what it waits for.
+// The facts of one order, and its blockers, as text.
 
 /** @import {Payment, Step, Timeline} from "../types.js" */
 /** @import {Reading} from "../lib/reading.js" */
@@ -12,7 +12,7 @@ import { isFinal } from "./placing.js";
 import { isPlacing } from "./step.js";
 
 /**
- * The facts of an order, or what is known instead.
+ * The facts of an order, or the reason why there are none.
  *
  * @param {Detail} now
  */
@@ -46,7 +46,7 @@ function payment(reading) {
 }
 
 /**
- * Says what is known of an order that order-service does not have, or has not reported.
+ * Describes an order that order-service does not have, or has not reported.
  *
  * @param {Detail} now
  */
@@ -61,7 +61,7 @@ function absent({ id, order, timeline }) {
 }
 
 /**
- * Says what became of the command that should have created the order.
+ * Describes the outcome of the command that should have created the order.
  *
  * @param {Step} placing
  */
@@ -72,7 +72,7 @@ function commanded({ consumers }) {
     case "pending":
       return "Command accepted. It is pending for order-service; the order does not exist yet.";
     case "dead-lettered":
-      return `Command dead-lettered by order-service${why}. There is no order unless it is redriven.`;
+      return `Command dead-lettered by order-service${why}. There is no order unless the command is redriven.`;
     case "deleted":
       return `Command dead-lettered by order-service and deleted by an operator${why}. There is no order.`;
     case "handled":
@@ -84,7 +84,7 @@ function commanded({ consumers }) {
 }
 
 /**
- * What an order that is under way waits for; of a final one, what is not confirmed as handled.
+ * The blockers of an unfinished order; of a final one, the services whose handling is not confirmed.
  *
  * @param {Detail} now
  */
@@ -101,7 +101,7 @@ export function waits({ timeline, order }) {
       lines.push(el("li", {}, el("b", {}, "Waiting: "), wait.what, el("span", { class: "quiet" }, since)));
     }
     if (!lines.length && order.isCurrent && order.value && timeline.isCurrent)
-      lines.push(el("li", {}, "Under way."));
+      lines.push(el("li", {}, "In progress."));
   }
   for (const source of found?.sources ?? []) {
     if (source.available) continue;

@@ -9,13 +9,13 @@ import { filter, LISTED, orders, refreshOrders, selected } from "../model.js";
 import { open } from "./detail.js";
 import { pill } from "./pill.js";
 
-/** Shows the list, and makes its filter work. */
+/** Shows the list and its filter. */
 export function mountList() {
   const status = /** @type {HTMLSelectElement} */ (byId("orders-filter"));
-  const asked = new URLSearchParams(location.search).get("status") ?? "";
-  if ([...status.options].some((option) => option.value === asked)) {
-    status.value = asked;
-    filter.set(asked);
+  const wanted = new URLSearchParams(location.search).get("status") ?? "";
+  if ([...status.options].some((option) => option.value === wanted)) {
+    status.value = wanted;
+    filter.set(wanted);
   }
   status.addEventListener("change", () => choose(status.value));
   byId("orders-find").addEventListener("submit", (event) => {
@@ -30,7 +30,7 @@ export function mountList() {
 }
 
 /**
- * Lists only orders with a status, and keeps it in the address.
+ * Lists only orders with a status, and puts it into the address.
  *
  * @param {string} status
  */
@@ -40,7 +40,7 @@ function choose(status) {
   else url.searchParams.delete("status");
   history.replaceState(null, "", url);
   filter.set(status);
-  // The orders of another status are no answer to this one.
+  // The orders of the previous filter are not valid for this one.
   orders.reset();
   refreshOrders();
 }
@@ -56,7 +56,7 @@ function show() {
 
 /** @param {Order} order */
 function row(order) {
-  const cells = ["id", "stands", "amount", "age"].map((name) => el("span", { class: name }));
+  const cells = ["id", "order-status", "amount", "age"].map((name) => el("span", { class: name }));
   return el(
     "li",
     {},

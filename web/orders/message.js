@@ -1,4 +1,4 @@
-// One message, opened: what became of it, its headers, its body, and the command of the `nats` program that shows it.
+// One message: its consumers, headers, and body, and the `nats` command that shows it.
 
 /** @import {Step, StoredMessage} from "../types.js" */
 
@@ -9,13 +9,13 @@ import { Signal } from "../lib/signal.js";
 import { config } from "../model.js";
 import { statusText, producer } from "./step.js";
 
-/** How many messages were opened. */
+/** The number of opened messages. */
 export const opened = new Signal(0);
 
-/** The longest body that is shown whole, in characters. */
+/** The maximum length of a displayed body, in characters. */
 const LONGEST = 20_000;
 
-/** Makes the dialog close, and its command copyable. */
+/** Sets up the dialog: closing, and copying the command. */
 export function mountMessage() {
   const dialog = /** @type {HTMLDialogElement} */ (byId("message"));
   byId("message-close").addEventListener("click", () => dialog.close());
@@ -26,7 +26,7 @@ export function mountMessage() {
       event.clientX <= box.right &&
       event.clientY >= box.top &&
       event.clientY <= box.bottom;
-    // A key that presses a button is a click at no place.
+    // A key that presses a button is a click without coordinates.
     if (event.target === dialog && !inside) dialog.close();
   });
   byId("message-copy").addEventListener("click", () => void copy());
@@ -73,17 +73,17 @@ export function openMessage(orderId, step, steps) {
  */
 function facts(orderId, step, steps) {
   const cause = steps.find((other) => other.messageId && other.messageId === step.causationId);
-  const answer = cause
+  const value = cause
     ? el(
         "button",
         { type: "button", class: "key", onclick: () => openMessage(orderId, cause, steps) },
         messageTitle(cause.subject),
       )
-    : (step.causationId ?? "nothing: it began the flow");
+    : (step.causationId ?? "none: first message of the flow");
   const rows = [
     ["Published by", producer(step) || "unknown"],
     ["Stored", `${step.stream} ${step.sequence}, ${clock(step.time)}`],
-    ["Caused by", answer],
+    ["Caused by", value],
     step.outboxDelayMs === null ? null : ["Publish delay", duration(step.outboxDelayMs)],
     step.note ? ["Note", step.note] : null,
   ];
@@ -127,7 +127,7 @@ async function read(orderId, step) {
     const body = typeof message.body === "string" ? message.body : JSON.stringify(message.body, null, 2);
     const cut =
       body.length > LONGEST
-        ? `${body.slice(0, LONGEST)}\n… and ${body.length - LONGEST} characters more`
+        ? `${body.slice(0, LONGEST)}\n… and ${body.length - LONGEST} more characters`
         : body;
     setText(byId("message-body"), cut);
   } catch (error) {

@@ -1,4 +1,4 @@
-// The buttons that place orders, and what came of the last one.
+// The buttons that place orders, and the last outcome.
 
 /** @import {NewOrder} from "../types.js" */
 
@@ -11,30 +11,30 @@ import { refreshOrders } from "../model.js";
 import { open, present } from "./detail.js";
 import { anOrder, burst, place, placeTimes, withStock } from "./placing.js";
 
-/** The last order that was placed here. */
+/** The last order that was placed on this dashboard. */
 export const lastPlaced = new Signal(/** @type {NewOrder | null} */ (null));
-/** What came of sending one order several times. */
+/** The result of sending one order several times. */
 export const lastRepeated = new Signal(
   /** @type {{order: NewOrder, sent: number, suppressed: number} | null} */ (null),
 );
 
-/** What can be ordered with one press, beside the plain one: the ways in which an order can go otherwise. */
+/** The failing orders that one button places. */
 const CASES = {
   limit: {
     customer: "CUSTOMER_002",
     units: 1,
     price: 250_000,
-    says: "€2,500.00 for Ben, declined if that is over his credit limit",
+    about: "€2,500.00 for Ben, declined if that is over his credit limit",
   },
-  unknown: { customer: "CUSTOMER_001", units: 1, price: 500, says: "for an unknown product" },
+  unknown: { customer: "CUSTOMER_001", units: 1, price: 500, about: "for an unknown product" },
 };
 
 /** @type {Outcome} */
 let outcome;
 
-/** @typedef {(orderId: string, text: string) => void} Tell */
+/** @typedef {(orderId: string, text: string) => void} Announce */
 
-/** Makes the buttons work. */
+/** Sets up the buttons. */
 export function mountPlacing() {
   outcome = new Outcome(byId("place-outcome"));
   byId("place-one").addEventListener("click", () => void placeOne());
@@ -48,7 +48,7 @@ export function mountPlacing() {
   });
 }
 
-/** Places an order that can be served, and opens it. */
+/** Places an order that can be fulfilled, and opens it. */
 export async function placeOne() {
   await doing(async (announce) => {
     const { productId, restocked } = await withStock(1);
@@ -57,11 +57,11 @@ export async function placeOne() {
     lastPlaced.set(order);
     present(order.orderId);
     const stored = durability.replace("fsynced", "stored").replace("unsynced", "stored, not yet fsynced");
-    announce(order.orderId, `is accepted (${stored}): one ${productId} for Ada.${shelves(restocked)}`);
+    announce(order.orderId, `is accepted (${stored}): one ${productId} for Ada.${restockNote(restocked)}`);
   });
 }
 
-/** Sends one order five times at once. */
+/** Sends one order five times concurrently. */
 export async function placeSame() {
   await doing(async (announce) => {
     const { productId, restocked } = await withStock(1);
@@ -71,54 +71,54 @@ export async function placeSame() {
     lastRepeated.set({ order, sent, suppressed });
     present(order.orderId);
     const duplicates = `${suppressed} duplicates ignored`;
-    announce(order.orderId, `was sent ${sent} times: ${duplicates} by the stream.${shelves(restocked)}`);
+    announce(order.orderId, `was sent ${sent} times: ${duplicates} by the stream.${restockNote(restocked)}`);
   });
 }
 
 /** @param {number} restocked */
-function shelves(restocked) {
+function restockNote(restocked) {
   return restocked ? ` Too little stock was available: ${count(restocked)} units were restocked first.` : "";
 }
 
-/** @param {Tell} announce */
+/** @param {Announce} announce */
 async function overTheLimit(announce) {
-  const { customer, units, price, says } = CASES.limit;
+  const { customer, units, price, about } = CASES.limit;
   const { productId } = await withStock(units);
-  await placeCase(announce, anOrder(customer, productId, units, price), says);
+  await placeCase(announce, anOrder(customer, productId, units, price), about);
 }
 
-/** @param {Tell} announce */
+/** @param {Announce} announce */
 async function overTheStock(announce) {
   const order = anOrder("CUSTOMER_001", "PRODUCT_003", 40, 100);
   await placeCase(
     announce,
     order,
-    "40 units of PRODUCT_003: without as many available it waits 20 s for a restock",
+    "40 units of PRODUCT_003: if fewer are available, it waits 20 s for a restock",
   );
 }
 
-/** @param {Tell} announce */
+/** @param {Announce} announce */
 async function unknownProduct(announce) {
-  const { customer, units, price, says } = CASES.unknown;
-  await placeCase(announce, anOrder(customer, "PRODUCT_404", units, price), says);
+  const { customer, units, price, about } = CASES.unknown;
+  await placeCase(announce, anOrder(customer, "PRODUCT_404", units, price), about);
 }
 
 /**
- * @param {Tell} announce
+ * @param {Announce} announce
  * @param {NewOrder} order
- * @param {string} says
+ * @param {string} about
  */
-async function placeCase(announce, order, says) {
+async function placeCase(announce, order, about) {
   await place(order);
   lastPlaced.set(order);
   present(order.orderId);
-  announce(order.orderId, `is accepted; ${says}.`);
+  announce(order.orderId, `is accepted; ${about}.`);
 }
 
 /** @type {AbortController | null} */
 let bursting = null;
 
-/** Begins a burst, or ends the one that is under way. */
+/** Begins a burst, or stops the running one. */
 async function startBurst() {
   if (bursting) {
     bursting.abort();
@@ -152,9 +152,9 @@ async function startBurst() {
 }
 
 /**
- * Does something, and says what comes of it, unless something else was begun since.
+ * Runs an action, and shows its outcome unless another action has begun.
  *
- * @param {(announce: Tell) => Promise<void>} act
+ * @param {(announce: Announce) => Promise<void>} act
  */
 async function doing(act) {
   const setText = outcome.begin("Sending …");

@@ -1,20 +1,20 @@
-// Placing orders. The client makes up an order's id before it sends: whatever is lost on the way, the same request can be
-// sent again, and means the same order.
+// Placing orders. The client generates an order's id before it sends, so that it can repeat the request after any
+// failure, and the request still means the same order.
 
 /** @import {NewOrder, Page, Product} from "../types.js" */
 
 import { send, write } from "../lib/api.js";
 import { readFrom } from "../model.js";
 
-/** How many requests are under way at a time: what the two feeds leave of the connections to one server. */
+/** How many requests run at a time: the connections to one server minus the two feeds. */
 const AT_ONCE = 4;
-/** What an order's id is made of: no letters or digits that look alike. */
-const DEAD_LETTERS = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+/** The characters of an order's id: no letters or digits that look alike. */
+const ALPHABET = "23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
 
-/** How many orders are remembered for their suppressed duplicates. */
+/** How many orders with suppressed duplicates are kept. */
 const REMEMBERED = 100;
 
-/** @type {Map<string, number>} how many commands of an order the stream ignored, as the answers to this page said */
+/** @type {Map<string, number>} how many commands of an order the stream ignored, from the responses to this dashboard */
 const suppressedOf = new Map();
 
 /**
@@ -26,12 +26,12 @@ export function suppressedCommands(orderId) {
   return suppressedOf.get(orderId) ?? 0;
 }
 
-/** The customers that the demo begins with. */
+/** The customers of the demo's initial data. */
 export const CUSTOMERS = ["CUSTOMER_001", "CUSTOMER_002"];
 
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(7));
-  return `ORDER_${[...bytes].map((byte) => DEAD_LETTERS[byte % DEAD_LETTERS.length]).join("")}`;
+  return `ORDER_${[...bytes].map((byte) => ALPHABET[byte % ALPHABET.length]).join("")}`;
 }
 
 /**
@@ -46,7 +46,7 @@ export function anOrder(customerId, productId, quantity, unitPrice) {
 }
 
 /**
- * Sends an order, and tells whether its command was in the stream already.
+ * Sends an order, and returns whether the stream had its command already.
  *
  * @param {NewOrder} order
  */
@@ -68,21 +68,21 @@ function remember(orderId) {
 }
 
 /**
- * Sends the same order several times at once.
+ * Sends the same order several times concurrently.
  *
  * @param {NewOrder} order
  * @param {number} times
  */
 export async function placeTimes(order, times) {
-  const answers = await Promise.all(Array.from({ length: times }, () => place(order)));
-  return { sent: times, suppressed: answers.filter((answer) => answer.suppressed).length };
+  const responses = await Promise.all(Array.from({ length: times }, () => place(order)));
+  return { sent: times, suppressed: responses.filter((response) => response.suppressed).length };
 }
 
-/** The product that had stock last. */
+/** The last product with stock. */
 let stocked = "PRODUCT_002";
 
 /**
- * Returns a product with at least so many units on the shelf, and restocks one where there is none.
+ * Returns a product with at least `units` available, and restocks one if there is none.
  *
  * @param {number} units
  * @returns {Promise<{productId: string, restocked: number}>}
@@ -90,13 +90,13 @@ let stocked = "PRODUCT_002";
 export async function withStock(units) {
   /** @type {Page<Product> | null} */
   const page = await readFrom("inventory-service", "/products?limit=50").catch(() => null);
-  // An inventory that is away is no reason not to order: whether there is stock shows when it is back.
+  // If the inventory is down, ordering is still possible; the order shows later whether there was stock.
   if (!page) return { productId: stocked, restocked: 0 };
-  const [most] = [...page.items].sort((a, b) => b.available - a.available);
-  const productId = most?.productId ?? stocked;
+  const [best] = [...page.items].sort((a, b) => b.available - a.available);
+  const productId = best?.productId ?? stocked;
   stocked = productId;
-  if (most && most.available >= units && most.backordered === 0) return { productId, restocked: 0 };
-  const restocked = Math.min(1_000_000, units + (most?.backordered ?? 0) + 10);
+  if (best && best.available >= units && best.backordered === 0) return { productId, restocked: 0 };
+  const restocked = Math.min(1_000_000, units + (best?.backordered ?? 0) + 10);
   await restock(productId, restocked);
   return { productId, restocked };
 }
@@ -112,7 +112,7 @@ export function restock(productId, quantity) {
 }
 
 /**
- * Places so many orders of one cent each, several at a time, and tells how far it has come.
+ * Places orders of one cent each, several at a time, and reports the progress.
  *
  * @param {number} number
  * @param {(placed: number, failed: number) => void} onProgress

@@ -1,5 +1,5 @@
-// The sequence diagram of one order: a line a message, from who said it to who hears it. Each line is a button that opens
-// the message.
+// The sequence diagram of one order: one line per message, from its producer to its consumers. Each line is a button
+// that opens the message.
 
 /** @import {Consumer, Step} from "../types.js" */
 
@@ -10,7 +10,7 @@ import { openMessage } from "./message.js";
 import { suppressedCommands } from "./placing.js";
 import { statusText, isPlacing, kindOf, producer, title } from "./step.js";
 
-/** The lifelines, in the order in which an order usually passes them. */
+/** The lifelines, in the usual order of processing. */
 const LINES = [
   "api-gateway",
   "order-service",
@@ -18,7 +18,7 @@ const LINES = [
   "payment-service",
   "notification-service",
 ];
-/** The most messages that are drawn; a timeline has up to 500 a stream. */
+/** The maximum number of drawn messages; a timeline has up to 500 per stream. */
 const DRAWN = 80;
 
 /**
@@ -29,7 +29,7 @@ const DRAWN = 80;
  * @param {Step[]} steps
  */
 export function diagram(place, orderId, steps) {
-  // A redraw under somebody's fingers must not take the focus away.
+  // A redraw must not remove the keyboard focus.
   const focused =
     document.activeElement instanceof HTMLElement ? document.activeElement.dataset.message : undefined;
   const lines = [...LINES, ...others(steps)];
@@ -110,14 +110,14 @@ function row(orderId, step, steps, lines, first) {
       lanes(lines),
       naming(orderId, step, lines),
       marks(step, lines, kind),
-      el("span", { class: "out-of-sight" }, spoken(step)),
+      el("span", { class: "out-of-sight" }, description(step)),
     ),
   );
   return el("li", {}, button);
 }
 
 /**
- * The name of a message, above its arrow: at the arrow's beginning, or at its end where there is more room.
+ * The name of a message, above its arrow: at the arrow's start, or at its end if there is more space.
  *
  * @param {string} orderId
  * @param {Step} step
@@ -134,17 +134,17 @@ function naming(orderId, step, lines) {
     placeOf(who, lines),
   );
   const known = places.filter((place) => place >= 0);
-  const [min, most] = [Math.min(...known, 1), Math.max(...known, 0)];
+  const [min, max] = [Math.min(...known, 1), Math.max(...known, 0)];
   if (min <= 0.5) name.style.paddingInlineStart = `calc(${min * 100}% + 2px)`;
   else {
-    name.style.paddingInlineEnd = `calc(${(1 - most) * 100}% + 2px)`;
+    name.style.paddingInlineEnd = `calc(${(1 - max) * 100}% + 2px)`;
     name.style.justifyContent = "end";
   }
   return name;
 }
 
 /**
- * Where a lifeline is, as a part of the width; -1 where there is none.
+ * The position of a lifeline, as a fraction of the width; -1 if there is none.
  *
  * @param {string} name
  * @param {string[]} lines
@@ -179,11 +179,11 @@ function badges(orderId, step) {
 }
 
 /**
- * What the arrow says, in words.
+ * The arrow as text, for screen readers.
  *
  * @param {Step} step
  */
-function spoken(step) {
+function description(step) {
   const received = step.consumers.map((consumer) => `${consumer.service}: ${statusText(consumer.status)}`);
   return `published by ${producer(step) || "?"}. ${received.join("; ") || "No consumers"}. Opens the message.`;
 }
@@ -204,7 +204,7 @@ function lanes(lines) {
 }
 
 /**
- * The arrow: from who says it to everybody who hears it.
+ * The arrow from the producer to every consumer.
  *
  * @param {Step} step
  * @param {string[]} lines
@@ -224,15 +224,15 @@ function marks(step, lines, kind) {
     const to = placeOf(service, lines);
     if (to < 0) continue;
     put(`arrow-line ${status}`, Math.min(from, to), Math.abs(to - from));
-    put(`mark ear ${status} ${to > from ? "right" : to < from ? "left" : "self"}`, to, 0);
+    put(`mark target ${status} ${to > from ? "right" : to < from ? "left" : "self"}`, to, 0);
   }
-  put("mark mouth", from, 0);
+  put("mark source", from, 0);
   return marks;
 }
 
 /**
- * What is known to have happened. What is not known to have happened is not claimed: a stream does not count the
- * duplicates that it ignores, and a service that does not answer cannot report a failed attempt.
+ * The counts of known events only: a stream does not count the duplicates that it ignores, and a service that is
+ * unavailable cannot report a failed attempt.
  *
  * @param {string} orderId
  * @param {Step[]} steps

@@ -1,4 +1,4 @@
-// What there is to say about one message of a timeline.
+// The texts for one message of a timeline.
 
 /** @import {Step} from "../types.js" */
 
@@ -11,7 +11,7 @@ const STATUSES = {
   pending: "not handled yet",
   "dead-lettered": "dead-lettered",
   redriven: "dead-lettered, redriven, and handled",
-  discarded: "dead-lettered, and deleted by an operator",
+  deleted: "dead-lettered, and deleted by an operator",
   unknown: "unknown: no response",
 };
 

@@ -1,4 +1,4 @@
-// Where everything of the map is. Pure: from a width to places and paths.
+// The layout of the map. Pure: from a width to positions and paths.
 
 import { SERVICES } from "../lib/services.js";
 
@@ -13,13 +13,13 @@ import { SERVICES } from "../lib/services.js";
  * }} Layout
  */
 
-/** Services that take commands; they stand below the stream of commands. */
+/** Services that consume commands; they are below the stream of commands. */
 export const COMMANDED = ["order-service", "inventory-service", "account-service"];
-/** Services that say events, and those that hear some. */
+/** Services that publish events, and services that consume events. */
 export const PRODUCERS = ["order-service", "inventory-service", "account-service", "payment-service"];
 export const CONSUMERS = ["order-service", "inventory-service", "payment-service", "notification-service"];
 
-/** Below this width the map stands upright. */
+/** Below this width the map is vertical. */
 const UPRIGHT = 620;
 
 /**
@@ -64,8 +64,8 @@ function wide(width) {
  */
 function upright(width) {
   const bar = 30;
-  const room = Math.max(30, Math.min(52, width * 0.12));
-  const left = bar + room;
+  const space = Math.max(30, Math.min(52, width * 0.12));
+  const left = bar + space;
   const box = width - 2 * left;
   const services = Object.fromEntries(
     SERVICES.map((name, row) => [name, { x: left, y: 88 + row * 100, width: box, height: 82 }]),
@@ -87,12 +87,12 @@ function upright(width) {
 }
 
 /**
- * The way of a command from the gateway to its stream.
+ * The path of a command from the gateway to its stream.
  *
  * @param {Layout} map
  * @returns {Point[]}
  */
-export function asked(map) {
+export function sending(map) {
   if (map.wide) {
     const x = map.gateway.x + map.gateway.width / 2;
     return [
@@ -108,7 +108,7 @@ export function asked(map) {
 }
 
 /**
- * The way from the stream of commands to a service.
+ * The path from the stream of commands to a service.
  *
  * @param {Layout} map
  * @param {string} service
@@ -132,7 +132,7 @@ export function commanded(map, service) {
 }
 
 /**
- * The way from a service to the stream of events.
+ * The path from a service to the stream of events.
  *
  * @param {Layout} map
  * @param {string} service
@@ -143,7 +143,7 @@ export function publishing(map, service) {
 }
 
 /**
- * The way from the stream of events to a service.
+ * The path from the stream of events to a service.
  *
  * @param {Layout} map
  * @param {string} service
@@ -177,7 +177,7 @@ function port(map, service, at) {
 }
 
 /**
- * The whole way of a message to one of those who hear it.
+ * The whole path of a message to one of its consumers.
  *
  * @param {Layout} map
  * @param {{kind: string, source: string, stream: string}} message
@@ -186,7 +186,7 @@ function port(map, service, at) {
  */
 export function way(map, message, to) {
   if (message.kind === "command") {
-    const points = [...asked(map), ...commanded(map, to)];
+    const points = [...sending(map), ...commanded(map, to)];
     return points.length > 2 ? points : [];
   }
   const out = publishing(map, message.source);

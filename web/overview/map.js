@@ -1,4 +1,4 @@
-// The map: services, streams, and what goes between them.
+// The map: services, streams, and the connections between them.
 
 /** @import {OverviewEdge, OverviewState} from "../types.js" */
 /** @import {Box, Layout, Point} from "./layout.js" */
@@ -18,7 +18,7 @@ import {
   status,
 } from "../model.js";
 import {
-  asked,
+  sending,
   COMMANDED,
   commanded,
   CONSUMERS,
@@ -28,7 +28,7 @@ import {
   PRODUCERS,
 } from "./layout.js";
 
-/** The ticks of a queue; a full one stands for this many times as many messages as the one before. */
+/** The ticks of a queue; above eight, each represents a multiple of the messages of the one before. */
 const TICKS = 16;
 
 /** @typedef {{group: SVGGElement, about: SVGTextElement, queue: SVGTextElement, ticks: SVGRectElement[]}} Node */
@@ -48,7 +48,7 @@ export class OverviewMap {
   }
 
   /**
-   * Draws everything anew for a width.
+   * Redraws everything for a width.
    *
    * @param {Layout} map
    */
@@ -58,9 +58,9 @@ export class OverviewMap {
     this.nodes.clear();
     this.wires.clear();
     this.streams.clear();
-    this.wire("asked", asked(map), "command");
+    this.wire("sending", sending(map), "command");
     for (const name of COMMANDED) this.wire(`command ${name}`, commanded(map, name), "command");
-    for (const name of PRODUCERS) this.wire(`says ${name}`, publishing(map, name), "event");
+    for (const name of PRODUCERS) this.wire(`publishes ${name}`, publishing(map, name), "event");
     for (const name of CONSUMERS) this.wire(`consumes ${name}`, consuming(map, name), "event");
     this.stream(map, "COMMANDS", map.commands, "command");
     this.stream(map, "EVENTS", map.events, "event");
@@ -89,7 +89,7 @@ export class OverviewMap {
       "marker-end": name.startsWith("consumes") || name.startsWith("command") ? `url(#arrow-${tone})` : null,
     });
     const upright = from.x === to.x;
-    // In the open part of the wire, beside the stream it comes from or goes to.
+    // In the open part of the wire, next to the stream that it begins or ends at.
     const x = (from.x + to.x) / 2 + (upright ? 7 : 0);
     const y = (from.y + to.y) / 2 + (upright ? this.lift(name) : -6);
     const text = svg("text", { class: "rate", x, y, "text-anchor": upright ? "start" : "middle" });
@@ -100,8 +100,8 @@ export class OverviewMap {
 
   /** @param {string} name */
   lift(name) {
-    if (name === "asked") return 0;
-    return name.startsWith("command") ? 12 : name.startsWith("says") ? -4 : -4;
+    if (name === "sending") return 0;
+    return name.startsWith("command") ? 12 : -4;
   }
 
   /**
@@ -155,9 +155,9 @@ export class OverviewMap {
     /** @type {SVGRectElement[]} */
     const ticks = [];
     if (name !== "api-gateway") {
-      const room = width - 28;
+      const space = width - 28;
       for (let tick = 0; tick < TICKS; tick += 1) {
-        const step = room / TICKS;
+        const step = space / TICKS;
         const rect = svg("rect", {
           class: "tick",
           x: x + 14 + tick * step,
@@ -186,11 +186,11 @@ export class OverviewMap {
       setText(text, stream ? compact(stream.messages) : "");
     }
     this.showDeadLetters();
-    // A rate is of the last seconds; there is no last known one.
+    // Rates are current or absent; there is no last known rate.
     this.showRates(overview.isCurrent ? (state?.edges ?? []) : []);
   }
 
-  /** Their stream also holds those that were deleted: only the invariants have their number. */
+  /** The stream also has deleted dead letters, so the number comes from the invariants. */
   showDeadLetters() {
     const text = this.streams.get("DEAD_LETTERS");
     const number = deadLetters();
@@ -204,13 +204,13 @@ export class OverviewMap {
    * @param {OverviewState | null} state
    */
   showNode(name, node, state) {
-    const stands = status(name);
-    set(node.group, { "data-state": stands });
-    setText(node.about, stands === "running" ? role(name) : inWords(stands));
+    const current = status(name);
+    set(node.group, { "data-state": current });
+    setText(node.about, current === "running" ? role(name) : inWords(current));
     if (!node.ticks.length) return;
     const pending = pendingOf(state?.services.find((known) => known.name === name));
     setText(node.queue, pending ? `${compact(pending)} pending` : "");
-    // One tick is one message while there are few; a full queue is a hundred thousand.
+    // One tick is one message for short queues; a full queue is a hundred thousand.
     const full = pending <= 8 ? pending : Math.min(TICKS, 8 + Math.round((Math.log10(pending / 8) / 4) * 8));
     node.ticks.forEach((tick, index) => tick.classList.toggle("full", index < full));
     node.group.classList.toggle("waiting", pending > 0);
@@ -223,15 +223,15 @@ export class OverviewMap {
     const add = (/** @type {string} */ wire, /** @type {number} */ more) =>
       rates.set(wire, (rates.get(wire) ?? 0) + more);
     /** @type {Map<string, number>} */
-    const told = new Map();
+    const published = new Map();
     for (const edge of edges) {
       if (edge.kind !== "command" && edge.kind !== "event") continue;
       add(`${edge.kind === "command" ? "command" : "consumes"} ${edge.to}`, edge.perSecond);
-      // Each type is said once, however many hear it.
-      const type = `${edge.kind === "command" ? "asked" : `says ${edge.from}`}|${edge.type}`;
-      told.set(type, Math.max(told.get(type) ?? 0, edge.perSecond));
+      // A message is published once, however many services consume it.
+      const type = `${edge.kind === "command" ? "sending" : `publishes ${edge.from}`}|${edge.type}`;
+      published.set(type, Math.max(published.get(type) ?? 0, edge.perSecond));
     }
-    for (const [type, perSecond] of told) add(type.split("|")[0] ?? "", perSecond);
+    for (const [type, perSecond] of published) add(type.split("|")[0] ?? "", perSecond);
     for (const [name, wire] of this.wires) {
       const perSecond = rates.get(name) ?? 0;
       const shown = perSecond >= 0.1;

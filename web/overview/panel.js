@@ -1,4 +1,4 @@
-// The panel of the map: the drawing, what travels on it, the newest messages, and what is left out, said aloud.
+// The panel of the map: the drawing, the animated messages, the latest messages, and the number of omitted ones.
 
 /** @import {OverviewMessage, OverviewSample} from "../types.js" */
 
@@ -14,12 +14,12 @@ import { Travel } from "./travel.js";
 
 /** How many of the newest messages are listed. */
 const LISTED = 7;
-/** Above so many messages a second the map shows rates only, until there are fewer than the second number again. */
+/** From the first rate on, in messages per second, the map shows rates only, until the rate is below the second one. */
 const RATES = { above: 60, below: 35 };
-/** Over how many milliseconds messages are counted. */
+/** The time window of message counts, in milliseconds. */
 const WINDOW = 2000;
 
-/** Draws the map, and keeps it true. */
+/** Draws the map, and keeps it up to date. */
 export function mountOverview() {
   const root = /** @type {SVGSVGElement} */ (/** @type {unknown} */ (byId("map-drawing")));
   const canvas = /** @type {HTMLCanvasElement} */ (byId("map-travel"));
@@ -53,17 +53,17 @@ export function mountOverview() {
     list(messages.messages);
   });
   flowing.watch((open) => {
-    stage.classList.toggle("deaf", !open);
+    stage.classList.toggle("disconnected", !open);
     assess();
   });
-  // After the last message nothing comes but the state, each second.
+  // After the last message only the state arrives, each second.
   overview.watch(() => {
     assess();
     figures();
   });
 }
 
-/** Messages of the last seconds: how many there were, and how many of them came here. */
+/** The messages of the window: how many there were, and how many of them the feed contained. */
 class Counted {
   constructor() {
     /** @type {{at: number, seen: number, shown: number}[]} */
@@ -92,11 +92,11 @@ class Counted {
 }
 
 /**
- * Says what is shown and what is not.
+ * Describes which messages are shown.
  *
  * @param {Counted} counted
  * @param {boolean} rates
- * @param {boolean} moves whether something travels on the map
+ * @param {boolean} moves whether a message moves on the map
  */
 function caption(counted, rates, moves) {
   set(byId("overview"), { "data-condition": overview.condition });
@@ -107,9 +107,9 @@ function caption(counted, rates, moves) {
 
   function text() {
     if (!overview.isCurrent) return describe(overview);
-    if (!flowing.value) return "The feed of messages is interrupted. This page tries again by itself.";
+    if (!flowing.value) return "The feed of messages is interrupted. The dashboard reconnects automatically.";
     if (rates)
-      return `Too many to follow one by one: ${compact(counted.perSecond())} messages a second. The wires show rates; below: ${sampled}.`;
+      return `Too many to follow one by one: ${compact(counted.perSecond())} messages per second. The wires show rates; below: ${sampled}.`;
     if (seen) return `Shown: ${sampled}.${slowed()}`;
     if (moves) return `No new messages in the last 2 s.${slowed()}`;
     const next = reach.isCurrent && reach.value.state === "live" ? " Place an order." : "";
@@ -117,7 +117,7 @@ function caption(counted, rates, moves) {
   }
 }
 
-/** What is moved on the map is moved slowly, and for those who do not want that, nothing is. */
+/** The animation is slower than the messages; with reduced motion there is none. */
 function slowed() {
   return matchMedia("(prefers-reduced-motion: reduce)").matches
     ? " An order’s own diagram has the times."
@@ -129,7 +129,7 @@ function latency(milliseconds) {
   return milliseconds === null ? "–" : duration(milliseconds);
 }
 
-/** The figures above the map: of now, or none. */
+/** The figures above the map: current, or a dash. */
 function figures() {
   const state = overview.isCurrent ? overview.value : null;
   const { p50, p99 } = state?.orders.latencyMilliseconds ?? { p50: null, p99: null };

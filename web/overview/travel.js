@@ -1,7 +1,7 @@
-// Messages on their way: drawn on a canvas, at most so many at a time, and slowly enough to be followed.
+// Animates messages on a canvas: a bounded number at a time, and slowly enough to follow.
 //
-// A real hop takes milliseconds. Here what answers a message leaves when that message has arrived, so that cause and
-// effect can be seen. Nothing is drawn while nothing moves.
+// A real hop takes milliseconds. Here a message leaves when its cause has arrived, so that cause and effect are
+// visible. Nothing is drawn while nothing moves.
 
 /** @import {OverviewMessage} from "../types.js" */
 /** @import {Layout, Point} from "./layout.js" */
@@ -10,16 +10,16 @@ import { messageTitle, count } from "../lib/format.js";
 import { tone } from "../lib/services.js";
 import { way } from "./layout.js";
 
-/** The most travellers at a time. */
+/** The maximum number of animated messages at a time. */
 const MAX_SHOWN = 240;
-/** How far one gets, in pixels a second, and how long a way may take at least and at most, in milliseconds. */
+/** The speed in pixels per second, and the minimum and maximum duration of a path in milliseconds. */
 const SPEED = 620;
-const TAKES = { min: 550, most: 1300 };
-/** How far behind the present a message may leave, in milliseconds. */
+const TAKES = { min: 550, max: 1300 };
+/** The maximum delay of a message's start, in milliseconds. */
 const BEHIND = 9000;
-/** Up to so many travellers are named. */
+/** Up to this number, animated messages have labels. */
 const NAMED = 10;
-/** The arrivals that are remembered for what answers them. */
+/** How many arrivals are kept, for the messages that they cause. */
 const REMEMBERED = 600;
 
 /** @typedef {{points: Point[], length: number, from: number, takes: number, tone: string, name: string}} Traveller */
@@ -73,7 +73,7 @@ export class Travel {
         const points = way(this.map, message, to);
         if (!points.length || this.travellers.length >= MAX_SHOWN) continue;
         const length = lengthOf(points);
-        const takes = Math.min(TAKES.most, Math.max(TAKES.min, (length / SPEED) * 1000));
+        const takes = Math.min(TAKES.max, Math.max(TAKES.min, (length / SPEED) * 1000));
         const name = first ? messageTitle(message.type) : "";
         this.travellers.push({ points, length, from, takes, tone: tone(message.subject), name });
         arrives = Math.max(arrives, from + takes);
@@ -93,7 +93,7 @@ export class Travel {
     this.travellers = [];
   }
 
-  /** Whether something is on its way. */
+  /** Whether a message is moving. */
   get moves() {
     return this.travellers.length > 0;
   }
@@ -143,7 +143,7 @@ export class Travel {
   }
 
   /**
-   * Commands are diamonds, events are circles: not told apart by colour alone.
+   * Commands are diamonds, events are circles: the distinction does not depend on colour alone.
    *
    * @param {CanvasRenderingContext2D} context
    * @param {Traveller} one
@@ -242,7 +242,7 @@ function at(one, distance) {
 }
 
 /**
- * The points of a way from one distance to another.
+ * The points of a path from one distance to another.
  *
  * @param {Traveller} one
  * @param {number} from

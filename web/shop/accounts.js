@@ -1,4 +1,4 @@
-// Whose money it is, and how much of it may be paid with at a time.
+// Customer accounts and their credit limits.
 
 /** @import {Account} from "../types.js" */
 
@@ -16,13 +16,13 @@ const MAX_SHOWN = 10_000_000;
 
 /** @type {Reading<Account[]>} */
 const accounts = new Reading(/** @type {Account[]} */ ([]));
-/** The account whose limit is about to change, as it was read. */
+/** The id of the account whose limit is being edited. */
 let editing = "";
 /** @type {{now: () => void} | null} */
-let looking = null;
+let polling = null;
 
 export function mountAccounts() {
-  looking = poll(() => accounts.read(ask), 2000);
+  polling = poll(() => accounts.read(query), 2000);
   accounts.watch(({ value }) => {
     const empty = value.length ? "" : "No accounts.";
     showCondition(byId("accounts"), byId("accounts-condition"), accounts, empty);
@@ -36,7 +36,7 @@ export function mountAccounts() {
   });
 }
 
-async function ask() {
+async function query() {
   /** @type {(Account | null)[]} */
   const found = await Promise.all(
     customers().map((id) => readFrom("account-service", `/accounts/${encodeURIComponent(id)}`)),
@@ -83,7 +83,7 @@ function edit(customerId) {
   editing = customerId;
   const input = /** @type {HTMLInputElement} */ (byId("limit-amount"));
   input.value = String(account.creditLimit.amount / 100);
-  setText(byId("limit-title"), `The limit of ${account.name}`);
+  setText(byId("limit-title"), `Credit limit of ${account.name}`);
   setText(byId("limit-unit"), account.creditLimit.currency);
   setText(byId("limit-outcome"), "");
   /** @type {HTMLDialogElement} */ (byId("limit")).showModal();
@@ -91,7 +91,7 @@ function edit(customerId) {
 }
 
 /**
- * Changes the limit on the version that was read: whoever changed the account meanwhile is not overwritten.
+ * Changes the limit with the version that was read, so that no concurrent change is overwritten.
  *
  * @param {HTMLDialogElement} dialog
  */
@@ -99,7 +99,7 @@ async function save(dialog) {
   const account = known(editing);
   const amount = Number(/** @type {HTMLInputElement} */ (byId("limit-amount")).value);
   if (!account || !Number.isFinite(amount) || amount < 0 || amount > MAX_SHOWN) {
-    setText(byId("limit-outcome"), `It must be a number from 0 to ${MAX_SHOWN}.`);
+    setText(byId("limit-outcome"), `The limit must be a number from 0 to ${MAX_SHOWN}.`);
     return;
   }
   const { customerId, version, ...details } = account;
@@ -113,8 +113,8 @@ async function save(dialog) {
     const late = error instanceof Failure && error.status === 412;
     setText(
       byId("limit-outcome"),
-      late ? "The account was changed meanwhile. It is read again." : reason(error),
+      late ? "The account has changed meanwhile. The dashboard reads it again." : reason(error),
     );
   }
-  looking?.now();
+  polling?.now();
 }

@@ -1,9 +1,9 @@
-// Cells that show when they change.
+// Table cells that highlight changes.
 
 import { setText } from "../lib/dom.js";
 
 /**
- * Changes a cell's text, and lights it up where it had another one.
+ * Changes a cell's text, and highlights it if it had another one.
  *
  * @param {Element | null | undefined} cell
  * @param {string} text
@@ -14,7 +14,7 @@ export function change(cell, text) {
   setText(cell, text);
   if (!had) return;
   cell.classList.remove("changed");
-  // Reading a size makes the browser notice that the class was gone, so that the light comes on again.
+  // Reading a size forces a layout, so that the animation restarts.
   void (/** @type {HTMLElement} */ (cell).offsetWidth);
   cell.classList.add("changed");
 }

@@ -1,9 +1,9 @@
-// The customers that the page knows of: those the demo begins with, and those who order.
+// The customers on the dashboard: those of the demo's initial data, and those of the newest orders.
 
 import { orders } from "../model.js";
 import { CUSTOMERS } from "../orders/placing.js";
 
-/** The most customers that are shown. */
+/** The maximum number of customers. */
 const MAX_SHOWN = 5;
 
 export function customers() {

@@ -1,5 +1,5 @@
-// Notifications of customers, newest first. The interface lists them oldest first, so the end is searched for once, and
-// read from there.
+// Customer notifications, newest first. The API lists them oldest first, so the end is searched once, and read from
+// there.
 
 /** @import {Notification, Page} from "../types.js" */
 
@@ -11,7 +11,7 @@ import { readFrom } from "../model.js";
 import { open } from "../orders/detail.js";
 import { customers } from "./customers.js";
 
-/** How many are listed, and how many are read at a time. */
+/** How many are listed, and how many one request reads. */
 const LISTED = 6;
 const READ = 100;
 
@@ -21,7 +21,7 @@ const seen = new Map();
 const notifications = new Reading(/** @type {Notification[]} */ ([]));
 
 export function mountNotifications() {
-  poll(() => notifications.read(ask), 1500);
+  poll(() => notifications.read(query), 1500);
   notifications.watch(({ value }) => {
     const empty = value.length ? "" : "No notifications.";
     showCondition(byId("notifications"), byId("notifications-condition"), notifications, empty);
@@ -29,7 +29,7 @@ export function mountNotifications() {
   });
 }
 
-async function ask() {
+async function query() {
   const now = customers();
   for (const customer of seen.keys()) if (!now.includes(customer)) seen.delete(customer);
   const lists = await Promise.all(now.map(newest));
@@ -48,7 +48,7 @@ async function newest(customer) {
     seen.set(customer, state);
   }
   const { items } = await list(customer, state.after, READ);
-  // What is not sent yet is read again; of a full page all but the newest is never shown.
+  // Pending notifications are read again; of a full page all but the newest are settled.
   const pending = items.findIndex((one) => !one.deliveredAt);
   const settled = items.length === READ ? READ - LISTED : pending < 0 ? items.length : pending;
   state.settled = [...state.settled, ...items.slice(0, settled)].slice(-LISTED);
@@ -68,7 +68,7 @@ async function list(customer, after, limit) {
 }
 
 /**
- * Searches for a place with at most a page behind it, in about as many questions as the number has binary digits.
+ * Searches a position with at most one page after it, with a logarithmic number of requests.
  *
  * @param {string} customer
  */

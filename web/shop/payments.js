@@ -10,17 +10,17 @@ import { orders, readFrom } from "../model.js";
 import { open } from "../orders/detail.js";
 import { pill } from "../orders/pill.js";
 
-/** How many payments are listed: each is asked for by itself. */
+/** How many payments are listed, with one request each. */
 const LISTED = 6;
 
-/** @type {Map<string, {version: number, payment: Payment}>} payments that cannot change before their order does */
+/** @type {Map<string, {version: number, payment: Payment}>} payments that can only change with their order */
 const settled = new Map();
 
 /** @type {Reading<Payment[]>} */
 const payments = new Reading(/** @type {Payment[]} */ ([]));
 
 export function mountPayments() {
-  poll(look, 1500);
+  poll(updateAll, 1500);
   payments.watch(({ value }) => {
     const empty = value.length ? "" : "No payments of the newest orders.";
     showCondition(byId("payments"), byId("payments-condition"), payments, empty);
@@ -28,14 +28,14 @@ export function mountPayments() {
   });
 }
 
-async function look() {
+async function updateAll() {
   const newest = orders.value.slice(0, LISTED);
-  // Of which orders: without them nothing can be claimed, and without any there is nothing to ask for.
+  // Without orders nothing can be claimed about payments, and without any order there is nothing to read.
   if (!orders.at) return orders.problem ? payments.failed(orders.problem) : undefined;
   if (!newest.length) return payments.got([], orders.at);
   await payments.read(async () => {
-    // The first is always asked for: what is remembered is current only if the service answers.
-    const found = await Promise.all(newest.map((order, index) => (index ? remembered(order) : ask(order))));
+    // The first payment is always read: cached ones count as current only if the service responds.
+    const found = await Promise.all(newest.map((order, index) => (index ? cached(order) : query(order))));
     return found.filter((payment) => payment !== null);
   });
   const kept = new Set(newest.map((order) => order.orderId));
@@ -43,16 +43,16 @@ async function look() {
 }
 
 /** @param {Order} order */
-async function remembered(order) {
+async function cached(order) {
   const known = settled.get(order.orderId);
-  return known?.version === order.version ? known.payment : ask(order);
+  return known?.version === order.version ? known.payment : query(order);
 }
 
 /**
  * @param {Order} order
  * @returns {Promise<Payment | null>}
  */
-async function ask({ orderId, version, status }) {
+async function query({ orderId, version, status }) {
   /** @type {Payment | null} */
   const payment = await readFrom("payment-service", `/orders/${encodeURIComponent(orderId)}/payment`);
   if (payment && status === "confirmed" && payment.status === "captured")

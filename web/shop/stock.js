@@ -12,7 +12,7 @@ import { readFrom } from "../model.js";
 import { restock } from "../orders/placing.js";
 import { change } from "./cells.js";
 
-/** How many products are listed, and how many units a restock brings. */
+/** How many products are listed, and how many units one restock adds. */
 const LISTED = 8;
 const UNITS = 10;
 
@@ -20,7 +20,7 @@ const UNITS = 10;
 const products = new Reading(/** @type {Page<Product>} */ ({ items: [], next: null }));
 
 export function mountStock() {
-  const looking = poll(() => products.read(ask), 1500);
+  const polling = poll(() => products.read(query), 1500);
   const outcome = new Outcome(byId("stock-outcome"));
   products.watch(({ value }) => {
     const empty = value.items.length ? "" : "No products.";
@@ -29,7 +29,7 @@ export function mountStock() {
       byId("stock-rows"),
       value.items,
       (product) => product.productId,
-      (product) => row(product, outcome, looking),
+      (product) => row(product, outcome, polling),
       update,
     );
     byId("stock-more").hidden = !value.next;
@@ -38,7 +38,7 @@ export function mountStock() {
 }
 
 /** @returns {Promise<Page<Product>>} */
-async function ask() {
+async function query() {
   /** @type {Page<Product> | null} */
   const page = await readFrom("inventory-service", `/products?limit=${LISTED}`);
   return page ?? { items: [], next: null };
@@ -47,9 +47,9 @@ async function ask() {
 /**
  * @param {Product} product
  * @param {Outcome} outcome
- * @param {{now: () => void}} looking
+ * @param {{now: () => void}} polling
  */
-function row({ productId }, outcome, looking) {
+function row({ productId }, outcome, polling) {
   const button = el(
     "button",
     { type: "button", class: "small", "aria-label": `Restock ${productId} with ${UNITS}` },
@@ -63,7 +63,7 @@ function row({ productId }, outcome, looking) {
     } catch (error) {
       setText(true, `Restock of ${productId} not accepted: ${reason(error)}`);
     }
-    looking.now();
+    polling.now();
   });
   return el(
     "tr",

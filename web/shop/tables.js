@@ -1,4 +1,4 @@
-// Four small tables that move: stock, accounts, payments, notifications.
+// Four tables: stock, accounts, payments, notifications.
 
 import { mountAccounts } from "./accounts.js";
 import { mountNotifications } from "./notifications.js";

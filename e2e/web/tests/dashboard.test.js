@@ -1,10 +1,10 @@
-// The page under a real browser, on the demo that `e2e/web.sh` has started.
+// The dashboard in a real browser, on the demo that `e2e/web.sh` has started.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { after, describe, it } from "node:test";
-import { ask, close, eventually, onPage, openOrder, shows, STORE } from "../harness.js";
+import { close, eventually, onPage, openOrder, read, shows, SHOP } from "../harness.js";
 
 after(close);
 
@@ -16,7 +16,7 @@ async function placeOne(page) {
 }
 
 /**
- * Does something to a process with the page's own buttons.
+ * Injects a fault with the dashboard's own buttons.
  *
  * @param {import("playwright-core").Page} page
  * @param {string} component
@@ -56,13 +56,13 @@ async function axe(page) {
   assert.deepEqual(violations, []);
 }
 
-describe("the page", { concurrency: false }, () => {
-  it("shows an order that is placed until it is confirmed, and each of its messages", () =>
+describe("the dashboard", { concurrency: false }, () => {
+  it("shows a placed order until it is confirmed, and each of its messages", () =>
     onPage({}, async (page) => {
       const id = await placeOne(page);
       await shows(page, "confirmed");
       const published = page.locator("#order-diagram .step");
-      await eventually("the diagram is whole", async () => (await published.count()) >= 6);
+      await eventually("the diagram is complete", async () => (await published.count()) >= 6);
       const names = await page.locator("#order-diagram .what").allInnerTexts();
       const flow = [
         "order.place",
@@ -75,7 +75,7 @@ describe("the page", { concurrency: false }, () => {
       assert.deepEqual(names.slice().sort(), flow.slice().sort());
       assert.equal(names[0], "order.place");
       await page.locator(`#orders-list [data-key="${id}"] .pill.confirmed`).waitFor();
-      // One message, by keyboard: opened, read, closed, and the focus is back.
+      // One message, by keyboard: opened, read, closed, with the focus restored.
       await published.nth(1).focus();
       await page.keyboard.press("Enter");
       await page.locator("#message[open]").waitFor();
@@ -87,13 +87,13 @@ describe("the page", { concurrency: false }, () => {
       assert.equal(await page.evaluate(() => document.activeElement?.classList.contains("step")), true);
     }));
 
-  it("shows an order wait for an inventory that was killed, and go on when it is back, while everything holds", () =>
+  it("shows an order that waits for a killed service and continues after its restart, while no invariant fails", () =>
     onPage({}, async (page) => {
       await page.locator("#invariants[data-status=pass]").waitFor();
-      let looking = true;
+      let running = true;
       const states = new Set();
       const watching = (async () => {
-        while (looking) {
+        while (running) {
           states.add(await page.locator("#invariants").getAttribute("data-status"));
           await new Promise((resolve) => setTimeout(resolve, 150));
         }
@@ -104,12 +104,12 @@ describe("the page", { concurrency: false }, () => {
       await shows(page, "placed");
       await page.locator("#order-waits li", { hasText: "inventory-service" }).first().waitFor();
       await page.locator('#map-drawing [data-node="inventory-service"].waiting').waitFor();
-      assert.equal((await ask(`/orders/${id}`)).status, "placed");
+      assert.equal((await read(`/orders/${id}`)).status, "placed");
       await breakIt(page, "inventory-service", "Start");
       await shows(page, "confirmed");
       await map(page, "inventory-service", "running");
       await page.locator("#invariants[data-status=pass]").waitFor();
-      looking = false;
+      running = false;
       await watching;
       assert.equal(states.has("fail"), false, [...states].join());
     }));
@@ -126,29 +126,29 @@ describe("the page", { concurrency: false }, () => {
       for (const once of ["order.place", "order.placed", "payment.captured"]) {
         assert.equal(names.filter((name) => name === once).length, 1, once);
       }
-      // The diagram shows the four where they were ignored, and counts them.
+      // The diagram shows the four duplicates at the command, and counts them.
       await page
         .locator("#order-diagram .step.command", { hasText: "4 duplicates ignored by the stream" })
         .waitFor();
       await page.locator("#order-diagram .sums", { hasText: "4 duplicates ignored" }).waitFor();
     }));
 
-  it("says that the gateway is unreachable, and goes on where it was when it is back", () =>
+  it("shows that the gateway is unreachable, and resumes when it is back", () =>
     onPage({}, async (page) => {
       await placeOne(page);
       await shows(page, "confirmed");
       await breakIt(page, "api-gateway", "Kill");
       await page.locator("#status[data-state=unreachable]").waitFor();
-      await page.locator("#banner", { hasText: "The gateway does not answer" }).waitFor();
+      await page.locator("#banner", { hasText: "The gateway is unreachable" }).waitFor();
       await map(page, "api-gateway", "stopped");
       const before = await page.locator("#map-messages > li").first().getAttribute("data-key");
       await breakIt(page, "api-gateway", "Start");
       await page.locator("#status[data-state=live]").waitFor();
       await page.locator("#banner").waitFor({ state: "hidden" });
-      await page.locator("#map-stage:not(.deaf)").waitFor();
+      await page.locator("#map-stage:not(.disconnected)").waitFor();
       const id = await placeOne(page);
       await shows(page, "confirmed");
-      await eventually("the feed has gone on", async () => {
+      await eventually("the feed has resumed", async () => {
         const first = page.locator("#map-messages > li").first();
         return (
           (await first.getAttribute("data-key")) !== before &&
@@ -157,7 +157,7 @@ describe("the page", { concurrency: false }, () => {
       });
     }));
 
-  it("samples a burst, says so, and keeps its size", () =>
+  it("samples a burst, reports that, and keeps its size", () =>
     onPage({}, async (page) => {
       const nodes = () => page.evaluate(() => document.querySelectorAll("*").length);
       await page.locator("#burst-number").fill("400");
@@ -165,34 +165,34 @@ describe("the page", { concurrency: false }, () => {
       await page.locator("#map-stage.rates").waitFor();
       assert.match(
         await page.locator("#map-caption").innerText(),
-        /Too many to follow one by one: [\d,.K]+ messages a second/,
+        /Too many to follow one by one: [\d,.K]+ messages per second/,
       );
       await page.locator("#map-drawing .label.event[visibility=visible]").first().waitFor();
       await page.locator("#place-outcome", { hasText: "400 orders accepted" }).waitFor({ timeout: 90_000 });
-      assert.ok((await nodes()) < 1500, `the page has ${await nodes()} elements`);
+      assert.ok((await nodes()) < 1500, `the dashboard has ${await nodes()} elements`);
       await eventually(
-        "all is drained",
+        "all queues are drained",
         async () => (await page.locator("#figure-pending").innerText()) === "0",
         60,
       );
       await page.locator("#invariants[data-status=pass]").waitFor();
     }));
 
-  it("restocks, and changes a limit on the version that was read", () =>
+  it("restocks, and changes a limit with the version that was read", () =>
     onPage({}, async (page) => {
-      const available = async () => (await ask("/products/PRODUCT_003")).available;
+      const available = async () => (await read("/products/PRODUCT_003")).available;
       const before = await available();
       await page.locator('#stock-rows [data-key="PRODUCT_003"] button').click();
-      await eventually("the units are on the shelf", async () => (await available()) === before + 10);
+      await eventually("the units are available", async () => (await available()) === before + 10);
       await page.locator('#accounts-rows [data-key="CUSTOMER_002"] button').click();
       await page.locator("#limit-amount").fill("12.34");
       await page.keyboard.press("Enter");
       await page.locator("#limit").waitFor({ state: "hidden" });
       await page.locator('#accounts-rows [data-key="CUSTOMER_002"]', { hasText: "€12.34" }).waitFor();
-      assert.equal((await ask("/accounts/CUSTOMER_002")).creditLimit.amount, 1234);
+      assert.equal((await read("/accounts/CUSTOMER_002")).creditLimit.amount, 1234);
     }));
 
-  it("has no serious fault for who uses it otherwise, dark or light, wide or on a phone", async () => {
+  it("has no serious accessibility violation, dark or light, wide or on a phone", async () => {
     /** @type {import("playwright-core").BrowserContextOptions[]} */
     const ways = [
       { colorScheme: "dark" },
@@ -218,7 +218,7 @@ describe("the page", { concurrency: false }, () => {
       assert.equal(over, 0);
     }));
 
-  it("is used by keyboard from its beginning", () =>
+  it("is usable by keyboard from the beginning", () =>
     onPage({}, async (page) => {
       await page.keyboard.press("Tab");
       assert.equal(await page.evaluate(() => document.activeElement?.className), "skip");
@@ -227,7 +227,7 @@ describe("the page", { concurrency: false }, () => {
       assert.equal(await page.evaluate(() => document.activeElement?.closest("#guide") !== null), true);
     }));
 
-  it("moves nothing for who does not want that", () =>
+  it("animates nothing if reduced motion is preferred", () =>
     onPage({ reducedMotion: "reduce" }, async (page) => {
       await placeOne(page);
       await page.locator("#map-messages .what", { hasText: "order.confirmed" }).first().waitFor();
@@ -239,12 +239,12 @@ describe("the page", { concurrency: false }, () => {
       assert.equal(drawn, false);
     }));
 
-  it("offers nothing to break where there is no demo", () =>
+  it("offers no fault injection outside the demo", () =>
     onPage({}, async (page) => {
       await page.route("**/web/config.json", (route) =>
         route.fulfill({ json: { version: "0.0.0", control: null, natsCommand: null, operations: false } }),
       );
-      await page.goto(STORE);
+      await page.goto(SHOP);
       await page.locator("#status[data-state=live]").waitFor();
       await page.locator("#break-none").waitFor();
       assert.equal(await page.locator("#break").isVisible(), false);

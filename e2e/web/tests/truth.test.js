@@ -1,21 +1,21 @@
-// The dashboard says nothing untrue: every process is killed and paused in turn, and every panel is watched.
+// The dashboard shows nothing untrue: every process is killed and paused in turn, and every panel is checked.
 
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { ask, close, eventually, onPage, openOrder, shows, STORE } from "../harness.js";
+import { close, eventually, onPage, openOrder, read, shows, SHOP } from "../harness.js";
 import { observer } from "../observer.js";
 
 /** @import {Page} from "playwright-core" */
 
 after(close);
 
-/** Every panel that shows what the gateway reads. */
+/** The panels with data that the gateway reads from services. */
 const READ = ["#orders", "#order", "#stock", "#accounts", "#payments", "#notifications"];
 const ALL = [...READ, "#overview", "#charts"];
 
 /**
- * Each process, the panels that depend on its answers, and the status of an order that is placed while it is down; empty
- * if none can be placed or read.
+ * Each process, the panels that depend on it, and the status of an order that is placed while it is down; empty if none
+ * can be placed or read.
  *
  * @type {Record<string, {panels: string[], status: string}>}
  */
@@ -42,13 +42,13 @@ async function control(path) {
 }
 
 // Read once: the gateway is down in some of the tests.
-const config = fetch(`${STORE}/web/config.json`).then((response) => response.json());
+const config = fetch(`${SHOP}/web/config.json`).then((response) => response.json());
 
 /** @returns {Promise<string>} */
 async function place() {
   const orderId = `ORDER_T${Math.random().toString(36).slice(2, 9).toUpperCase()}`;
   const items = [{ productId: "PRODUCT_002", quantity: 1, unitPrice: 100 }];
-  const response = await fetch(`${STORE}/orders`, {
+  const response = await fetch(`${SHOP}/orders`, {
     method: "POST",
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ orderId, customerId: "CUSTOMER_001", currency: "EUR", items }),
@@ -61,7 +61,7 @@ async function place() {
 async function confirmed(id) {
   await eventually(
     `${id} is confirmed`,
-    async () => (await ask(`/orders/${id}`))?.status === "confirmed",
+    async () => (await read(`/orders/${id}`))?.status === "confirmed",
     60,
   );
 }
@@ -77,7 +77,7 @@ async function openById(page, id) {
 }
 
 /**
- * Waits until every panel shows the present.
+ * Waits until every panel is current.
  *
  * @param {Page} page
  */
@@ -89,7 +89,7 @@ async function allCurrent(page) {
 }
 
 /**
- * What the finished order says while a process is down.
+ * Checks the panel of a final order while a process is down.
  *
  * @param {Page} page
  * @param {string} process
@@ -108,7 +108,7 @@ async function finished(page, process) {
 }
 
 /**
- * Takes a process down, looks at every panel, and brings it back.
+ * Takes a process down, checks every panel, and brings it back.
  *
  * @param {Page} page
  * @param {string} process
@@ -153,9 +153,9 @@ async function untruths(page) {
   return page.evaluate(() => [.../** @type {any} */ (globalThis).untruths]);
 }
 
-describe("the dashboard says nothing untrue", { concurrency: false }, () => {
+describe("the dashboard shows nothing untrue", { concurrency: false }, () => {
   before(async () => {
-    const response = await fetch(`${STORE}/products/PRODUCT_002/restock`, {
+    const response = await fetch(`${SHOP}/products/PRODUCT_002/restock`, {
       method: "POST",
       headers: { "content-type": "application/json", "idempotency-key": `"${crypto.randomUUID()}"` },
       body: JSON.stringify({ quantity: 1000 }),
@@ -181,7 +181,7 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
       }));
   }
 
-  it("about an order that does not exist, or that only other messages name", () =>
+  it("about an order that does not exist, or whose id is only the key of other messages", () =>
     onPage({}, async (page) => {
       await openById(page, "ORDER_NOPE");
       await page.locator("#order-facts", { hasText: "No order ORDER_NOPE." }).waitFor();
@@ -194,7 +194,7 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
     onPage({}, async (page) => {
       const id = await place();
       await confirmed(id);
-      const timeline = await ask(`/orders/${id}/timeline`);
+      const timeline = await read(`/orders/${id}/timeline`);
       const command = timeline.steps.find((/** @type {any} */ step) =>
         step.subject.includes("order.command"),
       );
@@ -221,13 +221,13 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
       await page.locator("#message-consumers", { hasText: "reason: not a valid UUID" }).waitFor();
     }));
 
-  it("while an order is read: what came first is shown, and the rest is loading, not missing", () =>
+  it("while an order is read: the parts that arrived are shown, and the rest is loading, not missing", () =>
     onPage({}, async (page) => {
       const id = await place();
       await confirmed(id);
       /** @type {() => void} */
-      let answer = () => {};
-      const held = new Promise((resolve) => (answer = () => resolve(null)));
+      let respond = () => {};
+      const held = new Promise((resolve) => (respond = () => resolve(null)));
       await page.route(`**/orders/${id}/timeline`, async (route) => {
         await held;
         await route.continue();
@@ -235,14 +235,14 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
       await openById(page, id);
       await shows(page, "confirmed");
       assert.equal(await page.locator("#order-messages").innerText(), "Loading …");
-      answer();
+      respond();
       await page.locator("#order-diagram .step").first().waitFor();
       assert.equal(await page.locator("#order-messages").isHidden(), true);
     }));
 
-  it("with as many rows as violations, however equal they are", () =>
+  it("with as many rows as violations, even if they are equal", () =>
     onPage({}, async (page) => {
-      const board = await ask("/invariants");
+      const board = await read("/invariants");
       const check = board.checks.find((/** @type {any} */ one) => one.name === "dead-letters");
       check.status = "fail";
       check.examined = 3;
@@ -252,19 +252,19 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
         id: "same",
       }));
       check.total = 3;
-      let answers = 0;
+      let responses = 0;
       await page.route("**/invariants", (route) => {
-        answers += 1;
+        responses += 1;
         return route.fulfill({ json: { ...board, at: new Date().toISOString() } });
       });
       await page.locator("#invariants[data-status=fail]").waitFor();
-      await eventually("the board was read three times", async () => answers > 3);
+      await eventually("the invariants were read three times", async () => responses > 3);
       assert.equal(await page.locator("[data-check=dead-letters] .cases li").count(), 3);
       assert.match(await page.locator("#invariants-title").innerText(), /^1 of \d+ fails/);
       await page
         .locator('#map-drawing [data-stream="DEAD_LETTERS"].alarm .count', { hasText: /^3$/ })
         .waitFor();
-      // Nothing known, nothing claimed; and an old board passes nothing.
+      // Unknown results claim nothing, and with an outdated result no check passes.
       for (const one of board.checks) Object.assign(one, { status: "unknown", violations: [], total: 0 });
       await page
         .locator("#invariants-title", { hasText: /^Unknown: (\d+) of \1 checks cannot run$/ })
@@ -282,7 +282,7 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
       assert.equal(await page.locator("#invariants-list > li[data-status=pass]").count(), 0);
     }));
 
-  it("about one order under another: an outcome goes with its order", () =>
+  it("about the open order only: an outcome disappears with its order", () =>
     onPage({}, async (page) => {
       const [first, second] = [await place(), await place()];
       await confirmed(second);
@@ -293,12 +293,12 @@ describe("the dashboard says nothing untrue", { concurrency: false }, () => {
       assert.equal(await page.locator("#order-outcome").innerText(), "");
     }));
 
-  it("by its address: the order is in view, its title names it, and the filter is kept", () =>
+  it("by its address: the order is in view, its title has its id, and the filter is kept", () =>
     onPage({}, async (page) => {
       const id = await place();
       await confirmed(id);
       await page.goto("about:blank");
-      await page.goto(`${STORE}/?status=confirmed#order=${id}`);
+      await page.goto(`${SHOP}/?status=confirmed#order=${id}`);
       await shows(page, "confirmed");
       await page.locator("#order-title").waitFor();
       await eventually("the order is in view", () =>
