@@ -87,7 +87,8 @@ codes! {
         "The `Host` of the request is not a name of this gateway: use `127.0.0.1` or `localhost`, or configure \
          `ALLOWED_HOSTS`.";
     ForeignOrigin = "foreign-origin", FORBIDDEN, "Foreign origin",
-        "Only pages of the gateway itself, and of origins in `ALLOWED_ORIGINS`, may send requests. The request had no effect.";
+        "Only pages of the gateway itself, and of origins in `ALLOWED_ORIGINS`, may send requests. The request had no \
+         effect.";
     BodyTooLarge = "body-too-large", PAYLOAD_TOO_LARGE, "Body too large",
         "The body is larger than 64 KiB.";
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type",

@@ -41,7 +41,7 @@ pub(crate) fn endpoint<A: OpenApi + 'static>(
     guard: Guard,
     health: Health,
 ) -> anyhow::Result<BoxEndpoint<'static>> {
-    let service = OpenApiService::new(api, "Store", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
+    let service = OpenApiService::new(api, "Shop", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let spec = service.spec();
     let checks = Arc::new(RequestChecks { guard, operations: Operations::read(&spec) });
     let docs = Route::new()
