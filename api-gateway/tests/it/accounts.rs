@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::support::{Answer, FakeService, Shop, Stored, an_account, an_account_view, details, until};
+use crate::support::{FakeService, HttpResponse, Shop, Stored, an_account, an_account_view, details, until};
 
 const GET: &str = "account.query.get.CUSTOMER_001";
 const PATH: &str = "/accounts/CUSTOMER_001";
@@ -22,29 +22,29 @@ async fn accounts(shop: &Shop) -> FakeService {
 }
 
 /// Sends a request, and returns once its command is stored.
-async fn sent(shop: &Shop, request: RequestBuilder) -> (JoinHandle<(Answer, Duration)>, Stored) {
+async fn sent(shop: &Shop, request: RequestBuilder) -> (JoinHandle<(HttpResponse, Duration)>, Stored) {
     let stored = shop.commands().await.len();
-    let answering = tokio::spawn(async move {
+    let pending = tokio::spawn(async move {
         let start = Instant::now();
-        (Answer::of(request).await, start.elapsed())
+        (HttpResponse::of(request).await, start.elapsed())
     });
     until("the command is stored", || async { shop.commands().await.len() > stored }).await;
-    (answering, shop.commands().await[stored].clone())
+    (pending, shop.commands().await[stored].clone())
 }
 
 /// Sends a request, lets the service publish an event caused by its command, and returns the response.
-async fn answered(
+async fn completed(
     shop: &Shop,
     service: &FakeService,
     request: RequestBuilder,
     subject: &str,
     event: &Value,
-) -> (Answer, Stored) {
-    let (answering, command) = sent(shop, request).await;
+) -> (HttpResponse, Stored) {
+    let (pending, command) = sent(shop, request).await;
     service.publish(subject, command.id(), event).await;
-    let (answer, took) = answering.await.unwrap();
+    let (response, took) = pending.await.unwrap();
     assert!(took < Duration::from_secs(3), "{took:?}");
-    (answer, command)
+    (response, command)
 }
 
 fn changed(account: &Value, version: i64) -> Value {
@@ -73,13 +73,13 @@ async fn an_account_is_created_once_the_service_publishes_it() {
     let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
     let request = shop.post("/accounts", &account).header("traceparent", TRACE_PARENT);
-    let (answer, command) = answered(&shop, &service, request, CHANGED, &changed(&account, 1)).await;
-    assert_eq!(answer.status, 201, "{answer:?}");
-    assert_eq!(answer.header("location"), Some(PATH));
-    assert_eq!(answer.header("etag"), Some("\"1\""));
-    assert_eq!(answer.header("preference-applied"), None);
-    assert_eq!(answer.header("content-type"), Some("application/json"));
-    assert_eq!(answer.body, an_account_view(&account, 1));
+    let (response, command) = completed(&shop, &service, request, CHANGED, &changed(&account, 1)).await;
+    assert_eq!(response.status, 201, "{response:?}");
+    assert_eq!(response.header("location"), Some(PATH));
+    assert_eq!(response.header("etag"), Some("\"1\""));
+    assert_eq!(response.header("preference-applied"), None);
+    assert_eq!(response.header("content-type"), Some("application/json"));
+    assert_eq!(response.body, an_account_view(&account, 1));
 
     assert_eq!(command.subject, "account.command.create.CUSTOMER_001");
     assert_eq!(command.body, json!({"customerId": "CUSTOMER_001", "details": details(&account)}));
@@ -101,8 +101,8 @@ async fn an_account_needs_no_card_no_phone_and_no_address() {
     nulls["contact"]["phone"] = Value::Null;
     for body in [&bare, &nulls] {
         let request = shop.post("/accounts", body);
-        let (answer, command) = answered(&shop, &service, request, CHANGED, &changed(&bare, 1)).await;
-        assert_eq!((answer.status.as_u16(), &answer.body), (201, &an_account_view(&bare, 1)));
+        let (response, command) = completed(&shop, &service, request, CHANGED, &changed(&bare, 1)).await;
+        assert_eq!((response.status.as_u16(), &response.body), (201, &an_account_view(&bare, 1)));
         assert_eq!(command.body["details"], details(&bare));
     }
 }
@@ -114,17 +114,17 @@ async fn creating_an_existing_account_returns_the_existing_one() {
     let account = an_account("CUSTOMER_001");
     service.will_reply(GET, Ok(an_account_view(&account, 3)));
     let start = Instant::now();
-    let answer = Answer::of(shop.post("/accounts", &account)).await;
-    assert_eq!((answer.status.as_u16(), answer.header("etag")), (201, Some("\"3\"")), "{answer:?}");
+    let response = HttpResponse::of(shop.post("/accounts", &account)).await;
+    assert_eq!((response.status.as_u16(), response.header("etag")), (201, Some("\"3\"")), "{response:?}");
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 
     let mut other = account.clone();
     other["name"] = json!("Ann");
-    let (answering, command) = sent(&shop, shop.post("/accounts", &other)).await;
+    let (pending, command) = sent(&shop, shop.post("/accounts", &other)).await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(!answering.is_finished(), "the existing account has other content");
+    assert!(!pending.is_finished(), "the existing account has other content");
     service.publish(REFUSED, command.id(), &refused(&json!({"code": "already-exists"}))).await;
-    answering.await.unwrap().0.is_problem(409, "account-already-exists");
+    pending.await.unwrap().0.is_problem(409, "account-already-exists");
 }
 
 #[tokio::test]
@@ -132,10 +132,10 @@ async fn a_change_has_its_version_and_returns_the_next_one() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
-    let (answer, command) =
-        answered(&shop, &service, put(&shop, &account, 4), CHANGED, &changed(&account, 5)).await;
-    assert_eq!((answer.status.as_u16(), answer.header("etag")), (200, Some("\"5\"")), "{answer:?}");
-    assert_eq!(answer.body, an_account_view(&account, 5));
+    let (response, command) =
+        completed(&shop, &service, put(&shop, &account, 4), CHANGED, &changed(&account, 5)).await;
+    assert_eq!((response.status.as_u16(), response.header("etag")), (200, Some("\"5\"")), "{response:?}");
+    assert_eq!(response.body, an_account_view(&account, 5));
     assert_eq!(command.subject, "account.command.update.CUSTOMER_001");
     assert_eq!(
         command.body,
@@ -145,16 +145,16 @@ async fn a_change_has_its_version_and_returns_the_next_one() {
     // A client can send back an account as it read it.
     let whole = an_account_view(&account, 5);
     let request = shop.request("PUT", PATH).json(&whole).header("if-match", "\"5\"");
-    let (answer, _) = answered(&shop, &service, request, CHANGED, &changed(&account, 6)).await;
-    assert_eq!(answer.header("etag"), Some("\"6\""), "{answer:?}");
+    let (response, _) = completed(&shop, &service, request, CHANGED, &changed(&account, 6)).await;
+    assert_eq!(response.header("etag"), Some("\"6\""), "{response:?}");
 }
 
 #[tokio::test]
 async fn a_deletion_has_its_version_and_returns_no_body() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
-    let (answer, command) = answered(&shop, &service, delete(&shop, 4), DELETED, &deleted(5)).await;
-    assert_eq!((answer.status.as_u16(), answer.body.as_str()), (204, Some("")), "{answer:?}");
+    let (response, command) = completed(&shop, &service, delete(&shop, 4), DELETED, &deleted(5)).await;
+    assert_eq!((response.status.as_u16(), response.body.as_str()), (204, Some("")), "{response:?}");
     assert_eq!(command.subject, "account.command.delete.CUSTOMER_001");
     assert_eq!(command.body, json!({"customerId": "CUSTOMER_001", "expectedVersion": 4}));
 }
@@ -165,13 +165,13 @@ async fn a_change_without_its_version_is_refused_by_the_gateway() {
     let account = details(&an_account("CUSTOMER_001"));
     let requests = || [shop.request("PUT", PATH).json(&account), shop.request("DELETE", PATH)];
     for request in requests() {
-        Answer::of(request).await.is_problem(428, "precondition-required");
+        HttpResponse::of(request).await.is_problem(428, "precondition-required");
     }
     for bad in ["1", "\"0\"", "\"-1\"", "\"one\"", "W/\"1\"", "*", "\"1\", \"2\"", "", "\"99999999999999999999\""] {
         for request in requests() {
-            let answer = Answer::of(request.header("if-match", bad)).await;
-            answer.is_problem(400, "invalid-parameter");
-            assert_eq!(answer.body["errors"][0]["header"], "If-Match", "{bad}");
+            let response = HttpResponse::of(request.header("if-match", bad)).await;
+            response.is_problem(400, "invalid-parameter");
+            assert_eq!(response.body["errors"][0]["header"], "If-Match", "{bad}");
         }
     }
     assert_eq!(shop.commands().await, []);
@@ -184,15 +184,15 @@ async fn a_change_to_an_outdated_version_returns_the_current_version() {
     let account = an_account("CUSTOMER_001");
     let conflict = refused(&json!({"code": "version-conflict", "version": 7}));
     for request in [put(&shop, &account, 4), delete(&shop, 4)] {
-        let (answer, _) = answered(&shop, &service, request, REFUSED, &conflict).await;
-        answer.is_problem(412, "account-has-changed");
-        assert_eq!((answer.header("etag"), &answer.body["version"]), (Some("\"7\""), &json!(7)));
+        let (response, _) = completed(&shop, &service, request, REFUSED, &conflict).await;
+        response.is_problem(412, "account-has-changed");
+        assert_eq!((response.header("etag"), &response.body["version"]), (Some("\"7\""), &json!(7)));
     }
     let missing = refused(&json!({"code": "not-found"}));
     for request in [put(&shop, &account, 4), delete(&shop, 4)] {
-        let (answer, _) = answered(&shop, &service, request, REFUSED, &missing).await;
-        answer.is_problem(404, "account-not-found");
-        assert_eq!(answer.body["version"], Value::Null);
+        let (response, _) = completed(&shop, &service, request, REFUSED, &missing).await;
+        response.is_problem(404, "account-not-found");
+        assert_eq!(response.body["version"], Value::Null);
     }
 }
 
@@ -201,13 +201,13 @@ async fn only_events_caused_by_the_own_command_count() {
     let shop = Shop::start().await;
     let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
-    let (answering, command) = sent(&shop, put(&shop, &account, 1)).await;
+    let (pending, command) = sent(&shop, put(&shop, &account, 1)).await;
     service.publish(CHANGED, Uuid::now_v7(), &changed(&account, 2)).await;
     service.publish(REFUSED, Uuid::now_v7(), &refused(&json!({"code": "not-found"}))).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!answering.is_finished());
+    assert!(!pending.is_finished());
     service.publish(REFUSED, command.id(), &refused(&json!({"code": "version-conflict", "version": 2}))).await;
-    answering.await.unwrap().0.is_problem(412, "account-has-changed");
+    pending.await.unwrap().0.is_problem(412, "account-has-changed");
 }
 
 #[tokio::test]
@@ -218,14 +218,14 @@ async fn while_the_service_is_down_commands_are_accepted() {
     let start = Instant::now();
     let hasty = [shop.post("/accounts", &account), put(&shop, &account, 1), delete(&shop, 2)];
     for request in hasty.map(|request| request.header("prefer", "wait=1")) {
-        let answer = Answer::of(request).await;
-        assert_eq!((answer.status.as_u16(), answer.header("location")), (202, Some(PATH)), "{answer:?}");
-        assert_eq!((answer.header("preference-applied"), &answer.body), (Some("wait=1"), &accepted));
-        assert_eq!(answer.header("etag"), None);
+        let response = HttpResponse::of(request).await;
+        assert_eq!((response.status.as_u16(), response.header("location")), (202, Some(PATH)), "{response:?}");
+        assert_eq!((response.header("preference-applied"), &response.body), (Some("wait=1"), &accepted));
+        assert_eq!(response.header("etag"), None);
     }
     assert!(start.elapsed() > Duration::from_millis(2900), "{:?}", start.elapsed());
     let start = Instant::now();
-    assert_eq!(Answer::of(shop.post("/accounts", &account)).await.status, 202);
+    assert_eq!(HttpResponse::of(shop.post("/accounts", &account)).await.status, 202);
     assert!(start.elapsed() > Duration::from_millis(4900), "{:?}", start.elapsed());
     assert!(start.elapsed() < Duration::from_millis(6500), "{:?}", start.elapsed());
     assert_eq!(shop.commands().await.len(), 4);
@@ -237,31 +237,31 @@ async fn the_same_key_and_content_have_the_same_response_and_one_command() {
     let service = accounts(&shop).await;
     let account = an_account("CUSTOMER_001");
     let create = || shop.post("/accounts", &account).header("idempotency-key", "\"k\"");
-    let (first, _) = answered(&shop, &service, create(), CHANGED, &changed(&account, 1)).await;
+    let (first, _) = completed(&shop, &service, create(), CHANGED, &changed(&account, 1)).await;
     // Several changes follow; the response to the first request stays the same.
     let update = || put(&shop, &account, 1).header("idempotency-key", "\"k\"");
-    let (second, _) = answered(&shop, &service, update(), CHANGED, &changed(&account, 2)).await;
+    let (second, _) = completed(&shop, &service, update(), CHANGED, &changed(&account, 2)).await;
     let conflict = refused(&json!({"code": "version-conflict", "version": 2}));
     let stale = || put(&shop, &account, 1).header("idempotency-key", "\"l\"");
-    let (third, _) = answered(&shop, &service, stale(), REFUSED, &conflict).await;
+    let (third, _) = completed(&shop, &service, stale(), REFUSED, &conflict).await;
     let remove = || delete(&shop, 2).header("idempotency-key", "\"k\"");
-    let (fourth, _) = answered(&shop, &service, remove(), DELETED, &deleted(3)).await;
-    let statuses = [&first, &second, &third, &fourth].map(|answer| answer.status.as_u16());
+    let (fourth, _) = completed(&shop, &service, remove(), DELETED, &deleted(3)).await;
+    let statuses = [&first, &second, &third, &fourth].map(|response| response.status.as_u16());
     assert_eq!(statuses, [201, 200, 412, 204]);
     for (request, before) in [(create(), first), (update(), second), (stale(), third), (remove(), fourth)] {
         let start = Instant::now();
-        let again = Answer::of(request).await;
+        let again = HttpResponse::of(request).await;
         assert_eq!((again.status, &again.body), (before.status, &before.body));
         assert_eq!(again.header("etag"), before.header("etag"));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     }
     assert_eq!(shop.commands().await.len(), 4);
     let other_version = put(&shop, &account, 2).header("idempotency-key", "\"k\"");
-    Answer::of(other_version).await.is_problem(422, "idempotency-key-reused");
+    HttpResponse::of(other_version).await.is_problem(422, "idempotency-key-reused");
     let mut other = account.clone();
     other["name"] = json!("Ann");
     let other_content = shop.post("/accounts", &other).header("idempotency-key", "\"k\"");
-    Answer::of(other_content).await.is_problem(422, "idempotency-key-reused");
+    HttpResponse::of(other_content).await.is_problem(422, "idempotency-key-reused");
 }
 
 #[tokio::test]
@@ -271,8 +271,8 @@ async fn without_a_key_each_request_is_a_command_of_its_own() {
     let account = an_account("CUSTOMER_001");
     for (version, event) in [(1, CHANGED), (3, CHANGED)] {
         let request = shop.post("/accounts", &account);
-        let (answer, _) = answered(&shop, &service, request, event, &changed(&account, version)).await;
-        assert_eq!(answer.header("etag"), Some(format!("\"{version}\"").as_str()), "deleted in between");
+        let (response, _) = completed(&shop, &service, request, event, &changed(&account, version)).await;
+        assert_eq!(response.header("etag"), Some(format!("\"{version}\"").as_str()), "deleted in between");
     }
     let commands = shop.commands().await;
     assert_eq!(commands.len(), 2);
@@ -285,23 +285,24 @@ async fn an_account_has_its_version_as_etag() {
     let service = accounts(&shop).await;
     let view = an_account_view(&an_account("CUSTOMER_001"), 7);
     service.will_reply(GET, Ok(view.clone()));
-    let answer = Answer::of(shop.get(PATH)).await;
-    assert_eq!((answer.status.as_u16(), answer.header("etag")), (200, Some("\"7\"")), "{answer:?}");
-    assert_eq!(answer.body, view);
-    Answer::of(shop.get("/accounts/CUSTOMER_002")).await.is_problem(404, "account-not-found");
+    let response = HttpResponse::of(shop.get(PATH)).await;
+    assert_eq!((response.status.as_u16(), response.header("etag")), (200, Some("\"7\"")), "{response:?}");
+    assert_eq!(response.body, view);
+    HttpResponse::of(shop.get("/accounts/CUSTOMER_002")).await.is_problem(404, "account-not-found");
     service.will_reply(GET, Err(503));
-    Answer::of(shop.get(PATH)).await.is_problem(503, "unavailable");
+    HttpResponse::of(shop.get(PATH)).await.is_problem(503, "unavailable");
 }
 
 #[tokio::test]
 async fn while_nats_is_down_accounts_fail_at_once() {
     let mut shop = Shop::start().await;
     shop.nats.kill().unwrap();
-    until("the gateway is not ready", || async { Answer::of(shop.get("/readiness")).await.status == 503 }).await;
+    until("the gateway is not ready", || async { HttpResponse::of(shop.get("/readiness")).await.status == 503 })
+        .await;
     let account = an_account("CUSTOMER_001");
     let start = Instant::now();
     for request in [shop.post("/accounts", &account), put(&shop, &account, 1), delete(&shop, 1), shop.get(PATH)] {
-        Answer::of(request).await.is_problem(503, "unavailable");
+        HttpResponse::of(request).await.is_problem(503, "unavailable");
     }
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
 }

@@ -8,10 +8,10 @@ use futures::StreamExt;
 use messaging::durability::Level;
 use serde_json::json;
 
-use crate::support::{Answer, Shop, an_order, nats, nats_like, provision, until};
+use crate::support::{HttpResponse, Shop, an_order, nats, nats_like, provision, until};
 
-async fn place(shop: &Shop, id: &str) -> Answer {
-    Answer::of(shop.post("/orders", &an_order(id))).await
+async fn place(shop: &Shop, id: &str) -> HttpResponse {
+    HttpResponse::of(shop.post("/orders", &an_order(id))).await
 }
 
 #[tokio::test]
@@ -27,7 +27,7 @@ async fn commands_are_refused_while_the_backlog_of_a_service_is_too_long_and_acc
     place(&shop, "ORDER_4").await.is_problem(503, "overloaded");
     assert_eq!(shop.commands().await.len(), stored, "nothing of a refused request is stored");
     // Queries still work, and readiness has the reason.
-    let ready = Answer::of(shop.get("/readiness")).await;
+    let ready = HttpResponse::of(shop.get("/readiness")).await;
     assert_eq!(ready.status, 200);
     let why = ready.body["checks"]["backpressure"]["detail"].as_str().unwrap();
     assert!(why.contains("messages wait for order-service"), "{why}");
@@ -73,7 +73,7 @@ async fn publish_placed(shop: &Shop, orders: std::ops::Range<usize>) {
 
 /// The detail of a check of readiness.
 async fn detail(shop: &Shop, check: &str) -> String {
-    let ready = Answer::of(shop.get("/readiness")).await;
+    let ready = HttpResponse::of(shop.get("/readiness")).await;
     ready.body["checks"][check]["detail"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -89,7 +89,7 @@ async fn a_stream_full_of_consumed_messages_has_capacity_and_one_that_events_to_
         }
         // A stream that turns over between two polls of the gateway may have lost messages.
         until("the gateway has seen it consumed", || async {
-            let metrics = Answer::of(shop.get("/metrics")).await.body;
+            let metrics = HttpResponse::of(shop.get("/metrics")).await.body;
             let metrics = metrics.as_str().unwrap();
             metrics.contains(r#"messaging_stream_unconsumed_bytes{stream="EVENTS"} 0.0"#)
                 && !metrics.contains(r#"messaging_stream_bytes{stream="EVENTS"} 0.0"#)
@@ -136,7 +136,7 @@ async fn readiness_warns_before_unconsumed_messages_are_dropped_and_reports_the_
         .await;
     let loss = detail(&shop, "loss").await;
     assert!(loss.contains("order-service of COMMANDS") && loss.contains("at least 2 messages"), "{loss}");
-    let metrics = Answer::of(shop.get("/metrics")).await.body;
+    let metrics = HttpResponse::of(shop.get("/metrics")).await.body;
     let counted = r#"messaging_messages_lost_total{stream="COMMANDS",consumer="order-service",possible="false"}"#;
     assert!(metrics.as_str().unwrap().contains(counted), "{metrics}");
 }
@@ -148,20 +148,20 @@ async fn readiness_follows_streams_bucket_and_server_within_five_seconds() {
     for name in [EVENTS, COMMANDS, "KV_IDEMPOTENCY"] {
         provisioner.delete_stream(name).await.unwrap();
         within_five_seconds("the gateway is unready", || async {
-            let ready = Answer::of(shop.get("/readiness")).await;
+            let ready = HttpResponse::of(shop.get("/readiness")).await;
             ready.status == 503 && ready.body["checks"]["streams"]["detail"].as_str().unwrap().contains(name)
         })
         .await;
         assert!(detail(&shop, "backpressure").await.contains("unknown"));
         provision(&shop.nats).await;
         within_five_seconds("the gateway is ready again", || async {
-            Answer::of(shop.get("/readiness")).await.status == 200
+            HttpResponse::of(shop.get("/readiness")).await.status == 200
         })
         .await;
     }
     shop.nats.pause().unwrap();
     within_five_seconds("the gateway is unready", || async {
-        Answer::of(shop.get("/readiness")).await.status == 503
+        HttpResponse::of(shop.get("/readiness")).await.status == 503
     })
     .await;
     shop.nats.resume().unwrap();
@@ -180,7 +180,7 @@ async fn a_full_bucket_refuses_new_keys_with_retry_after_and_accepts_requests_wi
     limit(&shop, "KV_IDEMPOTENCY", |config| config.max_bytes = 2_000).await;
     let keyed = |n: usize| {
         let request = shop.post("/orders", &an_order(&format!("ORDER_{n}")));
-        Answer::of(request.header("idempotency-key", format!("key-{n}")))
+        HttpResponse::of(request.header("idempotency-key", format!("key-{n}")))
     };
     let mut accepted = 0;
     while keyed(accepted).await.status == 202 {
@@ -205,7 +205,7 @@ async fn a_response_has_the_durability_that_the_server_reports() {
     let shop = Shop::set(nats, |config| config.durability.nats_monitor_url = vec![monitor]);
     shop.until_ready().await;
     assert_eq!(place(&shop, "ORDER_1").await.body["durability"], "unsynced");
-    let readiness = Answer::of(shop.get("/readiness")).await;
+    let readiness = HttpResponse::of(shop.get("/readiness")).await;
     assert_eq!(readiness.body["checks"]["durability"], json!({"ok": true, "detail": "unsynced"}));
 }
 

@@ -4,7 +4,7 @@ use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 
 use crate::bad_requests::{nothing_was_published, places};
-use crate::support::{Answer, Shop, an_account, an_account_view, details};
+use crate::support::{HttpResponse, Shop, an_account, an_account_view, details};
 
 const PATH: &str = "/accounts/CUSTOMER_001";
 
@@ -134,10 +134,10 @@ async fn every_invalid_field_of_an_account_is_reported() {
         }
         let create = shop.post("/accounts", &body).header("idempotency-key", "\"key\"");
         for (request, body) in [(create, body), (put(&shop, &change), change)] {
-            let answer = Answer::of(request).await;
-            answer.is_problem(422, "validation");
-            assert_eq!(places(&answer), [format!("pointer {pointer}")], "{body}");
-            assert!(!answer.body.to_string().contains("4111"), "{answer:?}");
+            let response = HttpResponse::of(request).await;
+            response.is_problem(422, "validation");
+            assert_eq!(places(&response), [format!("pointer {pointer}")], "{body}");
+            assert!(!response.body.to_string().contains("4111"), "{response:?}");
         }
     }
     nothing_was_published(&shop).await;
@@ -148,15 +148,15 @@ async fn an_invalid_customer_id_is_reported() {
     let shop = Shop::start().await;
     let long = "k".repeat(65);
     for bad in ["a.b", "", "*", ">", "a b", "ä", &long, "4111111111111111", "4111-1111-1111-1111"] {
-        let answer = Answer::of(shop.post("/accounts", &with("/customerId", json!(bad)))).await;
-        answer.is_problem(422, "validation");
-        assert_eq!(places(&answer), ["pointer /customerId"], "{bad}");
+        let response = HttpResponse::of(shop.post("/accounts", &with("/customerId", json!(bad)))).await;
+        response.is_problem(422, "validation");
+        assert_eq!(places(&response), ["pointer /customerId"], "{bad}");
     }
     for body in [without("/customerId"), with("/customerId", json!(1)), with("/customerId", Value::Null)] {
-        let answer = Answer::of(shop.post("/accounts", &body)).await;
-        assert_eq!(places(&answer), ["pointer /customerId"], "{body}");
+        let response = HttpResponse::of(shop.post("/accounts", &body)).await;
+        assert_eq!(places(&response), ["pointer /customerId"], "{body}");
     }
-    let versioned = Answer::of(shop.post("/accounts", &and("", "version", json!(1)))).await;
+    let versioned = HttpResponse::of(shop.post("/accounts", &and("", "version", json!(1)))).await;
     assert_eq!(places(&versioned), ["pointer /version"], "a new account has no version");
     nothing_was_published(&shop).await;
 }
@@ -164,12 +164,12 @@ async fn an_invalid_customer_id_is_reported() {
 #[tokio::test]
 async fn a_change_that_contradicts_its_path_or_its_version_is_refused() {
     let shop = Shop::start().await;
-    let answer = Answer::of(put(&shop, &an_account_view(&an_account("CUSTOMER_002"), 2))).await;
-    answer.is_problem(422, "validation");
-    assert_eq!(places(&answer), ["pointer /customerId", "pointer /version"]);
+    let response = HttpResponse::of(put(&shop, &an_account_view(&an_account("CUSTOMER_002"), 2))).await;
+    response.is_problem(422, "validation");
+    assert_eq!(places(&response), ["pointer /customerId", "pointer /version"]);
     for bad in [json!(0), json!("1"), json!(1.5)] {
-        let answer = Answer::of(put(&shop, &and("", "version", bad))).await;
-        assert_eq!(places(&answer), ["pointer /version"]);
+        let response = HttpResponse::of(put(&shop, &and("", "version", bad))).await;
+        assert_eq!(places(&response), ["pointer /version"]);
     }
     nothing_was_published(&shop).await;
 }
@@ -181,8 +181,8 @@ async fn all_invalid_fields_of_an_account_are_reported_at_once() {
         "customerId": "a b", "name": "", "addresses": [{"type": "home", "street": "S", "zip": "1"}],
         "contact": {}, "card": {"token": "4111111111111111"}, "creditLimit": {"amount": -1, "currency": "€"}
     });
-    let answer = Answer::of(shop.post("/accounts", &body)).await;
-    answer.is_problem(422, "validation");
+    let response = HttpResponse::of(shop.post("/accounts", &body)).await;
+    response.is_problem(422, "validation");
     let expected = [
         "/customerId",
         "/name",
@@ -199,7 +199,7 @@ async fn all_invalid_fields_of_an_account_are_reported_at_once() {
         "/creditLimit/amount",
         "/creditLimit/currency",
     ];
-    assert_eq!(places(&answer), expected.map(|pointer| format!("pointer {pointer}")));
+    assert_eq!(places(&response), expected.map(|pointer| format!("pointer {pointer}")));
     nothing_was_published(&shop).await;
 }
 
@@ -213,15 +213,15 @@ async fn bodies_with_another_media_type_or_size_are_refused() {
         let request = || shop.request(method, path).header("if-match", "\"1\"");
         let typed =
             |media_type: &str, body: &str| request().header("content-type", media_type).body(body.to_owned());
-        Answer::of(request().body(body.clone())).await.is_problem(415, "unsupported-media-type");
-        Answer::of(typed("text/plain", body)).await.is_problem(415, "unsupported-media-type");
-        Answer::of(request()).await.is_problem(415, "unsupported-media-type");
-        Answer::of(typed("application/json", &large)).await.is_problem(413, "body-too-large");
-        Answer::of(typed("application/json", &body[1..])).await.is_problem(400, "malformed-json");
+        HttpResponse::of(request().body(body.clone())).await.is_problem(415, "unsupported-media-type");
+        HttpResponse::of(typed("text/plain", body)).await.is_problem(415, "unsupported-media-type");
+        HttpResponse::of(request()).await.is_problem(415, "unsupported-media-type");
+        HttpResponse::of(typed("application/json", &large)).await.is_problem(413, "body-too-large");
+        HttpResponse::of(typed("application/json", &body[1..])).await.is_problem(400, "malformed-json");
         let twice = body.replacen("\"name\":", "\"name\":\"a\",\"name\":", 1);
-        let answer = Answer::of(typed("application/json", &twice)).await;
-        answer.is_problem(400, "malformed-json");
-        assert_eq!(places(&answer), ["pointer /name"]);
+        let response = HttpResponse::of(typed("application/json", &twice)).await;
+        response.is_problem(400, "malformed-json");
+        assert_eq!(places(&response), ["pointer /name"]);
     }
     nothing_was_published(&shop).await;
 }
@@ -255,9 +255,9 @@ async fn invalid_paths_parameters_and_headers_of_accounts_are_reported() {
     ];
     for (request, place) in cases {
         let shown = format!("{request:?}");
-        let answer = Answer::of(request).await;
-        answer.is_problem(400, "invalid-parameter");
-        assert_eq!(places(&answer), [place], "{shown}");
+        let response = HttpResponse::of(request).await;
+        response.is_problem(400, "invalid-parameter");
+        assert_eq!(places(&response), [place], "{shown}");
     }
     for (method, path, allow) in [
         ("GET", "/accounts", "POST"),
@@ -267,9 +267,9 @@ async fn invalid_paths_parameters_and_headers_of_accounts_are_reported() {
         ("POST", "/orders/ORDER_001/payment", "GET"),
         ("POST", "/customers/A/notifications", "GET"),
     ] {
-        let answer = Answer::of(shop.request(method, path)).await;
-        answer.is_problem(405, "method-not-allowed");
-        assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        let response = HttpResponse::of(shop.request(method, path)).await;
+        response.is_problem(405, "method-not-allowed");
+        assert_eq!(response.header("allow"), Some(allow), "{method} {path}");
     }
     nothing_was_published(&shop).await;
 }

@@ -4,7 +4,7 @@ use reqwest::RequestBuilder;
 use reqwest::header::HeaderValue;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Shop, an_order};
+use crate::support::{HttpResponse, Shop, an_order};
 
 /// An order with one property changed.
 fn order_with(pointer: &str, value: Value) -> Value {
@@ -20,8 +20,8 @@ fn order_without(name: &str) -> Value {
 }
 
 /// Returns the locations of a problem's errors.
-pub(crate) fn places(answer: &Answer) -> Vec<String> {
-    let errors = answer.body["errors"].as_array().cloned().unwrap_or_default();
+pub(crate) fn places(response: &HttpResponse) -> Vec<String> {
+    let errors = response.body["errors"].as_array().cloned().unwrap_or_default();
     let place = |error: &Value| {
         ["pointer", "parameter", "header"]
             .iter()
@@ -86,9 +86,9 @@ async fn every_invalid_field_of_an_order_is_reported() {
         (Value::Null, ""),
     ];
     for (body, pointer) in cases {
-        let answer = Answer::of(shop.post("/orders", &body).header("idempotency-key", "\"key\"")).await;
-        answer.is_problem(422, "validation");
-        assert_eq!(places(&answer), [format!("pointer {pointer}")], "{body}");
+        let response = HttpResponse::of(shop.post("/orders", &body).header("idempotency-key", "\"key\"")).await;
+        response.is_problem(422, "validation");
+        assert_eq!(places(&response), [format!("pointer {pointer}")], "{body}");
     }
     nothing_was_published(&shop).await;
 }
@@ -100,8 +100,8 @@ async fn all_invalid_fields_are_reported_at_once() {
         "customerId": "a b", "currency": "EUR", "gift/wrap~": true, "totalPrice": 1.5,
         "items": [{"productId": "P", "quantity": 0, "unitPrice": "1", "colour": "red"}]
     });
-    let answer = Answer::of(shop.post("/orders", &body)).await;
-    answer.is_problem(422, "validation");
+    let response = HttpResponse::of(shop.post("/orders", &body)).await;
+    response.is_problem(422, "validation");
     let expected = [
         "pointer /customerId",
         "pointer /items/0/quantity",
@@ -110,8 +110,8 @@ async fn all_invalid_fields_are_reported_at_once() {
         "pointer /totalPrice",
         "pointer /gift~1wrap~0",
     ];
-    assert_eq!(places(&answer), expected);
-    let detail = &answer.body["errors"][1]["detail"];
+    assert_eq!(places(&response), expected);
+    let detail = &response.body["errors"][1]["detail"];
     assert_eq!(detail, "must be a whole number from 1 to 1000000");
     nothing_was_published(&shop).await;
 }
@@ -120,7 +120,7 @@ async fn all_invalid_fields_are_reported_at_once() {
 async fn a_body_that_is_not_valid_json_is_refused_with_line_and_column() {
     let shop = Shop::start().await;
     let send = |body: Vec<u8>| {
-        Answer::of(shop.request("POST", "/orders").header("content-type", "application/json").body(body))
+        HttpResponse::of(shop.request("POST", "/orders").header("content-type", "application/json").body(body))
     };
     let twice = b"{\"customerId\": \"a\",\n \"customerId\": \"b\"}".to_vec();
     for (body, line, place) in [
@@ -135,11 +135,11 @@ async fn a_body_that_is_not_valid_json_is_refused_with_line_and_column() {
         (twice, "line 2", "pointer /customerId"),
         (b"[".repeat(60_000), "line 1", "pointer "),
     ] {
-        let answer = send(body.clone()).await;
-        answer.is_problem(400, "malformed-json");
-        let detail = answer.body["detail"].as_str().unwrap();
+        let response = send(body.clone()).await;
+        response.is_problem(400, "malformed-json");
+        let detail = response.body["detail"].as_str().unwrap();
         assert!(detail.contains(line), "{detail}");
-        assert!(places(&answer)[0].starts_with(place), "{answer:?}");
+        assert!(places(&response)[0].starts_with(place), "{response:?}");
     }
     nothing_was_published(&shop).await;
 }
@@ -162,18 +162,18 @@ async fn a_body_with_another_media_type_or_size_is_refused() {
         shop.request("POST", "/orders"),
         shop.request("POST", "/orders/ORDER_001/cancel").body("{}"),
     ] {
-        Answer::of(request).await.is_problem(415, "unsupported-media-type");
+        HttpResponse::of(request).await.is_problem(415, "unsupported-media-type");
     }
     let large = format!("{{\"customerId\": \"{}\"}}", "x".repeat(64 * 1024));
     let request = || shop.request("POST", "/orders").header("content-type", "application/json");
-    Answer::of(request().body(large.clone())).await.is_problem(413, "body-too-large");
+    HttpResponse::of(request().body(large.clone())).await.is_problem(413, "body-too-large");
     let chunks = futures::stream::iter(
         large.into_bytes().chunks(1000).map(|chunk| Ok::<_, std::io::Error>(chunk.to_vec())).collect::<Vec<_>>(),
     );
-    Answer::of(request().body(reqwest::Body::wrap_stream(chunks))).await.is_problem(413, "body-too-large");
+    HttpResponse::of(request().body(reqwest::Body::wrap_stream(chunks))).await.is_problem(413, "body-too-large");
     nothing_was_published(&shop).await;
 
-    let accepted = Answer::of(with_type("Application/JSON; charset=\"UTF-8\"")).await;
+    let accepted = HttpResponse::of(with_type("Application/JSON; charset=\"UTF-8\"")).await;
     assert_eq!(accepted.status, 202, "{accepted:?}");
 }
 
@@ -222,9 +222,9 @@ async fn invalid_paths_parameters_and_headers_are_reported() {
     ];
     for (request, place) in cases {
         let shown = format!("{request:?}");
-        let answer = Answer::of(request).await;
-        answer.is_problem(400, "invalid-parameter");
-        assert_eq!(places(&answer), [place], "{shown}");
+        let response = HttpResponse::of(request).await;
+        response.is_problem(400, "invalid-parameter");
+        assert_eq!(places(&response), [place], "{shown}");
     }
     nothing_was_published(&shop).await;
 }
@@ -239,7 +239,7 @@ async fn an_invalid_cancellation_or_restock_is_refused() {
         json!({"why": "because"}),
         json!([]),
     ] {
-        Answer::of(shop.post("/orders/ORDER_001/cancel", &body)).await.is_problem(422, "validation");
+        HttpResponse::of(shop.post("/orders/ORDER_001/cancel", &body)).await.is_problem(422, "validation");
     }
     for body in [
         json!({}),
@@ -249,7 +249,7 @@ async fn an_invalid_cancellation_or_restock_is_refused() {
         json!({"quantity": 1_000_001}),
         json!({"quantity": 5, "productId": "PRODUCT_002"}),
     ] {
-        Answer::of(shop.post("/products/PRODUCT_001/restock", &body)).await.is_problem(422, "validation");
+        HttpResponse::of(shop.post("/products/PRODUCT_001/restock", &body)).await.is_problem(422, "validation");
     }
     nothing_was_published(&shop).await;
 }
@@ -258,7 +258,7 @@ async fn an_invalid_cancellation_or_restock_is_refused() {
 async fn unknown_paths_and_methods_are_problems_too() {
     let shop = Shop::start().await;
     for path in ["/order", "/orders/", "/orders/ORDER_001/", "/orders/ORDER_001/pay", "/problems/none", "/../x"] {
-        Answer::of(shop.get(path)).await.is_problem(404, "route-not-found");
+        HttpResponse::of(shop.get(path)).await.is_problem(404, "route-not-found");
     }
     for (method, path, allow) in [
         ("DELETE", "/orders", "GET, POST"),
@@ -271,13 +271,13 @@ async fn unknown_paths_and_methods_are_problems_too() {
         ("DELETE", "/liveness", "GET"),
         ("BREW", "/orders", "GET, POST"),
     ] {
-        let answer = Answer::of(shop.request(method, path)).await;
-        assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, Some(allow)), "{method} {path}");
+        let response = HttpResponse::of(shop.request(method, path)).await;
+        assert_eq!((response.status.as_u16(), response.header("allow")), (405, Some(allow)), "{method} {path}");
         if method != "HEAD" {
-            answer.is_problem(405, "method-not-allowed");
+            response.is_problem(405, "method-not-allowed");
         }
     }
-    let explained = Answer::of(shop.get("/problems/validation")).await;
+    let explained = HttpResponse::of(shop.get("/problems/validation")).await;
     assert!(explained.body.as_str().unwrap().starts_with("Invalid content (422"), "{explained:?}");
     nothing_was_published(&shop).await;
 }

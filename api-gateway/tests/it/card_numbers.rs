@@ -9,7 +9,7 @@ use local_servers::free_port;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Shop, an_account, details, password, until};
+use crate::support::{HttpResponse, Shop, an_account, details, password, until};
 
 /// The gateway as a process that logs at the finest level into a file.
 struct Gateway {
@@ -152,9 +152,9 @@ async fn a_card_number_is_neither_stored_nor_returned_nor_logged() {
     for number in SPELLED {
         for (request, status) in requests(&shop.http, &gateway.base, number) {
             let shown = format!("{request:?}");
-            let answer = Answer::of(request).await;
-            assert_eq!(answer.status, status, "{shown} {answer:?}");
-            has_no_card_number("a response", &format!("{:?} {}", answer.headers, answer.body));
+            let response = HttpResponse::of(request).await;
+            assert_eq!(response.status, status, "{shown} {response:?}");
+            has_no_card_number("a response", &format!("{:?} {}", response.headers, response.body));
         }
     }
     for name in ["COMMANDS", "EVENTS", "DEAD_LETTERS", "KV_IDEMPOTENCY"] {
@@ -162,7 +162,7 @@ async fn a_card_number_is_neither_stored_nor_returned_nor_logged() {
     }
     // A valid account is accepted, so that the log has one.
     let accepted = shop.http.post(format!("{}/accounts", gateway.base)).json(&an_account("CUSTOMER_001"));
-    assert_eq!(Answer::of(accepted.header("prefer", "wait=0")).await.status, 202);
+    assert_eq!(HttpResponse::of(accepted.header("prefer", "wait=0")).await.status, 202);
     assert_eq!(shop.commands().await.len(), 1);
     let log = gateway.log();
     assert!(

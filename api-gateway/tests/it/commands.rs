@@ -5,7 +5,7 @@ use contracts::order::OrderCommand;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{Answer, Shop, an_order};
+use crate::support::{HttpResponse, Shop, an_order};
 
 const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -13,11 +13,11 @@ const TRACE_PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331
 async fn a_placed_order_is_a_command_in_its_envelope() {
     let shop = Shop::start().await;
     let order = an_order("ORDER_001");
-    let answer = Answer::of(shop.post("/orders", &order).header("traceparent", TRACE_PARENT)).await;
-    assert_eq!(answer.status, 202, "{answer:?}");
-    assert_eq!(answer.header("location"), Some("/orders/ORDER_001"));
-    assert_eq!(answer.header("preference-applied"), None);
-    assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "unsynced"}));
+    let response = HttpResponse::of(shop.post("/orders", &order).header("traceparent", TRACE_PARENT)).await;
+    assert_eq!(response.status, 202, "{response:?}");
+    assert_eq!(response.header("location"), Some("/orders/ORDER_001"));
+    assert_eq!(response.header("preference-applied"), None);
+    assert_eq!(response.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "unsynced"}));
 
     let [command] = &shop.commands().await[..] else { panic!("one command") };
     assert_eq!(command.subject, "order.command.place.ORDER_001");
@@ -41,7 +41,7 @@ async fn a_missing_total_is_computed_and_a_missing_id_is_generated() {
     let mut order = an_order("ORDER_001");
     order.as_object_mut().unwrap().retain(|name, _| name != "orderId" && name != "totalPrice");
     let request = || shop.post("/orders", &order).header("traceparent", "nonsense");
-    let (first, second) = (Answer::of(request()).await, Answer::of(request()).await);
+    let (first, second) = (HttpResponse::of(request()).await, HttpResponse::of(request()).await);
     assert_eq!((first.status.as_u16(), second.status.as_u16()), (202, 202));
     assert_ne!(first.body["orderId"], second.body["orderId"]);
     let commands = shop.commands().await;
@@ -55,12 +55,12 @@ async fn a_missing_total_is_computed_and_a_missing_id_is_generated() {
 #[tokio::test]
 async fn an_order_is_cancelled_with_or_without_a_reason() {
     let shop = Shop::start().await;
-    let bare = Answer::of(shop.request("POST", "/orders/ORDER_001/cancel")).await;
+    let bare = HttpResponse::of(shop.request("POST", "/orders/ORDER_001/cancel")).await;
     assert_eq!((bare.status.as_u16(), bare.header("location")), (202, Some("/orders/ORDER_001")), "{bare:?}");
     assert_eq!(bare.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "unsynced"}));
     let reason = "changed my mind\n— “Zoë”";
     for body in [json!({}), json!({"reason": null}), json!({"reason": reason})] {
-        assert_eq!(Answer::of(shop.post("/orders/ORDER_001/cancel", &body)).await.status, 202);
+        assert_eq!(HttpResponse::of(shop.post("/orders/ORDER_001/cancel", &body)).await.status, 202);
     }
     let commands = shop.commands().await;
     // Without a reason it is the same command each time.
@@ -74,10 +74,10 @@ async fn an_order_is_cancelled_with_or_without_a_reason() {
 #[tokio::test]
 async fn a_restock_is_a_command_of_the_inventory() {
     let shop = Shop::start().await;
-    let answer = Answer::of(shop.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}))).await;
-    assert_eq!((answer.status.as_u16(), answer.header("location")), (202, Some("/products/PRODUCT_001")));
+    let response = HttpResponse::of(shop.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}))).await;
+    assert_eq!((response.status.as_u16(), response.header("location")), (202, Some("/products/PRODUCT_001")));
     assert_eq!(
-        answer.body,
+        response.body,
         json!({"productId": "PRODUCT_001", "quantity": 5, "status": "accepted", "durability": "unsynced"})
     );
     let [command] = &shop.commands().await[..] else { panic!("one command") };
@@ -96,8 +96,8 @@ async fn the_largest_order_is_accepted() {
             .collect::<Vec<_>>()
     );
     order["totalPrice"] = json!(9_007_199_200_000_000_i64);
-    let answer = Answer::of(shop.post("/orders", &order)).await;
-    assert_eq!(answer.status, 202, "{answer:?}");
+    let response = HttpResponse::of(shop.post("/orders", &order)).await;
+    assert_eq!(response.status, 202, "{response:?}");
     assert_eq!(shop.commands().await[0].body, order);
 }
 
@@ -106,7 +106,7 @@ async fn the_gateway_ends_while_requests_wait() {
     let mut shop = Shop::start().await;
     let events = shop.get("/events").send().await.unwrap();
     let waiting =
-        tokio::spawn(Answer::of(shop.post("/orders", &an_order("ORDER_001")).header("prefer", "wait=60")));
+        tokio::spawn(HttpResponse::of(shop.post("/orders", &an_order("ORDER_001")).header("prefer", "wait=60")));
     crate::support::until("the order is stored", || async { shop.commands().await.len() == 1 }).await;
     let took = shop.stop().await;
     assert!(took.as_secs() < 4, "{took:?}");

@@ -6,7 +6,7 @@ use std::path::Path;
 use api_gateway::DashboardOptions;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Shop, nats, until};
+use crate::support::{HttpResponse, Shop, nats, until};
 
 const CONTROL: &str = "http://127.0.0.1:8906";
 
@@ -46,18 +46,18 @@ async fn the_dashboard_is_served_to_browsers_and_other_clients() {
     let shop = Shop::start().await;
     // curl asks for `*/*`, a browser for html.
     for accept in ["*/*", "text/html,application/xhtml+xml"] {
-        let answer = Answer::of(shop.get("/").header("accept", accept)).await;
-        assert_eq!(answer.status, 200);
-        assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
-        let html = answer.body.as_str().unwrap().to_owned();
+        let response = HttpResponse::of(shop.get("/").header("accept", accept)).await;
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("content-type"), Some("text/html; charset=utf-8"));
+        let html = response.body.as_str().unwrap().to_owned();
         assert!(html.starts_with("<!doctype html>"));
         assert!(named(&html).count() > 3);
         for path in named(&html) {
-            assert_eq!(Answer::of(shop.get(path)).await.status, 200, "{path}");
+            assert_eq!(HttpResponse::of(shop.get(path)).await.status, 200, "{path}");
         }
     }
     assert_eq!(shop.request("HEAD", "/").send().await.unwrap().status(), 200);
-    Answer::of(shop.request("POST", "/")).await.is_problem(405, "method-not-allowed");
+    HttpResponse::of(shop.request("POST", "/")).await.is_problem(405, "method-not-allowed");
 }
 
 #[tokio::test]
@@ -96,17 +96,17 @@ async fn every_file_has_its_media_type_and_security_headers() {
 #[tokio::test]
 async fn a_file_that_the_browser_has_is_not_sent_again() {
     let shop = Shop::start().await;
-    let first = Answer::of(shop.get("/web/app.js")).await;
+    let first = HttpResponse::of(shop.get("/web/app.js")).await;
     let tag = first.header("etag").unwrap();
     assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() > 10, "{tag}");
     assert_eq!(first.header("cache-control"), Some("no-cache"));
     for known in [tag.to_owned(), format!("W/{tag}"), format!("\"other\", {tag}"), "*".to_owned()] {
-        let again = Answer::of(shop.get("/web/app.js").header("if-none-match", &known)).await;
+        let again = HttpResponse::of(shop.get("/web/app.js").header("if-none-match", &known)).await;
         assert_eq!((again.status.as_u16(), again.header("etag")), (304, Some(tag)), "{known}");
         assert_eq!(again.body, json!(""), "{known}");
         assert!(again.header("content-security-policy").is_some(), "{known}");
     }
-    let changed = Answer::of(shop.get("/web/app.js").header("if-none-match", "\"other\"")).await;
+    let changed = HttpResponse::of(shop.get("/web/app.js").header("if-none-match", "\"other\"")).await;
     assert_eq!(changed.status, 200);
 }
 
@@ -121,48 +121,50 @@ async fn a_path_without_a_file_of_the_dashboard_is_a_problem() {
         "/web//etc/passwd",
         "/index.html",
     ] {
-        Answer::of(shop.get(path)).await.is_problem(404, "route-not-found");
+        HttpResponse::of(shop.get(path)).await.is_problem(404, "route-not-found");
     }
     // The dashboard does not shadow the API.
-    Answer::of(shop.get("/orders/NONE/payment?x=1")).await.is_problem(400, "invalid-parameter");
+    HttpResponse::of(shop.get("/orders/NONE/payment?x=1")).await.is_problem(400, "invalid-parameter");
 }
 
 #[tokio::test]
 async fn outside_the_demo_the_dashboard_cannot_inject_faults() {
     let shop = Shop::start().await;
-    let answer = Answer::of(shop.get("/web/config.json")).await;
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    let response = HttpResponse::of(shop.get("/web/config.json")).await;
+    assert_eq!(response.header("cache-control"), Some("no-store"));
     let expected =
         json!({"version": env!("CARGO_PKG_VERSION"), "control": null, "natsCommand": null, "operations": false});
-    assert_eq!(answer.body, expected);
+    assert_eq!(response.body, expected);
     // The settings contain no secret, so every configured host name of the gateway may read them.
     let named = Shop::set(nats().await, |config| config.http.allowed_hosts = vec!["store.example.org".to_owned()]);
-    until("the gateway answers", || async { named.get("/").send().await.is_ok() }).await;
-    assert_eq!(Answer::of(named.get("/").header("host", "store.example.org")).await.status, 200);
-    Answer::of(shop.get("/").header("host", "store.example.org")).await.is_problem(421, "misdirected-request");
+    until("the gateway responds", || async { named.get("/").send().await.is_ok() }).await;
+    assert_eq!(HttpResponse::of(named.get("/").header("host", "store.example.org")).await.status, 200);
+    HttpResponse::of(shop.get("/").header("host", "store.example.org"))
+        .await
+        .is_problem(421, "misdirected-request");
 }
 
 #[tokio::test]
 async fn in_the_demo_the_dashboard_is_for_loopback_hosts_only() {
     let shop = demo().await;
-    let answer = Answer::of(shop.get("/web/config.json")).await;
-    assert_eq!(answer.body["control"], json!({"url": CONTROL, "token": "a-token"}));
-    assert_eq!(answer.body["natsCommand"], Value::from("nats --user inspector"));
-    let policy = answer.header("content-security-policy").unwrap();
+    let response = HttpResponse::of(shop.get("/web/config.json")).await;
+    assert_eq!(response.body["control"], json!({"url": CONTROL, "token": "a-token"}));
+    assert_eq!(response.body["natsCommand"], Value::from("nats --user inspector"));
+    let policy = response.header("content-security-policy").unwrap();
     assert!(policy.contains(&format!("connect-src 'self' {CONTROL};")), "{policy}");
     for path in ["/", "/web/config.json", "/web/app.js"] {
         for host in ["localhost:8900", "127.0.0.1", "[::1]:8900"] {
-            assert_eq!(Answer::of(shop.get(path).header("host", host)).await.status, 200, "{path} {host}");
+            assert_eq!(HttpResponse::of(shop.get(path).header("host", host)).await.status, 200, "{path} {host}");
         }
         for host in ["rebound.example.org", "rebound.example.org:8900", "127.0.0.1.example.org"] {
-            let answer = Answer::of(shop.get(path).header("host", host)).await;
-            answer.is_problem(421, "misdirected-request");
-            assert!(!answer.body.to_string().contains("a-token"));
+            let response = HttpResponse::of(shop.get(path).header("host", host)).await;
+            response.is_problem(421, "misdirected-request");
+            assert!(!response.body.to_string().contains("a-token"));
         }
     }
     // The API is restricted likewise.
-    let answer = Answer::of(shop.get("/liveness").header("host", "store.example.org")).await;
-    answer.is_problem(421, "misdirected-request");
+    let response = HttpResponse::of(shop.get("/liveness").header("host", "store.example.org")).await;
+    response.is_problem(421, "misdirected-request");
 }
 
 #[tokio::test]
@@ -180,10 +182,10 @@ async fn requests_from_foreign_origins_and_forms_have_no_effect() {
     ] {
         for path in ["/orders", "/orders/ORDER_001/cancel", "/products/PRODUCT_001/restock"] {
             let request = shop.http.post(format!("{own}{path}")).header(name, value).body("{}");
-            Answer::of(request).await.is_problem(status, code);
+            HttpResponse::of(request).await.is_problem(status, code);
         }
     }
     assert!(shop.commands().await.is_empty());
     let cancelled = shop.http.post(format!("{own}/orders/ORDER_001/cancel")).header("origin", &own);
-    assert_eq!(Answer::of(cancelled).await.status, 202);
+    assert_eq!(HttpResponse::of(cancelled).await.status, 202);
 }

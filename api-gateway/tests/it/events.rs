@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::feed::Feed;
-use crate::support::{Answer, FakeService, Shop, provision, until};
+use crate::support::{FakeService, HttpResponse, Shop, provision, until};
 
 impl Feed {
     /// Reads the next event: its sequence, its type, its data.
@@ -150,9 +150,9 @@ async fn any_last_event_id_is_accepted_or_reported() {
             let Some(request) = request else { continue };
             let response = request.send().await.unwrap();
             if response.status() != 200 {
-                let answer = Answer::read(response).await;
-                answer.is_problem(400, "invalid-parameter");
-                assert!(answer.body["errors"][0][place].is_string(), "{id:?} {answer:?}");
+                let response = HttpResponse::read(response).await;
+                response.is_problem(400, "invalid-parameter");
+                assert!(response.body["errors"][0][place].is_string(), "{id:?} {response:?}");
             }
         }
     }
@@ -231,7 +231,7 @@ async fn a_silent_feed_is_kept_alive() {
 async fn connections_are_bounded_and_released() {
     let shop = Shop::start().await;
     let mut feeds = futures::future::join_all((0..256).map(|_| Feed::open(shop.get("/events")))).await;
-    Answer::of(shop.get("/events")).await.is_problem(503, "too-many-streams");
+    HttpResponse::of(shop.get("/events")).await.is_problem(503, "too-many-streams");
     let service = FakeService::orders(&shop).await;
     placed(&service, "ORDER_001").await;
     assert_eq!(feeds.last_mut().unwrap().next().await.0, 1);

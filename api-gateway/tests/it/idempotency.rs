@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Shop, an_order};
+use crate::support::{HttpResponse, Shop, an_order};
 
 fn without_id() -> Value {
     let mut order = an_order("x");
@@ -10,8 +10,8 @@ fn without_id() -> Value {
     order
 }
 
-async fn place(shop: &Shop, order: &Value, key: &str) -> Answer {
-    Answer::of(shop.post("/orders", order).header("idempotency-key", key)).await
+async fn place(shop: &Shop, order: &Value, key: &str) -> HttpResponse {
+    HttpResponse::of(shop.post("/orders", order).header("idempotency-key", key)).await
 }
 
 #[tokio::test]
@@ -48,7 +48,8 @@ async fn a_key_used_for_other_content_is_refused() {
 #[tokio::test]
 async fn a_key_belongs_to_its_method_and_path() {
     let shop = Shop::start().await;
-    let send = |path: &str, body: Value| Answer::of(shop.post(path, &body).header("idempotency-key", "\"k\""));
+    let send =
+        |path: &str, body: Value| HttpResponse::of(shop.post(path, &body).header("idempotency-key", "\"k\""));
     assert_eq!(send("/orders", an_order("ORDER_001")).await.status, 202);
     assert_eq!(send("/orders/ORDER_001/cancel", json!({})).await.status, 202);
     assert_eq!(send("/orders/ORDER_002/cancel", json!({})).await.status, 202);
@@ -89,7 +90,7 @@ async fn an_expired_key_leads_to_a_new_command() {
     let shop = Shop::start().await;
     let restock = || {
         let request = shop.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}));
-        Answer::of(request.header("idempotency-key", "\"k\""))
+        HttpResponse::of(request.header("idempotency-key", "\"k\""))
     };
     assert_eq!(restock().await.status, 202);
     let provisioner = async_nats::jetstream::new(shop.connect("provisioner").await);
@@ -104,17 +105,17 @@ async fn an_expired_key_leads_to_a_new_command() {
 async fn without_a_key_the_same_order_is_one_command_and_two_restocks_are_two() {
     let shop = Shop::start().await;
     for _ in 0..2 {
-        let answer = Answer::of(shop.post("/orders", &an_order("ORDER_001"))).await;
-        assert_eq!(answer.status, 202);
-        assert_eq!(answer.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "unsynced"}));
+        let response = HttpResponse::of(shop.post("/orders", &an_order("ORDER_001"))).await;
+        assert_eq!(response.status, 202);
+        assert_eq!(response.body, json!({"orderId": "ORDER_001", "status": "accepted", "durability": "unsynced"}));
     }
     assert_eq!(shop.commands().await.len(), 1);
     let mut other = an_order("ORDER_001");
     other["customerId"] = json!("CUSTOMER_002");
-    assert_eq!(Answer::of(shop.post("/orders", &other)).await.status, 202);
+    assert_eq!(HttpResponse::of(shop.post("/orders", &other)).await.status, 202);
     for _ in 0..2 {
         let restock = shop.post("/products/PRODUCT_001/restock", &json!({"quantity": 5}));
-        assert_eq!(Answer::of(restock).await.status, 202);
+        assert_eq!(HttpResponse::of(restock).await.status, 202);
     }
     assert_eq!(shop.commands().await.len(), 4);
     assert_eq!(shop.keys().await, 0);
@@ -128,9 +129,9 @@ async fn the_id_of_a_command_sorts_next_to_that_of_its_order() {
         let mut placed = an_order(order);
         placed["items"][0]["quantity"] = json!(quantity);
         placed.as_object_mut().unwrap().remove("totalPrice");
-        assert_eq!(Answer::of(shop.post("/orders", &placed)).await.status, 202);
+        assert_eq!(HttpResponse::of(shop.post("/orders", &placed)).await.status, 202);
     }
-    assert_eq!(Answer::of(shop.post("/orders", &without_id())).await.status, 202);
+    assert_eq!(HttpResponse::of(shop.post("/orders", &without_id())).await.status, 202);
     let commands = shop.commands().await;
     let ids: Vec<String> = commands.iter().map(|command| command.id().to_string()).collect();
     assert_eq!(ids.len(), 3, "the same content has the same id, other content another one: {ids:?}");
@@ -147,14 +148,17 @@ async fn the_id_of_a_command_sorts_next_to_that_of_its_order() {
 async fn requests_with_one_key_at_the_same_time_are_one_command() {
     let shop = Shop::start().await;
     let order = without_id();
-    let answers = futures::future::join_all((0..20).map(|_| place(&shop, &order, "\"k\""))).await;
-    assert!(answers.iter().all(|answer| answer.status == 202 && answer.body == answers[0].body), "{answers:?}");
+    let responses = futures::future::join_all((0..20).map(|_| place(&shop, &order, "\"k\""))).await;
+    assert!(
+        responses.iter().all(|response| response.status == 202 && response.body == responses[0].body),
+        "{responses:?}"
+    );
     assert_eq!(shop.commands().await.len(), 1);
     let mut other = order.clone();
     other["customerId"] = json!("CUSTOMER_002");
     let both = [&order, &other];
-    let answers = futures::future::join_all((0..20).map(|n| place(&shop, both[n % 2], "\"l\""))).await;
-    let accepted = answers.iter().filter(|answer| answer.status == 202).count();
-    assert_eq!(accepted, 10, "one of the two contents has the key: {answers:?}");
+    let responses = futures::future::join_all((0..20).map(|n| place(&shop, both[n % 2], "\"l\""))).await;
+    let accepted = responses.iter().filter(|response| response.status == 202).count();
+    assert_eq!(accepted, 10, "one of the two contents has the key: {responses:?}");
     assert_eq!(shop.commands().await.len(), 2);
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Shop};
+use crate::support::{HttpResponse, Shop};
 
 fn statuses(board: &Value) -> Vec<(&str, &Value)> {
     let checks = board["checks"].as_array().unwrap().iter();
@@ -14,7 +14,7 @@ fn statuses(board: &Value) -> Vec<(&str, &Value)> {
 #[tokio::test]
 async fn a_check_that_needs_a_service_that_is_down_is_unknown_and_does_not_fail() {
     let mut shop = Shop::start().await;
-    let board = Answer::of(shop.get("/invariants")).await;
+    let board = HttpResponse::of(shop.get("/invariants")).await;
     assert_eq!(board.status, 200, "{board:?}");
     let expected = [
         ("stock-conserved", &json!("unknown")),
@@ -30,14 +30,14 @@ async fn a_check_that_needs_a_service_that_is_down_is_unknown_and_does_not_fail(
     assert_eq!(statuses(&board.body), expected, "{board:?}");
     let stock = &board.body["checks"][0];
     assert_eq!(stock["detail"], "unknown: inventory-service does not run");
-    let again = Answer::of(shop.get("/invariants")).await;
+    let again = HttpResponse::of(shop.get("/invariants")).await;
     assert_eq!(again.body["at"], board.body["at"], "it is cached for a second");
 
     shop.nats.kill().unwrap();
     let (start, mut board) = (Instant::now(), again.body);
     while statuses(&board).iter().any(|(_, status)| *status != "unknown") {
         assert!(start.elapsed() < Duration::from_secs(30), "{board:#}");
-        board = Answer::of(shop.get("/invariants")).await.body;
+        board = HttpResponse::of(shop.get("/invariants")).await.body;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::{Answer, Shop};
+use crate::support::{HttpResponse, Shop};
 
 const ROUTES: [(&str, &str); 23] = [
     ("post", "/orders"),
@@ -46,7 +46,7 @@ fn walk(value: &Value, visit: &mut impl FnMut(&Value)) {
 #[tokio::test]
 async fn the_document_equals_the_golden_file() {
     let shop = Shop::with_operations().await;
-    let served = Answer::of(shop.get("/openapi.json")).await;
+    let served = HttpResponse::of(shop.get("/openapi.json")).await;
     assert_eq!(served.header("content-type"), Some("application/json"));
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -60,7 +60,7 @@ async fn the_document_equals_the_golden_file() {
 #[tokio::test]
 async fn the_document_is_complete() {
     let shop = Shop::with_operations().await;
-    let document = Answer::of(shop.get("/openapi.json")).await.body;
+    let document = HttpResponse::of(shop.get("/openapi.json")).await.body;
     assert!(document["openapi"].as_str().unwrap().starts_with("3."));
     for (method, path) in ROUTES {
         let operation = &document["paths"][path][method];
@@ -93,8 +93,8 @@ async fn the_document_is_complete() {
 #[tokio::test]
 async fn the_document_has_operations_only_if_they_are_served() {
     let (with, without) = (Shop::with_operations().await, Shop::start().await);
-    let mut with = Answer::of(with.get("/openapi.json")).await.body;
-    let without = Answer::of(without.get("/openapi.json")).await.body;
+    let mut with = HttpResponse::of(with.get("/openapi.json")).await.body;
+    let without = HttpResponse::of(without.get("/openapi.json")).await.body;
     assert!(!without["paths"].to_string().contains("/operations"));
     with["paths"].as_object_mut().unwrap().retain(|path, _| !path.starts_with("/operations"));
     assert_eq!(with["paths"], without["paths"]);
@@ -105,9 +105,9 @@ async fn the_document_has_operations_only_if_they_are_served() {
 async fn the_api_reference_loads_nothing_from_other_hosts() {
     let shop = Shop::start().await;
     for path in ["/docs", "/docs/"] {
-        let answer = Answer::of(shop.get(path)).await;
-        assert_eq!(answer.status, 200);
-        let page = answer.body.as_str().unwrap();
+        let response = HttpResponse::of(shop.get(path)).await;
+        assert_eq!(response.status, 200);
+        let page = response.body.as_str().unwrap();
         assert!(page.contains("SwaggerUIBundle") && page.contains("validatorUrl: null"));
         for remote in ["src=\"http", "src=\"//", "href=\"http", "@import", "url(http", "url(\"http"] {
             let tags = page.replace("</script>", "\n").lines().filter(|line| line.len() < 500).collect::<String>();

@@ -6,7 +6,7 @@ use async_nats::{HeaderMap, jetstream};
 use futures::StreamExt;
 use serde_json::json;
 
-use crate::support::{Answer, Shop, nats, until};
+use crate::support::{HttpResponse, Shop, nats, until};
 
 /// Publishes a dead letter as the order service does.
 async fn publish_dead_letter(shop: &Shop, key: &str) {
@@ -33,10 +33,10 @@ async fn operations_are_not_served_unless_switched_on() {
     let shop = Shop::start().await;
     publish_dead_letter(&shop, "K1").await;
     for path in ["/operations/dead-letters", "/operations/dead-letters/1"] {
-        Answer::of(shop.get(path)).await.is_problem(404, "route-not-found");
+        HttpResponse::of(shop.get(path)).await.is_problem(404, "route-not-found");
     }
     let delete = shop.post("/operations/dead-letters/1/delete", &json!({ "reason": "x" }));
-    Answer::of(delete).await.is_problem(404, "route-not-found");
+    HttpResponse::of(delete).await.is_problem(404, "route-not-found");
 }
 
 #[tokio::test]
@@ -49,9 +49,9 @@ async fn each_path_of_the_operations_has_its_methods() {
         ("PUT", "/operations/dead-letters/redrive", "POST"),
         ("GET", "/operations/dead-letters/1/delete", "POST"),
     ] {
-        let answer = Answer::of(shop.request(method, path)).await;
-        answer.is_problem(405, "method-not-allowed");
-        assert_eq!(answer.header("allow"), Some(allow), "{method} {path}");
+        let response = HttpResponse::of(shop.request(method, path)).await;
+        response.is_problem(405, "method-not-allowed");
+        assert_eq!(response.header("allow"), Some(allow), "{method} {path}");
     }
 }
 
@@ -70,18 +70,18 @@ async fn invalid_input_of_an_operator_is_reported() {
         ("typ=order.cancel", "typ"),
         ("key=a&key=b", "key"),
     ] {
-        let answer = Answer::of(shop.get(&format!("/operations/dead-letters?{query}"))).await;
-        answer.is_problem(400, "invalid-parameter");
-        assert_eq!(answer.body["errors"][0]["parameter"], parameter, "{query}");
+        let response = HttpResponse::of(shop.get(&format!("/operations/dead-letters?{query}"))).await;
+        response.is_problem(400, "invalid-parameter");
+        assert_eq!(response.body["errors"][0]["parameter"], parameter, "{query}");
     }
     for sequence in ["x", "-1", "+1", "1.5", "0", "9223372036854775808"] {
-        let answer = Answer::of(shop.get(&format!("/operations/dead-letters/{sequence}"))).await;
-        answer.is_problem(400, "invalid-parameter");
-        assert_eq!(answer.body["errors"][0]["parameter"], "sequence");
+        let response = HttpResponse::of(shop.get(&format!("/operations/dead-letters/{sequence}"))).await;
+        response.is_problem(400, "invalid-parameter");
+        assert_eq!(response.body["errors"][0]["parameter"], "sequence");
     }
     for missing in ["9", "9223372036854775807"] {
-        let answer = Answer::of(shop.get(&format!("/operations/dead-letters/{missing}"))).await;
-        answer.is_problem(404, "dead-letter-not-found");
+        let response = HttpResponse::of(shop.get(&format!("/operations/dead-letters/{missing}"))).await;
+        response.is_problem(404, "dead-letter-not-found");
     }
     for (body, pointer) in [
         (json!([1]), ""),
@@ -94,16 +94,16 @@ async fn invalid_input_of_an_operator_is_reported() {
         (json!({ "sequences": [1], "maxFailures": 128 }), "/maxFailures"),
         (json!({ "sequences": [1], "rate": 1 }), "/rate"),
     ] {
-        let answer = Answer::of(shop.post("/operations/dead-letters/redrive", &body)).await;
-        answer.is_problem(422, "validation");
-        assert_eq!(answer.body["errors"][0]["pointer"], pointer, "{body}");
+        let response = HttpResponse::of(shop.post("/operations/dead-letters/redrive", &body)).await;
+        response.is_problem(422, "validation");
+        assert_eq!(response.body["errors"][0]["pointer"], pointer, "{body}");
     }
     // A reason must have a visible character.
     for reason in ["", " ", "\u{1}\u{7f}", &"x".repeat(1001)] {
         let delete = shop.post("/operations/dead-letters/1/delete", &json!({ "reason": reason }));
-        Answer::of(delete).await.is_problem(422, "validation");
+        HttpResponse::of(delete).await.is_problem(422, "validation");
     }
-    assert_eq!(Answer::of(shop.get("/operations/dead-letters/1")).await.status, 200);
+    assert_eq!(HttpResponse::of(shop.get("/operations/dead-letters/1")).await.status, 200);
 }
 
 #[tokio::test]
@@ -111,32 +111,32 @@ async fn an_operator_lists_gets_redrives_and_deletes() {
     let shop = Shop::with_operations().await;
     publish_dead_letter(&shop, "K1").await;
     publish_dead_letter(&shop, "K2").await;
-    let list = async |query: &str| Answer::of(shop.get(&format!("/operations/dead-letters?{query}"))).await;
+    let list = async |query: &str| HttpResponse::of(shop.get(&format!("/operations/dead-letters?{query}"))).await;
     let all = list("").await.body;
     assert_eq!(all["deadLetters"].as_array().unwrap().len(), 2);
     assert_eq!(list("key=K2&reason=is%20rejected&since=1h").await.body["deadLetters"][0]["sequence"], 2);
     assert_eq!(list("type=order.cancel").await.body["deadLetters"], json!([]));
-    let shown = Answer::of(shop.get("/operations/dead-letters/2")).await.body;
+    let shown = HttpResponse::of(shop.get("/operations/dead-letters/2")).await.body;
     assert_eq!((&shown["key"], &shown["body"]), (&json!("K2"), &json!({})));
-    Answer::of(shop.get("/operations/dead-letters/9")).await.is_problem(404, "dead-letter-not-found");
+    HttpResponse::of(shop.get("/operations/dead-letters/9")).await.is_problem(404, "dead-letter-not-found");
 
     // A service that processes redriven messages.
     let client = shop.connect("order-service").await;
     let service = client.service_builder().start("order-service", "1.0.0").await.unwrap();
     let mut endpoint = service.endpoint("admin.order-service.redrive").await.unwrap();
     client.flush().await.unwrap();
-    let answering = async {
+    let pending = async {
         let request = endpoint.next().await.unwrap();
         request.respond(Ok(r#"[{"sequence":1,"outcome":"handled"}]"#.into())).await.unwrap();
     };
     let redrive = shop.post("/operations/dead-letters/redrive", &json!({ "sequences": [1, 9] }));
-    let (answer, ()) = tokio::join!(Answer::of(redrive), answering);
-    assert_eq!(answer.body["results"][0]["outcome"], "handled");
-    assert_eq!((&answer.body["absent"], &answer.body["summary"]["handled"]), (&json!([9]), &json!(1)));
+    let (response, ()) = tokio::join!(HttpResponse::of(redrive), pending);
+    assert_eq!(response.body["results"][0]["outcome"], "handled");
+    assert_eq!((&response.body["absent"], &response.body["summary"]["handled"]), (&json!([9]), &json!(1)));
 
     let delete = |reason: &str| shop.post("/operations/dead-letters/2/delete", &json!({ "reason": reason }));
-    assert_eq!(Answer::of(delete("a test")).await.status, 200);
-    Answer::of(delete("a test")).await.is_problem(404, "dead-letter-not-found");
+    assert_eq!(HttpResponse::of(delete("a test")).await.status, 200);
+    HttpResponse::of(delete("a test")).await.is_problem(404, "dead-letter-not-found");
     assert_eq!(list("").await.body["deadLetters"], json!([]));
 }
 
@@ -146,7 +146,7 @@ async fn readiness_reports_a_refused_password_of_the_operator() {
     let shop = Shop::set(nats().await, |config| config.operations = operations);
     until("readiness reports the operator's connection", || async {
         let Ok(response) = shop.get("/readiness").send().await else { return false };
-        let readiness = Answer::read(response).await;
+        let readiness = HttpResponse::read(response).await;
         let checks = &readiness.body["checks"];
         readiness.status == 503
             && checks["nats"]["ok"] == true

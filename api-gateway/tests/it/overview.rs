@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::feed::Feed;
-use crate::support::{Answer, FakeService, Shop, an_order, until};
+use crate::support::{FakeService, HttpResponse, Shop, an_order, until};
 
 impl Feed {
     /// Reads the next frame: its event and its data.
@@ -121,7 +121,7 @@ async fn messages_have_producer_and_consumers_and_no_body() {
     let orders = FakeService::orders(&shop).await;
     let mut feed = Feed::open(shop.get("/overview")).await;
     feed.frame().await;
-    assert_eq!(Answer::of(shop.post("/orders", &an_order("ORDER_001"))).await.status, 202);
+    assert_eq!(HttpResponse::of(shop.post("/orders", &an_order("ORDER_001"))).await.status, 202);
     let published = Uuid::now_v7();
     orders.publish("order.event.placed.ORDER_001", published, &json!({"secret": "of the body"})).await;
     orders.publish("order.event.confirmed.ORDER_001", published, &json!({})).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Answer, FakeService, Shop, a_view, an_order};
+use crate::support::{FakeService, HttpResponse, Shop, a_view, an_order};
 
 #[tokio::test]
 async fn an_order_is_relayed_unchanged() {
@@ -12,15 +12,15 @@ async fn an_order_is_relayed_unchanged() {
     let service = FakeService::orders(&shop).await;
     let view = a_view(&an_order("ORDER_001"), "reserved");
     service.will_reply("order.query.get.ORDER_001", Ok(view.clone()));
-    let answer = Answer::of(shop.get("/orders/ORDER_001")).await;
-    assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, Some("application/json")));
-    assert_eq!(answer.body, view);
-    let head = Answer::of(shop.request("HEAD", "/orders/ORDER_001")).await;
+    let response = HttpResponse::of(shop.get("/orders/ORDER_001")).await;
+    assert_eq!((response.status.as_u16(), response.header("content-type")), (200, Some("application/json")));
+    assert_eq!(response.body, view);
+    let head = HttpResponse::of(shop.request("HEAD", "/orders/ORDER_001")).await;
     assert_eq!((head.status.as_u16(), head.body.as_str()), (200, Some("")));
 
     let history = json!({"orderId": "ORDER_001", "events": []});
     service.will_reply("order.query.history.ORDER_001", Ok(history.clone()));
-    assert_eq!(Answer::of(shop.get("/orders/ORDER_001/history")).await.body, history);
+    assert_eq!(HttpResponse::of(shop.get("/orders/ORDER_001/history")).await.body, history);
 }
 
 #[tokio::test]
@@ -29,8 +29,9 @@ async fn the_parameters_of_a_list_reach_the_service() {
     let orders = FakeService::orders(&shop).await;
     let page = json!({"items": [a_view(&an_order("ORDER_001"), "placed")], "next": "17.ORDER_001"});
     orders.will_reply("order.query.list", Ok(page.clone()));
-    assert_eq!(Answer::of(shop.get("/orders")).await.body, page);
-    Answer::of(shop.get("/orders?customerId=CUSTOMER_001&status=awaiting-stock&cursor=17.ORDER_001&limit=2")).await;
+    assert_eq!(HttpResponse::of(shop.get("/orders")).await.body, page);
+    HttpResponse::of(shop.get("/orders?customerId=CUSTOMER_001&status=awaiting-stock&cursor=17.ORDER_001&limit=2"))
+        .await;
     let queries: Vec<_> = orders.queries().into_iter().map(|(_, body)| body).collect();
     let nothing = json!({"customerId": null, "status": null, "cursor": null, "limit": 50});
     let everything =
@@ -40,11 +41,11 @@ async fn the_parameters_of_a_list_reach_the_service() {
     let inventory = FakeService::start(&shop, "inventory-service", "inventory").await;
     let page = json!({"items": [], "next": null});
     inventory.will_reply("inventory.query.products", Ok(page.clone()));
-    assert_eq!(Answer::of(shop.get("/products?cursor=PRODUCT_001&limit=200")).await.body, page);
+    assert_eq!(HttpResponse::of(shop.get("/products?cursor=PRODUCT_001&limit=200")).await.body, page);
     assert_eq!(inventory.queries()[0].1, json!({"after": "PRODUCT_001", "limit": 200}));
     let product = json!({"productId": "PRODUCT_001", "available": 5, "reserved": 1, "backordered": 0});
     inventory.will_reply("inventory.query.product.PRODUCT_001", Ok(product.clone()));
-    assert_eq!(Answer::of(shop.get("/products/PRODUCT_001")).await.body, product);
+    assert_eq!(HttpResponse::of(shop.get("/products/PRODUCT_001")).await.body, product);
 }
 
 #[tokio::test]
@@ -56,11 +57,11 @@ async fn the_payment_of_an_order_is_relayed_unchanged() {
         "currency": "EUR", "reason": "limit-exceeded", "reference": null, "updatedAt": "2026-11-21T10:00:00Z"
     });
     payments.will_reply("payment.query.get.ORDER_001", Ok(payment.clone()));
-    let answer = Answer::of(shop.get("/orders/ORDER_001/payment")).await;
-    assert_eq!((answer.status.as_u16(), answer.body), (200, payment));
-    Answer::of(shop.get("/orders/ORDER_002/payment")).await.is_problem(404, "payment-not-found");
+    let response = HttpResponse::of(shop.get("/orders/ORDER_001/payment")).await;
+    assert_eq!((response.status.as_u16(), response.body), (200, payment));
+    HttpResponse::of(shop.get("/orders/ORDER_002/payment")).await.is_problem(404, "payment-not-found");
     payments.will_reply("payment.query.get.ORDER_002", Err(503));
-    Answer::of(shop.get("/orders/ORDER_002/payment")).await.is_problem(503, "unavailable");
+    HttpResponse::of(shop.get("/orders/ORDER_002/payment")).await.is_problem(503, "unavailable");
 }
 
 #[tokio::test]
@@ -77,9 +78,9 @@ async fn the_notifications_of_a_customer_are_relayed_page_by_page() {
         "next": "18"
     });
     service.will_reply(subject, Ok(page.clone()));
-    let answer = Answer::of(shop.get("/customers/CUSTOMER_001/notifications")).await;
-    assert_eq!((answer.status.as_u16(), answer.body), (200, page));
-    Answer::of(shop.get("/customers/CUSTOMER_001/notifications?after=18&limit=1")).await;
+    let response = HttpResponse::of(shop.get("/customers/CUSTOMER_001/notifications")).await;
+    assert_eq!((response.status.as_u16(), response.body), (200, page));
+    HttpResponse::of(shop.get("/customers/CUSTOMER_001/notifications?after=18&limit=1")).await;
     let queries: Vec<_> = service.queries().into_iter().map(|(_, body)| body).collect();
     assert_eq!(queries, [json!({"after": null, "limit": 50}), json!({"after": 18, "limit": 1})]);
     for body in queries {
@@ -92,16 +93,16 @@ async fn an_error_of_a_service_is_a_problem_without_its_details() {
     let shop = Shop::start().await;
     let orders = FakeService::orders(&shop).await;
     let _inventory = FakeService::start(&shop, "inventory-service", "inventory").await;
-    Answer::of(shop.get("/orders/ORDER_001")).await.is_problem(404, "order-not-found");
-    Answer::of(shop.get("/orders/ORDER_001/history")).await.is_problem(404, "order-not-found");
-    Answer::of(shop.get("/products/PRODUCT_001")).await.is_problem(404, "product-not-found");
+    HttpResponse::of(shop.get("/orders/ORDER_001")).await.is_problem(404, "order-not-found");
+    HttpResponse::of(shop.get("/orders/ORDER_001/history")).await.is_problem(404, "order-not-found");
+    HttpResponse::of(shop.get("/products/PRODUCT_001")).await.is_problem(404, "product-not-found");
     for (code, status, problem) in
         [(400, 400, "invalid-parameter"), (503, 503, "unavailable"), (500, 503, "unavailable")]
     {
         orders.will_reply("order.query.list", Err(code));
-        let answer = Answer::of(shop.get("/orders?cursor=nonsense")).await;
-        answer.is_problem(status, problem);
-        assert_eq!(answer.body.to_string().contains("an error of the service"), code == 400, "{answer:?}");
+        let response = HttpResponse::of(shop.get("/orders?cursor=nonsense")).await;
+        response.is_problem(status, problem);
+        assert_eq!(response.body.to_string().contains("an error of the service"), code == 400, "{response:?}");
     }
 }
 
@@ -119,27 +120,27 @@ async fn a_service_that_is_down_or_hangs_is_a_503_in_time() {
         "/accounts/CUSTOMER_001",
         "/customers/CUSTOMER_001/notifications",
     ] {
-        Answer::of(shop.get(path)).await.is_problem(503, "unavailable");
+        HttpResponse::of(shop.get(path)).await.is_problem(503, "unavailable");
     }
     assert!(start.elapsed() < Duration::from_secs(1), "the server reports at once that there is no responder");
 
     let service = FakeService::orders(&shop).await;
     service.will_reply("order.query.get.ORDER_001", Err(0));
     let start = Instant::now();
-    Answer::of(shop.get("/orders/ORDER_001")).await.is_problem(503, "unavailable");
+    HttpResponse::of(shop.get("/orders/ORDER_001")).await.is_problem(503, "unavailable");
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
 #[tokio::test]
 async fn a_timeline_is_built_with_the_permissions_of_the_gateway() {
     let shop = Shop::start().await;
-    Answer::of(shop.get("/orders/ORDER_001/timeline")).await.is_problem(503, "unavailable");
-    Answer::of(shop.post("/orders", &an_order("ORDER_001"))).await;
-    let answer = Answer::of(shop.get("/orders/ORDER_001/timeline")).await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(answer.body["steps"][0]["subject"], "order.command.place.ORDER_001");
-    assert_eq!(answer.body["steps"][0]["consumers"][0]["status"], "unknown");
-    let sources = answer.body["sources"].as_array().unwrap();
+    HttpResponse::of(shop.get("/orders/ORDER_001/timeline")).await.is_problem(503, "unavailable");
+    HttpResponse::of(shop.post("/orders", &an_order("ORDER_001"))).await;
+    let response = HttpResponse::of(shop.get("/orders/ORDER_001/timeline")).await;
+    assert_eq!(response.status, 200, "{response:?}");
+    assert_eq!(response.body["steps"][0]["subject"], "order.command.place.ORDER_001");
+    assert_eq!(response.body["steps"][0]["consumers"][0]["status"], "unknown");
+    let sources = response.body["sources"].as_array().unwrap();
     let available =
         |name: &str| sources.iter().find(|source| source["name"] == name).map(|s| s["available"] == true);
     assert_eq!(
@@ -147,5 +148,5 @@ async fn a_timeline_is_built_with_the_permissions_of_the_gateway() {
         (Some(true), Some(true), Some(true))
     );
     assert_eq!((available("DEAD_LETTERS"), available("order-service")), (None, Some(false)));
-    assert!(Answer::of(shop.get("/readiness")).await.status.is_success(), "nothing was refused");
+    assert!(HttpResponse::of(shop.get("/readiness")).await.status.is_success(), "nothing was refused");
 }

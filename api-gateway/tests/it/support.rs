@@ -37,13 +37,13 @@ pub(crate) struct Shop {
 
 /// A response with its complete body.
 #[derive(Debug, Clone)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) body: Value,
 }
 
-impl Answer {
+impl HttpResponse {
     pub(crate) async fn of(request: RequestBuilder) -> Self {
         Self::read(request.send().await.unwrap()).await
     }
@@ -128,8 +128,8 @@ impl Shop {
 
     pub(crate) async fn until_ready(&self) {
         until("the gateway is ready", || async {
-            let answer = self.http.get(format!("{}/readiness", self.base)).send().await;
-            answer.is_ok_and(|answer| answer.status() == StatusCode::OK)
+            let response = self.http.get(format!("{}/readiness", self.base)).send().await;
+            response.is_ok_and(|response| response.status() == StatusCode::OK)
         })
         .await;
     }
@@ -332,9 +332,9 @@ impl FakeService {
     async fn reply(&self, request: async_nats::Message) {
         let body = serde_json::from_slice(&request.payload).unwrap_or_default();
         self.queries.lock().unwrap().push((request.subject.to_string(), body));
-        let answer = self.replies.lock().unwrap().get(request.subject.as_str()).cloned().unwrap_or(Err(404));
+        let response = self.replies.lock().unwrap().get(request.subject.as_str()).cloned().unwrap_or(Err(404));
         let Some(reply) = request.reply else { return };
-        let sent = match answer {
+        let sent = match response {
             Ok(json) => self.client.publish(reply, json.to_string().into()).await,
             // The code 0 represents a service that hangs.
             Err(0) => Ok(()),
