@@ -68,8 +68,8 @@ impl Draft {
         Ok(Self { subject, message_type, key: key.to_owned(), body })
     }
 
-    /// Derives an id from the command's key and content: the same command has the same id. A UUID as the key is the
-    /// namespace of the id, as for the ids of earlier keys.
+    /// Derives an id from the command's subject and content: the same command has the same id. If the key is a UUID,
+    /// the id sorts next to it, and after the ids of earlier keys.
     pub(crate) fn id_by_content(&self) -> Uuid {
         let content = ["command by content", &self.subject, &fingerprint(&self.body)];
         match Uuid::parse_str(&self.key) {

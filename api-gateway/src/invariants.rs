@@ -113,7 +113,8 @@ enum InvariantStatus {
 #[derive(Object)]
 #[oai(rename_all = "camelCase")]
 struct InvariantCheck {
-    /// `stock-conserved`, `orders-reserved`, `money-conserved`, `provider-ledger`, `orders-end`, `handled-once`, `outboxes`, `consumers`, or `dead-letters`.
+    /// `stock-conserved`, `orders-reserved`, `money-conserved`, `provider-ledger`, `orders-end`, `handled-once`,
+    /// `outboxes`, `consumers`, or `dead-letters`.
     name: String,
     /// The invariant, to display.
     title: String,

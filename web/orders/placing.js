@@ -1,5 +1,5 @@
-// Placing orders. The client generates an order's id before it sends, so that it can repeat the request after any
-// failure, and the request still means the same order.
+// Placing orders. The client generates an order's id before it sends. So it can repeat the request after any failure,
+// and the request still means the same order.
 
 /** @import {NewOrder, Page, Product} from "../types.js" */
 

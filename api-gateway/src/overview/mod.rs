@@ -187,9 +187,9 @@ impl Codes for WatchOverviewFailures {
 impl OverviewApi {
     /// Follow the system overview
     ///
-    /// The running services and their backlogs, the state of the streams, the message rates from producer to consumer,
-    /// and a sample of the messages without their bodies. The feed cannot be resumed; a client that reconnects misses
-    /// frames. `GET /events` has every event with its body.
+    /// The running services, their backlogs, and the state of the streams. Also the message rates from producer to
+    /// consumer, and a sample of the messages without their bodies. The feed cannot be resumed; a client that reconnects
+    /// misses frames. `GET /events` has every event with its body.
     #[oai(path = "/overview", method = "get", operation_id = "watchOverview")]
     async fn watch(&self) -> Result<WatchOverview, Failure<WatchOverviewFailures>> {
         let permit = self.permits.clone().try_acquire_owned().map_err(|_| Problem::new(Code::TooManyStreams))?;
