@@ -1,4 +1,4 @@
-//! The orders that must have reservations, and those that must have none.
+//! Confirmed orders, which must have a reservation, and cancelled ones, which must not.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, PaginatorTrait, Quer
 
 use crate::entity::order_view::{Column, Entity};
 
-/// Items have prices and repeat products: a page of them leaves room for the rest of the answer.
+/// Items have prices and repeat products: a page of items leaves capacity for the rest of the reply.
 const ITEMS_SIZE: usize = 4;
 
 /// Returns the number of confirmed orders, and the newest confirmed and cancelled ones.

@@ -18,7 +18,7 @@ use crate::order::{Order, OrderMessage, Stage, decide, evolve};
 /// Handles the messages of the order service.
 #[derive(Debug, Clone, Copy)]
 pub struct OrderHandler {
-    /// How long an order may wait for stock.
+    /// The longest time that an order may wait for stock.
     pub stock_deadline: Duration,
 }
 
@@ -31,18 +31,18 @@ impl Handler for OrderHandler {
         batch: &[&Envelope<OrderMessage>],
     ) -> Result<Vec<Outgoing>, HandleError> {
         let now = clock::now();
-        let mut histories = LoadedOrders::load(tx, batch, now + self.stock_deadline).await?;
+        let mut orders = LoadedOrders::load(tx, batch, now + self.stock_deadline).await?;
         for message in batch {
-            histories.decide(message, unix_millis(now))?;
+            orders.decide(message, unix_millis(now))?;
         }
-        histories.save(tx, unix_millis(now)).await
+        orders.save(tx, unix_millis(now)).await
     }
 
     async fn status(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<AggregateStatus>> {
         let Some(row) = order_view::Entity::find_by_id(key).one(db).await? else { return Ok(None) };
         let since = rfc3339(from_unix_millis(row.updated_at));
         let waiting = row.status == OrderStatus::AwaitingStock.as_str();
-        let deadline = format!("stock, for {} s at most", self.stock_deadline.as_secs());
+        let deadline = format!("stock, for at most {} s", self.stock_deadline.as_secs());
         Ok(Some(AggregateStatus { state: row.status, since: Some(since), blocked_on: waiting.then_some(deadline) }))
     }
 }
@@ -66,13 +66,13 @@ impl Loaded {
     }
 }
 
-/// The orders that a batch is about, and what has been decided.
+/// The orders that a batch affects, and the events decided so far.
 struct LoadedOrders {
     orders: BTreeMap<String, Loaded>,
     appended: Vec<Outgoing>,
-    /// Refusals and timers: told, and no part of a history.
+    /// Refusals and timers: published, but not part of a history.
     unrecorded: Vec<Outgoing>,
-    /// When an order that begins to wait for stock now has waited for too long.
+    /// The deadline of an order that starts to wait for stock now.
     stock_deadline: OffsetDateTime,
 }
 
@@ -88,8 +88,9 @@ impl LoadedOrders {
         for (id, history) in event_store::load(tx, &ids).await? {
             let loaded = orders.entry(id).or_default();
             for row in history {
-                let event = OrderEvent::decode(&row.message_type, row.body.as_bytes())
-                    .map_err(|error| HandleError::Reject(format!("the history of the order: {error}")))?;
+                let event = OrderEvent::decode(&row.message_type, row.body.as_bytes()).map_err(|error| {
+                    HandleError::Reject(format!("cannot decode the history of the order: {error}"))
+                })?;
                 loaded.apply(&event, row.recorded_at);
             }
         }
@@ -153,7 +154,7 @@ fn deadline_target(message: &Envelope<OrderMessage>) -> String {
     OrderTimer::from(StockDeadlinePassed { order_id: message.payload.order_id().clone() }).subject()
 }
 
-/// The deadline of an order, on the subject where it stands until it is due.
+/// The deadline of an order, on its schedule subject in TIMERS.
 fn deadline(message: &Envelope<OrderMessage>, version: i64) -> Result<Outgoing, HandleError> {
     let timer = StockDeadlinePassed { order_id: message.payload.order_id().clone() };
     let subject = timer.schedule_subject();
@@ -162,19 +163,20 @@ fn deadline(message: &Envelope<OrderMessage>, version: i64) -> Result<Outgoing, 
     Ok(Outgoing::new(message.cause(), subject, timer.message_type(), timer.key(), Some(version), body))
 }
 
-/// From placed to final, by the final status. A batch that is rolled back behind this, and decided again, counts twice.
+/// The time from placed to final, per final status. A batch that is rolled back after this, and decided again, counts
+/// twice.
 static ORDER_DURATION: LazyLock<Histograms> = LazyLock::new(|| {
-    metrics::histograms("orders_time_to_final_seconds", "From an order's being placed to its end, by how it ended")
+    metrics::histograms("orders_time_to_final_seconds", "Time from placing an order to its final status")
 });
 
-/// Measures an order that has become final.
+/// Records the duration of an order that has become final.
 fn measure(loaded: &Loaded, now: i64) {
     let Some(status) = loaded.order.status().filter(|status| status.is_final()) else { return };
     let took = Duration::from_millis(now.saturating_sub(loaded.placed_at).max(0).unsigned_abs());
     ORDER_DURATION.get_or_create(&vec![("status", status.as_str().to_owned())]).observe(took.as_secs_f64());
 }
 
-/// The row of an order, once it exists.
+/// The row of an order; `None` until the order is placed.
 fn view(loaded: &Loaded, now: i64) -> Result<Option<order_view::ActiveModel>, HandleError> {
     let (Some(details), Some(status)) = (loaded.order.details(), loaded.order.status()) else { return Ok(None) };
     let json = |error: serde_json::Error| HandleError::Retry(error.into());

@@ -1,7 +1,8 @@
-//! The order service: keeps orders, as histories of events, and answers for them.
+//! The order service: event-sourced orders, and queries on them.
 //!
-//! In reading order: [`order`] decides, [`handler`] loads and saves around it, [`queries`] answers, [`reconciliation`] sums up, `allocations`
-//! lists what must be reserved; [`entity`] and [`migration`] are the tables, [`config`] the options.
+//! In reading order: [`order`] decides, [`handler`] loads and saves around it, [`queries`] replies, [`reconciliation`]
+//! sums up, `allocations` lists the orders that need a reservation; [`entity`] and [`migration`] are the tables,
+//! [`config`] the options.
 
 mod allocations;
 pub mod config;
@@ -27,13 +28,13 @@ use migration::Migrator;
 ///
 /// # Errors
 ///
-/// Where the database cannot be opened, and where [`Service::run`] fails.
+/// If the database cannot be opened, or [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let db = Databases::open::<Migrator>(&config.service.database_url(ORDER_SERVICE)).await?;
     let stock_deadline = Duration::from_secs(config.stock_deadline_seconds);
     let service = Service {
         name: ORDER_SERVICE,
-        description: "Orders: one, a list, a history",
+        description: "Orders: one order, a list, a history",
         version: env!("CARGO_PKG_VERSION"),
         streams: &[COMMANDS, EVENTS, TIMERS],
         longest_deadline: Some(stock_deadline),

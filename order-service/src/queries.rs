@@ -1,4 +1,4 @@
-//! What the service answers: one order, a list, a history. Bodies and answers are those of [`contracts::query`].
+//! The queries: one order, a list, a history. [`contracts::query`] has the types of requests and replies.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOr
 use crate::entity::order_view::{Column, Entity, Model};
 use crate::reconciliation::reconciliation;
 
-/// Returns the endpoints over a database; an order awaits stock for `stock_deadline` at most.
+/// Returns the query endpoints on a database; an order waits for stock at most `stock_deadline`.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection, stock_deadline: Duration) -> Vec<Endpoint> {
     let (for_get, for_list, for_history, for_reconciliation) = (db.clone(), db.clone(), db.clone(), db.clone());
@@ -38,35 +38,35 @@ async fn get(db: DatabaseConnection, query: Query) -> Result<OrderView, QueryErr
     view(row.ok_or_else(|| QueryError::NotFound(format!("there is no order {id}")))?)
 }
 
-/// Answers with a page of orders, newest first.
+/// Returns a page of orders, newest first.
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the body is no [`ListOrders`], or asks for too many.
+/// [`QueryError::Invalid`] if the body is not a valid [`ListOrders`], or its limit is out of range.
 pub async fn list(db: DatabaseConnection, query: Query) -> Result<Page<OrderView>, QueryError> {
-    let asked: ListOrders = if query.body.is_empty() {
+    let request: ListOrders = if query.body.is_empty() {
         ListOrders::default()
     } else {
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
     };
-    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+    let limit = request.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(QueryError::Invalid(format!("limit must be 1 to {MAX_PAGE}")));
     }
     let mut select = Entity::find();
-    if let Some(customer) = &asked.customer_id {
+    if let Some(customer) = &request.customer_id {
         select = select.filter(Column::CustomerId.eq(customer.as_str()));
     }
-    if let Some(status) = asked.status {
+    if let Some(status) = request.status {
         select = select.filter(Column::Status.eq(status.as_str()));
     }
-    if let Some(cursor) = &asked.cursor {
+    if let Some(cursor) = &request.cursor {
         let (placed_at, order_id) = parse_cursor(cursor)?;
-        let behind = Expr::tuple([Expr::col(Column::PlacedAt), Expr::col(Column::OrderId)])
+        let after = Expr::tuple([Expr::col(Column::PlacedAt), Expr::col(Column::OrderId)])
             .lt(Expr::tuple([Expr::val(placed_at), Expr::val(order_id)]));
-        select = select.filter(behind);
+        select = select.filter(after);
     }
-    // One more than asked for tells whether another page follows.
+    // One row more than requested shows whether another page follows.
     let mut rows =
         select.order_by_desc(Column::PlacedAt).order_by_desc(Column::OrderId).limit(limit + 1).all(&db).await?;
     let more = cut_page(&mut rows, limit, |row| row.items.len());
@@ -74,7 +74,7 @@ pub async fn list(db: DatabaseConnection, query: Query) -> Result<Page<OrderView
     Ok(Page { items: rows.into_iter().map(view).collect::<Result<_, _>>()?, next })
 }
 
-/// A cursor is `<placed_at>.<order_id>` of the last row shown; callers treat it as opaque.
+/// A cursor is `<placed_at>.<order_id>` of the last row of a page; callers treat it as opaque.
 fn parse_cursor(cursor: &str) -> Result<(i64, String), QueryError> {
     let parsed = cursor.split_once('.').and_then(|(placed_at, order_id)| {
         Some((placed_at.parse().ok()?, String::from(OrderId::parse(order_id).ok()?)))
@@ -100,13 +100,15 @@ fn history_event(row: event_store::entity::Model) -> Result<HistoryEvent, QueryE
         message_id: row.message_id.to_string(),
         causation_id: row.causation_id.to_string(),
         correlation_id: row.correlation_id.to_string(),
-        data: serde_json::from_str(&row.body).context("a recorded event").map_err(QueryError::Unavailable)?,
+        data: serde_json::from_str(&row.body)
+            .context("cannot decode a recorded event")
+            .map_err(QueryError::Unavailable)?,
     })
 }
 
 fn view(row: Model) -> Result<OrderView, QueryError> {
     let id = row.order_id.clone();
-    parse_row(row).with_context(|| format!("the view of order {id}")).map_err(QueryError::Unavailable)
+    parse_row(row).with_context(|| format!("cannot read the view of order {id}")).map_err(QueryError::Unavailable)
 }
 
 fn parse_row(row: Model) -> anyhow::Result<OrderView> {

@@ -1,4 +1,4 @@
-//! The books of the orders: what is open, and what the confirmed ones come to.
+//! The reconciliation totals of the orders: open ones per status, confirmed ones per customer and currency.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use sea_orm::{
 use crate::allocations::allocations;
 use crate::entity::order_view::{Column, Entity};
 
-/// Where orders stand that are not final.
+/// The statuses that are not final.
 const OPEN: [OrderStatus; 3] = [OrderStatus::Placed, OrderStatus::AwaitingStock, OrderStatus::Reserved];
 
 #[derive(FromQueryResult)]
@@ -25,7 +25,7 @@ struct Total {
     amount: i64,
 }
 
-/// Answers with what the orders come to. What is confirmed is summed up first: it only ever grows.
+/// Returns the reconciliation totals. Confirmed orders are summed up first, because their number only grows.
 ///
 /// # Errors
 ///
@@ -40,9 +40,9 @@ pub async fn reconciliation(
     for status in OPEN {
         open.push(open_orders(&db, status).await?);
     }
-    let most = usize::try_from(MAX_TOTALS).unwrap_or(usize::MAX);
-    let more = confirmed.len() > most;
-    confirmed.truncate(most);
+    let max_totals = usize::try_from(MAX_TOTALS).unwrap_or(usize::MAX);
+    let more = confirmed.len() > max_totals;
+    confirmed.truncate(max_totals);
     let stock_deadline_seconds = Some(stock_deadline.as_secs());
     Ok(OrderReconciliation { open, confirmed, more, stock_deadline_seconds, allocations })
 }
@@ -68,9 +68,9 @@ fn total(row: Total) -> anyhow::Result<CustomerTotal> {
 }
 
 async fn open_orders(db: &DatabaseConnection, status: OrderStatus) -> Result<OpenOrders, QueryError> {
-    let there = Entity::find().filter(Column::Status.eq(status.as_str()));
-    let count = there.clone().count(db).await?;
-    let oldest: Vec<(String, i64)> = there
+    let orders = Entity::find().filter(Column::Status.eq(status.as_str()));
+    let count = orders.clone().count(db).await?;
+    let oldest: Vec<(String, i64)> = orders
         .select_only()
         .columns([Column::OrderId, Column::UpdatedAt])
         .order_by_asc(Column::PlacedAt)

@@ -1,4 +1,4 @@
-//! The demo catalogue, accounts, and orders, and how they get into the shop: through its public interfaces only.
+//! The catalogue, accounts, and orders of the demo, loaded through the public interfaces of the shop only.
 
 use std::time::{Duration, Instant};
 
@@ -7,43 +7,42 @@ use messaging::{http, setting};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
-/// The products of the demo and how many units of each there are: `[{"productId", "available"}]`.
+/// The products of the demo and the available units of each: `[{"productId", "available"}]`.
 pub const CATALOGUE: &str = include_str!("../catalogue.json");
 
-/// The accounts of the demo, as `POST /accounts` takes them: the second has a limit below what its order costs.
+/// The accounts of the demo, bodies of `POST /accounts`: the second has a limit below the price of its order.
 pub const ACCOUNTS: &str = include_str!("../accounts.json");
 
-/// The orders of the demo, as `POST /orders` takes them: two that are confirmed, one whose payment is declined, and
-/// one that waits for stock until its deadline.
+/// The orders of the demo, bodies of `POST /orders`: two that are confirmed, one whose payment is declined, and one
+/// that waits for stock until its deadline.
 pub const ORDERS: &str = include_str!("../orders.json");
 
-/// How long one order may take to become final, or to wait for stock, before the seed goes on without it.
+/// The time limit for one order to become final or to wait for stock; after it the seed continues with the next.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// How often an order is looked at meanwhile.
+/// The interval between two reads of an order.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Where the shop's public interfaces are.
+/// The addresses of the public interfaces.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Addresses {
-    /// The gateway.
+    /// Base URL of the gateway.
     #[arg(long, env = "GATEWAY_URL", default_value = "http://127.0.0.1:8900", hide_env_values = true,
         value_parser = setting::http_url())]
     pub gateway_url: String,
-    /// The inventory service, whose seed endpoint must be enabled.
+    /// Base URL of the inventory service, whose seed endpoint must be enabled.
     #[arg(long, env = "INVENTORY_URL", default_value = "http://127.0.0.1:8901", hide_env_values = true,
         value_parser = setting::http_url())]
     pub inventory_url: String,
 }
 
-/// Loads the catalogue, opens the accounts, and places the orders; `progress` hears of each step in a sentence.
+/// Loads the catalogue, opens the accounts, and places the orders; calls `progress` with one sentence per step.
 ///
-/// Doing it again changes nothing: products and accounts that exist stay as they are, and an order that is placed
-/// again is the same order.
+/// Repeating it changes nothing: existing products and accounts stay unchanged, and a repeated order is the same order.
 ///
 /// # Errors
 ///
-/// Where an interface cannot be reached or refuses; it says which and why.
+/// If an interface cannot be reached or refuses; the error names it and the reason.
 pub async fn load(addresses: &Addresses, mut progress: impl FnMut(&str)) -> anyhow::Result<()> {
     let client = http::client(WAIT + Duration::from_secs(10))?;
     let seeded = send(
@@ -71,7 +70,7 @@ pub async fn load(addresses: &Addresses, mut progress: impl FnMut(&str)) -> anyh
     Ok(())
 }
 
-/// Opens an account; one that exists stays as it is.
+/// Opens an account; an existing one stays unchanged.
 async fn open(client: &Client, gateway: &str, account: &Value) -> anyhow::Result<String> {
     let response = client.post(format!("{gateway}/accounts")).json(account).send().await?;
     if response.status() == StatusCode::CONFLICT {
@@ -84,7 +83,7 @@ async fn open(client: &Client, gateway: &str, account: &Value) -> anyhow::Result
     Ok(format!("account opened, credit limit {} {}.{:02}", text(&limit["currency"]), amount / 100, amount % 100))
 }
 
-/// Places an order and returns where it stands once it is final or waits for stock.
+/// Places an order and returns its status once it is final or waits for stock.
 async fn place(client: &Client, gateway: &str, order: &Value) -> anyhow::Result<String> {
     let id = text(&order["orderId"]);
     let key = format!("\"seed-{id}\"");
@@ -104,7 +103,7 @@ async fn place(client: &Client, gateway: &str, order: &Value) -> anyhow::Result<
     }
 }
 
-/// Sends a request and returns the answer's body; an answer that is no success is an error with its text.
+/// Sends a request and returns the body of the response; any status but success is an error with the body's text.
 async fn send(request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
     read(request.send().await?).await
 }
@@ -114,9 +113,9 @@ async fn read(response: reqwest::Response) -> anyhow::Result<Value> {
     let body = response.text().await?;
     if !status.is_success() {
         let hint = if status == StatusCode::NOT_FOUND { " (the endpoint is not enabled)" } else { "" };
-        bail!("the answer was {status}{hint}: {body}");
+        bail!("the response was {status}{hint}: {body}");
     }
-    serde_json::from_str(&body).with_context(|| format!("reading the answer {body:?}"))
+    serde_json::from_str(&body).with_context(|| format!("reading the response {body:?}"))
 }
 
 fn text(value: &Value) -> &str {

@@ -7,7 +7,7 @@ use messaging::process;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Options {
-    /// Where they are.
+    /// The addresses of the public interfaces.
     #[command(flatten)]
     addresses: seed::Addresses,
 }

@@ -1,29 +1,29 @@
-//! The table `order_views`: each order as it stands, a projection of its history.
+//! The table `order_views`: the current state of each order, a projection of its history.
 
 use sea_orm::entity::prelude::*;
 
-/// An order as it stands.
+/// The current state of an order.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "order_views")]
 pub struct Model {
-    /// Which order.
+    /// The order's id, the primary key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub order_id: String,
-    /// Who ordered.
+    /// The customer who placed the order.
     pub customer_id: String,
-    /// One of [`contracts::query::OrderStatus`]'s words.
+    /// The name of an [`contracts::query::OrderStatus`].
     pub status: String,
-    /// ISO 4217.
+    /// The ISO 4217 code.
     pub currency: String,
     /// The sum of the lines, in minor units.
     pub total_price: i64,
     /// The lines, JSON.
     #[sea_orm(column_type = "Text")]
     pub items: String,
-    /// Why it was cancelled, JSON; null where it was not.
+    /// The reason of the cancellation, JSON; null unless the order is cancelled.
     #[sea_orm(column_type = "Text", nullable)]
     pub reason: Option<String>,
-    /// The version of the history it shows.
+    /// The version of the latest event in the history.
     pub version: i64,
     /// When it was placed, in milliseconds since 1970.
     pub placed_at: i64,

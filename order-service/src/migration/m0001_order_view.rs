@@ -1,4 +1,4 @@
-//! The table `order_views`, with an index for each way it is listed: all, by customer, by status.
+//! The table `order_views`, with an index for each list: all orders, by customer, by status.
 
 use sea_orm::sea_query::Index;
 use sea_orm_migration::prelude::*;

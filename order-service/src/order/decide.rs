@@ -1,4 +1,4 @@
-//! What an order answers to a message.
+//! The decision: the events that a message causes.
 
 use contracts::order::{
     CancelOrder, CancelOrderDeferred, CancelOrderRefused, CancelReason, CancelRefusal, OrderAwaitingStock,
@@ -8,7 +8,7 @@ use contracts::order::{
 
 use super::{Order, OrderMessage, Stage};
 
-/// Decides what happens to `order` because of `message`; nothing, where it changes nothing.
+/// Returns the events that `message` causes on `order`; none if it changes nothing.
 #[must_use]
 pub fn decide(order: &Order, message: &OrderMessage) -> Vec<OrderEvent> {
     match message {
@@ -16,7 +16,7 @@ pub fn decide(order: &Order, message: &OrderMessage) -> Vec<OrderEvent> {
         OrderMessage::Cancel(command) => cancel(order, command),
         OrderMessage::StockReserved(_) => match order {
             Order::Open { details, stage: Stage::Placed | Stage::AwaitingStock } => vec![reserved(details)],
-            // A cancelled order's stock is released by the inventory, which hears of the cancel too.
+            // inventory-service consumes the cancellation, too, and releases the stock.
             _ => vec![],
         },
         OrderMessage::StockBackordered(event) => match order {
@@ -24,7 +24,7 @@ pub fn decide(order: &Order, message: &OrderMessage) -> Vec<OrderEvent> {
                 let OrderDetails { order_id, customer_id, .. } = details.clone();
                 vec![OrderAwaitingStock { order_id, customer_id, short: event.short.clone() }.into()]
             }
-            // It waits already, or what it waited for has overtaken this.
+            // The order already waits, or a later event has overtaken this one.
             _ => vec![],
         },
         OrderMessage::StockRefused(event) => match order {
@@ -38,9 +38,9 @@ pub fn decide(order: &Order, message: &OrderMessage) -> Vec<OrderEvent> {
         },
         OrderMessage::PaymentCaptured(_) => match order {
             Order::Open { details, stage: Stage::Reserved } => vec![confirmed(details)],
-            // Nothing is paid before its stock is reserved: that the stock is reserved has been overtaken.
+            // No payment is captured before its stock is reserved: this event has overtaken the reservation.
             Order::Open { details, .. } => vec![reserved(details), confirmed(details)],
-            // A cancelled order's payment is refunded by the payment service, which hears of the cancel too.
+            // payment-service consumes the cancellation, too, and refunds the payment.
             _ => vec![],
         },
         OrderMessage::PaymentDeclined(event) => match order {
@@ -53,7 +53,7 @@ pub fn decide(order: &Order, message: &OrderMessage) -> Vec<OrderEvent> {
             Order::Open { details, stage: Stage::AwaitingStock } => {
                 vec![cancelled(details, CancelReason::StockDeadline)]
             }
-            // A timer that comes late changes nothing.
+            // A late timer changes nothing.
             _ => vec![],
         },
     }

@@ -1,4 +1,4 @@
-//! What an event makes of an order.
+//! The evolution: the state of an order after an event.
 
 use contracts::order::OrderEvent;
 
@@ -6,7 +6,7 @@ use super::{Order, Stage};
 
 /// Applies an event of the order's own history.
 ///
-/// A refusal changes nothing. Nor does an event that does not fit the state; `decide` yields none.
+/// A refusal changes nothing. Neither does an event that does not fit the state; `decide` returns none of those.
 #[must_use]
 pub fn evolve(order: Order, event: &OrderEvent) -> Order {
     match (order, event) {

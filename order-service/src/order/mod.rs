@@ -1,4 +1,4 @@
-//! The order: what it is, and how it decides. Pure: no clock, no I/O.
+//! The order aggregate: its states and decisions. Pure: no clock, no I/O.
 //!
 //! ```text
 //!           ┌─► awaiting-stock ─┐
@@ -6,11 +6,11 @@
 //!    └────────────┴───────────────────┴──────► cancelled
 //! ```
 //!
-//! Reserved when the inventory holds every line, confirmed when the payment is captured besides. Cancelled by the
-//! customer at any moment before that, by a payment that is declined, by a product that does not exist, or by a
-//! deadline while it waits for stock.
+//! An order is reserved when the inventory has reserved every line, and confirmed when the payment is captured, too.
+//! Until then the customer, a declined payment, or an unknown product can cancel it, and the stock deadline if it waits
+//! for stock.
 //!
-//! Messages come in any order and any number of times, so every decision holds for every state.
+//! Messages arrive in any order and any number of times, so every message has a decision in every state.
 
 mod decide;
 mod evolve;
@@ -27,51 +27,51 @@ use messaging::Decode;
 pub use decide::decide;
 pub use evolve::evolve;
 
-/// An order, as its history made it.
+/// The state of an order, rebuilt from its history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Order {
-    /// Nothing is known of it.
+    /// The order has no history.
     #[default]
     Unknown,
-    /// A cancel came before it: it will be cancelled when it is placed.
+    /// The cancel command overtook the place command: the order is cancelled when it is placed.
     CancelDeferred {
-        /// Why, in the customer's words.
+        /// The customer's reason, free text.
         reason: Option<String>,
     },
-    /// It exists and is not final.
+    /// The order is placed and not final.
     Open {
-        /// What is ordered.
+        /// The customer, the items, and the price.
         details: OrderDetails,
-        /// How far it has come.
+        /// The progress of the order.
         stage: Stage,
     },
-    /// Final and good.
+    /// Confirmed: a terminal state.
     Confirmed {
-        /// What was ordered.
+        /// The customer, the items, and the price.
         details: OrderDetails,
     },
-    /// Final and void.
+    /// Cancelled: a terminal state.
     Cancelled {
-        /// What was ordered.
+        /// The customer, the items, and the price.
         details: OrderDetails,
-        /// Why it was cancelled.
+        /// The reason of the cancellation.
         reason: CancelReason,
     },
 }
 
-/// How far an open order has come.
+/// The progress of an open order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Nothing has answered it yet.
+    /// No service has reacted yet.
     Placed,
-    /// A stock is short; it waits.
+    /// A product is out of stock; the order waits.
     AwaitingStock,
     /// The stock of every line is reserved.
     Reserved,
 }
 
 impl Order {
-    /// Returns what is ordered, once that is known.
+    /// Returns the details; `None` until the order is placed.
     #[must_use]
     pub fn details(&self) -> Option<&OrderDetails> {
         match self {
@@ -82,7 +82,7 @@ impl Order {
         }
     }
 
-    /// Returns where it stands, once it exists.
+    /// Returns the status; `None` until the order is placed.
     #[must_use]
     pub fn status(&self) -> Option<OrderStatus> {
         match self {
@@ -96,29 +96,29 @@ impl Order {
     }
 }
 
-/// Everything an order reacts to.
+/// The messages that an order reacts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OrderMessage {
     /// Place an order.
     Place(PlaceOrder),
     /// Cancel an order.
     Cancel(CancelOrder),
-    /// The inventory holds every line.
+    /// The inventory has reserved every line.
     StockReserved(StockReserved),
-    /// The inventory is short of a line; the order waits there.
+    /// The inventory lacks stock for a line; the order waits.
     StockBackordered(StockBackordered),
     /// The inventory does not know a product.
     StockRefused(StockRefused),
-    /// The money is taken.
+    /// The payment is captured.
     PaymentCaptured(PaymentCaptured),
-    /// The money is not taken, and will not be.
+    /// The payment is declined for good.
     PaymentDeclined(PaymentDeclined),
-    /// The order has waited for stock for as long as it may.
+    /// The order has reached its stock deadline.
     StockDeadline(StockDeadlinePassed),
 }
 
 impl OrderMessage {
-    /// Returns the order it is about.
+    /// Returns the id of the order that the message concerns.
     #[must_use]
     pub fn order_id(&self) -> &OrderId {
         match self {
@@ -136,7 +136,7 @@ impl OrderMessage {
 
 impl Decode for OrderMessage {
     fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
-        let foreign = || anyhow::anyhow!("an order does not react to {message_type}");
+        let unexpected = || anyhow::anyhow!("an order does not react to {message_type}");
         if OrderCommand::TYPES.contains(&message_type) {
             return Ok(match OrderCommand::decode(message_type, body)? {
                 OrderCommand::Place(command) => Self::Place(command),
@@ -151,14 +151,14 @@ impl Decode for OrderMessage {
             return match PaymentEvent::decode(message_type, body)? {
                 PaymentEvent::Captured(event) => Ok(Self::PaymentCaptured(event)),
                 PaymentEvent::Declined(event) => Ok(Self::PaymentDeclined(event)),
-                PaymentEvent::Refunded(_) => Err(foreign()),
+                PaymentEvent::Refunded(_) => Err(unexpected()),
             };
         }
         match InventoryEvent::decode(message_type, body)? {
             InventoryEvent::Reserved(event) => Ok(Self::StockReserved(event)),
             InventoryEvent::Backordered(event) => Ok(Self::StockBackordered(event)),
             InventoryEvent::Refused(event) => Ok(Self::StockRefused(event)),
-            InventoryEvent::Released(_) | InventoryEvent::Restocked(_) => Err(foreign()),
+            InventoryEvent::Released(_) | InventoryEvent::Restocked(_) => Err(unexpected()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Given a history, when a message comes, then these events.
+//! Given a history, when a message arrives, then these events.
 
 use contracts::order::OrderEvent;
 use contracts::query::OrderStatus;
@@ -9,7 +9,7 @@ use crate::{
     stock_reserved,
 };
 
-/// What happened before.
+/// An order with a history of messages.
 fn given(history: &[OrderMessage]) -> Given {
     Given { order: play(history).0 }
 }
@@ -35,8 +35,8 @@ struct When {
 impl When {
     /// Then these types of events, and this status.
     fn then(self, types: &[&str], status: Option<OrderStatus>) {
-        let happened: Vec<&str> = self.events.iter().map(OrderEvent::message_type).collect();
-        assert_eq!(happened, types);
+        let types_of_events: Vec<&str> = self.events.iter().map(OrderEvent::message_type).collect();
+        assert_eq!(types_of_events, types);
         assert_eq!(self.order.status(), status);
     }
 
@@ -66,7 +66,7 @@ fn an_order_is_placed_once() {
 }
 
 #[test]
-fn an_id_that_is_used_refuses_other_content_whatever_became_of_it() {
+fn a_used_id_refuses_other_content_in_every_state() {
     for history in
         [vec![place(3)], vec![place(3), stock_reserved()], vec![place(3), cancel()], vec![cancel(), place(3)]]
     {
@@ -93,7 +93,7 @@ fn a_captured_payment_confirms_a_reserved_order() {
 }
 
 #[test]
-fn a_captured_payment_that_overtakes_its_reservation_says_both() {
+fn a_captured_payment_that_overtakes_its_reservation_emits_both_events() {
     let events = ["order.reserved.v1", "order.confirmed.v1"];
     given(&[place(3)]).when(payment_captured()).then(&events, Some(OrderStatus::Confirmed));
     given(&[place(3), stock_backordered()]).when(payment_captured()).then(&events, Some(OrderStatus::Confirmed));
@@ -137,7 +137,7 @@ fn short_stock_makes_an_order_wait_once() {
 }
 
 #[test]
-fn an_order_that_waits_says_whose_it_is_and_what_is_short() {
+fn the_event_of_a_waiting_order_has_its_customer_and_the_products_that_are_short() {
     let (_, events) = play(&[place(3), stock_backordered()]);
     let body = serde_json::to_value(events.last().unwrap()).unwrap();
     let expected =
@@ -166,7 +166,7 @@ fn a_customer_may_cancel_until_the_order_is_final() {
 }
 
 #[test]
-fn a_cancel_that_overtakes_its_order_cancels_it_when_it_comes() {
+fn a_cancel_that_overtakes_its_order_cancels_it_when_it_is_placed() {
     given(&[]).when(cancel()).then(&["order.cancel-deferred.v1"], None);
     given(&[cancel()]).when(cancel()).then_nothing();
     given(&[cancel()])
@@ -175,7 +175,7 @@ fn a_cancel_that_overtakes_its_order_cancels_it_when_it_comes() {
 }
 
 #[test]
-fn stock_or_payment_of_an_order_that_is_not_known_changes_nothing() {
+fn stock_or_payment_of_an_unknown_order_changes_nothing() {
     for message in [stock_reserved(), stock_backordered(), stock_refused(), payment_captured(), payment_declined()]
     {
         given(&[]).when(message).then_nothing();

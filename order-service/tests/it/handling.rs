@@ -1,4 +1,4 @@
-//! Batches on a database: what is recorded, what is shown, and what is said.
+//! Batches on a database: the recorded history, the view, and the published events.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ use crate::{cancel, order_id, payment_captured, place, stock_backordered, stock_
 /// The handler, with a deadline that no test waits for.
 const HANDLER: OrderHandler = OrderHandler { stock_deadline: Duration::from_secs(3600) };
 
-/// What the timer of an order is when it is due.
+/// The type of an order's timer when it is due.
 const DEADLINE: &str = "order.stock-deadline.v1";
 
 /// Runs each test on SQLite and on PostgreSQL.
@@ -47,13 +47,13 @@ macro_rules! on_both_databases {
 }
 
 on_both_databases!(
-    what_is_decided_in_one_batch_is_recorded_shown_and_told_in_order,
-    what_is_decided_in_one_batch_after_another_is_the_same,
-    a_refusal_is_told_and_neither_recorded_nor_shown,
-    a_cancel_before_its_order_is_recorded_and_shows_no_order,
+    the_decisions_of_one_batch_are_recorded_projected_and_published_in_order,
+    the_same_decisions_in_several_batches_have_the_same_result,
+    a_refusal_is_published_and_neither_recorded_nor_projected,
+    a_cancel_before_its_order_is_recorded_and_has_no_view,
 );
 
-/// A database that is gone when the test is.
+/// A database that is removed after the test.
 struct TestDatabase {
     db: DatabaseConnection,
     directory: Option<PathBuf>,
@@ -74,13 +74,13 @@ impl TestDatabase {
         Self { db: database::open::<Migrator>(&url).await.unwrap(), directory: Some(directory) }
     }
 
-    /// Handles a batch in one transaction; returns what is said, and in which version of the order.
+    /// Handles a batch in one transaction; returns the type and version of each published message.
     async fn when(&self, batch: &[OrderMessage]) -> Vec<(&'static str, Option<i64>)> {
         let outgoing = handle(&self.db, batch).await.unwrap();
         outgoing.iter().map(|message| (message.message_type, message.aggregate_version)).collect()
     }
 
-    /// The types of what is recorded, whose versions count from 1.
+    /// The types of the recorded events, whose versions count from 1.
     async fn history(&self) -> Vec<String> {
         let id = order_id().to_string();
         let rows = event_store::load(&self.db, std::slice::from_ref(&id)).await.unwrap().remove(&id);
@@ -128,8 +128,8 @@ async fn handle(db: &DatabaseConnection, batch: &[OrderMessage]) -> Result<Vec<O
     Ok(outgoing)
 }
 
-async fn what_is_decided_in_one_batch_is_recorded_shown_and_told_in_order(database: TestDatabase) {
-    let said =
+async fn the_decisions_of_one_batch_are_recorded_projected_and_published_in_order(database: TestDatabase) {
+    let published =
         database.when(&[place(3), stock_backordered(), place(3), stock_reserved(), payment_captured()]).await;
     let expected = [
         ("order.placed.v1", Some(1)),
@@ -137,23 +137,23 @@ async fn what_is_decided_in_one_batch_is_recorded_shown_and_told_in_order(databa
         ("order.reserved.v1", Some(3)),
         ("order.confirmed.v1", Some(4)),
     ];
-    assert_eq!(said[..4], expected);
-    assert_eq!(said[4..], [(DEADLINE, Some(2)), (DEADLINE, Some(3))], "the timer is set and taken back");
+    assert_eq!(published[..4], expected);
+    assert_eq!(published[4..], [(DEADLINE, Some(2)), (DEADLINE, Some(3))], "the timer is set and cancelled");
     assert_eq!(database.history().await, expected.map(|(message_type, _)| message_type));
     let view = database.view().await.unwrap();
     assert_eq!((view.status.as_str(), view.version, view.total_price), ("confirmed", 4, 3000));
     assert_eq!((view.customer_id.as_str(), view.currency.as_str(), view.reason), ("CUSTOMER_001", "EUR", None));
 }
 
-async fn what_is_decided_in_one_batch_after_another_is_the_same(database: TestDatabase) {
+async fn the_same_decisions_in_several_batches_have_the_same_result(database: TestDatabase) {
     assert_eq!(database.when(&[place(3)]).await, [("order.placed.v1", Some(1))]);
     let placed = database.view().await.unwrap();
     assert_eq!((placed.status.as_str(), placed.version), ("placed", 1));
-    let said = database.when(&[stock_backordered()]).await;
-    assert_eq!(said, [("order.awaiting-stock.v1", Some(2)), (DEADLINE, Some(2))]);
+    let published = database.when(&[stock_backordered()]).await;
+    assert_eq!(published, [("order.awaiting-stock.v1", Some(2)), (DEADLINE, Some(2))]);
     assert_eq!(database.view().await.unwrap().status, "awaiting-stock");
-    let said = database.when(&[cancel()]).await;
-    assert_eq!(said, [("order.cancelled.v1", Some(3)), (DEADLINE, Some(3))]);
+    let published = database.when(&[cancel()]).await;
+    assert_eq!(published, [("order.cancelled.v1", Some(3)), (DEADLINE, Some(3))]);
     let cancelled = database.view().await.unwrap();
     assert_eq!((cancelled.status.as_str(), cancelled.version), ("cancelled", 3));
     assert!(cancelled.reason.unwrap().contains("changed my mind"));
@@ -162,28 +162,28 @@ async fn what_is_decided_in_one_batch_after_another_is_the_same(database: TestDa
     assert_eq!(database.history().await, ["order.placed.v1", "order.awaiting-stock.v1", "order.cancelled.v1"]);
 }
 
-async fn a_refusal_is_told_and_neither_recorded_nor_shown(database: TestDatabase) {
+async fn a_refusal_is_published_and_neither_recorded_nor_projected(database: TestDatabase) {
     database.when(&[place(3), stock_reserved(), payment_captured()]).await;
     let view = database.view().await;
-    let said = database.when(&[place(4), cancel()]).await;
-    assert_eq!(said, [("order.place-refused.v1", None), ("order.cancel-refused.v1", None)]);
+    let published = database.when(&[place(4), cancel()]).await;
+    assert_eq!(published, [("order.place-refused.v1", None), ("order.cancel-refused.v1", None)]);
     assert_eq!(database.history().await, ["order.placed.v1", "order.reserved.v1", "order.confirmed.v1"]);
     assert_eq!(database.view().await, view);
 }
 
-async fn a_cancel_before_its_order_is_recorded_and_shows_no_order(database: TestDatabase) {
+async fn a_cancel_before_its_order_is_recorded_and_has_no_view(database: TestDatabase) {
     assert_eq!(database.when(&[cancel()]).await, [("order.cancel-deferred.v1", Some(1))]);
     assert_eq!(database.view().await, None);
-    let said = database.when(&[place(3)]).await;
-    assert_eq!(said, [("order.placed.v1", Some(2)), ("order.cancelled.v1", Some(3))]);
+    let published = database.when(&[place(3)]).await;
+    assert_eq!(published, [("order.placed.v1", Some(2)), ("order.cancelled.v1", Some(3))]);
     assert_eq!(database.view().await.unwrap().status, "cancelled");
 }
 
 #[tokio::test]
-async fn of_two_instances_that_decide_on_one_order_at_once_the_later_decides_again() {
+async fn when_two_instances_decide_on_one_order_the_later_one_decides_again() {
     let database = TestDatabase::postgres().await;
     database.when(&[place(3)]).await;
-    // The one has decided to cancel and not committed yet, when the other decides to reserve.
+    // One instance has decided to cancel and not committed yet when the other decides to reserve.
     let tx = database.db.begin().await.unwrap();
     let cancelling = envelope(&cancel());
     HANDLER.handle(&tx, &[&cancelling]).await.unwrap();
@@ -193,11 +193,11 @@ async fn of_two_instances_that_decide_on_one_order_at_once_the_later_decides_aga
     });
     let waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while database.db.query_one_raw(Statement::from_string(DbBackend::Postgres, waiting)).await.unwrap().is_none() {
-        assert!(!other.is_finished(), "nothing kept the other from moving the order on as well");
+        assert!(!other.is_finished(), "the other instance did not wait for the lock");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     tx.commit().await.unwrap();
-    assert!(other.await.unwrap().is_err(), "both have moved the order on from the same version");
+    assert!(other.await.unwrap().is_err(), "both instances have appended to the same version");
     assert_eq!(database.when(&[stock_reserved()]).await, []);
     assert_eq!(database.history().await, ["order.placed.v1", "order.cancelled.v1"]);
     assert_eq!(database.view().await.unwrap().status, "cancelled");

@@ -1,4 +1,4 @@
-//! What an order decides, given its history, when a message comes, and what the service makes of it.
+//! The decisions of orders, and batches, projections, and queries on real databases.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod decisions;

@@ -1,4 +1,4 @@
-//! What holds for messages in any order and any number of times.
+//! Invariants for messages in any order and any number of times.
 
 use contracts::order::OrderEvent;
 use contracts::query::OrderStatus;
@@ -39,26 +39,26 @@ proptest! {
     }
 
     #[test]
-    fn a_message_that_comes_again_at_once_changes_nothing(messages in prop::collection::vec(any_message(), 1..20)) {
+    fn a_message_that_is_repeated_at_once_changes_nothing(messages in prop::collection::vec(any_message(), 1..20)) {
         let (order, _) = play(&messages);
         let again = decide(&order, messages.last().unwrap());
         prop_assert_eq!(again.iter().fold(order.clone(), evolve), order);
     }
 
     #[test]
-    fn messages_doubled_anywhere_end_in_the_same_state(
+    fn messages_repeated_anywhere_end_in_the_same_state(
         messages in prop::collection::vec(any_message(), 0..8),
-        doubles in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        repeats in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
     ) {
-        // A double comes at some point after the first, never before it.
-        let mut doubled = messages.clone();
-        for index in doubles.iter().filter(|_| !messages.is_empty()) {
+        // A repeated message arrives at some point after the first, never before it.
+        let mut repeated = messages.clone();
+        for index in repeats.iter().filter(|_| !messages.is_empty()) {
             let original = index.index(messages.len());
-            doubled.push(messages[original].clone());
+            repeated.push(messages[original].clone());
         }
         let (once, _) = play(&messages);
-        let (twice, _) = play(&doubled);
-        // An order that was still open may have moved on by what came again; one that was final has not.
+        let (twice, _) = play(&repeated);
+        // A repeated message may have advanced an order that was still open, but not one that was final.
         if once.status().is_some_and(OrderStatus::is_final) {
             prop_assert_eq!(twice, once);
         }

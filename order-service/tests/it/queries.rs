@@ -1,4 +1,4 @@
-//! A list of orders, whatever its cursor.
+//! A list of orders, with any cursor.
 
 use local_servers::postgres::TestPostgres;
 use messaging::database;
@@ -11,10 +11,10 @@ use sea_orm::{EntityTrait, IntoActiveModel};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
-/// When the orders were placed that there are.
+/// The times at which the orders of the test were placed.
 const PLACED_AT: std::ops::RangeInclusive<i64> = -1..=1;
 
-/// Any text, and such as nearly is a cursor.
+/// Any text, often one that resembles a cursor.
 fn cursor() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -51,9 +51,9 @@ fn any_cursor_has_a_page_or_is_refused(runtime: &Runtime, url: &str) {
         match runtime.block_on(list(db.clone(), query)) {
             Ok(page) => {
                 let placed_at: i64 = cursor.split_once('.').unwrap().0.parse().unwrap();
-                let least = PLACED_AT.filter(|at| *at < placed_at).count();
-                let most = PLACED_AT.filter(|at| *at <= placed_at).count();
-                prop_assert!((least..=most).contains(&page.items.len()), "{} of {cursor:?}", page.items.len());
+                let min = PLACED_AT.filter(|at| *at < placed_at).count();
+                let max = PLACED_AT.filter(|at| *at <= placed_at).count();
+                prop_assert!((min..=max).contains(&page.items.len()), "{} of {cursor:?}", page.items.len());
             }
             Err(QueryError::Invalid(why)) => prop_assert!(why.starts_with("cursor must be"), "{}", why),
             Err(other) => prop_assert!(false, "{cursor:?}: {other:?}"),
