@@ -1,4 +1,4 @@
-//! The copies of accounts: kept by version, so that neither order nor repetition matters.
+//! The copies of accounts, written by version: the order and the repetition of events do not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,9 +11,9 @@ use crate::entity::account_copy::{Column, Entity};
 use crate::payment::Account;
 use crate::row;
 
-/// Writes copies of accounts, each over an older one only.
+/// Writes copies of accounts; each overwrites only an older version.
 ///
-/// One statement for many, which is a transaction in itself: it may run beside anything else that writes copies.
+/// One statement for all of them, which is atomic: it may run concurrently with any other writer of copies.
 ///
 /// # Errors
 ///
@@ -38,11 +38,11 @@ pub async fn apply(
     statement::insert(connection, rows, Some(over_older)).await
 }
 
-/// Loads the copies of some accounts; those that are not known here are not in it.
+/// Loads the copies of some accounts; accounts without a copy are missing from the result.
 ///
 /// # Errors
 ///
-/// The database's error, or [`DbErr::Custom`] where a row does not say what this service writes.
+/// The database's error, or [`DbErr::Custom`] if a row is invalid.
 pub async fn load(
     connection: &impl ConnectionTrait,
     customer_ids: &BTreeSet<CustomerId>,

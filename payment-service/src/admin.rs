@@ -1,4 +1,4 @@
-//! What an operator decides about payments that need a person; safe while the service runs.
+//! Decisions of an operator about payments with an alarm; safe while the service runs.
 
 use anyhow::Context;
 use contracts::OrderId;
@@ -14,40 +14,41 @@ use crate::entity::payment::{Column, Entity, Status};
 use crate::migration::Migrator;
 use crate::rebuild::CONNECT_TIMEOUT;
 
-/// Payments whose request to the provider can be repeated.
+/// The statuses in which the request to the provider can be repeated.
 const REPEATABLE: [Status; 2] = [Status::Voiding, Status::Refunding];
 
-/// A decision about payments that need a person.
+/// A decision about payments with an alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
-    /// To ask the provider again for the void or the refund.
+    /// Repeat the void or the refund at the provider.
     Retry,
-    /// To take the alarm of a finished payment back: the money is settled with the provider.
+    /// Clear the alarm of a finished payment: the operator has settled it with the provider.
     Dismiss,
 }
 
-/// Opens the database, applies a decision to payments, and reports how many it concerned.
+/// Opens the database, applies a decision to payments, and logs the number of changed payments.
 ///
 /// # Errors
 ///
-/// If a retry cannot read the time of nats-server, if the database cannot be opened or fails, or if the decision concerns none of the payments.
+/// If a retry cannot read the time of nats-server, if the database cannot be opened or fails, or if the decision
+/// applies to none of the payments.
 pub async fn run(config: &Config, decision: Decision, order_ids: &[OrderId]) -> anyhow::Result<()> {
-    // A retry is due, and begins a period, by the clock of the service.
+    // The due time of a retry, and the start of its period, are times of the service's clock.
     if decision == Decision::Retry {
         let (client, _) = connection::establish(&config.service.nats, PAYMENT_SERVICE, CONNECT_TIMEOUT).await?;
         let reading = clock::synchronise(&connection::jetstream(&client), EVENTS).await;
-        reading.context("the time of nats-server cannot be read; nothing was changed")?;
+        reading.context("cannot read the time of nats-server; nothing was changed")?;
     }
     let db = database::open::<Migrator>(&config.service.database_url(PAYMENT_SERVICE)).await?;
     let changed = apply(&db, decision, order_ids, clock::now()).await?;
     db.close().await?;
-    anyhow::ensure!(changed > 0, "none of these payments has an alarm that {decision:?} settles");
-    tracing::info!(changed, ?decision, "the alarms of payments are settled");
+    anyhow::ensure!(changed > 0, "none of these payments has an alarm that {decision:?} applies to");
+    tracing::info!(changed, ?decision, "cleared the alarms of payments");
     Ok(())
 }
 
-/// Applies a decision to payments that have an alarm; returns how many it concerned. A retry begins a new period
-/// before the service gives up, and a new count of attempts does not.
+/// Applies a decision to payments that have an alarm; returns the number of changed payments. A retry starts a new
+/// retry period, but does not reset the number of attempts.
 ///
 /// # Errors
 ///

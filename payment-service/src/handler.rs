@@ -1,4 +1,4 @@
-//! From messages to the book and back: load, decide, save.
+//! The message handler: load the aggregates, decide, save.
 
 use anyhow::{Context, bail};
 use contracts::DecodeError;
@@ -22,34 +22,34 @@ impl Decode for PaymentMessage {
         match OrderEvent::decode(message_type, body) {
             Ok(OrderEvent::Placed(order)) => return Ok(Self::Placed(order)),
             Ok(OrderEvent::Cancelled(order)) => return Ok(Self::Cancelled(order)),
-            Ok(_) => bail!("{message_type} is nothing that payments depend on"),
+            Ok(_) => bail!("payments do not react to {message_type}"),
             Err(DecodeError::UnknownType(_)) => {}
             Err(error) => return Err(error.into()),
         }
         match InventoryEvent::decode(message_type, body) {
             Ok(InventoryEvent::Reserved(stock)) => return Ok(Self::Reserved(stock)),
-            Ok(_) => bail!("{message_type} is nothing that payments depend on"),
+            Ok(_) => bail!("payments do not react to {message_type}"),
             Err(DecodeError::UnknownType(_)) => {}
             Err(error) => return Err(error.into()),
         }
         match AccountEvent::decode(message_type, body)? {
             AccountEvent::Changed(account) => Ok(Self::AccountChanged(account)),
             AccountEvent::Deleted(account) => Ok(Self::AccountDeleted(account)),
-            AccountEvent::Refused(_) => bail!("{message_type} is nothing that payments depend on"),
+            AccountEvent::Refused(_) => bail!("payments do not react to {message_type}"),
         }
     }
 }
 
-/// Tells batches of messages to the book, and wakes the workers.
+/// Applies batches of messages to the aggregates, and wakes the workers.
 #[derive(Debug, Clone)]
 pub struct PaymentHandler {
-    /// How long to wait for what.
+    /// The time limits of payments.
     pub policy: Policy,
-    /// The time, for due dates and expired cards.
+    /// The clock, for due times and expired cards.
     pub clock: fn() -> OffsetDateTime,
-    /// What the workers listen to.
+    /// Wakes the workers.
     pub wake: watch::Sender<()>,
-    /// How long the provider may take.
+    /// The age at which an unfinished payment is overdue.
     pub overdue: Overdue,
 }
 
@@ -61,7 +61,7 @@ impl Handler for PaymentHandler {
         tx: &DatabaseTransaction,
         batch: &[&Envelope<PaymentMessage>],
     ) -> Result<Vec<Outgoing>, HandleError> {
-        // First, so that orders are decided by the newest that is known.
+        // First, so that payments are decided with the newest accounts.
         accounts::apply(tx, batch.iter().filter_map(|message| message.payload.account())).await?;
         let now = (self.clock)();
         let mut unit_of_work = UnitOfWork::load(tx, batch, now).await?;
@@ -88,7 +88,7 @@ impl Handler for PaymentHandler {
                     Status::Voiding | Status::Refunding => "retry",
                     _ => "dismiss",
                 };
-                Some(format!("a person (payment-service {command} {}){answer}", row.order_id))
+                Some(format!("an operator (payment-service {command} {}){answer}", row.order_id))
             }
             Status::AwaitingAccount => Some("the account of its customer".to_owned()),
             Status::Capturing | Status::Voiding | Status::Refunding => {
@@ -109,11 +109,11 @@ impl Handler for PaymentHandler {
     }
 }
 
-/// Makes the message an event travels as.
+/// Returns the outgoing message of an event.
 ///
 /// # Errors
 ///
-/// Where it cannot be written as JSON.
+/// If the event cannot be serialised as JSON.
 pub(crate) fn outgoing_of(decided: Decided) -> anyhow::Result<Outgoing> {
     let Decided { event, version, cause } = decided;
     let body = serde_json::to_vec(&event).with_context(|| format!("writing {}", event.message_type()))?;

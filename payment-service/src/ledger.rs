@@ -1,4 +1,4 @@
-//! The provider's ledger against the payments: pure.
+//! The comparison of the provider's ledger with the payments: pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,19 +7,19 @@ use contracts::query::{LedgerDifference, LedgerDifferenceKind as Kind};
 use crate::entity::payment::{Model, Status};
 use crate::provider::LedgerCharge;
 
-/// What a comparison has come to so far.
+/// The result of a comparison so far.
 #[derive(Debug, Default)]
 pub struct Compared {
-    /// How many charges of this shop the ledger has.
+    /// The number of this shop's charges in the ledger.
     pub charges: u64,
-    /// What differs.
+    /// The differences found.
     pub differences: BTreeSet<LedgerDifference>,
 }
 
 /// Compares the payments of some orders with all the charges of the same orders.
 ///
-/// A charge belongs to this shop if its key is that of a payment, or has the shop's name in it. Payments that are being
-/// captured or voided may have a charge and need not.
+/// A charge belongs to this shop if its key is that of a payment, or contains the shop's name. A payment that is
+/// capturing or voiding may have a charge, but need not.
 pub fn compare(payments: &[Model], charges: &[LedgerCharge], shop_id: &str, compared: &mut Compared) {
     let mut own: BTreeMap<&str, Vec<&LedgerCharge>> = BTreeMap::new();
     let payments: BTreeMap<&str, &Model> = payments.iter().map(|row| (row.order_id.as_str(), row)).collect();
@@ -43,7 +43,7 @@ pub fn compare(payments: &[Model], charges: &[LedgerCharge], shop_id: &str, comp
                 differ(
                     order_id,
                     Kind::Missing,
-                    format!("the payment of {} is {reference}, and the ledger has no charge of it", money(row)),
+                    format!("the payment of {} is {reference}, but the ledger has no charge for it", money(row)),
                 );
             }
             [] => {}
@@ -69,7 +69,7 @@ pub fn compare(payments: &[Model], charges: &[LedgerCharge], shop_id: &str, comp
                 order_id,
                 Kind::Extra,
                 format!(
-                    "the ledger has {amount} {currency} (minor units) as {reference}, and no payment is captured"
+                    "the ledger has {amount} {currency} (minor units) as {reference}, but no payment is captured"
                 ),
             );
         }
@@ -87,7 +87,8 @@ fn difference(row: &Model, charge: &LedgerCharge, certain: bool) -> Option<(Kind
         return Some((
             Kind::Content,
             format!(
-                "the ledger has {amount} {currency} (minor units) as {reference} by the key {}, and the payment is {} as {own}",
+                "the ledger has {amount} {currency} (minor units) as {reference} under the key {}, but the payment is \
+                {} as {own}",
                 charge.key,
                 money(row)
             ),
@@ -96,10 +97,10 @@ fn difference(row: &Model, charge: &LedgerCharge, certain: bool) -> Option<(Kind
     match (row.status, refunded) {
         _ if !certain => None,
         (Status::Captured, true) => {
-            Some((Kind::Refund, format!("the ledger has given back {reference}, and the payment is captured")))
+            Some((Kind::Refund, format!("the ledger has refunded {reference}, but the payment is captured")))
         }
         (Status::Refunded, false) => {
-            Some((Kind::Refund, format!("the payment is refunded, and the ledger has not given back {reference}")))
+            Some((Kind::Refund, format!("the payment is refunded, but the ledger has not refunded {reference}")))
         }
         _ => None,
     }

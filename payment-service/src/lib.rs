@@ -6,13 +6,13 @@
 //! provider, a third party, outside every transaction. In reading order:
 //!
 //! - [`payment`]: the rules; pure, no I/O;
-//! - [`mod@unit_of_work`], [`accounts`]: the part of the book that a batch needs, and the copies of accounts;
-//! - [`handler`]: from messages to the book and back;
+//! - [`mod@unit_of_work`], [`accounts`]: the aggregates that a batch needs, and the copies of accounts;
+//! - [`handler`]: the message handler;
 //! - [`provider`]: the payment provider, over HTTP;
-//! - [`worker`]: asks the provider and records what it says, and looks after payments without an account;
-//! - [`ledger`]: the provider's ledger against the payments; pure;
-//! - [`rebuild`]: the copies of accounts, filled again; [`admin`]: what an operator decides;
-//! - [`queries`]: what can be asked; [`reconciliation`]: what it comes to;
+//! - [`worker`]: calls the provider and records the outcome, handles payments without an account, reads the ledger;
+//! - [`ledger`]: the comparison of the provider's ledger with the payments; pure;
+//! - [`rebuild`]: rebuilds the copies of accounts; [`admin`]: an operator's decisions;
+//! - [`queries`]: the queries; [`reconciliation`]: the reconciliation totals;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`config`]: the options.
 
@@ -55,16 +55,16 @@ use provider::{HttpProvider, PaymentProvider};
 use reconciliation::Overdue;
 use worker::{CaptureWorker, MissingAccountWorker, Reconciling};
 
-/// Runs the service until `shutdown` is cancelled, or does what the subcommand says.
+/// Runs the service until `shutdown` is cancelled, or executes the subcommand.
 ///
 /// # Errors
 ///
-/// Where the database cannot be opened, and where [`Service::run`] or the subcommand fails.
+/// If the database cannot be opened, or if [`Service::run`] or the subcommand fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     match &config.command {
         Some(command) => tokio::select! {
             done = execute(&config, command) => done,
-            () = shutdown.cancelled() => bail!("ended by a signal; what is done is kept, and the command can be repeated"),
+            () = shutdown.cancelled() => bail!("ended by a signal; finished work is kept, and the command can be repeated"),
         },
         None => {
             let provider = HttpProvider::new(&config.provider_url, config.provider_timeout())?;
@@ -73,7 +73,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     }
 }
 
-/// Does what the subcommand says.
+/// Executes a subcommand.
 async fn execute(config: &Config, command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Rebuild(from) => rebuild::run(config, from).await,
@@ -112,12 +112,12 @@ pub async fn run_with<P: PaymentProvider>(
         wake: woken.clone(),
     };
     let fetch = if policy.fetch_accounts {
-        // A connection of its own: that of the service is the library's.
+        // A separate connection, because the library owns the service's connection.
         Some(connection::connect(&config.service.nats, PAYMENT_SERVICE, &Health::default()).await?)
     } else {
         None
     };
-    let waiting =
+    let missing_account =
         MissingAccountWorker { db: db.writer.clone(), policy, clock, fetch, wake: woken, decided: wake.clone() };
     let service = Service {
         name: PAYMENT_SERVICE,
@@ -130,7 +130,7 @@ pub async fn run_with<P: PaymentProvider>(
         endpoints: queries::endpoints(&db.reader, overdue, ledger),
         workers: vec![
             Box::new(|outbox, stop| Box::pin(capture.run(outbox, stop))),
-            Box::new(|outbox, stop| Box::pin(waiting.run(outbox, stop))),
+            Box::new(|outbox, stop| Box::pin(missing_account.run(outbox, stop))),
             Box::new(|outbox, stop| Box::pin(reconciling.run(outbox, stop))),
         ],
         routes: Route::new(),
@@ -140,8 +140,8 @@ pub async fn run_with<P: PaymentProvider>(
     service.run(&config.service, shutdown).await
 }
 
-/// Returns the name of this instance: its host and its address, which no other running instance has and which stay the
-/// same after a restart.
+/// Returns the name of this instance: host and address, which are unique among running instances and stay the same
+/// after a restart.
 fn instance(config: &Config) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.is_empty() { std::env::var("HOSTNAME").unwrap_or_default() } else { host };

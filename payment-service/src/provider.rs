@@ -1,4 +1,4 @@
-//! The payment provider: a third party, asked over HTTP, that may be slow, away, or silent about what it did.
+//! The payment provider: a third party, called over HTTP, that may be slow or unavailable, or lose responses.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,63 +11,63 @@ use serde::{Deserialize, Serialize};
 
 use crate::payment::{Call, Charge, Outcome};
 
-/// Why a request to the provider had no effect that is known.
+/// The failure of a request to the provider.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// No answer, or one that may be another one later.
+    /// No response, or a temporary failure.
     #[error("{why}")]
     Unavailable {
-        /// What was answered, or why nothing was.
+        /// The response, or the error of the connection.
         why: String,
-        /// How long the provider asks to be left alone.
+        /// The provider's `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// An answer that stays the same however often the request is repeated.
+    /// A permanent refusal: repeating the request changes nothing.
     #[error("{0}")]
     Refused(String),
-    /// An answer about another order, amount, or currency.
+    /// A response with another order, amount, or currency.
     #[error("{0}")]
     Mismatch(String),
 }
 
-/// The money that a request is about.
+/// The payment that a request concerns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Money {
     /// The idempotency key of its capture.
     pub key: String,
-    /// For which order.
+    /// The order's id.
     pub order_id: OrderId,
-    /// How much.
+    /// The customer, the amount, and the currency.
     pub charge: Charge,
 }
 
-/// What the provider said to a capture.
+/// The response to a capture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Capture {
-    /// It has taken the money.
+    /// The payment is captured.
     Captured {
-        /// What it knows it by.
+        /// The provider's reference of the capture.
         reference: String,
     },
-    /// It does not take the money.
+    /// The provider declined the payment.
     Declined,
 }
 
-/// What the provider knows by a key.
+/// The status of a key at the provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
-    /// It has taken the money.
+    /// The payment is captured.
     Captured {
-        /// What it knows it by.
+        /// The provider's reference of the capture.
         reference: String,
     },
-    /// It has declined to.
+    /// The payment is declined.
     Declined,
-    /// It was told to take none.
+    /// The capture is voided.
     Voided,
-    /// It has given it back.
+    /// The payment is refunded.
     Refunded {
-        /// What it knew it by.
+        /// The provider's reference of the capture.
         reference: String,
     },
 }
@@ -76,62 +76,62 @@ pub enum Known {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerCharge {
-    /// The client's number.
+    /// The client's order id.
     pub order_id: String,
     /// The idempotency key.
     pub key: String,
-    /// What the provider knows the money by.
+    /// The provider's reference of the capture.
     pub reference: String,
-    /// In minor units.
+    /// The amount in minor units.
     pub amount: i64,
-    /// ISO 4217.
+    /// The ISO 4217 code.
     pub currency: String,
-    /// Whether the money was given back.
+    /// Whether the capture was refunded.
     pub refunded: bool,
 }
 
-/// A page of the provider's ledger: all captures of each order that it names, in the byte order of the orders.
+/// A page of the provider's ledger: all captures of each of its orders, in the byte order of the order ids.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerPage {
-    /// The captures.
+    /// The captures, by order.
     pub charges: Vec<LedgerCharge>,
-    /// The order after which the next page begins; none where this is the last one.
+    /// The order after which the next page begins; `None` on the last page.
     pub next: Option<String>,
 }
 
-/// Someone who moves money. Every operation may be repeated: the key makes it happen once.
+/// A payment provider. Every operation is idempotent by its key.
 pub trait PaymentProvider: Send + Sync + 'static {
-    /// Takes money.
+    /// Captures a payment.
     fn capture(
         &self,
         money: &Money,
         token: &CardToken,
     ) -> impl Future<Output = Result<Capture, ProviderError>> + Send;
 
-    /// Says what is known of a capture; none where nothing is.
+    /// Returns the status of a capture; `None` if the provider does not know it.
     fn lookup(&self, money: &Money) -> impl Future<Output = Result<Option<Known>, ProviderError>> + Send;
 
-    /// Makes sure that no money stays taken; returns the reference of what was given back, where something was.
+    /// Voids a capture; returns its reference if it had succeeded and is refunded.
     fn void(&self, money: &Money) -> impl Future<Output = Result<Option<String>, ProviderError>> + Send;
 
-    /// Gives money back.
+    /// Refunds a capture.
     fn refund(&self, money: &Money, reference: &str) -> impl Future<Output = Result<(), ProviderError>> + Send;
 
-    /// Reads the ledger from behind an order; none where the provider offers no ledger.
+    /// Reads a page of the ledger after an order; `None` if the provider offers no ledger.
     fn ledger(&self, after: Option<&str>)
     -> impl Future<Output = Result<Option<LedgerPage>, ProviderError>> + Send;
 }
 
-/// Asks the provider and says what came of it.
-pub async fn ask<P: PaymentProvider>(provider: &P, money: &Money, call: &Call) -> Outcome {
+/// Calls the provider and returns the outcome.
+pub async fn execute<P: PaymentProvider>(provider: &P, money: &Money, call: &Call) -> Outcome {
     let outcome = match call {
         Call::Capture { token, .. } => capture(provider, money, token).await,
         Call::Lookup => lookup(provider, money).await,
         Call::Void => void(provider, money).await,
         Call::Refund { reference } => {
-            let given_back = |()| Outcome::GivenBack { reference: reference.clone() };
-            provider.refund(money, reference).await.map(given_back)
+            let refunded = |()| Outcome::Refunded { reference: reference.clone() };
+            provider.refund(money, reference).await.map(refunded)
         }
     };
     outcome.unwrap_or_else(|error| match error {
@@ -141,8 +141,8 @@ pub async fn ask<P: PaymentProvider>(provider: &P, money: &Money, call: &Call) -
     })
 }
 
-/// Asks for the money. Before a refusal is believed, the provider is asked what it knows by the key: an earlier request
-/// may have taken the money, or the key may stand for money of somebody else.
+/// Captures a payment. Looks the key up before it accepts a refusal: an earlier request may have captured the payment,
+/// or the key may belong to another payment.
 async fn capture<P: PaymentProvider>(
     provider: &P,
     money: &Money,
@@ -152,21 +152,21 @@ async fn capture<P: PaymentProvider>(
         Ok(Capture::Captured { reference }) => Ok(Outcome::Captured { reference }),
         Ok(Capture::Declined) => Ok(Outcome::Declined),
         Err(ProviderError::Refused(why)) => match lookup(provider, money).await? {
-            Outcome::Unheard => Ok(Outcome::Refused { why }),
+            Outcome::NotFound => Ok(Outcome::Refused { why }),
             known => Ok(known),
         },
         Err(error) => Err(error),
     }
 }
 
-/// Takes a capture back. If the provider refuses that, it is asked what it knows by the key: money of somebody else is none
-/// that could be given back, and repeating the void would never end.
+/// Voids a capture. If the provider refuses, looks the key up: if it belongs to another payment, there is nothing to
+/// refund, and repeating the void would never end.
 async fn void<P: PaymentProvider>(provider: &P, money: &Money) -> Result<Outcome, ProviderError> {
     match provider.void(money).await {
         Ok(None) => Ok(Outcome::Voided),
-        Ok(Some(reference)) => Ok(Outcome::GivenBack { reference }),
+        Ok(Some(reference)) => Ok(Outcome::Refunded { reference }),
         Err(ProviderError::Refused(why)) => match lookup(provider, money).await? {
-            known @ (Outcome::Voided | Outcome::GivenBack { .. }) => Ok(known),
+            known @ (Outcome::Voided | Outcome::Refunded { .. }) => Ok(known),
             _ => Ok(Outcome::Refused { why }),
         },
         Err(error) => Err(error),
@@ -178,19 +178,19 @@ async fn lookup<P: PaymentProvider>(provider: &P, money: &Money) -> Result<Outco
         Some(Known::Captured { reference }) => Outcome::Captured { reference },
         Some(Known::Declined) => Outcome::Declined,
         Some(Known::Voided) => Outcome::Voided,
-        Some(Known::Refunded { reference }) => Outcome::GivenBack { reference },
-        None => Outcome::Unheard,
+        Some(Known::Refunded { reference }) => Outcome::Refunded { reference },
+        None => Outcome::NotFound,
     })
 }
 
-/// The provider over HTTP. The key of a refund is that of its capture and `/refund`.
+/// The provider over HTTP. The key of a refund is that of its capture, followed by `/refund`.
 #[derive(Debug, Clone)]
 pub struct HttpProvider {
     http: Client,
     url: String,
 }
 
-/// What a request is about, for the provider to compare; and, with a reference or a status, what it answers.
+/// The body of a request, which the provider compares with the content of the key.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Content<'a> {
@@ -205,7 +205,7 @@ struct Content<'a> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Answer {
+struct Body {
     status: String,
     reference: Option<String>,
     order_id: Option<String>,
@@ -213,23 +213,25 @@ struct Answer {
     currency: Option<String>,
 }
 
-impl Answer {
-    /// Refuses an answer whose words contradict its HTTP status.
+impl Body {
+    /// Refuses a response whose body contradicts its HTTP status.
     fn expect_status(self, expected: &str) -> Result<Self, ProviderError> {
         if self.status == expected {
             return Ok(self);
         }
-        Err(unclear(format!("it answers 201 and says {:?} instead of {expected:?}", self.status)))
+        Err(unclear(format!("the provider responded 201 with status {:?} instead of {expected:?}", self.status)))
     }
 
-    /// Returns the reference of money that is this payment's.
+    /// Returns the reference if the response is about this payment.
     fn reference_of(self, money: &Money) -> Result<String, ProviderError> {
         let Self { status, reference, order_id, amount, currency } = self;
         let reference = reference.filter(|reference| is_reference(reference));
         let (Some(reference), Some(order_id), Some(amount), Some(currency)) =
             (reference, order_id, amount, currency)
         else {
-            return Err(unclear(format!("it says {status:?} without reference, order, amount, and currency")));
+            return Err(unclear(format!(
+                "the provider responded {status:?} without reference, order, amount, and currency"
+            )));
         };
         let Money { order_id: own, charge, key } = money;
         if order_id == own.as_str() && amount == charge.amount.minor_units() && currency == charge.currency.code() {
@@ -237,7 +239,7 @@ impl Answer {
         }
         let (own_amount, own_currency) = (charge.amount.minor_units(), charge.currency.code());
         Err(ProviderError::Mismatch(format!(
-            "the provider says {status:?} of {amount} {currency} for order {order_id} by the key {key} ({reference}); \
+            "the provider has {amount} {currency} {status:?} for order {order_id} under the key {key} ({reference}); \
              the payment is {own_amount} {own_currency} for order {own}"
         )))
     }
@@ -248,15 +250,15 @@ fn is_reference(text: &str) -> bool {
     (1..=MAX_REFERENCE).contains(&text.trim().len()) && !text.contains(char::is_control)
 }
 
-/// The bytes of a reference, at most. The largest event of a payment is computed with as many.
+/// The longest reference in bytes. The computation of the largest payment event uses it.
 const MAX_REFERENCE: usize = 200;
 
 impl HttpProvider {
-    /// Makes a client of the provider at `url`; an answer that takes longer than `timeout` is none.
+    /// Makes a client of the provider at `url`; `timeout` is the time limit for a response.
     ///
     /// # Errors
     ///
-    /// Where the client cannot be made.
+    /// If the client cannot be made.
     pub fn new(url: &str, timeout: Duration) -> anyhow::Result<Self> {
         let http = http::client(timeout)?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
@@ -273,14 +275,15 @@ impl PaymentProvider for HttpProvider {
         let response = send(request.header("Idempotency-Key", format!("\"{}\"", money.key))).await?;
         match response.status() {
             StatusCode::CREATED => {
-                let answer = answer(response).await?.expect_status("captured")?;
-                Ok(Capture::Captured { reference: answer.reference_of(money)? })
+                let body = body(response).await?.expect_status("captured")?;
+                Ok(Capture::Captured { reference: body.reference_of(money)? })
             }
             StatusCode::PAYMENT_REQUIRED => Ok(Capture::Declined),
-            // A capture names nothing that could be missing: the URL is wrong, and the capture succeeds once it is corrected.
-            status @ (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => {
-                Err(unclear(format!("the provider answered {status} to a capture: is PAYMENT_PROVIDER_URL right?")))
-            }
+            // A capture refers to no resource that could be missing: the URL is wrong, and the capture succeeds once it
+            // is right.
+            status @ (StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) => Err(unclear(format!(
+                "the provider responded {status} to a capture: is PAYMENT_PROVIDER_URL right?"
+            ))),
             _ => Err(failure(response).await),
         }
     }
@@ -292,13 +295,13 @@ impl PaymentProvider for HttpProvider {
             StatusCode::OK => {}
             _ => return Err(failure(response).await),
         }
-        let answer = answer(response).await?;
-        match answer.status.as_str() {
-            "captured" => Ok(Some(Known::Captured { reference: answer.reference_of(money)? })),
+        let body = body(response).await?;
+        match body.status.as_str() {
+            "captured" => Ok(Some(Known::Captured { reference: body.reference_of(money)? })),
             "declined" => Ok(Some(Known::Declined)),
             "voided" => Ok(Some(Known::Voided)),
-            "refunded" => Ok(Some(Known::Refunded { reference: answer.reference_of(money)? })),
-            other => Err(unclear(format!("it calls the capture {other:?}"))),
+            "refunded" => Ok(Some(Known::Refunded { reference: body.reference_of(money)? })),
+            other => Err(unclear(format!("the provider responded an unknown status {other:?} of a capture"))),
         }
     }
 
@@ -308,11 +311,11 @@ impl PaymentProvider for HttpProvider {
         if response.status() != StatusCode::OK {
             return Err(failure(response).await);
         }
-        let answer = answer(response).await?;
-        match answer.status.as_str() {
+        let body = body(response).await?;
+        match body.status.as_str() {
             "voided" => Ok(None),
-            "refunded" => Ok(Some(answer.reference_of(money)?)),
-            other => Err(unclear(format!("it calls the voided capture {other:?}"))),
+            "refunded" => Ok(Some(body.reference_of(money)?)),
+            other => Err(unclear(format!("the provider responded an unknown status {other:?} of a void"))),
         }
     }
 
@@ -323,11 +326,11 @@ impl PaymentProvider for HttpProvider {
         if response.status() != StatusCode::CREATED {
             return Err(failure(response).await);
         }
-        let given_back = answer(response).await?.expect_status("refunded")?.reference_of(money)?;
-        if given_back == reference {
+        let refunded = body(response).await?.expect_status("refunded")?.reference_of(money)?;
+        if refunded == reference {
             return Ok(());
         }
-        Err(ProviderError::Mismatch(format!("the provider gave back {given_back}; the payment is {reference}")))
+        Err(ProviderError::Mismatch(format!("the provider refunded {refunded}; the payment is {reference}")))
     }
 
     async fn ledger(&self, after: Option<&str>) -> Result<Option<LedgerPage>, ProviderError> {
@@ -337,14 +340,14 @@ impl PaymentProvider for HttpProvider {
         }
         let response = send(self.http.get(url)).await?;
         match response.status() {
-            StatusCode::OK => Ok(Some(response.json().await.map_err(no_answer)?)),
+            StatusCode::OK => Ok(Some(response.json().await.map_err(no_response)?)),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(None),
             _ => Err(failure(response).await),
         }
     }
 }
 
-/// The charges in a page of the ledger, unless one order has more.
+/// The number of charges in a page of the ledger, unless one order has more.
 const LEDGER_PAGE: usize = 500;
 
 fn content<'a>(money: &'a Money, token: Option<&'a CardToken>, reference: Option<&'a str>) -> Content<'a> {
@@ -358,15 +361,15 @@ fn content<'a>(money: &'a Money, token: Option<&'a CardToken>, reference: Option
 }
 
 async fn send(request: RequestBuilder) -> Result<Response, ProviderError> {
-    request.send().await.map_err(no_answer)
+    request.send().await.map_err(no_response)
 }
 
-async fn answer(response: Response) -> Result<Answer, ProviderError> {
-    response.json().await.map_err(no_answer)
+async fn body(response: Response) -> Result<Body, ProviderError> {
+    response.json().await.map_err(no_response)
 }
 
-fn no_answer(error: reqwest::Error) -> ProviderError {
-    // The error's own text names the address only; why is in its sources.
+fn no_response(error: reqwest::Error) -> ProviderError {
+    // The error's own text has the address only; the cause is in its sources.
     unclear(format!("{:#}", anyhow::Error::new(error.without_url())))
 }
 
@@ -374,22 +377,22 @@ fn unclear(why: String) -> ProviderError {
     ProviderError::Unavailable { why, retry_after: None }
 }
 
-/// Tells an answer that stays from one that may be another one later: every 4xx stays, but 401 and 403 (the credentials
-/// are corrected), 402 (which is no failure), 408, 409, 425, and 429.
+/// Classifies a failure as permanent or temporary. Every 4xx is permanent, except 401 and 403 (an operator corrects the
+/// credentials), 402 (not a failure), 408, 409, 425, and 429.
 async fn failure(response: Response) -> ProviderError {
     let status = response.status();
-    let passes = !status.is_client_error() || matches!(status.as_u16(), 401..=403 | 408 | 409 | 425 | 429);
+    let temporary = !status.is_client_error() || matches!(status.as_u16(), 401..=403 | 408 | 409 | 425 | 429);
     let seconds = response.headers().get(reqwest::header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = seconds.and_then(|seconds| seconds.trim().parse().ok()).map(Duration::from_secs);
-    if passes {
-        return ProviderError::Unavailable { why: format!("the provider answered {status}"), retry_after };
+    if temporary {
+        return ProviderError::Unavailable { why: format!("the provider responded {status}"), retry_after };
     }
     let detail = response.json::<Problem>().await.ok().and_then(|problem| problem.detail).unwrap_or_default();
     let detail: String = detail.chars().filter(|char| !char.is_control()).take(MAX_DETAIL).collect();
     ProviderError::Refused(format!("the provider refused: {status} {detail}").trim_end().to_owned())
 }
 
-/// The characters of a provider's explanation that are kept.
+/// The longest explanation of a provider that is kept, in characters.
 const MAX_DETAIL: usize = 200;
 
 #[derive(Deserialize)]

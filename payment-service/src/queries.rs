@@ -1,4 +1,4 @@
-//! What the service answers: one payment. Bodies and answers are those of [`contracts::query`].
+//! The queries: one payment, and the reconciliation totals. [`contracts::query`] has the types of replies.
 
 use contracts::OrderId;
 use contracts::query::{LedgerCheck, PaymentView};
@@ -11,7 +11,7 @@ use crate::entity::payment::Entity;
 use crate::reconciliation::{Overdue, reconciliation};
 use crate::row;
 
-/// Returns the endpoints over a database, with the latest comparison of the provider's ledger.
+/// Returns the query endpoints on a database, with the latest comparison of the provider's ledger.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection, overdue: Overdue, ledger: watch::Receiver<LedgerCheck>) -> Vec<Endpoint> {
     let (for_get, for_reconciliation) = (db.clone(), db.clone());
@@ -24,11 +24,11 @@ pub fn endpoints(db: &DatabaseConnection, overdue: Overdue, ledger: watch::Recei
     ]
 }
 
-/// Answers with the payment of an order.
+/// Returns the payment of an order.
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the key is not a valid id, [`QueryError::NotFound`] where the order has not been heard of.
+/// [`QueryError::Invalid`] if the key is not a valid id, [`QueryError::NotFound`] if the order's event has not arrived.
 pub async fn get(db: DatabaseConnection, query: Query) -> Result<PaymentView, QueryError> {
     let id = OrderId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the order id {error}")))?;
     let unknown = || QueryError::NotFound(format!("there is no payment of order {id}"));

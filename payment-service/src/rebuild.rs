@@ -1,7 +1,7 @@
-//! The copies of accounts, filled again (ADR 10).
+//! The rebuild of the copies of accounts (ADR 10).
 //!
-//! All three ways write copies as events do, each over an older one only, so they are safe while the service runs and
-//! may be repeated or given up half way.
+//! All three ways write copies as events do: only a newer version overwrites a copy. So they are safe while the service
+//! runs, and may be repeated or interrupted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -25,18 +25,18 @@ use crate::{accounts, row};
 
 /// The subjects of account events.
 const ACCOUNTS: &str = "account.event.>";
-/// How long nats-server may take to answer at first.
+/// The time limit for the connection to nats-server.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the account service may take to answer.
-const ANSWER: Duration = Duration::from_secs(5);
-/// Accounts asked for at a time: an answer must fit into a message, and an account may have ten addresses.
+/// The time limit for a reply of the account service.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Accounts per page: a page must fit into a message, and an account may have ten addresses.
 const PAGE: u64 = 50;
 
-/// Fills the copies as the command line says, and says what came of it.
+/// Executes `rebuild` and logs the number of accounts and events read.
 ///
 /// # Errors
 ///
-/// Where the database, the broker, or the account service cannot be reached.
+/// If the database, the broker, or the account service cannot be reached.
 pub async fn run(config: &Config, from: &Rebuild) -> anyhow::Result<()> {
     let db = database::open::<Migrator>(&config.service.database_url(PAYMENT_SERVICE)).await?;
     let (client, _) = connection::establish(&config.service.nats, PAYMENT_SERVICE, CONNECT_TIMEOUT).await?;
@@ -50,33 +50,33 @@ pub async fn run(config: &Config, from: &Rebuild) -> anyhow::Result<()> {
     Ok(db.close().await?)
 }
 
-/// Fills the copies from the stream, read from its start; returns how many events it had.
+/// Rebuilds the copies from the stream, read from its start; returns the number of events.
 ///
 /// # Errors
 ///
-/// Where the stream cannot be read or the database fails; and if the stream has lost its start: then nothing is written.
+/// If the stream cannot be read or the database fails; also if the stream has lost its start: then nothing is written.
 pub async fn replay(js: &jetstream::Context, db: &DatabaseConnection) -> anyhow::Result<u64> {
     replay_from(js, db, 1).await.context(
-        "the copies of accounts are not complete; fill them from account-service: `payment-service rebuild snapshot`, \
-         or restore the backup of the database first",
+        "the copies of accounts are not complete; rebuild them with `payment-service rebuild snapshot`, or restore the \
+        backup of the database first",
     )
 }
 
-/// Fills the copies from a snapshot of the account service and what the stream has behind it; returns how many
-/// accounts and events these had.
+/// Rebuilds the copies from a snapshot of the account service and the later events of the stream; returns the number of
+/// accounts and events.
 ///
 /// # Errors
 ///
-/// Where the account service does not answer, the stream cannot be read, or the database fails.
+/// If the account service does not reply, the stream cannot be read, or the database fails.
 pub async fn snapshot(client: &Client, js: &jetstream::Context, db: &DatabaseConnection) -> anyhow::Result<u64> {
-    // Taken before: what changes while the snapshot is read is behind it.
+    // Read before the snapshot: later changes have higher sequences.
     let from = last_sequence(js, EVENTS).await? + 1;
     let mut read = 0;
     let mut after = None;
     loop {
-        let asked = serde_json::to_vec(&ListAccounts { after, limit: Some(PAGE) })?;
-        let page: Option<Page<AccountSnapshotEntry>> = query(client, "account.query.snapshot", asked).await?;
-        let Page { items, next } = page.context("the account service knows no snapshot")?;
+        let request = serde_json::to_vec(&ListAccounts { after, limit: Some(PAGE) })?;
+        let page: Option<Page<AccountSnapshotEntry>> = query(client, "account.query.snapshot", request).await?;
+        let Page { items, next } = page.context("account-service has no snapshot")?;
         read += items.len() as u64;
         accounts::apply(db, items.into_iter().map(account_of)).await?;
         match next {
@@ -84,23 +84,23 @@ pub async fn snapshot(client: &Client, js: &jetstream::Context, db: &DatabaseCon
             None => break,
         }
     }
-    let behind = replay_from(js, db, from).await;
-    Ok(read + behind.context("the copies of accounts lack changes since the snapshot began; run it again")?)
+    let later = replay_from(js, db, from).await;
+    Ok(read + later.context("the copies of accounts lack changes since the snapshot began; run it again")?)
 }
 
-/// Fills the copies of some accounts by asking for each; without any named, of those that payments wait for and that
-/// are not known. Returns how many there are.
+/// Queries the given accounts one by one; if none is given, those that payments wait for and that have no copy. Returns
+/// the number of accounts found.
 ///
-/// An account that was deleted is as unknown to the account service as one that never was: no copy tells of it.
+/// The account service replies "not found" for a deleted account, too: its deletion is not copied.
 ///
 /// # Errors
 ///
-/// Where the account service does not answer or the database fails.
-pub async fn fetch(client: &Client, db: &DatabaseConnection, named: &[CustomerId]) -> anyhow::Result<u64> {
-    let customers = if named.is_empty() { missing(db).await? } else { named.iter().cloned().collect() };
+/// If the account service does not reply or the database fails.
+pub async fn fetch(client: &Client, db: &DatabaseConnection, requested: &[CustomerId]) -> anyhow::Result<u64> {
+    let customers = if requested.is_empty() { missing(db).await? } else { requested.iter().cloned().collect() };
     let mut found = Vec::new();
     for customer_id in customers {
-        if let Some(account) = ask(client, &customer_id).await? {
+        if let Some(account) = query_account(client, &customer_id).await? {
             found.push((customer_id, account));
         }
     }
@@ -109,12 +109,12 @@ pub async fn fetch(client: &Client, db: &DatabaseConnection, named: &[CustomerId
     Ok(read)
 }
 
-/// Asks the account service for one account; none where it knows of none.
+/// Queries the account service for one account; `None` if it does not exist.
 ///
 /// # Errors
 ///
-/// Where it does not answer, or not with an account.
-pub async fn ask(client: &Client, customer_id: &CustomerId) -> anyhow::Result<Option<Account>> {
+/// If the account service does not reply, or not with an account.
+pub async fn query_account(client: &Client, customer_id: &CustomerId) -> anyhow::Result<Option<Account>> {
     let view: Option<AccountView> = query(client, &format!("account.query.get.{customer_id}"), Vec::new()).await?;
     Ok(view.map(|view| Account::known(view.version, &view.details)))
 }
@@ -131,7 +131,7 @@ async fn replay_from(js: &jetstream::Context, db: &DatabaseConnection, from: u64
     Ok(read)
 }
 
-/// What an account event says about an account.
+/// The account of an account event; `None` for a refusal.
 struct AccountFact(Option<(CustomerId, Account)>);
 
 impl Decode for AccountFact {
@@ -139,7 +139,7 @@ impl Decode for AccountFact {
         Ok(Self(match AccountEvent::decode(message_type, body) {
             Ok(AccountEvent::Changed(changed)) => PaymentMessage::AccountChanged(changed).account(),
             Ok(AccountEvent::Deleted(deleted)) => PaymentMessage::AccountDeleted(deleted).account(),
-            // A refusal changes nothing, and neither does what only newer programs know of.
+            // A refusal changes nothing, and neither does an event type of a newer release.
             Ok(AccountEvent::Refused(_)) | Err(DecodeError::UnknownType(_)) => None,
             Err(error) => return Err(error.into()),
         }))
@@ -171,17 +171,19 @@ async fn missing(db: &DatabaseConnection) -> anyhow::Result<BTreeSet<CustomerId>
     Ok(waiting.into_iter().filter(|customer_id| !known.contains_key(customer_id)).collect())
 }
 
-/// Asks over the Services API; none where what is asked about does not exist.
+/// Queries over the Services API; `None` if the reply is "not found".
 async fn query<T: DeserializeOwned>(client: &Client, subject: &str, body: Vec<u8>) -> anyhow::Result<Option<T>> {
-    let request = Request::new().payload(body.into()).timeout(Some(ANSWER));
-    let answer = client
+    let request = Request::new().payload(body.into()).timeout(Some(REPLY_TIMEOUT));
+    let reply = client
         .send_request(subject.to_owned(), request)
         .await
-        .with_context(|| format!("asking {subject}; is the account service there?"))?;
-    let code = answer.headers.as_ref().and_then(|headers| headers.get("Nats-Service-Error-Code"));
+        .with_context(|| format!("querying {subject}; is account-service running?"))?;
+    let code = reply.headers.as_ref().and_then(|headers| headers.get("Nats-Service-Error-Code"));
     match code.map(async_nats::HeaderValue::as_str) {
-        None => Ok(Some(serde_json::from_slice(&answer.payload).with_context(|| format!("reading {subject}"))?)),
+        None => Ok(Some(
+            serde_json::from_slice(&reply.payload).with_context(|| format!("reading the reply to {subject}"))?,
+        )),
         Some("404") => Ok(None),
-        Some(code) => bail!("{subject} is answered with an error of code {code}"),
+        Some(code) => bail!("the reply to {subject} is an error of code {code}"),
     }
 }

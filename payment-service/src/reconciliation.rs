@@ -1,4 +1,4 @@
-//! The books of the payments: what counts against limits, what is captured, what is not finished.
+//! The reconciliation totals of the payments: exposures, captured, and unfinished payments.
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ use sea_orm::{
 
 use crate::entity::payment::{Column, Entity, Model, Status, due};
 
-/// What the provider is asked about.
-const ASKED: [Status; 3] = [Status::Capturing, Status::Voiding, Status::Refunding];
+/// The statuses that need a call to the provider.
+const CALLING: [Status; 3] = [Status::Capturing, Status::Voiding, Status::Refunding];
 
-/// How long a capture, a void, or a refund may be unfinished.
+/// The age at which an unfinished capture, void, or refund is overdue.
 #[derive(Debug, Clone, Copy)]
 pub struct Overdue(pub Duration);
 
-/// How many payments are overdue at the provider, and how many need a person.
+/// The numbers of payments that are overdue at the provider, and that have an alarm.
 #[derive(Debug, Clone, Copy)]
 pub struct Issues {
-    /// Unfinished for too long; the service goes on.
+    /// Overdue payments; the service continues its attempts.
     pub overdue: u64,
-    /// A person is needed.
+    /// Payments that need an operator.
     pub alarms: u64,
 }
 
@@ -38,12 +38,12 @@ impl Overdue {
     fn late(self) -> sea_orm::Select<Entity> {
         let since = unix_millis(clock::now() - self.0);
         Entity::find()
-            .filter(Column::Status.is_in(ASKED))
+            .filter(Column::Status.is_in(CALLING))
             .filter(due().is_not_null())
             .filter(Column::UpdatedAt.lt(since))
     }
 
-    /// Counts both.
+    /// Counts overdue payments and alarms.
     ///
     /// # Errors
     ///
@@ -52,8 +52,8 @@ impl Overdue {
         Ok(Issues { overdue: self.late().count(db).await?, alarms: alarms().count(db).await? })
     }
 
-    /// Names some of both, alarms first.
-    async fn named(self, db: &DatabaseConnection) -> Result<Vec<Model>, DbErr> {
+    /// Returns some alarms, followed by some overdue payments.
+    async fn oldest(self, db: &DatabaseConnection) -> Result<Vec<Model>, DbErr> {
         let mut rows = alarms().order_by_asc(Column::AlarmSince).limit(MAX_NAMED).all(db).await?;
         rows.extend(self.late().order_by_asc(Column::UpdatedAt).limit(MAX_NAMED).all(db).await?);
         Ok(rows)
@@ -76,11 +76,11 @@ fn issue(row: Model) -> anyhow::Result<PaymentIssue> {
     })
 }
 
-/// Where payments stand while something is to be done about them.
+/// The statuses of unfinished payments.
 const UNFINISHED: [Status; 4] = [Status::AwaitingAccount, Status::Capturing, Status::Voiding, Status::Refunding];
 
-/// What counts against limits, and the payments that do, as one table of entries; one statement, so that it is of one
-/// moment.
+/// The exposures, and the payments that count against limits, as one table of entries; one statement, so that both are
+/// read at the same moment.
 const ENTRIES: &str = "SELECT customer_id, currency, amount AS exposure, 0 AS counted, 0 AS captured, 0 AS payments \
     FROM exposures UNION ALL SELECT customer_id, currency, 0, amount, \
     CASE WHEN status = 'captured' THEN amount ELSE 0 END, CASE WHEN status = 'captured' THEN 1 ELSE 0 END \
@@ -97,7 +97,7 @@ struct Account {
     wrong_total: i64,
 }
 
-/// Answers with what the payments come to.
+/// Returns the reconciliation totals.
 ///
 /// # Errors
 ///
@@ -112,7 +112,7 @@ pub async fn reconciliation(
         .join(", ");
     let accounts =
         format!("SELECT customer_id, currency, {sums} FROM ({ENTRIES}) AS entries GROUP BY customer_id, currency");
-    // What is wrong comes first, wherever it stands.
+    // Differences come first, so that the limit never cuts them off.
     let sql = format!(
         "SELECT *, COUNT(CASE WHEN exposure <> counted THEN 1 END) OVER () AS wrong_total \
          FROM ({accounts}) AS accounts ORDER BY exposure <> counted DESC, customer_id, currency LIMIT {}",
@@ -139,7 +139,7 @@ pub async fn reconciliation(
     };
     let oldest = oldest.into_iter().map(open).collect::<Result<_, _>>().map_err(QueryError::Unavailable)?;
     let Issues { overdue: late, alarms } = overdue.count(&db).await?;
-    let issues = overdue.named(&db).await?.into_iter().map(issue);
+    let issues = overdue.oldest(&db).await?.into_iter().map(issue);
     let issues = issues.collect::<Result<_, _>>().map_err(QueryError::Unavailable)?;
     let ledger = Some(ledger);
     Ok(PaymentReconciliation {

@@ -1,4 +1,4 @@
-//! From rows to what they mean, and back.
+//! Conversions between rows and domain types.
 
 use contracts::account::{Card, CardToken, CreditLimit, Expiry, LastFour, Line};
 use contracts::payment::DeclineReason;
@@ -17,7 +17,7 @@ pub(crate) fn of_payment(order_id: &OrderId, payment: &Payment) -> payment::Acti
     let (status, mut reason, mut reference, mut token) = (status_of(&payment.state), None, None, None);
     match &payment.state {
         State::Capturing { token: card } => token = Some(card.as_str().to_owned()),
-        State::Declined { reason: why } => reason = word_of(*why),
+        State::Declined { reason: declined } => reason = reason_text(*declined),
         State::Captured { reference: known } | State::Refunding { reference: known } => {
             reference = Some(known.clone());
         }
@@ -46,7 +46,7 @@ pub(crate) fn of_payment(order_id: &OrderId, payment: &Payment) -> payment::Acti
         provider_key: Set(payment.provider_key.clone()),
         provider_answer: Set(payment.provider_answer.clone()),
         alarm_since: Set(payment.alarm_since.map(unix_millis)),
-        // A row is written when an attempt has ended, or to make the running one void.
+        // A row is written after an attempt, or to invalidate the attempt in progress.
         lease_owner: Set(None),
         version: Set(payment.version),
         updated_at: Set(unix_millis(payment.updated_at)),
@@ -57,7 +57,7 @@ pub(crate) fn of_payment(order_id: &OrderId, payment: &Payment) -> payment::Acti
 ///
 /// # Errors
 ///
-/// [`DbErr::Custom`] where it does not say what this service writes.
+/// [`DbErr::Custom`] if the row is invalid.
 pub(crate) fn to_payment(row: payment::Model) -> Result<(OrderId, Payment), DbErr> {
     let charge = charge_of(&row)?;
     let missing = |what: &str| foreign(format!("payment {} has no {what}", row.order_id));
@@ -98,11 +98,11 @@ pub(crate) fn to_payment(row: payment::Model) -> Result<(OrderId, Payment), DbEr
     Ok((OrderId::parse(row.order_id).map_err(foreign)?, payment))
 }
 
-/// Reads who pays how much; none where the order has not been heard of.
+/// Reads the charge; `None` if the order's event has not arrived.
 ///
 /// # Errors
 ///
-/// [`DbErr::Custom`] where the row does not say what this service writes.
+/// [`DbErr::Custom`] if the row is invalid.
 pub(crate) fn charge_of(row: &payment::Model) -> Result<Option<Charge>, DbErr> {
     let (Some(customer_id), Some(amount), Some(currency)) = (&row.customer_id, row.amount, &row.currency) else {
         return Ok(None);
@@ -135,7 +135,7 @@ pub(crate) fn of_account(customer_id: &CustomerId, account: &Account) -> account
 ///
 /// # Errors
 ///
-/// [`DbErr::Custom`] where it does not say what this service writes.
+/// [`DbErr::Custom`] if the row is invalid.
 pub(crate) fn to_account(row: account_copy::Model) -> Result<(CustomerId, Account), DbErr> {
     let card = match (row.token, row.brand, row.last_four, row.expiry) {
         (Some(token), Some(brand), Some(last_four), Some(expiry)) => Some(Card {
@@ -162,19 +162,19 @@ pub(crate) fn to_account(row: account_copy::Model) -> Result<(CustomerId, Accoun
 ///
 /// # Errors
 ///
-/// [`DbErr::Custom`] where there is none of that code.
+/// [`DbErr::Custom`] if the code is unknown.
 pub(crate) fn currency_of(code: &str) -> Result<Currency, DbErr> {
-    Currency::from_code(code).ok_or_else(|| foreign(format!("there is no currency {code:?}")))
+    Currency::from_code(code).ok_or_else(|| foreign(format!("unknown currency {code:?}")))
 }
 
-/// Reads why a payment was declined.
-pub(crate) fn reason_of(word: &str) -> Option<DeclineReason> {
-    serde_json::from_value(Value::String(word.to_owned())).ok()
+/// Reads a decline reason.
+pub(crate) fn reason_of(text: &str) -> Option<DeclineReason> {
+    serde_json::from_value(Value::String(text.to_owned())).ok()
 }
 
-/// The word for it in JSON, too.
-fn word_of(reason: DeclineReason) -> Option<String> {
-    serde_json::to_value(reason).ok().and_then(|word| word.as_str().map(str::to_owned))
+/// The name of a decline reason, the same as in JSON.
+fn reason_text(reason: DeclineReason) -> Option<String> {
+    serde_json::to_value(reason).ok().and_then(|text| text.as_str().map(str::to_owned))
 }
 
 fn status_of(state: &State) -> Status {
@@ -191,7 +191,7 @@ fn status_of(state: &State) -> Status {
     }
 }
 
-/// A value that no row of this service has.
+/// The error of a row that is invalid.
 pub(crate) fn foreign(error: impl std::fmt::Display) -> DbErr {
     DbErr::Custom(format!("a row that this service did not write: {error}"))
 }

@@ -1,12 +1,12 @@
-//! The slice of the book that a batch needs: loaded, decided on, saved.
+//! The unit of work: loads and locks the aggregates that a batch needs, and saves the changed ones.
 //!
 //! # Two instances on one database
 //!
-//! On PostgreSQL every transaction takes its locks in one order: the rows of `payment` by order, then those of
-//! `exposure` by customer and currency. A row that is not there yet is inserted first, because what is not there
-//! cannot be locked; whoever comes second waits for the first one's commit and then sees it. The copies of accounts
-//! are read only behind those locks, and written by single statements that give way to newer versions. On SQLite
-//! there is one writer at a time anyway, and nothing is inserted first.
+//! On PostgreSQL every transaction takes its locks in one order: the rows of `payments` by order, then those of
+//! `exposures` by customer and currency. A missing row is inserted first, because only an existing row can be locked;
+//! the second transaction waits for the first one's commit and then sees its row. The copies of accounts are read only
+//! after those locks, and written by single statements that never overwrite a newer version. SQLite has one writer at a
+//! time, so nothing is inserted first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,47 +26,47 @@ use crate::entity::{exposure, payment};
 use crate::payment::{Aggregates, Payment, PaymentMessage};
 use crate::row;
 
-/// The part of the book that a batch needs.
+/// The aggregates that a batch needs.
 #[derive(Debug)]
 pub struct UnitOfWork {
-    /// As it was loaded.
+    /// The loaded state.
     before: Aggregates,
-    /// As it is decided on.
+    /// The current state.
     pub aggregates: Aggregates,
 }
 
 impl UnitOfWork {
-    /// Loads what the messages about orders need, and locks it until the transaction ends.
+    /// Loads the aggregates that the messages need, and locks them until the transaction ends.
     ///
     /// # Errors
     ///
-    /// The database's error, or [`DbErr::Custom`] where a row does not say what this service writes.
+    /// The database's error, or [`DbErr::Custom`] if a row is invalid.
     pub async fn load(
         tx: &DatabaseTransaction,
         batch: &[&Envelope<PaymentMessage>],
         now: OffsetDateTime,
     ) -> Result<Self, DbErr> {
-        let mut named: BTreeMap<&OrderId, Payment> = BTreeMap::new();
+        let mut requested: BTreeMap<&OrderId, Payment> = BTreeMap::new();
         for message in batch {
             if let Some(order_id) = message.payload.order_id() {
-                named.entry(order_id).or_insert_with(|| Payment::unknown(message.correlation_id, now));
+                requested.entry(order_id).or_insert_with(|| Payment::unknown(message.correlation_id, now));
             }
         }
         if locks_rows(tx) {
-            let new = named.iter().map(|(order_id, payment)| row::of_payment(order_id, payment)).collect();
-            let leave = OnConflict::column(payment::Column::OrderId).do_nothing().to_owned();
-            statement::insert(tx, new, Some(leave)).await?;
+            let new = requested.iter().map(|(order_id, payment)| row::of_payment(order_id, payment)).collect();
+            let keep = OnConflict::column(payment::Column::OrderId).do_nothing().to_owned();
+            statement::insert(tx, new, Some(keep)).await?;
         }
-        let order_ids: Vec<&OrderId> = named.keys().copied().collect();
+        let order_ids: Vec<&OrderId> = requested.keys().copied().collect();
         let found = lock_payments(tx, &order_ids).await?;
         let mut payments: BTreeMap<OrderId, Payment> =
-            named.into_iter().map(|(order_id, payment)| (order_id.clone(), payment)).collect();
+            requested.into_iter().map(|(order_id, payment)| (order_id.clone(), payment)).collect();
         payments.extend(found);
         let customers = customers_of(&payments, batch);
         Self::with(tx, payments, customers).await
     }
 
-    /// Loads some payments with what their outcome depends on, and locks them until the transaction ends.
+    /// Loads some payments with their accounts and exposures, and locks them until the transaction ends.
     ///
     /// # Errors
     ///
@@ -91,12 +91,12 @@ impl UnitOfWork {
         Ok(Self { before: aggregates.clone(), aggregates })
     }
 
-    /// Returns what has begun or ended at a payment: an alarm, or requests without an answer.
+    /// Returns a report if an alarm, or failures of the provider, began or ended at a payment.
     pub(crate) fn report(&self, order_id: &OrderId) -> Option<Report> {
         let (before, after) = (self.before.payments.get(order_id)?, self.aggregates.payments.get(order_id)?);
         let alarm = after.alarm_since.is_some() && before.alarm_since.is_none();
-        let answered = before.provider_answer.is_some() != after.provider_answer.is_some();
-        (alarm || answered).then(|| Report {
+        let changed = before.provider_answer.is_some() != after.provider_answer.is_some();
+        (alarm || changed).then(|| Report {
             order_id: order_id.clone(),
             alarm,
             answer: after.provider_answer.clone(),
@@ -104,7 +104,7 @@ impl UnitOfWork {
         })
     }
 
-    /// Writes what has changed.
+    /// Writes the changed rows.
     ///
     /// # Errors
     ///
@@ -124,7 +124,7 @@ impl UnitOfWork {
     }
 }
 
-/// A change of a payment at the provider that an operator should see.
+/// A change of a payment at the provider, for the operator.
 #[derive(Debug)]
 pub struct Report {
     order_id: OrderId,
@@ -134,7 +134,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Writes it to the log.
+    /// Logs the change.
     pub(crate) fn log(&self) {
         let Self { order_id, alarm, answer, trace_parent } = self;
         let answer = answer.as_deref().unwrap_or_default();
@@ -144,25 +144,25 @@ impl Report {
                 order.id = %order_id,
                 trace.id = trace,
                 answer,
-                "the provider refuses a payment's request or names other money; it stays so until a person decides: see \
-                 payment-service retry and dismiss"
+                "the payment provider refuses a request, or its content differs from the payment; the service waits for \
+                an operator: use payment-service retry or dismiss"
             );
         } else if answer.is_empty() {
-            tracing::info!(order.id = %order_id, trace.id = trace, "the payment provider has answered");
+            tracing::info!(order.id = %order_id, trace.id = trace, "the payment provider has responded");
         } else {
             tracing::warn!(
                 order.id = %order_id,
                 trace.id = trace,
                 answer,
-                "the payment provider has not answered; payment-service repeats the request"
+                "the payment provider has not responded; payment-service repeats the request"
             );
         }
     }
 }
 
-/// Returns whose exposures the payments may change, and in which currency.
+/// Returns the customers and currencies whose exposures the payments may change.
 ///
-/// A payment that is not due can come to be so only where its stock is reserved.
+/// A payment can become due only if its stock is reserved.
 fn customers_of(
     payments: &BTreeMap<OrderId, Payment>,
     batch: &[&Envelope<PaymentMessage>],
@@ -191,7 +191,7 @@ fn customers_of(
     charges.into_iter().filter(|(order_id, _)| reserved.contains(order_id)).map(|(_, customer)| customer).collect()
 }
 
-/// Returns whether rows have locks, and are to be there for that.
+/// Returns whether the database locks rows, which must exist for that.
 fn locks_rows(tx: &DatabaseTransaction) -> bool {
     tx.get_database_backend() != DbBackend::Sqlite
 }

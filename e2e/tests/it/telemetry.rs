@@ -109,7 +109,7 @@ async fn one_trace_of_one_order_spans_every_service_and_the_logs_know_it() {
     assert_eq!(answer.status(), 202);
     world.eventually_status("ORDER_001", "reserved").await;
     eventually("payment-service has asked in vain", || async {
-        world.log(Component::PaymentService).contains("has not answered")
+        world.log(Component::PaymentService).contains("has not responded")
     })
     .await;
     behave(json!({"mode": "ok"})).await;

@@ -1,4 +1,4 @@
-//! The table `account_copies`: what others say about accounts, as far as payments need it.
+//! The table `account_copies`: a projection of account events, with the fields that payments need.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,24 +6,24 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "account_copies")]
 pub struct Model {
-    /// Whose.
+    /// The customer's id, the primary key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub customer_id: String,
-    /// The version of the account where it is kept; a row gives way to a newer one only.
+    /// The version of the account in account-service; only a newer version overwrites a row.
     pub version: i64,
-    /// Whether the account is no more; then all that follows is null.
+    /// Whether the account was deleted; then all following columns are null.
     pub deleted: bool,
-    /// What the payment provider knows the card by; null, as the other three, where there is no card.
+    /// The provider's token for the card; null, like the next three columns, if there is no card.
     pub token: Option<String>,
     /// The brand of the card.
     pub brand: Option<String>,
-    /// The end of its number.
+    /// The last four digits of the card number.
     pub last_four: Option<String>,
-    /// The last month in which it is good, `YYYY-MM`.
+    /// The last month in which the card is valid, `YYYY-MM`.
     pub expiry: Option<String>,
-    /// How much may be paid for and not refunded, in minor units.
+    /// The credit limit: the largest sum of payments that are not refunded, in minor units.
     pub limit_amount: Option<i64>,
-    /// Of which currency.
+    /// The currency of the limit, ISO 4217.
     pub limit_currency: Option<String>,
 }
 

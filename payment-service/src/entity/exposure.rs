@@ -1,4 +1,5 @@
-//! The table `exposures`: what counts against the limits of accounts. Its rows are the locks of the customers.
+//! The table `exposures`: the amounts that count against the limits of accounts. Its rows are the locks of the
+//! customers.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,13 +7,13 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "exposures")]
 pub struct Model {
-    /// Whose.
+    /// The customer's id, part of the primary key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub customer_id: String,
-    /// Of which currency, ISO 4217.
+    /// The ISO 4217 code, part of the primary key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub currency: String,
-    /// How much, in minor units.
+    /// The sum in minor units.
     pub amount: i64,
 }
 

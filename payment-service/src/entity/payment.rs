@@ -8,93 +8,93 @@ use sea_orm::sea_query::{Expr, SimpleExpr};
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "payments")]
 pub struct Model {
-    /// For which order.
+    /// The order's id, the primary key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub order_id: String,
-    /// Where it stands.
+    /// The status of the payment.
     pub status: Status,
-    /// Whose money; null, as amount and currency, until the order has been heard of.
+    /// The customer who pays; null, like amount and currency, until the order's event has arrived.
     pub customer_id: Option<String>,
-    /// How much, in minor units.
+    /// The amount in minor units.
     pub amount: Option<i64>,
-    /// Of which currency, ISO 4217.
+    /// The ISO 4217 code.
     pub currency: Option<String>,
-    /// Why it was declined, where it was.
+    /// The decline reason; null unless the payment was declined.
     pub reason: Option<String>,
-    /// What the payment provider knows the money by, once it has it.
+    /// The provider's reference of the capture; null until the capture is known.
     pub reference: Option<String>,
-    /// The card that is charged, while it is.
+    /// The token of the card; null unless the payment is capturing.
     pub token: Option<String>,
-    /// The id of the message that said that the stock is reserved.
+    /// The id of the event that reserved the stock.
     pub reserved_id: Option<Uuid>,
-    /// The id of the message that said that the order is void.
+    /// The id of the event that cancelled the order.
     pub cancelled_id: Option<Uuid>,
-    /// The id of the message that began the order's flow.
+    /// The correlation id of the order's flow.
     pub correlation_id: Uuid,
-    /// W3C trace context of what moved it on last.
+    /// The W3C trace context of the latest event.
     pub trace_parent: Option<String>,
-    /// When it came to be due, in milliseconds since 1970.
+    /// The time at which the payment became due, in milliseconds since 1970.
     pub due_since: Option<i64>,
-    /// How often the provider was asked, or was about to be.
+    /// The number of attempts at the provider, including one that is in progress.
     pub attempts: i64,
-    /// When there is something to do, in milliseconds since 1970; null where nothing is. While the provider is being
-    /// asked: when another may ask it again.
+    /// The time of the next attempt, in milliseconds since 1970; null if there is none. During an attempt: the end of
+    /// its lease.
     pub next_attempt_at: Option<i64>,
-    /// As `next_attempt_at`, of payments with a `provider_key`: instances of earlier releases, which would ask under
-    /// another key, do not see them.
+    /// As `next_attempt_at`, for payments with a `provider_key`: instances of earlier releases, which would use another
+    /// key, do not see them.
     pub due_at: Option<i64>,
-    /// The idempotency key of requests to the provider; null where that is the order's id.
+    /// The idempotency key of requests to the provider; null if that is the order's id.
     pub provider_key: Option<String>,
-    /// What the provider answered last, where that was no success.
+    /// The provider's latest failure or refusal; null after a success.
     pub provider_answer: Option<String>,
-    /// Since when a person is needed, in milliseconds since 1970; null where none is.
+    /// The time at which an operator became necessary, in milliseconds since 1970; null if none is.
     pub alarm_since: Option<i64>,
-    /// The instance that asks the provider at present.
+    /// The instance whose attempt is in progress.
     pub lease_owner: Option<String>,
-    /// How many changes there have been; 0 only inside of the transaction that makes the row.
+    /// The number of changes; 0 only inside the transaction that inserts the row.
     pub version: i64,
-    /// When it last changed, in milliseconds since 1970.
+    /// The time of the last change, in milliseconds since 1970.
     pub updated_at: i64,
 }
 
-/// Where a payment stands: [`PaymentStatus`] as a column.
+/// The status of a payment: [`PaymentStatus`] as a column, and [`Self::Voiding`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "kebab-case")]
 pub enum Status {
-    /// Nothing is due yet.
+    /// The payment is not due yet.
     Pending,
-    /// It is due, and there is no copy of the account.
+    /// The payment is due, and there is no copy of the account.
     AwaitingAccount,
-    /// The provider may have been asked, and its answer is not known.
+    /// A capture may have been sent; its outcome is unknown.
     Capturing,
-    /// The provider may have been told to take no money; to others this is still capturing.
+    /// A void may have been sent; queries show `capturing`.
     Voiding,
-    /// The money is taken.
+    /// The payment is captured.
     Captured,
-    /// The money is not taken, and will not be.
+    /// The payment is declined for good.
     Declined,
-    /// The money is about to be given back.
+    /// A refund is due or in progress.
     Refunding,
-    /// The money is given back.
+    /// The payment is refunded.
     Refunded,
-    /// The order was void before money was taken.
+    /// The order was cancelled before the capture.
     Cancelled,
 }
 
 impl Model {
-    /// When there is something to do, in milliseconds since 1970.
+    /// Returns the time of the next attempt, in milliseconds since 1970.
     #[must_use]
     pub fn due(&self) -> Option<i64> {
         self.due_at.or(self.next_attempt_at)
     }
 
-    /// The idempotency key of requests to the provider.
+    /// Returns the idempotency key of requests to the provider.
     #[must_use]
     pub fn key(&self) -> &str {
         self.provider_key.as_deref().unwrap_or(&self.order_id)
     }
 
-    /// Where it stands, for others.
+    /// Returns the status that queries show.
     #[must_use]
     pub fn public_status(&self) -> PaymentStatus {
         match self.status {
@@ -104,7 +104,7 @@ impl Model {
     }
 }
 
-/// When there is something to do, as [`Model::due`]: the text of the index `payment_due`.
+/// The time of the next attempt, as [`Model::due`]: the expression of the index `payments_due`.
 #[must_use]
 pub fn due() -> SimpleExpr {
     Expr::cust("COALESCE(due_at, next_attempt_at)")

@@ -1,15 +1,15 @@
-//! The table `shops`, of one row: the name of this shop at the payment provider.
+//! The table `shops`, with one row: the name of this shop at the payment provider.
 
 use sea_orm::entity::prelude::*;
 
-/// The shop.
+/// The one row.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "shops")]
 pub struct Model {
     /// Always 1.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i64,
-    /// Part of every idempotency key.
+    /// The name of the shop, part of every idempotency key.
     pub shop_id: String,
 }
 

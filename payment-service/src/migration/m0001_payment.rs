@@ -1,4 +1,4 @@
-//! The tables `payments`, `account_copy`, and `exposure`. The database itself refuses an exposure below zero.
+//! The tables `payments`, `account_copies`, and `exposures`. A check constraint refuses an exposure below zero.
 
 use sea_orm::sea_query::{Expr, ExprTrait, IntoIden};
 use sea_orm::{DbBackend, Iterable};
@@ -47,7 +47,7 @@ async fn payments(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col(ColumnDef::new(Payment::UpdatedAt).big_integer().not_null())
         .to_owned();
     manager.create_table(table).await?;
-    // Holds only payments that something is to be done about, so it stays small however many there are.
+    // A partial index on unfinished payments only, which stays small.
     let unfinished = Index::create()
         .name("payments_unfinished")
         .table(payment::Entity)
@@ -85,7 +85,7 @@ async fn accounts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager.create_table(exposure).await
 }
 
-/// An id, compared byte by byte as SQLite does by default, so that lists have one order on both databases.
+/// A column for an id, compared byte by byte as SQLite does by default, so that both databases sort lists alike.
 fn id(backend: DbBackend, column: impl IntoIden) -> ColumnDef {
     let mut id = ColumnDef::new(column);
     id.text().not_null();
@@ -95,7 +95,7 @@ fn id(backend: DbBackend, column: impl IntoIden) -> ColumnDef {
     id
 }
 
-/// A number that is never below zero.
+/// A column for a number that is never below zero.
 fn count<C: IntoIden + Copy>(column: C) -> ColumnDef {
     ColumnDef::new(column).big_integer().not_null().check(Expr::col(column).gte(0)).to_owned()
 }

@@ -1,5 +1,5 @@
-//! What a payment keeps of the provider's side: the idempotency key, the last answer, an alarm, and who asks; and the
-//! table `shops`. Instances of the release before run beside: they leave these columns as they are.
+//! The columns of the provider's side: the idempotency key, the last response, an alarm, and the owner of a lease; and
+//! the table `shops`. Instances of the previous release may run concurrently: they do not touch these columns.
 
 use sea_orm_migration::prelude::*;
 
@@ -32,7 +32,8 @@ impl MigrationTrait for Migration {
             manager.alter_table(table).await?;
         }
         let db = manager.get_connection();
-        // As `payment_unfinished`, which instances of the release before go on using. The text is that of `due()`.
+        // As `payments_unfinished`, which instances of the previous release still use. The expression is that of
+        // `due()`.
         db.execute_unprepared(
             "CREATE INDEX payments_due ON payments (COALESCE(due_at, next_attempt_at)) \
              WHERE COALESCE(due_at, next_attempt_at) IS NOT NULL",

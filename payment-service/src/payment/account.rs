@@ -1,4 +1,4 @@
-//! What is known of an account here: the card and the limit.
+//! The copy of an account: its card and its limit.
 
 use contracts::account::{AccountDetails, Card, CardToken, CreditLimit};
 use contracts::payment::DeclineReason;
@@ -9,18 +9,18 @@ use super::Charge;
 /// A copy of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// The version the account has where it is kept. A copy never gives way to an older one.
+    /// The version of the account in account-service. An older version never overwrites a copy.
     pub version: i64,
-    /// What it says; none where it was deleted.
+    /// The card and the limit; `None` if the account was deleted.
     pub terms: Option<Terms>,
 }
 
-/// How a customer pays, and how much at a time.
+/// The card and the credit limit of a customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    /// None until there is one.
+    /// The card; `None` if the account has none.
     pub card: Option<Card>,
-    /// How much may be paid for and not refunded.
+    /// The largest sum of payments that are not refunded.
     pub limit: CreditLimit,
 }
 
@@ -32,17 +32,17 @@ impl Account {
         Self { version, terms: Some(terms) }
     }
 
-    /// Copies that an account is no more.
+    /// Copies the deletion of an account.
     #[must_use]
     pub fn deleted(version: i64) -> Self {
         Self { version, terms: None }
     }
 
-    /// Says with which card a charge may be taken, where `exposure` minor units of its currency are paid for already.
+    /// Returns the card for a charge, given an `exposure` in minor units of its currency.
     ///
     /// # Errors
     ///
-    /// Why not.
+    /// The reason to decline.
     pub(super) fn authorise(
         &self,
         charge: &Charge,

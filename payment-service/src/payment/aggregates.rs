@@ -1,4 +1,4 @@
-//! The decisions.
+//! The aggregates and their decisions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,47 +11,47 @@ use time::OffsetDateTime;
 
 use super::{Account, Charge, Outcome, Payment, PaymentMessage, State};
 
-/// How long to wait for what.
+/// The time limits of payments.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// How long a payment that is due waits for a copy of its account.
+    /// The time limit for a payment that is due to wait for a copy of its account.
     pub account_wait: Duration,
-    /// How long a payment may be due before the provider is told to take it no more.
+    /// The time limit for capturing a payment that is due; after it the capture is voided.
     pub provider_deadline: Duration,
-    /// How long a void or a refund is repeated before it is left to a person.
+    /// The time limit for repeating a void or a refund; after it an operator must decide.
     pub retry_limit: Duration,
-    /// Whether a missing account is asked for as soon as a payment is due.
+    /// Whether to query account-service for a missing account as soon as a payment is due.
     pub fetch_accounts: bool,
 }
 
-/// An event, and what goes with it.
+/// An event with its version and its cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// What happened.
+    /// The event to publish.
     pub event: PaymentEvent,
     /// The version of the payment.
     pub version: i64,
-    /// What it answers: the message that made the payment due, or the order void.
+    /// The message that made the payment due, or that cancelled the order.
     pub cause: Cause,
 }
 
-/// What is known of payments, accounts, and exposures: all of it, or the slice that a batch needs.
+/// Payments, accounts, and exposures: all of them, or those that a batch needs.
 ///
-/// A payment that is told something, or whose outcome is recorded, must be there with the account and the exposure
-/// of its customer, where these exist.
+/// A payment that a message or an outcome concerns must be loaded with the account and the exposure of its customer, if
+/// these exist.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aggregates {
     /// The payments by order.
     pub payments: BTreeMap<OrderId, Payment>,
     /// The copies of accounts.
     pub accounts: BTreeMap<CustomerId, Account>,
-    /// What counts against limits, in minor units by customer and currency.
+    /// The amounts that count against limits, in minor units per customer and currency.
     pub exposures: BTreeMap<(CustomerId, &'static str), i64>,
 }
 
 impl Aggregates {
-    /// Hears what others say. An account that is not newer than its copy, and a message about an order that says
-    /// nothing new, change nothing.
+    /// Applies a message. An account that is not newer than its copy, and a repeated message about an order, change
+    /// nothing.
     pub fn apply(
         &mut self,
         message: &PaymentMessage,
@@ -96,7 +96,7 @@ impl Aggregates {
         self.check(order_id, now, policy)
     }
 
-    /// Looks again at a payment that waits for a copy of its account.
+    /// Checks again a payment that waits for a copy of its account.
     pub fn recheck(&mut self, order_id: &OrderId, now: OffsetDateTime, policy: &Policy) -> Option<Decided> {
         let payment = self.payments.get_mut(order_id)?;
         let charge = payment.charge.clone()?;
@@ -114,7 +114,7 @@ impl Aggregates {
         Some(payment.decline(order_id, &charge, DeclineReason::NoAccount, now))
     }
 
-    /// Records what the provider said in an attempt; only the latest one counts.
+    /// Records the outcome of an attempt; only the latest attempt counts.
     pub fn record(
         &mut self,
         order_id: &OrderId,
@@ -140,9 +140,9 @@ impl Aggregates {
                 }
                 return None;
             }
-            // An earlier request may be late, so a refusal is believed only where there was none.
-            (State::Capturing { .. }, Outcome::Unheard | Outcome::Refused { .. })
-                if payment.attempts > 1 || *outcome == Outcome::Unheard =>
+            // An earlier request may still arrive, so a refusal counts only for the first attempt.
+            (State::Capturing { .. }, Outcome::NotFound | Outcome::Refused { .. })
+                if payment.attempts > 1 || *outcome == Outcome::NotFound =>
             {
                 payment.close(State::Voiding, now);
                 payment.next_attempt_at = Some(now);
@@ -156,7 +156,7 @@ impl Aggregates {
             (State::Capturing { .. }, Outcome::Captured { reference }) => {
                 return Some(payment.capture(order_id, &charge, reference, now));
             }
-            (State::Capturing { .. } | State::Voiding, Outcome::GivenBack { reference })
+            (State::Capturing { .. } | State::Voiding, Outcome::Refunded { reference })
                 if payment.cancelled.is_some() =>
             {
                 Some(payment.refund(order_id, &charge, reference, now))
@@ -172,10 +172,10 @@ impl Aggregates {
             | (State::Capturing { .. }, Outcome::Declined | Outcome::Refused { .. }) => {
                 Some(payment.decline(order_id, &charge, DeclineReason::ProviderDeclined, now))
             }
-            (State::Capturing { .. } | State::Voiding, Outcome::Voided | Outcome::GivenBack { .. }) => {
+            (State::Capturing { .. } | State::Voiding, Outcome::Voided | Outcome::Refunded { .. }) => {
                 Some(payment.decline(order_id, &charge, DeclineReason::ProviderUnavailable, now))
             }
-            (State::Refunding { reference }, Outcome::GivenBack { .. }) => {
+            (State::Refunding { reference }, Outcome::Refunded { .. }) => {
                 Some(payment.refund(order_id, &charge, &reference, now))
             }
             _ => return None,
@@ -185,11 +185,11 @@ impl Aggregates {
             Outcome::Mismatch { why } => payment.alarm(why, now),
             _ => {}
         }
-        self.free(&charge);
+        self.release(&charge);
         decided
     }
 
-    /// Decides a payment that is due by the copy of its account, where there is one.
+    /// Decides on a payment that is due with the copy of its account, if there is one.
     fn check(&mut self, order_id: &OrderId, now: OffsetDateTime, policy: &Policy) -> Option<Decided> {
         let payment = self.payments.get_mut(order_id)?;
         let charge = payment.charge.clone()?;
@@ -223,10 +223,10 @@ impl Aggregates {
             State::Capturing { .. } if payment.attempts == 0 => {
                 payment.close(State::Cancelled, now);
                 if let Some(charge) = payment.charge.clone() {
-                    self.free(&charge);
+                    self.release(&charge);
                 }
             }
-            // What the provider has done is not known: it shows when the attempt ends.
+            // The provider's outcome is unknown until the attempt ends.
             State::Capturing { .. } | State::Voiding => payment.changed(now),
             State::Captured { reference } => {
                 payment.close(State::Refunding { reference }, now);
@@ -240,7 +240,7 @@ impl Aggregates {
         }
     }
 
-    fn free(&mut self, charge: &Charge) {
+    fn release(&mut self, charge: &Charge) {
         if let Some(exposure) = self.exposures.get_mut(&key(charge)) {
             *exposure -= charge.amount.minor_units();
         }
@@ -248,7 +248,7 @@ impl Aggregates {
 }
 
 impl Payment {
-    /// Learns who pays how much; returns whether that is news.
+    /// Sets the charge; returns whether it was unknown before.
     fn place(&mut self, order: &OrderDetails, cause: &Cause, now: OffsetDateTime) -> bool {
         if self.charge.is_some() {
             return false;
@@ -258,7 +258,7 @@ impl Payment {
             amount: order.total_price,
             currency: order.currency,
         });
-        // A cancel may belong to a flow of its own; this is the order's.
+        // A cancellation may belong to a flow of its own; this is the order's.
         self.correlation_id = cause.correlation_id;
         self.changed(now);
         true

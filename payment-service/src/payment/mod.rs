@@ -1,7 +1,7 @@
-//! The rules of payments: what is due, whether it may be taken, and what becomes of it.
+//! The rules of payments: when one is due, authorisation, capture, void, and refund.
 //!
-//! Pure: no I/O, no clock. [`Aggregates`] holds what is known of payments, accounts, and exposures; it is told what others
-//! say ([`Aggregates::apply`]) and what the payment provider answers ([`Aggregates::record`]), and says what happened.
+//! Pure: no I/O, no clock. [`Aggregates`] has the payments, accounts, and exposures. [`Aggregates::apply`] takes
+//! messages, [`Aggregates::record`] takes outcomes of calls to the payment provider; both return events.
 //!
 //! # A payment
 //!
@@ -13,25 +13,24 @@
 //!                                                          └─► declined
 //! ```
 //!
-//! An order that is cancelled before the provider was asked is cancelled and nothing else. One that is cancelled
-//! while the provider is being asked remembers it: what the provider turns out to have taken is given back, and where
-//! its answer was lost it is not asked to take the money again, but to take none.
+//! If an order is cancelled before the first call to the provider, its payment is cancelled. If it is cancelled during
+//! a call, the payment remembers it: a capture that turns out to have succeeded is refunded, and a capture whose
+//! response was lost is voided instead of repeated.
 //!
-//! Messages come in any order, any number of times: a cancel that comes first leaves a tombstone.
+//! Messages arrive in any order, any number of times: a cancellation that arrives first leaves a tombstone.
 //!
 //! # Exposure
 //!
-//! What is being captured, captured, or being refunded counts against the limit of the account. It counts from the
-//! moment the provider may be asked until it is certain that the customer has the money, so that the sum of what was
-//! taken can never exceed the limit. It is counted by customer and currency: there is no rate between currencies.
+//! A payment that is capturing, voiding, captured, or refunding counts against the limit of the account. It counts from
+//! the moment at which a capture may be sent until the customer certainly has the money, so the sum of all captures
+//! never exceeds the limit. The sum is per customer and currency: there is no rate between currencies.
 //!
 //! # In doubt
 //!
-//! A capture that was asked for and not answered is asked for again with the same key. Once it is overdue, the
-//! provider is asked what it knows. Where that is nothing, it is told to take nothing under that key any more, and
-//! that this may have been said is recorded before it is: a request can be late, and what one of them undoes must not
-//! count as captured because another found it captured in between. Each attempt has a number, and an answer to an
-//! attempt that is not the latest says nothing.
+//! A capture without a response is repeated with the same key. Once it is overdue, the service looks the key up at the
+//! provider. If the provider does not know it, the service voids the key. It records the state `voiding` before it
+//! sends the void: a request can be late, and a capture that one request voids must not count because another request
+//! found it in between. Each attempt has a number, and the outcome of an attempt that is not the latest is ignored.
 
 mod account;
 mod aggregates;
@@ -41,7 +40,7 @@ mod state;
 pub use account::{Account, Terms};
 pub use aggregates::{Aggregates, Decided, Policy};
 pub use outcome::{Call, Outcome};
-pub(crate) use state::LONGEST_WAIT;
+pub(crate) use state::MAX_RETRY_AFTER;
 pub use state::{Charge, Payment, State};
 
 use contracts::account::{AccountChanged, AccountDeleted};
@@ -49,23 +48,23 @@ use contracts::inventory::StockReserved;
 use contracts::order::{OrderCancelled, OrderPlaced};
 use contracts::{CustomerId, OrderId};
 
-/// What a payment depends on.
+/// The messages that payments react to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentMessage {
-    /// An account is now as it says.
+    /// An account was created or changed.
     AccountChanged(AccountChanged),
-    /// An account is no more.
+    /// An account was deleted.
     AccountDeleted(AccountDeleted),
-    /// An order exists: who pays how much.
+    /// An order was placed: it has the customer and the amount.
     Placed(OrderPlaced),
     /// The stock of an order is reserved: its payment is due.
     Reserved(StockReserved),
-    /// An order is void.
+    /// An order was cancelled.
     Cancelled(OrderCancelled),
 }
 
 impl PaymentMessage {
-    /// Returns the order it is about, if it is about one.
+    /// Returns the id of the order that the message concerns, if any.
     #[must_use]
     pub fn order_id(&self) -> Option<&OrderId> {
         match self {
@@ -76,7 +75,7 @@ impl PaymentMessage {
         }
     }
 
-    /// Returns the account it is about, if it is about one.
+    /// Returns the account that the message concerns, if any.
     #[must_use]
     pub fn account(&self) -> Option<(CustomerId, Account)> {
         match self {

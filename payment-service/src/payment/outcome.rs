@@ -1,4 +1,4 @@
-//! What the provider is asked, and what comes of it.
+//! The calls to the provider and their outcomes.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use contracts::account::CardToken;
 
 use super::Charge;
 
-/// What to ask the payment provider.
+/// A call to the payment provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Call {
-    /// To take the money.
+    /// Capture the payment.
     Capture {
-        /// For which order.
+        /// The order's id.
         order_id: OrderId,
-        /// From which card.
+        /// The token of the card.
         token: CardToken,
-        /// How much.
+        /// The customer, the amount, and the currency.
         charge: Charge,
     },
-    /// Whether it has taken the money.
+    /// Look up the status of the capture.
     Lookup,
-    /// To take no money, and to give back what it has taken.
+    /// Void the capture: prevent it, or refund it if it has succeeded.
     Void,
-    /// To give the money back.
+    /// Refund the payment.
     Refund {
-        /// What it knows the money by.
+        /// The provider's reference of the capture.
         reference: String,
     },
 }
 
 impl Call {
-    /// Returns what it is called in traces.
+    /// Returns the name of the span in traces.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -43,46 +43,46 @@ impl Call {
     }
 }
 
-/// What came of asking.
+/// The outcome of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The money is taken.
+    /// The payment is captured.
     Captured {
-        /// What the provider knows it by.
+        /// The provider's reference of the capture.
         reference: String,
     },
-    /// The provider does not take the money.
+    /// The provider declined the payment.
     Declined,
-    /// The provider has taken no money, and will take none.
+    /// The provider has not captured the payment and never will.
     Voided,
-    /// The money is given back.
-    GivenBack {
-        /// What the provider knew it by.
+    /// The payment is refunded.
+    Refunded {
+        /// The provider's reference of the capture.
         reference: String,
     },
-    /// The provider has not heard of the capture, yet.
-    Unheard,
+    /// The provider does not know the capture, yet.
+    NotFound,
     /// The provider refuses the request for good: repeating it changes nothing.
     Refused {
-        /// What it answered.
+        /// The provider's explanation.
         why: String,
     },
     /// The provider names another order, amount, or currency than the payment's.
     Mismatch {
-        /// What it names.
+        /// Both contents, for the operator.
         why: String,
     },
-    /// There is no knowing.
+    /// The outcome is unknown.
     Unavailable {
-        /// What was answered, or why nothing was.
+        /// The response, or the error of the connection.
         why: String,
-        /// How long the provider asks to be left alone.
+        /// The provider's `Retry-After`.
         retry_after: Option<Duration>,
     },
 }
 
 impl Outcome {
-    /// Makes the outcome of a request without a usable answer.
+    /// Returns the outcome of a request without a usable response.
     #[must_use]
     pub fn unavailable(why: impl Into<String>) -> Self {
         Self::Unavailable { why: why.into(), retry_after: None }

@@ -1,4 +1,4 @@
-//! Where the payment of one order stands.
+//! The state of the payment of one order.
 
 use std::time::Duration;
 
@@ -11,99 +11,99 @@ use uuid::Uuid;
 
 use super::{Call, Policy};
 
-/// The wait after the first attempt that failed; it doubles with each further one.
-const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// The longest wait between two attempts.
+/// The back-off after the first failed attempt; it doubles with each further one.
+const INITIAL_BACKOFF: Duration = Duration::from_millis(250);
+/// The longest back-off between two attempts.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-/// The longest wait that a provider may ask for.
-pub(crate) const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The longest `Retry-After` that is respected.
+pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// Who pays how much.
+/// The customer, the amount, and the currency of a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
-    /// Whose money.
+    /// The customer who pays.
     pub customer_id: CustomerId,
-    /// How much, in minor units.
+    /// The amount in minor units.
     pub amount: Amount,
-    /// Of which currency.
+    /// The currency of the amount.
     pub currency: Currency,
 }
 
 /// The payment of an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payment {
-    /// Where it stands.
+    /// The state, with its data.
     pub state: State,
-    /// Who pays how much; none until the order has been heard of.
+    /// The charge; `None` until the order's event has arrived.
     pub charge: Option<Charge>,
-    /// The id of the message that said that the stock is reserved.
+    /// The id of the event that reserved the stock.
     pub reserved: Option<Uuid>,
-    /// The id of the message that said that the order is void.
+    /// The id of the event that cancelled the order.
     pub cancelled: Option<Uuid>,
-    /// The id of the message that began the order's flow.
+    /// The correlation id of the order's flow.
     pub correlation_id: Uuid,
-    /// W3C trace context of what moved it on last.
+    /// The W3C trace context of the latest event.
     pub trace_parent: Option<String>,
-    /// When it came to be due.
+    /// The time at which the payment became due.
     pub due_since: Option<OffsetDateTime>,
-    /// How often the provider was asked, or was about to be; the number of the latest attempt.
+    /// The number of attempts, including one that is in progress; also the number of the latest attempt.
     pub attempts: i64,
-    /// When there is something to do; none where nothing is.
+    /// The time of the next attempt; `None` if there is none.
     pub next_attempt_at: Option<OffsetDateTime>,
-    /// The idempotency key of the provider's requests; none until the first one, and none for payments that an
-    /// earlier release asked for by the order's id.
+    /// The idempotency key of requests to the provider; `None` before the first request, and for payments whose key is
+    /// the order's id, from an earlier release.
     pub provider_key: Option<String>,
-    /// What the provider answered last, where that was no success.
+    /// The provider's latest failure or refusal; `None` after a success.
     pub provider_answer: Option<String>,
-    /// Since when a person is needed: the provider refused for good, or it names other money than this payment's.
+    /// The time at which an operator became necessary: the provider refused for good, or its content differs.
     pub alarm_since: Option<OffsetDateTime>,
-    /// How many changes there have been.
+    /// The number of changes.
     pub version: i64,
-    /// When it last changed.
+    /// The time of the last change.
     pub updated_at: OffsetDateTime,
 }
 
-/// Where a payment stands.
+/// The state of a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// The order is not known here yet, or its stock is not reserved.
+    /// The order is unknown, or its stock is not reserved.
     Pending,
-    /// It is due, and there is no copy of the account.
+    /// The payment is due, and there is no copy of the account.
     AwaitingAccount,
-    /// The provider may have been asked, and its answer is not known.
+    /// A capture may have been sent; its outcome is unknown.
     Capturing {
-        /// The card that is charged, whatever becomes of the account meanwhile: a key stands for one request.
+        /// The token of the card. It stays the same if the account changes: a key belongs to one request.
         token: CardToken,
     },
-    /// Whether the provider has taken the money was in doubt for too long, and it may have been told to take none. No
-    /// capture counts from here on: what was taken is given back.
+    /// The outcome of the capture was unknown for too long, and a void may have been sent. No capture counts any more:
+    /// one that has succeeded is refunded.
     Voiding,
-    /// The money is taken.
+    /// The payment is captured.
     Captured {
-        /// What the provider knows it by.
+        /// The provider's reference of the capture.
         reference: String,
     },
-    /// The money is not taken, and will not be. Final.
+    /// The payment is declined. Terminal.
     Declined {
-        /// Why.
+        /// The decline reason.
         reason: DeclineReason,
     },
-    /// The order is void, and the money is about to be given back.
+    /// The order was cancelled; a refund is due or in progress.
     Refunding {
-        /// What the provider knows it by.
+        /// The provider's reference of the capture.
         reference: String,
     },
-    /// The money is given back. Final.
+    /// The payment is refunded. Terminal.
     Refunded {
-        /// What the provider knows it by.
+        /// The provider's reference of the capture.
         reference: String,
     },
-    /// The order was void before money was taken. Final.
+    /// The order was cancelled before the capture. Terminal.
     Cancelled,
 }
 
 impl State {
-    /// Says whether the amount counts against the account's limit.
+    /// Returns whether the amount counts against the account's limit.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         matches!(self, Self::Capturing { .. } | Self::Voiding | Self::Captured { .. } | Self::Refunding { .. })
@@ -111,7 +111,7 @@ impl State {
 }
 
 impl Payment {
-    /// A payment of which nothing is known but the flow it belongs to.
+    /// Returns a new payment, of which only the flow is known.
     #[must_use]
     pub fn unknown(correlation_id: Uuid, now: OffsetDateTime) -> Self {
         Self {
@@ -132,13 +132,13 @@ impl Payment {
         }
     }
 
-    /// Returns what to ask the provider, in the attempt that has just begun; none where nothing is left to ask.
+    /// Returns the call to the provider for the attempt that has just begun; `None` if there is nothing left to do.
     #[must_use]
     pub fn call(&self, order_id: &OrderId, now: OffsetDateTime, policy: &Policy) -> Option<Call> {
         match &self.state {
             State::Voiding => Some(Call::Void),
             State::Capturing { .. } if self.cancelled.is_some() => Some(Call::Void),
-            // The first attempt is always one to capture: nothing is in doubt before.
+            // The first attempt is always a capture: no outcome is unknown before.
             State::Capturing { .. } if self.attempts > 1 && self.is_overdue(now, policy) => Some(Call::Lookup),
             State::Capturing { token } => Some(Call::Capture {
                 order_id: order_id.clone(),
@@ -154,38 +154,37 @@ impl Payment {
         self.due_since.is_some_and(|since| now >= since + policy.provider_deadline)
     }
 
-    /// Says whether a void or a refund has failed for so long that repeating it is left to a person.
+    /// Returns whether a void or a refund has failed for longer than the retry limit.
     pub(super) fn is_abandoned(&self, now: OffsetDateTime, policy: &Policy) -> bool {
         let repeated = matches!(self.state, State::Voiding | State::Refunding { .. });
         repeated && now >= self.updated_at + policy.retry_limit
     }
 
-    /// Stops asking the provider until a person decides. What counts against the limit goes on counting.
+    /// Stops the attempts until an operator decides. The amount still counts against the limit.
     pub(super) fn park(&mut self, why: &str, now: OffsetDateTime) {
         self.next_attempt_at = None;
         self.alarm(why, now);
     }
 
-    /// Marks that a person is needed.
+    /// Raises the alarm for an operator.
     pub(super) fn alarm(&mut self, why: &str, now: OffsetDateTime) {
         self.provider_answer = Some(why.to_owned());
         self.alarm_since = Some(now);
     }
 
-    /// Returns since when it is due. A moment that is still to come was written by a clock that was ahead, and is now
-    /// from here on: a deadline is not put off until that clock's time has come.
+    /// Returns the time at which the payment became due. A time in the future comes from a clock that was ahead and is
+    /// replaced by now, so that it does not postpone a deadline.
     pub(super) fn due_since(&mut self, now: OffsetDateTime) -> OffsetDateTime {
         let since = self.due_since.unwrap_or(now).min(now);
         self.due_since = Some(since);
         since
     }
 
-    /// Sets when the provider is asked again, not before `retry_after`. A capture is not left waiting beyond its
-    /// deadline.
+    /// Sets the time of the next attempt, not before `retry_after`. A capture does not wait beyond its deadline.
     pub(super) fn wait(&mut self, now: OffsetDateTime, retry_after: Option<Duration>, policy: &Policy) {
         let doublings = u32::try_from(self.attempts.clamp(1, 8) - 1).unwrap_or_default();
-        let backoff = (FIRST_WAIT * 2_u32.pow(doublings)).min(MAX_BACKOFF);
-        let next = now + backoff.max(retry_after.unwrap_or_default().min(LONGEST_WAIT));
+        let backoff = (INITIAL_BACKOFF * 2_u32.pow(doublings)).min(MAX_BACKOFF);
+        let next = now + backoff.max(retry_after.unwrap_or_default().min(MAX_RETRY_AFTER));
         let deadline = self.due_since(now) + policy.provider_deadline;
         self.next_attempt_at = Some(if deadline > now { deadline.min(next) } else { next });
     }
@@ -196,12 +195,12 @@ impl Payment {
         self.updated_at = now;
     }
 
-    /// The cause of what is said about a payment: the message that made it due.
+    /// The cause of an event about the payment: the message that made it due.
     pub(super) fn due_cause(&self) -> Cause {
         self.cause(self.reserved)
     }
 
-    /// The cause of what is said about a refund: the message that made the order void.
+    /// The cause of an event about a refund: the message that cancelled the order.
     pub(super) fn cancel_cause(&self) -> Cause {
         self.cause(self.cancelled)
     }

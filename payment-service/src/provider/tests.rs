@@ -4,16 +4,16 @@ use serde_json::json;
 use super::*;
 
 #[test]
-fn an_answer_whose_words_contradict_its_status_moves_no_money() {
-    for published in ["declined", "pending", "refunded", ""] {
-        let answer: Answer = serde_json::from_value(json!({"status": published, "reference": "cap_1"})).unwrap();
-        assert!(matches!(answer.expect_status("captured"), Err(ProviderError::Unavailable { .. })), "{published}");
+fn a_response_whose_body_contradicts_its_status_has_no_effect() {
+    for status in ["declined", "pending", "refunded", ""] {
+        let body: Body = serde_json::from_value(json!({"status": status, "reference": "cap_1"})).unwrap();
+        assert!(matches!(body.expect_status("captured"), Err(ProviderError::Unavailable { .. })), "{status}");
     }
 }
 
 type Lookup = fn() -> Result<Option<Known>, ProviderError>;
 
-/// A provider that refuses every void, and knows something by every key.
+/// A provider that refuses every void, with a lookup that is the same for every key.
 struct Refusing(Lookup);
 
 impl PaymentProvider for Refusing {
@@ -39,7 +39,7 @@ impl PaymentProvider for Refusing {
 }
 
 #[tokio::test]
-async fn a_void_that_is_refused_is_believed_only_after_a_look_at_what_the_key_stands_for() {
+async fn a_refused_void_is_accepted_only_after_a_lookup_of_the_key() {
     let charge = Charge {
         customer_id: CustomerId::parse("ANN").unwrap(),
         amount: Amount::try_from(60).unwrap(),
@@ -54,20 +54,20 @@ async fn a_void_that_is_refused_is_believed_only_after_a_look_at_what_the_key_st
         (|| Ok(None), refused),
     ];
     for (known, outcome) in cases {
-        assert_eq!(ask(&Refusing(known), &money, &Call::Void).await, outcome);
+        assert_eq!(execute(&Refusing(known), &money, &Call::Void).await, outcome);
     }
 }
 
 #[tokio::test]
-async fn a_provider_that_does_not_answer_is_reported_without_the_credentials_in_its_url() {
-    // Port 1 is reserved, and nothing listens there.
+async fn an_unavailable_provider_is_reported_without_the_credentials_in_its_url() {
+    // Port 1 is reserved and closed.
     let provider = HttpProvider::new("http://shop:s3cret@127.0.0.1:1/v1", Duration::from_secs(5)).unwrap();
     let text = format!("{:?}", provider.ledger(None).await.unwrap_err());
     assert!(text.contains("connect") && !text.contains("s3cret"), "{text}");
 }
 
 #[test]
-fn a_reference_that_cannot_be_stored_or_published_is_none() {
+fn a_reference_that_cannot_be_stored_or_published_is_invalid() {
     let long = "r".repeat(MAX_REFERENCE + 1);
     for text in ["", " ", "cap\u{0}1", "cap\n", long.as_str()] {
         assert!(!is_reference(text), "{text:?}");

@@ -1,9 +1,9 @@
-//! Asks the payment provider: claim, call, record.
+//! The capture worker calls the payment provider: claim, call, record.
 //!
-//! An attempt is *claimed* before it is made: its number goes up, and others leave the payment alone until the lease
-//! is over. The call is made outside of any transaction. Its outcome is *recorded* in one transaction with what is
-//! said about it, unless another attempt has begun meanwhile. A crash in between leaves a payment whose lease runs
-//! out: it is claimed again, and the provider, which is asked under the same key, does nothing twice.
+//! The worker *claims* an attempt before it calls: the attempt's number increases, and other instances skip the payment
+//! until its lease expires. The call is outside of any transaction. The outcome is *recorded* in one transaction with
+//! its events, unless another attempt has begun meanwhile. After a crash in between, the lease expires, and the payment
+//! is claimed again; the provider does nothing twice, because the key is the same.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -24,45 +24,44 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{begin, time_has_come};
+use super::{begin, is_due};
 use crate::entity::payment::{ActiveModel, Column, Entity, Status, due};
 use crate::handler::outgoing_of;
-use crate::payment::{Call, Charge, LONGEST_WAIT, Outcome, Payment, Policy, State};
-use crate::provider::{Money, PaymentProvider, ask};
+use crate::payment::{Call, Charge, MAX_RETRY_AFTER, Outcome, Payment, Policy, State};
+use crate::provider::{Money, PaymentProvider, execute};
 use crate::row;
 use crate::unit_of_work::{Report, UnitOfWork};
 
-/// Calls at the same time.
+/// The number of concurrent calls.
 const CONCURRENT: usize = 64;
-/// Payments claimed at a time.
+/// The number of payments per claim.
 const CLAIM: u64 = 256;
-/// How often to look for payments whose time has come, where none is known to come earlier: another instance may have left
-/// some.
+/// The longest interval between two polls for due payments: another instance may have left some.
 const POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// How long to wait at least: what is due by now may be another instance's.
-const SHORTEST: Duration = Duration::from_millis(50);
-/// How long to wait while calls are under way, each of which may begin another attempt; and before a database is asked again
-/// that did not answer.
+/// The shortest interval between two polls: another instance may hold the payments that are due.
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
+/// The poll interval while calls are in progress, each of which may cause another attempt, and after an error of the
+/// database.
 const TICK: Duration = Duration::from_millis(250);
-/// How long a shutdown waits for the answers that are under way.
+/// The time limit for calls in progress at a shutdown.
 const DRAIN: Duration = Duration::from_secs(3);
 
-/// What the provider is asked about.
-const ASKED: [Status; 3] = [Status::Capturing, Status::Voiding, Status::Refunding];
+/// The statuses that need a call to the provider.
+const CALLING: [Status; 3] = [Status::Capturing, Status::Voiding, Status::Refunding];
 
-/// Asks the payment provider about all payments that are capturing, voiding, or refunding.
+/// Calls the payment provider for all payments that are capturing, voiding, or refunding.
 pub struct CaptureWorker<P> {
     /// The service's database.
     pub db: DatabaseConnection,
-    /// Who is asked.
+    /// The payment provider.
     pub provider: Arc<P>,
-    /// How long to wait for what.
+    /// The time limits of payments.
     pub policy: Policy,
-    /// How long one question may take.
+    /// The time limit of one call.
     pub timeout: Duration,
-    /// The time.
+    /// The clock of due times.
     pub clock: fn() -> OffsetDateTime,
-    /// Changes when there may be something to do.
+    /// Changes when a payment may be due.
     pub wake: watch::Receiver<()>,
     /// The name of the shop at the provider, part of every idempotency key.
     pub shop_id: String,
@@ -70,47 +69,47 @@ pub struct CaptureWorker<P> {
     pub instance: String,
 }
 
-/// An attempt that has begun.
+/// An attempt in progress.
 #[derive(Debug)]
 struct Claim {
     money: Money,
     attempt: i64,
     call: Call,
-    /// The flow it belongs to.
+    /// The trace context of the order's flow.
     trace_parent: Option<String>,
-    /// After this, others may begin another one.
+    /// The end of the lease: then another attempt may begin.
     leased_until: Instant,
 }
 
-/// Asks the provider, as a span of the flow where somebody wants to know.
+/// Calls the provider, in a span of the order's flow if traces are enabled.
 async fn call_and_record<P: PaymentProvider>(provider: &P, claim: &Claim) -> Outcome {
     let flow = claim.trace_parent.as_deref();
     let begun = StartedSpan::within(flow);
-    let outcome = ask(provider, &claim.money, &claim.call).await;
+    let outcome = execute(provider, &claim.money, &claim.call).await;
     if let Some(begun) = begun {
         let attributes =
             vec![KeyValue::new("peer.service", "payment-provider"), KeyValue::new("attempt", claim.attempt)];
-        let unheard = match &outcome {
+        let error = match &outcome {
             Outcome::Unavailable { why, .. } | Outcome::Refused { why } | Outcome::Mismatch { why } => {
                 Some(why.clone())
             }
             _ => None,
         };
-        begun.end(claim.call.name(), SpanKind::Client, attributes, unheard);
+        begun.end(claim.call.name(), SpanKind::Client, attributes, error);
     }
     outcome
 }
 
 impl<P: PaymentProvider> CaptureWorker<P> {
-    /// Runs until `stop` is cancelled, and then waits a little for answers.
+    /// Runs until `stop` is cancelled, and then waits for calls in progress, at most [`DRAIN`].
     ///
     /// # Errors
     ///
-    /// None: what goes wrong is logged, and tried again.
+    /// None: errors are logged, and the work is retried.
     pub async fn run(mut self, outbox: Outbox, stop: CancellationToken) -> anyhow::Result<()> {
         let watch = outbox.watch("captures");
         if let Err(error) = watch.answered(self.release_leases()).await {
-            tracing::warn!(%error, "the leases of an earlier run could not be ended; they run out by themselves");
+            tracing::warn!(%error, "cannot end the leases of an earlier run; they expire by themselves");
         }
         let (mut queue, mut calls) = (VecDeque::new(), JoinSet::new());
         let mut wait = Duration::ZERO;
@@ -134,7 +133,7 @@ impl<P: PaymentProvider> CaptureWorker<P> {
         Ok(())
     }
 
-    /// Begins calls while there is room for them and something to ask.
+    /// Starts calls while there is capacity and a payment is due.
     async fn fill(
         &self,
         queue: &mut VecDeque<Claim>,
@@ -144,7 +143,7 @@ impl<P: PaymentProvider> CaptureWorker<P> {
         loop {
             while calls.len() < CONCURRENT {
                 let Some(claim) = queue.pop_front() else { break };
-                // One that has stood in the queue for too long is left to whoever claims it next.
+                // A claim that has waited in the queue for too long is dropped; the payment is claimed again.
                 if Instant::now() + self.timeout < claim.leased_until {
                     let provider = self.provider.clone();
                     calls.spawn(async move {
@@ -164,12 +163,12 @@ impl<P: PaymentProvider> CaptureWorker<P> {
         }
     }
 
-    /// Returns how long it is until the time of a payment comes, [`POLL_INTERVAL`] at most.
+    /// Returns the time until the next payment is due, at most [`POLL_INTERVAL`].
     async fn until_next(&self) -> Result<Duration, DbErr> {
         let next: Option<Option<i64>> = Entity::find()
             .select_only()
             .expr(due())
-            .filter(Column::Status.is_in(ASKED))
+            .filter(Column::Status.is_in(CALLING))
             .filter(due().is_not_null())
             .order_by_asc(due())
             .limit(1)
@@ -178,13 +177,13 @@ impl<P: PaymentProvider> CaptureWorker<P> {
             .await?;
         let Some(next) = next.flatten() else { return Ok(POLL_INTERVAL) };
         let until = u64::try_from(next - unix_millis((self.clock)())).unwrap_or(0);
-        Ok(Duration::from_millis(until).clamp(SHORTEST, POLL_INTERVAL))
+        Ok(Duration::from_millis(until).clamp(MIN_INTERVAL, POLL_INTERVAL))
     }
 
-    /// Begins an attempt at each payment whose time has come.
+    /// Claims an attempt for each payment that is due.
     async fn claim(&self) -> Result<Vec<Claim>, DbErr> {
         let now = (self.clock)();
-        // Only a look, to leave the database alone where there is nothing to do.
+        // A read first, to avoid a write transaction if nothing is due.
         if self
             .due(now)
             .select_only()
@@ -212,7 +211,7 @@ impl<P: PaymentProvider> CaptureWorker<P> {
         for row in rows {
             let (order_id, mut payment) = row::to_payment(row)?;
             payment.attempts += 1;
-            self.name(&order_id, &mut payment);
+            self.set_key(&order_id, &mut payment);
             payment.next_attempt_at = Some(now + lease);
             let row = row::of_payment(&order_id, &payment);
             claimed.push(ActiveModel { lease_owner: Set(Some(self.instance.clone())), ..row });
@@ -235,9 +234,9 @@ impl<P: PaymentProvider> CaptureWorker<P> {
         Ok(claims)
     }
 
-    /// Gives a payment the key that the provider knows it by, before it is asked for the first time: whatever else it
-    /// knows, of this order id in another shop or at another price, has another key.
-    fn name(&self, order_id: &OrderId, payment: &mut Payment) {
+    /// Sets the idempotency key before the first call. The same order id in another shop, or at another price, has
+    /// another key.
+    fn set_key(&self, order_id: &OrderId, payment: &mut Payment) {
         let (State::Capturing { token }, Some(charge), 1) = (&payment.state, &payment.charge, payment.attempts)
         else {
             return;
@@ -249,7 +248,7 @@ impl<P: PaymentProvider> CaptureWorker<P> {
         payment.provider_key = Some(format!("{order_id}:{}:{digest}", self.shop_id));
     }
 
-    /// Records a call that has ended, and with it whatever else has.
+    /// Records a call that has ended, together with all others that have.
     async fn settle(
         &self,
         ended: Result<(Claim, Outcome), tokio::task::JoinError>,
@@ -266,9 +265,9 @@ impl<P: PaymentProvider> CaptureWorker<P> {
             }
             next = calls.try_join_next();
         }
-        // An answer that is not recorded is asked for again once its lease is over.
+        // If an outcome is not recorded, the call is repeated after its lease expires.
         if let Err(error) = watch.answered(self.record(&outcomes, outbox)).await {
-            tracing::debug!(%error, answers = outcomes.len(), "answers of the payment provider were not recorded");
+            tracing::debug!(%error, outcomes = outcomes.len(), "outcomes of the payment provider were not recorded");
         }
     }
 
@@ -293,8 +292,8 @@ impl<P: PaymentProvider> CaptureWorker<P> {
         Ok(())
     }
 
-    /// Lets the attempts that an earlier run of this instance left unfinished be made again at once. Leases of other
-    /// instances, and waits after failed attempts, stay as they are.
+    /// Ends the leases of an earlier run of this instance, so that its unfinished attempts are repeated at once. Leases
+    /// of other instances, and back-offs after failed attempts, stay unchanged.
     async fn release_leases(&self) -> Result<(), DbErr> {
         let now = unix_millis((self.clock)());
         Entity::update_many()
@@ -308,14 +307,14 @@ impl<P: PaymentProvider> CaptureWorker<P> {
         Ok(())
     }
 
-    /// For how long others leave a payment alone whose attempt has begun; with room for standing in the queue.
+    /// The duration of a lease, which includes the time in the queue.
     fn lease(&self) -> Duration {
         4 * self.timeout
     }
 
-    /// The payments about which the provider is to be asked.
+    /// The payments that are due for a call.
     fn due(&self, now: OffsetDateTime) -> Select<Entity> {
-        let longest_wait = self.lease().max(LONGEST_WAIT);
-        Entity::find().filter(Column::Status.is_in(ASKED)).filter(time_has_come(now, longest_wait))
+        let max_wait = self.lease().max(MAX_RETRY_AFTER);
+        Entity::find().filter(Column::Status.is_in(CALLING)).filter(is_due(now, max_wait))
     }
 }

@@ -1,7 +1,7 @@
-//! Looks after payments that are due and whose account is not known.
+//! The missing-account worker decides on payments that are due without a copy of the account.
 //!
-//! A copy may come by the stream, from a rebuild, or from asking for it; wherever from, it is found here. A payment
-//! that has waited for as long as it may is declined.
+//! The stream, a rebuild, or a query may deliver the copy; this worker finds it. A payment that has reached its time
+//! limit is declined.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{begin, time_has_come};
+use super::{begin, is_due};
 use crate::entity::account_copy;
 use crate::entity::payment::{Column, Entity, Status, due};
 use crate::handler::outgoing_of;
@@ -25,28 +25,28 @@ use crate::payment::Policy;
 use crate::unit_of_work::UnitOfWork;
 use crate::{accounts, rebuild, row};
 
-/// Payments decided at a time.
+/// The number of payments per transaction.
 const BATCH: u64 = 256;
-/// Accounts asked for at the same time.
+/// The number of concurrent queries.
 const CONCURRENT: usize = 8;
-/// How often to look.
+/// The longest interval between two polls.
 const TICK: Duration = Duration::from_secs(1);
-/// The shortest time between two looks.
+/// The shortest interval between two polls.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Looks after payments whose account is not known.
+/// Decides on payments whose account is missing.
 pub struct MissingAccountWorker {
     /// The service's database.
     pub db: DatabaseConnection,
-    /// How long to wait for what.
+    /// The time limits of payments.
     pub policy: Policy,
-    /// The time.
+    /// The clock of due times.
     pub clock: fn() -> OffsetDateTime,
-    /// Through which to ask for accounts; none where that is off.
+    /// The connection for account queries; `None` if they are disabled.
     pub fetch: Option<Client>,
-    /// Changes when there may be something to do.
+    /// Changes when a payment may be decided.
     pub wake: watch::Receiver<()>,
-    /// Changed when there may be something to ask the provider.
+    /// Wakes the capture worker.
     pub decided: watch::Sender<()>,
 }
 
@@ -55,7 +55,7 @@ impl MissingAccountWorker {
     ///
     /// # Errors
     ///
-    /// None: what goes wrong is logged, and tried again.
+    /// None: errors are logged, and the work is retried.
     pub async fn run(mut self, outbox: Outbox, stop: CancellationToken) -> anyhow::Result<()> {
         let watch = outbox.watch("accounts");
         loop {
@@ -64,17 +64,17 @@ impl MissingAccountWorker {
                 Ok(()) = self.wake.changed() => {}
                 () = tokio::time::sleep(TICK) => {}
             }
-            // Readiness and the log have the error, and the next look tries again.
-            if let Ok(true) = self.look(&outbox, &watch).await {
+            // Readiness and the log have the error; the next poll retries.
+            if let Ok(true) = self.poll(&outbox, &watch).await {
                 self.decided.send_replace(());
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Decides what can be decided; returns whether there was something.
-    async fn look(&self, outbox: &Outbox, watch: &Watch) -> anyhow::Result<bool> {
-        let (orders, customers) = watch.answered(self.found()).await?;
+    /// Decides on the payments that can be decided; returns whether there were any.
+    async fn poll(&self, outbox: &Outbox, watch: &Watch) -> anyhow::Result<bool> {
+        let (orders, customers) = watch.answered(self.decidable()).await?;
         if orders.is_empty() {
             return Ok(false);
         }
@@ -85,7 +85,7 @@ impl MissingAccountWorker {
         Ok(true)
     }
 
-    /// Decides payments in one transaction.
+    /// Decides on payments in one transaction.
     async fn decide(&self, orders: &BTreeSet<OrderId>, outbox: &Outbox) -> anyhow::Result<()> {
         let now = (self.clock)();
         let tx = begin(&self.db).await?;
@@ -99,8 +99,8 @@ impl MissingAccountWorker {
         Ok(outbox.commit(tx, outgoing).await?)
     }
 
-    /// The payments whose account is known by now, or whose time has come.
-    async fn found(&self) -> anyhow::Result<(BTreeSet<OrderId>, BTreeSet<CustomerId>)> {
+    /// The payments whose account has a copy now, or that are due.
+    async fn decidable(&self) -> anyhow::Result<(BTreeSet<OrderId>, BTreeSet<CustomerId>)> {
         let copy = Query::select()
             .expr(Expr::value(1))
             .from(account_copy::Entity)
@@ -109,11 +109,11 @@ impl MissingAccountWorker {
                     .equals((Entity, Column::CustomerId)),
             )
             .to_owned();
-        let time_has_come = time_has_come((self.clock)(), self.policy.account_wait);
+        let is_due = is_due((self.clock)(), self.policy.account_wait);
         let rows = Entity::find()
             .filter(Column::Status.eq(Status::AwaitingAccount))
             .filter(due().is_not_null())
-            .filter(time_has_come.add(Expr::exists(copy)))
+            .filter(is_due.add(Expr::exists(copy)))
             .order_by_asc(due())
             .limit(BATCH)
             .all(&self.db)
@@ -127,7 +127,7 @@ impl MissingAccountWorker {
         Ok((orders, customers))
     }
 
-    /// Asks for the accounts that are not known. Who does not answer is not asked again by the same payment.
+    /// Queries the missing accounts. A payment does not repeat a query that failed.
     async fn fetch_missing(
         &self,
         client: &Client,
@@ -137,15 +137,15 @@ impl MissingAccountWorker {
         let known = watch.answered(accounts::load(&self.db, customers)).await?;
         let mut missing = customers.clone();
         missing.retain(|customer_id| !known.contains_key(customer_id));
-        let answers = futures::stream::iter(missing)
-            .map(|customer_id| async move { (rebuild::ask(client, &customer_id).await, customer_id) })
+        let replies = futures::stream::iter(missing)
+            .map(|customer_id| async move { (rebuild::query_account(client, &customer_id).await, customer_id) })
             .buffer_unordered(CONCURRENT);
-        let found: Vec<_> = answers
-            .filter_map(|(answer, customer_id)| async move {
-                match answer {
+        let found: Vec<_> = replies
+        .filter_map(|(reply, customer_id)| async move {
+        match reply {
                     Ok(account) => account.map(|account| (customer_id, account)),
                     Err(error) => {
-                        tracing::warn!(customer.id = %customer_id, error = format!("{error:#}"), "no account");
+                        tracing::warn!(customer.id = %customer_id, error = format!("{error:#}"), "account query failed");
                         None
                     }
                 }

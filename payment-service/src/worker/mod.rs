@@ -1,8 +1,8 @@
-//! What the service does beside handling messages.
+//! The background workers.
 //!
-//! [`CaptureWorker`] asks the payment provider, [`MissingAccountWorker`] looks after payments whose account is not known, and
-//! [`Reconciling`] compares the provider's ledger. The first two find what
-//! there is to do in the table `payments`, so that a crash loses nothing, and are woken by what the handler commits.
+//! [`CaptureWorker`] calls the payment provider, [`MissingAccountWorker`] decides on payments without a copy of the
+//! account, and [`Reconciling`] compares the provider's ledger. The first two read their work from the table
+//! `payments`, so that a crash loses nothing, and each commit of the handler wakes them.
 
 mod capture;
 mod missing_account;
@@ -23,17 +23,17 @@ use time::OffsetDateTime;
 
 use crate::entity::payment::due;
 
-/// How far apart the clocks of two instances may be without one of them taking the other's waits for mistakes.
+/// The largest difference between the clocks of two instances that does not shorten a wait.
 const SKEW: Duration = Duration::from_secs(60);
 
-/// The payments whose time has come. So has that of a payment that would wait for longer than any wait lasts: a clock
-/// that was ahead has written it.
-fn time_has_come(now: OffsetDateTime, longest_wait: Duration) -> Condition {
-    Condition::any().add(due().lte(unix_millis(now))).add(due().gt(unix_millis(now + longest_wait + SKEW)))
+/// The condition that a payment is due. A payment whose wait exceeds the longest one is due, too: a clock that was
+/// ahead wrote it.
+fn is_due(now: OffsetDateTime, max_wait: Duration) -> Condition {
+    Condition::any().add(due().lte(unix_millis(now))).add(due().gt(unix_millis(now + max_wait + SKEW)))
 }
 
-/// Begins a transaction that will write: on SQLite it is the writer from the start, because a transaction that reads
-/// first and then finds that another has written could not go on.
+/// Begins a write transaction. On SQLite it takes the write lock at once: a transaction that first reads cannot become
+/// the writer after another one has written.
 async fn begin(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let options = TransactionOptions {
         sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),

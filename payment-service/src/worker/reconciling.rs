@@ -1,8 +1,8 @@
-//! Holds the payment provider's ledger against the payments, and measures what is unfinished.
+//! The reconciliation worker compares the payment provider's ledger with the payments, and counts unfinished payments.
 //!
-//! The ledger is read page by page, in the order of the order ids, and each page is compared with the payments of the
-//! same orders. A comparison never ends being a snapshot of two systems, so a difference counts only if two passes in
-//! succession find it. Pages and passes are followed by a rest that is a multiple of the time they took.
+//! The worker reads the ledger page by page, in the order of the order ids, and compares each page with the payments of
+//! the same orders. The two systems are not read at the same moment, so a difference counts only if two successive
+//! passes find it. After each page and each pass the worker pauses for a multiple of the time it took.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
@@ -23,40 +23,40 @@ use crate::ledger::{Compared, compare};
 use crate::provider::{LedgerPage, PaymentProvider, ProviderError};
 use crate::reconciliation::Overdue;
 
-/// The payments in a page.
+/// The number of payments per page.
 const PAGE: u64 = 500;
-/// The shortest rest between two passes.
+/// The shortest pause between two passes.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
-/// The longest rest between two passes.
+/// The longest pause between two passes.
 const MAX_PAUSE: Duration = Duration::from_secs(300);
-/// How many times longer than a page or a pass takes the rest after it is.
+/// The ratio of a pause to the duration of the page or pass before it.
 const PAUSE_FACTOR: u32 = 4;
-/// The differences that one pass keeps.
+/// The largest number of differences that one pass keeps.
 const MAX_DIFFERENCES: usize = 10_000;
 
-/// Payments for which the provider has, or had, money.
+/// The statuses of payments with a charge at the provider.
 const CHARGED: [Status; 3] = [Status::Captured, Status::Refunding, Status::Refunded];
-/// Payments for which the provider may have money.
+/// The statuses of payments that may have a charge at the provider.
 const POSSIBLY_CHARGED: [Status; 2] = [Status::Capturing, Status::Voiding];
 
 static UNFINISHED: LazyLock<Gauges> = LazyLock::new(|| {
-    metrics::gauges("payment_issues", "Payments that are overdue at the provider or need a person, by kind")
+    metrics::gauges("payment_issues", "Payments that are overdue at the provider or need an operator, by kind")
 });
 static DIFFERENCES: LazyLock<Gauges> = LazyLock::new(|| {
     metrics::gauges("payment_ledger_differences", "Differences between the provider's ledger and the payments")
 });
 
-/// Compares again and again.
+/// Compares the ledger periodically.
 pub struct Reconciling<P> {
     /// The service's database.
     pub db: DatabaseConnection,
-    /// Whose ledger is read.
+    /// The provider of the ledger.
     pub provider: Arc<P>,
     /// The name of the shop at the provider.
     pub shop_id: String,
-    /// What counts as overdue.
+    /// The age at which an unfinished payment is overdue.
     pub overdue: Overdue,
-    /// Where the result goes.
+    /// Receives the latest result.
     pub found: watch::Sender<LedgerCheck>,
 }
 
@@ -65,7 +65,7 @@ impl<P: PaymentProvider> Reconciling<P> {
     ///
     /// # Errors
     ///
-    /// None: what goes wrong is part of the result.
+    /// None: errors are part of the result.
     pub async fn run(self, outbox: Outbox, stop: CancellationToken) -> anyhow::Result<()> {
         let watch = outbox.watch("ledger");
         let mut before = BTreeSet::new();
@@ -80,16 +80,16 @@ impl<P: PaymentProvider> Reconciling<P> {
                 pass = work => pass,
             };
             before = self.publish(pass, &before);
-            let rest = (begun.elapsed() * PAUSE_FACTOR).clamp(MIN_PAUSE, MAX_PAUSE);
+            let pause = (begun.elapsed() * PAUSE_FACTOR).clamp(MIN_PAUSE, MAX_PAUSE);
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = tokio::time::sleep(rest) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
         Ok(())
     }
 
-    /// Makes known what a pass found; returns what the next pass is to confirm.
+    /// Publishes the result of a pass; returns the differences that the next pass must confirm.
     fn publish(
         &self,
         pass: Result<Compared, String>,
@@ -102,8 +102,8 @@ impl<P: PaymentProvider> Reconciling<P> {
             }
             Ok(compared) => {
                 let confirmed: Vec<_> = compared.differences.intersection(before).cloned().collect();
-                let (was, total) = (self.found.borrow().total, confirmed.len() as u64);
-                if total != was {
+                let (previous, total) = (self.found.borrow().total, confirmed.len() as u64);
+                if total != previous {
                     let first = confirmed.first().map_or("", |difference| difference.explanation.as_str());
                     tracing::error!(
                         total,
@@ -111,25 +111,26 @@ impl<P: PaymentProvider> Reconciling<P> {
                         "the number of differences between the provider's ledger and the payments has changed"
                     );
                 }
-                #[allow(clippy::cast_precision_loss, reason = "a count for people")]
+                #[allow(clippy::cast_precision_loss, reason = "a count for display")]
                 DIFFERENCES.get_or_create(&Vec::new()).set(total as f64);
-                let named = confirmed.into_iter().take(usize::try_from(MAX_NAMED).unwrap_or(usize::MAX)).collect();
+                let differences =
+                    confirmed.into_iter().take(usize::try_from(MAX_NAMED).unwrap_or(usize::MAX)).collect();
                 self.found.send_replace(LedgerCheck {
                     checked_at: Some(rfc3339(clock::now())),
                     unavailable: None,
                     charges: compared.charges,
                     total,
-                    differences: named,
+                    differences,
                 });
                 compared.differences
             }
         }
     }
 
-    /// Sets the gauges of payments that are overdue or need a person; `NaN` while the database does not say.
+    /// Sets the gauges of overdue payments and alarms; `NaN` if the database fails.
     async fn measure(&self, watch: &Watch) {
         let counts = watch.answered(self.overdue.count(&self.db)).await.ok();
-        #[allow(clippy::cast_precision_loss, reason = "a count for people")]
+        #[allow(clippy::cast_precision_loss, reason = "a count for display")]
         let value = |count: Option<u64>| count.map_or(f64::NAN, |count| count as f64);
         for (kind, count) in [("overdue", counts.map(|it| it.overdue)), ("alarm", counts.map(|it| it.alarms))] {
             UNFINISHED.get_or_create(&vec![("kind", kind.to_owned())]).set(value(count));
@@ -142,18 +143,18 @@ impl<P: PaymentProvider> Reconciling<P> {
         let mut after: Option<String> = None;
         loop {
             let begun = Instant::now();
-            let database = |error: anyhow::Error| format!("the payments cannot be read: {error:#}");
-            // The payments first: the provider has the money before a payment says so.
+            let database = |error: anyhow::Error| format!("cannot read the payments: {error:#}");
+            // The payments first: the provider captures before a payment records it.
             let payments = watch.answered(self.payments(after.as_deref())).await.map_err(database)?;
             let page = self.provider.ledger(after.as_deref()).await.map_err(|error| match error {
                 ProviderError::Unavailable { why, .. }
                 | ProviderError::Refused(why)
                 | ProviderError::Mismatch(why) => {
-                    format!("the provider's ledger cannot be read: {why}")
+                    format!("cannot read the provider's ledger: {why}")
                 }
             })?;
             let page: LedgerPage = page.ok_or_else(|| "the provider offers no ledger".to_owned())?;
-            // Both sides up to the last order that both of them have read.
+            // Compares up to the last order that is read on both sides.
             let full = payments.len() as u64 >= PAGE;
             let last_payment = payments.last().filter(|_| full).map(|payment| payment.order_id.clone());
             let upto = match (last_payment, page.next.clone()) {
@@ -179,11 +180,11 @@ impl<P: PaymentProvider> Reconciling<P> {
         }
     }
 
-    /// The payments behind an order for which the provider has money, or may have, in the order of the order ids.
+    /// The payments after an order that have a charge, or may have one, in the order of the order ids.
     async fn payments(&self, after: Option<&str>) -> Result<Vec<Model>, sea_orm::DbErr> {
-        let behind = after.map(|after| Column::OrderId.gt(after));
+        let later = after.map(|after| Column::OrderId.gt(after));
         Entity::find()
-            .filter(Condition::all().add_option(behind))
+            .filter(Condition::all().add_option(later))
             .filter(Column::Status.is_in(CHARGED.into_iter().chain(POSSIBLY_CHARGED)))
             .order_by_asc(Column::OrderId)
             .limit(PAGE)

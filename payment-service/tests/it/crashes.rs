@@ -1,5 +1,5 @@
-//! The process dies between the provider's answer and its own commit, again and again. The provider's ledger is the
-//! witness.
+//! The process crashes repeatedly between the provider's response and its own commit. The provider's ledger shows
+//! whether it charged twice.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,47 +18,47 @@ use crate::fixture::{Fixture, eventually};
 use crate::given::{account_with, cancelled, card, placed, reserved};
 use crate::on_both_databases;
 
-on_both_databases!(whoever_dies_between_answer_and_commit_charges_nobody_twice);
+on_both_databases!(crashes_between_response_and_commit_never_charge_twice);
 
-/// How often the process dies.
+/// The number of crashes.
 const ROUNDS: usize = 60;
-/// The orders of a round.
+/// The number of orders per round.
 const ORDERS: usize = 3;
 
-/// A provider after whose answers the process dies.
-struct Deadly {
+/// A provider whose response crashes the process.
+struct CrashingProvider {
     inner: HttpProvider,
-    answers: AtomicU64,
-    /// After how many answers; the answer itself is never recorded.
-    dies_after: u64,
-    died: Notify,
+    responses: AtomicU64,
+    /// The number of responses before the crash; the last response is never recorded.
+    crashes_after: u64,
+    crashed: Notify,
 }
 
-impl Deadly {
-    async fn answered<T>(&self, answer: Result<T, ProviderError>) -> Result<T, ProviderError> {
-        if answer.is_ok() && self.answers.fetch_add(1, Ordering::Relaxed) >= self.dies_after {
-            self.died.notify_one();
+impl CrashingProvider {
+    async fn respond<T>(&self, response: Result<T, ProviderError>) -> Result<T, ProviderError> {
+        if response.is_ok() && self.responses.fetch_add(1, Ordering::Relaxed) >= self.crashes_after {
+            self.crashed.notify_one();
             std::future::pending::<()>().await;
         }
-        answer
+        response
     }
 }
 
-impl PaymentProvider for Deadly {
+impl PaymentProvider for CrashingProvider {
     async fn capture(&self, money: &Money, token: &CardToken) -> Result<Capture, ProviderError> {
-        self.answered(self.inner.capture(money, token).await).await
+        self.respond(self.inner.capture(money, token).await).await
     }
 
     async fn lookup(&self, money: &Money) -> Result<Option<Known>, ProviderError> {
-        self.answered(self.inner.lookup(money).await).await
+        self.respond(self.inner.lookup(money).await).await
     }
 
     async fn void(&self, money: &Money) -> Result<Option<String>, ProviderError> {
-        self.answered(self.inner.void(money).await).await
+        self.respond(self.inner.void(money).await).await
     }
 
     async fn refund(&self, money: &Money, reference: &str) -> Result<(), ProviderError> {
-        self.answered(self.inner.refund(money, reference).await).await
+        self.respond(self.inner.refund(money, reference).await).await
     }
 
     async fn ledger(&self, after: Option<&str>) -> Result<Option<LedgerPage>, ProviderError> {
@@ -74,14 +74,14 @@ fn is_cancelled(order: &str) -> bool {
     order.ends_with("-1")
 }
 
-async fn whoever_dies_between_answer_and_commit_charges_nobody_twice(engine: Engine) {
+async fn crashes_between_response_and_commit_never_charge_twice(engine: Engine) {
     let fixture = Fixture::new(engine).await;
     fixture.publish(&account_with("ANN", 1, Some(card("tok_1", "2999-12")), 100_000)).await;
     let rates = json!({"mode": "random", "seed": 3, "decline": 0.1, "answerThenDrop": 0.1, "fail": 0.1});
     fixture.provider.behave(rates).await;
     let address = format!("127.0.0.1:{}", free_port());
     for round in 0..ROUNDS {
-        live_and_die(&fixture, round, &address).await;
+        run_and_crash(&fixture, round, &address).await;
     }
     for round in 0..ROUNDS {
         fixture.publish(&cancelled(&name(round, 1))).await;
@@ -98,37 +98,37 @@ async fn whoever_dies_between_answer_and_commit_charges_nobody_twice(engine: Eng
             })
     })
     .await;
-    eventually("the messages of the instances that died are published", || async {
+    eventually("the messages of the crashed instances are published", || async {
         messaging::outbox_pending::depth(&fixture.database.db).await.unwrap() == 0
     })
     .await;
     service.stop().await;
-    fixture.left_nothing_behind().await;
-    the_ledger_agrees(&fixture).await;
+    fixture.is_drained().await;
+    check_ledger(&fixture).await;
 }
 
-/// Starts the service, gives it something to do, and ends it behind one of the provider's answers.
-async fn live_and_die(fixture: &Fixture, round: usize, address: &str) {
-    let deadly = Arc::new(Deadly {
+/// Starts the service, makes payments due, and aborts it after one of the provider's responses.
+async fn run_and_crash(fixture: &Fixture, round: usize, address: &str) {
+    let provider = Arc::new(CrashingProvider {
         inner: HttpProvider::new(&fixture.provider.url, Duration::from_secs(2)).unwrap(),
-        answers: AtomicU64::new(0),
-        dies_after: round as u64 % 3,
-        died: Notify::new(),
+        responses: AtomicU64::new(0),
+        crashes_after: round as u64 % 3,
+        crashed: Notify::new(),
     });
-    let service = fixture.start_with(&["--http-address", address], deadly.clone());
+    let service = fixture.start_with(&["--http-address", address], provider.clone());
     for number in 0..ORDERS {
         fixture.publish(&placed(&name(round, number), "ANN", 10)).await;
         fixture.publish(&reserved(&name(round, number))).await;
-        // Some are cancelled at once, some of the round before while they are on their way.
+        // Some orders are cancelled at once, some of the previous round while their payments are in progress.
         if number == 1 {
             fixture.publish(&cancelled(&name(round - round % 2, number))).await;
         }
     }
-    deadly.died.notified().await;
+    provider.crashed.notified().await;
     service.abort().await;
 }
 
-async fn the_ledger_agrees(fixture: &Fixture) {
+async fn check_ledger(fixture: &Fixture) {
     let mut booked: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let mut orders: BTreeMap<String, String> = BTreeMap::new();
     for entry in fixture.provider.entries().await {
@@ -152,16 +152,16 @@ async fn the_ledger_agrees(fixture: &Fixture) {
         live += captures - refunds;
         let published = async |event| fixture.published(&format!("payment.event.{event}.{}", row.order_id)).await;
         let published = (published("captured").await, published("declined").await, published("refunded").await);
-        let as_it_stands = match row.status {
+        let as_expected = match row.status {
             Status::Captured => published == (1, 0, 0),
             Status::Declined => published == (0, 1, 0),
-            // Where the answer was lost, the capture was never known.
+            // If the response was lost, the capture was never recorded.
             Status::Refunded => published == (1, 0, 1) || published == (0, 0, 1),
             _ => published == (0, 0, 0),
         };
-        assert!(as_it_stands, "{published:?} of {row:?}");
+        assert!(as_expected, "{published:?} of {row:?}");
     }
     let of = |status| rows.iter().filter(|row| row.status == status).count();
-    assert!(live > 60 && of(Status::Refunded) > 5, "too little happened to tell: {live} live");
+    assert!(live > 60 && of(Status::Refunded) > 5, "too few payments for a result: {live} live");
     assert_eq!(exposures(&fixture.database.db).await, [("ANN".to_owned(), 10 * live)]);
 }

@@ -1,4 +1,4 @@
-//! A database for a test, and what stands in it.
+//! A database for a test, and reads of its tables.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,14 +19,14 @@ use uuid::Uuid;
 
 use crate::given::{NOW, POLICY, flow};
 
-/// Which database a test runs on.
+/// The database engine of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Sqlite,
     Postgres,
 }
 
-/// A database that is gone when the test is.
+/// A database that is removed after the test.
 pub(crate) struct TestDatabase {
     pub(crate) url: String,
     pub(crate) db: DatabaseConnection,
@@ -47,7 +47,7 @@ impl TestDatabase {
     }
 }
 
-/// A folder of its own.
+/// Creates a new folder.
 pub(crate) fn scratch(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -117,7 +117,7 @@ pub(crate) async fn copies(db: &DatabaseConnection) -> Vec<account_copy::Model> 
     account_copy::Entity::find().order_by_asc(account_copy::Column::CustomerId).all(db).await.unwrap()
 }
 
-/// What counts against the limits.
+/// All exposures, by customer.
 pub(crate) async fn exposures(db: &DatabaseConnection) -> Vec<(String, i64)> {
     let rows = exposure::Entity::find().order_by_asc(exposure::Column::CustomerId).all(db).await.unwrap();
     rows.into_iter().map(|row| (row.customer_id, row.amount)).collect()

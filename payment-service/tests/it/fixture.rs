@@ -30,14 +30,14 @@ use uuid::Uuid;
 use crate::database::{Engine, TestDatabase, scratch};
 use crate::given::{placed, reserved};
 
-/// How long to wait for what must come.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time limit of every wait.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Waits until something is so.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+/// Waits until a condition is true.
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl Fn() -> F) {
     let start = Instant::now();
-    while !is_so().await {
-        assert!(start.elapsed() < REPLY_TIMEOUT, "in vain: {what}");
+    while !condition().await {
+        assert!(start.elapsed() < TIMEOUT, "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -66,7 +66,7 @@ impl Provider {
             running,
             directory,
         };
-        eventually("the provider answers", || async { provider.get("/readiness").await.is_ok() }).await;
+        eventually("the provider responds", || async { provider.get("/readiness").await.is_ok() }).await;
         provider
     }
 
@@ -79,13 +79,13 @@ impl Provider {
         assert_eq!(request.send().await.unwrap().status(), 200);
     }
 
-    /// Asks for money as another shop may.
+    /// Captures a payment as another shop does.
     pub(crate) async fn capture(&self, key: &str, content: &Value) {
         let request = self.http.post(format!("{}/captures", self.url)).header("Idempotency-Key", key).json(content);
         assert_eq!(request.send().await.unwrap().status(), 201);
     }
 
-    /// How many entries of a kind the ledger has.
+    /// The number of ledger entries of a kind.
     pub(crate) async fn count(&self, kind: &str) -> u64 {
         self.get("/ledger").await.unwrap()["counts"][kind].as_u64().unwrap()
     }
@@ -103,7 +103,7 @@ impl Drop for Provider {
     }
 }
 
-/// All that the service needs around it.
+/// The environment of the service.
 pub(crate) struct Fixture {
     pub(crate) nats: TestNats,
     pub(crate) client: Client,
@@ -112,7 +112,7 @@ pub(crate) struct Fixture {
     pub(crate) provider: Provider,
 }
 
-/// The service while it runs.
+/// A running service.
 pub(crate) struct Running {
     shutdown: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
@@ -124,7 +124,7 @@ impl Running {
         self.task.await.unwrap().unwrap();
     }
 
-    /// Ends it in the middle of whatever it does.
+    /// Aborts the service at any point of its work.
     pub(crate) async fn abort(self) {
         self.task.abort();
         drop(self.task.await);
@@ -164,32 +164,32 @@ impl Fixture {
         Running { shutdown, task: tokio::spawn(service) }
     }
 
-    /// Says something in the name of whose word it is, and returns its id.
+    /// Publishes a message as its producer does, and returns its id.
     pub(crate) async fn publish(&self, message: &PaymentMessage) -> Uuid {
         publish(&self.js, message).await
     }
 
-    /// Takes an order so far that its payment is due.
+    /// Makes the payment of an order due.
     pub(crate) async fn due(&self, order: &str, amount: i64) {
         self.publish(&placed(order, "ANN", amount)).await;
         self.publish(&reserved(order)).await;
     }
 
-    /// Takes orders so far that the provider was asked for their payments at least once, while it fails.
-    pub(crate) async fn ask_in_vain(&self, orders: &[&str]) {
+    /// Makes payments due and waits for a failed attempt at each, while the provider fails.
+    pub(crate) async fn fail_attempts(&self, orders: &[&str]) {
         for order in orders {
             self.due(order, 60).await;
-            eventually("it was asked", || async {
+            eventually("the provider was called", || async {
                 self.payment(order).await.is_some_and(|row| row.provider_answer.is_some())
             })
             .await;
         }
     }
 
-    /// What the payments come to, as others are answered.
+    /// The reconciliation totals.
     pub(crate) async fn reconciliation(&self) -> PaymentReconciliation {
-        let answer = self.client.request("payment.query.reconciliation", "".into()).await.unwrap();
-        serde_json::from_slice(&answer.payload).unwrap()
+        let reply = self.client.request("payment.query.reconciliation", "".into()).await.unwrap();
+        serde_json::from_slice(&reply.payload).unwrap()
     }
 
     pub(crate) async fn sql(&self, statement: &str) {
@@ -200,7 +200,7 @@ impl Fixture {
         Entity::find_by_id(order).one(&self.database.db).await.unwrap()
     }
 
-    pub(crate) async fn stands(&self, order: &str, expected: Status) {
+    pub(crate) async fn reaches(&self, order: &str, expected: Status) {
         let what = format!("{order} is {expected:?}");
         eventually(&what, || async { self.payment(order).await.is_some_and(|row| row.status == expected) }).await;
     }
@@ -216,7 +216,7 @@ impl Fixture {
         events.get_last_raw_message_by_subject(subject).await.unwrap()
     }
 
-    /// How many messages there are on subjects.
+    /// The number of messages on subjects.
     pub(crate) async fn published(&self, filter: &str) -> usize {
         let events = self.events().await;
         let info = events.info_with_subjects(filter).await.unwrap();
@@ -225,8 +225,8 @@ impl Fixture {
         counts.into_iter().map(|(_, count)| count).sum()
     }
 
-    /// Nothing was given up, and all that was said is out.
-    pub(crate) async fn left_nothing_behind(&self) {
+    /// Checks that the outbox and the dead letters are empty.
+    pub(crate) async fn is_drained(&self) {
         assert_eq!(messaging::outbox_pending::depth(&self.database.db).await.unwrap(), 0);
         assert_eq!(self.js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
     }

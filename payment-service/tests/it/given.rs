@@ -1,4 +1,4 @@
-//! given / when / then over payments, in the words of the shop.
+//! given / when / then for payments.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) const POLICY: Policy = Policy {
     fetch_accounts: false,
 };
 
-/// When the tests take place.
+/// The time of the tests.
 pub(crate) const NOW: OffsetDateTime = datetime!(2030-06-15 12:00 UTC);
 
 pub(crate) fn order_id(id: &str) -> OrderId {
@@ -88,7 +88,7 @@ pub(crate) fn account_with(customer: &str, version: i64, card: Option<Card>, lim
     PaymentMessage::AccountChanged(AccountChanged { customer_id: customer_id(customer), version, details })
 }
 
-/// An account with a card that is good.
+/// An account with a valid card.
 pub(crate) fn account(customer: &str, version: i64, limit: i64) -> PaymentMessage {
     account_with(customer, version, Some(card("tok_1", "2999-12")), limit)
 }
@@ -137,22 +137,22 @@ pub(crate) fn refunded(order: &str, price: i64) -> PaymentEvent {
     .into()
 }
 
-pub(crate) fn taken(order: &str) -> Outcome {
+pub(crate) fn capture_outcome(order: &str) -> Outcome {
     Outcome::Captured { reference: format!("cap_{order}") }
 }
 
-pub(crate) fn given_back(order: &str) -> Outcome {
-    Outcome::GivenBack { reference: format!("cap_{order}") }
+pub(crate) fn refund_outcome(order: &str) -> Outcome {
+    Outcome::Refunded { reference: format!("cap_{order}") }
 }
 
-/// Begins an attempt, as the worker does in the database.
+/// Begins an attempt as the worker does.
 pub(crate) fn begin_attempt(payment: &mut Payment, now: OffsetDateTime) -> i64 {
     payment.attempts += 1;
     payment.next_attempt_at = Some(now + Duration::from_secs(30));
     payment.attempts
 }
 
-/// A book that some messages were told.
+/// Aggregates to which messages were applied.
 #[derive(Clone)]
 pub(crate) struct Given {
     pub(crate) aggregates: Aggregates,
@@ -176,9 +176,9 @@ impl Given {
         self
     }
 
-    /// An attempt at a payment begins; it asks for this.
+    /// An attempt begins with the expected call.
     #[track_caller]
-    pub(crate) fn asks(mut self, order: &str, expected: impl Fn(&Call) -> bool) -> Self {
+    pub(crate) fn calls(mut self, order: &str, expected: impl Fn(&Call) -> bool) -> Self {
         let payment = self.aggregates.payments.get_mut(&order_id(order)).unwrap();
         begin_attempt(payment, self.now);
         let call = payment.call(&order_id(order), self.now, &POLICY).unwrap();
@@ -186,52 +186,52 @@ impl Given {
         self
     }
 
-    pub(crate) fn awaits_capture(self, order: &str) -> Self {
-        self.asks(order, |call| matches!(call, Call::Capture { .. }))
+    pub(crate) fn calls_capture(self, order: &str) -> Self {
+        self.calls(order, |call| matches!(call, Call::Capture { .. }))
     }
 
     /// The latest attempt ends.
-    pub(crate) fn answered(self, order: &str, outcome: &Outcome) -> Self {
+    pub(crate) fn ends_with(self, order: &str, outcome: &Outcome) -> Self {
         let attempt = self.aggregates.payments[&order_id(order)].attempts;
-        self.answered_to(order, attempt, outcome)
+        self.attempt_ends_with(order, attempt, outcome)
     }
 
     /// Some attempt ends.
-    pub(crate) fn answered_to(mut self, order: &str, attempt: i64, outcome: &Outcome) -> Self {
+    pub(crate) fn attempt_ends_with(mut self, order: &str, attempt: i64, outcome: &Outcome) -> Self {
         self.published = self.aggregates.record(&order_id(order), attempt, outcome, self.now, &POLICY);
         self
     }
 
-    pub(crate) fn looked_again(mut self, order: &str) -> Self {
+    pub(crate) fn rechecked(mut self, order: &str) -> Self {
         self.published = self.aggregates.recheck(&order_id(order), self.now, &POLICY);
         self
     }
 
-    /// Exactly this event, in answer to that message.
+    /// Exactly this event, with that cause.
     #[track_caller]
-    pub(crate) fn publishes(self, event: &PaymentEvent, because_of: &PaymentMessage) -> Self {
-        let published = self.published.as_ref().expect("nothing was said");
+    pub(crate) fn publishes(self, event: &PaymentEvent, cause_message: &PaymentMessage) -> Self {
+        let published = self.published.as_ref().expect("no event was published");
         assert_eq!(&published.event, event);
-        assert_eq!(published.cause.id, message_id(because_of));
-        assert_eq!(published.cause.correlation_id, flow(because_of));
-        assert_eq!(published.version, self.aggregates.payments[because_of.order_id().unwrap()].version);
+        assert_eq!(published.cause.id, message_id(cause_message));
+        assert_eq!(published.cause.correlation_id, flow(cause_message));
+        assert_eq!(published.version, self.aggregates.payments[cause_message.order_id().unwrap()].version);
         self
     }
 
     #[track_caller]
-    pub(crate) fn says_nothing(self) -> Self {
+    pub(crate) fn publishes_nothing(self) -> Self {
         assert_eq!(self.published, None);
         self
     }
 
     #[track_caller]
-    pub(crate) fn stands(self, order: &str, expected: impl Fn(&State) -> bool) -> Self {
+    pub(crate) fn has_state(self, order: &str, expected: impl Fn(&State) -> bool) -> Self {
         let state = &self.aggregates.payments[&order_id(order)].state;
         assert!(expected(state), "{state:?}");
         self
     }
 
-    /// What counts against Ann's limit.
+    /// The exposure of Ann.
     #[track_caller]
     pub(crate) fn exposes(self, expected: i64) -> Self {
         assert_eq!(

@@ -1,4 +1,4 @@
-//! What the payment service promises.
+//! The guarantees of the payment service.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod capturing;

@@ -1,4 +1,4 @@
-//! Every interleaving: of messages, attempts, what the provider does and when, answers, lost answers, and crashes.
+//! Every interleaving of messages, attempts, actions of the provider, responses, lost responses, and crashes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::given::{
 const LIMIT: i64 = 100;
 const ORDERS: [&str; 4] = ["A", "B", "C", "D"];
 
-/// What the provider did for one order.
+/// The provider's ledger entries of one order.
 #[derive(Debug, Clone, Default)]
 struct Booked {
     amount: i64,
@@ -26,7 +26,7 @@ struct Booked {
     closed: bool,
 }
 
-/// A provider that keeps its promises: one key, one answer.
+/// A provider that keeps its guarantee: one effect per key.
 #[derive(Debug, Clone, Default)]
 struct Provider {
     booked: BTreeMap<OrderId, Booked>,
@@ -34,7 +34,7 @@ struct Provider {
 }
 
 impl Provider {
-    fn taken(&self, order: &OrderId) -> bool {
+    fn is_captured(&self, order: &OrderId) -> bool {
         self.booked.get(order).is_some_and(|booked| booked.captures > booked.refunds)
     }
 
@@ -58,7 +58,7 @@ impl Provider {
         let reference = format!("cap_{order}");
         Some(match (booked.captures > booked.refunds, booked.captures > 0) {
             (true, _) => Outcome::Captured { reference },
-            (false, true) => Outcome::GivenBack { reference },
+            (false, true) => Outcome::Refunded { reference },
             (false, false) => Outcome::Voided,
         })
     }
@@ -70,26 +70,26 @@ impl Provider {
             return Outcome::Voided;
         }
         booked.refunds = booked.captures;
-        Outcome::GivenBack { reference: format!("cap_{order}") }
+        Outcome::Refunded { reference: format!("cap_{order}") }
     }
 
     fn refund(&mut self, order: &OrderId) -> Outcome {
         let booked = self.booked.get_mut(order).expect("refunded without a capture");
         booked.refunds = booked.captures;
-        Outcome::GivenBack { reference: format!("cap_{order}") }
+        Outcome::Refunded { reference: format!("cap_{order}") }
     }
 }
 
-/// A question on its way.
+/// A call in flight.
 #[derive(Debug, Clone)]
 struct Flight {
     order: OrderId,
     attempt: i64,
     call: Call,
-    /// What came of it at the provider; none until it has arrived there.
+    /// The outcome at the provider; `None` until the request has arrived there.
     outcome: Option<Outcome>,
-    /// Whether the service still listens.
-    listened_to: bool,
+    /// Whether the service still waits for the response.
+    awaited: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -105,15 +105,15 @@ struct World {
 enum Step {
     Deliver(prop::sample::Index),
     Claim(usize),
-    /// A question arrives at the provider.
+    /// A request arrives at the provider.
     Arrive(prop::sample::Index),
-    /// Its answer, or its time-out, arrives at the service.
-    Answer(prop::sample::Index),
-    /// A question is lost, or its answer.
+    /// Its response, or its time-out, arrives at the service.
+    Respond(prop::sample::Index),
+    /// A request or its response is lost.
     Lose(prop::sample::Index),
-    /// All answers under way are lost with the process that waits for them.
+    /// All responses in flight are lost with the process that waits for them.
     Crash,
-    Look(usize),
+    Recheck(usize),
     Wait(u64),
 }
 
@@ -122,10 +122,10 @@ fn step() -> impl Strategy<Value = Step> {
         6 => any::<prop::sample::Index>().prop_map(Step::Deliver),
         4 => (0..ORDERS.len()).prop_map(Step::Claim),
         4 => any::<prop::sample::Index>().prop_map(Step::Arrive),
-        4 => any::<prop::sample::Index>().prop_map(Step::Answer),
+        4 => any::<prop::sample::Index>().prop_map(Step::Respond),
         1 => any::<prop::sample::Index>().prop_map(Step::Lose),
         1 => Just(Step::Crash),
-        2 => (0..ORDERS.len()).prop_map(Step::Look),
+        2 => (0..ORDERS.len()).prop_map(Step::Recheck),
         3 => prop_oneof![Just(300_u64), Just(11_000), Just(31_000), Just(61_000)].prop_map(Step::Wait),
     ]
 }
@@ -135,7 +135,7 @@ impl World {
         NOW + self.waited
     }
 
-    fn note(&mut self, order: &OrderId, decided: Option<payment_service::payment::Decided>) {
+    fn record(&mut self, order: &OrderId, decided: Option<payment_service::payment::Decided>) {
         if let Some(decided) = decided {
             self.events.entry(order.clone()).or_default().push((decided.event, decided.version));
         }
@@ -145,46 +145,46 @@ impl World {
         let now = self.now();
         let decided = self.aggregates.apply(message, &cause(message), now, &POLICY);
         if let Some(order) = message.order_id() {
-            self.note(order, decided);
+            self.record(order, decided);
         }
     }
 
     fn claim(&mut self, order: &OrderId) {
         let now = self.now();
         let Some(payment) = self.aggregates.payments.get_mut(order) else { return };
-        let asked = matches!(payment.state, State::Capturing { .. } | State::Voiding | State::Refunding { .. });
-        if !asked || payment.next_attempt_at.is_none_or(|next| next > now) {
+        let calling = matches!(payment.state, State::Capturing { .. } | State::Voiding | State::Refunding { .. });
+        if !calling || payment.next_attempt_at.is_none_or(|next| next > now) {
             return;
         }
         let attempt = begin_attempt(payment, now);
         let call = payment.call(order, now, &POLICY).unwrap();
-        self.flights.push(Flight { order: order.clone(), attempt, call, outcome: None, listened_to: true });
+        self.flights.push(Flight { order: order.clone(), attempt, call, outcome: None, awaited: true });
     }
 
     fn arrive(&mut self, index: usize) {
         let Some(flight) = self.flights.get_mut(index).filter(|flight| flight.outcome.is_none()) else { return };
         flight.outcome = Some(match &flight.call {
             Call::Capture { charge, .. } => self.provider.capture(&flight.order, charge.amount.minor_units()),
-            Call::Lookup => self.provider.lookup(&flight.order).unwrap_or(Outcome::Unheard),
+            Call::Lookup => self.provider.lookup(&flight.order).unwrap_or(Outcome::NotFound),
             Call::Void => self.provider.void(&flight.order),
             Call::Refund { .. } => self.provider.refund(&flight.order),
         });
     }
 
-    fn answer(&mut self, index: usize) {
-        let Some(flight) = self.flights.get_mut(index).filter(|flight| flight.listened_to) else { return };
-        flight.listened_to = false;
-        let outcome = flight.outcome.clone().unwrap_or_else(|| Outcome::unavailable("no answer"));
+    fn respond(&mut self, index: usize) {
+        let Some(flight) = self.flights.get_mut(index).filter(|flight| flight.awaited) else { return };
+        flight.awaited = false;
+        let outcome = flight.outcome.clone().unwrap_or_else(|| Outcome::unavailable("no response"));
         let (order, attempt) = (flight.order.clone(), flight.attempt);
         let now = self.now();
         let decided = self.aggregates.record(&order, attempt, &outcome, now, &POLICY);
-        self.note(&order, decided);
+        self.record(&order, decided);
     }
 
-    fn look(&mut self, order: &OrderId) {
+    fn recheck(&mut self, order: &OrderId) {
         let now = self.now();
         let decided = self.aggregates.recheck(order, now, &POLICY);
-        self.note(order, decided);
+        self.record(order, decided);
     }
 
     fn take(&mut self, step: Step, messages: &[PaymentMessage], delivered: &mut BTreeSet<usize>) {
@@ -197,17 +197,17 @@ impl World {
             }
             Step::Claim(order) => self.claim(&order_id(ORDERS[order])),
             Step::Arrive(index) if flights > 0 => self.arrive(index.index(flights)),
-            Step::Answer(index) if flights > 0 => self.answer(index.index(flights)),
+            Step::Respond(index) if flights > 0 => self.respond(index.index(flights)),
             Step::Lose(index) if flights > 0 => drop(self.flights.remove(index.index(flights))),
-            Step::Arrive(_) | Step::Answer(_) | Step::Lose(_) => {}
-            Step::Crash => self.flights.iter_mut().for_each(|flight| flight.listened_to = false),
-            Step::Look(order) => self.look(&order_id(ORDERS[order])),
+            Step::Arrive(_) | Step::Respond(_) | Step::Lose(_) => {}
+            Step::Crash => self.flights.iter_mut().for_each(|flight| flight.awaited = false),
+            Step::Recheck(order) => self.recheck(&order_id(ORDERS[order])),
             Step::Wait(millis) => self.waited += Duration::from_millis(millis),
         }
     }
 
-    /// What must hold at every moment.
-    fn holds(&self) -> Result<(), TestCaseError> {
+    /// The invariants at every moment.
+    fn check_invariants(&self) -> Result<(), TestCaseError> {
         for customer in ["ANN", "BOB"] {
             let key = (customer_id(customer), "EUR");
             let live = self.aggregates.payments.values().filter(|payment| payment.state.is_exposed());
@@ -220,13 +220,14 @@ impl World {
             prop_assert!(sum <= LIMIT);
             let of =
                 |order: &OrderId| self.aggregates.payments[order].charge.as_ref().unwrap().customer_id == key.0;
-            let taken = self.provider.booked.iter().filter(|(order, _)| self.provider.taken(order) && of(order));
-            prop_assert!(taken.map(|(_, booked)| booked.amount).sum::<i64>() <= sum, "taken and not exposed");
+            let captured =
+                self.provider.booked.iter().filter(|(order, _)| self.provider.is_captured(order) && of(order));
+            prop_assert!(captured.map(|(_, booked)| booked.amount).sum::<i64>() <= sum, "captured and not exposed");
         }
         Ok(())
     }
 
-    /// Everything arrives, everything is answered, all deadlines pass.
+    /// All messages and requests arrive, all calls get a response, all deadlines pass.
     fn settle(&mut self, messages: &[PaymentMessage], delivered: &BTreeSet<usize>) -> Result<(), TestCaseError> {
         for (index, message) in messages.iter().enumerate() {
             if !delivered.contains(&index) {
@@ -236,28 +237,28 @@ impl World {
         for _ in 0..8 {
             self.waited += Duration::from_secs(61);
             for order in ORDERS {
-                self.look(&order_id(order));
+                self.recheck(&order_id(order));
                 self.claim(&order_id(order));
             }
             for index in 0..self.flights.len() {
                 self.arrive(index);
-                self.answer(index);
-                self.holds()?;
+                self.respond(index);
+                self.check_invariants()?;
             }
         }
         Ok(())
     }
 
-    /// What must hold in the end.
-    fn ended(&self, cancelled: &BTreeSet<OrderId>) -> Result<(), TestCaseError> {
+    /// The invariants at the end.
+    fn check_end(&self, cancelled: &BTreeSet<OrderId>) -> Result<(), TestCaseError> {
         for (order, payment) in &self.aggregates.payments {
             prop_assert_eq!(payment.next_attempt_at, None, "{} is never finished: {:?}", order, payment);
-            let taken = self.provider.taken(order);
+            let captured = self.provider.is_captured(order);
             if let Some(booked) = self.provider.booked.get(order) {
                 prop_assert!(booked.captures <= 1 && booked.refunds <= booked.captures);
             }
-            prop_assert_eq!(taken, matches!(payment.state, State::Captured { .. }), "{:?}", payment);
-            prop_assert!(!(taken && cancelled.contains(order)), "cancelled and still charged");
+            prop_assert_eq!(captured, matches!(payment.state, State::Captured { .. }), "{:?}", payment);
+            prop_assert!(!(captured && cancelled.contains(order)), "cancelled and still charged");
             let none = Vec::new();
             let events = self.events.get(order).unwrap_or(&none);
             prop_assert!(events.is_sorted_by(|one, next| one.1 < next.1), "versions grow");
@@ -266,7 +267,7 @@ impl World {
             let declines = count(|event| matches!(event, PaymentEvent::Declined(_)));
             let refunds = count(|event| matches!(event, PaymentEvent::Refunded(_)));
             prop_assert!(captures + declines <= 1 && refunds <= 1 && (refunds == 0 || declines == 0));
-            prop_assert_eq!(captures == 1 && refunds == 0, taken);
+            prop_assert_eq!(captures == 1 && refunds == 0, captured);
             let placed = payment.charge.is_some() && payment.reserved.is_some();
             prop_assert!(captures + declines == 1 || cancelled.contains(order) || !placed);
         }
@@ -274,13 +275,13 @@ impl World {
     }
 }
 
-fn facts(amounts: [i64; 4], cancels: [bool; 4], gone: bool) -> Vec<PaymentMessage> {
+fn events_of(amounts: [i64; 4], cancels: [bool; 4], bob_deleted: bool) -> Vec<PaymentMessage> {
     let mut messages = vec![
         account("ANN", 1, LIMIT),
         account_with("ANN", 2, Some(card("tok_2", "2999-12")), LIMIT),
         account("BOB", 1, LIMIT),
     ];
-    if gone {
+    if bob_deleted {
         messages.push(deleted("BOB", 2));
     }
     for (index, order) in ORDERS.into_iter().enumerate() {
@@ -297,14 +298,14 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
     #[test]
-    fn whatever_happens_in_whatever_order_each_order_is_charged_at_most_once_and_a_cancelled_one_not_in_the_end(
+    fn in_every_interleaving_each_order_is_charged_at_most_once_and_a_cancelled_one_is_not_charged_at_the_end(
         amounts in proptest::array::uniform4(0..80_i64),
         cancels in proptest::array::uniform4(any::<bool>()),
         declines in proptest::array::uniform4(proptest::bool::weighted(0.2)),
-        gone in any::<bool>(),
+        bob_deleted in any::<bool>(),
         steps in proptest::collection::vec(step(), 0..120),
     ) {
-        let messages = facts(amounts, cancels, gone);
+        let messages = events_of(amounts, cancels, bob_deleted);
         let of = |flags: [bool; 4]| -> BTreeSet<OrderId> {
             ORDERS.into_iter().zip(flags).filter(|(_, flag)| *flag).map(|(order, _)| order_id(order)).collect()
         };
@@ -313,14 +314,14 @@ proptest! {
         let mut delivered = BTreeSet::new();
         for step in steps {
             world.take(step, &messages, &mut delivered);
-            world.holds()?;
+            world.check_invariants()?;
         }
         world.settle(&messages, &delivered)?;
-        world.ended(&of(cancels))?;
+        world.check_end(&of(cancels))?;
     }
 }
 
-/// How often what is tried at most, so that there is an end.
+/// The remaining number of each kind of step, which bounds the exploration.
 #[derive(Debug, Clone, Copy)]
 struct Left {
     claims: u32,
@@ -328,25 +329,25 @@ struct Left {
     cancels: u32,
 }
 
-/// Goes through everything that may happen from here on, and looks at every state once.
+/// Explores all steps from a state, and visits every state once.
 fn explore(world: &World, left: Left, seen: &mut BTreeSet<String>) {
     if !seen.insert(format!("{world:?}{left:?}")) {
         return;
     }
     let order = order_id("A");
-    // From here on all goes well, or the process dies and requests are late, or it dies and they are lost.
+    // From here on there are no faults, or the process crashes and requests are late, or it crashes and they are lost.
     for (lives, arrives) in [(true, true), (false, true), (false, false)] {
         let mut end = world.clone();
-        end.flights.iter_mut().for_each(|flight| flight.listened_to &= lives);
+        end.flights.iter_mut().for_each(|flight| flight.awaited &= lives);
         end.flights.retain(|flight| arrives || flight.outcome.is_some());
         let cancelled = if left.cancels == 0 { BTreeSet::from([order.clone()]) } else { BTreeSet::new() };
-        let outcome = end.settle(&[], &BTreeSet::new()).and_then(|()| end.ended(&cancelled));
+        let outcome = end.settle(&[], &BTreeSet::new()).and_then(|()| end.check_end(&cancelled));
         outcome.unwrap_or_else(|error| panic!("{error}\nafter {world:#?}"));
     }
     let mut go = |left: Left, step: &dyn Fn(&mut World)| {
         let mut next = world.clone();
         step(&mut next);
-        next.holds().unwrap();
+        next.check_invariants().unwrap();
         explore(&next, left, seen);
     };
     if left.claims > 0 {
@@ -360,7 +361,7 @@ fn explore(world: &World, left: Left, seen: &mut BTreeSet<String>) {
     }
     for index in 0..world.flights.len() {
         go(left, &|world| world.arrive(index));
-        go(left, &|world| world.answer(index));
+        go(left, &|world| world.respond(index));
     }
 }
 

@@ -1,4 +1,4 @@
-//! The provider refuses, names other money, or has another ledger.
+//! A provider that refuses, that has other content under a key, or whose ledger differs.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -22,12 +22,12 @@ use crate::given::{account_with, cancelled, card, order_id};
 use crate::on_both_databases;
 
 on_both_databases!(
-    money_under_a_key_that_stands_for_other_money_is_never_captured_and_is_named,
-    a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as_it_asks,
-    a_refund_that_is_refused_ends_and_a_person_can_repeat_it,
-    an_instance_that_starts_leaves_the_leases_and_the_waits_of_others_alone,
-    every_difference_between_ledger_and_payments_is_named,
-    wrong_exposures_are_counted_beyond_what_is_named,
+    other_content_under_a_key_is_never_captured_and_raises_an_alarm,
+    a_refusal_declines_a_payment_and_a_retry_after_is_respected,
+    a_refused_refund_raises_an_alarm_and_an_operator_can_repeat_it,
+    an_instance_that_starts_keeps_the_leases_and_back_offs_of_other_instances,
+    every_difference_between_ledger_and_payments_is_reported,
+    wrong_exposures_are_counted_beyond_those_that_are_listed,
 );
 
 async fn fixture(engine: Engine) -> Fixture {
@@ -36,13 +36,13 @@ async fn fixture(engine: Engine) -> Fixture {
     fixture
 }
 
-/// Makes the payment what an earlier release has left: asked for by the order's id.
+/// Turns a payment into one of an earlier release, whose key is the order's id.
 async fn as_before_the_upgrade(fixture: &Fixture, order: &str) {
     let legacy = "UPDATE payments SET provider_key = NULL, lease_owner = NULL, next_attempt_at = 1, due_at = NULL";
     fixture.sql(&format!("{legacy} WHERE order_id = '{order}'")).await;
 }
 
-async fn money_under_a_key_that_stands_for_other_money_is_never_captured_and_is_named(engine: Engine) {
+async fn other_content_under_a_key_is_never_captured_and_raises_an_alarm(engine: Engine) {
     let fixture = fixture(engine).await;
     let other = json!({"orderId": "DUP", "token": "tok_x", "amount": 1, "currency": "EUR"});
     fixture.provider.capture("DUP", &other).await;
@@ -53,9 +53,9 @@ async fn money_under_a_key_that_stands_for_other_money_is_never_captured_and_is_
     assert!(key.starts_with("DUP:here:"), "{key}");
     assert!(fixture.provider.entries().await.iter().any(|entry| entry["key"] == *key && entry["amount"] == 1000));
 
-    // Asked for before the upgrade: the keys stay, and one of them stands for other money.
+    // Attempts before the upgrade keep their keys, and one of these belongs to another payment.
     fixture.provider.behave(json!({"mode": "fail"})).await;
-    fixture.ask_in_vain(&["OLD", "TAKEN"]).await;
+    fixture.fail_attempts(&["OLD", "TAKEN"]).await;
     service.stop().await;
     for order in ["OLD", "TAKEN"] {
         as_before_the_upgrade(&fixture, order).await;
@@ -71,8 +71,8 @@ async fn money_under_a_key_that_stands_for_other_money_is_never_captured_and_is_
     let declined = fixture.received("payment.event.declined.TAKEN").await;
     assert_eq!(body(&declined)["reason"], "provider-declined");
     let row = fixture.payment("TAKEN").await.unwrap();
-    assert!(row.alarm_since.is_some() && row.provider_answer.clone().unwrap().contains("of 1 EUR"), "{row:?}");
-    assert_eq!(fixture.provider.count("refunded").await, 0, "the money of somebody else stays where it is");
+    assert!(row.alarm_since.is_some() && row.provider_answer.clone().unwrap().contains("has 1 EUR"), "{row:?}");
+    assert_eq!(fixture.provider.count("refunded").await, 0, "the capture of the other payment stays");
     let reconciliation = fixture.reconciliation().await;
     assert_eq!((reconciliation.alarms, &reconciliation.issues[0].order_id), (1, &order_id("TAKEN")));
     assert_eq!(exposures(&fixture.database.db).await, [("ANN".to_owned(), 1060)]);
@@ -82,10 +82,10 @@ async fn money_under_a_key_that_stands_for_other_money_is_never_captured_and_is_
     assert_eq!(admin::apply(db, Decision::Dismiss, &[order_id("TAKEN")], now).await.unwrap(), 1);
     assert_eq!(fixture.reconciliation().await.alarms, 0);
     service.stop().await;
-    fixture.left_nothing_behind().await;
+    fixture.is_drained().await;
 }
 
-async fn a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as_it_asks(engine: Engine) {
+async fn a_refusal_declines_a_payment_and_a_retry_after_is_respected(engine: Engine) {
     let fixture = fixture(engine).await;
     let service = fixture.start(&[]);
     for status in [400, 410, 422] {
@@ -103,7 +103,7 @@ async fn a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as
         fixture.provider.behave(behaviour).await;
         let order = format!("B{status}");
         fixture.due(&order, 60).await;
-        eventually("it was refused", || async {
+        eventually("the provider refused", || async {
             fixture.payment(&order).await.is_some_and(|row| row.provider_answer.is_some())
         })
         .await;
@@ -115,7 +115,7 @@ async fn a_refusal_is_an_answer_and_a_busy_provider_is_left_alone_for_as_long_as
     service.stop().await;
 }
 
-async fn wrong_exposures_are_counted_beyond_what_is_named(engine: Engine) {
+async fn wrong_exposures_are_counted_beyond_those_that_are_listed(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let rows: Vec<String> = (10..43).map(|n| format!("('C{n}', 'EUR', 100)")).collect();
     let insert = format!("INSERT INTO exposures (customer_id, currency, amount) VALUES {}", rows.join(", "));
@@ -125,7 +125,7 @@ async fn wrong_exposures_are_counted_beyond_what_is_named(engine: Engine) {
     assert_eq!((found.accounts, found.wrong_total, found.wrong.len()), (33, 33, 20));
 }
 
-async fn a_refund_that_is_refused_ends_and_a_person_can_repeat_it(engine: Engine) {
+async fn a_refused_refund_raises_an_alarm_and_an_operator_can_repeat_it(engine: Engine) {
     let fixture = fixture(engine).await;
     let service = fixture.start(&["--retry-limit-seconds", "1", "--overdue-seconds", "1"]);
     for (order, behaviour) in [
@@ -134,39 +134,43 @@ async fn a_refund_that_is_refused_ends_and_a_person_can_repeat_it(engine: Engine
     ] {
         fixture.provider.behave(behaviour).await;
         fixture.due(order, 60).await;
-        fixture.stands(order, Status::Captured).await;
+        fixture.reaches(order, Status::Captured).await;
         fixture.publish(&cancelled(order)).await;
-        eventually("it needs a person", || async {
+        eventually("it needs an operator", || async {
             fixture.payment(order).await.is_some_and(|row| row.alarm_since.is_some() && row.due().is_none())
         })
         .await;
         let issues = fixture.reconciliation().await.issues;
         let issue = issues.iter().find(|issue| issue.order_id == order_id(order)).unwrap();
         assert_eq!((issue.status, issue.alarm), (PaymentStatus::RefundFailed, true), "{issue:?}");
-        let answer = fixture.client.request(format!("payment.query.get.{order}"), "".into()).await.unwrap();
-        let view: Value = serde_json::from_slice(&answer.payload).unwrap();
+        let reply = fixture.client.request(format!("payment.query.get.{order}"), "".into()).await.unwrap();
+        let view: Value = serde_json::from_slice(&reply.payload).unwrap();
         assert_eq!(view["status"], "refund-failed");
     }
-    assert_eq!(exposures(&fixture.database.db).await, [("ANN".to_owned(), 120)], "what is not given back counts");
+    assert_eq!(
+        exposures(&fixture.database.db).await,
+        [("ANN".to_owned(), 120)],
+        "payments that are not refunded count"
+    );
     fixture.provider.behave(json!({"mode": "ok"})).await;
     let orders = [order_id("REFUSED"), order_id("FAILED")];
     admin::run(&fixture.config(&[]), Decision::Retry, &orders).await.unwrap();
     for order in ["REFUSED", "FAILED"] {
-        fixture.stands(order, Status::Refunded).await;
+        fixture.reaches(order, Status::Refunded).await;
     }
     assert_eq!(fixture.reconciliation().await.alarms, 0);
     assert_eq!(exposures(&fixture.database.db).await, [("ANN".to_owned(), 0)]);
     service.stop().await;
-    fixture.left_nothing_behind().await;
+    fixture.is_drained().await;
 }
 
-async fn an_instance_that_starts_leaves_the_leases_and_the_waits_of_others_alone(engine: Engine) {
+async fn an_instance_that_starts_keeps_the_leases_and_back_offs_of_other_instances(engine: Engine) {
     let fixture = fixture(engine).await;
     let address = format!("127.0.0.1:{}", local_servers::free_port());
     let options = ["--http-address", &address];
     let service = fixture.start(&options);
     fixture.provider.behave(json!({"mode": "fail"})).await;
-    fixture.ask_in_vain(&["OTHER", "WAITS", "OWN"]).await;
+    fixture.fail_attempts(&["OTHER", "WAITS", "OWN"]).await;
     service.stop().await;
     fixture.provider.behave(json!({"mode": "ok"})).await;
     let later = (OffsetDateTime::now_utc() + Duration::from_secs(40)).unix_timestamp() * 1000;
@@ -176,7 +180,7 @@ async fn an_instance_that_starts_leaves_the_leases_and_the_waits_of_others_alone
     let own = format!("UPDATE payments SET lease_owner = '{}/{address}' WHERE order_id = 'OWN'", host.trim());
     fixture.sql(&own).await;
     let service = fixture.start(&options);
-    fixture.stands("OWN", Status::Captured).await;
+    fixture.reaches("OWN", Status::Captured).await;
     for order in ["OTHER", "WAITS"] {
         let row = fixture.payment(order).await.unwrap();
         assert_eq!((row.status, row.due_at), (Status::Capturing, Some(later)), "{row:?}");
@@ -184,15 +188,15 @@ async fn an_instance_that_starts_leaves_the_leases_and_the_waits_of_others_alone
     service.stop().await;
 }
 
-type Doctor = fn(&mut Vec<LedgerCharge>);
+type Change = fn(&mut Vec<LedgerCharge>);
 
-/// A provider whose ledger a test changes; none where it offers none.
-struct Doctored {
+/// A provider whose ledger a test changes; `None` if it offers no ledger.
+struct ChangedLedger {
     inner: HttpProvider,
-    doctor: Mutex<Option<Doctor>>,
+    change: Mutex<Option<Change>>,
 }
 
-impl PaymentProvider for Doctored {
+impl PaymentProvider for ChangedLedger {
     async fn capture(&self, money: &Money, token: &CardToken) -> Result<Capture, ProviderError> {
         self.inner.capture(money, token).await
     }
@@ -211,32 +215,32 @@ impl PaymentProvider for Doctored {
 
     async fn ledger(&self, after: Option<&str>) -> Result<Option<LedgerPage>, ProviderError> {
         let page = self.inner.ledger(after).await?;
-        let doctor = *self.doctor.lock().unwrap();
-        Ok(page.zip(doctor).map(|(mut page, doctor)| {
-            doctor(&mut page.charges);
+        let change = *self.change.lock().unwrap();
+        Ok(page.zip(change).map(|(mut page, change)| {
+            change(&mut page.charges);
             page
         }))
     }
 }
 
-async fn every_difference_between_ledger_and_payments_is_named(engine: Engine) {
+async fn every_difference_between_ledger_and_payments_is_reported(engine: Engine) {
     let fixture = fixture(engine).await;
     let inner = HttpProvider::new(&fixture.provider.url, Duration::from_secs(5)).unwrap();
-    let doctored = Arc::new(Doctored { inner, doctor: Mutex::new(Some(|_| {})) });
-    let service = fixture.start_with(&["--shop-id", "here"], doctored.clone());
+    let provider = Arc::new(ChangedLedger { inner, change: Mutex::new(Some(|_| {})) });
+    let service = fixture.start_with(&["--shop-id", "here"], provider.clone());
     for order in ["A", "B", "C"] {
         fixture.due(order, 60).await;
-        fixture.stands(order, Status::Captured).await;
+        fixture.reaches(order, Status::Captured).await;
     }
     fixture.publish(&cancelled("B")).await;
-    fixture.stands("B", Status::Refunded).await;
+    fixture.reaches("B", Status::Refunded).await;
     let found = async || fixture.reconciliation().await.ledger.unwrap();
     eventually("the ledger agrees", async || {
         let ledger = found().await;
         ledger.checked_at.is_some() && (ledger.charges, ledger.total) == (3, 0)
     })
     .await;
-    let doctors: [(Doctor, &str, Kind); 6] = [
+    let changes: [(Change, &str, Kind); 6] = [
         (|charges| charges[0].amount = 1, "A", Kind::Content),
         (|charges| drop(charges.remove(2)), "C", Kind::Missing),
         (
@@ -258,24 +262,24 @@ async fn every_difference_between_ledger_and_payments_is_named(engine: Engine) {
         (|charges| charges[0].refunded = true, "A", Kind::Refund),
         (|charges| charges[1].refunded = false, "B", Kind::Refund),
     ];
-    for (doctor, order, kind) in doctors {
-        *doctored.doctor.lock().unwrap() = Some(doctor);
+    for (change, order, kind) in changes {
+        *provider.change.lock().unwrap() = Some(change);
         eventually(&format!("{order} differs: {kind:?}"), async || {
             let ledger = found().await;
             ledger.total == 1 && ledger.differences[0].kind == kind && ledger.differences[0].order_id == order
         })
         .await;
-        *doctored.doctor.lock().unwrap() = Some(|_| {});
+        *provider.change.lock().unwrap() = Some(|_| {});
         eventually("the ledger agrees again", async || found().await.total == 0).await;
     }
-    // A charge of another shop is none of ours.
-    *doctored.doctor.lock().unwrap() = Some(|charges| {
+    // A charge of another shop is ignored.
+    *provider.change.lock().unwrap() = Some(|charges| {
         charges.push(LedgerCharge { key: "Z:there:1".to_owned(), order_id: "Z".to_owned(), ..charges[0].clone() })
     });
     let before = found().await.checked_at;
     eventually("it is compared again", async || found().await.checked_at > before).await;
     assert_eq!(found().await.total, 0);
-    *doctored.doctor.lock().unwrap() = None;
+    *provider.change.lock().unwrap() = None;
     eventually("there is no ledger", async || found().await.unavailable.is_some()).await;
     service.stop().await;
 }

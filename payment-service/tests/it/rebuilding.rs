@@ -1,4 +1,4 @@
-//! The copies of accounts, filled again in three ways, with no more rights than `nats.conf` gives.
+//! The three ways to rebuild the copies of accounts, with the permissions of `nats.conf`.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -25,8 +25,8 @@ use crate::given::{account, account_with, card, customer_id, deleted, placed, re
 use crate::on_both_databases;
 
 on_both_databases!(
-    a_fresh_database_rebuilt_by_each_way_has_the_copies_the_old_one_had,
-    a_missing_account_is_asked_for_when_a_payment_is_due,
+    each_way_of_rebuilding_restores_the_copies_in_a_new_database,
+    a_missing_account_is_queried_when_a_payment_is_due,
 );
 
 const PASSWORDS: [&str; 9] = [
@@ -49,28 +49,29 @@ async fn user(nats: &TestNats, name: &str) -> Client {
         .unwrap()
 }
 
-/// What the account service keeps: version, and details unless deleted.
+/// The accounts of the account service: version, and details unless deleted.
 type Kept = Arc<Mutex<BTreeMap<CustomerId, (i64, Option<AccountDetails>)>>>;
 
-/// An account service that keeps what it says.
+/// An account service that keeps the accounts it publishes.
 struct Accounts {
     kept: Kept,
     js: jetstream::Context,
 }
 
 impl Accounts {
-    /// Answers queries as the account service does. `meanwhile` happens while the last page of a snapshot is read.
+    /// Replies to queries as the account service does. It publishes `meanwhile` during the read of a snapshot's last
+    /// page.
     async fn start(client: Client, meanwhile: Option<PaymentMessage>) -> Self {
         let accounts = Self { kept: Kept::default(), js: jetstream::new(client.clone()) };
         let (kept, js) = (accounts.kept.clone(), accounts.js.clone());
-        let mut questions = client.subscribe("account.query.>").await.unwrap();
+        let mut queries = client.subscribe("account.query.>").await.unwrap();
         client.flush().await.unwrap();
         tokio::spawn(async move {
-            while let Some(question) = questions.next().await {
-                let reply = question.reply.unwrap();
-                let key = question.subject.rsplit('.').next().unwrap().to_owned();
-                let answer = if key == "snapshot" {
-                    let page = snapshot(&kept, &serde_json::from_slice(&question.payload).unwrap());
+            while let Some(query) = queries.next().await {
+                let reply = query.reply.unwrap();
+                let key = query.subject.rsplit('.').next().unwrap().to_owned();
+                let response = if key == "snapshot" {
+                    let page = snapshot(&kept, &serde_json::from_slice(&query.payload).unwrap());
                     if let (None, Some(message)) = (&page.next, &meanwhile) {
                         publish(&js, message).await;
                     }
@@ -78,7 +79,7 @@ impl Accounts {
                 } else {
                     view(&kept, &key).map(|view| serde_json::to_vec(&view).unwrap())
                 };
-                match answer {
+                match response {
                     Some(body) => client.publish(reply, body.into()).await.unwrap(),
                     None => {
                         let mut headers = async_nats::HeaderMap::new();
@@ -98,17 +99,17 @@ impl Accounts {
                 (&changed.customer_id, (changed.version, Some(changed.details.clone())))
             }
             PaymentMessage::AccountDeleted(deleted) => (&deleted.customer_id, (deleted.version, None)),
-            _ => panic!("no account"),
+            _ => panic!("not an account event"),
         };
         self.kept.lock().unwrap().insert(customer.clone(), kept);
         publish(&self.js, message).await;
     }
 }
 
-/// Three accounts a page, whatever is asked for: an answer may be shorter.
-fn snapshot(kept: &Kept, asked: &ListAccounts) -> Page<AccountSnapshotEntry> {
+/// Three accounts per page, whatever the limit: a page may be shorter.
+fn snapshot(kept: &Kept, request: &ListAccounts) -> Page<AccountSnapshotEntry> {
     let kept = kept.lock().unwrap();
-    let mut rest = kept.iter().filter(|(id, _)| asked.after.as_ref().is_none_or(|after| *id > after));
+    let mut rest = kept.iter().filter(|(id, _)| request.after.as_ref().is_none_or(|after| *id > after));
     let items: Vec<_> = rest
         .by_ref()
         .take(3)
@@ -143,14 +144,14 @@ async fn rebuilt(nats: &TestNats, engine: Engine, command: &[&str]) -> Vec<accou
     copies(&fresh.db).await
 }
 
-async fn a_fresh_database_rebuilt_by_each_way_has_the_copies_the_old_one_had(engine: Engine) {
+async fn each_way_of_rebuilding_restores_the_copies_in_a_new_database(engine: Engine) {
     let conf = concat!(env!("CARGO_MANIFEST_DIR"), "/../nats.conf");
     let nats = TestNats::with_config(conf.as_ref(), PASSWORDS.map(|name| (name, "secret"))).await.unwrap();
     let provisioner = jetstream::new(user(&nats, "provisioner").await);
     Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
     let last = account("LAST", 1, 10);
     let accounts = Accounts::start(user(&nats, "account-service").await, Some(last.clone())).await;
-    // More than one batch of a replay, and others' events in between.
+    // More than one batch of a replay, and events of other services in between.
     let order = jetstream::new(user(&nats, "order-service").await);
     for number in 0..300 {
         let customer = format!("C{:02}", number % 40);
@@ -177,9 +178,9 @@ async fn a_fresh_database_rebuilt_by_each_way_has_the_copies_the_old_one_had(eng
     let alive: Vec<&str> = expected.iter().filter(|row| !row.deleted).map(|row| row.customer_id.as_str()).collect();
     let fetched = rebuilt(&nats, engine, &[&["rebuild", "fetch", "C04"], alive.as_slice()].concat()).await;
     let undeleted: Vec<_> = expected.iter().filter(|row| !row.deleted).cloned().collect();
-    assert_eq!(fetched, undeleted, "who was deleted is not known to whom it is asked");
+    assert_eq!(fetched, undeleted, "the account service does not find a deleted account");
 
-    // The stream no longer reaches back; an account comes while the snapshot is read.
+    // The stream has lost its start; an account changes while the snapshot is read.
     provisioner.get_stream(EVENTS).await.unwrap().purge().await.unwrap();
     let fresh = TestDatabase::new(engine).await;
     let replayed =
@@ -190,7 +191,7 @@ async fn a_fresh_database_rebuilt_by_each_way_has_the_copies_the_old_one_had(eng
     let snapshot = rebuilt(&nats, engine, &["rebuild", "snapshot"]).await;
     eventually("the old one has the last account", || async { copies(&old.db).await.len() == 41 }).await;
     assert_eq!(snapshot, copies(&old.db).await);
-    // And again, over what is there, while the service runs.
+    // Again over existing copies, while the service runs.
     let over = config(&nats, &old, &["rebuild", "snapshot"]);
     payment_service::run(over, CancellationToken::new()).await.unwrap();
     assert_eq!(snapshot, copies(&old.db).await);
@@ -198,11 +199,11 @@ async fn a_fresh_database_rebuilt_by_each_way_has_the_copies_the_old_one_had(eng
     running.await.unwrap().unwrap();
 }
 
-async fn a_missing_account_is_asked_for_when_a_payment_is_due(engine: Engine) {
+async fn a_missing_account_is_queried_when_a_payment_is_due(engine: Engine) {
     let fixture = Fixture::new(engine).await;
     let accounts = Accounts::start(fixture.client.clone(), None).await;
     let PaymentMessage::AccountChanged(ann) = account_with("ANN", 7, Some(card("tok_1", "2999-12")), 100) else {
-        panic!("no account")
+        panic!("not an account event")
     };
     accounts.kept.lock().unwrap().insert(customer_id("ANN"), (7, Some(ann.details)));
     let service = fixture.start(&["--fetch-missing-accounts", "--account-wait-seconds", "2"]);
@@ -210,10 +211,10 @@ async fn a_missing_account_is_asked_for_when_a_payment_is_due(engine: Engine) {
         fixture.publish(&placed(order, customer, 60)).await;
         fixture.publish(&reserved(order)).await;
     }
-    fixture.stands("A", Status::Captured).await;
-    fixture.stands("B", Status::Declined).await;
+    fixture.reaches("A", Status::Captured).await;
+    fixture.reaches("B", Status::Declined).await;
     let rows = copies(&fixture.database.db).await;
     assert_eq!(rows.iter().map(|row| (row.customer_id.as_str(), row.version)).collect::<Vec<_>>(), [("ANN", 7)]);
     service.stop().await;
-    fixture.left_nothing_behind().await;
+    fixture.is_drained().await;
 }

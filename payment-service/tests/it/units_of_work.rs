@@ -1,4 +1,4 @@
-//! The tables say what the book says, and two instances never take more than one could.
+//! The tables equal the aggregates, and two instances never exceed a limit.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,10 @@ use crate::given::{
 use crate::on_both_databases;
 
 on_both_databases!(
-    what_the_handler_writes_in_batches_is_what_the_book_says_message_by_message,
-    accounts_that_come_twice_and_out_of_order_leave_the_newest,
-    orders_that_race_for_the_last_of_a_limit_on_two_instances_never_exceed_it,
-    messages_of_one_order_on_two_instances_at_once_are_all_heard,
+    batches_on_a_database_have_the_same_result_as_single_messages_in_memory,
+    repeated_and_reordered_account_events_leave_the_newest_version,
+    concurrent_orders_on_several_instances_never_exceed_a_limit,
+    concurrent_messages_of_one_order_on_two_instances_are_all_applied,
 );
 
 const CUSTOMERS: [&str; 3] = ["ANN", "BOB", "CYD"];
@@ -38,8 +38,8 @@ fn message() -> impl Strategy<Value = PaymentMessage> {
     ]
 }
 
-/// Accounts are told before all orders of a batch: the book must hear them so, too.
-fn tell(aggregates: &mut Aggregates, batch: &[Envelope<PaymentMessage>]) -> Vec<uuid::Uuid> {
+/// Applies a batch as the handler does: accounts before orders.
+fn apply_all(aggregates: &mut Aggregates, batch: &[Envelope<PaymentMessage>]) -> Vec<uuid::Uuid> {
     let (accounts, orders): (Vec<_>, Vec<_>) =
         batch.iter().partition(|message| message.payload.account().is_some());
     let published = accounts.into_iter().chain(orders).filter_map(|message| {
@@ -49,7 +49,7 @@ fn tell(aggregates: &mut Aggregates, batch: &[Envelope<PaymentMessage>]) -> Vec<
     published.collect()
 }
 
-async fn what_the_handler_writes_in_batches_is_what_the_book_says_message_by_message(engine: Engine) {
+async fn batches_on_a_database_have_the_same_result_as_single_messages_in_memory(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let db = &database.db;
     let mut runner = TestRunner::deterministic();
@@ -57,7 +57,7 @@ async fn what_the_handler_writes_in_batches_is_what_the_book_says_message_by_mes
     for _ in 0..40 {
         let messages = proptest::collection::vec(message(), 1..20).new_tree(&mut runner).unwrap().current();
         let batch: Vec<_> = messages.iter().map(envelope).collect();
-        let expected = tell(&mut aggregates, &batch);
+        let expected = apply_all(&mut aggregates, &batch);
         let outgoing = handle(db, &batch).await.unwrap();
         assert_eq!(outgoing.iter().map(|published| published.cause.id).collect::<Vec<_>>(), expected);
     }
@@ -71,7 +71,7 @@ async fn what_the_handler_writes_in_batches_is_what_the_book_says_message_by_mes
     assert_eq!(stored, exposed);
 }
 
-async fn accounts_that_come_twice_and_out_of_order_leave_the_newest(engine: Engine) {
+async fn repeated_and_reordered_account_events_leave_the_newest_version(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let db = &database.db;
     let newest = account_with("ANN", 3, None, 70);
@@ -92,7 +92,7 @@ async fn accounts_that_come_twice_and_out_of_order_leave_the_newest(engine: Engi
     assert_eq!((rows[1].version, rows[1].deleted, rows[1].limit_amount), (2, true, None));
 }
 
-async fn orders_that_race_for_the_last_of_a_limit_on_two_instances_never_exceed_it(engine: Engine) {
+async fn concurrent_orders_on_several_instances_never_exceed_a_limit(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let instances = [database.db.clone(), open(&database.url).await, open(&database.url).await];
     let accounts = CUSTOMERS.map(|customer| envelope(&account(customer, 1, 100)));
@@ -108,7 +108,7 @@ async fn orders_that_race_for_the_last_of_a_limit_on_two_instances_never_exceed_
                         [envelope(&placed(&order, customer, 30)), envelope(&reserved(&order))]
                     })
                     .collect();
-                // A deadlock or a busy database is tried again, as the library does.
+                // A deadlock or a busy database is retried, as the library does.
                 while handle(&db, &batch).await.is_err() {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                 }
@@ -129,7 +129,7 @@ async fn orders_that_race_for_the_last_of_a_limit_on_two_instances_never_exceed_
     assert_eq!(exposures(&database.db).await, expected);
 }
 
-async fn messages_of_one_order_on_two_instances_at_once_are_all_heard(engine: Engine) {
+async fn concurrent_messages_of_one_order_on_two_instances_are_all_applied(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let other = open(&database.url).await;
     handle(&database.db, &[envelope(&account("ANN", 1, 1_000_000))]).await.unwrap();

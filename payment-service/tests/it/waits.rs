@@ -1,4 +1,4 @@
-//! What a payment says that it waits for.
+//! The `blocked_on` of a payment's status.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use sea_orm::{ActiveModelTrait, IntoActiveModel};
 use crate::database::{Engine, TestDatabase, envelope, handle, handler, payments};
 use crate::given::{NOW, account, placed, reserved};
 
-/// A status, for how many seconds, whether a person is needed, and the words that name the state and the cause.
+/// Status, age in seconds, alarm, the shown state, and the words of `blocked_on`.
 const CASES: [(Status, u64, bool, &str, &[&str]); 9] = [
     (Status::AwaitingAccount, 5, false, "awaiting-account", &["the account of its customer"]),
     (Status::Capturing, 5, false, "capturing", &["the payment provider (3 attempts", "connection refused"]),
     (Status::Capturing, 121, false, "capturing", &["the payment provider, overdue (3 attempts", "refused"]),
     (Status::Voiding, 121, false, "voiding", &["the payment provider, overdue", "refused"]),
     (Status::Refunding, 121, false, "refunding", &["the payment provider, overdue", "refused"]),
-    (Status::Refunding, 121, true, "refund-failed", &["a person (payment-service retry A)", "refused"]),
-    (Status::Voiding, 121, true, "voiding", &["a person (payment-service retry A)", "refused"]),
-    (Status::Captured, 121, true, "captured", &["a person (payment-service dismiss A)", "refused"]),
+    (Status::Refunding, 121, true, "refund-failed", &["an operator (payment-service retry A)", "refused"]),
+    (Status::Voiding, 121, true, "voiding", &["an operator (payment-service retry A)", "refused"]),
+    (Status::Captured, 121, true, "captured", &["an operator (payment-service dismiss A)", "refused"]),
     (Status::Captured, 121, false, "captured", &[]),
 ];
 
 #[tokio::test]
-async fn a_payment_names_the_cause_of_each_of_its_waits() {
+async fn a_waiting_payment_has_the_reason_in_its_status() {
     let database = TestDatabase::new(Engine::Sqlite).await;
     let messages = [account("ANN", 1, 100), placed("A", "ANN", 60), reserved("A")];
     handle(&database.db, &messages.iter().map(envelope).collect::<Vec<_>>()).await.unwrap();
@@ -48,7 +48,7 @@ async fn a_payment_names_the_cause_of_each_of_its_waits() {
         let is_overdue = words.first().is_some_and(|words| words.contains("overdue"));
         assert_eq!(blocked_on.contains("overdue"), is_overdue, "{state}: {blocked_on}");
         for word in words {
-            assert!(blocked_on.contains(word), "{state}: {blocked_on:?} does not say {word:?}");
+            assert!(blocked_on.contains(word), "{state}: {blocked_on:?} lacks {word:?}");
         }
     }
 }

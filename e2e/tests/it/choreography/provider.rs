@@ -55,12 +55,12 @@ impl Provider {
     }
 
     fn lookup(&self, order: &OrderId) -> Outcome {
-        let Some(booked) = self.booked.get(order) else { return Outcome::Unheard };
+        let Some(booked) = self.booked.get(order) else { return Outcome::NotFound };
         let reference = format!("cap_{order}");
         match (booked.captures, booked.is_charged()) {
             (0, _) => Outcome::Voided,
             (_, true) => Outcome::Captured { reference },
-            (_, false) => Outcome::GivenBack { reference },
+            (_, false) => Outcome::Refunded { reference },
         }
     }
 
@@ -73,6 +73,6 @@ impl Provider {
     fn give_back(&mut self, order: &OrderId) -> Outcome {
         let booked = self.booked.get_mut(order).expect("nothing is given back that was not taken");
         booked.refunds = booked.captures;
-        Outcome::GivenBack { reference: format!("cap_{order}") }
+        Outcome::Refunded { reference: format!("cap_{order}") }
     }
 }
