@@ -1,4 +1,4 @@
-//! From commands to accounts and back: load, decide, save.
+//! The message handler: load the accounts, decide, save.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
 use crate::account::{Account, decide, evolve};
 use crate::entity::account::{ActiveModel, Column, Entity, Model};
 
-/// A command, as the service reads it.
+/// A decoded command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountMessage(pub AccountCommand);
 
 impl AccountMessage {
-    /// Returns whose account it is about.
+    /// Returns the id of the customer whose account the command concerns.
     #[must_use]
     pub fn customer_id(&self) -> &CustomerId {
         match &self.0 {
@@ -34,7 +34,7 @@ impl Decode for AccountMessage {
     }
 }
 
-/// Carries out batches of commands.
+/// Handles batches of commands.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountHandler;
 
@@ -59,13 +59,13 @@ impl Handler for AccountHandler {
     }
 }
 
-/// Returns whether a command creates an account. It could create one again that was deleted meanwhile; other commands name
-/// the version that they change.
+/// Returns whether a command creates an account. A repeated one could create again an account that was deleted
+/// meanwhile; other commands have an expected version.
 fn creates(message: &AccountMessage) -> bool {
     matches!(message.0, AccountCommand::Create(_))
 }
 
-/// Makes the message an event travels as. A refusal changes nothing, so it has no version.
+/// Returns the outgoing message of an event. A refusal changes nothing, so it has no version.
 fn outgoing_of(event: &AccountEvent, message: &Envelope<AccountMessage>) -> Result<Outgoing, HandleError> {
     let version = match event {
         AccountEvent::Changed(changed) => Some(changed.version),
@@ -76,18 +76,18 @@ fn outgoing_of(event: &AccountEvent, message: &Envelope<AccountMessage>) -> Resu
     Ok(Outgoing::new(message.cause(), event.subject(), event.message_type(), event.key(), version, body))
 }
 
-/// The accounts that a batch is about.
+/// The accounts that a batch affects.
 struct Accounts {
-    /// As they were loaded.
+    /// The loaded state.
     before: BTreeMap<CustomerId, Account>,
-    /// As they are decided on.
+    /// The current state.
     now: BTreeMap<CustomerId, Account>,
 }
 
 impl Accounts {
     /// Loads the accounts and locks their rows, in the order of ids, until the transaction ends: two instances on one
-    /// database cannot both change the same version. An account that both create violates the primary key of the
-    /// slower one, whose messages are tried again.
+    /// database cannot both change the same version. If both create an account, the slower one violates the primary
+    /// key, and its messages are retried.
     async fn load(tx: &DatabaseTransaction, batch: &[&Envelope<AccountMessage>]) -> Result<Self, DbErr> {
         let mut before: BTreeMap<CustomerId, Account> =
             batch.iter().map(|message| (message.payload.customer_id().clone(), Account::Unknown)).collect();
@@ -148,7 +148,7 @@ fn row_of(customer_id: &CustomerId, account: &Account, now: i64) -> Result<Activ
 ///
 /// # Errors
 ///
-/// [`DbErr::Custom`] where it does not say what this service writes.
+/// [`DbErr::Custom`] if the row is invalid.
 pub(crate) fn account_of(row: Model) -> Result<(CustomerId, Account), DbErr> {
     let version = row.version;
     let account = match row.details {
@@ -158,7 +158,7 @@ pub(crate) fn account_of(row: Model) -> Result<(CustomerId, Account), DbErr> {
     Ok((CustomerId::parse(row.customer_id).map_err(foreign)?, account))
 }
 
-/// A value that no row of this service has.
+/// The error of a row that is invalid.
 fn foreign(error: impl std::fmt::Display) -> DbErr {
     DbErr::Custom(format!("a row that this service did not write: {error}"))
 }

@@ -1,11 +1,11 @@
 //! Accounts of the shop's customers.
 //!
-//! Carries out the commands that create, change, and delete accounts, and says after each change what the account is
-//! now, whole and with its version: others keep copies of what they need and never ask. In reading order:
+//! Handles the commands that create, change, and delete accounts. Each event about a change has the complete account
+//! and its version, so that other services keep copies of the fields they need. In reading order:
 //!
 //! - [`account`]: the rules; pure, no I/O;
-//! - [`handler`]: from commands to accounts and back;
-//! - [`queries`]: what can be asked;
+//! - [`handler`]: the message handler;
+//! - [`queries`]: the queries;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`config`]: the options.
 
@@ -30,7 +30,7 @@ use migration::Migrator;
 ///
 /// # Errors
 ///
-/// Where the database cannot be opened, and where [`Service::run`] fails.
+/// If the database cannot be opened, or [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let db = Databases::open::<Migrator>(&config.service.database_url(ACCOUNT_SERVICE)).await?;
     let service = Service {

@@ -1,4 +1,4 @@
-//! What the service answers: one account, a snapshot of all. Bodies and answers are those of [`contracts::query`].
+//! The queries: one account, a snapshot of all. [`contracts::query`] has the types of requests and replies.
 
 use contracts::CustomerId;
 use contracts::query::{AccountSnapshotEntry, AccountView, DEFAULT_PAGE, ListAccounts, MAX_PAGE, Page};
@@ -9,7 +9,7 @@ use crate::account::Account;
 use crate::entity::account::{Column, Entity, Model};
 use crate::handler::account_of;
 
-/// Returns the endpoints over a database.
+/// Returns the query endpoints on a database.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
     let (for_get, for_snapshot) = (db.clone(), db.clone());
@@ -19,11 +19,11 @@ pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
     ]
 }
 
-/// Answers with one account.
+/// Returns one account.
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the key is not a valid id, [`QueryError::NotFound`] where there is no such account or it was
+/// [`QueryError::Invalid`] if the key is not a valid id, [`QueryError::NotFound`] if the account does not exist or was
 /// deleted.
 pub async fn get(db: DatabaseConnection, query: Query) -> Result<AccountView, QueryError> {
     let id =
@@ -33,33 +33,33 @@ pub async fn get(db: DatabaseConnection, query: Query) -> Result<AccountView, Qu
         Some((customer_id, Account::Open { version, details })) => {
             Ok(AccountView { customer_id, version, details })
         }
-        _ => Err(QueryError::NotFound(format!("there is no account of {id}"))),
+        _ => Err(QueryError::NotFound(format!("there is no account of customer {id}"))),
     }
 }
 
-/// Answers with a page of what is left of all accounts, by id.
+/// Returns a page of all accounts by id, including deleted ones.
 ///
-/// Pages are read one after the other while accounts change: whoever builds a copy out of them listens to the events
-/// from before the first page, and applies both by version.
+/// Accounts may change between two pages. A service that builds copies from a snapshot also consumes the events since
+/// before the first page, and applies both by version.
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the body is no [`ListAccounts`], or asks for too many.
+/// [`QueryError::Invalid`] if the body is not a valid [`ListAccounts`], or its limit is out of range.
 pub async fn snapshot(db: DatabaseConnection, query: Query) -> Result<Page<AccountSnapshotEntry>, QueryError> {
-    let asked: ListAccounts = if query.body.is_empty() {
+    let request: ListAccounts = if query.body.is_empty() {
         ListAccounts::default()
     } else {
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
     };
-    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+    let limit = request.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(QueryError::Invalid(format!("limit must be 1 to {MAX_PAGE}")));
     }
     let mut select = Entity::find();
-    if let Some(after) = &asked.after {
+    if let Some(after) = &request.after {
         select = select.filter(Column::CustomerId.gt(after.as_str()));
     }
-    // One more than asked for tells whether another page follows.
+    // One row more than requested shows whether another page follows.
     let mut rows = select.order_by_asc(Column::CustomerId).limit(limit + 1).all(&db).await?;
     let more = cut_page(&mut rows, limit, |row| row.details.as_ref().map_or(0, String::len));
     let next = rows.last().filter(|_| more).map(|row| row.customer_id.clone());

@@ -1,4 +1,4 @@
-//! What a command brings about.
+//! The decision: the event that a command causes.
 
 use contracts::CustomerId;
 use contracts::account::{
@@ -8,9 +8,9 @@ use contracts::account::{
 
 use super::Account;
 
-/// Says what a command to a customer's account brings about; `None` where it says what is so already.
+/// Returns the event that a command causes; `None` if the account already has the requested details.
 ///
-/// A refusal is an event too, and changes nothing.
+/// A refusal is an event, too, and changes nothing.
 #[must_use]
 pub fn decide(account: &Account, command: &AccountCommand) -> Option<AccountEvent> {
     match command {
@@ -23,7 +23,7 @@ pub fn decide(account: &Account, command: &AccountCommand) -> Option<AccountEven
 fn decide_create(account: &Account, create: &CreateAccount) -> Option<AccountEvent> {
     let CreateAccount { customer_id, details } = create.clone();
     match account {
-        Account::Open { details: present, .. } if *present == details => None,
+        Account::Open { details: current, .. } if *current == details => None,
         Account::Open { .. } => Some(refused(customer_id, AccountRefusal::AlreadyExists)),
         Account::Unknown | Account::Deleted { .. } => {
             Some(AccountChanged { customer_id, version: account.version() + 1, details }.into())
@@ -47,7 +47,7 @@ fn decide_delete(account: &Account, delete: &DeleteAccount) -> AccountEvent {
     }
 }
 
-/// Returns the version that a change makes, if it was made on the version the account has.
+/// Returns the version after a change, if the expected version is the current one.
 fn next_version(account: &Account, expected: i64) -> Result<i64, AccountRefusal> {
     match account {
         Account::Open { version, .. } if *version == expected => Ok(version + 1),

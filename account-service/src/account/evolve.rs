@@ -1,4 +1,4 @@
-//! What an account is after an event.
+//! The evolution: the state of an account after an event.
 
 use contracts::account::AccountEvent;
 

@@ -1,11 +1,11 @@
-//! The rules of accounts: who may change one, and what it is afterwards.
+//! The account aggregate: its states, decisions, and versions.
 //!
-//! Pure: no I/O, no clock. [`decide`] says what a command brings about, [`evolve`] applies it.
+//! Pure: no I/O, no clock. [`decide`] returns the event that a command causes, [`evolve`] applies it.
 //!
-//! Every change makes a version: the first one is 1, and deleting counts. A change names the version it was made on,
-//! and of several that were made on the same one the first wins; the others are refused and must look again. A
-//! deleted account leaves its version behind, so that the versions of an account that is created anew go on from there
-//! and no copy elsewhere mistakes a late event for news.
+//! Every change increases the version: the first is 1, and a deletion counts. An update or deletion has the version
+//! that it expects. Of several with the same expected version the first wins; the others are refused, and the caller
+//! must read the account again. A deleted account keeps its version. If it is created again, its versions continue from
+//! there, so that no copy in another service takes a late event for a newer one.
 
 mod decide;
 mod evolve;
@@ -15,28 +15,28 @@ use contracts::account::AccountDetails;
 pub use decide::decide;
 pub use evolve::evolve;
 
-/// What is known of a customer's account.
+/// The state of a customer's account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Account {
-    /// There never was one.
+    /// The account was never created.
     #[default]
     Unknown,
-    /// There is one.
+    /// The account exists.
     Open {
-        /// How many changes there have been.
+        /// The number of changes.
         version: i64,
-        /// What it says.
+        /// The customer's details.
         details: AccountDetails,
     },
-    /// There was one.
+    /// The account was deleted.
     Deleted {
-        /// How many changes there have been, the deletion included.
+        /// The number of changes, including the deletion.
         version: i64,
     },
 }
 
 impl Account {
-    /// Returns how many changes there have been.
+    /// Returns the number of changes; 0 if the account was never created.
     #[must_use]
     pub fn version(&self) -> i64 {
         match self {

@@ -1,22 +1,22 @@
-//! The table `accounts`.
+//! The table `accounts`: the current state of each account.
 
 use sea_orm::entity::prelude::*;
 
-/// The account of a customer, or what is left of it.
+/// An account, or the tombstone of a deleted one.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "accounts")]
 pub struct Model {
-    /// Whose.
+    /// The customer's id, the primary key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub customer_id: String,
-    /// How many changes there have been.
+    /// The number of changes.
     pub version: i64,
-    /// Whether the account is no more.
+    /// Whether the account was deleted.
     pub deleted: bool,
-    /// What it says, a JSON object; null where it is no more: what a customer wants deleted is not kept.
+    /// The details, a JSON object; null if the account was deleted, because deleted personal data is not kept.
     #[sea_orm(column_type = "Text", nullable)]
     pub details: Option<String>,
-    /// When it last changed, in milliseconds since 1970.
+    /// The time of the last change, in milliseconds since 1970.
     pub updated_at: i64,
 }
 

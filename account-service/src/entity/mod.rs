@@ -1,3 +1,3 @@
-//! The tables of the service, beside those of the library.
+//! The tables of the service, without those of the library.
 
 pub mod account;

@@ -1,4 +1,4 @@
-//! The table `accounts`. The database itself refuses a deleted account that still says something.
+//! The table `accounts`. A check constraint refuses a deleted account that still has details.
 
 use sea_orm::DbBackend;
 use sea_orm::sea_query::{Expr, ExprTrait};
@@ -19,7 +19,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let mut customer_id = ColumnDef::new(Column::CustomerId);
         customer_id.text().not_null().primary_key();
-        // Compared byte by byte as SQLite does by default, so that lists have one order on both databases.
+        // Compared byte by byte as SQLite does by default, so that both databases sort lists alike.
         if manager.get_database_backend() == DbBackend::Postgres {
             customer_id.extra("COLLATE \"C\"");
         }

@@ -1,4 +1,4 @@
-//! A database for a test, and what stands in it.
+//! A database for a test, and reads of its tables.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,14 +16,14 @@ use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, TransactionTrai
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Which database a test runs on.
+/// The database engine of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Sqlite,
     Postgres,
 }
 
-/// A database that is gone when the test is.
+/// A database that is removed after the test.
 pub(crate) struct TestDatabase {
     pub(crate) url: String,
     pub(crate) db: DatabaseConnection,
@@ -92,8 +92,8 @@ pub(crate) async fn handle(
     Ok(outgoing)
 }
 
-/// Carries out commands in one batch.
-pub(crate) async fn carry_out(db: &DatabaseConnection, commands: &[AccountCommand]) -> Vec<Outgoing> {
+/// Handles commands in one batch.
+pub(crate) async fn handle_all(db: &DatabaseConnection, commands: &[AccountCommand]) -> Vec<Outgoing> {
     handle(db, &commands.iter().map(envelope).collect::<Vec<_>>()).await.unwrap()
 }
 

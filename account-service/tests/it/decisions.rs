@@ -10,35 +10,35 @@ fn open(version: i64, name: &str) -> Account {
 }
 
 #[test]
-fn an_account_that_never_was_is_created_with_version_1() {
+fn a_new_account_is_created_with_version_1() {
     given(&[]).when(&create("Zoë")).then(&changed(1, "Zoë")).is(&open(1, "Zoë"));
 }
 
 #[test]
-fn creating_what_is_there_already_changes_nothing() {
+fn creating_an_account_that_exists_with_the_same_details_changes_nothing() {
     given(&[changed(1, "Zoë")]).when(&create("Zoë")).then_nothing().is(&open(1, "Zoë"));
     given(&[changed(1, "Ann"), changed(2, "Zoë")]).when(&create("Zoë")).then_nothing().is(&open(2, "Zoë"));
 }
 
 #[test]
-fn creating_an_account_that_says_something_else_is_refused() {
+fn creating_an_account_that_exists_with_other_details_is_refused() {
     given(&[changed(1, "Zoë")]).when(&create("Ann")).then(&refused(AlreadyExists)).is(&open(1, "Zoë"));
 }
 
 #[test]
-fn an_account_that_is_created_anew_goes_on_behind_its_deletion() {
+fn an_account_that_is_created_again_continues_the_versions_after_its_deletion() {
     let history = [changed(1, "Zoë"), deleted(2)];
     given(&history).when(&create("Zoë")).then(&changed(3, "Zoë")).is(&open(3, "Zoë"));
 }
 
 #[test]
-fn an_update_of_the_present_version_makes_the_next_one() {
+fn an_update_of_the_current_version_makes_the_next_one() {
     given(&[changed(1, "Zoë")]).when(&update(1, "Ann")).then(&changed(2, "Ann")).is(&open(2, "Ann"));
     given(&[changed(1, "Zoë")]).when(&update(1, "Zoë")).then(&changed(2, "Zoë"));
 }
 
 #[test]
-fn an_update_of_another_version_is_refused_with_the_present_one() {
+fn an_update_of_another_version_is_refused_with_the_current_one() {
     let history = [changed(1, "Zoë"), changed(2, "Ann")];
     for version in [0, 1, 3, -1, i64::MAX] {
         given(&history).when(&update(version, "Eve")).then(&conflict(2)).is(&open(2, "Ann"));
@@ -46,12 +46,12 @@ fn an_update_of_another_version_is_refused_with_the_present_one() {
 }
 
 #[test]
-fn an_update_that_comes_late_and_says_what_is_so_already_is_refused_all_the_same() {
+fn a_late_update_to_the_current_details_is_refused() {
     given(&[changed(1, "Zoë"), changed(2, "Ann")]).when(&update(1, "Ann")).then(&conflict(2));
 }
 
 #[test]
-fn what_does_not_exist_cannot_be_updated_or_deleted() {
+fn an_account_that_does_not_exist_cannot_be_updated_or_deleted() {
     for history in [vec![], vec![changed(1, "Zoë"), deleted(2)]] {
         for version in [0, 1, 2] {
             given(&history).when(&update(version, "Ann")).then(&refused(NotFound));
@@ -61,11 +61,11 @@ fn what_does_not_exist_cannot_be_updated_or_deleted() {
 }
 
 #[test]
-fn a_deletion_of_the_present_version_leaves_the_next_one_behind() {
+fn a_deletion_of_the_current_version_makes_the_next_one() {
     given(&[changed(1, "Zoë")]).when(&delete(1)).then(&deleted(2)).is(&Account::Deleted { version: 2 });
 }
 
 #[test]
-fn a_deletion_of_another_version_is_refused_with_the_present_one() {
+fn a_deletion_of_another_version_is_refused_with_the_current_one() {
     given(&[changed(1, "Zoë"), changed(2, "Ann")]).when(&delete(1)).then(&conflict(2)).is(&open(2, "Ann"));
 }

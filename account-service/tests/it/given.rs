@@ -1,4 +1,4 @@
-//! given / when / then over one account.
+//! given / when / then for one account.
 
 use account_service::account::{Account, decide, evolve};
 use contracts::CustomerId;
@@ -14,7 +14,7 @@ pub(crate) fn customer(id: &str) -> CustomerId {
     CustomerId::parse(id).unwrap()
 }
 
-/// What the account of somebody of that name says.
+/// The details of an account of that name.
 pub(crate) fn details(name: &str) -> AccountDetails {
     serde_json::from_value(json!({
         "name": name,
@@ -69,14 +69,14 @@ pub(crate) fn conflict(version: i64) -> AccountEvent {
     refused(AccountRefusal::VersionConflict { version })
 }
 
-/// Tells an account a command, and returns what happened.
-pub(crate) fn tell(account: &mut Account, command: &AccountCommand) -> Option<AccountEvent> {
+/// Applies a command to an account, and returns the event.
+pub(crate) fn apply(account: &mut Account, command: &AccountCommand) -> Option<AccountEvent> {
     let event = decide(account, command)?;
     *account = evolve(std::mem::take(account), &event);
     Some(event)
 }
 
-/// An account, and what happened to it last.
+/// An account, and its latest event.
 pub(crate) struct Given {
     account: Account,
     event: Option<AccountEvent>,
@@ -88,9 +88,9 @@ pub(crate) fn given(history: &[AccountEvent]) -> Given {
 }
 
 impl Given {
-    /// What the test is about.
+    /// Applies the command under test.
     pub(crate) fn when(mut self, command: &AccountCommand) -> Self {
-        self.event = tell(&mut self.account, command);
+        self.event = apply(&mut self.account, command);
         self
     }
 
@@ -106,7 +106,7 @@ impl Given {
         self
     }
 
-    /// Where the account stands.
+    /// The state of the account.
     #[track_caller]
     pub(crate) fn is(self, expected: &Account) -> Self {
         assert_eq!(&self.account, expected);

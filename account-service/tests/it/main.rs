@@ -1,4 +1,4 @@
-//! What the account service promises.
+//! The guarantees of the account service.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod database;

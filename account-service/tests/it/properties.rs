@@ -1,4 +1,4 @@
-//! What holds for every sequence of commands.
+//! Invariants for every sequence of commands.
 
 use account_service::account::Account;
 use contracts::account::{AccountCommand, AccountEvent, AccountRefusal};
@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 
-use crate::given::{create_of, delete_of, tell, update_of};
+use crate::given::{apply, create_of, delete_of, update_of};
 
 pub(crate) fn config(cases: u32) -> Config {
     Config { failure_persistence: None, ..Config::with_cases(cases) }
@@ -16,7 +16,7 @@ fn customer_id(index: usize) -> String {
     format!("C{index}")
 }
 
-/// Any commands to a few customers' accounts, often of a version that the account has by then.
+/// Any commands to a few accounts, often with the current version.
 pub(crate) fn commands(customers: usize, length: usize) -> impl Strategy<Value = Vec<AccountCommand>> {
     let name = prop_oneof![Just("Zoë"), Just("Ann"), Just("Eve")];
     let command = (0..customers, 0..5_u8, 0..8_i64, name).prop_map(|(customer, kind, version, name)| {
@@ -46,21 +46,21 @@ fn version_of(event: &AccountEvent) -> Option<i64> {
     }
 }
 
-/// A copy elsewhere: it applies what is newer than what it has.
-fn apply(copy: &mut Account, event: &AccountEvent) {
+/// Applies an event to a copy in another service: only a newer version counts.
+fn apply_to_copy(copy: &mut Account, event: &AccountEvent) {
     if version_of(event).is_some_and(|version| version > copy.version()) {
         *copy = account_service::account::evolve(std::mem::take(copy), event);
     }
 }
 
-/// Tells one account everything, and returns it with what happened.
+/// Applies all commands to one account, and returns it with the events.
 fn play(commands: &[AccountCommand]) -> (Account, Vec<AccountEvent>) {
     let mut account = Account::default();
-    let events = commands.iter().filter_map(|command| tell(&mut account, command)).collect();
+    let events = commands.iter().filter_map(|command| apply(&mut account, command)).collect();
     (account, events)
 }
 
-/// Changes that were all made on version 1.
+/// Changes that all expect version 1.
 fn contenders() -> impl Strategy<Value = Vec<AccountCommand>> {
     let contender = prop_oneof![
         2 => prop_oneof![Just("Ann"), Just("Eve")].prop_map(|name| update_of("C0", 1, name)),
@@ -82,11 +82,11 @@ proptest! {
     }
 
     #[test]
-    fn a_change_is_made_only_on_the_version_it_names(commands in commands(1, 40)) {
+    fn a_change_is_made_only_on_its_expected_version(commands in commands(1, 40)) {
         let mut account = Account::default();
         for command in &commands {
             let before = account.clone();
-            let event = tell(&mut account, command);
+            let event = apply(&mut account, command);
             match (expected_version(command), event) {
                 (Some(expected), Some(AccountEvent::Refused(refused))) => {
                     prop_assert_eq!(&account, &before);
@@ -96,7 +96,7 @@ proptest! {
                             prop_assert!(open && version == before.version() && version != expected);
                         }
                         AccountRefusal::NotFound => prop_assert!(!open),
-                        AccountRefusal::AlreadyExists => prop_assert!(false, "only a creation may be refused so"),
+                        AccountRefusal::AlreadyExists => prop_assert!(false, "only a creation may be refused for this reason"),
                     }
                 }
                 (Some(expected), Some(_)) => prop_assert_eq!(expected, before.version()),
@@ -111,39 +111,39 @@ proptest! {
     }
 
     #[test]
-    fn of_changes_made_on_the_same_version_exactly_one_wins_in_any_order(mut commands in contenders()) {
+    fn of_changes_to_the_same_version_exactly_one_wins_in_any_order(mut commands in contenders()) {
         commands.insert(0, create_of("C0", "Zoë"));
         let (account, events) = play(&commands);
         let won = events.iter().skip(1).filter(|event| version_of(event) == Some(2)).count();
         prop_assert_eq!(won, 1);
         prop_assert_eq!(account.version(), 2);
-        prop_assert_eq!(events.len(), commands.len(), "the others are told so");
+        prop_assert_eq!(events.len(), commands.len(), "the others are refused");
     }
 
     #[test]
-    fn the_same_commands_again_change_nothing_that_was_changed(commands in commands(1, 20)) {
-        // With another id, that is: the same id does not get so far.
+    fn a_repeated_command_with_another_id_changes_nothing(commands in commands(1, 20)) {
+        // The ids differ: the inbox drops a message with the same id.
         let mut account = Account::default();
         for command in &commands {
-            tell(&mut account, command);
+            apply(&mut account, command);
             let after = account.clone();
-            tell(&mut account, command);
+            apply(&mut account, command);
             prop_assert_eq!(&account, &after);
         }
     }
 
     #[test]
-    fn a_copy_is_right_whatever_order_and_however_often_events_reach_it(
+    fn a_copy_converges_for_any_order_and_repetition_of_events(
         commands in commands(1, 30),
         deliveries in vec(any::<prop::sample::Index>(), 0..60),
     ) {
         let (account, events) = play(&commands);
         let mut copy = Account::default();
         for delivery in deliveries.iter().filter(|_| !events.is_empty()) {
-            apply(&mut copy, delivery.get(&events));
+            apply_to_copy(&mut copy, delivery.get(&events));
         }
         for event in events.iter().rev() {
-            apply(&mut copy, event);
+            apply_to_copy(&mut copy, event);
         }
         prop_assert_eq!(copy, account);
     }

@@ -1,4 +1,4 @@
-//! What can be asked about accounts.
+//! Queries on accounts.
 
 use account_service::queries::{get, snapshot};
 use bytes::Bytes;
@@ -7,16 +7,16 @@ use messaging::query::{Query, QueryError};
 use sea_orm::DatabaseConnection;
 use serde_json::{Value, json};
 
-use crate::database::{Engine, TestDatabase, carry_out};
+use crate::database::{Engine, TestDatabase, handle_all};
 use crate::given::{create_of, delete_of, details, update_of};
 use crate::on_both_databases;
 
 on_both_databases!(
-    an_account_answers_with_its_version_and_what_it_says,
-    an_account_that_never_was_or_is_no_more_is_not_found,
-    a_snapshot_holds_all_accounts_page_by_page_the_deleted_ones_too,
-    a_page_of_large_accounts_ends_before_nats_would_refuse_it,
-    a_snapshot_that_asks_for_nonsense_is_refused_and_one_that_asks_for_nothing_is_answered,
+    the_reply_has_the_version_and_the_details_of_an_account,
+    an_unknown_or_deleted_account_is_not_found,
+    a_snapshot_has_all_accounts_including_deleted_ones_page_by_page,
+    a_page_of_large_accounts_fits_into_a_message,
+    an_invalid_snapshot_query_is_refused_and_an_empty_one_has_the_default_limit,
 );
 
 fn about(key: &str) -> Query {
@@ -27,22 +27,22 @@ fn page(body: &Value) -> Query {
     Query { key: "snapshot".to_owned(), body: body.to_string().into() }
 }
 
-async fn an_account_answers_with_its_version_and_what_it_says(engine: Engine) {
+async fn the_reply_has_the_version_and_the_details_of_an_account(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    carry_out(&database.db, &[create_of("A", "Zoë"), update_of("A", 1, "Ann")]).await;
+    handle_all(&database.db, &[create_of("A", "Zoë"), update_of("A", 1, "Ann")]).await;
     let mut expected = serde_json::to_value(details("Ann")).unwrap();
     expected["customerId"] = json!("A");
     expected["version"] = json!(2);
-    let answer = get(database.db.clone(), about("A")).await.unwrap();
-    assert_eq!(serde_json::to_value(answer).unwrap(), expected);
+    let reply = get(database.db.clone(), about("A")).await.unwrap();
+    assert_eq!(serde_json::to_value(reply).unwrap(), expected);
 }
 
-async fn an_account_that_never_was_or_is_no_more_is_not_found(engine: Engine) {
+async fn an_unknown_or_deleted_account_is_not_found(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    carry_out(&database.db, &[create_of("A", "Zoë"), delete_of("A", 1)]).await;
+    handle_all(&database.db, &[create_of("A", "Zoë"), delete_of("A", 1)]).await;
     for id in ["A", "B"] {
-        let answer = get(database.db.clone(), about(id)).await;
-        assert!(matches!(answer, Err(QueryError::NotFound(_))), "{id}");
+        let reply = get(database.db.clone(), about(id)).await;
+        assert!(matches!(reply, Err(QueryError::NotFound(_))), "{id}");
     }
     assert!(matches!(get(database.db.clone(), about("C*")).await, Err(QueryError::Invalid(_))));
 }
@@ -52,20 +52,20 @@ async fn pages(db: &DatabaseConnection, limit: u64) -> Vec<Page<AccountSnapshotE
     let mut pages = Vec::new();
     let mut after = Value::Null;
     loop {
-        let answer = snapshot(db.clone(), page(&json!({"after": after, "limit": limit}))).await.unwrap();
-        after = json!(answer.next);
-        pages.push(answer);
+        let reply = snapshot(db.clone(), page(&json!({"after": after, "limit": limit}))).await.unwrap();
+        after = json!(reply.next);
+        pages.push(reply);
         if after.is_null() {
             return pages;
         }
     }
 }
 
-async fn a_snapshot_holds_all_accounts_page_by_page_the_deleted_ones_too(engine: Engine) {
+async fn a_snapshot_has_all_accounts_including_deleted_ones_page_by_page(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let commands: Vec<_> = ["b", "A", "_", "a-1", "a_1"].iter().map(|id| create_of(id, "Zoë")).collect();
-    carry_out(&database.db, &commands).await;
-    carry_out(&database.db, &[delete_of("A", 1), update_of("b", 1, "Ann")]).await;
+    handle_all(&database.db, &commands).await;
+    handle_all(&database.db, &[delete_of("A", 1), update_of("b", 1, "Ann")]).await;
     let read = pages(&database.db, 2).await;
     let sizes: Vec<_> = read.iter().map(|page| page.items.len()).collect();
     assert_eq!(sizes, [2, 2, 1]);
@@ -80,9 +80,9 @@ async fn a_snapshot_holds_all_accounts_page_by_page_the_deleted_ones_too(engine:
     assert_eq!(written, json!({"customerId": "A", "version": 2, "deleted": true, "details": null}));
 }
 
-async fn a_page_of_large_accounts_ends_before_nats_would_refuse_it(engine: Engine) {
+async fn a_page_of_large_accounts_fits_into_a_message(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    // The largest account there can be, made of characters of four bytes.
+    // The largest possible account, made of characters of four bytes.
     let line = "𝄞".repeat(200);
     let mut large = serde_json::to_value(create_of("C", "Zoë")).unwrap();
     let address = json!({"type": "billing", "street": line, "postalCode": line, "city": line, "country": line});
@@ -94,7 +94,7 @@ async fn a_page_of_large_accounts_ends_before_nats_would_refuse_it(engine: Engin
             contracts::account::AccountCommand::decode("account.create.v1", large.to_string().as_bytes()).unwrap()
         })
         .collect();
-    carry_out(&database.db, &commands).await;
+    handle_all(&database.db, &commands).await;
     let read = pages(&database.db, 200).await;
     for page in &read {
         assert!(serde_json::to_vec(page).unwrap().len() < 1_000_000);
@@ -103,12 +103,12 @@ async fn a_page_of_large_accounts_ends_before_nats_would_refuse_it(engine: Engin
     assert_eq!(ids, (0..60).map(|index| format!("C{index:02}")).collect::<Vec<_>>());
 }
 
-async fn a_snapshot_that_asks_for_nonsense_is_refused_and_one_that_asks_for_nothing_is_answered(engine: Engine) {
+async fn an_invalid_snapshot_query_is_refused_and_an_empty_one_has_the_default_limit(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     for body in [json!({"limit": 0}), json!({"limit": 201}), json!({"after": "C*P"}), json!([1]), json!({"x": 1})] {
-        let answer = snapshot(database.db.clone(), page(&body)).await;
-        assert!(matches!(answer, Err(QueryError::Invalid(_))), "{body}");
+        let reply = snapshot(database.db.clone(), page(&body)).await;
+        assert!(matches!(reply, Err(QueryError::Invalid(_))), "{body}");
     }
-    let answer = snapshot(database.db.clone(), about("snapshot")).await.unwrap();
-    assert_eq!(serde_json::to_value(answer).unwrap(), json!({"items": [], "next": null}));
+    let reply = snapshot(database.db.clone(), about("snapshot")).await.unwrap();
+    assert_eq!(serde_json::to_value(reply).unwrap(), json!({"items": [], "next": null}));
 }

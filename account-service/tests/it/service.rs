@@ -1,4 +1,4 @@
-//! The service as it runs, on a real nats-server with the shop's permissions.
+//! The whole service on a real nats-server with the shop's permissions.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -23,7 +23,7 @@ use crate::database::{Engine, TestDatabase};
 use crate::given::{create_of, delete_of, details, update_of};
 use crate::on_both_databases;
 
-on_both_databases!(commands_change_accounts_and_events_tell_of_it, a_command_that_comes_twice_is_carried_out_once,);
+on_both_databases!(commands_change_accounts_and_publish_events, a_repeated_command_is_handled_once,);
 
 fn password(user: &str) -> String {
     format!("password-of-{user}")
@@ -74,8 +74,8 @@ impl Running {
         Self { nats, database, service, shutdown }
     }
 
-    /// Says a command as the gateway does.
-    async fn say(&self, id: Uuid, command: &AccountCommand) {
+    /// Sends a command as the gateway does.
+    async fn send(&self, id: Uuid, command: &AccountCommand) {
         let js = jetstream::new(connect(&self.nats, API_GATEWAY).await);
         let command = Command {
             id,
@@ -92,7 +92,7 @@ impl Running {
         jetstream::new(connect(&self.nats, "inspector").await).get_stream(name).await.unwrap()
     }
 
-    /// Ends the service and checks that it left nothing behind.
+    /// Stops the service and checks that its outbox is empty.
     async fn stop(self) {
         self.shutdown.cancel();
         self.service.await.unwrap().unwrap();
@@ -100,14 +100,14 @@ impl Running {
     }
 }
 
-/// The message at a place of a stream, once there is one.
+/// Waits for the message with a sequence in a stream.
 async fn at(stream: &Stream, sequence: u64) -> StreamMessage {
     let start = Instant::now();
     loop {
         if let Ok(message) = stream.get_raw_message(sequence).await {
             return message;
         }
-        assert!(start.elapsed() < Duration::from_secs(30), "in vain: message {sequence}");
+        assert!(start.elapsed() < Duration::from_secs(30), "timed out: message {sequence}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -116,16 +116,16 @@ fn header(message: &StreamMessage, name: &str) -> Option<String> {
     message.headers.get(name).map(|value| value.as_str().to_owned())
 }
 
-async fn ask(client: &Client, subject: &'static str) -> async_nats::Message {
+async fn query(client: &Client, subject: &'static str) -> async_nats::Message {
     client.request(subject, "".into()).await.unwrap()
 }
 
-async fn commands_change_accounts_and_events_tell_of_it(engine: Engine) {
+async fn commands_change_accounts_and_publish_events(engine: Engine) {
     let running = Running::start(engine).await;
     let events = running.stream(EVENTS).await;
     let commands = [create_of("A", "Zoë"), update_of("A", 1, "Ann"), update_of("A", 1, "Eve"), delete_of("A", 2)];
     let gateway = connect(&running.nats, API_GATEWAY).await;
-    let said = [
+    let expected = [
         ("account.event.changed.A", Some("1"), json!({"customerId": "A", "version": 1, "details": details("Zoë")})),
         ("account.event.changed.A", Some("2"), json!({"customerId": "A", "version": 2, "details": details("Ann")})),
         (
@@ -135,9 +135,9 @@ async fn commands_change_accounts_and_events_tell_of_it(engine: Engine) {
         ),
         ("account.event.deleted.A", Some("3"), json!({"customerId": "A", "version": 3})),
     ];
-    for (sequence, (command, (subject, version, body))) in (1..).zip(commands.iter().zip(said)) {
+    for (sequence, (command, (subject, version, body))) in (1..).zip(commands.iter().zip(expected)) {
         let id = Uuid::now_v7();
-        running.say(id, command).await;
+        running.send(id, command).await;
         let event = at(&events, sequence).await;
         assert_eq!(event.subject.as_str(), subject);
         assert_eq!(header(&event, "ce-source").as_deref(), Some("/account-service"));
@@ -146,37 +146,37 @@ async fn commands_change_accounts_and_events_tell_of_it(engine: Engine) {
         assert_eq!(header(&event, "ce-aggregateversion").as_deref(), version);
         assert_eq!(serde_json::from_slice::<Value>(&event.payload).unwrap(), body);
         if sequence == 2 {
-            let answer = ask(&gateway, "account.query.get.A").await;
-            assert_eq!(serde_json::from_slice::<Value>(&answer.payload).unwrap()["version"], 2);
+            let reply = query(&gateway, "account.query.get.A").await;
+            assert_eq!(serde_json::from_slice::<Value>(&reply.payload).unwrap()["version"], 2);
         }
     }
-    let answer = ask(&gateway, "account.query.get.A").await;
-    assert_eq!(answer.headers.unwrap().get("Nats-Service-Error-Code").unwrap().as_str(), "404");
-    // payment-service may ask for copies, too.
-    let answer = ask(&connect(&running.nats, "payment-service").await, "account.query.snapshot").await;
+    let reply = query(&gateway, "account.query.get.A").await;
+    assert_eq!(reply.headers.unwrap().get("Nats-Service-Error-Code").unwrap().as_str(), "404");
+    // payment-service may query snapshots, too.
+    let reply = query(&connect(&running.nats, "payment-service").await, "account.query.snapshot").await;
     let expected =
         json!({"items": [{"customerId": "A", "version": 3, "deleted": true, "details": null}], "next": null});
-    assert_eq!(serde_json::from_slice::<Value>(&answer.payload).unwrap(), expected);
+    assert_eq!(serde_json::from_slice::<Value>(&reply.payload).unwrap(), expected);
     assert_eq!(running.stream("DEAD_LETTERS").await.cached_info().state.messages, 0);
     running.stop().await;
 }
 
-async fn a_command_that_comes_twice_is_carried_out_once(engine: Engine) {
+async fn a_repeated_command_is_handled_once(engine: Engine) {
     let running = Running::start(engine).await;
     let events = running.stream(EVENTS).await;
     let id = Uuid::now_v7();
-    running.say(id, &create_of("A", "Zoë")).await;
+    running.send(id, &create_of("A", "Zoë")).await;
     at(&events, 1).await;
-    running.say(Uuid::now_v7(), &delete_of("A", 1)).await;
+    running.send(Uuid::now_v7(), &delete_of("A", 1)).await;
     at(&events, 2).await;
-    // The stream forgets ids after its duplicate window; made anew, it has forgotten this one already.
+    // The stream forgets message ids after its duplicate window, which is shortened here.
     let provisioner = jetstream::new(connect(&running.nats, "provisioner").await);
     let mut config = running.stream("COMMANDS").await.cached_info().config.clone();
     config.duplicate_window = Duration::from_millis(100);
     provisioner.update_stream(&config).await.unwrap();
     tokio::time::sleep(Duration::from_millis(400)).await;
-    running.say(id, &create_of("A", "Zoë")).await;
-    running.say(Uuid::now_v7(), &create_of("A", "Ann")).await;
+    running.send(id, &create_of("A", "Zoë")).await;
+    running.send(Uuid::now_v7(), &create_of("A", "Ann")).await;
     let event: Value = serde_json::from_slice(&at(&events, 3).await.payload).unwrap();
     assert_eq!((&event["version"], &event["details"]["name"]), (&json!(3), &json!("Ann")), "the first was dropped");
     assert_eq!(running.stream("COMMANDS").await.cached_info().state.messages, 4);

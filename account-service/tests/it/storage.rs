@@ -1,4 +1,4 @@
-//! Batches on a database end where the rules do, also where two instances share it.
+//! Batches on a database have the same result as the rules, also if two instances share it.
 
 use std::collections::BTreeMap;
 
@@ -10,34 +10,34 @@ use proptest::test_runner::{TestCaseError, TestRunner};
 use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::database::{Engine, TestDatabase, carry_out, envelope, handle, open, whole};
-use crate::given::{create_of, delete_of, tell, update_of};
+use crate::database::{Engine, TestDatabase, envelope, handle, handle_all, open, whole};
+use crate::given::{apply, create_of, delete_of, update_of};
 use crate::on_both_databases;
 use crate::properties::{commands, config};
 
 on_both_databases!(
-    what_is_said_carries_version_cause_and_flow,
-    a_command_that_is_handled_again_says_the_same_under_the_same_id,
+    events_have_a_version_a_cause_and_a_correlation_id,
+    a_command_that_is_handled_again_publishes_the_same_event_with_the_same_id,
     a_deleted_account_is_not_created_again_by_a_command_that_the_inbox_has_forgotten,
-    a_batch_of_hundreds_is_carried_out_in_order,
+    a_batch_of_hundreds_of_commands_is_handled_in_order,
     the_details_of_a_deleted_account_are_gone,
-    the_database_refuses_a_deleted_account_that_says_something,
+    the_database_refuses_a_deleted_account_with_details,
 );
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn said(outgoing: &[Outgoing]) -> Vec<AccountEvent> {
+fn events_of(outgoing: &[Outgoing]) -> Vec<AccountEvent> {
     outgoing.iter().map(|message| AccountEvent::decode(message.message_type, &message.body).unwrap()).collect()
 }
 
-/// Carries commands out by the rules alone.
+/// Applies commands by the rules alone.
 fn play(commands: &[AccountCommand]) -> (BTreeMap<String, Account>, Vec<AccountEvent>) {
     let mut accounts = BTreeMap::<String, Account>::new();
-    let told =
-        commands.iter().filter_map(|command| tell(accounts.entry(command.key().to_owned()).or_default(), command));
-    let events = told.collect();
+    let emitted =
+        commands.iter().filter_map(|command| apply(accounts.entry(command.key().to_owned()).or_default(), command));
+    let events = emitted.collect();
     accounts.retain(|_, account| *account != Account::Unknown);
     (accounts, events)
 }
@@ -51,9 +51,9 @@ async fn compare(db: &DatabaseConnection, commands: &[AccountCommand], size: usi
     let (accounts, events) = play(commands);
     let mut outgoing = Vec::new();
     for batch in commands.chunks(size) {
-        outgoing.extend(carry_out(db, batch).await);
+        outgoing.extend(handle_all(db, batch).await);
     }
-    prop_assert_eq!(said(&outgoing), events);
+    prop_assert_eq!(events_of(&outgoing), events);
     prop_assert_eq!(whole(db).await, accounts);
     Ok(())
 }
@@ -69,29 +69,29 @@ fn batches_on(engine: Engine, cases: u32) {
 }
 
 #[test]
-fn batches_end_where_the_rules_do_on_sqlite() {
+fn batches_have_the_same_result_as_the_rules_on_sqlite() {
     batches_on(Engine::Sqlite, 40);
 }
 
 #[test]
-fn batches_end_where_the_rules_do_on_postgres() {
+fn batches_have_the_same_result_as_the_rules_on_postgres() {
     batches_on(Engine::Postgres, 40);
 }
 
-/// Carries out commands as an instance does: a batch that fails is tried again, one message at a time.
+/// Handles commands as an instance does: a failed batch is retried message by message.
 async fn instance(db: DatabaseConnection, commands: Vec<AccountCommand>, size: usize) -> Vec<AccountEvent> {
     let mut outgoing = Vec::new();
     for batch in commands.chunks(size) {
         let batch: Vec<_> = batch.iter().map(envelope).collect();
-        if let Ok(said) = handle(&db, &batch).await {
-            outgoing.extend(said);
+        if let Ok(published) = handle(&db, &batch).await {
+            outgoing.extend(published);
             continue;
         }
         for message in batch {
             outgoing.extend(until_handled(&db, message).await);
         }
     }
-    said(&outgoing)
+    events_of(&outgoing)
 }
 
 async fn until_handled(
@@ -101,12 +101,12 @@ async fn until_handled(
     let batch = [message];
     for _ in 0..100 {
         match handle(db, &batch).await {
-            Ok(said) => return said,
+            Ok(published) => return published,
             Err(HandleError::Retry(_)) => tokio::task::yield_now().await,
             Err(HandleError::Reject(why)) => panic!("{why}"),
         }
     }
-    panic!("a command that cannot be carried out");
+    panic!("a command that cannot be handled");
 }
 
 /// Two instances change the same accounts at the same time.
@@ -156,7 +156,7 @@ fn two_instances_never_make_the_same_version_twice_on_postgres() {
     races_on(Engine::Postgres, 30);
 }
 
-async fn what_is_said_carries_version_cause_and_flow(engine: Engine) {
+async fn events_have_a_version_a_cause_and_a_correlation_id(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let batch = [create_of("A", "Zoë"), update_of("A", 1, "Ann"), update_of("A", 1, "Eve"), delete_of("A", 2)];
     let batch: Vec<_> = batch.iter().map(envelope).collect();
@@ -175,11 +175,11 @@ async fn what_is_said_carries_version_cause_and_flow(engine: Engine) {
     }
 }
 
-async fn a_command_that_is_handled_again_says_the_same_under_the_same_id(engine: Engine) {
+async fn a_command_that_is_handled_again_publishes_the_same_event_with_the_same_id(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let command = [envelope(&create_of("A", "Zoë"))];
     let first = handle(&database.db, &command).await.unwrap();
-    assert!(handle(&database.db, &command).await.is_err(), "the inbox has it");
+    assert!(handle(&database.db, &command).await.is_err(), "the inbox has the command");
     empty(&database.db).await;
     messaging::inbox::entity::Entity::delete_many().exec(&database.db).await.unwrap();
     messaging::effects::entity::Entity::delete_many().exec(&database.db).await.unwrap();
@@ -191,13 +191,13 @@ async fn a_deleted_account_is_not_created_again_by_a_command_that_the_inbox_has_
     let database = TestDatabase::new(engine).await;
     let command = [envelope(&create_of("A", "Zoë"))];
     handle(&database.db, &command).await.unwrap();
-    carry_out(&database.db, &[delete_of("A", 1)]).await;
+    handle_all(&database.db, &[delete_of("A", 1)]).await;
     messaging::inbox::entity::Entity::delete_many().exec(&database.db).await.unwrap();
     assert_eq!(handle(&database.db, &command).await.unwrap().len(), 0);
     assert_eq!(whole(&database.db).await["A"], Account::Deleted { version: 2 });
 }
 
-async fn a_batch_of_hundreds_is_carried_out_in_order(engine: Engine) {
+async fn a_batch_of_hundreds_of_commands_is_handled_in_order(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let mut commands = Vec::new();
     for index in 0..120 {
@@ -206,24 +206,24 @@ async fn a_batch_of_hundreds_is_carried_out_in_order(engine: Engine) {
         commands.push(update_of(&id, 1, "Ann"));
     }
     let (accounts, events) = play(&commands);
-    assert_eq!(said(&carry_out(&database.db, &commands).await), events);
+    assert_eq!(events_of(&handle_all(&database.db, &commands).await), events);
     assert_eq!(whole(&database.db).await, accounts);
-    // Now the rows are there.
+    // Now the rows exist.
     let commands: Vec<_> = (0..120).map(|index| delete_of(&format!("C{index}"), 2)).collect();
-    carry_out(&database.db, &commands).await;
+    handle_all(&database.db, &commands).await;
     assert!(whole(&database.db).await.values().all(|account| *account == Account::Deleted { version: 3 }));
 }
 
 async fn the_details_of_a_deleted_account_are_gone(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    carry_out(&database.db, &[create_of("A", "Zoë"), delete_of("A", 1)]).await;
+    handle_all(&database.db, &[create_of("A", "Zoë"), delete_of("A", 1)]).await;
     let row = account_service::entity::account::Entity::find_by_id("A").one(&database.db).await.unwrap().unwrap();
     assert_eq!((row.version, row.deleted, row.details), (2, true, None));
 }
 
-async fn the_database_refuses_a_deleted_account_that_says_something(engine: Engine) {
+async fn the_database_refuses_a_deleted_account_with_details(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    carry_out(&database.db, &[create_of("A", "Zoë")]).await;
+    handle_all(&database.db, &[create_of("A", "Zoë")]).await;
     assert!(database.db.execute_unprepared("UPDATE accounts SET deleted = TRUE").await.is_err());
     assert!(database.db.execute_unprepared("UPDATE accounts SET details = NULL").await.is_err());
     assert!(database.db.execute_unprepared("UPDATE accounts SET version = 0").await.is_err());
