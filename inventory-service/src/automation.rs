@@ -3,10 +3,10 @@
 //! | | |
 //! |---|---|
 //! | `POST /automation-testing/seed` | creates products: the demo catalogue, or those of the body |
-//! | `DELETE /automation-testing/all` | deletes all products, reservations, and waiting lines |
-//! | `GET /automation-testing/ready` | says that these endpoints are on and the database answers |
+//! | `DELETE /automation-testing/all` | deletes all products, reservations, and backorder lines |
+//! | `GET /automation-testing/ready` | succeeds if these endpoints are enabled and the database responds |
 //!
-//! They change the tables and say nothing to other services. All answer 404 unless they are switched on. Errors are
+//! They change the tables and publish no events. All respond 404 unless they are enabled. Errors are
 //! `application/problem+json` (RFC 9457).
 
 use std::collections::BTreeMap;
@@ -28,40 +28,40 @@ use serde::{Deserialize, Serialize};
 use crate::entity::{backorder_line, product, reservation, stock_receipt};
 use crate::reconciliation::receive;
 
-/// The demo catalogue, in the form that `POST /automation-testing/seed` takes.
+/// The demo catalogue, a body of `POST /automation-testing/seed`.
 pub const CATALOGUE: &str = include_str!("../../seed/catalogue.json");
 
 /// The largest body of a request, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
-/// The most units of a product to begin with: restocks can go on for long before numbers get too large for JSON.
+/// The largest initial number of units of a product: many restocks fit before numbers get too large for JSON.
 const MAX_AVAILABLE: u64 = 1_000_000_000_000;
 
-/// A product to be created.
+/// A product to create.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CatalogueItem {
-    /// Which product.
+    /// The product's id.
     pub product_id: ProductId,
-    /// How many units are on the shelf to begin with.
+    /// The initial number of available units.
     pub available: u64,
 }
 
-/// What became of a catalogue.
+/// The result of seeding a catalogue.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Seeded {
     /// The products that did not exist before.
     pub created: Vec<ProductId>,
-    /// The products that existed, and stay as they are.
+    /// The products that existed and stay unchanged.
     pub existing: Vec<ProductId>,
 }
 
-/// Why a request failed.
+/// The failure of a request.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error("{0}")]
     Invalid(String),
-    #[error("the database does not answer")]
+    #[error("the database is unavailable")]
     Database(#[from] DbErr),
 }
 
@@ -112,7 +112,7 @@ fn parse(catalogue: &[u8]) -> Result<BTreeMap<ProductId, u64>, Failure> {
             return Err(Failure::Invalid(format!("{product_id}: available must be at most {MAX_AVAILABLE}")));
         }
         if products.insert(product_id.clone(), available).is_some() {
-            return Err(Failure::Invalid(format!("{product_id} is there twice")));
+            return Err(Failure::Invalid(format!("{product_id} is listed twice")));
         }
     }
     Ok(products)
@@ -154,7 +154,7 @@ async fn create(db: &DatabaseConnection, products: BTreeMap<ProductId, u64>) -> 
 
 async fn empty(db: &DatabaseConnection) -> Result<(), DbErr> {
     let tx = db.begin().await?;
-    // Products first: they are what transactions that are under way hold locks on.
+    // Products first, because concurrent transactions lock them first.
     product::Entity::delete_many().exec(&tx).await?;
     reservation::Entity::delete_many().exec(&tx).await?;
     backorder_line::Entity::delete_many().exec(&tx).await?;
@@ -162,7 +162,7 @@ async fn empty(db: &DatabaseConnection) -> Result<(), DbErr> {
     tx.commit().await
 }
 
-/// The one mapping from errors to problems. Internals are logged and not returned.
+/// Maps all errors to problems. Internal details are logged and not returned.
 async fn problem(error: poem::Error) -> Response {
     let status = error.status();
     if status.is_server_error() {

@@ -1,4 +1,4 @@
-//! From messages to the stock and back: load, decide, save.
+//! The message handler: load the stock, decide, save.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ impl Decode for StockMessage {
         match OrderEvent::decode(message_type, body) {
             Ok(OrderEvent::Placed(order)) => Ok(Self::Placed(order)),
             Ok(OrderEvent::Cancelled(order)) => Ok(Self::Cancelled(order)),
-            Ok(_) => bail!("{message_type} is nothing that stock depends on"),
+            Ok(_) => bail!("stock does not react to {message_type}"),
             Err(DecodeError::UnknownType(_)) => {
                 let InventoryCommand::Restock(restock) = InventoryCommand::decode(message_type, body)?;
                 Ok(Self::Restock(restock))
@@ -30,7 +30,7 @@ impl Decode for StockMessage {
     }
 }
 
-/// Tells batches of messages to the stock.
+/// Applies batches of messages to the stock.
 #[derive(Debug, Clone, Copy)]
 pub struct InventoryHandler;
 
@@ -64,7 +64,7 @@ impl Handler for InventoryHandler {
                     backorder_line::Entity::find().filter(backorder_line::Column::OrderId.eq(key)).all(db).await?;
                 let lines: Vec<String> =
                     lines.iter().map(|line| format!("{} of {}", line.quantity, line.product_id)).collect();
-                Some(format!("its turn for {}: a restock, or an order ahead of it", lines.join(", ")))
+                Some(format!("units ({}): a restock, or an order ahead of it", lines.join(", ")))
             }
             _ => None,
         };
@@ -72,7 +72,7 @@ impl Handler for InventoryHandler {
     }
 }
 
-/// Returns what a batch brings in.
+/// Returns the units that a batch restocks, per product.
 fn restocked(batch: &[&Envelope<StockMessage>]) -> BTreeMap<String, i64> {
     let mut units: BTreeMap<String, i64> = BTreeMap::new();
     for message in batch {
@@ -83,8 +83,8 @@ fn restocked(batch: &[&Envelope<StockMessage>]) -> BTreeMap<String, i64> {
     units
 }
 
-/// Makes the message an event travels as. The message that brought it about is its cause, in the flow the event
-/// belongs to: a restock that serves a waiting order moves that order's flow on.
+/// Returns the outgoing message of an event. Its causation id is that of `message`, its correlation id that of the
+/// event's flow: a restock that serves a waiting order continues that order's flow.
 fn outgoing_of(decided: Decided, message: &Envelope<StockMessage>) -> anyhow::Result<Outgoing> {
     let Decided { event, version, correlation_id } = decided;
     let cause = Cause { correlation_id, ..message.cause() };

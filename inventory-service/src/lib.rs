@@ -1,12 +1,12 @@
 //! Stock of the shop, and its reservations.
 //!
-//! Listens to orders that are placed or cancelled and to units that come in, and says what is reserved, short, or
-//! back on the shelf. In reading order:
+//! Consumes restock commands and events of orders that are placed or cancelled. Publishes which orders are reserved,
+//! backordered, refused, or released. In reading order:
 //!
 //! - [`stock`]: the rules; pure, no I/O;
-//! - [`mod@unit_of_work`]: the part of the stock that a batch of messages needs, loaded and saved;
-//! - [`handler`]: from messages to the stock and back;
-//! - [`queries`]: what can be asked; [`reconciliation`]: whether the units agree;
+//! - [`mod@unit_of_work`]: loads and saves the stock that a batch of messages needs;
+//! - [`handler`]: the message handler;
+//! - [`queries`]: the queries; [`reconciliation`]: the reconciliation totals;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`automation`]: HTTP endpoints that fill and empty the stock for tests and demonstrations;
 //! - [`config`]: the options.
@@ -34,7 +34,7 @@ use migration::Migrator;
 ///
 /// # Errors
 ///
-/// Where the database cannot be opened, and where [`Service::run`] fails.
+/// If the database cannot be opened, or [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let db = Databases::open::<Migrator>(&config.service.database_url(INVENTORY_SERVICE)).await?;
     let service = Service {

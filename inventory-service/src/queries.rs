@@ -1,4 +1,4 @@
-//! What the service answers: one product, a list. Bodies and answers are those of [`contracts::query`].
+//! The queries: one product, a list. [`contracts::query`] has the types of requests and replies.
 
 use anyhow::Context;
 use contracts::ProductId;
@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOr
 use crate::entity::product::{Column, Entity, Model};
 use crate::reconciliation::reconciliation;
 
-/// Returns the endpoints over a database.
+/// Returns the query endpoints on a database.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
     let (for_product, for_products, for_reconciliation) = (db.clone(), db.clone(), db.clone());
@@ -22,37 +22,37 @@ pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
     ]
 }
 
-/// Answers with one product.
+/// Returns one product.
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the key is not a valid id, [`QueryError::NotFound`] where there is no such product.
+/// [`QueryError::Invalid`] if the key is not a valid id, [`QueryError::NotFound`] if the product does not exist.
 pub async fn product(db: DatabaseConnection, query: Query) -> Result<ProductView, QueryError> {
     let id = ProductId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the product id {error}")))?;
     let row = Entity::find_by_id(id.as_str()).one(&db).await?;
     view(row.ok_or_else(|| QueryError::NotFound(format!("there is no product {id}")))?)
 }
 
-/// Answers with a page of the products, by id.
+/// Returns a page of the products, by id.
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the body is no [`ListProducts`], or asks for too many.
+/// [`QueryError::Invalid`] if the body is not a valid [`ListProducts`], or its limit is out of range.
 pub async fn products(db: DatabaseConnection, query: Query) -> Result<Page<ProductView>, QueryError> {
-    let asked: ListProducts = if query.body.is_empty() {
+    let request: ListProducts = if query.body.is_empty() {
         ListProducts::default()
     } else {
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
     };
-    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+    let limit = request.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(QueryError::Invalid(format!("limit must be 1 to {MAX_PAGE}")));
     }
     let mut select = Entity::find();
-    if let Some(after) = &asked.after {
+    if let Some(after) = &request.after {
         select = select.filter(Column::ProductId.gt(after.as_str()));
     }
-    // One more than asked for tells whether another page follows.
+    // One row more than requested shows whether another page follows.
     let mut rows = select.order_by_asc(Column::ProductId).limit(limit + 1).all(&db).await?;
     let more = cut_page(&mut rows, limit, |row| row.product_id.len());
     let next = rows.last().filter(|_| more).map(|row| row.product_id.clone());

@@ -1,4 +1,4 @@
-//! The books of the stock: what came in is written down apart from what becomes of it, and held against it.
+//! The reconciliation totals of the stock: received units are recorded separately and compared with the stock.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use sea_orm::{
 
 use crate::entity::{product, reservation, stock_receipt};
 
-/// Adds to what came in.
+/// Records received units.
 ///
 /// # Errors
 ///
@@ -32,7 +32,7 @@ pub(crate) async fn receive(connection: &impl ConnectionTrait, units: BTreeMap<S
     statement::insert(connection, rows.collect(), Some(added)).await
 }
 
-/// A row of the books.
+/// The totals of one product.
 #[derive(FromQueryResult)]
 struct Row {
     product_id: String,
@@ -61,32 +61,34 @@ impl From<Row> for ProductReconciliation {
     }
 }
 
-/// Replies with the products whose totals do not reconcile, by one statement and so of one moment, and with reservations.
+/// Returns the products whose totals do not reconcile, read by one statement and so at one moment, and the reservations
+/// of the requested orders.
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] if the body is not a [`CompareAllocations`] or names too many orders; the database's error.
+/// [`QueryError::Invalid`] if the body is not a valid [`CompareAllocations`] or has too many orders; the database's
+/// error.
 pub async fn reconciliation(db: DatabaseConnection, query: Query) -> Result<StockReconciliation, QueryError> {
-    let asked: CompareAllocations = if query.body.is_empty() {
+    let request: CompareAllocations = if query.body.is_empty() {
         CompareAllocations::default()
     } else {
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
     };
-    if asked.order_ids.len() as u64 > 2 * MAX_COMPARED {
+    if request.order_ids.len() as u64 > 2 * MAX_COMPARED {
         return Err(QueryError::Invalid(format!("orderIds must have at most {} entries", 2 * MAX_COMPARED)));
     }
     let backend = db.get_database_backend();
     let wrong = Row::find_by_statement(Statement::from_string(backend, query_mismatches(backend))).all(&db).await?;
     let products = product::Entity::find().count(&db).await?;
     let wrong_total = wrong.first().map_or(0, |row| row.wrong_total.unsigned_abs());
-    let allocations = Some(allocations(&db, asked).await?);
+    let allocations = Some(allocations(&db, request).await?);
     let wrong = wrong.into_iter().map(ProductReconciliation::from).collect();
     Ok(StockReconciliation { products, wrong_total, wrong, allocations })
 }
 
-/// Returns the number of orders with reserved units, and the units of those that are compared.
-async fn allocations(db: &DatabaseConnection, asked: CompareAllocations) -> Result<StockAllocations, QueryError> {
-    let order_ids: Vec<String> = asked.order_ids.into_iter().map(String::from).collect();
+/// Returns the number of orders with a reservation, and the reserved units of the requested orders.
+async fn allocations(db: &DatabaseConnection, request: CompareAllocations) -> Result<StockAllocations, QueryError> {
+    let order_ids: Vec<String> = request.order_ids.into_iter().map(String::from).collect();
     let rows = statement::select_in::<reservation::Entity, _>(db, reservation::Column::OrderId, &order_ids).await?;
     let reservation_lines = rows.into_iter().filter(|row| row.status == reservation::Status::Reserved);
     let allocation = |row: reservation::Model| -> anyhow::Result<Allocation> {

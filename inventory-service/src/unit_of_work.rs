@@ -1,37 +1,35 @@
-//! The slice of the stock that a batch of messages needs: loaded, decided on, saved.
+//! The unit of work: loads and locks the stock that a batch of messages needs, and saves the changed rows.
 //!
-//! # Which part of a queue is enough
+//! # The part of a queue that is loaded
 //!
-//! A queue may be long, and a restock of five units concerns its first few lines. Of the waiting lines of a product
-//! those are loaded whose predecessors in line ask, all together, for less than the product's *budget*:
+//! A queue may be long, and a restock of five units concerns its first few lines. Of the backorder lines of a product
+//! those are loaded whose predecessors in the queue have, in total, fewer units than the product's *budget*:
 //!
-//! > what is available, plus what the batch restocks, plus what the orders that the batch cancels hold or wait for.
+//! > the available units, plus the restocks of the batch, plus all units of the orders that the batch cancels.
 //!
-//! These are the lines that fit into the budget, each with all lines ahead of it, and, where they do not use it up,
-//! one more. Nothing behind the ones that fit can be served in this batch. Take a line that is in reach at some
-//! moment of the batch: it and the lines ahead of it that still wait then fit into what is available then. Of the
-//! lines that were ahead of it before the batch, some no longer wait: those of orders served meanwhile, whose units
-//! left what is available, and those of orders cancelled meanwhile. Put all of them back on both sides: the line and
-//! all that was ahead of it before the batch fit into what was available before, plus what came in, plus what
-//! cancelled orders gave back or no longer wait for. That is the budget. Orders that are new in the batch stand
-//! behind all lines and only ever give back what they took.
+//! These are the lines that fit into the budget, each with all lines ahead of it, and one more if they do not exhaust
+//! it. No later line can be served in this batch. Take a line that is in reach at some moment of the batch: the units
+//! available then cover it and the lines ahead of it that still wait. Of the lines that were ahead of it before the
+//! batch, some no longer wait: those of orders served meanwhile, whose units are no longer available, and those of
+//! orders cancelled meanwhile. Add all of them to both sides: the line and all lines ahead of it before the batch fit
+//! into the units available before, plus the restocks, plus the units of cancelled orders. That is the budget. Orders
+//! that are new in the batch come after all lines, and only return units that they reserved.
 //!
-//! The lines that are loaded ask for the whole budget, or there are no others. So the same sum keeps an order that
-//! begins to wait in the batch out of reach behind them, although what stands in between was not loaded.
+//! The loaded lines exhaust the budget, or they are the whole queue. So the same sum keeps an order that starts to wait
+//! in the batch out of reach after them, although the lines in between are not loaded.
 //!
-//! Who can be served at all? Between batches no waiting order has all of its lines in reach. So an order that is
-//! served has a line in a product that the batch restocks or takes a cancelled order from, and within that product's
-//! budget. Those orders are loaded; for their other products, and for the products of orders that the batch places,
-//! the queues are loaded under the same budget, to know what is promised ahead. What further orders those queues
-//! name cannot be served in this batch, and whether they are is all that a reservation would tell: so there the
-//! loading ends, after two rounds.
+//! Which orders can be served at all? Between batches no waiting order has all of its lines in reach. So a served order
+//! has a line on a product that the batch restocks, or that a cancelled order had, and within that product's budget.
+//! Those orders are loaded. For their other products, and for the products of orders that the batch places, the queues
+//! are loaded under the same budget, to know the promised units ahead. Further orders in those queues cannot be served
+//! in this batch, so their reservations are not needed, and the loading ends after two rounds.
 //!
 //! # Two instances on one database
 //!
-//! On PostgreSQL the product rows are the locks: whoever changes a reservation holds the rows of all its products.
-//! Each round locks in the order of ids; two transactions whose second rounds cross may still deadlock, which ends
-//! one of them, and its messages are tried again. An order or product that two transactions create at the same time
-//! violates the primary key of the slower one, with the same end. On SQLite there is one writer at a time anyway.
+//! On PostgreSQL the product rows are the locks: a transaction that changes a reservation locks the rows of all its
+//! products. Each round locks in the order of ids. Two transactions whose second rounds cross may still deadlock; the
+//! database then aborts one of them, and its messages are retried. If two transactions create the same order or
+//! product, the slower one violates the primary key and is retried, too. SQLite has one writer at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,83 +47,83 @@ use crate::entity::reservation::Status;
 use crate::entity::{backorder_line, product, reservation};
 use crate::stock::{Place, Product, Reservation, ReservationState, Stock, StockMessage};
 
-/// The queues that one statement reads at most.
+/// The largest number of queues that one statement reads.
 const QUEUES: usize = 16;
 
-/// The part of the stock that a batch needs.
+/// The stock that a batch needs.
 #[derive(Debug)]
 pub struct UnitOfWork {
-    /// As it was loaded.
+    /// The loaded state.
     before: Stock,
-    /// As it is decided on.
+    /// The current state.
     pub stock: Stock,
 }
 
-/// What the messages of a batch name.
+/// The orders and products in the messages of a batch.
 #[derive(Default)]
-struct Named {
+struct Affected {
     orders: BTreeSet<OrderId>,
     cancelled: BTreeSet<OrderId>,
     products: BTreeSet<ProductId>,
     restocked: BTreeMap<ProductId, u64>,
 }
 
-impl Named {
-    fn by<'a>(messages: impl IntoIterator<Item = &'a StockMessage>) -> Self {
-        let mut named = Self::default();
+impl Affected {
+    fn of<'a>(messages: impl IntoIterator<Item = &'a StockMessage>) -> Self {
+        let mut affected = Self::default();
         for message in messages {
             match message {
                 StockMessage::Placed(order) => {
-                    named.orders.insert(order.order_id.clone());
-                    named.products.extend(order.items.iter().map(|item| item.product_id.clone()));
+                    affected.orders.insert(order.order_id.clone());
+                    affected.products.extend(order.items.iter().map(|item| item.product_id.clone()));
                 }
                 StockMessage::Cancelled(order) => {
-                    named.orders.insert(order.order_id.clone());
-                    named.cancelled.insert(order.order_id.clone());
+                    affected.orders.insert(order.order_id.clone());
+                    affected.cancelled.insert(order.order_id.clone());
                 }
                 StockMessage::Restock(restock) => {
-                    named.products.insert(restock.product_id.clone());
-                    *named.restocked.entry(restock.product_id.clone()).or_default() +=
+                    affected.products.insert(restock.product_id.clone());
+                    *affected.restocked.entry(restock.product_id.clone()).or_default() +=
                         u64::from(restock.quantity.get());
                 }
             }
         }
-        named
+        affected
     }
 }
 
 impl UnitOfWork {
-    /// Loads what the messages need, and locks its products until the transaction ends.
+    /// Loads the stock that the messages need, and locks its products until the transaction ends.
     ///
     /// The number of statements depends on the number of messages only through chunks of fixed sizes.
     ///
     /// # Errors
     ///
-    /// The database's error, or [`DbErr::Custom`] where a row does not say what this service writes.
+    /// The database's error, or [`DbErr::Custom`] if a row is invalid.
     pub async fn load<'a>(
         tx: &DatabaseTransaction,
         messages: impl IntoIterator<Item = &'a StockMessage>,
     ) -> Result<Self, DbErr> {
-        let named = Named::by(messages);
+        let affected = Affected::of(messages);
         let mut stock = Stock::default();
-        load_reservations(tx, &mut stock, named.orders.clone()).await?;
-        let cancelled = live(&stock, &named.cancelled);
+        load_reservations(tx, &mut stock, affected.orders.clone()).await?;
+        let cancelled = live(&stock, &affected.cancelled);
         let freed = cancelled.iter().flat_map(|order_id| product_ids(&stock, order_id));
-        let products = named.products.iter().cloned().chain(freed).collect();
+        let products = affected.products.iter().cloned().chain(freed).collect();
         lock_products(tx, &mut stock, products).await?;
-        // Until its products were locked, another instance could move a cancelled order on.
+        // Again, because another instance could change a cancelled order before its products were locked.
         load_reservations(tx, &mut stock, cancelled).await?;
-        if !named.restocked.is_empty() || !named.cancelled.is_empty() {
-            load_backorders(tx, &mut stock, &named).await?;
+        if !affected.restocked.is_empty() || !affected.cancelled.is_empty() {
+            load_backorders(tx, &mut stock, &affected).await?;
         }
         Ok(Self { before: stock.clone(), stock })
     }
 
-    /// Writes what has changed.
+    /// Writes the changed rows.
     ///
     /// # Errors
     ///
-    /// The database's error; a unique violation where another instance created the same order or product meanwhile.
+    /// The database's error; a unique violation if another instance created the same order or product meanwhile.
     pub async fn save(self, tx: &DatabaseTransaction) -> Result<(), DbErr> {
         let Self { before, stock } = self;
         let (mut new, mut changed) = (Vec::new(), Vec::new());
@@ -166,10 +164,11 @@ impl UnitOfWork {
     }
 }
 
-/// Loads the heads of the queues that the batch may move, and all it takes to move them; see the [module](self).
-async fn load_backorders(tx: &DatabaseTransaction, stock: &mut Stock, named: &Named) -> Result<(), DbErr> {
-    let mut more = named.restocked.clone();
-    for order_id in live(stock, &named.cancelled) {
+/// Loads the heads of the queues that the batch may serve, and the reservations and products these need; see the
+/// [module](self).
+async fn load_backorders(tx: &DatabaseTransaction, stock: &mut Stock, affected: &Affected) -> Result<(), DbErr> {
+    let mut more = affected.restocked.clone();
+    for order_id in live(stock, &affected.cancelled) {
         for line in stock.reservations.get(&order_id).into_iter().flat_map(|reservation| &reservation.lines) {
             *more.entry(line.product_id.clone()).or_default() += line.quantity;
         }
@@ -195,14 +194,14 @@ async fn load_backorders(tx: &DatabaseTransaction, stock: &mut Stock, named: &Na
     load_queues(tx, stock, &others, &more).await
 }
 
-/// Returns those of the orders that hold units or wait for some.
+/// Returns the orders that have reserved units or wait for some.
 fn live(stock: &Stock, order_ids: &BTreeSet<OrderId>) -> BTreeSet<OrderId> {
     let is_live = |state| matches!(state, ReservationState::Reserved | ReservationState::Waiting { .. });
     let known = order_ids.iter().filter(|id| stock.reservations.get(id).is_some_and(|known| is_live(known.state)));
     known.cloned().collect()
 }
 
-/// Returns the products an order asks for, where the order is known.
+/// Returns the products of an order; none if it is unknown.
 fn product_ids(stock: &Stock, order_id: &OrderId) -> Vec<ProductId> {
     let lines = stock.reservations.get(order_id).map(|reservation| reservation.lines.iter());
     lines.into_iter().flatten().map(|line| line.product_id.clone()).collect()
@@ -242,7 +241,7 @@ async fn lock_products(
     Ok(())
 }
 
-/// Loads the heads of the queues of those products, each as far as its budget goes: what is available, and `more`.
+/// Loads the heads of the queues of products, each up to its budget: the available units and `more`.
 async fn load_queues(
     tx: &DatabaseTransaction,
     stock: &mut Stock,
@@ -264,10 +263,10 @@ async fn load_queues(
     Ok(())
 }
 
-/// Returns the statement that reads the lines of each product whose predecessors in line ask for less than the budget.
+/// Returns the statement that reads the lines of each product whose predecessors have fewer units than the budget.
 ///
-/// Every line asks for at least one piece, so there are no more of them than the budget has units; the inner limit
-/// spares summing up a long queue to its end. The text is one of two: for one queue, or for [`QUEUES`].
+/// Every line has at least one unit, so there are at most as many lines as the budget has units; the inner limit avoids
+/// summing up a long queue to its end. The text is one of two: for one queue, or for [`QUEUES`].
 fn heads_of_queues(connection: &impl ConnectionTrait, budgets: &[(String, i64)]) -> Statement {
     let size = if budgets.len() == 1 { 1 } else { QUEUES };
     let nothing = (String::new(), 0);
@@ -287,7 +286,7 @@ fn heads_of_queues(connection: &impl ConnectionTrait, budgets: &[(String, i64)])
     Statement::from_sql_and_values(connection.get_database_backend(), heads.join(" UNION ALL "), values)
 }
 
-/// Returns the clause that writes a changed row over the one with the same key.
+/// Returns the clause that overwrites the row with the same key.
 fn overwrite<E: EntityTrait>(key: E::Column) -> OnConflict {
     let changed: Vec<E::Column> = E::Column::iter().skip(1).collect();
     statement::overwrite(&[key], &changed)
@@ -336,7 +335,7 @@ fn reservation_row(order_id: &OrderId, reservation: &Reservation) -> Result<rese
 fn reservation_of(row: reservation::Model) -> Result<(OrderId, Reservation), DbErr> {
     let state = match (row.status, row.position) {
         (Status::Waiting, Some(position)) => ReservationState::Waiting { position },
-        (Status::Waiting, None) => return Err(foreign(format!("{} waits nowhere", row.order_id))),
+        (Status::Waiting, None) => return Err(foreign(format!("{} waits without a position", row.order_id))),
         (Status::Reserved, _) => ReservationState::Reserved,
         (Status::Refused, _) => ReservationState::Refused,
         (Status::Released, _) => ReservationState::Released,
@@ -364,7 +363,7 @@ fn backorder_row(
     })
 }
 
-/// Databases have no unsigned numbers.
+/// Converts to a signed number, because databases have no unsigned ones.
 fn stored(units: u64) -> Result<i64, DbErr> {
     i64::try_from(units).map_err(foreign)
 }
@@ -373,7 +372,7 @@ fn counted(units: i64) -> Result<u64, DbErr> {
     u64::try_from(units).map_err(foreign)
 }
 
-/// A value that no row of this service has.
+/// The error of a row that is invalid.
 fn foreign(error: impl std::fmt::Display) -> DbErr {
     DbErr::Custom(format!("a row that this service did not write: {error}"))
 }

@@ -1,4 +1,4 @@
-//! The table `backorder_lines`: who waits for what, per product in the order they are served.
+//! The table `backorder_lines`: the lines of waiting orders, per product in the order of service.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,16 +6,16 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "backorder_lines")]
 pub struct Model {
-    /// What is waited for.
+    /// The product's id.
     #[sea_orm(primary_key, auto_increment = false)]
     pub product_id: String,
-    /// The order's place in line.
+    /// The order's position in the queue.
     #[sea_orm(primary_key, auto_increment = false)]
     pub position: i64,
-    /// Who waits.
+    /// The id of the waiting order.
     #[sea_orm(primary_key, auto_increment = false)]
     pub order_id: String,
-    /// How many units.
+    /// The number of units.
     pub quantity: i64,
 }
 

@@ -1,4 +1,4 @@
-//! The table `products`.
+//! The table `products`: the unit counts of each product.
 
 use sea_orm::entity::prelude::*;
 
@@ -6,18 +6,18 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "products")]
 pub struct Model {
-    /// Which product.
+    /// The product's id, the primary key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub product_id: String,
-    /// How many are on the shelf, those promised to waiting orders included.
+    /// The available units, including those promised to waiting orders.
     pub available: i64,
-    /// How many are held for orders.
+    /// The units reserved for orders.
     pub reserved: i64,
-    /// How many waiting orders ask for: the sum of the product's waiting lines.
+    /// The units of waiting orders: the sum of the product's backorder lines.
     pub backordered: i64,
-    /// The position of the order that came to wait for it last; 0 where none ever did.
+    /// The position of the latest backordered order; 0 if there never was one.
     pub last_position: i64,
-    /// How often units came in.
+    /// The number of restocks.
     pub version: i64,
 }
 

@@ -1,40 +1,40 @@
-//! The table `reservations`.
+//! The table `reservations`: the stock decision per order.
 
 use sea_orm::entity::prelude::*;
 
-/// What was decided for one order.
+/// The stock decision for one order.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "reservations")]
 pub struct Model {
-    /// Which order.
+    /// The order's id, the primary key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub order_id: String,
-    /// Where it stands.
+    /// The status of the reservation.
     pub status: Status,
-    /// What it asks for, a line a product: a JSON array of `{"productId", "quantity"}`.
+    /// The lines of the order, one per product: a JSON array of `{"productId", "quantity"}`.
     #[sea_orm(column_type = "Text")]
     pub lines: String,
-    /// The correlation id the order came with.
+    /// The correlation id of the order's flow.
     pub correlation_id: Uuid,
-    /// How many decisions were made for it.
+    /// The number of decisions for the order.
     pub version: i64,
-    /// Its place in line; null unless it waits.
+    /// The order's position in the queue; null unless it waits.
     pub position: Option<i64>,
 }
 
-/// Where an order stands.
+/// The status of a reservation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
 pub enum Status {
-    /// Every line is held for it.
+    /// Every line is reserved.
     Reserved,
-    /// It waits its turn.
+    /// The order waits in the queue.
     Waiting,
-    /// It names products that did not exist.
+    /// The order has products that did not exist.
     Refused,
-    /// It was cancelled, and what was held for it came back.
+    /// The order was cancelled, and its units are available again.
     Released,
-    /// It was cancelled before anything was held for it, or before it came.
+    /// The order was cancelled before its lines were reserved, or before its event arrived.
     Cancelled,
 }
 

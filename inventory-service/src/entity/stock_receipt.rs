@@ -1,15 +1,15 @@
-//! The table `stock_receipts`: what came in, counted apart from what became of it, so that the one can be held against the other.
+//! The table `stock_receipts`: the received units, counted separately from the stock, for the reconciliation of both.
 
 use sea_orm::entity::prelude::*;
 
-/// The units of one product that ever came in.
+/// All received units of one product.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "stock_receipts")]
 pub struct Model {
-    /// Which product.
+    /// The product's id, the primary key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub product_id: String,
-    /// How many.
+    /// The sum of all received units.
     pub units: i64,
 }
 

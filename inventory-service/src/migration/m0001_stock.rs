@@ -1,4 +1,4 @@
-//! The tables `products`, `reservation`, and `backorder_line`. The database itself refuses counts below zero.
+//! The tables `products`, `reservations`, and `backorder_lines`. Check constraints refuse counts below zero.
 
 use sea_orm::sea_query::{Expr, ExprTrait, IntoIden};
 use sea_orm::{DbBackend, Iterable};
@@ -75,7 +75,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// An id, compared byte by byte as SQLite does by default, so that lists have one order on both databases.
+/// A column for an id, compared byte by byte as SQLite does by default, so that both databases sort lists alike.
 fn id(backend: DbBackend, column: impl IntoIden) -> ColumnDef {
     let mut id = ColumnDef::new(column);
     id.text().not_null();
@@ -85,7 +85,7 @@ fn id(backend: DbBackend, column: impl IntoIden) -> ColumnDef {
     id
 }
 
-/// A number that is never below `least`.
-fn count<C: IntoIden + Copy>(column: C, least: i64) -> ColumnDef {
-    ColumnDef::new(column).big_integer().not_null().check(Expr::col(column).gte(least)).to_owned()
+/// A column for a number that is never below `min`.
+fn count<C: IntoIden + Copy>(column: C, min: i64) -> ColumnDef {
+    ColumnDef::new(column).big_integer().not_null().check(Expr::col(column).gte(min)).to_owned()
 }

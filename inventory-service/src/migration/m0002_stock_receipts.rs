@@ -1,4 +1,4 @@
-//! The table `stock_receipts`. What came in before there was one is what is there and held.
+//! The table `stock_receipts`. Receipts before this migration are the units that are available or reserved now.
 
 use sea_orm::DbBackend;
 use sea_orm::sea_query::{Expr, ExprTrait};

@@ -1,4 +1,4 @@
-//! What a message does to the stock.
+//! The decision: how a message changes the stock, and the events it causes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,29 +11,29 @@ use uuid::Uuid;
 
 use super::{Place, Product, Reservation, ReservationState, Stock};
 
-/// What the inventory context reacts to.
+/// The messages that stock reacts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StockMessage {
-    /// An order exists and wants its lines reserved.
+    /// An order was placed; its lines are to be reserved.
     Placed(OrderPlaced),
-    /// An order is void and needs nothing any more.
+    /// An order was cancelled; its lines are to be released.
     Cancelled(OrderCancelled),
-    /// Pieces came in.
+    /// Units were received.
     Restock(Restock),
 }
 
-/// An event, and what goes with it.
+/// An event with its version and its flow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decided {
-    /// What happened.
+    /// The event to publish.
     pub event: InventoryEvent,
     /// The version of the order's reservation, or for [`Restocked`] of the product.
     pub version: i64,
-    /// Which business process it belongs to. For an order served by another's message that is the order's own.
+    /// The correlation id of the flow. An order that is served by another message keeps its own.
     pub correlation_id: Uuid,
 }
 
-/// Returns what an order asks for, a line a product, by product id.
+/// Returns the lines of an order, one per product, by product id.
 #[must_use]
 pub fn lines_of(order: &OrderDetails) -> Vec<StockLine> {
     let mut quantities = BTreeMap::<&ProductId, u64>::new();
@@ -47,10 +47,10 @@ pub fn lines_of(order: &OrderDetails) -> Vec<StockLine> {
 }
 
 impl Stock {
-    /// Changes the stock as the message says, and returns what happened.
+    /// Changes the stock by a message, and returns the events.
     ///
-    /// `correlation_id` is that of the message. A message about an order that says nothing new changes nothing.
-    /// A [`Restock`] adds its units each time it is told: that it is told once is up to the caller.
+    /// `correlation_id` is that of the message. A repeated message about an order changes nothing. A repeated
+    /// [`Restock`] adds its units again: the caller must deduplicate it.
     pub fn decide(&mut self, message: &StockMessage, correlation_id: Uuid) -> Vec<Decided> {
         match message {
             StockMessage::Placed(order) => self.place(order, correlation_id).into_iter().collect(),
@@ -71,7 +71,7 @@ impl Stock {
         let (state, event) = if !unknown_products.is_empty() {
             (ReservationState::Refused, StockRefused { order_id, unknown_products }.into())
         } else if short.is_empty() {
-            self.hold(&lines);
+            self.reserve(&lines);
             (ReservationState::Reserved, StockReserved { order_id, lines: lines.clone() }.into())
         } else {
             let position = self.enqueue(&order_id, &lines);
@@ -84,7 +84,7 @@ impl Stock {
 
     fn cancel(&mut self, order_id: &OrderId, correlation_id: Uuid) -> Vec<Decided> {
         let Some(reservation) = self.reservations.get_mut(order_id) else {
-            // The order will find that it is void when it comes.
+            // A tombstone: the order is cancelled when its event arrives.
             let state = ReservationState::Cancelled;
             let tombstone = Reservation { state, lines: Vec::new(), correlation_id, version: 1 };
             self.reservations.insert(order_id.clone(), tombstone);
@@ -128,9 +128,9 @@ impl Stock {
         events
     }
 
-    /// Serves the waiting orders that the named products, of which there are more now, bring in reach.
+    /// Serves the waiting orders that came into reach, because more units of some products are available.
     ///
-    /// Nobody else can be: between messages no waiting order has all of its lines in reach.
+    /// No other order can be served: between messages no waiting order has all of its lines in reach.
     fn serve<'a>(&mut self, more: impl IntoIterator<Item = &'a ProductId>) -> Vec<Decided> {
         let mut candidates = BTreeSet::new();
         for product_id in more {
@@ -143,7 +143,7 @@ impl Stock {
         candidates.into_iter().filter_map(|place| self.serve_one(&place)).collect()
     }
 
-    /// Says whether all lines of a waiting order are in reach; `reaches` spares walking a queue twice.
+    /// Returns whether all lines of a waiting order are in reach; `reaches` caches the reach per product.
     fn is_in_reach(&self, place: &Place, reaches: &mut BTreeMap<ProductId, Option<Place>>) -> bool {
         let Some(reservation) = self.reservations.get(&place.order_id) else {
             return false;
@@ -166,13 +166,13 @@ impl Stock {
         let (version, correlation_id) = (reservation.version, reservation.correlation_id);
         let lines = reservation.lines.clone();
         self.dequeue(place, &lines);
-        self.hold(&lines);
+        self.reserve(&lines);
         let event = StockReserved { order_id: place.order_id.clone(), lines }.into();
         Some(Decided { event, version, correlation_id })
     }
 
-    /// Returns the products of those lines for which the condition holds; it gets the product, where that exists,
-    /// and the quantity asked for.
+    /// Returns the products of the lines for which the condition is true; the condition gets the product, if it exists,
+    /// and the quantity of the line.
     fn products_of(
         &self,
         lines: &[StockLine],

@@ -1,21 +1,21 @@
-//! The rules of stock: who gets which units, and in what order.
+//! The rules of stock: reservations, backorders, and the order of service.
 //!
-//! Pure: no I/O, no clock. [`Stock`] holds what is known of products and orders, [`StockMessage`] is what can be
-//! told to it, and [`Stock::decide`] changes it and says what happened.
+//! Pure: no I/O, no clock. [`Stock`] has the products, reservations, and queues; [`Stock::decide`] applies a
+//! [`StockMessage`] and returns the events.
 //!
-//! # Who is served
+//! # The order of service
 //!
-//! First come, first served, and nobody starves: the units a waiting order asks for are promised to it. A new order
-//! is reserved only where every one of its lines fits beside all that is promised; otherwise it waits, and its own
-//! lines are promised too. So orders that share no short product pass one another, and orders that do share one never
-//! overtake.
+//! First come, first served, without starvation: the units of a waiting order are promised to it. A new order is
+//! reserved only if every line fits into the available units that are not promised. Otherwise it waits, and its own
+//! lines are promised, too. So orders without a common short product may overtake each other, and orders with one never
+//! do.
 //!
-//! Put differently: a waiting line is *in reach* where it and everything promised ahead of it on the same product fit
-//! into what is available, and an order is reserved as soon as all of its lines are in reach. Serving an order takes
-//! from what is available exactly what it takes off the promises ahead of those behind it, so whom a change serves
-//! is known before anyone is served.
+//! In other words: a waiting line is *in reach* if the available units cover it and all lines ahead of it on the same
+//! product. An order is reserved as soon as all of its lines are in reach. Serving an order reduces the available units
+//! and the promises ahead of later orders by the same number, so the set of served orders is known before the first is
+//! served.
 //!
-//! Orders come and go in any order, any number of times: what is decided for an order id is remembered for good.
+//! Messages about orders arrive in any order, any number of times: the decision for an order id is kept forever.
 
 mod decide;
 mod state;

@@ -1,4 +1,4 @@
-//! What is known of products and orders.
+//! The state of the stock: products, reservations, and queues.
 
 use std::collections::BTreeMap;
 
@@ -9,85 +9,83 @@ use uuid::Uuid;
 /// The units of one product.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Product {
-    /// How many are on the shelf, those promised to waiting orders included.
+    /// The available units, including those promised to waiting orders.
     pub available: u64,
-    /// How many are held for orders.
+    /// The units reserved for orders.
     pub reserved: u64,
-    /// How many waiting orders ask for.
+    /// The units of waiting orders.
     pub backordered: u64,
-    /// The position of the order that came to wait for it last; 0 where none ever did.
+    /// The position of the latest backordered order; 0 if there never was one.
     pub last_position: i64,
-    /// How often units came in.
+    /// The number of restocks.
     pub version: i64,
 }
 
 impl Product {
-    /// Says whether that many units fit beside all that is promised to waiting orders.
+    /// Returns whether that many units are available and not promised to waiting orders.
     #[must_use]
     pub fn has_free(&self, quantity: u64) -> bool {
         self.available.checked_sub(self.backordered).is_some_and(|free| free >= quantity)
     }
 }
 
-/// What was decided for one order.
+/// The stock decision for one order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// Where it stands.
+    /// The state of the reservation.
     pub state: ReservationState,
-    /// What the order asks for, a line a product, by product id. Never changes; empty where the order was cancelled
-    /// before it came.
+    /// The lines of the order, one per product, by product id. They never change; empty if the order was cancelled
+    /// before its event arrived.
     pub lines: Vec<StockLine>,
-    /// The correlation id the order came with, for events that something else causes.
+    /// The correlation id of the order's flow, for events that another message causes.
     pub correlation_id: Uuid,
-    /// How many decisions were made for the order.
+    /// The number of decisions for the order.
     pub version: i64,
 }
 
-/// Where an order stands.
+/// The state of a reservation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReservationState {
-    /// Every line is held for it.
+    /// Every line is reserved.
     Reserved,
-    /// It waits its turn.
+    /// The order waits in the queue.
     Waiting {
-        /// Greater than that of every order that came to wait for one of its products before it.
+        /// Greater than the position of every earlier order that waits for one of its products.
         position: i64,
     },
-    /// It names products that did not exist. Final.
+    /// The order has products that did not exist. Terminal.
     Refused,
-    /// It was cancelled, and what was held for it came back. Final.
+    /// The order was cancelled, and its units are available again. Terminal.
     Released,
-    /// It was cancelled before anything was held for it, or before it came. Final.
+    /// The order was cancelled before its lines were reserved, or before its event arrived. Terminal.
     Cancelled,
 }
 
-/// The place of a waiting order in line.
+/// The place of a waiting order in the queue.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     /// The order's position.
     pub position: i64,
-    /// Settles what two orders with one position never need settled: they share no product.
+    /// A tie-breaker: two orders with the same position share no product.
     pub order_id: OrderId,
 }
 
-/// Products, what was decided for orders, and who waits for what.
+/// Products, reservations, and queues of waiting orders.
 ///
-/// All of the stock, or the slice of it that a batch of messages needs. In a slice a queue may end early, behind the
-/// first line that nothing in the batch can bring in reach; a product or an order that exists and is named by the
-/// batch is never left out.
+/// All of the stock, or the part that a batch of messages needs. A partial queue may end early, after the first line
+/// that the batch cannot bring into reach; an existing product or order of the batch is always loaded.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stock {
     /// The products by id.
     pub products: BTreeMap<ProductId, Product>,
-    /// What was decided, by order.
+    /// The reservations by order.
     pub reservations: BTreeMap<OrderId, Reservation>,
-    /// Per product the units that waiting orders ask for, in the order they are served.
+    /// Per product the units of waiting orders, in the order of service.
     pub queues: BTreeMap<ProductId, BTreeMap<Place, u64>>,
 }
 
 impl Stock {
-    /// Returns the last place in line whose units, with all that is promised ahead of it, fit into what is
-    /// available; `None` where the first one does not fit, or nobody waits.
+    /// Returns the last place in the queue whose line is in reach; `None` if no line is, or no order waits.
     pub(super) fn reach(&self, product_id: &ProductId) -> Option<&Place> {
         let available = self.products.get(product_id)?.available;
         let mut promised = 0;
@@ -102,7 +100,7 @@ impl Stock {
             .map(|(place, _)| place)
     }
 
-    /// Puts an order at the end of the line of each of its products, and returns its position.
+    /// Appends an order to the queue of each of its products, and returns its position.
     pub(super) fn enqueue(&mut self, order_id: &OrderId, lines: &[StockLine]) -> i64 {
         let last =
             lines.iter().filter_map(|line| self.products.get(&line.product_id)).map(|p| p.last_position).max();
@@ -118,7 +116,7 @@ impl Stock {
         position
     }
 
-    /// Takes an order out of the line of each of its products.
+    /// Removes an order from the queue of each of its products.
     pub(super) fn dequeue(&mut self, place: &Place, lines: &[StockLine]) {
         for line in lines {
             if let Some(product) = self.products.get_mut(&line.product_id) {
@@ -133,8 +131,8 @@ impl Stock {
         }
     }
 
-    /// Moves units from the shelf to where they are held for an order.
-    pub(super) fn hold(&mut self, lines: &[StockLine]) {
+    /// Moves units from available to reserved.
+    pub(super) fn reserve(&mut self, lines: &[StockLine]) {
         for line in lines {
             if let Some(product) = self.products.get_mut(&line.product_id) {
                 product.available -= line.quantity;
@@ -143,7 +141,7 @@ impl Stock {
         }
     }
 
-    /// Moves units back to the shelf.
+    /// Moves units from reserved to available.
     pub(super) fn return_units(&mut self, lines: &[StockLine]) {
         for line in lines {
             if let Some(product) = self.products.get_mut(&line.product_id) {

@@ -1,4 +1,4 @@
-//! The service as a process whose clock is days off, by libfaketime.
+//! The service as a process whose clock is wrong by days, by libfaketime.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -18,11 +18,11 @@ use uuid::Uuid;
 use crate::database::{Engine, TestDatabase, begin_with};
 use crate::given::{available, restock};
 use crate::on_both_databases;
-use crate::service::say;
+use crate::service::publish;
 
-on_both_databases!(a_clock_that_is_nine_days_off_is_reported_and_doubles_nothing);
+on_both_databases!(a_clock_that_is_wrong_by_nine_days_is_reported_and_duplicates_nothing);
 
-/// The library that shifts a process' clock; `None` where it is not installed.
+/// The library that shifts the clock of a process; `None` if it is not installed.
 fn library() -> Option<PathBuf> {
     ["/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/local/lib"]
         .into_iter()
@@ -30,7 +30,7 @@ fn library() -> Option<PathBuf> {
         .find(|library| library.is_file())
 }
 
-/// A process that is gone when the test is.
+/// A process that is killed after the test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -43,7 +43,7 @@ impl Drop for Running {
 async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
     let start = Instant::now();
     while !condition().await {
-        assert!(start.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        assert!(start.elapsed() < Duration::from_secs(60), "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -59,14 +59,14 @@ async fn readiness(address: &str) -> String {
     let Ok(mut stream) = tokio::net::TcpStream::connect(address).await else { return String::new() };
     let request = b"GET /readiness HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(request).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).await.unwrap();
+    reply
 }
 
-async fn a_clock_that_is_nine_days_off_is_reported_and_doubles_nothing(engine: Engine) {
+async fn a_clock_that_is_wrong_by_nine_days_is_reported_and_duplicates_nothing(engine: Engine) {
     let Some(library) = library() else {
-        eprintln!("libfaketime is not installed: there is no other clock to start the service under");
+        eprintln!("libfaketime is not installed: the test is skipped");
         return;
     };
     let (nats, database) = (TestNats::start().await.unwrap(), TestDatabase::new(engine).await);
@@ -87,7 +87,7 @@ async fn a_clock_that_is_nine_days_off_is_reported_and_doubles_nothing(engine: E
                 .spawn()
                 .unwrap(),
         );
-        let command = say(&js, &restock("CUP", 5)).await;
+        let command = publish(&js, &restock("CUP", 5)).await;
         eventually("the restock is handled", async || {
             inbox::entity::Entity::find_by_id(command).count(&database.db).await.unwrap() == 1
         })
@@ -95,7 +95,7 @@ async fn a_clock_that_is_nine_days_off_is_reported_and_doubles_nothing(engine: E
         let outbox = messaging::outbox::entity::Entity::find().count(&database.db).await.unwrap();
         assert!(outbox >= round, "its event is in the outbox");
 
-        // A row of 1970 is gone when a whole cycle of deletes has passed.
+        // A row of 1970 is deleted after a whole cleanup cycle.
         let old = Uuid::now_v7();
         let row = inbox::entity::ActiveModel { message_id: Set(old), received_at: Set(5) };
         row.insert(&database.db).await.unwrap();
@@ -108,7 +108,7 @@ async fn a_clock_that_is_nine_days_off_is_reported_and_doubles_nothing(engine: E
         assert_eq!(recent.count(&database.db).await.unwrap(), 1, "{ahead}: the inbox has forgotten the restock");
         assert_eq!(messaging::outbox::entity::Entity::find().count(&database.db).await.unwrap(), outbox, "{ahead}");
 
-        // Only the inbox is left to tell that the command came before.
+        // Now only the inbox can detect the repeated command.
         messaging::effects::entity::Entity::delete_many().exec(&database.db).await.unwrap();
         let stored = commands.get_last_raw_message_by_subject("inventory.command.restock.CUP").await.unwrap();
         let mut headers = HeaderMap::new();
@@ -117,13 +117,13 @@ async fn a_clock_that_is_nine_days_off_is_reported_and_doubles_nothing(engine: E
         }
         js.publish_with_headers(stored.subject.clone(), headers, stored.payload).await.unwrap().await.unwrap();
         eventually("the second copy is settled", async || settled(&commands).await).await;
-        let answer = client.request("inventory.query.product.CUP", "".into()).await.unwrap();
-        let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
-        assert_eq!(answer["available"], 2 + 5 * round, "{ahead}: {answer}");
+        let reply = client.request("inventory.query.product.CUP", "".into()).await.unwrap();
+        let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
+        assert_eq!(reply["available"], 2 + 5 * round, "{ahead}: {reply}");
 
-        eventually("readiness names the clock", async || {
-            let answer = readiness(&address).await;
-            answer.starts_with("HTTP/1.1 200") && answer.contains(&format!("nats-server's by {}7", &ahead[..1]))
+        eventually("readiness reports the clock", async || {
+            let reply = readiness(&address).await;
+            reply.starts_with("HTTP/1.1 200") && reply.contains(&format!("nats-server's by {}7", &ahead[..1]))
         })
         .await;
     }

@@ -1,4 +1,4 @@
-//! A database for a test, and what stands in it.
+//! A database for a test, and reads of its tables.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,16 +16,16 @@ use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, TransactionTrai
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::given::{key, process};
+use crate::given::{flow, key};
 
-/// Which database a test runs on.
+/// The database engine of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Sqlite,
     Postgres,
 }
 
-/// A database that is gone when the test is.
+/// A database that is removed after the test.
 pub(crate) struct TestDatabase {
     pub(crate) url: String,
     pub(crate) db: DatabaseConnection,
@@ -62,7 +62,7 @@ impl Drop for TestDatabase {
     }
 }
 
-/// Empties the tables and fills them with what is in stock; nobody holds or waits for anything.
+/// Empties the tables and inserts the products of a stock without reservations.
 pub(crate) async fn begin_with(db: &DatabaseConnection, stock: &Stock) {
     product::Entity::delete_many().exec(db).await.unwrap();
     reservation::Entity::delete_many().exec(db).await.unwrap();
@@ -88,7 +88,7 @@ pub(crate) fn envelope(message: &StockMessage) -> Envelope<StockMessage> {
         source: String::new(),
         key: key(message).to_owned(),
         time: OffsetDateTime::UNIX_EPOCH,
-        correlation_id: process(key(message)),
+        correlation_id: flow(key(message)),
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,

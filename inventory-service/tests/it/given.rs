@@ -1,4 +1,4 @@
-//! given / when / then over stock, in the words of the shop.
+//! given / when / then for stock.
 
 use contracts::inventory::{InventoryEvent, Restock, StockLine};
 use contracts::order::{CancelReason, OrderCancelled, OrderDetails, OrderItem, OrderPlaced};
@@ -45,8 +45,8 @@ pub(crate) fn restock(product: &str, units: u64) -> StockMessage {
     StockMessage::Restock(Restock { product_id: product_id(product), quantity: quantity(units) })
 }
 
-/// The correlation id of the process a business id stands for.
-pub(crate) fn process(key: &str) -> Uuid {
+/// The correlation id of the flow of a business id.
+pub(crate) fn flow(key: &str) -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, key.as_bytes())
 }
 
@@ -67,31 +67,31 @@ pub(crate) fn available(products: &[(&str, u64)]) -> Stock {
     Stock { products: products.collect(), ..Stock::default() }
 }
 
-/// A stock that some messages were told.
+/// A stock to which messages were applied.
 pub(crate) struct Given {
     pub(crate) stock: Stock,
     events: Vec<Decided>,
 }
 
-/// A shelf with that many units of each product.
+/// A stock with that many available units per product.
 pub(crate) fn given(products: &[(&str, u64)]) -> Given {
     Given { stock: available(products), events: Vec::new() }
 }
 
 impl Given {
-    /// Something that happened before; its events are not looked at.
+    /// Applies an earlier message; its events are ignored.
     pub(crate) fn and(mut self, message: &StockMessage) -> Self {
-        self.stock.decide(message, process(key(message)));
+        self.stock.decide(message, flow(key(message)));
         self
     }
 
-    /// What the test is about.
+    /// Applies the message under test.
     pub(crate) fn when(mut self, message: &StockMessage) -> Self {
-        self.events = self.stock.decide(message, process(key(message)));
+        self.events = self.stock.decide(message, flow(key(message)));
         self
     }
 
-    /// Exactly these events, with the version each has of its order or product.
+    /// Exactly these events, each with the version of its order or product.
     #[track_caller]
     pub(crate) fn then(self, expected: &[(InventoryEvent, i64)]) -> Self {
         let events: Vec<_> = self.events.iter().map(|decided| (decided.event.clone(), decided.version)).collect();
@@ -99,15 +99,15 @@ impl Given {
         self
     }
 
-    /// The processes the events belong to.
+    /// The flows of the events.
     #[track_caller]
-    pub(crate) fn in_processes(self, keys: &[&str]) -> Self {
-        let processes: Vec<_> = self.events.iter().map(|decided| decided.correlation_id).collect();
-        assert_eq!(processes, keys.iter().map(|key| process(key)).collect::<Vec<_>>());
+    pub(crate) fn in_flows(self, keys: &[&str]) -> Self {
+        let flows: Vec<_> = self.events.iter().map(|decided| decided.correlation_id).collect();
+        assert_eq!(flows, keys.iter().map(|key| flow(key)).collect::<Vec<_>>());
         self
     }
 
-    /// What a product's counters say: available, reserved, awaiting.
+    /// The counts of a product: available, reserved, backordered.
     #[track_caller]
     pub(crate) fn counts(self, product: &str, expected: [u64; 3]) -> Self {
         let product = &self.stock.products[&product_id(product)];
@@ -115,9 +115,9 @@ impl Given {
         self
     }
 
-    /// Where an order stands.
+    /// The state of an order's reservation.
     #[track_caller]
-    pub(crate) fn stands(self, order: &str, expected: ReservationState) -> Self {
+    pub(crate) fn has_state(self, order: &str, expected: ReservationState) -> Self {
         assert_eq!(self.stock.reservations[&order_id(order)].state, expected);
         self
     }

@@ -11,11 +11,11 @@ use crate::given::{available, placed, product, product_id};
 use crate::on_both_databases;
 
 on_both_databases!(
-    seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is,
-    deleting_all_leaves_no_product_no_reservation_and_nobody_waiting,
-    a_catalogue_that_makes_no_sense_is_a_problem_and_creates_nothing,
-    ready_says_so,
-    all_of_it_is_not_found_unless_switched_on,
+    seeding_creates_missing_products_and_leaves_the_others_unchanged,
+    deleting_all_removes_products_reservations_and_backorder_lines,
+    an_invalid_catalogue_is_refused_with_a_problem_and_creates_nothing,
+    ready_succeeds_if_the_endpoints_are_enabled,
+    all_endpoints_respond_404_unless_enabled,
 );
 
 fn client(database: &TestDatabase, enabled: bool) -> TestClient<Route> {
@@ -26,7 +26,7 @@ async fn json_of(response: poem::test::TestResponse) -> Value {
     response.json().await.value().deserialize()
 }
 
-async fn seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is(engine: Engine) {
+async fn seeding_creates_missing_products_and_leaves_the_others_unchanged(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     begin_with(&database.db, &available(&[("PRODUCT_002", 3)])).await;
     let client = client(&database, true);
@@ -44,7 +44,7 @@ async fn seeding_creates_what_does_not_exist_and_leaves_the_rest_as_it_is(engine
     assert_eq!(stock.products[&product_id("PRODUCT_002")], product(3));
 }
 
-async fn deleting_all_leaves_no_product_no_reservation_and_nobody_waiting(engine: Engine) {
+async fn deleting_all_removes_products_reservations_and_backorder_lines(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     begin_with(&database.db, &available(&[("CUP", 3)])).await;
     let batch = [envelope(&placed("A", &[("CUP", 3)])), envelope(&placed("B", &[("CUP", 3)]))];
@@ -54,7 +54,7 @@ async fn deleting_all_leaves_no_product_no_reservation_and_nobody_waiting(engine
     assert_eq!(whole(&database.db).await, available(&[]));
 }
 
-async fn a_catalogue_that_makes_no_sense_is_a_problem_and_creates_nothing(engine: Engine) {
+async fn an_invalid_catalogue_is_refused_with_a_problem_and_creates_nothing(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let client = client(&database, true);
     for body in [
@@ -72,14 +72,14 @@ async fn a_catalogue_that_makes_no_sense_is_a_problem_and_creates_nothing(engine
     assert_eq!(whole(&database.db).await, available(&[]));
 }
 
-async fn ready_says_so(engine: Engine) {
+async fn ready_succeeds_if_the_endpoints_are_enabled(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let response = client(&database, true).get("/automation-testing/ready").send().await;
     response.assert_status_is_ok();
     assert_eq!(json_of(response).await["ready"], true);
 }
 
-async fn all_of_it_is_not_found_unless_switched_on(engine: Engine) {
+async fn all_endpoints_respond_404_unless_enabled(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let client = client(&database, false);
     for request in [

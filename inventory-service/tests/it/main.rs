@@ -1,4 +1,4 @@
-//! What the inventory service promises.
+//! The guarantees of the inventory service.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod clock;

@@ -1,4 +1,4 @@
-//! What holds for every sequence of messages.
+//! Invariants for every sequence of messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,16 +10,16 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::Config;
 
-use crate::given::{available, cancelled, key, placed, process, product_id, restock};
+use crate::given::{available, cancelled, flow, key, placed, product_id, restock};
 
-/// Few enough that orders meet.
+/// Few enough that orders compete.
 const PRODUCTS: usize = 4;
 
 pub(crate) fn config(cases: u32) -> Config {
     Config { failure_persistence: None, ..Config::with_cases(cases) }
 }
 
-/// A shelf and what happens to it.
+/// A stock and the messages to apply.
 #[derive(Debug, Clone)]
 pub(crate) struct Story {
     pub(crate) available: BTreeMap<ProductId, u64>,
@@ -36,7 +36,7 @@ fn product_name(index: usize) -> String {
     format!("P{index}")
 }
 
-/// Orders with their lines; the same id always asks for the same.
+/// Orders with their lines; the same id always has the same lines.
 fn orders(number: usize) -> impl Strategy<Value = Vec<StockMessage>> {
     let lines = btree_map(0..PRODUCTS, 1..=6_u64, 1..=3);
     vec(lines, number).prop_map(|orders| {
@@ -49,8 +49,7 @@ fn orders(number: usize) -> impl Strategy<Value = Vec<StockMessage>> {
     })
 }
 
-/// Any order and duplication of orders placed, cancelled, and units that come in. Now and then a product does not
-/// exist at first.
+/// Placements, cancellations, and restocks in any order, with repetitions. Some products do not exist at first.
 pub(crate) fn stories(number: usize, length: usize) -> impl Strategy<Value = Story> {
     let step = prop_oneof![
         5 => (0..number).prop_map(|order| (0, order, 0)),
@@ -86,21 +85,21 @@ fn lines_in(stock: &Stock, state: impl Fn(ReservationState) -> bool) -> BTreeMap
     sums
 }
 
-/// The units of each product that are in the house, and that the counters agree with the orders.
+/// Returns the units of each product, and checks that the counts agree with the reservations.
 pub(crate) fn count(stock: &Stock) -> BTreeMap<ProductId, u64> {
     let held = lines_in(stock, |state| state == ReservationState::Reserved);
-    let asked = lines_in(stock, |state| matches!(state, ReservationState::Waiting { .. }));
+    let backordered = lines_in(stock, |state| matches!(state, ReservationState::Waiting { .. }));
     let sum = |sums: &BTreeMap<ProductId, u64>, id: &ProductId| sums.get(id).copied().unwrap_or(0);
     for (id, product) in &stock.products {
         assert_eq!(product.reserved, sum(&held, id), "held of {id}");
-        assert_eq!(product.backordered, sum(&asked, id), "asked of {id}");
+        assert_eq!(product.backordered, sum(&backordered, id), "backordered of {id}");
         let queued = stock.queues.get(id).map_or(0, |queue| queue.values().sum());
         assert_eq!(product.backordered, queued, "queued for {id}");
     }
     stock.products.iter().map(|(id, product)| (id.clone(), product.available + product.reserved)).collect()
 }
 
-/// The rule in its plainest form: everyone who waits, in the order they came, each step done the long way.
+/// A simple reference implementation of the order of service: it walks all waiting orders at every step.
 #[derive(Default)]
 struct Plain {
     available: BTreeMap<ProductId, u64>,
@@ -110,7 +109,7 @@ struct Plain {
 }
 
 impl Plain {
-    /// Lets everyone who waits try, in order, and returns who was served.
+    /// Tries all waiting orders in their order, and returns the served ones.
     fn walk(&mut self) -> Vec<OrderId> {
         let mut served = Vec::new();
         let mut claims = BTreeMap::<ProductId, u64>::new();
@@ -134,7 +133,7 @@ impl Plain {
         served
     }
 
-    fn tell(&mut self, message: &StockMessage) -> Vec<OrderId> {
+    fn apply(&mut self, message: &StockMessage) -> Vec<OrderId> {
         match message {
             StockMessage::Placed(order) => {
                 let lines = lines_of(order);
@@ -159,7 +158,7 @@ impl Plain {
     }
 }
 
-/// The lines of waiting orders that are in reach, found the long way.
+/// The lines of waiting orders that are in reach, found by walking all queues.
 fn in_reach(stock: &Stock) -> BTreeSet<(ProductId, OrderId)> {
     let mut lines = BTreeSet::new();
     for (id, queue) in &stock.queues {
@@ -175,7 +174,7 @@ fn in_reach(stock: &Stock) -> BTreeSet<(ProductId, OrderId)> {
 }
 
 /// The orders that wait although all of their lines are in reach.
-pub(crate) fn waiting_in_vain(stock: &Stock) -> Vec<OrderId> {
+pub(crate) fn unserved(stock: &Stock) -> Vec<OrderId> {
     let reached = in_reach(stock);
     let orders = stock.reservations.iter().filter(|(id, reservation)| {
         let lines = &reservation.lines;
@@ -189,30 +188,30 @@ proptest! {
     #![proptest_config(config(1000))]
 
     #[test]
-    fn no_piece_is_lost_or_made(story in stories(12, 60)) {
+    fn no_unit_is_lost_or_created(story in stories(12, 60)) {
         let mut stock = story.beginning();
         let mut expected = story.available.clone();
         for message in &story.messages {
             if let StockMessage::Restock(restock) = message {
                 *expected.entry(restock.product_id.clone()).or_default() += u64::from(restock.quantity.get());
             }
-            stock.decide(message, process(key(message)));
+            stock.decide(message, flow(key(message)));
             prop_assert_eq!(count(&stock), expected.clone(), "after {:?}", message);
         }
     }
 
     #[test]
-    fn everyone_is_served_as_soon_as_those_before_leave_enough(story in stories(12, 60)) {
+    fn an_order_is_served_as_soon_as_earlier_orders_leave_enough_units(story in stories(12, 60)) {
         let mut stock = story.beginning();
         let mut plain = Plain { available: story.available.clone(), ..Plain::default() };
         for message in &story.messages {
-            let events = stock.decide(message, process(key(message)));
+            let events = stock.decide(message, flow(key(message)));
             let served: Vec<_> = events.iter().filter_map(|decided| match &decided.event {
                 InventoryEvent::Reserved(reserved) => Some(reserved.order_id.clone()),
                 _ => None,
             }).collect();
-            let mut expected = plain.tell(message);
-            // Two that share no product may be told in either order.
+            let mut expected = plain.apply(message);
+            // The events of two orders without a common product may have either order.
             let mut unordered = served.clone();
             unordered.sort();
             expected.sort();
@@ -224,11 +223,11 @@ proptest! {
     }
 
     #[test]
-    fn what_is_once_in_reach_is_never_taken_away(story in stories(12, 60)) {
+    fn a_line_in_reach_stays_in_reach(story in stories(12, 60)) {
         let mut stock = story.beginning();
         for message in &story.messages {
             let before = in_reach(&stock);
-            stock.decide(message, process(key(message)));
+            stock.decide(message, flow(key(message)));
             let after = in_reach(&stock);
             for (product, order) in before.difference(&after) {
                 let state = stock.reservations[order].state;
@@ -239,13 +238,13 @@ proptest! {
     }
 
     #[test]
-    fn with_restocks_enough_nobody_waits_any_more(story in stories(12, 60)) {
+    fn after_enough_restocks_no_order_waits(story in stories(12, 60)) {
         let mut stock = story.beginning();
         for message in &story.messages {
-            stock.decide(message, process(key(message)));
+            stock.decide(message, flow(key(message)));
         }
         for index in 0..PRODUCTS {
-            stock.decide(&restock(&product_name(index), 1000), process("restock"));
+            stock.decide(&restock(&product_name(index), 1000), flow("restock"));
         }
         prop_assert!(stock.queues.is_empty(), "{:?}", stock.queues);
         prop_assert!(stock.products.values().all(|product| product.backordered == 0));
@@ -266,7 +265,7 @@ proptest! {
         let end = |messages: &[StockMessage]| {
             let mut stock = available(&ample);
             for message in messages {
-                stock.decide(message, process(key(message)));
+                stock.decide(message, flow(key(message)));
             }
             let held = stock.reservations.into_iter();
             let held = held.filter(|(_, reservation)| reservation.state == ReservationState::Reserved);
@@ -283,24 +282,24 @@ proptest! {
     }
 
     #[test]
-    fn what_was_decided_for_an_order_is_not_decided_again(story in stories(12, 40)) {
+    fn a_decision_for_an_order_is_never_made_again(story in stories(12, 40)) {
         let mut stock = story.beginning();
         for message in &story.messages {
-            stock.decide(message, process(key(message)));
+            stock.decide(message, flow(key(message)));
             if !matches!(message, StockMessage::Restock(_)) {
                 let before = stock.clone();
-                prop_assert_eq!(stock.decide(message, process("again")), vec![]);
+                prop_assert_eq!(stock.decide(message, flow("again")), vec![]);
                 prop_assert_eq!(&stock, &before);
             }
         }
     }
 
     #[test]
-    fn versions_of_an_order_and_of_a_product_count_their_events_from_one(story in stories(12, 60)) {
+    fn versions_count_the_events_of_an_order_or_a_product_from_1(story in stories(12, 60)) {
         let mut stock = story.beginning();
         let mut last = BTreeMap::<String, i64>::new();
         for message in &story.messages {
-            for decided in stock.decide(message, process(key(message))) {
+            for decided in stock.decide(message, flow(key(message))) {
                 let version = last.entry(decided.event.key().to_owned()).or_default();
                 *version += 1;
                 prop_assert_eq!(decided.version, *version, "{:?}", decided.event);

@@ -1,4 +1,4 @@
-//! What can be asked about stock.
+//! Queries on stock.
 
 use bytes::Bytes;
 use inventory_service::queries::{product, products};
@@ -11,12 +11,12 @@ use crate::given::{available, placed};
 use crate::on_both_databases;
 
 on_both_databases!(
-    a_product_answers_with_its_three_counts,
+    the_reply_has_the_three_counts_of_a_product,
     a_product_that_does_not_exist_is_not_found,
     the_list_of_products_is_read_page_by_page_in_the_order_of_ids,
-    a_list_that_asks_for_nonsense_is_refused_and_one_that_asks_for_nothing_is_answered,
-    wrong_stock_is_counted_beyond_what_is_named,
-    a_balance_has_the_units_of_the_orders_that_it_is_asked_for,
+    an_invalid_list_query_is_refused_and_an_empty_one_has_the_default_limit,
+    wrong_stock_is_counted_beyond_the_products_that_are_listed,
+    the_reconciliation_has_the_reserved_units_of_the_requested_orders,
 );
 
 fn about(key: &str) -> Query {
@@ -27,17 +27,17 @@ fn list(body: Value) -> Query {
     Query { key: "products".to_owned(), body: body.to_string().into() }
 }
 
-async fn a_product_answers_with_its_three_counts(engine: Engine) {
+async fn the_reply_has_the_three_counts_of_a_product(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     begin_with(&database.db, &available(&[("CUP", 10)])).await;
     let batch = [envelope(&placed("A", &[("CUP", 3)])), envelope(&placed("B", &[("CUP", 8)]))];
     handle(&database.db, &batch).await.unwrap();
-    let answer = product(database.db.clone(), about("CUP")).await.unwrap();
+    let reply = product(database.db.clone(), about("CUP")).await.unwrap();
     let expected = json!({"productId": "CUP", "available": 7, "reserved": 3, "backordered": 8});
-    assert_eq!(serde_json::to_value(answer).unwrap(), expected);
+    assert_eq!(serde_json::to_value(reply).unwrap(), expected);
 }
 
-async fn wrong_stock_is_counted_beyond_what_is_named(engine: Engine) {
+async fn wrong_stock_is_counted_beyond_the_products_that_are_listed(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     // Units without a receipt.
     let ids: Vec<String> = (10..55).map(|n| format!("P{n}")).collect();
@@ -48,14 +48,14 @@ async fn wrong_stock_is_counted_beyond_what_is_named(engine: Engine) {
     assert_eq!((&*found.wrong[0].product_id, found.wrong[0].available, found.wrong[0].received), ("P10", 1, 0));
 }
 
-async fn a_balance_has_the_units_of_the_orders_that_it_is_asked_for(engine: Engine) {
+async fn the_reconciliation_has_the_reserved_units_of_the_requested_orders(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     begin_with(&database.db, &available(&[("CUP", 10)])).await;
     let orders = [("A", 3), ("B", 4), ("WAITS", 8)];
     let batch = orders.map(|(id, quantity)| envelope(&placed(id, &[("CUP", quantity)])));
     handle(&database.db, &batch).await.unwrap();
-    let asked = list(json!({"orderIds": ["B", "WAITS", "NONE"]}));
-    let found = reconciliation(database.db.clone(), asked).await.unwrap().allocations.unwrap();
+    let request = list(json!({"orderIds": ["B", "WAITS", "NONE"]}));
+    let found = reconciliation(database.db.clone(), request).await.unwrap().allocations.unwrap();
     let expected = json!({"reserved": 2, "compared": [
         {"orderId": "B", "lines": [{"productId": "CUP", "quantity": 4}]}
     ]});
@@ -66,8 +66,8 @@ async fn a_balance_has_the_units_of_the_orders_that_it_is_asked_for(engine: Engi
 
 async fn a_product_that_does_not_exist_is_not_found(engine: Engine) {
     let database = TestDatabase::new(engine).await;
-    let answer = product(database.db.clone(), about("CUP")).await;
-    assert!(matches!(answer, Err(QueryError::NotFound(what)) if what == "there is no product CUP"));
+    let reply = product(database.db.clone(), about("CUP")).await;
+    assert!(matches!(reply, Err(QueryError::NotFound(what)) if what == "there is no product CUP"));
     assert!(matches!(product(database.db.clone(), about("C*P")).await, Err(QueryError::Invalid(_))));
 }
 
@@ -88,11 +88,11 @@ async fn the_list_of_products_is_read_page_by_page_in_the_order_of_ids(engine: E
     assert_eq!(ids, ["A", "_", "a-1", "a_1", "b"]);
 }
 
-async fn a_list_that_asks_for_nonsense_is_refused_and_one_that_asks_for_nothing_is_answered(engine: Engine) {
+async fn an_invalid_list_query_is_refused_and_an_empty_one_has_the_default_limit(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     for body in [json!({"limit": 0}), json!({"limit": 201}), json!({"after": "C*P"}), json!([1])] {
-        let answer = products(database.db.clone(), list(body.clone())).await;
-        assert!(matches!(answer, Err(QueryError::Invalid(_))), "{body}");
+        let reply = products(database.db.clone(), list(body.clone())).await;
+        assert!(matches!(reply, Err(QueryError::Invalid(_))), "{body}");
     }
     let page = products(database.db.clone(), about("products")).await.unwrap();
     assert_eq!(serde_json::to_value(page).unwrap(), json!({"items": [], "next": null}));

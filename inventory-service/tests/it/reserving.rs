@@ -1,4 +1,4 @@
-//! Who gets which units, example by example.
+//! The order of service, example by example.
 
 use contracts::inventory::{
     InventoryEvent, Restocked, StockBackordered, StockRefused, StockReleased, StockReserved,
@@ -35,7 +35,7 @@ fn an_order_that_fits_is_reserved_line_by_line() {
     given(&[("CUP", 10), ("TEA", 15)])
         .when(&placed("A", &[("TEA", 4), ("CUP", 3)]))
         .then(&[(reserved("A", &[("CUP", 3), ("TEA", 4)]), 1)])
-        .in_processes(&["A"])
+        .in_flows(&["A"])
         .counts("CUP", [7, 3, 0])
         .counts("TEA", [11, 4, 0]);
 }
@@ -59,7 +59,7 @@ fn an_order_with_one_short_line_reserves_nothing_and_waits() {
         .then(&[(backordered("A", &["TEA"]), 1)])
         .counts("CUP", [10, 0, 3])
         .counts("TEA", [1, 0, 2])
-        .stands("A", ReservationState::Waiting { position: 1 });
+        .has_state("A", ReservationState::Waiting { position: 1 });
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn an_order_placed_again_changes_nothing() {
 }
 
 #[test]
-fn a_later_order_does_not_overtake_one_that_awaits_the_same_product() {
+fn a_later_order_does_not_overtake_a_waiting_order_of_the_same_product() {
     given(&[("CUP", 2)])
         .and(&placed("A", &[("CUP", 3)]))
         .when(&placed("B", &[("CUP", 2)]))
@@ -101,7 +101,7 @@ fn a_later_order_does_not_overtake_one_that_awaits_the_same_product() {
 }
 
 #[test]
-fn a_later_order_takes_what_is_left_beside_what_is_promised() {
+fn a_later_order_reserves_available_units_that_are_not_promised() {
     given(&[("CUP", 5), ("TEA", 0)])
         .and(&placed("A", &[("CUP", 3), ("TEA", 1)]))
         .when(&placed("B", &[("CUP", 2)]))
@@ -112,7 +112,7 @@ fn a_later_order_takes_what_is_left_beside_what_is_promised() {
 }
 
 #[test]
-fn orders_that_share_no_product_pass_one_another() {
+fn orders_without_a_common_product_may_overtake_each_other() {
     given(&[("CUP", 0), ("TEA", 1)])
         .and(&placed("A", &[("CUP", 1)]))
         .when(&placed("B", &[("TEA", 1)]))
@@ -120,14 +120,14 @@ fn orders_that_share_no_product_pass_one_another() {
 }
 
 #[test]
-fn a_restock_serves_those_who_wait_in_the_order_they_came() {
+fn a_restock_serves_waiting_orders_in_their_order() {
     given(&[("CUP", 0)])
         .and(&placed("B", &[("CUP", 2)]))
         .and(&placed("A", &[("CUP", 2)]))
         .and(&placed("C", &[("CUP", 2)]))
         .when(&restock("CUP", 5))
         .then(&[(restocked("CUP", 5, 5), 1), (reserved("B", &[("CUP", 2)]), 2), (reserved("A", &[("CUP", 2)]), 2)])
-        .in_processes(&["CUP", "B", "A"])
+        .in_flows(&["CUP", "B", "A"])
         .counts("CUP", [1, 4, 2])
         .when(&restock("CUP", 1))
         .then(&[(restocked("CUP", 1, 2), 2), (reserved("C", &[("CUP", 2)]), 2)]);
@@ -149,46 +149,46 @@ fn a_restock_does_not_serve_a_small_order_ahead_of_a_large_one() {
 }
 
 #[test]
-fn a_restock_of_a_new_product_makes_it_exist() {
+fn a_restock_of_an_unknown_product_creates_it() {
     given(&[])
         .when(&restock("CUP", 5))
         .then(&[(restocked("CUP", 5, 5), 1)])
-        .in_processes(&["CUP"])
+        .in_flows(&["CUP"])
         .when(&placed("A", &[("CUP", 5)]))
         .then(&[(reserved("A", &[("CUP", 5)]), 1)]);
 }
 
 #[test]
-fn a_cancelled_order_gives_back_what_it_held_and_the_next_one_gets_it() {
+fn a_cancelled_order_releases_its_units_to_the_next_one() {
     given(&[("CUP", 3)])
         .and(&placed("A", &[("CUP", 3)]))
         .and(&placed("B", &[("CUP", 2)]))
         .when(&cancelled("A"))
         .then(&[(released("A", &[("CUP", 3)]), 2), (reserved("B", &[("CUP", 2)]), 2)])
-        .in_processes(&["A", "B"])
+        .in_flows(&["A", "B"])
         .counts("CUP", [1, 2, 0])
-        .stands("A", ReservationState::Released)
+        .has_state("A", ReservationState::Released)
         .when(&cancelled("A"))
         .then(&[])
         .counts("CUP", [1, 2, 0]);
 }
 
 #[test]
-fn a_cancelled_order_that_waited_lets_those_behind_it_move_up() {
+fn a_cancelled_waiting_order_lets_later_orders_move_up() {
     given(&[("CUP", 2)])
         .and(&placed("A", &[("CUP", 3)]))
         .and(&placed("B", &[("CUP", 2)]))
         .when(&cancelled("A"))
         .then(&[(reserved("B", &[("CUP", 2)]), 2)])
-        .in_processes(&["B"])
+        .in_flows(&["B"])
         .counts("CUP", [0, 2, 0])
-        .stands("A", ReservationState::Cancelled)
+        .has_state("A", ReservationState::Cancelled)
         .when(&cancelled("A"))
         .then(&[]);
 }
 
 #[test]
-fn a_cancel_that_overtakes_its_order_leaves_nothing_to_reserve() {
+fn a_cancellation_that_overtakes_its_order_prevents_the_reservation() {
     given(&[("CUP", 3)])
         .when(&cancelled("A"))
         .then(&[])
@@ -197,7 +197,7 @@ fn a_cancel_that_overtakes_its_order_leaves_nothing_to_reserve() {
         .when(&cancelled("A"))
         .then(&[])
         .counts("CUP", [3, 0, 0])
-        .stands("A", ReservationState::Cancelled);
+        .has_state("A", ReservationState::Cancelled);
 }
 
 #[test]

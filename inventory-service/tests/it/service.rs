@@ -1,4 +1,4 @@
-//! The service as it runs, on a real nats-server.
+//! The whole service on a real nats-server.
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,10 @@ use crate::database::{Engine, TestDatabase, begin_with};
 use crate::given::{available, cancelled, placed, restock};
 use crate::on_both_databases;
 
-on_both_databases!(a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_orders_own_flow);
+on_both_databases!(the_event_of_a_waiting_order_that_a_restock_serves_has_the_orders_correlation_id);
 
-/// Says something in the name of whose word it is, and returns its id.
-pub(crate) async fn say(js: &jetstream::Context, message: &StockMessage) -> Uuid {
+/// Publishes a message as its producer does, and returns its id.
+pub(crate) async fn publish(js: &jetstream::Context, message: &StockMessage) -> Uuid {
     let (source, subject, message_type, key, body) = match message.clone() {
         StockMessage::Placed(order) => event(&OrderEvent::from(order)),
         StockMessage::Cancelled(order) => event(&OrderEvent::from(order)),
@@ -45,14 +45,14 @@ fn event(event: &OrderEvent) -> (&'static str, String, &'static str, String, Vec
     (ORDER_SERVICE, event.subject(), event.message_type(), event.key().to_owned(), body)
 }
 
-/// The last message on a subject, once there is one.
+/// Waits for a message on a subject, and returns the last one.
 async fn received(events: &Stream, subject: &str) -> StreamMessage {
     let start = Instant::now();
     loop {
         if let Ok(message) = events.get_last_raw_message_by_subject(subject).await {
             return message;
         }
-        assert!(start.elapsed() < Duration::from_secs(30), "in vain: {subject}");
+        assert!(start.elapsed() < Duration::from_secs(30), "timed out: {subject}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -61,7 +61,7 @@ fn header(message: &StreamMessage, name: &str) -> String {
     message.headers.get(name).unwrap().as_str().to_owned()
 }
 
-async fn a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_orders_own_flow(engine: Engine) {
+async fn the_event_of_a_waiting_order_that_a_restock_serves_has_the_orders_correlation_id(engine: Engine) {
     let (nats, database) = (TestNats::start().await.unwrap(), TestDatabase::new(engine).await);
     begin_with(&database.db, &available(&[("CUP", 2)])).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
@@ -81,10 +81,10 @@ async fn a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_ord
     let shutdown = CancellationToken::new();
     let running = tokio::spawn(inventory_service::run(config, shutdown.clone()));
 
-    let order = say(&js, &placed("A", &[("CUP", 3)])).await;
+    let order = publish(&js, &placed("A", &[("CUP", 3)])).await;
     let backordered = received(&events, "inventory.event.backordered.A").await;
     assert_eq!(header(&backordered, "ce-causationid"), order.to_string());
-    let restocking = say(&js, &restock("CUP", 5)).await;
+    let restocking = publish(&js, &restock("CUP", 5)).await;
     let reserved = received(&events, "inventory.event.reserved.A").await;
     assert_eq!(header(&reserved, "ce-type"), "inventory.reserved.v1");
     assert_eq!(header(&reserved, "ce-source"), "/inventory-service");
@@ -94,16 +94,16 @@ async fn a_waiting_order_is_served_by_a_restock_and_its_event_belongs_to_the_ord
     let body: Value = serde_json::from_slice(&reserved.payload).unwrap();
     assert_eq!(body, json!({"orderId": "A", "lines": [{"productId": "CUP", "quantity": 3}]}));
 
-    let answer = client.request("inventory.query.product.CUP", "".into()).await.unwrap();
-    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
-    assert_eq!(answer, json!({"productId": "CUP", "available": 4, "reserved": 3, "backordered": 0}));
-    let answer = client.request("inventory.query.products", "".into()).await.unwrap();
-    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
-    assert_eq!(answer["items"][0]["productId"], "CUP");
+    let reply = client.request("inventory.query.product.CUP", "".into()).await.unwrap();
+    let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
+    assert_eq!(reply, json!({"productId": "CUP", "available": 4, "reserved": 3, "backordered": 0}));
+    let reply = client.request("inventory.query.products", "".into()).await.unwrap();
+    let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
+    assert_eq!(reply["items"][0]["productId"], "CUP");
 
-    say(&js, &cancelled("A")).await;
+    publish(&js, &cancelled("A")).await;
     received(&events, "inventory.event.released.A").await;
-    say(&js, &placed("B", &[("NONE", 1)])).await;
+    publish(&js, &placed("B", &[("NONE", 1)])).await;
     received(&events, "inventory.event.refused.B").await;
     shutdown.cancel();
     running.await.unwrap().unwrap();

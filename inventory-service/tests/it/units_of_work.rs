@@ -1,4 +1,4 @@
-//! Batches on a database against the rules on all of the stock.
+//! Batches on a database have the same result as the rules on all of the stock.
 
 use std::time::{Duration, Instant};
 
@@ -13,29 +13,29 @@ use tokio::runtime::{Builder, Runtime};
 use crate::database::{Engine, TestDatabase, begin_with, envelope, handle, open, whole};
 use crate::given::{available, cancelled, placed, product_id, restock};
 use crate::on_both_databases;
-use crate::properties::{Story, config, count, stories, waiting_in_vain};
+use crate::properties::{Story, config, count, stories, unserved};
 
 on_both_databases!(
-    an_order_that_begins_to_wait_does_not_pass_those_that_were_not_loaded,
-    an_order_that_begins_to_wait_does_not_pass_those_behind_one_that_is_cancelled,
-    an_order_does_not_pass_one_that_is_ahead_of_it_only_on_another_product,
+    an_order_that_starts_to_wait_does_not_overtake_lines_that_were_not_loaded,
+    an_order_that_starts_to_wait_does_not_overtake_lines_after_a_cancelled_one,
+    an_order_does_not_overtake_one_that_is_ahead_of_it_only_on_another_product,
     a_restock_that_the_inbox_has_forgotten_changes_nothing,
-    a_queue_that_fills_many_statements_is_served_whole,
-    a_restock_frees_a_thousand_orders_in_one_transaction,
+    a_queue_that_takes_several_statements_is_served_completely,
+    a_restock_serves_a_thousand_orders_in_one_transaction,
 );
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// What is compared of an event: all that others see but its id.
-fn said(outgoing: &Outgoing) -> (String, Option<i64>, uuid::Uuid, uuid::Uuid, String) {
+/// The compared parts of an event: all but its id.
+fn parts(outgoing: &Outgoing) -> (String, Option<i64>, uuid::Uuid, uuid::Uuid, String) {
     let body = String::from_utf8(outgoing.body.clone()).unwrap();
     let cause = &outgoing.cause;
     (outgoing.subject.clone(), outgoing.aggregate_version, cause.id, cause.correlation_id, body)
 }
 
-/// Tells a story in batches of those sizes, and compares events and state after each with the rules.
+/// Applies a story in batches of the given sizes, and compares events and state after each batch with the rules.
 async fn compare(db: &DatabaseConnection, story: &Story, sizes: &[usize]) -> Result<(), TestCaseError> {
     let mut stock = story.beginning();
     begin_with(db, &stock).await;
@@ -53,7 +53,7 @@ async fn compare(db: &DatabaseConnection, story: &Story, sizes: &[usize]) -> Res
                 expected.push((subject, Some(decided.version), message.id, decided.correlation_id, body));
             }
         }
-        prop_assert_eq!(outgoing.iter().map(said).collect::<Vec<_>>(), expected);
+        prop_assert_eq!(outgoing.iter().map(parts).collect::<Vec<_>>(), expected);
         prop_assert_eq!(&whole(db).await, &stock);
         if messages.is_empty() {
             break;
@@ -65,24 +65,24 @@ async fn compare(db: &DatabaseConnection, story: &Story, sizes: &[usize]) -> Res
 fn batches_on(engine: Engine, cases: u32) {
     let runtime = runtime();
     let database = runtime.block_on(TestDatabase::new(engine));
-    let told = (stories(30, 100), vec(1..20_usize, 1..6));
+    let strategy = (stories(30, 100), vec(1..20_usize, 1..6));
     TestRunner::new(config(cases))
-        .run(&told, |(story, sizes)| runtime.block_on(compare(&database.db, &story, &sizes)))
+        .run(&strategy, |(story, sizes)| runtime.block_on(compare(&database.db, &story, &sizes)))
         .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
-fn batches_on_a_slice_end_where_the_rules_on_all_of_the_stock_do_on_sqlite() {
+fn batches_on_a_part_of_the_stock_have_the_same_result_on_sqlite() {
     batches_on(Engine::Sqlite, 150);
 }
 
 #[test]
-fn batches_on_a_slice_end_where_the_rules_on_all_of_the_stock_do_on_postgres() {
+fn batches_on_a_part_of_the_stock_have_the_same_result_on_postgres() {
     batches_on(Engine::Postgres, 60);
 }
 
-/// Handles messages as an instance does: whole batches, one at a time where that fails, and again where that fails.
-async fn tell(db: DatabaseConnection, messages: Vec<Envelope<StockMessage>>, size: usize) {
+/// Handles messages as an instance does: a failed batch is retried message by message.
+async fn handle_all(db: DatabaseConnection, messages: Vec<Envelope<StockMessage>>, size: usize) {
     for batch in messages.chunks(size) {
         if handle(&db, batch).await.is_ok() {
             continue;
@@ -97,7 +97,7 @@ async fn tell(db: DatabaseConnection, messages: Vec<Envelope<StockMessage>>, siz
     }
 }
 
-/// Two instances get the messages of a story as they come.
+/// Two instances share the messages of a story.
 async fn share(database: &TestDatabase, story: &Story, size: usize) -> Result<(), TestCaseError> {
     begin_with(&database.db, &story.beginning()).await;
     let mut expected = story.available.clone();
@@ -108,13 +108,17 @@ async fn share(database: &TestDatabase, story: &Story, size: usize) -> Result<()
     }
     let (ours, theirs): (Vec<_>, Vec<_>) =
         story.messages.iter().enumerate().partition(|(index, _)| (index / size).is_multiple_of(2));
-    let envelopes = |half: Vec<(usize, &StockMessage)>| half.into_iter().map(|(_, told)| envelope(told)).collect();
+    let envelopes =
+        |half: Vec<(usize, &StockMessage)>| half.into_iter().map(|(_, message)| envelope(message)).collect();
     let other = open(&database.url).await;
-    tokio::join!(tell(database.db.clone(), envelopes(ours), size), tell(other.clone(), envelopes(theirs), size));
+    tokio::join!(
+        handle_all(database.db.clone(), envelopes(ours), size),
+        handle_all(other.clone(), envelopes(theirs), size)
+    );
     other.close().await.unwrap();
     let stock = whole(&database.db).await;
     prop_assert_eq!(count(&stock), expected);
-    prop_assert_eq!(waiting_in_vain(&stock), vec![]);
+    prop_assert_eq!(unserved(&stock), vec![]);
     Ok(())
 }
 
@@ -127,17 +131,17 @@ fn two_instances_on(engine: Engine, cases: u32) {
 }
 
 #[test]
-fn two_instances_lose_no_piece_and_leave_nobody_waiting_in_vain_on_sqlite() {
+fn two_instances_lose_no_unit_and_leave_no_order_in_reach_unserved_on_sqlite() {
     two_instances_on(Engine::Sqlite, 8);
 }
 
 #[test]
-fn two_instances_lose_no_piece_and_leave_nobody_waiting_in_vain_on_postgres() {
+fn two_instances_lose_no_unit_and_leave_no_order_in_reach_unserved_on_postgres() {
     two_instances_on(Engine::Postgres, 30);
 }
 
-/// Tells a stock some messages, one batch each, then others in one batch, and returns what stands in the database
-/// and what should.
+/// Applies some messages, one per batch, then others in one batch. Returns the stock in the database and the expected
+/// one.
 async fn then_one_batch(
     engine: Engine,
     products: &[(&str, u64)],
@@ -159,27 +163,27 @@ async fn then_one_batch(
     (whole(&database.db).await, stock)
 }
 
-async fn an_order_that_begins_to_wait_does_not_pass_those_that_were_not_loaded(engine: Engine) {
+async fn an_order_that_starts_to_wait_does_not_overtake_lines_that_were_not_loaded(engine: Engine) {
     let before = [placed("A", &[("CUP", 3)]), placed("B", &[("CUP", 10)]), placed("C", &[("CUP", 10)])];
     let batch = [placed("D", &[("CUP", 1)]), restock("CUP", 5)];
     let (found, expected) = then_one_batch(engine, &[("CUP", 0)], &before, &batch).await;
     assert_eq!(found, expected);
 }
 
-async fn an_order_that_begins_to_wait_does_not_pass_those_behind_one_that_is_cancelled(engine: Engine) {
+async fn an_order_that_starts_to_wait_does_not_overtake_lines_after_a_cancelled_one(engine: Engine) {
     let before = [placed("A", &[("CUP", 3)]), placed("B", &[("CUP", 10)]), placed("C", &[("CUP", 10)])];
     let batch = [placed("D", &[("CUP", 1)]), cancelled("B"), restock("CUP", 5)];
     let (found, expected) = then_one_batch(engine, &[("CUP", 0)], &before, &batch).await;
     assert_eq!(found, expected);
 }
 
-async fn an_order_does_not_pass_one_that_is_ahead_of_it_only_on_another_product(engine: Engine) {
+async fn an_order_does_not_overtake_one_that_is_ahead_of_it_only_on_another_product(engine: Engine) {
     let before = [placed("A", &[("TEA", 10)]), placed("B", &[("CUP", 1), ("TEA", 3)])];
     let (found, expected) = then_one_batch(engine, &[("CUP", 0), ("TEA", 5)], &before, &[restock("CUP", 1)]).await;
     assert_eq!(found, expected);
 }
 
-async fn a_queue_that_fills_many_statements_is_served_whole(engine: Engine) {
+async fn a_queue_that_takes_several_statements_is_served_completely(engine: Engine) {
     let names: Vec<_> = (0..40).map(|index| format!("P{index}")).collect();
     let lines: Vec<_> = names.iter().map(|name| (name.as_str(), 1)).collect();
     let empty: Vec<_> = names.iter().map(|name| (name.as_str(), 0)).collect();
@@ -190,7 +194,7 @@ async fn a_queue_that_fills_many_statements_is_served_whole(engine: Engine) {
     assert_eq!(found.queues[&product_id("P0")].len(), 1);
 }
 
-async fn a_restock_frees_a_thousand_orders_in_one_transaction(engine: Engine) {
+async fn a_restock_serves_a_thousand_orders_in_one_transaction(engine: Engine) {
     const ORDERS: usize = 1000;
     let database = TestDatabase::new(engine).await;
     begin_with(&database.db, &available(&[("CUP", 0)])).await;
@@ -199,8 +203,8 @@ async fn a_restock_frees_a_thousand_orders_in_one_transaction(engine: Engine) {
         handle(&database.db, batch).await.unwrap();
     }
     let began = Instant::now();
-    let freed = handle(&database.db, &[envelope(&restock("CUP", 1_000_000))]).await.unwrap();
-    assert_eq!(freed.len(), 1 + ORDERS);
+    let published = handle(&database.db, &[envelope(&restock("CUP", 1_000_000))]).await.unwrap();
+    assert_eq!(published.len(), 1 + ORDERS);
     // A handler has 15 s. Optimised code needs a tenth of the time or less.
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     assert_eq!(whole(&database.db).await.products[&product_id("CUP")].available, 1_000_000 - ORDERS as u64);

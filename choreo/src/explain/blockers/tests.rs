@@ -140,8 +140,8 @@ fn own_waits() -> Vec<Case> {
         (
             "backorder",
             Vec::new(),
-            Ok(with_standing(stock, "its turn for 2 of P1: a restock, or an order ahead of it")),
-            &["inventory-service waits for its turn for 2 of P1"],
+            Ok(with_standing(stock, "units (2 of P1): a restock, or an order ahead of it")),
+            &["inventory-service waits for units (2 of P1)"],
         ),
         (
             "missing account",
