@@ -24,7 +24,7 @@ struct Row {
 /// The database's error.
 pub async fn reconciliation(db: DatabaseConnection) -> Result<NotificationReconciliation, QueryError> {
     let sql = format!(
-        "SELECT order_id, message_type, COUNT(*) AS told, COUNT(*) OVER () AS total FROM (\
+        "SELECT order_id, message_type, COUNT(*) AS notified, COUNT(*) OVER () AS total FROM (\
          SELECT order_id, message_type FROM notifications ORDER BY sequence DESC LIMIT {RECENT}) AS recent \
          GROUP BY order_id, message_type HAVING COUNT(*) > 1 ORDER BY order_id, message_type LIMIT {MAX_NAMED}"
     );
