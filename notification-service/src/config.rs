@@ -6,25 +6,25 @@ use std::path::PathBuf;
 use lettre::message::Mailbox;
 use messaging::{ServiceOptions, setting};
 
-/// Tells customers what became of their orders: by mail, live over a WebSocket, and when asked.
+/// The notification service of the sample shop: by mail, live over a WebSocket, and as a query.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version)]
 pub struct Config {
-    /// Where to serve HTTP: `/notifications` (a WebSocket), `/liveness`, and `/readiness`.
+    /// Address of `/notifications` (a WebSocket), `/liveness`, and `/readiness`.
     #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8903", value_parser = setting::address())]
     pub http_address: SocketAddr,
-    /// The folder that mail is written to, a file each, unless there is a mail server; made where it is not there.
+    /// Folder for mail, one file per mail, unless a mail server is set; created if missing.
     #[arg(long, env = "MAIL_FOLDER", default_value = "data/mail", value_parser = setting::path())]
     pub mail_folder: PathBuf,
-    /// The mail server: `smtps://user:password@host`, `smtp://user:password@host?tls=required`, or, without
+    /// URL of the mail server: `smtps://user:password@host`, `smtp://user:password@host?tls=required`, or, without
     /// encryption, `smtp://host:port`.
     #[arg(long, env = "SMTP_URL", hide_env_values = true, value_parser = setting::secret())]
     pub smtp_url: Option<String>,
-    /// Whom mail comes from.
+    /// Sender of mail.
     #[arg(long, env = "MAIL_FROM", default_value = "Online Store <no-reply@store.example>",
         value_parser = setting::parsed(str::parse::<Mailbox>, "is not a mailbox such as Shop <shop@example.org>"))]
     pub mail_from: Mailbox,
-    /// What every service needs.
+    /// The options of every service.
     #[command(flatten)]
     pub service: ServiceOptions,
 }

@@ -1,4 +1,4 @@
-//! From events to notifications: load the customers, write, save.
+//! The message handler: load the customers, write notifications, save.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,17 +15,17 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter}
 use tokio::sync::watch;
 
 use crate::entity::{counter, customer, notification};
-use crate::notice::{AccountMessage, Customer, Notice, NotifiableEvent, Reachable};
+use crate::notice::{AccountMessage, Contact, Customer, Notice, NotifiableEvent};
 
-/// Why nothing is sent to a customer whose account was deleted.
-const NO_MORE: &str = "the account was deleted";
+/// The failure of mails to a customer whose account was deleted.
+const ACCOUNT_DELETED: &str = "the account was deleted";
 
-/// Everything this service reacts to.
+/// The messages that this service reacts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotificationMessage {
-    /// News of an account.
+    /// A change of an account.
     Account(AccountMessage),
-    /// Something to tell a customer.
+    /// An event to notify a customer of.
     Notify(NotifiableEvent),
 }
 
@@ -47,18 +47,18 @@ impl Decode for NotificationMessage {
         } else {
             NotifiableEvent::of_payment(PaymentEvent::decode(message_type, body)?).map(Self::Notify)
         };
-        message.ok_or_else(|| anyhow!("no customer is told of {message_type}"))
+        message.ok_or_else(|| anyhow!("notifications do not react to {message_type}"))
     }
 }
 
-/// Writes notifications.
+/// Writes one notification per event.
 #[derive(Debug, Clone)]
 pub struct NotificationHandler {
     committed: watch::Sender<()>,
 }
 
 impl NotificationHandler {
-    /// Makes a handler that notes in `committed` that something was committed.
+    /// Makes a handler that signals each commit through `committed`.
     #[must_use]
     pub fn new(committed: watch::Sender<()>) -> Self {
         Self { committed }
@@ -68,8 +68,8 @@ impl NotificationHandler {
 impl Handler for NotificationHandler {
     type Message = NotificationMessage;
 
-    /// The first statement takes the counter, so that the batches of several instances follow one another: what is
-    /// read of a customer here no other batch changes before the commit.
+    /// The first statement locks the counter, so that the batches of several instances are serial: no other batch
+    /// changes a customer between this read and the commit.
     async fn handle(
         &self,
         tx: &DatabaseTransaction,
@@ -87,8 +87,8 @@ impl Handler for NotificationHandler {
             let customer_id = message.payload.customer_id();
             let customer = customers.entry(customer_id.clone()).or_default();
             match &message.payload {
-                NotificationMessage::Account(news) => {
-                    if customer.apply(news) {
+                NotificationMessage::Account(message) => {
+                    if customer.apply(message) {
                         changed.insert(customer_id);
                     }
                 }
@@ -99,11 +99,11 @@ impl Handler for NotificationHandler {
         }
         save(tx, &changed, &customers, now).await?;
         let rows = (first..).zip(notices).map(|(sequence, (message, notified, notice))| {
-            let reachable = customers.get(notified.customer_id()).map(|customer| &customer.reachable);
-            row(sequence, message, notified, notice, reachable.unwrap_or(&Reachable::NotYet), now)
+            let contact = customers.get(notified.customer_id()).map(|customer| &customer.contact);
+            row(sequence, message, notified, notice, contact.unwrap_or(&Contact::Unknown), now)
         });
-        let never_twice = OnConflict::column(notification::Column::EventId).do_nothing().to_owned();
-        statement::insert(tx, rows.collect(), Some(never_twice)).await?;
+        let skip_repeated = OnConflict::column(notification::Column::EventId).do_nothing().to_owned();
+        statement::insert(tx, rows.collect(), Some(skip_repeated)).await?;
         Ok(vec![])
     }
 
@@ -117,13 +117,13 @@ fn row(
     message: &Envelope<NotificationMessage>,
     notified: &NotifiableEvent,
     notice: Notice,
-    reachable: &Reachable,
+    contact: &Contact,
     now: i64,
 ) -> notification::ActiveModel {
-    let (next_attempt_at, failed_at) = match reachable {
-        Reachable::NotYet => (None, None),
-        Reachable::By { .. } => (Some(now), None),
-        Reachable::NoMore => (None, Some(now)),
+    let (next_attempt_at, failed_at) = match contact {
+        Contact::Unknown => (None, None),
+        Contact::Known { .. } => (Some(now), None),
+        Contact::Deleted => (None, Some(now)),
     };
     notification::ActiveModel {
         sequence: Set(sequence),
@@ -138,7 +138,7 @@ fn row(
         attempts: Set(0),
         next_attempt_at: Set(next_attempt_at),
         failed_at: Set(failed_at),
-        failure: Set(failed_at.map(|_| NO_MORE.to_owned())),
+        failure: Set(failed_at.map(|_| ACCOUNT_DELETED.to_owned())),
     }
 }
 
@@ -152,17 +152,17 @@ async fn load(
     let customers = rows.into_iter().map(|row| {
         let customer_id = CustomerId::parse(row.customer_id)
             .map_err(|error| DbErr::Custom(format!("a row that this service did not write: {error}")))?;
-        let reachable = match (row.deleted, row.name, row.email) {
-            (false, Some(name), Some(email)) => Reachable::By { name, email },
-            _ => Reachable::NoMore,
+        let contact = match (row.deleted, row.name, row.email) {
+            (false, Some(name), Some(email)) => Contact::Known { name, email },
+            _ => Contact::Deleted,
         };
-        Ok((customer_id, Customer { version: row.version, reachable }))
+        Ok((customer_id, Customer { version: row.version, contact }))
     });
     customers.collect()
 }
 
-/// Writes the customers that changed, and what that means for mail that has not been sent: for a customer who can be
-/// reached now, what waited is due; for one who cannot be reached any more, nothing is.
+/// Writes the changed customers and updates their unsent mails: mails of a customer with an address become due, mails
+/// of a deleted one are abandoned.
 async fn save(
     tx: &DatabaseTransaction,
     changed: &BTreeSet<&CustomerId>,
@@ -171,15 +171,15 @@ async fn save(
 ) -> Result<(), DbErr> {
     use customer::Column as Customer;
     let changed = changed.iter().filter_map(|id| Some((id.to_string(), customers.get(*id)?)));
-    let (mut rows, mut reached, mut gone) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut known, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
     for (customer_id, customer) in changed {
-        let (name, email) = match &customer.reachable {
-            Reachable::By { name, email } => {
-                reached.push(customer_id.clone());
+        let (name, email) = match &customer.contact {
+            Contact::Known { name, email } => {
+                known.push(customer_id.clone());
                 (Some(name.clone()), Some(email.clone()))
             }
-            Reachable::NotYet | Reachable::NoMore => {
-                gone.push(customer_id.clone());
+            Contact::Unknown | Contact::Deleted => {
+                deleted.push(customer_id.clone());
                 (None, None)
             }
         };
@@ -196,16 +196,16 @@ async fn save(
 
     use notification::Column as Notification;
     let due = [(Notification::NextAttemptAt, Expr::value(now))];
-    set_unsent(tx, &reached, &due, Notification::NextAttemptAt.is_null()).await?;
-    let never = [
+    set_unsent(tx, &known, &due, Notification::NextAttemptAt.is_null()).await?;
+    let abandoned = [
         (Notification::NextAttemptAt, Expr::value(None::<i64>)),
         (Notification::FailedAt, Expr::value(now)),
-        (Notification::Failure, Expr::value(NO_MORE)),
+        (Notification::Failure, Expr::value(ACCOUNT_DELETED)),
     ];
-    set_unsent(tx, &gone, &never, Expr::value(true)).await
+    set_unsent(tx, &deleted, &abandoned, Expr::value(true)).await
 }
 
-/// Sets columns of what was neither delivered to those customers nor given up, where a condition holds.
+/// Sets columns of mails to customers that are neither delivered nor abandoned, if a condition is true.
 async fn set_unsent(
     tx: &DatabaseTransaction,
     customer_ids: &[String],

@@ -1,14 +1,14 @@
-//! Tells customers what became of their orders: a downstream reactor that says nothing to other services.
+//! Notifies customers about their orders: a downstream consumer that publishes no events.
 //!
-//! It keeps names and addresses from account events and writes one notification per event and customer, exactly once.
-//! Each is mailed at least once, pushed to whoever listens, and there when asked for. It can be started a week late and
-//! catches up from the stream: its durable consumer stands since the streams were provisioned. In reading order:
+//! It keeps names and addresses from account events and writes one notification per event, exactly once. Each is mailed
+//! at least once, pushed to connected clients, and listed by a query. The service can start a week late and catches up
+//! from the stream, because its durable consumer exists since the streams were provisioned. In reading order:
 //!
-//! - [`notice`]: what customers are told, and in which words; pure, no I/O;
-//! - [`handler`]: from events to notifications;
-//! - [`mail`]: sends them;
-//! - [`live`]: pushes them over a WebSocket;
-//! - [`queries`]: what can be asked; [`reconciliation`]: whether anything was told twice;
+//! - [`notice`]: the texts of notifications; pure, no I/O;
+//! - [`handler`]: the message handler;
+//! - [`mail`]: sends mails;
+//! - [`live`]: pushes notifications over a WebSocket;
+//! - [`queries`]: the queries; [`reconciliation`]: repeated notifications;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`config`]: the options.
 
@@ -39,7 +39,7 @@ use migration::Migrator;
 ///
 /// # Errors
 ///
-/// Where the database cannot be opened or the URL of the mail server is none, and where [`Service::run`] fails.
+/// If the database cannot be opened, the URL of the mail server is not valid, or [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let transport = MailTransport::new(config.smtp_url.as_deref(), config.mail_folder)?;
     let db = Databases::open::<Migrator>(&config.service.database_url(NOTIFICATION_SERVICE)).await?;
@@ -49,7 +49,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         MailDispatcher { db: db.writer.clone(), transport, from: config.mail_from, committed: commits.clone() };
     let service = Service {
         name: NOTIFICATION_SERVICE,
-        description: "Tells customers what became of their orders",
+        description: "Notifies customers about their orders",
         version: env!("CARGO_PKG_VERSION"),
         streams: &[EVENTS],
         longest_deadline: None,

@@ -1,4 +1,4 @@
-//! What the service answers: a customer's notifications. Bodies and answers are those of [`contracts::query`].
+//! The queries: a customer's notifications. [`contracts::query`] has the types of requests and replies.
 
 use anyhow::Context;
 use contracts::query::{DEFAULT_PAGE, ListNotifications, MAX_PAGE, NotificationView, Page};
@@ -11,7 +11,7 @@ use sea_orm::{QueryFilter, QueryOrder, QuerySelect};
 use crate::entity::notification::{Column, Entity, Model};
 use crate::reconciliation::reconciliation;
 
-/// Returns the endpoints over a database.
+/// Returns the query endpoints on a database.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
     let (for_list, for_reconciliation) = (db.clone(), db.clone());
@@ -23,39 +23,40 @@ pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
     ]
 }
 
-/// Answers with a page of a customer's notifications, oldest first.
+/// Returns a page of a customer's notifications, oldest first.
 ///
-/// A customer who was told nothing, or is not known, has an empty page.
+/// A customer without notifications, or an unknown one, has an empty page.
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] where the key is not a valid id, or the body is no [`ListNotifications`] or asks for too many.
+/// [`QueryError::Invalid`] if the key is not a valid id, the body is not a valid [`ListNotifications`], or its limit is
+/// out of range.
 pub async fn list(db: DatabaseConnection, query: Query) -> Result<Page<NotificationView>, QueryError> {
     let id =
         CustomerId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the customer id {error}")))?;
-    let asked: ListNotifications = if query.body.is_empty() {
+    let request: ListNotifications = if query.body.is_empty() {
         ListNotifications::default()
     } else {
         serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
     };
-    let limit = asked.limit.unwrap_or(DEFAULT_PAGE);
+    let limit = request.limit.unwrap_or(DEFAULT_PAGE);
     if !(1..=MAX_PAGE).contains(&limit) {
         return Err(QueryError::Invalid(format!("limit must be 1 to {MAX_PAGE}")));
     }
-    // One more than asked for tells whether another page follows.
-    let mut rows = behind(&db, &id, asked.after.unwrap_or(0), limit + 1).await?;
+    // One row more than requested shows whether another page follows.
+    let mut rows = page_after(&db, &id, request.after.unwrap_or(0), limit + 1).await?;
     let more = cut_page(&mut rows, limit, |row| row.text.len());
     let next = rows.last().filter(|_| more).map(|row| row.sequence.to_string());
     let items = rows.into_iter().map(view).collect::<anyhow::Result<_>>().map_err(QueryError::Unavailable)?;
     Ok(Page { items, next })
 }
 
-/// Returns at most `limit` notifications of a customer behind a sequence, oldest first.
+/// Returns at most `limit` notifications of a customer after a sequence, oldest first.
 ///
 /// # Errors
 ///
 /// The database's error.
-pub(crate) async fn behind(
+pub(crate) async fn page_after(
     connection: &impl ConnectionTrait,
     customer_id: &CustomerId,
     after: i64,
@@ -70,11 +71,11 @@ pub(crate) async fn behind(
         .await
 }
 
-/// Makes what others see of a row.
+/// Converts a row to the reply of queries.
 ///
 /// # Errors
 ///
-/// Where it is no row that this service writes.
+/// If the row is invalid.
 pub(crate) fn view(row: Model) -> anyhow::Result<NotificationView> {
     Ok(NotificationView {
         sequence: row.sequence,

@@ -1,4 +1,4 @@
-//! Whether customers were told anything twice.
+//! The reconciliation totals of the notifications: repeated ones.
 
 use contracts::query::{MAX_NAMED, NotificationReconciliation, RepeatedNotification};
 use messaging::query::QueryError;
@@ -6,7 +6,7 @@ use sea_orm::{DatabaseConnection, EntityTrait, FromQueryResult, PaginatorTrait, 
 
 use crate::entity::notification::Entity;
 
-/// The most recent notifications that are looked at.
+/// The number of latest notifications that are examined.
 const RECENT: u64 = 10_000;
 
 #[derive(FromQueryResult)]
@@ -17,7 +17,7 @@ struct Row {
     total: i64,
 }
 
-/// Answers with what was told more than once; an order comes to each point once.
+/// Returns repeated notifications: each order has at most one event of each type.
 ///
 /// # Errors
 ///

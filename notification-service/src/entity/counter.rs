@@ -1,22 +1,22 @@
 //! The table `notification_counters`: one row, the sequence of the last notification.
 //!
-//! Whoever writes notifications takes their sequences from it and so holds its row until the commit: the next writer
-//! waits. Sequences therefore become visible in their order, and a reader that goes on behind the last one it has seen
-//! misses none. An autoincrement or serial column could not promise that: on PostgreSQL a transaction that took a lower
-//! value may commit later, behind the reader's back.
+//! A transaction that writes notifications takes their sequences from it and so locks its row until the commit: the
+//! next writer waits. Sequences therefore become visible in order, and a reader that continues after the last one it
+//! has read misses none. An autoincrement or serial column cannot guarantee that: on PostgreSQL a transaction with a
+//! lower value may commit later, unnoticed by the reader.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 
-/// The counter.
+/// The one row of the counter.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "notification_counters")]
 pub struct Model {
     /// Always [`ID`].
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i64,
-    /// The highest sequence that is taken; 0 where none is.
+    /// The highest sequence that is taken; 0 if none is.
     pub last_sequence: i64,
 }
 
@@ -26,10 +26,10 @@ pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The one row.
+/// The id of the one row.
 pub const ID: i64 = 1;
 
-/// Takes the next `count` sequences, and holds the counter until the transaction ends. Returns the first of them.
+/// Takes the next `count` sequences, and locks the counter until the transaction ends. Returns the first of them.
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ pub async fn take(tx: &DatabaseTransaction, count: i64) -> Result<i64, DbErr> {
     Ok(row.last_sequence - count + 1)
 }
 
-/// Returns the highest sequence that is committed; 0 where none is.
+/// Returns the highest sequence that is committed; 0 if none is.
 ///
 /// # Errors
 ///

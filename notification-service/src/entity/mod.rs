@@ -1,4 +1,4 @@
-//! The tables of the service, beside those of the library.
+//! The tables of the service, without those of the library.
 
 pub mod counter;
 pub mod customer;

@@ -1,10 +1,10 @@
-//! The table `notifications`: what customers were told, and whether it was mailed.
+//! The table `notifications`: the notifications of customers, and the delivery of their mails.
 //!
-//! | what became of its mail | `next_attempt_at` | `delivered_at` | `failed_at` |
+//! | state of the mail | `next_attempt_at` | `delivered_at` | `failed_at` |
 //! |---|---|---|---|
-//! | waits until the account comes | | | |
+//! | waits for the account | | | |
 //! | is due at that time | set | | |
-//! | is handed to the mail server | | set | |
+//! | is accepted by the mail server | | set | |
 //! | is never sent (again) | | | set |
 
 use sea_orm::entity::prelude::*;
@@ -13,34 +13,34 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "notifications")]
 pub struct Model {
-    /// Its place among all notifications; a gap may be left, an order of commits not (see [`super::counter`]).
+    /// The number of the notification, in the order of commits, possibly with gaps (see [`super::counter`]).
     #[sea_orm(primary_key, auto_increment = false)]
     pub sequence: i64,
-    /// The event it tells of; no event is told of twice.
+    /// The id of the event, unique: there is one notification per event.
     pub event_id: Uuid,
-    /// Who is told.
+    /// The id of the customer to notify.
     pub customer_id: String,
-    /// Which order it is about.
+    /// The order's id.
     pub order_id: String,
     /// The type of the event.
     pub message_type: String,
     /// The subject line.
     #[sea_orm(column_type = "Text")]
     pub subject: String,
-    /// The text.
+    /// The text of the notification.
     #[sea_orm(column_type = "Text")]
     pub text: String,
-    /// When it was written.
+    /// The time of creation.
     pub created_at: i64,
-    /// When the mail server took it.
+    /// The time at which the mail server accepted the mail.
     pub delivered_at: Option<i64>,
-    /// How often it was given to the mail server, tries that a crash ended included.
+    /// The number of attempts to send the mail, including those that a crash ended.
     pub attempts: i64,
-    /// When it is next; under way, when it is tried again if nothing more is heard of this try.
+    /// The time of the next attempt; during an attempt, the end of its lease.
     pub next_attempt_at: Option<i64>,
-    /// Since when it is clear that it will not be sent.
+    /// The time at which sending was abandoned.
     pub failed_at: Option<i64>,
-    /// What was wrong last.
+    /// The latest error.
     #[sea_orm(column_type = "Text", nullable)]
     pub failure: Option<String>,
 }

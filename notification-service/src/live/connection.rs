@@ -1,4 +1,4 @@
-//! One client's connection.
+//! The connection of one client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,16 +14,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::queries;
 
-/// Notifications read at a time.
+/// The number of notifications per read.
 const PAGE: u64 = 100;
-/// How often a ping is sent, so that nobody in between closes the connection. The table is looked at, too.
-const PING: Duration = Duration::from_secs(20);
-/// A client of whom nothing was heard for so long, no pong either, is gone.
-const SILENCE: Duration = Duration::from_secs(60);
-/// A client that takes nothing for so long is let go; it may come back and go on where it was.
+/// The interval of pings, which keep proxies from closing the connection. Each ping also reads the table.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+/// The time limit without any frame from the client, pongs included; after it the connection is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The time limit of a write; after it the connection is closed. The client may resume from its last sequence.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client's place in the table.
+/// The state of a client's connection.
 pub(super) struct Connection {
     pub(super) db: DatabaseConnection,
     pub(super) readers: Arc<Semaphore>,
@@ -32,16 +32,16 @@ pub(super) struct Connection {
     pub(super) position: i64,
 }
 
-/// Why a connection ends.
+/// The reason for the end of a connection.
 enum End {
-    /// The client closed it, is gone, or does not read.
+    /// The client closed the connection, is unreachable, or does not read.
     Gone,
-    /// We close it.
+    /// The service closes the connection.
     Close(CloseCode, &'static str),
 }
 
 impl Connection {
-    /// Pushes what is new until either side ends.
+    /// Pushes new notifications until either side closes the connection.
     pub(super) async fn run(
         mut self,
         mut socket: WebSocketStream,
@@ -54,29 +54,29 @@ impl Connection {
         };
         if let End::Close(code, why) = end {
             let close = socket.send(Message::Close(Some((code, why.to_owned()))));
-            // Where this fails the client sees the connection end, which says the same.
+            // If this fails, the client sees the end of the connection, which has the same meaning.
             drop(tokio::time::timeout(Duration::from_secs(1), close).await);
         }
     }
 
     async fn push(&mut self, socket: &mut WebSocketStream, mut notified: watch::Receiver<()>) -> End {
-        let mut ping = tokio::time::interval_at(Instant::now() + PING, PING);
+        let mut ping = tokio::time::interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut received = Instant::now();
         loop {
             if let Err(end) = self.catch_up(socket).await {
                 return end;
             }
-            // Until there is something to read again.
+            // Waits for new notifications.
             loop {
                 tokio::select! {
                     incoming = socket.next() => match incoming {
-                        // Pongs above all. Pings are answered below us, and what a client says is of no interest.
+                        // Mostly pongs. The library replies to pings; other messages are ignored.
                         Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Gone,
                         Some(Ok(_)) => received = Instant::now(),
                     },
                     _ = ping.tick() => {
-                        if received.elapsed() > SILENCE {
+                        if received.elapsed() > IDLE_TIMEOUT {
                             return End::Gone;
                         }
                         if let Err(end) = send(socket, Message::Ping(vec![])).await {
@@ -90,17 +90,17 @@ impl Connection {
         }
     }
 
-    /// Sends everything behind the position.
+    /// Sends all notifications after the position.
     async fn catch_up(&mut self, socket: &mut WebSocketStream) -> Result<(), End> {
         loop {
             let page = {
                 let Ok(_reading) = self.readers.acquire().await else { return Err(End::Gone) };
-                answered(queries::behind(&self.db, &self.customer_id, self.position, PAGE)).await
+                answered(queries::page_after(&self.db, &self.customer_id, self.position, PAGE)).await
             };
             let rows = match page {
                 Ok(rows) => rows,
                 Err(error) => {
-                    tracing::warn!(%error, "notifications could not be read for a connection; will try again");
+                    tracing::warn!(%error, "cannot read the notifications of a connection; retrying");
                     return Ok(());
                 }
             };
@@ -109,7 +109,7 @@ impl Connection {
                 let sequence = row.sequence;
                 let text = queries::view(row).and_then(|view| Ok(serde_json::to_string(&view)?));
                 let text = text.map_err(|error| {
-                    tracing::error!(sequence, %error, "a notification cannot be sent");
+                    tracing::error!(sequence, %error, "cannot serialise a notification; closing the connection");
                     End::Close(CloseCode::Error, "internal error")
                 })?;
                 send(socket, Message::Text(text)).await?;

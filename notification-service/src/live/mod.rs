@@ -1,9 +1,9 @@
 //! `GET /notifications?customerId=…&after=…`: a WebSocket that pushes each notification as it is written.
 //!
-//! A message of the socket is one [`contracts::query::NotificationView`] as JSON text. Whoever connects again names the
-//! `sequence` of the last one as `after` and gets what follows it: nothing is lost, and nothing comes twice. Each
-//! connection reads the table behind a place of its own, when it is told that there is something, so a client that
-//! reads slowly holds up nobody and nothing is queued for it.
+//! A message of the socket is one [`contracts::query::NotificationView`] as JSON text. A client that reconnects passes
+//! the `sequence` of the last one as `after` and gets the following ones, without loss or repetition. Each connection
+//! reads the table after its own position when it is woken, so a slow client blocks no other client, and nothing is
+//! queued for it.
 
 mod connection;
 mod news;
@@ -25,17 +25,17 @@ use connection::Connection;
 pub use news::News;
 use problem::Problem;
 
-/// How many clients may be connected at the same time.
+/// The largest number of connected clients.
 pub const MAX_CONNECTIONS: usize = 256;
-/// How many of them read the table at the same time; the others wait. Half of the database's connections stay free for
-/// everything else.
+/// The largest number of clients that read the table concurrently; the others wait. Half of the database's connections
+/// stay free for other work.
 const READERS: usize = 4;
-/// The largest message taken from a client, in bytes: none is expected.
+/// The largest message from a client, in bytes: none is expected.
 const MAX_INCOMING: usize = 4096;
-/// The largest `after`: 2⁵³ − 1, the largest integer every JSON implementation reads exactly.
+/// The largest `after`: 2⁵³ − 1, the largest integer that every JSON implementation reads exactly.
 const MAX_SEQUENCE: i64 = 9_007_199_254_740_991;
 
-/// What all connections share.
+/// The state that all connections share.
 #[derive(Clone)]
 pub struct Live {
     db: DatabaseConnection,
@@ -46,7 +46,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// Serves until `shutdown` is cancelled; `news` says which customers there is something for.
+    /// Serves until `shutdown` is cancelled; `news` wakes the connections of customers with new notifications.
     #[must_use]
     pub fn new(db: DatabaseConnection, news: News, shutdown: CancellationToken) -> Self {
         let (places, readers) = (Arc::new(Semaphore::new(MAX_CONNECTIONS)), Arc::new(Semaphore::new(READERS)));
@@ -60,19 +60,19 @@ impl Live {
     }
 }
 
-/// What a client asks for.
-struct Asked {
+/// The parameters of a request.
+struct Parameters {
     customer_id: CustomerId,
-    /// Behind which sequence to begin; none for "from now on".
+    /// The sequence after which to start; `None` for new notifications only.
     after: Option<i64>,
 }
 
-/// Answers:
+/// The responses:
 ///
 /// - 101: the socket is open;
-/// - 400: a parameter is missing, there twice, or none;
-/// - 426: this is no WebSocket request;
-/// - 503: [`MAX_CONNECTIONS`] clients are connected, or the database is away.
+/// - 400: a parameter is missing, repeated, or not valid;
+/// - 426: this is not a WebSocket request;
+/// - 503: [`MAX_CONNECTIONS`] clients are connected, or the database is unavailable.
 #[handler]
 async fn notifications(request: &Request, Data(live): Data<&Live>) -> Response {
     match open(request, live).await {
@@ -82,23 +82,23 @@ async fn notifications(request: &Request, Data(live): Data<&Live>) -> Response {
 }
 
 async fn open(request: &Request, live: &Live) -> Result<Response, Problem> {
-    let Asked { customer_id, after } = asked(request)?;
+    let Parameters { customer_id, after } = parse_parameters(request)?;
     let socket = WebSocket::from_request_without_body(request).await.map_err(|_| {
         Problem::new(StatusCode::UPGRADE_REQUIRED, "This path is a WebSocket (RFC 6455, version 13).")
     })?;
     let place = live.places.clone().try_acquire_owned().map_err(|_| {
         Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
-            "As many clients are connected as are served; try again later.",
+            "The largest number of clients is connected; try again later.",
         )
     })?;
-    // From here on nothing is missed: told first, read then.
+    // Subscribes before the first read, so that no notification is missed.
     let notified = live.news.subscribe(&customer_id);
     let last = counter::last(&live.db).await.map_err(|error| {
-        tracing::warn!(%error, "a connection for notifications could not be opened");
+        tracing::warn!(%error, "cannot open a connection for notifications");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "The notifications cannot be read now; try again later.")
     })?;
-    // Beyond the end is a sequence of another database, which this one took the place of.
+    // A sequence beyond the last one belongs to an earlier database, which this one has replaced.
     let position = after.map_or(last, |after| if after > last { 0 } else { after });
     let mut config = WebSocketConfig::default();
     config.max_message_size = Some(MAX_INCOMING);
@@ -112,8 +112,8 @@ async fn open(request: &Request, live: &Live) -> Result<Response, Problem> {
     Ok(upgrade.into_response())
 }
 
-/// Reads the parameters; others than these are not looked at.
-fn asked(request: &Request) -> Result<Asked, Problem> {
+/// Parses the parameters; unknown ones are ignored.
+fn parse_parameters(request: &Request) -> Result<Parameters, Problem> {
     let parameters: Vec<(String, String)> = request
         .params()
         .map_err(|error| Problem::new(StatusCode::BAD_REQUEST, format!("The query cannot be read: {error}.")))?;
@@ -125,15 +125,15 @@ fn asked(request: &Request) -> Result<Asked, Problem> {
             _ => None,
         };
         if taken.is_some() {
-            return Err(Problem::parameter(&name, "must be there once"));
+            return Err(Problem::parameter(&name, "must not be repeated"));
         }
     }
-    let customer_id = customer_id.ok_or_else(|| Problem::parameter("customerId", "must be there"))?;
+    let customer_id = customer_id.ok_or_else(|| Problem::parameter("customerId", "is required"))?;
     let customer_id =
         CustomerId::parse(customer_id).map_err(|error| Problem::parameter("customerId", &error.to_string()))?;
     let sequence = |text: String| match text.parse::<i64>() {
         Ok(number) if (0..=MAX_SEQUENCE).contains(&number) && !text.starts_with('+') => Ok(number),
         _ => Err(Problem::parameter("after", &format!("must be a whole number from 0 to {MAX_SEQUENCE}"))),
     };
-    Ok(Asked { customer_id, after: after.map(sequence).transpose()? })
+    Ok(Parameters { customer_id, after: after.map(sequence).transpose()? })
 }

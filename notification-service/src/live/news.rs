@@ -1,4 +1,4 @@
-//! Which customers there is something new for.
+//! Wakes the connections of customers with new notifications.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,22 +13,22 @@ use tokio_util::sync::CancellationToken;
 
 use crate::entity::{counter, notification};
 
-/// Notifications that one look reads.
-const AT_A_TIME: u64 = 1000;
-/// How often to look where nothing was committed here: another instance may have.
+/// The number of notifications per read.
+const BATCH: u64 = 1000;
+/// The poll interval without a commit of this instance: another instance may have committed.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Wakes the connections of those customers for whom something was written, and leaves all others alone.
+/// Wakes the connections of customers with new notifications, and no others.
 #[derive(Debug, Clone, Default)]
 pub struct News {
     customers: Arc<Mutex<HashMap<CustomerId, watch::Sender<()>>>>,
 }
 
 impl News {
-    /// Returns what changes whenever something is written for the customer, from now on.
+    /// Returns a receiver that changes with each new notification of the customer.
     pub(super) fn subscribe(&self, customer_id: &CustomerId) -> watch::Receiver<()> {
         let mut customers = self.customers.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those whose last connection is gone; there are at most as many as connections.
+        // Removes customers without a connection, so that there are at most as many as connections.
         customers.retain(|_, sender| sender.receiver_count() > 0);
         customers.entry(customer_id.clone()).or_insert_with(|| watch::Sender::new(())).subscribe()
     }
@@ -44,7 +44,7 @@ impl News {
         }
     }
 
-    /// Returns the worker that looks for news after each commit, until shutdown.
+    /// Returns the worker that polls for new notifications after each commit, until shutdown.
     #[must_use]
     pub fn worker(self, db: DatabaseConnection, committed: watch::Receiver<()>) -> Worker {
         Box::new(move |outbox, shutdown| {
@@ -55,7 +55,7 @@ impl News {
         })
     }
 
-    /// Looks for news after each commit, until shutdown.
+    /// Polls for new notifications after each commit, until shutdown.
     pub async fn run(
         self,
         db: DatabaseConnection,
@@ -65,8 +65,8 @@ impl News {
     ) {
         let mut position = None;
         loop {
-            // Readiness and the log have an error, and the next look tries again.
-            if let Ok(end) = watch.answered(self.look(&db, position)).await {
+            // Readiness and the log have the error; the next poll retries.
+            if let Ok(end) = watch.answered(self.poll(&db, position)).await {
                 position = Some(end);
             }
             tokio::select! {
@@ -77,9 +77,9 @@ impl News {
         }
     }
 
-    /// Tells of what was written behind a position, and returns where that ends. Whoever connects before the first look
-    /// reads the table afterwards, so it only says where to begin.
-    async fn look(&self, db: &DatabaseConnection, position: Option<i64>) -> Result<i64, DbErr> {
+    /// Wakes the customers of the notifications after a position, and returns the last sequence. The first poll only
+    /// determines the position: a client that connects before it reads the table afterwards.
+    async fn poll(&self, db: &DatabaseConnection, position: Option<i64>) -> Result<i64, DbErr> {
         use notification::Column as Notification;
         let Some(mut position) = position else { return counter::last(db).await };
         loop {
@@ -88,13 +88,13 @@ impl News {
                 .columns([Notification::Sequence, Notification::CustomerId])
                 .filter(Notification::Sequence.gt(position))
                 .order_by_asc(Notification::Sequence)
-                .limit(AT_A_TIME)
+                .limit(BATCH)
                 .into_tuple()
                 .all(db)
                 .await?;
             let Some((last, _)) = rows.last() else { return Ok(position) };
             position = *last;
-            let full = rows.len() as u64 == AT_A_TIME;
+            let full = rows.len() as u64 == BATCH;
             let customer_ids: Vec<String> = rows.into_iter().map(|(_, customer_id)| customer_id).collect();
             self.notify(&customer_ids);
             if !full {

@@ -1,10 +1,10 @@
-//! Answers that say what is wrong (RFC 9457).
+//! Problem responses (RFC 9457).
 
 use poem::http::{StatusCode, header};
 use poem::{IntoResponse, Response};
 use serde_json::json;
 
-/// What is wrong with a request, or with us.
+/// An error of a request or of the service.
 #[derive(Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -17,7 +17,7 @@ impl Problem {
         Self { status, detail: detail.into(), errors: vec![] }
     }
 
-    /// A parameter of the query that cannot be used.
+    /// The problem of an invalid query parameter.
     pub(super) fn parameter(name: &str, detail: &str) -> Self {
         let errors = vec![json!({ "parameter": name, "detail": detail })];
         Self { errors, ..Self::new(StatusCode::BAD_REQUEST, format!("{name} {detail}")) }

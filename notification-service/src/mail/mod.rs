@@ -1,12 +1,12 @@
-//! Sends what customers were told by mail.
+//! The mail dispatcher sends notifications by mail.
 //!
-//! The record is made exactly once, with the event's inbox row; the mail is sent *at least* once: a process may die
-//! between the mail server's answer and the note of it. It is then sent again, with the same `Message-ID`.
+//! The notification is written exactly once, with the event's inbox row. The mail is sent *at least* once: a process
+//! may crash between the mail server's reply and the commit that marks the mail as sent. It is then sent again, with
+//! the same `Message-ID`.
 //!
-//! A worker takes what is due in bounded batches. Taking is a lease: it counts the attempt and sets the time of the
-//! next one far enough ahead that this one is over by then, in one committed statement. So a crash delays a mail and
-//! does not lose it, a mail that kills its process is not tried forever, and two instances do not send the same one.
-//! A mail server that is away uses up no attempts.
+//! The worker leases due mails in bounded batches. One committed statement counts the attempt and sets the time of the
+//! next one after the end of this one. So a crash delays a mail and does not lose it, a mail that crashes its process
+//! is not retried forever, and two instances do not send the same mail. An unavailable mail server uses up no attempts.
 
 pub mod email;
 pub mod transport;
@@ -30,42 +30,42 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::entity::{customer, notification};
-use transport::{MailTransport, NotTaken};
+use transport::{MailTransport, SendError};
 
-/// How long a batch is left alone: longer than its mails may take together, which is 30 s.
+/// The lease of a batch: longer than its mails may take together, which is 30 s.
 const LEASE: Duration = Duration::from_secs(120);
-/// How long a shutdown waits for mails that are under way.
+/// The time limit for mails in progress at a shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to leave it to another instance to take what is due.
-const STEP_BACK: Duration = Duration::from_millis(200);
-/// How long to wait for more when something was committed: mails are taken by the batch.
+/// The wait for another instance that is about to lease the due mails.
+const LEASE_WAIT: Duration = Duration::from_millis(200);
+/// The wait for more mails after a commit, because mails are leased in batches.
 const BATCH_LINGER: Duration = Duration::from_millis(50);
-/// How often to look for mail that is due, where nothing says so: another instance may have left some.
+/// The poll interval without a commit of this instance: another instance may have left due mails.
 const POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// The longest wait for a mail server or a database that is away.
-const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(60);
-/// The longest wait between two attempts at one mail.
-const LONGEST_DELAY: Duration = Duration::from_secs(3600);
-/// How often a note of what became of mail is tried again: for at least 4 s, less than a shutdown may take.
-const RECORD_TRIES: u32 = 8;
-/// After so many attempts, about four days, a mail is given up.
+/// The longest back-off while the mail server or the database is unavailable.
+const MAX_OUTAGE_BACKOFF: Duration = Duration::from_secs(60);
+/// The longest back-off between two attempts at one mail.
+const MAX_BACKOFF: Duration = Duration::from_secs(3600);
+/// The number of retries to record outcomes: for at least 4 s, less than a shutdown may take.
+const MAX_RECORD_RETRIES: u32 = 8;
+/// The number of attempts, over about four days, after which a mail is abandoned.
 const MAX_ATTEMPTS: i64 = 100;
 
-/// What sends mail.
+/// The mail dispatcher.
 #[derive(Debug)]
 pub struct MailDispatcher {
-    /// Where notifications and customers are.
+    /// The database of notifications and customers.
     pub db: DatabaseConnection,
-    /// Where mail goes.
+    /// The mail transport.
     pub transport: MailTransport,
-    /// Whom mail comes from.
+    /// The sender of mail.
     pub from: Mailbox,
-    /// Changes when something was committed.
+    /// Changes after each commit of the handler.
     pub committed: watch::Receiver<()>,
 }
 
-/// What became of one mail.
-type Outcome = (notification::Model, Result<(), NotTaken>);
+/// The outcome of sending one mail.
+type Outcome = (notification::Model, Result<(), SendError>);
 
 impl MailDispatcher {
     /// Returns the worker that delivers until shutdown.
@@ -99,25 +99,25 @@ impl MailDispatcher {
             match self.deliver_due(&watch, &shutdown).await {
                 Ok(until_next) => {
                     if !outage.is_zero() {
-                        tracing::info!("mail can be sent again");
+                        tracing::info!("the mail transport is available again");
                     }
                     (wait, outage) = (until_next.min(POLL_INTERVAL), Duration::ZERO);
                 }
                 Err(error) => {
                     if outage.is_zero() {
-                        tracing::warn!(error = format!("{error:#}"), "no mail can be sent now; will try again");
+                        tracing::warn!(error = format!("{error:#}"), "mail cannot be sent; retrying");
                     }
-                    outage = (outage * 2).clamp(Duration::from_secs(1), LONGEST_OUTAGE_WAIT);
+                    outage = (outage * 2).clamp(Duration::from_secs(1), MAX_OUTAGE_BACKOFF);
                 }
             }
         }
     }
 
-    /// Sends everything that is due, batch by batch, and returns how long it is until something is again.
+    /// Sends all due mails, batch by batch, and returns the time until the next one is due.
     ///
     /// # Errors
     ///
-    /// Where the database or the mail server is away.
+    /// If the database or the mail server is unavailable.
     pub async fn deliver_due(&self, watch: &Watch, shutdown: &CancellationToken) -> anyhow::Result<Duration> {
         loop {
             if shutdown.is_cancelled() {
@@ -132,30 +132,31 @@ impl MailDispatcher {
             self.transport.check().await.map_err(anyhow::Error::msg)?;
             let batch = watch.answered(lease(&self.db, now, self.transport.batch())).await?;
             if batch.is_empty() {
-                // Another instance is about to take what is due.
-                return Ok(STEP_BACK);
+                // Another instance is about to lease the due mails.
+                return Ok(LEASE_WAIT);
             }
             let outcomes = self.send(batch, watch, shutdown).await?;
             self.record(outcomes, watch).await?;
         }
     }
 
-    /// Notes what became of a batch. What cannot be noted is sent again, so this is tried for longer than other things.
+    /// Records the outcomes of a batch. A mail without a recorded outcome is sent again, so this is retried for longer
+    /// than other statements.
     async fn record(&self, outcomes: Vec<Outcome>, watch: &Watch) -> anyhow::Result<()> {
         let now = now();
         let (mut delivered, mut failed) = (Vec::new(), Vec::new());
         for (row, outcome) in outcomes {
             match outcome {
                 Ok(()) => delivered.push(row.sequence),
-                Err(why) => failed.push(noted(row, why, now)),
+                Err(error) => failed.push(failed_row(row, error, now)),
             }
         }
-        let mut tries = 0;
+        let mut retries = 0;
         loop {
             match watch.answered(record(&self.db, &delivered, failed.clone(), now)).await {
                 // Readiness and the log have the error.
-                Err(_) if tries < RECORD_TRIES => {
-                    tries += 1;
+                Err(_) if retries < MAX_RECORD_RETRIES => {
+                    retries += 1;
                     tokio::time::sleep(Duration::from_millis(500)).await;
                 }
                 recorded => return recorded,
@@ -163,7 +164,7 @@ impl MailDispatcher {
         }
     }
 
-    /// Sends a batch. At a shutdown, what is not over in time is left out: it is in doubt, and tried again.
+    /// Sends a batch. At a shutdown, mails that do not end in time have no outcome and are sent again.
     async fn send(
         &self,
         batch: Vec<notification::Model>,
@@ -178,35 +179,36 @@ impl MailDispatcher {
             let outcome = self.send_one(&row, customers.get(&row.customer_id)).await;
             (row, outcome)
         });
-        let mut under_way = Box::pin(futures::stream::iter(sending).buffer_unordered(self.transport.at_a_time()));
-        let too_late = async {
+        let mut in_progress =
+            Box::pin(futures::stream::iter(sending).buffer_unordered(self.transport.concurrency()));
+        let time_limit = async {
             shutdown.cancelled().await;
             tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
         };
-        tokio::pin!(too_late);
+        tokio::pin!(time_limit);
         let mut outcomes = Vec::with_capacity(ids.len());
         loop {
             tokio::select! {
-                outcome = under_way.next() => match outcome {
+                outcome = in_progress.next() => match outcome {
                     Some(outcome) => outcomes.push(outcome),
                     None => return Ok(outcomes),
                 },
-                () = &mut too_late => return Ok(outcomes),
+                () = &mut time_limit => return Ok(outcomes),
             }
         }
     }
 
-    async fn send_one(&self, row: &notification::Model, to: Option<&customer::Model>) -> Result<(), NotTaken> {
-        let reachable = to.and_then(|customer| Some((customer.name.as_deref()?, customer.email.as_deref()?)));
-        let Some((name, email)) = reachable else {
+    async fn send_one(&self, row: &notification::Model, to: Option<&customer::Model>) -> Result<(), SendError> {
+        let contact = to.and_then(|customer| Some((customer.name.as_deref()?, customer.email.as_deref()?)));
+        let Some((name, email)) = contact else {
             // The account was deleted between the lease and now.
-            return Err(NotTaken::Ever("there is no account to send it to".to_owned()));
+            return Err(SendError::Permanent("the account was deleted".to_owned()));
         };
-        self.transport.send(email::write(row, &self.from, name, email).map_err(NotTaken::Ever)?).await
+        self.transport.send(email::write(row, &self.from, name, email).map_err(SendError::Permanent)?).await
     }
 }
 
-/// Returns when the next mail is due; `None` where nothing is to be sent.
+/// Returns the time of the next attempt; `None` if there is none.
 async fn next_due(db: &DatabaseConnection) -> Result<Option<i64>, DbErr> {
     use notification::Column as Notification;
     let due: Option<Option<i64>> = notification::Entity::find()
@@ -221,16 +223,16 @@ async fn next_due(db: &DatabaseConnection) -> Result<Option<i64>, DbErr> {
     Ok(due.flatten())
 }
 
-/// Takes a batch of what is due, the longest due first.
-async fn lease(db: &DatabaseConnection, now: i64, most: u64) -> Result<Vec<notification::Model>, DbErr> {
+/// Leases a batch of due mails, the oldest first.
+async fn lease(db: &DatabaseConnection, now: i64, limit: u64) -> Result<Vec<notification::Model>, DbErr> {
     use notification::Column as Notification;
     let due = Query::select()
         .column(Notification::Sequence)
         .from(notification::Entity)
         .and_where(Expr::col(Notification::NextAttemptAt).lte(now))
         .order_by(Notification::NextAttemptAt, sea_orm::Order::Asc)
-        .limit(most)
-        // What another instance takes at this moment is not waited for.
+        .limit(limit)
+        // Skips mails that another instance is leasing.
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked)
         .to_owned();
     notification::Entity::update_many()
@@ -241,7 +243,7 @@ async fn lease(db: &DatabaseConnection, now: i64, most: u64) -> Result<Vec<notif
         .await
 }
 
-/// Writes what was delivered at `now`, and rows that say what became of the rest.
+/// Marks mails as delivered at `now`, and writes the rows of failed ones.
 async fn record(
     db: &DatabaseConnection,
     delivered: &[i64],
@@ -264,19 +266,19 @@ async fn record(
     statement::insert(db, failed, Some(statement::overwrite(&[Notification::Sequence], &changed))).await
 }
 
-/// Returns the row that says why one mail was not taken.
-fn noted(row: notification::Model, why: NotTaken, now: i64) -> notification::ActiveModel {
+/// Returns the row of a mail after a failed attempt.
+fn failed_row(row: notification::Model, error: SendError, now: i64) -> notification::ActiveModel {
     let (sequence, attempts, event) = (row.sequence, row.attempts, row.event_id);
     // All columns, because an insert names them all before it becomes an update.
     let mut row = row.into_active_model().reset_all();
-    let (next_attempt_at, failed_at, why) = match why {
-        NotTaken::Yet(why) if attempts < MAX_ATTEMPTS => {
-            let delay = delay_after(attempts);
-            tracing::warn!(sequence, event.id = %event, attempts, ?delay, why, "a mail was not taken; will try again");
+    let (next_attempt_at, failed_at, why) = match error {
+        SendError::Temporary(why) if attempts < MAX_ATTEMPTS => {
+            let delay = backoff(attempts);
+            tracing::warn!(sequence, event.id = %event, attempts, ?delay, why, "a mail was not accepted; retrying");
             (Some(now + millis(delay)), None, why)
         }
-        NotTaken::Yet(why) | NotTaken::Ever(why) => {
-            tracing::error!(sequence, event.id = %event, attempts, why, "a mail is given up");
+        SendError::Temporary(why) | SendError::Permanent(why) => {
+            tracing::error!(sequence, event.id = %event, attempts, why, "a mail is abandoned");
             (None, Some(now), why)
         }
     };
@@ -287,10 +289,10 @@ fn noted(row: notification::Model, why: NotTaken, now: i64) -> notification::Act
     row
 }
 
-/// Doubles from a second to an hour.
-fn delay_after(attempts: i64) -> Duration {
+/// Returns the back-off, which doubles from a second to an hour.
+fn backoff(attempts: i64) -> Duration {
     let doublings = u32::try_from(attempts.saturating_sub(1).clamp(0, 12)).unwrap_or(12);
-    (Duration::from_secs(1) * 2_u32.pow(doublings)).min(LONGEST_DELAY)
+    (Duration::from_secs(1) * 2_u32.pow(doublings)).min(MAX_BACKOFF)
 }
 
 fn millis(duration: Duration) -> i64 {

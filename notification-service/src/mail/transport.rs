@@ -1,4 +1,4 @@
-//! Where mail goes: a mail server, or a folder.
+//! The mail transport: a mail server, or a folder.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,51 +7,51 @@ use anyhow::Context;
 use lettre::transport::smtp::response::Category;
 use lettre::{AsyncFileTransport, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 
-/// The longest that the mail server may take for one mail.
+/// The time limit of the mail server for one mail.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Where mail goes.
+/// The destination of mail.
 #[derive(Debug)]
 pub enum MailTransport {
-    /// Into a folder, a file each.
+    /// A folder, one file per mail.
     Folder {
-        /// Which folder.
+        /// The path of the folder.
         path: PathBuf,
-        /// What writes into it.
+        /// The writer of files.
         transport: AsyncFileTransport<Tokio1Executor>,
     },
-    /// To a mail server, over a connection of its own each: one that was left in the middle of a mail is not used
-    /// again, so no answer can be taken for that to another mail.
+    /// A mail server, with one connection per mail: a connection that was aborted in the middle of a mail is not
+    /// reused, so that no reply can be taken for that to another mail.
     Server(AsyncSmtpTransport<Tokio1Executor>),
 }
 
-/// Why a mail was not taken.
+/// The failure to send a mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NotTaken {
-    /// It may be later.
-    Yet(String),
-    /// It never will be.
-    Ever(String),
+pub enum SendError {
+    /// A later attempt may succeed.
+    Temporary(String),
+    /// No attempt can succeed.
+    Permanent(String),
 }
 
 impl MailTransport {
-    /// Sends to a mail server, where one is named, or else writes into a folder.
+    /// Uses a mail server if `smtp_url` is set, otherwise a folder.
     ///
     /// # Errors
     ///
-    /// Where the URL is none of a mail server; the error does not repeat it, for it may hold a password.
+    /// If the URL is not valid; the error does not repeat it, because it may contain a password.
     pub fn new(smtp_url: Option<&str>, folder: PathBuf) -> anyhow::Result<Self> {
         let Some(url) = smtp_url else {
             return Ok(Self::Folder { transport: AsyncFileTransport::new(&folder), path: folder });
         };
         let builder = AsyncSmtpTransport::<Tokio1Executor>::from_url(url)
             .map_err(anyhow::Error::new)
-            .context("the URL of the mail server (--smtp-url, SMTP_URL) cannot be used")?;
+            .context("the URL of the mail server (--smtp-url, SMTP_URL) is not valid")?;
         Ok(Self::Server(builder.timeout(Some(SEND_TIMEOUT)).build()))
     }
 
-    /// Returns how many mails are taken on together. A mail server is given 30 s for one, and a batch as much; files are
-    /// written in no time.
+    /// Returns the number of mails per batch. Mails to a server are sent concurrently, with a time limit of 30 s; files
+    /// are written at once.
     #[must_use]
     pub fn batch(&self) -> u64 {
         match self {
@@ -60,21 +60,21 @@ impl MailTransport {
         }
     }
 
-    /// Returns how many mails are under way at the same time.
+    /// Returns the number of mails that are sent concurrently.
     #[must_use]
-    pub fn at_a_time(&self) -> usize {
+    pub fn concurrency(&self) -> usize {
         match self {
             Self::Folder { .. } => 4,
             Self::Server(_) => 32,
         }
     }
 
-    /// Says whether mail can be sent at all now. What is wrong here is no mail's fault: the server is away, refuses
-    /// everybody, or does not know our password; or the folder cannot be made.
+    /// Checks whether mail can be sent at all. An error here does not concern a single mail: the server is unavailable,
+    /// refuses every client or the password, or the folder cannot be created.
     ///
     /// # Errors
     ///
-    /// What is wrong, in words.
+    /// The reason, for the log.
     pub async fn check(&self) -> Result<(), String> {
         let check = async {
             match self {
@@ -83,57 +83,58 @@ impl MailTransport {
                     .map_err(|error| format!("the folder {} cannot be used: {error}", path.display())),
                 Self::Server(transport) => match transport.test_connection().await {
                     Ok(true) => Ok(()),
-                    Ok(false) => Err("the mail server does not work".to_owned()),
-                    Err(error) => Err(in_words(&error)),
+                    Ok(false) => Err("the mail server is not ready".to_owned()),
+                    Err(error) => Err(error_chain(&error)),
                 },
             }
         };
-        tokio::time::timeout(SEND_TIMEOUT, check).await.unwrap_or_else(|_| Err(too_late()))
+        tokio::time::timeout(SEND_TIMEOUT, check).await.unwrap_or_else(|_| Err(timed_out()))
     }
 
     /// Sends one mail.
     ///
     /// # Errors
     ///
-    /// [`NotTaken`]; a mail server that did not answer in time may have taken it all the same.
-    pub async fn send(&self, mail: Message) -> Result<(), NotTaken> {
+    /// [`SendError`]; after a time-out the mail server may have accepted the mail nevertheless.
+    pub async fn send(&self, mail: Message) -> Result<(), SendError> {
         let send = async {
             match self {
                 Self::Folder { transport, .. } => {
-                    transport.send(mail).await.map(drop).map_err(|error| NotTaken::Yet(in_words(&error)))
+                    transport.send(mail).await.map(drop).map_err(|error| SendError::Temporary(error_chain(&error)))
                 }
-                Self::Server(transport) => transport.send(mail).await.map(drop).map_err(|error| not_taken(&error)),
+                Self::Server(transport) => transport.send(mail).await.map(drop).map_err(|error| send_error(&error)),
             }
         };
-        tokio::time::timeout(SEND_TIMEOUT, send).await.unwrap_or_else(|_| Err(NotTaken::Yet(too_late())))
+        tokio::time::timeout(SEND_TIMEOUT, send).await.unwrap_or_else(|_| Err(SendError::Temporary(timed_out())))
     }
 }
 
-/// A reply of 550 to 559 is about the mail and final (RFC 5321, section 4.2.3). Other replies of 500 and more speak of
-/// commands and passwords: those are repaired on this side, and then the mail can go.
-fn not_taken(error: &lettre::transport::smtp::Error) -> NotTaken {
+/// Classifies an SMTP error. A reply of 550 to 559 concerns the mail and is permanent (RFC 5321, section 4.2.3). Other
+/// replies of 500 and more concern commands and passwords: an operator can correct these, and then the mail can be
+/// sent.
+fn send_error(error: &lettre::transport::smtp::Error) -> SendError {
     let about_the_mail = error.status().is_some_and(|code| code.category == Category::MailSystem);
     if error.is_permanent() && about_the_mail {
-        NotTaken::Ever(in_words(error))
+        SendError::Permanent(error_chain(error))
     } else {
-        NotTaken::Yet(in_words(error))
+        SendError::Temporary(error_chain(error))
     }
 }
 
-fn too_late() -> String {
-    format!("no answer within {} s", SEND_TIMEOUT.as_secs())
+fn timed_out() -> String {
+    format!("no reply within {} s", SEND_TIMEOUT.as_secs())
 }
 
 /// Returns an error with its causes.
-fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut words = error.to_string();
+fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        let cause_in_words = cause.to_string();
-        if !words.contains(&cause_in_words) {
-            words = format!("{words}: {cause_in_words}");
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
         }
         source = cause.source();
     }
-    words
+    text
 }

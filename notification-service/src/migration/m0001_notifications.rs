@@ -1,4 +1,4 @@
-//! The tables `customers`, `notification`, and `notification_counter`.
+//! The tables `customers`, `notifications`, and `notification_counters`.
 
 use sea_orm::ActiveValue::Set;
 use sea_orm::EntityTrait;
@@ -78,7 +78,7 @@ async fn notifications(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager.create_table(notification).await
 }
 
-/// One for readers, and two that hold only what is yet to be mailed, so that they stay small.
+/// One index for readers, and two partial indexes on unsent mails only, which stay small.
 async fn indices(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     use notification::Column as Notification;
     let by_customer = Index::create()

@@ -1,19 +1,19 @@
-//! What is kept of an account.
+//! The copy of an account: its name and mail address.
 
 use contracts::CustomerId;
 use contracts::account::{AccountChanged, AccountDeleted, AccountEvent};
 
-/// News of an account.
+/// A change of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccountMessage {
-    /// The account is now as the event says.
+    /// The account was created or changed.
     Changed(AccountChanged),
-    /// The account is no more.
+    /// The account was deleted.
     Deleted(AccountDeleted),
 }
 
 impl AccountMessage {
-    /// Takes an event, where it changes an account.
+    /// Converts an event; `None` if it changes no account.
     #[must_use]
     pub fn of(event: AccountEvent) -> Option<Self> {
         match event {
@@ -23,7 +23,7 @@ impl AccountMessage {
         }
     }
 
-    /// Returns whose account it is.
+    /// Returns the customer's id.
     #[must_use]
     pub fn customer_id(&self) -> &CustomerId {
         match self {
@@ -40,56 +40,56 @@ impl AccountMessage {
     }
 }
 
-/// A customer, as far as this service knows.
+/// The copy of a customer's account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Customer {
-    /// The version of the account this was taken from; 0 where nothing has been heard of it.
+    /// The version of the account in account-service; 0 if no event has arrived.
     pub version: i64,
-    /// How to greet and to reach them.
-    pub reachable: Reachable,
+    /// The name and the mail address.
+    pub contact: Contact,
 }
 
-/// Whether a customer can be written to.
+/// The contact data of a customer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Reachable {
-    /// Nothing has been heard of the account, yet.
+pub enum Contact {
+    /// No event of the account has arrived.
     #[default]
-    NotYet,
-    /// There is an account.
-    By {
+    Unknown,
+    /// The account exists.
+    Known {
         /// The customer's name.
         name: String,
-        /// Where mail goes.
+        /// The mail address.
         email: String,
     },
-    /// The account was deleted. Its version stays, so that an older change that comes late does not bring it back.
-    NoMore,
+    /// The account was deleted. Its version stays, so that an older change that arrives late does not restore it.
+    Deleted,
 }
 
 impl Customer {
-    /// Applies news of the account, where they are newer than what is known, and says whether they were. So neither
-    /// their order nor their repetition matters.
+    /// Applies a change if its version is newer, and returns whether it was. So neither the order nor the repetition of
+    /// events matters.
     pub fn apply(&mut self, message: &AccountMessage) -> bool {
         if message.version() <= self.version {
             return false;
         }
         self.version = message.version();
-        self.reachable = match message {
-            AccountMessage::Changed(event) => Reachable::By {
+        self.contact = match message {
+            AccountMessage::Changed(event) => Contact::Known {
                 name: event.details.name.as_str().to_owned(),
                 email: event.details.contact.email.as_str().to_owned(),
             },
-            AccountMessage::Deleted(_) => Reachable::NoMore,
+            AccountMessage::Deleted(_) => Contact::Deleted,
         };
         true
     }
 
-    /// Returns the customer's name, where there is one.
+    /// Returns the customer's name, if it is known.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        match &self.reachable {
-            Reachable::By { name, .. } => Some(name),
-            Reachable::NotYet | Reachable::NoMore => None,
+        match &self.contact {
+            Contact::Known { name, .. } => Some(name),
+            Contact::Unknown | Contact::Deleted => None,
         }
     }
 }

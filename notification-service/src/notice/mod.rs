@@ -1,7 +1,7 @@
-//! What customers are told, and in which words. Pure: no clock, no I/O.
+//! The texts of notifications. Pure: no clock, no I/O.
 //!
 //! - [`NotifiableEvent`]: the events that concern a customer's order;
-//! - [`Customer`]: what is kept of an account to greet and to reach them;
+//! - [`Customer`]: the copy of an account, with name and mail address;
 //! - [`Notice`]: subject and text of one notification.
 
 mod customer;
@@ -12,25 +12,25 @@ use contracts::order::{OrderAwaitingStock, OrderCancelled, OrderConfirmed, Order
 use contracts::payment::{PaymentEvent, PaymentRefunded};
 use contracts::{CustomerId, OrderId};
 
-pub use customer::{AccountMessage, Customer, Reachable};
-pub use money::in_words;
+pub use customer::{AccountMessage, Contact, Customer};
+pub use money::format_amount;
 pub use text::Notice;
 
-/// An event that its customer is told of.
+/// An event that the customer is notified of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotifiableEvent {
-    /// A stock is short; the order waits for it.
+    /// A product is out of stock; the order waits.
     AwaitingStock(OrderAwaitingStock),
-    /// The order is final and good.
+    /// The order is confirmed.
     Confirmed(OrderConfirmed),
-    /// The order is final and void.
+    /// The order is cancelled.
     Cancelled(OrderCancelled),
-    /// What was paid is given back.
+    /// The payment is refunded.
     Refunded(PaymentRefunded),
 }
 
 impl NotifiableEvent {
-    /// Returns who is told.
+    /// Returns the id of the customer to notify.
     #[must_use]
     pub fn customer_id(&self) -> &CustomerId {
         match self {
@@ -41,7 +41,7 @@ impl NotifiableEvent {
         }
     }
 
-    /// Returns the order it is about.
+    /// Returns the order's id.
     #[must_use]
     pub fn order_id(&self) -> &OrderId {
         match self {
@@ -52,7 +52,7 @@ impl NotifiableEvent {
         }
     }
 
-    /// Takes an event of an order, where its customer is told of it.
+    /// Converts an event of an order; `None` if the customer is not notified of it.
     #[must_use]
     pub fn of_order(event: OrderEvent) -> Option<Self> {
         match event {
@@ -67,12 +67,12 @@ impl NotifiableEvent {
         }
     }
 
-    /// Takes an event of a payment, where its customer is told of it.
+    /// Converts an event of a payment; `None` if the customer is not notified of it.
     #[must_use]
     pub fn of_payment(event: PaymentEvent) -> Option<Self> {
         match event {
             PaymentEvent::Refunded(event) => Some(Self::Refunded(event)),
-            // The order is confirmed or cancelled because of these, and says so.
+            // The resulting confirmation or cancellation of the order notifies the customer.
             PaymentEvent::Captured(_) | PaymentEvent::Declined(_) => None,
         }
     }

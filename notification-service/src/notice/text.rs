@@ -1,17 +1,17 @@
-//! The words.
+//! The texts.
 
 use contracts::ProductId;
 use contracts::order::CancelReason;
 use contracts::payment::DeclineReason;
 
-use super::{NotifiableEvent, in_words};
+use super::{NotifiableEvent, format_amount};
 
-/// The most products a text names.
+/// The largest number of products in a text.
 const MAX_NAMED: usize = 10;
-/// The most characters of the customer's own words that a text repeats.
+/// The largest number of characters of the customer's own reason in a text.
 const MAX_QUOTED: usize = 200;
 
-/// What a customer reads.
+/// The subject and text of a notification.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// The subject line.
@@ -21,7 +21,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    /// Writes what to tell of an event to a customer of that name, if it is known.
+    /// Writes the notification of an event to a customer with that name, if it is known.
     #[must_use]
     pub fn write(notified: &NotifiableEvent, name: Option<&str>) -> Self {
         let order = notified.order_id();
@@ -29,8 +29,8 @@ impl Notice {
             NotifiableEvent::AwaitingStock(event) => (
                 "waits for stock",
                 format!(
-                    "your order {order} waits, because we do not have enough of {}. As soon as everything is there we \
-                     go on with it by ourselves; there is nothing you need to do.",
+                    "your order {order} waits, because we do not have enough of {}. As soon as everything is \
+                    in stock, we continue with it; you do not need to do anything.",
                     named(&event.short),
                 ),
             ),
@@ -38,7 +38,7 @@ impl Notice {
                 "is confirmed",
                 format!(
                     "your order {order} is confirmed. The total is {}.",
-                    in_words(event.total_price, event.currency)
+                    format_amount(event.total_price, event.currency)
                 ),
             ),
             NotifiableEvent::Cancelled(event) => {
@@ -47,8 +47,8 @@ impl Notice {
             NotifiableEvent::Refunded(event) => (
                 "is refunded",
                 format!(
-                    "we have given back {} that you paid for your order {order}.",
-                    in_words(event.amount, event.currency)
+                    "we have refunded {} that you paid for your order {order}.",
+                    format_amount(event.amount, event.currency)
                 ),
             ),
         };
@@ -57,7 +57,7 @@ impl Notice {
     }
 }
 
-/// Why an order was cancelled, as the end of a sentence.
+/// The reason of a cancellation, as the end of a sentence.
 fn reason(reason: &CancelReason) -> String {
     match reason {
         CancelReason::Customer { text } => match text.as_deref().map(quoted).filter(|text| !text.is_empty()) {
@@ -68,7 +68,7 @@ fn reason(reason: &CancelReason) -> String {
             format!("we do not sell {}.", named(product_ids))
         }
         CancelReason::StockDeadline => {
-            "what was missing from our stock did not come in time. We are sorry to let you down.".to_owned()
+            "we did not receive the missing products in time. We are sorry to let you down.".to_owned()
         }
         CancelReason::PaymentDeclined { reason } => {
             format!("the payment was declined, because {}.", declined(*reason))
@@ -76,7 +76,7 @@ fn reason(reason: &CancelReason) -> String {
     }
 }
 
-/// Why a payment was declined, as the end of a sentence, and what that means for the customer's money.
+/// The reason of a declined payment, as the end of a sentence, and its consequence for the customer's money.
 fn declined(reason: DeclineReason) -> &'static str {
     match reason {
         DeclineReason::NoAccount => "you have no account with us. You have not been charged",
@@ -88,12 +88,12 @@ fn declined(reason: DeclineReason) -> &'static str {
         }
         DeclineReason::ProviderDeclined => "the bank of your card did not agree to it. You have not been charged",
         DeclineReason::ProviderUnavailable => {
-            "it could not be completed in time. Whatever was taken for it is given back"
+            "it could not be completed in time. Any amount that was charged is refunded"
         }
     }
 }
 
-/// Names products, the first few of them.
+/// Lists products, the first few of them.
 fn named(products: &[ProductId]) -> String {
     let names: Vec<&str> = products.iter().take(MAX_NAMED).map(ProductId::as_str).collect();
     match products.len().saturating_sub(MAX_NAMED) {

@@ -1,4 +1,4 @@
-//! A database for a test, and what stands in it.
+//! A database for a test, and reads of its tables.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,14 +15,14 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// Which database a test runs on.
+/// The database engine of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Sqlite,
     Postgres,
 }
 
-/// A folder that is gone when the test is.
+/// A folder that is removed after the test.
 pub(crate) struct TestFolder(pub(crate) PathBuf);
 
 impl TestFolder {
@@ -41,7 +41,7 @@ impl Drop for TestFolder {
     }
 }
 
-/// A database that is gone when the test is, and the folder beside it.
+/// A database that is removed after the test, and a folder.
 pub(crate) struct TestDatabase {
     pub(crate) url: String,
     pub(crate) db: DatabaseConnection,
@@ -65,7 +65,7 @@ pub(crate) async fn open(url: &str) -> DatabaseConnection {
     database::open::<Migrator>(url).await.unwrap()
 }
 
-/// A message with an id of its own.
+/// A message with a new id.
 pub(crate) fn envelope(payload: NotificationMessage) -> Envelope<NotificationMessage> {
     let message_type = match &payload {
         NotificationMessage::Account(_) => "account.changed.v1",
@@ -92,7 +92,7 @@ pub(crate) fn notify(notified: NotifiableEvent) -> Envelope<NotificationMessage>
     envelope(NotificationMessage::Notify(notified))
 }
 
-/// Handles a batch in one transaction; nothing has looked whether its messages were handled before.
+/// Handles a batch in one transaction without the inbox.
 pub(crate) async fn handle_again(
     db: &DatabaseConnection,
     batch: &[Envelope<NotificationMessage>],
@@ -100,7 +100,7 @@ pub(crate) async fn handle_again(
     let tx = db.begin().await?;
     let outgoing =
         NotificationHandler::new(watch::Sender::new(())).handle(&tx, &batch.iter().collect::<Vec<_>>()).await?;
-    assert!(outgoing.is_empty(), "it says nothing to others");
+    assert!(outgoing.is_empty(), "the service publishes no events");
     Ok(tx.commit().await?)
 }
 
@@ -130,7 +130,7 @@ pub(crate) async fn all(db: &DatabaseConnection) -> Vec<notification::Model> {
     notification::Entity::find().order_by_asc(notification::Column::Sequence).all(db).await.unwrap()
 }
 
-/// What is to become of a notification's mail.
+/// The state of a notification's mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mail {
     Waits,

@@ -1,4 +1,4 @@
-//! Events, in the words of the shop.
+//! Events for tests.
 
 use contracts::account::{AccountChanged, AccountDeleted, AccountDetails};
 use contracts::order::{CancelReason, OrderAwaitingStock, OrderCancelled, OrderConfirmed};
@@ -63,7 +63,7 @@ pub(crate) fn refunded(order_id: &str, customer_id: &str, sum: i64, currency: Cu
     NotifiableEvent::Refunded(PaymentRefunded { order_id, customer_id, amount: amount(sum), currency })
 }
 
-/// One of each, about orders of one customer; the numbers of the orders tell them apart.
+/// One event of each type, each of another order of one customer.
 pub(crate) fn one_of_each(customer_id: &str) -> Vec<NotifiableEvent> {
     vec![
         awaiting("O1", customer_id, &["CUP"]),

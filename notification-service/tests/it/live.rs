@@ -31,22 +31,22 @@ use crate::given::confirmed;
 use crate::on_both_databases;
 
 on_both_databases!(
-    what_is_written_is_pushed_and_is_what_the_list_says,
-    who_connects_again_goes_on_behind_the_last_one_and_misses_and_repeats_nothing,
-    without_a_place_it_begins_with_what_is_new,
-    two_customers_get_their_own_and_nothing_of_each_other,
-    what_another_instance_writes_is_pushed_too,
-    a_place_beyond_the_end_is_one_of_another_database_and_gets_everything,
-    a_client_that_does_not_read_holds_up_nobody,
-    as_many_as_are_served_and_then_no_more_until_one_leaves,
-    what_cannot_be_served_is_a_problem_that_says_why,
-    a_shutdown_closes_the_connections_and_says_that_one_may_come_back,
-    a_ping_is_answered_and_words_are_not_listened_to,
+    new_notifications_are_pushed_and_equal_the_list,
+    a_client_that_reconnects_resumes_without_loss_or_repetition,
+    without_a_position_only_new_notifications_are_pushed,
+    each_customer_gets_only_their_own_notifications,
+    notifications_of_another_instance_are_pushed_too,
+    a_position_beyond_the_last_sequence_gets_all_notifications,
+    a_client_that_does_not_read_blocks_no_other,
+    connections_beyond_the_limit_are_refused_until_one_closes,
+    an_invalid_request_is_refused_with_a_problem_that_has_the_parameter,
+    a_shutdown_closes_the_connections_with_service_restart,
+    a_ping_has_a_pong_and_other_messages_are_ignored,
 );
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-/// The route as the service has it.
+/// The route, served as in the service.
 struct Served {
     database: TestDatabase,
     handler: NotificationHandler,
@@ -71,7 +71,7 @@ impl Served {
         Self { database, handler: NotificationHandler::new(committed), address, shutdown }
     }
 
-    /// An order of a customer is confirmed.
+    /// Handles confirmations of a customer's orders.
     async fn notify(&self, customer: &str, orders: &[&str]) {
         let tx = self.database.db.begin().await.unwrap();
         let batch: Vec<_> = orders.iter().map(|order| envelope(notified(order, customer))).collect();
@@ -122,7 +122,7 @@ async fn nothing(socket: &mut Socket) {
     assert!(next.is_err(), "{next:?}");
 }
 
-async fn what_is_written_is_pushed_and_is_what_the_list_says(engine: Engine) {
+async fn new_notifications_are_pushed_and_equal_the_list(engine: Engine) {
     let served = Served::on(engine).await;
     let mut socket = served.connect("customerId=C1").await;
     nothing(&mut socket).await;
@@ -136,12 +136,12 @@ async fn what_is_written_is_pushed_and_is_what_the_list_says(engine: Engine) {
     nothing(&mut socket).await;
 }
 
-async fn who_connects_again_goes_on_behind_the_last_one_and_misses_and_repeats_nothing(engine: Engine) {
+async fn a_client_that_reconnects_resumes_without_loss_or_repetition(engine: Engine) {
     let served = Served::on(engine).await;
     let names: Vec<String> = (0..250).map(|index| format!("O{index}")).collect();
     let mut got = Vec::new();
     let mut last = 0;
-    // Each connection takes a few and is gone without a word, whatever it was sent beyond them.
+    // Each connection reads a few notifications and is dropped without a close, even if it was sent more.
     for chunk in names.chunks(50) {
         served.notify("C1", &chunk.iter().map(String::as_str).collect::<Vec<_>>()).await;
         for _ in 0..2 {
@@ -159,7 +159,7 @@ async fn who_connects_again_goes_on_behind_the_last_one_and_misses_and_repeats_n
     nothing(&mut socket).await;
 }
 
-async fn without_a_place_it_begins_with_what_is_new(engine: Engine) {
+async fn without_a_position_only_new_notifications_are_pushed(engine: Engine) {
     let served = Served::on(engine).await;
     served.notify("C1", &["O1"]).await;
     let mut socket = served.connect("customerId=C1").await;
@@ -169,7 +169,7 @@ async fn without_a_place_it_begins_with_what_is_new(engine: Engine) {
     assert_eq!(orders(&mut served.connect("customerId=C1&after=0").await, 2).await, ["O1", "O2"]);
 }
 
-async fn two_customers_get_their_own_and_nothing_of_each_other(engine: Engine) {
+async fn each_customer_gets_only_their_own_notifications(engine: Engine) {
     let served = Served::on(engine).await;
     let mut ours = served.connect("customerId=C1").await;
     let mut also_ours = served.connect("after=0&customerId=C1").await;
@@ -183,21 +183,21 @@ async fn two_customers_get_their_own_and_nothing_of_each_other(engine: Engine) {
     nothing(&mut theirs).await;
 }
 
-async fn what_another_instance_writes_is_pushed_too(engine: Engine) {
+async fn notifications_of_another_instance_are_pushed_too(engine: Engine) {
     let served = Served::on(engine).await;
     let mut socket = served.connect("customerId=C1").await;
     handle_each(&served.database.db, vec![notified("O1", "C1")]).await;
     assert_eq!(orders(&mut socket, 1).await, ["O1"]);
 }
 
-async fn a_place_beyond_the_end_is_one_of_another_database_and_gets_everything(engine: Engine) {
+async fn a_position_beyond_the_last_sequence_gets_all_notifications(engine: Engine) {
     let served = Served::on(engine).await;
     served.notify("C1", &["O1", "O2"]).await;
     let mut socket = served.connect("customerId=C1&after=9007199254740991").await;
     assert_eq!(orders(&mut socket, 2).await, ["O1", "O2"]);
 }
 
-async fn a_client_that_does_not_read_holds_up_nobody(engine: Engine) {
+async fn a_client_that_does_not_read_blocks_no_other(engine: Engine) {
     let served = Served::on(engine).await;
     let names: Vec<String> = (0..250).map(|index| format!("O{index}")).collect();
     served.notify("C1", &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
@@ -215,7 +215,7 @@ async fn a_client_that_does_not_read_holds_up_nobody(engine: Engine) {
     drop(idle);
 }
 
-async fn as_many_as_are_served_and_then_no_more_until_one_leaves(engine: Engine) {
+async fn connections_beyond_the_limit_are_refused_until_one_closes(engine: Engine) {
     let served = Served::on(engine).await;
     let mut sockets = Vec::new();
     for index in 0..MAX_CONNECTIONS {
@@ -234,7 +234,7 @@ async fn as_many_as_are_served_and_then_no_more_until_one_leaves(engine: Engine)
     }
 }
 
-async fn what_cannot_be_served_is_a_problem_that_says_why(engine: Engine) {
+async fn an_invalid_request_is_refused_with_a_problem_that_has_the_parameter(engine: Engine) {
     let served = Served::on(engine).await;
     let bad = [
         ("", "customerId"),
@@ -268,7 +268,7 @@ async fn what_cannot_be_served_is_a_problem_that_says_why(engine: Engine) {
     assert_eq!(response.headers()["content-type"], "application/problem+json");
 }
 
-async fn a_shutdown_closes_the_connections_and_says_that_one_may_come_back(engine: Engine) {
+async fn a_shutdown_closes_the_connections_with_service_restart(engine: Engine) {
     let served = Served::on(engine).await;
     let mut socket = served.connect("customerId=C1").await;
     served.shutdown.cancel();
@@ -276,23 +276,23 @@ async fn a_shutdown_closes_the_connections_and_says_that_one_may_come_back(engin
     assert_eq!(u16::from(close.code), 1012);
 }
 
-async fn a_ping_is_answered_and_words_are_not_listened_to(engine: Engine) {
+async fn a_ping_has_a_pong_and_other_messages_are_ignored(engine: Engine) {
     let served = Served::on(engine).await;
     let mut socket = served.connect("customerId=C1").await;
     socket.send(Message::text("hello")).await.unwrap();
     socket.send(Message::Ping("are you there".into())).await.unwrap();
-    let answer = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.unwrap().unwrap().unwrap();
-    assert_eq!(answer, Message::Pong("are you there".into()));
+    let reply = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.unwrap().unwrap().unwrap();
+    assert_eq!(reply, Message::Pong("are you there".into()));
     served.notify("C1", &["O1"]).await;
     assert_eq!(orders(&mut socket, 1).await, ["O1"]);
-    // More than anybody has to say to us, at once or bit by bit.
+    // More than the largest message, at once or in fragments.
     let at_once = vec![Message::text("x".repeat(10_000))];
     let kinds = [OpCode::Data(Data::Text), OpCode::Data(Data::Continue), OpCode::Data(Data::Continue)];
-    let bit_by_bit = kinds.map(|kind| Message::Frame(Frame::message("x".repeat(3000), kind, false))).to_vec();
-    for messages in [at_once, bit_by_bit] {
+    let fragments = kinds.map(|kind| Message::Frame(Frame::message("x".repeat(3000), kind, false))).to_vec();
+    for messages in [at_once, fragments] {
         let mut socket = served.connect("customerId=C1").await;
         for message in messages {
-            // It may be over before the last one.
+            // The service may close the connection before the last one.
             drop(socket.send(message).await);
         }
         let end = tokio::time::timeout(Duration::from_secs(5), socket.next()).await.unwrap();

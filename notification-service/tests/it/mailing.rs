@@ -1,4 +1,4 @@
-//! What becomes of mail, on both databases: into a folder, and to a mail server.
+//! Mail to a folder and to a mail server, on both databases.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,16 +24,16 @@ use crate::smtp::{SmtpServer, header};
 
 on_both_databases!(
     each_notification_is_one_mail_in_the_folder,
-    a_mail_says_who_and_what_and_can_be_recognised,
-    a_mail_without_an_address_is_sent_when_the_account_comes,
+    a_mail_has_sender_recipient_subject_text_and_a_stable_id,
+    a_mail_without_an_address_is_sent_when_the_account_arrives,
     a_customer_who_was_deleted_is_not_mailed,
-    a_refusal_for_now_is_tried_again_and_counts,
-    a_final_refusal_is_noted_and_never_tried_again,
-    an_address_that_is_none_is_noted_and_holds_up_nobody,
-    a_mail_server_that_is_away_or_refuses_everybody_uses_up_no_attempts,
-    a_mail_that_a_crash_left_in_doubt_is_sent_again_and_recognisable,
+    a_temporary_refusal_is_retried_and_counts_as_an_attempt,
+    a_permanent_refusal_is_recorded_and_never_retried,
+    an_invalid_address_is_recorded_and_blocks_no_other_mail,
+    a_mail_server_that_is_unavailable_or_refuses_every_client_uses_up_no_attempts,
+    a_mail_whose_outcome_a_crash_lost_is_sent_again_with_the_same_id,
     two_instances_send_each_mail_once,
-    a_shutdown_awaits_mail_that_is_under_way,
+    a_shutdown_awaits_mail_in_progress,
 );
 
 fn dispatcher(db: &DatabaseConnection, transport: MailTransport) -> MailDispatcher {
@@ -70,7 +70,7 @@ fn notified(order: &str) -> NotificationMessage {
     NotificationMessage::Notify(confirmed(order, "C1", 123_456, Currency::EUR))
 }
 
-/// Time passes until every next attempt is due.
+/// Makes every next attempt due.
 async fn wait_until_due(db: &DatabaseConnection) {
     use sea_orm::{ColumnTrait, QueryFilter};
     notification::Entity::update_many()
@@ -100,7 +100,7 @@ async fn each_notification_is_one_mail_in_the_folder(engine: Engine) {
     assert_eq!(sent, expected);
 }
 
-async fn a_mail_says_who_and_what_and_can_be_recognised(engine: Engine) {
+async fn a_mail_has_sender_recipient_subject_text_and_a_stable_id(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     let zoe = changed("C1", 1, "Zoë \"Z\" <x@evil.example>", "zoe@example.org");
     handle_each(&database.db, vec![zoe, notified("O1")]).await;
@@ -117,7 +117,7 @@ async fn a_mail_says_who_and_what_and_can_be_recognised(engine: Engine) {
     assert!(mails[0].is_ascii());
 }
 
-async fn a_mail_without_an_address_is_sent_when_the_account_comes(engine: Engine) {
+async fn a_mail_without_an_address_is_sent_when_the_account_arrives(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let (folder, dispatcher) =
         (database.folder.0.join("mail"), to_folder(&database.db, &database.folder.0.join("mail")));
@@ -127,7 +127,7 @@ async fn a_mail_without_an_address_is_sent_when_the_account_comes(engine: Engine
     assert_eq!(mail(&all(&database.db).await[0]), Mail::Waits);
     handle_each(&database.db, vec![ada()]).await;
     deliver(&dispatcher).await.unwrap();
-    // A further change of the account sends nothing again.
+    // Another change of the account sends no mail again.
     handle_each(&database.db, vec![changed("C1", 2, "Ada King", "ada@example.org")]).await;
     deliver(&dispatcher).await.unwrap();
     let sent = files(&folder);
@@ -143,11 +143,11 @@ async fn a_customer_who_was_deleted_is_not_mailed(engine: Engine) {
     assert_eq!(files(&folder), Vec::<String>::new());
 }
 
-async fn a_refusal_for_now_is_tried_again_and_counts(engine: Engine) {
+async fn a_temporary_refusal_is_retried_and_counts_as_an_attempt(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     handle_each(&database.db, vec![ada(), notified("O1")]).await;
     let dispatcher = to_server(&database.db, &server);
-    server.answer_recipients(&["451 come back later", "452 and later"]);
+    server.reply_to_recipients(&["451 come back later", "452 and later"]);
     for attempt in 1..=2 {
         let wait = deliver(&dispatcher).await.unwrap();
         assert!(wait > Duration::ZERO && wait <= Duration::from_secs(attempt), "{wait:?}");
@@ -155,7 +155,7 @@ async fn a_refusal_for_now_is_tried_again_and_counts(engine: Engine) {
         assert_eq!((mail(&row), row.attempts), (Mail::Due, i64::try_from(attempt).unwrap()));
         assert!(row.failure.unwrap().contains("later"));
         let wait = deliver(&dispatcher).await.unwrap();
-        assert!(wait > Duration::ZERO, "not before its time");
+        assert!(wait > Duration::ZERO, "not before the next attempt");
         assert_eq!(all(&database.db).await[0].attempts, i64::try_from(attempt).unwrap());
         wait_until_due(&database.db).await;
     }
@@ -165,10 +165,10 @@ async fn a_refusal_for_now_is_tried_again_and_counts(engine: Engine) {
     assert_eq!(server.mails().len(), 1);
 }
 
-async fn a_final_refusal_is_noted_and_never_tried_again(engine: Engine) {
+async fn a_permanent_refusal_is_recorded_and_never_retried(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     handle_each(&database.db, vec![ada(), notified("O1")]).await;
-    server.answer_recipients(&["550 nobody of that name"]);
+    server.reply_to_recipients(&["550 no such user"]);
     let dispatcher = to_server(&database.db, &server);
     deliver(&dispatcher).await.unwrap();
     let connections = server.connections();
@@ -177,11 +177,11 @@ async fn a_final_refusal_is_noted_and_never_tried_again(engine: Engine) {
     deliver(&dispatcher).await.unwrap();
     let row = all(&database.db).await.remove(0);
     assert_eq!((mail(&row), row.attempts), (Mail::Failed, 1));
-    assert!(row.failure.as_deref().unwrap().contains("nobody of that name"), "{row:?}");
+    assert!(row.failure.as_deref().unwrap().contains("no such user"), "{row:?}");
     assert_eq!((server.mails().len(), server.connections()), (0, connections));
 }
 
-async fn an_address_that_is_none_is_noted_and_holds_up_nobody(engine: Engine) {
+async fn an_invalid_address_is_recorded_and_blocks_no_other_mail(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     let odd = changed("C2", 1, "Odd", "a..b@example.org");
     let other = NotificationMessage::Notify(confirmed("O2", "C2", 1, Currency::EUR));
@@ -192,11 +192,11 @@ async fn an_address_that_is_none_is_noted_and_holds_up_nobody(engine: Engine) {
     assert_eq!(server.mails().len(), 1);
 }
 
-async fn a_mail_server_that_is_away_or_refuses_everybody_uses_up_no_attempts(engine: Engine) {
+async fn a_mail_server_that_is_unavailable_or_refuses_every_client_uses_up_no_attempts(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     handle_each(&database.db, vec![ada(), notified("O1")]).await;
-    let nobody = MailTransport::new(Some("smtp://127.0.0.1:1"), "unused".into()).unwrap();
-    deliver(&dispatcher(&database.db, nobody)).await.unwrap_err();
+    let unavailable = MailTransport::new(Some("smtp://127.0.0.1:1"), "unused".into()).unwrap();
+    deliver(&dispatcher(&database.db, unavailable)).await.unwrap_err();
     let dispatcher = to_server(&database.db, &server);
     for greeting in ["421 too busy", "554 you are on a list"] {
         server.greet(Some(greeting));
@@ -210,10 +210,10 @@ async fn a_mail_server_that_is_away_or_refuses_everybody_uses_up_no_attempts(eng
     assert_eq!(mail(&all(&database.db).await[0]), Mail::Delivered);
 }
 
-async fn a_mail_that_a_crash_left_in_doubt_is_sent_again_and_recognisable(engine: Engine) {
+async fn a_mail_whose_outcome_a_crash_lost_is_sent_again_with_the_same_id(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     handle_each(&database.db, vec![ada(), notified("O1")]).await;
-    server.fall_silent_after_data(true);
+    server.stop_responding_after_data(true);
     let crashing = to_server(&database.db, &server);
     let sending = tokio::spawn(async move { deliver(&crashing).await });
     while server.mails().is_empty() {
@@ -221,13 +221,13 @@ async fn a_mail_that_a_crash_left_in_doubt_is_sent_again_and_recognisable(engine
     }
     sending.abort();
     assert!(sending.await.unwrap_err().is_cancelled());
-    server.fall_silent_after_data(false);
+    server.stop_responding_after_data(false);
 
-    // News of the account do not make it due again.
+    // A change of the account does not make the mail due again.
     handle_each(&database.db, vec![changed("C1", 2, "Ada Lovelace", "ada@example.org")]).await;
     let dispatcher = to_server(&database.db, &server);
     let wait = deliver(&dispatcher).await.unwrap();
-    assert!(wait > Duration::from_secs(100), "another instance may still be at it: {wait:?}");
+    assert!(wait > Duration::from_secs(100), "another instance may still hold the lease: {wait:?}");
     let row = all(&database.db).await.remove(0);
     assert_eq!((mail(&row), row.attempts), (Mail::Due, 1));
     wait_until_due(&database.db).await;
@@ -236,7 +236,7 @@ async fn a_mail_that_a_crash_left_in_doubt_is_sent_again_and_recognisable(engine
     assert_eq!((mail(&row), row.attempts), (Mail::Delivered, 2));
     let mails = server.mails();
     assert_eq!(mails.len(), 2);
-    assert_eq!(mails[0], mails[1], "the same to the letter");
+    assert_eq!(mails[0], mails[1], "both mails are identical");
 }
 
 async fn two_instances_send_each_mail_once(engine: Engine) {
@@ -259,7 +259,7 @@ async fn two_instances_send_each_mail_once(engine: Engine) {
 }
 
 #[tokio::test]
-async fn what_another_instance_is_about_to_take_is_neither_waited_for_nor_taken() {
+async fn mail_that_another_instance_is_leasing_is_skipped_without_waiting() {
     let (database, server) = (TestDatabase::new(Engine::Postgres).await, SmtpServer::start().await);
     handle_each(&database.db, vec![ada(), notified("O1"), notified("O2")]).await;
     let first = all(&database.db).await.remove(0);
@@ -276,7 +276,7 @@ async fn what_another_instance_is_about_to_take_is_neither_waited_for_nor_taken(
     assert_eq!(server.mails().len(), 1);
 }
 
-async fn a_shutdown_awaits_mail_that_is_under_way(engine: Engine) {
+async fn a_shutdown_awaits_mail_in_progress(engine: Engine) {
     let (database, server) = (TestDatabase::new(engine).await, SmtpServer::start().await);
     handle_each(&database.db, vec![ada(), notified("O1"), notified("O2")]).await;
     let shutdown = CancellationToken::new();
@@ -286,7 +286,7 @@ async fn a_shutdown_awaits_mail_that_is_under_way(engine: Engine) {
     }
     shutdown.cancel();
     running.await.unwrap();
-    // Either not begun, or over and noted.
+    // Each mail is either not started, or sent and recorded.
     let rows = all(&database.db).await;
     let sent = rows.iter().filter(|row| mail(row) == Mail::Delivered).count();
     assert_eq!(server.mails().len(), sent);
@@ -294,7 +294,7 @@ async fn a_shutdown_awaits_mail_that_is_under_way(engine: Engine) {
 }
 
 #[tokio::test]
-async fn a_url_that_is_none_of_a_mail_server_is_refused_without_telling_its_password() {
+async fn an_invalid_mail_server_url_is_refused_without_its_password_in_the_error() {
     for url in ["http://user:secret@host", "smtp://user:secret@", "secret"] {
         let error = format!("{:#}", MailTransport::new(Some(url), "unused".into()).unwrap_err());
         assert!(error.contains("--smtp-url") && !error.contains("secret"), "{error}");

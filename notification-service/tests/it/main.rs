@@ -1,4 +1,4 @@
-//! What the notification service promises.
+//! The guarantees of the notification service.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod database;

@@ -1,4 +1,4 @@
-//! What holds for every order and repetition of messages.
+//! Invariants for every order and repetition of messages.
 
 use std::collections::BTreeMap;
 
@@ -16,19 +16,19 @@ use tokio::runtime::Builder;
 use crate::database::{Engine, Mail, TestDatabase, all, envelope, handle_again, mail};
 use crate::given::{awaiting, cancelled, changed, confirmed, deleted, refunded};
 
-/// Few enough that they meet.
+/// Few enough that events of the same customer are frequent.
 const CUSTOMERS: usize = 3;
 
 fn name(index: usize) -> String {
     format!("C{index}")
 }
 
-/// What has happened, each event once: accounts whose versions count up, and orders.
+/// Histories with each event once: accounts with increasing versions, and orders.
 fn histories() -> impl Strategy<Value = Vec<NotificationMessage>> {
     let step = (0..CUSTOMERS, prop_oneof![3 => Just(0), 1 => Just(1), 4 => 2..6_usize]);
     vec(step, 1..40).prop_map(|steps| {
         let mut versions = [0; CUSTOMERS];
-        let happened = steps.into_iter().enumerate().map(|(index, (customer, kind))| {
+        let events = steps.into_iter().enumerate().map(|(index, (customer, kind))| {
             let (id, order) = (name(customer), format!("O{index}"));
             let notify = NotificationMessage::Notify;
             match kind {
@@ -44,7 +44,7 @@ fn histories() -> impl Strategy<Value = Vec<NotificationMessage>> {
                 _ => notify(refunded(&order, &id, 1, Currency::EUR)),
             }
         });
-        happened.collect()
+        events.collect()
     })
 }
 
@@ -54,20 +54,20 @@ fn last_accounts(history: &[NotificationMessage]) -> BTreeMap<String, (i64, Opti
     for message in history {
         if let NotificationMessage::Account(account) = message {
             use notification_service::notice::AccountMessage::{Changed, Deleted};
-            let (id, said) = match account {
+            let (id, latest) = match account {
                 Changed(event) => {
                     let email = event.details.contact.email.as_str().to_owned();
                     (&event.customer_id, (event.version, Some(email)))
                 }
                 Deleted(event) => (&event.customer_id, (event.version, None)),
             };
-            last.insert(id.to_string(), said);
+            last.insert(id.to_string(), latest);
         }
     }
     last
 }
 
-/// Delivers a history in any order, some of it again and again, in batches of any size, without an inbox.
+/// Delivers a history in any order, with repetitions, in batches of any size, without an inbox.
 async fn deliver(
     database: &TestDatabase,
     history: &[NotificationMessage],
@@ -102,7 +102,7 @@ async fn deliver(
     for row in &rows {
         match accounts.get(&row.customer_id) {
             None => prop_assert_eq!(mail(row), Mail::Waits),
-            // It may have been given up when an account was deleted that came back later.
+            // The mail may have been abandoned at a deletion of an account that was created again later.
             Some((_, Some(_))) => prop_assert!(matches!(mail(row), Mail::Due | Mail::Failed)),
             Some((_, None)) => prop_assert_eq!(mail(row), Mail::Failed),
         }
@@ -113,19 +113,19 @@ async fn deliver(
 fn any_order_on(engine: Engine, cases: u32) {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let database = runtime.block_on(TestDatabase::new(engine));
-    let notified = (histories(), vec(any::<Index>(), 0..60), 1..20_usize);
+    let strategy = (histories(), vec(any::<Index>(), 0..60), 1..20_usize);
     let config = Config { failure_persistence: None, ..Config::with_cases(cases) };
     TestRunner::new(config)
-        .run(&notified, |(history, order, size)| runtime.block_on(deliver(&database, &history, &order, size)))
+        .run(&strategy, |(history, order, size)| runtime.block_on(deliver(&database, &history, &order, size)))
         .unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
-fn any_order_and_repetition_tells_each_event_once_and_knows_the_newest_accounts_on_sqlite() {
+fn any_order_and_repetition_notifies_of_each_event_once_and_keeps_the_newest_accounts_on_sqlite() {
     any_order_on(Engine::Sqlite, 60);
 }
 
 #[test]
-fn any_order_and_repetition_tells_each_event_once_and_knows_the_newest_accounts_on_postgres() {
+fn any_order_and_repetition_notifies_of_each_event_once_and_keeps_the_newest_accounts_on_postgres() {
     any_order_on(Engine::Postgres, 30);
 }

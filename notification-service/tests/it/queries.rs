@@ -1,4 +1,4 @@
-//! What can be asked about notifications.
+//! Queries on notifications.
 
 use bytes::Bytes;
 use contracts::Currency;
@@ -13,7 +13,7 @@ use crate::on_both_databases;
 
 on_both_databases!(
     a_customers_notifications_are_read_page_by_page_oldest_first,
-    a_list_that_asks_for_nonsense_is_refused_and_one_of_nobody_is_empty,
+    an_invalid_list_query_is_refused_and_one_of_an_unknown_customer_is_empty,
 );
 
 fn about(key: &str, body: Value) -> Query {
@@ -32,8 +32,8 @@ async fn a_customers_notifications_are_read_page_by_page_oldest_first(engine: En
     }
     let (mut read, mut after) = (Vec::new(), Value::Null);
     loop {
-        let asked = json!({"after": after, "limit": 2});
-        let page = list(database.db.clone(), about("C1", asked)).await.unwrap();
+        let request = json!({"after": after, "limit": 2});
+        let page = list(database.db.clone(), about("C1", request)).await.unwrap();
         assert!(page.items.len() <= 2);
         read.extend(page.items);
         match page.next {
@@ -60,12 +60,12 @@ async fn a_customers_notifications_are_read_page_by_page_oldest_first(engine: En
     assert_eq!(item, expected);
 }
 
-async fn a_list_that_asks_for_nonsense_is_refused_and_one_of_nobody_is_empty(engine: Engine) {
+async fn an_invalid_list_query_is_refused_and_one_of_an_unknown_customer_is_empty(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     for body in [json!({"limit": 0}), json!({"limit": 201}), json!({"after": "x"}), json!({"aftr": 1}), json!("x")]
     {
-        let answer = list(database.db.clone(), about("C1", body.clone())).await;
-        assert!(matches!(answer, Err(QueryError::Invalid(_))), "{body}");
+        let reply = list(database.db.clone(), about("C1", body.clone())).await;
+        assert!(matches!(reply, Err(QueryError::Invalid(_))), "{body}");
     }
     assert!(matches!(list(database.db.clone(), about("C*1", Value::Null)).await, Err(QueryError::Invalid(_))));
     let page = list(database.db.clone(), about("C1", Value::Null)).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is written down of the events, on both databases.
+//! The notifications in the database, on both engines.
 
 use contracts::Currency;
 use contracts::order::CancelReason;
@@ -15,15 +15,15 @@ use crate::on_both_databases;
 
 on_both_databases!(
     each_event_is_notified_once_in_the_order_of_arrival,
-    an_event_that_comes_again_after_the_inbox_has_forgotten_it_is_not_notified_again,
-    what_is_notified_before_the_account_comes_awaits_it,
-    an_account_in_the_same_batch_is_known_to_what_follows_it_and_reaches_what_precedes_it,
+    an_event_that_is_repeated_after_the_inbox_has_forgotten_it_is_not_notified_again,
+    a_notification_before_its_account_awaits_it,
+    an_account_in_a_batch_has_its_name_in_later_texts_and_its_address_in_all_mails,
     only_newer_versions_change_a_customer,
-    a_customer_who_is_deleted_gets_no_mail_and_leaves_neither_name_nor_address,
-    a_deleted_account_that_comes_back_gets_new_mail_and_not_what_was_dead_lettered,
-    what_happens_to_one_customer_leaves_others_mail_alone,
-    a_full_batch_is_notified_whole,
-    a_reader_behind_the_last_one_misses_nothing_of_two_instances,
+    a_deleted_customer_gets_no_mail_and_the_name_and_address_are_removed,
+    an_account_that_is_created_again_gets_new_mail_and_not_abandoned_mail,
+    a_change_of_one_customer_does_not_affect_mail_of_others,
+    a_full_batch_is_notified_completely,
+    a_reader_after_the_last_sequence_misses_nothing_of_two_instances,
 );
 
 async fn each_event_is_notified_once_in_the_order_of_arrival(engine: Engine) {
@@ -45,7 +45,7 @@ async fn each_event_is_notified_once_in_the_order_of_arrival(engine: Engine) {
     assert!(rows.iter().zip(&batch).all(|(row, message)| row.event_id == message.id && row.customer_id == "C1"));
 }
 
-async fn an_event_that_comes_again_after_the_inbox_has_forgotten_it_is_not_notified_again(engine: Engine) {
+async fn an_event_that_is_repeated_after_the_inbox_has_forgotten_it_is_not_notified_again(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let first: Vec<_> = one_of_each("C1").into_iter().map(notify).collect();
     handle_again(&database.db, &first).await.unwrap();
@@ -59,7 +59,7 @@ async fn an_event_that_comes_again_after_the_inbox_has_forgotten_it_is_not_notif
     assert!(after[4].sequence > before[3].sequence);
 }
 
-async fn what_is_notified_before_the_account_comes_awaits_it(engine: Engine) {
+async fn a_notification_before_its_account_awaits_it(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     handle(&database.db, &[notify(confirmed("O1", "C1", 1000, Currency::EUR))]).await.unwrap();
     let rows = all(&database.db).await;
@@ -68,14 +68,14 @@ async fn what_is_notified_before_the_account_comes_awaits_it(engine: Engine) {
     handle_each(&database.db, vec![changed("C1", 1, "Ada", "ada@example.org")]).await;
     let rows = all(&database.db).await;
     assert_eq!(mail(&rows[0]), Mail::Due);
-    assert!(rows[0].text.starts_with("Dear customer,"), "what was written is not written again");
+    assert!(rows[0].text.starts_with("Dear customer,"), "a text is not written again");
     handle(&database.db, &[notify(confirmed("O2", "C1", 1000, Currency::EUR))]).await.unwrap();
     let rows = all(&database.db).await;
     assert_eq!(mail(&rows[1]), Mail::Due);
     assert!(rows[1].text.starts_with("Dear Ada,"));
 }
 
-async fn an_account_in_the_same_batch_is_known_to_what_follows_it_and_reaches_what_precedes_it(engine: Engine) {
+async fn an_account_in_a_batch_has_its_name_in_later_texts_and_its_address_in_all_mails(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let batch = [
         notify(awaiting("O1", "C1", &["CUP"])),
@@ -107,7 +107,7 @@ async fn only_newer_versions_change_a_customer(engine: Engine) {
     assert_eq!(customers(&database).await, [("C1".into(), 4, true, None, None)]);
 }
 
-async fn a_customer_who_is_deleted_gets_no_mail_and_leaves_neither_name_nor_address(engine: Engine) {
+async fn a_deleted_customer_gets_no_mail_and_the_name_and_address_are_removed(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let confirmed = |order| NotificationMessage::Notify(confirmed(order, "C1", 1000, Currency::EUR));
     let account = changed("C1", 1, "Ada", "ada@example.org");
@@ -118,7 +118,7 @@ async fn a_customer_who_is_deleted_gets_no_mail_and_leaves_neither_name_nor_addr
     assert_eq!(customers(&database).await, [("C1".into(), 2, true, None, None)]);
 }
 
-async fn a_deleted_account_that_comes_back_gets_new_mail_and_not_what_was_dead_lettered(engine: Engine) {
+async fn an_account_that_is_created_again_gets_new_mail_and_not_abandoned_mail(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let confirmed = |order| NotificationMessage::Notify(confirmed(order, "C1", 1000, Currency::EUR));
     let back = changed("C1", 3, "Eve", "eve@example.org");
@@ -127,7 +127,7 @@ async fn a_deleted_account_that_comes_back_gets_new_mail_and_not_what_was_dead_l
     assert_eq!(rows.iter().map(mail).collect::<Vec<_>>(), [Mail::Failed, Mail::Due]);
 }
 
-async fn what_happens_to_one_customer_leaves_others_mail_alone(engine: Engine) {
+async fn a_change_of_one_customer_does_not_affect_mail_of_others(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let confirmed = |customer| NotificationMessage::Notify(confirmed("O1", customer, 1000, Currency::EUR));
     handle_each(&database.db, ["C1", "C2", "C3"].map(confirmed).to_vec()).await;
@@ -137,7 +137,7 @@ async fn what_happens_to_one_customer_leaves_others_mail_alone(engine: Engine) {
     assert_eq!(rows.iter().map(mail).collect::<Vec<_>>(), [Mail::Waits, Mail::Due, Mail::Failed]);
 }
 
-async fn a_full_batch_is_notified_whole(engine: Engine) {
+async fn a_full_batch_is_notified_completely(engine: Engine) {
     let database = TestDatabase::new(engine).await;
     let batch: Vec<_> = (0..256)
         .map(|index| match index % 3 {
@@ -154,7 +154,7 @@ async fn a_full_batch_is_notified_whole(engine: Engine) {
     assert!(rows.iter().all(|row| mail(row) == Mail::Due && row.text.starts_with("Dear Ada,")));
 }
 
-async fn a_reader_behind_the_last_one_misses_nothing_of_two_instances(engine: Engine) {
+async fn a_reader_after_the_last_sequence_misses_nothing_of_two_instances(engine: Engine) {
     const BATCHES: usize = 40;
     let database = TestDatabase::new(engine).await;
     let write = |name: &'static str| {

@@ -1,4 +1,4 @@
-//! The service as it runs, on a real nats-server.
+//! The whole service on a real nats-server.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -33,17 +33,17 @@ use crate::smtp::{SmtpServer, header};
 use contracts::Currency;
 
 on_both_databases!(
-    started_late_it_catches_up_tells_each_event_once_and_goes_on_after_a_crash,
-    a_mail_server_that_says_later_gets_the_mail_later,
+    a_late_start_catches_up_notifies_of_each_event_once_and_continues_after_a_crash,
+    a_mail_that_the_server_defers_is_sent_later,
 );
 
 /// The shop without this service.
-struct Store {
+struct Shop {
     nats: TestNats,
     js: jetstream::Context,
 }
 
-impl Store {
+impl Shop {
     async fn provisioned() -> Self {
         let nats = TestNats::start().await.unwrap();
         let js = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
@@ -51,8 +51,8 @@ impl Store {
         Self { nats, js }
     }
 
-    /// Says something in the name of whose word it is, under an id; the stream does not look whether it has that.
-    async fn say(&self, id: Uuid, message: &NotificationMessage) {
+    /// Publishes a message as its producer does, with an id that the stream does not deduplicate.
+    async fn publish(&self, id: Uuid, message: &NotificationMessage) {
         let (source, subject, message_type, key, body) = wire(message);
         let mut headers = HeaderMap::new();
         let id = id.to_string();
@@ -136,7 +136,7 @@ async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, attempt: impl 
         if let Some(seen) = attempt().await {
             return seen;
         }
-        assert!(start.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        assert!(start.elapsed() < Duration::from_secs(30), "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -155,22 +155,22 @@ fn message_ids(folder: &Path) -> Vec<String> {
     ids
 }
 
-async fn started_late_it_catches_up_tells_each_event_once_and_goes_on_after_a_crash(engine: Engine) {
-    let (store, database) = (Store::provisioned().await, TestDatabase::new(engine).await);
+async fn a_late_start_catches_up_notifies_of_each_event_once_and_continues_after_a_crash(engine: Engine) {
+    let (shop, database) = (Shop::provisioned().await, TestDatabase::new(engine).await);
     let folder = database.folder.0.join("mail");
-    // Orders before their account, and everything twice.
+    // Orders before their account, and every message twice.
     let notified: Vec<_> = one_of_each("C1")
         .into_iter()
         .map(|notified| (Uuid::now_v7(), NotificationMessage::Notify(notified)))
         .collect();
     let account = (Uuid::now_v7(), changed("C1", 1, "Ada", "ada@example.org"));
     for (id, message) in notified.iter().chain(&notified).chain([&account, &account]) {
-        store.say(*id, message).await;
+        shop.publish(*id, message).await;
     }
 
-    let service = store.start(&database, &[]);
+    let service = shop.start(&database, &[]);
     delivered(&database, 4).await;
-    let mut expected: Vec<_> = notified.iter().map(|(id, _)| format!("<{id}@store.example>")).collect();
+    let mut expected: Vec<_> = notified.iter().map(|(id, _)| format!("<{id}@shop.example>")).collect();
     expected.sort();
     assert_eq!(message_ids(&folder), expected);
     let url = format!("ws://{}/notifications?customerId=C1&after=2", service.address);
@@ -183,23 +183,23 @@ async fn started_late_it_catches_up_tells_each_event_once_and_goes_on_after_a_cr
     assert_eq!(sequences, [3, 4]);
     service.crash().await;
 
-    // While it is away more happens, and old messages come again.
+    // While the service is down, new messages arrive, and old ones are repeated.
     let more = (Uuid::now_v7(), NotificationMessage::Notify(confirmed("O5", "C1", 1, Currency::EUR)));
     for (id, message) in [&notified[0], &more, &notified[3], &more] {
-        store.say(*id, message).await;
+        shop.publish(*id, message).await;
     }
-    let service = store.start(&database, &[]);
+    let service = shop.start(&database, &[]);
     delivered(&database, 5).await;
-    let client = async_nats::connect(store.nats.url()).await.unwrap();
-    let answer = eventually("the list", || async {
+    let client = async_nats::connect(shop.nats.url()).await.unwrap();
+    let reply = eventually("the list", || async {
         client.request("notification.query.list.C1", r#"{"after": 4}"#.into()).await.ok()
     })
     .await;
-    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
-    assert_eq!(answer["items"][0]["orderId"], "O5");
-    assert_eq!(answer["items"][0]["eventId"], more.0.to_string());
+    let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
+    assert_eq!(reply["items"][0]["orderId"], "O5");
+    assert_eq!(reply["items"][0]["eventId"], more.0.to_string());
     eventually("everything is acknowledged", || async {
-        let stream = store.js.get_stream(EVENTS).await.unwrap();
+        let stream = shop.js.get_stream(EVENTS).await.unwrap();
         let mut consumer: jetstream::consumer::PullConsumer =
             stream.get_consumer(NOTIFICATION_SERVICE).await.unwrap();
         let info = consumer.info().await.unwrap();
@@ -211,16 +211,16 @@ async fn started_late_it_catches_up_tells_each_event_once_and_goes_on_after_a_cr
     let rows = all(&database.db).await;
     assert_eq!(rows.iter().map(|row| row.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
     assert_eq!(messaging::outbox_pending::depth(&database.db).await.unwrap(), 0);
-    assert_eq!(store.js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
+    assert_eq!(shop.js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
 }
 
-async fn a_mail_server_that_says_later_gets_the_mail_later(engine: Engine) {
-    let (store, database, server) =
-        (Store::provisioned().await, TestDatabase::new(engine).await, SmtpServer::start().await);
-    server.answer_recipients(&["451 later"]);
-    let service = store.start(&database, &["--smtp-url", &server.url, "--mail-from", "Shop <shop@shop.example>"]);
-    store.say(Uuid::now_v7(), &changed("C1", 1, "Ada", "ada@example.org")).await;
-    store.say(Uuid::now_v7(), &NotificationMessage::Notify(confirmed("O1", "C1", 1, Currency::EUR))).await;
+async fn a_mail_that_the_server_defers_is_sent_later(engine: Engine) {
+    let (shop, database, server) =
+        (Shop::provisioned().await, TestDatabase::new(engine).await, SmtpServer::start().await);
+    server.reply_to_recipients(&["451 later"]);
+    let service = shop.start(&database, &["--smtp-url", &server.url, "--mail-from", "Shop <shop@shop.example>"]);
+    shop.publish(Uuid::now_v7(), &changed("C1", 1, "Ada", "ada@example.org")).await;
+    shop.publish(Uuid::now_v7(), &NotificationMessage::Notify(confirmed("O1", "C1", 1, Currency::EUR))).await;
     delivered(&database, 1).await;
     service.stop().await;
     let row = all(&database.db).await.remove(0);

@@ -1,4 +1,4 @@
-//! A mail server of a few lines that does what a test asks of it.
+//! A minimal mail server with a script per test.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What the server says to the next recipients; those behind them are fine.
+/// The replies of the server; recipients after the scripted ones are accepted.
 #[derive(Debug, Default)]
 struct Script {
     greeting: Option<&'static str>,
@@ -16,7 +16,7 @@ struct Script {
     connections: usize,
 }
 
-/// A mail server on a port of its own.
+/// A mail server on a free port.
 #[derive(Clone)]
 pub(crate) struct SmtpServer {
     pub(crate) url: String,
@@ -33,29 +33,29 @@ impl SmtpServer {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let serving = serving.clone();
-                // A client that hangs up ends its conversation and nothing else.
-                tokio::spawn(async move { drop(serving.converse(stream).await) });
+                // A client that disconnects ends only its own session.
+                tokio::spawn(async move { drop(serving.serve(stream).await) });
             }
         });
         server
     }
 
-    /// What the next recipients are answered.
-    pub(crate) fn answer_recipients(&self, answers: &[&'static str]) {
-        self.script.lock().unwrap().recipients.extend(answers);
+    /// Sets the replies to the next recipients.
+    pub(crate) fn reply_to_recipients(&self, replies: &[&'static str]) {
+        self.script.lock().unwrap().recipients.extend(replies);
     }
 
-    /// What everybody is greeted with instead of a welcome.
+    /// Sets the greeting of new connections.
     pub(crate) fn greet(&self, greeting: Option<&'static str>) {
         self.script.lock().unwrap().greeting = greeting;
     }
 
-    /// Whether mails are taken and never acknowledged.
-    pub(crate) fn fall_silent_after_data(&self, silent: bool) {
+    /// Sets whether mails are received and never acknowledged.
+    pub(crate) fn stop_responding_after_data(&self, silent: bool) {
         self.script.lock().unwrap().silent_after_data = silent;
     }
 
-    /// The mails that were taken, with their headers.
+    /// The received mails, with their headers.
     pub(crate) fn mails(&self) -> Vec<String> {
         self.script.lock().unwrap().mails.clone()
     }
@@ -64,7 +64,7 @@ impl SmtpServer {
         self.script.lock().unwrap().connections
     }
 
-    async fn converse(&self, stream: TcpStream) -> std::io::Result<()> {
+    async fn serve(&self, stream: TcpStream) -> std::io::Result<()> {
         let (reading, mut writing) = stream.into_split();
         let mut lines = BufReader::new(reading).lines();
         let greeting = {
@@ -75,7 +75,7 @@ impl SmtpServer {
         writing.write_all(format!("{greeting}\r\n").as_bytes()).await?;
         while let Some(line) = lines.next_line().await? {
             let verb = line.split([' ', ':']).next().unwrap_or_default().to_ascii_uppercase();
-            let answer = match verb.as_str() {
+            let reply = match verb.as_str() {
                 "RCPT" => self.script.lock().unwrap().recipients.pop_front().unwrap_or("250 ok"),
                 "DATA" => {
                     writing.write_all(b"354 go on\r\n").await?;
@@ -97,7 +97,7 @@ impl SmtpServer {
                 "QUIT" => "221 bye",
                 _ => "250 ok",
             };
-            writing.write_all(format!("{answer}\r\n").as_bytes()).await?;
+            writing.write_all(format!("{reply}\r\n").as_bytes()).await?;
         }
         Ok(())
     }

@@ -1,17 +1,17 @@
-//! Given what is known of the customer, when an event comes, then these words.
+//! Given a customer, when an event arrives, then this text.
 
 use contracts::Currency;
 use contracts::account::Line;
 use contracts::order::CancelReason;
 use contracts::payment::DeclineReason;
-use notification_service::notice::{AccountMessage, Customer, Notice, NotifiableEvent, in_words};
+use notification_service::notice::{AccountMessage, Customer, Notice, NotifiableEvent, format_amount};
 
 use crate::given::{amount, awaiting, cancelled, changed, confirmed, deleted, products, refunded};
 use notification_service::handler::NotificationMessage;
 
 struct Given(Customer);
 
-/// What was heard of the account.
+/// A customer after account events.
 fn given(history: &[NotificationMessage]) -> Given {
     let mut customer = Customer::default();
     for message in history {
@@ -23,7 +23,7 @@ fn given(history: &[NotificationMessage]) -> Given {
 fn account(message: &NotificationMessage) -> &AccountMessage {
     match message {
         NotificationMessage::Account(message) => message,
-        NotificationMessage::Notify(_) => panic!("no account"),
+        NotificationMessage::Notify(_) => panic!("not an account message"),
     }
 }
 
@@ -43,17 +43,17 @@ fn ada() -> Vec<NotificationMessage> {
 }
 
 #[test]
-fn an_order_that_waits_names_what_is_short() {
+fn the_text_of_a_waiting_order_has_the_products_that_are_short() {
     then(
         &given(&ada()).when(&awaiting("O1", "C1", &["CUP", "TEA"])),
         "Your order O1 waits for stock",
         "Dear Ada Lovelace,\n\nyour order O1 waits, because we do not have enough of CUP, TEA. As soon as everything \
-         is there we go on with it by ourselves; there is nothing you need to do.\n\nYour online store\n",
+        is in stock, we continue with it; you do not need to do anything.\n\nYour online store\n",
     );
 }
 
 #[test]
-fn a_confirmed_order_says_what_it_comes_to() {
+fn the_text_of_a_confirmed_order_has_its_total() {
     then(
         &given(&ada()).when(&confirmed("O1", "C1", 123_456, Currency::EUR)),
         "Your order O1 is confirmed",
@@ -62,16 +62,16 @@ fn a_confirmed_order_says_what_it_comes_to() {
 }
 
 #[test]
-fn a_refund_says_how_much_came_back() {
+fn the_text_of_a_refund_has_the_amount() {
     then(
         &given(&ada()).when(&refunded("O1", "C1", 900, Currency::JPY)),
         "Your order O1 is refunded",
-        "Dear Ada Lovelace,\n\nwe have given back 900 JPY that you paid for your order O1.\n\nYour online store\n",
+        "Dear Ada Lovelace,\n\nwe have refunded 900 JPY that you paid for your order O1.\n\nYour online store\n",
     );
 }
 
 #[test]
-fn a_cancelled_order_says_why_whatever_the_reason() {
+fn the_text_of_a_cancelled_order_has_the_reason() {
     let text = |reason| given(&ada()).when(&cancelled("O1", "C1", reason)).text;
     let reason = |reason: CancelReason| {
         let text = text(reason);
@@ -91,13 +91,13 @@ fn a_cancelled_order_says_why_whatever_the_reason() {
     assert_eq!(reason(unknown(&many)), "we do not sell P0, P1, P2, P3, P4, P5, P6, P7, P8, P9 and 2 more.");
     assert_eq!(
         reason(CancelReason::StockDeadline),
-        "what was missing from our stock did not come in time. We are sorry to let you down."
+        "we did not receive the missing products in time. We are sorry to let you down."
     );
 }
 
 #[test]
-fn a_declined_payment_says_why_and_what_that_means_for_the_money() {
-    let said = [
+fn the_text_of_a_declined_payment_has_the_reason_and_the_consequence_for_the_money() {
+    let reasons = [
         (DeclineReason::NoAccount, "you have no account with us. You have not been charged."),
         (DeclineReason::NoCard, "your account has no card. You have not been charged."),
         (DeclineReason::CardExpired, "your card has expired. You have not been charged."),
@@ -109,10 +109,10 @@ fn a_declined_payment_says_why_and_what_that_means_for_the_money() {
         (DeclineReason::ProviderDeclined, "the bank of your card did not agree to it. You have not been charged."),
         (
             DeclineReason::ProviderUnavailable,
-            "it could not be completed in time. Whatever was taken for it is given back.",
+            "it could not be completed in time. Any amount that was charged is refunded.",
         ),
     ];
-    for (reason, words) in said {
+    for (reason, words) in reasons {
         let notice = given(&ada()).when(&cancelled("O1", "C1", CancelReason::PaymentDeclined { reason }));
         let sentence = format!("your order O1 is cancelled: the payment was declined, because {words}\n");
         assert!(notice.text.contains(&sentence), "{}", notice.text);
@@ -121,11 +121,11 @@ fn a_declined_payment_says_why_and_what_that_means_for_the_money() {
 }
 
 #[test]
-fn a_customer_whose_name_is_not_known_is_greeted_all_the_same() {
+fn a_customer_without_a_known_name_has_a_general_greeting() {
     let notified = confirmed("O1", "C1", 1000, Currency::EUR);
     assert!(given(&[]).when(&notified).text.starts_with("Dear customer,\n"));
-    let gone = [changed("C1", 1, "Ada", "ada@example.org"), deleted("C1", 2)];
-    assert!(given(&gone).when(&notified).text.starts_with("Dear customer,\n"));
+    let history = [changed("C1", 1, "Ada", "ada@example.org"), deleted("C1", 2)];
+    assert!(given(&history).when(&notified).text.starts_with("Dear customer,\n"));
 }
 
 #[test]
@@ -143,19 +143,19 @@ fn only_a_newer_version_of_an_account_counts() {
 
 #[test]
 fn amounts_have_as_many_decimal_places_as_their_currency() {
-    assert_eq!(in_words(amount(0), Currency::EUR), "0.00 EUR");
-    assert_eq!(in_words(amount(5), Currency::EUR), "0.05 EUR");
-    assert_eq!(in_words(amount(123_456), Currency::USD), "1234.56 USD");
-    assert_eq!(in_words(amount(1000), Currency::JPY), "1000 JPY");
-    assert_eq!(in_words(amount(1), Currency::KWD), "0.001 KWD");
-    assert_eq!(in_words(amount(12_345), Currency::CLF), "1.2345 CLF");
+    assert_eq!(format_amount(amount(0), Currency::EUR), "0.00 EUR");
+    assert_eq!(format_amount(amount(5), Currency::EUR), "0.05 EUR");
+    assert_eq!(format_amount(amount(123_456), Currency::USD), "1234.56 USD");
+    assert_eq!(format_amount(amount(1000), Currency::JPY), "1000 JPY");
+    assert_eq!(format_amount(amount(1), Currency::KWD), "0.001 KWD");
+    assert_eq!(format_amount(amount(12_345), Currency::CLF), "1.2345 CLF");
     // Gold has no minor unit.
-    assert_eq!(in_words(amount(3), Currency::XAU), "3 XAU");
-    assert_eq!(in_words(amount(contracts::money::MAX_AMOUNT), Currency::EUR), "90071992547409.91 EUR");
+    assert_eq!(format_amount(amount(3), Currency::XAU), "3 XAU");
+    assert_eq!(format_amount(amount(contracts::money::MAX_AMOUNT), Currency::EUR), "90071992547409.91 EUR");
 }
 
 #[test]
-fn no_name_breaks_out_of_the_greeting() {
-    // Lines are parsed at the edge: a name is one line.
+fn a_name_cannot_add_lines_to_a_mail() {
+    // The parser refuses names of several lines.
     assert!(Line::parse("Ada\nBcc: all@example.org").is_err());
 }
