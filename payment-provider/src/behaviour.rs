@@ -1,39 +1,39 @@
-//! How the provider misbehaves, and when.
+//! The provider's behaviour, set by tests and demonstrations.
 //!
-//! `PUT /behaviour` takes `{"mode": …}`, and with `"on"` the operations it concerns (`capture`, `lookup`, `void`,
-//! `refund`, `ledger`; all of the first four unless given):
+//! `PUT /behaviour` takes `{"mode": …}`, and in `"on"` the affected operations (`capture`, `lookup`, `void`, `refund`,
+//! `ledger`; by default the first four):
 //!
 //! | mode | |
 //! |---|---|
-//! | `ok` | does what it is asked |
-//! | `slow`, `ms` | does it and answers after so many milliseconds |
+//! | `ok` | executes the request |
+//! | `slow`, `ms` | executes it and responds, after a delay in milliseconds |
 //! | `decline` | declines captures |
-//! | `fail` | does nothing and answers 500 |
-//! | `refuse`, `status`, `retryAfter` | does nothing and answers with that status; with `Retry-After` in seconds if given |
-//! | `answer-then-drop` | does it, and closes the connection without an answer |
+//! | `fail` | does nothing and responds 500 |
+//! | `refuse`, `status`, `retryAfter` | does nothing and responds with that status, and with `Retry-After` in seconds if given |
+//! | `answer-then-drop` | executes it, and closes the connection without a response |
 //! | `drop-before` | does nothing, and closes the connection |
-//! | `key-taken` | knows the key of a new capture already, for other money of another client: of another order or amount |
-//! | `random`, `seed`, and rates from 0 to 1 for `slow` (with `ms`), `decline`, `fail`, `answerThenDrop`, `dropBefore`, `keyTaken` | one of these for each request; the same ones for the same seed |
+//! | `key-taken` | the key of a new capture already has a capture of another client, with another order or amount |
+//! | `random`, `seed`, and rates from 0 to 1 for `slow` (with `ms`), `decline`, `fail`, `answerThenDrop`, `dropBefore`, `keyTaken` | one of these per request; the same sequence for the same seed |
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// How long a token that begins with `tok_slow` takes.
+/// The delay of a token that begins with `tok_slow`.
 const SLOW_TOKEN: Duration = Duration::from_secs(2);
 
-/// How the provider behaves from now on.
+/// The behaviour of the provider.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Behaviour {
-    /// What it does.
+    /// The mode, with its parameters.
     #[serde(flatten)]
     pub mode: Mode,
-    /// To which operations; to all but the ledger where empty.
+    /// The affected operations; all but the ledger if empty.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub on: Vec<Operation>,
 }
 
-/// What clients ask for.
+/// An operation of the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Operation {
@@ -49,102 +49,102 @@ pub enum Operation {
     Ledger,
 }
 
-/// A way of behaving; see the [module](self).
+/// A mode of behaviour; see the [module](self).
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Mode {
-    /// As it should.
+    /// Executes requests.
     #[default]
     Ok,
-    /// Late.
+    /// Executes requests after a delay.
     Slow {
-        /// How late, in milliseconds.
+        /// The delay in milliseconds.
         ms: u64,
     },
-    /// No captures.
+    /// Declines captures.
     Decline,
-    /// Only errors.
+    /// Responds 500 without executing.
     Fail,
-    /// Only this status.
+    /// Responds with a status without executing.
     Refuse {
         /// The status.
         status: u16,
-        /// After how many seconds a client may come again.
+        /// The value of `Retry-After`, in seconds.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after: Option<u64>,
     },
-    /// Everything but the answer.
+    /// Executes requests and closes the connection without a response.
     AnswerThenDrop,
-    /// Nothing, not even an answer.
+    /// Closes the connection without executing.
     DropBefore,
-    /// No captures under new keys: another client's money has them.
+    /// Refuses captures with new keys, because another client has these keys.
     KeyTaken,
-    /// Now this, now that.
+    /// Chooses one of the others per request.
     Random(Rates),
 }
 
-/// How often what happens, each from 0 to 1 and all together at most 1.
+/// The rates of random behaviour, each from 0 to 1, with a sum of at most 1.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rates {
-    /// What the choices derive from.
+    /// The seed of the choices.
     pub seed: u64,
-    /// How long a slow answer takes, in milliseconds.
+    /// The delay of a slow response, in milliseconds.
     pub ms: u64,
-    /// Of slow answers.
+    /// The rate of slow responses.
     pub slow: f64,
-    /// Of declined captures.
+    /// The rate of declined captures.
     pub decline: f64,
-    /// Of errors.
+    /// The rate of errors.
     pub fail: f64,
-    /// Of answers that are lost.
+    /// The rate of lost responses.
     pub answer_then_drop: f64,
-    /// Of requests that are lost.
+    /// The rate of lost requests.
     pub drop_before: f64,
-    /// Of keys that another client's money has.
+    /// The rate of keys that another client has.
     pub key_taken: f64,
 }
 
-/// What becomes of one request.
+/// The plan for one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// To wait before anything is done.
+    /// The delay before the action.
     pub delay: Duration,
-    /// What is done then.
+    /// The action after the delay.
     pub act: Act,
 }
 
-/// What is done with a request.
+/// The action for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// What it asks for.
+    /// Execute it.
     Perform,
-    /// A capture is declined; anything else is performed.
+    /// Decline a capture; execute any other request.
     Decline,
-    /// Nothing; 500.
+    /// Respond 500 without executing.
     Fail,
-    /// Nothing; another status.
+    /// Respond with a status without executing.
     Refuse {
         /// The status.
         status: u16,
         /// The value of `Retry-After`.
         retry_after: Option<u64>,
     },
-    /// What it asks for, without an answer.
+    /// Execute it, without a response.
     PerformAndDrop,
-    /// Nothing, without an answer.
+    /// Neither execute nor respond.
     Drop,
-    /// What it asks for, after another client's capture under the same key.
+    /// Execute it after a capture of another client with the same key.
     KeyTaken,
 }
 
 impl Behaviour {
-    /// Plans the `n`th request.
+    /// Returns the plan for the `n`th request.
     #[must_use]
     pub fn plan(&self, operation: Operation, token: Option<&str>, n: u64) -> Plan {
         let now = |act| Plan { delay: Duration::ZERO, act };
-        let everything = self.on.is_empty() && operation != Operation::Ledger;
-        let mode = if everything || self.on.contains(&operation) { &self.mode } else { &Mode::Ok };
+        let is_default = self.on.is_empty() && operation != Operation::Ledger;
+        let mode = if is_default || self.on.contains(&operation) { &self.mode } else { &Mode::Ok };
         let plan = match mode {
             Mode::Ok => now(Act::Perform),
             Mode::Slow { ms } => Plan { delay: Duration::from_millis(*ms), act: Act::Perform },

@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use messaging::listener::HttpOptions;
 use messaging::setting;
 
-/// Stands in for a payment provider: takes money that does not exist, and misbehaves when told to.
+/// A simulated payment provider for demonstrations and tests, with configurable faults.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version)]
 pub struct Config {
-    /// Where to serve HTTP.
+    /// Address of the HTTP server.
     #[arg(long, env = "HTTP_ADDRESS", default_value = "127.0.0.1:8910", value_parser = setting::address())]
     pub http_address: SocketAddr,
-    /// How HTTP is served.
+    /// The options of the HTTP server.
     #[command(flatten)]
     pub http: HttpOptions,
-    /// The file of the ledger, a JSON object a line; made where it does not exist.
+    /// File of the ledger, one JSON object per line; created if missing.
     #[arg(long, env = "LEDGER", default_value = "data/payment-provider.jsonl", value_parser = setting::path())]
     pub ledger: PathBuf,
 }

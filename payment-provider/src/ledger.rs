@@ -1,6 +1,6 @@
-//! What the provider has done, for good: one JSON object a line, written before the answer is given.
+//! The ledger: all entries of the provider in a file, one JSON object per line, written before the response.
 //!
-//! A line that a killed process left unfinished is cut off at the next start: its request was never answered.
+//! If the process was killed during a write, the next start truncates the incomplete line: its request had no response.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -9,120 +9,120 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-/// What a client wants to be captured.
+/// The content of a capture request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Capture {
-    /// The client's own number.
+    /// The client's order id.
     pub order_id: String,
-    /// What the provider knows the card by.
+    /// The token of the card.
     pub token: String,
-    /// In minor units.
+    /// The amount in minor units.
     pub amount: u64,
-    /// ISO 4217.
+    /// The ISO 4217 code.
     pub currency: String,
 }
 
-/// The token of a capture that another client made under a key of this one.
+/// The token of a capture of another client with the same key.
 pub const OTHER_CLIENT: &str = "tok_other_client";
 
-/// Something the provider has done.
+/// An entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Entry {
-    /// It took money.
+    /// A payment was captured.
     Captured {
         /// The idempotency key.
         key: String,
-        /// What the money is known by.
+        /// The reference of the capture.
         reference: String,
-        /// What was asked for.
+        /// The content of the request.
         #[serde(flatten)]
         capture: Capture,
     },
-    /// It said no.
+    /// A payment was declined.
     Declined {
         /// The idempotency key.
         key: String,
-        /// What was asked for.
+        /// The content of the request.
         #[serde(flatten)]
         capture: Capture,
     },
-    /// It will not take money for that key.
+    /// A key was voided before its capture.
     Voided {
-        /// The idempotency key of the capture that will be declined.
+        /// The idempotency key; a later capture is declined.
         key: String,
     },
-    /// It gave money back.
+    /// A capture was refunded.
     Refunded {
-        /// The idempotency key of the refund, or that of the capture where that was voided.
+        /// The idempotency key of the refund, or that of the capture if it was voided.
         key: String,
-        /// What the money was known by.
+        /// The reference of the capture.
         reference: String,
-        /// Whether because the capture was voided.
+        /// Whether a void caused the refund.
         by_void: bool,
     },
 }
 
-/// Where a capture stands.
+/// The status of a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
-    /// The money is taken.
+    /// The payment is captured.
     Captured,
-    /// The money is not taken.
+    /// The payment is declined.
     Declined,
-    /// The money will not be taken.
+    /// The key is voided.
     Voided,
-    /// The money is given back.
+    /// The payment is refunded.
     Refunded,
 }
 
-/// What is known by a key.
+/// The state of a key.
 #[derive(Debug, Clone)]
 struct Known {
     status: Status,
-    /// What was asked for; none where only a void came.
+    /// The content of the request; `None` if there was only a void.
     capture: Option<Capture>,
     reference: Option<String>,
     voided: bool,
 }
 
 impl Known {
-    fn reported(&self) -> Told {
+    fn reported(&self) -> CaptureState {
         let content = self.capture.as_ref().filter(|_| self.reference.is_some()).map(Content::of);
-        Told { status: self.status, reference: self.reference.clone(), content }
+        CaptureState { status: self.status, reference: self.reference.clone(), content }
     }
 }
 
-/// Refuses a request that names other money.
-fn expect(reported: &Told, expected: Option<&Content>) -> Result<(), Refusal> {
+/// Refuses a request whose content differs from the capture's.
+fn expect(reported: &CaptureState, expected: Option<&Content>) -> Result<(), Refusal> {
     let same = expected.is_none_or(|expected| reported.content.as_ref() == Some(expected));
     if same { Ok(()) } else { Err(Refusal::OtherContent) }
 }
 
-/// What a client is told.
+/// The state of a capture in a response.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Told {
-    /// Where the capture stands.
+pub struct CaptureState {
+    /// The status of the capture.
     pub status: Status,
-    /// What the money is known by.
+    /// The reference of the capture.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
-    /// Which money that is.
+    /// The content of the capture.
     #[serde(flatten)]
     pub content: Option<Content>,
 }
 
-/// The money of a request or of an answer.
+/// The content that requests and responses are compared by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Content {
-    /// The client's own number.
+    /// The client's order id.
     pub order_id: String,
-    /// In minor units.
+    /// The amount in minor units.
     pub amount: u64,
-    /// ISO 4217.
+    /// The ISO 4217 code.
     pub currency: String,
 }
 
@@ -133,8 +133,8 @@ impl Content {
     }
 }
 
-impl Told {
-    fn nothing(status: Status) -> Self {
+impl CaptureState {
+    fn without_content(status: Status) -> Self {
         Self { status, reference: None, content: None }
     }
 }
@@ -145,23 +145,23 @@ impl Told {
 pub struct Charge {
     /// The idempotency key.
     pub key: String,
-    /// What the money is known by.
+    /// The reference of the capture.
     pub reference: String,
-    /// Which money that is.
+    /// The content of the capture.
     #[serde(flatten)]
     pub content: Content,
-    /// Whether it was given back.
+    /// Whether it was refunded.
     pub refunded: bool,
 }
 
-/// Why nothing was done.
+/// The reason for refusing a request.
 #[derive(Debug)]
 pub enum Refusal {
     /// The key belongs to another request.
     KeyAlreadyUsed,
-    /// There is nothing of that reference.
+    /// There is no capture with that reference.
     UnknownReference,
-    /// The request names other money than the capture's.
+    /// The content of the request differs from the capture's.
     OtherContent,
     /// The ledger cannot be written.
     Unwritable(io::Error),
@@ -173,28 +173,28 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// The ledger, and what follows from it.
+/// The ledger, with indexes in memory.
 #[derive(Debug)]
 pub struct Ledger {
     file: File,
     entries: Vec<Entry>,
     captures: BTreeMap<String, Known>,
-    /// Keys of captures by reference.
+    /// The keys of captures by reference.
     references: BTreeMap<String, String>,
-    /// References by the key of the refund.
+    /// The references by the key of the refund.
     refunds: BTreeMap<String, String>,
-    /// The references of what was given back.
-    given_back: BTreeSet<String>,
-    /// The places of captures, by order.
+    /// The references of refunded captures.
+    refunded: BTreeSet<String>,
+    /// The indexes of captures in the entries, by order.
     by_order: BTreeSet<(String, usize)>,
 }
 
 impl Ledger {
-    /// Reads a ledger, or begins one.
+    /// Opens a ledger, or creates one.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be made or read, or a line of it is no [`Entry`].
+    /// If the file cannot be created or read, or a line of it is not a valid [`Entry`].
     pub fn open(path: &Path) -> io::Result<Self> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -204,32 +204,32 @@ impl Ledger {
         file.read_to_end(&mut text)?;
         let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         if whole < text.len() {
-            tracing::warn!(bytes = text.len() - whole, "the last line of the ledger is unfinished and is cut off");
+            tracing::warn!(bytes = text.len() - whole, "the last line of the ledger is incomplete; truncating it");
             file.set_len(whole as u64)?;
             file.seek(io::SeekFrom::End(0))?;
         }
-        let (captures, references, refunds, given_back, by_order) = Default::default();
-        let mut ledger = Self { file, entries: Vec::new(), captures, references, refunds, given_back, by_order };
+        let (captures, references, refunds, refunded, by_order) = Default::default();
+        let mut ledger = Self { file, entries: Vec::new(), captures, references, refunds, refunded, by_order };
         for line in text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             ledger.apply(serde_json::from_slice(line)?);
         }
         Ok(ledger)
     }
 
-    /// Returns everything that was done, in order.
+    /// Returns all entries, in order.
     #[must_use]
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
-    /// Returns where a capture stands; `None` where the key was never heard of.
+    /// Returns the state of a capture; `None` if the key is unknown.
     #[must_use]
-    pub fn lookup(&self, key: &str) -> Option<Told> {
+    pub fn lookup(&self, key: &str) -> Option<CaptureState> {
         self.captures.get(key).map(Known::reported)
     }
 
-    /// Returns the captures of the orders behind `after`, in the byte order of the orders; all of an order, and at
-    /// least `limit` of them if there are so many. The second value is the last order, if others follow it.
+    /// Returns the captures of the orders after `after`, in the byte order of the order ids: all captures of each
+    /// order, and at least `limit` of them if there are as many. The second value is the last order, if others follow.
     #[must_use]
     pub fn charges(&self, after: &str, limit: usize) -> (Vec<Charge>, Option<String>) {
         let mut charges: Vec<Charge> = Vec::new();
@@ -240,51 +240,52 @@ impl Ledger {
             }
             if let Some(Entry::Captured { key, reference, capture }) = self.entries.get(*place) {
                 let (key, reference, content) = (key.clone(), reference.clone(), Content::of(capture));
-                let refunded = self.given_back.contains(&reference);
+                let refunded = self.refunded.contains(&reference);
                 charges.push(Charge { key, reference, content, refunded });
             }
         }
         (charges, None)
     }
 
-    /// Takes money, or declines to; a key that was used before has the answer it had then.
+    /// Captures or declines a payment; a repeated key has the same result as before.
     ///
-    /// A capture that was given back by a void is declined from then on.
+    /// A capture that a void has refunded is declined from then on.
     ///
     /// # Errors
     ///
     /// [`Refusal::KeyAlreadyUsed`], [`Refusal::Unwritable`].
-    pub fn capture(&mut self, key: &str, capture: Capture, decline: bool) -> Result<Told, Refusal> {
+    pub fn capture(&mut self, key: &str, capture: Capture, decline: bool) -> Result<CaptureState, Refusal> {
         if let Some(known) = self.captures.get(key) {
             if known.capture.as_ref().is_some_and(|before| *before != capture) {
                 return Err(Refusal::KeyAlreadyUsed);
             }
             return Ok(match (&known.reference, known.voided) {
-                (Some(_), false) => Told { status: Status::Captured, ..known.reported() },
-                _ => Told::nothing(Status::Declined),
+                (Some(_), false) => CaptureState { status: Status::Captured, ..known.reported() },
+                _ => CaptureState::without_content(Status::Declined),
             });
         }
         let key = key.to_owned();
         if decline {
             self.write(Entry::Declined { key, capture })?;
-            return Ok(Told::nothing(Status::Declined));
+            return Ok(CaptureState::without_content(Status::Declined));
         }
         let reference = format!("cap_{:08}", self.entries.len() + 1);
         let content = Some(Content::of(&capture));
         self.write(Entry::Captured { key, reference: reference.clone(), capture })?;
-        Ok(Told { status: Status::Captured, reference: Some(reference), content })
+        Ok(CaptureState { status: Status::Captured, reference: Some(reference), content })
     }
 
-    /// Captures other money under a key that is new: in turns of another order, or of the same order and another amount.
+    /// Captures another payment under a new key: alternately of another order, or of the same order with another
+    /// amount.
     ///
     /// # Errors
     ///
     /// [`Refusal::Unwritable`].
-    pub fn take_key(&mut self, key: &str, wanted: &Capture) -> Result<(), Refusal> {
+    pub fn take_key(&mut self, key: &str, request: &Capture) -> Result<(), Refusal> {
         if self.captures.contains_key(key) {
             return Ok(());
         }
-        let mut other = Capture { token: OTHER_CLIENT.to_owned(), ..wanted.clone() };
+        let mut other = Capture { token: OTHER_CLIENT.to_owned(), ..request.clone() };
         if self.entries.len().is_multiple_of(2) {
             other.order_id = format!("OTHER_{}", self.entries.len());
         } else {
@@ -293,19 +294,20 @@ impl Ledger {
         self.capture(key, other, false).map(|_| ())
     }
 
-    /// Makes sure that no money stays taken by that key: gives it back, or takes none later. Money other than
-    /// `expected` stays where it is.
+    /// Voids a key: refunds its capture, or prevents a later one. A capture with other content than `expected` stays.
     ///
     /// # Errors
     ///
     /// [`Refusal::OtherContent`], [`Refusal::Unwritable`].
-    pub fn void(&mut self, key: &str, expected: Option<&Content>) -> Result<Told, Refusal> {
+    pub fn void(&mut self, key: &str, expected: Option<&Content>) -> Result<CaptureState, Refusal> {
         let Some(known) = self.captures.get(key) else {
             self.write(Entry::Voided { key: key.to_owned() })?;
-            return Ok(Told::nothing(Status::Voided));
+            return Ok(CaptureState::without_content(Status::Voided));
         };
-        let reported = Told { status: Status::Refunded, ..known.reported() };
-        let Some(reference) = reported.reference.clone() else { return Ok(Told::nothing(Status::Voided)) };
+        let reported = CaptureState { status: Status::Refunded, ..known.reported() };
+        let Some(reference) = reported.reference.clone() else {
+            return Ok(CaptureState::without_content(Status::Voided));
+        };
         expect(&reported, expected)?;
         if known.status == Status::Captured {
             self.write(Entry::Refunded { key: key.to_owned(), reference, by_void: true })?;
@@ -313,18 +315,23 @@ impl Ledger {
         Ok(reported)
     }
 
-    /// Gives money back, once; money other than `expected` stays where it is.
+    /// Refunds a capture, once; a capture with other content than `expected` stays.
     ///
     /// # Errors
     ///
     /// [`Refusal`].
-    pub fn refund(&mut self, key: &str, reference: &str, expected: Option<&Content>) -> Result<Told, Refusal> {
+    pub fn refund(
+        &mut self,
+        key: &str,
+        reference: &str,
+        expected: Option<&Content>,
+    ) -> Result<CaptureState, Refusal> {
         if self.refunds.get(key).is_some_and(|before| before != reference) {
             return Err(Refusal::KeyAlreadyUsed);
         }
         let capture = self.references.get(reference).and_then(|capture| self.captures.get(capture));
         let known = capture.ok_or(Refusal::UnknownReference)?;
-        let reported = Told { status: Status::Refunded, ..known.reported() };
+        let reported = CaptureState { status: Status::Refunded, ..known.reported() };
         expect(&reported, expected)?;
         if known.status == Status::Captured {
             self.write(Entry::Refunded { key: key.to_owned(), reference: reference.to_owned(), by_void: false })?;
@@ -332,7 +339,7 @@ impl Ledger {
         Ok(reported)
     }
 
-    /// An entry is in the file before anything follows from it.
+    /// Writes an entry to the file before it applies it to the indexes.
     fn write(&mut self, entry: Entry) -> io::Result<()> {
         let mut line = serde_json::to_vec(&entry)?;
         line.push(b'\n');
@@ -346,12 +353,12 @@ impl Ledger {
             Entry::Captured { key, reference, capture } => {
                 self.by_order.insert((capture.order_id.clone(), self.entries.len()));
                 self.references.insert(reference.clone(), key.clone());
-                self.learn(key, Status::Captured, Some(capture), Some(reference));
+                self.record(key, Status::Captured, Some(capture), Some(reference));
             }
-            Entry::Declined { key, capture } => self.learn(key, Status::Declined, Some(capture), None),
-            Entry::Voided { key } => self.learn(key, Status::Voided, None, None),
+            Entry::Declined { key, capture } => self.record(key, Status::Declined, Some(capture), None),
+            Entry::Voided { key } => self.record(key, Status::Voided, None, None),
             Entry::Refunded { key, reference, by_void } => {
-                self.given_back.insert(reference.clone());
+                self.refunded.insert(reference.clone());
                 if !by_void {
                     self.refunds.insert(key.clone(), reference.clone());
                 }
@@ -365,7 +372,7 @@ impl Ledger {
         self.entries.push(entry);
     }
 
-    fn learn(&mut self, key: &str, status: Status, capture: Option<&Capture>, reference: Option<&String>) {
+    fn record(&mut self, key: &str, status: Status, capture: Option<&Capture>, reference: Option<&String>) {
         let known = Known { status, capture: capture.cloned(), reference: reference.cloned(), voided: false };
         self.captures.insert(key.to_owned(), known);
     }

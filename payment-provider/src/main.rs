@@ -1,4 +1,4 @@
-//! Starts the stand-in for the payment provider.
+//! Starts the simulated payment provider.
 
 use clap::Parser;
 use messaging::process;

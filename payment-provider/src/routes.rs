@@ -1,4 +1,4 @@
-//! The HTTP of the provider.
+//! The HTTP routes of the provider.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,12 +13,12 @@ use poem::{EndpointExt, FromRequest, IntoResponse, Request, RequestBody, Respons
 use serde::{Deserialize, Serialize};
 
 use crate::behaviour::{Act, Behaviour, Operation};
-use crate::ledger::{Capture, Charge, Content, Entry, Ledger, Refusal, Status, Told};
+use crate::ledger::{Capture, CaptureState, Charge, Content, Entry, Ledger, Refusal, Status};
 
 /// The longest `Idempotency-Key`.
 const MAX_KEY: usize = 255;
 
-/// What all requests share.
+/// The state that all requests share.
 struct Provider {
     ledger: Arc<Mutex<Ledger>>,
     behaviour: Mutex<Behaviour>,
@@ -43,16 +43,16 @@ pub(crate) fn routes(ledger: Ledger, health: Health) -> impl poem::Endpoint {
     with_probes(routes, health).data(provider)
 }
 
-/// What the HTTP server counts.
+/// Returns the metrics of the HTTP server.
 #[handler]
 fn show_metrics() -> Response {
     metrics::exposition()
 }
 
 impl Provider {
-    /// Does what a request asks for, as far as the behaviour lets it.
+    /// Executes a request as the behaviour plans it.
     ///
-    /// The work goes on in a task of its own: a client that hangs up does not undo what it has asked for.
+    /// The work runs in a task of its own, so that a client that disconnects does not cancel it.
     async fn perform(
         &self,
         client: &Connection,
@@ -60,7 +60,7 @@ impl Provider {
         token: Option<&str>,
         work: impl FnOnce(&mut Ledger, Act) -> Response + Send + 'static,
     ) -> Response {
-        // Reading the ledger moves nothing, and no random choice either.
+        // Reading the ledger does not count, so that it does not change the sequence of random choices.
         let counted = u64::from(operation != Operation::Ledger);
         let n = self.requests.fetch_add(counted, Ordering::Relaxed);
         let plan = self.behaviour.lock().unwrap_or_else(PoisonError::into_inner).plan(operation, token, n);
@@ -69,7 +69,9 @@ impl Provider {
             tokio::time::sleep(plan.delay).await;
             match plan.act {
                 Act::Refuse { status, retry_after } => refusal(status, retry_after),
-                Act::Fail | Act::Drop => failure(StatusCode::INTERNAL_SERVER_ERROR, "the provider has a bad day"),
+                Act::Fail | Act::Drop => {
+                    failure(StatusCode::INTERNAL_SERVER_ERROR, "the provider simulates a failure")
+                }
                 act => work(&mut ledger.lock().unwrap_or_else(PoisonError::into_inner), act),
             }
         });
@@ -79,7 +81,7 @@ impl Provider {
             // Never seen by the client.
             return Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).finish();
         }
-        let lost = |_| failure(StatusCode::INTERNAL_SERVER_ERROR, "the work was lost");
+        let lost = |_| failure(StatusCode::INTERNAL_SERVER_ERROR, "the task failed");
         task.await.unwrap_or_else(lost)
     }
 }
@@ -103,12 +105,12 @@ async fn capture(
     Data(provider): Data<&Arc<Provider>>,
     Data(client): Data<&Connection>,
     IdempotencyKey(key): IdempotencyKey,
-    Json(wanted): Json<Capture>,
+    Json(request): Json<Capture>,
 ) -> Response {
-    let token = wanted.token.clone();
+    let token = request.token.clone();
     let work = move |ledger: &mut Ledger, act| {
-        let taken = if act == Act::KeyTaken { ledger.take_key(&key, &wanted) } else { Ok(()) };
-        answer(taken.and_then(|()| ledger.capture(&key, wanted, act == Act::Decline)), true)
+        let taken = if act == Act::KeyTaken { ledger.take_key(&key, &request) } else { Ok(()) };
+        respond(taken.and_then(|()| ledger.capture(&key, request, act == Act::Decline)), true)
     };
     provider.perform(client, Operation::Capture, Some(&token), work).await
 }
@@ -121,7 +123,7 @@ async fn lookup(
 ) -> Response {
     let work = move |ledger: &mut Ledger, _| match ledger.lookup(&key) {
         Some(reported) => Json(reported).into_response(),
-        None => failure(StatusCode::NOT_FOUND, "nothing is known by that key"),
+        None => failure(StatusCode::NOT_FOUND, "the key is unknown"),
     };
     provider.perform(client, Operation::Lookup, None, work).await
 }
@@ -134,7 +136,7 @@ async fn void(
     expected: Option<Json<Content>>,
 ) -> Response {
     let work = move |ledger: &mut Ledger, _| {
-        answer(ledger.void(&key, expected.as_ref().map(|Json(content)| content)), false)
+        respond(ledger.void(&key, expected.as_ref().map(|Json(content)| content)), false)
     };
     provider.perform(client, Operation::Void, None, work).await
 }
@@ -151,10 +153,10 @@ async fn refund(
     Data(provider): Data<&Arc<Provider>>,
     Data(client): Data<&Connection>,
     IdempotencyKey(key): IdempotencyKey,
-    Json(wanted): Json<RefundRequest>,
+    Json(request): Json<RefundRequest>,
 ) -> Response {
     let work = move |ledger: &mut Ledger, _| {
-        answer(ledger.refund(&key, &wanted.reference, wanted.expected.as_ref()), true)
+        respond(ledger.refund(&key, &request.reference, request.expected.as_ref()), true)
     };
     provider.perform(client, Operation::Refund, None, work).await
 }
@@ -181,7 +183,7 @@ fn show_ledger(Data(provider): Data<&Arc<Provider>>) -> Json<Contents> {
     Json(Contents { counts, entries })
 }
 
-/// The most charges in a page, unless one order has more.
+/// The largest number of charges in a page, unless one order has more.
 const MAX_PAGE: usize = 1000;
 
 #[derive(Deserialize)]
@@ -217,14 +219,14 @@ fn behaviour(Data(provider): Data<&Arc<Provider>>) -> Json<Behaviour> {
 }
 
 #[handler]
-fn behave(Data(provider): Data<&Arc<Provider>>, Json(wanted): Json<Behaviour>) -> Json<Behaviour> {
-    tracing::info!(behaviour = ?wanted, "behaves otherwise from now on");
-    provider.behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&wanted);
-    Json(wanted)
+fn behave(Data(provider): Data<&Arc<Provider>>, Json(request): Json<Behaviour>) -> Json<Behaviour> {
+    tracing::info!(behaviour = ?request, "the behaviour has changed");
+    provider.behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&request);
+    Json(request)
 }
 
-/// The one mapping from what the ledger says to HTTP. `created` is for what makes something.
-fn answer(reported: Result<Told, Refusal>, created: bool) -> Response {
+/// Maps the result of the ledger to a response; `created` is true for requests that create a resource.
+fn respond(reported: Result<CaptureState, Refusal>, created: bool) -> Response {
     match reported {
         Ok(reported) => {
             let status = match reported.status {
@@ -238,20 +240,20 @@ fn answer(reported: Result<Told, Refusal>, created: bool) -> Response {
             failure(StatusCode::UNPROCESSABLE_ENTITY, "the key belongs to another request")
         }
         Err(Refusal::OtherContent) => {
-            failure(StatusCode::UNPROCESSABLE_ENTITY, "the capture is of another order, amount, or currency")
+            failure(StatusCode::UNPROCESSABLE_ENTITY, "the capture has another order, amount, or currency")
         }
-        Err(Refusal::UnknownReference) => failure(StatusCode::NOT_FOUND, "there is nothing of that reference"),
+        Err(Refusal::UnknownReference) => failure(StatusCode::NOT_FOUND, "the reference is unknown"),
         Err(Refusal::Unwritable(error)) => {
-            tracing::error!(%error, "the ledger cannot be written");
-            failure(StatusCode::INTERNAL_SERVER_ERROR, "the ledger cannot be written")
+            tracing::error!(%error, "cannot write the ledger");
+            failure(StatusCode::INTERNAL_SERVER_ERROR, "cannot write the ledger")
         }
     }
 }
 
-/// Answers with the status that the behaviour names.
+/// Responds with the status of the behaviour.
 fn refusal(status: u16, retry_after: Option<u64>) -> Response {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
-    let mut response = failure(status, "the provider was told to refuse");
+    let mut response = failure(status, "the provider simulates a refusal");
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }

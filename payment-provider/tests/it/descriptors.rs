@@ -1,4 +1,4 @@
-//! Out of file descriptors, the program stays calm, tells so, and recovers by itself.
+//! Without file descriptors the program does not spin, reports it, and recovers by itself.
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
-/// Returns how much CPU time a process has used, in ticks of 10 ms.
+/// Returns the CPU time of a process, in ticks of 10 ms.
 fn ticks(process: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
@@ -26,16 +26,16 @@ pub(crate) async fn start(address: &str) -> Child {
         .unwrap()
 }
 
-/// Asks on a connection of its own, for 30 s at most; none while nobody answers.
-async fn ask(address: &str, path: &str) -> Option<(u16, String)> {
+/// Sends a request on a new connection, for at max 30 s; `None` without a response.
+async fn fetch(address: &str, path: &str) -> Option<(u16, String)> {
     let http = messaging::http::builder(Duration::from_secs(30)).pool_max_idle_per_host(0).build().unwrap();
-    let answer = http.get(format!("http://{address}{path}")).send().await.ok()?;
-    Some((answer.status().as_u16(), answer.text().await.ok()?))
+    let response = http.get(format!("http://{address}{path}")).send().await.ok()?;
+    Some((response.status().as_u16(), response.text().await.ok()?))
 }
 
-/// Returns how often a connection could not be accepted.
+/// Returns the number of connections that could not be accepted.
 async fn accept_errors(address: &str) -> u64 {
-    let (_, metrics) = ask(address, "/metrics").await.unwrap();
+    let (_, metrics) = fetch(address, "/metrics").await.unwrap();
     let line = metrics.lines().find_map(|line| line.strip_prefix("http_accept_errors_total "));
     line.unwrap_or_else(|| panic!("{metrics}")).parse().unwrap()
 }
@@ -43,7 +43,7 @@ async fn accept_errors(address: &str) -> u64 {
 pub(crate) async fn until_status(address: &str, status: u16) -> String {
     let start = Instant::now();
     loop {
-        match ask(address, "/readiness").await {
+        match fetch(address, "/readiness").await {
             Some((found, text)) if found == status => return text,
             found => assert!(start.elapsed() < Duration::from_secs(30), "{found:?}"),
         }
@@ -52,7 +52,7 @@ pub(crate) async fn until_status(address: &str, status: u16) -> String {
 }
 
 #[tokio::test]
-async fn without_file_descriptors_it_does_not_spin_and_says_so_and_recovers() {
+async fn without_file_descriptors_it_does_not_spin_reports_it_and_recovers() {
     let address = format!("127.0.0.1:{}", free_port());
     let mut child = start(&address).await;
     let process = child.id().unwrap();
@@ -74,7 +74,7 @@ async fn without_file_descriptors_it_does_not_spin_and_says_so_and_recovers() {
     let used = ticks(process) - before;
     assert!(used < 50, "{used} ticks of 10 ms");
 
-    // It stays so for a while: the bound is about the pauses, and not about a shortage that is soon over.
+    // The shortage lasts for a while, so that the bound tests the pauses.
     while began.elapsed() < Duration::from_secs(3) {
         until_status(&address, 503).await;
     }
@@ -82,14 +82,14 @@ async fn without_file_descriptors_it_does_not_spin_and_says_so_and_recovers() {
     drop(clients);
     until_status(&address, 200).await;
     let errors = accept_errors(&address).await;
-    // Each failure is followed by a pause or by one connection of those that were answered, one every 50 ms.
-    let most = 24 + u64::try_from(shortage.as_millis() / 50).unwrap();
-    assert!((1..=most).contains(&errors), "{errors} failures in {shortage:?}");
+    // After each failure there is a pause or one accepted connection, one every 50 ms.
+    let max = 24 + u64::try_from(shortage.as_millis() / 50).unwrap();
+    assert!((1..=max).contains(&errors), "{errors} failures in {shortage:?}");
     child.kill().await.unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
     let mut unready = 0;
     while let Some(line) = lines.next_line().await.unwrap() {
         unready += usize::from(line.contains("not ready"));
     }
-    assert_eq!(unready, 1, "one line for the state");
+    assert_eq!(unready, 1, "one line per change of readiness");
 }

@@ -1,4 +1,4 @@
-//! What the stand-in for the payment provider promises.
+//! The guarantees of the simulated payment provider.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod descriptors;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// A provider of its own, with its ledger in a folder that is gone when the test is.
+/// A provider with its ledger in a folder that is removed after the test.
 struct Provider {
     config: Config,
     http: reqwest::Client,
@@ -38,11 +38,11 @@ impl Provider {
             running,
             directory,
         };
-        provider.answers().await;
+        provider.wait_until_ready().await;
         provider
     }
 
-    async fn answers(&self) {
+    async fn wait_until_ready(&self) {
         let start = Instant::now();
         while self.http.get(self.url("/readiness")).send().await.is_err() {
             assert!(start.elapsed() < Duration::from_secs(10), "it does not start");
@@ -50,13 +50,13 @@ impl Provider {
         }
     }
 
-    /// Drops it in the middle of what it does, and starts it again on the same ledger.
+    /// Aborts the provider, and starts it again on the same ledger.
     async fn restart(&mut self) {
         self.running.abort();
         assert!((&mut self.running).await.unwrap_err().is_cancelled());
         self.config.http_address = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         self.running = tokio::spawn(run(self.config.clone(), CancellationToken::new()));
-        self.answers().await;
+        self.wait_until_ready().await;
     }
 
     fn url(&self, path: &str) -> String {
@@ -64,9 +64,9 @@ impl Provider {
     }
 
     async fn behave(&self, behaviour: Value) {
-        let answer = self.http.put(self.url("/behaviour")).json(&behaviour).send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        assert_eq!(answer.json::<Value>().await.unwrap(), behaviour);
+        let response = self.http.put(self.url("/behaviour")).json(&behaviour).send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.json::<Value>().await.unwrap(), behaviour);
     }
 
     async fn capture_with(&self, key: &str, token: &str, amount: u64) -> Result<(u16, Value), reqwest::Error> {
@@ -92,11 +92,11 @@ impl Provider {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<(u16, Value), reqwest::Error> {
-        let answer = request.send().await?;
-        Ok((answer.status().as_u16(), answer.json().await?))
+        let response = request.send().await?;
+        Ok((response.status().as_u16(), response.json().await?))
     }
 
-    /// How many entries of each kind the ledger has: captured, declined, voided, refunded.
+    /// The number of ledger entries per kind: captured, declined, voided, refunded.
     async fn counts(&self) -> [u64; 4] {
         let (_, ledger) = self.send(self.http.get(self.url("/ledger"))).await.unwrap();
         ["captured", "declined", "voided", "refunded"].map(|kind| ledger["counts"][kind].as_u64().unwrap())
@@ -114,7 +114,7 @@ fn captured(reference: &str) -> (u16, Value) {
     (201, reported("captured", reference))
 }
 
-/// What is answered about money: with what it is about, for the client to compare.
+/// The body of a response about a capture, with its content.
 fn reported(status: &str, reference: &str) -> Value {
     json!({"status": status, "reference": reference, "orderId": "A", "amount": 1000, "currency": "EUR"})
 }
@@ -124,12 +124,16 @@ fn declined() -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn the_same_key_has_the_same_answer_and_takes_nothing_twice() {
+async fn the_same_key_has_the_same_response_and_captures_once() {
     let provider = Provider::start().await;
     for _ in 0..3 {
         assert_eq!(provider.capture("A").await.unwrap(), captured("cap_00000001"));
     }
-    assert_eq!(provider.capture("\"A\"").await.unwrap(), captured("cap_00000001"), "quotes are no part of it");
+    assert_eq!(
+        provider.capture("\"A\"").await.unwrap(),
+        captured("cap_00000001"),
+        "quotes are not part of the key"
+    );
     assert_eq!(provider.capture_with("A", "tok_1", 1001).await.unwrap().0, 422);
     assert_eq!(provider.lookup("A").await.1, reported("captured", "cap_00000001"));
     assert_eq!(provider.lookup("B").await.0, 404);
@@ -155,7 +159,7 @@ async fn a_capture_that_was_voided_in_advance_is_declined() {
 }
 
 #[tokio::test]
-async fn a_capture_that_is_voided_afterwards_is_given_back_once() {
+async fn a_capture_that_is_voided_afterwards_is_refunded_once() {
     let provider = Provider::start().await;
     provider.capture("A").await.unwrap();
     let refunded = reported("refunded", "cap_00000001");
@@ -169,7 +173,7 @@ async fn a_capture_that_is_voided_afterwards_is_given_back_once() {
 }
 
 #[tokio::test]
-async fn a_refund_gives_back_once_under_any_key() {
+async fn a_capture_is_refunded_once_under_any_key() {
     let provider = Provider::start().await;
     provider.capture("A").await.unwrap();
     let refunded = (201, reported("refunded", "cap_00000001"));
@@ -183,7 +187,7 @@ async fn a_refund_gives_back_once_under_any_key() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_booked_and_a_lost_request_is_not() {
+async fn a_capture_with_a_lost_response_is_in_the_ledger_and_a_lost_request_is_not() {
     let provider = Provider::start().await;
     provider.behave(json!({"mode": "drop-before"})).await;
     assert!(provider.capture("A").await.is_err());
@@ -199,20 +203,20 @@ async fn a_lost_answer_is_booked_and_a_lost_request_is_not() {
 }
 
 #[tokio::test]
-async fn a_key_that_another_client_has_is_refused_and_takes_no_money_of_this_one() {
+async fn a_key_of_another_client_is_refused_and_captures_nothing() {
     let provider = Provider::start().await;
     provider.behave(json!({"mode": "key-taken"})).await;
     for key in ["A", "B"] {
         assert_eq!(provider.capture(key).await.unwrap().0, 422);
-        assert_eq!(provider.capture(key).await.unwrap().0, 422, "and again");
+        assert_eq!(provider.capture(key).await.unwrap().0, 422, "a repetition is refused, too");
     }
     provider.behave(json!({"mode": "ok"})).await;
-    assert_eq!(provider.capture("A").await.unwrap().0, 422, "it stays so");
+    assert_eq!(provider.capture("A").await.unwrap().0, 422, "the key stays refused");
     assert_eq!(provider.counts().await, [2, 0, 0, 0]);
 }
 
 #[tokio::test]
-async fn a_slow_capture_is_booked_though_its_client_has_gone() {
+async fn a_slow_capture_is_in_the_ledger_although_its_client_has_disconnected() {
     let provider = Provider::start().await;
     provider.behave(json!({"mode": "slow", "ms": 300})).await;
     let impatient = tokio::time::timeout(Duration::from_millis(100), provider.capture("A")).await;
@@ -235,7 +239,7 @@ async fn tokens_misbehave_by_their_prefix() {
 }
 
 #[tokio::test]
-async fn the_ledger_survives_a_restart_and_a_line_that_was_not_finished() {
+async fn the_ledger_survives_a_restart_and_an_incomplete_line() {
     let mut provider = Provider::start().await;
     provider.capture("A").await.unwrap();
     provider.capture("B").await.unwrap();

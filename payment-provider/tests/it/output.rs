@@ -1,4 +1,4 @@
-//! A log that nobody reads stops nothing.
+//! An unread log does not block the program.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use tokio::process::Command;
 
 use crate::descriptors::{start, until_status};
 
-/// More lines than a pipe holds.
+/// More lines than fit into a pipe.
 const LINES: u32 = 1500;
 
 #[tokio::test]
-async fn a_log_that_stands_still_or_whose_reader_is_gone_stops_nothing() {
+async fn a_log_without_a_reader_or_with_a_full_pipe_does_not_block_the_program() {
     let address = format!("127.0.0.1:{}", free_port());
     let mut child = start(&address).await;
     until_status(&address, 200).await;
