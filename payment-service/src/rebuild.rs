@@ -88,8 +88,8 @@ pub async fn snapshot(client: &Client, js: &jetstream::Context, db: &DatabaseCon
     Ok(read + later.context("the copies of accounts lack changes since the snapshot began; run it again")?)
 }
 
-/// Queries the given accounts one by one; if none is given, those that payments wait for and that have no copy. Returns
-/// the number of accounts found.
+/// Queries the given accounts one by one; without any, the accounts that payments wait for and that have no copy.
+/// Returns the number of accounts found.
 ///
 /// The account service replies "not found" for a deleted account, too: its deletion is not copied.
 ///

@@ -11,7 +11,7 @@ pub struct Model {
     pub order_id: String,
     /// The customer who placed the order.
     pub customer_id: String,
-    /// The name of an [`contracts::query::OrderStatus`].
+    /// The name of a [`contracts::query::OrderStatus`].
     pub status: String,
     /// The ISO 4217 code.
     pub currency: String,

@@ -26,7 +26,7 @@ pub(crate) async fn start(address: &str) -> Child {
         .unwrap()
 }
 
-/// Sends a request on a new connection, for at max 30 s; `None` without a response.
+/// Sends a request on a new connection, for at most 30 s; `None` without a response.
 async fn fetch(address: &str, path: &str) -> Option<(u16, String)> {
     let http = messaging::http::builder(Duration::from_secs(30)).pool_max_idle_per_host(0).build().unwrap();
     let response = http.get(format!("http://{address}{path}")).send().await.ok()?;

@@ -67,7 +67,7 @@ pub enum Outcome {
         /// The provider's explanation.
         why: String,
     },
-    /// The provider names another order, amount, or currency than the payment's.
+    /// The provider has another order, amount, or currency than the payment.
     Mismatch {
         /// Both contents, for the operator.
         why: String,

@@ -101,7 +101,7 @@ async fn call_and_record<P: PaymentProvider>(provider: &P, claim: &Claim) -> Out
 }
 
 impl<P: PaymentProvider> CaptureWorker<P> {
-    /// Runs until `stop` is cancelled, and then waits for calls in progress, at most [`DRAIN`].
+    /// Runs until `stop` is cancelled, and then waits at most 3 s for calls in progress.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! The service as it runs: a real nats-server, a real database, and the provider's real program.
+//! The whole service on a real nats-server, a real database, and the provider's real program.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -209,7 +209,7 @@ impl Fixture {
         self.js.get_stream(EVENTS).await.unwrap()
     }
 
-    /// The last message on a subject, once there is one.
+    /// Waits for a message on a subject, and returns the last one.
     pub(crate) async fn received(&self, subject: &str) -> StreamMessage {
         let events = self.events().await;
         eventually(subject, || async { events.get_last_raw_message_by_subject(subject).await.is_ok() }).await;

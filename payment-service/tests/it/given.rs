@@ -176,7 +176,7 @@ impl Given {
         self
     }
 
-    /// An attempt begins with the expected call.
+    /// Begins an attempt, which must have the expected call.
     #[track_caller]
     pub(crate) fn calls(mut self, order: &str, expected: impl Fn(&Call) -> bool) -> Self {
         let payment = self.aggregates.payments.get_mut(&order_id(order)).unwrap();
