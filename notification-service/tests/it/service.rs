@@ -170,7 +170,7 @@ async fn a_late_start_catches_up_notifies_of_each_event_once_and_continues_after
 
     let service = shop.start(&database, &[]);
     delivered(&database, 4).await;
-    let mut expected: Vec<_> = notified.iter().map(|(id, _)| format!("<{id}@shop.example>")).collect();
+    let mut expected: Vec<_> = notified.iter().map(|(id, _)| format!("<{id}@store.example>")).collect();
     expected.sort();
     assert_eq!(message_ids(&folder), expected);
     let url = format!("ws://{}/notifications?customerId=C1&after=2", service.address);
