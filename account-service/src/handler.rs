@@ -132,7 +132,7 @@ impl Accounts {
 
 fn row_of(customer_id: &CustomerId, account: &Account, now: i64) -> Result<ActiveModel, DbErr> {
     let details = match account {
-        Account::Open { details, .. } => Some(serde_json::to_string(details).map_err(foreign)?),
+        Account::Open { details, .. } => Some(serde_json::to_string(details).map_err(invalid_row)?),
         Account::Unknown | Account::Deleted { .. } => None,
     };
     Ok(ActiveModel {
@@ -152,13 +152,13 @@ fn row_of(customer_id: &CustomerId, account: &Account, now: i64) -> Result<Activ
 pub(crate) fn account_of(row: Model) -> Result<(CustomerId, Account), DbErr> {
     let version = row.version;
     let account = match row.details {
-        Some(details) => Account::Open { version, details: serde_json::from_str(&details).map_err(foreign)? },
+        Some(details) => Account::Open { version, details: serde_json::from_str(&details).map_err(invalid_row)? },
         None => Account::Deleted { version },
     };
-    Ok((CustomerId::parse(row.customer_id).map_err(foreign)?, account))
+    Ok((CustomerId::parse(row.customer_id).map_err(invalid_row)?, account))
 }
 
 /// The error of a row that is invalid.
-fn foreign(error: impl std::fmt::Display) -> DbErr {
-    DbErr::Custom(format!("a row that this service did not write: {error}"))
+fn invalid_row(error: impl std::fmt::Display) -> DbErr {
+    DbErr::Custom(format!("invalid row: {error}"))
 }

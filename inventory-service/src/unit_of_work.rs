@@ -255,8 +255,9 @@ async fn load_queues(
         .collect();
     for chunk in budgets?.chunks(QUEUES) {
         for row in backorder_line::Model::find_by_statement(heads_of_queues(tx, chunk)).all(tx).await? {
-            let place = Place { position: row.position, order_id: OrderId::parse(row.order_id).map_err(foreign)? };
-            let product_id = ProductId::parse(row.product_id).map_err(foreign)?;
+            let place =
+                Place { position: row.position, order_id: OrderId::parse(row.order_id).map_err(invalid_row)? };
+            let product_id = ProductId::parse(row.product_id).map_err(invalid_row)?;
             stock.queues.entry(product_id).or_default().insert(place, counted(row.quantity)?);
         }
     }
@@ -311,7 +312,7 @@ fn product_of(row: product::Model) -> Result<(ProductId, Product), DbErr> {
         last_position: row.last_position,
         version: row.version,
     };
-    Ok((ProductId::parse(row.product_id).map_err(foreign)?, product))
+    Ok((ProductId::parse(row.product_id).map_err(invalid_row)?, product))
 }
 
 fn reservation_row(order_id: &OrderId, reservation: &Reservation) -> Result<reservation::ActiveModel, DbErr> {
@@ -325,7 +326,7 @@ fn reservation_row(order_id: &OrderId, reservation: &Reservation) -> Result<rese
     Ok(reservation::ActiveModel {
         order_id: Set(order_id.to_string()),
         status: Set(status),
-        lines: Set(serde_json::to_string(&reservation.lines).map_err(foreign)?),
+        lines: Set(serde_json::to_string(&reservation.lines).map_err(invalid_row)?),
         correlation_id: Set(reservation.correlation_id),
         version: Set(reservation.version),
         position: Set(position),
@@ -335,7 +336,7 @@ fn reservation_row(order_id: &OrderId, reservation: &Reservation) -> Result<rese
 fn reservation_of(row: reservation::Model) -> Result<(OrderId, Reservation), DbErr> {
     let state = match (row.status, row.position) {
         (Status::Waiting, Some(position)) => ReservationState::Waiting { position },
-        (Status::Waiting, None) => return Err(foreign(format!("{} waits without a position", row.order_id))),
+        (Status::Waiting, None) => return Err(invalid_row(format!("{} waits without a position", row.order_id))),
         (Status::Reserved, _) => ReservationState::Reserved,
         (Status::Refused, _) => ReservationState::Refused,
         (Status::Released, _) => ReservationState::Released,
@@ -343,11 +344,11 @@ fn reservation_of(row: reservation::Model) -> Result<(OrderId, Reservation), DbE
     };
     let reservation = Reservation {
         state,
-        lines: serde_json::from_str(&row.lines).map_err(foreign)?,
+        lines: serde_json::from_str(&row.lines).map_err(invalid_row)?,
         correlation_id: row.correlation_id,
         version: row.version,
     };
-    Ok((OrderId::parse(row.order_id).map_err(foreign)?, reservation))
+    Ok((OrderId::parse(row.order_id).map_err(invalid_row)?, reservation))
 }
 
 fn backorder_row(
@@ -365,14 +366,14 @@ fn backorder_row(
 
 /// Converts to a signed number, because databases have no unsigned ones.
 fn stored(units: u64) -> Result<i64, DbErr> {
-    i64::try_from(units).map_err(foreign)
+    i64::try_from(units).map_err(invalid_row)
 }
 
 fn counted(units: i64) -> Result<u64, DbErr> {
-    u64::try_from(units).map_err(foreign)
+    u64::try_from(units).map_err(invalid_row)
 }
 
 /// The error of a row that is invalid.
-fn foreign(error: impl std::fmt::Display) -> DbErr {
-    DbErr::Custom(format!("a row that this service did not write: {error}"))
+fn invalid_row(error: impl std::fmt::Display) -> DbErr {
+    DbErr::Custom(format!("invalid row: {error}"))
 }

@@ -150,8 +150,8 @@ async fn load(
     let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
     let rows = statement::select_in::<customer::Entity, _>(tx, customer::Column::CustomerId, &ids).await?;
     let customers = rows.into_iter().map(|row| {
-        let customer_id = CustomerId::parse(row.customer_id)
-            .map_err(|error| DbErr::Custom(format!("a row that this service did not write: {error}")))?;
+        let customer_id =
+            CustomerId::parse(row.customer_id).map_err(|error| DbErr::Custom(format!("invalid row: {error}")))?;
         let contact = match (row.deleted, row.name, row.email) {
             (false, Some(name), Some(email)) => Contact::Known { name, email },
             _ => Contact::Deleted,

@@ -64,7 +64,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     match &config.command {
         Some(command) => tokio::select! {
             done = execute(&config, command) => done,
-            () = shutdown.cancelled() => bail!("ended by a signal; finished work is kept, and the command can be repeated"),
+            () = shutdown.cancelled() => bail!("ended by a signal; finished work is kept; repeat the command"),
         },
         None => {
             let provider = HttpProvider::new(&config.provider_url, config.provider_timeout())?;

@@ -166,7 +166,7 @@ async fn missing(db: &DatabaseConnection) -> anyhow::Result<BTreeSet<CustomerId>
         .all(db)
         .await?;
     let waiting: BTreeSet<CustomerId> =
-        waiting.into_iter().map(CustomerId::parse).collect::<Result<_, _>>().map_err(row::foreign)?;
+        waiting.into_iter().map(CustomerId::parse).collect::<Result<_, _>>().map_err(row::invalid_row)?;
     let known = accounts::load(db, &waiting).await?;
     Ok(waiting.into_iter().filter(|customer_id| !known.contains_key(customer_id)).collect())
 }

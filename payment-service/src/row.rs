@@ -60,14 +60,14 @@ pub(crate) fn of_payment(order_id: &OrderId, payment: &Payment) -> payment::Acti
 /// [`DbErr::Custom`] if the row is invalid.
 pub(crate) fn to_payment(row: payment::Model) -> Result<(OrderId, Payment), DbErr> {
     let charge = charge_of(&row)?;
-    let missing = |what: &str| foreign(format!("payment {} has no {what}", row.order_id));
+    let missing = |what: &str| invalid_row(format!("payment {} has no {what}", row.order_id));
     let reference = || row.reference.clone().ok_or_else(|| missing("reference"));
     let state = match row.status {
         Status::Pending => State::Pending,
         Status::AwaitingAccount => State::AwaitingAccount,
         Status::Capturing => {
             let token = row.token.clone().ok_or_else(|| missing("token"))?;
-            State::Capturing { token: CardToken::parse(token).map_err(foreign)? }
+            State::Capturing { token: CardToken::parse(token).map_err(invalid_row)? }
         }
         Status::Voiding => State::Voiding,
         Status::Captured => State::Captured { reference: reference()? },
@@ -95,7 +95,7 @@ pub(crate) fn to_payment(row: payment::Model) -> Result<(OrderId, Payment), DbEr
         version: row.version,
         updated_at: from_unix_millis(row.updated_at),
     };
-    Ok((OrderId::parse(row.order_id).map_err(foreign)?, payment))
+    Ok((OrderId::parse(row.order_id).map_err(invalid_row)?, payment))
 }
 
 /// Reads the charge; `None` if the order's event has not arrived.
@@ -108,8 +108,8 @@ pub(crate) fn charge_of(row: &payment::Model) -> Result<Option<Charge>, DbErr> {
         return Ok(None);
     };
     Ok(Some(Charge {
-        customer_id: CustomerId::parse(customer_id).map_err(foreign)?,
-        amount: Amount::parse(amount).map_err(foreign)?,
+        customer_id: CustomerId::parse(customer_id).map_err(invalid_row)?,
+        amount: Amount::parse(amount).map_err(invalid_row)?,
         currency: currency_of(currency)?,
     }))
 }
@@ -139,23 +139,25 @@ pub(crate) fn of_account(customer_id: &CustomerId, account: &Account) -> account
 pub(crate) fn to_account(row: account_copy::Model) -> Result<(CustomerId, Account), DbErr> {
     let card = match (row.token, row.brand, row.last_four, row.expiry) {
         (Some(token), Some(brand), Some(last_four), Some(expiry)) => Some(Card {
-            token: CardToken::parse(token).map_err(foreign)?,
-            brand: Line::parse(brand).map_err(foreign)?,
-            last_four: LastFour::parse(last_four).map_err(foreign)?,
-            expiry: Expiry::parse(expiry).map_err(foreign)?,
+            token: CardToken::parse(token).map_err(invalid_row)?,
+            brand: Line::parse(brand).map_err(invalid_row)?,
+            last_four: LastFour::parse(last_four).map_err(invalid_row)?,
+            expiry: Expiry::parse(expiry).map_err(invalid_row)?,
         }),
         _ => None,
     };
     let terms = match (row.limit_amount, row.limit_currency) {
         (Some(amount), Some(currency)) if !row.deleted => {
-            let limit =
-                CreditLimit { amount: Amount::parse(amount).map_err(foreign)?, currency: currency_of(&currency)? };
+            let limit = CreditLimit {
+                amount: Amount::parse(amount).map_err(invalid_row)?,
+                currency: currency_of(&currency)?,
+            };
             Some(Terms { card, limit })
         }
         _ => None,
     };
     let account = Account { version: row.version, terms };
-    Ok((CustomerId::parse(row.customer_id).map_err(foreign)?, account))
+    Ok((CustomerId::parse(row.customer_id).map_err(invalid_row)?, account))
 }
 
 /// Reads a currency.
@@ -164,7 +166,7 @@ pub(crate) fn to_account(row: account_copy::Model) -> Result<(CustomerId, Accoun
 ///
 /// [`DbErr::Custom`] if the code is unknown.
 pub(crate) fn currency_of(code: &str) -> Result<Currency, DbErr> {
-    Currency::from_code(code).ok_or_else(|| foreign(format!("unknown currency {code:?}")))
+    Currency::from_code(code).ok_or_else(|| invalid_row(format!("unknown currency {code:?}")))
 }
 
 /// Reads a decline reason.
@@ -192,6 +194,6 @@ fn status_of(state: &State) -> Status {
 }
 
 /// The error of a row that is invalid.
-pub(crate) fn foreign(error: impl std::fmt::Display) -> DbErr {
-    DbErr::Custom(format!("a row that this service did not write: {error}"))
+pub(crate) fn invalid_row(error: impl std::fmt::Display) -> DbErr {
+    DbErr::Custom(format!("invalid row: {error}"))
 }

@@ -144,8 +144,8 @@ impl Report {
                 order.id = %order_id,
                 trace.id = trace,
                 answer,
-                "the payment provider refuses a request, or its content differs from the payment; the service waits for \
-                an operator: use payment-service retry or dismiss"
+                "the payment provider refuses a request, or its content differs from the payment; the service waits \
+                 for an operator: use payment-service retry or dismiss"
             );
         } else if answer.is_empty() {
             tracing::info!(order.id = %order_id, trace.id = trace, "the payment provider has responded");
@@ -239,7 +239,7 @@ async fn lock_exposures(
             .await?;
         for row in rows {
             let currency = row::currency_of(&row.currency)?.code();
-            let customer_id = CustomerId::parse(row.customer_id).map_err(row::foreign)?;
+            let customer_id = CustomerId::parse(row.customer_id).map_err(row::invalid_row)?;
             exposures.insert((customer_id, currency), row.amount);
         }
     }
