@@ -145,7 +145,7 @@ impl MissingAccountWorker {
         match reply {
                     Ok(account) => account.map(|account| (customer_id, account)),
                     Err(error) => {
-                        tracing::warn!(customer.id = %customer_id, error = format!("{error:#}"), "account query failed");
+                        tracing::warn!(customer.id = %customer_id, error = format!("{error:#}"), "the query failed");
                         None
                     }
                 }
