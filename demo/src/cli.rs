@@ -1,4 +1,4 @@
-//! The command line: without a subcommand, the whole store; with one, a part of it.
+//! The command line: without a subcommand it runs the whole shop, with one a part of it.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use crate::healthcheck::healthcheck;
 use crate::provision::provision;
 use crate::up::{UpOptions, up};
 
-/// The whole store on one machine, each service a process of its own.
+/// The whole shop on one machine, one process per service.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = false)]
 struct Cli {
@@ -28,27 +28,27 @@ struct Cli {
 enum Command {
     #[command(flatten)]
     Break(Break),
-    /// Shows where each component of the running demo stands.
+    /// Shows the status of each component of the running demo.
     Status,
-    /// Makes the streams, buckets, and consumers on a nats-server, or brings them up to date.
+    /// Creates or updates the streams, buckets, and consumers on a nats-server.
     Provision {
-        /// Where the server is.
+        /// The connection to nats-server.
         #[command(flatten)]
         nats: NatsOptions,
-        /// How many servers keep each stream: 1, 3, or 5.
+        /// The number of replicas of each stream: 1, 3, or 5.
         #[arg(long, env = "NATS_REPLICAS", default_value_t = 1, value_parser = setting::replicas())]
         replicas: usize,
     },
     /// Loads the demo catalogue, opens the demo accounts, and places the demo orders.
     Seed(seed::Addresses),
-    /// Asks a URL, such as a service's `/readiness`, and fails unless the answer is a success: a container's
+    /// Requests a URL, such as a service's `/readiness`, and fails unless the response is a success: a container's
     /// health check.
     Healthcheck {
-        /// What to ask.
+        /// The URL to request.
         #[arg(value_parser = setting::http_url())]
         url: String,
     },
-    /// Finds and repairs what went wrong: `choreo` as a part of this program.
+    /// Runs `choreo`, the operator's program: dead letters, timelines, checks, and repairs.
     Choreo(choreo::Cli),
     /// Runs the order service.
     OrderService(order_service::Config),
@@ -60,13 +60,13 @@ enum Command {
     PaymentService(payment_service::Config),
     /// Runs the notification service.
     NotificationService(notification_service::Config),
-    /// Runs the program that stands in for the payment provider.
+    /// Runs the stub of the payment provider.
     PaymentProvider(payment_provider::Config),
     /// Runs the gateway.
     ApiGateway(api_gateway::Config),
 }
 
-/// What is asked of a running demo, from a second terminal.
+/// Control requests to a running demo, from a second terminal.
 #[derive(Debug, Subcommand)]
 enum Break {
     /// Kills a component of the running demo (SIGKILL).
@@ -75,7 +75,7 @@ enum Break {
         #[arg(value_parser = component())]
         component: Component,
     },
-    /// Stops a component of the running demo: it finishes what it has begun.
+    /// Stops a component of the running demo (SIGTERM): it finishes its work in progress.
     Stop {
         /// Its name, as `status` shows it.
         #[arg(value_parser = component())]
@@ -87,34 +87,34 @@ enum Break {
         #[arg(value_parser = component())]
         component: Component,
     },
-    /// Holds a component of the running demo still (SIGSTOP): it keeps its connections and does nothing.
+    /// Pauses a component of the running demo (SIGSTOP): it keeps its connections and does nothing.
     Pause {
         /// Its name, as `status` shows it.
         #[arg(value_parser = component())]
         component: Component,
     },
-    /// Lets a paused component of the running demo go on (SIGCONT).
+    /// Resumes a paused component of the running demo (SIGCONT).
     Resume {
         /// Its name, as `status` shows it.
         #[arg(value_parser = component())]
         component: Component,
     },
-    /// Lets the last messages of COMMANDS and EVENTS come again to every service of the running demo.
+    /// Redelivers the last messages of COMMANDS and EVENTS to every service of the running demo.
     Redeliver {
-        /// How many of each stream, 1000 at most.
+        /// The number of messages per stream, at most 1000.
         #[arg(default_value_t = 100, value_parser = setting::number(1..=MAX_MESSAGES))]
         messages: u64,
     },
-    /// Holds back what a service of the running demo sends to nats-server, its acknowledgements with it.
+    /// Delays everything that a service of the running demo sends to nats-server, acknowledgements included.
     DelayAcks {
         /// Its name, as `status` shows it.
         #[arg(value_parser = component())]
         component: Component,
-        /// For how many seconds, 60 at most; the server delivers again after 10.
+        /// The delay in seconds, at most 60; nats-server redelivers after 10.
         #[arg(long, default_value_t = 15, value_parser = setting::number(1..=MAX_DELAY))]
         seconds: u64,
     },
-    /// Cuts the connection of a service of the running demo to nats-server, once.
+    /// Disconnects a service of the running demo from nats-server, once.
     Disconnect {
         /// Its name, as `status` shows it.
         #[arg(value_parser = component())]
@@ -122,23 +122,23 @@ enum Break {
     },
 }
 
-/// The name of a process of the shop.
+/// Returns the parser of a component's name.
 fn component() -> impl TypedValueParser<Value = Component> {
     let names = Component::ALL.map(Component::name).join(", ");
     setting::parsed(|text: &str| text.parse::<Component>(), format!("is not one of {names}"))
 }
 
-/// Returns the command line as it is declared: every subcommand with its options.
+/// Returns the declared command line: every subcommand with its options.
 #[must_use]
 pub fn command() -> clap::Command {
     Cli::command()
 }
 
-/// Does what the command line asks.
+/// Runs the command of the command line.
 ///
 /// # Errors
 ///
-/// What is wrong and what to do about it, for a person.
+/// The problem and the next step, as a message for the user.
 pub async fn run() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     let Some(command) = cli.command else {
@@ -151,9 +151,9 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     }
     let _logs = process::init_logging()?;
     match command {
-        // Answered above, without logs around what it prints.
+        // Handled above, so that no log lines mix with its output.
         Command::Choreo(_) => {}
-        Command::Break(what) => process::print(Remote::find(&cli.up.data)?.ask(what.into()).await?),
+        Command::Break(request) => process::print(Remote::find(&cli.up.data)?.ask(request.into()).await?),
         Command::Status => {
             for status in Remote::find(&cli.up.data)?.status().await? {
                 let process = status.process.map_or_else(|| "-".to_owned(), |process| process.to_string());
@@ -178,8 +178,8 @@ pub async fn run() -> anyhow::Result<ExitCode> {
 }
 
 impl From<Break> for ControlRequest {
-    fn from(what: Break) -> Self {
-        match what {
+    fn from(request: Break) -> Self {
+        match request {
             Break::Kill { component } => Self::Act(Action::Kill, component),
             Break::Stop { component } => Self::Act(Action::Stop, component),
             Break::Start { component } => Self::Act(Action::Start, component),

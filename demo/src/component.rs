@@ -11,24 +11,24 @@ use serde::{Deserialize, Serialize};
 pub enum Component {
     /// The broker.
     NatsServer,
-    /// Stands in for the company that takes the money.
+    /// The stub of the payment provider.
     PaymentProvider,
-    /// Keeps orders.
+    /// Orders.
     OrderService,
-    /// Keeps stock.
+    /// Stock and reservations.
     InventoryService,
-    /// Keeps accounts.
+    /// Customer accounts.
     AccountService,
-    /// Takes payments.
+    /// Payments.
     PaymentService,
-    /// Tells customers what became of their orders.
+    /// Notifies customers about their orders.
     NotificationService,
     /// REST in, commands out.
     ApiGateway,
 }
 
 impl Component {
-    /// All of them, in the order in which they start.
+    /// All components, in start order.
     pub const ALL: [Self; 8] = [
         Self::NatsServer,
         Self::PaymentProvider,
@@ -40,7 +40,7 @@ impl Component {
         Self::ApiGateway,
     ];
 
-    /// All but the broker.
+    /// All components except the broker.
     pub const SERVICES: [Self; 7] = [
         Self::PaymentProvider,
         Self::OrderService,
@@ -51,7 +51,7 @@ impl Component {
         Self::ApiGateway,
     ];
 
-    /// Those that keep a database.
+    /// The components with a database.
     pub const WITH_DATABASE: [Self; 5] = [
         Self::OrderService,
         Self::InventoryService,
@@ -60,13 +60,13 @@ impl Component {
         Self::NotificationService,
     ];
 
-    /// Returns whether it is a client of the broker.
+    /// Returns whether the component is a client of the broker.
     #[must_use]
     pub fn uses_broker(self) -> bool {
         !matches!(self, Self::NatsServer | Self::PaymentProvider)
     }
 
-    /// Returns the port on which it serves HTTP, as the shop has always had it; for nats-server, its monitor's.
+    /// Returns the well-known port on which the component serves HTTP; for nats-server, its monitor port.
     #[must_use]
     pub fn port(self) -> u16 {
         match self {
@@ -81,7 +81,7 @@ impl Component {
         }
     }
 
-    /// Returns its name: of the process, of its user, and of its subcommand.
+    /// Returns the name of the component: also of its process, its NATS user, and its subcommand.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -109,7 +109,7 @@ impl FromStr for Component {
     fn from_str(text: &str) -> Result<Self, String> {
         Self::ALL.into_iter().find(|component| component.name() == text).ok_or_else(|| {
             let names: Vec<_> = Self::ALL.iter().map(|component| component.name()).collect();
-            format!("there is no {text:?}; it is one of {}", names.join(", "))
+            format!("{text:?} is not a component; use one of {}", names.join(", "))
         })
     }
 }

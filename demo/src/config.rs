@@ -1,4 +1,4 @@
-//! Where everything of one store is: ports, files, users.
+//! The configuration of one shop: ports, files, users.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use messaging::setting;
 
 use crate::component::Component;
 
-/// The users of `nats.conf`, each with the variable that holds its password there.
+/// The users of `nats.conf`, each with the variable of its password in there.
 pub const USERS: [(&str, &str); 9] = [
     ("provisioner", "PROVISIONER_PASSWORD"),
     ("api-gateway", "API_GATEWAY_PASSWORD"),
@@ -24,59 +24,59 @@ pub const USERS: [(&str, &str); 9] = [
 /// The databases of the services.
 #[derive(Debug, Clone)]
 pub enum Databases {
-    /// An SQLite file a service, in the data folder.
+    /// One SQLite file per service, in the data folder.
     Sqlite,
-    /// A PostgreSQL database a service, by URL.
+    /// One PostgreSQL database per service, by URL.
     Postgres(BTreeMap<Component, String>),
 }
 
 /// The ports of a nats-server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerPorts {
-    /// For clients.
+    /// The port for clients.
     pub clients: u16,
-    /// Of its monitor.
+    /// The port of the monitor.
     pub monitor: u16,
-    /// For the other servers.
+    /// The port for the other servers of the cluster.
     pub routes: u16,
 }
 
-/// Nats-servers that keep the streams together.
+/// A cluster of nats-servers that replicates the streams.
 #[derive(Debug, Clone)]
 pub struct Cluster {
-    /// All of them; the first is the component `nats-server`.
+    /// All servers; the first is the component `nats-server`.
     pub servers: Vec<ServerPorts>,
-    /// The ports through which one server reaches another, `(from, to)`, where not by the one that listens there.
+    /// The proxy ports through which one server reaches another, by `(from, to)`; without an entry it connects directly.
     pub detours: BTreeMap<(usize, usize), u16>,
 }
 
-/// Where everything of one store is.
+/// The configuration of one shop.
 #[derive(Debug, Clone)]
 pub struct ShopConfig {
     /// The program whose subcommands are the services.
     pub program: PathBuf,
-    /// Where streams, databases, and logs are kept.
+    /// The folder of streams, databases, and logs.
     pub data: PathBuf,
-    /// The port of nats-server.
+    /// The client port of nats-server.
     pub nats_port: u16,
-    /// The cluster that nats-server belongs to; without one it is alone.
+    /// The cluster of nats-server; `None` for a single server.
     pub cluster: Option<Cluster>,
-    /// The port on which each component serves HTTP; of nats-server, its monitor's.
+    /// The HTTP port of each component; of nats-server, its monitor port.
     pub ports: BTreeMap<Component, u16>,
-    /// The port on which a demo hears what shall be broken.
+    /// The port of the control API.
     pub control_port: u16,
-    /// Where the services keep their state.
+    /// The databases of the services.
     pub databases: Databases,
-    /// How long an order may wait for stock.
+    /// How long an order may wait for stock, in seconds.
     pub stock_deadline_seconds: u64,
     /// Variables added to the environment of every service, such as `RUST_LOG`.
     pub variables: Vec<(String, String)>,
-    /// Variables added to the environment of one component alone; they replace what it is told otherwise.
+    /// Variables added to the environment of one component alone; they override all others.
     pub own_variables: BTreeMap<Component, Vec<(String, String)>>,
 }
 
 impl ShopConfig {
-    /// The shop on its well-known ports, with SQLite files in `data`.
+    /// Returns the configuration with the well-known ports, and SQLite files in `data`.
     #[must_use]
     pub fn standard(program: PathBuf, data: PathBuf) -> Self {
         Self {
@@ -93,7 +93,7 @@ impl ShopConfig {
         }
     }
 
-    /// A shop on ports that are free, so that several can run at once.
+    /// Returns a configuration with free ports, so that several shops can run at once.
     #[must_use]
     pub fn on_free_ports(program: PathBuf, data: PathBuf) -> Self {
         Self {
@@ -104,7 +104,7 @@ impl ShopConfig {
         }
     }
 
-    /// The same with a cluster of so many nats-servers, each stream on all of them.
+    /// Returns this configuration with a cluster of `servers` nats-servers, and as many replicas of each stream.
     #[must_use]
     pub fn clustered(self, servers: usize) -> Self {
         let first = ServerPorts { clients: self.nats_port, monitor: self.monitor_port(), routes: free_port() };
@@ -117,13 +117,13 @@ impl ShopConfig {
         self.http_port(Component::NatsServer)
     }
 
-    /// Returns on how many servers each stream is kept.
+    /// Returns the number of replicas of each stream.
     #[must_use]
     pub fn replicas(&self) -> usize {
         self.cluster.as_ref().map_or(1, |cluster| cluster.servers.len())
     }
 
-    /// Returns every port with who listens on it.
+    /// Returns every port with the name of its listener.
     #[must_use]
     pub fn purposes(&self) -> Vec<(u16, &'static str)> {
         let http = self.ports.iter().map(|(component, port)| match component {
@@ -156,26 +156,26 @@ impl ShopConfig {
         }
     }
 
-    /// Returns the port on which a component serves HTTP: for nats-server, its monitor's.
+    /// Returns the HTTP port of a component: for nats-server, its monitor port.
     #[must_use]
     pub fn http_port(&self, component: Component) -> u16 {
         self.ports.get(&component).copied().unwrap_or_else(|| component.port())
     }
 
-    /// Returns the URL under which a component serves HTTP: for nats-server, its monitor.
+    /// Returns the HTTP URL of a component: for nats-server, of its monitor.
     #[must_use]
     pub fn http_url(&self, component: Component) -> String {
         format!("http://127.0.0.1:{}", self.http_port(component))
     }
 
-    /// Returns the origins of the gateway's page, by each name of this machine.
+    /// Returns the origins of the dashboard, one per name of this machine.
     #[must_use]
-    pub fn page_origins(&self) -> [String; 2] {
+    pub fn dashboard_origins(&self) -> [String; 2] {
         let port = self.http_port(Component::ApiGateway);
         ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}"))
     }
 
-    /// Returns the URL of a service's database; none for a component without one.
+    /// Returns the URL of a service's database; `None` for a component without one.
     #[must_use]
     pub fn database_url(&self, component: Component) -> Option<String> {
         match &self.databases {
@@ -186,8 +186,8 @@ impl ShopConfig {
         }
     }
 
-    /// Returns a user's password: from the environment, else one for development, which is the user's name and
-    /// `-dev`. Everything listens on this machine only.
+    /// Returns a user's password: from the environment, or else the development password `<user>-dev`. All ports
+    /// listen on 127.0.0.1 only.
     #[must_use]
     pub fn password(user: &str) -> String {
         USERS

@@ -1,36 +1,36 @@
-//! The page in the browser of whoever sits here.
+//! Opens the dashboard in the user's browser.
 
 use std::io::IsTerminal;
 
-/// Opens a URL where somebody would see it: started from a terminal, on a desktop, and not from afar.
+/// Opens a URL if a user would see it: started from a terminal, on a desktop, neither over SSH nor in CI.
 ///
-/// Nothing depends on it: without a browser there is still the address to be read.
+/// Nothing depends on it: the terminal shows the URL, too.
 pub(crate) fn open(url: &str) {
-    if is_watched(std::io::stdout().is_terminal(), |name| std::env::var_os(name).is_some())
+    if is_interactive(std::io::stdout().is_terminal(), |name| std::env::var_os(name).is_some())
         && let Err(error) = open::that_detached(url)
     {
-        tracing::debug!(%error, url, "the page could not be opened");
+        tracing::debug!(%error, url, "the dashboard could not be opened in a browser");
     }
 }
 
-fn is_watched(terminal: bool, is_set: impl Fn(&str) -> bool) -> bool {
-    let from_afar = is_set("SSH_CONNECTION") || is_set("CI");
+fn is_interactive(terminal: bool, is_set: impl Fn(&str) -> bool) -> bool {
+    let is_remote = is_set("SSH_CONNECTION") || is_set("CI");
     let desktop = cfg!(target_os = "macos") || is_set("DISPLAY") || is_set("WAYLAND_DISPLAY");
-    terminal && desktop && !from_afar
+    terminal && desktop && !is_remote
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_watched;
+    use super::is_interactive;
 
     #[test]
-    fn a_page_is_opened_only_where_somebody_sees_it() {
-        assert!(is_watched(true, |name| name == "WAYLAND_DISPLAY"));
-        assert!(!is_watched(false, |name| name == "DISPLAY"), "the output goes to a file");
+    fn the_browser_is_opened_only_on_an_interactive_desktop() {
+        assert!(is_interactive(true, |name| name == "WAYLAND_DISPLAY"));
+        assert!(!is_interactive(false, |name| name == "DISPLAY"), "the output goes to a file");
         assert!(
-            !is_watched(true, |name| name == "DISPLAY" || name == "SSH_CONNECTION"),
-            "the desktop is elsewhere"
+            !is_interactive(true, |name| name == "DISPLAY" || name == "SSH_CONNECTION"),
+            "the desktop is on another machine"
         );
-        assert!(!is_watched(true, |name| name == "DISPLAY" || name == "CI"), "nobody is there");
+        assert!(!is_interactive(true, |name| name == "DISPLAY" || name == "CI"), "CI has no user");
     }
 }

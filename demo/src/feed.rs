@@ -1,4 +1,4 @@
-//! The messages as they pass, a line each, for whoever watches the terminal.
+//! The live feed of messages on the terminal, one line per message.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use futures::stream::{Select, select};
 use messaging::connection::{self, NatsOptions};
 use messaging::dead_letter;
 
-/// Lines a second; what is more is counted and not shown.
-const PER_SECOND: u32 = 20;
-/// How long nats-server may take to answer at first.
+/// The maximum number of lines per second; further messages are counted and not shown.
+const MAX_PER_SECOND: u32 = 20;
+/// How long connecting to nats-server, and the first flush, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The messages that pass, from the moment it is opened.
+/// A subscription to all messages from now on.
 pub struct Feed {
     messages: Select<Select<Subscriber, Subscriber>, Subscriber>,
 }
@@ -24,19 +24,19 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// Where the subscriptions cannot be made.
+    /// If nats-server does not respond within 10 s, or refuses a subscription.
     pub async fn open(nats: NatsOptions) -> anyhow::Result<Self> {
         let (client, _) = connection::establish(&nats, "inspector", CONNECT_TIMEOUT).await?;
         let commands = client.subscribe("*.command.>").await?;
         let events = client.subscribe("*.event.>").await?;
         let dead_letters = client.subscribe("dead-letter.>").await?;
-        // The server has the subscriptions once this returns.
+        // After the flush, nats-server has the subscriptions.
         let flushed = tokio::time::timeout(CONNECT_TIMEOUT, client.flush()).await;
-        flushed.context("nats-server does not answer")??;
+        flushed.context("nats-server does not respond")??;
         Ok(Self { messages: select(select(commands, events), dead_letters) })
     }
 
-    /// Shows the messages, a line each, until the connection is closed.
+    /// Shows one line per message, until the connection is closed.
     pub async fn watch(mut self, show: impl Fn(&str)) {
         let (mut second, mut shown, mut hidden) = (Instant::now(), 0, 0_u64);
         while let Some(message) = self.messages.next().await {
@@ -46,7 +46,7 @@ impl Feed {
                 }
                 (second, shown, hidden) = (Instant::now(), 0, 0);
             }
-            if shown == PER_SECOND {
+            if shown == MAX_PER_SECOND {
                 hidden += 1;
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Whether a service is ready, for a container's health check: the image has no `curl`.
+//! The health check of a container: the image has no `curl`.
 
 use std::time::Duration;
 
@@ -6,15 +6,15 @@ use anyhow::{Context, bail};
 use messaging::http;
 use messaging::setting::redacted;
 
-/// How long the answer may take.
+/// How long the response may take.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks a URL once.
+/// Requests a URL once.
 ///
 /// # Errors
 ///
-/// Where there is no answer within 3 s, or it is no success; the error shows its status and body, which for
-/// `/readiness` says what is wrong.
+/// If no response comes within 3 s, or it is not a success; the error shows status and body, which for `/readiness`
+/// is the reason.
 pub async fn healthcheck(url: &str) -> anyhow::Result<()> {
     let client = http::client(TIMEOUT)?;
     let response = client
@@ -22,7 +22,7 @@ pub async fn healthcheck(url: &str) -> anyhow::Result<()> {
         .send()
         .await
         .map_err(reqwest::Error::without_url)
-        .with_context(|| format!("asking {}", redacted(url)))?;
+        .with_context(|| format!("requesting {}", redacted(url)))?;
     let status = response.status();
     if !status.is_success() {
         bail!("{status}: {}", response.text().await.unwrap_or_default());

@@ -1,10 +1,14 @@
-//! The whole store on one machine, as a program and as a library for whoever tests or measures it.
+//! The whole shop on one machine, as a program, and as a library for tests and benchmarks.
 //!
-//! In reading order: [`cli`] is the command line, [`up`] what happens without a subcommand; [`shop`] starts and
-//! breaks the processes of [`component`] with what [`config`] says; [`provision`] makes the streams; [`control`] hears
-//! a second terminal and the page in the browser, and `supervisor` does what they ask, with [`network`], which is made of
-//! the proxies of [`proxy`], and [`redelivery`]; [`feed`] and [`screen`] show what happens, `desktop` opens the
-//! page, [`ports`] says who is in the way, and [`healthcheck`] asks a service how it is.
+//! In reading order:
+//!
+//! - [`cli`]: the command line; [`up`]: the demo, which runs without a subcommand;
+//! - [`shop`]: starts, kills, stops, and pauses the processes of [`component`], as configured in [`config`];
+//! - [`provision`]: creates streams and consumers;
+//! - [`control`]: accepts control requests from a second terminal and from the dashboard; `supervisor` executes them,
+//!   with [`network`], the proxies of [`proxy`], and [`redelivery`];
+//! - [`feed`] and [`screen`]: the output on the terminal; `desktop`: opens the dashboard;
+//! - [`ports`]: reports ports in use; [`healthcheck`]: checks one service.
 
 pub mod cli;
 pub mod component;

@@ -1,4 +1,4 @@
-//! What is between services and nats-servers, and between those.
+//! The proxies between services and nats-servers, and between the servers of a cluster.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,26 @@ use crate::component::Component;
 use crate::config::ShopConfig;
 use crate::proxy::{LinkPolicy, Proxy};
 
-/// A proxy from each service to each server, and from each server to each other one.
+/// One proxy per service and server, and one per pair of servers.
 #[derive(Debug)]
 pub struct Network {
-    /// By service and server.
+    /// The proxies of services, by service and server.
     services: BTreeMap<(Component, usize), Proxy>,
-    /// By servers, `(from, to)`.
+    /// The proxies of servers, by `(from, to)`.
     routes: BTreeMap<(usize, usize), Proxy>,
-    /// What passes between a service and all servers.
+    /// The link policy between a service and all servers.
     policies: BTreeMap<Component, LinkPolicy>,
-    /// The server that nobody reaches and that reaches nobody.
+    /// The server that is isolated from all services and servers.
     cut_off: Option<usize>,
 }
 
 impl Network {
-    /// Makes the proxies of a shop that is about to start, and tells its services and servers of them.
+    /// Starts the proxies of a shop, and configures its services and servers to use them. To be called before the shop
+    /// starts.
     ///
     /// # Errors
     ///
-    /// Where there is no port to be had.
+    /// If no port is free.
     pub async fn install_proxies(config: &mut ShopConfig) -> anyhow::Result<Self> {
         let mut services = BTreeMap::new();
         let mut routes = BTreeMap::new();
@@ -52,7 +53,7 @@ impl Network {
         Ok(network)
     }
 
-    /// Returns what a service must be told to reach the servers through its proxies.
+    /// Returns the environment variables with which a service connects through its proxies.
     #[must_use]
     pub fn variables(&self, component: Component) -> Vec<(String, String)> {
         let proxies = self.services.iter().filter(|((of, _), _)| *of == component);
@@ -60,19 +61,19 @@ impl Network {
         if urls.is_empty() { Vec::new() } else { vec![("NATS_URL".to_owned(), urls.join(","))] }
     }
 
-    /// Sets what passes between a service and the servers.
+    /// Sets the link policy between a service and all servers.
     pub fn pass(&mut self, component: Component, policy: LinkPolicy) {
         self.policies.insert(component, policy);
         self.apply();
     }
 
-    /// Cuts a server off, or nobody.
+    /// Isolates a server from the network; `None` reconnects all.
     pub fn cut_off(&mut self, server: Option<usize>) {
         self.cut_off = server;
         self.apply();
     }
 
-    /// Lets everything pass.
+    /// Clears all faults: every link is open.
     pub fn clear_faults(&mut self) {
         self.policies.clear();
         self.cut_off(None);

@@ -1,4 +1,4 @@
-//! Streams, buckets, and consumers as the contracts declare them.
+//! Provisioning of the streams, buckets, and consumers that the contracts declare.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use contracts::topology::DEAD_LETTERS;
 use messaging::Topology;
 use messaging::connection::{self, NatsOptions};
 
-/// The name of the user that may make streams.
+/// The user that may create streams.
 pub const PROVISIONER: &str = "provisioner";
-/// How long a server that starts beside us may take to answer.
+/// How long a server that starts at the same time may take to respond.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// A subject of the stream of dead letters before the first release.
+/// A subject of the stream DEAD_LETTERS before the first release.
 const RETIRED: &str = "discarded.>";
-/// How long all of it may take.
+/// How long provisioning may take in total.
 const PROVISION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Makes everything exist that `contracts::topology` declares.
+/// Creates or updates everything that `contracts::topology` declares.
 ///
 /// # Errors
 ///
-/// At once if the server refuses the user, is too old, or refuses a permission; within 30 s if it does not answer; and if
-/// it refuses a change, or makes something other than what is declared. After 60 s in any case.
+/// At once if the server refuses the user or a permission, or is too old; after 30 s if it does not respond. Also if it
+/// refuses a change, or creates something that differs from the declaration. After 60 s in any case.
 pub async fn provision(nats: &NatsOptions, replicas: usize) -> anyhow::Result<()> {
     let (client, health) = connection::establish(nats, PROVISIONER, CONNECT_TIMEOUT).await?;
     let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
@@ -33,7 +33,7 @@ pub async fn provision(nats: &NatsOptions, replicas: usize) -> anyhow::Result<()
     };
     tokio::select! {
         provisioned = tokio::time::timeout(PROVISION_TIMEOUT, provisioning) => {
-            let late = || format!("nats-server does not finish within {} s", PROVISION_TIMEOUT.as_secs());
+            let late = || format!("nats-server did not finish provisioning within {} s", PROVISION_TIMEOUT.as_secs());
             provisioned.with_context(late)?
         }
         refusal = connection::refused(&health) => {
@@ -43,16 +43,16 @@ pub async fn provision(nats: &NatsOptions, replicas: usize) -> anyhow::Result<()
     }
 }
 
-/// Refuses streams from before the first release: their messages have other subjects and headers.
+/// Rejects streams from before the first release: their messages have other subjects and headers.
 async fn refuse_earlier_streams(js: &jetstream::Context) -> anyhow::Result<()> {
     let Ok(stream) = js.get_stream(DEAD_LETTERS).await else {
-        // It does not exist; or provisioning fails with the reason.
+        // The stream does not exist, or provisioning fails with the reason.
         return Ok(());
     };
     if stream.cached_info().config.subjects.iter().any(|subject| subject == RETIRED) {
         bail!(
-            "the streams on nats-server were made before the first release, and their subjects have other names: they \
-             cannot be brought up to date; nothing was changed: start with an empty data folder or nats-server"
+            "the streams on nats-server are from before the first release, with other subjects; they cannot be \
+             updated, and nothing was changed; start with an empty data folder or nats-server"
         );
     }
     Ok(())

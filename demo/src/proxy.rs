@@ -1,6 +1,6 @@
-//! A TCP proxy between a service and a server, which can be cut, or hold back what passes.
+//! A TCP proxy between a client and a server, which can close connections or stall them.
 //!
-//! Bytes are held back and never lost, as on a network that comes back: TCP has no way to lose some and go on.
+//! Bytes are delayed and never lost, as on a network that recovers: a TCP connection cannot lose bytes and continue.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use tokio::net::{TcpListener, TcpStream, tcp};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// What passes.
+/// The bytes that a proxy forwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkPolicy {
-    /// Everything.
+    /// Forwards everything.
     Open,
-    /// Nothing: connections are closed, and new ones as soon as they come.
+    /// Closes all connections, new ones included.
     Closed,
-    /// Nothing, and connections stay open.
+    /// Forwards nothing; connections stay open.
     Stalled,
-    /// Only what the server says.
+    /// Forwards only bytes from the server.
     ToServerStalled,
-    /// Only what the client says.
+    /// Forwards only bytes from the client.
     ToClientStalled,
 }
 
-/// A proxy that listens on a port of this machine. Dropped, it cuts everything.
+/// A proxy on a port of 127.0.0.1. It closes all connections on drop.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -41,11 +41,11 @@ enum Direction {
 }
 
 impl Proxy {
-    /// Listens on a free port and connects whoever comes to `target`, a port of this machine.
+    /// Starts a proxy from a free port to `target`, a port of 127.0.0.1.
     ///
     /// # Errors
     ///
-    /// Where there is no port to be had.
+    /// If no port is free.
     pub async fn start(target: u16) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("listening for a proxy")?;
         let port = listener.local_addr().context("listening for a proxy")?.port();
@@ -57,7 +57,7 @@ impl Proxy {
             loop {
                 tokio::select! {
                     () = ended.cancelled() => return,
-                    // A connection needs another one behind it: without descriptors for both it is closed.
+                    // Each connection needs a second one to the target; without descriptors for both it is closed.
                     accepted = acceptor.accept() => if !accepted.is_last {
                         tokio::spawn(connect(accepted.stream, target, watched.clone(), ended.clone()));
                     },
@@ -67,13 +67,13 @@ impl Proxy {
         Ok(Self { port, policy, end })
     }
 
-    /// Returns the port on which it listens.
+    /// Returns the port on which the proxy listens.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Sets what passes.
+    /// Sets the link policy.
     pub fn set(&self, policy: LinkPolicy) {
         self.policy.send_replace(policy);
     }
@@ -85,39 +85,39 @@ impl Drop for Proxy {
     }
 }
 
-/// Carries one connection until one side closes it, or it is cut.
+/// Forwards one connection until one side or the proxy closes it.
 async fn connect(client: TcpStream, target: u16, policy: watch::Receiver<LinkPolicy>, end: CancellationToken) {
     if *policy.borrow() == LinkPolicy::Closed {
         return;
     }
     let Ok(server) = TcpStream::connect(("127.0.0.1", target)).await else { return };
-    // Small messages go at once, as they would without a proxy; without it they are only slower.
+    // Small messages are sent at once, as without a proxy. If the option fails, they are only slower.
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let over = Arc::new(CancellationToken::new());
-    let carry = |from, to, direction| {
-        let (policy, over) = (policy.clone(), over.clone());
+    let closed = Arc::new(CancellationToken::new());
+    let forward = |from, to, direction| {
+        let (policy, closed) = (policy.clone(), closed.clone());
         async move {
-            carry(from, to, direction, policy, &over).await;
-            over.cancel();
+            forward(from, to, direction, policy, &closed).await;
+            closed.cancel();
         }
     };
     tokio::select! {
         () = end.cancelled() => {}
         _ = futures::future::join(
-            carry(from_client, to_server, Direction::ToServer),
-            carry(from_server, to_client, Direction::ToClient),
+            forward(from_client, to_server, Direction::ToServer),
+            forward(from_server, to_client, Direction::ToClient),
         ) => {}
     }
 }
 
-async fn carry(
+async fn forward(
     mut from: tcp::OwnedReadHalf,
     mut to: tcp::OwnedWriteHalf,
     direction: Direction,
     mut policy: watch::Receiver<LinkPolicy>,
-    over: &CancellationToken,
+    closed: &CancellationToken,
 ) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -126,7 +126,7 @@ async fn carry(
             return;
         }
         tokio::select! {
-            () = over.cancelled() => return,
+            () = closed.cancelled() => return,
             changed = policy.changed() => if changed.is_err() { return },
             read = from.read(&mut buffer), if passes(now, direction) => {
                 let Ok(read @ 1..) = read else { return };

@@ -1,6 +1,6 @@
-//! Messages that come again: consumers set back, so that the server delivers what it has delivered before.
+//! Redelivery: consumers are reset to an earlier sequence, so that nats-server delivers acknowledged messages again.
 //!
-//! To a service that looks as if all of its acknowledgements had been lost: the same messages with the same ids.
+//! To a service it looks like lost acknowledgements: the same messages with the same ids.
 
 use std::time::Duration;
 
@@ -13,51 +13,53 @@ use crate::config::ShopConfig;
 use crate::provision::PROVISIONER;
 use crate::shop::nats_options;
 
-/// The streams whose messages come again on request. Deadlines do not: theirs is the past.
+/// The streams whose messages can be redelivered on request. TIMERS is left out: its deadlines are past.
 const STREAMS: [&str; 2] = ["COMMANDS", "EVENTS"];
-/// How long the server may take for one answer.
+/// How long nats-server may take for one response.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long the server may take for all of it.
-const ALL_WITHIN: Duration = Duration::from_secs(15);
+/// How long the redelivery of all streams may take.
+const REDELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Sets a consumer back by so many messages of its stream. It may be further behind than that already; setting it
-/// forward would take messages away from it.
+/// Resets a consumer to `count` messages before the end of its stream.
+///
+/// A consumer that lags further behind keeps its position: it never skips messages.
 ///
 /// # Errors
 ///
-/// Where the server refuses or does not answer in time.
+/// If nats-server refuses or does not respond in time.
 pub async fn set_back(provisioner: &Client, stream: &str, consumer: &str, count: u64) -> anyhow::Result<()> {
-    let looked = connection::jetstream(provisioner).get_stream(stream).await;
-    let looked = looked.with_context(|| format!("looking at {stream}"))?;
-    let info =
-        looked.consumer_info(consumer).await.with_context(|| format!("looking at {consumer} of {stream}"))?;
-    let back = (looked.cached_info().state.last_sequence + 1).saturating_sub(count);
-    let request = json!({"seq": back.min(info.ack_floor.stream_sequence + 1).max(1)});
+    let found = connection::jetstream(provisioner).get_stream(stream).await;
+    let found = found.with_context(|| format!("reading the state of {stream}"))?;
+    let info = found
+        .consumer_info(consumer)
+        .await
+        .with_context(|| format!("reading the state of {consumer} of {stream}"))?;
+    let first = (found.cached_info().state.last_sequence + 1).saturating_sub(count);
+    let request = json!({"seq": first.min(info.ack_floor.stream_sequence + 1).max(1)});
 
     let subject = format!("$JS.API.CONSUMER.RESET.{stream}.{consumer}");
-    let asked = provisioner.request(subject, request.to_string().into());
-    let doing = || format!("setting {consumer} of {stream} back");
-    let answer = tokio::time::timeout(REPLY_TIMEOUT, asked).await.with_context(doing)?.with_context(doing)?;
-    let answer: Value = serde_json::from_slice(&answer.payload).context("reading an answer of JetStream")?;
-    match answer.get("error") {
+    let reply = provisioner.request(subject, request.to_string().into());
+    let doing = || format!("resetting the consumer {consumer} of {stream}");
+    let reply = tokio::time::timeout(REPLY_TIMEOUT, reply).await.with_context(doing)?.with_context(doing)?;
+    let reply: Value = serde_json::from_slice(&reply.payload).context("reading a reply of JetStream")?;
+    match reply.get("error") {
         Some(error) => bail!("{}: {error}", doing()),
         None => Ok(()),
     }
 }
 
-/// Lets the last `count` messages of each stream come again to every service that listens to them. Returns what was
-/// done, in a sentence.
+/// Redelivers the last `count` messages of each stream to every consumer. Returns the result as a sentence.
 ///
 /// # Errors
 ///
-/// Where nats-server refuses or is away; some services may then get messages again and others not.
+/// If nats-server refuses or is unavailable; then possibly only some services get messages again.
 pub(crate) async fn redeliver(config: &ShopConfig, count: u64) -> anyhow::Result<String> {
-    tokio::time::timeout(ALL_WITHIN, redeliver_at_leisure(config, count))
+    tokio::time::timeout(REDELIVERY_TIMEOUT, reset_consumers(config, count))
         .await
-        .unwrap_or_else(|_| bail!("nats-server does not answer; does it run?"))
+        .unwrap_or_else(|_| bail!("nats-server does not respond; check whether it runs"))
 }
 
-async fn redeliver_at_leisure(config: &ShopConfig, count: u64) -> anyhow::Result<String> {
+async fn reset_consumers(config: &ShopConfig, count: u64) -> anyhow::Result<String> {
     let options = nats_options(config, PROVISIONER);
     let (client, _) = connection::establish(&options, PROVISIONER, REPLY_TIMEOUT).await?;
     let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
@@ -69,5 +71,5 @@ async fn redeliver_at_leisure(config: &ShopConfig, count: u64) -> anyhow::Result
             services.push(&consumer.name);
         }
     }
-    Ok(format!("the last {count} messages of {} come again to {}", STREAMS.join(" and "), services.join(", ")))
+    Ok(format!("redelivering the last {count} messages of {} to {}", STREAMS.join(" and "), services.join(", ")))
 }

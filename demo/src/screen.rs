@@ -1,4 +1,4 @@
-//! What the terminal shows: each line marked with who says it, and kept in a file besides.
+//! The output of the demo: each line with its component, on the terminal and in a log file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{IsTerminal, Write};
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use messaging::output::Output;
 
-/// How long the terminal may take for its last lines.
+/// How long the terminal may take to show the last lines.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// The terminal, and the log in the data folder.
@@ -17,16 +17,16 @@ pub struct Screen {
     colours: bool,
     path: PathBuf,
     log: Mutex<File>,
-    /// Nobody may be reading it (Ctrl-S, `| less`), and that stops nothing.
+    /// It may be blocked (Ctrl-S, `| less`), which must not block the shop.
     terminal: Output,
 }
 
 impl Screen {
-    /// Begins to show, and to append to `demo.log` in a folder.
+    /// Opens the terminal, and `demo.log` in a folder for appending.
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn open(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join("demo.log");
         let mut options = OpenOptions::new();
@@ -36,25 +36,29 @@ impl Screen {
             .open(&path)
             .with_context(|| format!("writing the log {}", path.display()))?;
         let kept = path.display().to_string();
-        let note = move |lost| format!("{:<20} | … {lost} lines not shown; {kept} has them\n", "demo");
+        let note = move |lost| format!("{:<20} | … {lost} lines not shown; see {kept}\n", "demo");
         let terminal = Output::to(std::io::stdout(), note).context("starting to write to the terminal")?;
         Ok(Self { colours: std::io::stdout().is_terminal(), path, log: Mutex::new(log), terminal })
     }
 
-    /// Returns where the lines are kept.
+    /// Returns the path of the log file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Shows a line.
+    /// Shows a line of a component.
     ///
-    /// A terminal or a disk that takes no more is no reason to stop the shop: such a line is lost.
-    pub fn show(&self, who: &str, line: &str) {
-        let plain = format!("{who:<20} | {line}\n");
+    /// If the terminal or the disk cannot take the line, it is lost; the shop continues.
+    pub fn show(&self, component: &str, line: &str) {
+        let plain = format!("{component:<20} | {line}\n");
         let kept = self.log.lock().unwrap_or_else(PoisonError::into_inner).write_all(plain.as_bytes());
         kept.unwrap_or_default();
-        let shown = if self.colours { format!("\x1b[{}m{who:<20} |\x1b[0m {line}\n", colour(who)) } else { plain };
+        let shown = if self.colours {
+            format!("\x1b[{}m{component:<20} |\x1b[0m {line}\n", colour(component))
+        } else {
+            plain
+        };
         self.terminal.line(shown.into_bytes());
     }
 }
@@ -65,9 +69,9 @@ impl Drop for Screen {
     }
 }
 
-/// Returns the colour of a producer, as the parameter of an ANSI escape sequence.
-fn colour(who: &str) -> &'static str {
-    match who {
+/// Returns the colour of a component, as the parameter of an ANSI escape sequence.
+fn colour(component: &str) -> &'static str {
+    match component {
         "nats-server" => "90",
         "order-service" => "36",
         "inventory-service" => "35",

@@ -1,4 +1,4 @@
-//! The shop as processes: started, killed, stopped, started again.
+//! The shop as processes: started, killed, stopped, paused, and restarted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -17,69 +17,69 @@ use crate::component::Component;
 use crate::config::{Cluster, ServerPorts, ShopConfig, USERS};
 use crate::provision::{PROVISIONER, provision};
 
-/// The configuration of the broker, as it stands at the root of the repository.
+/// The configuration of the broker: `nats.conf` of the repository.
 const NATS_CONF: &str = include_str!("../../nats.conf");
 
-/// How long a component may take until it is ready.
+/// How long a component may take to become ready.
 pub(crate) const READY_WITHIN: Duration = Duration::from_secs(60);
 
-/// How long a component may take to answer how it is.
+/// How long a component may take to report its readiness.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where the lines of the components' logs go.
+/// A callback for each line of the components' logs.
 pub type OnLine = Arc<dyn Fn(Component, &str) + Send + Sync>;
 
-/// What a component's process does.
+/// The state of a component's process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// It runs; whether it does its work, [`ComponentStatus::ready`] says.
+    /// The process runs; see [`ComponentStatus::ready`] for its readiness.
     Running,
-    /// It was held still, and not let go on.
+    /// The process was paused and not resumed.
     Paused,
-    /// There is none.
+    /// The component has no process.
     Stopped,
-    /// It does not listen yet.
+    /// The process does not listen on its HTTP port yet.
     Starting,
 }
 
-/// Where a component stands.
+/// The status of a component.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ComponentStatus {
-    /// Its name.
+    /// The name of the component.
     pub component: String,
-    /// Its process, while there is one.
+    /// The id of its process, if it runs.
     pub process: Option<u32>,
-    /// What that does.
+    /// The state of its process.
     pub state: State,
-    /// Whether it does its work.
+    /// Whether it is ready.
     pub ready: bool,
-    /// Why not.
+    /// Why it is not ready; empty if it is.
     pub detail: String,
 }
 
-/// A running store. Dropped, it kills what still runs.
+/// A running shop. It kills its processes on drop.
 pub struct Shop {
     config: ShopConfig,
     nats: NatsServer,
     /// The other servers of its cluster.
     others: Vec<NatsServer>,
     services: BTreeMap<Component, Program>,
-    /// Who was paused and not let go on.
+    /// Components that were paused and not resumed.
     paused: BTreeSet<Component>,
     http: reqwest::Client,
     on_line: OnLine,
 }
 
 impl Shop {
-    /// Starts the broker, makes the streams, starts every service, and waits until all of them are ready.
+    /// Starts the broker, provisions the streams, starts every service, and waits until all are ready.
     ///
-    /// `progress` hears of each step in a sentence, `on_line` gets every line of the components' logs.
+    /// `progress` gets one sentence per step, `on_line` every line of the components' logs.
     ///
     /// # Errors
     ///
-    /// Where a part does not start; it says which and shows its last lines.
+    /// If a component does not start or does not become ready; the error names it.
     pub async fn start(
         config: ShopConfig,
         on_line: OnLine,
@@ -96,7 +96,7 @@ impl Shop {
         for component in Component::SERVICES {
             services.insert(component, Program::start(settings(&config, component, &on_line))?);
         }
-        // A connection that was there before says nothing of a process that accepts no new ones.
+        // Each probe needs a new connection: an open one would not show that a process accepts no others.
         let http = http::builder(ANSWER_TIMEOUT).pool_max_idle_per_host(0).build()?;
         let mut shop = Self { config, nats, others, services, paused: BTreeSet::new(), http, on_line };
         for component in Component::SERVICES {
@@ -105,13 +105,13 @@ impl Shop {
         Ok(shop)
     }
 
-    /// Returns where everything is.
+    /// Returns the configuration of the shop.
     #[must_use]
     pub fn config(&self) -> &ShopConfig {
         &self.config
     }
 
-    /// Returns a nats-server; the first is the component, the others are those of its cluster.
+    /// Returns a nats-server by its number: 0 is the component, the others are the rest of its cluster.
     pub fn server(&mut self, number: usize) -> Option<&mut NatsServer> {
         match number {
             0 => Some(&mut self.nats),
@@ -119,19 +119,19 @@ impl Shop {
         }
     }
 
-    /// Changes what a service is told from its next start on; a running one keeps what it was told.
-    pub fn tell(&mut self, component: Component, variables: Vec<(String, String)>) {
+    /// Sets the own environment variables of a service from its next start on; a running process keeps its environment.
+    pub fn set_variables(&mut self, component: Component, variables: Vec<(String, String)>) {
         self.config.own_variables.insert(component, variables);
         if let Some(service) = self.services.get_mut(&component) {
             service.change(settings(&self.config, component, &self.on_line));
         }
     }
 
-    /// Kills a component (SIGKILL): it gets no chance to finish anything.
+    /// Kills a component (SIGKILL): work in progress is interrupted.
     ///
     /// # Errors
     ///
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub fn kill(&mut self, component: Component) -> anyhow::Result<()> {
         match self.services.get_mut(&component) {
             Some(service) => Ok(service.kill()?),
@@ -139,11 +139,11 @@ impl Shop {
         }
     }
 
-    /// Stops a component (SIGTERM) and waits until it has finished. Returns how a service ended.
+    /// Stops a component (SIGTERM) and waits until it has ended. Returns the exit status of a service.
     ///
     /// # Errors
     ///
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub async fn stop(&mut self, component: Component) -> anyhow::Result<Option<ExitStatus>> {
         match self.services.get_mut(&component) {
             Some(service) => Ok(service.stop().await?),
@@ -158,7 +158,7 @@ impl Shop {
     ///
     /// # Errors
     ///
-    /// Where it does not start.
+    /// If it does not start.
     pub async fn start_component(&mut self, component: Component) -> anyhow::Result<()> {
         if self.process(component).is_none() {
             self.paused.remove(&component);
@@ -170,11 +170,11 @@ impl Shop {
         }
     }
 
-    /// Pauses a component (SIGSTOP) or lets it go on (SIGCONT).
+    /// Pauses (SIGSTOP) or resumes (SIGCONT) a component.
     ///
     /// # Errors
     ///
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub fn pause(&mut self, component: Component, paused: bool) -> anyhow::Result<()> {
         match (self.services.get_mut(&component), paused) {
             (Some(service), true) => service.pause()?,
@@ -190,17 +190,17 @@ impl Shop {
         Ok(())
     }
 
-    /// Returns whether a component was paused and not let go on.
+    /// Returns whether a component is paused.
     #[must_use]
     pub fn is_paused(&self, component: Component) -> bool {
         self.process(component).is_some() && self.paused.contains(&component)
     }
 
-    /// Returns components that ended by themselves since the last look, and how.
+    /// Returns the components that ended by themselves since the last call, with their exit status.
     ///
     /// # Errors
     ///
-    /// Where the operating system does not tell.
+    /// If the operating system does not report the status of a process.
     pub fn ended(&mut self) -> anyhow::Result<Vec<(Component, ExitStatus)>> {
         let mut ended = Vec::new();
         for server in [&mut self.nats].into_iter().chain(&mut self.others) {
@@ -216,28 +216,29 @@ impl Shop {
         Ok(ended)
     }
 
-    /// Returns where every component stands, in the order of [`Component::ALL`]. It takes 2 s at most, and borrows nothing.
+    /// Returns the status of every component, in the order of [`Component::ALL`]. The future takes at most 2 s, and
+    /// borrows nothing.
     pub fn status(&self) -> impl Future<Output = Vec<ComponentStatus>> + Send + use<> {
         futures::future::join_all(Component::ALL.map(|component| self.component_status(component)))
     }
 
-    /// Returns where a component stands.
+    /// Returns the status of a component.
     pub fn component_status(&self, component: Component) -> impl Future<Output = ComponentStatus> + Send + use<> {
         let path = if component == Component::NatsServer { "healthz" } else { "readiness" };
-        let asked = self.http.get(format!("{}/{path}", self.config.http_url(component)));
+        let request = self.http.get(format!("{}/{path}", self.config.http_url(component)));
         let (process, is_paused) = (self.process(component), self.is_paused(component));
         async move {
             let (state, detail) = match process {
                 None => (State::Stopped, Some("not running".to_owned())),
                 Some(_) if is_paused => (State::Paused, Some("paused".to_owned())),
-                Some(_) => look(asked).await,
+                Some(_) => probe(request).await,
             };
             let (ready, detail) = (detail.is_none(), detail.unwrap_or_default());
             ComponentStatus { component: component.name().to_owned(), process, state, ready, detail }
         }
     }
 
-    /// Returns the id of a component's process, while there is one.
+    /// Returns the id of a component's process, if it runs.
     #[must_use]
     pub fn process(&self, component: Component) -> Option<u32> {
         match self.services.get(&component) {
@@ -246,11 +247,11 @@ impl Shop {
         }
     }
 
-    /// Waits until a component is ready, 60 s at most.
+    /// Waits until a component is ready, at most 60 s.
     ///
     /// # Errors
     ///
-    /// Where it ends, or does not become ready in time; it says what it waits for.
+    /// If it ends, or does not become ready in time; the error has the failing readiness checks.
     pub async fn wait_until_ready(
         &mut self,
         component: Component,
@@ -265,8 +266,8 @@ impl Shop {
                 return Ok(());
             }
             let ended = self.ended()?;
-            if let Some((_, how)) = ended.iter().find(|(ended, _)| *ended == component) {
-                bail!("{component} ended ({how}) before it was ready; its log says why");
+            if let Some((_, status)) = ended.iter().find(|(ended, _)| *ended == component) {
+                bail!("{component} ended ({status}) before it was ready; see its log");
             }
             if status.process.is_none() {
                 bail!("{component} does not run");
@@ -282,7 +283,7 @@ impl Shop {
         }
     }
 
-    /// Stops the services, then the broker. Returns how each service ended; one that had to be killed is named as such.
+    /// Stops the services, then the broker. Returns per service its exit status, or that it had to be killed.
     ///
     /// # Errors
     ///
@@ -303,22 +304,22 @@ impl Shop {
     }
 }
 
-/// Asks a running component how it is. Returns why it is not ready; nothing where it is.
-async fn look(asked: reqwest::RequestBuilder) -> (State, Option<String>) {
-    let answer = match asked.send().await {
-        Ok(answer) if answer.status().is_success() => return (State::Running, None),
-        Ok(answer) => answer.json::<Value>().await,
-        Err(error) if error.is_connect() => return (State::Starting, Some("it does not answer yet".to_owned())),
-        Err(_) => return (State::Running, Some("it does not answer".to_owned())),
+/// Probes the readiness of a running component. Returns its state, and the reason if it is not ready.
+async fn probe(request: reqwest::RequestBuilder) -> (State, Option<String>) {
+    let response = match request.send().await {
+        Ok(response) if response.status().is_success() => return (State::Running, None),
+        Ok(response) => response.json::<Value>().await,
+        Err(error) if error.is_connect() => return (State::Starting, Some("it does not respond yet".to_owned())),
+        Err(_) => return (State::Running, Some("it does not respond".to_owned())),
     };
-    let readiness = answer.unwrap_or_default();
+    let readiness = response.unwrap_or_default();
     let failing = readiness["checks"].as_object().into_iter().flatten().filter(|(_, check)| check["ok"] != true);
     let reasons: Vec<String> =
-        failing.map(|(part, check)| format!("{part}: {}", check["detail"].as_str().unwrap_or("?"))).collect();
+        failing.map(|(name, check)| format!("{name}: {}", check["detail"].as_str().unwrap_or("?"))).collect();
     (State::Running, Some(reasons.join("; ")))
 }
 
-/// How to connect as a user.
+/// Returns the connection options of a user.
 #[must_use]
 pub fn nats_options(config: &ShopConfig, user: &str) -> NatsOptions {
     NatsOptions {
@@ -328,7 +329,7 @@ pub fn nats_options(config: &ShopConfig, user: &str) -> NatsOptions {
     }
 }
 
-/// Starts nats-server, and where it belongs to a cluster, the others with it: each is ready when all are.
+/// Starts nats-server, and the other servers of its cluster if it has one: each becomes ready only with the others.
 async fn start_nats(
     config: &ShopConfig,
     on_line: &OnLine,
@@ -343,9 +344,9 @@ async fn start_nats(
     let builder = USERS
         .iter()
         .fold(builder, |builder, (user, variable)| builder.variable(*variable, ShopConfig::password(user)))
-        // Most of what the server allocates is garbage at once: swept more rarely, it leaves more of the CPU for messages.
-        // Near its limit it does nothing but sweep, so that is far off. It keeps the ids of two minutes, and the subjects of
-        // all that its streams hold: 0.7 KB an order, and they have room for two million.
+        // Most allocations of nats-server are short-lived: collecting garbage less often leaves more CPU for messages.
+        // Near the memory limit it would do nothing but collect, so the limit is high. nats-server keeps in memory the
+        // message ids of two minutes, and the subjects of all stored messages: 0.7 KB per order, for up to 2 million.
         .environment("GOGC", "400")
         .environment("GOMEMLIMIT", std::env::var("GOMEMLIMIT").as_deref().unwrap_or("4GiB"));
     let Some(cluster) = &config.cluster else {
@@ -362,13 +363,13 @@ async fn start_nats(
     Ok((servers.next().context("a cluster without servers")?, servers.collect()))
 }
 
-/// Returns how a server finds the others of its cluster.
+/// Returns the routes of a server to the others of its cluster.
 fn routes(cluster: &Cluster, number: usize, ports: ServerPorts) -> Routes {
     let others = cluster.servers.iter().enumerate().filter(|(other, _)| *other != number).map(|(other, ports)| {
         let port = cluster.detours.get(&(number, other)).copied().unwrap_or(ports.routes);
         format!("nats://127.0.0.1:{port}")
     });
-    // Where there are detours nobody is to learn of the direct way: port 1 leads nowhere.
+    // With detours, no server may learn the direct address of another: nothing listens on port 1.
     let advertise = if cluster.detours.is_empty() { ports.routes } else { 1 };
     Routes {
         cluster: "store".to_owned(),
@@ -378,7 +379,7 @@ fn routes(cluster: &Cluster, number: usize, ports: ServerPorts) -> Routes {
     }
 }
 
-/// Returns how a service is run.
+/// Returns the command line and environment of a service.
 #[must_use]
 pub fn settings(config: &ShopConfig, component: Component, on_line: &OnLine) -> ProgramSettings {
     let http_address = config.http_url(component).replace("http://", "");
@@ -388,7 +389,7 @@ pub fn settings(config: &ShopConfig, component: Component, on_line: &OnLine) -> 
         ("NATS_USER".to_owned(), component.name().to_owned()),
         ("NATS_PASSWORD".to_owned(), ShopConfig::password(component.name())),
         ("HTTP_ADDRESS".to_owned(), http_address),
-        ("ALLOWED_ORIGINS".to_owned(), config.page_origins().join(",")),
+        ("ALLOWED_ORIGINS".to_owned(), config.dashboard_origins().join(",")),
     ];
     if let Some(url) = config.database_url(component) {
         variables.push(("DATABASE_URL".to_owned(), url));
@@ -406,7 +407,7 @@ pub fn settings(config: &ShopConfig, component: Component, on_line: &OnLine) -> 
     }
 }
 
-/// What only this component is told.
+/// Returns the variables that only this component gets.
 fn own_variables(config: &ShopConfig, component: Component) -> Vec<(String, String)> {
     let file = |name: &str| config.data.join(name).display().to_string();
     let variables = match component {

@@ -1,4 +1,4 @@
-//! Keeps a running demo, and breaks and repairs it as asked.
+//! The supervisor of a running demo, which executes control requests.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -18,10 +18,10 @@ use crate::redelivery::redeliver;
 use crate::screen::Screen;
 use crate::shop::{ComponentStatus, Shop};
 
-/// How often components are looked after.
+/// How often the processes are checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// How long nobody gets through where a connection is cut: long enough for the proxy to see it, and no more.
-const CUT: Duration = Duration::from_millis(100);
+/// How long a disconnect keeps a link closed: long enough for the proxy to close the connections.
+const DISCONNECT_TIME: Duration = Duration::from_millis(100);
 
 /// How long the processes may take to end, all together; this process has 9 s after a signal.
 const STOP_TIMEOUT: Duration = Duration::from_millis(8500);
@@ -30,38 +30,38 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(8500);
 pub(crate) struct Supervisor {
     shop: Shop,
     network: Network,
-    /// Whose messages to the broker are held back, and until when.
+    /// Services whose messages to the broker are delayed, with the end of the delay.
     delayed: BTreeMap<Component, Instant>,
     screen: Arc<Screen>,
 }
 
 impl Supervisor {
-    /// Keeps a shop whose services reach the broker through a network.
+    /// Makes the supervisor of a shop whose services connect to the broker through a network.
     pub(crate) fn new(shop: Shop, network: Network, screen: Arc<Screen>) -> Self {
         Self { shop, network, delayed: BTreeMap::new(), screen }
     }
 
-    /// Does what is asked, and tells of components that end by themselves, until `shutdown`; then stops the shop.
+    /// Executes requests, and reports components that end by themselves, until `shutdown`; then stops the shop.
     ///
     /// # Errors
     ///
-    /// Where the operating system does not tell who runs, or refuses to stop somebody.
+    /// If the operating system does not report the status of a process, or refuses to stop one.
     pub(crate) async fn run(
         mut self,
         requests: mpsc::Receiver<Request>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
         self.serve_requests(requests, shutdown).await?;
-        self.screen.show("demo", "stopping; the data stays for the next start");
-        // All finish what they have begun, and need the broker for it: it answers, and the network stays until then.
+        self.screen.show("demo", "stopping; the data is kept for the next start");
+        // The services finish their work in progress, for which they need the broker: no fault may remain.
         self.network.clear_faults();
         self.shop.pause(Component::NatsServer, false)?;
         if let Ok(stopped) = tokio::time::timeout(STOP_TIMEOUT, self.shop.shut_down()).await {
             return stopped.map(drop);
         }
-        // Dropped, the shop kills what still runs.
+        // On drop, the shop kills the processes that still run.
         let unfinished =
-            "some processes had not ended in time and were killed; the next start finishes what they had begun";
+            "some processes did not end in time and were killed; they finish their work after the next start";
         self.screen.show("demo", unfinished);
         Ok(())
     }
@@ -71,17 +71,17 @@ impl Supervisor {
         mut requests: mpsc::Receiver<Request>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
-        let mut look = tokio::time::interval(POLL_INTERVAL);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut poll = tokio::time::interval(POLL_INTERVAL);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(()),
                 Some(request) = requests.recv() => self.serve(request).await,
-                _ = look.tick() => {
-                    self.release();
+                _ = poll.tick() => {
+                    self.end_delays();
                     for (component, status) in self.shop.ended()? {
-                        let again = format!("start it again with `cargo run -- start {component}`");
-                        self.screen.show("demo", &format!("{component} ended ({status}); {again}"));
+                        let next = format!("restart it with `cargo run -- start {component}`");
+                        self.screen.show("demo", &format!("{component} ended ({status}); {next}"));
                     }
                 }
             }
@@ -90,20 +90,20 @@ impl Supervisor {
 
     async fn serve(&mut self, request: Request) {
         match request {
-            // What takes its time and needs nothing of us does not keep others waiting.
-            Request::Status(answer) => {
+            // Slow requests that do not change the supervisor run in tasks of their own, so that others need not wait.
+            Request::Status(response) => {
                 let status = self.shop.status();
-                tokio::spawn(async move { drop::<Result<(), Vec<ComponentStatus>>>(answer.send(status.await)) });
+                tokio::spawn(async move { drop::<Result<(), Vec<ComponentStatus>>>(response.send(status.await)) });
             }
-            Request::Do(ControlRequest::Redeliver(control_request), answer) => {
+            Request::Do(ControlRequest::Redeliver(control_request), response) => {
                 let (config, screen) = (self.shop.config().clone(), self.screen.clone());
-                tokio::spawn(
-                    async move { reply(redeliver(&config, control_request.messages), answer, &screen).await },
-                );
+                tokio::spawn(async move {
+                    reply(redeliver(&config, control_request.messages), response, &screen).await
+                });
             }
-            Request::Do(control_request, answer) => {
+            Request::Do(control_request, response) => {
                 let screen = self.screen.clone();
-                reply(self.execute(control_request), answer, &screen).await;
+                reply(self.execute(control_request), response, &screen).await;
             }
         }
     }
@@ -114,7 +114,7 @@ impl Supervisor {
             ControlRequest::DelayAcks(control_request) => {
                 self.delay(control_request.component, control_request.seconds)
             }
-            ControlRequest::Disconnect(control_request) => self.cut(control_request.component).await,
+            ControlRequest::Disconnect(control_request) => self.disconnect(control_request.component).await,
             ControlRequest::Redeliver(control_request) => {
                 redeliver(self.shop.config(), control_request.messages).await
             }
@@ -153,37 +153,37 @@ impl Supervisor {
     }
 
     fn delay(&mut self, component: Component, seconds: u64) -> anyhow::Result<String> {
-        self.must_be_connected(component)?;
+        self.check_connected(component)?;
         self.delayed.insert(component, Instant::now() + Duration::from_secs(seconds));
         self.network.pass(component, LinkPolicy::ToServerStalled);
         Ok(format!(
-            "what {component} sends to nats-server is held back for {seconds} s; what it does not acknowledge in 10 s comes \
-             again"
+            "delaying everything that {component} sends to nats-server for {seconds} s; messages not acknowledged \
+             within 10 s are redelivered"
         ))
     }
 
-    /// Lets pass again what has been held back for long enough.
-    fn release(&mut self) {
+    /// Ends the delays that have expired.
+    fn end_delays(&mut self) {
         let now = Instant::now();
-        let released: Vec<Component> =
+        let expired: Vec<Component> =
             self.delayed.iter().filter(|(_, until)| **until <= now).map(|(component, _)| *component).collect();
-        for component in released {
+        for component in expired {
             self.delayed.remove(&component);
             self.network.pass(component, LinkPolicy::Open);
-            self.screen.show("demo", &format!("what {component} sends reaches nats-server again"));
+            self.screen.show("demo", &format!("the delay of {component} ended; its messages reach nats-server"));
         }
     }
 
-    async fn cut(&mut self, component: Component) -> anyhow::Result<String> {
-        self.must_be_connected(component)?;
+    async fn disconnect(&mut self, component: Component) -> anyhow::Result<String> {
+        self.check_connected(component)?;
         self.network.pass(component, LinkPolicy::Closed);
-        tokio::time::sleep(CUT).await;
+        tokio::time::sleep(DISCONNECT_TIME).await;
         let delayed = self.delayed.contains_key(&component);
         self.network.pass(component, if delayed { LinkPolicy::ToServerStalled } else { LinkPolicy::Open });
-        Ok(format!("cut the connection of {component} to nats-server; it connects again by itself"))
+        Ok(format!("disconnected {component} from nats-server; it reconnects by itself"))
     }
 
-    fn must_be_connected(&self, component: Component) -> anyhow::Result<()> {
+    fn check_connected(&self, component: Component) -> anyhow::Result<()> {
         if !component.uses_broker() {
             bail!("{component} has no connection to nats-server");
         }
@@ -194,15 +194,15 @@ impl Supervisor {
     }
 }
 
-/// Shows what was done, and says so to whoever asked, who may be gone by now.
+/// Shows the result of a request on the screen, and sends it to the client, which may have disconnected by now.
 async fn reply(
     done: impl Future<Output = anyhow::Result<String>>,
-    answer: oneshot::Sender<Result<String, String>>,
+    response: oneshot::Sender<Result<String, String>>,
     screen: &Screen,
 ) {
     let done = done.await.map_err(|error| format!("{error:#}"));
     if let Ok(done) = &done {
         screen.show("demo", done);
     }
-    drop(answer.send(done));
+    drop(response.send(done));
 }

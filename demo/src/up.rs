@@ -1,4 +1,4 @@
-//! The whole store on one machine: started, seeded, explained, and kept until Ctrl-C.
+//! The demo: the whole shop on one machine, started, seeded, and kept running until Ctrl-C.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -22,13 +22,13 @@ use crate::screen::Screen;
 use crate::shop::{OnLine, Shop, nats_options};
 use crate::supervisor::Supervisor;
 
-/// How long the gateway may take to answer.
+/// How long the gateway may take to respond.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What `demo` does without a subcommand.
+/// The options of `demo` without a subcommand.
 #[derive(Debug, Clone, clap::Args)]
 pub struct UpOptions {
-    /// Where streams, databases, and logs are kept.
+    /// The folder of streams, databases, and logs.
     #[arg(long, env = "DEMO_DATA", default_value = "data", global = true, value_parser = setting::path())]
     pub data: PathBuf,
     /// Starts over: removes the streams and databases of earlier runs first.
@@ -37,22 +37,22 @@ pub struct UpOptions {
     /// Loads neither products nor orders.
     #[arg(long)]
     pub no_seed: bool,
-    /// Does not open the page in the browser.
+    /// Does not open the dashboard in the browser.
     #[arg(long)]
     pub no_open: bool,
 }
 
-/// Starts everything on its well-known ports, seeds it, says where to look, and keeps it until `shutdown`.
+/// Starts the shop on its well-known ports, seeds it, shows its addresses, and keeps it running until `shutdown`.
 ///
 /// # Errors
 ///
-/// Where a part does not start, with what to do about it.
+/// If a component does not start; the error has the next step.
 pub async fn up(options: &UpOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("finding this program's own file")?;
     run(ShopConfig::standard(program, options.data.clone()), options, shutdown).await
 }
 
-/// The same with a store of any configuration.
+/// Like [`up`], with any configuration.
 ///
 /// # Errors
 ///
@@ -68,15 +68,15 @@ pub async fn run(config: ShopConfig, options: &UpOptions, shutdown: Cancellation
     let screen = Arc::new(Screen::open(&data)?);
     let progress = |step: &str| screen.show("demo", step);
     let listener = Listener::bind(config.control_port).await?;
-    // The services of a demo reach the broker through proxies, which can be cut; everything else goes straight there.
+    // Only the services connect to the broker through proxies, which inject faults; all other clients connect directly.
     let network = Network::install_proxies(&mut config).await?;
-    let reported = about_the_demo(&config, &listener);
-    config.own_variables.entry(Component::ApiGateway).or_default().extend(reported);
+    let variables = gateway_variables(&config, &listener);
+    config.own_variables.entry(Component::ApiGateway).or_default().extend(variables);
     let shown = screen.clone();
     let on_line: OnLine = Arc::new(move |component, line| shown.show(component.name(), line));
     let shop = tokio::select! {
         shop = Shop::start(config, on_line, &progress) => shop?,
-        // What has been started already is killed as it is dropped.
+        // Processes that were started already are killed on drop.
         () = shutdown.cancelled() => return Ok(()),
     };
     tokio::select! {
@@ -91,7 +91,7 @@ pub async fn run(config: ShopConfig, options: &UpOptions, shutdown: Cancellation
     Box::pin(Supervisor::new(shop, network, screen).run(requests, shutdown)).await
 }
 
-/// Shows the messages that pass, loads the seed, and explains where to look.
+/// Starts the live feed, loads the seed, and shows the addresses.
 async fn open(config: &ShopConfig, seeded: bool, screen: &Arc<Screen>) -> anyhow::Result<()> {
     let feed = Feed::open(nats_options(config, "inspector")).await?;
     let shown = screen.clone();
@@ -107,8 +107,8 @@ async fn open(config: &ShopConfig, seeded: bool, screen: &Arc<Screen>) -> anyhow
     Ok(())
 }
 
-/// What the gateway is told of the demo it is a part of, for its page: a gateway outside of one is told nothing.
-fn about_the_demo(config: &ShopConfig, listener: &Listener) -> [(String, String); 3] {
+/// Returns the variables through which the gateway learns the control API, for the dashboard. Only a demo sets them.
+fn gateway_variables(config: &ShopConfig, listener: &Listener) -> [(String, String); 3] {
     [
         ("DEMO_CONTROL_URL".to_owned(), listener.url()),
         ("DEMO_CONTROL_TOKEN".to_owned(), listener.token().to_owned()),
@@ -116,9 +116,9 @@ fn about_the_demo(config: &ShopConfig, listener: &Listener) -> [(String, String)
     ]
 }
 
-/// How to look at the broker with the `nats` CLI.
+/// Returns the `nats` CLI command that connects as the inspector.
 fn nats_command(config: &ShopConfig) -> String {
-    // A password of the environment is a secret; the one for development is not.
+    // A password from the environment is a secret; the development password is not.
     let password = match std::env::var("INSPECTOR_PASSWORD") {
         Ok(_) => "\"$INSPECTOR_PASSWORD\"".to_owned(),
         Err(_) => ShopConfig::password("inspector"),
@@ -127,7 +127,7 @@ fn nats_command(config: &ShopConfig) -> String {
     format!("nats -s {url} --user inspector --password {password} --inbox-prefix _INBOX_inspector")
 }
 
-/// Keeps a second demo off the same data.
+/// Locks the data folder against a second demo.
 fn lock(data: &Path) -> anyhow::Result<File> {
     std::fs::create_dir_all(data).with_context(|| format!("making the data folder {}", data.display()))?;
     let path = data.join("demo.lock");
@@ -138,7 +138,7 @@ fn lock(data: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Removes what earlier runs have left, and nothing else that may be in the folder.
+/// Removes the data of earlier runs, and no other files of the folder.
 fn start_over(data: &Path) -> anyhow::Result<()> {
     for folder in ["nats", "mail"].map(|name| data.join(name)).into_iter().filter(|folder| folder.exists()) {
         std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
@@ -156,14 +156,14 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says what there is now, and where to look.
+/// Shows the orders, the stock, the addresses, and example commands.
 async fn explain(config: &ShopConfig, screen: &Screen) {
     let gateway = config.http_url(Component::ApiGateway);
     let http = http::client(ANSWER_TIMEOUT);
     let get = async |path: &str| -> Value {
         let Ok(http) = &http else { return Value::Null };
         match http.get(format!("{gateway}/{path}")).send().await {
-            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Ok(response) => response.json().await.unwrap_or_default(),
             Err(_) => Value::Null,
         }
     };
@@ -174,7 +174,7 @@ async fn explain(config: &ShopConfig, screen: &Screen) {
     }
     for product in get("products").await["items"].as_array().into_iter().flatten() {
         lines.push(format!(
-            "  {:<12} available {}, reserved {}, awaiting {}",
+            "  {:<12} available {}, reserved {}, backordered {}",
             text(&product["productId"]),
             product["available"],
             product["reserved"],
@@ -185,14 +185,14 @@ async fn explain(config: &ShopConfig, screen: &Screen) {
     let nats = nats_command(config);
     lines.extend([
         String::new(),
-        format!("  the page   {gateway}/"),
+        format!("  dashboard  {gateway}/"),
         format!("  REST API   {gateway}/docs"),
         format!("  live feed  {gateway}/events"),
         format!("  broker     {}, monitor {}", config.nats_url(), config.http_url(Component::NatsServer)),
-        format!("  durability {}: a killed process loses nothing (docs/guarantees.md)", text(&durability)),
+        format!("  durability {}: no message is lost when a process is killed (docs/guarantees.md)", text(&durability)),
         format!("  logs       {}", screen.path().display()),
         String::new(),
-        "Look, order, restock:".to_owned(),
+        "Read, order, restock:".to_owned(),
         format!("  curl {gateway}/orders/ORDER_001/history"),
         format!("  curl {gateway}/orders/ORDER_003/payment"),
         format!("  curl {gateway}/customers/CUSTOMER_001/notifications"),
@@ -207,7 +207,7 @@ async fn explain(config: &ShopConfig, screen: &Screen) {
         format!("  {nats} stream report"),
         format!("  {nats} service ls"),
         String::new(),
-        "Break it on the page, or from a second terminal: cargo run -- kill inventory-service, then start it again."
+        "Inject faults on the dashboard, or from a second terminal: cargo run -- kill inventory-service, then start."
             .to_owned(),
         "Ctrl-C stops everything.".to_owned(),
         String::new(),

@@ -1,14 +1,15 @@
-//! Who may break the demo: whoever has its token, on this machine, and in a browser only the page of its own gateway.
+//! Access control of the control API: only requests with its token, and from a browser only those of the demo's own
+//! dashboard.
 
 use poem::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use poem::{Request, Response};
 
-/// What the page may ask for across origins.
+/// The methods that the dashboard may use across origins.
 const METHODS: &str = "GET, POST";
-/// The headers the page may send with it.
+/// The headers that the dashboard may send across origins.
 const HEADERS: &str = "authorization, content-type";
 
-/// Looks at every request before anything is done.
+/// Checks every request before it is handled: host, origin, and token.
 #[derive(Debug)]
 pub(super) struct Guard {
     authorization: String,
@@ -16,30 +17,30 @@ pub(super) struct Guard {
     origins: [String; 2],
 }
 
-/// What becomes of a request.
+/// The result of the check of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is refused, without a word.
+    /// Rejected with an empty 403.
     Forbidden,
-    /// The browser of this origin asks whether its page may ask.
+    /// A CORS preflight of this allowed origin.
     Preflight(HeaderValue),
-    /// It is done, for a page of this origin or for no page.
+    /// Allowed; `Some` with the origin if a browser sent the request.
     Allowed(Option<HeaderValue>),
 }
 
 impl Guard {
-    /// Guards what listens on `port` for the page of the gateway on `gateway`, both on this machine.
+    /// Makes the guard of the listener on `port`, for the dashboard of the gateway on port `gateway`.
     pub(super) fn new(token: &str, port: u16, gateway: u16) -> Self {
         Self {
             authorization: format!("Bearer {token}"),
-            // Under any other name it is somebody's trick to make a browser take us for his server.
+            // Any other host name may be DNS rebinding: a foreign site that resolves to this machine.
             hosts: ["127.0.0.1", "localhost", "[::1]"].map(|host| format!("{host}:{port}")),
             origins: ["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{gateway}")),
         }
     }
 
-    /// Says what becomes of a request.
-    pub(super) fn judge(&self, request: &Request) -> Verdict {
+    /// Checks a request.
+    pub(super) fn check(&self, request: &Request) -> Verdict {
         let headers = request.headers();
         if !only(headers, header::HOST).is_some_and(|host| self.hosts.iter().any(|known| known == host)) {
             return Verdict::Forbidden;
@@ -49,7 +50,7 @@ impl Guard {
             (true, Some(origin)) if self.origins.iter().any(|known| known == origin) => Some(origin.clone()),
             (true, _) => return Verdict::Forbidden,
         };
-        // A preflight carries no token: the browser sends it by itself.
+        // The browser sends a preflight by itself, without the token.
         if let (&Method::OPTIONS, Some(origin)) = (request.method(), &origin)
             && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
         {
@@ -62,13 +63,13 @@ impl Guard {
     }
 }
 
-/// Returns a header that is there exactly once.
+/// Returns the value of a header that occurs exactly once.
 fn only(headers: &HeaderMap, name: header::HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).into_iter();
     values.next().filter(|_| values.next().is_none())
 }
 
-/// Tells a browser that its page may ask.
+/// Returns the response to an allowed preflight.
 pub(super) fn preflight(origin: &HeaderValue) -> Response {
     let mut response = Response::builder()
         .status(StatusCode::NO_CONTENT)
@@ -76,12 +77,12 @@ pub(super) fn preflight(origin: &HeaderValue) -> Response {
         .header(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS)
         .header(header::ACCESS_CONTROL_MAX_AGE, "600")
         .finish();
-    show_to(&mut response, Some(origin));
+    add_headers(&mut response, Some(origin));
     response
 }
 
-/// Lets a page of this origin, or no page, read an answer, and nobody keep it.
-pub(super) fn show_to(response: &mut Response, origin: Option<&HeaderValue>) {
+/// Adds the headers that let a page of this origin read the response, and that forbid caching.
+pub(super) fn add_headers(response: &mut Response, origin: Option<&HeaderValue>) {
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

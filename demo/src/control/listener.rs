@@ -1,4 +1,4 @@
-//! The control requests over HTTP:
+//! The control API over HTTP:
 //!
 //! - `GET /components`: `[{"component", "process", "state", "ready", "detail", "actions", "faults"}, …]`;
 //! - `POST /components/{component}/{kill|stop|start|pause|resume}`;
@@ -6,8 +6,8 @@
 //! - `POST /faults/delay-acks` `{"component": "inventory-service", "seconds": 15}`;
 //! - `POST /faults/disconnect` `{"component": "order-service"}`.
 //!
-//! What was done is 200 and `{"done": "…"}`; what cannot be done now 409, and what cannot be meant 400 or 404, with
-//! `{"error": "…"}`. Whoever may not ask gets 403 and nothing else.
+//! Success is 200 with `{"done": "…"}`. A request that conflicts with the present state gets 409, an invalid one 400 or
+//! 404, each with `{"error": "…"}`. An unauthorised request gets an empty 403.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -28,22 +28,22 @@ use super::{Action, Address, ControlRequest, Listed, Request, address_file};
 use crate::component::Component;
 use crate::shop::{ComponentStatus, READY_WITHIN, State};
 
-/// The largest request, in bytes.
-const LARGEST: usize = 4096;
-/// How often a component that starts is looked after.
+/// The largest request body, in bytes.
+const MAX_BODY: usize = 4096;
+/// How often the readiness of a starting component is checked.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A port of this machine, and the token for whoever may use it.
+/// The listener of the control API on a port of 127.0.0.1, and the token that it demands.
 pub(crate) struct Listener {
     server: Server,
     token: String,
 }
 
 impl Listener {
-    /// Listens; nothing is answered before [`serve`](Self::serve).
+    /// Binds the port; requests are accepted from [`serve`](Self::serve) on.
     pub(crate) async fn bind(port: u16) -> anyhow::Result<Self> {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        // It has a guard of its own, which asks for more.
+        // The guard of this listener is stricter.
         let server = Server::bind(address, &HttpOptions::default(), None).await?.without_guard();
         Ok(Self { server, token: uuid::Uuid::new_v4().to_string() })
     }
@@ -52,7 +52,7 @@ impl Listener {
         self.server.address().port()
     }
 
-    /// Returns its URL.
+    /// Returns the URL of the control API.
     pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port())
     }
@@ -62,8 +62,8 @@ impl Listener {
         &self.token
     }
 
-    /// Answers the page of the gateway on port `gateway`, and whoever can read the address in the data folder, until
-    /// the program ends. Wishes arrive at `requests`.
+    /// Serves the dashboard of the gateway on port `gateway`, and clients that can read the address file in the data
+    /// folder, until the program ends. The requests go to `requests`.
     pub(crate) fn serve(self, data: &Path, gateway: u16, requests: mpsc::Sender<Request>) -> anyhow::Result<()> {
         let guard = Guard::new(&self.token, self.port(), gateway);
         let address = Address { process: std::process::id(), port: self.port(), token: self.token };
@@ -77,24 +77,24 @@ impl Listener {
         let guarded = routes.around(move |endpoint, request| {
             let guard = guard.clone();
             async move {
-                Ok(match guard.judge(&request) {
+                Ok(match guard.check(&request) {
                     Verdict::Forbidden => StatusCode::FORBIDDEN.into_response(),
                     Verdict::Preflight(origin) => guard::preflight(&origin),
                     Verdict::Allowed(origin) => {
                         let mut response = endpoint.get_response(request).await;
-                        guard::show_to(&mut response, origin.as_ref());
+                        guard::add_headers(&mut response, origin.as_ref());
                         response
                     }
                 })
             }
         });
-        // Until the program ends.
+        // It serves until the program ends.
         tokio::spawn(self.server.serve(guarded, CancellationToken::new()));
         Ok(())
     }
 }
 
-/// Writes a file that only its owner can read.
+/// Writes a file that only its owner may read.
 fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
@@ -116,7 +116,7 @@ async fn components(Data(requests): Data<&mpsc::Sender<Request>>) -> Response {
             let listed: Vec<Listed> = Component::ALL.into_iter().zip(all).map(Listed::of).collect();
             Json(listed).into_response()
         }
-        None => gone(),
+        None => shutting_down(),
     }
 }
 
@@ -126,16 +126,16 @@ async fn act(
     Data(requests): Data<&mpsc::Sender<Request>>,
 ) -> Response {
     let Ok(action) = serde_json::from_value(json!(action)) else {
-        return error(StatusCode::NOT_FOUND, &format!("there is no action {action:?}"));
+        return error(StatusCode::NOT_FOUND, &format!("{action:?} is not an action"));
     };
     let component: Component = match component.parse() {
         Ok(component) => component,
         Err(unknown) => return error(StatusCode::NOT_FOUND, &unknown),
     };
-    match (ask(requests, ControlRequest::Act(action, component)).await, action) {
-        (Some(Ok(done)), Action::Start) => answer(until_ready(requests, component).await.map(|()| done)),
-        (Some(outcome), _) => answer(outcome),
-        (None, _) => gone(),
+    match (execute(requests, ControlRequest::Act(action, component)).await, action) {
+        (Some(Ok(done)), Action::Start) => response(until_ready(requests, component).await.map(|()| done)),
+        (Some(outcome), _) => response(outcome),
+        (None, _) => shutting_down(),
     }
 }
 
@@ -145,38 +145,39 @@ async fn fault(
     body: Body,
     Data(requests): Data<&mpsc::Sender<Request>>,
 ) -> Response {
-    let read = body.into_bytes_limit(LARGEST).await;
-    let Ok(body) = read else { return error(StatusCode::PAYLOAD_TOO_LARGE, "that is too much to read") };
+    let read = body.into_bytes_limit(MAX_BODY).await;
+    let Ok(body) = read else {
+        return error(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body is larger than {MAX_BODY} bytes"));
+    };
     let control_request = match fault.as_str() {
         "redeliver" => parse(&body).map(ControlRequest::Redeliver),
         "delay-acks" => parse(&body).map(ControlRequest::DelayAcks),
         "disconnect" => parse(&body).map(ControlRequest::Disconnect),
-        _ => return error(StatusCode::NOT_FOUND, &format!("there is no fault {fault:?}")),
+        _ => return error(StatusCode::NOT_FOUND, &format!("{fault:?} is not a fault")),
     };
     let control_request = match control_request
         .and_then(|control_request| control_request.out_of_bounds().map_or(Ok(control_request), Err))
     {
         Ok(control_request) => control_request,
-        Err(wrong) => return error(StatusCode::BAD_REQUEST, &wrong),
+        Err(reason) => return error(StatusCode::BAD_REQUEST, &reason),
     };
-    ask(requests, control_request).await.map_or_else(gone, answer)
+    execute(requests, control_request).await.map_or_else(shutting_down, response)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-/// Waits until a component that was started does its work. Not where control requests are fulfilled: others are heard meanwhile, such
-/// as one for what this component waits for.
+/// Waits until a started component is ready. The supervisor executes other requests meanwhile, such as the start of a
+/// component that this one depends on.
 async fn until_ready(requests: &mpsc::Sender<Request>, component: Component) -> Result<(), String> {
     let start = Instant::now();
     loop {
-        let all = status(requests).await.ok_or("the demo ends")?;
-        let stands = all.into_iter().find(|status| status.component == component.name());
-        match stands {
+        let all = status(requests).await.ok_or("the demo is shutting down")?;
+        match all.into_iter().find(|status| status.component == component.name()) {
             Some(ComponentStatus { ready: true, .. }) => return Ok(()),
             Some(ComponentStatus { state: State::Stopped, .. }) | None => {
-                return Err(format!("{component} ended before it was ready; its log says why"));
+                return Err(format!("{component} ended before it was ready; see its log"));
             }
             Some(status) if start.elapsed() > READY_WITHIN => {
                 let waited = READY_WITHIN.as_secs();
@@ -187,31 +188,34 @@ async fn until_ready(requests: &mpsc::Sender<Request>, component: Component) -> 
     }
 }
 
-/// Returns what came of a control request; none where nobody fulfils control requests any more.
-async fn ask(requests: &mpsc::Sender<Request>, control_request: ControlRequest) -> Option<Result<String, String>> {
-    let (answer, answered) = oneshot::channel();
-    requests.send(Request::Do(control_request, answer)).await.ok()?;
-    answered.await.ok()
+/// Executes a control request and returns its result; `None` if the demo is shutting down.
+async fn execute(
+    requests: &mpsc::Sender<Request>,
+    control_request: ControlRequest,
+) -> Option<Result<String, String>> {
+    let (reply, result) = oneshot::channel();
+    requests.send(Request::Do(control_request, reply)).await.ok()?;
+    result.await.ok()
 }
 
-/// Returns where every component stands, in the order of [`Component::ALL`].
+/// Returns the status of every component, in the order of [`Component::ALL`].
 async fn status(requests: &mpsc::Sender<Request>) -> Option<Vec<ComponentStatus>> {
-    let (answer, answered) = oneshot::channel();
-    requests.send(Request::Status(answer)).await.ok()?;
-    answered.await.ok()
+    let (reply, result) = oneshot::channel();
+    requests.send(Request::Status(reply)).await.ok()?;
+    result.await.ok()
 }
 
-fn answer(outcome: Result<String, String>) -> Response {
+fn response(outcome: Result<String, String>) -> Response {
     match outcome {
         Ok(done) => Json(json!({"done": done})).into_response(),
-        Err(why) => error(StatusCode::CONFLICT, &why),
+        Err(reason) => error(StatusCode::CONFLICT, &reason),
     }
 }
 
-fn error(status: StatusCode, why: &str) -> Response {
-    Json(json!({"error": why})).with_status(status).into_response()
+fn error(status: StatusCode, reason: &str) -> Response {
+    Json(json!({"error": reason})).with_status(status).into_response()
 }
 
-fn gone() -> Response {
-    error(StatusCode::SERVICE_UNAVAILABLE, "the demo ends")
+fn shutting_down() -> Response {
+    error(StatusCode::SERVICE_UNAVAILABLE, "the demo is shutting down")
 }

@@ -1,8 +1,8 @@
-//! Breaking and repairing a running demo: from a second terminal, and from the page in a browser.
+//! The control API: breaks and repairs a running demo, from a second terminal and from the dashboard.
 //!
-//! The demo itself listens, so that it answers while the gateway and the broker are dead. In reading order: what can be
-//! asked for; `listener`: how it is asked for over HTTP; `guard`: by whom; [`remote`]: the second terminal. What is
-//! asked for is done by `supervisor`.
+//! The demo serves it itself, so that it works while the gateway and the broker are down. In reading order: the control
+//! requests; `listener`: their HTTP API; `guard`: its access control; [`remote`]: the client of the second terminal.
+//! `supervisor` executes the requests.
 
 mod guard;
 mod listener;
@@ -19,24 +19,24 @@ pub use remote::Remote;
 use crate::component::Component;
 use crate::shop::{ComponentStatus, State};
 
-/// What can be done to a component.
+/// An action on a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// SIGKILL: it gets no chance to finish anything.
+    /// SIGKILL: work in progress is interrupted.
     Kill,
-    /// SIGTERM: it finishes what it has begun.
+    /// SIGTERM: work in progress is finished.
     Stop,
-    /// Starts it again.
+    /// Starts a component that does not run.
     Start,
-    /// SIGSTOP: it keeps its connections and does nothing.
+    /// SIGSTOP: the component keeps its connections and does nothing.
     Pause,
-    /// SIGCONT: it goes on where it stood.
+    /// SIGCONT: the paused component continues.
     Resume,
 }
 
 impl Action {
-    /// Returns what can be done to a component in a state.
+    /// Returns the actions that a state allows.
     fn of(state: State) -> &'static [Self] {
         match state {
             State::Running | State::Starting => &[Self::Kill, Self::Pause, Self::Stop],
@@ -46,25 +46,25 @@ impl Action {
     }
 }
 
-/// How many messages of each stream come again.
+/// Redelivery of the last messages of each stream.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Redeliver {
-    /// From 1 to 1000.
+    /// The number of messages per stream, from 1 to 1000.
     pub messages: u64,
 }
 
-/// Whose messages to the broker are held back, and for how long.
+/// A delay of everything that a service sends to the broker.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DelayAcks {
     /// A service that is connected to nats-server.
     pub component: Component,
-    /// From 1 to 60.
+    /// The delay in seconds, from 1 to 60.
     pub seconds: u64,
 }
 
-/// Whose connection to the broker is cut.
+/// One disconnection of a service from the broker.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disconnect {
@@ -72,26 +72,26 @@ pub struct Disconnect {
     pub component: Component,
 }
 
-/// The most messages of each stream that come again at once.
+/// The maximum number of messages per stream in one redelivery.
 pub const MAX_MESSAGES: u64 = 1000;
-/// The longest that acknowledgements are held back, in seconds.
+/// The maximum delay of acknowledgements, in seconds.
 pub const MAX_DELAY: u64 = 60;
 
-/// What can be broken or repaired.
+/// A control request to the demo.
 #[derive(Debug, Clone, Copy)]
 pub enum ControlRequest {
-    /// Something is done to a component.
+    /// Applies an action to a component.
     Act(Action, Component),
-    /// Messages come again.
+    /// Redelivers messages to all services.
     Redeliver(Redeliver),
-    /// What a service sends to the broker is held back.
+    /// Delays everything that a service sends to the broker.
     DelayAcks(DelayAcks),
-    /// A connection is cut.
+    /// Disconnects a service from the broker once.
     Disconnect(Disconnect),
 }
 
 impl ControlRequest {
-    /// Returns why a number is out of bounds; none where none is.
+    /// Returns the message about a number out of bounds, if there is one.
     fn out_of_bounds(&self) -> Option<String> {
         match self {
             Self::Redeliver(control_request) if !(1..=MAX_MESSAGES).contains(&control_request.messages) => {
@@ -105,20 +105,20 @@ impl ControlRequest {
     }
 }
 
-/// A control request or a question, with where the answer goes.
+/// A control request, or a query for the status, each with the channel for its result.
 pub(crate) enum Request {
     Do(ControlRequest, oneshot::Sender<Result<String, String>>),
     Status(oneshot::Sender<Vec<ComponentStatus>>),
 }
 
-/// A component as the listener shows it.
+/// A component in the list of `GET /components`.
 #[derive(Debug, Serialize)]
 struct Listed {
     #[serde(flatten)]
     status: ComponentStatus,
-    /// Of `/components/{component}/{action}`, what makes sense now.
+    /// The actions of `/components/{component}/{action}` that its state allows.
     actions: &'static [Action],
-    /// Of `/faults/{fault}`, what can be done to this component now.
+    /// The faults of `/faults/{fault}` that can be injected now.
     faults: &'static [&'static str],
 }
 
@@ -130,7 +130,7 @@ impl Listed {
     }
 }
 
-/// Where a running demo listens, as it stands in its data folder.
+/// The address of a running demo's control API, in `demo.json` of its data folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Address {

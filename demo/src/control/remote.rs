@@ -1,4 +1,4 @@
-//! The second terminal: finds a running demo by its data folder.
+//! The client of the control API for a second terminal; it finds a running demo by its data folder.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::{Address, ControlRequest, address_file};
 use crate::shop::ComponentStatus;
 
-/// How long the demo may take: a process that is started becomes ready within a minute, one that is stopped in less.
+/// How long the demo may take: a started process becomes ready within a minute, a stopped one ends sooner.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// A running demo, seen from a second terminal.
+/// A client of a running demo's control API.
 #[derive(Debug)]
 pub struct Remote {
     address: Address,
@@ -21,25 +21,28 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Finds the demo that runs on a data folder.
+    /// Finds the demo of a data folder.
     ///
     /// # Errors
     ///
-    /// Where none has ever run there.
+    /// If no demo has run with this folder.
     pub fn find(data: &Path) -> anyhow::Result<Self> {
         let file = address_file(data);
         let Ok(content) = std::fs::read(&file) else {
-            bail!("no demo runs on {}; start one with `cargo run`, or name its folder with --data", data.display());
+            bail!(
+                "no demo runs with the data folder {}; start one with `cargo run`, or set its folder with --data",
+                data.display()
+            );
         };
         let address = serde_json::from_slice(&content).with_context(|| format!("reading {}", file.display()))?;
         Ok(Self { address, http: http::client(ANSWER_TIMEOUT)? })
     }
 
-    /// Breaks or repairs something and returns what was done, in a sentence.
+    /// Sends a control request, and returns the result as a sentence.
     ///
     /// # Errors
     ///
-    /// Where no demo answers, or it refuses.
+    /// If no demo responds, or it rejects the request.
     pub async fn ask(&self, control_request: ControlRequest) -> anyhow::Result<String> {
         let post = |path: &str| self.http.post(self.url(path));
         let request = match control_request {
@@ -51,24 +54,24 @@ impl Remote {
             ControlRequest::DelayAcks(control_request) => post("faults/delay-acks").json(&control_request),
             ControlRequest::Disconnect(control_request) => post("faults/disconnect").json(&control_request),
         };
-        let answer = self.send(request).await?;
-        let status = answer.status();
-        let answer: Value = answer.json().await.unwrap_or_default();
-        match (answer["done"].as_str(), answer["error"].as_str()) {
+        let response = self.send(request).await?;
+        let status = response.status();
+        let body: Value = response.json().await.unwrap_or_default();
+        match (body["done"].as_str(), body["error"].as_str()) {
             (Some(done), _) => Ok(done.to_owned()),
             (None, Some(error)) => bail!("{error}"),
-            (None, None) => bail!("the demo (process {}) answers {status}", self.address.process),
+            (None, None) => bail!("the demo (process {}) responds with {status}", self.address.process),
         }
     }
 
-    /// Returns where every component stands.
+    /// Returns the status of every component.
     ///
     /// # Errors
     ///
-    /// Where no demo answers.
+    /// If no demo responds.
     pub async fn status(&self) -> anyhow::Result<Vec<ComponentStatus>> {
-        let answer = self.send(self.http.get(self.url("components"))).await?;
-        Ok(answer.error_for_status()?.json().await?)
+        let response = self.send(self.http.get(self.url("components"))).await?;
+        Ok(response.error_for_status()?.json().await?)
     }
 
     fn url(&self, path: &str) -> String {
@@ -77,7 +80,7 @@ impl Remote {
 
     async fn send(&self, request: reqwest::RequestBuilder) -> anyhow::Result<reqwest::Response> {
         request.bearer_auth(&self.address.token).send().await.with_context(|| {
-            format!("the demo (process {}) does not answer; does it still run?", self.address.process)
+            format!("the demo (process {}) does not respond; check whether it still runs", self.address.process)
         })
     }
 }

@@ -1,4 +1,4 @@
-//! The running demo broken on purpose, with real processes; and who may do so.
+//! Fault injection into a running demo with real processes, its access control, and its settings.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod access;

@@ -1,4 +1,4 @@
-//! The proxy lets pass what it is told to.
+//! The link policies of the proxy.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 const SHORT_WAIT: Duration = Duration::from_millis(300);
 
-/// A server that says back what it hears, in capitals.
+/// Starts a server that echoes its input in capitals; returns its port.
 async fn echo() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -17,8 +17,8 @@ async fn echo() -> u16 {
             tokio::spawn(async move {
                 let mut received = [0; 64];
                 while let Ok(count @ 1..) = client.read(&mut received).await {
-                    let said = received[..count].to_ascii_uppercase();
-                    if client.write_all(&said).await.is_err() {
+                    let reply = received[..count].to_ascii_uppercase();
+                    if client.write_all(&reply).await.is_err() {
                         return;
                     }
                 }
@@ -28,41 +28,41 @@ async fn echo() -> u16 {
     port
 }
 
-/// Says something and returns what comes back soon.
-async fn say(client: &mut TcpStream, what: &[u8]) -> Option<Vec<u8>> {
-    client.write_all(what).await.ok()?;
-    hear(client).await
+/// Sends bytes and returns the reply, if one comes within [`SHORT_WAIT`].
+async fn send(client: &mut TcpStream, bytes: &[u8]) -> Option<Vec<u8>> {
+    client.write_all(bytes).await.ok()?;
+    receive(client).await
 }
 
-async fn hear(client: &mut TcpStream) -> Option<Vec<u8>> {
+async fn receive(client: &mut TcpStream) -> Option<Vec<u8>> {
     let mut received = [0; 64];
     let count = tokio::time::timeout(SHORT_WAIT, client.read(&mut received)).await.ok()?.ok()?;
     Some(received[..count].to_vec())
 }
 
 #[tokio::test]
-async fn what_is_held_back_comes_later_and_nothing_of_it_is_lost() {
+async fn stalled_bytes_arrive_later_and_none_is_lost() {
     let proxy = Proxy::start(echo().await).await.unwrap();
     let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
-    assert_eq!(say(&mut client, b"a").await.unwrap(), b"A");
+    assert_eq!(send(&mut client, b"a").await.unwrap(), b"A");
     for policy in [LinkPolicy::Stalled, LinkPolicy::ToServerStalled, LinkPolicy::ToClientStalled] {
         proxy.set(policy);
-        assert_eq!(say(&mut client, b"b").await, None, "{policy:?}");
+        assert_eq!(send(&mut client, b"b").await, None, "{policy:?}");
         proxy.set(LinkPolicy::Open);
-        assert_eq!(hear(&mut client).await.unwrap(), b"B", "{policy:?}");
+        assert_eq!(receive(&mut client).await.unwrap(), b"B", "{policy:?}");
     }
 }
 
 #[tokio::test]
-async fn a_cut_closes_connections_and_refuses_others_until_it_is_repaired() {
+async fn a_closed_link_closes_connections_and_new_ones_until_it_is_opened() {
     let proxy = Proxy::start(echo().await).await.unwrap();
     let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
-    assert_eq!(say(&mut client, b"a").await.unwrap(), b"A");
+    assert_eq!(send(&mut client, b"a").await.unwrap(), b"A");
     proxy.set(LinkPolicy::Closed);
-    assert_eq!(hear(&mut client).await.unwrap(), b"", "the end of the connection");
+    assert_eq!(receive(&mut client).await.unwrap(), b"", "the end of the connection");
     let mut refused = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
-    assert_eq!(say(&mut refused, b"b").await.unwrap_or_default(), b"");
+    assert_eq!(send(&mut refused, b"b").await.unwrap_or_default(), b"");
     proxy.set(LinkPolicy::Open);
     let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).await.unwrap();
-    assert_eq!(say(&mut client, b"c").await.unwrap(), b"C");
+    assert_eq!(send(&mut client, b"c").await.unwrap(), b"C");
 }

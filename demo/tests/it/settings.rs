@@ -1,4 +1,4 @@
-//! Every setting of every program: nonsense is refused at the start with its name, and no secret is ever repeated.
+//! Every setting of every program: an invalid value is rejected at the start with its name; no secret is ever printed.
 
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
-/// The programs that connect to anything.
+/// The programs that connect to a server.
 const PROGRAMS: [&str; 10] = [
     "order-service",
     "inventory-service",
@@ -24,10 +24,10 @@ const PROGRAMS: [&str; 10] = [
     "choreo",
 ];
 
-/// How long a program may take to name what is wrong.
-const AT_ONCE: Duration = Duration::from_secs(60);
+/// How long a program may take to report an invalid setting.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Every option of every program that has a value and a variable.
+/// Returns every option of every program that has a value and an environment variable.
 fn settings() -> Vec<(String, Arg)> {
     let command = demo::cli::command();
     let settings = command.get_subcommands().flat_map(|program| {
@@ -38,7 +38,7 @@ fn settings() -> Vec<(String, Arg)> {
     settings.collect()
 }
 
-/// Returns how a program refuses a value; none if it takes it.
+/// Returns the error with which a program rejects a value, if it does.
 fn refusal(program: &str, option: &Arg, value: &str) -> Option<String> {
     let argument = format!("--{}={value}", option.get_long().unwrap());
     let parsed = demo::cli::command().try_get_matches_from(["demo", program, &argument]);
@@ -46,7 +46,7 @@ fn refusal(program: &str, option: &Arg, value: &str) -> Option<String> {
 }
 
 #[test]
-fn no_setting_takes_what_is_empty_or_padded() {
+fn every_setting_rejects_empty_and_padded_values() {
     let settings = settings();
     assert!(settings.len() > 50, "{}", settings.len());
     for (program, option) in settings {
@@ -59,14 +59,14 @@ fn no_setting_takes_what_is_empty_or_padded() {
     }
 }
 
-/// Every option and operand of every program that has a value, those of subcommands included, with the command's name.
+/// Returns every option and operand with a value, those of subcommands included, each with the command's name.
 fn operands(command: &clap::Command) -> Vec<(String, Arg)> {
     let own = command.get_arguments().filter(|arg| arg.get_action().takes_values() || arg.get_env().is_some());
     let own = own.map(|arg| (command.get_name().to_owned(), arg.clone()));
     own.chain(command.get_subcommands().flat_map(operands)).collect()
 }
 
-/// Returns how a value is refused by an option or operand alone; none if it is taken.
+/// Returns the error with which an option or operand, parsed alone, rejects a value, if it does.
 fn refusal_alone(arg: &Arg, value: &str) -> Option<String> {
     let alone = arg.clone().required(false).action(clap::ArgAction::Set).num_args(1).global(false);
     let alone = alone.requires(clap::builder::Resettable::<clap::Id>::Reset);
@@ -78,8 +78,8 @@ fn refusal_alone(arg: &Arg, value: &str) -> Option<String> {
     command.try_get_matches_from(arguments).err().map(|error| error.to_string())
 }
 
-/// A list has a value between two commas; what is refused is one of them.
-const NONSENSE: [&str; 20] = [
+/// Values that are invalid for most settings.
+const INVALID: [&str; 20] = [
     "",
     " ",
     " 1",
@@ -103,34 +103,34 @@ const NONSENSE: [&str; 20] = [
 ];
 
 #[test]
-fn whatever_a_setting_refuses_is_refused_with_name_value_and_what_is_allowed() {
+fn an_error_about_a_setting_has_its_name_the_value_and_the_allowed_values() {
     let operands = operands(&demo::cli::command());
     assert!(operands.len() > 100, "{}", operands.len());
     let mut refused = 0;
     for (program, arg) in &operands {
-        for value in NONSENSE {
+        for value in INVALID {
             let Some(refusal) = refusal_alone(arg, value) else { continue };
             refused += 1;
             let name = arg.get_long().map_or_else(|| arg.get_id().to_string(), |long| format!("--{long}"));
             let variable = arg.get_env().map(|variable| variable.to_string_lossy().into_owned());
             let line = refusal.lines().next().unwrap();
-            let reported =
+            let has =
                 |part: &str| assert!(line.contains(part), "{program} {name} {value:?}: {line:?} lacks {part:?}");
-            reported(&name);
-            variable.as_deref().into_iter().for_each(reported);
-            // What may hold a secret is not repeated.
+            has(&name);
+            variable.as_deref().into_iter().for_each(has);
+            // A value that may contain a secret is not printed.
             if !arg.is_hide_env_values_set() && name != "url" {
-                reported(&format!("{value:?}"));
+                has(&format!("{value:?}"));
             }
-            let why = [" is ", " begins ", " has ", "are "].iter().any(|verb| line.contains(verb));
-            assert!(why, "{program} {name} {value:?}: {line:?} does not say why");
+            let has_reason = [" is ", " begins ", " has ", "are "].iter().any(|verb| line.contains(verb));
+            assert!(has_reason, "{program} {name} {value:?}: {line:?} has no reason");
         }
     }
     assert!(refused > 1000, "{refused}");
 }
 
 #[test]
-fn what_a_setting_must_refuse_is_refused() {
+fn each_setting_rejects_its_own_invalid_values() {
     let command = demo::cli::command();
     let operands = operands(&command);
     let named = |long: &str| {
@@ -177,7 +177,7 @@ fn numbers_and_time_spans_are_refused_with_name_value_and_range() {
 }
 
 #[test]
-fn counts_ages_and_urls_outside_of_what_is_possible_are_refused() {
+fn counts_ages_and_urls_out_of_bounds_are_rejected() {
     for arguments in [
         "provision --replicas 2",
         "provision --nats-url http://127.0.0.1",
@@ -196,7 +196,7 @@ fn counts_ages_and_urls_outside_of_what_is_possible_are_refused() {
     }
 }
 
-/// A program in an environment with these variables and no others.
+/// Returns the command of a program with these environment variables only.
 fn program(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_demo"));
     command.args(arguments).env_clear().envs(variables.iter().copied()).kill_on_drop(true);
@@ -205,8 +205,8 @@ fn program(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
 }
 
 async fn run(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    let ended = tokio::time::timeout(AT_ONCE, program(arguments, variables).output()).await;
-    ended.unwrap_or_else(|_| panic!("{arguments:?} goes on")).unwrap()
+    let ended = tokio::time::timeout(EXIT_TIMEOUT, program(arguments, variables).output()).await;
+    ended.unwrap_or_else(|_| panic!("{arguments:?} still runs")).unwrap()
 }
 
 fn text(output: &Output) -> String {
@@ -214,8 +214,8 @@ fn text(output: &Output) -> String {
 }
 
 #[tokio::test]
-async fn no_program_repeats_a_secret() {
-    // Nothing listens there.
+async fn no_program_prints_a_secret() {
+    // Nothing listens on this port.
     let port = free_port();
     let unusable = [
         ("NATS_URL", "nats://user:s3cret@127.0.0.1:1".to_owned()),
@@ -238,13 +238,13 @@ async fn no_program_repeats_a_secret() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://user:s3cret@127.0.0.1:{port}")),
     ];
     let passwords = [("NATS_PASSWORD", "s3cret"), ("OPERATOR_PASSWORD", "s3cret"), ("RUST_LOG", "debug")];
-    // In use, so that what serves HTTP ends.
+    // In use, so that a program that serves HTTP ends.
     let occupied = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = occupied.local_addr().unwrap().to_string();
     let folder = std::env::temp_dir().join(format!("demo-it-{}-secrets", std::process::id()));
     let ledger = folder.join("x.jsonl").display().to_string();
     let runs = [unusable, unreachable].into_iter().flat_map(|urls| PROGRAMS.map(|program| (program, urls.clone())));
-    // It gives a server that is starting half a minute.
+    // `provision` waits half a minute for a server that may be starting.
     let runs = runs.filter(|(program, urls)| *program != "provision" || urls[0].1.contains("s3cret"));
     let runs = runs.map(|(program, urls)| {
         let (address, ledger) = (&address, &ledger);
@@ -265,7 +265,7 @@ async fn no_program_repeats_a_secret() {
 }
 
 #[tokio::test]
-async fn nonsense_in_the_variables_of_logging_is_named() {
+async fn an_invalid_logging_variable_is_reported_with_its_name() {
     for (name, value) in [("RUST_LOG", "order=verbose=3"), ("LOG_FORMAT", "xml"), ("RUST_LOG", " ")] {
         let ended = run(&["payment-provider"], &[(name, value)]).await;
         assert!(!ended.status.success() && text(&ended).contains(name), "{}", text(&ended));
@@ -273,7 +273,7 @@ async fn nonsense_in_the_variables_of_logging_is_named() {
 }
 
 #[tokio::test]
-async fn a_proxy_of_the_environment_is_not_used_for_this_machine() {
+async fn a_proxy_in_the_environment_is_not_used_for_localhost() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/readiness", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -283,21 +283,21 @@ async fn a_proxy_of_the_environment_is_not_used_for_this_machine() {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
         }
     });
-    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    let unreachable = format!("http://127.0.0.1:{}", free_port());
     for variable in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
-        let ended = run(&["healthcheck", &url], &[(variable, &nowhere)]).await;
+        let ended = run(&["healthcheck", &url], &[(variable, &unreachable)]).await;
         assert!(ended.status.success(), "{variable}: {}", text(&ended));
     }
 }
 
-/// A service that waits for its database, which takes the connection and answers nothing.
+/// Starts a service that waits for its database, which accepts the connection and sends nothing.
 async fn waiting_service() -> (Child, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let database = format!("postgres://{}/x", listener.local_addr().unwrap());
     let service = program(&["order-service"], &[("DATABASE_URL", &database)]).spawn().unwrap();
     let connection = listener.accept().await.unwrap();
     tokio::spawn(async move {
-        let _held = connection;
+        let _open = connection;
         std::future::pending::<()>().await;
     });
     (service, listener)
@@ -309,18 +309,27 @@ async fn signal(child: &Child, signal: &str) {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_a_process_at_once_that_still_awaits_its_database() {
+async fn a_second_signal_at_once_ends_a_process_without_its_database() {
     let (mut service, _database) = waiting_service().await;
     let mut lines = BufReader::new(service.stderr.take().unwrap()).lines();
     signal(&service, "-TERM").await;
-    while !lines.next_line().await.unwrap().expect("it logs that it ends").contains("shutting down") {}
+    while !lines
+        .next_line()
+        .await
+        .unwrap()
+        .expect("the log has a line about the shutdown")
+        .contains("shutting down")
+    {}
     signal(&service, "-INT").await;
-    let ended = tokio::time::timeout(Duration::from_secs(5), service.wait()).await.expect("it goes on").unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), service.wait())
+        .await
+        .expect("the process still runs")
+        .unwrap();
     assert_eq!(ended.code(), Some(130));
 }
 
 #[tokio::test]
-async fn streams_from_before_the_first_release_are_refused_and_left_alone() {
+async fn streams_from_before_the_first_release_are_rejected_unchanged() {
     let server = local_servers::TestNats::start().await.unwrap();
     let js = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
     let subjects = vec!["dead-letter.>".to_owned(), "discarded.>".to_owned()];

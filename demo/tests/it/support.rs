@@ -1,4 +1,4 @@
-//! A running demo for one test: ports and a data folder of its own.
+//! A running demo for one test, with its own ports and data folder.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// A running demo. Dropped, its processes end with its runtime.
+/// A running demo. On drop, its processes end with its runtime.
 pub(crate) struct Demo {
     pub(crate) config: ShopConfig,
     pub(crate) http: reqwest::Client,
@@ -21,11 +21,11 @@ pub(crate) struct Demo {
     runs: JoinHandle<anyhow::Result<()>>,
 }
 
-/// The configuration of a shop with ports and a folder of its own.
+/// Returns the configuration of a shop with free ports and a new folder.
 pub(crate) fn config() -> ShopConfig {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // Of a name that is taken apart if anything forgets to quote it.
+    // A name that breaks if any code forgets to quote it.
     let data = std::env::temp_dir().join(format!("demo it 100%20:?#ä {}-{count}", std::process::id()));
     let mut config = ShopConfig::on_free_ports(env!("CARGO_BIN_EXE_demo").into(), data);
     config.stock_deadline_seconds = 3600;
@@ -33,7 +33,7 @@ pub(crate) fn config() -> ShopConfig {
 }
 
 impl Demo {
-    /// Starts a demo as `cargo run` does, its seed included, and waits until it hears control requests.
+    /// Starts a demo as `cargo run` does, with its seed, and waits until it accepts control requests.
     pub(crate) async fn start() -> Self {
         let (config, shutdown) = (config(), CancellationToken::new());
         let options = UpOptions { data: config.data.clone(), fresh: false, no_seed: false, no_open: true };
@@ -47,7 +47,7 @@ impl Demo {
             runs,
         };
         let address = demo.config.data.join("demo.json");
-        eventually("the demo hears control requests", || async {
+        eventually("the demo accepts control requests", || async {
             assert!(!demo.runs.is_finished(), "the demo ended");
             address.exists()
         })
@@ -64,25 +64,25 @@ impl Demo {
         std::fs::remove_dir_all(&self.config.data).unwrap();
     }
 
-    /// Asks for something, as whoever may.
-    pub(crate) fn ask(&self, method: Method, path: &str) -> RequestBuilder {
+    /// Returns an authorised request to the control API.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("http://127.0.0.1:{}{path}", self.config.control_port);
         self.http.request(method, url).bearer_auth(&self.token)
     }
 
-    /// Breaks or repairs something, which succeeds; returns what was done.
+    /// Sends a control request that succeeds; returns its result.
     pub(crate) async fn control_request(&self, path: &str, body: &Value) -> String {
-        let answer = self.ask(Method::POST, path).json(body).send().await.unwrap();
-        let (status, answer): (_, Value) = (answer.status(), answer.json().await.unwrap());
-        assert_eq!(status, 200, "{path}: {answer}");
-        answer["done"].as_str().unwrap().to_owned()
+        let response = self.request(Method::POST, path).json(body).send().await.unwrap();
+        let (status, body): (_, Value) = (response.status(), response.json().await.unwrap());
+        assert_eq!(status, 200, "{path}: {body}");
+        body["done"].as_str().unwrap().to_owned()
     }
 
-    /// Wishes for something that cannot be now; returns why.
-    pub(crate) async fn refused_control_request(&self, status: u16, path: &str, body: &Value) -> String {
-        let answer = self.ask(Method::POST, path).json(body).send().await.unwrap();
-        assert_eq!(answer.status(), status, "{path}");
-        answer.json::<Value>().await.unwrap()["error"].as_str().unwrap().to_owned()
+    /// Sends a control request that is rejected with this status; returns the error.
+    pub(crate) async fn rejected_control_request(&self, status: u16, path: &str, body: &Value) -> String {
+        let response = self.request(Method::POST, path).json(body).send().await.unwrap();
+        assert_eq!(response.status(), status, "{path}");
+        response.json::<Value>().await.unwrap()["error"].as_str().unwrap().to_owned()
     }
 
     pub(crate) async fn act(&self, component: Component, action: &str) -> String {
@@ -90,7 +90,7 @@ impl Demo {
     }
 
     pub(crate) async fn component(&self, component: Component) -> Value {
-        let all: Vec<Value> = self.ask(Method::GET, "/components").send().await.unwrap().json().await.unwrap();
+        let all: Vec<Value> = self.request(Method::GET, "/components").send().await.unwrap().json().await.unwrap();
         assert_eq!(all.len(), Component::ALL.len());
         all.into_iter().find(|one| one["component"] == component.name()).unwrap()
     }
@@ -100,7 +100,7 @@ impl Demo {
         self.http.get(url).send().await.unwrap().json().await.unwrap()
     }
 
-    /// Places an order for one piece.
+    /// Places an order for one unit.
     pub(crate) async fn place(&self, id: &str) {
         let order = json!({"orderId": id, "customerId": "CUSTOMER_001", "currency": "EUR",
             "items": [{"productId": "PRODUCT_001", "quantity": 1, "unitPrice": 1000}]});
@@ -115,7 +115,7 @@ impl Demo {
         .await;
     }
 
-    /// Returns how often messages of an order came again to a service, and were dropped.
+    /// Returns the number of duplicates of an order's messages that a service dropped.
     pub(crate) async fn duplicates(&self, id: &str, service: Component) -> u64 {
         let timeline = self.get(&format!("/orders/{id}/timeline")).await;
         let steps = timeline["steps"].as_array().unwrap_or_else(|| panic!("{timeline}"));
@@ -127,16 +127,16 @@ impl Demo {
     }
 }
 
-/// Waits until something is so, 40 s at most.
-pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+/// Waits until a condition holds, at most 40 s.
+pub(crate) async fn eventually<F: Future<Output = bool>>(description: &str, mut condition: impl FnMut() -> F) {
     let start = Instant::now();
-    while !is_so().await {
-        assert!(start.elapsed() < Duration::from_secs(40), "in vain for 40 s: {what}");
+    while !condition().await {
+        assert!(start.elapsed() < Duration::from_secs(40), "not within 40 s: {description}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Returns the state letter of a process, such as `T` where it is stopped.
+/// Returns the state letter of a process, such as `T` for a stopped one; `None` without a process.
 pub(crate) fn process_state(process: &Value) -> Option<char> {
     let stat: PathBuf = format!("/proc/{process}/stat").into();
     let stat = std::fs::read_to_string(stat).ok()?;

@@ -77,7 +77,7 @@ impl Breaker {
         let mut variables = self.network.variables(component);
         variables.extend(more);
         self.shop.kill(component)?;
-        self.shop.tell(component, variables);
+        self.shop.set_variables(component, variables);
         self.shop.start_component(component).await
     }
 }
