@@ -1,8 +1,8 @@
-//! The baseline: the same messages on the same broker, through processes that only pull, publish, and acknowledge.
+//! The broker-only baseline: the same messages on the same broker, through processes that only pull, publish, and ack.
 //!
-//! The services of the shop are stopped, and for each of them such a process pulls from its consumers in its name.
-//! Whatever was sampled as an answer to a message is published as the answer to it: the same subjects, headers, and
-//! sizes. Nothing is decoded and nothing is kept.
+//! The services of the shop are stopped, and one baseline process per service pulls from the service's consumers as its
+//! user. For each message it publishes the messages that the sampled one caused, with the same subjects, headers, and
+//! sizes. It decodes nothing and stores nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -30,23 +30,23 @@ use crate::sample::{Message, Sample};
 use crate::stage::{self, Stage};
 use crate::usage::{Counted, Processes};
 
-/// Messages asked for at a time, as a service does.
+/// The number of messages per pull, as in a service.
 const PULL: usize = 256;
-/// Publishes that may be without an acknowledgement.
-const UNACKNOWLEDGED: u64 = 4096;
+/// The maximum number of unacknowledged publishes.
+const MAX_UNACKNOWLEDGED: u64 = 4096;
 /// How long the last acknowledgements may take.
-const SETTLES_WITHIN: Duration = Duration::from_secs(15);
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Measures one round of the baseline; the services of the stage are stopped for it and started again.
+/// Measures one round of the baseline; the services of the stage are stopped for it and restarted afterwards.
 ///
 /// # Errors
 ///
-/// Where a process does not start, or a message gets lost.
+/// If a process does not start, or a message is lost.
 pub async fn round(stage: &mut Stage, span: Span) -> anyhow::Result<Round> {
     stage.stop_services().await?;
     let config = stage.shop.config().clone();
     let sample = config.data.join("sample.json");
-    std::fs::write(&sample, serde_json::to_vec_pretty(&stage.sample)?).context("writing down the sample")?;
+    std::fs::write(&sample, serde_json::to_vec_pretty(&stage.sample)?).context("writing the sample")?;
     let on_line = stage::log(&config.data.join("baseline.log"))?;
     let mut programs = Vec::new();
     for component in stage.chain.services() {
@@ -63,7 +63,7 @@ pub async fn round(stage: &mut Stage, span: Span) -> anyhow::Result<Round> {
         processes.entry(name).or_insert(counted);
     }
     let round = drive::drive(stage, span, &processes, 1).await?;
-    settled(stage).await?;
+    wait_until_settled(stage).await?;
     for (_, program) in &mut programs {
         program.stop().await?;
     }
@@ -71,8 +71,8 @@ pub async fn round(stage: &mut Stage, span: Span) -> anyhow::Result<Round> {
     Ok(round)
 }
 
-/// Waits until nothing is left in the consumers for the services to find.
-async fn settled(stage: &Stage) -> anyhow::Result<()> {
+/// Waits until the consumers of the services have no pending and no unacknowledged messages.
+async fn wait_until_settled(stage: &Stage) -> anyhow::Result<()> {
     let topology = Topology::parse(TOPOLOGY)?;
     let start = Instant::now();
     loop {
@@ -88,48 +88,48 @@ async fn settled(stage: &Stage) -> anyhow::Result<()> {
         if left == 0 {
             return Ok(());
         }
-        if start.elapsed() > SETTLES_WITHIN {
+        if start.elapsed() > SETTLE_TIMEOUT {
             bail!("{left} messages of the baseline were not acknowledged");
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// One process of the baseline.
+/// A process of the baseline.
 #[derive(Debug, Clone, clap::Parser)]
 pub struct BaselineService {
-    /// In whose name.
+    /// The service whose consumers it pulls from.
     service: String,
-    /// The messages of an order.
+    /// The file of the sample.
     sample: PathBuf,
     /// Publish in atomic batches.
     #[arg(long)]
     atomic: bool,
-    /// Where the broker is.
+    /// The connection to the broker.
     #[command(flatten)]
     nats: NatsOptions,
 }
 
-/// An answer, ready but for the ids.
-struct Answer {
+/// An outgoing message without ids.
+struct Template {
     name: String,
-    /// Tells its id from those of the other messages of the order.
+    /// Distinguishes its id from those of the other messages of the order.
     kind: u16,
     headers: HeaderMap,
     body: Bytes,
 }
 
 impl BaselineService {
-    /// Answers until `shutdown` is cancelled.
+    /// Processes messages until `shutdown` is cancelled.
     ///
     /// # Errors
     ///
-    /// Where the broker refuses something.
+    /// If the broker refuses a request.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let client = connection::connect(&self.nats, &self.service, &Health::default()).await?;
         let js = connection::jetstream(&client);
         let sample: Sample = serde_json::from_slice(&std::fs::read(&self.sample)?).context("reading the sample")?;
-        let answers = answers(&sample, &self.service);
+        let templates = templates(&sample, &self.service);
         let mut pulls = futures::stream::SelectAll::new();
         for stream in Topology::parse(TOPOLOGY)?.streams_of(&self.service) {
             let consumer: PullConsumer = js.get_consumer_from_stream(self.service.as_str(), stream).await?;
@@ -144,10 +144,10 @@ impl BaselineService {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 acknowledged = pipeline.acknowledged() => unacknowledged -= acknowledged?,
-                messages = pulls.next(), if unacknowledged < UNACKNOWLEDGED => {
+                messages = pulls.next(), if unacknowledged < MAX_UNACKNOWLEDGED => {
                     let messages = messages.context("the pull has ended")?;
                     let messages = messages.into_iter().collect::<Result<Vec<_>, _>>()?;
-                    unacknowledged += answer(&messages, &answers, &mut pipeline).await?;
+                    unacknowledged += process(&messages, &templates, &mut pipeline).await?;
                 }
             }
         }
@@ -155,13 +155,13 @@ impl BaselineService {
     }
 }
 
-/// Returns what a service answers to each message, by the message's name.
-fn answers(sample: &Sample, service: &str) -> BTreeMap<String, Vec<Answer>> {
+/// Returns the messages that a service publishes for each message, by the name of the latter.
+fn templates(sample: &Sample, service: &str) -> BTreeMap<String, Vec<Template>> {
     let kind = |message: &Message| {
-        let place = sample.messages.iter().position(|other| other == message).unwrap_or_default();
-        u16::try_from(place + 1).unwrap_or(u16::MAX)
+        let index = sample.messages.iter().position(|other| other == message).unwrap_or_default();
+        u16::try_from(index + 1).unwrap_or(u16::MAX)
     };
-    let answer = |message: &Message| Answer {
+    let template = |message: &Message| Template {
         name: message.name.clone(),
         kind: kind(message),
         headers: message.headers.iter().fold(HeaderMap::new(), |mut headers, (name, value)| {
@@ -174,32 +174,32 @@ fn answers(sample: &Sample, service: &str) -> BTreeMap<String, Vec<Answer>> {
         .messages
         .iter()
         .map(|message| {
-            let answers = sample.answers(&message.name, service);
-            (message.name.clone(), answers.into_iter().map(answer).collect())
+            let caused = sample.caused_by(&message.name, service);
+            (message.name.clone(), caused.into_iter().map(template).collect())
         })
         .collect()
 }
 
-/// Publishes the answers to messages, acknowledges these, and returns how many there are.
-async fn answer(
+/// Publishes the messages that these cause, acknowledges these, and returns the number of published messages.
+async fn process(
     messages: &[jetstream::Message],
-    answers: &BTreeMap<String, Vec<Answer>>,
+    templates: &BTreeMap<String, Vec<Template>>,
     pipeline: &mut Pipeline,
 ) -> anyhow::Result<u64> {
     let mut outbound = Vec::with_capacity(messages.len());
     for message in messages {
         let Some((name, key)) = message.subject.rsplit_once('.') else { continue };
         let Some((run, number)) = read_id(key) else { continue };
-        for answer in answers.get(name).into_iter().flatten() {
-            let id = message_id(run, answer.kind, number);
-            let mut headers = answer.headers.clone();
+        for template in templates.get(name).into_iter().flatten() {
+            let id = message_id(run, template.kind, number);
+            let mut headers = template.headers.clone();
             headers.insert(envelope::SUBJECT, key);
             headers.insert(envelope::ID, id.as_str());
             headers.insert(envelope::NATS_MESSAGE_ID, id);
             outbound.push(Outbound {
-                subject: format!("{}.{key}", answer.name),
+                subject: format!("{}.{key}", template.name),
                 headers,
-                body: answer.body.clone(),
+                body: template.body.clone(),
             });
         }
     }

@@ -1,7 +1,7 @@
-//! The baseline of the database: what the order service writes for a message, with nothing around it.
+//! The baseline of the database: only the SQL statements of the order service.
 //!
-//! For each message one row of the inbox, the history of its order read, one event, one row of the outbox, and the
-//! order's row in `order_view` written or written over; so many messages in a transaction.
+//! For each message it inserts one inbox row, one event, and one outbox row, reads the history of the order, and
+//! upserts the order's row in `order_views`; one transaction per batch of messages.
 
 use std::time::Instant;
 
@@ -25,14 +25,14 @@ use crate::report::{Line, Report, Table};
 use crate::stage::{Engine, folder};
 use crate::statistics::{median, rate};
 
-/// The headers of a message as the outbox keeps them: as many bytes as a real one has.
-const HEADERS: usize = 420;
+/// The size of a message's headers in the outbox, in bytes, as in a real message.
+const HEADER_BYTES: usize = 420;
 
 /// Measures group commit.
 ///
 /// # Errors
 ///
-/// Where the database refuses.
+/// If the database refuses a statement.
 pub async fn run(
     engine: Engine,
     batch: u64,
@@ -54,10 +54,10 @@ pub async fn run(
     let orders = Orders { run: 1, customers: 1000, products: 1000, lines: 1 };
     let (mut rates, mut next) = (Vec::new(), 0);
     for turn in 1..=span.rounds {
-        until(&db, &orders, &mut next, batch, Instant::now() + span.warm_up()).await?;
+        commit_until(&db, &orders, &mut next, batch, Instant::now() + span.warm_up()).await?;
         let (start, first) = (Instant::now(), next);
-        until(&db, &orders, &mut next, batch, start + span.length()).await?;
-        // Each order takes two messages.
+        commit_until(&db, &orders, &mut next, batch, start + span.length()).await?;
+        // There are two messages per order.
         let rate = rate(2 * (next - first), start.elapsed());
         progress(&format!("round {turn}: {rate:.0} messages/s"));
         rates.push(rate);
@@ -74,8 +74,8 @@ pub async fn run(
     Ok(report)
 }
 
-/// Commits batches until a time: one in which orders are placed, one in which they go on, and so on.
-async fn until(
+/// Commits batches until a deadline, alternately the first and the second message of the same orders.
+async fn commit_until(
     db: &DatabaseConnection,
     orders: &Orders,
     next: &mut u64,
@@ -137,7 +137,7 @@ async fn commit(
         row_id: Set(Uuid::from_u128(range + index)),
         message_id: Set(event.id),
         subject: Set(event.subject),
-        headers: Set("h".repeat(HEADERS)),
+        headers: Set("h".repeat(HEADER_BYTES)),
         body: Set(event.body),
     });
     statement::insert(&tx, rows.collect::<Vec<_>>(), None).await?;
@@ -157,7 +157,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_batch_writes_what_the_order_service_writes() {
-        let folder = std::env::temp_dir().join(format!("bench-floor-sql-{}", std::process::id()));
+        let folder = std::env::temp_dir().join(format!("bench-baseline-sql-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let url = format!("sqlite://{}/orders.sqlite?mode=rwc", folder.display());
         let db = database::open::<Migrator>(&url).await.unwrap();

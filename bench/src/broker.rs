@@ -1,4 +1,4 @@
-//! How long the broker itself takes to acknowledge a message of a command's size.
+//! The latency of the broker alone: publish to acknowledgement, for messages of a command's size.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -15,11 +15,11 @@ use crate::pacer::pace;
 use crate::stage::Stage;
 use crate::statistics::rate;
 
-/// Where the messages go: a stream of their own, on a subject that the gateway's user may publish to.
+/// The stream of the messages, on a subject to which the gateway's user may publish.
 const STREAM: &str = "BENCH";
 const SUBJECT: &str = "order.query.bench";
 
-/// Publishes, and measures the acknowledgements.
+/// A publisher that measures the latency of acknowledgements.
 pub struct Broker {
     client: Client,
     orders: Orders,
@@ -30,11 +30,11 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Makes a stream like that of the commands.
+    /// Creates a stream with the configuration of COMMANDS.
     ///
     /// # Errors
     ///
-    /// Where the server refuses.
+    /// If nats-server refuses.
     pub async fn open(stage: &Stage) -> anyhow::Result<Self> {
         let commands = stage.provisioner.get_stream(contracts::topology::COMMANDS).await?;
         let config = stream::Config {
@@ -43,18 +43,18 @@ impl Broker {
             subjects: vec![format!("{SUBJECT}.*")],
             ..commands.cached_info().config.clone()
         };
-        stage.provisioner.create_or_update_stream(config).await.context("making a stream")?;
+        stage.provisioner.create_or_update_stream(config).await.context("creating a stream")?;
         let inbox = stage.client.new_inbox();
         let acknowledgements = stage.client.subscribe(format!("{inbox}.*")).await?;
         let client = stage.client.clone();
         Ok(Self { client, orders: stage.orders, inbox, acknowledgements, next: 0, due: HashMap::new() })
     }
 
-    /// Publishes at a fixed rate; each time begins when the message was due.
+    /// Publishes at a fixed rate, open loop: each latency begins when the message was due.
     ///
     /// # Errors
     ///
-    /// Where the stream refuses a message.
+    /// If the stream refuses a message.
     pub async fn paced(&mut self, rate: f64, span: Span) -> anyhow::Result<Latencies> {
         let mut latencies = Latencies::new("broker: publish to ack")?;
         let begin = Instant::now() + span.warm_up();
@@ -77,16 +77,16 @@ impl Broker {
         Ok(latencies)
     }
 
-    /// Publishes with so many on their way at a time; returns the rate, too.
+    /// Publishes with a fixed number of messages in flight, closed loop; also returns the rate per second.
     ///
     /// # Errors
     ///
-    /// Where the stream refuses a message.
-    pub async fn closed(&mut self, under_way: u64, span: Span) -> anyhow::Result<(Latencies, f64)> {
+    /// If the stream refuses a message.
+    pub async fn closed(&mut self, in_flight: u64, span: Span) -> anyhow::Result<(Latencies, f64)> {
         let mut latencies = Latencies::new("broker: publish to ack")?;
         let begin = Instant::now() + span.warm_up();
         let end = begin + span.length();
-        for _ in 0..under_way {
+        for _ in 0..in_flight {
             self.publish(Instant::now()).await?;
         }
         while !self.due.is_empty() {
@@ -114,11 +114,11 @@ impl Broker {
         Ok(self.client.publish_with_reply_and_headers(subject, reply, headers, body).await?)
     }
 
-    /// Returns since when an acknowledgement was waited for.
+    /// Returns the start time of the message that was acknowledged.
     fn acknowledged(&mut self, message: Option<async_nats::Message>) -> anyhow::Result<Instant> {
         let message = message.context("the connection is closed")?;
         crate::pipeline::count(&message.payload)?;
         let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
-        number.and_then(|number| self.due.remove(&number)).context("an acknowledgement of nothing")
+        number.and_then(|number| self.due.remove(&number)).context("an acknowledgement of an unknown message")
     }
 }

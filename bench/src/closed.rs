@@ -1,4 +1,4 @@
-//! Orders through the gateway, one at a time on each of many connections: as fast as it answers.
+//! Closed-loop load through the gateway: many connections with one request at a time each.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,17 +21,17 @@ use crate::orders::Orders;
 use crate::stage::Stage;
 use crate::usage::{self, Processes};
 
-/// How long orders may take to come to their end once no more are placed.
-const DRAINS_WITHIN: Duration = Duration::from_secs(120);
+/// How long orders in flight may take to complete once no more are placed.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The longest time until an order that was refused is sent again.
+/// The maximum wait before a refused order is sent again.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
-/// What clients do until a time, all of them on one thread.
+/// The clients that place orders until a deadline, all on one thread.
 struct Clients<'a> {
     orders: &'a Orders,
     ledger: &'a RefCell<Ledger>,
-    /// How many orders may be on their way; none where only the answers count.
+    /// The maximum number of orders in flight; `None` if only the responses are measured.
     window: Option<u64>,
     measuring: Cell<bool>,
     accepted: Cell<u64>,
@@ -40,44 +40,44 @@ struct Clients<'a> {
     until: Instant,
 }
 
-/// What came of one round of requests.
-pub struct Answered {
-    /// Orders that were accepted while it was measured.
+/// The responses of one round of requests.
+pub struct Responses {
+    /// The number of orders accepted in the measured time.
     pub accepted: u64,
-    /// Answers 503, from the first request on; each order was sent again.
+    /// The number of 503 responses, warm-up included; each refused order was sent again.
     pub refused: u64,
-    /// How long that was.
+    /// The measured time.
     pub length: Duration,
-    /// How long each answer took.
+    /// The response times.
     pub latencies: Latencies,
 }
 
-/// Places orders through the gateway for a while and waits until the last has come to its end.
+/// Places orders through the gateway for a time span, and waits until all are completed.
 ///
 /// # Errors
 ///
-/// Where an order is refused, or does not come to its end.
+/// If an order is refused with another status than 503, or not completed.
 pub async fn drive(
     stage: &mut Stage,
     span: Span,
     connections: u64,
     processes: &Processes,
-) -> anyhow::Result<(Round, Answered)> {
+) -> anyhow::Result<(Round, Responses)> {
     let messages = stage.messages().await?;
     let ledger = Rc::new(RefCell::new(Ledger::starting_at(stage.next)));
     let ends = stage.follow().await?;
-    let ends_received = hear(ends, stage.orders, ledger.clone());
+    let ends_received = consume(ends, stage.orders, ledger.clone());
     let url = stage.shop.config().http_url(Component::ApiGateway);
     let measuring = measure(&url, stage.orders, &ledger, span, connections, Some(stage.window), processes);
     tokio::pin!(ends_received);
-    let (answered, finished, used) = tokio::select! {
+    let (responses, finished, used) = tokio::select! {
         measured = measuring => measured?,
         received = &mut ends_received => bail!("the connection is closed: {received:?}"),
     };
     let start = Instant::now();
-    while ledger.borrow().under_way() > 0 {
-        if start.elapsed() > DRAINS_WITHIN {
-            bail!("{} orders have not come to their end", ledger.borrow().under_way());
+    while ledger.borrow().in_flight() > 0 {
+        if start.elapsed() > DRAIN_TIMEOUT {
+            bail!("{} orders are not completed", ledger.borrow().in_flight());
         }
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(10)) => {}
@@ -87,15 +87,15 @@ pub async fn drive(
     let (placed, repeated) = (ledger.borrow().placed, ledger.borrow().repeated);
     stage.next += placed;
     let messages = stage.messages().await? - messages;
-    let round = Round { orders: finished, length: answered.length, placed, repeated, messages, used };
-    Ok((round, answered))
+    let round = Round { orders: finished, length: responses.length, placed, repeated, messages, used };
+    Ok((round, responses))
 }
 
-/// Places orders on whatever says 202 to them, and returns how many were accepted in which time.
+/// Places orders at any server that accepts them with 202, and returns its responses.
 ///
 /// # Errors
 ///
-/// Where an order is refused.
+/// If an order is refused with another status than 503.
 pub async fn saturate(
     url: &str,
     orders: Orders,
@@ -103,14 +103,14 @@ pub async fn saturate(
     span: Span,
     connections: u64,
     processes: &Processes,
-) -> anyhow::Result<(Answered, std::collections::BTreeMap<String, usage::Usage>, u64)> {
+) -> anyhow::Result<(Responses, std::collections::BTreeMap<String, usage::Usage>, u64)> {
     let ledger = Rc::new(RefCell::new(Ledger::starting_at(first)));
-    let (answered, _, used) = measure(url, orders, &ledger, span, connections, None, processes).await?;
+    let (responses, _, used) = measure(url, orders, &ledger, span, connections, None, processes).await?;
     let placed = ledger.borrow().placed;
-    Ok((answered, used, placed))
+    Ok((responses, used, placed))
 }
 
-type Measured = (Answered, u64, std::collections::BTreeMap<String, usage::Usage>);
+type Measured = (Responses, u64, std::collections::BTreeMap<String, usage::Usage>);
 
 async fn measure(
     url: &str,
@@ -133,7 +133,7 @@ async fn measure(
         latencies: RefCell::new(Latencies::new("POST to 202")?),
         until: start + span.warm_up() + span.length(),
     };
-    let at_work = try_join_all(open.into_iter().map(|connection| clients.work(connection)));
+    let load = try_join_all(open.into_iter().map(|connection| clients.place_orders(connection)));
     let watch = async {
         tokio::time::sleep(span.warm_up()).await;
         let (begin, finished, before) = (Instant::now(), ledger.borrow().finished, usage::of_all(processes)?);
@@ -143,16 +143,16 @@ async fn measure(
         let finished = ledger.borrow().finished - finished;
         anyhow::Ok((begin.elapsed(), finished, used(&before, &usage::of_all(processes)?)))
     };
-    let (_, (length, finished, used)) = tokio::try_join!(at_work, watch)?;
+    let (_, (length, finished, used)) = tokio::try_join!(load, watch)?;
     let (accepted, refused) = (clients.accepted.get(), clients.refused.get());
-    let answered = Answered { accepted, refused, length, latencies: clients.latencies.into_inner() };
-    Ok((answered, finished, used))
+    let responses = Responses { accepted, refused, length, latencies: clients.latencies.into_inner() };
+    Ok((responses, finished, used))
 }
 
 impl Clients<'_> {
-    async fn work(&self, mut connection: Connection) -> anyhow::Result<()> {
+    async fn place_orders(&self, mut connection: Connection) -> anyhow::Result<()> {
         while Instant::now() < self.until {
-            if self.window.is_some_and(|window| self.ledger.borrow().under_way() >= window) {
+            if self.window.is_some_and(|window| self.ledger.borrow().in_flight() >= window) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;
             }
@@ -172,11 +172,11 @@ impl Clients<'_> {
     }
 }
 
-/// Notes every end of an order.
-async fn hear(ends: pull::Stream, orders: Orders, ledger: Rc<RefCell<Ledger>>) -> anyhow::Result<()> {
+/// Records the last event of every order in the ledger.
+async fn consume(ends: pull::Stream, orders: Orders, ledger: Rc<RefCell<Ledger>>) -> anyhow::Result<()> {
     let mut ends = ends.ready_chunks(256);
     loop {
-        let messages = ends.next().await.context("no more events")?;
+        let messages = ends.next().await.context("the consumer has ended")?;
         let mut ledger = ledger.borrow_mut();
         for message in messages {
             if let Some(number) = orders.number_of(&message?.subject) {

@@ -1,4 +1,4 @@
-//! What makes orders get in each other's way, each beside orders that do not.
+//! The effect of contention: orders that conflict with each other, compared with orders that do not.
 
 use anyhow::bail;
 use serde_json::json;
@@ -11,16 +11,16 @@ use crate::stage::Stage;
 use crate::statistics::{median, ratio};
 use crate::throughput::check;
 
-/// Lines in an order of many lines.
+/// The number of lines of a long order.
 const MANY_LINES: u64 = 20;
-/// How often each command comes where most are duplicates: nine of ten are.
+/// How often each command is published in the round of duplicates: 90 % of the commands are duplicates.
 const COPIES: u16 = 10;
 
 /// Measures the kinds of orders in turn.
 ///
 /// # Errors
 ///
-/// Where an order is lost, or ends twice.
+/// If an order is lost, or completed twice.
 pub async fn run(setting: &Setting, span: Span, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Report> {
     let mut stage = Stage::start(setting, progress).await?;
     let spread = stage.orders;
@@ -38,7 +38,7 @@ pub async fn run(setting: &Setting, span: Span, progress: &(dyn Fn(&str) + Sync)
             let processes = stage.processes();
             let round = drive::drive(&mut stage, span, &processes, *copies).await?;
             if round.repeated > 0 {
-                bail!("{} orders came to their end more than once", round.repeated);
+                bail!("{} orders were completed more than once", round.repeated);
             }
             progress(&format!("round {turn}: {name} {:.0} orders/s", round.rate()));
             placed += round.placed;

@@ -1,4 +1,4 @@
-//! Orders straight into the stream, so many on their way at a time: as fast as they come to their end.
+//! Closed-loop load on the stream: a fixed number of orders in flight, published without the gateway.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,27 +15,27 @@ use crate::stage::Stage;
 use crate::statistics::{number, per, rate};
 use crate::usage::{self, Processes, Usage};
 
-/// Orders placed, and ends heard of, at a time.
-pub(crate) const AT_ONCE: usize = 256;
-/// How long orders may take to come to their end once no more are placed.
-const DRAINS_WITHIN: Duration = Duration::from_secs(120);
-/// How long nothing may happen at all.
-const SILENCE: Duration = Duration::from_secs(30);
+/// The maximum number of orders that are placed, or of last events that are consumed, at a time.
+pub(crate) const BATCH: usize = 256;
+/// How long orders in flight may take to complete once no more are placed.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long one step may take without any progress.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What came of one round.
+/// The result of one round.
 #[derive(Debug, Clone)]
 pub struct Round {
-    /// Orders that came to their end while it was measured.
+    /// The number of orders completed in the measured time.
     pub orders: u64,
-    /// How long that was.
+    /// The measured time.
     pub length: Duration,
-    /// Orders that were placed, those before and behind the measured time included; all of them came to their end.
+    /// The number of placed orders, those before and after the measured time included; all were completed.
     pub placed: u64,
-    /// Ends of orders that had come to it before.
+    /// The number of orders that were completed again.
     pub repeated: u64,
-    /// Messages that the streams took for them.
+    /// The number of messages that the streams stored for them.
     pub messages: u64,
-    /// What each process used while it was measured, and its peak memory.
+    /// The usage of each process in the measured time, and its peak memory.
     pub used: BTreeMap<String, Usage>,
 }
 
@@ -52,14 +52,14 @@ impl Round {
         per(number(self.messages), self.placed)
     }
 
-    /// Returns the CPU time of an order in all processes together, in microseconds.
+    /// Returns the CPU time per order, summed over all processes, in microseconds.
     #[must_use]
     pub fn cpu_per_order(&self) -> f64 {
         per(self.used.values().map(|usage| usage.cpu.as_secs_f64() * 1e6).sum(), self.orders)
     }
 }
 
-/// What was so far, when a measurement began.
+/// The state at the begin or end of the measured time.
 struct Mark {
     at: Instant,
     finished: u64,
@@ -67,12 +67,12 @@ struct Mark {
 }
 
 impl Mark {
-    fn set(ledger: &Ledger, processes: &Processes) -> anyhow::Result<Self> {
+    fn new(ledger: &Ledger, processes: &Processes) -> anyhow::Result<Self> {
         Ok(Self { at: Instant::now(), finished: ledger.finished, used: usage::of_all(processes)? })
     }
 }
 
-/// Returns what was used between two looks; peak and present memory are those of the later.
+/// Returns the usage between two readings; peak and present memory are those of the later one.
 #[must_use]
 pub fn used(before: &BTreeMap<String, Usage>, after: &BTreeMap<String, Usage>) -> BTreeMap<String, Usage> {
     let since = |(name, usage): (&String, &Usage)| {
@@ -82,34 +82,34 @@ pub fn used(before: &BTreeMap<String, Usage>, after: &BTreeMap<String, Usage>) -
     after.iter().map(since).collect()
 }
 
-/// Orders under way through the stream.
-struct Flow<'a> {
+/// The orders in flight.
+struct Load<'a> {
     stage: &'a Stage,
     copies: u16,
     ledger: Ledger,
     pipeline: Pipeline,
     ends: pull::Stream,
-    /// Commands on their way to the stream.
+    /// The number of commands without an acknowledgement.
     unacknowledged: u64,
 }
 
-/// Places orders for a while and waits until the last has come to its end. Each command is published `copies` times.
+/// Places orders for a time span, and waits until all are completed. Each command is published `copies` times.
 ///
 /// # Errors
 ///
-/// Where the stream refuses a command, or an order does not come to its end.
+/// If the stream refuses a command, or an order is not completed.
 pub async fn drive(stage: &mut Stage, span: Span, processes: &Processes, copies: u16) -> anyhow::Result<Round> {
     let messages = stage.messages().await?;
     let pipeline = Pipeline::open(&stage.client, stage.atomic).await?;
     let ends = stage.follow().await?;
     let ledger = Ledger::starting_at(stage.next);
-    let mut flow = Flow { stage, copies, ledger, pipeline, ends, unacknowledged: 0 };
-    flow.run_until(Instant::now() + span.warm_up()).await?;
-    let begin = Mark::set(&flow.ledger, processes)?;
-    flow.run_until(begin.at + span.length()).await?;
-    let end = Mark::set(&flow.ledger, processes)?;
-    flow.drain().await?;
-    let Flow { ledger, .. } = flow;
+    let mut load = Load { stage, copies, ledger, pipeline, ends, unacknowledged: 0 };
+    load.run_until(Instant::now() + span.warm_up()).await?;
+    let begin = Mark::new(&load.ledger, processes)?;
+    load.run_until(begin.at + span.length()).await?;
+    let end = Mark::new(&load.ledger, processes)?;
+    load.drain().await?;
+    let Load { ledger, .. } = load;
     stage.next += ledger.placed;
     Ok(Round {
         orders: end.finished - begin.finished,
@@ -121,7 +121,7 @@ pub async fn drive(stage: &mut Stage, span: Span, processes: &Processes, copies:
     })
 }
 
-/// Places so many orders, and returns how long it took until the last came to its end.
+/// Places `count` orders, and returns the time until all were completed.
 ///
 /// # Errors
 ///
@@ -131,33 +131,33 @@ pub async fn fill(stage: &mut Stage, count: u64) -> anyhow::Result<Duration> {
     let pipeline = Pipeline::open(&stage.client, stage.atomic).await?;
     let ends = stage.follow().await?;
     let ledger = Ledger::starting_at(stage.next);
-    let mut flow = Flow { stage, copies: 1, ledger, pipeline, ends, unacknowledged: 0 };
-    while flow.ledger.placed < count {
-        let room = flow.room().min(count - flow.ledger.placed);
-        flow.place(room).await?;
-        flow.hear(Instant::now() + SILENCE).await?;
+    let mut load = Load { stage, copies: 1, ledger, pipeline, ends, unacknowledged: 0 };
+    while load.ledger.placed < count {
+        let orders = load.capacity().min(count - load.ledger.placed);
+        load.place(orders).await?;
+        load.receive(Instant::now() + STALL_TIMEOUT).await?;
     }
-    flow.drain().await?;
+    load.drain().await?;
     stage.next += count;
     Ok(start.elapsed())
 }
 
-impl Flow<'_> {
+impl Load<'_> {
     async fn run_until(&mut self, deadline: Instant) -> anyhow::Result<()> {
         while Instant::now() < deadline {
-            self.place(self.room()).await?;
-            self.hear(deadline).await?;
+            self.place(self.capacity()).await?;
+            self.receive(deadline).await?;
         }
         Ok(())
     }
 
-    fn room(&self) -> u64 {
-        self.stage.window.saturating_sub(self.ledger.under_way())
+    fn capacity(&self) -> u64 {
+        self.stage.window.saturating_sub(self.ledger.in_flight())
     }
 
-    /// Publishes the commands of so many orders, at most a batch.
-    async fn place(&mut self, room: u64) -> anyhow::Result<()> {
-        let count = room.min(AT_ONCE as u64);
+    /// Publishes the commands of this number of orders, at most of one batch.
+    async fn place(&mut self, orders: u64) -> anyhow::Result<()> {
+        let count = orders.min(BATCH as u64);
         let mut commands = Vec::new();
         for _ in 0..count {
             let number = self.ledger.place();
@@ -169,9 +169,9 @@ impl Flow<'_> {
         self.pipeline.send(commands).await
     }
 
-    /// Takes what comes next; nothing, once the time has come.
-    async fn hear(&mut self, deadline: Instant) -> anyhow::Result<()> {
-        let mut ends = self.ends.by_ref().ready_chunks(AT_ONCE);
+    /// Handles the next acknowledgements or events; returns at the deadline at the latest.
+    async fn receive(&mut self, deadline: Instant) -> anyhow::Result<()> {
+        let mut ends = self.ends.by_ref().ready_chunks(BATCH);
         tokio::select! {
             acknowledged = self.pipeline.acknowledged() => self.unacknowledged -= acknowledged?,
             ended = ends.next() => for message in ended.context("the connection is closed")? {
@@ -186,11 +186,11 @@ impl Flow<'_> {
 
     async fn drain(&mut self) -> anyhow::Result<()> {
         let start = Instant::now();
-        while self.ledger.under_way() + self.unacknowledged > 0 {
-            if start.elapsed() > DRAINS_WITHIN {
-                bail!("{} orders have not come to their end", self.ledger.under_way());
+        while self.ledger.in_flight() + self.unacknowledged > 0 {
+            if start.elapsed() > DRAIN_TIMEOUT {
+                bail!("{} orders are not completed", self.ledger.in_flight());
             }
-            self.hear(start + DRAINS_WITHIN + Duration::from_secs(1)).await?;
+            self.receive(start + DRAIN_TIMEOUT + Duration::from_secs(1)).await?;
         }
         Ok(())
     }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_is_the_difference_in_time_and_the_latest_memory() {
+    fn usage_is_the_difference_of_cpu_times_and_the_latest_memory() {
         let before = BTreeMap::from([("a".to_owned(), usage(3, 10))]);
         let after = BTreeMap::from([("a".to_owned(), usage(5, 20)), ("b".to_owned(), usage(1, 5))]);
         let used = used(&before, &after);

@@ -1,4 +1,4 @@
-//! Whether an order costs the same once there are many.
+//! The cost of an order as the number of stored orders grows.
 
 use std::path::Path;
 
@@ -12,14 +12,14 @@ use crate::stage::Stage;
 use crate::statistics::{median, number};
 use crate::throughput::usage;
 
-/// Orders placed between two words of progress.
+/// The number of orders per progress report.
 const STEP: u64 = 100_000;
 
-/// Fills the shop to each size and measures there.
+/// Fills the shop to each size, and measures at that size.
 ///
 /// # Errors
 ///
-/// Where an order is lost, ends twice, or the sizes do not grow.
+/// If an order is lost or completed twice, or the sizes are not in ascending order.
 pub async fn run(
     setting: &Setting,
     span: Span,
@@ -27,7 +27,7 @@ pub async fn run(
     progress: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<Report> {
     if !sizes.is_sorted() {
-        bail!("sizes must grow");
+        bail!("the sizes must be in ascending order");
     }
     let mut stage = Stage::start(setting, progress).await?;
     let mut report = Report::begin("orders in the shop", "orders/s");
@@ -57,16 +57,16 @@ pub async fn run(
             rounds.push(drive::drive(&mut stage, span, &processes, 1).await?);
         }
         if rounds.iter().any(|round| round.repeated > 0) {
-            bail!("orders came to their end more than once");
+            bail!("orders were completed more than once");
         }
         let of =
             |value: fn(&Round) -> f64| median(&rounds.iter().map(value).collect::<Vec<_>>()).unwrap_or_default();
         let rate = of(Round::rate);
         let first = *first.get_or_insert(rate);
         let used = rounds.last().map(|round| round.used.clone()).unwrap_or_default();
-        // The families of PostgreSQL and this program are not services of ours.
-        let ours = used.iter().filter(|(name, _)| !["postgres", "bench"].contains(&name.as_str()));
-        let largest = ours.map(|(_, usage)| usage.memory).max().unwrap_or_default();
+        // PostgreSQL and this program are not services of the shop.
+        let services = used.iter().filter(|(name, _)| !["postgres", "bench"].contains(&name.as_str()));
+        let largest = services.map(|(_, usage)| usage.memory).max().unwrap_or_default();
         table.add(vec![
             json!(size),
             json!(rate),
@@ -88,14 +88,14 @@ pub async fn run(
     Ok(report)
 }
 
-/// Returns how many bytes the files of a folder have together.
+/// Returns the total size of the files in a folder, in bytes.
 fn on_disk(folder: &Path) -> anyhow::Result<u64> {
     let mut bytes = 0;
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        // Files come and go while the shop runs.
-        let Ok(about) = path.symlink_metadata() else { continue };
-        bytes += if about.is_dir() { on_disk(&path).unwrap_or_default() } else { about.len() };
+        // Files may disappear while the shop runs.
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        bytes += if metadata.is_dir() { on_disk(&path).unwrap_or_default() } else { metadata.len() };
     }
     Ok(bytes)
 }
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_on_disk_is_the_sum_of_all_files() {
+    fn the_size_on_disk_is_the_sum_of_all_files() {
         let folder = std::env::temp_dir().join(format!("bench-on-disk-{}", std::process::id()));
         std::fs::create_dir_all(folder.join("inner")).unwrap();
         std::fs::write(folder.join("a"), [0; 10]).unwrap();

@@ -1,4 +1,4 @@
-//! A client of the gateway that costs little: connections that stay open, one request at a time on each.
+//! A cheap HTTP client for the gateway: persistent connections with one request at a time each.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// How long an answer may take.
+/// How long a response may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to the gateway.
@@ -25,13 +25,13 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Where nobody listens there.
+    /// If the connection is refused.
     pub async fn open(url: &str) -> anyhow::Result<Self> {
         let authority = url.trim_start_matches("http://").to_owned();
         let stream = TcpStream::connect(&authority).await.with_context(|| format!("connecting to {url}"))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // What goes wrong with the connection is told to whoever sends on it.
+        // An error of the connection is reported by the next request on it.
         tokio::spawn(connection);
         Ok(Self { authority, sender })
     }
@@ -40,21 +40,21 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Where the answer is anything but 202, or does not come within 30 s.
+    /// If the response is not 202, or does not arrive within 30 s.
     pub async fn place(&mut self, body: Bytes) -> anyhow::Result<()> {
         match self.try_place(body).await? {
             None => Ok(()),
-            Some(_) => bail!("an order was answered {}", StatusCode::SERVICE_UNAVAILABLE),
+            Some(_) => bail!("the response to an order is {}", StatusCode::SERVICE_UNAVAILABLE),
         }
     }
 
-    /// Places an order, and returns after how long to send it again if it is refused with 503.
+    /// Places an order. If it is refused with 503, returns the delay after which to send it again.
     ///
     /// # Errors
     ///
-    /// If the answer is anything but 202 and 503, or does not come within 30 s.
+    /// If the response is neither 202 nor 503, or does not arrive within 30 s.
     pub async fn try_place(&mut self, body: Bytes) -> anyhow::Result<Option<Duration>> {
-        tokio::time::timeout(TIMEOUT, self.send(body)).await.context("an order was not answered")?
+        tokio::time::timeout(TIMEOUT, self.send(body)).await.context("an order got no response in time")?
     }
 
     async fn send(&mut self, body: Bytes) -> anyhow::Result<Option<Duration>> {
@@ -65,15 +65,15 @@ impl Connection {
             .header(HOST, &self.authority)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
-        let answer = self.sender.send_request(request).await?;
-        let status = answer.status();
-        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = answer.into_body().collect().await?.to_bytes();
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let body = response.into_body().collect().await?.to_bytes();
         if status == StatusCode::SERVICE_UNAVAILABLE {
             return Ok(Some(Duration::from_secs(retry_after.unwrap_or(1))));
         }
         if status != StatusCode::ACCEPTED {
-            bail!("an order was answered {status}: {}", String::from_utf8_lossy(&body));
+            bail!("the response to an order is {status}: {}", String::from_utf8_lossy(&body));
         }
         Ok(None)
     }

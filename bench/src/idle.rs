@@ -1,4 +1,4 @@
-//! The start of a shop, and what it costs while nothing happens.
+//! The start-up time of a shop, and its CPU and memory usage while idle.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use crate::stage::{Engine, folder, log, own_program, start_postgres};
 use crate::statistics::number;
 use crate::usage::{self, Counted, Processes};
 
-/// How long a shop may settle before it is watched.
-const SETTLES: Duration = Duration::from_secs(5);
+/// How long the shop settles before it is measured.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
 
-/// Starts a shop as the demo does, and watches it.
+/// Starts a shop as the demo does, and measures it for `watch` seconds.
 ///
 /// # Errors
 ///
-/// Where it does not start.
+/// If the shop does not start.
 pub async fn run(database: Engine, watch: f64, progress: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Report> {
     let data = folder(None)?;
     let program = own_program()?;
@@ -32,7 +32,7 @@ pub async fn run(database: Engine, watch: f64, progress: &(dyn Fn(&str) + Sync))
     let start = Instant::now();
     let shop = Shop::start(config, log(&data.join("components.log"))?, progress).await?;
     let ready = start.elapsed();
-    tokio::time::sleep(SETTLES).await;
+    tokio::time::sleep(SETTLE_TIME).await;
     let mut processes: Processes = Component::ALL
         .into_iter()
         .filter_map(|component| Some((component.name().to_owned(), Counted::Alone(shop.process(component)?))))

@@ -1,4 +1,4 @@
-//! Times, kept as counts in classes of equal relative width.
+//! Histograms of latencies.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use crate::report::Line;
 use crate::statistics::number;
 
-/// The longest time that is told apart, in microseconds.
-const LONGEST: u64 = 600_000_000;
+/// The maximum of the histogram, in microseconds; longer times count as this.
+const MAX_MICROSECONDS: u64 = 600_000_000;
 
 /// The columns of [`Latencies::row`].
 pub const COLUMNS: [&str; 6] = ["what", "count", "p50 ms", "p99 ms", "p99.9 ms", "max ms"];
 
-/// Times of one kind.
+/// Latencies of one kind.
 #[derive(Debug, Clone)]
 pub struct Latencies {
     name: &'static str,
@@ -22,42 +22,42 @@ pub struct Latencies {
 }
 
 impl Latencies {
-    /// Begins with none.
+    /// Makes an empty histogram.
     ///
     /// # Errors
     ///
-    /// None with these bounds; the library checks them when it runs.
+    /// Never with these bounds, which the crate checks at run time.
     pub fn new(name: &'static str) -> anyhow::Result<Self> {
-        Ok(Self { name, histogram: Histogram::new_with_bounds(1, LONGEST, 3)? })
+        Ok(Self { name, histogram: Histogram::new_with_bounds(1, MAX_MICROSECONDS, 3)? })
     }
 
-    /// Adds one.
+    /// Adds a latency.
     pub fn add(&mut self, time: Duration) {
-        self.histogram.saturating_record(u64::try_from(time.as_micros()).unwrap_or(LONGEST).max(1));
+        self.histogram.saturating_record(u64::try_from(time.as_micros()).unwrap_or(MAX_MICROSECONDS).max(1));
     }
 
-    /// Adds those of another.
+    /// Adds the latencies of another histogram.
     ///
     /// # Errors
     ///
-    /// None with the same bounds.
+    /// Never with the same bounds.
     pub fn merge(&mut self, other: &Self) -> anyhow::Result<()> {
         Ok(self.histogram.add(&other.histogram)?)
     }
 
-    /// Returns how many there are.
+    /// Returns the number of latencies.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }
 
-    /// Returns the time within which so many percent lie, in milliseconds.
+    /// Returns a percentile, in milliseconds.
     #[must_use]
     pub fn percentile(&self, percent: f64) -> f64 {
         number(self.histogram.value_at_percentile(percent)) / 1000.0
     }
 
-    /// Returns a row of a table.
+    /// Returns the table row of [`COLUMNS`].
     #[must_use]
     pub fn row(&self) -> Vec<Value> {
         vec![
@@ -70,7 +70,7 @@ impl Latencies {
         ]
     }
 
-    /// Returns the percentiles as a line: to the right, how many nines.
+    /// Returns the percentiles as a line, over the number of nines.
     #[must_use]
     pub fn line(&self) -> Line {
         let points = [50.0, 75.0, 90.0, 95.0, 99.0, 99.5, 99.9, 99.99];
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_are_those_of_what_was_added() {
+    fn percentiles_are_those_of_the_added_latencies() {
         let mut latencies = Latencies::new("test").unwrap();
         (1..=1000).for_each(|ms| latencies.add(Duration::from_millis(ms)));
         assert_eq!(latencies.count(), 1000);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn times_beyond_the_bounds_are_kept_at_them() {
+    fn latencies_out_of_bounds_are_clamped() {
         let mut latencies = Latencies::new("test").unwrap();
         latencies.add(Duration::ZERO);
         latencies.add(Duration::from_secs(100_000));

@@ -1,4 +1,4 @@
-//! How long an order takes at a fixed rate, beside how long the broker takes for one message at that rate.
+//! The latency of orders at a fixed rate, compared with that of single messages on the broker at the same rate.
 
 use anyhow::bail;
 
@@ -9,11 +9,11 @@ use crate::paced;
 use crate::report::{Report, Table};
 use crate::stage::Stage;
 
-/// Measures the broker and the shop in turn; the times of all rounds count together.
+/// Measures the broker and the shop in turn; the latencies of all rounds are merged.
 ///
 /// # Errors
 ///
-/// Where an order is refused, lost, or ends twice.
+/// If an order is refused, lost, or completed twice.
 pub async fn run(
     setting: &Setting,
     span: Span,
@@ -30,7 +30,7 @@ pub async fn run(
         let paced = paced::drive(&stage, stage.next, rate, span, connections).await?;
         stage.next += paced.placed;
         if paced.repeated > 0 {
-            bail!("{} orders came to their end more than once", paced.repeated);
+            bail!("{} orders were completed more than once", paced.repeated);
         }
         progress(&format!("round {turn}: p50 to the end {:.2} ms", paced.ended.percentile(50.0)));
         let round = [alone, paced.accepted, paced.ended];

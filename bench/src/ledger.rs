@@ -1,26 +1,26 @@
-//! Which orders have come to their end, and how often.
+//! The completed orders of a run, and repetitions among them.
 
-/// Orders by their numbers, from the first of a run on.
+/// The orders of a run by number, from the first one on.
 #[derive(Debug, Default)]
 pub struct Ledger {
     first: u64,
     ended: Vec<bool>,
-    /// Orders that have been placed.
+    /// The number of placed orders.
     pub placed: u64,
-    /// Orders that have come to their end.
+    /// The number of completed orders.
     pub finished: u64,
-    /// Ends of orders that had come to it before.
+    /// The number of orders that were completed again.
     pub repeated: u64,
 }
 
 impl Ledger {
-    /// Begins with the number of the next order.
+    /// Makes an empty ledger; `first` is the number of its first order.
     #[must_use]
     pub fn starting_at(first: u64) -> Self {
         Self { first, ..Self::default() }
     }
 
-    /// Takes the next number.
+    /// Records a placed order, and returns its number.
     pub fn place(&mut self) -> u64 {
         let number = self.first + self.placed;
         self.placed += 1;
@@ -28,7 +28,7 @@ impl Ledger {
         number
     }
 
-    /// Notes the end of an order; returns its place among those of this ledger, where it is the first end of it.
+    /// Records that an order is completed. Returns its index in this ledger, the first time.
     pub fn finish(&mut self, number: u64) -> Option<usize> {
         let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
         let ended = self.ended.get_mut(index)?;
@@ -40,9 +40,9 @@ impl Ledger {
         Some(index)
     }
 
-    /// Returns how many orders are on their way.
+    /// Returns the number of orders in flight.
     #[must_use]
-    pub fn under_way(&self) -> u64 {
+    pub fn in_flight(&self) -> u64 {
         self.placed - self.finished
     }
 }
@@ -52,16 +52,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_order_ends_once_and_what_comes_again_is_counted() {
+    fn an_order_is_completed_once_and_repetitions_are_counted() {
         let mut ledger = Ledger::starting_at(10);
         assert_eq!((ledger.place(), ledger.place()), (10, 11));
         assert_eq!(ledger.finish(11), Some(1));
         assert_eq!(ledger.finish(11), None);
-        assert_eq!((ledger.under_way(), ledger.finished, ledger.repeated), (1, 1, 1));
+        assert_eq!((ledger.in_flight(), ledger.finished, ledger.repeated), (1, 1, 1));
     }
 
     #[test]
-    fn orders_of_others_do_not_count() {
+    fn orders_of_other_runs_do_not_count() {
         let mut ledger = Ledger::starting_at(10);
         ledger.place();
         assert_eq!((ledger.finish(9), ledger.finish(11)), (None, None));

@@ -1,20 +1,19 @@
-//! What the shop reaches, measured against what the broker and the database can do at all.
+//! Benchmarks of the shop, each against a baseline of the broker or the database.
 //!
-//! Absolute figures say more about the machine than about the program, so each is measured beside a *floor*, in the
-//! same run and in turn with it: the same messages on the same broker, moved by processes that do nothing else; and
-//! the same rows in the same tables.
+//! Absolute figures depend on the machine more than on the program. So each is measured in turn with a *baseline* in
+//! the same run: the same messages on the same broker, through processes that do nothing else; or the same rows in the
+//! same tables. The baseline is an upper bound for the shop.
 //!
 //! In reading order:
 //!
 //! - [`options`]: the command line;
-//! - [`stage`]: the shop under measurement; [`seeding`]: what is in it; [`orders`]: what is ordered;
-//! - [`sample`]: the messages of one real order, from which the baseline is made; [`baseline`] moves them;
-//! - [`drive`]: orders straight into the stream; [`pipeline`]: publishing without waiting; [`ledger`]: which orders have
-//!   come to their end;
-//! - [`closed`] and [`paced`]: orders through the gateway, as fast as it answers and at a fixed rate; [`http`]: how;
-//!   [`pacer`]: when; [`broker`]: what the broker takes for one message; [`trivial`]: what the load itself costs;
-//! - [`throughput`], [`latency`], [`saturate`], [`contention`], [`growth`], [`recovery`], [`idle`], [`baseline_sql`]: what is
-//!   measured; [`run`] chooses;
+//! - [`stage`]: the shop under measurement; [`seeding`]: its products and accounts; [`orders`]: its orders;
+//! - [`sample`]: the messages of one real order; [`baseline`]: the broker-only baseline that replays them;
+//! - [`drive`]: closed-loop load on the stream; [`pipeline`]: pipelined publishing; [`ledger`]: completed orders;
+//! - [`closed`] and [`paced`]: closed-loop and open-loop load through the gateway; [`http`]: its client; [`pacer`]:
+//!   its timer; [`broker`]: the latency of the broker alone; [`trivial`]: a server that measures the cost of the load;
+//! - [`throughput`], [`latency`], [`saturate`], [`contention`], [`growth`], [`recovery`], [`idle`], [`baseline_sql`]:
+//!   the benchmarks; [`run`] dispatches to them;
 //! - [`usage`]: CPU and memory; [`latencies`]: histograms; [`statistics`]: the arithmetic; [`report`]: tables, JSON, and plots.
 
 pub mod baseline;

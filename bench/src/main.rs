@@ -1,5 +1,5 @@
-//! The benchmark; see the library. Under the name of a service it is that service, so that it can run the whole store
-//! with one program; and it is the processes of the baseline.
+//! The benchmark program; see the library. With the name of a service as subcommand it runs that service, so that one
+//! program runs the whole shop. Hidden subcommands run the processes of the baselines.
 
 use std::process::ExitCode;
 

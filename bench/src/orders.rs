@@ -1,4 +1,4 @@
-//! What is ordered: as many different orders as it takes, each known by its number.
+//! The orders of a run: any number of different ones, each identified by its number.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -7,41 +7,41 @@ use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use messaging::envelope;
 use time::OffsetDateTime;
 
-/// The price of a piece, in cents.
+/// The price of a unit, in cents.
 const PRICE: i64 = 1000;
 
-/// A message to be published.
+/// A message to publish.
 #[derive(Debug, Clone)]
 pub struct Outbound {
     /// The NATS subject.
     pub subject: String,
-    /// With `Nats-Msg-Id`.
+    /// All headers, `Nats-Msg-Id` included.
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
 }
 
-/// What the orders of a run are like.
+/// The properties of the orders of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Orders {
-    /// Tells the ids of one run from those of another.
+    /// Distinguishes the ids of one run from those of another.
     pub run: u32,
-    /// How many customers order in turn.
+    /// The number of customers, who order in turn.
     pub customers: u64,
-    /// How many products are ordered in turn.
+    /// The number of products, which are ordered in turn.
     pub products: u64,
-    /// How many lines an order has.
+    /// The number of lines per order.
     pub lines: u64,
 }
 
 impl Orders {
-    /// Returns the id of an order: a UUID, later ones behind earlier ones, as the gateway makes them.
+    /// Returns the id of an order: a time-ordered UUID, as the gateway makes them.
     #[must_use]
     pub fn id(&self, number: u64) -> String {
         message_id(self.run, 0, number)
     }
 
-    /// Returns the number of an order of this run; none for the id of any other.
+    /// Returns the number of an order of this run; `None` for any other id.
     #[must_use]
     pub fn number(&self, id: &str) -> Option<u64> {
         let (run, number) = read_id(id)?;
@@ -54,11 +54,11 @@ impl Orders {
         self.number(subject.rsplit('.').next()?)
     }
 
-    /// Returns what an order says.
+    /// Returns the details of an order.
     ///
     /// # Errors
     ///
-    /// Where the order would not be valid: too many lines.
+    /// If the order is not valid: too many lines.
     pub fn details(&self, number: u64) -> anyhow::Result<OrderDetails> {
         let item = |line: u64| -> anyhow::Result<OrderItem> {
             let product = (number * self.lines + line) % self.products;
@@ -77,8 +77,8 @@ impl Orders {
         )?)
     }
 
-    /// Returns the command that places an order, as the gateway publishes it. `copy` tells apart deliveries that the
-    /// stream cannot know for duplicates: the id is the same, `Nats-Msg-Id` is not.
+    /// Returns the command that places an order, as the gateway publishes it. Copies have the same id and different
+    /// values of `Nats-Msg-Id`, so that the stream does not drop them as duplicates.
     ///
     /// # Errors
     ///
@@ -112,14 +112,14 @@ pub fn customer_id(number: u64) -> String {
     format!("CUSTOMER_{number:06}")
 }
 
-/// Returns a UUID that names a run, a kind of message, and the number of an order. As in version 7 its first 48 bits grow from
-/// order to order, and the ids of an order share them.
+/// Returns a UUID that encodes a run, a kind of message, and the number of an order. As in version 7, its first 48 bits
+/// increase from order to order, and all messages of an order share them.
 #[must_use]
 pub fn message_id(run: u32, kind: u16, number: u64) -> String {
     format!("{:08x}-{:04x}-7000-8000-{kind:04x}{run:08x}", number >> 16, number & 0xffff)
 }
 
-/// Reads the run and the number back.
+/// Returns the run and the order number of a UUID of [`message_id`].
 #[must_use]
 pub fn read_id(id: &str) -> Option<(u32, u64)> {
     let (high, low, run) = (id.get(..8)?, id.get(9..13)?, id.get(28..36)?);
@@ -134,7 +134,7 @@ mod tests {
     const ORDERS: Orders = Orders { run: 7, customers: 10, products: 100, lines: 3 };
 
     #[test]
-    fn an_id_is_a_uuid_that_tells_its_number() {
+    fn an_id_is_a_uuid_that_contains_its_number() {
         let id = ORDERS.id(123_456);
         assert!(uuid::Uuid::parse_str(&id).is_ok());
         assert_eq!(ORDERS.number(&id), Some(123_456));

@@ -1,6 +1,6 @@
-//! Orders at a fixed rate, whatever becomes of them.
+//! Open-loop load through the gateway: orders at a fixed rate, whether or not earlier ones are completed.
 //!
-//! Every time begins when the order was due, not when it could be sent: where the shop falls behind, that shows.
+//! Each latency begins when the order was due, not when it was sent, so that delays of the shop are included.
 
 use std::time::{Duration, Instant};
 
@@ -18,29 +18,29 @@ use crate::options::Span;
 use crate::pacer::pace;
 use crate::stage::Stage;
 
-/// How long orders may take to come to their end once no more are placed.
-const DRAINS_WITHIN: Duration = Duration::from_secs(120);
+/// How long orders in flight may take to complete once no more are placed.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What came of orders at a fixed rate.
+/// The result of a run at a fixed rate.
 pub struct Paced {
-    /// From when each was due until it was accepted.
+    /// The latencies from the due time of an order to its acceptance.
     pub accepted: Latencies,
-    /// From when each was due until its last event was in the stream of events and read from there.
+    /// The latencies from the due time of an order to the delivery of its last event from the stream.
     pub ended: Latencies,
-    /// Ends of orders that had come to it before.
+    /// The number of orders that were completed again.
     pub repeated: u64,
-    /// Orders that were placed, those before the measured time included.
+    /// The number of placed orders, warm-up included.
     pub placed: u64,
 }
 
-/// An order on a connection, with the time it was due.
+/// The number of an order, and its due time.
 type Due = (u64, Instant);
 
-/// Places orders through the gateway at a fixed rate, the first under a number.
+/// Places orders through the gateway at a fixed rate; `first` is the number of the first order.
 ///
 /// # Errors
 ///
-/// Where an order is refused, or does not come to its end.
+/// If an order is refused, or not completed.
 pub async fn drive(stage: &Stage, first: u64, rate: f64, span: Span, connections: u64) -> anyhow::Result<Paced> {
     let mut ends = stage.follow().await?;
     let url = stage.shop.config().http_url(Component::ApiGateway);
@@ -49,20 +49,20 @@ pub async fn drive(stage: &Stage, first: u64, rate: f64, span: Span, connections
     let mut times = pace(rate, span.warm_up() + span.length())?;
     let (work, waiting) = mpsc::channel::<Due>(1_000_000);
     let waiting = Mutex::new(waiting);
-    let (tell, mut answers) = mpsc::channel(1024);
+    let (report, mut responses) = mpsc::channel(1024);
     let orders = stage.orders;
     let clients = try_join_all(open.into_iter().map(|mut connection| {
-        let (waiting, tell) = (&waiting, tell.clone());
+        let (waiting, report) = (&waiting, report.clone());
         async move {
             while let Some((number, due)) = next(waiting).await {
                 connection.place(Bytes::from(serde_json::to_vec(&orders.details(number)?)?)).await?;
-                tell.send(due).await.context("the measurement has ended")?;
+                report.send(due).await.context("the measurement has ended")?;
             }
             anyhow::Ok(())
         }
     }));
-    drop(tell);
-    let keep = async move {
+    drop(report);
+    let measure = async move {
         let mut work = Some(work);
         let (mut ledger, mut dues) = (Ledger::starting_at(first), Vec::new());
         let mut paced = Paced {
@@ -72,32 +72,32 @@ pub async fn drive(stage: &Stage, first: u64, rate: f64, span: Span, connections
             placed: 0,
         };
         let mut last = Instant::now();
-        while work.is_some() || ledger.under_way() > 0 {
+        while work.is_some() || ledger.in_flight() > 0 {
             tokio::select! {
                 due = times.recv(), if work.is_some() => match (due, &work) {
                     (Some(due), Some(work)) => {
                         dues.push(due);
-                        work.try_send((ledger.place(), due)).context("the gateway is hopelessly behind")?;
+                        work.try_send((ledger.place(), due)).context("too many orders wait for a connection")?;
                     }
                     _ => work = None,
                 },
-                Some(due) = answers.recv() => if due >= begin { paced.accepted.add(due.elapsed()) },
+                Some(due) = responses.recv() => if due >= begin { paced.accepted.add(due.elapsed()) },
                 message = ends.next() => {
-                    let message = message.context("no more events")??;
+                    let message = message.context("the consumer has ended")??;
                     let ended = orders.number_of(&message.subject).and_then(|number| ledger.finish(number));
                     if let Some(due) = ended.and_then(|index| dues.get(index)).filter(|due| **due >= begin) {
                         paced.ended.add(due.elapsed());
                     }
                     last = Instant::now();
                 }
-                () = tokio::time::sleep(DRAINS_WITHIN) => bail!("{} orders have not come to their end", ledger.under_way()),
+                () = tokio::time::sleep(DRAIN_TIMEOUT) => bail!("{} orders are not completed", ledger.in_flight()),
             }
-            if work.is_none() && last.elapsed() > DRAINS_WITHIN {
-                bail!("{} orders have not come to their end", ledger.under_way());
+            if work.is_none() && last.elapsed() > DRAIN_TIMEOUT {
+                bail!("{} orders are not completed", ledger.in_flight());
             }
         }
-        // Answers may come behind the ends.
-        while let Some(due) = answers.recv().await {
+        // Responses may arrive after the last events.
+        while let Some(due) = responses.recv().await {
             if due >= begin {
                 paced.accepted.add(due.elapsed());
             }
@@ -105,7 +105,7 @@ pub async fn drive(stage: &Stage, first: u64, rate: f64, span: Span, connections
         (paced.repeated, paced.placed) = (ledger.repeated, ledger.placed);
         Ok(paced)
     };
-    let (_, paced) = tokio::try_join!(clients, keep)?;
+    let (_, paced) = tokio::try_join!(clients, measure)?;
     Ok(paced)
 }
 

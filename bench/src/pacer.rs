@@ -1,6 +1,6 @@
-//! When things are to happen at a fixed rate, whatever has become of those before.
+//! A timer with a fixed rate.
 //!
-//! A thread of its own keeps the time: the runtime's timers are a millisecond coarse, which is as much as is measured.
+//! It runs on its own thread: the runtime's timers have a resolution of a millisecond, which is too coarse here.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,30 +8,30 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tokio::sync::mpsc;
 
-/// How many may wait to be begun; more means that whoever begins them is hopelessly behind.
-const WAITING: usize = 1_000_000;
+/// The maximum number of due times that wait to be received.
+const MAX_WAITING: usize = 1_000_000;
 
-/// Returns a channel that gets each time at which something is to happen, when it has come.
+/// Returns a channel that receives each due time when it is reached.
 ///
 /// # Errors
 ///
-/// Where the rate is not above 0, or no thread can be started.
+/// If the rate is not positive, or no thread can be started.
 pub fn pace(rate: f64, length: Duration) -> anyhow::Result<mpsc::Receiver<Instant>> {
     if !(rate > 0.0 && rate.is_finite()) {
-        bail!("a rate must be above 0");
+        bail!("the rate must be above 0");
     }
-    let (sender, receiver) = mpsc::channel(WAITING);
-    let keep = move || {
+    let (sender, receiver) = mpsc::channel(MAX_WAITING);
+    let run = move || {
         let start = Instant::now();
         for due in times(start, rate, length) {
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            // Nobody waits for the rest any more.
+            // The receiver was dropped.
             if sender.blocking_send(due).is_err() {
                 return;
             }
         }
     };
-    thread::Builder::new().name("pacer".to_owned()).spawn(keep).context("starting a thread")?;
+    thread::Builder::new().name("pacer".to_owned()).spawn(run).context("starting a thread")?;
     Ok(receiver)
 }
 
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_equally_far_from_each_other_and_do_not_drift() {
+    fn due_times_are_equidistant_and_do_not_drift() {
         let start = Instant::now();
         let times: Vec<_> = times(start, 1000.0, Duration::from_secs(2)).collect();
         assert_eq!(times.len(), 2000);

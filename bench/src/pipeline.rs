@@ -1,6 +1,6 @@
-//! Publishing without waiting: acknowledgements come back on one subject and are counted.
+//! Pipelined publishing: acknowledgements arrive on one subject and are counted.
 //!
-//! That is less work for a client than a future for each, and it is what a measurement of the broker should cost.
+//! It costs the client less than one future per message, so that a measurement of the broker is not limited by it.
 
 use std::collections::VecDeque;
 
@@ -12,37 +12,37 @@ use uuid::Uuid;
 
 use crate::orders::Outbound;
 
-/// The largest atomic batch.
-pub const LARGEST_BATCH: usize = 1000;
-/// Atomic batches under way; what comes meanwhile is the next one.
-const GROUPS: usize = 2;
+/// The maximum size of an atomic batch.
+pub const MAX_BATCH: usize = 1000;
+/// The maximum number of atomic batches in flight; messages that arrive meanwhile form the next one.
+const MAX_GROUPS: usize = 2;
 
-/// Messages on their way to streams.
+/// A pipeline of messages to streams.
 pub struct Pipeline {
     client: Client,
     inbox: String,
     acknowledgements: Subscriber,
     atomic: bool,
-    /// What waits for the next atomic batch.
+    /// Messages for the next atomic batches.
     waiting: VecDeque<Outbound>,
-    /// Atomic batches that are not acknowledged.
+    /// The number of unacknowledged atomic batches.
     groups: usize,
 }
 
-/// What a stream answers.
+/// The acknowledgement of a stream.
 #[derive(Debug, Deserialize)]
-struct Answer {
+struct PubAck {
     error: Option<serde_json::Value>,
-    /// How many messages of an atomic batch it has.
+    /// The number of messages of an atomic batch.
     count: Option<u64>,
 }
 
 impl Pipeline {
-    /// Begins, with acknowledgements below the inbox prefix of the connection's user.
+    /// Opens a pipeline, with acknowledgements below the inbox prefix of the connection's user.
     ///
     /// # Errors
     ///
-    /// Where the connection is closed.
+    /// If the connection is closed.
     pub async fn open(client: &Client, atomic: bool) -> anyhow::Result<Self> {
         let inbox = client.new_inbox();
         let acknowledgements = client.subscribe(inbox.clone()).await?;
@@ -50,11 +50,11 @@ impl Pipeline {
         Ok(Self { client: client.clone(), inbox, acknowledgements, atomic, waiting, groups: 0 })
     }
 
-    /// Sends messages, all to one stream: atomic batches as [`flush`](Self::flush) says.
+    /// Sends messages, all to one stream; with atomic batches see [`flush`](Self::flush).
     ///
     /// # Errors
     ///
-    /// Where the connection is closed.
+    /// If the connection is closed.
     pub async fn send(&mut self, messages: Vec<Outbound>) -> anyhow::Result<()> {
         if self.atomic {
             self.waiting.extend(messages);
@@ -66,15 +66,15 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Sends what waits for an atomic batch, unless enough are under way: a sync costs the same for one message as for
-    /// many, so what comes during two of them shares the next.
+    /// Sends the waiting messages as atomic batches, unless two are in flight. A sync costs the same for one message as
+    /// for many, so messages that arrive meanwhile share the next batch.
     ///
     /// # Errors
     ///
-    /// Where the connection is closed.
+    /// If the connection is closed.
     pub async fn flush(&mut self) -> anyhow::Result<()> {
-        while self.groups < GROUPS && !self.waiting.is_empty() {
-            let batch = self.waiting.drain(..self.waiting.len().min(LARGEST_BATCH)).collect();
+        while self.groups < MAX_GROUPS && !self.waiting.is_empty() {
+            let batch = self.waiting.drain(..self.waiting.len().min(MAX_BATCH)).collect();
             self.groups += 1;
             self.send_atomically(batch).await?;
         }
@@ -97,11 +97,11 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Waits for acknowledgements and returns how many messages they are for; then there may be something to flush.
+    /// Waits for acknowledgements, and returns the number of acknowledged messages; call [`flush`](Self::flush) next.
     ///
     /// # Errors
     ///
-    /// Where a stream refuses a message, or the connection is closed.
+    /// If a stream refuses a message, or the connection is closed.
     pub async fn acknowledged(&mut self) -> anyhow::Result<u64> {
         let messages = self.acknowledgements.by_ref().ready_chunks(1024).next().await;
         let messages = messages.context("the connection is closed")?;
@@ -110,14 +110,14 @@ impl Pipeline {
     }
 }
 
-/// Returns how many messages an answer acknowledges.
+/// Returns the number of messages that an acknowledgement covers.
 pub(crate) fn count(payload: &[u8]) -> anyhow::Result<u64> {
-    let answer: Answer = serde_json::from_slice(payload)
-        .with_context(|| format!("the answer to a publish: {:?}", String::from_utf8_lossy(payload)))?;
-    if let Some(error) = answer.error {
+    let ack: PubAck = serde_json::from_slice(payload)
+        .with_context(|| format!("reading the acknowledgement {:?}", String::from_utf8_lossy(payload)))?;
+    if let Some(error) = ack.error {
         bail!("a stream refuses a message: {error}");
     }
-    Ok(answer.count.unwrap_or(1))
+    Ok(ack.count.unwrap_or(1))
 }
 
 #[cfg(test)]
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_stands_for_a_message_or_for_a_batch() {
+    fn an_acknowledgement_covers_one_message_or_a_batch() {
         assert_eq!(count(br#"{"stream":"EVENTS","seq":4}"#).unwrap(), 1);
         assert_eq!(count(br#"{"stream":"EVENTS","seq":4,"batch":"b","count":17}"#).unwrap(), 17);
         assert!(count(br#"{"error":{"code":503,"err_code":10077}}"#).is_err());

@@ -1,4 +1,4 @@
-//! A service is off while orders pile up: how long it takes to catch up, and how new orders fare meanwhile.
+//! The recovery of a service from a backlog: the time to drain it, and the latency of new orders meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use demo::Component;
 use futures::StreamExt;
 use serde_json::json;
 
-use crate::drive::AT_ONCE;
+use crate::drive::BATCH;
 use crate::latencies::{COLUMNS, Latencies};
 use crate::ledger::Ledger;
 use crate::options::{Setting, Span};
@@ -20,18 +20,18 @@ use crate::stage::Stage;
 use crate::statistics::rate;
 use crate::throughput::check;
 
-/// Connections to the gateway for new orders.
+/// The number of connections to the gateway for new orders.
 const CONNECTIONS: u64 = 16;
-/// How long new orders come before anything is broken, and at a time while it is repaired.
+/// The duration of new orders before the stop, and of each round during the recovery.
 const SPAN: Span = Span { warm_up: 0.0, seconds: 5.0, rounds: 1 };
-/// How long nothing of the backlog may move.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long the backlog may make no progress.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Measures it.
+/// Stops a service, builds up the backlog, restarts the service, and measures the recovery.
 ///
 /// # Errors
 ///
-/// Where an order is lost, or ends twice.
+/// If an order is lost, or completed twice.
 pub async fn run(
     setting: &Setting,
     off: Component,
@@ -40,7 +40,7 @@ pub async fn run(
     progress: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<Report> {
     if !setting.chain.services().contains(&off) {
-        bail!("{off} has no part in this chain");
+        bail!("{off} handles no orders of this chain");
     }
     let mut stage = Stage::start(setting, progress).await?;
     let before = paced::drive(&stage, stage.next, pace, SPAN, CONNECTIONS).await?;
@@ -49,9 +49,9 @@ pub async fn run(
     stage.shop.stop(off).await?;
     let ends = stage.follow().await?;
     let mut backlog = Ledger::starting_at(stage.next);
-    pile_up(&stage, &mut backlog, count).await?;
+    build_backlog(&stage, &mut backlog, count).await?;
     stage.next += count;
-    progress(&format!("{count} orders wait; {off} starts again"));
+    progress(&format!("{count} orders are waiting; restarting {off}"));
     let start = Instant::now();
     stage.shop.start_component(off).await?;
     let mut meanwhile: Option<paced::Paced> = None;
@@ -113,14 +113,14 @@ fn report(
     report
 }
 
-/// Places orders without waiting for what becomes of them.
-async fn pile_up(stage: &Stage, backlog: &mut Ledger, count: u64) -> anyhow::Result<()> {
+/// Places orders without waiting for their completion.
+async fn build_backlog(stage: &Stage, backlog: &mut Ledger, count: u64) -> anyhow::Result<()> {
     let mut pipeline = Pipeline::open(&stage.client, stage.atomic).await?;
     let mut unacknowledged = 0;
     while backlog.placed < count || unacknowledged > 0 {
-        let room = stage.window.saturating_sub(unacknowledged).min(count - backlog.placed);
+        let capacity = stage.window.saturating_sub(unacknowledged).min(count - backlog.placed);
         let mut commands = Vec::new();
-        for _ in 0..room.min(AT_ONCE as u64) {
+        for _ in 0..capacity.min(BATCH as u64) {
             commands.push(stage.orders.command(backlog.place(), 0)?);
         }
         unacknowledged += commands.len() as u64;
@@ -133,19 +133,18 @@ async fn pile_up(stage: &Stage, backlog: &mut Ledger, count: u64) -> anyhow::Res
     Ok(())
 }
 
-/// Returns when the last order of the backlog had come to its end.
+/// Returns the time at which the last order of the backlog was completed.
 async fn drain(mut ends: pull::Stream, orders: Orders, mut backlog: Ledger) -> anyhow::Result<Instant> {
-    while backlog.under_way() > 0 {
-        let message = tokio::time::timeout(SILENCE, ends.next());
-        let message =
-            message.await.with_context(|| format!("{} orders have not come to their end", backlog.under_way()))?;
-        let message = message.context("no more events")??;
+    while backlog.in_flight() > 0 {
+        let message = tokio::time::timeout(STALL_TIMEOUT, ends.next());
+        let message = message.await.with_context(|| format!("{} orders are not completed", backlog.in_flight()))?;
+        let message = message.context("the consumer has ended")??;
         if let Some(number) = orders.number_of(&message.subject) {
             backlog.finish(number);
         }
     }
     if backlog.repeated > 0 {
-        bail!("{} orders came to their end more than once", backlog.repeated);
+        bail!("{} orders were completed more than once", backlog.repeated);
     }
     Ok(Instant::now())
 }

@@ -1,4 +1,4 @@
-//! Results, as people read them, as JSON, and as a plot.
+//! Reports of results as text, JSON, and a plot.
 
 use std::path::Path;
 
@@ -11,25 +11,25 @@ use serde_json::{Map, Value, json};
 /// The size of a plot, in pixels.
 const SIZE: (u32, u32) = (900, 500);
 
-/// All that came of a measurement.
+/// The results of a benchmark.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
-    /// How it was called.
+    /// The command line.
     pub command: Vec<String>,
-    /// What was measured, each with its columns.
+    /// The tables of results.
     pub tables: Vec<Table>,
-    /// What is drawn.
+    /// The plot of the results.
     pub plot: Plot,
 }
 
-/// Rows of figures.
+/// A table of results.
 #[derive(Debug, Clone)]
 pub struct Table {
-    /// What they are about.
+    /// The title.
     pub title: String,
-    /// What stands in each column.
+    /// The column headings.
     pub columns: Vec<&'static str>,
-    /// Strings and numbers.
+    /// The rows, of strings and numbers.
     pub rows: Vec<Vec<Value>>,
 }
 
@@ -42,28 +42,28 @@ impl Serialize for Table {
     }
 }
 
-/// Lines over one axis.
+/// A plot of lines.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Plot {
-    /// What runs to the right.
+    /// The label of the x-axis.
     pub x: String,
-    /// What runs up.
+    /// The label of the y-axis.
     pub y: String,
     /// The lines.
     pub lines: Vec<Line>,
 }
 
-/// A line of points.
+/// A line of a plot.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Line {
-    /// What it shows.
+    /// The label of the line.
     pub name: String,
-    /// Where it goes.
+    /// The points, `(x, y)`.
     pub points: Vec<(f64, f64)>,
 }
 
 impl Line {
-    /// Makes a line through values that come one after another, the first at 1.
+    /// Makes a line of the values of successive rounds; the first is at `x` = 1.
     #[must_use]
     pub fn of_rounds(name: &str, values: &[f64]) -> Self {
         Self { name: name.to_owned(), points: (1..).map(f64::from).zip(values.iter().copied()).collect() }
@@ -71,7 +71,7 @@ impl Line {
 }
 
 impl Table {
-    /// Begins a table.
+    /// Makes an empty table.
     #[must_use]
     pub fn new(title: impl Into<String>, columns: &[&'static str]) -> Self {
         Self { title: title.into(), columns: columns.to_vec(), rows: Vec::new() }
@@ -82,13 +82,13 @@ impl Table {
         self.rows.push(row);
     }
 
-    /// Returns it as text.
+    /// Returns the table as text.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = Text::new();
         text.load_style(presets::ASCII_MARKDOWN).set_header(&self.columns);
         for row in &self.rows {
-            text.add_row(row.iter().map(shown));
+            text.add_row(row.iter().map(formatted));
         }
         for column in text.column_iter_mut().skip(1) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -97,8 +97,8 @@ impl Table {
     }
 }
 
-/// Rounds a figure to what can be told apart.
-fn shown(value: &Value) -> String {
+/// Formats a value, rounded to a useful precision.
+fn formatted(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Number(number) if number.is_f64() => {
@@ -112,18 +112,18 @@ fn shown(value: &Value) -> String {
 }
 
 impl Report {
-    /// Begins a report of this program's run.
+    /// Makes an empty report of this program's run.
     #[must_use]
     pub fn begin(x: &str, y: &str) -> Self {
         let plot = Plot { x: x.to_owned(), y: y.to_owned(), lines: Vec::new() };
         Self { command: std::env::args().skip(1).collect(), tables: Vec::new(), plot }
     }
 
-    /// Prints it, and writes it where asked for.
+    /// Prints the tables, and writes the JSON and SVG files if their paths are given.
     ///
     /// # Errors
     ///
-    /// Where a file cannot be written.
+    /// If a file cannot be written.
     #[allow(clippy::print_stdout, reason = "a command-line tool")]
     pub fn publish(&self, json: Option<&Path>, svg: Option<&Path>) -> anyhow::Result<()> {
         for table in &self.tables {
@@ -142,11 +142,11 @@ impl Report {
 }
 
 impl Plot {
-    /// Draws it.
+    /// Draws the plot as SVG.
     ///
     /// # Errors
     ///
-    /// Where the drawing library refuses.
+    /// If the drawing library fails.
     pub fn draw(&self, title: &str) -> anyhow::Result<String> {
         let mut svg = String::new();
         {
@@ -166,7 +166,7 @@ impl Plot {
         let right = points().map(|(x, _)| *x).fold(1.0, f64::max);
         let left = points().map(|(x, _)| *x).fold(right, f64::min);
         let top = points().map(|(_, y)| *y).fold(0.0, f64::max);
-        // A line of one point has no width, and a plot of nothing no height.
+        // A single point has no width, and an empty plot has no height.
         let right = if right > left { right } else { left + 1.0 };
         let top = if top > 0.0 { top * 1.1 } else { 1.0 };
         let mut chart = ChartBuilder::on(area)
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_reads_well_and_is_objects_in_json() {
+    fn a_table_has_rounded_text_and_objects_in_json() {
         let mut table = Table::new("rates", &["round", "orders/s"]);
         table.add(vec![json!("first"), json!(12345.678)]);
         table.add(vec![json!("second"), Value::Null]);
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_is_drawn_even_of_a_single_point_or_of_nothing() {
+    fn a_plot_without_lines_or_with_one_point_is_drawn() {
         let mut plot = Plot { x: "round".to_owned(), y: "orders/s".to_owned(), lines: vec![] };
         assert!(plot.draw("nothing").unwrap().contains("</svg>"));
         plot.lines.push(Line::of_rounds("shop", &[5.0]));

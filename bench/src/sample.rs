@@ -1,6 +1,6 @@
-//! The messages of one real order: what they say, how large they are, and which of them answers which.
+//! A sample: the messages of one real order, with headers, bodies, and causation.
 //!
-//! The baseline moves the same ones, so nothing about them is written down anywhere else.
+//! The baseline replays them, so no other code describes these messages.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,17 +18,17 @@ use crate::stage::Chain;
 
 /// How long one order may take.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long nothing more may come until nothing more is expected.
-const QUIET: Duration = Duration::from_millis(500);
+/// The time without new messages after which the sample is complete.
+const QUIET_TIME: Duration = Duration::from_millis(500);
 
-/// One message.
+/// A message of the sample.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// Where it is stored.
+    /// The stream of the message.
     pub stream: String,
     /// The subject without the key: `order.event.placed`.
     pub name: String,
-    /// All headers, in order of their names.
+    /// All headers, sorted by name.
     pub headers: BTreeMap<String, String>,
     /// The body.
     pub body: String,
@@ -39,16 +39,16 @@ impl Message {
         self.headers.get(name).map(String::as_str)
     }
 
-    /// Returns who said it: `order-service`.
+    /// Returns the producer, such as `order-service`.
     #[must_use]
     pub fn producer(&self) -> &str {
         self.header(envelope::SOURCE).unwrap_or_default().trim_start_matches('/')
     }
 
-    /// Returns how many bytes of headers and body it has, its subject aside.
+    /// Returns the size of headers and body in bytes, without the subject.
     #[must_use]
     pub fn size(&self) -> usize {
-        // As the protocol writes them: a first line, a line a header, an empty line.
+        // As on the wire: a first line, one line per header, an empty line.
         let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
         "NATS/1.0\r\n\r\n".len() + headers + self.body.len()
     }
@@ -57,16 +57,16 @@ impl Message {
 /// The messages of one order, in the order of their streams.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
-    /// The command first.
+    /// The messages; the command is the first.
     pub messages: Vec<Message>,
 }
 
 impl Sample {
-    /// Places an order and waits until it has come to its end.
+    /// Places an order, and waits until it is completed.
     ///
     /// # Errors
     ///
-    /// Where it does not within 30 s.
+    /// If it is not completed within 30 s.
     pub async fn take(
         client: &Client,
         js: &jetstream::Context,
@@ -80,7 +80,7 @@ impl Sample {
         let start = Instant::now();
         let mut before = 0;
         while start.elapsed() < ORDER_TIMEOUT {
-            tokio::time::sleep(QUIET).await;
+            tokio::time::sleep(QUIET_TIME).await;
             let mut messages = Vec::new();
             for stream in &streams {
                 messages.extend(read(stream, order_id).await?);
@@ -90,12 +90,12 @@ impl Sample {
             }
             before = messages.len();
         }
-        bail!("an order has not come to {last} within {} s, after {before} messages", ORDER_TIMEOUT.as_secs());
+        bail!("an order has no {last} after {} s, only {before} messages", ORDER_TIMEOUT.as_secs());
     }
 
-    /// Returns the messages by which a service answers one, by its name.
+    /// Returns the messages that a service publishes because of the message with this name.
     #[must_use]
-    pub fn answers(&self, name: &str, service: &str) -> Vec<&Message> {
+    pub fn caused_by(&self, name: &str, service: &str) -> Vec<&Message> {
         let Some(cause) = self.messages.iter().find(|message| message.name == name) else { return Vec::new() };
         let cause = cause.header(envelope::ID);
         self.messages
@@ -104,7 +104,7 @@ impl Sample {
             .collect()
     }
 
-    /// Returns what an order is made of, in words.
+    /// Describes the messages of an order in a sentence.
     #[must_use]
     pub fn describe(&self) -> String {
         let messages: Vec<_> =
@@ -113,7 +113,7 @@ impl Sample {
     }
 }
 
-/// Reads what a stream has about an order.
+/// Reads the messages of an order from a stream.
 async fn read(stream: &Stream, order_id: &str) -> anyhow::Result<Vec<Message>> {
     let name = stream.cached_info().config.name.clone();
     let mut messages = Vec::new();
@@ -132,13 +132,13 @@ async fn read(stream: &Stream, order_id: &str) -> anyhow::Result<Vec<Message>> {
             stream: name.clone(),
             name: subject.rsplit_once('.').map_or(subject, |(name, _)| name).to_owned(),
             headers: own_headers(&found.headers),
-            body: String::from_utf8(found.payload.to_vec()).context("a body that is no text")?,
+            body: String::from_utf8(found.payload.to_vec()).context("reading a body that is not UTF-8")?,
         });
     }
 }
 
-/// Returns the headers without those that the server adds when it is asked, and those of a batch, which are of how a
-/// message was published and not of the message.
+/// Returns the headers of the message itself: without those that nats-server adds to a direct get, and without those of
+/// an atomic batch.
 fn own_headers(headers: &HeaderMap) -> BTreeMap<String, String> {
     const ADDED: [&str; 5] =
         ["Nats-Stream", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Subject", "Nats-Num-Pending"];
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_answers_what_caused_its_messages_and_nothing_else() {
+    fn messages_are_assigned_to_their_cause_and_their_producer() {
         let sample = Sample {
             messages: vec![
                 message("order.event.placed", "/order-service", "1", "0"),
@@ -172,14 +172,17 @@ mod tests {
                 message("order.event.reserved", "/order-service", "3", "2"),
             ],
         };
-        let names = |answers: Vec<&Message>| answers.iter().map(|m| m.name.clone()).collect::<Vec<_>>();
-        assert_eq!(names(sample.answers("order.event.placed", "inventory-service")), ["inventory.event.reserved"]);
-        assert!(sample.answers("order.event.placed", "payment-service").is_empty());
-        assert!(sample.answers("order.event.confirmed", "order-service").is_empty());
+        let names = |messages: Vec<&Message>| messages.iter().map(|m| m.name.clone()).collect::<Vec<_>>();
+        assert_eq!(
+            names(sample.caused_by("order.event.placed", "inventory-service")),
+            ["inventory.event.reserved"]
+        );
+        assert!(sample.caused_by("order.event.placed", "payment-service").is_empty());
+        assert!(sample.caused_by("order.event.confirmed", "order-service").is_empty());
     }
 
     #[test]
-    fn the_size_is_what_the_protocol_sends() {
+    fn the_size_is_that_on_the_wire() {
         let headers = [("a".to_owned(), "bc".to_owned())].into_iter().collect();
         let message = Message { stream: String::new(), name: String::new(), headers, body: "{}".to_owned() };
         assert_eq!(message.size(), "NATS/1.0\r\na: bc\r\n\r\n{}".len());

@@ -1,11 +1,11 @@
-//! `POST /orders` until accepted, as fast as the gateway answers; beside what the load itself and the broker cost.
+//! `POST /orders` until accepted, as fast as the gateway responds; compared with the cost of the load and the broker.
 
 use demo::Component;
 use local_servers::{Program, ProgramSettings, free_port};
 use serde_json::json;
 
 use crate::broker::Broker;
-use crate::closed::{self, Answered};
+use crate::closed::{self, Responses};
 use crate::latencies::Latencies;
 use crate::options::{Setting, Span};
 use crate::report::{Line, Report, Table};
@@ -18,16 +18,16 @@ struct Rounds {
     name: &'static str,
     rates: Vec<f64>,
     latencies: Vec<Latencies>,
-    /// CPU time a request, in microseconds: of the load, and of all other processes.
+    /// The CPU time per request in microseconds: of the load, and of all other processes.
     cpu: Vec<(f64, f64)>,
 }
 
-/// Measures a trivial server, the broker, and the gateway in turn. The services that handle orders are off: what they
-/// do with an order is none of the answer.
+/// Measures a trivial server, the broker, and the gateway in turn. The services that handle orders are stopped: the
+/// response does not depend on them.
 ///
 /// # Errors
 ///
-/// Where an order is refused.
+/// If an order is refused.
 pub async fn run(
     setting: &Setting,
     span: Span,
@@ -46,17 +46,17 @@ pub async fn run(
     for turn in 1..=span.rounds {
         let (server, url, processes) = trivial_server(&stage)?;
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
-        let (answered, used, _) = closed::saturate(&url, stage.orders, 0, span, connections, &processes).await?;
-        trivial.add(answered, &used);
+        let (responses, used, _) = closed::saturate(&url, stage.orders, 0, span, connections, &processes).await?;
+        trivial.add(responses, &used);
         drop(server);
         let (latencies, rate) = broker.closed(connections, span).await?;
         alone.latencies.push(latencies);
         alone.rates.push(rate);
         let processes = stage.processes();
-        let (answered, used, placed) =
+        let (responses, used, placed) =
             closed::saturate(&gateway_url, stage.orders, stage.next, span, connections, &processes).await?;
         stage.next += placed;
-        gateway.add(answered, &used);
+        gateway.add(responses, &used);
         progress(&format!("round {turn}: {:.0} requests/s", gateway.rates.last().copied().unwrap_or_default()));
     }
     let mut table = Table::new(
@@ -83,18 +83,18 @@ pub async fn run(
 }
 
 impl Rounds {
-    fn add(&mut self, answered: Answered, used: &std::collections::BTreeMap<String, crate::usage::Usage>) {
-        let cpu = |wanted: bool| -> f64 {
-            let chosen = used.iter().filter(|(name, _)| (name.as_str() == "bench") == wanted);
-            chosen.map(|(_, usage)| number(u64::try_from(usage.cpu.as_micros()).unwrap_or(u64::MAX))).sum()
+    fn add(&mut self, responses: Responses, used: &std::collections::BTreeMap<String, crate::usage::Usage>) {
+        let cpu = |of_load: bool| -> f64 {
+            let counted = used.iter().filter(|(name, _)| (name.as_str() == "bench") == of_load);
+            counted.map(|(_, usage)| number(u64::try_from(usage.cpu.as_micros()).unwrap_or(u64::MAX))).sum()
         };
-        self.cpu.push((per(cpu(true), answered.accepted), per(cpu(false), answered.accepted)));
-        self.rates.push(rate(answered.accepted, answered.length));
-        self.latencies.push(answered.latencies);
+        self.cpu.push((per(cpu(true), responses.accepted), per(cpu(false), responses.accepted)));
+        self.rates.push(rate(responses.accepted, responses.length));
+        self.latencies.push(responses.latencies);
     }
 }
 
-/// Starts a process that says 202 to everything.
+/// Starts a server that responds to every request with 202.
 fn trivial_server(stage: &Stage) -> anyhow::Result<(Program, String, Processes)> {
     let config = stage.shop.config();
     let address = format!("127.0.0.1:{}", free_port());

@@ -1,4 +1,4 @@
-//! Shelves that never get empty, and customers who can pay for everything.
+//! Seeding: products with practically unlimited stock, and accounts with practically unlimited credit.
 
 use std::time::Duration;
 
@@ -11,37 +11,37 @@ use serde_json::{Value, json};
 
 use crate::orders::{customer_id, product_id};
 
-/// Pieces of a product.
+/// The available units of each product.
 const UNITS: u64 = 1_000_000_000_000;
-/// Products in a request.
-const PRODUCTS: u64 = 10_000;
-/// Requests at a time.
+/// The maximum number of products per request.
+const MAX_PRODUCTS: u64 = 10_000;
+/// The number of concurrent requests.
 const CONCURRENT: usize = 16;
 /// How long a request may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Fills the shelves.
+/// Adds `count` products.
 ///
 /// # Errors
 ///
-/// Where the inventory service refuses.
+/// If the inventory service refuses.
 pub async fn products(config: &ShopConfig, count: u64) -> anyhow::Result<()> {
     let http = http::client(TIMEOUT)?;
     let url = format!("{}/automation-testing/seed", config.http_url(Component::InventoryService));
-    for first in (0..count).step_by(usize::try_from(PRODUCTS)?) {
-        let products = first..count.min(first + PRODUCTS);
+    for first in (0..count).step_by(usize::try_from(MAX_PRODUCTS)?) {
+        let products = first..count.min(first + MAX_PRODUCTS);
         let catalogue: Vec<Value> =
             products.map(|n| json!({"productId": product_id(n), "available": UNITS})).collect();
-        post(&http, &url, &json!(catalogue)).await.context("filling the shelves")?;
+        post(&http, &url, &json!(catalogue)).await.context("adding products")?;
     }
     Ok(())
 }
 
-/// Opens the accounts.
+/// Opens `count` accounts.
 ///
 /// # Errors
 ///
-/// Where the gateway refuses.
+/// If the gateway refuses.
 pub async fn accounts(config: &ShopConfig, count: u64) -> anyhow::Result<()> {
     let http = http::client(TIMEOUT)?;
     let url = format!("{}/accounts", config.http_url(Component::ApiGateway));
@@ -65,10 +65,10 @@ fn account(number: u64) -> Value {
 }
 
 async fn post(http: &reqwest::Client, url: &str, body: &Value) -> anyhow::Result<()> {
-    let answer = http.post(url).json(body).send().await?;
-    let status = answer.status();
+    let response = http.post(url).json(body).send().await?;
+    let status = response.status();
     if !status.is_success() {
-        bail!("{url} answered {status}: {}", answer.text().await.unwrap_or_default());
+        bail!("{url} responded with {status}: {}", response.text().await.unwrap_or_default());
     }
     Ok(())
 }

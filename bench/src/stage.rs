@@ -1,4 +1,4 @@
-//! The shop under measurement: started, filled with products and customers, and taken down again.
+//! The shop under measurement: started, seeded with products and accounts, and shut down again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,23 +26,23 @@ use crate::usage::{Counted, Processes};
 
 /// How long an instance may take until it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-/// Events asked for at a time.
+/// The number of events per pull.
 const PULL: usize = 1024;
-/// Messages that may wait for a service: the most that the gateway can be configured with.
+/// The backlog limit that disables back-pressure: the maximum that the gateway can be configured with.
 const MAX_BACKLOG: u64 = 1_000_000_000_000;
 
-/// How far an order goes.
+/// The part of the choreography that orders go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Chain {
-    /// Until its stock is reserved; accounts, payments, and notifications are off.
+    /// Until the stock is reserved; the services of accounts, payments, and notifications are stopped.
     Short,
-    /// Until it is confirmed and the customer is told.
+    /// Until the order is confirmed; notification-service notifies the customer.
     Whole,
 }
 
 impl Chain {
-    /// Returns the services that have a part in it.
+    /// Returns the services that handle messages of orders.
     #[must_use]
     pub fn services(self) -> &'static [Component] {
         match self {
@@ -56,7 +56,7 @@ impl Chain {
         }
     }
 
-    /// Returns the components that run: the services, and what an order does not touch but needs to be there.
+    /// Returns the running components: the services, and others that they need.
     #[must_use]
     pub fn components(self) -> Vec<Component> {
         let off = [
@@ -69,7 +69,7 @@ impl Chain {
         Component::SERVICES.into_iter().filter(runs).collect()
     }
 
-    /// Returns the subject on which the last event of every order comes.
+    /// Returns the subject of the last event of each order.
     #[must_use]
     pub fn last_event(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl Chain {
         }
     }
 
-    /// Returns what the order service calls an order that has come to its end.
+    /// Returns the status of a completed order in the order service.
     #[must_use]
     pub fn last_status(self) -> &'static str {
         match self {
@@ -88,49 +88,49 @@ impl Chain {
     }
 }
 
-/// Where the services keep their state.
+/// The database of each service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
-    /// An SQLite file a service.
+    /// One SQLite file per service.
     Sqlite,
-    /// A PostgreSQL database a service, all on one server that syncs every commit.
+    /// One PostgreSQL database per service, all on one server that syncs every commit.
     Postgres,
 }
 
-/// When the broker syncs what it stores.
+/// When the broker syncs its files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SyncMode {
-    /// As often as the shop's configuration says.
+    /// At the interval of the shipped configuration.
     Default,
     /// Before every acknowledgement.
     Always,
 }
 
-/// A shop that is measured.
+/// A shop under measurement.
 pub struct Stage {
-    /// Its processes.
+    /// The processes of the shop.
     pub shop: Shop,
-    /// How far orders go.
+    /// The part of the choreography that orders go through.
     pub chain: Chain,
-    /// What is ordered.
+    /// The orders.
     pub orders: Orders,
     /// The number of the next order.
     pub next: u64,
     /// Whether commands are published in atomic batches.
     pub atomic: bool,
-    /// How many orders are on their way at a time.
+    /// The number of orders in flight.
     pub window: u64,
-    /// A connection in the gateway's name.
+    /// A connection as the gateway's user.
     pub client: Client,
-    /// A connection that may change streams.
+    /// A connection as the user that may change streams.
     pub provisioner: jetstream::Context,
     /// The messages of one order.
     pub sample: Sample,
-    /// Processes of each service.
+    /// The number of instances of each service.
     instances: u64,
-    /// Those beside the first, by name.
+    /// The instances after the first, by name.
     others: BTreeMap<String, Program>,
     data: PathBuf,
     keep: bool,
@@ -138,14 +138,14 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts a shop, opens accounts, fills shelves, and follows one order through it.
+    /// Starts and seeds a shop, and takes the sample of one order.
     ///
     /// # Errors
     ///
-    /// Where a part does not start, or the one order does not come to its end.
+    /// If a component does not start, or the order of the sample is not completed.
     pub async fn start(setting: &Setting, progress: &(dyn Fn(&str) + std::marker::Sync)) -> anyhow::Result<Self> {
         if setting.instances > 1 && setting.database == Engine::Sqlite {
-            bail!("several instances of a service need a database that they can share: --database postgres");
+            bail!("several instances of a service need a shared database: --database postgres");
         }
         let data = folder(setting.data.as_deref())?;
         let program = match &setting.program {
@@ -154,7 +154,7 @@ impl Stage {
         };
         let mut config = ShopConfig::on_free_ports(program, data.clone());
         config.variables.push(("RUST_LOG".to_owned(), "warn".to_owned()));
-        // In the short chain messages wait for services that are off.
+        // In the short chain, messages remain unconsumed because services are stopped.
         if !setting.shipped_limits {
             let no_limit = vec![("MAX_BACKLOG".to_owned(), MAX_BACKLOG.to_string())];
             config.own_variables.insert(Component::ApiGateway, no_limit);
@@ -169,7 +169,7 @@ impl Stage {
             connection::connect(&nats_options(shop.config(), PROVISIONER), PROVISIONER, &Health::default()).await?;
         let provisioner = connection::jetstream(&provisioner);
         if !setting.shipped_limits {
-            make_room(&provisioner, setting.atomic).await?;
+            lift_limits(&provisioner, setting.atomic).await?;
         }
         let client =
             connection::connect(&nats_options(shop.config(), API_GATEWAY), API_GATEWAY, &Health::default()).await?;
@@ -209,7 +209,7 @@ impl Stage {
         Ok(stage)
     }
 
-    /// Starts the instances beside the first, and waits until they are ready.
+    /// Starts the instances after the first, and waits until they are ready.
     async fn start_others(&mut self) -> anyhow::Result<()> {
         let on_line = log(&self.data.join("instances.log"))?;
         for number in 2..=self.instances {
@@ -237,7 +237,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Returns the components that run in this chain, the broker and the database among them, and this program.
+    /// Returns the processes to measure: the components of this chain, the broker, the database, and this program.
     #[must_use]
     pub fn processes(&self) -> Processes {
         let components = [Component::NatsServer].into_iter().chain(self.chain.components());
@@ -255,11 +255,11 @@ impl Stage {
         processes
     }
 
-    /// Stops every service; the broker goes on.
+    /// Stops every service, but not the broker.
     ///
     /// # Errors
     ///
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub async fn stop_services(&mut self) -> anyhow::Result<()> {
         self.stop_others().await?;
         for component in self.chain.components() {
@@ -268,11 +268,11 @@ impl Stage {
         Ok(())
     }
 
-    /// Starts the services of this chain again and waits until they are ready.
+    /// Restarts the services of this chain, and waits until they are ready.
     ///
     /// # Errors
     ///
-    /// Where one does not become ready.
+    /// If a service does not become ready.
     pub async fn start_services(&mut self) -> anyhow::Result<()> {
         for component in self.chain.components() {
             self.shop.start_component(component).await?;
@@ -283,11 +283,11 @@ impl Stage {
         self.start_others().await
     }
 
-    /// Returns how many messages the streams of commands and events have had.
+    /// Returns the number of messages that COMMANDS and EVENTS have ever stored.
     ///
     /// # Errors
     ///
-    /// Where the server does not tell.
+    /// If nats-server does not respond.
     pub async fn messages(&self) -> anyhow::Result<u64> {
         let mut messages = 0;
         for stream in [COMMANDS, EVENTS] {
@@ -296,28 +296,28 @@ impl Stage {
         Ok(messages)
     }
 
-    /// Returns what the streams hold, in words.
+    /// Describes the state of COMMANDS and EVENTS in a sentence.
     ///
     /// # Errors
     ///
-    /// If the server does not tell.
-    pub async fn held(&self) -> anyhow::Result<String> {
-        let mut held = Vec::new();
+    /// If nats-server does not respond.
+    pub async fn describe_streams(&self) -> anyhow::Result<String> {
+        let mut states = Vec::new();
         for name in [COMMANDS, EVENTS] {
             let stream = self.provisioner.get_stream(name).await?;
             let state = &stream.cached_info().state;
-            let discarded = state.first_sequence.saturating_sub(1);
-            held.push(format!("{name} holds {} bytes and has discarded {discarded} messages", state.bytes));
+            let removed = state.first_sequence.saturating_sub(1);
+            states.push(format!("{name} has {} bytes and has removed {removed} messages", state.bytes));
         }
-        Ok(held.join(", "))
+        Ok(states.join(", "))
     }
 
-    /// Reads the last events of orders from now on, as they are in the stream: whoever subscribes to their subject hears
-    /// of them before the stream has them.
+    /// Consumes the last events of orders from the stream, from now on. A plain subscription would receive them before
+    /// they are stored.
     ///
     /// # Errors
     ///
-    /// Where the server refuses.
+    /// If nats-server refuses.
     pub async fn follow(&self) -> anyhow::Result<pull::Stream> {
         let config = pull::Config {
             name: Some(format!("bench-{}", uuid::Uuid::new_v4().simple())),
@@ -334,11 +334,11 @@ impl Stage {
         Ok(pulling.expires(Duration::from_secs(30)).messages().await?)
     }
 
-    /// Takes the shop down and removes what it kept.
+    /// Shuts the shop down, and removes its data unless it is to be kept.
     ///
     /// # Errors
     ///
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub async fn finish(mut self) -> anyhow::Result<()> {
         self.stop_others().await?;
         self.shop.shut_down().await?;
@@ -350,34 +350,34 @@ impl Stage {
     }
 }
 
-/// Makes the folder for the run, empty.
+/// Creates the empty folder for the run.
 ///
 /// # Errors
 ///
-/// Where a folder that was named is there and not empty, or none can be made.
+/// If the folder exists and is not empty, or cannot be created.
 pub fn folder(named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let folder = named.map_or_else(|| PathBuf::from(format!("data/bench-{}", std::process::id())), Path::to_owned);
     std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
     if std::fs::read_dir(&folder)?.next().is_some() {
-        bail!("{} is not empty; what is measured begins with nothing", folder.display());
+        bail!("{} is not empty; choose an empty or new folder for the benchmark", folder.display());
     }
     folder.canonicalize().context("finding the data folder")
 }
 
-/// Returns the file of this program.
+/// Returns the path of this program.
 ///
 /// # Errors
 ///
-/// Where the operating system does not tell.
+/// If the operating system does not report it.
 pub fn own_program() -> anyhow::Result<PathBuf> {
     std::env::current_exe().context("finding this program's own file")
 }
 
-/// Starts PostgreSQL as it comes, with a database a service.
+/// Starts PostgreSQL with its default configuration, and creates one database per service.
 ///
 /// # Errors
 ///
-/// Where it does not start.
+/// If it does not start.
 pub async fn start_postgres(data: &Path, config: &mut ShopConfig) -> anyhow::Result<PostgresServer> {
     let bin = postgres::find_or_install(|_| {}).await?;
     let server = PostgresServer::builder(bin).port(free_port()).data_dir(data.join("postgres")).start().await?;
@@ -389,21 +389,21 @@ pub async fn start_postgres(data: &Path, config: &mut ShopConfig) -> anyhow::Res
     Ok(server)
 }
 
-/// Returns where the components' lines go: into one file, each with the name of who wrote it.
+/// Returns a callback that writes the components' log lines to a file, each with the component's name.
 ///
 /// # Errors
 ///
-/// Where the file cannot be made.
+/// If the file cannot be created.
 pub fn log(file: &Path) -> anyhow::Result<OnLine> {
     let file = Mutex::new(File::create(file).with_context(|| format!("writing {}", file.display()))?);
     Ok(Arc::new(move |component: Component, line: &str| {
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        // A log that cannot be written ends no measurement.
+        // A failure to write the log must not end the measurement.
         let _ = writeln!(file, "{component:<20} | {line}");
     }))
 }
 
-/// Starts the server again with room for many orders and, where asked for, a sync before every acknowledgement.
+/// Restarts nats-server with storage for many orders and, with [`SyncMode::Always`], a sync before every ack.
 async fn configure_server(shop: &mut Shop, data: &Path, sync: SyncMode) -> anyhow::Result<()> {
     let file = data.join("nats.conf");
     let conf = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
@@ -424,14 +424,14 @@ fn configured(conf: &str, sync: SyncMode) -> anyhow::Result<String> {
     }
     changes.into_iter().try_fold(conf.to_owned(), |conf, (from, to)| {
         if !conf.contains(from) {
-            bail!("nats.conf does not say {from:?} any more");
+            bail!("nats.conf does not contain {from:?}");
         }
         Ok(conf.replace(from, to))
     })
 }
 
-/// Lets the streams hold whatever comes and, where asked for, take atomic batches.
-async fn make_room(provisioner: &jetstream::Context, atomic: bool) -> anyhow::Result<()> {
+/// Lifts the size limits of the streams and, if `atomic`, allows atomic batches.
+async fn lift_limits(provisioner: &jetstream::Context, atomic: bool) -> anyhow::Result<()> {
     for name in [COMMANDS, EVENTS] {
         let mut config = provisioner.get_stream(name).await?.cached_info().config.clone();
         config.max_bytes = -1;
@@ -446,7 +446,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_configuration_of_the_store_can_be_told_to_sync_always() {
+    fn the_shipped_configuration_can_be_changed_to_sync_always() {
         let conf = configured(include_str!("../../nats.conf"), SyncMode::Always).unwrap();
         assert!(conf.contains("sync_interval: always") && !conf.contains("max_file_store: 12GB"));
         assert!(configured("jetstream {}", SyncMode::Default).is_err());

@@ -1,4 +1,4 @@
-//! Orders from the acknowledged command to their end, in turn with the baseline.
+//! The throughput of orders from the acknowledged command to the last event, in turn with the baseline.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use crate::report::{Line, Report, Table};
 use crate::stage::Stage;
 use crate::statistics::{median, number, per, ratio};
 
-/// How commands get into the stream.
+/// How commands are published.
 #[derive(Debug, Clone, Copy)]
 pub enum Way {
-    /// Published in the gateway's name.
+    /// By the benchmark itself, as the gateway's user.
     Stream,
-    /// `POST /orders`.
+    /// By the gateway, with `POST /orders`.
     Http {
-        /// How many connections, each with one request at a time.
+        /// The number of connections, each with one request at a time.
         connections: u64,
     },
 }
@@ -30,7 +30,7 @@ pub enum Way {
 ///
 /// # Errors
 ///
-/// Where something does not start, or an order does not come to its end exactly once.
+/// If a process does not start, or an order is not completed exactly once.
 pub async fn run(
     setting: &Setting,
     span: Span,
@@ -48,12 +48,12 @@ pub async fn run(
         }
         let (round, refused) = measured(&mut stage, span, way).await?;
         if setting.shipped_limits {
-            progress(&format!("round {turn}: {refused} answers 503, {}", stage.held().await?));
+            progress(&format!("round {turn}: {refused} responses 503, {}", stage.describe_streams().await?));
         }
         progress(&format!("round {turn}: the shop {:.0} orders/s", round.rate()));
         rounds.push(round);
     }
-    // The order of the sample is one of the shop's.
+    // The order of the sample counts, too.
     let placed = 1 + rounds.iter().map(|round| round.placed).sum::<u64>();
     check(&stage, placed).await?;
     progress(&format!("{placed} orders placed, every one {} exactly once", stage.chain.last_status()));
@@ -84,29 +84,33 @@ pub async fn run_baseline(
     Ok(report)
 }
 
-/// Measures one round of the shop, and counts the answers 503.
+/// Measures one round of the shop, and counts the 503 responses.
 async fn measured(stage: &mut Stage, span: Span, way: Way) -> anyhow::Result<(Round, u64)> {
     let processes = stage.processes();
     let (round, refused) = match way {
         Way::Stream => (drive::drive(stage, span, &processes, 1).await?, 0),
         Way::Http { connections } => {
-            let (round, answered) = closed::drive(stage, span, connections, &processes).await?;
-            (round, answered.refused)
+            let (round, responses) = closed::drive(stage, span, connections, &processes).await?;
+            (round, responses.refused)
         }
     };
     if round.repeated > 0 {
-        bail!("{} orders came to their end more than once", round.repeated);
+        bail!("{} orders were completed more than once", round.repeated);
     }
     Ok((round, refused))
 }
 
-/// Checks in the order service's own database that so many orders were placed and every one came to its end.
+/// Checks in the database of the order service that `placed` orders exist, and that all are completed.
 ///
 /// # Errors
 ///
-/// Where that is not so.
+/// If the counts differ.
 pub async fn check(stage: &Stage, placed: u64) -> anyhow::Result<()> {
-    let url = stage.shop.config().database_url(demo::Component::OrderService).context("no order database")?;
+    let url = stage
+        .shop
+        .config()
+        .database_url(demo::Component::OrderService)
+        .context("the order service has no database URL")?;
     let database = Database::connect(url).await.context("opening the order service's database")?;
     let sql = "SELECT status, COUNT(*) AS n FROM order_views GROUP BY status";
     let rows = database.query_all_raw(Statement::from_string(database.get_database_backend(), sql)).await?;
@@ -161,7 +165,7 @@ fn report(stage: &Stage, baselines: &[Round], rounds: &[Round], placed: u64) -> 
     report
 }
 
-/// Returns what each process used in the rounds, an order and a second.
+/// Returns the usage of each process in the rounds, per order and per second.
 #[must_use]
 pub fn usage(name: &str, rounds: &[Round]) -> Option<Table> {
     let last = rounds.last()?;

@@ -1,4 +1,4 @@
-//! A server that says 202 to everything: what the load itself costs.
+//! A server that responds to every request with 202: it measures the cost of the load itself.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -14,10 +14,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// The hidden subcommand.
+/// The hidden subcommand `trivial-server`.
 #[derive(Debug, Clone, clap::Parser)]
 pub struct TrivialServer {
-    /// Where to serve.
+    /// The address to listen on.
     address: SocketAddr,
 }
 
@@ -26,23 +26,23 @@ impl TrivialServer {
     ///
     /// # Errors
     ///
-    /// Where the address is in use.
+    /// If the address is in use.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let listener = TcpListener::bind(self.address).await.context("the trivial server")?;
+        let listener = TcpListener::bind(self.address).await.context("starting the trivial server")?;
         loop {
             let (stream, _) = tokio::select! {
                 accepted = listener.accept() => accepted?,
                 () = shutdown.cancelled() => return Ok(()),
             };
             stream.set_nodelay(true)?;
-            // A client that goes away is no error.
+            // A client that disconnects is not an error.
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(accept)));
         }
     }
 }
 
 async fn accept(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    // Read to its end, as anybody must who answers it; one that breaks off is the client's affair.
+    // The body must be read before the response; an incomplete one is not an error here.
     drop(request.into_body().collect().await);
     let mut response = Response::new(Full::new(Bytes::from_static(br#"{"status":"accepted"}"#)));
     *response.status_mut() = StatusCode::ACCEPTED;

@@ -46,7 +46,7 @@ pub struct ServerPorts {
 pub struct Cluster {
     /// All servers; the first is the component `nats-server`.
     pub servers: Vec<ServerPorts>,
-    /// The proxy ports through which one server reaches another, by `(from, to)`; without an entry it connects directly.
+    /// The proxy ports through which one server reaches another, by `(from, to)`; without an entry, directly.
     pub detours: BTreeMap<(usize, usize), u16>,
 }
 

@@ -1,4 +1,4 @@
-//! Request bodies: each is a command that its service reads, or a problem that names a place.
+//! Request bodies: each yields a command that its service can read, or a problem with the invalid place.
 #![no_main]
 #![allow(dead_code, reason = "each target checks a part")]
 

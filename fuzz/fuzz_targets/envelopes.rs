@@ -1,4 +1,4 @@
-//! Headers of messages, one a line, `name: value`, behind a line with the subject: what is read reads the same again.
+//! Headers of messages: a line with the subject, then one `name: value` per line. Each valid envelope round-trips.
 #![no_main]
 
 use async_nats::HeaderMap;

@@ -1,4 +1,4 @@
-//! Bodies of messages and queries: each reads the same again, or is refused.
+//! Bodies of messages and queries: each round-trips, or is rejected.
 #![no_main]
 #![allow(dead_code, reason = "each target checks a part")]
 

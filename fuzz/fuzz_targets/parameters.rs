@@ -1,4 +1,4 @@
-//! Parameters of paths, queries, and headers: each reads the same again, or is refused with a reason.
+//! Parameters of paths, queries, and headers: each round-trips, or is rejected with a reason.
 #![no_main]
 #![allow(dead_code, reason = "each target checks a part")]
 

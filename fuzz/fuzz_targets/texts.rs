@@ -1,4 +1,4 @@
-//! Ids and texts of accounts: what is taken reads the same again and holds no number of a card.
+//! Ids and texts of accounts: each valid one round-trips and contains no card number.
 #![no_main]
 #![allow(dead_code, reason = "each target checks a part")]
 

@@ -1,4 +1,4 @@
-//! The benchmark measures a store of real processes, and what it says is consistent.
+//! The benchmark measures a shop of real processes, and its report is consistent.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod throughput;

@@ -1,4 +1,4 @@
-//! One short run.
+//! Short runs of the throughput benchmark.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ fn row<'a>(rows: &'a [Value], column: &str, name: &str) -> &'a Value {
 }
 
 #[test]
-fn every_order_is_final_exactly_once_and_the_floor_moves_as_many_messages_for_it() {
+fn every_order_is_completed_exactly_once_with_as_many_messages_as_in_the_baseline() {
     let scratch = std::env::temp_dir().join(format!("bench-it-{}", std::process::id()));
     std::fs::create_dir_all(&scratch).unwrap();
     let (json, svg, data) = (scratch.join("report.json"), scratch.join("report.svg"), scratch.join("data"));
@@ -46,18 +46,18 @@ fn every_order_is_final_exactly_once_and_the_floor_moves_as_many_messages_for_it
 
     let orders = rows(&report, "Orders of the shop");
     let placed = number(row(orders, "what", "placed"), "orders");
-    assert!(placed >= number(shop, "orders"), "measured more orders than were placed");
+    assert!(placed >= number(shop, "orders"), "more orders were measured than placed");
     assert!((number(row(orders, "what", "confirmed"), "orders") - placed).abs() < f64::EPSILON);
     for service in ["nats-server", "order-service", "inventory-service", "payment-service"] {
-        assert!(number(row(rows(&report, "Processes: store"), "process", service), "peak memory MB") > 1.0);
+        assert!(number(row(rows(&report, "Processes: shop"), "process", service), "peak memory MB") > 1.0);
     }
     assert!(std::fs::read_to_string(svg).unwrap().contains("</svg>"));
-    assert!(!data.exists(), "the data folder is left");
+    assert!(!data.exists(), "the data folder was not removed");
     std::fs::remove_dir_all(scratch).unwrap();
 }
 
 #[test]
-fn two_instances_of_each_service_both_work_and_end_every_order_once() {
+fn two_instances_of_each_service_share_the_work_and_complete_every_order_once() {
     let scratch = std::env::temp_dir().join(format!("bench-it-two-{}", std::process::id()));
     std::fs::create_dir_all(&scratch).unwrap();
     let (json, data) = (scratch.join("report.json"), scratch.join("data"));
@@ -80,7 +80,7 @@ fn two_instances_of_each_service_both_work_and_end_every_order_once() {
 
     let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
     for service in ["order-service", "order-service 2", "inventory-service", "inventory-service 2"] {
-        let used = row(rows(&report, "Processes: store"), "process", service)["CPU s"].as_f64().unwrap();
+        let used = row(rows(&report, "Processes: shop"), "process", service)["CPU s"].as_f64().unwrap();
         assert!(used > 0.02, "{service} did nothing: {used} s");
     }
     std::fs::remove_dir_all(scratch).unwrap();
