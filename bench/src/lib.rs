@@ -14,7 +14,8 @@
 //!   its timer; [`broker`]: the latency of the broker alone; [`trivial`]: a server that measures the cost of the load;
 //! - [`throughput`], [`latency`], [`saturate`], [`contention`], [`growth`], [`recovery`], [`idle`], [`baseline_sql`]:
 //!   the benchmarks; [`run`] dispatches to them;
-//! - [`usage`]: CPU and memory; [`latencies`]: histograms; [`statistics`]: the arithmetic; [`report`]: tables, JSON, and plots.
+//! - [`usage`]: CPU and memory; [`latencies`]: histograms; [`statistics`]: the arithmetic; [`report`]: tables, JSON,
+//!   and plots.
 
 pub mod baseline;
 pub mod baseline_sql;

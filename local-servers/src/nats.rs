@@ -1,4 +1,4 @@
-//! nats-server: found or installed, run, and run for one test.
+//! nats-server: finding or installing it, and running it, also for one test.
 
 mod find;
 mod server;

@@ -1,4 +1,4 @@
-//! PostgreSQL: found or installed, run, and run for tests.
+//! PostgreSQL: finding or installing it, and running it, also for tests.
 
 mod find;
 mod run_as;

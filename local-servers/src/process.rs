@@ -1,4 +1,4 @@
-//! A child process, its output, and the guard that ends it together with its parent.
+//! A child process, its output, and the guard that ends it with its parent.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -14,16 +14,15 @@ use nix::unistd::Pid;
 
 use crate::error::{Doing, Error};
 
-/// Where a server's output goes, line by line, besides the last lines kept for error messages.
+/// A callback for each line of a server's output.
 pub(crate) type OnLine = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// How many of a server's last lines are kept.
+/// The number of last lines that are kept for error messages.
 const KEPT_LINES: usize = 30;
 
-/// A running server in a process group of its own, so that Ctrl-C in a terminal reaches only the parent.
+/// A running server in a separate process group, so that Ctrl-C in a terminal reaches only the parent.
 ///
-/// A `std` child rather than tokio's: it may outlive the runtime it was started in, as a server shared
-/// by several `#[tokio::test]`s does.
+/// It is a child of `std`, not of tokio, because it may outlive its runtime: several `#[tokio::test]`s share a server.
 pub(crate) struct Process {
     child: Child,
     last_lines: Arc<Mutex<VecDeque<String>>>,
@@ -55,12 +54,12 @@ impl Process {
         self.child.id()
     }
 
-    /// Tells how the process ended, if it has.
+    /// Returns the exit status of the process, if it has ended.
     pub(crate) fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.child.try_wait()
     }
 
-    /// Waits for the end of the process; `None` if it still runs after `limit`.
+    /// Waits until the process ends; returns `None` if it still runs after `limit`.
     pub(crate) async fn wait(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let start = Instant::now();
         loop {
@@ -73,20 +72,20 @@ impl Process {
     }
 
     pub(crate) fn signal(&mut self, signal: Signal) -> io::Result<()> {
-        // The id is this child's own until `try_wait` has seen its end, even if it is dead by now.
+        // The id is not reused until `try_wait` has returned the exit status, even if the child has ended by now.
         if self.ended()?.is_none() {
             signal::kill(Pid::from_raw(self.child.id().cast_signed()), signal)?;
         }
         Ok(())
     }
 
-    /// Holds the process still (SIGSTOP). On Linux, returns once all of its threads are.
+    /// Pauses the process (SIGSTOP). On Linux, returns when all of its threads are stopped.
     pub(crate) fn pause(&mut self) -> io::Result<()> {
         self.signal(Signal::SIGSTOP)?;
         #[cfg(target_os = "linux")]
         {
             use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-            // Asks about stopping alone: asking about the end would take it away from `child`.
+            // Waits only for the stop: waiting for the exit would reap the process, which `child` must do.
             let flags = WaitPidFlag::WSTOPPED | WaitPidFlag::WNOHANG;
             let id = Pid::from_raw(self.child.id().cast_signed());
             let start = Instant::now();
@@ -100,18 +99,18 @@ impl Process {
         Ok(())
     }
 
-    /// Ends the process at once (SIGKILL) and waits for its end.
+    /// Kills the process (SIGKILL) and waits for its end.
     pub(crate) fn kill(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    /// The last lines of output. Complete only once the process has ended.
+    /// Returns the last lines of output, which are complete only after the end of the process.
     pub(crate) fn last_lines(&mut self) -> String {
         if matches!(self.ended(), Ok(Some(_))) {
             for reader in self.readers.drain(..) {
-                // A reader ends with its pipe; all it could hold is a panic of the caller's callback.
+                // A reader ends with its pipe; its only possible error is a panic of the caller's callback.
                 let _ = reader.join();
             }
         }
@@ -141,17 +140,16 @@ fn read_lines(
     })
 }
 
-/// Ends a server and removes its temporary folder when this process ends without doing so itself.
+/// Ends a server and removes its temporary folder if this process ends without doing so itself.
 ///
-/// A `static` is never dropped, and a process that is killed drops nothing. So a shell waits at the
-/// other end of a pipe, which the operating system closes when this process ends, however it ends.
-/// Each line it reads is the id of the server that runs now, or empty when none does.
+/// A `static` is never dropped, and a killed process drops nothing. So a shell reads from a pipe, which the operating
+/// system closes when this process ends, however it ends. Each line is the id of the running server, or empty.
 #[derive(Debug)]
 pub(crate) struct Guard {
     shell: Child,
 }
 
-/// `$1`: how to ask the server to end; `$2`: the folder to remove, or empty.
+/// The script of the guard. `$1`: the signal that ends the server; `$2`: the folder to remove, or empty.
 const GUARD_SCRIPT: &str = r#"
 trap '' HUP INT TERM
 server=
@@ -170,10 +168,10 @@ if [ -n "$2" ]; then rm -rf -- "$2"; fi
 "#;
 
 impl Guard {
-    pub(crate) fn new(ask: Signal, folder: Option<&Path>) -> Result<Self, Error> {
-        let ask = ask.as_str().trim_start_matches("SIG");
+    pub(crate) fn new(signal: Signal, folder: Option<&Path>) -> Result<Self, Error> {
+        let signal = signal.as_str().trim_start_matches("SIG");
         let shell = Command::new("/bin/sh")
-            .args(["-c", GUARD_SCRIPT, "local-servers-guard", ask])
+            .args(["-c", GUARD_SCRIPT, "local-servers-guard", signal])
             .arg(folder.unwrap_or(Path::new("")))
             .current_dir("/")
             .process_group(0)
@@ -181,23 +179,23 @@ impl Guard {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .doing(|| "starting the shell that ends servers left behind".to_owned())?;
+            .doing(|| "starting the shell that ends orphaned servers".to_owned())?;
         Ok(Self { shell })
     }
 
-    /// Says which process to end from now on. To be called as soon as a server starts or has ended.
+    /// Sets the process to end. To be called as soon as a server has started or ended.
     pub(crate) fn watch(&mut self, server: Option<u32>) {
         let line = server.map_or_else(String::new, |id| id.to_string());
-        let reported = self.shell.stdin.as_mut().map(|pipe| writeln!(pipe, "{line}"));
-        if let Some(Err(error)) = reported {
-            tracing::warn!(%error, "the server would outlive this process if that were killed");
+        let written = self.shell.stdin.as_mut().map(|pipe| writeln!(pipe, "{line}"));
+        if let Some(Err(error)) = written {
+            tracing::warn!(%error, "the guard of a server failed; the server may outlive this process");
         }
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        // Closing the pipe is the signal; nothing is left to end, so the shell ends at once.
+        // Closing the pipe ends the shell, at once because there is no server to end.
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();
     }

@@ -1,4 +1,4 @@
-//! Any program as a child process that can be killed, stopped, paused, and started again, and never outlives us.
+//! Any program as a child process that can be killed, stopped, paused, and restarted, and never outlives its parent.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,21 +11,21 @@ use nix::sys::signal::Signal;
 use crate::error::{Doing, Error};
 use crate::process::{Guard, OnLine, Process};
 
-/// How long a program that was asked to stop may take before it is killed.
-const STOPS_WITHIN: Duration = Duration::from_secs(12);
+/// How long a program may take to stop before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// What to run.
+/// The command line, environment, and output of a program.
 #[derive(Clone)]
 pub struct ProgramSettings {
-    /// What people call it.
+    /// The name in error messages.
     pub name: String,
     /// The file to run.
     pub program: PathBuf,
-    /// Its arguments.
+    /// The command-line arguments.
     pub arguments: Vec<String>,
     /// Variables added to the environment.
     pub variables: Vec<(String, String)>,
-    /// Where each line of its output goes.
+    /// A callback for each line of output.
     pub on_line: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -41,7 +41,7 @@ impl Program {
     ///
     /// # Errors
     ///
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub fn start(settings: ProgramSettings) -> Result<Self, Error> {
         let guard = Guard::new(Signal::SIGTERM, None)?;
         let mut program = Self { settings, process: None, guard };
@@ -49,36 +49,36 @@ impl Program {
         Ok(program)
     }
 
-    /// Changes what is run from the next start on; a running process stays as it is.
+    /// Changes the settings from the next start on; a running process keeps the old ones.
     pub fn change(&mut self, settings: ProgramSettings) {
         self.settings = settings;
     }
 
-    /// Returns the id of the process, while there is one.
+    /// Returns the id of the process, if it runs.
     #[must_use]
     pub fn id(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
     }
 
-    /// Returns how the process ended, where it ended by itself; from then on there is none.
+    /// Returns the exit status of the process if it ended by itself, once.
     ///
     /// # Errors
     ///
-    /// Where the operating system does not tell.
+    /// If the operating system does not report it.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
         let Some(process) = &mut self.process else { return Ok(None) };
-        let ended = process.ended().doing(|| format!("looking after {}", self.settings.name))?;
+        let ended = process.ended().doing(|| format!("checking whether {} runs", self.settings.name))?;
         if ended.is_some() {
             self.forget();
         }
         Ok(ended)
     }
 
-    /// Kills the process (SIGKILL); nothing, where there is none.
+    /// Kills the process (SIGKILL), if it runs.
     ///
     /// # Errors
     ///
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub fn kill(&mut self) -> Result<(), Error> {
         if let Some(process) = &mut self.process {
             process.kill().doing(|| format!("killing {}", self.settings.name))?;
@@ -87,19 +87,19 @@ impl Program {
         Ok(())
     }
 
-    /// Asks the process to stop (SIGTERM) and waits; kills it where that takes longer than 12 s. Returns how it
-    /// ended, `None` where there was none or it had to be killed.
+    /// Stops the process (SIGTERM) and waits for its end; kills it after 12 s. Returns the exit status, or `None` if
+    /// the process did not run or had to be killed.
     ///
     /// # Errors
     ///
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub async fn stop(&mut self) -> Result<Option<ExitStatus>, Error> {
         let Some(process) = &mut self.process else { return Ok(None) };
         let doing = || format!("stopping {}", self.settings.name);
-        // A paused process hears nothing before it is continued.
+        // A paused process handles signals only after it is resumed.
         process.signal(Signal::SIGCONT).doing(doing)?;
         process.signal(Signal::SIGTERM).doing(doing)?;
-        let ended = process.wait(STOPS_WITHIN).await.doing(doing)?;
+        let ended = process.wait(STOP_TIMEOUT).await.doing(doing)?;
         if ended.is_none() {
             self.kill()?;
         }
@@ -107,11 +107,11 @@ impl Program {
         Ok(ended)
     }
 
-    /// Starts the process again; nothing, where there is one.
+    /// Starts the process, unless it runs.
     ///
     /// # Errors
     ///
-    /// Where it cannot be started.
+    /// If it cannot be started.
     pub fn restart(&mut self) -> Result<(), Error> {
         if self.process.is_some() {
             return Ok(());
@@ -125,20 +125,20 @@ impl Program {
         Ok(())
     }
 
-    /// Stops the process where it stands (SIGSTOP): it keeps its connections and does nothing.
+    /// Pauses the process (SIGSTOP): it keeps its connections and does nothing.
     ///
     /// # Errors
     ///
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub fn pause(&mut self) -> Result<(), Error> {
         self.signal(Signal::SIGSTOP)
     }
 
-    /// Lets a paused process go on (SIGCONT).
+    /// Resumes a paused process (SIGCONT).
     ///
     /// # Errors
     ///
-    /// Where the operating system refuses.
+    /// If the operating system refuses.
     pub fn resume(&mut self) -> Result<(), Error> {
         self.signal(Signal::SIGCONT)
     }

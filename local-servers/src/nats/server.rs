@@ -17,7 +17,7 @@ use crate::scratch::Scratch;
 
 const SERVER: &str = "nats-server";
 
-/// How a nats-server is to be run. Made by [`NatsServer::builder`].
+/// The settings of a nats-server. Made by [`NatsServer::builder`].
 #[derive(Clone)]
 pub struct NatsServerBuilder {
     program: PathBuf,
@@ -32,93 +32,92 @@ pub struct NatsServerBuilder {
     on_line: OnLine,
 }
 
-/// How a server finds the others of its cluster.
+/// The routes of a server to the others of its cluster.
 #[derive(Debug, Clone)]
 pub struct Routes {
-    /// What the cluster is called.
+    /// The name of the cluster.
     pub cluster: String,
-    /// The port of this machine on which the others reach this server.
+    /// The port on which this server accepts routes.
     pub port: u16,
-    /// What this server tells the others to reach it by, such as `127.0.0.1:6222`.
+    /// The address that this server advertises to the others, such as `127.0.0.1:6222`.
     pub advertise: String,
-    /// Where it reaches the others, such as `nats://127.0.0.1:6223`.
+    /// The URLs of the others, such as `nats://127.0.0.1:6223`.
     pub others: Vec<String>,
 }
 
 impl NatsServerBuilder {
-    /// Reads this config file, which must turn JetStream on. Without one, JetStream is on and every
-    /// client may do everything.
+    /// Reads this config file, which must enable JetStream. Without one, JetStream is enabled and there is no access
+    /// control.
     #[must_use]
     pub fn config(mut self, file: impl Into<PathBuf>) -> Self {
         self.config = Some(file.into());
         self
     }
 
-    /// Listens on this address, whatever the config file says. By default 127.0.0.1.
+    /// Listens on this address, by default 127.0.0.1; overrides the config file.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
         self.host = host.into();
         self
     }
 
-    /// Listens on this port, whatever the config file says. By default 4222.
+    /// Listens on this port, by default 4222; overrides the config file.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
         self.port = port;
         self
     }
 
-    /// Serves monitoring on this port, whatever the config file says. By default 8222.
+    /// Serves monitoring on this port, by default 8222; overrides the config file.
     #[must_use]
     pub fn monitor_port(mut self, port: u16) -> Self {
         self.monitor_port = port;
         self
     }
 
-    /// Keeps streams in this folder, by default in `data/nats`.
+    /// Stores streams in this folder, by default in `data/nats`.
     ///
-    /// A config file must take it from `$NATS_STORE_DIR`: the server refuses its own flag for this
-    /// beside a config file that sets one.
+    /// A config file must use `$NATS_STORE_DIR`: nats-server refuses its own flag if the config file sets the folder.
     #[must_use]
     pub fn store_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.store_dir = Some(folder.into());
         self
     }
 
-    /// Makes it a server of a cluster. Clients are not told of the other servers: they know those they were given.
+    /// Makes it a server of a cluster. It does not advertise the other servers to clients, which use only their
+    /// configured URLs.
     ///
-    /// A server of a cluster is ready when the cluster has a leader: start them together.
+    /// A server of a cluster is ready when the cluster has a leader: start all servers together.
     #[must_use]
     pub fn routes(mut self, routes: Routes) -> Self {
         self.routes = Some(routes);
         self
     }
 
-    /// Defines `$name` for the config file, such as a password. Any text will do: the server would
-    /// take a number or a `#` for syntax, so the value is quoted.
+    /// Defines `$name` for the config file, such as a password. Any text is allowed, because the value is quoted: the
+    /// server would parse a number or a `#` as syntax.
     #[must_use]
     pub fn variable(mut self, name: impl Into<String>, value: impl AsRef<str>) -> Self {
         self.variables.push((name.into(), quoted(value.as_ref())));
         self
     }
 
-    /// Sets a variable for the server itself and not for its config file, such as `GOGC` of its run time: as it stands.
+    /// Sets an unquoted environment variable for the server itself, such as `GOGC`, and not for its config file.
     #[must_use]
     pub fn environment(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.variables.push((name.into(), value.into()));
         self
     }
 
-    /// Gives up if the server is not ready after this time, by default 30 seconds. Reading a big
-    /// store takes a while.
+    /// Fails if the server is not ready after this time, by default 30 seconds. Reading a big store takes long.
     #[must_use]
     pub fn ready_within(mut self, limit: Duration) -> Self {
         self.ready_within = limit;
         self
     }
 
-    /// Calls this with each line the server writes, from a thread of its own. By default the lines are
-    /// traced at level debug.
+    /// Calls this with each line of the server's output, from a separate thread. By default the lines are logged at
+    /// level debug.
     #[must_use]
     pub fn on_line(mut self, on_line: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.on_line = Arc::new(on_line);
@@ -129,17 +128,17 @@ impl NatsServerBuilder {
     ///
     /// # Errors
     ///
-    /// [`Error::EndedEarly`] with the server's last lines, such as "address already in use" or a
-    /// mistake in the config file; [`Error::NotReady`] if it takes too long.
+    /// [`Error::EndedEarly`] with the server's last lines, such as "address already in use" or a mistake in the config
+    /// file; [`Error::NotReady`] if it takes too long.
     pub async fn start(self) -> Result<NatsServer, Error> {
         self.start_in(None).await
     }
 
     /// Starts the server with a folder that is removed when the server is dropped.
     pub(crate) async fn start_in(self, scratch: Option<Scratch>) -> Result<NatsServer, Error> {
-        // What is in a temporary folder is removed anyway: no need to ask the server kindly.
-        let ask = if scratch.is_some() { Signal::SIGKILL } else { Signal::SIGTERM };
-        let guard = Guard::new(ask, scratch.as_ref().map(Scratch::path))?;
+        // The data in a temporary folder is removed anyway, so the server need not shut down gracefully.
+        let signal = if scratch.is_some() { Signal::SIGKILL } else { Signal::SIGTERM };
+        let guard = Guard::new(signal, scratch.as_ref().map(Scratch::path))?;
         let mut server = NatsServer { settings: self, process: None, _scratch: scratch, guard };
         server.start().await?;
         Ok(server)
@@ -180,7 +179,7 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
-    /// Begins to describe how to run this program, as found by [`find_or_install`](super::find_or_install).
+    /// Returns the default settings for this program, as found by [`find_or_install`](super::find_or_install).
     pub fn builder(program: impl Into<PathBuf>) -> NatsServerBuilder {
         NatsServerBuilder {
             program: program.into(),
@@ -196,37 +195,37 @@ impl NatsServer {
         }
     }
 
-    /// Where clients connect to, such as `nats://127.0.0.1:4222`.
+    /// Returns the URL for clients, such as `nats://127.0.0.1:4222`.
     pub fn url(&self) -> String {
         format!("nats://{}:{}", self.settings.host, self.settings.port)
     }
 
-    /// The port that clients connect to.
+    /// Returns the port for clients.
     pub fn port(&self) -> u16 {
         self.settings.port
     }
 
-    /// Where monitoring is, such as `http://127.0.0.1:8222`.
+    /// Returns the URL of the monitor, such as `http://127.0.0.1:8222`.
     pub fn monitor_url(&self) -> String {
         format!("http://{}:{}", self.settings.host, self.settings.monitor_port)
     }
 
-    /// The process id; `None` while the server does not run.
+    /// Returns the process id; `None` while the server does not run.
     pub fn id(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
     }
 
-    /// Tells how the server ended, if it did so by itself. `None` while it runs, and after
+    /// Returns the exit status of the server if it ended by itself. `None` while it runs, and after
     /// [`kill`](Self::kill) or [`stop`](Self::stop).
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the operating system does not say.
+    /// [`Error::Io`] if the operating system does not report it.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
         let Some(process) = &mut self.process else {
             return Ok(None);
         };
-        let status = process.ended().doing(|| "looking after nats-server".to_owned())?;
+        let status = process.ended().doing(|| "checking whether nats-server runs".to_owned())?;
         if status.is_some() {
             self.guard.watch(None);
         }
@@ -239,7 +238,7 @@ impl NatsServer {
         self.settings.variables.push((name.to_owned(), quoted(value)));
     }
 
-    /// Ends the server at once, as a crash would (SIGKILL). Does nothing if it does not run.
+    /// Kills the server (SIGKILL), as in a crash. Does nothing if it does not run.
     ///
     /// # Errors
     ///
@@ -252,7 +251,7 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Asks the server to end (SIGTERM) and waits until it has; kills it after ten seconds.
+    /// Stops the server (SIGTERM) and waits until it has ended; kills it after ten seconds.
     ///
     /// # Errors
     ///
@@ -268,7 +267,7 @@ impl NatsServer {
         self.kill()
     }
 
-    /// Starts the server again with the same settings, port and store, stopping it first if it runs.
+    /// Restarts the server with the same settings, port, and store; stops it first if it runs.
     ///
     /// # Errors
     ///
@@ -278,7 +277,7 @@ impl NatsServer {
         self.start().await
     }
 
-    /// Holds the server still (SIGSTOP): connections stay open and nothing is answered.
+    /// Pauses the server (SIGSTOP): connections stay open, and it does not respond.
     ///
     /// # Errors
     ///
@@ -288,7 +287,7 @@ impl NatsServer {
         process.pause().doing(|| "pausing nats-server".to_owned())
     }
 
-    /// Lets a paused server go on (SIGCONT).
+    /// Resumes a paused server (SIGCONT).
     ///
     /// # Errors
     ///
@@ -299,7 +298,7 @@ impl NatsServer {
     }
 
     async fn start(&mut self) -> Result<(), Error> {
-        // The name tells this server from another one that has the port already.
+        // The name distinguishes this server from another one on the same port.
         let name = format!("local-{}-{}", self.settings.port, std::process::id());
         let process = Process::spawn(SERVER, &mut self.settings.command(&name), &self.settings.on_line)?;
         self.guard.watch(Some(process.id()));
@@ -329,7 +328,7 @@ impl Drop for NatsServer {
 async fn wait_until_ready(process: &mut Process, settings: &NatsServerBuilder, name: &str) -> Result<(), Error> {
     let start = Instant::now();
     loop {
-        if let Some(status) = process.ended().doing(|| "looking after nats-server".to_owned())? {
+        if let Some(status) = process.ended().doing(|| "checking whether nats-server runs".to_owned())? {
             let last_lines = process.last_lines();
             return Err(Error::EndedEarly { server: SERVER, status, last_lines });
         }
@@ -345,9 +344,9 @@ async fn wait_until_ready(process: &mut Process, settings: &NatsServerBuilder, n
     }
 }
 
-/// Tells whether the server of this name takes clients, has JetStream on, and is done reading its store.
+/// Returns whether the server with this name accepts clients, has JetStream enabled, and has read its store.
 async fn is_ready(settings: &NatsServerBuilder, name: &str) -> io::Result<bool> {
-    // A server greets with one line, `INFO {…}`.
+    // The first line of a server is `INFO {…}`.
     let client = TcpStream::connect((settings.host.as_str(), settings.port)).await?;
     let mut info = String::new();
     BufReader::new(client).take(64 * 1024).read_line(&mut info).await?;
@@ -362,7 +361,7 @@ async fn is_ready(settings: &NatsServerBuilder, name: &str) -> io::Result<bool> 
     Ok(status.contains(" 200 "))
 }
 
-/// The text as a string in the server's config syntax.
+/// Quotes a text as a string of the server's config syntax.
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', r"\\").replace('"', r#"\""#))
 }

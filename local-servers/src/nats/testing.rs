@@ -10,23 +10,23 @@ use crate::error::{Doing, Error};
 use crate::free_port;
 use crate::scratch::Scratch;
 
-/// How often another port is tried when another process took the first one.
-const TRIES: u32 = 5;
+/// The maximum number of ports to try if another process takes a port first.
+const MAX_TRIES: u32 = 5;
 
-/// A nats-server on free ports with an empty store in a temporary folder; both vanish on drop.
+/// A nats-server on free ports with an empty store in a temporary folder; both are removed on drop.
 ///
-/// Ports and store stay the same over [`kill`](NatsServer::kill) and [`restart`](NatsServer::restart).
+/// Ports and store survive [`kill`](NatsServer::kill) and [`restart`](NatsServer::restart).
 #[derive(Debug)]
 pub struct TestNats {
     server: NatsServer,
 }
 
-/// What a server without a config file of the caller's gets. Streams ask for room when they are made; by the server's own
-/// default there is as much as three quarters of what the disk happens to have left.
+/// The config file of a server for which the caller has none. Streams reserve storage at their creation, and by default
+/// nats-server offers only three quarters of the free disk.
 const CONFIG: &str = "jetstream { store_dir: $NATS_STORE_DIR, max_file_store: 100GB, max_memory_store: 1GB }\n";
 
 impl TestNats {
-    /// Starts a server on which every client may do everything.
+    /// Starts a server without access control.
     ///
     /// # Errors
     ///
@@ -35,7 +35,7 @@ impl TestNats {
         Self::start_with(|builder| builder).await
     }
 
-    /// Starts a server with this config file and the variables it takes, such as passwords.
+    /// Starts a server with this config file and its variables, such as passwords.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl TestNats {
         .await
     }
 
-    /// Starts a server with settings of the caller's; ports and store folder are set afterwards.
+    /// Starts a server with the caller's settings; ports and store folder are set afterwards.
     ///
     /// # Errors
     ///
@@ -70,7 +70,7 @@ impl TestNats {
                 .store_dir(scratch.path());
             match builder.start_in(Some(scratch)).await {
                 Err(Error::EndedEarly { last_lines, .. })
-                    if last_lines.contains("address already in use") && tries < TRIES => {}
+                    if last_lines.contains("address already in use") && tries < MAX_TRIES => {}
                 Err(error) => return Err(error),
                 Ok(server) => return Ok(Self { server }),
             }

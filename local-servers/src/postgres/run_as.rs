@@ -1,4 +1,4 @@
-//! The user whom PostgreSQL runs as: it refuses to run as root.
+//! The user that runs PostgreSQL, which refuses to run as root.
 
 use std::io;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -10,12 +10,12 @@ use nix::unistd::{User, geteuid};
 
 use crate::error::{Doing, Error};
 
-/// Whom PostgreSQL's programs are run as.
+/// The user that runs the programs of PostgreSQL.
 #[derive(Debug, Clone)]
 pub(super) enum RunAs {
-    /// Whoever runs this process.
+    /// The user of this process.
     Self_,
-    /// Somebody with fewer rights, because this process runs as root.
+    /// An unprivileged user, because this process runs as root.
     Other(Box<User>),
 }
 
@@ -28,11 +28,11 @@ impl RunAs {
             .into_iter()
             .find_map(|name| User::from_name(name).ok().flatten())
             .map(|user| Self::Other(Box::new(user)))
-            .ok_or_else(|| io::Error::other("there is no user `postgres` or `nobody`"))
-            .doing(|| "choosing whom to run PostgreSQL as, because it refuses root".to_owned())
+            .ok_or_else(|| io::Error::other("neither the user `postgres` nor `nobody` exists"))
+            .doing(|| "choosing a user for PostgreSQL, which refuses to run as root".to_owned())
     }
 
-    /// Begins a command run as this user, in a folder that this user may enter.
+    /// Makes a command that runs as this user, in a folder that the user may enter.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").env("LC_ALL", "C");
@@ -46,11 +46,11 @@ impl RunAs {
         match self {
             Self::Self_ => Ok(()),
             Self::Other(user) => chown(folder, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
-                .doing(|| format!("giving {} to {}", folder.display(), user.name)),
+                .doing(|| format!("changing the owner of {} to {}", folder.display(), user.name)),
         }
     }
 
-    /// Tells whether this user may enter the folder, or the part of its path that exists already.
+    /// Returns whether this user may enter the folder, or the existing part of its path.
     pub(super) fn can_enter(&self, folder: &Path) -> bool {
         match self {
             Self::Self_ => true,

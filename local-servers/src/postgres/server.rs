@@ -17,13 +17,13 @@ use crate::scratch::Scratch;
 
 const SERVER: &str = "PostgreSQL";
 
-/// The database user that `initdb` makes; 127.0.0.1 needs no password.
+/// The database user that `initdb` creates; connections from 127.0.0.1 need no password.
 const USER: &str = "postgres";
 
 /// SQLSTATE `duplicate_database`.
 const EXISTS_ALREADY: &str = "42P04";
 
-/// How a PostgreSQL server is to be run. Made by [`PostgresServer::builder`].
+/// The settings of a PostgreSQL server. Made by [`PostgresServer::builder`].
 #[derive(Clone)]
 pub struct PostgresServerBuilder {
     bin: PathBuf,
@@ -42,39 +42,39 @@ impl PostgresServerBuilder {
         self
     }
 
-    /// Keeps the databases in this folder, by default `data/postgres`. Made and initialised if need be.
+    /// Stores the databases in this folder, by default `data/postgres`. It is created and initialised if necessary.
     #[must_use]
     pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data_dir = folder.into();
         self
     }
 
-    /// `false` makes commits fast and lets a power cut destroy the databases; killing the server does
-    /// not. By default `true`.
+    /// Whether commits are synced to disk, by default `true`. Without, commits are fast, and a power failure, but not
+    /// a kill of the server, may destroy the databases.
     #[must_use]
     pub fn fsync(mut self, fsync: bool) -> Self {
         self.fsync = fsync;
         self
     }
 
-    /// Gives up if the server is not ready after this time, by default 30 seconds.
+    /// Fails if the server is not ready after this time, by default 30 seconds.
     #[must_use]
     pub fn ready_within(mut self, limit: Duration) -> Self {
         self.ready_within = limit;
         self
     }
 
-    /// Calls this with each line the server writes, from a thread of its own. By default the lines are
-    /// traced at level debug.
+    /// Calls this with each line of the server's output, from a separate thread. By default the lines are logged at
+    /// level debug.
     #[must_use]
     pub fn on_line(mut self, on_line: impl Fn(&str) + Send + Sync + 'static) -> Self {
         self.on_line = Arc::new(on_line);
         self
     }
 
-    /// Starts the server and waits until it takes connections.
+    /// Starts the server and waits until it accepts connections.
     ///
-    /// As root, runs it as user `postgres`, or `nobody`, and gives them a data folder that is new.
+    /// As root, runs it as user `postgres` or `nobody`, who also becomes the owner of a new data folder.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl PostgresServerBuilder {
         if let Some(folder) = folder {
             run_as.own(folder)?;
         }
-        // Like SIGKILL for the clients, but the server removes its shared memory first.
+        // For the clients like SIGKILL, but the server removes its shared memory first.
         let guard = Guard::new(Signal::SIGQUIT, folder)?;
         let mut server = PostgresServer { settings: self, run_as, process: None, _scratch: scratch, guard };
         server.initialise().await?;
@@ -127,7 +127,7 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Begins to describe how to run the programs in this folder, as found by
+    /// Returns the default settings for the programs in this folder, as found by
     /// [`find_or_install`](super::find_or_install).
     pub fn builder(bin: impl Into<PathBuf>) -> PostgresServerBuilder {
         PostgresServerBuilder {
@@ -140,17 +140,17 @@ impl PostgresServer {
         }
     }
 
-    /// Where clients find a database, such as `postgres://postgres@127.0.0.1:5432/orders`.
+    /// Returns the URL of a database, such as `postgres://postgres@127.0.0.1:5432/orders`.
     pub fn url(&self, database: &str) -> String {
         format!("postgres://{USER}@127.0.0.1:{}/{database}", self.settings.port)
     }
 
-    /// The port that clients connect to.
+    /// Returns the port for clients.
     pub fn port(&self) -> u16 {
         self.settings.port
     }
 
-    /// The process id; `None` while the server does not run.
+    /// Returns the process id; `None` while the server does not run.
     pub fn id(&self) -> Option<u32> {
         self.process.as_ref().map(Process::id)
     }
@@ -159,13 +159,13 @@ impl PostgresServer {
     ///
     /// # Errors
     ///
-    /// [`Error::Refused`] if the server says no; [`Error::Io`] if it does not answer.
+    /// [`Error::Refused`] if the server refuses; [`Error::Io`] if it does not respond.
     pub async fn create_database(&self, name: &str) -> Result<String, Error> {
         let statement = format!("CREATE DATABASE \"{}\"", name.replace('"', "\"\""));
-        let answer = wire::execute(self.settings.port, USER, "postgres", &statement)
+        let result = wire::execute(self.settings.port, USER, "postgres", &statement)
             .await
             .doing(|| format!("creating the database {name}"))?;
-        match answer {
+        match result {
             Err(refusal) if refusal.code != EXISTS_ALREADY => {
                 Err(Error::Refused { statement, message: refusal.to_string() })
             }
@@ -173,24 +173,24 @@ impl PostgresServer {
         }
     }
 
-    /// Tells how the server ended, if it did so by itself. `None` while it runs, and after
+    /// Returns the exit status of the server if it ended by itself. `None` while it runs, and after
     /// [`kill`](Self::kill) or [`stop`](Self::stop).
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the operating system does not say.
+    /// [`Error::Io`] if the operating system does not report it.
     pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
         let Some(process) = &mut self.process else {
             return Ok(None);
         };
-        let status = process.ended().doing(|| "looking after PostgreSQL".to_owned())?;
+        let status = process.ended().doing(|| "checking whether PostgreSQL runs".to_owned())?;
         if status.is_some() {
             self.guard.watch(None);
         }
         Ok(status)
     }
 
-    /// Ends the server at once, as a crash would (SIGKILL). Does nothing if it does not run.
+    /// Kills the server (SIGKILL), as in a crash. Does nothing if it does not run.
     ///
     /// # Errors
     ///
@@ -203,8 +203,8 @@ impl PostgresServer {
         Ok(())
     }
 
-    /// Asks the server to end, without waiting for its clients to leave, and waits until it has; kills
-    /// it after ten seconds.
+    /// Stops the server without waiting for its clients to disconnect, and waits until it has ended; kills it after
+    /// ten seconds.
     ///
     /// # Errors
     ///
@@ -220,7 +220,7 @@ impl PostgresServer {
         self.kill()
     }
 
-    /// Starts the server again with the same settings, port and data, stopping it first if it runs.
+    /// Restarts the server with the same settings, port, and data; stops it first if it runs.
     ///
     /// # Errors
     ///
@@ -230,7 +230,7 @@ impl PostgresServer {
         self.start().await
     }
 
-    /// Makes an empty cluster in the data folder, unless there is one.
+    /// Creates an empty database cluster in the data folder, unless there is one.
     async fn initialise(&mut self) -> Result<(), Error> {
         let settings = &self.settings;
         let data_dir = &settings.data_dir;
@@ -273,7 +273,7 @@ impl PostgresServer {
         let deadline = Instant::now() + self.settings.ready_within;
         loop {
             match self.start_once().await {
-                // After a kill, the processes that served single clients live for a moment longer.
+                // After a kill, the backend processes of single clients run for a moment longer.
                 Err(Error::EndedEarly { last_lines, .. })
                     if last_lines.contains("is still in use") && Instant::now() < deadline =>
                 {
@@ -308,10 +308,10 @@ impl Drop for PostgresServer {
         let Some(process) = &mut self.process else {
             return;
         };
-        // Other than SIGKILL, this leaves no shared memory behind.
-        let asked = process.signal(Signal::SIGQUIT);
+        // Unlike SIGKILL, SIGQUIT lets the server remove its shared memory.
+        let signalled = process.signal(Signal::SIGQUIT);
         let deadline = Instant::now() + Duration::from_secs(5);
-        while asked.is_ok() && matches!(process.ended(), Ok(None)) && Instant::now() < deadline {
+        while signalled.is_ok() && matches!(process.ended(), Ok(None)) && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
         if let Err(error) = self.kill() {
@@ -323,7 +323,7 @@ impl Drop for PostgresServer {
 async fn wait_until_ready(process: &mut Process, data_dir: &Path, limit: Duration) -> Result<(), Error> {
     let start = Instant::now();
     loop {
-        if let Some(status) = process.ended().doing(|| "looking after PostgreSQL".to_owned())? {
+        if let Some(status) = process.ended().doing(|| "checking whether PostgreSQL runs".to_owned())? {
             let last_lines = process.last_lines();
             return Err(Error::EndedEarly { server: SERVER, status, last_lines });
         }
@@ -338,8 +338,8 @@ async fn wait_until_ready(process: &mut Process, data_dir: &Path, limit: Duratio
     }
 }
 
-/// Tells whether this very server takes connections, as `pg_ctl` does: the first line of its lock file
-/// is its process id, the eighth its state.
+/// Returns whether this process accepts connections, by the method of `pg_ctl`: the first line of the server's lock
+/// file is its process id, the eighth its state.
 fn is_ready(data_dir: &Path, id: u32) -> bool {
     let lock = fs::read_to_string(data_dir.join("postmaster.pid")).unwrap_or_default();
     lock.lines().next() == Some(id.to_string().as_str())

@@ -1,4 +1,4 @@
-//! A PostgreSQL server for tests, with a database for each.
+//! A PostgreSQL server for tests, with one database per test.
 
 use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use crate::error::Error;
 use crate::free_port;
 use crate::scratch::Scratch;
 
-/// How often another port is tried when another process took the first one.
-const TRIES: u32 = 5;
+/// The maximum number of ports to try if another process takes a port first.
+const MAX_TRIES: u32 = 5;
 
-/// A PostgreSQL server on a free port with its data in a temporary folder; both vanish on drop.
+/// A PostgreSQL server on a free port with its data in a temporary folder; both are removed on drop.
 ///
-/// Data and port stay the same over [`kill`](PostgresServer::kill) and
-/// [`restart`](PostgresServer::restart). It does not wait for the disk (`fsync` is off).
+/// Data and port survive [`kill`](PostgresServer::kill) and [`restart`](PostgresServer::restart). Commits are not
+/// synced to disk (`fsync` is off).
 #[derive(Debug)]
 pub struct TestPostgres {
     server: PostgresServer,
@@ -25,9 +25,9 @@ pub struct TestPostgres {
 }
 
 impl TestPostgres {
-    /// The one server that all tests of this process share, started by whoever asks first.
+    /// Returns the server that all tests of this process share; the first call starts it.
     ///
-    /// It cannot be killed; a test that wants to takes a server of its own with [`start`](Self::start).
+    /// It cannot be killed; a test that kills its server uses [`start`](Self::start).
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl TestPostgres {
         SHARED.get_or_try_init(Self::start).await
     }
 
-    /// Starts a server of the caller's own. That takes a second or two.
+    /// Starts a separate server for the caller, which takes one or two seconds.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ impl TestPostgres {
                 PostgresServer::builder(bin).port(free_port()).data_dir(scratch.path().join("data")).fsync(false);
             match builder.start_in(Some(scratch)).await {
                 Err(Error::EndedEarly { last_lines, .. })
-                    if last_lines.contains("Address already in use") && tries < TRIES => {}
+                    if last_lines.contains("Address already in use") && tries < MAX_TRIES => {}
                 Err(error) => return Err(error),
                 Ok(server) => {
                     return Ok(Self { server, databases: AtomicU32::new(0) });
@@ -61,7 +61,7 @@ impl TestPostgres {
         }
     }
 
-    /// Creates an empty database that nobody else uses, and returns its URL.
+    /// Creates a new database, and returns its URL.
     ///
     /// # Errors
     ///

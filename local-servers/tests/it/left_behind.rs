@@ -1,4 +1,4 @@
-//! No server outlives the process that started it, even if that is killed.
+//! No server outlives the process that started it, even if that process is killed.
 
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use local_servers::{TestNats, TestPostgres};
 
 use crate::support::runs;
 
-/// Set for the copy of this test program that is to be killed.
+/// Set for the copy of this test program that the test kills.
 const VICTIM: &str = "LOCAL_SERVERS_VICTIM";
 
 #[tokio::test]
@@ -39,9 +39,9 @@ async fn a_killed_process_leaves_no_server_and_no_folder_behind() {
     }
 }
 
-/// Starts servers, names them and waits to be killed. By itself, as part of the whole run, does nothing.
+/// Starts servers, prints their ids, and waits to be killed. Without [`VICTIM`] it does nothing.
 #[tokio::test]
-#[expect(clippy::print_stdout, reason = "that is how it tells the other process")]
+#[expect(clippy::print_stdout, reason = "the output is for the parent process")]
 async fn victim() {
     if std::env::var_os(VICTIM).is_none() {
         return;

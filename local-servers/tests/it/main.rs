@@ -1,4 +1,4 @@
-//! The servers as their users meet them: real ones, really installed, killed and started again.
+//! Real servers, installed, killed, paused, and restarted.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics is a test that fails")]
 

@@ -1,4 +1,4 @@
-//! Finding nats-server, and installing it where there is none.
+//! Finding nats-server, or installing it.
 
 use local_servers::nats::find_or_install_in;
 use local_servers::{Error, NatsServer, free_port};
@@ -29,7 +29,7 @@ async fn without_any_server_one_is_installed_and_found_the_next_time() {
 }
 
 #[tokio::test]
-async fn two_who_install_at_once_get_the_same_server() {
+async fn two_concurrent_installations_yield_the_same_server() {
     let folder = Folder::new();
     let places = folder.places();
     let (one, other) = tokio::join!(find_or_install_in(&places, |_| {}), find_or_install_in(&places, |_| {}));
@@ -47,7 +47,7 @@ async fn a_server_on_the_path_is_used() {
 }
 
 #[tokio::test]
-async fn an_older_server_on_the_path_is_passed_over() {
+async fn an_older_server_on_the_path_is_skipped() {
     let (old, new) = (Folder::new(), Folder::new());
     old.program("nats-server", "nats-server: v2.9.15");
     let program = new.program("nats-server", "nats-server: v2.14.3");

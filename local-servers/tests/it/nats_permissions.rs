@@ -1,4 +1,4 @@
-//! What `nats.conf` lets each user do, and what it refuses.
+//! The permissions of each user in `nats.conf`.
 
 mod shop;
 mod work;
@@ -9,7 +9,7 @@ use async_nats::ConnectOptions;
 
 use shop::{Shop, Topology};
 
-/// Who may do something with a subject; nobody else may.
+/// The users that have a permission, by subject; no other user has it.
 type Rules = BTreeMap<String, BTreeSet<&'static str>>;
 
 const GATEWAY: &str = "api-gateway";
@@ -22,9 +22,10 @@ const PROVISIONER: &str = "provisioner";
 const INSPECTOR: &str = "inspector";
 const OPERATOR: &str = "operator";
 
-/// Who may publish on a subject.
+/// The users that may publish on a subject.
 ///
-/// Not in here: `provisioner`, who may ask the API of JetStream for anything, and what follows from the topology.
+/// [`publishers`] adds `provisioner`, which may use the whole API of JetStream, and the rules that follow from the
+/// topology.
 const PUBLISHERS: &[(&str, &[&str])] = &[
     ("order.command.place.ORDER_001", &[GATEWAY]),
     ("inventory.command.restock.KETTLE", &[GATEWAY]),
@@ -38,7 +39,7 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("notification.event.sent.CUSTOMER_001", &[]),
     ("order.schedule.stock-deadline.ORDER_001", &[ORDERS]),
     ("payment.schedule.deadline.ORDER_001", &[]),
-    // The server alone, when a schedule is due.
+    // Only nats-server publishes here, when a schedule is due.
     ("order.timer.stock-deadline.ORDER_001", &[]),
     ("order.query.get.ORDER_001", &[GATEWAY]),
     ("order.query.list", &[GATEWAY]),
@@ -77,7 +78,7 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.DIRECT.GET.DEAD_LETTERS", &[ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, INSPECTOR, OPERATOR]),
     ("$JS.API.DIRECT.GET.KV_IDEMPOTENCY", &[INSPECTOR]),
     ("$JS.API.DIRECT.GET.KV_IDEMPOTENCY.$KV.IDEMPOTENCY.key", &[GATEWAY, INSPECTOR]),
-    // Without a name in the subject it could be that of any consumer.
+    // A subject without the name would allow any consumer.
     ("$JS.API.CONSUMER.CREATE.EVENTS", &[]),
     ("$JS.API.CONSUMER.CREATE.EVENTS.feed", &[GATEWAY]),
     ("$JS.API.CONSUMER.CREATE.EVENTS.feed.order.event.placed.ORDER_001", &[GATEWAY]),
@@ -93,7 +94,7 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("_INBOX.x", &[]),
 ];
 
-/// Who may ask for something about each stream, as a subject that its name follows.
+/// The users that may send a request about any stream, by the subject before the stream's name.
 const STREAM_REQUESTS: &[(&str, &[&str])] = &[
     ("STREAM.CREATE", &[]),
     ("STREAM.UPDATE", &[]),
@@ -107,11 +108,11 @@ const STREAM_REQUESTS: &[(&str, &[&str])] = &[
     ("CONSUMER.DURABLE.CREATE", &[]),
 ];
 
-/// What nobody may do to a service's consumer, not even the service: as a subject that the stream and the consumer
-/// follow.
+/// The requests about a service's consumer that no user may send, not even the service: the subject before the names of
+/// stream and consumer.
 const CONSUMER_CHANGES: [&str; 6] = ["CREATE", "DURABLE.CREATE", "DELETE", "RESET", "PAUSE", "UNPIN"];
 
-/// Who may subscribe to a subject. Not in here: inboxes.
+/// The users that may subscribe to a subject, without inboxes.
 const SUBSCRIBERS: &[(&str, &[&str])] = &[
     ("order.query.>", &[ORDERS]),
     ("inventory.query.>", &[STOCK]),
@@ -145,7 +146,7 @@ fn table(rows: &[(&str, &[&'static str])]) -> Rules {
     rows.iter().map(|(subject, users)| ((*subject).to_owned(), users.iter().copied().collect())).collect()
 }
 
-/// [`PUBLISHERS`], and who may do what with each stream, consumer, inbox, and dead letter.
+/// Returns [`PUBLISHERS`] and the rules of each stream, consumer, inbox, and dead letter.
 fn publishers(topology: &Topology) -> Rules {
     let mut rules = table(PUBLISHERS);
     let mut add = |subject: String, users: &[&'static str]| {
@@ -190,18 +191,18 @@ fn publishers(topology: &Topology) -> Rules {
     rules
 }
 
-/// Says which rules are not as they should be: a whole table would have to be read twice.
+/// Asserts that the rules are equal; the message lists only the differences.
 fn assert_same(seen: &Rules, expected: &Rules) {
-    let wrong = |(subject, users): (&String, &BTreeSet<&str>)| {
+    let difference = |(subject, users): (&String, &BTreeSet<&str>)| {
         let seen = &seen[subject];
-        (seen != users).then(|| format!("{subject}: {seen:?} may, and it should be {users:?}"))
+        (seen != users).then(|| format!("{subject}: allowed to {seen:?}, expected {users:?}"))
     };
-    let wrong: Vec<_> = expected.iter().filter_map(wrong).collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    let differences: Vec<_> = expected.iter().filter_map(difference).collect();
+    assert!(differences.is_empty(), "{differences:#?}");
 }
 
 #[tokio::test]
-async fn each_user_publishes_what_it_must_and_nothing_else() {
+async fn each_user_may_publish_on_exactly_its_subjects() {
     let shop = Shop::start().await;
     let expected = publishers(&shop.topology);
     let subjects: Vec<_> = expected.keys().map(String::as_str).collect();
@@ -215,7 +216,7 @@ async fn each_user_publishes_what_it_must_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn each_user_hears_what_it_must_and_nothing_else() {
+async fn each_user_may_subscribe_to_exactly_its_subjects() {
     let shop = Shop::start().await;
     let mut expected = table(SUBSCRIBERS);
     expected.extend(Shop::users().map(|user| (format!("_INBOX_{user}.>"), [user].into())));

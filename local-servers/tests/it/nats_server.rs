@@ -1,4 +1,4 @@
-//! A nats-server's life: start, crash, return, pause, end.
+//! The life cycle of a nats-server: start, crash, restart, pause, stop.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use local_servers::{Error, NatsServer, TestNats, nats};
 use crate::support::{Folder, runs};
 
 #[tokio::test]
-async fn a_killed_server_comes_back_on_its_port_with_its_messages() {
+async fn a_killed_server_restarts_on_its_port_with_its_messages() {
     let mut nats = TestNats::start().await.unwrap();
     let url = nats.url();
     let client = async_nats::connect(&url).await.unwrap();
@@ -31,7 +31,7 @@ async fn a_killed_server_comes_back_on_its_port_with_its_messages() {
 }
 
 #[tokio::test]
-async fn a_stopped_server_ends_by_itself_and_a_restarted_one_is_another_process() {
+async fn a_stopped_server_ends_gracefully_and_a_restarted_one_is_another_process() {
     let mut nats = TestNats::start().await.unwrap();
     let first = nats.id().unwrap();
     nats.restart().await.unwrap();
@@ -40,28 +40,28 @@ async fn a_stopped_server_ends_by_itself_and_a_restarted_one_is_another_process(
     assert!(!runs(first));
     nats.stop().await.unwrap();
     assert!(!runs(second));
-    assert!(nats.ended().unwrap().is_none(), "it was stopped, it did not end by itself");
+    assert!(nats.ended().unwrap().is_none(), "it was stopped, and did not end by itself");
 }
 
 #[tokio::test]
-async fn a_paused_server_answers_only_after_it_is_resumed() {
+async fn a_paused_server_responds_only_after_it_is_resumed() {
     let mut nats = TestNats::start().await.unwrap();
     let client = async_nats::connect(nats.url()).await.unwrap();
     nats.pause().unwrap();
     let flush = client.flush();
-    // The client writes; the answer to a request would have to come from the server.
+    // The client can still write; only the server could reply to a request.
     flush.await.unwrap();
-    let request = client.request("nobody.listens", "".into());
-    let answer = tokio::time::timeout(Duration::from_millis(300), request).await;
-    assert!(answer.is_err(), "{answer:?}");
+    let request = client.request("no.subscriber", "".into());
+    let reply = tokio::time::timeout(Duration::from_millis(300), request).await;
+    assert!(reply.is_err(), "{reply:?}");
 
     nats.resume().unwrap();
-    let error = client.request("nobody.listens", "".into()).await.unwrap_err();
+    let error = client.request("no.subscriber", "".into()).await.unwrap_err();
     assert_eq!(error.kind(), async_nats::RequestErrorKind::NoResponders);
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_start_says_why() {
+async fn the_error_of_a_server_that_cannot_start_has_the_reason() {
     let running = TestNats::start().await.unwrap();
     let folder = Folder::new();
     let program = nats::find_or_install(|_| {}).await.unwrap();
@@ -77,7 +77,7 @@ async fn a_server_that_cannot_start_says_why() {
 }
 
 #[tokio::test]
-async fn the_servers_lines_go_where_the_caller_says() {
+async fn the_servers_lines_go_to_the_callers_callback() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&lines);
     let nats = TestNats::start_with(|builder| {

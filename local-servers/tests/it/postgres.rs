@@ -1,4 +1,4 @@
-//! PostgreSQL: installed, shared by tests, killed and started again.
+//! PostgreSQL: installed, shared by tests, killed, and restarted.
 
 use local_servers::postgres::{find_or_install_in, places};
 use local_servers::{Error, PostgresServer, TestPostgres, free_port};
@@ -8,8 +8,8 @@ use crate::support::Folder;
 async fn query(url: &str, statement: &str) -> Vec<String> {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
-    let answer = client.simple_query(statement).await.unwrap();
-    answer
+    let messages = client.simple_query(statement).await.unwrap();
+    messages
         .into_iter()
         .filter_map(|message| match message {
             tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -33,7 +33,7 @@ async fn without_any_server_one_is_installed_and_works() {
 }
 
 #[tokio::test]
-async fn each_test_has_a_database_of_its_own_on_the_shared_server() {
+async fn each_test_has_its_own_database_on_the_shared_server() {
     let one = TestPostgres::shared().await.unwrap().create_database().await.unwrap();
     let other = TestPostgres::shared().await.unwrap().create_database().await.unwrap();
     assert_ne!(one, other);
@@ -41,7 +41,7 @@ async fn each_test_has_a_database_of_its_own_on_the_shared_server() {
     query(&other, "CREATE TABLE t (n int)").await;
 }
 
-/// A second test on the shared server: it must survive the runtime of the test that started it.
+/// A second test on the shared server, which must survive the runtime of the test that started it.
 #[tokio::test]
 async fn the_shared_server_serves_the_tests_of_several_runtimes() {
     let url = TestPostgres::shared().await.unwrap().create_database().await.unwrap();
@@ -49,12 +49,12 @@ async fn the_shared_server_serves_the_tests_of_several_runtimes() {
 }
 
 #[tokio::test]
-async fn a_killed_server_comes_back_on_its_port_with_its_data() {
+async fn a_killed_server_restarts_on_its_port_with_its_data() {
     let mut postgres = TestPostgres::start().await.unwrap();
     let url = postgres.create_database().await.unwrap();
     query(&url, "CREATE TABLE t (n int)").await;
     query(&url, "INSERT INTO t VALUES (7)").await;
-    // A client that is still connected when the server dies keeps shared memory in use for a moment.
+    // A client that is connected while the server is killed keeps shared memory in use for a moment.
     let (_client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
     tokio::spawn(connection);
 
@@ -70,7 +70,7 @@ async fn a_killed_server_comes_back_on_its_port_with_its_data() {
 #[tokio::test]
 async fn creating_a_database_that_exists_returns_it() {
     let postgres = TestPostgres::shared().await.unwrap();
-    // `TestPostgres` has a `create_database` without a name; this is the server's own.
+    // The method of the server takes a name; that of `TestPostgres` does not.
     let server: &PostgresServer = postgres;
     let url = server.create_database("orders").await.unwrap();
     query(&url, "CREATE TABLE t (n int)").await;
@@ -88,7 +88,7 @@ async fn a_folder_without_the_programs_is_an_error_if_the_environment_names_it()
 }
 
 #[tokio::test]
-async fn an_older_version_on_the_path_is_passed_over() {
+async fn an_older_version_on_the_path_is_skipped() {
     let (old, new) = (Folder::new(), Folder::new());
     for (folder, version) in [(&old, 13), (&new, 16)] {
         for program in ["initdb", "postgres"] {

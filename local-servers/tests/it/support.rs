@@ -1,4 +1,4 @@
-//! What several tests need.
+//! Helpers of several tests.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -17,7 +17,7 @@ impl Folder {
         let name = format!("local-servers-test-{}-{count}", std::process::id());
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).unwrap();
-        // PostgreSQL may run as another user, whatever this one's `umask` says.
+        // PostgreSQL may run as another user, so the folder must not depend on the `umask`.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         Self(path)
     }
@@ -26,15 +26,15 @@ impl Folder {
         &self.0
     }
 
-    /// Writes a program that says this and ends.
-    pub(crate) fn program(&self, name: &str, says: &str) -> PathBuf {
+    /// Writes a program that prints this and ends.
+    pub(crate) fn program(&self, name: &str, output: &str) -> PathBuf {
         let path = self.0.join(name);
-        fs::write(&path, format!("#!/bin/sh\necho '{says}'\n")).unwrap();
+        fs::write(&path, format!("#!/bin/sh\necho '{output}'\n")).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
     }
 
-    /// Looks nowhere but into the `tools` folder in here.
+    /// Returns places that contain only the `tools` folder in here.
     pub(crate) fn places(&self) -> Places {
         let tools = self.0.join("tools");
         fs::create_dir(&tools).unwrap();
@@ -49,10 +49,10 @@ impl Drop for Folder {
     }
 }
 
-/// Tells whether a process of this id runs, a finished one that nobody has waited for not counting.
+/// Returns whether a process with this id runs; a zombie does not.
 pub(crate) fn runs(id: u32) -> bool {
     let state = if Path::new("/proc/self/stat").exists() {
-        // The state stands behind the name, which is in brackets and may hold anything.
+        // The state follows the name, which is in parentheses and may contain anything.
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
         stat.rsplit(')').next().unwrap_or_default().to_owned()
     } else {

@@ -1,4 +1,4 @@
-//! The shop's server, and its users.
+//! The nats-server of the shop, and its users.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use local_servers::TestNats;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 
-/// A password that is no plain word in the server's config syntax must work as well.
+/// The users with their variables and passwords, some of which are not plain words in the server's config syntax.
 const PASSWORDS: [(&str, &str, &str); 9] = [
     ("provisioner", "PROVISIONER_PASSWORD", "2+2 is \"4\" # {sic}"),
     ("api-gateway", "API_GATEWAY_PASSWORD", "12345"),
@@ -23,12 +23,12 @@ const PASSWORDS: [(&str, &str, &str); 9] = [
     ("operator", "OPERATOR_PASSWORD", "0x7f"),
 ];
 
-/// What nobody may publish or subscribe to.
-const NOBODYS: &str = "nobodys";
-/// Fewer than the events that the client holds for the callback; it drops what exceeds them.
-const AT_A_TIME: usize = 64;
+/// A subject that no user may publish on or subscribe to.
+const FORBIDDEN: &str = "forbidden";
+/// The number of subjects per round: fewer than the events that the client buffers before it drops some.
+const BATCH: usize = 64;
 
-/// What `contracts/topology.json` declares, as far as permissions depend on it.
+/// The part of `contracts/topology.json` that permissions depend on.
 #[derive(Deserialize)]
 pub(crate) struct Topology {
     streams: Vec<Stream>,
@@ -57,12 +57,12 @@ impl Topology {
         serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
-    /// The streams, that of the bucket included.
+    /// Returns the names of the streams, that of the bucket included.
     pub(crate) fn streams(&self) -> impl Iterator<Item = &str> {
         self.streams.iter().map(|stream| stream.name.as_str()).chain(["KV_IDEMPOTENCY"])
     }
 
-    /// Makes everything as a user.
+    /// Creates streams, consumers, and the bucket.
     async fn provision(&self, js: &jetstream::Context) {
         for spec in &self.streams {
             let config = stream::Config {
@@ -88,7 +88,7 @@ impl Topology {
     }
 }
 
-/// The shop's server, with its streams, its bucket and its consumers made by `provisioner`.
+/// The nats-server of the shop, with the streams, bucket, and consumers that `provisioner` has created.
 pub(crate) struct Shop {
     pub(crate) nats: TestNats,
     pub(crate) topology: Topology,
@@ -105,12 +105,12 @@ impl Shop {
         shop
     }
 
-    /// All users of `nats.conf`.
+    /// Returns all users of `nats.conf`.
     pub(crate) fn users() -> impl Iterator<Item = &'static str> {
         PASSWORDS.into_iter().map(|(user, ..)| user)
     }
 
-    /// The users that are services.
+    /// Returns the users of services.
     pub(crate) fn services() -> impl Iterator<Item = &'static str> {
         Self::users().filter(|user| user.ends_with("-service"))
     }
@@ -124,7 +124,7 @@ impl Shop {
                 let report = report.clone();
                 async move {
                     let event = event.to_string();
-                    // Whether it begins "Permissions" or "permissions" differs between versions.
+                    // Some versions of the client write "Permissions", others "permissions".
                     if event.to_lowercase().contains("permissions violation") {
                         report.send(event).unwrap_or_default();
                     }
@@ -137,11 +137,11 @@ impl Shop {
     }
 }
 
-/// A client that is connected as a user.
+/// A client connected as a user.
 pub(crate) struct User {
     pub(crate) client: Client,
     pub(crate) js: jetstream::Context,
-    /// What the server refused; only here, because to the caller a refusal is a timeout.
+    /// The permission violations that the server reported; the caller of a request sees only a timeout.
     refusals: mpsc::UnboundedReceiver<String>,
 }
 
@@ -151,16 +151,17 @@ impl User {
         self.js.publish(subject.to_owned(), "{}".into()).await.unwrap().await.unwrap();
     }
 
-    /// To be called after something was answered, so that an earlier refusal has arrived, too.
-    pub(crate) fn was_refused_nothing(&mut self) {
+    /// Asserts that there was no permission violation. To be called after a reply, so that earlier violations have
+    /// arrived, too.
+    pub(crate) fn assert_no_violation(&mut self) {
         assert_eq!(self.refusals.try_recv().ok(), None);
     }
 
-    /// Publishes on each of these subjects; returns those that were refused.
+    /// Publishes on each of these subjects; returns the refused ones.
     pub(crate) async fn refused_publishing<'a>(&mut self, subjects: &[&'a str]) -> BTreeSet<&'a str> {
         let mut refused = BTreeSet::new();
-        for some in subjects.chunks(AT_A_TIME) {
-            for subject in some.iter().chain([&NOBODYS]) {
+        for some in subjects.chunks(BATCH) {
+            for subject in some.iter().chain([&FORBIDDEN]) {
                 self.client.publish((*subject).to_owned(), "{}".into()).await.unwrap();
             }
             refused.extend(self.refused_of(some).await);
@@ -168,7 +169,7 @@ impl User {
         refused
     }
 
-    /// Subscribes to each of these subjects; returns those that were refused.
+    /// Subscribes to each of these subjects; returns the refused ones.
     pub(crate) async fn refused_subscribing<'a>(&mut self, subjects: &[&'a str]) -> BTreeSet<&'a str> {
         let mut refused = BTreeSet::new();
         for some in subjects.chunks(AT_A_TIME) {
@@ -181,15 +182,15 @@ impl User {
         refused
     }
 
-    /// Waits until the server has come to [`NOBODYS`]; returns which of these subjects it refused before.
+    /// Waits until the server has refused [`FORBIDDEN`]; returns those of these subjects that it refused before.
     async fn refused_of<'a>(&mut self, subjects: &[&'a str]) -> Vec<&'a str> {
         let mut reports = Vec::new();
         loop {
             let report =
                 tokio::time::timeout(Duration::from_secs(10), self.refusals.recv()).await.unwrap().unwrap();
-            // The client may change the case of what the server says.
+            // The client may change the case of the server's message.
             reports.push(report.to_lowercase());
-            if reports.iter().any(|report| report.contains(&format!("\"{NOBODYS}\""))) {
+            if reports.iter().any(|report| report.contains(&format!("\"{FORBIDDEN}\""))) {
                 break;
             }
         }

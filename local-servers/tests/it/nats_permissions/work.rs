@@ -1,4 +1,4 @@
-//! What each user does all day, with the client's own calls: nothing of it is refused.
+//! The daily work of each user, through the API of the client library: nothing is refused.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::shop::{Consumer, Shop};
 
-/// How long an answer may take: what is refused gets none.
+/// How long a reply may take; a refused request gets none.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An example of what a consumer gets.
+/// Returns an example of a consumer's subjects.
 fn example(consumer: &Consumer) -> String {
     consumer.filter_subjects[0].replace('>', "name.KEY").replace('*', "KEY")
 }
 
-/// Has an example of what a consumer gets published by whom it comes from.
+/// Publishes an example message for a consumer, as its producer.
 async fn feed(shop: &Shop, consumer: &Consumer) -> String {
     let subject = example(consumer);
     let mut tokens = subject.split('.');
@@ -40,7 +40,7 @@ async fn feed(shop: &Shop, consumer: &Consumer) -> String {
 }
 
 #[tokio::test]
-async fn a_service_pulls_and_settles_its_messages_and_buries_what_it_cannot_handle() {
+async fn a_service_pulls_and_settles_its_messages_and_publishes_dead_letters() {
     let shop = Shop::start().await;
     for spec in &shop.topology.consumers {
         let subject = feed(&shop, spec).await;
@@ -57,14 +57,14 @@ async fn a_service_pulls_and_settles_its_messages_and_buries_what_it_cannot_hand
         }
         consumer.info().await.unwrap();
         user.publish(&format!("dead-letter.{}.rejected.KEY", spec.name)).await;
-        user.was_refused_nothing();
+        user.assert_no_violation();
     }
 }
 
 #[tokio::test]
-async fn who_asks_a_service_gets_its_answer() {
+async fn a_query_to_a_service_gets_its_reply() {
     let shop = Shop::start().await;
-    for (service, subject, asking) in [
+    for (service, subject, client) in [
         ("order-service", "order.query.get.ORDER_001", "api-gateway"),
         ("inventory-service", "inventory.query.product.KETTLE", "api-gateway"),
         ("account-service", "account.query.get.CUSTOMER_001", "api-gateway"),
@@ -73,49 +73,49 @@ async fn who_asks_a_service_gets_its_answer() {
         ("payment-service", "payment.query.get.ORDER_001", "api-gateway"),
         ("notification-service", "notification.query.list.CUSTOMER_001", "api-gateway"),
     ] {
-        let mut answering = shop.user(service).await;
-        let running = answering.client.service_builder().start(service, "1.0.0").await.unwrap();
+        let mut responder = shop.user(service).await;
+        let running = responder.client.service_builder().start(service, "1.0.0").await.unwrap();
         let mut endpoint = running.endpoint(subject).await.unwrap();
-        // Answered, so the server knows the subscriptions.
+        // After these replies, the server has the subscriptions.
         let mut inspector = shop.user("inspector").await;
         let info = format!("$SRV.INFO.{service}");
         for subject in ["$SRV.PING", &info, "$SRV.STATS"] {
             inspector.client.request(subject.to_owned(), "".into()).await.unwrap();
         }
-        inspector.was_refused_nothing();
+        inspector.assert_no_violation();
 
-        let mut asking = shop.user(asking).await;
-        let answer = async { endpoint.next().await.unwrap().respond(Ok("17".into())).await.unwrap() };
-        let question = asking.client.request(subject, "".into());
-        let (answer, ()) = tokio::join!(question, answer);
-        assert_eq!(answer.unwrap().payload, "17");
-        asking.was_refused_nothing();
-        answering.was_refused_nothing();
+        let mut requester = shop.user(client).await;
+        let respond = async { endpoint.next().await.unwrap().respond(Ok("17".into())).await.unwrap() };
+        let request = requester.client.request(subject, "".into());
+        let (reply, ()) = tokio::join!(request, respond);
+        assert_eq!(reply.unwrap().payload, "17");
+        requester.assert_no_violation();
+        responder.assert_no_violation();
     }
 }
 
 #[tokio::test]
-async fn the_payment_service_reads_the_stream_again() {
+async fn the_payment_service_reads_the_stream_of_events() {
     let shop = Shop::start().await;
     let accounts = shop.user("account-service").await;
     accounts.publish("account.event.changed.CUSTOMER_001").await;
     accounts.publish("account.event.changed.CUSTOMER_002").await;
     let mut payments = shop.user("payment-service").await;
     let inbox = payments.client.new_inbox();
-    let answers = payments.client.subscribe(inbox.clone()).await.unwrap();
+    let replies = payments.client.subscribe(inbox.clone()).await.unwrap();
     let batch = r#"{"seq": 1, "next_by_subj": "account.event.>", "batch": 10}"#;
     payments.client.publish_with_reply("$JS.API.DIRECT.GET.EVENTS", inbox, batch.into()).await.unwrap();
     // Two messages, and the end of the batch.
-    let answers = tokio::time::timeout(REPLY_TIMEOUT, answers.take(3).collect::<Vec<_>>()).await.unwrap();
-    let subjects = answers.iter().filter_map(|answer| answer.headers.as_ref()?.get("Nats-Subject"));
+    let replies = tokio::time::timeout(REPLY_TIMEOUT, replies.take(3).collect::<Vec<_>>()).await.unwrap();
+    let subjects = replies.iter().filter_map(|reply| reply.headers.as_ref()?.get("Nats-Subject"));
     let subjects: Vec<_> = subjects.map(ToString::to_string).collect();
     assert_eq!(subjects, ["account.event.changed.CUSTOMER_001", "account.event.changed.CUSTOMER_002"]);
-    assert_eq!(answers[2].status.unwrap().as_u16(), 204);
-    payments.was_refused_nothing();
+    assert_eq!(replies[2].status.unwrap().as_u16(), 204);
+    payments.assert_no_violation();
 }
 
 #[tokio::test]
-async fn the_gateway_reads_events_and_remembered_answers() {
+async fn the_gateway_reads_events_and_stored_responses() {
     let shop = Shop::start().await;
     let mut gateway = shop.user("api-gateway").await;
     let mut live = gateway.client.subscribe("order.event.*.ORDER_001").await.unwrap();
@@ -143,12 +143,12 @@ async fn the_gateway_reads_events_and_remembered_answers() {
         assert_eq!(message.subject.as_str(), "order.event.placed.ORDER_001");
     }
 
-    let answers = gateway.js.get_key_value("IDEMPOTENCY").await.unwrap();
-    answers.create("key-1", "begun".into()).await.unwrap();
-    let error = answers.create("key-1", "begun".into()).await.unwrap_err();
+    let responses = gateway.js.get_key_value("IDEMPOTENCY").await.unwrap();
+    responses.create("key-1", "begun".into()).await.unwrap();
+    let error = responses.create("key-1", "begun".into()).await.unwrap_err();
     assert_eq!(error.kind(), kv::CreateErrorKind::AlreadyExists);
-    assert_eq!(answers.get("key-1").await.unwrap().unwrap(), "begun");
-    gateway.was_refused_nothing();
+    assert_eq!(responses.get("key-1").await.unwrap().unwrap(), "begun");
+    gateway.assert_no_violation();
 }
 
 #[tokio::test]
@@ -182,15 +182,15 @@ async fn the_inspector_sees_one_order_through_every_context() {
     assert_eq!(events.consumers().try_collect::<Vec<_>>().await.unwrap().len(), consumers);
     assert_eq!(events.direct_get(1).await.unwrap().subject.as_str(), "order.event.placed.ORDER_002");
     assert_eq!(events.get_raw_message(1).await.unwrap().sequence, 1);
-    inspector.was_refused_nothing();
+    inspector.assert_no_violation();
 }
 
 #[tokio::test]
-async fn the_inspector_overhears_no_reply_no_request_and_no_remembered_answer() {
+async fn the_inspector_receives_no_replies_requests_or_stored_responses() {
     let shop = Shop::start().await;
     let inspector = shop.user("inspector").await;
     let mut all = inspector.client.subscribe("*.*.*.*").await.unwrap();
-    // Answered, so the server knows the subscription.
+    // After this reply, the server has the subscription.
     inspector.js.query_account().await.unwrap();
 
     // Each of these is a subject of four tokens.
@@ -207,7 +207,7 @@ async fn the_inspector_overhears_no_reply_no_request_and_no_remembered_answer() 
     }
 
     gateway.publish("order.command.place.ORDER_001").await;
-    // What happens to streams is announced, and that the inspector may know.
+    // The inspector may receive advisories about streams.
     let mut seen =
         all.by_ref().filter(|message| std::future::ready(!message.subject.starts_with("$JS.EVENT.ADVISORY.")));
     let first = seen.next().await.unwrap();
