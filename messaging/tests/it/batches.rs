@@ -1,4 +1,4 @@
-//! Where the server syncs before it acknowledges, what comes together is stored as one batch.
+//! Atomic batches: if nats-server syncs before it acknowledges, concurrent messages share a batch.
 
 use futures::future::join_all;
 use local_servers::TestNats;
@@ -11,15 +11,15 @@ use crate::on_both_databases;
 use crate::support::{Bench, Engine, Running, TOPOLOGY, connected, eventually};
 
 on_both_databases!(
-    events_go_in_batches_where_the_server_syncs_and_alone_elsewhere,
-    a_batch_of_which_the_stream_has_some_goes_event_by_event,
-    a_stream_that_takes_no_batches_gets_events_one_by_one,
+    events_are_published_in_batches_only_if_the_server_syncs,
+    a_batch_with_duplicates_is_published_event_by_event,
+    a_stream_without_atomic_batches_gets_events_one_by_one,
 );
 
-/// How many commands there are.
+/// The number of commands.
 const COMMANDS: usize = 300;
 
-/// A server that syncs before it acknowledges, and says so.
+/// Starts a nats-server that syncs before it acknowledges.
 async fn synced(engine: Engine) -> Bench {
     let conf =
         std::env::temp_dir().join(format!("messaging-synced-{}-{}.conf", std::process::id(), Uuid::now_v7()));
@@ -43,7 +43,7 @@ async fn send_commands(bench: &Bench) {
     }
 }
 
-/// How many messages of a stream were stored in a batch.
+/// Returns the number of messages of a stream that were stored in a batch.
 async fn in_batches(bench: &Bench, stream: &str) -> usize {
     let mut count = 0;
     let stream = bench.stream(stream).await;
@@ -54,7 +54,7 @@ async fn in_batches(bench: &Bench, stream: &str) -> usize {
     count
 }
 
-async fn events_go_in_batches_where_the_server_syncs_and_alone_elsewhere(engine: Engine) {
+async fn events_are_published_in_batches_only_if_the_server_syncs(engine: Engine) {
     let bench = synced(engine).await;
     send_commands(&bench).await;
     let _service = start(&bench).await;
@@ -69,14 +69,14 @@ async fn events_go_in_batches_where_the_server_syncs_and_alone_elsewhere(engine:
     assert_eq!((bench.messages("EVENTS").await, in_batches(&bench, "EVENTS").await), (COMMANDS as u64, 0));
 }
 
-async fn a_batch_of_which_the_stream_has_some_goes_event_by_event(engine: Engine) {
+async fn a_batch_with_duplicates_is_published_event_by_event(engine: Engine) {
     let bench = synced(engine).await;
     send_commands(&bench).await;
     let service = start(&bench).await;
     bench.settled().await;
     service.stop().await.0.unwrap();
-    // As if it had been killed after its publishes and before its marks.
-    bench.forget_what_is_published().await;
+    // As if it had been killed after the publishes, before it removed the pending batches.
+    bench.mark_all_pending().await;
     assert_eq!(outbox_pending::depth(&bench.db).await.unwrap(), COMMANDS as u64);
     for n in 0..50 {
         bench.send(Uuid::now_v7(), &format!("L{n}"), Mode::Add).await;
@@ -86,7 +86,7 @@ async fn a_batch_of_which_the_stream_has_some_goes_event_by_event(engine: Engine
     assert_eq!(bench.messages("EVENTS").await, COMMANDS as u64 + 50);
 }
 
-async fn a_stream_that_takes_no_batches_gets_events_one_by_one(engine: Engine) {
+async fn a_stream_without_atomic_batches_gets_events_one_by_one(engine: Engine) {
     let bench = synced(engine).await;
     let mut config = bench.stream("EVENTS").await.cached_info().config.clone();
     config.allow_atomic_publish = false;
@@ -95,13 +95,13 @@ async fn a_stream_that_takes_no_batches_gets_events_one_by_one(engine: Engine) {
     let _service = start(&bench).await;
     bench.settled().await;
     assert_eq!((bench.messages("EVENTS").await, in_batches(&bench, "EVENTS").await), (COMMANDS as u64, 0));
-    // Provisioning lets it.
+    // Provisioning enables them.
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
     assert!(bench.stream("EVENTS").await.cached_info().config.allow_atomic_publish);
 }
 
 #[tokio::test]
-async fn a_service_on_sqlite_syncs_its_commits_where_its_streams_sync_each_message() {
+async fn a_service_on_sqlite_syncs_its_commits_if_its_streams_sync_each_message() {
     // NORMAL is 1 and FULL is 2.
     for (bench, synchronous) in [(synced(Engine::Sqlite).await, 2), (Bench::new(Engine::Sqlite).await, 1)] {
         let _service = start(&bench).await;
@@ -112,7 +112,7 @@ async fn a_service_on_sqlite_syncs_its_commits_where_its_streams_sync_each_messa
 }
 
 #[tokio::test]
-async fn commands_that_come_together_share_a_batch_and_are_answered_each_for_itself() {
+async fn concurrent_commands_share_a_batch_and_each_gets_its_own_result() {
     let bench = synced(Engine::Sqlite).await;
     let (client, health) = connected(&bench.nats.url()).await;
     eventually("it is connected", || async { health.readiness().ready }).await;
@@ -135,7 +135,7 @@ async fn commands_that_come_together_share_a_batch_and_are_answered_each_for_its
     }
     assert!(in_batches(&bench, "COMMANDS").await > COMMANDS / 2);
 
-    // One that is stored already and one that no stream takes, among others.
+    // Among others, one command that is stored already, and one that is too large for the stream.
     let mixed = (COMMANDS - 1..COMMANDS + 100).map(|n| {
         let mut command = command(n);
         if n == COMMANDS + 40 {
@@ -144,11 +144,11 @@ async fn commands_that_come_together_share_a_batch_and_are_answered_each_for_its
         publisher.publish_in_group(command)
     });
     let mixed = join_all(mixed).await;
-    for (place, published) in mixed.into_iter().enumerate() {
-        match (place, published) {
+    for (index, published) in mixed.into_iter().enumerate() {
+        match (index, published) {
             (41, Err(PublishError::TooLarge(_))) => {}
-            (place, Ok(published)) => assert_eq!(published.duplicate, place == 0, "{place}"),
-            (place, other) => panic!("{place}: {other:?}"),
+            (index, Ok(published)) => assert_eq!(published.duplicate, index == 0, "{index}"),
+            (index, other) => panic!("{index}: {other:?}"),
         }
     }
     assert_eq!(bench.messages("COMMANDS").await, COMMANDS as u64 + 99);

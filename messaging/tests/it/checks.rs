@@ -1,4 +1,4 @@
-//! What must hold of whatever headers come. The properties here and a target of `fuzz/` check the same.
+//! Invariants of decoding any headers. Property tests and a target of `fuzz/` share these checks.
 
 use async_nats::HeaderMap;
 use messaging::envelope::{self, Attributes, Decode, Envelope, Malformed};
@@ -17,12 +17,12 @@ fn producer(context: &str, kind: &str) -> Option<&'static str> {
     (context == "order" && kind == "event").then_some("order-service")
 }
 
-/// Reads a message of which the order service is the one producer.
+/// Decodes a message of a topology with the order service as only producer.
 pub(crate) fn read(subject: &str, headers: &HeaderMap, body: &[u8]) -> Result<Envelope<Text>, Malformed> {
     envelope::decode(subject, Some(headers), body, producer)
 }
 
-/// Returns the attributes with which the message would be written again.
+/// Returns the attributes of a decoded message, for encoding it again.
 pub(crate) fn attributes(envelope: &Envelope<Text>) -> Attributes<'_> {
     Attributes {
         id: envelope.id,
@@ -37,7 +37,7 @@ pub(crate) fn attributes(envelope: &Envelope<Text>) -> Attributes<'_> {
     }
 }
 
-/// Writes the headers of a message.
+/// Encodes the headers of a message.
 pub(crate) fn written(attributes: &Attributes<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in attributes.headers() {
@@ -46,7 +46,7 @@ pub(crate) fn written(attributes: &Attributes<'_>) -> HeaderMap {
     headers
 }
 
-/// Any headers are those of a message that reads the same again, or are refused with a reason.
+/// Checks that headers either round-trip or are rejected with a reason.
 pub(crate) fn envelope(subject: &str, headers: &HeaderMap, body: &[u8]) {
     match read(subject, headers, body) {
         Ok(envelope) => {
@@ -54,6 +54,6 @@ pub(crate) fn envelope(subject: &str, headers: &HeaderMap, body: &[u8]) {
             let again = read(subject, &written(&sent), body).unwrap();
             assert_eq!(attributes(&again), sent);
         }
-        Err(refused) => assert!(!refused.to_string().is_empty()),
+        Err(rejected) => assert!(!rejected.to_string().is_empty()),
     }
 }

@@ -1,4 +1,4 @@
-//! What a program learns of its broker: a refused user, a missing permission, an old server, a silent monitor.
+//! Connection problems: a refused user, a missing permission, an old server, an unavailable monitor.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use tokio::net::TcpListener;
 
 use crate::support::{Bench, Engine, TOPOLOGY, eventually};
 
-/// How long a program may take to name what is wrong.
-const AT_ONCE: Duration = Duration::from_secs(10);
+/// How long a program may take to report a problem.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A configuration with one user, who may publish what `publish` says.
+/// Writes a configuration with one user, who may publish on the subjects `publish`.
 fn write_config(file: &Path, password: &str, publish: &str) {
     let user =
         format!(r#"{{user: tester, password: {password}, permissions: {{publish: {publish}, subscribe: ">"}}}}"#);
@@ -32,34 +32,37 @@ fn options(url: String, password: &str) -> NatsOptions {
 }
 
 #[tokio::test]
-async fn a_refused_user_is_named_at_once_and_connects_when_the_password_is_right_again() {
+async fn a_refused_user_is_reported_at_once_and_connects_when_the_password_is_valid() {
     let config = config_file("rotated");
     write_config(&config, "s3cret", r#"">""#);
     let mut nats = TestNats::with_config(&config, []).await.unwrap();
     let (options, start) = (options(nats.url(), "0ther"), Instant::now());
     let error = connection::establish(&options, "tester", Duration::from_secs(60)).await.unwrap_err().to_string();
-    assert!(start.elapsed() < AT_ONCE, "{:?}", start.elapsed());
+    assert!(start.elapsed() < REPORT_TIMEOUT, "{:?}", start.elapsed());
     assert_eq!(error, "authorization violation: check NATS_USER (tester) and NATS_PASSWORD");
 
     let health = Health::default();
     let _client = connection::connect(&options, "tester", &health).await.unwrap();
-    eventually("it is named", || async { health.problem("nats").is_some_and(|why| why == error) }).await;
+    eventually("it is reported", || async { health.problem("nats").is_some_and(|problem| problem == error) }).await;
     write_config(&config, "0ther", r#"">""#);
     nats.kill().unwrap();
-    eventually("it is unreachable", || async { health.problem("nats").is_some_and(|why| why != error) }).await;
+    eventually("nats-server is unreachable", || async {
+        health.problem("nats").is_some_and(|problem| problem != error)
+    })
+    .await;
     nats.restart().await.unwrap();
     eventually("it is connected", || async { health.readiness().ready }).await;
     std::fs::remove_file(&config).unwrap();
 }
 
 #[tokio::test]
-async fn a_missing_permission_is_named_while_provisioning_awaits_an_answer() {
+async fn a_missing_permission_is_reported_while_provisioning_awaits_a_reply() {
     let config = config_file("permission");
     write_config(&config, "s3cret", r#""allowed.>""#);
     let nats = TestNats::with_config(&config, []).await.unwrap();
     std::fs::remove_file(&config).unwrap();
     let options = options(nats.url(), "s3cret");
-    let (client, health) = connection::establish(&options, "tester", AT_ONCE).await.unwrap();
+    let (client, health) = connection::establish(&options, "tester", REPORT_TIMEOUT).await.unwrap();
     let (topology, js) = (Topology::parse(TOPOLOGY).unwrap(), connection::jetstream(&client));
     let refusal = tokio::select! {
         provisioned = topology.provision(&js, 1) => panic!("{provisioned:?}"),
@@ -69,14 +72,14 @@ async fn a_missing_permission_is_named_while_provisioning_awaits_an_answer() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_answer_is_reported_after_the_limit() {
+async fn a_server_that_does_not_respond_is_reported_after_the_time_limit() {
     let url = format!("nats://127.0.0.1:{}", free_port());
     let error = connection::establish(&options(url.clone(), "s3cret"), "tester", Duration::from_millis(300)).await;
     let error = error.unwrap_err().to_string();
     assert!(error.contains(&url) && !error.contains("s3cret"), "{error}");
 }
 
-/// Answers pings as a nats-server of another version does.
+/// Starts a fake nats-server of another version, which responds to pings; returns its URL.
 async fn old_server(version: &'static str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("nats://{}", listener.local_addr().unwrap());
@@ -98,16 +101,16 @@ async fn old_server(version: &'static str) -> String {
 }
 
 #[tokio::test]
-async fn an_old_server_is_refused_with_its_version_and_the_one_that_is_needed() {
+async fn the_error_about_an_old_server_has_its_version_and_the_required_one() {
     for version in ["2.11.9", "2.2.0", "foreign"] {
         let options = options(old_server(version).await, "s3cret");
-        let error = connection::establish(&options, "tester", AT_ONCE).await.unwrap_err().to_string();
+        let error = connection::establish(&options, "tester", REPORT_TIMEOUT).await.unwrap_err().to_string();
         assert!(error.contains(version) && error.contains("2.12"), "{error}");
     }
 }
 
 #[tokio::test]
-async fn a_silent_monitor_changes_nothing_about_what_is_known_and_is_named() {
+async fn an_unavailable_monitor_is_reported_and_leaves_the_known_durability() {
     let bench = Bench::new(Engine::Sqlite).await;
     let silent = format!("http://user:s3cret@127.0.0.1:{}", free_port());
     let minimum_durability = vec![Level::Fsynced];
@@ -120,9 +123,9 @@ async fn a_silent_monitor_changes_nothing_about_what_is_known_and_is_named() {
     assert!(text.contains("http://127.0.0.1:") && text.contains("unknown") && !text.contains("s3cret"), "{text}");
     let unknown = options.probe([], None).await;
     assert!(!unknown.durability.fsynced);
-    options.check(&unknown).expect("unknown is not refused");
+    options.check(&unknown).expect("an unknown durability is accepted");
 
-    // One that says no is believed, whatever the others do.
+    // One monitor that reports no sync is sufficient, even if others are unavailable.
     let options = DurabilityOptions { nats_monitor_url: vec![silent, bench.nats.monitor_url()], ..options };
     let unsynced = options.probe([], Some(synced)).await;
     assert!(!unsynced.durability.fsynced && unsynced.silent.is_empty());

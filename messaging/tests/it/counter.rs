@@ -1,4 +1,4 @@
-//! A service that counts additions in one table: a handler that does what its messages ask of it.
+//! A service that counts additions in one table. Its handler behaves as each message requests.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,24 +11,24 @@ use sea_orm_migration::prelude::*;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// What a message asks of the handler.
+/// The behaviour that a message requests of the handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Mode {
     Add,
-    /// Takes a second and a half.
+    /// Takes 1.5 s.
     Slow,
     /// Takes 10 ms.
     Slowish,
     Reject,
-    /// Is rejected while there is no row with this message's key in `allowed`.
+    /// Is rejected unless `allowed` has a row with this message's key.
     Barred,
     Fail,
     /// Fails until two failures of it are recorded.
     FailTwice,
     Panic,
     BreakSql,
-    /// Writes what only the commit refuses, while there is no row with this message's key in `allowed`.
+    /// Violates a deferred constraint, so that the commit fails, unless `allowed` has a row with this message's key.
     BreakCommit,
     /// Loses the connection to the database, on the first four attempts; PostgreSQL only.
     LoseConnection,
@@ -36,10 +36,10 @@ pub(crate) enum Mode {
     Deadlock,
     /// Is rejected here after another instance has begun to handle it; PostgreSQL only.
     HandledElsewhere,
-    /// Adds what `PRAGMA synchronous` is; SQLite only.
+    /// Adds the value of `PRAGMA synchronous`; SQLite only.
     Synchronous,
     Schedule,
-    TakeBack,
+    Cancel,
     /// Its event has a body of 3,000 bytes.
     Medium,
     /// Its event has a body of 70,000 bytes.
@@ -58,16 +58,16 @@ impl Decode for Add {
     }
 }
 
-/// Counts additions in a table, and says so in an event.
+/// Counts additions in a table, and publishes an event for each.
 #[derive(Clone, Default)]
 pub(crate) struct Counter {
     pub(crate) attempts: Arc<Mutex<HashMap<Uuid, Vec<Instant>>>>,
     pub(crate) largest_batch: Arc<Mutex<usize>>,
-    /// How often the handler was called, with a batch or with a part of one.
+    /// The number of calls of the handler, with a batch or a part of one.
     pub(crate) calls: Arc<AtomicUsize>,
     /// Another instance's connection to the database.
     pub(crate) elsewhere: Option<DatabaseConnection>,
-    /// What was handled, in this order; what was rolled back afterwards is among it.
+    /// The handled messages in order, including those that were rolled back afterwards.
     pub(crate) handled: Arc<Mutex<Vec<Uuid>>>,
 }
 
@@ -78,7 +78,7 @@ impl Counter {
         *largest = batch.len().max(*largest);
     }
 
-    /// Returns how often the message has been handled by now, this time included.
+    /// Records an attempt, and returns the number of attempts of this message.
     fn count_attempt(&self, message: Uuid) -> usize {
         let mut attempts = self.attempts.lock().unwrap();
         let attempts = attempts.entry(message).or_default();
@@ -147,7 +147,7 @@ impl Handler for Counter {
                 | Mode::Deadlock
                 | Mode::Medium
                 | Mode::Large => {}
-                Mode::Schedule | Mode::TakeBack => {
+                Mode::Schedule | Mode::Cancel => {
                     outgoing.push(timer(message));
                     continue;
                 }
@@ -167,7 +167,7 @@ impl Handler for Counter {
     }
 }
 
-/// Adds one under the message's key, and says so.
+/// Adds one under the message's key, and returns the event.
 async fn add(tx: &DatabaseTransaction, message: &Envelope<Add>) -> Result<Outgoing, DbErr> {
     let add = Statement::from_sql_and_values(
         tx.get_database_backend(),
@@ -185,7 +185,7 @@ async fn add(tx: &DatabaseTransaction, message: &Envelope<Add>) -> Result<Outgoi
     Ok(Outgoing::new(message.cause(), subject, "counter.added.v1", &message.key, None, body))
 }
 
-/// Returns how much was added under a key.
+/// Returns the total of a key.
 pub(crate) async fn total_of(db: &DatabaseConnection, key: &str) -> i64 {
     let select = Statement::from_sql_and_values(
         db.get_database_backend(),
@@ -195,8 +195,8 @@ pub(crate) async fn total_of(db: &DatabaseConnection, key: &str) -> i64 {
     db.query_one_raw(select).await.unwrap().map_or(0, |row| row.try_get("", "total").unwrap())
 }
 
-/// Records the message as handled, in a transaction that waits until the one of this instance has ended, and that
-/// commits before this instance records why.
+/// Records the message as handled, in a transaction of another instance. It waits until this instance's transaction has
+/// ended, and commits before this instance records the rejection.
 async fn handle_elsewhere(db: DatabaseConnection, id: Uuid) {
     let tx = db.begin().await.unwrap();
     tx.execute_unprepared("LOCK TABLE delivery_issues").await.unwrap();
@@ -221,7 +221,7 @@ async fn is_allowed(tx: &DatabaseTransaction, key: &str) -> Result<bool, DbErr> 
     Ok(tx.query_one_raw(select).await?.is_some())
 }
 
-/// Sets a timer of one second, or takes it back.
+/// Schedules a timer of one second, or cancels it.
 fn timer(message: &Envelope<Add>) -> Outgoing {
     let key = &message.key;
     let subject = format!("counter.schedule.ring.{key}");

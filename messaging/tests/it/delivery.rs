@@ -1,4 +1,4 @@
-//! What becomes of one delivery.
+//! The handling of deliveries.
 
 use std::time::Duration;
 
@@ -14,18 +14,18 @@ on_both_databases!(
     a_message_is_handled_once_and_its_event_is_published,
     a_message_delivered_twice_changes_nothing_the_second_time,
     every_message_delivered_twice_is_handled_once,
-    messages_are_handled_and_events_published_in_the_order_they_came,
+    messages_are_handled_and_events_published_in_stream_order,
     an_undecodable_message_becomes_a_dead_letter_with_its_payload_untouched,
-    a_message_from_somebody_else_becomes_a_dead_letter,
+    a_message_from_another_source_becomes_a_dead_letter,
     poison_does_not_block_its_neighbours,
-    a_subject_that_cannot_be_written_or_published_as_it_is_blocks_nothing,
+    a_subject_that_cannot_be_stored_or_published_unchanged_blocks_nothing,
     a_rejected_message_becomes_a_dead_letter_at_once,
-    a_message_that_fails_is_tried_again_later_and_then_succeeds,
-    a_message_that_fails_every_time_becomes_a_dead_letter_after_its_attempts,
-    a_handler_that_panics_harms_only_the_message_it_panics_on,
-    a_dead_letter_carries_no_header_that_the_server_would_act_upon,
-    headers_of_nearly_the_largest_size_stop_neither_the_event_nor_the_dead_letter,
-    a_timer_is_delivered_when_it_is_due_and_not_when_it_is_taken_back,
+    a_message_that_fails_is_retried_later_and_then_succeeds,
+    a_message_that_always_fails_becomes_a_dead_letter_after_its_attempts,
+    a_panic_of_the_handler_affects_only_its_message,
+    a_dead_letter_has_no_header_that_the_server_would_act_upon,
+    headers_of_nearly_the_maximum_size_stop_neither_the_event_nor_the_dead_letter,
+    a_timer_is_delivered_when_due_and_not_after_it_was_cancelled,
 );
 
 async fn a_message_is_handled_once_and_its_event_is_published(engine: Engine) {
@@ -60,7 +60,7 @@ async fn a_message_delivered_twice_changes_nothing_the_second_time(engine: Engin
         bench.send(id, "K1", Mode::Add).await;
         bench.settled().await;
     }
-    assert_eq!(bench.messages("COMMANDS").await, 2, "the stream holds it twice");
+    assert_eq!(bench.messages("COMMANDS").await, 2, "the stream has the message twice");
     assert_eq!(bench.total("K1").await, 1);
     assert_eq!(bench.messages("EVENTS").await, 1);
 }
@@ -68,7 +68,7 @@ async fn a_message_delivered_twice_changes_nothing_the_second_time(engine: Engin
 async fn every_message_delivered_twice_is_handled_once(engine: Engine) {
     let bench = Bench::new(engine).await;
     let ids: Vec<Uuid> = (0..300).map(|_| Uuid::now_v7()).collect();
-    // Once in order and once in reverse: doubles lie in one batch and in different ones.
+    // Once in order and once in reverse: duplicates are in the same batch and in different ones.
     for id in ids.iter().chain(ids.iter().rev()) {
         bench.send(*id, &format!("K{}", id.as_u128() % 7), Mode::Add).await;
     }
@@ -82,10 +82,10 @@ async fn every_message_delivered_twice_is_handled_once(engine: Engine) {
     assert_eq!(bench.messages("EVENTS").await, 300);
     assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
     let largest = *service.handler.largest_batch.lock().unwrap();
-    assert!(largest > 16, "messages go in batches, the largest had {largest}");
+    assert!(largest > 16, "the largest batch had {largest} messages");
 }
 
-async fn messages_are_handled_and_events_published_in_the_order_they_came(engine: Engine) {
+async fn messages_are_handled_and_events_published_in_stream_order(engine: Engine) {
     let bench = Bench::new(engine).await;
     let ids: Vec<Uuid> = (0..100).map(|_| Uuid::new_v4()).collect();
     for id in &ids {
@@ -93,7 +93,7 @@ async fn messages_are_handled_and_events_published_in_the_order_they_came(engine
     }
     let service = bench.start().await;
     bench.settled().await;
-    assert!(*service.handler.largest_batch.lock().unwrap() > 1, "there was no batch to keep in order");
+    assert!(*service.handler.largest_batch.lock().unwrap() > 1, "there was no batch of several messages");
     assert_eq!(*service.handler.handled.lock().unwrap(), ids);
     let events = bench.stream("EVENTS").await;
     for (sequence, id) in (1..).zip(&ids) {
@@ -122,15 +122,15 @@ async fn an_undecodable_message_becomes_a_dead_letter_with_its_payload_untouched
     assert!(!header("Dead-Letter-Detail").is_empty());
 
     bench.settled().await;
-    assert_eq!(bench.deliveries().await, 1, "it is settled, and not only dropped when it comes again");
+    assert_eq!(bench.deliveries().await, 1, "the message is settled, not redelivered and dropped");
 
-    // The id that it bore is not burnt: sent again and readable, it is handled.
+    // Its id is not marked as handled: a valid message with the same id is handled.
     bench.send(id, "K1", Mode::Add).await;
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
 }
 
-async fn a_message_from_somebody_else_becomes_a_dead_letter(engine: Engine) {
+async fn a_message_from_another_source_becomes_a_dead_letter(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     let id = Uuid::now_v7();
@@ -140,16 +140,16 @@ async fn a_message_from_somebody_else_becomes_a_dead_letter(engine: Engine) {
     let dead_letter = bench.dead_letter().await;
     assert_eq!(dead_letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "source-mismatch");
 
-    // The id that was claimed is not burnt: the real message is still handled.
+    // Its id is not marked as handled: the real message with this id is still handled.
     bench.send(id, "K1", Mode::Add).await;
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
 }
 
-async fn a_subject_that_cannot_be_written_or_published_as_it_is_blocks_nothing(engine: Engine) {
+async fn a_subject_that_cannot_be_stored_or_published_unchanged_blocks_nothing(engine: Engine) {
     let bench = Bench::new(engine).await;
     let service = bench.start().await;
-    // PostgreSQL stores no such character in a text, and a line of the protocol has 4096 bytes.
+    // PostgreSQL stores no NUL character in a text, and a line of the NATS protocol has at most 4096 bytes.
     for key in ["K\u{0}", &"K".repeat(3990)] {
         let (subject, headers) = (format!("counter.command.add.{key}"), headers(Uuid::now_v7(), "K1"));
         bench.js.client().publish_with_headers(subject, headers, r#"{"mode":"add"}"#.into()).await.unwrap();
@@ -164,7 +164,7 @@ async fn a_subject_that_cannot_be_written_or_published_as_it_is_blocks_nothing(e
 }
 
 #[tokio::test]
-async fn a_subject_that_its_envelope_does_not_bear_out_makes_it_foreign() {
+async fn a_subject_that_contradicts_the_envelope_is_a_source_mismatch() {
     let bench = Bench::new(Engine::Sqlite).await;
     let strays = TOPOLOGY.replace(r#"["counter.command.>"]"#, r#"["counter.command.>", "stray.command.>"]"#);
     Topology::parse(&strays).unwrap().provision(&bench.js, 1).await.unwrap();
@@ -173,13 +173,13 @@ async fn a_subject_that_its_envelope_does_not_bear_out_makes_it_foreign() {
     other_key.insert("ce-subject", "K2");
     let mut other_context = headers(Uuid::now_v7(), "K1");
     other_context.insert("ce-type", "stray.add.v1");
-    let mut nobodys = headers(Uuid::now_v7(), "K1");
-    nobodys.insert("ce-type", "stray.add.v1");
+    let mut no_producer = headers(Uuid::now_v7(), "K1");
+    no_producer.insert("ce-type", "stray.add.v1");
     let forged = [
         ("counter.command.add.K1", other_key),
         ("counter.command.add.K1", other_context),
         ("counter.command.subtract.K1", headers(Uuid::now_v7(), "K1")),
-        ("stray.command.add.K1", nobodys),
+        ("stray.command.add.K1", no_producer),
     ];
     for (subject, headers) in forged {
         bench.send_raw(subject, headers, r#"{"mode":"add"}"#).await;
@@ -195,7 +195,7 @@ async fn a_subject_that_its_envelope_does_not_bear_out_makes_it_foreign() {
 }
 
 #[test]
-fn what_the_same_cause_brings_about_again_has_the_same_id() {
+fn the_id_of_an_outgoing_message_derives_from_cause_subject_and_version() {
     let cause = |id| Cause { id: Uuid::from_u128(id), correlation_id: Uuid::now_v7(), trace_parent: None };
     let id = |id, subject: &str, version| {
         Outgoing::new(cause(id), subject.to_owned(), "counter.added.v1", "K1", version, b"{}".to_vec()).id
@@ -250,16 +250,16 @@ async fn a_rejected_message_becomes_a_dead_letter_at_once(engine: Engine) {
     assert_eq!(dead_letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "it is not to be");
     assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 1);
     bench.settled().await;
-    assert_eq!(bench.deliveries().await, 1, "it is settled, and not only dropped when it comes again");
+    assert_eq!(bench.deliveries().await, 1, "the message is settled, not redelivered and dropped");
 
-    // Its inbox mark is there: delivered again, it is not handled again and leaves no second dead letter.
+    // It is in the inbox: redelivered, it is not handled again and there is no second dead letter.
     bench.send(id, "K1", Mode::Reject).await;
     bench.settled().await;
     assert_eq!(bench.messages("DEAD_LETTERS").await, 1);
     assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 1);
 }
 
-async fn a_message_that_fails_is_tried_again_later_and_then_succeeds(engine: Engine) {
+async fn a_message_that_fails_is_retried_later_and_then_succeeds(engine: Engine) {
     let bench = Bench::new(engine).await;
     let service = bench.start().await;
     let id = Uuid::now_v7();
@@ -273,7 +273,7 @@ async fn a_message_that_fails_is_tried_again_later_and_then_succeeds(engine: Eng
     assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
 }
 
-async fn a_message_that_fails_every_time_becomes_a_dead_letter_after_its_attempts(engine: Engine) {
+async fn a_message_that_always_fails_becomes_a_dead_letter_after_its_attempts(engine: Engine) {
     let bench = Bench::new(engine).await;
     let service = bench.start().await;
     let id = Uuid::now_v7();
@@ -285,7 +285,7 @@ async fn a_message_that_fails_every_time_becomes_a_dead_letter_after_its_attempt
     assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 3);
 }
 
-async fn a_handler_that_panics_harms_only_the_message_it_panics_on(engine: Engine) {
+async fn a_panic_of_the_handler_affects_only_its_message(engine: Engine) {
     let bench = Bench::new(engine).await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     bench.send(Uuid::now_v7(), "K1", Mode::Panic).await;
@@ -296,7 +296,7 @@ async fn a_handler_that_panics_harms_only_the_message_it_panics_on(engine: Engin
     assert_eq!(dead_letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "the handler panicked");
 }
 
-async fn a_dead_letter_carries_no_header_that_the_server_would_act_upon(engine: Engine) {
+async fn a_dead_letter_has_no_header_that_the_server_would_act_upon(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     let mut headers = headers(Uuid::now_v7(), "K1");
@@ -308,31 +308,31 @@ async fn a_dead_letter_carries_no_header_that_the_server_would_act_upon(engine: 
     assert_eq!(dead_letter.headers.get("X-Mine").unwrap().as_str(), "kept");
 }
 
-async fn headers_of_nearly_the_largest_size_stop_neither_the_event_nor_the_dead_letter(engine: Engine) {
+async fn headers_of_nearly_the_maximum_size_stop_neither_the_event_nor_the_dead_letter(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     let long = "0".repeat(64_900);
-    // A trace context that is none: nothing hands it on.
+    // An invalid trace context is not propagated.
     let mut traced = headers(Uuid::now_v7(), "K1");
     traced.insert("traceparent", long.as_str());
     bench.send_raw("counter.command.add.K1", traced, r#"{"mode":"add"}"#).await;
-    // The dead letter adds headers of its own.
+    // The dead letter adds headers.
     let mut unreadable = headers(Uuid::now_v7(), "K2");
     unreadable.insert("x-unknown", long.as_str());
     bench.send_raw("counter.command.add.K2", unreadable, "{").await;
     let dead_letter = bench.dead_letter().await;
     assert_eq!(dead_letter.subject.as_str(), "dead-letter.counter-service.undecodable.K2");
-    assert!(dead_letter.headers.get("x-unknown").is_none(), "what does not fit is left out");
+    assert!(dead_letter.headers.get("x-unknown").is_none(), "a header that does not fit is left out");
     assert_eq!(dead_letter.headers.get("ce-subject").unwrap().as_str(), "K2");
     bench.settled().await;
     assert_eq!((bench.total("K1").await, bench.messages("EVENTS").await), (1, 1));
 }
 
-async fn a_timer_is_delivered_when_it_is_due_and_not_when_it_is_taken_back(engine: Engine) {
+async fn a_timer_is_delivered_when_due_and_not_after_it_was_cancelled(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
-    bench.send(Uuid::now_v7(), "TAKEN_BACK", Mode::Schedule).await;
-    bench.send(Uuid::now_v7(), "TAKEN_BACK", Mode::TakeBack).await;
+    bench.send(Uuid::now_v7(), "CANCELLED", Mode::Schedule).await;
+    bench.send(Uuid::now_v7(), "CANCELLED", Mode::Cancel).await;
     bench.send(Uuid::now_v7(), "DUE", Mode::Schedule).await;
     let timers = bench.stream("TIMERS").await;
     let due = async || timers.get_last_raw_message_by_subject("counter.timer.ring.DUE").await;
@@ -342,6 +342,6 @@ async fn a_timer_is_delivered_when_it_is_due_and_not_when_it_is_taken_back(engin
     assert!(Uuid::parse_str(message.headers.get("ce-id").unwrap().as_str()).is_ok());
     bench.settled().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let taken_back = timers.get_last_raw_message_by_subject("counter.timer.ring.TAKEN_BACK").await;
-    assert!(taken_back.is_err(), "{taken_back:?}");
+    let cancelled = timers.get_last_raw_message_by_subject("counter.timer.ring.CANCELLED").await;
+    assert!(cancelled.is_err(), "{cancelled:?}");
 }

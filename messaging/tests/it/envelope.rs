@@ -1,4 +1,4 @@
-//! Whatever headers come, an envelope is read or refused with a reason, and one that is read reads the same again.
+//! Properties of envelopes: any headers either round-trip or are rejected with a reason.
 
 use async_nats::HeaderMap;
 use messaging::envelope::{self, Attributes};
@@ -33,7 +33,7 @@ fn uuid() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
 }
 
-/// What may stand in a header: what belongs there, what nearly does, and anything that a line can hold.
+/// Values of a header: valid ones, nearly valid ones, and any text without line breaks.
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         Just("order.placed.v1".to_owned()),
@@ -50,7 +50,7 @@ fn value() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_derived_id_is_always_the_same_and_stands_beside_the_one_it_derives_from(
+    fn a_derived_id_is_deterministic_and_shares_the_time_of_its_origin(
         from in uuid(),
         name in ".{0,40}",
         other in ".{0,40}",
@@ -65,7 +65,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_written_is_what_is_read(
+    fn a_valid_envelope_round_trips(
         ids in (uuid(), uuid(), proptest::option::of(uuid())),
         key in "[A-Za-z0-9_-]{1,64}",
         time in moment(),
@@ -85,7 +85,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_headers_come_are_read_and_read_the_same_again_or_refused_with_a_reason(
+    fn any_headers_round_trip_or_are_rejected_with_a_reason(
         time in moment(),
         changes in proptest::collection::vec((0..HEADERS.len(), proptest::option::of(value())), 0..3),
         subject in prop_oneof![9 => Just(SUBJECT.to_owned()), 1 => "[a-z.*> ]{0,30}"],
@@ -110,7 +110,7 @@ proptest! {
 }
 
 #[test]
-fn a_time_that_has_no_year_in_utc_is_refused() {
+fn a_time_out_of_range_in_utc_is_rejected() {
     for time in ["9999-12-31T23:59:59-01:00", "0000-01-01T00:00:00+01:00"] {
         let mut headers = HeaderMap::new();
         for (name, value) in [
@@ -122,7 +122,7 @@ fn a_time_that_has_no_year_in_utc_is_refused() {
         ] {
             headers.insert(name.as_ref(), value);
         }
-        let refused = read(SUBJECT, &headers, b"").map(drop).unwrap_err().to_string();
-        assert!(refused.contains(envelope::TIME), "{refused}");
+        let error = read(SUBJECT, &headers, b"").map(drop).unwrap_err().to_string();
+        assert!(error.contains(envelope::TIME), "{error}");
     }
 }

@@ -1,4 +1,4 @@
-//! Provisioning, readiness, queries, and what a service refuses at its start.
+//! Provisioning, readiness, queries, and errors at the start of a service.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::counter::Mode;
 use crate::support::{Bench, Engine, TOPOLOGY, connected, eventually};
 
 #[tokio::test]
-async fn provisioning_again_changes_nothing_and_a_change_is_made_in_place() {
+async fn provisioning_is_idempotent_and_applies_changes_in_place() {
     let bench = Bench::new(Engine::Sqlite).await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
@@ -24,13 +24,13 @@ async fn provisioning_again_changes_nothing_and_a_change_is_made_in_place() {
     Topology::parse(&changed).unwrap().provision(&bench.js, 1).await.unwrap();
     let stream = bench.stream("COMMANDS").await;
     assert_eq!(stream.cached_info().config.max_age, Duration::from_secs(1800));
-    assert_eq!(stream.cached_info().state.messages, 1, "nothing is lost by it");
+    assert_eq!(stream.cached_info().state.messages, 1, "no message is lost");
     let consumer = stream.consumer_info("counter-service").await.unwrap();
     assert_eq!(consumer.config.filter_subjects, ["counter.command.add.*"]);
 }
 
 #[tokio::test]
-async fn what_the_server_cannot_change_is_refused_by_name() {
+async fn a_change_that_the_server_cannot_make_is_refused_with_its_name() {
     let bench = Bench::new(Engine::Sqlite).await;
     bench.js.delete_stream("EVENTS").await.unwrap();
     let in_memory = stream::Config {
@@ -51,7 +51,7 @@ async fn a_topology_with_an_unknown_field_is_refused() {
 }
 
 #[tokio::test]
-async fn a_retention_below_the_dedup_horizon_refuses_to_start_and_says_what_to_set() {
+async fn a_service_with_a_retention_below_the_dedup_horizon_refuses_to_start_and_names_the_option() {
     let bench = Bench::new(Engine::Sqlite).await;
     let mut options = bench.options();
     options.retention_seconds = 3599;
@@ -63,22 +63,22 @@ async fn a_retention_below_the_dedup_horizon_refuses_to_start_and_says_what_to_s
 }
 
 #[tokio::test]
-async fn a_stream_that_keeps_messages_for_ever_refuses_the_start() {
+async fn a_service_of_a_stream_that_keeps_messages_forever_refuses_to_start() {
     let bench = Bench::new(Engine::Sqlite).await;
-    let for_ever = TOPOLOGY.replacen("3600", "0", 1);
-    Topology::parse(&for_ever).unwrap().provision(&bench.js, 1).await.unwrap();
+    let forever = TOPOLOGY.replacen("3600", "0", 1);
+    Topology::parse(&forever).unwrap().provision(&bench.js, 1).await.unwrap();
     let error = bench.launch(&bench.options()).await.ended().await.unwrap_err().to_string();
     assert!(error.contains("COMMANDS") && error.contains("forever"), "{error}");
 }
 
 #[tokio::test]
-async fn a_service_started_before_its_streams_awaits_them_and_says_so() {
+async fn a_service_started_before_its_streams_awaits_them_and_reports_it() {
     let bench = Bench::new(Engine::Sqlite).await;
     bench.js.delete_stream("COMMANDS").await.unwrap();
     let service = bench.launch(&bench.options()).await;
-    eventually("it says what it waits for", || async {
-        let (ready, answer) = service.readiness().await;
-        !ready && answer.contains("stream COMMANDS cannot be read")
+    eventually("readiness reports the stream", || async {
+        let (ready, text) = service.readiness().await;
+        !ready && text.contains("stream COMMANDS cannot be read")
     })
     .await;
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
@@ -87,13 +87,13 @@ async fn a_service_started_before_its_streams_awaits_them_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_consumer_that_is_deleted_makes_the_service_unready_until_it_is_back() {
+async fn a_service_whose_consumer_is_deleted_is_not_ready_until_it_is_provisioned_again() {
     let bench = Bench::new(Engine::Sqlite).await;
     let service = bench.start().await;
     bench.stream("COMMANDS").await.delete_consumer("counter-service").await.unwrap();
-    eventually("it says that it cannot pull", || async {
-        let (ready, answer) = service.readiness().await;
-        !ready && answer.contains("consumer/COMMANDS")
+    eventually("readiness reports the consumer", || async {
+        let (ready, text) = service.readiness().await;
+        !ready && text.contains("consumer/COMMANDS")
     })
     .await;
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
@@ -104,7 +104,7 @@ async fn a_consumer_that_is_deleted_makes_the_service_unready_until_it_is_back()
 }
 
 #[tokio::test]
-async fn queries_answer_with_json_or_with_an_error_code() {
+async fn a_query_gets_a_json_reply_or_an_error_code() {
     let bench = Bench::new(Engine::Sqlite).await;
     let _service = bench.start().await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
@@ -118,7 +118,7 @@ async fn queries_answer_with_json_or_with_an_error_code() {
 }
 
 #[tokio::test]
-async fn repetitions_are_counted_beyond_what_is_named() {
+async fn repeated_subjects_are_counted_beyond_the_listed_ones() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let bench = Bench::new(engine).await;
         let _service = bench.start().await;
@@ -127,8 +127,8 @@ async fn repetitions_are_counted_beyond_what_is_named() {
         }
         bench.settled().await;
         let request = r#"{"oncePerKey": ["counter.event.added"]}"#;
-        let answer = bench.js.client().request("admin.counter-service.stats", request.into()).await.unwrap();
-        let stats: Stats = serde_json::from_slice(&answer.payload).unwrap();
+        let reply = bench.js.client().request("admin.counter-service.stats", request.into()).await.unwrap();
+        let stats: Stats = serde_json::from_slice(&reply.payload).unwrap();
         assert_eq!((stats.repeated.len(), stats.repeated_total), (20, 25), "{engine:?}");
         assert!(stats.repeated.iter().all(|repeated| repeated.count == 2), "{stats:?}");
     }
@@ -161,11 +161,11 @@ async fn a_command_published_again_is_dropped_by_the_stream_and_one_without_a_br
     bench.nats.kill().unwrap();
     let refused = publisher.publish(Command { id: Uuid::now_v7(), ..command }).await;
     assert!(matches!(refused, Err(PublishError::Unavailable(_))), "{refused:?}");
-    eventually("it is known to be disconnected", || async { !health.readiness().ready }).await;
+    eventually("the disconnection is known", || async { !health.readiness().ready }).await;
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_dead_lettered_for_another_one() {
+async fn a_client_of_a_hanging_server_reconnects_to_another_one() {
     let (mut one, mut other) = (TestNats::start().await.unwrap(), TestNats::start().await.unwrap());
     let (client, health) = connected(&format!("{},{}", one.url(), other.url())).await;
     eventually("it is connected", || async { health.readiness().ready }).await;
@@ -177,7 +177,7 @@ async fn a_server_that_hangs_is_dead_lettered_for_another_one() {
 }
 
 #[tokio::test]
-async fn a_reply_that_comes_too_late_says_nothing_about_permissions() {
+async fn a_refused_late_reply_does_not_make_the_service_unready() {
     let config = std::env::temp_dir().join(format!("messaging-test-{}-late-reply.conf", std::process::id()));
     let user = r#"{user: tester, password: secret, permissions: {publish: "allowed.>", subscribe: ">"}}"#;
     let conf = format!("jetstream {{ store_dir: $NATS_STORE_DIR }}\nauthorization {{ users: [{user}] }}");
@@ -194,5 +194,5 @@ async fn a_reply_that_comes_too_late_says_nothing_about_permissions() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(health.readiness().ready, "{:?}", health.readiness());
     client.publish("forbidden", "".into()).await.unwrap();
-    eventually("what is refused otherwise is told", || async { !health.readiness().ready }).await;
+    eventually("any other refused publish is reported", || async { !health.readiness().ready }).await;
 }

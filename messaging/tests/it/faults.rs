@@ -1,4 +1,4 @@
-//! What survives when something breaks.
+//! Faults of processes, broker, and database: no message is lost or handled twice.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ use crate::on_both_databases;
 use crate::support::{Bench, Engine, TOPOLOGY, eventually};
 
 on_both_databases!(
-    a_crash_at_any_moment_loses_nothing_and_doubles_nothing,
+    a_crash_at_any_moment_loses_and_repeats_no_message,
     two_instances_share_the_work_and_handle_each_message_once,
     a_shutdown_under_load_finishes_its_batch_and_ends_in_time,
-    what_a_crash_left_in_the_outbox_is_published_at_the_next_start,
-    what_a_clock_that_was_ahead_left_in_the_outbox_is_published_at_once,
-    a_broker_that_dies_and_returns_costs_nothing,
-    a_broker_that_dies_with_hundreds_of_publishes_in_its_hands_holds_nobody_up,
-    what_could_not_be_published_is_published_later_without_a_restart,
-    of_what_was_written_together_only_what_the_stream_refused_stays,
-    what_only_the_commit_refuses_is_the_fault_of_its_message,
+    outbox_messages_pending_after_a_crash_are_published_at_the_next_start,
+    pending_messages_of_a_clock_that_was_ahead_are_published_at_once,
+    a_restart_of_the_broker_loses_no_message,
+    a_broker_killed_with_hundreds_of_unacknowledged_publishes_blocks_no_others,
+    messages_that_could_not_be_published_are_published_later_without_a_restart,
+    of_a_batch_only_the_messages_that_the_stream_refused_stay_pending,
+    an_error_at_commit_is_attributed_to_its_message,
     a_message_is_not_acked_before_its_transaction_is_committed,
     state_whose_event_cannot_be_written_is_not_written_either,
 );
 
-async fn a_crash_at_any_moment_loses_nothing_and_doubles_nothing(engine: Engine) {
+async fn a_crash_at_any_moment_loses_and_repeats_no_message(engine: Engine) {
     let bench = Bench::new(engine).await;
     for _ in 0..600 {
         bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
@@ -59,7 +59,7 @@ async fn two_instances_share_the_work_and_handle_each_message_once(engine: Engin
     assert_eq!(bench.total("K1").await, 200);
     assert_eq!(bench.messages("EVENTS").await, 200);
     for service in [one, other] {
-        assert!(!service.handler.attempts.lock().unwrap().is_empty(), "an instance has done nothing");
+        assert!(!service.handler.attempts.lock().unwrap().is_empty(), "an instance has handled nothing");
         service.stop().await.0.unwrap();
     }
 }
@@ -73,7 +73,7 @@ async fn a_shutdown_under_load_finishes_its_batch_and_ends_in_time(engine: Engin
     let (ended, took) = service.stop().await;
     ended.unwrap();
     assert!(took < Duration::from_secs(10), "{took:?}");
-    // What was committed has been published, without anybody running any more.
+    // Everything committed was published before the service ended.
     assert_eq!(bench.messages("EVENTS").await, u64::try_from(bench.total("K1").await).unwrap());
     assert_eq!(outbox_pending::depth(&bench.db).await.unwrap(), 0);
 
@@ -82,15 +82,15 @@ async fn a_shutdown_under_load_finishes_its_batch_and_ends_in_time(engine: Engin
     assert_eq!(bench.total("K1").await, 400);
 }
 
-async fn what_a_crash_left_in_the_outbox_is_published_at_the_next_start(engine: Engine) {
+async fn outbox_messages_pending_after_a_crash_are_published_at_the_next_start(engine: Engine) {
     let bench = Bench::new(engine).await;
     let service = bench.start().await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     bench.settled().await;
     service.stop().await.0.unwrap();
-    // As if it had crashed between commit and publish, and the stream had never seen the event.
+    // As if it had crashed between commit and publish, before the stream got the event.
     bench.stream("EVENTS").await.purge().await.unwrap();
-    bench.forget_what_is_published().await;
+    bench.mark_all_pending().await;
     bench
         .db
         .execute_unprepared(
@@ -99,12 +99,12 @@ async fn what_a_crash_left_in_the_outbox_is_published_at_the_next_start(engine: 
         .await
         .unwrap();
     let _service = bench.start().await;
-    // It says that it is ready once the outbox is swept.
+    // The service is ready only after the recovery scan of the outbox.
     assert_eq!(bench.messages("EVENTS").await, 1);
     bench.settled().await;
 }
 
-async fn what_a_clock_that_was_ahead_left_in_the_outbox_is_published_at_once(engine: Engine) {
+async fn pending_messages_of_a_clock_that_was_ahead_are_published_at_once(engine: Engine) {
     let bench = Bench::new(engine).await;
     let write = async |owner: Option<Uuid>| {
         let tomorrow = OffsetDateTime::now_utc() + Duration::from_secs(24 * 3600);
@@ -135,14 +135,14 @@ async fn what_a_clock_that_was_ahead_left_in_the_outbox_is_published_at_once(eng
     bench.settled().await;
 }
 
-async fn a_broker_that_dies_and_returns_costs_nothing(engine: Engine) {
+async fn a_restart_of_the_broker_loses_no_message(engine: Engine) {
     let mut bench = Bench::new(engine).await;
     let service = bench.start().await;
     for _ in 0..200 {
         bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     }
     bench.nats.kill().unwrap();
-    eventually("it says that it is not ready", || async { !service.readiness().await.0 }).await;
+    eventually("the service is not ready", || async { !service.readiness().await.0 }).await;
     bench.nats.restart().await.unwrap();
     eventually("it is ready again", || async { service.readiness().await.0 }).await;
     eventually("the tester is connected again", || async { bench.js.query_account().await.is_ok() }).await;
@@ -152,7 +152,7 @@ async fn a_broker_that_dies_and_returns_costs_nothing(engine: Engine) {
     assert_eq!(bench.messages("EVENTS").await, 201);
 }
 
-async fn a_broker_that_dies_with_hundreds_of_publishes_in_its_hands_holds_nobody_up(engine: Engine) {
+async fn a_broker_killed_with_hundreds_of_unacknowledged_publishes_blocks_no_others(engine: Engine) {
     let mut bench = Bench::new(engine).await;
     let _service = bench.start().await;
     for _ in 0..200 {
@@ -160,13 +160,13 @@ async fn a_broker_that_dies_with_hundreds_of_publishes_in_its_hands_holds_nobody
     }
     bench.settled().await;
     bench.stream("EVENTS").await.purge().await.unwrap();
-    // By now a sweep finds them old enough.
+    // After this time, the recovery scan includes them.
     tokio::time::sleep(Duration::from_secs(11)).await;
-    // It takes what the sweep sends into its buffers, and never acknowledges it.
+    // The kernel of the paused server buffers the messages of the scan, which are never acknowledged.
     bench.nats.pause().unwrap();
     let unsent = "UPDATE outbox SET headers = REPLACE(headers, 'Nats-Msg-Id', 'X-Was')";
     bench.db.execute_unprepared(unsent).await.unwrap();
-    bench.forget_what_is_published().await;
+    bench.mark_all_pending().await;
     tokio::time::sleep(Duration::from_secs(2)).await;
     bench.nats.kill().unwrap();
     bench.nats.restart().await.unwrap();
@@ -174,18 +174,18 @@ async fn a_broker_that_dies_with_hundreds_of_publishes_in_its_hands_holds_nobody
     assert_eq!(bench.messages("EVENTS").await, 200);
 }
 
-async fn what_could_not_be_published_is_published_later_without_a_restart(engine: Engine) {
+async fn messages_that_could_not_be_published_are_published_later_without_a_restart(engine: Engine) {
     let bench = Bench::new(engine).await;
     let service = bench.start().await;
-    // With its stream gone, nobody takes an event, and no restart or reconnect draws the relay's attention to it.
+    // Without the stream, events are refused; and neither a restart nor a reconnect triggers the relay later.
     bench.js.delete_stream("EVENTS").await.unwrap();
     for _ in 0..20 {
         bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     }
     eventually("they are handled", || async { bench.total("K1").await == 20 }).await;
-    eventually("it says that the outbox does not drain", || async {
-        let (ready, answer) = service.readiness().await;
-        !ready && answer.contains("counter.event.added is refused: no stream accepts the message")
+    eventually("readiness reports the refused subject", || async {
+        let (ready, text) = service.readiness().await;
+        !ready && text.contains("counter.event.added is refused: no stream accepts the message")
     })
     .await;
     assert_eq!(outbox_pending::depth(&bench.db).await.unwrap(), 20);
@@ -195,7 +195,7 @@ async fn what_could_not_be_published_is_published_later_without_a_restart(engine
     eventually("it is ready again", || async { service.readiness().await.0 }).await;
 }
 
-async fn what_only_the_commit_refuses_is_the_fault_of_its_message(engine: Engine) {
+async fn an_error_at_commit_is_attributed_to_its_message(engine: Engine) {
     let bench = Bench::new(engine).await;
     let service = bench.start().await;
     let id = Uuid::now_v7();
@@ -211,7 +211,7 @@ async fn what_only_the_commit_refuses_is_the_fault_of_its_message(engine: Engine
     bench.settled().await;
     assert_eq!((bench.total("K1").await, bench.total("K2").await), (0, 40));
     assert_eq!(bench.messages("EVENTS").await, 40);
-    assert!(service.readiness().await.0, "the database has failed nothing");
+    assert!(service.readiness().await.0, "this is not an outage of the database");
 }
 
 async fn a_message_is_not_acked_before_its_transaction_is_committed(engine: Engine) {
@@ -219,8 +219,9 @@ async fn a_message_is_not_acked_before_its_transaction_is_committed(engine: Engi
     let service = bench.launch(&ServiceOptions { max_attempts: 8, ..bench.options() }).await;
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::BreakCommit).await;
-    let tried = || async { service.handler.attempts.lock().unwrap().get(&id).is_some_and(|tried| tried.len() > 1) };
-    eventually("its commit has failed", tried).await;
+    let retried =
+        || async { service.handler.attempts.lock().unwrap().get(&id).is_some_and(|attempts| attempts.len() > 1) };
+    eventually("its commit has failed", retried).await;
     let consumer = bench.stream("COMMANDS").await.consumer_info("counter-service").await.unwrap();
     assert_eq!(consumer.num_ack_pending, 1);
     assert_eq!(bench.total("K1").await, 0);
@@ -239,15 +240,16 @@ async fn state_whose_event_cannot_be_written_is_not_written_either(engine: Engin
     bench.db.execute_unprepared("ALTER TABLE outbox RENAME TO elsewhere").await.unwrap();
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::Add).await;
-    let tried = || async { service.handler.attempts.lock().unwrap().get(&id).is_some_and(|tried| tried.len() > 1) };
-    eventually("its transaction has failed", tried).await;
+    let retried =
+        || async { service.handler.attempts.lock().unwrap().get(&id).is_some_and(|attempts| attempts.len() > 1) };
+    eventually("its transaction has failed", retried).await;
     assert_eq!(bench.total("K1").await, 0);
 
     bench.db.execute_unprepared("ALTER TABLE elsewhere RENAME TO outbox").await.unwrap();
     eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 1);
-    assert_eq!(bench.deliveries().await, 1, "what the database fails is tried again in place");
+    assert_eq!(bench.deliveries().await, 1, "a failure of the database is retried without redelivery");
 }
 
 #[tokio::test]
@@ -259,22 +261,22 @@ async fn a_connection_lost_in_the_middle_of_a_transaction_uses_up_no_attempts() 
     eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
     bench.settled().await;
     assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
-    // More often than a message is delivered.
+    // More attempts than a message may fail.
     assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 5);
 }
 
 #[tokio::test]
-async fn a_pull_that_brings_nothing_while_messages_are_pending_is_noticed() {
+async fn a_pull_that_stalls_while_messages_are_pending_is_reported() {
     let bench = Bench::new(Engine::Sqlite).await;
     let service = bench.start().await;
     let commands = bench.stream("COMMANDS").await;
     let later = OffsetDateTime::now_utc() + Duration::from_secs(3600);
-    // Heartbeats go on, and nothing is wrong with the connection.
+    // Heartbeats continue, and the connection works.
     commands.pause_consumer("counter-service", later).await.unwrap();
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
-    eventually("it says what is wrong", || async {
-        let (ready, answer) = service.readiness().await;
-        !ready && answer.contains("1 messages pending and none has arrived")
+    eventually("readiness reports the stalled pull", || async {
+        let (ready, text) = service.readiness().await;
+        !ready && text.contains("1 messages pending and none has arrived")
     })
     .await;
     commands.resume_consumer("counter-service").await.unwrap();
@@ -284,7 +286,7 @@ async fn a_pull_that_brings_nothing_while_messages_are_pending_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_database_that_dies_and_returns_uses_up_no_attempts() {
+async fn a_restart_of_the_database_uses_up_no_attempts() {
     let mut postgres = TestPostgres::start().await.unwrap();
     let bench = Bench::on(postgres.create_database().await.unwrap()).await;
     let service = bench.start().await;
@@ -292,7 +294,7 @@ async fn a_database_that_dies_and_returns_uses_up_no_attempts() {
     for _ in 0..50 {
         bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     }
-    eventually("it says that it is not ready", || async { !service.readiness().await.0 }).await;
+    eventually("the service is not ready", || async { !service.readiness().await.0 }).await;
     // Longer than three attempts would take.
     tokio::time::sleep(Duration::from_secs(3)).await;
     postgres.restart().await.unwrap();
@@ -304,7 +306,7 @@ async fn a_database_that_dies_and_returns_uses_up_no_attempts() {
 }
 
 #[tokio::test]
-async fn a_batch_that_awaits_its_database_longer_than_the_ack_wait_is_not_delivered_again() {
+async fn a_batch_that_awaits_its_database_longer_than_the_ack_wait_is_not_redelivered() {
     let mut postgres = TestPostgres::start().await.unwrap();
     let bench = Bench::on(postgres.create_database().await.unwrap()).await;
     let service = bench.start().await;
@@ -320,12 +322,12 @@ async fn a_batch_that_awaits_its_database_longer_than_the_ack_wait_is_not_delive
 }
 
 #[tokio::test]
-async fn a_database_that_was_full_is_written_to_again() {
+async fn a_service_writes_to_a_database_that_is_no_longer_full() {
     let bench = Bench::new(Engine::Sqlite).await;
     // More often than the pool has connections, so that each of them is used.
     for _ in 0..10 {
         let full = bench.db.begin().await.unwrap();
-        // Never fewer than there are.
+        // SQLite uses the present number of pages as minimum.
         full.execute_unprepared("PRAGMA max_page_count = 1").await.unwrap();
         let refused = full.execute_unprepared("INSERT INTO counter VALUES (hex(zeroblob(1000000)), 1)").await;
         assert!(refused.unwrap_err().to_string().contains("full"));
@@ -333,9 +335,9 @@ async fn a_database_that_was_full_is_written_to_again() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     for _ in 0..10 {
-        let dead_lettered = bench.db.begin().await.unwrap();
-        dead_lettered.execute_unprepared("INSERT INTO counter VALUES ('K0', 1)").await.unwrap();
-        drop(dead_lettered);
+        let rolled_back = bench.db.begin().await.unwrap();
+        rolled_back.execute_unprepared("INSERT INTO counter VALUES ('K0', 1)").await.unwrap();
+        drop(rolled_back);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let _service = bench.start().await;
@@ -344,7 +346,7 @@ async fn a_database_that_was_full_is_written_to_again() {
 }
 
 #[tokio::test]
-async fn what_is_published_and_cannot_be_marked_is_not_published_over_and_over() {
+async fn a_published_message_that_cannot_be_marked_is_not_published_repeatedly() {
     let bench = Bench::new(Engine::Sqlite).await;
     bench.js.delete_stream("EVENTS").await.unwrap();
     let service = bench.start().await;
@@ -364,7 +366,7 @@ async fn what_is_published_and_cannot_be_marked_is_not_published_over_and_over()
     bench.settled().await;
 }
 
-async fn of_what_was_written_together_only_what_the_stream_refused_stays(engine: Engine) {
+async fn of_a_batch_only_the_messages_that_the_stream_refused_stay_pending(engine: Engine) {
     let bench = Bench::new(engine).await;
     let mut config = bench.stream("EVENTS").await.cached_info().config.clone();
     config.subjects = vec!["counter.event.added.K1".to_owned()];
@@ -373,7 +375,7 @@ async fn of_what_was_written_together_only_what_the_stream_refused_stays(engine:
         bench.send(Uuid::now_v7(), if n % 2 == 0 { "K1" } else { "K2" }, Mode::Add).await;
     }
     let _service = bench.launch(&bench.options()).await;
-    eventually("what was refused is known", || async {
+    eventually("only refused messages are pending", || async {
         let batches = outbox_pending::entity::Entity::find().all(&bench.db).await.unwrap();
         batches.len() == 10 && batches.iter().all(|range| range.first_row_id == range.last_row_id)
     })

@@ -1,4 +1,4 @@
-//! Sessions of PostgreSQL that neither fail nor answer, as of a host that is gone: under a worker, its commit, and a query.
+//! Hanging sessions of PostgreSQL, as after a crash of its host: in the commit of a worker, and in a query.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement, T
 
 use crate::support::{Bench, Engine, eventually, run};
 
-/// A process that is stopped until this is dropped.
+/// A process that is paused until this is dropped.
 pub(crate) struct Frozen(i32);
 
 impl Frozen {
@@ -18,7 +18,7 @@ impl Frozen {
         Self(pid)
     }
 
-    /// Freezes the session that waits for a lock with a statement that begins so.
+    /// Pauses the session that waits for a lock in a statement with this beginning.
     pub(crate) async fn waiting_with(admin: &DatabaseConnection, statement: &str) -> Self {
         let waiting = format!(
             "SELECT pid FROM pg_stat_activity \
@@ -44,7 +44,7 @@ fn signal(name: &str, pid: i32) {
     assert!(sent.success());
 }
 
-/// Makes each commit of a row in `noted` wait for whoever holds the lock.
+/// Tables and a trigger that makes each commit of a row in `noted` wait for the advisory lock.
 const NOTED: &str = "
     CREATE TABLE noted (id BIGINT PRIMARY KEY);
     CREATE TABLE looked_at (id BIGINT PRIMARY KEY);
@@ -54,19 +54,19 @@ const NOTED: &str = "
         FOR EACH ROW EXECUTE FUNCTION wait();";
 
 #[tokio::test]
-async fn a_frozen_session_of_a_worker_in_its_commit_and_of_a_query_is_named_and_left_behind() {
+async fn frozen_sessions_of_a_worker_and_of_a_query_are_reported_and_abandoned() {
     let bench = Bench::new(Engine::Postgres).await;
     let admin = Database::connect(&bench.url).await.unwrap();
     admin.execute_unprepared(NOTED).await.unwrap();
     let mut service = bench.service("tester").await;
     let (reader, writer, rounds) =
         (service.db.reader.clone(), service.db.writer.clone(), Arc::new(AtomicU64::new(0)));
-    let (asked, done) = (reader.clone(), rounds.clone());
+    let (queried, done) = (reader.clone(), rounds.clone());
     service.endpoints.push(Endpoint::new("look", "counter.query.look.*", move |_| {
-        let db = asked.clone();
+        let db = queried.clone();
         async move { Ok::<_, QueryError>(db.execute_unprepared("SELECT FROM looked_at").await?.rows_affected()) }
     }));
-    // Notes numbers, in one transaction each. None is noted twice: the frozen session keeps the lock of its own.
+    // Inserts numbers, in one transaction each. Each number is used once: the frozen session still locks its own.
     service.workers.push(Box::new(move |outbox, stop| {
         Box::pin(async move {
             let watch = outbox.watch("notes");
@@ -89,7 +89,8 @@ async fn a_frozen_session_of_a_worker_in_its_commit_and_of_a_query_is_named_and_
         })
     }));
     let service = run(service, &bench.options());
-    eventually("it works", || async { rounds.load(Ordering::Relaxed) > 0 && service.readiness().await.0 }).await;
+    eventually("the worker works", || async { rounds.load(Ordering::Relaxed) > 0 && service.readiness().await.0 })
+        .await;
 
     let lock = admin.begin().await.unwrap();
     lock.execute_unprepared("LOCK TABLE looked_at IN ACCESS EXCLUSIVE MODE; SELECT pg_advisory_xact_lock(1)")
@@ -98,28 +99,28 @@ async fn a_frozen_session_of_a_worker_in_its_commit_and_of_a_query_is_named_and_
     let client = bench.js.client();
     let query = async |limit| {
         let request = async_nats::Request::new().timeout(Some(Duration::from_secs(limit)));
-        let answer = client.send_request("counter.query.look.K1", request).await.unwrap();
-        answer.headers.and_then(|headers| headers.get("Nats-Service-Error").map(ToString::to_string))
+        let reply = client.send_request("counter.query.look.K1", request).await.unwrap();
+        reply.headers.and_then(|headers| headers.get("Nats-Service-Error").map(ToString::to_string))
     };
     let watching = async {
         let commit = Frozen::waiting_with(&admin, "COMMIT").await;
         let look = Frozen::waiting_with(&admin, "SELECT FROM looked_at").await;
         lock.rollback().await.unwrap();
         eventually("readiness names both", || async {
-            let (ready, answer) = service.readiness().await;
-            let named = |part: &str| answer.contains(&format!(r#""{part}":{{"ok":false,"detail":"the database"#));
+            let (ready, text) = service.readiness().await;
+            let named = |part: &str| text.contains(&format!(r#""{part}":{{"ok":false,"detail":"the database"#));
             !ready && named("worker/notes") && named("queries")
         })
         .await;
-        assert_eq!(query(2).await, None, "another session answers meanwhile");
+        assert_eq!(query(2).await, None, "another session replies meanwhile");
         (commit, look)
     };
     let (error, frozen) = futures::future::join(query(20), watching).await;
     assert_eq!(error.as_deref(), Some("its database does not answer; try again later"));
     let before = rounds.load(Ordering::Relaxed);
-    eventually("the worker goes on", || async { rounds.load(Ordering::Relaxed) > before + 10 }).await;
+    eventually("the worker continues", || async { rounds.load(Ordering::Relaxed) > before + 10 }).await;
     eventually("it is ready", || async { service.readiness().await.0 }).await;
-    // Neither pool is a connection short: the frozen ones were left behind.
+    // Both pools have all their connections: the frozen ones were replaced.
     let mut taken = Vec::new();
     for _ in 0..4 {
         taken.push(reader.begin().await.unwrap());

@@ -1,4 +1,4 @@
-//! The HTTP server bears clients that are slow, many, or somebody else's.
+//! The HTTP server and clients that are slow, too many, or of foreign origins.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::eventually;
 
-/// The limits of these tests, in seconds.
+/// The read and write time-outs of these tests, in seconds.
 const LIMIT: u64 = 1;
 
 #[handler]
@@ -23,7 +23,7 @@ async fn echo(body: Body) -> poem::Result<Response> {
     Ok(Response::builder().body(body))
 }
 
-/// More than any buffer takes, without an end.
+/// An endless response, larger than any buffer.
 #[handler]
 fn endless() -> Response {
     let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 16 * 1024])));
@@ -56,14 +56,14 @@ impl Served {
         TcpStream::connect(self.address).await.unwrap()
     }
 
-    /// Sends a request on a connection of its own, and returns the whole response.
-    async fn ask(&self, head: &str) -> String {
+    /// Sends a request on a new connection, and returns the whole response.
+    async fn request(&self, head: &str) -> String {
         let mut stream = self.connect().await;
         let request = format!("{head}\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        response
     }
 }
 
@@ -71,23 +71,23 @@ fn options() -> HttpOptions {
     HttpOptions { http_read_seconds: LIMIT, http_write_seconds: LIMIT, ..HttpOptions::default() }
 }
 
-/// Sends a byte every 50 ms until the server closes the connection, and returns how long that took and what it said.
+/// Sends a byte every 50 ms until the server closes the connection; returns the elapsed time and the response.
 async fn drip(mut stream: TcpStream) -> (Duration, String) {
     let start = Instant::now();
-    let mut published = Vec::new();
+    let mut received = Vec::new();
     loop {
         let mut buffer = [0; 1024];
         assert!(start.elapsed() < Duration::from_secs(20), "the connection stays open");
         match tokio::time::timeout(Duration::from_millis(50), stream.read(&mut buffer)).await {
-            Ok(Ok(0) | Err(_)) => return (start.elapsed(), String::from_utf8_lossy(&published).into_owned()),
-            Ok(Ok(read)) => published.extend_from_slice(&buffer[..read]),
-            // It may be closed by now; the next read says so.
+            Ok(Ok(0) | Err(_)) => return (start.elapsed(), String::from_utf8_lossy(&received).into_owned()),
+            Ok(Ok(read)) => received.extend_from_slice(&buffer[..read]),
+            // The connection may be closed by now; then the next read fails.
             Err(_) => drop(stream.write_all(b"a").await),
         }
     }
 }
 
-/// Returns how long the server takes to close a connection.
+/// Returns the time until the server closes a connection.
 async fn closed(mut stream: TcpStream) -> Duration {
     let start = Instant::now();
     drop(stream.read_to_end(&mut Vec::new()).await);
@@ -95,7 +95,7 @@ async fn closed(mut stream: TcpStream) -> Duration {
 }
 
 #[tokio::test]
-async fn a_client_that_sends_a_byte_now_and_then_is_disconnected() {
+async fn a_client_that_sends_single_bytes_slowly_is_disconnected() {
     let served = Served::with(options()).await;
     let mut headers = served.connect().await;
     headers.write_all(b"GET /echo HTTP/1.1\r\nHost: localhost\r\nX: ").await.unwrap();
@@ -116,13 +116,13 @@ async fn a_client_that_reads_nothing_is_disconnected() {
     let served = Served::with(HttpOptions { http_max_connections: 1, ..options() }).await;
     let mut stream = served.connect().await;
     stream.write_all(b"GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    // It has the only place, until it is cut off.
-    eventually("the place is taken", || async {
-        served.ask("GET /echo HTTP/1.1").await.starts_with("HTTP/1.1 503")
+    // It has the only connection, until it is disconnected.
+    eventually("the limit is reached", || async {
+        served.request("GET /echo HTTP/1.1").await.starts_with("HTTP/1.1 503")
     })
     .await;
-    eventually("the place is free", || async {
-        served.ask("GET /echo HTTP/1.1").await.starts_with("HTTP/1.1 200")
+    eventually("another connection is accepted", || async {
+        served.request("GET /echo HTTP/1.1").await.starts_with("HTTP/1.1 200")
     })
     .await;
     let mut rest = Vec::new();
@@ -143,7 +143,7 @@ async fn a_client_that_reads_is_not_disconnected() {
 }
 
 #[tokio::test]
-async fn at_the_limit_probes_are_answered_and_everybody_else_is_told_to_come_again() {
+async fn at_the_connection_limit_probes_are_served_and_other_requests_get_503() {
     let served = Served::with(HttpOptions { http_max_connections: 2, ..HttpOptions::default() }).await;
     let mut busy = Vec::new();
     for _ in 0..2 {
@@ -152,24 +152,24 @@ async fn at_the_limit_probes_are_answered_and_everybody_else_is_told_to_come_aga
         stream.read_u8().await.unwrap();
         busy.push(stream);
     }
-    let readiness = served.ask("GET /readiness HTTP/1.1").await;
+    let readiness = served.request("GET /readiness HTTP/1.1").await;
     assert!(readiness.starts_with("HTTP/1.1 503"), "{readiness}");
     assert!(readiness.contains("2 connections are open, the maximum"), "{readiness}");
-    assert!(served.ask("GET /liveness HTTP/1.1").await.starts_with("HTTP/1.1 200"));
-    let refused = served.ask("GET /echo HTTP/1.1").await;
+    assert!(served.request("GET /liveness HTTP/1.1").await.starts_with("HTTP/1.1 200"));
+    let refused = served.request("GET /echo HTTP/1.1").await;
     assert!(refused.starts_with("HTTP/1.1 503"), "{refused}");
     for part in ["application/problem+json", "retry-after: 1", "The maximum number of clients is connected"] {
         assert!(refused.contains(part), "{refused}");
     }
     drop(busy);
     eventually("it is ready again", || async {
-        served.ask("GET /readiness HTTP/1.1").await.starts_with("HTTP/1.1 200")
+        served.request("GET /readiness HTTP/1.1").await.starts_with("HTTP/1.1 200")
     })
     .await;
     assert!(served.health.readiness().ready);
 }
 
-/// More than 128, the default of the standard library, and fewer than Linux allows unless it is configured otherwise.
+/// More than 128, the default backlog of the standard library, and less than the default limit of Linux.
 const BURST: usize = 500;
 
 #[tokio::test]
@@ -182,20 +182,20 @@ async fn a_burst_of_clients_is_connected_before_any_of_them_is_accepted() {
 }
 
 #[tokio::test]
-async fn idle_clients_make_room_for_others() {
+async fn idle_connections_are_closed_for_new_ones() {
     let served = Served::with(HttpOptions { http_max_connections: 3, ..HttpOptions::default() }).await;
     let mut idle = Vec::new();
     for _ in 0..40 {
         idle.push(served.connect().await);
     }
-    eventually("a request is answered", || async {
-        served.ask("GET /echo HTTP/1.1").await.starts_with("HTTP/1.1 200")
+    eventually("a request is served", || async {
+        served.request("GET /echo HTTP/1.1").await.starts_with("HTTP/1.1 200")
     })
     .await;
 }
 
 #[tokio::test]
-async fn requests_of_foreign_pages_and_for_foreign_hosts_are_refused() {
+async fn requests_of_foreign_origins_and_for_foreign_hosts_are_rejected() {
     let served = Served::with(HttpOptions::default()).await;
     let port = served.address.port();
     for (header, status) in [
@@ -210,25 +210,25 @@ async fn requests_of_foreign_pages_and_for_foreign_hosts_are_refused() {
         ("Content-Type: application/x-www-form-urlencoded".to_owned(), 415),
         ("Host: evil.example".to_owned(), 421),
     ] {
-        let answer = served.ask(&format!("POST /echo HTTP/1.1\r\n{header}")).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{header}: {answer}");
+        let response = served.request(&format!("POST /echo HTTP/1.1\r\n{header}")).await;
+        assert!(response.starts_with(&format!("HTTP/1.1 {status}")), "{header}: {response}");
     }
 }
 
 #[tokio::test]
-async fn a_shutdown_awaits_a_request_under_way_and_for_nobody_idle() {
+async fn a_shutdown_awaits_requests_in_progress_and_closes_idle_connections() {
     let served = Served::with(HttpOptions::default()).await;
     let mut idle = served.connect().await;
     let mut busy = served.connect().await;
     busy.write_all(b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\na").await.unwrap();
-    served.ask("GET /liveness HTTP/1.1").await;
+    served.request("GET /liveness HTTP/1.1").await;
     let start = Instant::now();
     served.shutdown.cancel();
     let mut nothing = String::new();
     idle.read_to_string(&mut nothing).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
     busy.write_all(b"b").await.unwrap();
-    let mut answer = String::new();
-    busy.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.ends_with("ab"), "{answer}");
+    let mut response = String::new();
+    busy.read_to_string(&mut response).await.unwrap();
+    assert!(response.ends_with("ab"), "{response}");
 }

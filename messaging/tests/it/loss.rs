@@ -1,4 +1,4 @@
-//! Messages that a stream discarded before their service consumed them are reported.
+//! Messages that a stream removed before their service consumed them are reported as lost.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use uuid::Uuid;
 use crate::counter::Mode;
 use crate::support::{Bench, Engine, eventually};
 
-/// Sets for how many seconds the stream of commands keeps messages.
-async fn keep_for(bench: &Bench, seconds: u64) {
+/// Sets the maximum age of messages in COMMANDS.
+async fn set_max_age(bench: &Bench, seconds: u64) {
     let mut config = bench.stream("COMMANDS").await.cached_info().config.clone();
     config.max_age = Duration::from_secs(seconds);
     config.duplicate_window = Duration::from_secs(1);
@@ -16,7 +16,7 @@ async fn keep_for(bench: &Bench, seconds: u64) {
 }
 
 #[tokio::test]
-async fn a_service_that_was_away_for_too_long_says_which_messages_it_missed() {
+async fn a_service_that_was_down_for_too_long_reports_the_lost_messages() {
     let bench = Bench::new(Engine::Sqlite).await;
     let running = bench.start().await;
     bench.send(Uuid::new_v4(), "K1", Mode::Add).await;
@@ -28,10 +28,10 @@ async fn a_service_that_was_away_for_too_long_says_which_messages_it_missed() {
     for _ in 0..2 {
         bench.send(Uuid::new_v4(), "K2", Mode::Add).await;
     }
-    keep_for(&bench, 1).await;
+    set_max_age(&bench, 1).await;
     eventually("the stream is empty", || async { bench.messages("COMMANDS").await == 0 }).await;
-    keep_for(&bench, 3600).await;
-    // The consumer's position passes over the gap as soon as this is delivered.
+    set_max_age(&bench, 3600).await;
+    // The delivery of this message moves the consumer's position across the gap.
     bench.send(Uuid::new_v4(), "K3", Mode::Add).await;
     let running = bench.start().await;
     eventually("the loss is reported", || async { running.readiness().await.1.contains("sequences 2 to 3") }).await;

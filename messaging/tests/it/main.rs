@@ -1,4 +1,4 @@
-//! What the library promises, on a real nats-server and on both databases.
+//! The guarantees of the library, on a real nats-server and on both databases.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod batches;

@@ -1,4 +1,4 @@
-//! The first start of a service and its upgrades: killed, side by side, and with few rights.
+//! The first start of a service and its upgrades: killed, concurrent, and with few privileges.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,10 +11,10 @@ use uuid::Uuid;
 use crate::counter::Migrator;
 use crate::support::{Bench, Engine};
 
-/// Names the database that [`opens_a_database`] opens.
+/// The environment variable with the URL for [`opens_a_database`].
 const URL: &str = "MIGRATIONS_TEST_URL";
 
-/// What a release before the table of ranges had.
+/// The migrations of a release before the table of pending batches.
 struct Earlier;
 
 impl MigratorTrait for Earlier {
@@ -25,7 +25,7 @@ impl MigratorTrait for Earlier {
     }
 }
 
-/// Not a test: the process that others kill.
+/// Not a test: the process that other tests kill.
 #[tokio::test]
 async fn opens_a_database() {
     if let Ok(url) = std::env::var(URL) {
@@ -33,7 +33,7 @@ async fn opens_a_database() {
     }
 }
 
-/// Opens the database in a process of its own, and kills it once its write-ahead log is longer than `limit`.
+/// Opens the database in a separate process, and kills it when its write-ahead log is longer than `limit` bytes.
 fn open_and_kill(folder: &Folder, url: &str, limit: u64) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "migrations::opens_a_database"])
@@ -124,7 +124,7 @@ async fn instances_that_start_together_on_an_empty_database_all_start() {
 }
 
 #[tokio::test]
-async fn a_role_that_may_change_no_table_starts_when_there_is_nothing_to_do() {
+async fn a_role_without_ddl_rights_starts_when_no_migration_is_pending() {
     let bench = Bench::new(Engine::Postgres).await;
     let role = format!("restricted_{}", Uuid::now_v7().simple());
     let grants = format!(
@@ -141,7 +141,7 @@ async fn a_role_that_may_change_no_table_starts_when_there_is_nothing_to_do() {
 }
 
 #[tokio::test]
-async fn a_database_from_before_the_first_release_is_refused_and_left_alone() {
+async fn a_database_from_before_the_first_release_is_rejected_unchanged() {
     let postgres = local_servers::TestPostgres::shared().await.unwrap();
     let (_folder, file) = file();
     for url in [file, postgres.create_database().await.unwrap()] {
@@ -158,14 +158,14 @@ async fn a_database_from_before_the_first_release_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn an_old_instance_starts_beside_a_newer_one() {
+async fn an_old_instance_starts_on_the_database_of_a_newer_one() {
     let (_folder, url) = file();
     database::open::<Migrator>(&url).await.unwrap().close().await.unwrap();
     database::open::<Earlier>(&url).await.unwrap().close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_database_left_halfway_by_an_earlier_version_is_refused_and_the_error_says_what_to_do() {
+async fn the_error_about_a_half_migrated_database_of_an_earlier_version_has_the_next_step() {
     let (_folder, url) = file();
     let db = Database::connect(&url).await.unwrap();
     db.execute_unprepared("CREATE TABLE inbox (message_id blob)").await.unwrap();

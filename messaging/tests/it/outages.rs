@@ -1,4 +1,4 @@
-//! A database that refuses, hangs, or is held by others, and messages that fail: which of them is at fault.
+//! Outages of the database, as opposed to failures of messages: errors, hangs, and locks.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::support::{Bench, Engine, Running, eventually};
 
 on_both_databases!(
     one_message_that_fails_among_256_costs_few_transactions,
-    a_message_delivered_often_without_failing_has_all_its_attempts_left,
+    deliveries_without_a_failure_use_up_no_attempts,
 );
 
 async fn one_message_that_fails_among_256_costs_few_transactions(engine: Engine) {
@@ -32,13 +32,13 @@ async fn one_message_that_fails_among_256_costs_few_transactions(engine: Engine)
     assert_eq!(bench.total("K1").await, 255);
     assert_eq!(bench.messages("DEAD_LETTERS").await, 1);
     let largest = *service.handler.largest_batch.lock().unwrap();
-    assert!(largest > 128, "there was no large batch, the largest had {largest}");
-    // 1 + 2 * log2(256), and some batches that came before or after.
+    assert!(largest > 128, "the largest batch had {largest} messages");
+    // 1 + 2 * log2(256), and some batches before and after it.
     let calls = service.handler.calls.load(Ordering::Relaxed);
     assert!(calls <= 25, "{calls}");
 }
 
-async fn a_message_delivered_often_without_failing_has_all_its_attempts_left(engine: Engine) {
+async fn deliveries_without_a_failure_use_up_no_attempts(engine: Engine) {
     let bench = Bench::new(engine).await;
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::FailTwice).await;
@@ -55,12 +55,12 @@ async fn a_message_delivered_often_without_failing_has_all_its_attempts_left(eng
 }
 
 #[tokio::test]
-async fn a_slow_handler_handles_what_is_delivered_again_in_its_queue_once() {
+async fn a_slow_handler_handles_a_message_redelivered_while_queued_once() {
     const MESSAGES: u64 = 300;
     let bench = Bench::new(Engine::Sqlite).await;
     let stream = bench.stream("COMMANDS").await;
     let mut consumer = stream.consumer_info("counter-service").await.unwrap().config;
-    // A message waits in the queue for longer than that.
+    // Messages are queued for longer than this.
     consumer.ack_wait = Duration::from_secs(1);
     stream.create_consumer(consumer).await.unwrap();
     for n in 0..MESSAGES {
@@ -68,21 +68,21 @@ async fn a_slow_handler_handles_what_is_delivered_again_in_its_queue_once() {
     }
     let service = bench.start().await;
     bench.settled().await;
-    assert!(bench.deliveries().await > MESSAGES, "none was delivered again");
+    assert!(bench.deliveries().await > MESSAGES, "no message was redelivered");
     let attempts = service.handler.attempts.lock().unwrap();
     assert_eq!(attempts.len() as u64, MESSAGES);
     assert!(attempts.values().all(|times| times.len() == 1));
 }
 
-/// A connection whose sessions have no limits, as a client that is not a service has.
+/// Connects without the session limits of the library.
 async fn unlimited(bench: &Bench) -> DatabaseConnection {
     Database::connect(&bench.url).await.unwrap()
 }
 
 async fn unready(service: &Running, detail: &str) {
-    eventually("it reports its database", || async {
-        let (ready, answer) = service.readiness().await;
-        !ready && answer.contains(detail)
+    eventually("readiness reports the database", || async {
+        let (ready, text) = service.readiness().await;
+        !ready && text.contains(detail)
     })
     .await;
 }
@@ -90,7 +90,7 @@ async fn unready(service: &Running, detail: &str) {
 #[tokio::test]
 async fn a_table_that_is_locked_makes_the_service_unready_in_seconds_and_uses_up_no_attempts() {
     let mut bench = Bench::new(Engine::Postgres).await;
-    // Neither of them takes the limits away.
+    // The limits of the library override both settings.
     let name = bench.url.rsplit('/').next().unwrap().to_owned();
     bench.db.execute_unprepared(&format!("ALTER DATABASE \"{name}\" SET lock_timeout = 0")).await.unwrap();
     bench.url += "?options=-c%20lock_timeout%3D0";
@@ -105,8 +105,8 @@ async fn a_table_that_is_locked_makes_the_service_unready_in_seconds_and_uses_up
     let took = began.elapsed();
     assert!(took < Duration::from_secs(9), "{took:?}");
     let attempts = || service.handler.attempts.lock().unwrap()[&id].len();
-    // More often than a message may fail.
-    eventually("it is tried again", || async { attempts() > 3 }).await;
+    // More attempts than a message may fail.
+    eventually("it is retried", || async { attempts() > 3 }).await;
     lock.rollback().await.unwrap();
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
@@ -130,11 +130,11 @@ async fn a_service_stops_in_time_while_a_table_is_locked() {
 }
 
 #[tokio::test]
-async fn an_instance_frozen_inside_its_transaction_holds_others_up_for_seconds_only() {
+async fn an_instance_frozen_inside_its_transaction_blocks_others_only_for_seconds() {
     let bench = Bench::new(Engine::Postgres).await;
     let service = bench.start().await;
     let id = Uuid::now_v7();
-    // A session of the library that does not go on: it has recorded the message and does not commit.
+    // A session of the library that has recorded the message and never commits.
     let frozen = bench.db.begin().await.unwrap();
     frozen.execute_unprepared(&format!("INSERT INTO inbox VALUES ('{id}', 0)")).await.unwrap();
     let began = Instant::now();
@@ -149,7 +149,7 @@ async fn an_instance_frozen_inside_its_transaction_holds_others_up_for_seconds_o
 }
 
 #[tokio::test]
-async fn a_frozen_backend_is_left_behind_for_another_one() {
+async fn a_frozen_backend_is_abandoned_for_another_one() {
     let bench = Bench::new(Engine::Postgres).await;
     let service = bench.start().await;
     let admin = unlimited(&bench).await;
@@ -159,7 +159,7 @@ async fn a_frozen_backend_is_left_behind_for_another_one() {
     let frozen = Frozen::waiting_with(&admin, "").await;
     lock.rollback().await.unwrap();
     unready(&service, "a transaction of 1 messages has been open").await;
-    // It has written nothing yet, so that nothing but the service waits for it.
+    // The frozen backend has written nothing, so only the service waits for it.
     eventually("the message is handled", || async { bench.total("K1").await == 1 }).await;
     drop(frozen);
     bench.settled().await;
@@ -168,7 +168,7 @@ async fn a_frozen_backend_is_left_behind_for_another_one() {
 }
 
 #[tokio::test]
-async fn a_database_that_was_read_only_for_a_while_is_written_to_again_in_seconds() {
+async fn a_service_recovers_within_seconds_after_its_database_was_read_only() {
     let mut bench = Bench::new(Engine::Postgres).await;
     let service = bench.start().await;
     let (server, name) = bench.url.rsplit_once('/').unwrap();
@@ -179,13 +179,13 @@ async fn a_database_that_was_read_only_for_a_while_is_written_to_again_in_second
     admin.execute_unprepared(&terminate).await.unwrap();
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     unready(&service, "read-only transaction").await;
-    // The sessions stay, and were opened while it was read-only.
+    // The sessions that were opened in read-only mode remain.
     admin
         .execute_unprepared(&format!("ALTER DATABASE \"{name}\" RESET default_transaction_read_only"))
         .await
         .unwrap();
     eventually("it is ready again", || async { service.readiness().await.0 }).await;
-    // Sessions of the test ended with those of the service.
+    // The sessions of the test were terminated, too.
     bench.db = Database::connect(&bench.url).await.unwrap();
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
@@ -210,14 +210,15 @@ async fn a_message_that_another_instance_has_handled_leaves_no_dead_letter() {
     let service = bench.launch(&ServiceOptions { max_attempts: 1, ..bench.options() }).await;
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::HandledElsewhere).await;
-    eventually("it is tried", || async { service.handler.attempts.lock().unwrap().contains_key(&id) }).await;
+    eventually("the message is attempted", || async { service.handler.attempts.lock().unwrap().contains_key(&id) })
+        .await;
     bench.settled().await;
     service.stop().await.0.unwrap();
     assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
 }
 
 #[tokio::test]
-async fn readers_take_no_connection_from_writers() {
+async fn readers_use_up_no_connections_of_writers() {
     let bench = Bench::new(Engine::Postgres).await;
     let databases = Databases::open::<Migrator>(&bench.url).await.unwrap();
     let mut readers = Vec::new();

@@ -1,4 +1,4 @@
-//! The outbox's relay where a stream refuses, an instance dies, or two instances share a database.
+//! The relay of the outbox: refused messages, crashed instances, and a shared database.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,15 +17,15 @@ use crate::on_both_databases;
 use crate::support::{Bench, Engine, eventually};
 
 on_both_databases!(
-    a_stream_that_refuses_is_tried_at_growing_intervals_and_delays_no_shutdown,
-    refused_messages_hold_up_nothing_behind_them,
+    refused_messages_are_retried_with_back_off_and_delay_no_shutdown,
+    refused_messages_do_not_block_later_ones,
     after_a_crash_under_load_at_most_the_pending_messages_are_published_again,
-    a_message_that_its_stream_can_never_take_becomes_a_dead_letter_and_can_be_redriven,
+    an_unpublishable_message_becomes_a_dead_letter_and_can_be_redriven,
     a_message_whose_event_fits_no_stream_is_rejected_and_changes_nothing,
     a_pending_batch_whose_messages_were_deleted_is_removed,
 );
 
-/// Counts messages on a subject for which a condition holds.
+/// Counts the messages on a subject that satisfy a condition.
 async fn counted(bench: &Bench, subject: &'static str, counts: fn(&async_nats::Message) -> bool) -> Arc<AtomicU64> {
     let client = async_nats::connect(bench.nats.url()).await.unwrap();
     let mut messages = client.subscribe(subject).await.unwrap();
@@ -40,7 +40,7 @@ async fn counted(bench: &Bench, subject: &'static str, counts: fn(&async_nats::M
     count
 }
 
-/// Counts the acknowledgements that say that the stream has the message already.
+/// Counts the acknowledgements of duplicates.
 async fn duplicate_acknowledgements(bench: &Bench) -> Arc<AtomicU64> {
     counted(bench, "_INBOX_counter-service.>", |message| is_duplicate(&message.payload)).await
 }
@@ -55,16 +55,16 @@ async fn change_events(bench: &Bench, change: impl FnOnce(&mut Config)) {
     bench.js.update_stream(config).await.unwrap();
 }
 
-/// EVENTS takes one message and refuses all others.
+/// Limits EVENTS to one message, so that it refuses all others.
 async fn fill_events(bench: &Bench) {
     change_events(bench, |config| (config.max_messages, config.discard) = (1, DiscardPolicy::New)).await;
 }
 
-async fn make_room(bench: &Bench) {
+async fn lift_limit(bench: &Bench) {
     change_events(bench, |config| config.max_messages = -1).await;
 }
 
-async fn a_stream_that_refuses_is_tried_at_growing_intervals_and_delays_no_shutdown(engine: Engine) {
+async fn refused_messages_are_retried_with_back_off_and_delay_no_shutdown(engine: Engine) {
     let bench = Bench::new(engine).await;
     fill_events(&bench).await;
     let service = bench.start().await;
@@ -74,19 +74,19 @@ async fn a_stream_that_refuses_is_tried_at_growing_intervals_and_delays_no_shutd
     }
     eventually("all are handled", || async { bench.total("K1").await == 100 }).await;
     eventually("readiness names the subject and the reason", || async {
-        let (ready, answer) = service.readiness().await;
-        !ready && answer.contains("counter.event.added") && answer.contains("maximum messages exceeded")
+        let (ready, text) = service.readiness().await;
+        !ready && text.contains("counter.event.added") && text.contains("maximum messages exceeded")
     })
     .await;
     tokio::time::sleep(Duration::from_secs(8)).await;
-    // Each once, and a few more each time that the back-off ends.
+    // Each message once, and a few more attempts at the end of each back-off.
     let published = published.load(Ordering::Relaxed);
     assert!(published <= 200, "published {published} times");
     let (ended, took) = service.stop().await;
     ended.unwrap();
     assert!(took < Duration::from_secs(3), "{took:?}");
 
-    make_room(&bench).await;
+    lift_limit(&bench).await;
     let service = bench.start().await;
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 100);
@@ -111,7 +111,7 @@ async fn leave_behind(bench: &Bench, row_id: Uuid, subject: &str) {
     outbox_pending::entity::Entity::insert(range).exec_without_returning(&bench.db).await.unwrap();
 }
 
-async fn refused_messages_hold_up_nothing_behind_them(engine: Engine) {
+async fn refused_messages_do_not_block_later_ones(engine: Engine) {
     let bench = Bench::new(engine).await;
     for _ in 0..300 {
         leave_behind(&bench, Uuid::now_v7(), "elsewhere.event.happened.K1").await;
@@ -120,8 +120,9 @@ async fn refused_messages_hold_up_nothing_behind_them(engine: Engine) {
         leave_behind(&bench, Uuid::now_v7(), "counter.event.added.K1").await;
     }
     let _service = bench.launch(&bench.options()).await;
-    eventually("those behind are published", || async { bench.messages("EVENTS").await == 7 }).await;
-    eventually("the others are pending", || async { outbox_pending::depth(&bench.db).await.unwrap() == 300 }).await;
+    eventually("the later ones are published", || async { bench.messages("EVENTS").await == 7 }).await;
+    eventually("the refused ones are pending", || async { outbox_pending::depth(&bench.db).await.unwrap() == 300 })
+        .await;
 }
 
 async fn after_a_crash_under_load_at_most_the_pending_messages_are_published_again(engine: Engine) {
@@ -132,7 +133,7 @@ async fn after_a_crash_under_load_at_most_the_pending_messages_are_published_aga
         bench.send(Uuid::now_v7(), &format!("K{}", n % 50), Mode::Add).await;
     }
     let service = bench.start().await;
-    eventually("it is under load", || async { bench.messages("EVENTS").await > 300 }).await;
+    eventually("the service is under load", || async { bench.messages("EVENTS").await > 300 }).await;
     service.crash().await;
     let pending = outbox_pending::depth(&bench.db).await.unwrap();
     let _service = bench.start().await;
@@ -142,7 +143,7 @@ async fn after_a_crash_under_load_at_most_the_pending_messages_are_published_aga
     assert!(again <= pending, "{again} messages were published again, {pending} were pending");
 }
 
-async fn a_message_that_its_stream_can_never_take_becomes_a_dead_letter_and_can_be_redriven(engine: Engine) {
+async fn an_unpublishable_message_becomes_a_dead_letter_and_can_be_redriven(engine: Engine) {
     let bench = Bench::new(engine).await;
     let service = bench.start().await;
     change_events(&bench, |config| config.max_message_size = 2000).await;
@@ -153,9 +154,9 @@ async fn a_message_that_its_stream_can_never_take_becomes_a_dead_letter_and_can_
     assert_eq!(dead_letter.headers.get("Dead-Letter-Subject").unwrap().as_str(), "counter.event.added.K1");
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 1);
-    eventually("readiness names it", || async {
-        let (ready, answer) = service.readiness().await;
-        ready && answer.contains("1 unpublishable messages")
+    eventually("readiness reports it", || async {
+        let (ready, text) = service.readiness().await;
+        ready && text.contains("1 unpublishable messages")
     })
     .await;
 
@@ -163,8 +164,8 @@ async fn a_message_that_its_stream_can_never_take_becomes_a_dead_letter_and_can_
     let request = redrive::Request { sequences: vec![dead_letter.sequence], force: false };
     let request = serde_json::to_vec(&request).unwrap();
     let client = bench.js.client();
-    let answer = client.request(redrive::subject("counter-service"), request.into()).await.unwrap();
-    let reports: Vec<Report> = serde_json::from_slice(&answer.payload).unwrap();
+    let reply = client.request(redrive::subject("counter-service"), request.into()).await.unwrap();
+    let reports: Vec<Report> = serde_json::from_slice(&reply.payload).unwrap();
     assert_eq!(reports[0].outcome, Outcome::Handled);
     eventually("it is published", || async { bench.messages("EVENTS").await == 2 }).await;
     bench.settled().await;
@@ -184,10 +185,10 @@ async fn a_message_whose_event_fits_no_stream_is_rejected_and_changes_nothing(en
 
 async fn a_pending_batch_whose_messages_were_deleted_is_removed(engine: Engine) {
     let bench = Bench::new(engine).await;
-    let (gone, kept) = (Uuid::now_v7(), Uuid::now_v7());
-    leave_behind(&bench, gone, "counter.event.added.K1").await;
+    let (deleted, kept) = (Uuid::now_v7(), Uuid::now_v7());
+    leave_behind(&bench, deleted, "counter.event.added.K1").await;
     leave_behind(&bench, kept, "counter.event.added.K1").await;
-    outbox::entity::Entity::delete_by_id(gone).exec(&bench.db).await.unwrap();
+    outbox::entity::Entity::delete_by_id(deleted).exec(&bench.db).await.unwrap();
     let _service = bench.start().await;
     eventually("no batch is pending", || async {
         outbox_pending::entity::Entity::find().one(&bench.db).await.unwrap().is_none()
@@ -197,7 +198,7 @@ async fn a_pending_batch_whose_messages_were_deleted_is_removed(engine: Engine) 
 }
 
 #[tokio::test]
-async fn an_instance_that_starts_publishes_nothing_of_one_that_runs() {
+async fn an_instance_that_starts_publishes_no_messages_of_a_running_one() {
     const COMMANDS: u64 = 20;
     let bench = Bench::new(Engine::Postgres).await;
     let mut publishes = bench.js.client().subscribe("counter.event.>").await.unwrap();
@@ -206,13 +207,13 @@ async fn an_instance_that_starts_publishes_nothing_of_one_that_runs() {
     for n in 0..COMMANDS {
         bench.send(Uuid::now_v7(), &format!("K{n}"), Mode::Add).await;
     }
-    eventually("the one has pending messages", || async { !one.readiness().await.0 }).await;
-    // Ready once it has looked at everything that was written before its start.
+    eventually("the first instance has pending messages", || async { !one.readiness().await.0 }).await;
+    // It is ready after the recovery scan of everything that was written before its start.
     let _other = bench.start().await;
-    make_room(&bench).await;
+    lift_limit(&bench).await;
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, COMMANDS);
-    // Each instance awaits the acknowledgements of what it publishes in an inbox of its own.
+    // Each instance receives acknowledgements in its own inbox.
     let mut inboxes = HashSet::new();
     while let Some(Some(message)) = publishes.next().now_or_never() {
         let reply = message.reply.unwrap();
@@ -222,7 +223,7 @@ async fn an_instance_that_starts_publishes_nothing_of_one_that_runs() {
 }
 
 #[tokio::test]
-async fn the_pending_batches_of_an_instance_are_its_own_until_it_is_gone() {
+async fn pending_batches_belong_to_their_instance_until_it_has_crashed() {
     let bench = Bench::new(Engine::Postgres).await;
     fill_events(&bench).await;
     let one = bench.start().await;
@@ -237,11 +238,11 @@ async fn the_pending_batches_of_an_instance_are_its_own_until_it_is_gone() {
     let first = owners().await;
     let other = bench.start().await;
     tokio::time::sleep(Duration::from_secs(14)).await;
-    assert_eq!(owners().await, first, "its owner lives");
+    assert_eq!(owners().await, first, "its owner runs");
     assert!(other.readiness().await.0);
     one.crash().await;
-    eventually("the other one takes them over", || async { owners().await != first }).await;
-    make_room(&bench).await;
+    eventually("the other instance takes them over", || async { owners().await != first }).await;
+    lift_limit(&bench).await;
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 20);
 }

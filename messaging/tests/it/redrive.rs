@@ -1,4 +1,4 @@
-//! Dead letters that are handled after all.
+//! The redrive of dead letters.
 
 use messaging::dead_letter::STREAM_NAME;
 use messaging::redrive::{Outcome, Report, Request, subject};
@@ -11,20 +11,20 @@ use crate::support::{Bench, Engine, eventually, headers};
 
 on_both_databases!(
     a_dead_letter_that_can_be_handled_now_is_handled_once_however_often_it_is_redriven,
-    a_dead_letter_that_fails_again_stays_one_and_its_neighbours_are_handled,
+    a_dead_letter_that_fails_again_remains_and_its_neighbours_are_handled,
     a_dead_letter_whose_transaction_does_not_commit_can_be_redriven_again,
     two_instances_redrive_a_dead_letter_once,
-    a_dead_letter_that_could_not_be_believed_is_handled_under_its_own_id,
-    a_dead_letter_older_than_the_inbox_remembers_is_refused_unless_forced_and_then_handled_once,
-    what_is_no_dead_letter_of_the_service_is_gone,
+    a_dead_letter_with_a_mismatched_source_is_handled_under_its_own_id,
+    a_dead_letter_older_than_the_dedup_window_is_refused_unless_forced_and_then_handled_once,
+    a_message_that_is_not_a_dead_letter_of_the_service_is_gone,
 );
 
 async fn redrive(bench: &Bench, sequences: &[u64], force: bool) -> Vec<Outcome> {
     let request = Request { sequences: sequences.to_vec(), force };
     let body = serde_json::to_vec(&request).unwrap();
-    let answer = bench.js.client().request(subject("counter-service"), body.into()).await.unwrap();
-    let reports: Vec<Report> = serde_json::from_slice(&answer.payload)
-        .unwrap_or_else(|_| panic!("{:?} {:?}", answer.payload, answer.headers));
+    let reply = bench.js.client().request(subject("counter-service"), body.into()).await.unwrap();
+    let reports: Vec<Report> = serde_json::from_slice(&reply.payload)
+        .unwrap_or_else(|_| panic!("{:?} {:?}", reply.payload, reply.headers));
     assert_eq!(reports.iter().map(|report| report.sequence).collect::<Vec<_>>(), sequences);
     reports.into_iter().map(|report| report.outcome).collect()
 }
@@ -58,12 +58,16 @@ async fn a_dead_letter_that_can_be_handled_now_is_handled_once_however_often_it_
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
     let event = bench.stream("EVENTS").await.get_raw_message(1).await.unwrap();
-    assert_eq!(event.headers.get("ce-causationid").unwrap().as_str(), id.to_string(), "it has kept its id");
+    assert_eq!(
+        event.headers.get("ce-causationid").unwrap().as_str(),
+        id.to_string(),
+        "the message has kept its id"
+    );
     assert_eq!(bench.messages("EVENTS").await, 1);
     assert_eq!(bench.messages(STREAM_NAME).await, 1);
 }
 
-async fn a_dead_letter_that_fails_again_stays_one_and_its_neighbours_are_handled(engine: Engine) {
+async fn a_dead_letter_that_fails_again_remains_and_its_neighbours_are_handled(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     for key in ["K1", "K2", "K3"] {
@@ -90,7 +94,7 @@ async fn a_dead_letter_whose_transaction_does_not_commit_can_be_redriven_again(e
     bench.send(Uuid::now_v7(), "K1", Mode::Barred).await;
     dead_letters(&bench, 1).await;
     allow(&bench, "K1").await;
-    // The last statement of the transaction fails: the handler's work and the mark that was lifted are undone.
+    // The last statement of the transaction fails: the changes of the handler and the cleared mark are rolled back.
     bench.db.execute_unprepared("ALTER TABLE outbox RENAME TO elsewhere").await.unwrap();
     assert!(matches!(redrive(&bench, &[1], false).await[..], [Outcome::Unknown { .. }]));
     assert_eq!(bench.total("K1").await, 0);
@@ -124,16 +128,16 @@ async fn two_instances_redrive_a_dead_letter_once(engine: Engine) {
     first.crash().await;
 }
 
-async fn a_dead_letter_that_could_not_be_believed_is_handled_under_its_own_id(engine: Engine) {
+async fn a_dead_letter_with_a_mismatched_source_is_handled_under_its_own_id(engine: Engine) {
     let bench = Bench::new(engine).await;
-    // Two from a sender that this release does not know; the id of the first is also that of another message.
-    let (taken, own) = (Uuid::now_v7(), Uuid::now_v7());
-    for (id, key) in [(taken, "K1"), (own, "K2")] {
-        let mut strange = headers(id, key);
-        strange.insert("ce-source", "/successor");
-        bench.send_raw(&format!("counter.command.add.{key}"), strange, r#"{"mode":"add"}"#).await;
+    // Two messages of a producer that this release does not know; another message has the id of the first.
+    let (used, own) = (Uuid::now_v7(), Uuid::now_v7());
+    for (id, key) in [(used, "K1"), (own, "K2")] {
+        let mut mismatched = headers(id, key);
+        mismatched.insert("ce-source", "/successor");
+        bench.send_raw(&format!("counter.command.add.{key}"), mismatched, r#"{"mode":"add"}"#).await;
     }
-    bench.send(taken, "K1", Mode::Add).await;
+    bench.send(used, "K1", Mode::Add).await;
     let service = bench.start().await;
     dead_letters(&bench, 2).await;
     let outcomes = redrive(&bench, &[1, 2], false).await;
@@ -147,15 +151,13 @@ async fn a_dead_letter_that_could_not_be_believed_is_handled_under_its_own_id(en
     assert_eq!((bench.total("K1").await, bench.total("K2").await), (1, 1));
 }
 
-async fn a_dead_letter_older_than_the_inbox_remembers_is_refused_unless_forced_and_then_handled_once(
-    engine: Engine,
-) {
+async fn a_dead_letter_older_than_the_dedup_window_is_refused_unless_forced_and_then_handled_once(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     bench.send(Uuid::now_v7(), "K1", Mode::Barred).await;
     dead_letters(&bench, 1).await;
     allow(&bench, "K1").await;
-    // As retention leaves it.
+    // As after the retention.
     bench.db.execute_unprepared("DELETE FROM delivery_issues").await.unwrap();
     bench.db.execute_unprepared("DELETE FROM inbox").await.unwrap();
     let refused = redrive(&bench, &[1], false).await;
@@ -166,7 +168,7 @@ async fn a_dead_letter_older_than_the_inbox_remembers_is_refused_unless_forced_a
     assert_eq!(bench.total("K1").await, 1);
 }
 
-async fn what_is_no_dead_letter_of_the_service_is_gone(engine: Engine) {
+async fn a_message_that_is_not_a_dead_letter_of_the_service_is_gone(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     bench.send_raw("dead-letter.counter-service-2.rejected.K1", headers(Uuid::now_v7(), "K1"), "{}").await;
@@ -174,7 +176,7 @@ async fn what_is_no_dead_letter_of_the_service_is_gone(engine: Engine) {
     assert_eq!(redrive(&bench, &[2, 1, 77], false).await, [Outcome::Gone, Outcome::Gone, Outcome::Gone]);
     for sequences in [vec![], vec![1, 1], (1..300).collect()] {
         let body = serde_json::to_vec(&Request { sequences, force: false }).unwrap();
-        let answer = bench.js.client().request(subject("counter-service"), body.into()).await.unwrap();
-        assert_eq!(answer.headers.unwrap().get("Nats-Service-Error-Code").unwrap().as_str(), "400");
+        let reply = bench.js.client().request(subject("counter-service"), body.into()).await.unwrap();
+        assert_eq!(reply.headers.unwrap().get("Nats-Service-Error-Code").unwrap().as_str(), "400");
     }
 }

@@ -1,4 +1,4 @@
-//! Streams filled again from the outbox.
+//! The restoration of streams from the outbox.
 
 use std::time::Duration;
 
@@ -15,30 +15,30 @@ use crate::on_both_databases;
 use crate::support::{Bench, Engine, TOPOLOGY, eventually, headers};
 
 on_both_databases!(
-    a_lost_stream_is_filled_with_the_same_messages_in_the_same_order,
-    a_stream_that_lost_nothing_takes_nothing_twice,
-    a_purged_stream_that_still_knows_the_ids_is_filled_all_the_same_and_once,
-    what_was_delivered_before_a_stream_was_made_again_settles_nothing_of_the_new_one,
-    timers_that_are_settled_are_not_set_again,
-    dead_letters_that_were_handled_do_not_come_back,
-    a_republished_message_that_the_inbox_may_have_forgotten_is_dead_lettered_and_only_forced_through,
+    a_lost_stream_is_restored_with_the_same_messages_in_the_same_order,
+    republishing_to_an_intact_stream_stores_no_message_twice,
+    a_purged_stream_that_still_has_the_ids_is_restored_once,
+    acks_of_a_deleted_stream_settle_no_message_of_its_successor,
+    settled_timers_are_not_restored,
+    redriven_dead_letters_are_not_restored,
+    a_republished_message_beyond_the_dedup_window_is_dead_lettered_and_handled_only_if_forced,
 );
 
-/// Refills to the end and returns the sums.
+/// Republishes everything, and returns the numbers of published, known, and settled messages.
 async fn republish(bench: &Bench, subjects: &[&str]) -> (u64, u64, u64) {
-    republish_behind(bench, subjects, 0).await
+    republish_to(bench, subjects, 0).await
 }
 
-/// Refills a stream that lacks something before a sequence.
-async fn republish_behind(bench: &Bench, subjects: &[&str], intact_from: u64) -> (u64, u64, u64) {
+/// Republishes to a stream that is complete only from a sequence on.
+async fn republish_to(bench: &Bench, subjects: &[&str], intact_from: u64) -> (u64, u64, u64) {
     let subjects = subjects.iter().map(|subject| (*subject).to_owned()).collect();
     let mut request = Request { subjects, intact_from, ..Request::default() };
     let mut sums = (0, 0, 0);
     loop {
         let body = serde_json::to_vec(&request).unwrap();
-        let answer = bench.js.client().request(subject("counter-service"), body.into()).await.unwrap();
+        let reply = bench.js.client().request(subject("counter-service"), body.into()).await.unwrap();
         let done: Republished =
-            serde_json::from_slice(&answer.payload).unwrap_or_else(|_| panic!("{:?}", answer.headers));
+            serde_json::from_slice(&reply.payload).unwrap_or_else(|_| panic!("{:?}", reply.headers));
         sums = (sums.0 + done.published, sums.1 + done.known, sums.2 + done.settled);
         (request.after, request.until) = (done.next, done.until);
         if done.next.is_none() {
@@ -47,7 +47,7 @@ async fn republish_behind(bench: &Bench, subjects: &[&str], intact_from: u64) ->
     }
 }
 
-async fn lose(bench: &Bench, stream: &str) {
+async fn delete_and_provision(bench: &Bench, stream: &str) {
     bench.js.delete_stream(stream).await.unwrap();
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
 }
@@ -64,7 +64,7 @@ async fn messages(bench: &Bench, stream: &str) -> Vec<(String, String)> {
     messages
 }
 
-async fn a_lost_stream_is_filled_with_the_same_messages_in_the_same_order(engine: Engine) {
+async fn a_lost_stream_is_restored_with_the_same_messages_in_the_same_order(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     for n in 0..600 {
@@ -73,21 +73,21 @@ async fn a_lost_stream_is_filled_with_the_same_messages_in_the_same_order(engine
     bench.settled().await;
     let before = messages(&bench, "EVENTS").await;
     assert_eq!(before.len(), 600);
-    // The last one was written by a clock that was years ahead.
+    // The clock was years ahead when the last one was written.
     let rows = outbox::entity::Entity::find().order_by_desc(outbox::entity::Column::RowId).all(&bench.db);
     let (last, ahead) = (rows.await.unwrap()[0].row_id, Uuid::from_u128(u128::MAX >> 1));
     let backend = bench.db.get_database_backend();
     let update = "UPDATE outbox SET row_id = $1 WHERE row_id = $2";
     let update = Statement::from_sql_and_values(backend, update, [ahead.into(), last.into()]);
     bench.db.execute_raw(update).await.unwrap();
-    lose(&bench, "EVENTS").await;
+    delete_and_provision(&bench, "EVENTS").await;
     assert_eq!(republish(&bench, &["other.event.>", "counter.event.>"]).await, (600, 0, 0));
     assert_eq!(messages(&bench, "EVENTS").await, before);
     let message = bench.stream("EVENTS").await.get_raw_message(1).await.unwrap();
     assert!(message.headers.get(REPUBLISHED).is_some());
 }
 
-async fn a_stream_that_lost_nothing_takes_nothing_twice(engine: Engine) {
+async fn republishing_to_an_intact_stream_stores_no_message_twice(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     for _ in 0..10 {
@@ -99,7 +99,7 @@ async fn a_stream_that_lost_nothing_takes_nothing_twice(engine: Engine) {
     assert_eq!(bench.messages("EVENTS").await, 10);
 }
 
-async fn a_purged_stream_that_still_knows_the_ids_is_filled_all_the_same_and_once(engine: Engine) {
+async fn a_purged_stream_that_still_has_the_ids_is_restored_once(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     for _ in 0..10 {
@@ -109,25 +109,25 @@ async fn a_purged_stream_that_still_knows_the_ids_is_filled_all_the_same_and_onc
     let ids = |stored: Vec<(String, String)>| stored.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
     let before = ids(messages(&bench, "EVENTS").await);
     bench.stream("EVENTS").await.purge().keep(3).await.unwrap();
-    assert_eq!(republish_behind(&bench, &["counter.event.>"], 8).await, (7, 3, 0));
+    assert_eq!(republish_to(&bench, &["counter.event.>"], 8).await, (7, 3, 0));
     let after = ids(messages(&bench, "EVENTS").await);
     let again: Vec<String> = before[..7].iter().map(|id| format!("{id}-8")).collect();
     assert_eq!(after, [&before[7..], &again[..]].concat());
-    assert_eq!(republish_behind(&bench, &["counter.event.>"], 8).await, (0, 10, 0));
-    // And lost once more.
+    assert_eq!(republish_to(&bench, &["counter.event.>"], 8).await, (0, 10, 0));
+    // It is purged again.
     bench.stream("EVENTS").await.purge().await.unwrap();
-    assert_eq!(republish_behind(&bench, &["counter.event.>"], 18).await, (10, 0, 0));
+    assert_eq!(republish_to(&bench, &["counter.event.>"], 18).await, (10, 0, 0));
 }
 
-async fn what_was_delivered_before_a_stream_was_made_again_settles_nothing_of_the_new_one(engine: Engine) {
+async fn acks_of_a_deleted_stream_settle_no_message_of_its_successor(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     bench.send(Uuid::now_v7(), "OLD", Mode::Slow).await;
     eventually("the old one is being handled", || async { bench.deliveries().await == 1 }).await;
-    lose(&bench, "COMMANDS").await;
+    delete_and_provision(&bench, "COMMANDS").await;
     bench.send(Uuid::now_v7(), "NEW", Mode::Slow).await;
     eventually("the old one is handled", || async { bench.total("OLD").await == 1 }).await;
-    // Both are the first message of their stream. The new one is with the service, which handles it now.
+    // Both are the first message of their stream. The service handles the new one now.
     eventually("the new one is delivered", || async { bench.deliveries().await == 1 }).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let consumer = bench.stream("COMMANDS").await.consumer_info("counter-service").await.unwrap();
@@ -136,39 +136,39 @@ async fn what_was_delivered_before_a_stream_was_made_again_settles_nothing_of_th
     assert_eq!((bench.total("OLD").await, bench.total("NEW").await), (1, 1));
 }
 
-async fn timers_that_are_settled_are_not_set_again(engine: Engine) {
+async fn settled_timers_are_not_restored(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     let pending = Uuid::now_v7();
     for (id, key, mode) in [
-        (Uuid::now_v7(), "taken-back", Mode::Schedule),
+        (Uuid::now_v7(), "cancelled", Mode::Schedule),
         (Uuid::now_v7(), "delivered", Mode::Schedule),
         (Uuid::now_v7(), "replaced", Mode::Schedule),
         (pending, "replaced", Mode::Schedule),
-        (Uuid::now_v7(), "taken-back", Mode::TakeBack),
+        (Uuid::now_v7(), "cancelled", Mode::Cancel),
     ] {
         bench.send(id, key, mode).await;
         bench.settled().await;
     }
-    // As its consumer leaves it: the timer bears the id of the message that set it.
+    // As after its delivery: the inbox has the id of the message that set the timer.
     let rows = outbox::entity::Entity::find().all(&bench.db).await.unwrap();
     let delivered = rows.iter().find(|row| row.subject.ends_with("delivered")).unwrap().message_id;
     let backend = bench.db.get_database_backend();
     let mark = Statement::from_sql_and_values(backend, "INSERT INTO inbox VALUES ($1, 5)", [delivered.into()]);
     bench.db.execute_raw(mark).await.unwrap();
 
-    lose(&bench, "TIMERS").await;
+    delete_and_provision(&bench, "TIMERS").await;
     assert_eq!(republish(&bench, &["counter.schedule.>", "counter.timer.>"]).await, (1, 0, 4));
-    // Past due, it is delivered at once, and nothing else is.
+    // The pending timer is overdue and delivered at once; the others are not.
     let timers = bench.stream("TIMERS").await;
-    eventually("the one that was pending is delivered", || async {
+    eventually("the pending timer is delivered", || async {
         timers.get_last_raw_message_by_subject("counter.timer.ring.replaced").await.is_ok()
     })
     .await;
     let timer = timers.get_last_raw_message_by_subject("counter.timer.ring.replaced").await.unwrap();
     assert_eq!(timer.headers.get("ce-causationid").unwrap().as_str(), pending.to_string());
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    for key in ["taken-back", "delivered"] {
+    for key in ["cancelled", "delivered"] {
         assert!(
             timers.get_last_raw_message_by_subject(&format!("counter.timer.ring.{key}")).await.is_err(),
             "{key}"
@@ -176,7 +176,7 @@ async fn timers_that_are_settled_are_not_set_again(engine: Engine) {
     }
 }
 
-async fn dead_letters_that_were_handled_do_not_come_back(engine: Engine) {
+async fn redriven_dead_letters_are_not_restored(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     for key in ["K1", "K2"] {
@@ -186,7 +186,7 @@ async fn dead_letters_that_were_handled_do_not_come_back(engine: Engine) {
     bench.settled().await;
     bench.db.execute_unprepared("INSERT INTO allowed VALUES ('K1')").await.unwrap();
     assert_eq!(redrive(&bench, 1, false).await, Outcome::Handled);
-    lose(&bench, STREAM_NAME).await;
+    delete_and_provision(&bench, STREAM_NAME).await;
     assert_eq!(republish(&bench, &["dead-letter.>"]).await, (1, 0, 1));
     assert_eq!(messages(&bench, STREAM_NAME).await[0].0, "dead-letter.counter-service.rejected.K2");
     bench.db.execute_unprepared("INSERT INTO allowed VALUES ('K2')").await.unwrap();
@@ -195,17 +195,15 @@ async fn dead_letters_that_were_handled_do_not_come_back(engine: Engine) {
 
 async fn redrive(bench: &Bench, sequence: u64, force: bool) -> Outcome {
     let body = serde_json::to_vec(&redrive::Request { sequences: vec![sequence], force }).unwrap();
-    let answer = bench.js.client().request(redrive::subject("counter-service"), body.into()).await.unwrap();
-    let mut reports: Vec<Report> = serde_json::from_slice(&answer.payload).unwrap();
+    let reply = bench.js.client().request(redrive::subject("counter-service"), body.into()).await.unwrap();
+    let mut reports: Vec<Report> = serde_json::from_slice(&reply.payload).unwrap();
     reports.remove(0).outcome
 }
 
-async fn a_republished_message_that_the_inbox_may_have_forgotten_is_dead_lettered_and_only_forced_through(
-    engine: Engine,
-) {
+async fn a_republished_message_beyond_the_dedup_window_is_dead_lettered_and_handled_only_if_forced(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
-    // Said long ago; whether it was handled nobody knows.
+    // The old message is from before the dedup window, so it is unknown whether it was handled.
     let (old, young) = (Uuid::now_v7(), Uuid::now_v7());
     let mut republished = headers(old, "K1");
     republished.insert(REPUBLISHED, "2026-02-02T03:04:05Z");

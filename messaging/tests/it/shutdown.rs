@@ -1,4 +1,4 @@
-//! The end of a service: within ten seconds, whatever hangs, and without an error.
+//! The shutdown of a service: within ten seconds, whatever hangs, and without an error.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::{Bench, Engine, Running, eventually};
 
 async fn ends_in_time(service: Running) {
     let (outcome, took) = service.stop().await;
-    outcome.expect("a shutdown is no error");
+    outcome.expect("a shutdown without an error");
     assert!(took < Duration::from_millis(8800), "it took {took:?}");
 }
 
@@ -19,12 +19,12 @@ async fn a_service_whose_broker_is_down_ends_in_time() {
     let mut bench = Bench::new(Engine::Sqlite).await;
     let service = bench.start().await;
     bench.nats.kill().unwrap();
-    eventually("it knows", || async { !service.readiness().await.0 }).await;
+    eventually("the outage is known", || async { !service.readiness().await.0 }).await;
     ends_in_time(service).await;
 }
 
 #[tokio::test]
-async fn a_service_whose_broker_hangs_ends_in_time_and_what_it_committed_is_published_later() {
+async fn a_service_whose_broker_hangs_ends_in_time_and_works_after_a_restart() {
     let mut bench = Bench::new(Engine::Sqlite).await;
     let service = bench.start().await;
     bench.nats.pause().unwrap();

@@ -1,4 +1,4 @@
-//! The size of the database and the free space of its disk are reported, and a disk that fills is warned of.
+//! Metrics of database size and free disk space, and the warning about a nearly full disk.
 
 use messaging::ServiceOptions;
 use messaging::storage::StorageOptions;
@@ -28,7 +28,7 @@ async fn a_service_warns_before_its_disk_is_full_and_stays_ready(engine: Engine)
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     assert!(value("messaging_database_bytes") >= 4096.0, "{metrics}");
-    // Both engines' services run in this process.
+    // The services of both engines share the metrics of this process.
     let free = value("messaging_disk_free_bytes");
     assert!(free > 0.0 || free.is_nan(), "{metrics}");
     running.stop().await.0.unwrap();

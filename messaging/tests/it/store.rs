@@ -16,13 +16,13 @@ use crate::on_both_databases;
 use crate::support::{Bench, Engine, TOPOLOGY, eventually};
 
 on_both_databases!(
-    two_writers_of_the_same_version_collide,
-    many_histories_load_at_once_each_in_order,
-    rows_older_than_the_retention_are_deleted_and_others_stay,
-    a_message_stored_once_more_is_remembered_from_then_on,
-    an_event_that_was_kept_back_for_long_is_published_as_a_repeated_one,
-    a_malformed_message_at_the_place_of_another_one_is_a_dead_letter_of_its_own,
-    what_an_earlier_version_had_not_published_is_known_after_an_update,
+    two_writers_of_the_same_version_conflict,
+    many_histories_are_loaded_at_once_each_in_order,
+    rows_older_than_the_retention_are_deleted_and_others_are_kept,
+    a_redelivery_extends_the_retention_of_the_inbox_row,
+    an_event_pending_for_long_is_published_with_the_header_of_republished_ones,
+    a_malformed_message_at_the_sequence_of_another_one_is_a_separate_dead_letter,
+    messages_pending_in_an_earlier_version_are_pending_after_the_upgrade,
 );
 
 fn event(aggregate: &str, version: i64) -> Outgoing {
@@ -31,7 +31,7 @@ fn event(aggregate: &str, version: i64) -> Outgoing {
     Outgoing::new(cause, subject, "thing.changed.v1", aggregate, Some(version), b"{\"a\":1}".to_vec())
 }
 
-async fn two_writers_of_the_same_version_collide(engine: Engine) {
+async fn two_writers_of_the_same_version_conflict(engine: Engine) {
     let bench = Bench::new(engine).await;
     event_store::append(&bench.db, &[event("A", 1), event("A", 2)], 0).await.unwrap();
     assert!(event_store::append(&bench.db, &[event("A", 2)], 0).await.is_err());
@@ -40,17 +40,17 @@ async fn two_writers_of_the_same_version_collide(engine: Engine) {
     tx.rollback().await.unwrap();
     let histories = event_store::load(&bench.db, &["A".to_owned(), "B".to_owned()]).await.unwrap();
     assert_eq!(histories["A"].len(), 2);
-    assert!(!histories.contains_key("B"), "a transaction that collides writes nothing");
+    assert!(!histories.contains_key("B"), "a transaction with a conflict writes nothing");
 }
 
-async fn many_histories_load_at_once_each_in_order(engine: Engine) {
+async fn many_histories_are_loaded_at_once_each_in_order(engine: Engine) {
     let bench = Bench::new(engine).await;
     let names: Vec<String> = (0..300).map(|n| format!("A{n}")).collect();
     let events: Vec<_> = (1..=3).rev().flat_map(|v| names.iter().map(move |n| event(n, v))).collect();
     event_store::append(&bench.db, &events, 7).await.unwrap();
-    let mut asked = names.clone();
-    asked.push("absent".to_owned());
-    let histories = event_store::load(&bench.db, &asked).await.unwrap();
+    let mut ids = names.clone();
+    ids.push("absent".to_owned());
+    let histories = event_store::load(&bench.db, &ids).await.unwrap();
     assert_eq!(histories.len(), 300);
     for name in &names {
         let versions: Vec<i64> = histories[name].iter().map(|row| row.version).collect();
@@ -60,13 +60,13 @@ async fn many_histories_load_at_once_each_in_order(engine: Engine) {
     assert_eq!(histories["A0"][0].recorded_at, 7);
 }
 
-async fn rows_older_than_the_retention_are_deleted_and_others_stay(engine: Engine) {
+async fn rows_older_than_the_retention_are_deleted_and_others_are_kept(engine: Engine) {
     let bench = Bench::new(engine).await;
     let service = bench.start().await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     bench.settled().await;
     service.stop().await.0.unwrap();
-    // In 1970 another message was handled, another row published, and one not: nobody takes it.
+    // From 1970: a handled message, a published outbox row, and a pending one, which no stream accepts.
     let backend = bench.db.get_database_backend();
     let (old, outbox_pending) = (Uuid::from_u128(1), Uuid::from_u128(2));
     let inserts = [
@@ -99,11 +99,11 @@ async fn rows_older_than_the_retention_are_deleted_and_others_stay(engine: Engin
     let of_id = async |id: Uuid| -> u64 { outbox::entity::Entity::find_by_id(id).count(&bench.db).await.unwrap() };
     eventually("the old rows are gone", || async { (count("inbox").await, of_id(old).await) == (1, 0) }).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert_eq!((count("inbox").await, count("outbox").await), (1, 2), "the young rows stay");
-    assert_eq!(of_id(outbox_pending).await, 1, "what is not published yet stays, however old");
+    assert_eq!((count("inbox").await, count("outbox").await), (1, 2), "the new rows are kept");
+    assert_eq!(of_id(outbox_pending).await, 1, "a pending row is kept, however old");
 }
 
-async fn what_an_earlier_version_had_not_published_is_known_after_an_update(engine: Engine) {
+async fn messages_pending_in_an_earlier_version_are_pending_after_the_upgrade(engine: Engine) {
     let bench = Bench::new(engine).await;
     let backend = bench.db.get_database_backend();
     for step in [
@@ -127,7 +127,7 @@ async fn what_an_earlier_version_had_not_published_is_known_after_an_update(engi
     assert_eq!(bench.messages("EVENTS").await, 2);
 }
 
-async fn a_message_stored_once_more_is_remembered_from_then_on(engine: Engine) {
+async fn a_redelivery_extends_the_retention_of_the_inbox_row(engine: Engine) {
     let bench = Bench::new(engine).await;
     let (id, backend) = (Uuid::now_v7(), bench.db.get_database_backend());
     let millis = |ago: i64| unix_millis(OffsetDateTime::now_utc()) - ago * 1000;
@@ -142,10 +142,10 @@ async fn a_message_stored_once_more_is_remembered_from_then_on(engine: Engine) {
     assert!(row.received_at > millis(60), "the stream can deliver the second copy for another hour");
 }
 
-async fn an_event_that_was_kept_back_for_long_is_published_as_a_repeated_one(engine: Engine) {
+async fn an_event_pending_for_long_is_published_with_the_header_of_republished_ones(engine: Engine) {
     let bench = Bench::new(engine).await;
     let backend = bench.db.get_database_backend();
-    // The streams keep messages for one hour, the inboxes remember them for two.
+    // The streams keep messages for one hour, the inboxes keep ids for two.
     for (seconds, key) in [(600, "YOUNG"), (4000, "OLD")] {
         let written = unix_millis(OffsetDateTime::now_utc()) - seconds * 1000;
         let row_id = Uuid::from_u128((u128::try_from(written).unwrap() << 80) | 0x7000_8000_0000_0000_0000);
@@ -165,14 +165,14 @@ async fn an_event_that_was_kept_back_for_long_is_published_as_a_repeated_one(eng
     }
 }
 
-async fn a_malformed_message_at_the_place_of_another_one_is_a_dead_letter_of_its_own(engine: Engine) {
+async fn a_malformed_message_at_the_sequence_of_another_one_is_a_separate_dead_letter(engine: Engine) {
     let bench = Bench::new(engine).await;
     for dead_letters in 1..=2 {
         let service = bench.start().await;
         bench.send_raw("counter.command.add.K1", HeaderMap::new(), "not a message").await;
         eventually("it is a dead letter", || async { bench.messages("DEAD_LETTERS").await == dead_letters }).await;
         service.stop().await.0.unwrap();
-        // Made anew, the stream counts from 1 again.
+        // The sequence of a new stream starts at 1 again.
         bench.js.delete_stream("COMMANDS").await.unwrap();
         Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
     }

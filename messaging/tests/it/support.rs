@@ -1,4 +1,4 @@
-//! A service with one table, run on a real nats-server and a real database.
+//! A service with one table, on a real nats-server and a real database.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -39,14 +39,14 @@ pub(crate) const TOPOLOGY: &str = r#"{
   "consumers": [{"stream": "COMMANDS", "name": "counter-service", "filterSubjects": ["counter.command.>"]}]
 }"#;
 
-/// Which database a test runs on.
+/// The database of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Sqlite,
     Postgres,
 }
 
-/// A nats-server, a database, and what a test does with them.
+/// A nats-server and a database for one test, with helpers.
 pub(crate) struct Bench {
     pub(crate) nats: TestNats,
     pub(crate) url: String,
@@ -56,17 +56,17 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// As if the service had been killed after its publishes and before it wrote that.
-    pub(crate) async fn forget_what_is_published(&self) {
-        let forget = "INSERT INTO outbox_pending (first_row_id, last_row_id) SELECT row_id, row_id FROM outbox";
-        self.db.execute_unprepared(forget).await.unwrap();
+    /// Marks all outbox rows as pending, as if the service had been killed before it recorded its publishes.
+    pub(crate) async fn mark_all_pending(&self) {
+        let insert = "INSERT INTO outbox_pending (first_row_id, last_row_id) SELECT row_id, row_id FROM outbox";
+        self.db.execute_unprepared(insert).await.unwrap();
     }
 
     pub(crate) async fn new(engine: Engine) -> Self {
         Self::with(engine, TestNats::start().await.unwrap()).await
     }
 
-    /// With a nats-server of the caller's.
+    /// Uses the caller's nats-server.
     pub(crate) async fn with(engine: Engine, nats: TestNats) -> Self {
         let url = match engine {
             Engine::Postgres => TestPostgres::shared().await.unwrap().create_database().await.unwrap(),
@@ -75,7 +75,7 @@ impl Bench {
         Self::on_with(url, nats).await
     }
 
-    /// On a database of the caller's; an SQLite file of its own where the URL is empty.
+    /// Uses the caller's database, or a new SQLite file if the URL is empty.
     pub(crate) async fn on(url: String) -> Self {
         Self::on_with(url, TestNats::start().await.unwrap()).await
     }
@@ -120,12 +120,12 @@ impl Bench {
         self.launch_with(options, "tester").await
     }
 
-    /// Starts an instance that takes commands from `commander`: the tester, or its successor.
+    /// Starts an instance that accepts commands of the producer `commander`: the tester, or its successor.
     pub(crate) async fn launch_with(&self, options: &ServiceOptions, commander: &str) -> Running {
         run(self.service(commander).await, options)
     }
 
-    /// An instance that takes commands from `commander`, not yet started.
+    /// Makes an instance that accepts commands of the producer `commander`, without starting it.
     pub(crate) async fn service(&self, commander: &str) -> Service<Counter> {
         let handler = Counter { elsewhere: Some(self.db.clone()), ..Counter::default() };
         let http_address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
@@ -176,12 +176,12 @@ impl Bench {
         self.stream(stream).await.cached_info().state.messages
     }
 
-    /// How often messages have been delivered, each delivery counted.
+    /// Returns the number of deliveries, redeliveries included.
     pub(crate) async fn deliveries(&self) -> u64 {
         self.stream("COMMANDS").await.consumer_info("counter-service").await.unwrap().delivered.consumer_sequence
     }
 
-    /// The only dead letter, once there is one.
+    /// Waits for the only dead letter, and returns it.
     pub(crate) async fn dead_letter(&self) -> async_nats::jetstream::message::StreamMessage {
         eventually("there is a dead letter", || async { self.messages("DEAD_LETTERS").await > 0 }).await;
         let stream = self.stream("DEAD_LETTERS").await;
@@ -189,7 +189,7 @@ impl Bench {
         stream.get_raw_message(stream.cached_info().state.last_sequence).await.unwrap()
     }
 
-    /// Nothing is left to do: all messages are settled and the outbox is empty.
+    /// Waits until all messages are settled and no outbox row is pending.
     pub(crate) async fn settled(&self) {
         eventually("everything is settled and published", || async {
             let consumer = self.stream("COMMANDS").await.consumer_info("counter-service").await.unwrap();
@@ -228,7 +228,7 @@ fn producer(context: &str, kind: &str) -> Option<&'static str> {
     }
 }
 
-/// Who speaks in the next release.
+/// The producers in the next release.
 fn next_producer(context: &str, kind: &str) -> Option<&'static str> {
     producer(context, kind).map(|name| if name == "tester" { "successor" } else { name })
 }
@@ -242,30 +242,30 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Whether it is ready, and what it says about it.
+    /// Returns whether it is ready, and the response of `/readiness`.
     pub(crate) async fn readiness(&self) -> (bool, String) {
         self.get("/readiness").await
     }
 
-    /// What it measures.
+    /// Returns the response of `/metrics`.
     pub(crate) async fn metrics(&self) -> String {
         self.get("/metrics").await.1
     }
 
-    /// Whether it answers with 200, and the whole answer.
+    /// Returns whether the response is 200, and the whole response.
     async fn get(&self, path: &str) -> (bool, String) {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let Ok(mut stream) = tokio::net::TcpStream::connect(self.http_address).await else {
-            return (false, "no answer".to_owned());
+            return (false, "no response".to_owned());
         };
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        (answer.starts_with("HTTP/1.1 200"), answer)
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        (response.starts_with("HTTP/1.1 200"), response)
     }
 
-    /// Asks it to stop and returns how it ended and how long that took.
+    /// Stops it, and returns its result and the time it took.
     pub(crate) async fn stop(self) -> (anyhow::Result<()>, Duration) {
         let start = Instant::now();
         self.shutdown.cancel();
@@ -273,13 +273,13 @@ impl Running {
         (ended, start.elapsed())
     }
 
-    /// Waits until it ends by itself, half a minute at most.
+    /// Waits until it ends by itself, at most 30 s.
     pub(crate) async fn ended(self) -> anyhow::Result<()> {
         let ended = tokio::time::timeout(Duration::from_secs(30), self.task).await;
-        ended.expect("it goes on").unwrap()
+        ended.expect("the service still runs").unwrap()
     }
 
-    /// Ends it wherever it is, as a crash would.
+    /// Aborts it at its present await, as in a crash.
     pub(crate) async fn crash(self) {
         self.task.abort();
         let _ = self.task.await;
@@ -297,20 +297,20 @@ pub(crate) fn headers(id: Uuid, key: &str) -> HeaderMap {
     headers
 }
 
-/// Waits for something to become true, half a minute at most.
-pub(crate) async fn eventually<F, Fut>(what: &str, condition: F)
+/// Waits until a condition holds, at most 30 s.
+pub(crate) async fn eventually<F, Fut>(description: &str, condition: F)
 where
     F: Fn() -> Fut,
     Fut: Future<Output = bool>,
 {
     let start = Instant::now();
     while !condition().await {
-        assert!(start.elapsed() < Duration::from_secs(30), "in vain: {what}");
+        assert!(start.elapsed() < Duration::from_secs(30), "not within 30 s: {description}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Connects as the library does, and returns what it knows of the connection's health.
+/// Connects as the library does, and returns the client with its health.
 pub(crate) async fn connected(url: &str) -> (async_nats::Client, Health) {
     let health = Health::default();
     let options = NatsOptions { nats_url: url.to_owned(), nats_user: None, nats_password: None };

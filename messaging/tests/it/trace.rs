@@ -1,4 +1,4 @@
-//! What a service tells of one key.
+//! The trace of one key in a service.
 
 use messaging::trace::{Request, Trace, subject};
 use uuid::Uuid;
@@ -8,17 +8,17 @@ use crate::on_both_databases;
 use crate::support::{Bench, Engine, eventually};
 
 on_both_databases!(
-    a_trace_tells_what_was_handled_failed_came_again_and_was_dead_lettered,
-    a_trace_tells_what_no_stream_has_yet,
+    a_trace_has_handled_failed_repeated_and_dead_lettered_messages,
+    a_trace_has_pending_outbox_messages,
 );
 
 async fn trace(bench: &Bench, key: &str, message_ids: &[Uuid]) -> Trace {
     let body = serde_json::to_vec(&Request { message_ids: message_ids.to_vec() }).unwrap();
-    let answer = bench.js.client().request(subject("counter-service", key), body.into()).await.unwrap();
-    serde_json::from_slice(&answer.payload).unwrap_or_else(|_| panic!("{answer:?}"))
+    let reply = bench.js.client().request(subject("counter-service", key), body.into()).await.unwrap();
+    serde_json::from_slice(&reply.payload).unwrap_or_else(|_| panic!("{reply:?}"))
 }
 
-async fn a_trace_tells_what_was_handled_failed_came_again_and_was_dead_lettered(engine: Engine) {
+async fn a_trace_has_handled_failed_repeated_and_dead_lettered_messages(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     let ids: Vec<Uuid> = (0..4).map(|_| Uuid::now_v7()).collect();
@@ -50,7 +50,7 @@ async fn a_trace_tells_what_was_handled_failed_came_again_and_was_dead_lettered(
     assert_eq!(trace(&bench, "nothing", &[]).await.status, None);
 }
 
-async fn a_trace_tells_what_no_stream_has_yet(engine: Engine) {
+async fn a_trace_has_pending_outbox_messages(engine: Engine) {
     let bench = Bench::new(engine).await;
     let _service = bench.start().await;
     bench.js.delete_stream("EVENTS").await.unwrap();
