@@ -12,7 +12,7 @@ use messaging::connection::{self, NatsOptions};
 pub const PROVISIONER: &str = "provisioner";
 /// How long a server that starts at the same time may take to respond.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// A subject of the stream DEAD_LETTERS before the first release.
+/// A subject of the stream `DEAD_LETTERS` before the first release.
 const RETIRED: &str = "discarded.>";
 /// How long provisioning may take in total.
 const PROVISION_TIMEOUT: Duration = Duration::from_secs(60);

@@ -172,9 +172,9 @@ impl User {
     /// Subscribes to each of these subjects; returns the refused ones.
     pub(crate) async fn refused_subscribing<'a>(&mut self, subjects: &[&'a str]) -> BTreeSet<&'a str> {
         let mut refused = BTreeSet::new();
-        for some in subjects.chunks(AT_A_TIME) {
+        for some in subjects.chunks(BATCH) {
             let mut subscriptions = Vec::new();
-            for subject in some.iter().chain([&NOBODYS]) {
+            for subject in some.iter().chain([&FORBIDDEN]) {
                 subscriptions.push(self.client.subscribe((*subject).to_owned()).await.unwrap());
             }
             refused.extend(self.refused_of(some).await);
