@@ -156,7 +156,7 @@ mod tests {
     use sea_orm::{EntityTrait, PaginatorTrait};
 
     #[tokio::test]
-    async fn a_batch_writes_what_the_order_service_writes() {
+    async fn a_batch_writes_the_rows_of_the_order_service() {
         let folder = std::env::temp_dir().join(format!("bench-baseline-sql-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let url = format!("sqlite://{}/orders.sqlite?mode=rwc", folder.display());

@@ -71,31 +71,31 @@ enum Command {
 enum Break {
     /// Kills a component of the running demo (SIGKILL).
     Kill {
-        /// Its name, as `status` shows it.
+        /// The name of the component, as shown by `status`.
         #[arg(value_parser = component())]
         component: Component,
     },
     /// Stops a component of the running demo (SIGTERM): it finishes its work in progress.
     Stop {
-        /// Its name, as `status` shows it.
+        /// The name of the component, as shown by `status`.
         #[arg(value_parser = component())]
         component: Component,
     },
     /// Starts a component of the running demo that was killed or stopped.
     Start {
-        /// Its name, as `status` shows it.
+        /// The name of the component, as shown by `status`.
         #[arg(value_parser = component())]
         component: Component,
     },
     /// Pauses a component of the running demo (SIGSTOP): it keeps its connections and does nothing.
     Pause {
-        /// Its name, as `status` shows it.
+        /// The name of the component, as shown by `status`.
         #[arg(value_parser = component())]
         component: Component,
     },
     /// Resumes a paused component of the running demo (SIGCONT).
     Resume {
-        /// Its name, as `status` shows it.
+        /// The name of the component, as shown by `status`.
         #[arg(value_parser = component())]
         component: Component,
     },
@@ -107,7 +107,7 @@ enum Break {
     },
     /// Delays everything that a service of the running demo sends to nats-server, acknowledgements included.
     DelayAcks {
-        /// Its name, as `status` shows it.
+        /// The name of the component, as shown by `status`.
         #[arg(value_parser = component())]
         component: Component,
         /// The delay in seconds, at most 60; nats-server redelivers after 10.
@@ -116,7 +116,7 @@ enum Break {
     },
     /// Disconnects a service of the running demo from nats-server, once.
     Disconnect {
-        /// Its name, as `status` shows it.
+        /// The name of the component, as shown by `status`.
         #[arg(value_parser = component())]
         component: Component,
     },

@@ -115,7 +115,7 @@ async fn a_service_on_sqlite_syncs_its_commits_if_its_streams_sync_each_message(
 async fn concurrent_commands_share_a_batch_and_each_gets_its_own_result() {
     let bench = synced(Engine::Sqlite).await;
     let (client, health) = connected(&bench.nats.url()).await;
-    eventually("it is connected", || async { health.readiness().ready }).await;
+    eventually("the client is connected", || async { health.readiness().ready }).await;
     let publisher = Publisher::new(messaging::connection::jetstream(&client), "tester");
     let command = |n: usize| Command {
         id: Uuid::from_u128(n as u128 + 1),

@@ -43,7 +43,10 @@ async fn a_refused_user_is_reported_at_once_and_connects_when_the_password_is_va
 
     let health = Health::default();
     let _client = connection::connect(&options, "tester", &health).await.unwrap();
-    eventually("it is reported", || async { health.problem("nats").is_some_and(|problem| problem == error) }).await;
+    eventually("the problem is reported", || async {
+        health.problem("nats").is_some_and(|problem| problem == error)
+    })
+    .await;
     write_config(&config, "0ther", r#"">""#);
     nats.kill().unwrap();
     eventually("nats-server is unreachable", || async {
@@ -51,7 +54,7 @@ async fn a_refused_user_is_reported_at_once_and_connects_when_the_password_is_va
     })
     .await;
     nats.restart().await.unwrap();
-    eventually("it is connected", || async { health.readiness().ready }).await;
+    eventually("the client is connected", || async { health.readiness().ready }).await;
     std::fs::remove_file(&config).unwrap();
 }
 

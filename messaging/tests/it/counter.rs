@@ -100,11 +100,11 @@ impl Handler for Counter {
         for message in batch {
             let attempts = self.count_attempt(message.id);
             match message.payload.mode {
-                Mode::Reject => return Err(HandleError::Reject("it is not to be".to_owned())),
+                Mode::Reject => return Err(HandleError::Reject("the test rejects it".to_owned())),
                 Mode::Barred if !is_allowed(tx, &message.key).await? => {
                     return Err(HandleError::Reject(format!("{} is barred", message.key)));
                 }
-                Mode::Fail => return Err(HandleError::Retry(anyhow::anyhow!("it fails every time"))),
+                Mode::Fail => return Err(HandleError::Retry(anyhow::anyhow!("the test always fails it"))),
                 Mode::FailTwice if failures_of(tx, message.id).await? < 2 => {
                     return Err(HandleError::Retry(anyhow::anyhow!("not yet")));
                 }
@@ -129,7 +129,7 @@ impl Handler for Counter {
                 }
                 Mode::HandledElsewhere => {
                     handle_elsewhere(self.elsewhere.clone().unwrap(), message.id).await;
-                    return Err(HandleError::Reject("it is not to be".to_owned()));
+                    return Err(HandleError::Reject("the test rejects it".to_owned()));
                 }
                 Mode::Synchronous => {
                     let pragma = Statement::from_string(tx.get_database_backend(), "PRAGMA synchronous");

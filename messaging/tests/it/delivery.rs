@@ -247,7 +247,7 @@ async fn a_rejected_message_becomes_a_dead_letter_at_once(engine: Engine) {
     bench.send(id, "K1", Mode::Reject).await;
     let dead_letter = bench.dead_letter().await;
     assert_eq!(dead_letter.headers.get("Dead-Letter-Reason").unwrap().as_str(), "rejected");
-    assert_eq!(dead_letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "it is not to be");
+    assert_eq!(dead_letter.headers.get("Dead-Letter-Detail").unwrap().as_str(), "the test rejects it");
     assert_eq!(service.handler.attempts.lock().unwrap()[&id].len(), 1);
     bench.settled().await;
     assert_eq!(bench.deliveries().await, 1, "the message is settled, not redelivered and dropped");
@@ -264,7 +264,7 @@ async fn a_message_that_fails_is_retried_later_and_then_succeeds(engine: Engine)
     let service = bench.start().await;
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::FailTwice).await;
-    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    eventually("the message is handled", || async { bench.total("K1").await == 1 }).await;
     bench.settled().await;
     let attempts = service.handler.attempts.lock().unwrap()[&id].clone();
     assert_eq!(attempts.len(), 3);

@@ -82,7 +82,7 @@ async fn a_service_started_before_its_streams_awaits_them_and_reports_it() {
     })
     .await;
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
-    eventually("it is ready", || async { service.readiness().await.0 }).await;
+    eventually("the service is ready", || async { service.readiness().await.0 }).await;
     service.stop().await.0.unwrap();
 }
 
@@ -100,7 +100,7 @@ async fn a_service_whose_consumer_is_deleted_is_not_ready_until_it_is_provisione
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
-    eventually("it is ready again", || async { service.readiness().await.0 }).await;
+    eventually("the service is ready again", || async { service.readiness().await.0 }).await;
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn repeated_subjects_are_counted_beyond_the_listed_ones() {
 async fn a_command_published_again_is_dropped_by_the_stream_and_one_without_a_broker_fails_in_time() {
     let mut bench = Bench::new(Engine::Sqlite).await;
     let (client, health) = connected(&bench.nats.url()).await;
-    eventually("it is connected", || async { health.readiness().ready }).await;
+    eventually("the client is connected", || async { health.readiness().ready }).await;
     let publisher = Publisher::new(messaging::connection::jetstream(&client), "tester");
     let command = Command {
         id: Uuid::now_v7(),
@@ -153,7 +153,7 @@ async fn a_command_published_again_is_dropped_by_the_stream_and_one_without_a_br
     assert!(!first.duplicate && second.duplicate);
     assert_eq!(first.sequence, second.sequence);
     let _service = bench.start().await;
-    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    eventually("the message is handled", || async { bench.total("K1").await == 1 }).await;
 
     let large = Command { id: Uuid::now_v7(), body: vec![b' '; 100_000].into(), ..command.clone() };
     assert!(matches!(publisher.publish(large).await, Err(PublishError::TooLarge(_))));
@@ -168,11 +168,12 @@ async fn a_command_published_again_is_dropped_by_the_stream_and_one_without_a_br
 async fn a_client_of_a_hanging_server_reconnects_to_another_one() {
     let (mut one, mut other) = (TestNats::start().await.unwrap(), TestNats::start().await.unwrap());
     let (client, health) = connected(&format!("{},{}", one.url(), other.url())).await;
-    eventually("it is connected", || async { health.readiness().ready }).await;
+    eventually("the client is connected", || async { health.readiness().ready }).await;
     let first = client.server_info().port;
     let hanging = if one.port() == first { &mut one } else { &mut other };
     hanging.pause().unwrap();
-    eventually("it is connected to the other one", || async { client.server_info().port != first }).await;
+    eventually("the client is connected to the other server", || async { client.server_info().port != first })
+        .await;
     hanging.resume().unwrap();
 }
 
@@ -188,7 +189,7 @@ async fn a_refused_late_reply_does_not_make_the_service_unready() {
     let secret = Some("secret".to_owned());
     let options = NatsOptions { nats_url: nats.url(), nats_user: Some("tester".to_owned()), nats_password: secret };
     let client = messaging::connection::connect(&options, "tester", &health).await.unwrap();
-    eventually("it is connected", || async { health.readiness().ready }).await;
+    eventually("the client is connected", || async { health.readiness().ready }).await;
     client.publish("_INBOX_gateway.1.2", "late".into()).await.unwrap();
     client.flush().await.unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;

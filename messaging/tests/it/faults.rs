@@ -144,7 +144,7 @@ async fn a_restart_of_the_broker_loses_no_message(engine: Engine) {
     bench.nats.kill().unwrap();
     eventually("the service is not ready", || async { !service.readiness().await.0 }).await;
     bench.nats.restart().await.unwrap();
-    eventually("it is ready again", || async { service.readiness().await.0 }).await;
+    eventually("the service is ready again", || async { service.readiness().await.0 }).await;
     eventually("the tester is connected again", || async { bench.js.query_account().await.is_ok() }).await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     bench.settled().await;
@@ -182,7 +182,7 @@ async fn messages_that_could_not_be_published_are_published_later_without_a_rest
     for _ in 0..20 {
         bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     }
-    eventually("they are handled", || async { bench.total("K1").await == 20 }).await;
+    eventually("the messages are handled", || async { bench.total("K1").await == 20 }).await;
     eventually("readiness reports the refused subject", || async {
         let (ready, text) = service.readiness().await;
         !ready && text.contains("counter.event.added is refused: no stream accepts the message")
@@ -192,7 +192,7 @@ async fn messages_that_could_not_be_published_are_published_later_without_a_rest
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 20);
-    eventually("it is ready again", || async { service.readiness().await.0 }).await;
+    eventually("the service is ready again", || async { service.readiness().await.0 }).await;
 }
 
 async fn an_error_at_commit_is_attributed_to_its_message(engine: Engine) {
@@ -228,7 +228,7 @@ async fn a_message_is_not_acked_before_its_transaction_is_committed(engine: Engi
     assert_eq!(bench.messages("EVENTS").await, 0);
 
     bench.db.execute_unprepared("INSERT INTO allowed VALUES ('K1')").await.unwrap();
-    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    eventually("the message is handled", || async { bench.total("K1").await == 1 }).await;
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 1);
     assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
@@ -246,7 +246,7 @@ async fn state_whose_event_cannot_be_written_is_not_written_either(engine: Engin
     assert_eq!(bench.total("K1").await, 0);
 
     bench.db.execute_unprepared("ALTER TABLE elsewhere RENAME TO outbox").await.unwrap();
-    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    eventually("the message is handled", || async { bench.total("K1").await == 1 }).await;
     bench.settled().await;
     assert_eq!(bench.messages("EVENTS").await, 1);
     assert_eq!(bench.deliveries().await, 1, "a failure of the database is retried without redelivery");
@@ -258,7 +258,7 @@ async fn a_connection_lost_in_the_middle_of_a_transaction_uses_up_no_attempts() 
     let service = bench.start().await;
     let id = Uuid::now_v7();
     bench.send(id, "K1", Mode::LoseConnection).await;
-    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    eventually("the message is handled", || async { bench.total("K1").await == 1 }).await;
     bench.settled().await;
     assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
     // More attempts than a message may fail.
@@ -282,7 +282,7 @@ async fn a_pull_that_stalls_while_messages_are_pending_is_reported() {
     commands.resume_consumer("counter-service").await.unwrap();
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
-    eventually("it is ready again", || async { service.readiness().await.0 }).await;
+    eventually("the service is ready again", || async { service.readiness().await.0 }).await;
 }
 
 #[tokio::test]
@@ -298,7 +298,7 @@ async fn a_restart_of_the_database_uses_up_no_attempts() {
     // Longer than three attempts would take.
     tokio::time::sleep(Duration::from_secs(3)).await;
     postgres.restart().await.unwrap();
-    eventually("it is ready again", || async { service.readiness().await.0 }).await;
+    eventually("the service is ready again", || async { service.readiness().await.0 }).await;
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 50);
     assert_eq!(bench.messages("DEAD_LETTERS").await, 0);
@@ -342,7 +342,7 @@ async fn a_service_writes_to_a_database_that_is_no_longer_full() {
     }
     let _service = bench.start().await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
-    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    eventually("the message is handled", || async { bench.total("K1").await == 1 }).await;
 }
 
 #[tokio::test]
@@ -351,7 +351,7 @@ async fn a_published_message_that_cannot_be_marked_is_not_published_repeatedly()
     bench.js.delete_stream("EVENTS").await.unwrap();
     let service = bench.start().await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
-    eventually("it is handled", || async { bench.total("K1").await == 1 }).await;
+    eventually("the message is handled", || async { bench.total("K1").await == 1 }).await;
     service.crash().await;
     Topology::parse(TOPOLOGY).unwrap().provision(&bench.js, 1).await.unwrap();
     let refuse = "CREATE TRIGGER no_marks BEFORE DELETE ON outbox_pending BEGIN SELECT RAISE(ABORT, 'no'); END";

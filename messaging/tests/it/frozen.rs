@@ -119,7 +119,7 @@ async fn frozen_sessions_of_a_worker_and_of_a_query_are_reported_and_abandoned()
     assert_eq!(error.as_deref(), Some("its database does not answer; try again later"));
     let before = rounds.load(Ordering::Relaxed);
     eventually("the worker continues", || async { rounds.load(Ordering::Relaxed) > before + 10 }).await;
-    eventually("it is ready", || async { service.readiness().await.0 }).await;
+    eventually("the service is ready", || async { service.readiness().await.0 }).await;
     // Both pools have all their connections: the frozen ones were replaced.
     let mut taken = Vec::new();
     for _ in 0..4 {

@@ -162,7 +162,7 @@ async fn at_the_connection_limit_probes_are_served_and_other_requests_get_503() 
         assert!(refused.contains(part), "{refused}");
     }
     drop(busy);
-    eventually("it is ready again", || async {
+    eventually("the service is ready again", || async {
         served.request("GET /readiness HTTP/1.1").await.starts_with("HTTP/1.1 200")
     })
     .await;

@@ -106,7 +106,7 @@ async fn a_table_that_is_locked_makes_the_service_unready_in_seconds_and_uses_up
     assert!(took < Duration::from_secs(9), "{took:?}");
     let attempts = || service.handler.attempts.lock().unwrap()[&id].len();
     // More attempts than a message may fail.
-    eventually("it is retried", || async { attempts() > 3 }).await;
+    eventually("the message is retried", || async { attempts() > 3 }).await;
     lock.rollback().await.unwrap();
     bench.settled().await;
     assert_eq!(bench.total("K1").await, 1);
@@ -184,7 +184,7 @@ async fn a_service_recovers_within_seconds_after_its_database_was_read_only() {
         .execute_unprepared(&format!("ALTER DATABASE \"{name}\" RESET default_transaction_read_only"))
         .await
         .unwrap();
-    eventually("it is ready again", || async { service.readiness().await.0 }).await;
+    eventually("the service is ready again", || async { service.readiness().await.0 }).await;
     // The sessions of the test were terminated, too.
     bench.db = Database::connect(&bench.url).await.unwrap();
     bench.settled().await;

@@ -94,7 +94,7 @@ async fn refused_messages_are_retried_with_back_off_and_delay_no_shutdown(engine
 }
 
 /// Writes a pending message of an earlier run.
-async fn leave_behind(bench: &Bench, row_id: Uuid, subject: &str) {
+async fn insert_pending(bench: &Bench, row_id: Uuid, subject: &str) {
     let row = outbox::entity::ActiveModel {
         row_id: Set(row_id),
         message_id: Set(row_id),
@@ -114,10 +114,10 @@ async fn leave_behind(bench: &Bench, row_id: Uuid, subject: &str) {
 async fn refused_messages_do_not_block_later_ones(engine: Engine) {
     let bench = Bench::new(engine).await;
     for _ in 0..300 {
-        leave_behind(&bench, Uuid::now_v7(), "elsewhere.event.happened.K1").await;
+        insert_pending(&bench, Uuid::now_v7(), "elsewhere.event.happened.K1").await;
     }
     for _ in 0..7 {
-        leave_behind(&bench, Uuid::now_v7(), "counter.event.added.K1").await;
+        insert_pending(&bench, Uuid::now_v7(), "counter.event.added.K1").await;
     }
     let _service = bench.launch(&bench.options()).await;
     eventually("the later ones are published", || async { bench.messages("EVENTS").await == 7 }).await;
@@ -167,7 +167,7 @@ async fn an_unpublishable_message_becomes_a_dead_letter_and_can_be_redriven(engi
     let reply = client.request(redrive::subject("counter-service"), request.into()).await.unwrap();
     let reports: Vec<Report> = serde_json::from_slice(&reply.payload).unwrap();
     assert_eq!(reports[0].outcome, Outcome::Handled);
-    eventually("it is published", || async { bench.messages("EVENTS").await == 2 }).await;
+    eventually("the event is published", || async { bench.messages("EVENTS").await == 2 }).await;
     bench.settled().await;
 }
 
@@ -186,8 +186,8 @@ async fn a_message_whose_event_fits_no_stream_is_rejected_and_changes_nothing(en
 async fn a_pending_batch_whose_messages_were_deleted_is_removed(engine: Engine) {
     let bench = Bench::new(engine).await;
     let (deleted, kept) = (Uuid::now_v7(), Uuid::now_v7());
-    leave_behind(&bench, deleted, "counter.event.added.K1").await;
-    leave_behind(&bench, kept, "counter.event.added.K1").await;
+    insert_pending(&bench, deleted, "counter.event.added.K1").await;
+    insert_pending(&bench, kept, "counter.event.added.K1").await;
     outbox::entity::Entity::delete_by_id(deleted).exec(&bench.db).await.unwrap();
     let _service = bench.start().await;
     eventually("no batch is pending", || async {
@@ -234,7 +234,8 @@ async fn pending_batches_belong_to_their_instance_until_it_has_crashed() {
         let batches = outbox_pending::entity::Entity::find().all(&bench.db).await.unwrap();
         batches.into_iter().map(|range| range.owner.unwrap()).collect::<std::collections::BTreeSet<_>>()
     };
-    eventually("they are refused", || async { !one.readiness().await.0 && owners().await.len() == 1 }).await;
+    eventually("the messages are refused", || async { !one.readiness().await.0 && owners().await.len() == 1 })
+        .await;
     let first = owners().await;
     let other = bench.start().await;
     tokio::time::sleep(Duration::from_secs(14)).await;

@@ -43,7 +43,7 @@ async fn a_service_whose_tables_are_locked_ends_in_time_and_loses_nothing() {
     let lock = bench.db.begin().await.unwrap();
     lock.execute_unprepared("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE").await.unwrap();
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
-    eventually("it is delivered", || async { bench.deliveries().await > 0 }).await;
+    eventually("the message is delivered", || async { bench.deliveries().await > 0 }).await;
     ends_in_time(service).await;
     lock.rollback().await.unwrap();
     let _service = bench.start().await;

@@ -1,4 +1,4 @@
-//! The tables: event store, retention.
+//! The event store, retention, and rows of earlier versions.
 
 use std::time::Duration;
 
@@ -170,7 +170,10 @@ async fn a_malformed_message_at_the_sequence_of_another_one_is_a_separate_dead_l
     for dead_letters in 1..=2 {
         let service = bench.start().await;
         bench.send_raw("counter.command.add.K1", HeaderMap::new(), "not a message").await;
-        eventually("it is a dead letter", || async { bench.messages("DEAD_LETTERS").await == dead_letters }).await;
+        eventually("the message is a dead letter", || async {
+            bench.messages("DEAD_LETTERS").await == dead_letters
+        })
+        .await;
         service.stop().await.0.unwrap();
         // The sequence of a new stream starts at 1 again.
         bench.js.delete_stream("COMMANDS").await.unwrap();
