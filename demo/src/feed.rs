@@ -24,7 +24,7 @@ impl Feed {
     ///
     /// # Errors
     ///
-    /// If nats-server does not respond within 10 s, or refuses a subscription.
+    /// If nats-server refuses the user, or does not respond within 10 s.
     pub async fn open(nats: NatsOptions) -> anyhow::Result<Self> {
         let (client, _) = connection::establish(&nats, "inspector", CONNECT_TIMEOUT).await?;
         let commands = client.subscribe("*.command.>").await?;
