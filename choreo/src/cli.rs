@@ -21,9 +21,9 @@ use crate::operator::OPERATOR;
 use crate::print::{Printer, ago, board, table, timeline};
 use crate::restore::{Progress, restore};
 
-/// How long what does not agree may take to settle.
+/// How long a mismatch between services may take to settle.
 const SETTLE: Duration = Duration::from_secs(5);
-/// How long to wait before looking again.
+/// The time between two checks while some are unknown.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Finds and repairs what went wrong in a shop.
@@ -35,26 +35,26 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Debug, Parser)]
 #[command(version, name = "choreo")]
 pub struct Cli {
-    /// Prints JSON, one value a line, and no tables; errors go to standard error as JSON, too.
+    /// Prints JSON, one value per line, instead of tables. Errors go to standard error as JSON, too.
     #[arg(long, global = true)]
     pub json: bool,
-    /// Where the broker is and who we are.
+    /// The connection to nats-server.
     #[command(flatten)]
     pub nats: NatsOptions,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Messages that services could not handle.
+    /// Lists, shows, redrives, and deletes messages that services could not handle.
     #[command(subcommand)]
     DeadLetters(DeadLetters),
-    /// Tells what happened about an order across all services, and what it waits for.
+    /// Prints what happened to an order across all services, and what blocks it.
     ///
-    /// Ends with status 1 where something did not answer, so that not everything is known.
+    /// Ends with status 1 if a stream or a service is unavailable, so that the answer is incomplete.
     Explain {
         /// The order's id, or another business id.
         #[arg(value_parser = setting::text())]
@@ -64,12 +64,12 @@ pub enum Command {
     ///
     /// Ends with status 1 if a check fails, or is still unknown after five seconds.
     Check,
-    /// Streams.
+    /// Repairs streams.
     #[command(subcommand)]
     Streams(Streams),
 }
 
-/// What to do with streams.
+/// The commands for streams.
 #[derive(Debug, Subcommand)]
 pub enum Streams {
     /// Restores a stream that lost messages: services republish what their outboxes retain.
@@ -77,80 +77,80 @@ pub enum Streams {
     /// Create the stream and its consumers first if they are missing (`demo provision`). It can be ended and started
     /// again at any time. Ends with status 1 if a service did not republish everything.
     Restore {
-        /// The stream: EVENTS, TIMERS, or `DEAD_LETTERS`. No outbox has what COMMANDS held.
+        /// The stream: EVENTS, TIMERS, or `DEAD_LETTERS`. COMMANDS cannot be restored: no outbox holds its messages.
         #[arg(value_parser = setting::text())]
         stream: String,
         /// Only messages published at most this long ago, such as `15m`.
         #[arg(long, value_parser = setting::age())]
         last: Option<Duration>,
-        /// How long consumers may stand still while they have half of the stream still to read, before this ends with
-        /// status 1.
+        /// How long a consumer with half of the stream still to read may make no progress. Then this ends with status
+        /// 1.
         #[arg(long, default_value = "2m", value_parser = setting::age())]
         stall_timeout: Duration,
     },
 }
 
-/// What to do with dead letters.
+/// The commands for dead letters.
 #[derive(Debug, Subcommand)]
 pub enum DeadLetters {
-    /// Lists them, oldest first.
+    /// Lists dead letters, oldest first.
     List {
-        /// Which ones.
+        /// Which dead letters to list.
         #[command(flatten)]
         filter: Filter,
-        /// How many at most.
+        /// The maximum number to list.
         #[arg(long, default_value_t = 100, value_parser = setting::count(1..=dead_letters::MAX_SELECTION))]
         limit: usize,
     },
-    /// Shows one with everything it carries.
+    /// Shows a dead letter with its headers and its body.
     Show {
         /// Its sequence, as the list shows it.
         #[arg(value_parser = setting::number(1..=u64::MAX))]
         sequence: u64,
     },
-    /// Sends them back, each to the one service that dead-lettered it.
+    /// Redrives dead letters, each to the one service that dead-lettered it.
     ///
-    /// Ramps up (1, 2, 4, … a second), stops by itself where they fail again, and says what became of each. Ends with
-    /// status 1 where not all are handled.
+    /// Ramps up (1, 2, 4, … per second), stops if dead letters fail again, and reports the outcome of each. Ends with
+    /// status 1 if not all are handled.
     Redrive {
-        /// Which ones.
+        /// Which dead letters to redrive.
         #[command(flatten)]
         selection: Selection,
-        /// How.
+        /// The rate and the limits.
         #[command(flatten)]
         ramp: Ramp,
     },
-    /// Removes them for good; a copy with the reason is kept on `dead-letter-deleted.…`.
+    /// Deletes dead letters; a copy with the reason is kept on `dead-letter-deleted.…`.
     Delete {
-        /// Which ones.
+        /// Which dead letters to delete.
         #[command(flatten)]
         selection: Selection,
-        /// Why, for whoever looks later.
+        /// The reason, which is kept with the copy.
         #[arg(long, value_parser = setting::text())]
         reason: String,
     },
 }
 
-/// Which dead letters to do something with: named, filtered, or all.
+/// Which dead letters to process: by sequence, by filter, or all.
 #[derive(Debug, Args)]
 pub struct Selection {
     /// Their sequences, as the list shows them.
     #[arg(value_parser = setting::number(1..=u64::MAX))]
     sequences: Vec<u64>,
-    /// Which ones, where none is named.
+    /// The filter, if no sequence is given.
     #[command(flatten)]
     filter: Filter,
-    /// All there are.
+    /// Selects all dead letters.
     #[arg(long)]
     all: bool,
-    /// How many at most.
+    /// The maximum number to select.
     #[arg(long, default_value_t = dead_letters::MAX_SELECTION, value_parser = setting::count(1..=dead_letters::MAX_SELECTION))]
     limit: usize,
 }
 
 impl Cli {
-    /// Does what the command line asks, prints what there is to say, and returns how the program ends: 0 where
-    /// everything went well, 1 where not everything did, 2 where it could not be tried, 130 or 143 where a signal ended it.
+    /// Runs the command and returns the exit status: 0 on success, 1 if not everything succeeded, 2 if the command
+    /// could not run, 130 or 143 if a signal ended it.
     pub async fn run(self) -> ExitCode {
         let json = self.json;
         let report = |error: &anyhow::Error| {
@@ -185,15 +185,15 @@ impl Cli {
             Command::Explain { key } => unless_stopped(stop, explain(&operator, &key, printer)).await,
             Command::Check => unless_stopped(stop, Box::pin(invariants(&operator, printer))).await,
         };
-        // The server does not tell a refusal to who asked.
+        // nats-server does not report a refusal to the request that it refuses.
         match (done, operator.refusal()) {
-            (Err(error), Some(refusal)) => Err(error.context(format!("nats-server says: {refusal}"))),
+            (Err(error), Some(refusal)) => Err(error.context(format!("nats-server refused: {refusal}"))),
             (done, _) => done,
         }
     }
 }
 
-/// Awaits what changes nothing, unless a signal ends it.
+/// Awaits a future that changes nothing, unless a signal ends it.
 async fn unless_stopped<T>(
     stop: &CancellationToken,
     reading: impl Future<Output = anyhow::Result<T>>,
@@ -215,7 +215,7 @@ async fn restore_stream(
     let since = last.map(|last| clock::now() - last);
     let report = |progress: &Progress| printer.print(progress, || progress_text(progress));
     let all = restore(operator, stream, since, stall_timeout, stop, report).await?;
-    printer.print(&json!({ "summary": all }), || restored_for_people(&all));
+    printer.print(&json!({ "summary": all }), || restored_text(&all));
     Ok(all.iter().all(|progress| progress.done))
 }
 
@@ -225,7 +225,7 @@ async fn explain(operator: &Operator, key: &str, printer: Printer) -> anyhow::Re
     Ok(timeline.is_complete())
 }
 
-/// Looks until everything is told, five seconds at most: what does not agree may settle.
+/// Checks until every status is known, for at most five seconds: mismatches may settle.
 async fn invariants(operator: &Operator, printer: Printer) -> anyhow::Result<bool> {
     let mut watcher = Watcher::new()?;
     let begun = Instant::now();
@@ -288,7 +288,7 @@ async fn delete(
         let Some(ended) = stop.run_until_cancelled(delete::delete(operator, sequence, reason)).await else {
             let rest = dead_letters.len() - done;
             bail!(
-                "interrupted by a signal: {done} dead letters are done, {rest} are not; whether {sequence} was deleted is \
+                "interrupted by a signal: {done} dead letters are processed, {rest} are not; whether {sequence} was deleted is \
                  unknown; repeat the command"
             );
         };
@@ -300,17 +300,17 @@ async fn delete(
 }
 
 impl Selection {
-    /// Returns the dead letters, refusing to take all where nothing says that all are meant.
+    /// Returns the selected dead letters. Refuses to select all of them without `--all`.
     async fn dead_letters(&self, operator: &Operator) -> anyhow::Result<Vec<DeadLetter>> {
         if !self.sequences.is_empty() {
-            anyhow::ensure!(self.filter.is_empty() && !self.all, "name dead letters, or filter them, not both");
+            anyhow::ensure!(self.filter.is_empty() && !self.all, "give either sequences or a filter, not both");
             let (dead_letters, absent) = dead_letters::named(operator, &self.sequences).await?;
             anyhow::ensure!(absent.is_empty(), "there are no dead letters {absent:?}");
             return Ok(dead_letters);
         }
         anyhow::ensure!(
             self.all || !self.filter.is_empty(),
-            "which dead letters? Name them, filter them, or say --all"
+            "no dead letters selected: give sequences, a filter, or --all"
         );
         Ok(dead_letters::list(operator, &self.filter, self.limit).await?.dead_letters)
     }
@@ -350,7 +350,7 @@ fn redriven_text(redriven: &Redriven) -> String {
         Outcome::Failed { reason } => format!("failed again: {reason}"),
         Outcome::Refused { reason } => format!("refused: {reason}"),
         Outcome::Gone => "gone".to_owned(),
-        Outcome::Unknown { reason } => format!("unknown, redrive it again to learn it: {reason}"),
+        Outcome::Unknown { reason } => format!("unknown, redrive it again to find out: {reason}"),
     };
     let Redriven { sequence, service, key, .. } = redriven;
     format!("{sequence:>8}  {service:<22} {key:<20} {outcome}")
@@ -359,20 +359,20 @@ fn redriven_text(redriven: &Redriven) -> String {
 fn progress_text(progress: &Progress) -> String {
     let Progress { service, published, known, settled, done, failed } = progress;
     let state = match (failed, done) {
-        (Some(why), _) => format!("given up: {why}"),
+        (Some(why), _) => format!("failed: {why}"),
         (None, true) => "done".to_owned(),
         (None, false) => "…".to_owned(),
     };
     format!("{service:<22} {published:>8} published {known:>8} known {settled:>6} settled  {state}")
 }
 
-fn restored_for_people(all: &[Progress]) -> String {
+fn restored_text(all: &[Progress]) -> String {
     let published: u64 = all.iter().map(|progress| progress.published).sum();
     let rest: Vec<&str> = all.iter().filter(|progress| !progress.done).map(|progress| &*progress.service).collect();
     match rest.as_slice() {
-        [] => format!("{published} messages published again"),
+        [] => format!("{published} messages republished"),
         rest => format!(
-            "{published} messages published again; not everything of {} is published: repeat the command",
+            "{published} messages republished; the outbox of {} is not completely republished: repeat the command",
             rest.join(", ")
         ),
     }

@@ -1,13 +1,13 @@
-//! For operators: finding and repairing what went wrong, without a service's database or password.
+//! The operator's program and library: finds and repairs problems, without a service's database or password.
 //!
-//! Everything goes over NATS as one user, `operator`. In reading order:
+//! It connects to NATS as one user, `operator`. In reading order:
 //!
 //! - [`operator`]: the connection;
-//! - [`dead_letters`]: listed, shown, sent back to the one service that dead-lettered them, deleted with a reason;
-//! - [`explain`](mod@explain): what happened about one order, across all services, and what it waits for;
-//! - [`invariants`]: whether everything is consistent;
-//! - [`restore`](mod@restore): a stream filled again from the services' outboxes;
-//! - [`cli`], `print`: the program; the gateway uses the rest as a library.
+//! - [`dead_letters`]: lists, shows, redrives, and deletes dead letters;
+//! - [`explain`](mod@explain): the timeline of one order across all services, and its blockers;
+//! - [`invariants`]: the consistency checks;
+//! - [`restore`](mod@restore): restores a stream from the outboxes of the services;
+//! - [`cli`], `print`: the program. The gateway uses the other modules as a library.
 
 pub mod cli;
 pub mod dead_letters;

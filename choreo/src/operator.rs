@@ -14,10 +14,10 @@ use messaging::{Health, clock};
 
 /// The user of `nats.conf` that operators connect as.
 pub const OPERATOR: &str = "operator";
-/// How long the server may take to answer at first.
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// The time limit for the first connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection with the rights of an operator. Cheap to clone.
+/// A connection with the permissions of an operator. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Operator {
     client: Client,
@@ -25,71 +25,73 @@ pub struct Operator {
     health: Health,
 }
 
-/// Why a service did not answer.
+/// Why a service did not reply.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// It does not run: nobody has the request.
+    /// The service does not run: no process received the request.
     #[error("{0} does not run")]
     Absent(String),
-    /// Nobody knows whether it has the request.
+    /// Whether the service received the request is unknown.
     #[error("{0}")]
     Silent(String),
-    /// It says that the request makes no sense.
+    /// The service refused the request as invalid.
     #[error("{0}")]
     Refused(String),
 }
 
 impl Operator {
-    /// Connects, and gives up where the server does not answer within 5 s.
+    /// Connects; fails if the server does not reply within 5 s.
     ///
     /// # Errors
     ///
-    /// Where the server is away or refuses the user.
+    /// If the server is unavailable or refuses the user.
     pub async fn connect(options: &NatsOptions) -> anyhow::Result<Self> {
-        let (client, health) = connection::establish(options, OPERATOR, CONNECT_WITHIN).await?;
+        let (client, health) = connection::establish(options, OPERATOR, CONNECT_TIMEOUT).await?;
         let js = connection::jetstream(&client);
-        // Without the stream there is no dead letter whose age could be wrong; every other command asks for EVENTS anyway.
+        // If `DEAD_LETTERS` is missing, there is no dead letter whose age could be wrong. All other commands use
+        // EVENTS anyway.
         if clock::synchronise(&js, STREAM_NAME).await.is_err() {
             drop(clock::synchronise(&js, EVENTS).await);
         }
         Ok(Self { js, client, health })
     }
 
-    /// Connects as soon as the server answers; returns at once. `health` reports the connection.
+    /// Connects as soon as the server replies; returns at once. `health` reports the connection.
     ///
     /// # Errors
     ///
-    /// Where the address cannot be parsed.
+    /// If the address cannot be parsed.
     pub async fn connect_in_background(options: &NatsOptions, health: Health) -> anyhow::Result<Self> {
         let client = connection::connect(options, OPERATOR, &health).await?;
         Ok(Self { js: connection::jetstream(&client), client, health })
     }
 
-    /// Uses a connection of somebody else's, with their rights.
+    /// Wraps an existing connection, with the permissions of its user.
     #[must_use]
     pub fn over(client: Client, js: jetstream::Context, health: Health) -> Self {
         Self { client, js, health }
     }
 
-    /// Returns the streams.
+    /// Returns the JetStream context.
     #[must_use]
     pub fn js(&self) -> &jetstream::Context {
         &self.js
     }
 
-    /// Returns whether there is a connection at present.
+    /// Returns whether the connection is up.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == async_nats::connection::State::Connected
     }
 
-    /// Returns what the server has refused, which its answers do not tell; `None` where it is nothing.
+    /// Returns the last permission that the server refused, which its replies do not contain; `None` if there is
+    /// none.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         self.health.problem(connection::PERMISSIONS)
     }
 
-    /// Asks a service something.
+    /// Sends a request to a service and returns the reply.
     ///
     /// # Errors
     ///
@@ -105,7 +107,7 @@ impl Operator {
         let answer = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => AskError::Absent(service.to_owned()),
             RequestErrorKind::TimedOut => {
-                AskError::Silent(format!("{service} has not answered within {} s", timeout.as_secs()))
+                AskError::Silent(format!("{service} did not reply within {} s", timeout.as_secs()))
             }
             _ => AskError::Silent(format!("{service}: {error}")),
         })?;
@@ -114,15 +116,15 @@ impl Operator {
         match header(NATS_SERVICE_ERROR_CODE) {
             None => Ok(answer.payload),
             Some("400") => Err(AskError::Refused(format!("{service} refuses: {why}"))),
-            Some(code) => Err(AskError::Silent(format!("{service} answers {code}: {why}"))),
+            Some(code) => Err(AskError::Silent(format!("{service} returned error {code}: {why}"))),
         }
     }
 
-    /// Publishes a message of its own and waits until the stream has it.
+    /// Publishes a message and waits until the stream acknowledges it.
     ///
     /// # Errors
     ///
-    /// Where the stream does not acknowledge it.
+    /// If the stream does not acknowledge it.
     pub(crate) async fn publish(
         &self,
         subject: String,

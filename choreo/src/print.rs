@@ -1,4 +1,4 @@
-//! What the program prints: tables for people, JSON for programs.
+//! The output of the program: tables, or JSON.
 
 pub(crate) mod board;
 pub(crate) mod timeline;
@@ -8,22 +8,22 @@ use comfy_table::{ContentArrangement, Table};
 use messaging::process::print;
 use serde::Serialize;
 
-/// How it prints.
+/// Prints in the selected format.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printer {
     pub(crate) json: bool,
 }
 
 impl Printer {
-    /// Prints a value as one line of JSON, or what people read instead.
-    pub(crate) fn print(self, value: &impl Serialize, for_people: impl FnOnce() -> String) {
+    /// Prints a value as one line of JSON, or as text.
+    pub(crate) fn print(self, value: &impl Serialize, text: impl FnOnce() -> String) {
         if self.json {
             match serde_json::to_string(value) {
                 Ok(line) => print(line),
-                Err(error) => tracing::error!(%error, "an answer cannot be written as JSON"),
+                Err(error) => tracing::error!(%error, "cannot serialise a result as JSON"),
             }
         } else {
-            print(for_people());
+            print(text());
         }
     }
 }
@@ -36,7 +36,7 @@ pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>
     table.to_string()
 }
 
-/// Says how long something is ago, roughly.
+/// Formats an age, rounded.
 pub(crate) fn ago(seconds: u64) -> String {
     match seconds {
         0..120 => format!("{seconds} s"),

@@ -1,11 +1,11 @@
-//! A stream that lost its messages, filled again: each service publishes what it has said and keeps.
+//! Restores a stream that lost messages: each service republishes the messages that its outbox retains.
 //!
-//! The program asks for one batch at a time, always of the service that is furthest behind, so that no service gets
-//! far ahead of the others; those of one service the stream gets exactly in the order in which they were said.
-//! The stream is a ring buffer. So the program waits for the consumers while they have half of it still to read: what was
-//! restored must not be deleted unconsumed.
+//! The program requests one batch at a time, always of the service with the oldest messages, so that no service gets far
+//! ahead of the others. The stream stores the messages of one service in their original order.
+//! The stream is a ring buffer. So the program waits while consumers have half of it still to read: restored messages
+//! must not be deleted before they are consumed.
 //!
-//! It can be ended and started again at any time: messages keep their ids, and whoever handled one drops it.
+//! It can be stopped and started again at any time: messages keep their ids, and the inbox drops duplicates.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -25,53 +25,54 @@ use uuid::Uuid;
 
 use crate::Operator;
 
-/// How long a service may take for one batch.
+/// The time limit for a service to republish one batch.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How often a batch is tried before its service is given up.
-const TRIES: u32 = 5;
-/// How long the consumers may stand still while the program waits for them: longer than a message that failed waits for its
-/// next attempt.
+/// The number of attempts per batch, after which the restore of its service fails.
+const MAX_ATTEMPTS: u32 = 5;
+/// How long consumers may make no progress while the program waits for them: longer than the delay between the
+/// attempts of a failing message.
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(120);
-/// How often they are looked at meanwhile.
+/// The time between two looks at their positions.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How far a service has come.
+/// The progress of one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Progress {
-    /// Which service.
+    /// The name of the service.
     pub service: String,
-    /// Messages that the stream has taken.
+    /// Messages that the stream stored.
     pub published: u64,
-    /// Messages that the stream still knew.
+    /// Messages that the stream recognised as duplicates.
     pub known: u64,
-    /// Messages that are not published again: settled timers, dead letters that were handled.
+    /// Messages that are not republished: settled timers, dead letters that were handled.
     pub settled: u64,
-    /// Whether everything is published.
+    /// Whether the service has republished everything.
     pub done: bool,
-    /// Why it was dead-lettered, where it was; what it has published so far is in the stream.
+    /// The reason of a failure; messages published before it are in the stream.
     pub failed: Option<String>,
 }
 
-/// A service under way.
+/// The restore of one service in progress.
 struct Running {
     progress: Progress,
     after: Option<Uuid>,
-    /// Where it ends.
+    /// The last batch to republish.
     until: Option<Uuid>,
-    /// When the last message that it has published was said.
+    /// The time of the last republished message.
     reached: i64,
 }
 
-/// Fills a stream again; `report` hears of each batch. Returns how far each service has come.
+/// Restores a stream and calls `report` after each batch. Returns the progress of each service.
 ///
-/// With `since`, only what was said since then is published. While consumers have half of the stream still to read, it waits
-/// for them, as long as they do not stand still for `stall_timeout`. Once `stop` is cancelled no further batch is requested.
+/// With `since`, only messages since then are republished. While consumers have half of the stream still to read, it
+/// waits for them, unless they make no progress for `stall_timeout`. Once `stop` is cancelled no further batch is
+/// requested.
 ///
 /// # Errors
 ///
-/// Where the stream is not one of the shop, is one that no outbox holds, or is not there; and if its consumers stand still
-/// with half of it to read.
+/// If the stream is not part of the shop, no outbox retains its messages, or it does not exist; and if its consumers
+/// make no progress with half of it to read.
 pub async fn restore(
     operator: &Operator,
     stream: &str,
@@ -87,20 +88,21 @@ pub async fn restore(
     let services = producers(&topology, spec);
     if services.is_empty() {
         bail!(
-            "{stream} cannot be filled again: what it holds comes from outside, and no outbox has it. What was handled \
-             has had its effect; what was acknowledged and not handled is lost unless the stream has replicas, and its \
-             senders must send it again (the same Idempotency-Key makes that safe)"
+            "{stream} cannot be restored: its messages come from clients, and no outbox holds them. Handled messages \
+             had their effect; acknowledged but unhandled messages are lost unless the stream has replicas, and their \
+             senders must send them again (the same Idempotency-Key makes that safe)"
         );
     }
     let found = operator.js().get_stream(stream).await;
     let found =
-        found.with_context(|| format!("stream {stream} is not there; make it again first (`demo provision`)"))?;
+        found.with_context(|| format!("stream {stream} does not exist; create it first (`demo provision`)"))?;
 
     let mut request =
         Request { subjects: spec.subjects.clone(), since: since.map(unix_millis), ..Request::default() };
     request.intact_from = intact_from(&found.cached_info().state);
     let mut running: Vec<Running> = services.into_iter().map(Running::new).collect();
-    while let Some(next) = running.iter_mut().filter(|running| running.goes_on()).min_by_key(|next| next.reached) {
+    while let Some(next) = running.iter_mut().filter(|running| running.continues()).min_by_key(|next| next.reached)
+    {
         let waiting = wait_for_consumers(operator, stream, stall_timeout);
         let Some(waited) = stop.run_until_cancelled(waiting).await else { break };
         waited?;
@@ -117,11 +119,11 @@ pub async fn restore(
     Ok(running.into_iter().map(|running| running.progress).collect())
 }
 
-/// Waits until the consumers of a stream have less than half of what it holds at most still to read.
+/// Waits until all consumers of a stream have at most half of its capacity still to read.
 ///
 /// # Errors
 ///
-/// If the one that is furthest behind gets nothing for as long as `stall_timeout`.
+/// If the slowest consumer makes no progress for `stall_timeout`.
 async fn wait_for_consumers(operator: &Operator, stream: &str, stall_timeout: Duration) -> anyhow::Result<()> {
     let (mut before, mut progress) = (None, Instant::now());
     loop {
@@ -134,8 +136,8 @@ async fn wait_for_consumers(operator: &Operator, stream: &str, stall_timeout: Du
             (before, progress) = (now, Instant::now());
         } else if progress.elapsed() > stall_timeout {
             bail!(
-                "the consumer {} of {stream} stands still with {} of {} bytes to read; more would be deleted unconsumed. \
-                 What is published so far is in the stream; start the service, then run this again",
+                "the consumer {} of {stream} makes no progress with {} of {} bytes to read; more would be deleted \
+                 unconsumed. Messages published so far are in the stream; start the service, then repeat the command",
                 backlog.consumer,
                 backlog.bytes,
                 backlog.limit
@@ -145,30 +147,30 @@ async fn wait_for_consumers(operator: &Operator, stream: &str, stall_timeout: Du
     }
 }
 
-/// What the consumer that is furthest behind has still to read.
+/// The backlog of the slowest consumer.
 struct Backlog {
     consumer: String,
-    /// The sequence up to which it has read.
+    /// The sequence up to which it has acknowledged.
     consumed: u64,
-    /// How many deliveries it has had.
+    /// The number of its deliveries.
     deliveries: u64,
-    /// The bytes after that, if all messages are of the same size.
+    /// The bytes after that sequence, if all messages have the same size.
     bytes: u64,
-    /// How many bytes the stream holds at most.
+    /// The maximum size of the stream, in bytes.
     limit: u64,
 }
 
 async fn backlog(operator: &Operator, name: &str) -> anyhow::Result<Backlog> {
-    let looking = || format!("looking at the consumers of {name}");
-    let stream = operator.js().get_stream(name).await.with_context(looking)?;
+    let reading = || format!("reading the consumers of {name}");
+    let stream = operator.js().get_stream(name).await.with_context(reading)?;
     let info = stream.cached_info();
     let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0).unwrap_or(u64::MAX);
     let (first, last) = (info.state.first_sequence, info.state.last_sequence);
     let mut furthest = Backlog { consumer: String::new(), consumed: last, deliveries: 0, bytes: 0, limit };
     let mut consumers = stream.consumers();
-    while let Some(consumer) = consumers.try_next().await.with_context(looking)? {
+    while let Some(consumer) = consumers.try_next().await.with_context(reading)? {
         let observed = Observed::of(info, &consumer);
-        // Those of live feeds are no service's.
+        // Consumers that are not durable serve live feeds.
         let is_behind = observed.outstanding() > 0 && observed.acknowledged() < furthest.consumed;
         if is_behind && consumer.config.durable_name.is_some() {
             furthest.consumer.clone_from(&consumer.name);
@@ -181,11 +183,11 @@ async fn backlog(operator: &Operator, name: &str) -> anyhow::Result<Backlog> {
     Ok(furthest)
 }
 
-/// Returns from which sequence on a stream certainly lacks nothing that it once had.
+/// Returns the sequence from which on the stream certainly lost no message.
 fn intact_from(state: &State) -> u64 {
     match state.deleted_count {
         None | Some(0) => state.first_sequence,
-        // Which ones is not worth asking: what is there is published once more, and dropped by who handled it.
+        // Which messages are missing is not determined: the others are republished too, and the inbox drops them.
         Some(_) => state.last_sequence + 1,
     }
 }
@@ -196,7 +198,7 @@ impl Running {
         Self { progress, after: None, until: None, reached: i64::MIN }
     }
 
-    fn goes_on(&self) -> bool {
+    fn continues(&self) -> bool {
         !self.progress.done && self.progress.failed.is_none()
     }
 
@@ -210,26 +212,26 @@ impl Running {
     }
 }
 
-/// Asks for a batch until it is published; a batch may be repeated.
+/// Requests a batch until it is republished; a batch may be repeated.
 async fn batch(operator: &Operator, service: &str, request: &Request) -> Result<Republished, String> {
     let body = serde_json::to_vec(request).map_err(|error| error.to_string())?;
-    let mut tries = 1;
+    let mut attempts = 1;
     loop {
-        let answer = operator.ask(service, republish::subject(service), body.clone().into(), REPLY_TIMEOUT).await;
-        match answer {
-            Ok(answer) => {
-                return serde_json::from_slice(&answer)
-                    .map_err(|error| format!("the answer of {service} cannot be read: {error}"));
+        let reply = operator.ask(service, republish::subject(service), body.clone().into(), REPLY_TIMEOUT).await;
+        match reply {
+            Ok(reply) => {
+                return serde_json::from_slice(&reply)
+                    .map_err(|error| format!("the reply of {service} cannot be read: {error}"));
             }
-            Err(error) if tries == TRIES => return Err(error.to_string()),
-            Err(error) => tracing::debug!(service, %error, tries, "a batch is tried again"),
+            Err(error) if attempts == MAX_ATTEMPTS => return Err(error.to_string()),
+            Err(error) => tracing::debug!(service, %error, attempts, "a batch is requested again"),
         }
-        tokio::time::sleep(Duration::from_millis(200) * 2_u32.pow(tries)).await;
-        tries += 1;
+        tokio::time::sleep(Duration::from_millis(200) * 2_u32.pow(attempts)).await;
+        attempts += 1;
     }
 }
 
-/// Returns the services that keep in their outboxes what a stream holds.
+/// Returns the services whose outboxes hold the messages of a stream.
 fn producers(topology: &Topology, spec: &StreamSpec) -> Vec<String> {
     let mut services: BTreeSet<String> = BTreeSet::new();
     for subject in &spec.subjects {
@@ -237,7 +239,7 @@ fn producers(topology: &Topology, spec: &StreamSpec) -> Vec<String> {
         match (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default()) {
             ("dead-letter", _) => services.extend(topology.consumers.iter().map(|spec| spec.name.clone())),
             (_, "command") => {}
-            // Whoever says events in a context also sets its timers.
+            // The producer of a context's events also sets its timers.
             (context, _) => {
                 let producer = contracts::topology::producer(context, "event");
                 services.extend(producer.map(str::to_owned));

@@ -1,8 +1,8 @@
-//! Removing dead letters that nobody will handle, with a reason that is kept.
+//! Deletes dead letters that are not to be handled, and keeps the reason.
 //!
-//! A copy goes to `dead-letter-deleted.<service>.<reason>.<key>` in the same stream first, with who removed it, when, and why:
-//! it is kept as long as a dead letter is. Then the dead letter is removed. Killed in between, the dead letter is still there;
-//! done again, a second copy says the same.
+//! First a copy with the reason and the time is published on `dead-letter-deleted.<service>.<reason>.<key>` in the
+//! same stream, where it is kept as long as a dead letter. Then the dead letter is removed. If the program is killed
+//! in between, the dead letter is still there; deleting it again publishes the copy again.
 
 use messaging::clock;
 use messaging::dead_letter::DELETED;
@@ -12,40 +12,40 @@ use serde::Serialize;
 use super::{redrive, stored};
 use crate::Operator;
 
-/// Why the dead letter was deleted, in the words of who did it.
+/// The header with the operator's reason.
 pub const REASON: &str = "Discard-Reason";
-/// When it was, RFC 3339.
+/// The header with the time of the deletion, RFC 3339.
 pub const TIME: &str = "Discard-Time";
-/// Its sequence as a dead letter.
+/// The header with the sequence of the dead letter.
 pub const SEQUENCE: &str = "Discard-Sequence";
-/// Characters of a reason that are kept.
-const LONGEST: usize = 1000;
+/// The maximum length of a reason, in characters; the rest is cut off.
+const MAX_REASON: usize = 1000;
 
-/// What became of one dead letter.
+/// The result of deleting one dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Deleted {
     /// Its sequence in the stream of dead letters.
     pub sequence: u64,
-    /// Whether it is removed, with its copy kept; `false` where there was no such dead letter.
+    /// Whether it is removed and its copy kept; `false` if there was no such dead letter.
     pub deleted: bool,
 }
 
-/// Removes a dead letter for a reason.
+/// Deletes a dead letter and keeps a copy with the reason.
 ///
 /// # Errors
 ///
-/// Where the reason is empty, or the stream does not take the copy, or the dead letter cannot be removed. Doing it again
-/// is safe.
+/// If the reason is empty, the stream does not store the copy, or the dead letter cannot be removed. Repeating it is
+/// safe.
 pub async fn delete(operator: &Operator, sequence: u64, reason: &str) -> anyhow::Result<Deleted> {
-    let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST).collect();
-    anyhow::ensure!(!reason.trim().is_empty(), "a dead letter is deleted for a reason");
+    let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect();
+    anyhow::ensure!(!reason.trim().is_empty(), "a dead letter cannot be deleted without a reason");
     let Some(dead_letter) = stored(operator, sequence).await? else {
         return Ok(Deleted { sequence, deleted: false });
     };
     let mut headers = async_nats::HeaderMap::new();
     for (name, values) in dead_letter.headers.iter() {
-        // What the server acts upon, or has added when the dead letter was read.
+        // Headers that nats-server interprets, or added when the dead letter was read.
         if !AsRef::<str>::as_ref(name).to_ascii_lowercase().starts_with("nats-") {
             values.iter().for_each(|value| headers.append(name.clone(), value.clone()));
         }
@@ -54,8 +54,8 @@ pub async fn delete(operator: &Operator, sequence: u64, reason: &str) -> anyhow:
     headers.insert(TIME, rfc3339(clock::now()).as_str());
     headers.insert(SEQUENCE, sequence.to_string().as_str());
     headers.insert(NATS_MESSAGE_ID, format!("{DELETED}/{sequence}").as_str());
-    let behind = dead_letter.subject.split_once('.').map_or("", |(_, behind)| behind);
-    operator.publish(format!("{DELETED}.{behind}"), headers, dead_letter.body).await?;
+    let rest = dead_letter.subject.split_once('.').map_or("", |(_, rest)| rest);
+    operator.publish(format!("{DELETED}.{rest}"), headers, dead_letter.body).await?;
     anyhow::ensure!(redrive::remove(operator, sequence).await, "dead letter {sequence} could not be removed");
     Ok(Deleted { sequence, deleted: true })
 }

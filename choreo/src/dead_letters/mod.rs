@@ -1,7 +1,7 @@
-//! Dead dead letters: what services could not handle, in the stream `DEAD_LETTERS`.
+//! Dead letters: messages that services could not handle, in the stream `DEAD_LETTERS`.
 //!
-//! In reading order: this lists and shows them, [`redrive`](mod@redrive) sends them back, [`delete`](mod@delete)
-//! removes them.
+//! In reading order: this module lists and shows them, [`redrive`](mod@redrive) redrives them, [`delete`](mod@delete)
+//! deletes them.
 
 pub mod delete;
 pub mod redrive;
@@ -20,89 +20,89 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::Operator;
 
-/// The most dead letters that are taken at once.
+/// The maximum number of dead letters in one selection.
 pub const MAX_SELECTION: usize = 100_000;
 
 /// A dead letter, without its body.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
-    /// Its place in the stream of dead letters; this is how it is named.
+    /// Its sequence in the stream of dead letters, which identifies it.
     pub sequence: u64,
     /// The service that dead-lettered it.
     pub service: String,
-    /// Why, in a word.
+    /// The reason, as one token.
     pub reason: String,
-    /// Why, in a sentence.
+    /// The reason in full, as a sentence.
     pub detail: String,
-    /// The business id it is about.
+    /// The business id of the message.
     pub key: String,
-    /// `<context>.<name>.v<version>`, as far as the message says it.
+    /// `<context>.<name>.v<version>`, if the message has a type.
     pub message_type: Option<String>,
-    /// The id of the message, as far as it says one.
+    /// The message id, if the message has one.
     pub message_id: Option<String>,
-    /// The subject it was published on.
+    /// The subject on which the message was published.
     pub subject: String,
-    /// The stream it came from.
+    /// The stream of the message.
     pub stream: String,
-    /// Its sequence there.
+    /// The sequence of the message in that stream.
     pub stream_sequence: Option<u64>,
-    /// How often it had been delivered.
+    /// The number of deliveries before it was dead-lettered.
     pub attempts: Option<u64>,
     /// When the service dead-lettered it, RFC 3339.
     pub dead_lettered_at: String,
-    /// How many seconds ago that was.
+    /// The number of seconds since then.
     pub age_seconds: u64,
 }
 
-/// A dead letter with everything it carries.
+/// A dead letter with its headers and its body.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetterDetail {
-    /// What a list shows of it.
+    /// The entry in the list.
     #[serde(flatten)]
     pub dead_letter: DeadLetter,
-    /// All its headers.
+    /// All headers.
     pub headers: BTreeMap<String, Vec<String>>,
-    /// Its body: JSON where it is that, and otherwise text with what is no UTF-8 replaced.
+    /// The body: a JSON value, or otherwise a string in which invalid UTF-8 is replaced.
     pub body: Value,
 }
 
-/// Which dead letters. What is not given does not matter.
+/// A filter for dead letters. All criteria that are given must match.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Filter {
-    /// Those of one service.
+    /// Dead letters of this service.
     #[arg(long, value_parser = setting::text())]
     pub service: Option<String>,
-    /// Those of one type of message, such as `order.placed` or `order.placed.v1`.
+    /// Dead letters of this message type, such as `order.placed` or `order.placed.v1`.
     #[arg(long = "type", value_name = "TYPE", value_parser = setting::text())]
     pub message_type: Option<String>,
-    /// Those whose reason contains this, in its word or its sentence.
+    /// Dead letters whose reason contains this text.
     #[arg(long, value_parser = setting::text())]
     pub reason: Option<String>,
-    /// Those about one business id.
+    /// Dead letters about this business id.
     #[arg(long, value_parser = setting::text())]
     pub key: Option<String>,
-    /// Those given up at least this long ago, such as `90s`, `15m`, `2h`, `3d`.
+    /// Dead-lettered at least this long ago, such as `90s`, `15m`, `2h`, `3d`.
     #[arg(long, value_parser = setting::age())]
     pub before: Option<Duration>,
-    /// Those given up at most this long ago.
+    /// Dead-lettered at most this long ago.
     #[arg(long, value_parser = setting::age())]
     pub since: Option<Duration>,
 }
 
-/// What was found.
+/// One page of dead letters.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Listing {
     /// The dead letters, oldest first.
     pub dead_letters: Vec<DeadLetter>,
-    /// Whether there are more than were asked for.
+    /// Whether more dead letters match.
     pub more: bool,
 }
 
 impl Filter {
-    /// Returns whether every dead letter passes.
+    /// Returns whether no criterion is given, so that every dead letter matches.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let Self { service, message_type, reason, key, before, since } = self;
@@ -111,7 +111,7 @@ impl Filter {
             && since.is_none()
     }
 
-    /// Returns the narrowest subject that the server can look for.
+    /// Returns the narrowest subject filter for the server.
     fn subject(&self) -> String {
         let token = |given: &Option<String>| match given {
             Some(text) if is_token(text) => text.clone(),
@@ -136,22 +136,22 @@ impl Filter {
             && is(&self.key, &dead_letter.key)
             && of_type
             && of_reason
-            && self.before.is_none_or(|least| age >= least)
-            && self.since.is_none_or(|most| age <= most)
+            && self.before.is_none_or(|min| age >= min)
+            && self.since.is_none_or(|max| age <= max)
     }
 }
 
-/// Returns whether a text can stand for itself as one token of a subject.
+/// Returns whether a text is one valid token of a subject.
 pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty()
         && !text.contains(|c: char| c == '.' || c == '*' || c == '>' || c.is_whitespace() || c.is_control())
 }
 
-/// Lists dead letters, oldest first, `limit` at most.
+/// Lists at most `limit` dead letters, oldest first.
 ///
 /// # Errors
 ///
-/// Where the stream cannot be read.
+/// If the stream cannot be read.
 pub async fn list(operator: &Operator, filter: &Filter, limit: usize) -> anyhow::Result<Listing> {
     let limit = limit.min(MAX_SELECTION);
     let mut reader = Reader::start(operator.js(), STREAM_NAME, &filter.subject(), 1).await?;
@@ -167,11 +167,11 @@ pub async fn list(operator: &Operator, filter: &Filter, limit: usize) -> anyhow:
     Ok(Listing { dead_letters, more: false })
 }
 
-/// Returns one dead letter with everything it carries; `None` where there is none with this sequence.
+/// Returns one dead letter with its headers and its body; `None` if this sequence is not a dead letter.
 ///
 /// # Errors
 ///
-/// Where the stream cannot be read.
+/// If the stream cannot be read.
 pub async fn show(operator: &Operator, sequence: u64) -> anyhow::Result<Option<DeadLetterDetail>> {
     Ok(stored(operator, sequence).await?.map(|stored| DeadLetterDetail {
         dead_letter: read(&stored),
@@ -180,11 +180,11 @@ pub async fn show(operator: &Operator, sequence: u64) -> anyhow::Result<Option<D
     }))
 }
 
-/// Returns the dead letters with these sequences, and the sequences that are no dead letter's.
+/// Returns the dead letters with these sequences, and the sequences that are not dead letters.
 ///
 /// # Errors
 ///
-/// Where the stream cannot be read.
+/// If the stream cannot be read.
 pub async fn named(operator: &Operator, sequences: &[u64]) -> anyhow::Result<(Vec<DeadLetter>, Vec<u64>)> {
     let (mut dead_letters, mut absent) = (Vec::new(), Vec::new());
     for sequence in sequences {
@@ -197,7 +197,7 @@ pub async fn named(operator: &Operator, sequences: &[u64]) -> anyhow::Result<(Ve
 }
 
 async fn stored(operator: &Operator, sequence: u64) -> anyhow::Result<Option<Stored>> {
-    // The server looks for a first message from 0 on, which is not what was asked.
+    // From 0 on, the server returns the first message, whatever its sequence.
     if sequence == 0 {
         return Ok(None);
     }
@@ -205,7 +205,7 @@ async fn stored(operator: &Operator, sequence: u64) -> anyhow::Result<Option<Sto
     Ok(stored.filter(|stored| stored.subject.starts_with("dead-letter.")))
 }
 
-/// Reads what a dead letter says about itself; its subject tells what its headers do not.
+/// Reads the headers of a dead letter; its subject replaces missing ones.
 fn read(stored: &Stored) -> DeadLetter {
     let header = |name: &str| stored.header(name).map(str::to_owned);
     let mut tokens = stored.subject.splitn(4, '.').skip(1).map(str::to_owned);

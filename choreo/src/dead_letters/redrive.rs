@@ -1,8 +1,8 @@
-//! Sending dead letters back, each to the one service that dead-lettered it.
+//! Redrives dead letters, each to the one service that dead-lettered it.
 //!
-//! It ramps up: 1 dead letter, then 2, 4, … a second, each step when the answers to the one before are there. Where dead letters
-//! fail again it stops by itself, so that a cause that is not repaired costs one dead letter and not all of them. What has
-//! been handled is removed from the stream of dead letters; what has not stays.
+//! The rate ramps up: 1 dead letter, then 2, 4, … per second; each step waits for the reports of the previous one. It
+//! stops if dead letters fail again, so that an unrepaired cause affects one dead letter and not all of them. Handled
+//! dead letters are removed from the stream; the others stay.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,24 +19,24 @@ use super::DeadLetter;
 use crate::Operator;
 use crate::operator::AskError;
 
-/// How long a service may take for one step.
+/// The time limit for a service to process one step.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a step takes at least.
+/// The minimum duration of a step.
 const STEP: Duration = Duration::from_secs(1);
 
-/// The reason of an end before the last dead letter.
+/// The reason for stopping early after a signal.
 const INTERRUPTED: &str = "interrupted by a signal";
 
-/// How to redrive.
+/// The rate and the limits of a redrive.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Ramp {
-    /// Also dead letters older than their service remembers, which it may have handled since.
+    /// Also redrives dead letters older than their service's inbox, which it may have handled since.
     #[arg(long)]
     pub force: bool,
-    /// The most dead letters a second, where the ramp ends.
+    /// The maximum rate, in dead letters per second.
     #[arg(long, default_value_t = 256, value_parser = setting::count(1..=redrive::MAX_BATCH))]
     pub rate: usize,
-    /// How many dead letters may fail again before it stops by itself.
+    /// The number of dead letters that may fail again before the redrive stops.
     #[arg(long, default_value_t = 0, value_parser = setting::count(0..=super::MAX_SELECTION))]
     pub max_failures: usize,
 }
@@ -47,48 +47,48 @@ impl Default for Ramp {
     }
 }
 
-/// What became of one dead letter.
+/// The outcome of redriving one dead letter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Redriven {
     /// Its sequence in the stream of dead letters.
     pub sequence: u64,
-    /// The service that was asked.
+    /// The service that dead-lettered it.
     pub service: String,
-    /// The business id it is about.
+    /// The business id of the message.
     pub key: String,
-    /// What became of it.
+    /// The outcome that the service reported.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// Whether the stream of dead letters has it no more. A dead letter that was handled and could not be removed is
-    /// removed when it is redriven again.
+    /// Whether it is removed from the stream of dead letters. A handled dead letter that could not be removed is
+    /// removed by the next redrive.
     pub removed: bool,
 }
 
-/// What became of all of them.
+/// The number of dead letters per outcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
-    /// Handled now.
+    /// Handled by this redrive.
     pub handled: usize,
-    /// Handled before.
+    /// Handled before this redrive.
     pub already_handled: usize,
     /// Failed again.
     pub failed: usize,
-    /// Refused by their service.
+    /// Refused by the service.
     pub refused: usize,
-    /// Not there any more.
+    /// No longer in the stream.
     pub gone: usize,
-    /// Nobody knows.
+    /// Without a known outcome.
     pub unknown: usize,
-    /// Not tried, because it stopped before.
+    /// Not redriven, because the redrive stopped early.
     pub not_tried: usize,
-    /// Why it stopped before the end.
+    /// The reason for stopping early.
     pub stopped: Option<String>,
 }
 
 impl Summary {
-    /// Counts the dead letter; returns whether it failed.
+    /// Counts an outcome; returns whether it is a failure.
     fn count(&mut self, outcome: &Outcome) -> bool {
         let counter = match outcome {
             Outcome::Handled => &mut self.handled,
@@ -102,15 +102,15 @@ impl Summary {
         matches!(outcome, Outcome::Failed { .. } | Outcome::Unknown { .. })
     }
 
-    /// Returns whether every dead letter is handled, now or before.
+    /// Returns whether every dead letter is handled, by this redrive or before.
     #[must_use]
     pub fn all_handled(&self) -> bool {
         self.failed + self.refused + self.unknown + self.not_tried == 0
     }
 }
 
-/// Redrives dead letters in their order; `report` hears what became of each as soon as it is known. Once `stop` is cancelled no
-/// further dead letter is redriven, and the outcome of those under way is unknown.
+/// Redrives dead letters in order, and calls `report` with each outcome as soon as it is known. Once `stop` is
+/// cancelled no further dead letter is redriven, and the outcome of those in progress is unknown.
 pub async fn redrive(
     operator: &Operator,
     dead_letters: &[DeadLetter],
@@ -122,8 +122,8 @@ pub async fn redrive(
     let (mut rest, mut size, mut failures) = (dead_letters, 1, 0);
     while !rest.is_empty() {
         let begun = Instant::now();
-        let (step, behind) = rest.split_at(size.min(rest.len()));
-        rest = behind;
+        let (step, later) = rest.split_at(size.min(rest.len()));
+        rest = later;
         let ended = stop.run_until_cancelled(redrive_step(operator, step, ramp.force)).await;
         for redriven in ended.unwrap_or_else(|| step.iter().map(interrupted).collect()) {
             failures += usize::from(summary.count(&redriven.outcome));
@@ -134,7 +134,7 @@ pub async fn redrive(
         }
         let paused = stop.run_until_cancelled(tokio::time::sleep_until(begun + STEP)).await;
         if paused.is_none() || failures > ramp.max_failures {
-            let too_many = || format!("{failures} failed again, and {} may", ramp.max_failures);
+            let too_many = || format!("{failures} failed again, more than the limit of {}", ramp.max_failures);
             summary.stopped = Some(if paused.is_none() { INTERRUPTED.to_owned() } else { too_many() });
             summary.not_tried = rest.len();
             break;
@@ -144,14 +144,14 @@ pub async fn redrive(
     summary
 }
 
-/// Returns what is known of a dead letter whose redrive was interrupted.
+/// Returns the unknown outcome of a dead letter whose redrive was interrupted.
 fn interrupted(dead_letter: &DeadLetter) -> Redriven {
     let (service, key) = (dead_letter.service.clone(), dead_letter.key.clone());
     let outcome = Outcome::Unknown { reason: INTERRUPTED.to_owned() };
     Redriven { sequence: dead_letter.sequence, service, key, outcome, removed: false }
 }
 
-/// Asks each service for its letters of one step, all services at once.
+/// Sends one step's dead letters to their services, all services at once.
 async fn redrive_step(operator: &Operator, step: &[DeadLetter], force: bool) -> Vec<Redriven> {
     let mut by_service: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for dead_letter in step {
@@ -160,8 +160,9 @@ async fn redrive_step(operator: &Operator, step: &[DeadLetter], force: bool) -> 
     let asking = by_service.into_iter().map(|(service, sequences)| ask(operator, service, sequences, force));
     let mut outcomes: BTreeMap<u64, Outcome> = join_all(asking).await.into_iter().flatten().collect();
     let removing = step.iter().map(|dead_letter| {
-        let silent = || Outcome::Unknown { reason: format!("{} did not speak of it", dead_letter.service) };
-        let outcome = outcomes.remove(&dead_letter.sequence).unwrap_or_else(silent);
+        let unreported =
+            || Outcome::Unknown { reason: format!("{} did not report its outcome", dead_letter.service) };
+        let outcome = outcomes.remove(&dead_letter.sequence).unwrap_or_else(unreported);
         async move {
             let removed = match outcome {
                 Outcome::Handled | Outcome::AlreadyHandled => remove(operator, dead_letter.sequence).await,
@@ -172,7 +173,7 @@ async fn redrive_step(operator: &Operator, step: &[DeadLetter], force: bool) -> 
             Redriven { sequence: dead_letter.sequence, service, key, outcome, removed }
         }
     });
-    // As many as a step has, which is bounded.
+    // At most as many as one step has.
     join_all(removing.collect::<Vec<_>>()).await
 }
 
@@ -184,13 +185,13 @@ async fn ask(operator: &Operator, service: &str, sequences: Vec<u64>, force: boo
         Err(error) => return all(Outcome::Refused { reason: error.to_string() }),
     };
     if !super::is_token(service) {
-        return all(Outcome::Refused { reason: format!("{service:?} is no service") });
+        return all(Outcome::Refused { reason: format!("{service:?} is not a valid service name") });
     }
     match operator.ask(service, redrive::subject(service), body.into(), REPLY_TIMEOUT).await {
         Ok(answer) => match serde_json::from_slice::<Vec<Report>>(&answer) {
             Ok(reports) => reports.into_iter().map(|report| (report.sequence, report.outcome)).collect(),
             Err(error) => {
-                all(Outcome::Unknown { reason: format!("the answer of {service} cannot be read: {error}") })
+                all(Outcome::Unknown { reason: format!("the reply of {service} cannot be read: {error}") })
             }
         },
         Err(error @ AskError::Silent(_)) => all(Outcome::Unknown { reason: error.to_string() }),
@@ -207,7 +208,7 @@ pub(super) async fn remove(operator: &Operator, sequence: u64) -> bool {
     match removing.await {
         Ok(removed) => removed,
         Err(error) => {
-            tracing::warn!(sequence, %error, "a dead letter could not be removed");
+            tracing::warn!(sequence, %error, "cannot remove a dead letter that is handled; redrive it again");
             false
         }
     }

@@ -1,4 +1,4 @@
-//! What a business id waits for.
+//! The reasons why a business id makes no progress.
 
 use std::collections::HashSet;
 
@@ -9,24 +9,24 @@ use uuid::Uuid;
 
 use super::{Blocker, Consumer, DeliveryStatus, Reach, Step, Traces};
 
-/// The states of an order that is not final.
+/// The states of an order that is not terminal.
 const OPEN: [&str; 3] =
     [OrderStatus::Placed.as_str(), OrderStatus::AwaitingStock.as_str(), OrderStatus::Reserved.as_str()];
 
-/// Returns what is waited for, what has been waited for longest first.
+/// Returns the blockers, oldest first.
 pub(super) fn of(steps: &[Step], traces: &Traces, reach: Reach) -> Vec<Blocker> {
     let mut blockers = Vec::new();
     for step in steps {
-        blockers.extend(step.consumers.iter().filter_map(|consumer| unheard(step, consumer, traces)));
+        blockers.extend(step.consumers.iter().filter_map(|consumer| unhandled(step, consumer, traces)));
     }
-    // A service marks what it has published a little later than the stream has it.
+    // A service records the acknowledgement of a message a little later than the stream stores it.
     let stored: HashSet<Uuid> = steps.iter().flat_map(|step| [step.message_id, step.stored_as]).flatten().collect();
     for trace in traces.values().flatten() {
-        let unsaid_yet = trace.outbox_pending.iter().filter(|message| {
+        let pending = trace.outbox_pending.iter().filter(|message| {
             !stored.contains(&message.message_id)
                 && (reach == Reach::Everything || !message.subject.starts_with("dead-letter."))
         });
-        blockers.extend(unsaid_yet.map(|message| unsaid(trace, message)));
+        blockers.extend(pending.map(|message| pending_message(trace, message)));
         blockers.extend(trace.status.as_ref().and_then(|status| own(trace, status)));
     }
     if blockers.is_empty() {
@@ -39,7 +39,7 @@ pub(super) fn of(steps: &[Step], traces: &Traces, reach: Reach) -> Vec<Blocker> 
     blockers
 }
 
-/// Names what keeps the service from its work at present, which may be the cause.
+/// Adds the readiness problems of the service, which may be the cause.
 fn add_problems(wait: &mut Blocker, traces: &Traces) {
     let Some(Ok(trace)) = traces.get(&wait.service) else { return };
     if !trace.problems.is_empty() {
@@ -47,38 +47,36 @@ fn add_problems(wait: &mut Blocker, traces: &Traces) {
     }
 }
 
-/// An order that is not final although no message about it is under way.
+/// An order that is not terminal although no message about it is under way.
 fn stalled(trace: &Trace) -> Option<Blocker> {
     let status = trace.status.as_ref().filter(|_| trace.service == ORDER_SERVICE)?;
     if !OPEN.contains(&status.state.as_str()) {
         return None;
     }
     let what = format!(
-        "{} has it at {}, and no message about it is under way: if this stays, one is lost; see choreo streams restore",
+        "{} has it at {}, and no message about it is under way: if this persists, a message is lost; run choreo streams restore",
         trace.service, status.state
     );
     Some(Blocker { service: trace.service.clone(), what, since: status.since.clone() })
 }
 
 /// A message that a service has not handled.
-fn unheard(step: &Step, consumer: &Consumer, traces: &Traces) -> Option<Blocker> {
+fn unhandled(step: &Step, consumer: &Consumer, traces: &Traces) -> Option<Blocker> {
     let Step { subject, stream, sequence, .. } = step;
     let Consumer { service, failures, .. } = consumer;
     let failure = consumer.failure.as_deref().unwrap_or("?");
-    let silence = traces.get(service).and_then(|trace| trace.as_ref().err());
-    let what = match (status(consumer, silence)?, silence) {
+    let unavailable = traces.get(service).and_then(|trace| trace.as_ref().err());
+    let what = match (status(consumer, unavailable)?, unavailable) {
         (DeliveryStatus::Unknown, why) => {
-            let why = why.map_or("it does not answer", String::as_str);
-            format!("{why}: whether it has handled {subject} ({stream} {sequence}) is not known")
+            let why = why.map_or("it does not reply", String::as_str);
+            format!("{why}: whether it has handled {subject} ({stream} {sequence}) is unknown")
         }
         (DeliveryStatus::DeadLettered, _) => {
-            format!(
-                "{service} gave up {subject} ({stream} {sequence}): {failure}; it is a dead letter until redriven"
-            )
+            format!("{service} dead-lettered {subject} ({stream} {sequence}): {failure}; redrive it")
         }
         _ if *failures > 0 => {
             format!(
-                "{service} has tried {subject} ({stream} {sequence}) {failures} times and will again: {failure}"
+                "{service} failed to handle {subject} ({stream} {sequence}) {failures} times and retries: {failure}"
             )
         }
         _ => format!("{service} has not handled {subject} ({stream} {sequence})"),
@@ -90,20 +88,20 @@ fn unheard(step: &Step, consumer: &Consumer, traces: &Traces) -> Option<Blocker>
     Some(Blocker { service: service.clone(), what, since })
 }
 
-/// Returns how a message stands with a service, where that is something to wait for.
-fn status(consumer: &Consumer, silence: Option<&String>) -> Option<DeliveryStatus> {
+/// Returns the delivery status if it is a blocker.
+fn status(consumer: &Consumer, unavailable: Option<&String>) -> Option<DeliveryStatus> {
     match consumer.status {
         DeliveryStatus::Handled | DeliveryStatus::Redriven | DeliveryStatus::Deleted => None,
-        DeliveryStatus::Pending if silence.is_some() => Some(DeliveryStatus::Unknown),
+        DeliveryStatus::Pending if unavailable.is_some() => Some(DeliveryStatus::Unknown),
         status => Some(status),
     }
 }
 
-/// A message that a service has said and no stream has.
-fn unsaid(trace: &Trace, message: &PendingMessage) -> Blocker {
+/// A message that is pending in the outbox of its service.
+fn pending_message(trace: &Trace, message: &PendingMessage) -> Blocker {
     let what = match &message.refusal {
         Some(reason) => format!(
-            "{} cannot publish {}: its stream refuses it forever ({reason}); remove the cause and redrive its dead letter",
+            "{} cannot publish {}: its stream rejects it forever ({reason}); remove the cause and redrive its dead letter",
             trace.service, message.subject
         ),
         None => format!("{} has not published {} yet", trace.service, message.subject),
@@ -111,7 +109,7 @@ fn unsaid(trace: &Trace, message: &PendingMessage) -> Blocker {
     Blocker { service: trace.service.clone(), what, since: Some(message.since.clone()) }
 }
 
-/// What a service says that it waits for itself.
+/// The reason that a service itself reports.
 fn own(trace: &Trace, status: &AggregateStatus) -> Option<Blocker> {
     let what = format!("{} waits for {}", trace.service, status.blocked_on.as_ref()?);
     Some(Blocker { service: trace.service.clone(), what, since: status.since.clone() })

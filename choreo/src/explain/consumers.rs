@@ -1,4 +1,4 @@
-//! What became of each message with each service that listens to it.
+//! The delivery status of each message, per consuming service.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,26 +10,26 @@ use uuid::Uuid;
 
 use super::{Step, Traces};
 
-/// What became of a message with one service. Times are RFC 3339.
+/// The delivery status of a message at one service. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Consumer {
-    /// Which service.
+    /// The name of the service.
     pub service: String,
-    /// What became of it there.
+    /// The delivery status there.
     pub status: DeliveryStatus,
     /// When it was handled, or dead-lettered.
     pub at: Option<String>,
-    /// How often it failed.
+    /// The number of failed attempts.
     pub failures: i64,
-    /// What the service said when it failed last.
+    /// The last error that the service reported.
     pub failure: Option<String>,
-    /// How often it came again and was dropped.
+    /// The number of duplicates that the inbox dropped.
     pub duplicates: i64,
 }
 
 impl Consumer {
-    /// Makes the status of a message that a service has not handled yet, as far as is known.
+    /// Returns the status of a message that a service has not handled yet, as far as is known.
     pub(super) fn pending(service: &str) -> Self {
         Self {
             service: service.to_owned(),
@@ -42,7 +42,7 @@ impl Consumer {
     }
 }
 
-/// What became of a message with one service.
+/// The delivery status of a message at one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeliveryStatus {
@@ -52,31 +52,31 @@ pub enum DeliveryStatus {
     Pending,
     /// It is a dead letter.
     DeadLettered,
-    /// It was a dead letter, and was handled after all.
+    /// It was a dead letter and was redriven.
     Redriven,
-    /// It was a dead letter, and was removed by an operator.
+    /// It was a dead letter and was deleted by an operator.
     Deleted,
-    /// The service does not answer, and no stream tells.
+    /// The service does not reply, and no stream shows the status.
     Unknown,
 }
 
-/// Returns whether a consumer gets a message.
+/// Returns whether a message passes the filter of a consumer.
 pub(super) fn consumes(consumer: &ConsumerSpec, step: &Step) -> bool {
     consumer.stream == step.stream
         && consumer.filter_subjects.iter().any(|filter| subject_matches(filter, &step.subject))
 }
 
-/// What is known beside what a service tells.
+/// The evidence in the streams, for services that do not reply.
 struct Evidence {
-    /// Who has answered which message.
-    answered: HashSet<(String, Uuid)>,
-    /// Which messages are dead letters, by service, stream, and sequence; `true` where they were deleted.
+    /// The services and the ids of the messages that caused one of theirs.
+    causes: HashSet<(String, Uuid)>,
+    /// The messages that are dead letters, by service, stream, and sequence; `true` if the dead letter was deleted.
     dead_lettered: HashMap<(String, String, u64), bool>,
 }
 
 impl Evidence {
     fn of(steps: &[Step]) -> Self {
-        let answered = steps.iter().filter(|step| step.dead_lettered.is_none()).filter_map(|step| {
+        let causes = steps.iter().filter(|step| step.dead_lettered.is_none()).filter_map(|step| {
             let service = step.source.as_deref()?.strip_prefix('/')?.to_owned();
             Some((service, step.causation_id?))
         });
@@ -84,11 +84,11 @@ impl Evidence {
             let dead_lettered = step.dead_lettered.clone()?;
             Some(((dead_lettered.service, dead_lettered.stream, dead_lettered.sequence), dead_lettered.deleted))
         });
-        Self { answered: answered.collect(), dead_lettered: dead_lettered.collect() }
+        Self { causes: causes.collect(), dead_lettered: dead_lettered.collect() }
     }
 }
 
-/// Says of each step what became of it.
+/// Adds the delivery statuses to each step.
 pub(super) fn attach(steps: &mut [Step], topology: &Topology, traces: &Traces) {
     let evidence = Evidence::of(steps);
     for step in steps {
@@ -106,10 +106,10 @@ fn status_at(service: &str, step: &Step, trace: Option<&Trace>, evidence: &Evide
     let dead_letter = evidence.dead_lettered.get(&place).copied();
     let mut consumer = Consumer::pending(service);
     let Some(trace) = trace else {
-        let answered = step.message_id.is_some_and(|id| evidence.answered.contains(&(service.to_owned(), id)));
+        let has_effect = step.message_id.is_some_and(|id| evidence.causes.contains(&(service.to_owned(), id)));
         consumer.status = match dead_letter {
             Some(deleted) => gone(deleted),
-            None if answered => DeliveryStatus::Handled,
+            None if has_effect => DeliveryStatus::Handled,
             None => DeliveryStatus::Unknown,
         };
         return consumer;
@@ -135,7 +135,7 @@ fn gone(deleted: bool) -> DeliveryStatus {
     if deleted { DeliveryStatus::Deleted } else { DeliveryStatus::DeadLettered }
 }
 
-/// A message that cannot be read or believed is known by its place and not by its id.
+/// A message with invalid headers has no usable id; its stream and sequence identify it.
 fn is_about(delivery_issue: &DeliveryIssue, step: &Step) -> bool {
     let same_place = delivery_issue.stream == step.stream
         && u64::try_from(delivery_issue.sequence).is_ok_and(|place| place == step.sequence);

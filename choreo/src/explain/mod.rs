@@ -1,12 +1,12 @@
-//! Why is this order stuck? One timeline across all services, from the command to now.
+//! Explains why an order is blocked: one timeline across all services, from the command to now.
 //!
-//! The streams tell what was said, when, and in answer to what. Each service tells which of that it has handled, what
-//! failed, what came again, what it gave up, what it has not published yet, and where it stands. Who should have heard
-//! a message is known from the declared topology. What cannot be read or does not answer is named, and what would have
-//! been known from there is said to be unknown.
+//! The streams hold the published messages, with their times and causation ids. Each service reports which of them it
+//! has handled, which failed, were duplicates, or were dead-lettered, which are pending in its outbox, and the status
+//! of its aggregate. The declared topology shows which services consume a message. Sources that are unavailable are
+//! named, and the statuses that depend on them are unknown.
 //!
-//! In reading order: this is what is told and how it is gathered; `steps` reads the streams, `consumers` says what
-//! became of each message with each service, `blockers` what that leaves to wait for.
+//! In reading order: this module gathers the timeline; `steps` reads the streams, `consumers` finds the delivery
+//! statuses, `blockers` the reasons why it makes no progress.
 
 mod blockers;
 mod consumers;
@@ -28,65 +28,65 @@ use crate::dead_letters::is_token;
 pub use consumers::{Consumer, DeliveryStatus};
 pub use steps::Step;
 
-/// How long a service may take to tell what it knows.
+/// The time limit for the reply of a service.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What happened about one business id, and what it waits for. All times are RFC 3339.
+/// The history of one business id, and its blockers. All times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeline {
     /// The business id.
     pub key: String,
-    /// When this was asked.
+    /// When the timeline was requested.
     pub asked_at: String,
-    /// Every message about it that a stream holds, in the order in which the streams got them.
+    /// Every message about it in the streams, in the order in which the streams stored them.
     pub steps: Vec<Step>,
-    /// Where it stands with each service that tells.
+    /// The status of its aggregate in each service that has one.
     pub services: Vec<ServiceStatus>,
-    /// What it waits for at present; empty where it waits for nothing that is known.
+    /// The current blockers; empty if none is known.
     pub blocked_on: Vec<Blocker>,
-    /// Where this was gathered, and what did not answer.
+    /// The streams and services that were queried, and whether they were available.
     pub sources: Vec<Source>,
 }
 
-/// Where it stands with one service.
+/// The status of the aggregate in one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceStatus {
-    /// Which service.
+    /// The name of the service.
     pub service: String,
-    /// Where it stands, in the service's words.
+    /// The state, as the service names it.
     pub state: String,
-    /// Since when.
+    /// The time since which it is in that state.
     pub since: Option<String>,
 }
 
-/// Something that it waits for.
+/// A reason why a business id makes no progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Blocker {
-    /// The service with which it waits.
+    /// The service that is blocked.
     pub service: String,
-    /// For what, in a sentence.
+    /// The reason, as a sentence.
     pub what: String,
-    /// Since when.
+    /// The time since which it blocks.
     pub since: Option<String>,
 }
 
-/// A stream or a service that was asked.
+/// A stream or a service that was queried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// Its name.
+    /// The name of the stream or the service.
     pub name: String,
-    /// Whether it answered completely.
+    /// Whether it replied completely.
     pub available: bool,
-    /// Why not.
+    /// The reason if it did not.
     pub detail: Option<String>,
 }
 
 impl Source {
-    fn answered(name: &str) -> Self {
+    fn available(name: &str) -> Self {
         Self { name: name.to_owned(), available: true, detail: None }
     }
 
@@ -96,35 +96,35 @@ impl Source {
 }
 
 impl Timeline {
-    /// Returns whether nothing at all is known.
+    /// Returns whether nothing is known about the business id.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty() && self.services.is_empty() && self.blocked_on.is_empty()
     }
 
-    /// Returns whether everything that was asked has answered.
+    /// Returns whether all sources were available.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.sources.iter().all(|source| source.available)
     }
 }
 
-/// What may be read beside the services.
+/// The streams that the caller may read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
     /// All streams.
     Everything,
-    /// All but the dead letters; of those it is known what their services tell.
+    /// All but `DEAD_LETTERS`; dead letters are known from the replies of their services.
     NotDeadLetters,
 }
 
-/// Gathers what happened about a business id.
+/// Gathers the timeline of a business id.
 ///
-/// What does not answer is among the sources; it is no error.
+/// Unavailable sources are part of the timeline and not an error.
 ///
 /// # Errors
 ///
-/// Where the id cannot be one.
+/// If the key is not a valid id.
 pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Result<Timeline> {
     anyhow::ensure!(is_token(key), "{key:?} is not a valid id");
     let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
@@ -144,7 +144,7 @@ pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Re
     for (service, answer) in asked {
         match answer {
             Ok(trace) => {
-                sources.push(Source::answered(service));
+                sources.push(Source::available(service));
                 traces.insert(service.to_owned(), Ok(trace));
             }
             Err(why) => {
@@ -172,10 +172,10 @@ pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Re
     })
 }
 
-/// What services have told, by their names; an error says why one has not.
+/// The replies of the services by name, or the reason for a missing one.
 type Traces = BTreeMap<String, Result<Trace, String>>;
 
-/// Returns every service with the ids of the messages that it should have heard.
+/// Returns every service with the ids of the messages that it consumes.
 fn received<'a>(topology: &'a Topology, steps: &[Step]) -> BTreeMap<&'a str, Vec<Uuid>> {
     let mut services: BTreeMap<&str, Vec<Uuid>> = BTreeMap::new();
     for consumer in &topology.consumers {
@@ -202,7 +202,7 @@ async fn ask<'a>(
         let body = serde_json::to_vec(&trace::Request { message_ids }).map_err(|error| error.to_string())?;
         let answer = operator.ask(service, trace::subject(service, key), body.into(), REPLY_TIMEOUT).await;
         let answer = answer.map_err(|error| error.to_string())?;
-        serde_json::from_slice(&answer).map_err(|error| format!("the answer of {service} cannot be read: {error}"))
+        serde_json::from_slice(&answer).map_err(|error| format!("the reply of {service} cannot be read: {error}"))
     };
     (service, asking.await)
 }

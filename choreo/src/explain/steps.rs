@@ -1,4 +1,4 @@
-//! What the streams hold about a business id.
+//! The messages about a business id in the streams.
 
 use std::collections::HashMap;
 
@@ -14,48 +14,48 @@ use uuid::Uuid;
 use super::{Consumer, Source};
 use crate::Operator;
 
-/// The most messages that are read of one stream.
+/// The maximum number of messages to read per stream.
 const MAX_STEPS: usize = 500;
 
 /// One message about the business id. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
-    /// When the stream got it, by the server's clock.
+    /// When the stream stored it, by the server's clock.
     pub time: String,
-    /// Which stream.
+    /// The name of the stream.
     pub stream: String,
-    /// Its place there.
+    /// Its sequence in the stream.
     pub sequence: u64,
     /// Its subject.
     pub subject: String,
-    /// Who said it.
+    /// The producer.
     pub source: Option<String>,
-    /// Its id, where it has one that can be read.
+    /// The message id, if the message has a valid one.
     pub message_id: Option<Uuid>,
-    /// The id of the message it answers.
+    /// The id of the message that caused it.
     pub causation_id: Option<Uuid>,
-    /// How many messages of this timeline lead to it.
+    /// The number of messages of this timeline that led to it.
     pub depth: usize,
-    /// How long it took from its being said, by the clock of who said it, to the stream, in milliseconds: the delay of
-    /// the outbox.
+    /// The delay of the outbox in milliseconds: from the time of the message, by its producer's clock, to the time in
+    /// the stream.
     pub outbox_delay_ms: Option<i64>,
-    /// What else is to be known: when a timer is due, why a message was dead-lettered.
+    /// Additional information: when a timer is due, why a message was dead-lettered.
     pub note: Option<String>,
-    /// What became of it with each service that listens to it.
+    /// The delivery status at each service that consumes it.
     pub consumers: Vec<Consumer>,
-    /// By what it is put in order: when the stream got it first, or, after a stream restore, when it was said.
+    /// The sort key: when the stream stored it, or, after a stream restore, the time of the message.
     #[serde(skip)]
     pub(super) order: String,
-    /// The id by which the stream knows it.
+    /// The id by which the stream deduplicates it.
     #[serde(skip)]
     pub(super) stored_as: Option<Uuid>,
-    /// Of a dead letter: which service gave up which message.
+    /// Of a dead letter: the message, and the service that dead-lettered it.
     #[serde(skip)]
     pub(super) dead_lettered: Option<DeadLettered>,
 }
 
-/// Which message became a dead letter.
+/// The message that became a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DeadLettered {
     pub(super) service: String,
@@ -64,7 +64,7 @@ pub(super) struct DeadLettered {
     pub(super) deleted: bool,
 }
 
-/// Reads what a stream holds about a key.
+/// Reads the messages about a key in a stream.
 pub(super) async fn read(operator: &Operator, stream: &str, key: &str) -> (Vec<Step>, Source) {
     let mut steps = Vec::new();
     let reading = async {
@@ -78,7 +78,7 @@ pub(super) async fn read(operator: &Operator, stream: &str, key: &str) -> (Vec<S
         Ok(true)
     };
     let source = match reading.await {
-        Ok(true) => Source::answered(stream),
+        Ok(true) => Source::available(stream),
         Ok(false) => {
             Source::failed(stream, format!("only its first {} messages about {key} were read", steps.len()))
         }
@@ -87,7 +87,7 @@ pub(super) async fn read(operator: &Operator, stream: &str, key: &str) -> (Vec<S
     (steps, source)
 }
 
-/// Puts steps in the order in which the streams got them, those of a stream restore in that in which they were said, and says how deep each lies.
+/// Sorts steps by time, restored ones by the time of the message, and sets their depths.
 pub(super) fn order(steps: &mut [Step]) {
     steps.sort_by(|a, b| (&a.order, &a.stream, a.sequence).cmp(&(&b.order, &b.stream, b.sequence)));
     let mut depths: HashMap<Uuid, usize> = HashMap::new();
@@ -102,7 +102,7 @@ pub(super) fn order(steps: &mut [Step]) {
 fn step(stream: &str, stored: &Stored) -> Step {
     let id = |name: &str| stored.header(name).and_then(|text| Uuid::parse_str(text).ok());
     let dead_lettered = dead_lettered(stored);
-    // The headers of a dead letter are those of the message that was dead-lettered, and so is its time.
+    // The headers of a dead letter, its time included, are those of the original message.
     let published = stored.header(envelope::TIME).filter(|_| dead_lettered.is_none());
     let published = published.and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
     let restored = stored.header(REPUBLISHED).is_some();
@@ -119,7 +119,7 @@ fn step(stream: &str, stored: &Stored) -> Step {
         message_id: id(envelope::ID).filter(|_| dead_lettered.is_none()),
         causation_id: if dead_lettered.is_some() { id(envelope::ID) } else { id(envelope::CAUSATION_ID) },
         depth: 0,
-        // A timer carries the time at which it was set.
+        // The time header of a timer is the time at which it was set.
         outbox_delay_ms: delay
             .filter(|_| !restored && !stored.subject.contains(".timer."))
             .and_then(|ms| i64::try_from(ms).ok()),
@@ -150,18 +150,18 @@ fn note(stored: &Stored) -> Option<String> {
     }
     if let Some(detail) = stored.header(dead_letter::DETAIL) {
         let attempts = stored.header(dead_letter::ATTEMPTS).unwrap_or("?");
-        return Some(format!("given up after {attempts} attempts: {detail}"));
+        return Some(format!("dead-lettered after {attempts} attempts: {detail}"));
     }
     if let Some(schedule) = stored.header("Nats-Schedule") {
         return Some(format!("due at {}", schedule.trim_start_matches("@at ")));
     }
     if stored.header("Nats-Rollup").is_some() {
-        return Some("taken back".to_owned());
+        return Some("cancelled".to_owned());
     }
-    stored.header(REPUBLISHED).map(|_| "published again by a stream restore".to_owned())
+    stored.header(REPUBLISHED).map(|_| "republished by a stream restore".to_owned())
 }
 
-/// Writes a time with all nine digits of its fraction, so that texts sort like times.
+/// Formats a time with all nine digits of its fraction, so that texts sort like times.
 fn fixed(time: OffsetDateTime) -> String {
     let text = rfc3339(time.replace_nanosecond(0).unwrap_or(time));
     format!("{}.{:09}Z", text.trim_end_matches('Z'), time.nanosecond())

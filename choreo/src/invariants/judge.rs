@@ -1,4 +1,4 @@
-//! Decides what holds. Pure; times are told.
+//! Decides whether each invariant holds. Pure: no I/O, and the caller passes the time.
 
 mod across;
 mod allocations;
@@ -17,31 +17,31 @@ use messaging::envelope::rfc3339;
 use super::observe::{Answer, Lag, Observed};
 use super::{Board, Check, MAX_NAMED, PERSISTS, Status, Violation};
 
-/// Remembers what did not agree, and since when.
+/// Keeps the mismatches, and since when each has lasted.
 #[derive(Debug, Default)]
 pub(super) struct Judge {
     suspicions: HashMap<(&'static str, String, String), Instant>,
-    /// How far consumers that are behind were when they moved last, and when that was.
+    /// The last progress of each consumer.
     moved: flow::Moved,
 }
 
-/// What is wrong, on the way to a check.
+/// The findings of one check.
 #[derive(Debug, Default)]
 struct Findings {
-    /// Wrong beyond doubt.
+    /// Violations that are certain.
     violations: Vec<Violation>,
-    /// How many more are wrong than are known one by one.
+    /// The number of further violations, which are only counted.
     unnamed: u64,
-    /// Wrong if it stays while nothing is under way.
+    /// Mismatches, which are violations if they persist while no message is under way.
     suspected: Vec<Violation>,
-    /// What could not be asked.
-    silent: Vec<String>,
+    /// Sources that are unavailable, and why.
+    unavailable: Vec<String>,
 }
 
 impl Findings {
-    /// Returns an answer; where there is none, that is remembered.
+    /// Returns an answer; a missing one is recorded as unavailable.
     fn read<'a, T>(&mut self, answer: &'a Answer<T>) -> Option<&'a T> {
-        answer.as_ref().map_err(|why| self.silent.push(why.clone())).ok()
+        answer.as_ref().map_err(|why| self.unavailable.push(why.clone())).ok()
     }
 }
 
@@ -78,21 +78,22 @@ impl Judge {
     }
 }
 
-/// What it takes to decide on a suspicion.
+/// The conditions under which a mismatch becomes a violation.
 struct Context<'a> {
     quiet: bool,
     before: &'a HashMap<(&'static str, String, String), Instant>,
     now: Instant,
 }
 
-/// Decides a check: it fails if there is a violation or a mismatch that persists, and is unknown if something is silent or settling.
+/// Decides a check: it fails if there is a violation or a persistent mismatch, and is unknown if a source is
+/// unavailable or a mismatch is settling.
 fn close(
     mut check: Check,
     findings: Findings,
     context: &Context<'_>,
     suspicions: &mut HashMap<(&'static str, String, String), Instant>,
 ) -> Check {
-    let Findings { mut violations, unnamed, suspected, silent } = findings;
+    let Findings { mut violations, unnamed, suspected, unavailable } = findings;
     let mut settling = false;
     for suspect in suspected {
         let key = (check.name, suspect.key.clone(), suspect.explanation.clone());
@@ -104,7 +105,7 @@ fn close(
             settling = true;
         }
     }
-    check.status = match (violations.is_empty(), silent.is_empty() && !settling) {
+    check.status = match (violations.is_empty(), unavailable.is_empty() && !settling) {
         (false, _) => Status::Fail,
         (true, true) => Status::Pass,
         (true, false) => Status::Unknown,
@@ -112,10 +113,10 @@ fn close(
     check.total = violations.len() as u64 + unnamed;
     if !violations.is_empty() {
         check.detail = format!("{} of {} violate it", check.total, check.examined.max(check.total));
-    } else if !silent.is_empty() {
-        let mut silent = silent;
-        silent.dedup();
-        check.detail = format!("unknown: {}", silent.join("; "));
+    } else if !unavailable.is_empty() {
+        let mut unavailable = unavailable;
+        unavailable.dedup();
+        check.detail = format!("unknown: {}", unavailable.join("; "));
     } else if settling {
         check.detail = "settling: messages are under way".to_owned();
     }
@@ -139,7 +140,7 @@ fn check(name: &'static str, title: &'static str, examined: u64, detail: String)
     }
 }
 
-/// What came in is on the shelf or held, for every product.
+/// Per product, the received units are available or reserved.
 fn stock(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
     let mut examined = 0;
@@ -148,7 +149,7 @@ fn stock(observed: &Observed) -> (Check, Findings) {
         findings.violations = stock.wrong.iter().map(product).collect();
         findings.unnamed = stock.wrong_total.saturating_sub(stock.wrong.len() as u64);
     }
-    let detail = format!("{examined} products: what came in is available or held");
+    let detail = format!("{examined} products: received units are available or reserved");
     (check("stock-conserved", "Stock is consistent, per product", examined, detail), findings)
 }
 
@@ -164,13 +165,18 @@ fn product(wrong: &ProductReconciliation) -> Violation {
     } = wrong;
     let mut mismatches = Vec::new();
     if available + reserved != *received {
-        mismatches.push(format!("{received} came in, and {available} are available and {reserved} reserved"));
+        mismatches.push(format!(
+            "{received} units were received, but {available} are available and {reserved} are reserved"
+        ));
     }
     if reserved != reservation_lines {
-        mismatches.push(format!("{reserved} are reserved, and the orders that hold some hold {reservation_lines}"));
+        mismatches.push(format!(
+            "{reserved} units are reserved, but the reservations of the orders total {reservation_lines}"
+        ));
     }
     if backordered != backorder_lines {
-        mismatches.push(format!("{backordered} are awaited, and the orders that wait ask for {backorder_lines}"));
+        mismatches
+            .push(format!("{backordered} units are backordered, but the backorder lines total {backorder_lines}"));
     }
     Violation::of(product_id, mismatches.join("; "))
 }
@@ -178,14 +184,14 @@ fn product(wrong: &ProductReconciliation) -> Violation {
 fn exposure(wrong: &ExposureReconciliation) -> Violation {
     let ExposureReconciliation { customer_id, currency, exposure, counted } = wrong;
     let explanation =
-        format!("{exposure} {currency} (minor units) count against the limit, and the payments come to {counted}");
+        format!("the exposure is {exposure} {currency} (minor units), but the payments total {counted}");
     Violation::of(customer_id, explanation).identified(format!("{customer_id}/{currency}"))
 }
 
-/// Returns how far a service is, for people.
+/// Returns a sentence about the lag of a consumer.
 fn behind(lag: &Lag) -> String {
     if lag.missing {
-        return format!("{} has no consumer of {}: see provision", lag.service, lag.stream);
+        return format!("{} has no consumer of {}: run demo provision", lag.service, lag.stream);
     }
     format!("{} messages of {} wait for {}", lag.pending, lag.stream, lag.service)
 }

@@ -1,8 +1,8 @@
-//! Does everything agree? The promises of the shop, held against what its services and streams say of themselves.
+//! Consistency checks: the invariants of the shop, compared with the reports of its services and streams.
 //!
-//! A check that one service's books decide is decided by one reading of them. A check across services is of several
-//! moments: what does not agree there while messages are under way is settling, and broken only if it stays while
-//! nothing is under way. In reading order: this is what is told, `observe` asks, `judge` decides.
+//! A check of one service's data is decided by one reply of it. A check across services compares replies from several
+//! moments: a mismatch while messages are under way is settling, and a violation only if it persists while no message
+//! is under way. In reading order: this module holds the results, `observe` queries, `judge` decides.
 
 mod judge;
 mod observe;
@@ -15,18 +15,18 @@ use serde::Serialize;
 use crate::Operator;
 use judge::Judge;
 
-/// How long what does not agree must stay to be broken.
+/// How long a mismatch must persist to be a violation.
 pub const PERSISTS: Duration = Duration::from_millis(1500);
-/// The most things that a check names.
+/// The maximum number of violations and waits listed per check.
 const MAX_NAMED: usize = 20;
 
-/// All checks at one time.
+/// The results of all checks at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Board {
-    /// When they were made, RFC 3339.
+    /// When the checks were made, RFC 3339.
     pub at: String,
-    /// One a promise.
+    /// One per invariant.
     pub checks: Vec<Check>,
 }
 
@@ -37,7 +37,7 @@ impl Board {
         self.checks.iter().all(|check| check.status == Status::Pass)
     }
 
-    /// Returns whether some check fails.
+    /// Returns whether any check fails.
     #[must_use]
     pub fn fails(&self) -> bool {
         self.checks.iter().any(|check| check.status == Status::Fail)
@@ -52,7 +52,7 @@ pub enum Status {
     Pass,
     /// It is violated.
     Fail,
-    /// A service does not answer, or messages are under way.
+    /// A service is unavailable, or messages are under way.
     Unknown,
 }
 
@@ -60,23 +60,23 @@ pub enum Status {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Check {
-    /// What it is called.
+    /// The name of the check.
     pub name: &'static str,
     /// The invariant.
     pub title: &'static str,
     /// Whether the invariant holds.
     pub status: Status,
-    /// How many things were examined.
+    /// The number of items examined.
     pub examined: u64,
-    /// What was found, or why the status is unknown.
+    /// The result in detail, or why the status is unknown.
     pub detail: String,
-    /// How many violations there are; `violations` names the first 20.
+    /// The number of violations; `violations` lists the first 20.
     pub total: u64,
     /// The violations.
     pub violations: Vec<Violation>,
-    /// How many things are not finished; `waiting` names the first 20. Of orders only.
+    /// The number of open orders; `waiting` lists the first 20. Of `orders-end` only.
     pub waiting_total: u64,
-    /// What is not finished, and what it waits for; of orders only.
+    /// The open orders and what they wait for, oldest first. Of `orders-end` only.
     pub waiting: Vec<Waiting>,
 }
 
@@ -84,42 +84,42 @@ pub struct Check {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Violation {
-    /// What no other violation of the same check has, and what stays the same for as long as the violation does.
+    /// An id that is unique within the check and stable for as long as the violation lasts.
     pub id: String,
-    /// Which product, account, order, service, or message.
+    /// The product, account, order, service, or message.
     pub key: String,
-    /// What is wrong with it.
+    /// What is wrong.
     pub explanation: String,
 }
 
 impl Violation {
-    /// A violation of which its check has one per key.
+    /// A violation, one per key of its check.
     fn of(key: impl Into<String>, explanation: impl Into<String>) -> Self {
         let key = key.into();
         Self { id: key.clone(), key, explanation: explanation.into() }
     }
 
-    /// A violation of which its check may have several per key.
+    /// A violation with an id of its own, because its check may have several per key.
     fn identified(self, id: impl Into<String>) -> Self {
         Self { id: id.into(), ..self }
     }
 }
 
-/// Something that waits.
+/// An open order and what it waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Waiting {
-    /// Which order.
+    /// The id of the order.
     pub key: String,
-    /// With which service.
+    /// The service that works on it.
     pub service: String,
-    /// For what.
+    /// What it waits for.
     pub what: String,
-    /// Since when, RFC 3339.
+    /// When the wait began, RFC 3339.
     pub since: String,
 }
 
-/// Looks again and again, and remembers what did not agree the last time.
+/// Repeats the checks and keeps the mismatches of the previous time.
 #[derive(Debug)]
 pub struct Watcher {
     topology: Topology,
@@ -127,23 +127,23 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Begins.
+    /// Makes a watcher without earlier mismatches.
     ///
     /// # Errors
     ///
-    /// Where the declared topology cannot be read.
+    /// If the declared topology cannot be read.
     pub fn new() -> anyhow::Result<Self> {
         let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
         Ok(Self { topology, judge: Judge::default() })
     }
 
-    /// Looks once. What does not answer is part of what is told; it is no error.
+    /// Checks once. Unavailable sources are part of the results and not an error.
     pub async fn look(&mut self, operator: &Operator) -> Board {
         let observed = Box::pin(observe::observe(operator, &self.topology)).await;
         self.judge.decide(&observed, Instant::now())
     }
 
-    /// Returns whether something does not agree that did not stay yet, so that looking again could tell.
+    /// Returns whether a mismatch has not persisted yet, so that a further check could decide it.
     #[must_use]
     pub fn suspects(&self) -> bool {
         self.judge.suspects()

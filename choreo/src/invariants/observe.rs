@@ -1,4 +1,4 @@
-//! Asks the services and the streams, in the order that comparing them needs.
+//! Queries the services and the streams, in the order that their comparison needs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,9 +21,9 @@ use time::OffsetDateTime;
 
 use crate::Operator;
 
-/// How long a service may take to answer: two in succession stay below the age of a result that others may see.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(1200);
-/// What is said once about one order.
+/// The time limit for a reply: two queries in succession stay below the maximum age of a shared result.
+const REPLY_TIMEOUT: Duration = Duration::from_millis(1200);
+/// The events of which each order has at most one.
 const ONCE_PER_ORDER: [&str; 11] = [
     "order.event.placed",
     "order.event.awaiting-stock",
@@ -37,34 +37,34 @@ const ONCE_PER_ORDER: [&str; 11] = [
     "payment.event.declined",
     "payment.event.refunded",
 ];
-/// So many dead letters are named one by one.
+/// The maximum number of dead letters that are reported individually.
 const MAX_DEAD_LETTERS: u64 = 1000;
 
-/// What was answered, or why not.
+/// A reply, or why it is missing.
 pub(super) type Answer<T> = Result<T, String>;
 
-/// Everything that was answered.
+/// All replies.
 #[derive(Debug)]
 pub(super) struct Observed {
-    /// Of each service that listens to a stream.
+    /// Of each service that consumes a stream.
     pub(super) stats: BTreeMap<String, Answer<Stats>>,
     pub(super) orders: Answer<OrderReconciliation>,
     pub(super) stock: Answer<StockReconciliation>,
     pub(super) payments: Answer<PaymentReconciliation>,
     pub(super) notifications: Answer<NotificationReconciliation>,
-    /// How far the services are, as of the end.
+    /// The consumer lags, taken last.
     pub(super) lags: Answer<Vec<Lag>>,
     pub(super) dead_letters: Answer<DeadLetters>,
-    /// When the first question was asked.
+    /// The time before the first query.
     pub(super) at: OffsetDateTime,
-    /// Whether nothing was under way from before the first question until after the last answer.
+    /// Whether no message was under way from before the first query until after the last reply.
     pub(super) quiet: bool,
 }
 
 impl Observed {
-    /// What is known without a connection.
+    /// The observation without a connection.
     fn nothing() -> Self {
-        let why = || "nats-server is away".to_owned();
+        let why = || "nats-server is unavailable".to_owned();
         Self {
             stats: BTreeMap::from([("the services".to_owned(), Err(why()))]),
             orders: Err(why()),
@@ -79,42 +79,43 @@ impl Observed {
     }
 }
 
-/// How far a service is in a stream.
+/// The lag of a consumer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Lag {
     pub(super) service: String,
     pub(super) stream: String,
     pub(super) pending: u64,
     pub(super) unacknowledged: usize,
-    /// Up to where everything is acknowledged.
+    /// The ack floor: all messages up to this sequence are acknowledged.
     pub(super) floor: u64,
     pub(super) delivered: u64,
-    /// How many deliveries there have been, repeated ones included.
+    /// The number of deliveries, redeliveries included.
     pub(super) deliveries: u64,
-    /// The first message that the stream still has.
+    /// The first sequence in the stream.
     pub(super) first: u64,
-    /// The last message of the stream.
+    /// The last sequence in the stream.
     pub(super) last: u64,
     /// Whether the consumer, or the stream, does not exist.
     pub(super) missing: bool,
 }
 
-/// Dead dead letters.
+/// The dead letters.
 #[derive(Debug, Clone, Default)]
 pub(super) struct DeadLetters {
     pub(super) count: u64,
-    /// Their subjects, and how many each has, where they are not too many.
+    /// The subjects and the number of messages of each, unless there are too many.
     pub(super) subjects: Vec<(String, usize)>,
 }
 
-/// Asks everything; nothing where nobody could answer.
+/// Queries everything; if nats-server is unavailable, nothing.
 pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observed {
     if !operator.is_connected() {
         return Observed::nothing();
     }
     let at = clock::now();
     let before = lags(operator, topology).await;
-    // What is confirmed only grows and was reserved and captured before: stock and payments are asked after orders.
+    // Confirmed orders only increase, and were reserved and captured before: stock and payments are queried after
+    // orders.
     let in_succession = async {
         let orders: Answer<OrderReconciliation> = reconciliation(operator, ORDER_SERVICE, "order").await;
         let (stock, payments) =
@@ -128,9 +129,9 @@ pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observe
         dead_letters(operator),
     );
     let after = lags(operator, topology).await;
-    let nothing_unsaid = stats.values().all(|stats| stats.as_ref().is_ok_and(|stats| stats.outbox_depth == 0));
+    let outboxes_empty = stats.values().all(|stats| stats.as_ref().is_ok_and(|stats| stats.outbox_depth == 0));
     let handled = |lags: &[Lag]| lags.iter().all(|lag| lag.pending == 0 && lag.unacknowledged == 0);
-    let quiet = nothing_unsaid
+    let quiet = outboxes_empty
         && matches!((&before, &after), (Ok(before), Ok(after)) if handled(before) && before == after);
     Observed { stats, orders, stock, payments, notifications, lags: after, dead_letters, at, quiet }
 }
@@ -139,7 +140,7 @@ async fn reconciliation<T: DeserializeOwned>(operator: &Operator, service: &str,
     ask(operator, service, format!("{context}.query.reconciliation"), Vec::new()).await
 }
 
-/// Asks for the reconciliation of the stock, with the reservations of the orders that order-service has named.
+/// Queries the reconciliation of the stock, with the reservations of the orders that order-service listed.
 async fn stock(operator: &Operator, orders: &Answer<OrderReconciliation>) -> Answer<StockReconciliation> {
     let allocations = orders.as_ref().ok().and_then(|orders| orders.allocations.as_ref());
     let order_ids = allocations.into_iter().flat_map(|allocations| {
@@ -153,8 +154,8 @@ async fn stock(operator: &Operator, orders: &Answer<OrderReconciliation>) -> Ans
 
 async fn ask<T: DeserializeOwned>(operator: &Operator, service: &str, subject: String, body: Vec<u8>) -> Answer<T> {
     let answer =
-        operator.ask(service, subject, body.into(), ANSWER_TIMEOUT).await.map_err(|error| error.to_string())?;
-    serde_json::from_slice(&answer).map_err(|error| format!("the answer of {service} cannot be read: {error}"))
+        operator.ask(service, subject, body.into(), REPLY_TIMEOUT).await.map_err(|error| error.to_string())?;
+    serde_json::from_slice(&answer).map_err(|error| format!("the reply of {service} cannot be read: {error}"))
 }
 
 async fn all_stats(operator: &Operator, topology: &Topology) -> BTreeMap<String, Answer<Stats>> {
@@ -176,19 +177,19 @@ async fn all_stats(operator: &Operator, topology: &Topology) -> BTreeMap<String,
 }
 
 async fn lags(operator: &Operator, topology: &Topology) -> Answer<Vec<Lag>> {
-    let looking = async {
+    let reading = async {
         let mut lags = Vec::new();
         for name in [COMMANDS, EVENTS, TIMERS] {
-            let looking = || format!("looking at the stream {name}");
+            let reading = || format!("reading the stream {name}");
             let (state, infos) = match operator.js().get_stream(name).await {
                 Ok(stream) => {
                     let state = stream.cached_info().state.clone();
                     let infos: Vec<consumer::Info> =
-                        stream.consumers().try_collect().await.with_context(looking)?;
+                        stream.consumers().try_collect().await.with_context(reading)?;
                     (Some(state), infos)
                 }
                 Err(error) if is_absent(&error) => (None, Vec::new()),
-                Err(error) => return Err(error).with_context(looking),
+                Err(error) => return Err(error).with_context(reading),
             };
             let (first, last) = state.map_or((0, 0), |state| (state.first_sequence, state.last_sequence));
             for spec in topology.consumers.iter().filter(|spec| spec.stream == name) {
@@ -209,32 +210,32 @@ async fn lags(operator: &Operator, topology: &Topology) -> Answer<Vec<Lag>> {
         }
         anyhow::Ok(lags)
     };
-    match tokio::time::timeout(ANSWER_TIMEOUT, looking).await {
+    match tokio::time::timeout(REPLY_TIMEOUT, reading).await {
         Ok(lags) => lags.map_err(|error| format!("{error:#}")),
-        Err(_) => Err("nats-server does not answer in time".to_owned()),
+        Err(_) => Err("nats-server did not reply in time".to_owned()),
     }
 }
 
-/// Returns whether a stream does not exist, which is certain, as opposed to a server that does not answer.
+/// Returns whether the stream certainly does not exist, as opposed to a server that does not reply.
 fn is_absent(error: &GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(ref why) if why.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 async fn dead_letters(operator: &Operator) -> Answer<DeadLetters> {
-    let looking = async {
+    let reading = async {
         let stream = operator.js().get_stream(DEAD_LETTERS).await?;
         if stream.cached_info().state.messages == 0 {
             return anyhow::Ok(DeadLetters::default());
         }
-        // Those that were deleted stay in the same stream.
+        // Copies of deleted dead letters are in the same stream.
         let subjects: Vec<(String, usize)> =
             stream.info_with_subjects("dead-letter.>").await?.try_collect().await?;
         let count = subjects.iter().map(|(_, count)| *count as u64).sum();
         let subjects = if count > MAX_DEAD_LETTERS { Vec::new() } else { subjects };
         Ok(DeadLetters { count, subjects })
     };
-    match tokio::time::timeout(ANSWER_TIMEOUT, looking).await {
+    match tokio::time::timeout(REPLY_TIMEOUT, reading).await {
         Ok(dead_letters) => dead_letters.map_err(|error| format!("the dead letters: {error:#}")),
-        Err(_) => Err("nats-server does not answer in time".to_owned()),
+        Err(_) => Err("nats-server did not reply in time".to_owned()),
     }
 }

@@ -3,7 +3,7 @@
 use crate::invariants::{Board, Check, Status};
 use crate::print::table;
 
-/// Writes what holds, what does not and why, and what waits.
+/// Writes the checks, their violations, and the orders that wait.
 pub(crate) fn of(board: &Board) -> String {
     let rows = board.checks.iter().map(|check| {
         vec![verdict(check).to_owned(), check.name.to_owned(), check.title.to_owned(), check.detail.clone()]
@@ -15,7 +15,7 @@ pub(crate) fn of(board: &Board) -> String {
         }
         let named = check.violations.len() as u64;
         if check.total > named {
-            text += &format!("\n\n{}: {named} of {} violations are named", check.name, check.total);
+            text += &format!("\n\n{}: {named} of {} violations are listed", check.name, check.total);
         }
     }
     let waiting: Vec<String> = board
@@ -27,7 +27,7 @@ pub(crate) fn of(board: &Board) -> String {
         })
         .collect();
     if !waiting.is_empty() {
-        text += &format!("\n\nWhat waits\n  {}", waiting.join("\n  "));
+        text += &format!("\n\nWaiting orders\n  {}", waiting.join("\n  "));
     }
     text
 }

@@ -1,14 +1,14 @@
-//! A timeline for people.
+//! A timeline as a table.
 
 use crate::explain::{Consumer, DeliveryStatus, Step, Timeline};
 use crate::print::table;
 
-/// Writes what happened, where it stands, what it waits for, and what is not known.
+/// Writes the messages, the status per service, the blockers, and the unavailable sources.
 pub(crate) fn of(timeline: &Timeline) -> String {
     if timeline.is_empty() && timeline.is_complete() {
-        return format!("nothing is known of {}", timeline.key);
+        return format!("nothing is known about {}", timeline.key);
     }
-    let heading = ["TIME", "STREAM", "MESSAGE", "OUTBOX", "HEARD BY"];
+    let heading = ["TIME", "STREAM", "MESSAGE", "OUTBOX", "CONSUMERS"];
     let mut text = table(&heading, timeline.steps.iter().map(row));
     let mut section = |title: &str, lines: Vec<String>| {
         if !lines.is_empty() {
@@ -19,17 +19,17 @@ pub(crate) fn of(timeline: &Timeline) -> String {
         |since: &Option<String>| since.as_deref().map_or_else(String::new, |at| format!(", since {}", clock(at)));
     let services = timeline.services.iter();
     section(
-        "Where it stands",
-        services.map(|told| format!("{}: {}{}", told.service, told.state, since(&told.since))).collect(),
+        "Status",
+        services.map(|status| format!("{}: {}{}", status.service, status.state, since(&status.since))).collect(),
     );
     let blockers = timeline.blocked_on.iter();
-    section("What it waits for", blockers.map(|wait| format!("{}{}", wait.what, since(&wait.since))).collect());
-    let silent = timeline.sources.iter().filter(|source| !source.available);
-    let silent =
-        silent.map(|source| format!("{}: {}", source.name, source.detail.as_deref().unwrap_or("no answer")));
-    section("What could not be asked", silent.collect());
+    section("Blocked on", blockers.map(|wait| format!("{}{}", wait.what, since(&wait.since))).collect());
+    let unavailable = timeline.sources.iter().filter(|source| !source.available);
+    let unavailable =
+        unavailable.map(|source| format!("{}: {}", source.name, source.detail.as_deref().unwrap_or("no reply")));
+    section("Unavailable sources", unavailable.collect());
     if timeline.blocked_on.is_empty() && timeline.is_complete() {
-        text += "\n\nIt waits for nothing.";
+        text += "\n\nNot blocked.";
     }
     text
 }
@@ -48,8 +48,8 @@ fn row(step: &Step) -> Vec<String> {
 fn received(consumer: &Consumer) -> String {
     let status = match consumer.status {
         DeliveryStatus::Handled => "handled",
-        DeliveryStatus::Pending => "NOT YET",
-        DeliveryStatus::DeadLettered => "GIVEN UP",
+        DeliveryStatus::Pending => "PENDING",
+        DeliveryStatus::DeadLettered => "DEAD-LETTERED",
         DeliveryStatus::Redriven => "redriven",
         DeliveryStatus::Deleted => "deleted",
         DeliveryStatus::Unknown => "UNKNOWN",
@@ -67,7 +67,7 @@ fn received(consumer: &Consumer) -> String {
     text
 }
 
-/// The day and the time to a millisecond.
+/// Formats the day and the time to a millisecond.
 fn clock(time: &str) -> String {
     let (seconds, fraction) =
         time.trim_end_matches('Z').split_once('.').unwrap_or((time.trim_end_matches('Z'), "0"));

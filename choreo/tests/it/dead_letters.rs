@@ -1,4 +1,4 @@
-//! Dead letters: listed, sent back, deleted.
+//! Dead letters: listed, redriven, deleted.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ fn bar(handler: &Echo, keys: &[String]) {
     handler.barred.lock().unwrap().extend(keys.iter().cloned());
 }
 
-async fn redrive_all(store: &Shop, ramp: &Ramp) -> (Vec<Redriven>, Summary) {
-    let operator = store.operator().await;
+async fn redrive_all(shop: &Shop, ramp: &Ramp) -> (Vec<Redriven>, Summary) {
+    let operator = shop.operator().await;
     let dead_letters =
         dead_letters::list(&operator, &Filter::default(), dead_letters::MAX_SELECTION).await.unwrap().dead_letters;
     let mut reported = Vec::new();
@@ -29,15 +29,15 @@ async fn redrive_all(store: &Shop, ramp: &Ramp) -> (Vec<Redriven>, Summary) {
 
 #[tokio::test]
 async fn a_reader_that_closes_the_pipe_ends_the_program_quietly() {
-    let store = Shop::start().await;
-    let mut program = store.spawn(&["dead-letters", "list"]);
+    let shop = Shop::start().await;
+    let mut program = shop.spawn(&["dead-letters", "list"]);
     drop(program.stdout.take());
     let ended = program.wait_with_output().await.unwrap();
     let errors = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.code() == Some(141) && errors.is_empty(), "{:?} {errors}", ended.status);
 }
 
-/// Finds the library that shows a process another time.
+/// Returns the library that shifts the clock of a process.
 fn libfaketime() -> Option<PathBuf> {
     let folders = ["/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/local/lib"];
     let libraries = folders.map(|folder| Path::new(folder).join("faketime/libfaketime.so.1"));
@@ -47,18 +47,18 @@ fn libfaketime() -> Option<PathBuf> {
 #[tokio::test]
 async fn the_age_of_a_dead_letter_follows_the_clock_of_nats_server() {
     let Some(library) = libfaketime() else {
-        eprintln!("libfaketime is not installed: there is no other clock to start the program under");
+        eprintln!("libfaketime is not installed: the clock of the program cannot be shifted");
         return;
     };
-    let store = Shop::start().await;
+    let shop = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned()]);
-    let _service = store.serve(handler).await;
-    store.command("place", "K1").await;
-    store.has("DEAD_LETTERS", 1).await;
+    let _service = shop.serve(handler).await;
+    shop.command("place", "K1").await;
+    shop.has("DEAD_LETTERS", 1).await;
     for (ahead, filter, found) in [("+9d", "--before", 0), ("+9d", "--since", 1), ("-9d", "--since", 1)] {
         let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_choreo"))
-            .args(["--nats-url", &store.nats.url(), "--json", "dead-letters", "list", filter, "1h"])
+            .args(["--nats-url", &shop.nats.url(), "--json", "dead-letters", "list", filter, "1h"])
             .envs([("LD_PRELOAD", library.to_str().unwrap()), ("FAKETIME", ahead)])
             .envs([("FAKETIME_DONT_FAKE_MONOTONIC", "1"), ("OPERATOR_PASSWORD", "secret")])
             .output()
@@ -75,16 +75,16 @@ async fn the_age_of_a_dead_letter_follows_the_clock_of_nats_server() {
 }
 
 #[tokio::test]
-async fn dead_letters_are_found_by_service_type_reason_key_and_age() {
-    let store = Shop::start().await;
+async fn dead_letters_are_filtered_by_service_type_reason_key_and_age() {
+    let shop = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned(), "K2".to_owned()]);
-    let _service = store.serve(handler).await;
-    let id = store.command("place", "K1").await;
-    store.command("cancel", "K2").await;
-    store.command("strange", "K3").await;
-    store.has("DEAD_LETTERS", 3).await;
-    let operator = store.operator().await;
+    let _service = shop.serve(handler).await;
+    let id = shop.command("place", "K1").await;
+    shop.command("cancel", "K2").await;
+    shop.command("strange", "K3").await;
+    shop.has("DEAD_LETTERS", 3).await;
+    let operator = shop.operator().await;
     let find = async |filter: Filter| -> Vec<String> {
         let listing = dead_letters::list(&operator, &filter, 10).await.unwrap();
         let mut keys: Vec<_> = listing.dead_letters.into_iter().map(|dead_letter| dead_letter.key).collect();
@@ -115,114 +115,114 @@ async fn dead_letters_are_found_by_service_type_reason_key_and_age() {
     assert_eq!(dead_letters::show(&operator, 99).await.unwrap(), None);
 }
 
-/// `POISON=1000 GOOD=10000` makes it a campaign.
+/// `POISON=1000 GOOD=10000` makes it a load test.
 #[tokio::test]
-async fn poison_among_good_messages_is_brought_home_once_the_bug_is_fixed() {
+async fn poison_messages_among_good_ones_are_redriven_once_the_bug_is_fixed() {
     let count = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (poison, good) = (count("POISON", 30), count("GOOD", 300));
-    let store = Shop::start().await;
+    let shop = Shop::start().await;
     let handler = Echo::default();
     let keys: Vec<String> = (0..poison).map(|n| format!("P{n}")).collect();
     bar(&handler, &keys);
-    let _service = store.serve(handler.clone()).await;
+    let _service = shop.serve(handler.clone()).await;
     let every = good / poison;
     for n in 0..good {
-        store.command("place", &format!("G{n}")).await;
+        shop.command("place", &format!("G{n}")).await;
         if n % every == 0 && n / every < poison {
-            store.command("place", &keys[usize::try_from(n / every).unwrap()]).await;
+            shop.command("place", &keys[usize::try_from(n / every).unwrap()]).await;
         }
     }
-    store.has("DEAD_LETTERS", poison).await;
-    store.has("EVENTS", good).await;
+    shop.has("DEAD_LETTERS", poison).await;
+    shop.has("EVENTS", good).await;
 
     handler.barred.lock().unwrap().clear();
     let began = Instant::now();
-    let (reported, summary) = redrive_all(&store, &Ramp::default()).await;
+    let (reported, summary) = redrive_all(&shop, &Ramp::default()).await;
     let all = Summary { handled: usize::try_from(poison).unwrap(), ..Summary::default() };
     assert_eq!(summary, all);
     assert!(reported.iter().all(|redriven| redriven.removed && redriven.outcome == Outcome::Handled));
-    // 1, 2, 4, 8, 15: the last step waits for nothing.
+    // 1, 2, 4, 8, 15: there is no pause after the last step.
     assert!(began.elapsed() >= Duration::from_secs(4), "it ramps up, and took {:?}", began.elapsed());
-    store.has("EVENTS", good + poison).await;
-    store.has("DEAD_LETTERS", 0).await;
+    shop.has("EVENTS", good + poison).await;
+    shop.has("DEAD_LETTERS", 0).await;
 }
 
 #[tokio::test]
-async fn a_redrive_stops_by_itself_where_messages_fail_again() {
-    let store = Shop::start().await;
+async fn a_redrive_stops_if_messages_fail_again() {
+    let shop = Shop::start().await;
     let handler = Echo::default();
     let keys: Vec<String> = (0..20).map(|n| format!("P{n}")).collect();
     bar(&handler, &keys);
-    let _service = store.serve(handler.clone()).await;
+    let _service = shop.serve(handler.clone()).await;
     for key in &keys {
-        store.command("place", key).await;
+        shop.command("place", key).await;
     }
-    store.has("DEAD_LETTERS", 20).await;
-    let (reported, summary) = redrive_all(&store, &Ramp::default()).await;
+    shop.has("DEAD_LETTERS", 20).await;
+    let (reported, summary) = redrive_all(&shop, &Ramp::default()).await;
     assert_eq!((summary.failed, summary.not_tried, reported.len()), (1, 19, 1));
     assert!(summary.stopped.is_some() && !summary.all_handled());
     assert_eq!(reported[0].outcome, Outcome::Failed { reason: "P0 is barred".to_owned() });
 
-    // Half of them are repaired; some may fail.
+    // Half of them are repaired; failures are allowed.
     handler.barred.lock().unwrap().retain(|key| key.len() < 3);
-    let (reported, summary) = redrive_all(&store, &Ramp { max_failures: 100, ..Ramp::default() }).await;
+    let (reported, summary) = redrive_all(&shop, &Ramp { max_failures: 100, ..Ramp::default() }).await;
     assert_eq!((summary.handled, summary.failed, summary.not_tried), (10, 10, 0));
     assert_eq!(reported.iter().map(|redriven| redriven.key.clone()).collect::<Vec<_>>(), keys, "in their order");
-    store.has("DEAD_LETTERS", 10).await;
-    store.has("EVENTS", 10).await;
+    shop.has("DEAD_LETTERS", 10).await;
+    shop.has("EVENTS", 10).await;
 }
 
 #[tokio::test]
-async fn dead_letters_of_a_service_that_does_not_run_stay_and_it_is_named() {
-    let store = Shop::start().await;
+async fn dead_letters_of_a_service_that_does_not_run_stay_and_the_service_is_reported() {
+    let shop = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned()]);
-    let service = store.serve(handler.clone()).await;
-    store.command("place", "K1").await;
-    store.has("DEAD_LETTERS", 1).await;
+    let service = shop.serve(handler.clone()).await;
+    shop.command("place", "K1").await;
+    shop.has("DEAD_LETTERS", 1).await;
     service.stop().await;
-    let (reported, _) = redrive_all(&store, &Ramp::default()).await;
+    let (reported, _) = redrive_all(&shop, &Ramp::default()).await;
     assert_eq!(reported[0].outcome, Outcome::Failed { reason: "order-service does not run".to_owned() });
-    assert_eq!(store.messages("DEAD_LETTERS").await, 1);
+    assert_eq!(shop.messages("DEAD_LETTERS").await, 1);
 }
 
 #[tokio::test]
 async fn a_dead_letter_that_was_handled_and_not_removed_is_removed_by_the_next_redrive() {
-    let store = Shop::start().await;
+    let shop = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned()]);
-    let _service = store.serve(handler.clone()).await;
-    store.command("place", "K1").await;
-    store.has("DEAD_LETTERS", 1).await;
+    let _service = shop.serve(handler.clone()).await;
+    shop.command("place", "K1").await;
+    shop.has("DEAD_LETTERS", 1).await;
     handler.barred.lock().unwrap().clear();
-    // As an operator's program does that is killed before it removes the letter.
+    // As if the program were killed before it removes the dead letter.
     let request = messaging::redrive::Request { sequences: vec![1], force: false };
-    let operator = store.operator().await;
+    let operator = shop.operator().await;
     let subject = messaging::redrive::subject("order-service");
     let body = serde_json::to_vec(&request).unwrap();
     operator.ask("order-service", subject, body.into(), Duration::from_secs(5)).await.unwrap();
-    assert_eq!(store.messages("DEAD_LETTERS").await, 1);
-    let (reported, summary) = redrive_all(&store, &Ramp::default()).await;
+    assert_eq!(shop.messages("DEAD_LETTERS").await, 1);
+    let (reported, summary) = redrive_all(&shop, &Ramp::default()).await;
     assert_eq!((summary.already_handled, reported[0].removed), (1, true));
-    assert_eq!(store.messages("DEAD_LETTERS").await, 0);
-    store.has("EVENTS", 1).await;
+    assert_eq!(shop.messages("DEAD_LETTERS").await, 0);
+    shop.has("EVENTS", 1).await;
 }
 
 #[tokio::test]
-async fn a_discarded_dead_letter_is_gone_and_its_reason_is_kept() {
-    let store = Shop::start().await;
+async fn a_deleted_dead_letter_is_gone_and_its_reason_is_kept() {
+    let shop = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned()]);
-    let _service = store.serve(handler).await;
-    let id = store.command("place", "K1").await;
-    store.has("DEAD_LETTERS", 1).await;
-    let operator = store.operator().await;
+    let _service = shop.serve(handler).await;
+    let id = shop.command("place", "K1").await;
+    shop.has("DEAD_LETTERS", 1).await;
+    let operator = shop.operator().await;
     assert!(delete::delete(&operator, 1, " ").await.is_err(), "a reason must be given");
     assert!(delete::delete(&operator, 1, "a test\norder").await.unwrap().deleted);
     assert!(!delete::delete(&operator, 1, "again").await.unwrap().deleted);
     assert!(dead_letters::list(&operator, &Filter::default(), 10).await.unwrap().dead_letters.is_empty());
-    assert!(!delete::delete(&operator, 2, "a record is no letter").await.unwrap().deleted);
-    let kept = store.js.get_stream("DEAD_LETTERS").await.unwrap();
+    assert!(!delete::delete(&operator, 2, "a copy is not a dead letter").await.unwrap().deleted);
+    let kept = shop.js.get_stream("DEAD_LETTERS").await.unwrap();
     let kept = kept.direct_get_last_for_subject("dead-letter-deleted.order-service.rejected.K1").await.unwrap();
     let header = |name: &str| kept.headers.get(name).unwrap().as_str().to_owned();
     assert_eq!((header(delete::REASON), header(delete::SEQUENCE)), ("a test order".to_owned(), "1".to_owned()));
@@ -231,25 +231,25 @@ async fn a_discarded_dead_letter_is_gone_and_its_reason_is_kept() {
 }
 
 #[tokio::test]
-async fn the_program_prints_json_and_says_by_its_status_how_it_went() {
-    let store = Shop::start().await;
+async fn the_program_prints_json_and_its_exit_status_shows_the_result() {
+    let shop = Shop::start().await;
     let handler = Echo::default();
     bar(&handler, &["K1".to_owned()]);
-    let _service = store.serve(handler.clone()).await;
-    store.command("place", "K1").await;
-    store.has("DEAD_LETTERS", 1).await;
+    let _service = shop.serve(handler.clone()).await;
+    shop.command("place", "K1").await;
+    shop.has("DEAD_LETTERS", 1).await;
     let lines = |output: &[u8]| -> Vec<Value> {
         String::from_utf8_lossy(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
-    let listed = store.choreo(&["dead-letters", "list", "--since", "1h"]).await;
+    let listed = shop.choreo(&["dead-letters", "list", "--since", "1h"]).await;
     assert!(listed.status.success(), "{listed:?}");
     assert_eq!(lines(&listed.stdout)[0]["deadLetters"][0]["key"], "K1");
 
-    let unsaid = store.choreo(&["dead-letters", "redrive"]).await;
-    assert_eq!(unsaid.status.code(), Some(2));
-    assert!(lines(&unsaid.stderr)[0]["error"].as_str().unwrap().contains("--all"));
+    let unselected = shop.choreo(&["dead-letters", "redrive"]).await;
+    assert_eq!(unselected.status.code(), Some(2));
+    assert!(lines(&unselected.stderr)[0]["error"].as_str().unwrap().contains("--all"));
 
-    let failed = store.choreo(&["dead-letters", "redrive", "1"]).await;
+    let failed = shop.choreo(&["dead-letters", "redrive", "1"]).await;
     assert_eq!(failed.status.code(), Some(1));
     let reported = lines(&failed.stdout);
     assert_eq!(
@@ -259,7 +259,7 @@ async fn the_program_prints_json_and_says_by_its_status_how_it_went() {
     assert_eq!(reported[1]["summary"]["failed"], 1);
 
     handler.barred.lock().unwrap().clear();
-    let handled = store.choreo(&["dead-letters", "redrive", "--key", "K1"]).await;
+    let handled = shop.choreo(&["dead-letters", "redrive", "--key", "K1"]).await;
     assert!(handled.status.success(), "{handled:?}");
     assert_eq!(lines(&handled.stdout)[1]["summary"]["handled"], 1);
 }

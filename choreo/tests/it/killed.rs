@@ -1,4 +1,4 @@
-//! The program killed while it sends dead letters back.
+//! The program killed during a redrive.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,15 +9,15 @@ use uuid::Uuid;
 
 use crate::support::{Echo, Shop, eventually};
 
-/// How many letters there are: the ramp takes 1, 2, 4, 8, 16, and the rest.
+/// The number of dead letters: the ramp takes 1, 2, 4, 8, 16, and the rest.
 const DEAD_LETTERS: u64 = 40;
 
 /// When the program is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
-    /// As soon as so many letters are handled, which the program may not know yet.
+    /// As soon as so many dead letters are handled, which the program may not know yet.
     Handled(usize),
-    /// So long after its start.
+    /// After this time.
     After(Duration),
 }
 
@@ -29,9 +29,9 @@ const MOMENTS: [Moment; 5] = [
     Moment::Handled(10),
 ];
 
-/// The ids of the letters that are listed, by the program itself.
-async fn listed(store: &Shop) -> HashSet<String> {
-    let output = store.choreo(&["dead-letters", "list"]).await;
+/// Returns the message ids of the listed dead letters, as the program prints them.
+async fn listed(shop: &Shop) -> HashSet<String> {
+    let output = shop.choreo(&["dead-letters", "list"]).await;
     assert!(output.status.success(), "{output:?}");
     let listing: Value = serde_json::from_slice(&output.stdout).unwrap();
     let dead_letters = listing["deadLetters"].as_array().unwrap();
@@ -42,9 +42,9 @@ fn handled(handler: &Echo) -> HashSet<String> {
     handler.handled.lock().unwrap().iter().map(Uuid::to_string).collect()
 }
 
-/// Looks at the list over and over: whatever is not on it any more has been handled. Never returns.
-async fn watch(store: &Shop, handler: &Echo, all: &HashSet<String>) -> std::convert::Infallible {
-    let operator = store.operator().await;
+/// Lists repeatedly: each dead letter that is no longer listed has been handled. Never returns.
+async fn watch(shop: &Shop, handler: &Echo, all: &HashSet<String>) -> std::convert::Infallible {
+    let operator = shop.operator().await;
     loop {
         let listing = dead_letters::list(&operator, &Filter::default(), dead_letters::MAX_SELECTION).await.unwrap();
         let listed: HashSet<String> =
@@ -55,10 +55,10 @@ async fn watch(store: &Shop, handler: &Echo, all: &HashSet<String>) -> std::conv
     }
 }
 
-/// Begins to send all letters back, and is killed; returns the lines that it printed.
-async fn redrive_until(store: &Shop, handler: &Echo, moment: Moment) -> Vec<Value> {
+/// Starts to redrive all dead letters and kills the program; returns the lines that it printed.
+async fn redrive_until(shop: &Shop, handler: &Echo, moment: Moment) -> Vec<Value> {
     let before = handled(handler).len();
-    let mut program = store.spawn(&["dead-letters", "redrive", "--all", "--rate", "8"]);
+    let mut program = shop.spawn(&["dead-letters", "redrive", "--all", "--rate", "8"]);
     match moment {
         Moment::After(time) => tokio::time::sleep(time).await,
         Moment::Handled(count) => {
@@ -69,31 +69,31 @@ async fn redrive_until(store: &Shop, handler: &Echo, moment: Moment) -> Vec<Valu
     }
     program.start_kill().unwrap();
     let ended = program.wait_with_output().await.unwrap();
-    assert_eq!(ended.status.code(), None, "it was to be killed: {ended:?}");
-    // The last line may be half of one.
+    assert_eq!(ended.status.code(), None, "it ended before it was killed: {ended:?}");
+    // The last line may be incomplete.
     String::from_utf8_lossy(&ended.stdout).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
 
 #[tokio::test]
-async fn a_redrive_killed_in_the_middle_is_run_again_and_each_dead_letter_comes_home_once() {
-    let store = Shop::start().await;
+async fn a_redrive_that_was_killed_and_repeated_handles_each_dead_letter_once() {
+    let shop = Shop::start().await;
     let handler = Echo::default();
     let keys: Vec<String> = (0..DEAD_LETTERS).map(|n| format!("P{n}")).collect();
     handler.barred.lock().unwrap().extend(keys.iter().cloned());
-    let _service = store.serve(handler.clone()).await;
+    let _service = shop.serve(handler.clone()).await;
     let mut ids = HashMap::new();
     for key in &keys {
-        ids.insert(key.as_str(), store.command("place", key).await.to_string());
+        ids.insert(key.as_str(), shop.command("place", key).await.to_string());
     }
     let all: HashSet<String> = ids.values().cloned().collect();
-    store.has("DEAD_LETTERS", DEAD_LETTERS).await;
-    assert_eq!(listed(&store).await, all);
+    shop.has("DEAD_LETTERS", DEAD_LETTERS).await;
+    assert_eq!(listed(&shop).await, all);
     handler.barred.lock().unwrap().clear();
 
     let rounds = async {
         for moment in MOMENTS {
-            let reported = redrive_until(&store, &handler, moment).await;
-            let (listed, handled) = (listed(&store).await, handled(&handler));
+            let reported = redrive_until(&shop, &handler, moment).await;
+            let (listed, handled) = (listed(&shop).await, handled(&handler));
             for line in reported {
                 let id = &ids[line["key"].as_str().unwrap()];
                 let outcome = line["outcome"].as_str().unwrap();
@@ -101,18 +101,18 @@ async fn a_redrive_killed_in_the_middle_is_run_again_and_each_dead_letter_comes_
                 assert!(line["removed"] == false || !listed.contains(id), "{moment:?}: {line} is still listed");
             }
         }
-        let last = store.choreo(&["dead-letters", "redrive", "--all"]).await;
+        let last = shop.choreo(&["dead-letters", "redrive", "--all"]).await;
         assert!(last.status.success(), "{last:?}");
     };
     tokio::select! {
         () = rounds => {}
-        never = watch(&store, &handler, &all) => match never {},
+        never = watch(&shop, &handler, &all) => match never {},
     }
-    assert_eq!(listed(&store).await, HashSet::new());
+    assert_eq!(listed(&shop).await, HashSet::new());
     let mut each: Vec<String> = handler.handled.lock().unwrap().iter().map(Uuid::to_string).collect();
     assert_eq!(each.len() as u64, DEAD_LETTERS, "each once");
     each.sort_unstable();
     each.dedup();
     assert_eq!(each.into_iter().collect::<HashSet<_>>(), all);
-    eventually("each is answered once", || async { store.messages("EVENTS").await == DEAD_LETTERS }).await;
+    eventually("each has one event", || async { shop.messages("EVENTS").await == DEAD_LETTERS }).await;
 }

@@ -1,4 +1,4 @@
-//! What operators do, on a real nats-server with the rights that nats.conf gives them.
+//! The operator's program, on a real nats-server with the permissions of nats.conf.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod dead_letters;

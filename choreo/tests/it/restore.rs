@@ -1,4 +1,4 @@
-//! Streams that are lost while services run, and filled again.
+//! Streams that are lost while services run, and restored.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -15,34 +15,34 @@ use crate::support::{Echo, Shop, connect, eventually};
 
 /// `COUNT=5000` makes it larger.
 #[tokio::test]
-async fn a_stream_deleted_while_services_run_is_filled_again_and_everything_ends_as_without_it() {
+async fn a_stream_deleted_while_services_run_is_restored_without_loss_or_duplicates() {
     let count = std::env::var("COUNT").map_or(300, |text| text.parse().unwrap());
-    let store = Shop::start().await;
+    let shop = Shop::start().await;
     let (orders, stock) = (Echo::default(), Echo::default());
-    let _orders = store.serve(orders.clone()).await;
-    let stock_service = store.serve_as("inventory-service", &["EVENTS"], stock.clone()).await;
+    let _orders = shop.serve(orders.clone()).await;
+    let stock_service = shop.serve_as("inventory-service", &["EVENTS"], stock.clone()).await;
     for n in 0..count {
-        store.command("place", &format!("K{n}")).await;
+        shop.command("place", &format!("K{n}")).await;
     }
-    store.has("EVENTS", 2 * count).await;
-    // Some are said that only the order service has handled when the stream is lost.
+    shop.has("EVENTS", 2 * count).await;
+    // Events that only order-service has handled when the stream is lost.
     stock_service.stop().await;
     for n in 0..count {
-        store.command("place", &format!("L{n}")).await;
+        shop.command("place", &format!("L{n}")).await;
     }
-    store.has("EVENTS", 3 * count).await;
-    let provisioner = connect(&store.nats, "provisioner").await;
+    shop.has("EVENTS", 3 * count).await;
+    let provisioner = connect(&shop.nats, "provisioner").await;
     provisioner.delete_stream("EVENTS").await.unwrap();
-    // And some while it is not there.
+    // Events while the stream does not exist.
     for n in 0..count {
-        store.command("place", &format!("M{n}")).await;
+        shop.command("place", &format!("M{n}")).await;
     }
     let handled = usize::try_from(3 * count).unwrap();
     eventually("all commands are handled", || async { orders.handled.lock().unwrap().len() == handled }).await;
     Topology::parse(contracts::topology::TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
-    let _stock = store.serve_as("inventory-service", &["EVENTS"], stock.clone()).await;
+    let _stock = shop.serve_as("inventory-service", &["EVENTS"], stock.clone()).await;
 
-    let reported = store.choreo(&["streams", "restore", "EVENTS"]).await;
+    let reported = shop.choreo(&["streams", "restore", "EVENTS"]).await;
     assert_eq!(reported.status.code(), Some(1), "accounts and payments do not run: {reported:?}");
     let lines: Vec<Value> = String::from_utf8(reported.stdout)
         .unwrap()
@@ -55,34 +55,34 @@ async fn a_stream_deleted_while_services_run_is_filled_again_and_everything_ends
     assert_eq!((&of("order-service")["done"], &of("inventory-service")["done"]), (&true.into(), &true.into()));
     assert!(of("payment-service")["failed"].as_str().unwrap().contains("does not run"));
 
-    store.has("EVENTS", 6 * count).await;
-    eventually("stock has heard all of it", || async {
-        store.js.get_stream("EVENTS").await.unwrap().consumer_info("inventory-service").await.unwrap().num_pending
+    shop.has("EVENTS", 6 * count).await;
+    eventually("inventory-service has no pending messages", || async {
+        shop.js.get_stream("EVENTS").await.unwrap().consumer_info("inventory-service").await.unwrap().num_pending
             == 0
     })
     .await;
     let received = stock.handled.lock().unwrap().clone();
     let different: HashSet<_> = received.iter().collect();
     assert_eq!((received.len(), different.len()), (handled, handled), "each once");
-    assert_eq!(store.messages("EVENTS").await, 6 * count);
-    assert_eq!(store.messages("DEAD_LETTERS").await, 0);
+    assert_eq!(shop.messages("EVENTS").await, 6 * count);
+    assert_eq!(shop.messages("DEAD_LETTERS").await, 0);
 
-    // Once more changes nothing: the stream knows all of it, or those that have handled it do.
-    let operator = store.operator().await;
+    // A second restore changes nothing: the stream or the inbox drops every message.
+    let operator = shop.operator().await;
     restore(&operator, "EVENTS", None, STALL_TIMEOUT, &CancellationToken::new(), |_| ()).await.unwrap();
     assert_eq!(stock.handled.lock().unwrap().len(), handled);
 }
 
 #[tokio::test]
-async fn a_stream_that_was_purged_or_that_lost_some_messages_is_filled_at_once() {
-    let store = Shop::start().await;
-    let _orders = store.serve(Echo::default()).await;
+async fn a_stream_that_was_purged_or_that_lost_some_messages_is_restored_at_once() {
+    let shop = Shop::start().await;
+    let _orders = shop.serve(Echo::default()).await;
     for n in 0..20 {
-        store.command("place", &format!("K{n}")).await;
+        shop.command("place", &format!("K{n}")).await;
     }
-    store.has("EVENTS", 20).await;
-    let events = connect(&store.nats, "provisioner").await.get_stream("EVENTS").await.unwrap();
-    let operator = store.operator().await;
+    shop.has("EVENTS", 20).await;
+    let events = connect(&shop.nats, "provisioner").await.get_stream("EVENTS").await.unwrap();
+    let operator = shop.operator().await;
     let published = async || {
         let reported =
             restore(&operator, "EVENTS", None, STALL_TIMEOUT, &CancellationToken::new(), |_| ()).await.unwrap();
@@ -90,16 +90,16 @@ async fn a_stream_that_was_purged_or_that_lost_some_messages_is_filled_at_once()
     };
     events.purge().await.unwrap();
     assert_eq!(published().await, 20);
-    store.has("EVENTS", 20).await;
-    // Which of them are gone is not asked: what the stream has it gets once more.
+    shop.has("EVENTS", 20).await;
+    // Which messages are missing is not determined: the stream stores the others again, too.
     events.delete_message(30).await.unwrap();
     assert_eq!(published().await, 20);
-    store.has("EVENTS", 39).await;
+    shop.has("EVENTS", 39).await;
 }
 
-/// Answers for a service that has an empty outbox, and that consumes nothing.
-async fn has_nothing_to_publish(store: &Shop, service: &str) {
-    let client = connect(&store.nats, service).await.client();
+/// Replies for a service that has an empty outbox and consumes nothing.
+async fn has_nothing_to_publish(shop: &Shop, service: &str) {
+    let client = connect(&shop.nats, service).await.client();
     let mut requests = client.subscribe(subject(service)).await.unwrap();
     client.flush().await.unwrap();
     let nothing = Republished { published: 0, known: 0, settled: 0, next: None, until: None, reached: None };
@@ -112,37 +112,37 @@ async fn has_nothing_to_publish(store: &Shop, service: &str) {
 }
 
 #[tokio::test]
-async fn what_is_published_again_is_never_more_than_the_consumers_keep_up_with() {
+async fn a_restore_never_outruns_the_consumers() {
     const COUNT: u64 = 900;
-    let store = Shop::start().await;
-    let _orders = store.serve(Echo::default()).await;
+    let shop = Shop::start().await;
+    let _orders = shop.serve(Echo::default()).await;
     for name in ["inventory-service", "account-service", "payment-service"] {
-        has_nothing_to_publish(&store, name).await;
+        has_nothing_to_publish(&shop, name).await;
     }
     for n in 0..COUNT {
-        store.command("place", &format!("K{n}")).await;
+        shop.command("place", &format!("K{n}")).await;
     }
-    store.has("EVENTS", COUNT).await;
-    let provisioner = connect(&store.nats, "provisioner").await;
+    shop.has("EVENTS", COUNT).await;
+    let provisioner = connect(&shop.nats, "provisioner").await;
     let events = provisioner.get_stream("EVENTS").await.unwrap();
     let mut config = events.cached_info().config.clone();
-    // Three batches fit into it, and not all.
+    // Three batches fit into it, but not all.
     config.max_bytes = i64::try_from(events.cached_info().state.bytes * 4 / 5).unwrap();
     events.purge().await.unwrap();
     provisioner.update_stream(config).await.unwrap();
 
-    let operator = store.operator().await;
+    let operator = shop.operator().await;
     let stopped = restore(&operator, "EVENTS", None, Duration::from_secs(1), &CancellationToken::new(), |_| ())
         .await
         .unwrap_err()
         .to_string();
-    assert!(stopped.contains("stands still") && stopped.contains("start the service"), "{stopped}");
+    assert!(stopped.contains("makes no progress") && stopped.contains("start the service"), "{stopped}");
     let state = provisioner.get_stream("EVENTS").await.unwrap().cached_info().state.clone();
     assert_eq!(state.first_sequence, COUNT + 1, "nothing is deleted");
     assert!(state.messages > 0);
 
     let consuming = ["inventory-service", "payment-service"].map(|name| {
-        let nats = &store.nats;
+        let nats = &shop.nats;
         async move {
             let consumer: PullConsumer =
                 connect(nats, name).await.get_consumer_from_stream(name, "EVENTS").await.unwrap();
@@ -163,9 +163,9 @@ async fn what_is_published_again_is_never_more_than_the_consumers_keep_up_with()
 }
 
 #[tokio::test]
-async fn what_no_outbox_has_and_what_is_not_there_is_said() {
-    let store = Shop::start().await;
-    let operator = store.operator().await;
+async fn a_stream_that_no_outbox_holds_or_that_does_not_exist_is_refused() {
+    let shop = Shop::start().await;
+    let operator = shop.operator().await;
     let error = async |stream: &str| {
         restore(&operator, stream, None, STALL_TIMEOUT, &CancellationToken::new(), |_| ())
             .await
@@ -174,6 +174,6 @@ async fn what_no_outbox_has_and_what_is_not_there_is_said() {
     };
     assert!(error("COMMANDS").await.contains("no outbox"));
     assert!(error("ORDERS").await.contains("one of COMMANDS, EVENTS"));
-    connect(&store.nats, "provisioner").await.delete_stream("TIMERS").await.unwrap();
+    connect(&shop.nats, "provisioner").await.delete_stream("TIMERS").await.unwrap();
     assert!(error("TIMERS").await.contains("demo provision"));
 }

@@ -1,4 +1,4 @@
-//! A store of one service, which can be told to fail.
+//! A shop of one service, which can be made to fail.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -24,13 +24,13 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Answers each command with an event, but for those whose keys are barred.
+/// Emits an event for each command, except for barred keys.
 #[derive(Clone, Default)]
 pub(crate) struct Echo {
     pub(crate) barred: Arc<Mutex<HashSet<String>>>,
     /// Keys whose messages fail and may succeed later.
     pub(crate) failing: Arc<Mutex<HashSet<String>>>,
-    /// What was handled; what was rolled back afterwards is among it.
+    /// The ids of the handled messages, including those rolled back afterwards.
     pub(crate) handled: Arc<Mutex<Vec<Uuid>>>,
 }
 
@@ -82,7 +82,7 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// A nats-server as the shop's, with everything of it provisioned.
+/// A provisioned nats-server with the shop's configuration.
 pub(crate) struct Shop {
     pub(crate) nats: TestNats,
     /// Connected as the inspector.
@@ -180,7 +180,7 @@ impl Shop {
         id
     }
 
-    /// The stream takes it every time, for it does not bear the header by which streams know messages.
+    /// Publishes without the header by which streams deduplicate, so that the stream stores every copy.
     pub(crate) async fn command_with_id(&self, id: Uuid, name: &str, key: &str) {
         let mut headers = HeaderMap::new();
         for (header, value) in [
@@ -205,7 +205,7 @@ impl Shop {
         eventually(&format!("{stream} has {count}"), || async { self.messages(stream).await == count }).await;
     }
 
-    /// Runs the program, which is to print JSON.
+    /// Runs the program with JSON output.
     pub(crate) async fn choreo(&self, arguments: &[&str]) -> Output {
         let url = self.nats.url();
         let mut all = vec!["--nats-url", &url, "--json"];
@@ -213,7 +213,7 @@ impl Shop {
         self.run(&all).await
     }
 
-    /// Starts the program, which is to print JSON, to be killed or read from.
+    /// Starts the program with JSON output, to be killed or read from.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         tokio::process::Command::new(env!("CARGO_BIN_EXE_choreo"))
             .args(["--nats-url", &self.nats.url(), "--json"])
@@ -262,7 +262,7 @@ impl Serving {
     }
 }
 
-/// Waits for something to become true, five minutes at most.
+/// Waits until a condition is true, for at most five minutes.
 pub(crate) async fn eventually<F, Fut>(what: &str, condition: F)
 where
     F: Fn() -> Fut,
@@ -270,7 +270,7 @@ where
 {
     let start = Instant::now();
     while !condition().await {
-        assert!(start.elapsed() < Duration::from_secs(300), "in vain: {what}");
+        assert!(start.elapsed() < Duration::from_secs(300), "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -6,7 +6,7 @@ use super::*;
 
 const SINCE: &str = "2026-01-02T03:04:05Z";
 
-/// What a service that has nothing to report knows.
+/// The trace of a service that has nothing to report.
 fn trace(service: &str) -> Trace {
     Trace {
         service: service.to_owned(),
@@ -22,7 +22,7 @@ fn with_problem(service: &str, problem: &str) -> Trace {
     Trace { problems: vec![problem.to_owned()], ..trace(service) }
 }
 
-fn with_standing(service: &str, blocked_on: &str) -> Trace {
+fn with_status(service: &str, blocked_on: &str) -> Trace {
     let status = AggregateStatus {
         state: "x".to_owned(),
         since: Some(SINCE.to_owned()),
@@ -62,7 +62,7 @@ fn pending(service: &str) -> Vec<Step> {
     }]
 }
 
-/// What is known, and the words by which the wait must name its cause.
+/// A name, the messages, the trace of the service, and the words that the blocker must contain.
 type Case = (&'static str, Vec<Step>, Result<Trace, String>, &'static [&'static str]);
 
 /// Messages that a service has not handled.
@@ -72,11 +72,11 @@ fn unhandled() -> Vec<Case> {
         (
             "database outage",
             pending(stock),
-            Err(format!("{stock} answers 503: its database does not answer; try again later")),
-            &["database does not answer", "order.event.placed.K1", "is not known"],
+            Err(format!("{stock} returned error 503: its database does not answer; try again later")),
+            &["database does not answer", "order.event.placed.K1", "is unknown"],
         ),
         (
-            "database outage that others see",
+            "database outage with a reachable service",
             pending(stock),
             Ok(with_problem(stock, "database: a batch could not be committed: read-only transaction")),
             &["has not handled order.event.placed.K1", "not ready", "read-only transaction"],
@@ -84,14 +84,14 @@ fn unhandled() -> Vec<Case> {
         (
             "frozen service",
             pending(stock),
-            Err(format!("{stock} has not answered within 2 s")),
-            &["has not answered within 2 s", "is not known"],
+            Err(format!("{stock} did not reply within 2 s")),
+            &["did not reply within 2 s", "is unknown"],
         ),
         (
             "service that does not run",
             pending(stock),
             Err(format!("{stock} does not run")),
-            &["does not run", "is not known"],
+            &["does not run", "is unknown"],
         ),
         (
             "missing consumer",
@@ -102,7 +102,7 @@ fn unhandled() -> Vec<Case> {
     ]
 }
 
-/// Messages that a service has not published.
+/// Messages that are pending in the outbox of a service.
 fn outbox_pending() -> Vec<Case> {
     let (stock, published) = ("inventory-service", "inventory.event.reserved.K1");
     vec![
@@ -133,26 +133,26 @@ fn outbox_pending() -> Vec<Case> {
     ]
 }
 
-/// What a service itself waits for.
+/// Blockers that a service itself reports.
 fn own_waits() -> Vec<Case> {
     let (stock, pay) = ("inventory-service", "payment-service");
     vec![
         (
             "backorder",
             Vec::new(),
-            Ok(with_standing(stock, "units (2 of P1): a restock, or an order ahead of it")),
+            Ok(with_status(stock, "units (2 of P1): a restock, or an order ahead of it")),
             &["inventory-service waits for units (2 of P1)"],
         ),
         (
             "missing account",
             Vec::new(),
-            Ok(with_standing(pay, "the account of its customer")),
+            Ok(with_status(pay, "the account of its customer")),
             &["payment-service waits for the account"],
         ),
         (
             "provider outage",
             Vec::new(),
-            Ok(with_standing(pay, "the payment provider, overdue (3 attempts): connection refused")),
+            Ok(with_status(pay, "the payment provider, overdue (3 attempts): connection refused")),
             &["payment-service waits for the payment provider, overdue", "connection refused"],
         ),
         (
@@ -168,7 +168,7 @@ fn own_waits() -> Vec<Case> {
 }
 
 #[test]
-fn every_wait_names_its_cause() {
+fn every_blocker_names_its_cause() {
     for (name, steps, status, words) in [unhandled(), outbox_pending(), own_waits()].into_iter().flatten() {
         let service = match &status {
             Ok(trace) => trace.service.clone(),
@@ -178,7 +178,7 @@ fn every_wait_names_its_cause() {
         assert_eq!(blockers.len(), 1, "{name}: {blockers:?}");
         assert_eq!(blockers[0].service, service, "{name}");
         for word in words {
-            assert!(blockers[0].what.contains(word), "{name}: {:?} does not say {word:?}", blockers[0].what);
+            assert!(blockers[0].what.contains(word), "{name}: {:?} does not contain {word:?}", blockers[0].what);
         }
     }
 }

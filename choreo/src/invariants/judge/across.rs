@@ -1,4 +1,4 @@
-//! What only several services together can promise.
+//! Invariants across several services.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use super::super::{Check, MAX_NAMED, Violation, Waiting};
 use super::money::issues;
 use super::{Findings, check, exposure, stalled};
 
-/// What an order waits for that nobody holds up.
+/// The reason for the wait of an order whose messages are under way.
 const MESSAGES: &str = "messages that are under way";
 
-/// What counts against limits is what the payments come to, and what is captured is what confirmed orders come to.
+/// The exposures match the payments, and the captured amounts match the confirmed orders.
 pub(super) fn money(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
     let orders = findings.read(&observed.orders);
@@ -22,15 +22,14 @@ pub(super) fn money(observed: &Observed) -> (Check, Findings) {
     let mut detail = String::new();
     if let Some(payments) = payments {
         examined = payments.accounts;
-        detail = format!("{examined} accounts: what is captured is what confirmed orders come to");
+        detail = format!("{examined} accounts: captured amounts match the confirmed orders");
         findings.violations = payments.wrong.iter().map(exposure).collect();
         findings.unnamed = payments.wrong_total.saturating_sub(payments.wrong.len() as u64);
         issues(payments, &mut findings);
     }
     if let (Some(orders), Some(payments)) = (orders, payments) {
         if orders.more || payments.more {
-            detail =
-                format!("{examined} accounts and more: exposures agree; they are too many to compare with orders");
+            detail = format!("more than {examined} accounts: exposures match; too many to compare with the orders");
         } else {
             compare(&orders.confirmed, &payments.captured, observed.quiet, &mut findings);
         }
@@ -38,8 +37,8 @@ pub(super) fn money(observed: &Observed) -> (Check, Findings) {
     (check("money-conserved", "Money is consistent, per account", examined, detail), findings)
 }
 
-/// Orders were asked before payments, and what is confirmed was captured before and stays so: less than that is wrong at
-/// any time. More is captured for orders that are under way, while any are.
+/// Orders are queried before payments, and a confirmed order is captured before and stays so: fewer captures are
+/// always a violation. More are captured for orders that are not terminal yet.
 fn compare(confirmed: &[CustomerTotal], captured: &[CustomerTotal], quiet: bool, findings: &mut Findings) {
     let mut totals: BTreeMap<(&str, &str), (i64, i64)> = BTreeMap::new();
     for total in confirmed {
@@ -50,7 +49,7 @@ fn compare(confirmed: &[CustomerTotal], captured: &[CustomerTotal], quiet: bool,
     }
     for ((customer, currency), (confirmed, captured)) in totals {
         let explanation =
-            format!("confirmed orders come to {confirmed} {currency} (minor units), and {captured} are captured");
+            format!("confirmed orders total {confirmed} {currency} (minor units), but {captured} are captured");
         let wrong = Violation::of(customer, explanation).identified(format!("{customer}/{currency}/captured"));
         if confirmed > captured {
             findings.violations.push(wrong);
@@ -60,7 +59,7 @@ fn compare(confirmed: &[CustomerTotal], captured: &[CustomerTotal], quiet: bool,
     }
 }
 
-/// Every order is final, or waits for something.
+/// Every order is terminal, or waits for something.
 pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
     let (mut examined, mut waiting, mut counts) = (0, Vec::new(), Vec::new());
@@ -74,7 +73,7 @@ pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
                 wait(observed, open.status, order, &mut findings, &mut waiting);
                 let limit = stalled::limit(open.status, orders.stock_deadline_seconds);
                 if let Some(stalled) = stalled::order(observed, open.status, order, limit) {
-                    // Named once, by what is known beyond doubt.
+                    // Reported once, as the violation that is certain.
                     findings.suspected.retain(|suspect| suspect.key != stalled.key);
                     findings.violations.push(stalled);
                 }
@@ -85,15 +84,15 @@ pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
     waiting.sort_by(|a: &Waiting, b: &Waiting| a.since.cmp(&b.since));
     waiting.truncate(MAX_NAMED);
     let detail = if examined == 0 {
-        "every order is final".to_owned()
+        "every order is confirmed or cancelled".to_owned()
     } else {
-        format!("{examined} orders are not final: {}", counts.join(", "))
+        format!("{examined} orders are open: {}", counts.join(", "))
     };
     let check = check("orders-end", "Every order ends", examined, detail);
     (Check { waiting, waiting_total, ..check }, findings)
 }
 
-/// Says what an order waits for, or that there is nothing.
+/// Adds what an order waits for, or a mismatch if that is nothing.
 fn wait(
     observed: &Observed,
     status: OrderStatus,
@@ -105,43 +104,44 @@ fn wait(
         let (key, service) = (order.order_id.to_string(), service.to_owned());
         waiting.push(Waiting { key, service, what, since: since.to_owned() });
     };
-    let away = |service: &str, why: &String, findings: &mut Findings| {
-        findings.silent.push(why.clone());
-        format!("an answer of {service}, which is away")
+    let unavailable = |service: &str, why: &String, findings: &mut Findings| {
+        findings.unavailable.push(why.clone());
+        format!("{service}, which is unavailable")
     };
     match status {
         OrderStatus::AwaitingStock => {
             push(INVENTORY_SERVICE, "stock: a restock, or an order ahead of it".to_owned(), &order.since);
         }
         OrderStatus::Reserved => match &observed.payments {
-            Err(why) => push(PAYMENT_SERVICE, away(PAYMENT_SERVICE, why, findings), &order.since),
+            Err(why) => push(PAYMENT_SERVICE, unavailable(PAYMENT_SERVICE, why, findings), &order.since),
             Ok(payments) => match under_way(payments, order) {
                 Some((what, since)) => push(PAYMENT_SERVICE, what, since),
                 None if !observed.quiet => push(PAYMENT_SERVICE, MESSAGES.to_owned(), &order.since),
                 None => {
                     push(PAYMENT_SERVICE, "its payment".to_owned(), &order.since);
-                    findings.suspected.push(stuck(order, "its stock is reserved, and nobody works at its payment"));
+                    findings.suspected.push(stuck(order, "its stock is reserved, but no payment is in progress"));
                 }
             },
         },
         OrderStatus::Placed => {
             let what = match &observed.stock {
-                Err(why) => away(INVENTORY_SERVICE, why, findings),
+                Err(why) => unavailable(INVENTORY_SERVICE, why, findings),
                 Ok(_) if !observed.quiet => MESSAGES.to_owned(),
                 Ok(_) => {
-                    findings.suspected.push(stuck(order, "it is placed, and nobody reserves its stock"));
+                    findings.suspected.push(stuck(order, "it is placed, but no stock reservation is in progress"));
                     "its stock to be reserved".to_owned()
                 }
             };
             push(INVENTORY_SERVICE, what, &order.since);
         }
         OrderStatus::Confirmed | OrderStatus::Cancelled => {
-            findings.violations.push(stuck(order, &format!("{ORDER_SERVICE} counts it among the open ones")));
+            findings.violations.push(stuck(order, &format!("{ORDER_SERVICE} counts it among the open orders")));
         }
     }
 }
 
-/// Returns what the payment of an order waits for. Only some are named, so where there are more it may be any of them.
+/// Returns what the payment of an order waits for. Only the oldest payments are listed: if there are more, any of
+/// them may be the one.
 fn under_way<'a>(payments: &'a PaymentReconciliation, order: &'a Open) -> Option<(String, &'a str)> {
     let own = payments.oldest.iter().find(|payment| payment.order_id == order.order_id);
     match own {
@@ -161,7 +161,7 @@ fn stuck(order: &Open, why: &str) -> Violation {
     Violation::of(key, format!("{why}, since {}", order.since)).identified(format!("{key}/stuck"))
 }
 
-/// Nothing is said or told twice about one order.
+/// Per order, each event is emitted once, and its customer is notified of it once.
 pub(super) fn once(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
     let mut examined = 0;
@@ -172,7 +172,7 @@ pub(super) fn once(observed: &Observed) -> (Check, Findings) {
         for repeated in &stats.repeated {
             let key = repeated.subject.rsplit('.').next().unwrap_or_default().to_owned();
             let what = repeated.subject.trim_end_matches(&format!(".{key}")).to_owned();
-            let explanation = format!("{} said {what} {} times", stats.service, repeated.count);
+            let explanation = format!("{} published {what} {} times", stats.service, repeated.count);
             let id = format!("{}/{}", stats.service, repeated.subject);
             findings.violations.push(Violation::of(key, explanation).identified(id));
         }
@@ -181,11 +181,11 @@ pub(super) fn once(observed: &Observed) -> (Check, Findings) {
         examined += notifications.examined;
         findings.unnamed += notifications.repeated_total.saturating_sub(notifications.repeated.len() as u64);
         for again in &notifications.repeated {
-            let explanation = format!("its customer was told {} times of {}", again.count, again.message_type);
+            let explanation = format!("its customer was notified {} times of {}", again.count, again.message_type);
             let id = format!("{}/{}", again.order_id, again.message_type);
             findings.violations.push(Violation::of(&again.order_id, explanation).identified(id));
         }
     }
-    let detail = format!("the last {examined} messages and notifications: none twice");
+    let detail = format!("the last {examined} messages and notifications: no duplicates");
     (check("handled-once", "Nothing is handled twice", examined, detail), findings)
 }

@@ -1,4 +1,4 @@
-//! The orders against the reservations of their stock.
+//! The orders and the reservations of their stock match.
 
 use std::collections::BTreeMap;
 
@@ -23,25 +23,25 @@ pub(super) fn reservations(observed: &Observed) -> (Check, Findings) {
                 examined = ordered.confirmed + reserved(orders);
                 let newest = ordered.newest_confirmed.len() + ordered.newest_cancelled.len();
                 detail =
-                    format!("{examined} orders have reservations; the newest {newest} were compared one by one");
+                    format!("{examined} orders have reservations; the newest {newest} were compared individually");
                 compare(orders, ordered, reservation_lines, observed.quiet, &mut findings);
             }
             (ordered, _) => {
                 let service = if ordered.is_none() { ORDER_SERVICE } else { INVENTORY_SERVICE };
-                findings.silent.push(format!("{service} reports no allocations: it is of an earlier release"));
+                findings.unavailable.push(format!("{service} reports no allocations: it is of an earlier release"));
             }
         }
     }
     (check("orders-reserved", "Reservations match the orders", examined, detail), findings)
 }
 
-/// Returns the number of orders that are reserved and not final.
+/// Returns the number of orders that are reserved and not terminal.
 fn reserved(orders: &OrderReconciliation) -> u64 {
     orders.open.iter().filter(|open| open.status == OrderStatus::Reserved).map(|open| open.count).sum()
 }
 
-/// Orders were asked before stock, and a confirmed order was reserved before and stays so: fewer units than that are
-/// wrong at any time. Units of cancelled orders are wrong if they stay while nothing is under way.
+/// Orders are queried before stock, and a confirmed order is reserved before and stays so: fewer units are always a
+/// violation. Units of cancelled orders are a violation if they persist while no message is under way.
 fn compare(
     orders: &OrderReconciliation,
     ordered: &OrderAllocations,
@@ -59,13 +59,16 @@ fn compare(
         let explanation = match compared.get(&confirmed.order_id) {
             Some(lines) if units(lines) == units(&confirmed.lines) => continue,
             Some(lines) => format!(
-                "it is confirmed with {}, and {INVENTORY_SERVICE} holds {}",
+                "it is confirmed with {}, but {INVENTORY_SERVICE} reserves {}",
                 text(&confirmed.lines),
                 text(lines)
             ),
             None => {
                 unreserved += 1;
-                format!("it is confirmed with {}, and {INVENTORY_SERVICE} holds none of it", text(&confirmed.lines))
+                format!(
+                    "it is confirmed with {}, but {INVENTORY_SERVICE} reserves nothing for it",
+                    text(&confirmed.lines)
+                )
             }
         };
         findings.violations.push(Violation::of(confirmed.order_id.as_str(), explanation));
@@ -75,20 +78,20 @@ fn compare(
         .iter()
         .filter_map(|order_id| Some((order_id, compared.get(order_id)?)))
         .map(|(order_id, lines)| {
-            let explanation = format!("it is cancelled, and {INVENTORY_SERVICE} holds {}", text(lines));
+            let explanation = format!("it is cancelled, but {INVENTORY_SERVICE} reserves {}", text(lines));
             Violation::of(order_id.as_str(), explanation)
         })
         .collect();
-    // The orders that are named account for a part of the difference; the rest is a violation of its own.
-    let least = ordered.confirmed.saturating_sub(unreserved);
-    let expected = least + reserved(orders) + unreleased.len() as u64;
+    // Orders that are listed explain a part of the difference; the rest is a violation of its own.
+    let min = ordered.confirmed.saturating_sub(unreserved);
+    let expected = min + reserved(orders) + unreleased.len() as u64;
     let unnamed = |count: &str| {
         let explanation =
-            format!("orders that are not named: {count} reservations, and {} are kept", reservation_lines.reserved);
+            format!("other orders: {count} reservations, but there are {}", reservation_lines.reserved);
         Violation::of(INVENTORY_SERVICE, explanation)
     };
-    if reservation_lines.reserved < least {
-        findings.violations.push(unnamed(&format!("{least} or more must have")));
+    if reservation_lines.reserved < min {
+        findings.violations.push(unnamed(&format!("at least {min} must have")));
     } else if reservation_lines.reserved != expected && quiet {
         findings.suspected.push(unnamed(&format!("{expected} must have")));
     }
@@ -106,7 +109,7 @@ fn units(lines: &[StockLine]) -> BTreeMap<&ProductId, u64> {
     units
 }
 
-/// Returns the units for people.
+/// Returns the units as text.
 fn text(lines: &[StockLine]) -> String {
     let units = units(lines).into_iter().map(|(product_id, quantity)| format!("{quantity} {product_id}"));
     units.collect::<Vec<_>>().join(", ")

@@ -1,4 +1,4 @@
-//! Whether messages get on: out of the outboxes, to the consumers, and not into the dead letters.
+//! Message flow: outboxes drain, consumers progress, and no dead letters arise.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use super::super::observe::{Lag, Observed};
 use super::super::{Check, Violation};
 use super::{Findings, behind, check};
 
-/// So old a message that is not published is not normal.
+/// The maximum age of a pending message, in milliseconds.
 pub(super) const MAX_OUTBOX_AGE_MS: i64 = 10_000;
-/// So long without a step a consumer that has messages does not work.
+/// How long a consumer with pending messages may make no progress.
 const STALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What is said gets published.
+/// Services publish the messages in their outboxes.
 pub(super) fn outboxes(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
     let (mut depth, mut oldest) = (0, None);
@@ -31,43 +31,43 @@ pub(super) fn outboxes(observed: &Observed) -> (Check, Findings) {
         }
         if let Some(age) = stats.outbox_age_ms.filter(|age| *age > MAX_OUTBOX_AGE_MS) {
             let explanation =
-                format!("{} messages are not published, the oldest for {} s", stats.outbox_depth, age / 1000);
+                format!("{} messages are pending, the oldest for {} s", stats.outbox_depth, age / 1000);
             findings.violations.push(Violation::of(&stats.service, explanation));
         }
     }
     let examined = observed.stats.len() as u64;
     let detail = match oldest {
-        Some(age) => format!("{depth} messages on their way out, the oldest for {age} ms"),
+        Some(age) => format!("{depth} messages are pending, the oldest for {age} ms"),
         None => format!("{examined} outboxes are empty"),
     };
-    (check("outboxes", "What is said gets published", examined, detail), findings)
+    (check("outboxes", "Outbox messages are published", examined, detail), findings)
 }
 
-/// So long without a step a consumer with deliveries that are not acknowledged does not work: longer than the waits
-/// between the attempts of a message that fails.
+/// How long a consumer with unacknowledged deliveries may make no progress: longer than the delays between the
+/// attempts of a failing message.
 const STALLED_UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
-/// Where a consumer was when it moved last.
+/// The position of a consumer at its last progress.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     pending: u64,
     deliveries: u64,
     floor: u64,
     delivered: u64,
-    /// Whether it had nothing to do.
+    /// Whether it had nothing pending and nothing unacknowledged.
     idle: bool,
     since: Instant,
-    /// Messages that the stream deleted before they were delivered, and when that was noticed last.
+    /// The number of messages that the stream deleted before they were delivered, and when that was last noticed.
     lost: Option<(u64, Instant)>,
 }
 
-/// How long lost messages are named after they were noticed.
+/// How long lost messages are reported.
 const LOSS_NAMED: Duration = Duration::from_secs(3600);
 
-/// The places of all consumers, by service and stream.
+/// The positions of all consumers, by service and stream.
 pub(super) type Moved = HashMap<(String, String), Place>;
 
-/// What is published gets handled.
+/// Consumers handle the published messages.
 pub(super) fn consumers(observed: &Observed, moved: &mut Moved, now: Instant) -> (Check, Findings) {
     let mut findings = Findings::default();
     let (mut examined, mut lags) = (0, Vec::new());
@@ -80,12 +80,12 @@ pub(super) fn consumers(observed: &Observed, moved: &mut Moved, now: Instant) ->
             }
         }
     }
-    let detail = if lags.is_empty() { "nobody is behind".to_owned() } else { lags.join("; ") };
-    (check("consumers", "What is published gets handled", examined, detail), findings)
+    let detail = if lags.is_empty() { "no consumer lags".to_owned() } else { lags.join("; ") };
+    (check("consumers", "Published messages are handled", examined, detail), findings)
 }
 
-/// Returns how many messages the stream has deleted before they were delivered: what is pending becomes less by
-/// deliveries alone, unless the stream begins behind the place where the consumer was.
+/// Returns how many messages the stream deleted before they were delivered. Only deliveries reduce the pending
+/// messages, unless the stream now starts after the previous position of the consumer.
 fn lost(before: &Place, lag: &Lag, now: Instant) -> Option<(u64, Instant)> {
     let known = before.lost.filter(|(_, at)| now.duration_since(*at) < LOSS_NAMED);
     if lag.deliveries < before.deliveries || lag.first <= before.delivered + 1 {
@@ -112,19 +112,21 @@ fn consumer(observed: &Observed, lag: &Lag, moved: &mut Moved, now: Instant, fin
     let idle = pending == 0 && lag.unacknowledged == 0;
     let fresh = Place { pending, deliveries, floor, delivered, idle, since: now, lost: None };
     let place = moved.entry(key).or_insert(fresh);
-    let still = place.deliveries == deliveries && place.floor == floor;
-    // A consumer that was at rest stands still from now on at the earliest.
-    let since = if still && !idle && !place.idle { place.since } else { now };
+    let unmoved = place.deliveries == deliveries && place.floor == floor;
+    // An idle consumer starts to stall now at the earliest.
+    let since = if unmoved && !idle && !place.idle { place.since } else { now };
     *place = Place { since, lost: lost(place, lag, now), ..fresh };
     let stalled_for = now.duration_since(place.since);
     if let Some((lost, _)) = place.lost {
         let remedy = if lag.stream == EVENTS {
-            "see choreo streams restore"
+            "run choreo streams restore"
         } else {
-            "no outbox holds them, and their senders must send them again"
+            "no outbox holds them; their senders must send them again"
         };
-        let explanation =
-            format!("{} deleted {lost} messages before {} had them: {remedy}", lag.stream, lag.service);
+        let explanation = format!(
+            "{} deleted {lost} messages before they were delivered to {}: {remedy}",
+            lag.stream, lag.service
+        );
         findings.violations.push(violations("lost", explanation));
     } else if lag.stream != TIMERS
         && lag.first > floor + 1
@@ -132,15 +134,15 @@ fn consumer(observed: &Observed, lag: &Lag, moved: &mut Moved, now: Instant, fin
         && (lag.first > delivered + 1 || pending == 0)
     {
         let (from, to) = (lag.floor + 1, lag.first - 1);
-        let why = "whether they were for it is not known";
+        let why = "whether they matched its filter is unknown";
         findings
-            .silent
-            .push(format!("{} deleted {from} to {to} before {} came there; {why}", lag.stream, lag.service));
+            .unavailable
+            .push(format!("{} deleted {from} to {to} before {} reached them; {why}", lag.stream, lag.service));
     }
     match observed.stats.get(&lag.service) {
-        Some(Err(why)) if lag.pending > 0 => findings.silent.push(format!("{why}, and {}", behind(lag))),
+        Some(Err(why)) if lag.pending > 0 => findings.unavailable.push(format!("{why}, and {}", behind(lag))),
         _ if lag.pending > 0 && stalled_for > STALL_TIMEOUT => {
-            findings.violations.push(violations("stalled", format!("{}, and nothing moves", behind(lag))));
+            findings.violations.push(violations("stalled", format!("{}, and it makes no progress", behind(lag))));
         }
         _ if lag.unacknowledged > 0 && stalled_for > STALLED_UNACKNOWLEDGED => {
             let explanation = format!(
@@ -153,7 +155,7 @@ fn consumer(observed: &Observed, lag: &Lag, moved: &mut Moved, now: Instant, fin
     }
 }
 
-/// Nobody gave up.
+/// No service dead-letters a message.
 pub(super) fn dead_letters(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
     let mut examined = 0;
@@ -168,7 +170,7 @@ pub(super) fn dead_letters(observed: &Observed) -> (Check, Findings) {
             findings.unnamed = dead_letters.count.saturating_sub(1);
         }
     }
-    (check("dead-letters", "Nobody gives up", examined, "no dead letters".to_owned()), findings)
+    (check("dead-letters", "No dead letters", examined, "no dead letters".to_owned()), findings)
 }
 
 /// `dead-letter.<service>.<reason>.<key>`
@@ -176,10 +178,10 @@ fn dead_letter(subject: &str, count: usize) -> Violation {
     let tokens: Vec<&str> = subject.split('.').collect();
     let violations = match tokens.as_slice() {
         [_, service, reason, .., key] if count > 1 => {
-            Violation::of(*key, format!("{service} gave up {count} messages about it: {reason}"))
+            Violation::of(*key, format!("{service} dead-lettered {count} messages about it: {reason}"))
         }
         [_, service, reason, .., key] => {
-            Violation::of(*key, format!("{service} gave up a message about it: {reason}"))
+            Violation::of(*key, format!("{service} dead-lettered a message about it: {reason}"))
         }
         _ => Violation::of(subject, "a dead letter"),
     };

@@ -1,4 +1,4 @@
-//! The payment provider's side: its ledger, and what is unfinished or refused there.
+//! The payments at the payment provider: its ledger, and unfinished or refused requests.
 
 use contracts::query::{LedgerDifference, PaymentIssue, PaymentReconciliation, PaymentStatus};
 use contracts::topology::PAYMENT_SERVICE;
@@ -7,13 +7,13 @@ use super::super::observe::Observed;
 use super::super::{Check, Violation};
 use super::{Findings, check};
 
-/// Adds the payments that are overdue at the provider, or that need a person.
+/// Adds the payments that are overdue at the provider, or that need manual action.
 pub(super) fn issues(payments: &PaymentReconciliation, findings: &mut Findings) {
     let named = payments.issues.iter().filter(|issue| is_unfinished(issue));
     findings.violations.extend(named.map(|issue| {
-        let answer = issue.answer.as_deref().unwrap_or("no answer yet");
+        let answer = issue.answer.as_deref().unwrap_or("no response yet");
         let next = if issue.alarm {
-            format!("a person is needed: payment-service retry {}", issue.order_id)
+            format!("manual action is needed: payment-service retry {}", issue.order_id)
         } else {
             format!("{PAYMENT_SERVICE} repeats the request")
         };
@@ -29,7 +29,7 @@ pub(super) fn issues(payments: &PaymentReconciliation, findings: &mut Findings) 
     findings.unnamed += (payments.overdue + payments.alarms).saturating_sub(known);
 }
 
-/// Whether the money of a payment is still to move; otherwise the alarm is about money that moved.
+/// Whether the provider has not moved the money yet; otherwise the alarm is about money that moved.
 fn is_unfinished(issue: &PaymentIssue) -> bool {
     matches!(issue.status, PaymentStatus::Capturing | PaymentStatus::Refunding | PaymentStatus::RefundFailed)
 }
@@ -38,7 +38,7 @@ fn word(status: PaymentStatus) -> String {
     serde_json::to_value(status).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// The provider's ledger has the payments' charges, once each, and nothing else of this shop.
+/// The provider's ledger contains each charge of the payments once, and no other charge of this shop.
 pub(super) fn ledger(observed: &Observed) -> (Check, Findings) {
     let mut findings = Findings::default();
     let (mut examined, mut detail) = (0, String::new());
@@ -46,21 +46,22 @@ pub(super) fn ledger(observed: &Observed) -> (Check, Findings) {
         let alarms = payments.issues.iter().filter(|issue| issue.alarm && !is_unfinished(issue));
         findings.violations.extend(alarms.map(|issue| {
             let answer = issue.answer.as_deref().unwrap_or_default();
-            let explanation = format!("{answer}; a person is needed: payment-service dismiss {}", issue.order_id);
+            let explanation =
+                format!("{answer}; manual action is needed: payment-service dismiss {}", issue.order_id);
             Violation::of(issue.order_id.as_str(), explanation).identified(format!("{}/alarm", issue.order_id))
         }));
         match &payments.ledger {
-            None => {
-                findings.silent.push(format!("{PAYMENT_SERVICE} reports no ledger: it is of an earlier release"))
-            }
+            None => findings
+                .unavailable
+                .push(format!("{PAYMENT_SERVICE} reports no ledger: it is of an earlier release")),
             Some(ledger) => {
                 examined = ledger.charges;
                 let checked = ledger.checked_at.as_deref();
                 detail = format!("{examined} charges in the ledger, as of {}", checked.unwrap_or("never"));
                 if let Some(why) = &ledger.unavailable {
-                    findings.silent.push(why.clone());
+                    findings.unavailable.push(why.clone());
                 } else if checked.is_none() {
-                    findings.silent.push("the first comparison with the ledger has not ended".to_owned());
+                    findings.unavailable.push("the first comparison with the ledger has not ended".to_owned());
                 }
                 findings.violations.extend(ledger.differences.iter().map(difference));
                 findings.unnamed += ledger.total.saturating_sub(ledger.differences.len() as u64);

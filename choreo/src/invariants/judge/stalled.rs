@@ -1,4 +1,4 @@
-//! Orders that stand still for longer than their kind of wait explains, and why.
+//! Orders that stay in a state for too long, and the cause.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use super::super::Violation;
 use super::super::observe::Observed;
 use super::{behind, flow};
 
-/// How long messages between two services may take.
+/// The maximum time for messages between two services.
 const MAX_HANDOVER: Duration = Duration::from_secs(60);
 
-/// Returns how long an order may stay in a state; none where that is not known.
+/// Returns how long an order may stay in a state; `None` if that is unknown.
 pub(super) fn limit(status: OrderStatus, stock_deadline_seconds: Option<u64>) -> Option<Duration> {
     match status {
         OrderStatus::AwaitingStock => {
@@ -24,7 +24,7 @@ pub(super) fn limit(status: OrderStatus, stock_deadline_seconds: Option<u64>) ->
     }
 }
 
-/// Names an order that has stayed in a state for longer than that, with the cause.
+/// Reports an order that has stayed in a state for longer than `limit`, with the cause.
 pub(super) fn order(
     observed: &Observed,
     status: OrderStatus,
@@ -46,16 +46,16 @@ pub(super) fn order(
     Some(Violation::of(order.order_id.as_str(), explanation).identified(format!("{}/stalled", order.order_id)))
 }
 
-/// Returns why an order does not move on, as far as services and streams show.
+/// Returns why an order makes no progress, as far as services and streams show.
 fn cause(observed: &Observed, status: OrderStatus, order: &Open) -> String {
     if let (OrderStatus::Reserved, Ok(payments)) = (status, &observed.payments) {
         let issue = payments.issues.iter().find(|issue| issue.order_id == order.order_id);
         if let Some(issue) = issue {
-            let answer = issue.answer.as_deref().unwrap_or("no answer yet");
-            return format!("the payment provider was asked {} times: {answer}", issue.attempts);
+            let answer = issue.answer.as_deref().unwrap_or("no response yet");
+            return format!("the payment provider was called {} times: {answer}", issue.attempts);
         }
         if payments.oldest.iter().any(|payment| payment.order_id == order.order_id) {
-            return format!("{PAYMENT_SERVICE} has its payment, and the payment provider has not settled it");
+            return format!("{PAYMENT_SERVICE} waits for the payment provider");
         }
     }
     let next = match status {
@@ -76,5 +76,5 @@ fn cause(observed: &Observed, status: OrderStatus, order: &Open) -> String {
             return behind(lag);
         }
     }
-    format!("no message about it is under way; one is lost: see choreo explain {}", order.order_id)
+    format!("no message about it is under way; a message is lost: run choreo explain {}", order.order_id)
 }

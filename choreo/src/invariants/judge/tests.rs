@@ -18,7 +18,7 @@ fn total(amount: i64) -> Vec<CustomerTotal> {
     vec![CustomerTotal { customer_id, currency: Currency::EUR, count: 1, amount }]
 }
 
-/// Answers in which everything is consistent, with a service of each name.
+/// A consistent observation with all services.
 fn quiet() -> Observed {
     let stats = |service: &str| Stats {
         service: service.to_owned(),
@@ -71,7 +71,7 @@ fn ordered() -> OrderAllocations {
     }
 }
 
-/// Reservations with these units, and the number of all.
+/// Reservations of these orders, and the total number of reservations.
 fn reservation_lines(compared: &[(&str, u64)], reserved: u64) -> StockAllocations {
     let compared = compared.iter().map(|(order_id, quantity)| allocation(order_id, *quantity));
     StockAllocations { reserved, compared: compared.collect() }
@@ -113,14 +113,14 @@ fn status_of(board: &Board, name: &str) -> Status {
 }
 
 #[test]
-fn everything_holds_where_everything_adds_up() {
+fn a_consistent_shop_passes_every_check() {
     let board = Judge::default().decide(&quiet(), Instant::now());
     assert!(board.passes(), "{board:#?}");
     assert_eq!(board.checks.len(), 9);
 }
 
 #[test]
-fn what_does_not_add_up_across_services_is_broken_only_if_it_stays() {
+fn a_mismatch_across_services_is_a_violation_only_if_it_persists() {
     let (mut judge, now) = (Judge::default(), Instant::now());
     let more = Observed {
         payments: Ok(PaymentReconciliation { captured: total(1500), ..PaymentReconciliation::default() }),
@@ -132,12 +132,12 @@ fn what_does_not_add_up_across_services_is_broken_only_if_it_stays() {
     assert_eq!(status_of(&judge.decide(&more, now + Duration::from_secs(2)), "money-conserved"), Status::Fail);
     assert_eq!(status_of(&judge.decide(&quiet(), now + Duration::from_secs(3)), "money-conserved"), Status::Pass);
     assert!(!judge.suspects());
-    // Seen again, it is new.
+    // After an interruption, the mismatch is new.
     assert_eq!(status_of(&judge.decide(&more, now + Duration::from_secs(9)), "money-conserved"), Status::Unknown);
 }
 
 #[test]
-fn more_is_captured_for_orders_that_are_under_way_and_less_is_never_right() {
+fn open_orders_may_have_captures_but_fewer_captures_than_confirmed_orders_are_a_violation() {
     let captured = |amount| Observed {
         payments: Ok(PaymentReconciliation { captured: total(amount), ..PaymentReconciliation::default() }),
         quiet: false,
@@ -149,7 +149,7 @@ fn more_is_captured_for_orders_that_are_under_way_and_less_is_never_right() {
 }
 
 #[test]
-fn an_order_that_nobody_works_at_is_stuck_and_one_that_awaits_stock_is_not() {
+fn an_order_without_work_in_progress_is_stuck_but_a_backordered_one_is_not() {
     let (mut judge, now) = (Judge::default(), Instant::now());
     for status in [OrderStatus::Placed, OrderStatus::Reserved] {
         let stuck = Observed { orders: open(status), ..quiet() };
@@ -166,16 +166,16 @@ fn an_order_that_nobody_works_at_is_stuck_and_one_that_awaits_stock_is_not() {
 }
 
 #[test]
-fn a_service_that_is_away_leaves_unknown_what_only_it_knows() {
-    let away = Observed { stock: Err("inventory-service does not run".to_owned()), quiet: false, ..quiet() };
-    let board = Judge::default().decide(&away, Instant::now());
+fn a_check_that_needs_an_unavailable_service_is_unknown() {
+    let unavailable = Observed { stock: Err("inventory-service does not run".to_owned()), quiet: false, ..quiet() };
+    let board = Judge::default().decide(&unavailable, Instant::now());
     assert_eq!(status_of(&board, "stock-conserved"), Status::Unknown);
     assert_eq!(status_of(&board, "money-conserved"), Status::Pass);
     assert!(!board.fails() && !board.passes());
 }
 
 #[test]
-fn a_consumer_that_is_behind_is_broken_only_if_it_does_not_move() {
+fn a_lagging_consumer_is_a_violation_only_if_it_makes_no_progress() {
     let (mut judge, start) = (Judge::default(), Instant::now());
     let mut at = |seconds: u64, pending: u64, floor: u64| {
         let observed = Observed { lags: Ok(vec![lag(pending, floor)]), quiet: false, ..quiet() };
@@ -210,7 +210,7 @@ fn issue(status: PaymentStatus, alarm: bool) -> PaymentIssue {
 }
 
 #[test]
-fn an_overdue_refund_is_named_with_its_age_and_the_answer_of_the_provider() {
+fn an_overdue_refund_is_reported_with_its_age_and_the_response_of_the_provider() {
     for (status, alarm, advice) in
         [(PaymentStatus::Refunding, false, "repeats"), (PaymentStatus::RefundFailed, true, "payment-service retry")]
     {
@@ -224,16 +224,16 @@ fn an_overdue_refund_is_named_with_its_age_and_the_answer_of_the_provider() {
         let board = Judge::default().decide(&with_payments(payments), Instant::now());
         let check = find(&board, "money-conserved");
         assert_eq!((check.status, check.total, check.violations.len()), (Status::Fail, 30, 1), "{check:#?}");
-        let published = &check.violations[0].explanation;
+        let explanation = &check.violations[0].explanation;
         assert!(
-            ["09:00:00", "answered 500", "22 attempts", advice].iter().all(|text| published.contains(text)),
-            "{published}"
+            ["09:00:00", "answered 500", "22 attempts", advice].iter().all(|text| explanation.contains(text)),
+            "{explanation}"
         );
     }
 }
 
 #[test]
-fn the_total_of_a_check_counts_what_is_not_named() {
+fn the_total_of_a_check_includes_violations_that_are_only_counted() {
     let wrong: Vec<ProductReconciliation> = (0..20)
         .map(|n| ProductReconciliation {
             product_id: format!("P{n}"),
@@ -253,8 +253,8 @@ fn the_total_of_a_check_counts_what_is_not_named() {
     };
     let board = Judge::default().decide(&Observed { stock: Ok(stock), ..quiet() }, Instant::now());
     let check = find(&board, "stock-conserved");
-    assert_eq!((check.total, check.violations.len(), &*check.detail), (45, 20, "45 of 100 not as promised"));
-    // A service of an earlier release does not count.
+    assert_eq!((check.total, check.violations.len(), &*check.detail), (45, 20, "45 of 100 violate it"));
+    // A service of an earlier release reports no total.
     let stock = StockReconciliation { products: 100, wrong, wrong_total: 0, ..StockReconciliation::default() };
     let board = Judge::default().decide(&Observed { stock: Ok(stock), ..quiet() }, Instant::now());
     assert_eq!(find(&board, "stock-conserved").total, 20);
@@ -281,7 +281,7 @@ fn the_total_of_a_check_counts_what_is_not_named() {
 }
 
 #[test]
-fn money_that_the_provider_names_otherwise_and_every_difference_of_its_ledger_fail_the_ledger_check() {
+fn alarms_and_every_kind_of_ledger_difference_fail_the_ledger_check() {
     use LedgerDifferenceKind::{Content, Doubled, Extra, Missing, Refund};
     let issues = vec![issue(PaymentStatus::Declined, true)];
     let alarm =
@@ -312,7 +312,7 @@ fn without_a_ledger_the_ledger_check_is_unknown() {
 }
 
 #[test]
-fn an_order_that_stays_for_longer_than_its_wait_explains_is_named_with_its_cause() {
+fn an_order_that_stays_in_a_state_for_too_long_is_reported_with_its_cause() {
     let at = datetime!(2026-11-21 10:05 UTC);
     for (status, deadline, expected) in [
         (OrderStatus::Placed, None, Status::Fail),
@@ -322,7 +322,7 @@ fn an_order_that_stays_for_longer_than_its_wait_explains_is_named_with_its_cause
         (OrderStatus::AwaitingStock, Some(60), Status::Fail),
     ] {
         let orders = open(status).map(|orders| OrderReconciliation { stock_deadline_seconds: deadline, ..orders });
-        // Something else is always under way.
+        // Another message is always under way.
         let busy = Observed { orders, at, quiet: false, ..quiet() };
         let board = Judge::default().decide(&busy, Instant::now());
         assert_eq!(status_of(&board, "orders-end"), expected, "{status:?} {deadline:?} {board:#?}");
@@ -332,10 +332,10 @@ fn an_order_that_stays_for_longer_than_its_wait_explains_is_named_with_its_cause
         find(&board, "orders-end").violations[0].explanation.clone()
     };
     let placed = || Observed { orders: open(OrderStatus::Placed), ..quiet() };
-    assert!(cause(placed()).contains("one is lost"));
-    let mut away = placed();
-    away.stats.insert("inventory-service".to_owned(), Err("inventory-service does not run".to_owned()));
-    assert!(cause(away).contains("inventory-service does not run"));
+    assert!(cause(placed()).contains("a message is lost"));
+    let mut unavailable = placed();
+    unavailable.stats.insert("inventory-service".to_owned(), Err("inventory-service does not run".to_owned()));
+    assert!(cause(unavailable).contains("inventory-service does not run"));
     let behind = Lag { service: "inventory-service".to_owned(), ..lag(5, 10) };
     assert!(cause(Observed { lags: Ok(vec![behind]), ..placed() }).contains("5 messages of EVENTS wait"));
     let mut refused = placed();
@@ -349,7 +349,7 @@ fn an_order_that_stays_for_longer_than_its_wait_explains_is_named_with_its_cause
 }
 
 #[test]
-fn messages_that_a_stream_discards_before_they_are_delivered_are_lost() {
+fn messages_that_a_stream_deletes_before_their_delivery_are_lost() {
     let (mut judge, now) = (Judge::default(), Instant::now());
     let mut at =
         |lag: Lag| status_of(&judge.decide(&Observed { lags: Ok(vec![lag]), ..quiet() }, now), "consumers");
@@ -358,13 +358,13 @@ fn messages_that_a_stream_discards_before_they_are_delivered_are_lost() {
     assert_eq!(at(Lag { first: 13, ..lag(1, 12) }), Status::Pass);
     // The last one is deleted instead.
     assert_eq!(at(Lag { first: 14, delivered: 13, ..lag(0, 12) }), Status::Fail);
-    // Whoever comes later sees the gap, and not what was in it.
+    // A watcher that starts later sees the gap, but not whether the messages matched the filter.
     let later = Observed { lags: Ok(vec![Lag { first: 14, delivered: 13, ..lag(0, 12) }]), ..quiet() };
     assert_eq!(status_of(&Judge::default().decide(&later, now), "consumers"), Status::Unknown);
 }
 
 #[test]
-fn a_consumer_that_does_not_exist_or_does_not_acknowledge_is_named() {
+fn a_consumer_that_is_missing_or_does_not_acknowledge_is_reported() {
     let (mut judge, start) = (Judge::default(), Instant::now());
     let mut at = |seconds: u64, lag: Lag| {
         let observed = Observed { lags: Ok(vec![lag]), quiet: false, ..quiet() };
@@ -375,11 +375,11 @@ fn a_consumer_that_does_not_exist_or_does_not_acknowledge_is_named() {
     assert_eq!(at(1, frozen()), Status::Pass);
     assert_eq!(at(60, frozen()), Status::Pass);
     assert_eq!(at(62, frozen()), Status::Fail);
-    assert_eq!(at(63, Lag { deliveries: 11, ..frozen() }), Status::Pass, "a repeated delivery is a step");
+    assert_eq!(at(63, Lag { deliveries: 11, ..frozen() }), Status::Pass, "a redelivery is progress");
 }
 
 #[test]
-fn dead_letters_of_one_key_have_ids_of_their_own_and_are_all_counted() {
+fn dead_letters_of_one_key_have_distinct_ids_and_are_all_counted() {
     let subject = |service: &str| format!("dead-letter.{service}.rejected.ORDER_001");
     let subjects = vec![(subject("order-service"), 1), (subject("payment-service"), 3)];
     let dead_letters = Ok(DeadLetters { count: 4, subjects });
@@ -389,7 +389,7 @@ fn dead_letters_of_one_key_have_ids_of_their_own_and_are_all_counted() {
     assert_ne!(check.violations[0].id, check.violations[1].id);
 }
 
-/// Decides twice, long enough apart for a suspicion to count; returns the outcome and the keys of `orders-reserved`.
+/// Decides twice, long enough apart for a mismatch to persist; returns the status and the keys of `orders-reserved`.
 fn reservations(observed: &Observed) -> (Status, Vec<String>) {
     let (mut judge, now) = (Judge::default(), Instant::now());
     judge.decide(observed, now);
@@ -401,7 +401,7 @@ fn reservations(observed: &Observed) -> (Status, Vec<String>) {
 }
 
 #[test]
-fn a_confirmed_order_without_its_units_is_named_at_any_time() {
+fn a_confirmed_order_without_its_units_is_always_reported() {
     for quiet in [true, false] {
         let with = |allocations| {
             let stock =
@@ -412,13 +412,13 @@ fn a_confirmed_order_without_its_units_is_named_at_any_time() {
         assert_eq!(with(reservation_lines(&[("ORDER_001", 2)], 1)), (Status::Pass, Vec::new()));
         assert_eq!(with(reservation_lines(&[("ORDER_001", 3)], 1)), named("ORDER_001"));
         assert_eq!(with(reservation_lines(&[], 0)), named("ORDER_001"));
-        // Too old to be compared one by one, but counted.
+        // Too old to be compared individually, but counted.
         assert_eq!(with(reservation_lines(&[("ORDER_001", 2)], 0)), named("inventory-service"));
     }
 }
 
 #[test]
-fn units_of_a_cancelled_or_unknown_order_are_named_while_nothing_is_under_way() {
+fn units_of_a_cancelled_or_unknown_order_are_reported_while_no_message_is_under_way() {
     let with = |quiet, allocations| {
         let stock = Ok(StockReconciliation { allocations: Some(allocations), ..StockReconciliation::default() });
         reservations(&Observed { stock, quiet, ..self::quiet() })
@@ -432,7 +432,7 @@ fn units_of_a_cancelled_or_unknown_order_are_named_while_nothing_is_under_way() 
 }
 
 #[test]
-fn an_order_whose_payment_is_under_way_has_its_units_too() {
+fn an_order_whose_payment_is_in_progress_keeps_its_units() {
     let with = |reserved| {
         let stock = reservation_lines(&[("ORDER_001", 2)], reserved);
         let stock = Ok(StockReconciliation { allocations: Some(stock), ..StockReconciliation::default() });
