@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# asyncapi.yaml, read by the official parser: it must find nothing wrong. Needs Node 18 or newer with npm; the parser is
-# installed into target/asyncapi.
+# Checks asyncapi.yaml with the official parser, which must report no error or warning. Needs Node 18 or newer with
+# npm; the parser is installed into target/asyncapi.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

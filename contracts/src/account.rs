@@ -1,9 +1,9 @@
-//! The account context: who the customers are, where they live, and how they pay.
+//! The account context: the name, addresses, contact, and card of each customer.
 //!
-//! An event carries the whole account and its version (event-carried state transfer), so that others keep a copy of
-//! what they need and never ask: a copy applies an event only if its version is newer than what it has, and then
-//! neither order nor repetition matters. An account that is deleted leaves its version behind, so that a change that
-//! is delivered late does not bring it back.
+//! An event carries the whole account and its version (event-carried state transfer), so that other services keep a
+//! copy of the data they need and never query. A copy applies an event only if its version is newer than the copy's;
+//! so neither order nor duplicates matter. A deleted account keeps its version, so that a late event does not restore
+//! it.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,15 +18,15 @@ pub use card::{
 };
 pub use text::{Email, InvalidText, Line, MAX_LINE, Phone};
 
-/// The most addresses an account may have.
+/// The maximum number of addresses per account.
 pub const MAX_ADDRESSES: usize = 10;
 
 messages! {
-    /// What others ask of the account context.
+    /// The commands of the account context.
     pub enum AccountCommand in "account" as "command" {
         /// Create an account.
         Create(CreateAccount) = "create" v 1, key customer_id;
-        /// Replace what an account says.
+        /// Replace the details of an account.
         Update(UpdateAccount) = "update" v 1, key customer_id;
         /// Delete an account.
         Delete(DeleteAccount) = "delete" v 1, key customer_id;
@@ -34,37 +34,37 @@ messages! {
 }
 
 messages! {
-    /// What has happened to an account.
+    /// The events of the account context.
     pub enum AccountEvent in "account" as "event" {
-        /// The account is now as the event says, whole.
+        /// An account was created or changed; the event carries the whole account.
         Changed(AccountChanged) = "changed" v 1, key customer_id;
-        /// The account is no more.
+        /// An account was deleted.
         Deleted(AccountDeleted) = "deleted" v 1, key customer_id;
-        /// A command was refused; nothing changed.
+        /// A command was refused; the account is unchanged.
         Refused(AccountCommandRefused) = "refused" v 1, key customer_id;
     }
 }
 
-/// What an address is for.
+/// The purpose of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum AddressType {
-    /// Where bills go.
+    /// For bills.
     Billing,
-    /// Where parcels go.
+    /// For parcels.
     Shipping,
 }
 
-/// An address; an account may have several of a type.
+/// An address; an account may have several of one type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Address {
-    /// What it is for.
+    /// The purpose.
     #[serde(rename = "type")]
     pub address_type: AddressType,
-    /// Street and number, or what stands for them.
+    /// The street and the number, or an equivalent.
     pub street: Line,
     /// The postal code.
     pub postal_code: Line,
@@ -74,46 +74,46 @@ pub struct Address {
     pub country: Line,
 }
 
-/// How to reach the customer.
+/// The contact data of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Contact {
-    /// By mail.
+    /// The e-mail address.
     pub email: Email,
-    /// By telephone.
+    /// The telephone number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<Phone>,
 }
 
-/// How much of the customer's orders may be paid for and not refunded at a time.
+/// The maximum total of a customer's captured and unrefunded payments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CreditLimit {
-    /// In minor units.
+    /// The amount, in minor units.
     pub amount: Amount,
-    /// The currency; orders in another one are not paid for.
+    /// The currency; orders in another currency are declined.
     #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
     pub currency: Currency,
 }
 
-/// What an account says.
+/// The details of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AccountDetails {
     /// The customer's name.
     pub name: Line,
-    /// Where bills and parcels go; ten at most.
+    /// The addresses, at most ten.
     #[cfg_attr(feature = "schemas", schemars(length(max = MAX_ADDRESSES)))]
     pub addresses: Vec<Address>,
-    /// How to reach the customer.
+    /// The contact data.
     pub contact: Contact,
-    /// How the customer pays; none until there is one.
+    /// The card for payments, if the customer has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<Card>,
-    /// How much may be paid for at a time.
+    /// The credit limit.
     pub credit_limit: CreditLimit,
 }
 
@@ -122,22 +122,22 @@ pub struct AccountDetails {
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CreateAccount {
-    /// Whose.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// What it says.
+    /// The details of the account.
     pub details: AccountDetails,
 }
 
-/// Replace what an account says.
+/// Replace the details of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateAccount {
-    /// Whose.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// The version that the change was made on; refused where it is not the account's.
+    /// The version that the change is based on; refused if it is not the current one.
     pub expected_version: i64,
-    /// What it says from now on.
+    /// The new details of the account.
     pub details: AccountDetails,
 }
 
@@ -146,59 +146,59 @@ pub struct UpdateAccount {
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct DeleteAccount {
-    /// Whose.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// The version that is to be deleted; refused where it is not the account's.
+    /// The version to delete; refused if it is not the current one.
     pub expected_version: i64,
 }
 
-/// The account is now as the event says, whole.
+/// An account was created or changed; the event carries the whole account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AccountChanged {
-    /// Whose.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// How many changes there have been, this one included; deletions count.
+    /// The number of changes so far, including this one and deletions.
     pub version: i64,
-    /// What it says.
+    /// The details of the account.
     pub details: AccountDetails,
 }
 
-/// The account is no more.
+/// An account was deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AccountDeleted {
-    /// Whose it was.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// How many changes there have been, this one included.
+    /// The number of changes so far, including this one.
     pub version: i64,
 }
 
-/// Why a command was refused.
+/// The reason why a command was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "code")]
 pub enum AccountRefusal {
-    /// There is an account of that customer, which says something else.
+    /// The customer has an account with other details.
     AlreadyExists,
-    /// There is no account of that customer.
+    /// The customer has no account.
     NotFound,
-    /// The account has changed since.
+    /// The account has another version than the command expects.
     VersionConflict {
-        /// The version it has.
+        /// The current version.
         version: i64,
     },
 }
 
-/// A command was refused; nothing changed.
+/// A command was refused; the account is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AccountCommandRefused {
-    /// Whose account it was about.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// Why.
+    /// The reason.
     pub reason: AccountRefusal,
 }

@@ -1,6 +1,6 @@
-//! The AsyncAPI document (3.0): every subject as a channel, who sends to it and who receives from it, what is said there.
+//! The AsyncAPI document (3.0): each subject as a channel, with its producer, consumers, and message.
 //!
-//! Made of the [`catalogue`](crate::catalogue) and the topology; the file `asyncapi.yaml` is this as text.
+//! Generated from the [`catalogue`](crate::catalogue) and the topology into the file `asyncapi.yaml`.
 
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -10,17 +10,17 @@ use crate::catalogue::{Consumers, Declared, EXAMPLES, messages};
 use crate::schema::settings;
 use crate::topology::{COMMANDS, EVENTS, TIMERS};
 
-/// What the document says about the whole.
+/// The description of the whole document.
 const DESCRIPTION: &str = "Services that never call each other: a gateway turns requests into commands, services react to \
-    commands and to each other's events. Subjects are `<context>.<kind>.<name>.<key>`, the key being the business id that the \
-    message is about. Messages are CloudEvents 1.0 in binary mode: the attributes are headers, the body is JSON. Every \
-    message comes at least once and in any order; who receives it drops what it knows by `ce-id`.";
+    commands and to each other's events. Subjects are `<context>.<kind>.<name>.<key>`, with the business id of the \
+    message as the key. Messages are CloudEvents 1.0 in binary mode: the attributes are headers, the body is JSON. Each \
+    message is delivered at least once and in any order; consumers drop duplicates by `ce-id`.";
 
-/// Makes the document.
+/// Generates the document.
 ///
 /// # Errors
 ///
-/// Where the declared topology or the examples cannot be read.
+/// If the declared topology or the examples cannot be parsed.
 pub fn document() -> Result<Value, serde_json::Error> {
     let consumers = Consumers::declared()?;
     let examples: Map<String, Value> = serde_json::from_str(EXAMPLES)?;
@@ -46,13 +46,13 @@ pub fn document() -> Result<Value, serde_json::Error> {
     Ok(json!({
         "asyncapi": "3.0.0",
         "info": {
-            "title": "Store", "version": env!("CARGO_PKG_VERSION"), "description": DESCRIPTION,
+            "title": "Sample shop", "version": env!("CARGO_PKG_VERSION"), "description": DESCRIPTION,
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}
         },
         "defaultContentType": "application/json",
         "servers": {"local": {
             "host": "127.0.0.1:4222", "protocol": "nats",
-            "description": "nats-server with JetStream; each service has a user of its own."
+            "description": "nats-server with JetStream; each service has its own user."
         }},
         "channels": channels,
         "operations": operations,
@@ -60,7 +60,7 @@ pub fn document() -> Result<Value, serde_json::Error> {
     }))
 }
 
-/// `order.event.placed`
+/// Returns the subject without the key, such as `order.event.placed`.
 fn channel_id(message: &Declared) -> String {
     message.filter.trim_end_matches(".*").to_owned()
 }
@@ -79,7 +79,7 @@ fn channel(message: &Declared) -> Value {
     json!({
         "address": format!("{}.{{key}}", channel_id(message)),
         "title": message.meaning(),
-        "parameters": {"key": {"description": "The business id that the message is about."}},
+        "parameters": {"key": {"description": "The business id of the message."}},
         "messages": {name: {"$ref": format!("#/components/messages/{name}")}},
         "tags": [{"name": message.context}, {"name": message.kind}],
         "x-stream": stream(message),
@@ -96,7 +96,7 @@ fn operation(action: &str, service: &str, message: &Declared) -> Value {
         "tags": [{"name": service}],
     });
     if action == "receive" {
-        // One durable pull consumer a stream, called like the service, shared by all of its instances.
+        // One durable pull consumer per stream, named like the service and shared by all of its instances.
         operation["bindings"] = json!({"nats": {"queue": service, "bindingVersion": "0.1.0"}});
         operation["x-consumer"] = json!({"stream": stream(message), "durable": service});
     }
@@ -133,19 +133,19 @@ fn headers() -> Value {
         ],
         "properties": {
             "ce-specversion": {"const": "1.0"},
-            "ce-id": uuid("The id of the message; the same again where it is said again."),
+            "ce-id": uuid("The id of the message; repeated publications have the same id."),
             "ce-type": {"type": "string", "description": "<context>.<name>.v<version>"},
-            "ce-source": {"type": "string", "description": "Who says it."},
-            "ce-subject": {"type": "string", "description": "The business id it is about."},
-            "ce-time": {"type": "string", "format": "date-time", "description": "When it was said."},
-            "ce-correlationid": uuid("The id of the message that began the flow."),
-            "ce-causationid": uuid("The id of the message this one answers; commands from outside have none."),
+            "ce-source": {"type": "string", "description": "The producer."},
+            "ce-subject": {"type": "string", "description": "The business id of the message."},
+            "ce-time": {"type": "string", "format": "date-time", "description": "When the message was created."},
+            "ce-correlationid": uuid("The id of the first message of the flow."),
+            "ce-causationid": uuid("The id of the message that caused this one; commands of clients have none."),
             "ce-aggregateversion": {
                 "type": "string", "pattern": "^[0-9]+$",
-                "description": "The version of what it is about that this event made; events only."
+                "description": "The version of the aggregate after this event; events only."
             },
-            "Nats-Msg-Id": uuid("ce-id again, by which the stream drops repetitions. A timer that is due has none."),
-            "traceparent": {"type": "string", "description": "W3C trace context, where there is one."}
+            "Nats-Msg-Id": uuid("Equal to ce-id; the stream drops duplicates by it. A timer that is due has none."),
+            "traceparent": {"type": "string", "description": "W3C trace context, if there is one."}
         }
     })
 }

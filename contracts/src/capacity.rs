@@ -1,12 +1,12 @@
-//! How much a message can lead to: what admission reserves in the stream of events for a message that waits.
+//! The follow-up volume of messages: the space that admission reserves in the stream of events for a pending message.
 
 use crate::topology::{ACCOUNT_SERVICE, INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE};
 
-/// How many bytes of events follow at most from one byte of a message that waits for a service, until its flow is over.
+/// Returns the maximum number of bytes of events per byte of a pending message, until its flow has ended.
 ///
 /// The longest flow of an order has nine events: placed, backordered, awaiting stock, stock reserved, reserved,
-/// captured, cancelled, released, refunded. None is larger than the command but for headers. The tests of this crate
-/// compute the factors from the largest and the smallest messages that the contracts allow.
+/// captured, cancelled, released, refunded. None is larger than the command except for headers. The tests of this
+/// crate compute the factors from the largest and the smallest messages that the contracts allow.
 #[must_use]
 pub fn follow_up(service: &str) -> u64 {
     match service {

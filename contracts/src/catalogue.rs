@@ -1,7 +1,6 @@
-//! Every message of the shop, who says it, and who hears it, as data.
+//! The catalogue: every message of the shop with its producer and its consumers, as data.
 //!
-//! Put together from what is declared elsewhere: the closed sets of messages, [`producer`], and the consumers of
-//! [`TOPOLOGY`]. Nothing is declared here.
+//! Derived from other declarations: the closed sets of messages, [`producer`], and the consumers of [`TOPOLOGY`].
 
 use serde::Deserialize;
 
@@ -11,31 +10,31 @@ use crate::order::{OrderCommand, OrderEvent, OrderTimer};
 use crate::payment::PaymentEvent;
 use crate::topology::{TOPOLOGY, producer};
 
-/// What is declared of one message.
+/// The declaration of one message.
 #[derive(Debug, Clone, Copy)]
 pub struct Declared {
-    /// Whose context it belongs to, such as `order`.
+    /// The context, such as `order`.
     pub context: &'static str,
     /// `command`, `event`, or `timer`.
     pub kind: &'static str,
-    /// What it is called there, such as `placed`.
+    /// The name within the context and kind, such as `placed`.
     pub name: &'static str,
     /// Its type, such as `order.placed.v1`.
     pub message_type: &'static str,
-    /// Its subject with `*` in the place of the key, such as `order.event.placed.*`.
+    /// The subject with `*` instead of the key, such as `order.event.placed.*`.
     pub filter: &'static str,
-    /// What it means, as written beside its declaration.
+    /// The doc comment of its declaration.
     pub description: &'static str,
-    /// Makes the JSON Schema of its body.
+    /// Generates the JSON Schema of its body.
     #[cfg(feature = "schemas")]
     pub schema: fn() -> serde_json::Value,
-    /// Makes the JSON Schema of its body as a part of a document.
+    /// Generates the JSON Schema of its body as a part of a document.
     #[cfg(feature = "schemas")]
     pub(crate) subschema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
 }
 
 impl Declared {
-    /// Returns who says it; `None` where nobody may.
+    /// Returns the producer; `None` if no service may publish it.
     #[must_use]
     pub fn producer(&self) -> Option<&'static str> {
         producer(self.context, self.kind)
@@ -43,14 +42,14 @@ impl Declared {
 }
 
 impl Declared {
-    /// Returns what it means, as plain text: without the marks of links.
+    /// Returns the description as plain text, without link markup.
     #[must_use]
     pub fn meaning(&self) -> String {
         self.description.trim().replace("[`", "`").replace("`]", "`")
     }
 }
 
-/// A body of each type, as JSON: `{"order.placed.v1": {…}, …}`.
+/// An example body per type, as JSON: `{"order.placed.v1": {…}, …}`.
 pub const EXAMPLES: &str = include_str!("../examples.json");
 
 /// Every message of the shop, commands first.
@@ -65,12 +64,12 @@ const SETS: [&[Declared]; 8] = [
     OrderTimer::DECLARED,
 ];
 
-/// Returns what is declared of every message, commands first.
+/// Returns the declarations of all messages, commands first.
 pub fn messages() -> impl Iterator<Item = &'static Declared> {
     SETS.into_iter().flatten()
 }
 
-/// Who listens to what, read from [`TOPOLOGY`].
+/// The consumers of all messages, read from [`TOPOLOGY`].
 #[derive(Debug, Clone, Deserialize)]
 pub struct Consumers {
     consumers: Vec<Consumer>,
@@ -88,7 +87,7 @@ impl Consumers {
     ///
     /// # Errors
     ///
-    /// Where it is no topology.
+    /// If it is not a valid topology.
     pub fn declared() -> Result<Self, serde_json::Error> {
         serde_json::from_str(TOPOLOGY)
     }
@@ -102,7 +101,7 @@ impl Consumers {
         services
     }
 
-    /// Returns the services that hear a message, by name.
+    /// Returns the services that consume a message, by name.
     #[must_use]
     pub fn of(&self, message: &Declared) -> Vec<&str> {
         let consumes =
@@ -113,13 +112,13 @@ impl Consumers {
     }
 }
 
-/// Returns whether a filter lets every subject of another one pass.
+/// Returns whether a filter matches every subject of another filter.
 fn covers(filter: &str, other: &str) -> bool {
     let (mut filter, mut other) = (filter.split('.'), other.split('.'));
     loop {
         match (filter.next(), other.next()) {
             (Some(">"), Some(_)) | (None, None) => return true,
-            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
+            (Some(expected), Some(token)) if expected == "*" || expected == token => {}
             _ => return false,
         }
     }

@@ -1,16 +1,16 @@
-//! Ids that come from outside: `[A-Za-z0-9_-]{1,64}`.
+//! Ids of clients: `[A-Za-z0-9_-]{1,64}`.
 //!
-//! An id becomes a token of a subject (`order.event.placed.ORDER_001`), so nothing that NATS gives a meaning to
-//! (`.`, `*`, `>`, white space) may be part of one.
+//! An id becomes a token of a subject (`order.event.placed.ORDER_001`). So it must not contain characters with a
+//! meaning in NATS (`.`, `*`, `>`, white space).
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The most characters an id may have.
+/// The maximum length of an id, in characters.
 pub const MAX_ID_LENGTH: usize = 64;
 
-/// Text that is not an id.
+/// The text is not a valid id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to {MAX_ID_LENGTH} characters, each of them a letter A-Z or a-z, a digit, '_' or '-'")]
 pub struct InvalidId;
@@ -32,7 +32,7 @@ macro_rules! id {
             ///
             /// # Errors
             ///
-            /// [`InvalidId`] where the text is not `[A-Za-z0-9_-]{1,64}`.
+            /// [`InvalidId`] if the text is not `[A-Za-z0-9_-]{1,64}`.
             pub fn parse(text: impl Into<String>) -> Result<Self, InvalidId> {
                 let text = text.into();
                 check(&text)?;
@@ -68,7 +68,7 @@ macro_rules! id {
 }
 
 id!(
-    /// The id of an order, chosen by whoever places it.
+    /// The id of an order, chosen by the client that places it.
     OrderId
 );
 id!(

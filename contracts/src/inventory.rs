@@ -6,48 +6,48 @@ use crate::message::messages;
 use crate::{OrderId, ProductId, Quantity};
 
 messages! {
-    /// What others ask of the inventory context.
+    /// The commands of the inventory context.
     pub enum InventoryCommand in "inventory" as "command" {
-        /// Put units of a product on the shelf.
+        /// Add units of a product to its stock.
         Restock(Restock) = "restock" v 1, key product_id;
     }
 }
 
 messages! {
-    /// What has happened to stock. The key of all but [`Restocked`] is the order's id.
+    /// The events of the inventory context. The key of all but [`Restocked`] is the order's id.
     pub enum InventoryEvent in "inventory" as "event" {
         /// Every line of an order is reserved.
         Reserved(StockReserved) = "reserved" v 1, key order_id;
-        /// Some line of an order is short; the order waits its turn.
+        /// Units for a line of an order are missing; the order is backordered.
         Backordered(StockBackordered) = "backordered" v 1, key order_id;
-        /// An order names products that do not exist; nothing is reserved.
+        /// An order contains unknown products; nothing is reserved.
         Refused(StockRefused) = "refused" v 1, key order_id;
-        /// What was reserved for a cancelled order is back on the shelf.
+        /// The units reserved for a cancelled order are available again.
         Released(StockReleased) = "released" v 1, key order_id;
-        /// Pieces came in.
+        /// Units of a product were received.
         Restocked(Restocked) = "restocked" v 1, key product_id;
     }
 }
 
-/// Pieces of one product.
+/// Units of one product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockLine {
-    /// Which product.
+    /// The id of the product.
     pub product_id: ProductId,
-    /// How many units, summed over the order's lines of that product.
+    /// The number of units, summed over the order's lines of that product.
     pub quantity: u64,
 }
 
-/// Put units of a product on the shelf; a product that does not exist begins to.
+/// Add units of a product to its stock; an unknown product is created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Restock {
-    /// Which product.
+    /// The id of the product.
     pub product_id: ProductId,
-    /// How many units.
+    /// The number of units.
     pub quantity: Quantity,
 }
 
@@ -56,54 +56,54 @@ pub struct Restock {
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockReserved {
-    /// For which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// What is held for it, a line a product.
+    /// The reserved units, one line per product.
     pub lines: Vec<StockLine>,
 }
 
-/// Some line of an order is short; the order waits its turn.
+/// Units for a line of an order are missing; the order is backordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockBackordered {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// The products whose stock is short, or promised to orders that came before.
+    /// The products whose stock is short, or reserved for earlier orders.
     pub short: Vec<ProductId>,
 }
 
-/// An order names products that do not exist; nothing is reserved.
+/// An order contains unknown products; nothing is reserved.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockRefused {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// The products that do not exist.
+    /// The unknown products.
     pub unknown_products: Vec<ProductId>,
 }
 
-/// What was reserved for a cancelled order is back on the shelf.
+/// The units reserved for a cancelled order are available again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockReleased {
-    /// For which order it was held.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// What came back, a line a product; never empty.
+    /// The released units, one line per product; never empty.
     pub lines: Vec<StockLine>,
 }
 
-/// Pieces came in.
+/// Units of a product were received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Restocked {
-    /// Which product.
+    /// The id of the product.
     pub product_id: ProductId,
-    /// How many units came in.
+    /// The number of units received.
     pub quantity: Quantity,
-    /// How many are on the shelf, before waiting orders are served from it.
+    /// The number of available units before backordered orders are served.
     pub available: u64,
 }

@@ -1,13 +1,13 @@
-//! What the services of the shop say to each other.
+//! The messages of the shop's services.
 //!
-//! Commands, events, ids, money, subjects, and the topology of streams and consumers as data. No I/O and no
-//! rules: every service depends on this crate, and it depends on none of them, nor on the messaging kit. A team
-//! that starts a system of its own replaces this crate and keeps the library.
+//! Commands, events, ids, money, subjects, and the topology of streams and consumers as data. No I/O and no business
+//! rules: every service depends on this crate, and it depends neither on them nor on the messaging library. A team
+//! that builds its own system replaces this crate and keeps the library.
 //!
-//! In reading order: [`id`] and [`money`] parse at the edge, [`message`] declares closed sets of messages,
-//! [`order`], [`inventory`], [`account`], and [`payment`] are the contexts, [`topology`] says which stream holds what and
-//! who listens, [`catalogue`] lists every message with who says and who hears it, [`capacity`] says how much a
-//! message can lead to.
+//! In reading order: [`id`] and [`money`] parse at the edge, [`message`] declares closed sets of messages, [`order`],
+//! [`inventory`], [`account`], and [`payment`] are the contexts, [`topology`] declares streams and consumers,
+//! [`catalogue`] lists every message with its producer and consumers, [`capacity`] bounds the volume of follow-up
+//! events.
 
 pub mod account;
 #[cfg(feature = "schemas")]

@@ -9,18 +9,18 @@
 //! | type (`ce-type`) | `<context>.<name>.v<version>`, for example `order.placed.v1` |
 //! | body | the variant's struct as JSON in camelCase |
 
-/// Why a message could not be read as one of a closed set.
+/// Why a message could not be decoded as one of a closed set.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// The type is none that this set knows.
+    /// The type is not part of the set.
     #[error("unknown message type {0:?}")]
     UnknownType(String),
-    /// The body is not what the type promises.
+    /// The body does not match the type.
     #[error("{message_type} has a body that cannot be read: {source}")]
     Body {
-        /// The type whose schema the body breaks.
+        /// The type.
         message_type: &'static str,
-        /// What is wrong, and where.
+        /// The error and its position.
         source: serde_json::Error,
     },
 }
@@ -41,10 +41,10 @@ macro_rules! messages {
         }
 
         impl $name {
-            /// The types of the set, as they stand in `ce-type`.
+            /// The types of the set, as in `ce-type`.
             pub const TYPES: &[&str] = &[$( concat!($context, ".", $word, ".v", $version) ),+];
 
-            /// What is declared of each message of the set.
+            /// The declaration of each message of the set.
             pub const DECLARED: &[$crate::catalogue::Declared] = &[$(
                 $crate::catalogue::Declared {
                     context: $context,
@@ -60,7 +60,7 @@ macro_rules! messages {
                 },
             )+];
 
-            /// Returns the type of the message, as it stands in `ce-type`.
+            /// Returns the type of the message, as in `ce-type`.
             #[must_use]
             pub fn message_type(&self) -> &'static str {
                 match self {
@@ -68,7 +68,7 @@ macro_rules! messages {
                 }
             }
 
-            /// Returns the business id the message is about, the last token of its subject.
+            /// Returns the business id of the message, which is the last token of its subject.
             #[must_use]
             pub fn key(&self) -> &str {
                 match self {
@@ -85,12 +85,12 @@ macro_rules! messages {
                 [stem, self.key()].concat()
             }
 
-            /// Reads a message of this set.
+            /// Decodes a message of this set.
             ///
             /// # Errors
             ///
-            /// [`DecodeError`](crate::DecodeError) where the type is not of this set or the body is not what the type
-            /// promises.
+            /// [`DecodeError`](crate::DecodeError) if the type is not part of this set or the body does not match the
+            /// type.
             pub fn decode(message_type: &str, body: &[u8]) -> Result<Self, $crate::DecodeError> {
                 match message_type {
                     $(

@@ -8,33 +8,33 @@ pub use iso_currency::Currency;
 /// (RFC 8259, section 6).
 pub const MAX_AMOUNT: i64 = 9_007_199_254_740_991;
 
-/// The most units one line of an order, or one restock, may name.
+/// The maximum number of units per line of an order, and per restock.
 pub const MAX_QUANTITY: u32 = 1_000_000;
 
-/// A number that is no amount of money.
+/// The number is not a valid amount of money.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be a whole number of minor units (cents) from 0 to {MAX_AMOUNT}")]
 pub struct InvalidAmount;
 
-/// A number that is no quantity.
+/// The number is not a valid quantity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be a whole number from 1 to {MAX_QUANTITY}")]
 pub struct InvalidQuantity;
 
-/// An amount of money in minor units of a currency that stands beside it: 1000 with `EUR` is 10.00 €.
+/// An amount of money in minor units; the currency is a separate field: 1000 with `EUR` is 10.00 €.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "i64", into = "i64")]
 pub struct Amount(i64);
 
 impl Amount {
-    /// No money.
+    /// Zero.
     pub const ZERO: Self = Self(0);
 
     /// Parses an amount.
     ///
     /// # Errors
     ///
-    /// [`InvalidAmount`] where the number is negative or larger than [`MAX_AMOUNT`].
+    /// [`InvalidAmount`] if the number is negative or larger than [`MAX_AMOUNT`].
     pub fn parse(minor_units: i64) -> Result<Self, InvalidAmount> {
         if (0..=MAX_AMOUNT).contains(&minor_units) { Ok(Self(minor_units)) } else { Err(InvalidAmount) }
     }
@@ -45,13 +45,13 @@ impl Amount {
         self.0
     }
 
-    /// Adds two amounts; `None` where the sum is larger than [`MAX_AMOUNT`].
+    /// Adds two amounts; `None` if the sum is larger than [`MAX_AMOUNT`].
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).and_then(|sum| Self::parse(sum).ok())
     }
 
-    /// Multiplies by a quantity; `None` where the product is larger than [`MAX_AMOUNT`].
+    /// Multiplies by a quantity; `None` if the product is larger than [`MAX_AMOUNT`].
     #[must_use]
     pub fn checked_times(self, quantity: Quantity) -> Option<Self> {
         self.0.checked_mul(i64::from(quantity.get())).and_then(|product| Self::parse(product).ok())
@@ -81,7 +81,7 @@ impl Quantity {
     ///
     /// # Errors
     ///
-    /// [`InvalidQuantity`] where the number is not 1 to [`MAX_QUANTITY`].
+    /// [`InvalidQuantity`] if the number is not 1 to [`MAX_QUANTITY`].
     pub fn parse(units: i64) -> Result<Self, InvalidQuantity> {
         match u32::try_from(units) {
             Ok(units) if (1..=MAX_QUANTITY).contains(&units) => Ok(Self(units)),

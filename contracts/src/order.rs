@@ -12,45 +12,45 @@ mod reason;
 
 pub use reason::{InvalidReason, MAX_REASON, Reason};
 
-/// The most lines an order may have.
+/// The maximum number of lines per order.
 pub const MAX_ITEMS: usize = 100;
 
 messages! {
-    /// What others ask of the order context.
+    /// The commands of the order context.
     pub enum OrderCommand in "order" as "command" {
         /// Place an order.
         Place(PlaceOrder) = "place" v 1, key order_id;
-        /// Cancel an order that is not final.
+        /// Cancel an order that is not terminal.
         Cancel(CancelOrder) = "cancel" v 1, key order_id;
     }
 }
 
 messages! {
-    /// What has happened to an order, in the order context's own words.
+    /// The events of the order context.
     pub enum OrderEvent in "order" as "event" {
-        /// The order exists.
+        /// The order was placed.
         Placed(OrderPlaced) = "placed" v 1, key order_id;
-        /// A stock is short; the order waits for it.
+        /// Stock is short; the order waits for a restock.
         AwaitingStock(OrderAwaitingStock) = "awaiting-stock" v 1, key order_id;
         /// The stock of every line is reserved.
         Reserved(OrderReserved) = "reserved" v 1, key order_id;
-        /// The order is final and good.
+        /// The order is confirmed. This state is terminal.
         Confirmed(OrderConfirmed) = "confirmed" v 1, key order_id;
-        /// The order is final and void.
+        /// The order is cancelled. This state is terminal.
         Cancelled(OrderCancelled) = "cancelled" v 1, key order_id;
         /// A [`PlaceOrder`] was refused; nothing changed.
         PlaceRefused(PlaceOrderRefused) = "place-refused" v 1, key order_id;
         /// A [`CancelOrder`] was refused; nothing changed.
         CancelRefused(CancelOrderRefused) = "cancel-refused" v 1, key order_id;
-        /// A [`CancelOrder`] came before its order; the order will be cancelled when it comes.
+        /// A [`CancelOrder`] arrived before its order; the order will be cancelled when it arrives.
         CancelDeferred(CancelOrderDeferred) = "cancel-deferred" v 1, key order_id;
     }
 }
 
 messages! {
-    /// What the order context tells itself, later.
+    /// The timers of the order context.
     pub enum OrderTimer in "order" as "timer" {
-        /// An order has waited for stock for as long as it may.
+        /// The stock deadline of an order has passed.
         StockDeadline(StockDeadlinePassed) = "stock-deadline" v 1, key order_id;
     }
 }
@@ -60,41 +60,41 @@ messages! {
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderItem {
-    /// Which product.
+    /// The id of the product.
     pub product_id: ProductId,
-    /// How many units.
+    /// The number of units.
     pub quantity: Quantity,
-    /// The price of one piece, in minor units of the order's currency.
+    /// The price per unit, in minor units of the order's currency.
     pub unit_price: Amount,
 }
 
-/// Why lines and a total do not make an order.
+/// Why lines and a total are not a valid order.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidOrder {
     /// There are no lines, or more than [`MAX_ITEMS`].
-    #[error("must have 1 to {MAX_ITEMS} items, and has {0}")]
+    #[error("must have 1 to {MAX_ITEMS} items, but has {0}")]
     ItemCount(usize),
-    /// The sum of the lines is too large to be exact in JSON.
-    #[error("must not agree to more than {}", crate::money::MAX_AMOUNT)]
+    /// The sum of the lines exceeds the integers that are exact in JSON.
+    #[error("must not total more than {}", crate::money::MAX_AMOUNT)]
     TotalTooLarge,
     /// The stated total is not the sum of the lines.
-    #[error("must be the sum of quantity × unitPrice over the items, which is {computed}, and not {stated}")]
+    #[error("must be the sum of quantity × unitPrice over the items, which is {computed}, not {stated}")]
     TotalMismatch {
-        /// The total that came with the order, in minor units.
+        /// The stated total, in minor units.
         stated: i64,
         /// The sum of the lines, in minor units.
         computed: i64,
     },
 }
 
-/// What is ordered: at least one line, and a total that is consistent.
+/// The content of an order: at least one line, and a consistent total.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", try_from = "UncheckedDetails")]
 pub struct OrderDetails {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Who ordered.
+    /// The id of the customer.
     pub customer_id: CustomerId,
     /// The currency of every price in the order, ISO 4217.
     #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
@@ -107,12 +107,12 @@ pub struct OrderDetails {
 }
 
 impl OrderDetails {
-    /// Checks the lines and sums them up.
+    /// Checks the lines and computes their sum.
     ///
     /// # Errors
     ///
-    /// [`InvalidOrder`] where the number of lines is not 1 to [`MAX_ITEMS`], the sum is too large, or `stated_total`
-    /// is there and is not the sum.
+    /// [`InvalidOrder`] if the number of lines is not 1 to [`MAX_ITEMS`], the sum is too large, or a `stated_total`
+    /// is not the sum.
     pub fn new(
         order_id: OrderId,
         customer_id: CustomerId,
@@ -165,7 +165,7 @@ impl TryFrom<UncheckedDetails> for OrderDetails {
 #[serde(transparent)]
 pub struct PlaceOrder(pub OrderDetails);
 
-/// The order exists.
+/// The order was placed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -185,26 +185,26 @@ impl Deref for OrderPlaced {
     }
 }
 
-/// Cancel an order that is not final.
+/// Cancel an order that is not terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CancelOrder {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Why, in the customer's words.
+    /// The customer's reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }
 
-/// A stock is short; the order waits for it.
+/// Stock is short; the order waits for a restock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderAwaitingStock {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Who ordered.
+    /// The id of the customer.
     pub customer_id: CustomerId,
     /// The products whose stock is short.
     pub short: Vec<ProductId>,
@@ -215,87 +215,87 @@ pub struct OrderAwaitingStock {
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderReserved {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
 }
 
-/// The order is final and good.
+/// The order is confirmed. This state is terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderConfirmed {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Who ordered.
+    /// The id of the customer.
     pub customer_id: CustomerId,
     /// The currency of the total.
     #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
     pub currency: Currency,
-    /// What the order comes to, in minor units.
+    /// The total of the order, in minor units.
     pub total_price: Amount,
 }
 
-/// Why an order was cancelled.
+/// The reason why an order was cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", tag = "code")]
 pub enum CancelReason {
-    /// The customer asked for it.
+    /// The customer cancelled it.
     Customer {
-        /// Why, in the customer's words.
+        /// The customer's reason.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         text: Option<String>,
     },
-    /// The order names products that do not exist.
+    /// The order contains unknown products.
     UnknownProduct {
-        /// Those products.
+        /// The unknown products.
         product_ids: Vec<ProductId>,
     },
-    /// The order waited for stock for too long.
+    /// The order waited for stock until its deadline.
     StockDeadline,
     /// The payment was declined.
     PaymentDeclined {
-        /// Why.
+        /// The reason.
         reason: DeclineReason,
     },
 }
 
-/// An order has waited for stock for as long as it may.
+/// The stock deadline of an order has passed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockDeadlinePassed {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
 }
 
 impl StockDeadlinePassed {
-    /// Returns the subject on which the deadline stands until it is due.
+    /// Returns the subject of the deadline until it is due.
     #[must_use]
     pub fn schedule_subject(&self) -> String {
         format!("order.schedule.stock-deadline.{}", self.order_id)
     }
 }
 
-/// The order is final and void.
+/// The order is cancelled. This state is terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OrderCancelled {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Who ordered.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// Why.
+    /// The reason.
     pub reason: CancelReason,
 }
 
-/// Why a [`PlaceOrder`] was refused.
+/// The reason why a [`PlaceOrder`] was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum PlaceRefusal {
-    /// The id belongs to an order with other content.
+    /// Another order has the id.
     IdAlreadyUsed,
 }
 
@@ -304,18 +304,18 @@ pub enum PlaceRefusal {
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PlaceOrderRefused {
-    /// The id that was asked for.
+    /// The requested id.
     pub order_id: OrderId,
-    /// Why.
+    /// The reason.
     pub reason: PlaceRefusal,
 }
 
-/// Why a [`CancelOrder`] was refused.
+/// The reason why a [`CancelOrder`] was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum CancelRefusal {
-    /// The order is confirmed, which is final.
+    /// The order is confirmed, which is terminal.
     AlreadyConfirmed,
 }
 
@@ -324,20 +324,20 @@ pub enum CancelRefusal {
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CancelOrderRefused {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Why.
+    /// The reason.
     pub reason: CancelRefusal,
 }
 
-/// A [`CancelOrder`] came before its order; the order will be cancelled when it comes.
+/// A [`CancelOrder`] arrived before its order; the order will be cancelled when it arrives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct CancelOrderDeferred {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Why, in the customer's words.
+    /// The customer's reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The payment context: taken, declined, given back.
+//! The payment context: captured, declined, refunded.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,81 +6,81 @@ use crate::message::messages;
 use crate::{Amount, Currency, CustomerId, OrderId};
 
 messages! {
-    /// What has happened to the payment of an order.
+    /// The events of the payment context.
     pub enum PaymentEvent in "payment" as "event" {
-        /// The money is taken.
+        /// The payment was captured.
         Captured(PaymentCaptured) = "captured" v 1, key order_id;
-        /// The money is not taken, and will not be.
+        /// The payment was declined and will not be captured.
         Declined(PaymentDeclined) = "declined" v 1, key order_id;
-        /// What was taken is given back.
+        /// The captured amount was refunded.
         Refunded(PaymentRefunded) = "refunded" v 1, key order_id;
     }
 }
 
-/// The money is taken.
+/// The payment was captured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentCaptured {
-    /// For which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Whose money.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// How much, in minor units.
+    /// The amount, in minor units.
     pub amount: Amount,
-    /// Of which currency.
+    /// The currency.
     #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
     pub currency: Currency,
-    /// What the payment provider knows it by.
+    /// The identifier of the payment at the payment provider.
     pub reference: String,
 }
 
-/// Why a payment was declined.
+/// The reason why a payment was declined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum DeclineReason {
-    /// There is no account of that customer, or it was deleted.
+    /// The customer has no account, or it was deleted.
     NoAccount,
     /// The account has no card.
     NoCard,
-    /// The card is not good any more.
+    /// The card has expired.
     CardExpired,
-    /// What is paid for and not refunded would exceed the account's limit.
+    /// The customer's captured and unrefunded payments would exceed the credit limit.
     LimitExceeded,
-    /// The order is in another currency than the account's limit.
+    /// The order has another currency than the credit limit.
     CurrencyMismatch,
-    /// The payment provider says no.
+    /// The payment provider declined.
     ProviderDeclined,
-    /// The payment provider did not say in time whether it took the money; whatever it took is given back.
+    /// The payment provider did not report in time whether it captured the payment; a captured amount is refunded.
     ProviderUnavailable,
 }
 
-/// The money is not taken, and will not be.
+/// The payment was declined and will not be captured.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentDeclined {
-    /// For which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Who wanted to pay.
+    /// The customer of the order.
     pub customer_id: CustomerId,
-    /// Why not.
+    /// The reason.
     pub reason: DeclineReason,
 }
 
-/// What was taken is given back.
+/// The captured amount was refunded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentRefunded {
-    /// For which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Whose money.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// How much, in minor units.
+    /// The amount, in minor units.
     pub amount: Amount,
-    /// Of which currency.
+    /// The currency.
     #[cfg_attr(feature = "schemas", schemars(with = "crate::schema::CurrencyCode"))]
     pub currency: Currency,
 }

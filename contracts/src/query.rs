@@ -1,6 +1,6 @@
-//! What services answer when asked: the bodies of queries and answers, JSON in camelCase.
+//! Queries: the bodies of requests and replies, JSON in camelCase.
 //!
-//! | subject | body | answer |
+//! | subject | request | reply |
 //! |---|---|---|
 //! | `order.query.get.<orderId>` | | [`OrderView`] |
 //! | `order.query.list` | [`ListOrders`] | [`Page`] of [`OrderView`], newest first |
@@ -16,7 +16,7 @@
 //! | `payment.query.reconciliation` | | [`PaymentReconciliation`] |
 //! | `notification.query.reconciliation` | | [`NotificationReconciliation`] |
 //!
-//! A reconciliation holds the totals of a service, from one read of its database, and what does not agree.
+//! A reconciliation holds the totals of a service, from one read of its database, and the mismatches.
 
 mod reconciliation;
 
@@ -28,29 +28,29 @@ use crate::payment::DeclineReason;
 use crate::{Amount, Currency, CustomerId, OrderId, ProductId};
 pub use reconciliation::*;
 
-/// The most rows a page has.
+/// The maximum number of rows per page.
 pub const MAX_PAGE: u64 = 200;
-/// The rows a page has where none are asked for.
+/// The default number of rows per page.
 pub const DEFAULT_PAGE: u64 = 50;
 
-/// Where an order stands.
+/// The status of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum OrderStatus {
-    /// It exists; nothing has answered it yet.
+    /// It was placed, and its stock is not reserved yet.
     Placed,
-    /// A stock is short; it waits.
+    /// Stock is short; it waits for a restock.
     AwaitingStock,
     /// The stock of every line is reserved.
     Reserved,
-    /// Final and good.
+    /// Confirmed. Terminal.
     Confirmed,
-    /// Final and void.
+    /// Cancelled. Terminal.
     Cancelled,
 }
 
 impl OrderStatus {
-    /// Returns the word for it in JSON and in tables.
+    /// Returns its name in JSON and in tables.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -62,22 +62,22 @@ impl OrderStatus {
         }
     }
 
-    /// Returns whether nothing can change any more.
+    /// Returns whether the status is terminal.
     #[must_use]
     pub fn is_final(self) -> bool {
         matches!(self, Self::Confirmed | Self::Cancelled)
     }
 }
 
-/// An order as it stands.
+/// The current state of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderView {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Who ordered.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// Where it stands.
+    /// The current status.
     pub status: OrderStatus,
     /// The currency of every price, ISO 4217.
     pub currency: Currency,
@@ -85,7 +85,7 @@ pub struct OrderView {
     pub items: Vec<OrderItem>,
     /// The sum of the lines, in minor units.
     pub total_price: Amount,
-    /// Why it was cancelled, where it was.
+    /// The reason if it was cancelled.
     pub reason: Option<CancelReason>,
     /// The number of events in its history.
     pub version: i64,
@@ -95,17 +95,17 @@ pub struct OrderView {
     pub updated_at: String,
 }
 
-/// Which orders to list.
+/// Selects a page of orders.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ListOrders {
-    /// Only this customer's.
+    /// Only orders of this customer.
     pub customer_id: Option<CustomerId>,
-    /// Only those that stand there.
+    /// Only orders with this status.
     pub status: Option<OrderStatus>,
-    /// `next` of the page before.
+    /// The `next` of the previous page.
     pub cursor: Option<String>,
-    /// The most rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] unless given.
+    /// The maximum number of rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] if absent.
     pub limit: Option<u64>,
 }
 
@@ -115,15 +115,15 @@ pub struct ListOrders {
 pub struct Page<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// The cursor of the page that follows; none where this is the last.
+    /// The cursor of the next page; absent on the last page.
     pub next: Option<String>,
 }
 
-/// What happened to an order, in order.
+/// The history of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderHistory {
-    /// Which order.
+    /// The id of the order.
     pub order_id: OrderId,
     /// Its events, by version.
     pub events: Vec<HistoryEvent>,
@@ -133,18 +133,18 @@ pub struct OrderHistory {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEvent {
-    /// Its place in the history: 1, 2, 3, …
+    /// Its position in the history: 1, 2, 3, …
     pub version: i64,
     /// `<context>.<name>.v<version>`.
     #[serde(rename = "type")]
     pub message_type: String,
     /// When it was recorded, RFC 3339.
     pub time: String,
-    /// The id under which it was published.
+    /// The id of the published message.
     pub message_id: String,
-    /// The id of the message it answers.
+    /// The id of the message that caused it.
     pub causation_id: String,
-    /// The id of the message that began the flow.
+    /// The id of the first message of the flow.
     pub correlation_id: String,
     /// Its body.
     pub data: serde_json::Value,
@@ -154,113 +154,114 @@ pub struct HistoryEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductView {
-    /// Which product.
+    /// The id of the product.
     pub product_id: ProductId,
-    /// On the shelf and not held for any order.
+    /// In stock and not reserved.
     pub available: u64,
-    /// Held for orders.
+    /// Reserved for orders.
     pub reserved: u64,
-    /// Asked for by orders that wait.
+    /// Missing for backordered orders.
     pub backordered: u64,
 }
 
-/// An account as it stands.
+/// The current state of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountView {
-    /// Whose.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// How many changes there have been; the account's `ETag`.
+    /// The number of changes so far; the account's `ETag`.
     pub version: i64,
-    /// What it says.
+    /// The details of the account.
     #[serde(flatten)]
     pub details: AccountDetails,
 }
 
-/// What is left of an account, for whoever builds a copy of all of them. To be applied like an event: only where its
-/// version is newer than what the copy has.
+/// An account in a snapshot, for services that build a copy of all accounts. A copy applies it like an event: only if
+/// its version is newer than the copy's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AccountSnapshotEntry {
-    /// Whose.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// How many changes there have been; deletions count.
+    /// The number of changes so far, including deletions.
     pub version: i64,
-    /// Whether the account is no more.
+    /// Whether the account was deleted.
     pub deleted: bool,
-    /// What it says; none where it is no more.
+    /// The details of the account; absent if it was deleted.
     pub details: Option<AccountDetails>,
 }
 
-/// Which accounts a snapshot goes on with.
+/// Selects a page of the snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ListAccounts {
-    /// Only those behind this id: `next` of the page before.
+    /// Only accounts after this id: the `next` of the previous page.
     pub after: Option<CustomerId>,
-    /// The most rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] unless given. A page of large accounts ends earlier.
+    /// The maximum number of rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] if absent. A page of large accounts is
+    /// shorter.
     pub limit: Option<u64>,
 }
 
-/// Where the payment of an order stands.
+/// The status of the payment of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum PaymentStatus {
-    /// Nothing is due yet: the stock is not reserved.
+    /// It is not due: the stock is not reserved.
     Pending,
-    /// It is due, and the account is not known here yet.
+    /// It is due, but payment-service has no copy of the account yet.
     AwaitingAccount,
-    /// The provider has been asked, or is about to be.
+    /// The capture is requested, or about to be requested, from the provider.
     Capturing,
-    /// The money is taken.
+    /// The payment was captured.
     Captured,
-    /// The money is not taken, and will not be.
+    /// The payment was declined and will not be captured.
     Declined,
-    /// What was taken is about to be given back.
+    /// The refund is requested, or about to be requested, from the provider.
     Refunding,
-    /// The provider refuses to give back what was taken; a person is needed.
+    /// The provider refuses the refund; manual action is needed.
     RefundFailed,
-    /// What was taken is given back.
+    /// The captured amount was refunded.
     Refunded,
-    /// The order was cancelled before anything was taken.
+    /// The order was cancelled before the capture.
     Cancelled,
 }
 
-/// The payment of an order as it stands.
+/// The current state of the payment of an order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentView {
-    /// For which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Whose money.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// Where it stands.
+    /// The current status.
     pub status: PaymentStatus,
-    /// How much, in minor units.
+    /// The amount, in minor units.
     pub amount: Amount,
-    /// Of which currency.
+    /// The currency.
     pub currency: Currency,
-    /// Why it was declined, where it was.
+    /// The reason if it was declined.
     pub reason: Option<DeclineReason>,
-    /// What the payment provider knows it by, once it does.
+    /// The identifier of the payment at the payment provider, once known.
     pub reference: Option<String>,
     /// When it last changed, RFC 3339.
     pub updated_at: String,
 }
 
-/// What a customer was told.
+/// A notification of a customer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NotificationView {
-    /// Its place among all notifications; ascending, so that a reader can go on behind the last one it has.
+    /// Its position among all notifications; ascending, so that a reader can continue after its last one.
     pub sequence: i64,
-    /// The id of the event it tells of.
+    /// The id of the event that caused it.
     pub event_id: String,
-    /// Who was told.
+    /// The notified customer.
     pub customer_id: CustomerId,
-    /// Which order it is about.
+    /// The order that it is about.
     pub order_id: OrderId,
-    /// The type of the event it tells of.
+    /// The type of the event that caused it.
     #[serde(rename = "type")]
     pub message_type: String,
     /// The subject line.
@@ -269,26 +270,26 @@ pub struct NotificationView {
     pub text: String,
     /// When it was written, RFC 3339.
     pub created_at: String,
-    /// When it was handed to the mail server; none until then, or where there is no address.
+    /// When the mail server accepted it; absent until then, or if the customer has no address.
     pub delivered_at: Option<String>,
 }
 
-/// Which notifications to list.
+/// Selects a page of notifications.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ListNotifications {
-    /// Only those behind this sequence: `next` of the page before.
+    /// Only notifications after this sequence: the `next` of the previous page.
     pub after: Option<i64>,
-    /// The most rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] unless given.
+    /// The maximum number of rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] if absent.
     pub limit: Option<u64>,
 }
 
-/// Which products to list.
+/// Selects a page of products.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct ListProducts {
-    /// Only those behind this id: `next` of the page before.
+    /// Only products after this id: the `next` of the previous page.
     pub after: Option<ProductId>,
-    /// The most rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] unless given.
+    /// The maximum number of rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] if absent.
     pub limit: Option<u64>,
 }

@@ -1,6 +1,6 @@
-//! JSON Schemas (draft 2020-12) of what is said, with every bound that a schema can express.
+//! JSON Schemas (draft 2020-12) of the messages, with every bound that a schema can express.
 //!
-//! What it cannot is said in words: that a total is the sum of its lines, and that no text holds the number of a card.
+//! Descriptions state the others: a total is the sum of its lines, and no text contains a card number.
 
 use std::borrow::Cow;
 
@@ -15,13 +15,13 @@ use crate::money::{MAX_AMOUNT, MAX_QUANTITY};
 use crate::order::{MAX_REASON, Reason};
 use crate::{Amount, CustomerId, OrderId, ProductId, Quantity};
 
-/// Makes the schema of what is written of a type.
+/// Generates the schema of the serialised form of a type.
 #[must_use]
 pub fn of<T: JsonSchema>() -> Value {
     settings(SchemaSettings::draft2020_12()).into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// Returns settings for what is written, with descriptions for readers who have no code at hand.
+/// Returns settings for the serialised form, with descriptions for readers without the code.
 pub(crate) fn settings(settings: SchemaSettings) -> SchemaSettings {
     settings.for_serialize().with_transform(RecursiveTransform(without_links))
 }
@@ -32,11 +32,11 @@ fn without_links(schema: &mut Schema) {
     }
 }
 
-/// The schema of [`Currency`](crate::Currency), which is another crate's.
+/// The schema of [`Currency`](crate::Currency), which is a type of another crate.
 #[derive(Debug)]
 pub struct CurrencyCode;
 
-/// Gives types the schemas of what they are written as.
+/// Implements schemas by hand for types that serialise as other types.
 macro_rules! schemas {
     ($($type:ty = $name:literal { $($json:tt)+ })+) => {
         $(
@@ -78,7 +78,7 @@ macro_rules! ids {
 }
 
 ids! {
-    OrderId = "OrderId", "The id of an order, chosen by whoever places it.";
+    OrderId = "OrderId", "The id of an order, chosen by the client that places it.";
     CustomerId = "CustomerId", "The id of a customer.";
     ProductId = "ProductId", "The id of a product.";
 }
@@ -86,19 +86,19 @@ ids! {
 schemas! {
     Amount = "Amount" {
         "type": "integer", "minimum": 0, "maximum": MAX_AMOUNT,
-        "description": "Minor units of the currency that stands beside it: 1000 with EUR is 10.00 €."
+        "description": "An amount in minor units; the currency is a separate field: 1000 with EUR is 10.00 €."
     }
     Quantity = "Quantity" {
         "type": "integer", "minimum": 1, "maximum": MAX_QUANTITY, "description": "A number of units."
     }
     Reason = "Reason" {
         "type": "string", "maxLength": MAX_REASON,
-        "description": "Why, in the customer's words. Line breaks and tabs are the only control characters it holds."
+        "description": "The customer's reason. Line breaks and tabs are the only control characters it may contain."
     }
     CurrencyCode = "Currency" { "type": "string", "pattern": "^[A-Z]{3}$", "description": "A currency of ISO 4217." }
     Line = "Line" {
         "type": "string", "minLength": 1, "maxLength": MAX_LINE, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$",
-        "description": "One line of text. Never the number of a card."
+        "description": "One line of text. Never a card number."
     }
     Phone = "Phone" {
         "type": "string", "minLength": 3, "maxLength": 40, "pattern": "^\\+?[0-9 ./()-]+$",
@@ -110,12 +110,12 @@ schemas! {
     }
     CardToken = "CardToken" {
         "type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[A-Za-z0-9_.-]+$",
-        "description": "What the payment provider knows a card by. Never its number."
+        "description": "The identifier of a card at the payment provider. Never its number."
     }
     LastFour = "LastFour" {
         "type": "string", "pattern": "^[0-9]{4}$", "description": "The last four digits of a card's number."
     }
     Expiry = "Expiry" {
-        "type": "string", "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])$", "description": "The last month in which a card is good."
+        "type": "string", "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])$", "description": "The last month in which a card is valid."
     }
 }

@@ -1,21 +1,21 @@
-//! Which stream holds what and who listens, as data.
+//! The topology of streams and consumers, as data.
 //!
-//! [`TOPOLOGY`] is the one declaration of the streams, buckets, and durable consumers; the provisioner reads it.
-//! The constants are the names that code refers to.
+//! [`TOPOLOGY`] is the one declaration of the streams, buckets, and durable consumers; the provisioner reads it. The
+//! constants are the names that the code uses.
 
 /// The declaration, as JSON: `streams`, `buckets`, and `consumers`, one durable consumer per (service, stream).
 pub const TOPOLOGY: &str = include_str!("../topology.json");
 
-/// The stream of every `<context>.command.>`. The declaration names each context: the server refuses `*.command.>`,
-/// because `*` could stand for `$JS`.
+/// The stream of every `<context>.command.>`. The declaration lists each context: the server refuses `*.command.>`,
+/// because `*` also matches `$JS`.
 pub const COMMANDS: &str = "COMMANDS";
 /// The stream of every `<context>.event.>`.
 pub const EVENTS: &str = "EVENTS";
-/// The stream of every `<context>.schedule.>` and, once it is due, `<context>.timer.>`.
+/// The stream of every `<context>.schedule.>` and, once due, `<context>.timer.>`.
 pub const TIMERS: &str = "TIMERS";
 /// The stream of every `dead-letter.>`.
 pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
-/// The key-value bucket of the idempotency keys the gateway has seen.
+/// The key-value bucket of the gateway's idempotency keys.
 pub const IDEMPOTENCY: &str = "IDEMPOTENCY";
 
 /// The service that owns the order context.
@@ -26,15 +26,15 @@ pub const INVENTORY_SERVICE: &str = "inventory-service";
 pub const ACCOUNT_SERVICE: &str = "account-service";
 /// The service that owns the payment context.
 pub const PAYMENT_SERVICE: &str = "payment-service";
-/// The service that tells customers what became of their orders.
+/// The service that notifies customers of their orders.
 pub const NOTIFICATION_SERVICE: &str = "notification-service";
-/// The one that turns REST calls into commands.
+/// The gateway, which turns REST calls into commands.
 pub const API_GATEWAY: &str = "api-gateway";
 
-/// Returns who may say something in a context: its own service for events and timers,
-/// the gateway for commands.
+/// Returns the producer of a kind of message in a context: its own service for events and timers, the gateway for
+/// commands.
 ///
-/// `None` where the context or the kind does not exist, so that nobody may.
+/// `None` if the context or the kind does not exist, so that no service may publish.
 #[must_use]
 pub fn producer(context: &str, kind: &str) -> Option<&'static str> {
     match (context, kind) {

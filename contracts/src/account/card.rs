@@ -1,4 +1,4 @@
-//! What is known of a card: never its number.
+//! The data of a card, never its number.
 
 use std::fmt;
 
@@ -6,60 +6,60 @@ use serde::{Deserialize, Serialize};
 
 use super::Line;
 
-/// The most characters a token may have.
+/// The maximum length of a token, in characters.
 const MAX_TOKEN: usize = 100;
 
-/// Text that is no token of a card.
+/// The text is not a valid card token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCardToken {
-    /// The wrong characters, or too many.
+    /// Characters that are not allowed, or too many.
     #[error("must be 1 to {MAX_TOKEN} characters, each of them a letter A-Z or a-z, a digit, '_', '-' or '.'")]
     Malformed,
-    /// The number of a card.
+    /// It is a card number.
     #[error("must not be a card number: give the token that the payment provider has issued for it")]
     CardNumber,
 }
 
-/// Text that is no month.
+/// The text is not a valid month.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be a month such as 2030-12")]
 pub struct InvalidExpiry;
 
-/// Text that is not the end of a card number.
+/// The text is not four digits.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("must be the last four digits of the card")]
 pub struct InvalidLastFour;
 
-/// How a customer pays.
+/// The card that a customer pays with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Card {
-    /// What the payment provider knows the card by.
+    /// The identifier of the card at the payment provider.
     pub token: CardToken,
-    /// The brand, for people.
+    /// The brand, for display.
     pub brand: Line,
-    /// The end of its number, for people.
+    /// The end of the number, for display.
     pub last_four: LastFour,
-    /// The last month in which it is good.
+    /// The last month in which it is valid.
     pub expiry: Expiry,
 }
 
-/// The most separators in a row that stand between the digits of one number.
+/// The maximum number of consecutive separators between the digits of one number.
 const MAX_SEPARATORS: usize = 3;
 
-/// Says whether a text holds what looks like the number of a card: 13 to 19 digits, the first of them no zero, whose
-/// check digit is right (ISO/IEC 7812-1, annex B), perhaps with spaces, hyphens, or other characters that are no
-/// letters in between. More digits may stand beside it, but not without something in between.
+/// Returns whether a text contains a possible card number: 13 to 19 digits, the first of them not zero, with a
+/// correct check digit (ISO/IEC 7812-1, annex B). Spaces, hyphens, or other characters except letters may separate
+/// the digits. A separator must divide the number from other digits.
 ///
-/// One in ten of other numbers of that length looks so by chance. A UUID never does.
+/// One in ten other numbers of that length matches by chance. A UUID never matches.
 #[must_use]
 pub fn looks_like_a_card_number(text: &str) -> bool {
     if is_uuid(text) {
         return false;
     }
     let mut run = Run::default();
-    // A letter ends a run; one more stands behind the text.
+    // A letter ends a run; the last run is ended by one after the text.
     text.chars().chain(['x']).any(|c| match digit(c) {
         Some(digit) => {
             run.push(digit);
@@ -73,13 +73,13 @@ pub fn looks_like_a_card_number(text: &str) -> bool {
     })
 }
 
-/// Digits that no letter parts.
+/// Digits without a letter between them.
 #[derive(Default)]
 struct Run {
     digits: Vec<u32>,
-    /// Where groups of digits begin, with separators ahead of them.
+    /// The first digits of the groups, each after separators.
     groups: Vec<usize>,
-    /// How many separators there have been since the last digit.
+    /// The number of separators since the last digit.
     separators: usize,
 }
 
@@ -94,7 +94,7 @@ impl Run {
 
     fn holds_card_number(&self) -> bool {
         self.groups.iter().enumerate().any(|(group, &begin)| {
-            // Each group has a digit, so no more than 19 of them make a number.
+            // Each group has at least one digit, so a number spans at most 19 groups.
             let ends = self.groups.iter().copied().chain([self.digits.len()]).skip(group + 1).take(19);
             ends.filter_map(|end| self.digits.get(begin..end))
                 .any(|digits| (13..=19).contains(&digits.len()) && digits.first() != Some(&0) && is_luhn(digits))
@@ -107,7 +107,7 @@ fn is_uuid(text: &str) -> bool {
     groups.eq([8, 4, 4, 4, 12].map(|length| (length, true)))
 }
 
-/// Reads a digit, also one of the wide ones that East Asian keyboards write.
+/// Reads a digit, including the full-width ones of East Asian keyboards.
 fn digit(c: char) -> Option<u32> {
     c.to_digit(10).or_else(|| u32::from(c).checked_sub(u32::from('\u{ff10}')).filter(|digit| *digit < 10))
 }
@@ -126,7 +126,7 @@ fn is_luhn(digits: &[u32]) -> bool {
     sum.is_multiple_of(10)
 }
 
-/// What the payment provider knows a card by.
+/// The identifier of a card at the payment provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CardToken(String);
@@ -203,7 +203,7 @@ impl From<LastFour> for String {
     }
 }
 
-/// The last month in which a card is good, `YYYY-MM`.
+/// The last month in which a card is valid, `YYYY-MM`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Expiry {
@@ -228,7 +228,7 @@ impl Expiry {
         if (1..=12).contains(&month) { Ok(Self { year, month }) } else { Err(InvalidExpiry) }
     }
 
-    /// Says whether the card is still good in a month of a year.
+    /// Returns whether the card is still valid in a month.
     #[must_use]
     pub fn is_good_in(self, year: u16, month: u8) -> bool {
         (year, month) <= (self.year, self.month)

@@ -1,4 +1,4 @@
-//! Text that people write: one line, bounded, and never a card number.
+//! Text entered by people: one line, of limited length, never with a card number.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use serde::{Deserialize, Serialize};
 
 use super::looks_like_a_card_number;
 
-/// The most characters a line may have.
+/// The maximum length of a line, in characters.
 pub const MAX_LINE: usize = 200;
 
-/// Text that is none of ours.
+/// The text is not valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidText {
     /// Empty, too long, or more than one line.
     #[error("must be one line of 1 to {MAX_LINE} characters")]
     NotALine,
-    /// It holds what looks like the number of a card.
-    #[error("must not hold a card number: give the token that the payment provider has issued for it")]
+    /// It contains a possible card number.
+    #[error("must not contain a card number: give the token that the payment provider has issued for it")]
     CardNumber,
-    /// No address to send mail to.
+    /// Not an e-mail address.
     #[error("must be an e-mail address, such as name@example.org")]
     NotAnEmail,
-    /// No telephone number.
+    /// Not a telephone number.
     #[error("must be a telephone number of 3 to 15 digits, such as +49 30 123456")]
     NotAPhone,
 }
@@ -32,11 +32,11 @@ pub enum InvalidText {
 pub struct Line(String);
 
 impl Line {
-    /// Parses a line; white space around it is dropped.
+    /// Parses a line; surrounding white space is dropped.
     ///
     /// # Errors
     ///
-    /// [`InvalidText`]; it never repeats the text, which may hold a card number.
+    /// [`InvalidText`]; it never repeats the text, which may contain a card number.
     pub fn parse(text: impl AsRef<str>) -> Result<Self, InvalidText> {
         let text = text.as_ref().trim();
         if !(1..=MAX_LINE).contains(&text.chars().count()) || text.chars().any(char::is_control) {
@@ -74,8 +74,8 @@ impl fmt::Display for Line {
     }
 }
 
-/// A telephone number: 3 to 15 digits (ITU-T E.164), perhaps with a `+` ahead and spaces, hyphens, dots, slashes, or
-/// brackets in between.
+/// A telephone number: 3 to 15 digits (ITU-T E.164), optionally with a leading `+` and with spaces, hyphens, dots,
+/// slashes, or brackets in between.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Phone(String);
@@ -94,7 +94,7 @@ impl Phone {
         if !(3..=15).contains(&digits) || text.len() > 40 || !number.unwrap_or(text).bytes().all(allowed) {
             return Err(InvalidText::NotAPhone);
         }
-        // An international number may be as long as a card's, and by chance have the right check digit.
+        // An international number may be as long as a card number, and have a correct check digit by chance.
         if number.is_none() && looks_like_a_card_number(text) {
             return Err(InvalidText::CardNumber);
         }
@@ -115,7 +115,7 @@ impl From<Phone> for String {
     }
 }
 
-/// An e-mail address: something, an `@`, and a domain. Whether it exists only a mail can tell.
+/// An e-mail address: a local part, `@`, and a domain. Whether it exists is unknown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Email(Line);

@@ -1,21 +1,21 @@
-//! The reason that a customer gives for a cancel: bounded text.
+//! The customer's reason for a cancellation: text of limited length.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The most characters a reason may have.
+/// The maximum length of a reason, in characters.
 pub const MAX_REASON: usize = 500;
 
-/// Text that is not a reason.
+/// The text is not a valid reason.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be at most {MAX_REASON} characters and hold no control characters")]
+#[error("must be at most {MAX_REASON} characters and contain no control characters")]
 pub struct InvalidReason;
 
-/// A reason in the customer's words: at most [`MAX_REASON`] characters, line breaks and tabs included.
+/// A customer's reason: at most [`MAX_REASON`] characters, line breaks and tabs included.
 ///
-/// An event repeats the text, and an event must fit into its stream. So the length is bounded where the command is read,
-/// whoever published it.
+/// Events repeat the text, and events must fit into their stream. So decoding a command limits the length, whatever
+/// its producer checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Reason(String);
@@ -25,10 +25,10 @@ impl Reason {
     ///
     /// # Errors
     ///
-    /// [`InvalidReason`] if the text is too long or holds control characters other than line breaks and tabs.
+    /// [`InvalidReason`] if the text is too long or contains control characters other than line breaks and tabs.
     pub fn parse(text: impl Into<String>) -> Result<Self, InvalidReason> {
         let text = text.into();
-        // U+0000 above all: PostgreSQL takes no text that holds it.
+        // Above all U+0000, which PostgreSQL does not store in text.
         let control = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
         if text.chars().count() > MAX_REASON || text.chars().any(control) {
             return Err(InvalidReason);

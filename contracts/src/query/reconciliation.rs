@@ -1,4 +1,4 @@
-//! The bodies of reconciliation queries: the totals of a service, and what does not reconcile, named.
+//! The bodies of reconciliation queries: the totals of a service, and its mismatches.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,44 +6,44 @@ use crate::inventory::StockLine;
 use crate::query::{OrderStatus, PaymentStatus};
 use crate::{Currency, CustomerId, OrderId};
 
-/// The most rows of a kind in a reply that are there to name something.
+/// The maximum number of listed items of one kind per reply.
 pub const MAX_NAMED: u64 = 20;
-/// The most totals in a reply.
+/// The maximum number of totals per reply.
 pub const MAX_TOTALS: u64 = 4000;
-/// The most orders per status whose reservations are compared one by one.
+/// The maximum number of orders per status whose reservations are compared individually.
 pub const MAX_COMPARED: u64 = 200;
 
-/// What the orders come to.
+/// The reconciliation totals of the orders.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderReconciliation {
-    /// The orders that are not final, by where they stand.
+    /// The orders that are not terminal, by status.
     pub open: Vec<OpenOrders>,
-    /// What confirmed orders come to, by customer and currency, in that order; the first [`MAX_TOTALS`].
+    /// The totals of confirmed orders, sorted by customer and currency; the first [`MAX_TOTALS`].
     pub confirmed: Vec<CustomerTotal>,
-    /// Whether there are more of these.
+    /// Whether there are more totals.
     pub more: bool,
-    /// How long an order may await stock, in seconds; none from a service of an earlier release.
+    /// The maximum time an order may await stock, in seconds; absent from a service of an earlier release.
     #[serde(default)]
     pub stock_deadline_seconds: Option<u64>,
-    /// The orders that must have reservations; none from a service of an earlier release.
+    /// The orders that must have reservations; absent from a service of an earlier release.
     #[serde(default)]
     pub allocations: Option<OrderAllocations>,
 }
 
-/// The orders that must have reservations, and those that must have none: all as a number, the newest one by one.
+/// The orders that must have reservations, and those that must have none: all as a count, the newest individually.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderAllocations {
-    /// The number of confirmed orders; it only ever grows.
+    /// The number of confirmed orders; it only increases.
     pub confirmed: u64,
-    /// The newest confirmed orders with their units, [`MAX_COMPARED`] at most.
+    /// The newest confirmed orders with their units, at most [`MAX_COMPARED`].
     pub newest_confirmed: Vec<Allocation>,
-    /// The newest cancelled orders, [`MAX_COMPARED`] at most.
+    /// The newest cancelled orders, at most [`MAX_COMPARED`].
     pub newest_cancelled: Vec<OrderId>,
 }
 
-/// The units of one order, a line per product.
+/// The units of one order, one line per product.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Allocation {
@@ -57,157 +57,159 @@ pub struct Allocation {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CompareAllocations {
-    /// The orders, twice [`MAX_COMPARED`] at most.
+    /// The orders, at most twice [`MAX_COMPARED`].
     pub order_ids: Vec<OrderId>,
 }
 
-/// The orders that stand somewhere and are not final.
+/// The orders of one status that is not terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenOrders {
-    /// Where.
+    /// The status.
     pub status: OrderStatus,
-    /// How many.
+    /// The number of orders.
     pub count: u64,
-    /// Those that came there first, [`MAX_NAMED`] at most.
+    /// The orders that have had the status for longest, at most [`MAX_NAMED`].
     pub oldest: Vec<Open>,
 }
 
-/// Something that is not finished.
+/// An order that is not terminal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Open {
-    /// Of which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Since when it stands where it does, RFC 3339.
+    /// Since when it has its status, RFC 3339.
     pub since: String,
 }
 
-/// What something of a customer comes to in one currency.
+/// A total of one customer in one currency.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CustomerTotal {
-    /// Whose.
+    /// The id of the customer.
     pub customer_id: CustomerId,
-    /// Of which currency.
+    /// The currency.
     pub currency: Currency,
-    /// How many.
+    /// The number of orders or payments.
     pub count: u64,
-    /// How much, in minor units.
+    /// The amount, in minor units.
     pub amount: i64,
 }
 
-/// What the stock comes to.
+/// The reconciliation totals of the stock.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StockReconciliation {
-    /// How many products there are.
+    /// The number of products.
     pub products: u64,
-    /// The products whose units do not agree, [`MAX_NAMED`] at most.
+    /// The products with mismatches, at most [`MAX_NAMED`].
     pub wrong: Vec<ProductReconciliation>,
-    /// How many there are of these; 0 from a service of an earlier release.
+    /// The number of products with mismatches; 0 from a service of an earlier release.
     #[serde(default)]
     pub wrong_total: u64,
-    /// The reservations of orders; none from a service of an earlier release.
+    /// The reservations of orders; absent from a service of an earlier release.
     #[serde(default)]
     pub allocations: Option<StockAllocations>,
 }
 
-/// The reservations of orders: all as a number, and those of the orders in [`CompareAllocations`].
+/// The reservations of orders: all as a count, and those of the orders in [`CompareAllocations`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StockAllocations {
     /// The number of orders with reserved units.
     pub reserved: u64,
-    /// Those among the compared orders.
+    /// The reservations of the compared orders.
     pub compared: Vec<Allocation>,
 }
 
-/// The units of a product, each counted in two places: `available` and `reserved` against `received`, `reserved` against
+/// The units of a product, each counted twice: `available` and `reserved` against `received`, `reserved` against
 /// `reservation_lines`, `backordered` against `backorder_lines`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProductReconciliation {
-    /// Which product.
+    /// The id of the product.
     pub product_id: String,
-    /// What came in, ever.
+    /// Units ever received.
     pub received: i64,
-    /// On the shelf.
+    /// In stock and not reserved.
     pub available: i64,
-    /// Held for orders.
+    /// Reserved for orders.
     pub reserved: i64,
-    /// What the reservations of orders name.
+    /// The sum of the reservations of orders.
     pub reservation_lines: i64,
-    /// Asked for by orders that wait.
+    /// Missing for backordered orders.
     pub backordered: i64,
-    /// What the lines of waiting orders name.
+    /// The sum of the backorder lines of orders.
     pub backorder_lines: i64,
 }
 
-/// What the payments come to.
+/// The reconciliation totals of the payments.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentReconciliation {
-    /// How many customers and currencies there are payments of.
+    /// The number of pairs of customer and currency with payments.
     pub accounts: u64,
-    /// Where what counts against a limit is not the sum of the payments that do, [`MAX_NAMED`] at most.
+    /// The exposures that are not the sum of their payments, at most [`MAX_NAMED`].
     pub wrong: Vec<ExposureReconciliation>,
-    /// How many there are of these; 0 from a service of an earlier release.
+    /// The number of these mismatches; 0 from a service of an earlier release.
     #[serde(default)]
     pub wrong_total: u64,
-    /// What captured payments come to, by customer and currency, in that order; the first [`MAX_TOTALS`].
+    /// The totals of captured payments, sorted by customer and currency; the first [`MAX_TOTALS`].
     pub captured: Vec<CustomerTotal>,
-    /// Whether there are more of these.
+    /// Whether there are more totals.
     pub more: bool,
-    /// How many payments are under way: being captured or given back, or waiting for their accounts.
+    /// The number of payments in progress: captures, refunds, and payments that await their accounts.
     pub unfinished: u64,
-    /// Those that are longest, [`MAX_NAMED`] at most.
+    /// The oldest of them, at most [`MAX_NAMED`].
     pub oldest: Vec<OpenPayment>,
-    /// How many captures, voids, and refunds have been unfinished for longer than they may.
+    /// The number of captures, voids, and refunds that are overdue.
     #[serde(default)]
     pub overdue: u64,
-    /// How many payments need a person: the provider refused a refund or a void for good, or it names other money.
+    /// The number of payments that need manual action: the provider refused a refund or a void for good, or it
+    /// reports another amount.
     #[serde(default)]
     pub alarms: u64,
-    /// The payments of both kinds, alarms first, then oldest first, [`MAX_NAMED`] of each kind at most.
+    /// The overdue payments and those that need manual action, alarms first, then oldest first; at most [`MAX_NAMED`]
+    /// of each kind.
     #[serde(default)]
     pub issues: Vec<PaymentIssue>,
-    /// The provider's ledger against the payments; none from a service of an earlier release.
+    /// The comparison of the provider's ledger with the payments; absent from a service of an earlier release.
     #[serde(default)]
     pub ledger: Option<LedgerCheck>,
 }
 
-/// A payment that is overdue at the provider, or that needs a person.
+/// A payment that is overdue at the provider, or that needs manual action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PaymentIssue {
-    /// For which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Where the payment stands.
+    /// The status of the payment.
     pub status: PaymentStatus,
-    /// Whether a person is needed; otherwise the service goes on by itself.
+    /// Whether manual action is needed; otherwise the service retries by itself.
     pub alarm: bool,
-    /// Since when, RFC 3339.
+    /// Since when it has its status, RFC 3339.
     pub since: String,
-    /// How often the provider was asked.
+    /// The number of requests to the provider.
     pub attempts: i64,
-    /// What the provider answered last, where that was no success.
+    /// The provider's last response, if it was not a success.
     pub answer: Option<String>,
 }
 
-/// The provider's ledger against the payments, as of the last complete comparison.
+/// The provider's ledger compared with the payments, as of the last complete comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerCheck {
-    /// When that ended, RFC 3339; none before the first one has ended.
+    /// When that comparison ended, RFC 3339; absent before the first one.
     pub checked_at: Option<String>,
-    /// Why there is none, or none newer: the provider offers no ledger, or does not answer.
+    /// Why there is no comparison, or no newer one: the provider offers no ledger, or does not respond.
     pub unavailable: Option<String>,
-    /// How many charges of this shop the ledger has.
+    /// The number of charges of this shop in the ledger.
     pub charges: u64,
-    /// How many differences there are.
+    /// The number of differences.
     pub total: u64,
-    /// The first of them, [`MAX_NAMED`] at most.
+    /// The first of them, at most [`MAX_NAMED`].
     pub differences: Vec<LedgerDifference>,
 }
 
@@ -215,11 +217,11 @@ pub struct LedgerCheck {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LedgerDifference {
-    /// For which order.
+    /// The id of the order.
     pub order_id: String,
-    /// What differs.
+    /// The kind of difference.
     pub kind: LedgerDifferenceKind,
-    /// Both sides, for people.
+    /// Both sides, as a sentence.
     pub explanation: String,
 }
 
@@ -229,64 +231,64 @@ pub struct LedgerDifference {
 pub enum LedgerDifferenceKind {
     /// A captured payment that the ledger does not have.
     Missing,
-    /// A charge of this shop that no payment stands for.
+    /// A charge of this shop without a payment.
     Extra,
     /// More than one charge for one order.
     Doubled,
     /// A charge of another amount, currency, or reference than the payment.
     Content,
-    /// A charge that is given back on one side only.
+    /// A charge that is refunded on one side only.
     Refund,
 }
 
-/// What counts against the limit of an account, counted in two places.
+/// The exposure of an account, which counts against its credit limit, computed twice.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExposureReconciliation {
-    /// Whose.
+    /// The id of the customer.
     pub customer_id: String,
-    /// Of which currency, ISO 4217.
+    /// The currency, ISO 4217.
     pub currency: String,
-    /// As it is kept, in minor units.
+    /// The stored exposure, in minor units.
     pub exposure: i64,
     /// The sum of the payments.
     pub counted: i64,
 }
 
-/// A payment that is not finished.
+/// A payment in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OpenPayment {
-    /// For which order.
+    /// The id of the order.
     pub order_id: OrderId,
-    /// Where it stands.
+    /// The status.
     pub status: PaymentStatus,
-    /// Since when, RFC 3339.
+    /// Since when it has its status, RFC 3339.
     pub since: String,
 }
 
-/// What customers were told.
+/// The reconciliation of the notifications.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NotificationReconciliation {
-    /// How many of the most recent notifications were looked at.
+    /// The number of most recent notifications that were examined.
     pub examined: u64,
-    /// What was told more than once of the same order, [`MAX_NAMED`] at most.
+    /// The duplicate notifications about the same order, at most [`MAX_NAMED`].
     pub repeated: Vec<RepeatedNotification>,
-    /// How many there are of these; 0 from a service of an earlier release.
+    /// The number of these duplicates; 0 from a service of an earlier release.
     #[serde(default)]
     pub repeated_total: u64,
 }
 
-/// Something that was told more than once.
+/// A notification that a customer received more than once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RepeatedNotification {
-    /// Of which order.
+    /// The id of the order.
     pub order_id: String,
-    /// The type of the event that was told of.
+    /// The type of the event that caused it.
     #[serde(rename = "type")]
     pub message_type: String,
-    /// How often.
+    /// The number of notifications.
     pub count: i64,
 }

@@ -1,4 +1,4 @@
-//! What an account may say, and that no number of a card gets in or out.
+//! The contents of accounts; and that no card number is accepted or repeated.
 
 use contracts::account::{
     AccountCommand, AccountDetails, AccountEvent, AccountRefusal, CardToken, Email, Expiry, LastFour, Line,
@@ -7,7 +7,7 @@ use contracts::account::{
 use contracts::query::AccountView;
 use serde_json::{Value, json};
 
-/// Numbers from the test pages of card companies.
+/// Test numbers of card companies.
 const CARDS: [&str; 8] = [
     "4111111111111111",    // Visa
     "4222222222222",       // Visa, 13 digits
@@ -19,7 +19,7 @@ const CARDS: [&str; 8] = [
     "6799990100000000019", // Maestro, 19 digits
 ];
 
-/// Writes a number in groups of four with something in between.
+/// Writes a number in groups of four with a separator.
 fn grouped(number: &str, between: &str) -> String {
     let groups: Vec<_> = number.as_bytes().chunks(4).map(|group| std::str::from_utf8(group).unwrap()).collect();
     groups.join(between)
@@ -29,7 +29,7 @@ fn wide(number: &str) -> String {
     number.bytes().map(|byte| char::from_u32(0xff10 + u32::from(byte - b'0')).unwrap()).collect()
 }
 
-/// The ways in which people write the number of a card into a field.
+/// Spellings of a card number in a text field.
 fn spelled(number: &str) -> Vec<String> {
     let mut texts: Vec<String> = ["", " ", "-", ".", "/", "_", " - ", "  ", "\u{a0}", "\u{2011}"]
         .map(|between| grouped(number, between))
@@ -67,14 +67,14 @@ fn a_card_number_is_recognised_however_it_is_written() {
 }
 
 #[test]
-fn what_only_resembles_a_card_number_is_none() {
+fn a_text_that_only_resembles_a_card_number_is_not_one() {
     for text in [
         "",
         "4111111111111112",         // the check digit is wrong
         "411111111111",             // 12 digits
-        "0000000000000000",         // nobody's
+        "0000000000000000",         // never issued
         "4111 1111 and 1111 1111",  // words in between
-        "4111 1111 ---- 1111 1111", // more in between than anybody writes
+        "4111 1111 ---- 1111 1111", // too many separators
         "12 Main Street 34, 10115 Berlin",
         "00000000-4111-1111-1111-111100000000", // a UUID
         "8e03978e-40d5-43e8-bc93-689457593240",
@@ -85,7 +85,7 @@ fn what_only_resembles_a_card_number_is_none() {
 }
 
 #[test]
-fn a_long_text_is_looked_through_quickly() {
+fn a_long_text_is_searched_quickly() {
     let start = std::time::Instant::now();
     assert!(!looks_like_a_card_number(&"1 ".repeat(50_000)));
     assert!(!looks_like_a_card_number(&"1".repeat(50_000)));
@@ -157,7 +157,7 @@ fn a_line_is_one_line_of_text() {
 }
 
 #[test]
-fn an_expiry_is_a_month_and_good_to_its_end() {
+fn an_expiry_is_a_month_and_valid_to_its_end() {
     let expiry = Expiry::parse("2030-12").unwrap();
     assert_eq!(expiry.to_string(), "2030-12");
     assert!(expiry.is_good_in(2030, 12) && expiry.is_good_in(2029, 12) && expiry.is_good_in(2030, 1));
@@ -183,7 +183,7 @@ fn a_phone_number_has_3_to_15_digits_and_may_be_written_as_people_do() {
     for bad in ["", "+", "12", "++49 30 1", "+49 30 12a", "1234567890123456", "49+30123", "030\n123"] {
         assert!(Phone::parse(bad).is_err(), "{bad:?}");
     }
-    // 15 digits with the check digit of a card: with the plus of an international number only.
+    // 15 digits with the check digit of a card: valid only with the plus of an international number.
     assert!(Phone::parse("+378282246310005").is_ok());
     assert!(Phone::parse("378282246310005").is_err());
 }
@@ -214,7 +214,7 @@ fn an_email_address_has_a_name_and_a_domain() {
 }
 
 #[test]
-fn an_account_travels_as_plain_json_on_the_subject_of_its_customer() {
+fn an_account_is_serialised_as_plain_json_on_the_subject_of_its_customer() {
     let create = json!({"customerId": "CUSTOMER_001", "details": details()});
     let command = AccountCommand::decode("account.create.v1", create.to_string().as_bytes()).unwrap();
     assert_eq!(command.subject(), "account.command.create.CUSTOMER_001");
@@ -230,7 +230,7 @@ fn an_account_travels_as_plain_json_on_the_subject_of_its_customer() {
 }
 
 #[test]
-fn a_view_shows_the_details_beside_the_version() {
+fn a_view_shows_the_details_and_the_version() {
     let mut shown = details();
     shown["customerId"] = json!("CUSTOMER_001");
     shown["version"] = json!(7);

@@ -1,4 +1,4 @@
-//! What is accepted leads to events that fit, and to no more of them than admission reserves.
+//! The events that follow from accepted commands fit into their stream, and into the space that admission reserves.
 
 use contracts::account::{
     AccountChanged, AccountCommand, AccountCommandRefused, AccountDetails, AccountEvent, AccountRefusal,
@@ -22,14 +22,15 @@ use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// Bytes of a command in its stream beside body, subject, and key, at least: the headers, and the stream's own record.
+/// The minimum overhead of a command in its stream, in bytes: the headers and the stream's own record, without body,
+/// subject, and key.
 const COMMAND_OVERHEAD: usize = 300;
-/// Bytes of an event in its stream beside body, subject, and key, at most: it has a cause, a version, and a trace.
+/// The maximum overhead of an event in its stream, in bytes: it also has a causation id, a version, and a trace.
 const EVENT_OVERHEAD: usize = 520;
-/// What a payment provider may call a payment, in bytes.
+/// The maximum length of a payment reference of the provider, in bytes.
 const REFERENCE: usize = 200;
 
-/// The order with so many lines, of ids that are as long as given.
+/// Returns an order with this number of lines, and ids of this length.
 fn order(lines: usize, id: usize, amount: i64, quantity: u32) -> OrderDetails {
     let text = "X".repeat(id);
     let items = (0..lines).map(|n| OrderItem {
@@ -129,12 +130,12 @@ fn the_largest_event_of_each_type_fits_into_its_stream() {
     let limit = usize::try_from(stream["maxMessageSize"].as_u64().unwrap()).unwrap();
     let large = order(MAX_ITEMS, MAX_ID_LENGTH, MAX_AMOUNT / 100 / i64::from(MAX_QUANTITY), MAX_QUANTITY);
     for (name, size) in flow(&large).into_iter().chain(others()) {
-        assert!(size <= limit, "{name} has up to {size} bytes, and {EVENTS} takes {limit}");
+        assert!(size <= limit, "{name} has up to {size} bytes, and {EVENTS} accepts {limit}");
     }
 }
 
 #[test]
-fn what_follows_from_a_command_is_at_most_what_is_reserved_for_it() {
+fn follow_up_events_of_a_command_fit_into_its_reserved_space() {
     let reserved = |service: &str, command: usize| usize::try_from(follow_up(service)).unwrap() * command;
     for (lines, id) in [(1, 1), (1, MAX_ID_LENGTH), (MAX_ITEMS, 3), (MAX_ITEMS, MAX_ID_LENGTH)] {
         for (amount, quantity) in [(0, 1), (MAX_AMOUNT / 100 / i64::from(MAX_QUANTITY), MAX_QUANTITY)] {
@@ -175,9 +176,9 @@ fn what_follows_from_a_command_is_at_most_what_is_reserved_for_it() {
     assert!(event(&refused.subject(), &refused) <= reserved(ACCOUNT_SERVICE, command));
 }
 
-/// Orders that wait for stock are in no stream. What a restock frees has to fit beside the 80 % that admission fills.
+/// Backordered orders are in no stream. The follow-up of a restock must fit into the 20 % that admission leaves free.
 #[test]
-fn the_reserve_holds_what_follows_from_as_many_freed_orders_as_the_decision_record_says() {
+fn the_reserve_fits_the_follow_up_of_as_many_released_orders_as_the_decision_record_states() {
     let topology: Value = serde_json::from_str(TOPOLOGY).unwrap();
     let stream = topology["streams"].as_array().unwrap().iter().find(|s| s["name"] == EVENTS).unwrap();
     let reserve = usize::try_from(stream["maxBytes"].as_u64().unwrap() / 5).unwrap();
@@ -185,12 +186,12 @@ fn the_reserve_holds_what_follows_from_as_many_freed_orders_as_the_decision_reco
         let flow = flow(&order(lines, MAX_ID_LENGTH, 1, 1));
         let freed = flow.iter().skip_while(|(name, _)| *name != "inventory.reserved.v1");
         let bytes: usize = freed.map(|(_, size)| size).sum();
-        assert!(bytes > 0 && reserve / bytes >= orders, "{lines} lines: the reserve holds {}", reserve / bytes);
+        assert!(bytes > 0 && reserve / bytes >= orders, "{lines} lines: the reserve fits {}", reserve / bytes);
     }
 }
 
 #[test]
-fn a_reason_longer_than_the_contracts_allow_is_refused_whoever_published_it() {
+fn a_reason_longer_than_the_contracts_allow_is_refused_from_every_producer() {
     let body = |length| json!({"orderId": "ORDER_001", "reason": "r".repeat(length)}).to_string();
     assert!(OrderCommand::decode("order.cancel.v1", body(MAX_REASON).as_bytes()).is_ok());
     for length in [MAX_REASON + 1, 262_000] {

@@ -1,11 +1,11 @@
-//! Every message, who says it, and who hears it.
+//! Every message, its producer, and its consumers.
 
 use std::collections::BTreeSet;
 
 use contracts::catalogue::{Consumers, messages};
 
 #[test]
-fn every_message_has_a_type_of_its_own_and_somebody_who_may_say_it() {
+fn every_message_has_a_unique_type_and_a_producer() {
     let types: BTreeSet<&str> = messages().map(|message| message.message_type).collect();
     assert_eq!(types.len(), messages().count());
     for message in messages() {
@@ -15,7 +15,7 @@ fn every_message_has_a_type_of_its_own_and_somebody_who_may_say_it() {
 }
 
 #[test]
-fn every_command_and_every_timer_is_heard_by_the_service_of_its_context() {
+fn the_service_of_a_context_consumes_its_commands_and_timers() {
     let consumers = Consumers::declared().unwrap();
     for message in messages().filter(|message| message.kind != "event") {
         assert_eq!(consumers.of(message), [format!("{}-service", message.context)], "{message:?}");
@@ -23,7 +23,7 @@ fn every_command_and_every_timer_is_heard_by_the_service_of_its_context() {
 }
 
 #[test]
-fn who_hears_an_event_is_read_from_the_consumers() {
+fn the_consumers_of_an_event_follow_from_the_topology() {
     let consumers = Consumers::declared().unwrap();
     let of = |message_type: &str| {
         let message = messages().find(|message| message.message_type == message_type).unwrap();

@@ -1,4 +1,4 @@
-//! What must hold of whatever comes from outside. The properties here and the targets of `fuzz/` check the same.
+//! Checks for input from clients, shared by the properties here and the targets of `fuzz/`.
 
 use std::fmt::Debug;
 
@@ -13,16 +13,16 @@ use contracts::{Amount, CustomerId, DecodeError, OrderId, ProductId, Quantity};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// What is read as a `T` must be read the same again once it is written.
-fn json_is_read_again<T: Serialize + DeserializeOwned + PartialEq + Debug>(json: &[u8]) {
+/// A value read from JSON must be equal after writing and reading it again.
+fn json_round_trips<T: Serialize + DeserializeOwned + PartialEq + Debug>(json: &[u8]) {
     if let Ok(value) = serde_json::from_slice::<T>(json) {
         let written = serde_json::to_vec(&value).unwrap();
         assert_eq!(serde_json::from_slice::<T>(&written).unwrap(), value);
     }
 }
 
-/// Reads a body as each message of a set.
-macro_rules! messages_are_read_again {
+/// Decodes a body as each message of a set.
+macro_rules! messages_round_trip {
     ($body:expr, $($set:ty),+) => { $(
         for declared in <$set>::TYPES {
             match <$set>::decode(declared, $body) {
@@ -40,9 +40,9 @@ macro_rules! messages_are_read_again {
     )+ };
 }
 
-/// Any bytes are a message or a query that reads the same again, or are refused.
+/// Any bytes are a message or a query that round-trips, or are refused.
 pub(crate) fn body(body: &[u8]) {
-    messages_are_read_again!(
+    messages_round_trip!(
         body,
         OrderCommand,
         OrderEvent,
@@ -53,16 +53,16 @@ pub(crate) fn body(body: &[u8]) {
         AccountEvent,
         PaymentEvent
     );
-    json_is_read_again::<ListOrders>(body);
-    json_is_read_again::<ListAccounts>(body);
-    json_is_read_again::<ListNotifications>(body);
-    json_is_read_again::<ListProducts>(body);
-    json_is_read_again::<Amount>(body);
-    json_is_read_again::<Quantity>(body);
+    json_round_trips::<ListOrders>(body);
+    json_round_trips::<ListAccounts>(body);
+    json_round_trips::<ListNotifications>(body);
+    json_round_trips::<ListProducts>(body);
+    json_round_trips::<Amount>(body);
+    json_round_trips::<Quantity>(body);
 }
 
-/// Any text is an id exactly where the pattern of ids says so; as a text of an account it reads the same again and
-/// holds no number of a card, or is refused.
+/// Any text is an id exactly if it matches the pattern of ids. As a text of an account it round-trips without a card
+/// number, or is refused.
 pub(crate) fn text(text: &str) {
     let allowed = |c: char| matches!(c, 'A'..='Z' | 'a'..='z' | '0'..='9' | '_' | '-');
     let is_id = (1..=64).contains(&text.chars().count()) && text.chars().all(allowed);
@@ -71,13 +71,13 @@ pub(crate) fn text(text: &str) {
     assert_eq!(ProductId::parse(text).is_ok(), is_id);
 
     let json = serde_json::to_vec(text).unwrap();
-    json_is_read_again::<OrderId>(&json);
-    json_is_read_again::<Line>(&json);
-    json_is_read_again::<Phone>(&json);
-    json_is_read_again::<Email>(&json);
-    json_is_read_again::<CardToken>(&json);
-    json_is_read_again::<LastFour>(&json);
-    json_is_read_again::<Expiry>(&json);
+    json_round_trips::<OrderId>(&json);
+    json_round_trips::<Line>(&json);
+    json_round_trips::<Phone>(&json);
+    json_round_trips::<Email>(&json);
+    json_round_trips::<CardToken>(&json);
+    json_round_trips::<LastFour>(&json);
+    json_round_trips::<Expiry>(&json);
     for taken in [Line::parse(text).map(String::from).ok(), CardToken::parse(text).map(String::from).ok()] {
         assert!(taken.is_none_or(|taken| !looks_like_a_card_number(&taken)));
     }

@@ -1,4 +1,4 @@
-//! What the contracts promise on the wire.
+//! The wire format of the contracts.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod account;
@@ -80,7 +80,7 @@ fn a_total_is_the_sum_of_the_lines_and_never_overflows() {
 }
 
 #[test]
-fn a_command_travels_as_plain_json_on_its_own_subject() {
+fn a_command_is_serialised_as_plain_json_on_its_own_subject() {
     let command = OrderCommand::decode("order.place.v1", place_order_json().to_string().as_bytes()).unwrap();
     assert_eq!(command.subject(), "order.command.place.ORDER_001");
     assert_eq!(command.message_type(), "order.place.v1");
@@ -96,7 +96,7 @@ fn a_command_travels_as_plain_json_on_its_own_subject() {
 }
 
 #[test]
-fn a_body_that_breaks_its_schema_or_its_sum_is_refused() {
+fn a_body_that_violates_its_schema_or_its_sum_is_refused() {
     let mut wrong_sum = place_order_json();
     wrong_sum["totalPrice"] = json!(1);
     for bad in [json!({}), json!([]), json!({"orderId": "a.b"}), wrong_sum] {
@@ -108,7 +108,7 @@ fn a_body_that_breaks_its_schema_or_its_sum_is_refused() {
 }
 
 #[test]
-fn fields_that_a_later_version_adds_are_passed_over() {
+fn fields_of_a_later_version_are_ignored() {
     let mut extended = place_order_json();
     extended["giftWrap"] = json!(true);
     let command = OrderCommand::decode("order.place.v1", extended.to_string().as_bytes()).unwrap();
@@ -117,7 +117,7 @@ fn fields_that_a_later_version_adds_are_passed_over() {
 }
 
 #[test]
-fn a_cancel_reason_reads_as_a_code_with_its_particulars() {
+fn a_cancel_reason_is_a_code_with_its_details() {
     let reason = CancelReason::UnknownProduct { product_ids: vec![ProductId::parse("PRODUCT_009").unwrap()] };
     assert_eq!(
         serde_json::to_value(reason).unwrap(),
@@ -126,7 +126,7 @@ fn a_cancel_reason_reads_as_a_code_with_its_particulars() {
 }
 
 #[test]
-fn the_topology_names_each_stream_and_only_streams_that_exist() {
+fn the_topology_declares_each_stream_and_only_streams_that_exist() {
     let topology: Value = serde_json::from_str(TOPOLOGY).unwrap();
     let names = |list: &str| -> Vec<String> {
         topology[list].as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap().to_owned()).collect()

@@ -1,4 +1,4 @@
-//! What others read: JSON Schemas of all messages and the AsyncAPI document, kept beside the code.
+//! Generated files for other programs: JSON Schemas of all messages and the AsyncAPI document.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Compares a file with what it should be; `UPDATE_GOLDEN=1` writes it.
+/// Compares a file with its expected content; `UPDATE_GOLDEN=1` writes it.
 fn golden(path: &str, text: &str) {
     let file = root().join(path);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -24,7 +24,7 @@ fn golden(path: &str, text: &str) {
     let kept = std::fs::read_to_string(&file).unwrap_or_default();
     assert!(
         kept == text,
-        "{path} is stale: run `UPDATE_GOLDEN=1 cargo test -p contracts` and look at the difference"
+        "{path} is stale: run `UPDATE_GOLDEN=1 cargo test -p contracts` and review the difference"
     );
 }
 
@@ -32,7 +32,7 @@ fn examples() -> Map<String, Value> {
     serde_json::from_str(EXAMPLES).unwrap()
 }
 
-/// Reads a body as what its type promises and writes it again.
+/// Decodes a body by its type and serialises it again.
 fn rewritten(message: &Declared, body: &Value) -> Value {
     let (message_type, body) = (message.message_type, serde_json::to_vec(body).unwrap());
     let written = match (message.context, message.kind) {
@@ -63,11 +63,11 @@ fn the_schema_of_every_message_is_the_one_that_was_reviewed() {
     let kept = std::fs::read_dir(root().join("docs/schemas")).unwrap();
     let kept: BTreeSet<String> = kept.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
     let declared = messages().map(|message| format!("{}.json", message.message_type)).collect();
-    assert_eq!(kept, declared, "docs/schemas has files of messages that are none");
+    assert_eq!(kept, declared, "docs/schemas must have one file per message");
 }
 
 #[test]
-fn every_message_has_an_example_that_is_what_is_written_and_fits_its_schema() {
+fn every_message_has_an_example_that_round_trips_and_matches_its_schema() {
     let mut examples = examples();
     for message in messages() {
         let example = examples.remove(message.message_type).unwrap_or_else(|| panic!("{}", message.message_type));
@@ -77,7 +77,7 @@ fn every_message_has_an_example_that_is_what_is_written_and_fits_its_schema() {
             panic!("{}: {error}", message.message_type);
         }
     }
-    assert!(examples.is_empty(), "examples of nothing: {examples:?}");
+    assert!(examples.is_empty(), "examples without a message: {examples:?}");
 }
 
 /// Calls `visit` with every reference in a document.
@@ -95,7 +95,7 @@ fn references<'a>(value: &'a Value, visit: &mut impl FnMut(&'a str)) {
 }
 
 #[test]
-fn every_reference_of_the_asyncapi_document_leads_somewhere() {
+fn every_reference_of_the_asyncapi_document_resolves() {
     let document = asyncapi::document().unwrap();
     let mut count = 0;
     references(&document, &mut |reference| {
@@ -105,9 +105,9 @@ fn every_reference_of_the_asyncapi_document_leads_somewhere() {
     assert!(count > 100, "{count}");
 }
 
-/// Changes one value of an example, wherever it stands, to what its type refuses; the schema must refuse it, too.
+/// Replaces one value of an example by one that its type refuses; the schema must refuse it, too.
 #[test]
-fn what_a_type_refuses_the_schema_refuses() {
+fn a_schema_refuses_the_values_that_its_type_refuses() {
     let examples = examples();
     let bad = [
         ("order.placed.v1", "/orderId", json!("not a valid id")),
@@ -186,7 +186,7 @@ mod properties {
         )
     }
 
-    /// What is read and written again fits the schema.
+    /// A body that is read and written again matches the schema.
     fn fits(message_type: &str, body: &Value) -> Result<(), TestCaseError> {
         let message = messages().find(|message| message.message_type == message_type).unwrap();
         let validator = jsonschema::validator_for(&(message.schema)()).unwrap();
@@ -200,13 +200,13 @@ mod properties {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
-        fn every_order_fits_the_schema_of_orders(order in an_order()) {
+        fn every_order_matches_the_schema_of_orders(order in an_order()) {
             fits("order.placed.v1", &order)?;
             fits("order.place.v1", &order)?;
         }
 
         #[test]
-        fn every_account_fits_the_schema_of_accounts(account in an_account()) {
+        fn every_account_matches_the_schema_of_accounts(account in an_account()) {
             fits("account.changed.v1", &account)?;
         }
     }

@@ -1,4 +1,4 @@
-//! Whatever comes from outside is read, and reads the same when it is written again, or is refused with a reason.
+//! Untrusted input either round-trips or is refused with a reason.
 
 use contracts::DecodeError;
 use contracts::account::{Line, looks_like_a_card_number};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::checks;
 
-/// Text: any, and such as nearly is an id, an address, a number, a month.
+/// Text: arbitrary, or close to an id, an address, a number, or a month.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -37,7 +37,7 @@ fn leaf() -> impl Strategy<Value = Value> {
     ]
 }
 
-/// Bodies that are good, one of each shape.
+/// Valid bodies, one of each shape.
 fn bodies() -> Vec<Value> {
     let line = json!({"productId": "PRODUCT_001", "quantity": 3, "unitPrice": 1000});
     let address =
@@ -67,7 +67,7 @@ fn count(value: &Value) -> usize {
     }
 }
 
-/// Puts something else in the place of the node that comes `at`-th.
+/// Replaces the node at position `at`.
 fn replace(value: &mut Value, at: &mut usize, with: &Value) {
     if *at == 0 {
         *value = with.clone();
@@ -80,7 +80,7 @@ fn replace(value: &mut Value, at: &mut usize, with: &Value) {
     }
 }
 
-/// Bodies: any bytes, and good ones with something else in a place or a byte that is another.
+/// Bodies: arbitrary bytes, and valid ones with changed values or a changed byte.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let changed = (select(bodies()), proptest::collection::vec((any::<Index>(), leaf()), 0..3)).prop_map(
         |(mut body, changes)| {
@@ -106,7 +106,7 @@ fn is_luhn(digits: &str) -> bool {
     digits.map(|(place, digit)| if place % 2 == 0 { digit } else { doubled(digit) }).sum::<u32>() % 10 == 0
 }
 
-/// The number of a card: 13 to 19 digits whose last one makes them good.
+/// A card number: 13 to 19 digits with a correct check digit.
 fn card_number() -> impl Strategy<Value = String> {
     "[1-9][0-9]{11,17}"
         .prop_map(|digits| (0..10).map(|check| format!("{digits}{check}")).find(|number| is_luhn(number)).unwrap())
@@ -114,33 +114,33 @@ fn card_number() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn a_body_reads_the_same_again_or_is_refused_with_its_type(body in body()) {
+    fn a_body_round_trips_or_is_refused_with_its_type(body in body()) {
         checks::body(&body);
     }
 
     #[test]
-    fn a_number_reads_the_same_again_or_is_refused(number in leaf()) {
+    fn a_number_round_trips_or_is_refused(number in leaf()) {
         checks::body(number.to_string().as_bytes());
     }
 
     #[test]
-    fn a_text_is_what_its_pattern_says_reads_the_same_again_and_holds_no_card_number(text in text()) {
+    fn a_text_matches_its_pattern_round_trips_and_contains_no_card_number(text in text()) {
         checks::text(&text);
     }
 
     #[test]
-    fn a_type_that_is_not_declared_is_refused_by_its_name(message_type in ".{0,30}", body in body()) {
+    fn an_undeclared_type_is_refused_by_its_name(message_type in ".{0,30}", body in body()) {
         prop_assume!(!OrderCommand::TYPES.contains(&message_type.as_str()));
         let refused = OrderCommand::decode(&message_type, &body);
         prop_assert!(matches!(refused, Err(DecodeError::UnknownType(named)) if named == message_type));
     }
 
     #[test]
-    fn a_card_number_is_found_wherever_it_stands(
+    fn a_card_number_is_found_at_any_position(
         number in card_number(), between in "[ ./_-]{0,3}", before in "\\PC{0,20}", after in "\\PC{0,20}",
     ) {
         let groups: Vec<&str> = number.as_bytes().chunks(4).map(|group| std::str::from_utf8(group).unwrap()).collect();
-        // A letter parts it from digits that may stand beside it.
+        // A letter separates it from adjacent digits.
         let text = format!("{before}x{}x{after}", groups.join(&between));
         prop_assert!(looks_like_a_card_number(&text), "{}", text);
         let refused = Line::parse(&text).unwrap_err().to_string();
