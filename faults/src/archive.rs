@@ -1,4 +1,4 @@
-//! The whole history of the rings: what they discard is copied before.
+//! Copies the messages of the ring buffers before the streams discard them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use tokio::task::JoinHandle;
 
 use crate::recorded::Stored;
 
-/// The streams that discard messages.
+/// The streams that discard messages when they are full.
 const RINGS: [&str; 2] = ["COMMANDS", "EVENTS"];
-/// The pause between two looks at a stream.
+/// The time between two reads of a stream.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Copies the messages of the rings as they come. Dropped, it stops.
+/// Copies the messages of the ring buffers as they arrive. Dropping it stops the copying.
 #[derive(Debug)]
 pub struct Archive {
     js: jetstream::Context,
@@ -25,20 +25,20 @@ pub struct Archive {
     follower: JoinHandle<()>,
 }
 
-/// The copies, and how far they are.
+/// The copies and the positions of the copying.
 #[derive(Debug, Default)]
 struct Copies {
     messages: Vec<Stored>,
-    /// The next sequence of each stream; none before the first message, and after a loss.
+    /// The next sequence of each stream; absent before the first message, and after a loss.
     next: BTreeMap<&'static str, u64>,
-    /// Streams that lose their messages on purpose, and are not looked at meanwhile.
+    /// Streams that lose their messages on purpose, and are not read meanwhile.
     suspended: BTreeSet<&'static str>,
-    /// The number of messages per stream that were discarded before they were copied.
+    /// The number of messages per stream that were deleted before they were copied.
     missed: BTreeMap<String, u64>,
 }
 
 impl Archive {
-    /// Begins to copy; before the first message, so that nothing is missing.
+    /// Starts to copy. To be called before the first message, so that none is missing.
     #[must_use]
     pub fn begin(js: jetstream::Context) -> Self {
         let next = RINGS.into_iter().map(|name| (name, 1)).collect();
@@ -47,12 +47,12 @@ impl Archive {
         Self { js, copies, follower }
     }
 
-    /// Leaves a stream alone that is about to lose its messages on purpose.
+    /// Stops copying a stream that is about to lose its messages on purpose.
     pub async fn suspend(&self, stream: &'static str) {
         self.copies.lock().await.suspended.insert(stream);
     }
 
-    /// Goes on with the messages that a stream has after a loss.
+    /// Continues with the messages that a stream has after a loss.
     pub async fn resume(&self, stream: &'static str) {
         let mut copies = self.copies.lock().await;
         if copies.suspended.remove(stream) {
@@ -60,7 +60,7 @@ impl Archive {
         }
     }
 
-    /// Returns all that was copied up to now, and the number of messages per stream that were missed.
+    /// Returns all messages copied so far, and the number of messages missed per stream.
     ///
     /// # Errors
     ///
@@ -80,12 +80,12 @@ impl Drop for Archive {
     }
 }
 
-/// Copies forever; a server that does not answer now is asked again.
+/// Copies forever; failed reads are repeated.
 async fn follow(js: jetstream::Context, copies: Arc<Mutex<Copies>>) {
     loop {
         for name in RINGS {
             if let Err(error) = copies.lock().await.copy(&js, name).await {
-                tracing::debug!(%error, name, "a stream could not be copied");
+                tracing::debug!(%error, name, "cannot copy a stream");
             }
         }
         tokio::time::sleep(POLL_INTERVAL).await;
@@ -93,12 +93,12 @@ async fn follow(js: jetstream::Context, copies: Arc<Mutex<Copies>>) {
 }
 
 impl Copies {
-    /// Copies what is new in a stream.
+    /// Copies the new messages of a stream.
     async fn copy(&mut self, js: &jetstream::Context, name: &'static str) -> anyhow::Result<()> {
         if self.suspended.contains(name) {
             return Ok(());
         }
-        // A stream that was made again counts from the start.
+        // The sequences of a recreated stream start again at 1.
         let last = direct::last_sequence(js, name).await?;
         if self.next.get(name).is_some_and(|next| *next > last + 1) {
             self.next.remove(name);

@@ -1,4 +1,4 @@
-//! One run, from an empty store to the verdict.
+//! One run of the campaign, from an empty shop to the verdict.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,20 +29,20 @@ use crate::recorded::Recorded;
 use crate::report::{self, Summary};
 use crate::settling::settle;
 
-/// How long the shop may take to come to rest once it is healed.
-const DRAINS_WITHIN: Duration = Duration::from_secs(180);
-/// How long an order waits for stock.
+/// The time limit for the shop to come to rest after all faults are cleared.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(180);
+/// The stock deadline of orders.
 const STOCK_DEADLINE_SECONDS: u64 = 25;
-/// How long a payment is tried.
+/// The deadline of a payment at the provider.
 const PROVIDER_DEADLINE_SECONDS: u64 = 20;
-/// How long a payment waits for an account.
+/// The maximum wait of a payment for an account.
 const ACCOUNT_WAIT_SECONDS: u64 = 10;
 
-/// Runs a campaign, prints what came of it, and returns whether everything holds.
+/// Runs a campaign, prints its report, and returns whether all invariants hold.
 ///
 /// # Errors
 ///
-/// Where the campaign itself cannot go on; that says nothing about the shop.
+/// If the campaign itself cannot continue; that shows nothing about the shop.
 pub async fn run(options: &Options, shutdown: CancellationToken) -> anyhow::Result<bool> {
     let seed = options.seed.unwrap_or_else(|| u64::from(uuid::Uuid::new_v4().as_fields().0));
     let data = options.data.clone().unwrap_or_else(|| PathBuf::from(format!("data/faults-{seed}")));
@@ -51,27 +51,27 @@ pub async fn run(options: &Options, shutdown: CancellationToken) -> anyhow::Resu
     }
     std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
     let data = data.canonicalize().context("finding the data folder")?;
-    log(&format!("seed {seed}; everything is kept in {} until the end", data.display()));
+    log(&format!("seed {seed}; data folder {}, kept until the end", data.display()));
     let postgres = options.database == Engine::Postgres;
     let (kinds, left_out) = allowed(&options.only, postgres, options.servers, &data);
     left_out.iter().for_each(|why| log(&format!("left out: {why}")));
 
     let (summary, recorded) = Box::pin(play(options, seed, &data, &kinds, shutdown))
         .await
-        .with_context(|| format!("the campaign of seed {seed} cannot go on ({})", data.display()))?;
-    std::fs::write(data.join("recorded.json"), serde_json::to_vec(&recorded)?).context("keeping what is known")?;
+        .with_context(|| format!("the campaign of seed {seed} cannot continue ({})", data.display()))?;
+    std::fs::write(data.join("recorded.json"), serde_json::to_vec(&recorded)?).context("writing the record")?;
     let outcomes = check::check(&recorded);
     log(&report::write(&summary, &recorded, &outcomes));
     let held = outcomes.iter().all(|outcome| outcome.found.violations.is_empty());
     if held && !options.keep {
         std::fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
     }
-    let verdict = if held { "everything holds" } else { "something does NOT hold; the data folder is kept" };
+    let verdict = if held { "all invariants hold" } else { "invariants are VIOLATED; the data folder is kept" };
     log(&format!("{verdict} (seed {seed}, {})", data.display()));
     Ok(held)
 }
 
-/// Starts the shop, breaks it under load, heals it, lets it come to rest, and collects what there is to know.
+/// Starts the shop, injects faults under load, clears them, lets the shop come to rest, and collects the record.
 async fn play(
     options: &Options,
     seed: u64,
@@ -99,13 +99,13 @@ async fn play(
         load.run(plan, closing.clone()),
     );
     broken?;
-    log("healing");
+    log("clearing all faults");
     let unready = breaker.clear_faults().await?;
     let faults_cleared = Instant::now();
     load.finish().await;
     let tables = Tables::open(breaker.shop.config()).await?;
     let at_rest = drain(&mut breaker, &client, &tables).await?;
-    log(if at_rest { "at rest; collecting" } else { "it does not come to rest; collecting all the same" });
+    log(if at_rest { "at rest; collecting" } else { "the shop does not come to rest; collecting nevertheless" });
     let drained_after = faults_cleared.elapsed().as_secs_f64();
     let alarms = tables.alarms().await?;
     settle(breaker.shop.config(), &alarms).await?;
@@ -125,7 +125,7 @@ async fn play(
     Ok((Summary { seed, injected, turned_away: load.turned_away(), drained_after }, recorded))
 }
 
-/// Starts everything: servers, services behind proxies, and what breaks them.
+/// Starts the servers, the services behind proxies, and the means to inject faults.
 async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> anyhow::Result<Breaker> {
     let program = std::env::current_exe().context("finding this program's own file")?;
     let mut config = ShopConfig::on_free_ports(program, data.to_owned());
@@ -144,7 +144,7 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
         Engine::Postgres => Some(start_postgres(data, &mut config).await?),
     };
     let disks = if kinds.contains(&Kind::DiskFull) { Some(Disks::make(data)?) } else { None };
-    // A variable of the machine's own, as many companies set it: nothing of the shop may go there.
+    // A proxy as companies set it for a whole machine: no traffic of the shop may use it.
     config.variables.push(("HTTP_PROXY".to_owned(), "http://127.0.0.1:9".to_owned()));
     let network = Network::install_proxies(&mut config).await?;
     let output = Output::begin(data, USERS.iter().map(|(user, _)| ShopConfig::password(user)).collect())?;
@@ -173,7 +173,7 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
         random: random(seed, Purpose::Upgrade),
         locked_out: Vec::new(),
         seconds: BTreeMap::new(),
-        log: File::create(data.join("faults.jsonl")).context("writing down what is broken")?,
+        log: File::create(data.join("faults.jsonl")).context("creating the log of faults")?,
         injected: BTreeMap::new(),
         ended: Vec::new(),
         down: Vec::new(),
@@ -184,7 +184,7 @@ async fn start(options: &Options, seed: u64, data: &Path, kinds: &[Kind]) -> any
 
 async fn start_postgres(data: &Path, config: &mut ShopConfig) -> anyhow::Result<PostgresServer> {
     let bin = postgres::find_or_install(log).await?;
-    // Processes are killed, not machines: nothing here depends on what has reached the disk.
+    // Only processes are killed, not machines: data need not reach the disk.
     let builder = PostgresServer::builder(bin).port(free_port()).data_dir(data.join("postgres")).fsync(false);
     let server = builder.start().await?;
     let mut urls = BTreeMap::new();
@@ -195,14 +195,14 @@ async fn start_postgres(data: &Path, config: &mut ShopConfig) -> anyhow::Result<
     Ok(server)
 }
 
-/// Waits until nothing moves any more: consumers settled, outboxes empty, no payment under way, every order final.
-/// Waiting orders are given what they wait for. Returns whether that came to be in time.
+/// Waits until the shop is at rest: consumers settled, outboxes empty, no payment in progress, every order terminal.
+/// Restocks products with backorders. Returns whether that succeeded in time.
 async fn drain(breaker: &mut Breaker, client: &Client, tables: &Tables) -> anyhow::Result<bool> {
     let js = breaker.messages.jetstream();
     let start = Instant::now();
     let mut restocks = 0;
     let mut quiet = 0;
-    while start.elapsed() < DRAINS_WITHIN {
+    while start.elapsed() < DRAIN_TIMEOUT {
         tokio::time::sleep(Duration::from_millis(500)).await;
         breaker.restart_ended().await?;
         let left = unsettled(&js).await?.values().sum::<u64>()
@@ -213,7 +213,7 @@ async fn drain(breaker: &mut Breaker, client: &Client, tables: &Tables) -> anyho
         if quiet == 3 {
             return Ok(true);
         }
-        let products = client.look("/products?limit=200").await.answer;
+        let products = client.query("/products?limit=200").await.answer;
         for product in products["items"].as_array().into_iter().flatten().filter(|_| left == 0) {
             let of = |name: &str| product[name].as_u64().unwrap_or_default();
             if let (Some(id), true) = (product["productId"].as_str(), of("backordered") > of("available")) {
@@ -225,11 +225,11 @@ async fn drain(breaker: &mut Breaker, client: &Client, tables: &Tables) -> anyho
     Ok(false)
 }
 
-/// Returns how many orders are not final; at least one where that cannot be told.
+/// Returns the number of orders that are not terminal, or at least one if that is unknown.
 async fn open_orders(client: &Client) -> u64 {
     let mut open = 0;
     for status in ["placed", "awaiting-stock", "reserved"] {
-        let page = client.look(&format!("/orders?status={status}&limit=1")).await;
+        let page = client.query(&format!("/orders?status={status}&limit=1")).await;
         open += page.answer["items"].as_array().map_or(1, |items| items.len() as u64);
     }
     open

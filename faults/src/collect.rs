@@ -1,4 +1,4 @@
-//! At the end, everything there is to know of the shop: streams, REST, tables, the provider's ledger.
+//! Collects the record at the end: streams, API responses, tables, the provider's ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ use crate::load::client::Client;
 use crate::load::plan::{CUSTOMERS, customer};
 use crate::recorded::{Exposure, Kept, Notification, Payment, Recorded, Reservation, Stock, Stored};
 
-/// How long the server may be silent while a stream is read.
-const SILENCE: Duration = Duration::from_secs(10);
-/// How long the invariants may need to settle once nothing is left to do.
-const INVARIANTS_WITHIN: Duration = Duration::from_secs(30);
-/// How long processes are watched at rest, in seconds.
+/// The time limit for the next message while a stream is read.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time limit for the consistency checks to settle at rest.
+const INVARIANTS_TIMEOUT: Duration = Duration::from_secs(30);
+/// The duration of the CPU measurement at rest, in seconds.
 const IDLE_SECONDS: u64 = 4;
-/// The largest page of the gateway.
+/// The maximum page size of the gateway.
 const PAGE: usize = 200;
 
 /// Every durable consumer, as (stream, name).
@@ -44,11 +44,11 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// Opens them.
+    /// Opens all databases.
     ///
     /// # Errors
     ///
-    /// Where one cannot be opened.
+    /// If a database cannot be opened.
     pub async fn open(config: &ShopConfig) -> anyhow::Result<Self> {
         let mut databases = BTreeMap::new();
         for component in Component::WITH_DATABASE {
@@ -64,14 +64,14 @@ impl Tables {
     async fn rows(&self, component: Component, sql: &str) -> anyhow::Result<Vec<QueryResult>> {
         let database = self.databases.get(&component).with_context(|| format!("{component} has no database"))?;
         let statement = Statement::from_string(database.get_database_backend(), sql);
-        database.query_all_raw(statement).await.with_context(|| format!("asking {component}'s database: {sql}"))
+        database.query_all_raw(statement).await.with_context(|| format!("querying {component}'s database: {sql}"))
     }
 
-    /// Returns of how many ranges of messages no stream has acknowledged all, by service.
+    /// Returns the number of pending outbox batches, by service.
     ///
     /// # Errors
     ///
-    /// Where a database does not answer.
+    /// If a database query fails.
     pub async fn outbox_pending(&self) -> anyhow::Result<BTreeMap<String, u64>> {
         let mut depths = BTreeMap::new();
         for component in Component::WITH_DATABASE {
@@ -82,11 +82,11 @@ impl Tables {
         Ok(depths)
     }
 
-    /// Returns how many payments something is still to be done about.
+    /// Returns the number of payments in progress.
     ///
     /// # Errors
     ///
-    /// Where the database does not answer.
+    /// If the database query fails.
     pub async fn payments_under_way(&self) -> anyhow::Result<u64> {
         let sql = "SELECT COUNT(*) AS n FROM payments \
                    WHERE status IN ('awaiting-account', 'capturing', 'voiding', 'refunding')";
@@ -95,11 +95,11 @@ impl Tables {
         Ok(u64::try_from(count).unwrap_or_default())
     }
 
-    /// Returns the orders whose payments need a person.
+    /// Returns the orders whose payments need manual action.
     ///
     /// # Errors
     ///
-    /// If the database does not answer.
+    /// If the database query fails.
     pub async fn alarms(&self) -> anyhow::Result<BTreeSet<String>> {
         let sql = "SELECT order_id FROM payments WHERE alarm_since IS NOT NULL";
         let rows = self.rows(Component::PaymentService, sql).await?;
@@ -170,11 +170,11 @@ fn line(line: &Value) -> Option<(String, u64)> {
     Some((line["productId"].as_str()?.to_owned(), line["quantity"].as_u64()?))
 }
 
-/// Collects all but what the campaign itself knows: exchanges, and processes that ended.
+/// Collects the record, except for the campaign's own data: exchanges, and processes that ended.
 ///
 /// # Errors
 ///
-/// Where a part of the shop does not answer.
+/// If a part of the shop is unavailable.
 pub async fn collect(breaker: &Breaker, client: &Client, tables: &Tables) -> anyhow::Result<Recorded> {
     let js = &breaker.messages.jetstream();
     let (mut messages, missed) = breaker.archive.take().await?;
@@ -195,7 +195,7 @@ pub async fn collect(breaker: &Breaker, client: &Client, tables: &Tables) -> any
     let customers: Vec<String> = (0..CUSTOMERS).map(customer).chain(["NOBODY".to_owned()]).collect();
     let (mut accounts, mut notifications) = (BTreeMap::new(), Vec::new());
     for customer_id in customers {
-        let account = client.look(&format!("/accounts/{customer_id}")).await;
+        let account = client.query(&format!("/accounts/{customer_id}")).await;
         if account.status == 200 {
             accounts.insert(customer_id.clone(), account.answer);
         }
@@ -222,21 +222,21 @@ pub async fn collect(breaker: &Breaker, client: &Client, tables: &Tables) -> any
     })
 }
 
-/// Returns the answer of `GET /invariants`, once no check is unknown any more or the time is up.
+/// Returns the response of `GET /invariants`, once every check passes or the time is up.
 pub async fn settled_invariants(client: &Client) -> Value {
     let start = Instant::now();
     loop {
-        let answer = client.look("/invariants").await.answer;
+        let answer = client.query("/invariants").await.answer;
         let checks = answer["checks"].as_array();
         let is_settled = checks.is_some_and(|checks| checks.iter().all(|check| check["status"] == "pass"));
-        if is_settled || start.elapsed() > INVARIANTS_WITHIN {
+        if is_settled || start.elapsed() > INVARIANTS_TIMEOUT {
             return answer;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
-/// Returns how much of a core each service needs now, in percent.
+/// Returns the CPU usage of each service, in percent of a core.
 pub async fn cpu_at_rest(shop: &Shop) -> BTreeMap<String, f64> {
     let processes =
         || Component::SERVICES.into_iter().filter_map(|component| Some((component, shop.process(component)?)));
@@ -257,24 +257,24 @@ fn ticks(process: u32) -> Option<u64> {
     Some(user + system)
 }
 
-/// Returns what is not delivered or not settled, by consumer.
+/// Returns the number of pending and unacknowledged messages, by consumer.
 ///
 /// # Errors
 ///
-/// Where the server does not answer.
+/// If a stream or a consumer cannot be read.
 pub async fn unsettled(js: &jetstream::Context) -> anyhow::Result<BTreeMap<String, u64>> {
     let mut unsettled = BTreeMap::new();
     for (stream, consumer) in CONSUMERS {
-        let looked = js.get_stream(stream).await.with_context(|| format!("looking at {stream}"))?;
+        let handle = js.get_stream(stream).await.with_context(|| format!("reading {stream}"))?;
         let info =
-            looked.consumer_info(consumer).await.with_context(|| format!("looking at {consumer} of {stream}"))?;
+            handle.consumer_info(consumer).await.with_context(|| format!("reading {consumer} of {stream}"))?;
         let left = info.num_pending + info.num_ack_pending as u64;
         unsettled.insert(format!("{consumer} of {stream}"), left);
     }
     Ok(unsettled)
 }
 
-/// How long the provider may take for its whole ledger.
+/// The time limit for reading the provider's ledger.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) async fn ledger(config: &ShopConfig) -> anyhow::Result<Vec<Value>> {
@@ -289,26 +289,26 @@ pub(crate) async fn ledger(config: &ShopConfig) -> anyhow::Result<Vec<Value>> {
     Ok(ledger["entries"].as_array().cloned().unwrap_or_default())
 }
 
-/// Reads a list to its end.
+/// Reads all pages of a list.
 async fn pages(client: &Client, path: &str, cursor: &str) -> anyhow::Result<Vec<Value>> {
     let mut items = Vec::new();
     let mut next = String::new();
     loop {
-        let page = client.look(&format!("{path}?limit={PAGE}{next}")).await;
+        let page = client.query(&format!("{path}?limit={PAGE}{next}")).await;
         if page.status != 200 {
-            bail!("{path} answers {}: {}", page.status, page.answer);
+            bail!("{path} had the response {}: {}", page.status, page.answer);
         }
         items.extend(page.answer["items"].as_array().cloned().unwrap_or_default());
         match page.answer["next"].as_str() {
-            Some(behind) => next = format!("&{cursor}={behind}"),
+            Some(value) => next = format!("&{cursor}={value}"),
             None => return Ok(items),
         }
     }
 }
 
-/// Reads a stream from its first message to what is its last one now.
+/// Reads a stream from its first message to its current last one.
 async fn read(js: &jetstream::Context, name: &str) -> anyhow::Result<Vec<Stored>> {
-    let stream = js.get_stream(name).await.with_context(|| format!("looking at {name}"))?;
+    let stream = js.get_stream(name).await.with_context(|| format!("reading {name}"))?;
     let mut read = Vec::new();
     if stream.cached_info().state.messages == 0 {
         return Ok(read);
@@ -316,7 +316,7 @@ async fn read(js: &jetstream::Context, name: &str) -> anyhow::Result<Vec<Stored>
     let consumer = stream.create_consumer(pull::OrderedConfig::default()).await.context("reading a stream")?;
     let mut messages = consumer.messages().await.context("reading a stream")?;
     loop {
-        let next = tokio::time::timeout(SILENCE, messages.next()).await;
+        let next = tokio::time::timeout(READ_TIMEOUT, messages.next()).await;
         let message = next.with_context(|| format!("reading {name}"))?.context("the stream ended")??;
         let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
         let (sequence, left) = (info.stream_sequence, info.pending);

@@ -1,4 +1,4 @@
-//! Every request and its answer, as the customers saw them.
+//! All requests and responses, as the customers saw them.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,13 +10,13 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A request and what came of it.
+/// A request and its response.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Exchange {
     /// When it was sent, in milliseconds since the start of the run.
     pub sent: u64,
-    /// When it was answered or given up.
+    /// When the response arrived or the request failed.
     pub answered: u64,
     /// The HTTP method.
     pub method: String,
@@ -31,32 +31,32 @@ pub struct Exchange {
     /// Its `Prefer`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefer: Option<String>,
-    /// Its body; null where it has none.
+    /// Its body; null if absent.
     pub body: Value,
-    /// The status of the answer; 0 where none came.
+    /// The status of the response; 0 if there was none.
     pub status: u16,
     /// The seconds of its `Retry-After`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u64>,
-    /// The body of the answer; null where none came.
+    /// The body of the response; null if there was none.
     pub answer: Value,
 }
 
 impl Exchange {
-    /// Returns whether the answer says that the request is taken on or carried out.
+    /// Returns whether the response acknowledges the request.
     #[must_use]
     pub fn is_acknowledged(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// Returns whether the answer is the last word on the request: neither missing nor "try again".
+    /// Returns whether the response is final: neither missing nor a request to retry.
     #[must_use]
     pub fn is_definite(&self) -> bool {
         (200..500).contains(&self.status)
     }
 }
 
-/// Where exchanges are kept: in a file as they happen, a JSON object a line, and in memory.
+/// The exchanges: in a file as they happen, one JSON object per line, and in memory.
 #[derive(Debug)]
 pub struct History {
     start: Instant,
@@ -64,11 +64,11 @@ pub struct History {
 }
 
 impl History {
-    /// Begins a history.
+    /// Creates an empty history.
     ///
     /// # Errors
     ///
-    /// Where the file cannot be made.
+    /// If the file cannot be created.
     pub fn begin(path: &Path) -> anyhow::Result<Self> {
         let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
         Ok(Self { start: Instant::now(), kept: Mutex::new((file, Vec::new())) })
@@ -85,12 +85,12 @@ impl History {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let line = serde_json::to_string(&exchange).map_err(std::io::Error::from);
         if let Err(error) = line.and_then(|line| writeln!(kept.0, "{line}")) {
-            tracing::error!(%error, "the history cannot be written");
+            tracing::error!(%error, "cannot write the history");
         }
         kept.1.push(exchange);
     }
 
-    /// Returns all that was kept so far.
+    /// Returns all exchanges so far.
     #[must_use]
     pub fn exchanges(&self) -> Vec<Exchange> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).1.clone()

@@ -1,19 +1,19 @@
-//! The fault campaign: a store of real processes under load, its parts broken one after another, and a check of what
-//! came of it that shares no code with the services.
+//! The fault campaign: it injects faults into a shop of real processes under load, and checks the outcome with code
+//! that the services do not share.
 //!
-//! Everything random derives from a seed: what is asked for, and what is broken when. Processes do not run in lockstep,
-//! so a seed repeats a campaign's plan and not its every interleaving.
+//! All random choices derive from a seed: the requests and the schedule of faults. Processes do not run in lockstep,
+//! so a seed repeats the plan of a campaign, but not every interleaving.
 //!
 //! In reading order:
 //!
 //! - [`options`]: the command line;
 //! - [`campaign`]: one run from start to verdict;
-//! - [`load`]: what customers ask for, and how they ask; [`history`]: every request and its answer;
-//! - [`breaking`]: what is broken when, and how;
-//! - [`archive`]: what the streams discard, copied before; [`settling`]: what people settle at the end;
-//! - [`collect`]: at the end, everything there is to know of the shop;
-//! - [`recorded`]: that, as plain data; [`check`]: the invariants, pure functions over it;
-//! - [`report`]: what people read.
+//! - [`load`]: the requests of customers; [`history`]: every request and its response;
+//! - [`breaking`]: the schedule of faults, and their injection;
+//! - [`archive`]: copies of the messages that streams discard; [`settling`]: the manual actions at the end;
+//! - [`collect`]: collects the record at the end;
+//! - [`recorded`]: the record as plain data; [`check`]: the invariants, pure functions over it;
+//! - [`report`]: the report as text.
 
 pub mod archive;
 pub mod breaking;

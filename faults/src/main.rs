@@ -1,5 +1,5 @@
-//! The fault campaign; see the library. Under the name of a service it is that service, so that the campaign can run
-//! the whole store with one program.
+//! The fault campaign; see the library. With the name of a service as subcommand it runs that service, so that the
+//! campaign starts the whole shop with one program.
 
 use std::process::ExitCode;
 

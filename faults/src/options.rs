@@ -8,51 +8,51 @@ use rand::rngs::ChaCha8Rng;
 
 use crate::breaking::Kind;
 
-/// Runs the whole store under load, breaks its parts, heals them, and checks that nothing was lost and nothing happened
-/// twice. Ends with 1 where something does not hold, and keeps the data folder.
+/// Injects faults into the shop under load, clears them, and checks that no message was lost and no effect happened
+/// twice. Ends with status 1 and keeps the data folder if an invariant is violated.
 #[derive(Debug, Clone, clap::Parser)]
 #[command(version)]
 pub struct Options {
-    /// What everything random derives from; a fresh one unless given, and printed.
+    /// The seed of all random choices; the default is random and printed.
     #[arg(long)]
     pub seed: Option<u64>,
-    /// How long parts are broken, in minutes.
+    /// How long faults are injected, in minutes.
     #[arg(long, default_value_t = 3.0)]
     pub minutes: f64,
-    /// Where the services keep their state.
+    /// The database engine of the services.
     #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
     pub database: Engine,
-    /// How many nats-servers there are: one, or a cluster of three with every stream on each.
+    /// The number of nats-servers: 1, or a cluster of 3 with every stream on each.
     #[arg(long, default_value_t = 1, value_parser = servers)]
     pub servers: usize,
-    /// What customers do, per second.
+    /// The number of customer actions per second.
     #[arg(long, default_value_t = 20.0)]
     pub rate: f64,
-    /// Only these kinds of faults; all that the machine allows unless given.
+    /// The kinds of faults; the default is all that the machine allows.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub only: Vec<Kind>,
-    /// The longest pause between two faults, in seconds.
+    /// The maximum pause between two faults, in seconds.
     #[arg(long, default_value_t = 6.0)]
     pub pause: f64,
-    /// Where streams, databases, logs, and the history are kept; `data/faults-<seed>` unless given.
+    /// The folder of streams, databases, logs, and the history; the default is `data/faults-<seed>`.
     #[arg(long)]
     pub data: Option<PathBuf>,
-    /// Keeps the data folder although everything holds.
+    /// Keeps the data folder even if all invariants hold.
     #[arg(long)]
     pub keep: bool,
 }
 
-/// Where the services keep their state.
+/// The database engine of the services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Engine {
-    /// An SQLite file a service.
+    /// One SQLite file per service.
     Sqlite,
-    /// A PostgreSQL database a service, all on one server.
+    /// One PostgreSQL database per service, all on one server.
     Postgres,
 }
 
 impl Options {
-    /// Returns how long parts are broken.
+    /// Returns how long faults are injected.
     #[must_use]
     pub fn length(&self) -> Duration {
         Duration::try_from_secs_f64(self.minutes * 60.0).unwrap_or(Duration::from_secs(180))
@@ -63,26 +63,26 @@ fn servers(text: &str) -> Result<usize, String> {
     match text {
         "1" => Ok(1),
         "3" => Ok(3),
-        _ => Err("it is 1 or 3".to_owned()),
+        _ => Err("must be 1 or 3".to_owned()),
     }
 }
 
-/// What random numbers are for: each purpose has a stream of its own, so that one does not shift another.
+/// The purpose of random numbers: each has its own sequence, so that one does not shift another.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
-    /// What customers do.
+    /// The actions of customers.
     Load,
-    /// What is broken when.
+    /// The schedule of faults.
     Faults,
-    /// Which messages are said again.
+    /// The messages that are published again.
     Republish,
-    /// When first starts are killed.
+    /// The times at which first starts are killed.
     FirstStart,
-    /// When the starts of an upgrade are killed.
+    /// The times at which the starts of an upgrade are killed.
     Upgrade,
 }
 
-/// Returns the random numbers of a seed for a purpose.
+/// Returns the generator of a seed for a purpose.
 #[must_use]
 pub fn random(seed: u64, purpose: Purpose) -> ChaCha8Rng {
     let mut random = ChaCha8Rng::seed_from_u64(seed);

@@ -1,5 +1,5 @@
-//! What is known of a run at its end, as plain data: what customers saw, what streams and databases hold, and what the
-//! payment provider did. The checks read nothing else.
+//! The record of a run at its end, as plain data: API responses, streams, tables, and the provider's ledger. The
+//! checks read nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,76 +8,76 @@ use serde_json::Value;
 
 use crate::history::Exchange;
 
-/// The token of another client's captures under the keys of this shop, as the provider's ledger has them.
+/// The token of another client's charges under the keys of this shop, in the provider's ledger.
 pub const OTHER_CLIENT: &str = "tok_other_client";
 
-/// Everything that is known of a run.
+/// The record of a run.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Recorded {
-    /// What customers asked, and what they were told.
+    /// The requests of customers, and the responses.
     pub exchanges: Vec<Exchange>,
     /// The messages of COMMANDS, EVENTS, and TIMERS, by stream and sequence.
     pub messages: Vec<Stored>,
-    /// The number of messages per stream that were discarded before the campaign had copied them.
+    /// The number of messages per stream that were deleted before the campaign had copied them.
     pub missed: BTreeMap<String, u64>,
     /// The messages of `DEAD_LETTERS`.
     pub dead_letters: Vec<Stored>,
-    /// The orders, as the gateway shows them, by id.
+    /// The orders in API responses, by id.
     pub orders: BTreeMap<String, Value>,
-    /// The products, as the gateway shows them, by id.
+    /// The products in API responses, by id.
     pub products: BTreeMap<String, Stock>,
-    /// The accounts, as the gateway shows them, by customer.
+    /// The accounts in API responses, by customer.
     pub accounts: BTreeMap<String, Value>,
-    /// What customers were told.
+    /// The notifications of customers.
     pub notifications: Vec<Notification>,
-    /// The events that order-service keeps.
+    /// The events in the histories of order-service.
     pub history: Vec<Kept>,
-    /// The reservations that inventory-service keeps, by order.
+    /// The reservations of inventory-service, by order.
     pub reservations: BTreeMap<String, Reservation>,
-    /// The payments that payment-service keeps, by order.
+    /// The payments of payment-service, by order.
     pub payments: BTreeMap<String, Payment>,
-    /// What counts against limits, by customer and currency, as payment-service keeps it.
+    /// The exposures of payment-service, by customer and currency.
     pub exposures: Vec<Exposure>,
-    /// What the payment provider did, in order.
+    /// The entries of the payment provider's ledger, in order.
     pub ledger: Vec<Value>,
-    /// The orders whose payments needed a person at the end.
+    /// The orders whose payments needed manual action at the end.
     pub alarms: BTreeSet<String>,
-    /// What is not published, by service.
+    /// The number of pending outbox batches, by service.
     pub outbox_pending: BTreeMap<String, u64>,
-    /// What is not delivered or not settled, by consumer.
+    /// The number of pending and unacknowledged messages, by consumer.
     pub unsettled: BTreeMap<String, u64>,
-    /// Processes that ended without being told to.
+    /// Processes that ended without being requested to.
     pub ended: Vec<Ended>,
-    /// Members that were not ready long after everything was healed, and why.
+    /// Components that were not ready long after all faults were cleared, and why.
     pub unready: Vec<String>,
-    /// The answer of `GET /invariants` at the end.
+    /// The response of `GET /invariants` at the end.
     pub invariants: Value,
-    /// How much of a core each process needs when nothing is left to do, in percent.
+    /// The CPU usage of each process at rest, in percent of a core.
     pub idle_cpu: BTreeMap<String, f64>,
-    /// How many lines each component wrote.
+    /// The number of lines that each component wrote.
     pub log_lines: BTreeMap<String, u64>,
-    /// How long the run was, in seconds.
+    /// The length of the run, in seconds.
     pub seconds: u64,
-    /// Lines of output with a password in them.
+    /// Lines of output that contain a password.
     pub leaks: Vec<String>,
-    /// How each process ended when it was asked to (SIGTERM).
+    /// How each process ended on SIGTERM.
     pub exits: BTreeMap<String, String>,
 }
 
-/// A message as a stream holds it.
+/// A message in a stream.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Stored {
-    /// In which stream.
+    /// The name of the stream.
     pub stream: String,
-    /// Where in it.
+    /// The sequence in the stream.
     pub sequence: u64,
-    /// On which subject.
+    /// The subject.
     pub subject: String,
-    /// With which headers.
+    /// The headers.
     pub headers: BTreeMap<String, String>,
-    /// With which body.
+    /// The body.
     pub body: Value,
 }
 
@@ -105,25 +105,25 @@ impl Stored {
         self.subject.split('.').next().unwrap_or_default()
     }
 
-    /// Returns the business id it is about.
+    /// Returns its business id.
     #[must_use]
     pub fn key(&self) -> &str {
         self.header("ce-subject")
     }
 
-    /// Returns the id of the message it answers; empty where there is none.
+    /// Returns the id of the message that caused it; empty if there is none.
     #[must_use]
     pub fn cause(&self) -> &str {
         self.header("ce-causationid")
     }
 
-    /// Returns the id of the message that began the flow.
+    /// Returns the id of the first message of the flow.
     #[must_use]
     pub fn correlation(&self) -> &str {
         self.header("ce-correlationid")
     }
 
-    /// Returns the version of the aggregate that it made.
+    /// Returns the version of the aggregate after this event.
     #[must_use]
     pub fn version(&self) -> Option<i64> {
         self.header("ce-aggregateversion").parse().ok()
@@ -134,83 +134,83 @@ impl Stored {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Stock {
-    /// On the shelf.
+    /// In stock and not reserved.
     pub available: u64,
-    /// Held for orders.
+    /// Reserved for orders.
     pub reserved: u64,
-    /// Asked for by orders that wait.
+    /// Missing for backordered orders.
     pub backordered: u64,
 }
 
-/// What a customer was told.
+/// A notification of a customer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Notification {
-    /// The event it tells of.
+    /// The id of the event that caused it.
     pub event_id: String,
-    /// Who was told.
+    /// The notified customer.
     pub customer_id: String,
-    /// Of which order.
+    /// The order that it is about.
     pub order_id: String,
 }
 
-/// An event as order-service keeps it.
+/// An event in the history of an order.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Kept {
-    /// Of which order.
+    /// The id of the order.
     pub order_id: String,
-    /// Its place in the order's history.
+    /// Its position in the order's history.
     pub version: i64,
-    /// The id it was published under.
+    /// The id of the published message.
     pub message_id: String,
     /// Its type.
     pub message_type: String,
 }
 
-/// What inventory-service decided for an order.
+/// The reservation of an order in inventory-service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Reservation {
-    /// Where it stands.
+    /// The current status.
     pub status: String,
-    /// Pieces by product.
+    /// The units, by product.
     pub lines: BTreeMap<String, u64>,
 }
 
-/// The payment of an order as payment-service keeps it.
+/// The payment of an order in payment-service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Payment {
-    /// Where it stands.
+    /// The current status.
     pub status: String,
-    /// What the provider knows it by.
+    /// The identifier of the payment at the provider.
     pub reference: Option<String>,
 }
 
-/// What counts against a customer's limit.
+/// The exposure of a customer, which counts against the credit limit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Exposure {
-    /// Whose.
+    /// The id of the customer.
     pub customer_id: String,
-    /// Of which currency.
+    /// The currency.
     pub currency: String,
-    /// How much, in minor units.
+    /// The amount, in minor units.
     pub amount: i64,
 }
 
-/// A process that ended without being told to.
+/// A process that ended without being requested to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Ended {
-    /// Which.
+    /// The component.
     pub component: String,
     /// When, in milliseconds since the start of the run.
     pub at: u64,
     /// How, such as `exit status: 1`.
     pub how: String,
-    /// Whether it gave up in order (its exit status is 1), rather than by a panic or a signal.
+    /// Whether it exited with status 0 or 1, rather than by a panic or a signal.
     pub in_order: bool,
 }
 
@@ -220,14 +220,14 @@ impl Recorded {
         self.messages.iter().filter(move |message| message.stream == name)
     }
 
-    /// Returns the messages of a stream, each once however often it was stored.
+    /// Returns the messages of a stream, each once even if it is stored repeatedly.
     #[must_use]
     pub fn distinct<'a>(&'a self, stream: &'a str) -> Vec<&'a Stored> {
         let mut seen = std::collections::BTreeSet::new();
         self.stream(stream).filter(|message| seen.insert(message.id())).collect()
     }
 
-    /// Returns the distinct messages of a stream by the business id they are about.
+    /// Returns the distinct messages of a stream by their business ids.
     #[must_use]
     pub fn by_key<'a>(&'a self, stream: &'a str) -> BTreeMap<&'a str, Vec<&'a Stored>> {
         let mut by_key = BTreeMap::<&str, Vec<&Stored>>::new();

@@ -1,4 +1,4 @@
-//! What people read: what was asked, what was broken, what holds, and where something does not, why.
+//! The report: requests, faults, the results of the checks, and the messages about violations.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,23 +8,23 @@ use serde_json::Value;
 use crate::check::{Outcome, Violation};
 use crate::recorded::{Recorded, Stored};
 
-/// The most violations of one invariant that are shown.
-const SHOWN: usize = 3;
+/// The maximum number of violations shown per invariant.
+const MAX_SHOWN: usize = 3;
 
-/// What a run was.
+/// The parameters and figures of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    /// What everything random derived from.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// How many faults of each kind were injected.
+    /// The number of injected faults per kind.
     pub injected: BTreeMap<&'static str, u64>,
-    /// How many customers came when too many were under way.
+    /// The number of customers turned away.
     pub turned_away: u64,
-    /// How long the shop took to come to rest, in seconds.
+    /// The time until the shop was at rest, in seconds.
     pub drained_after: f64,
 }
 
-/// Writes the summary of a run, and what does not hold.
+/// Writes the figures of a run, and the violations.
 #[must_use]
 pub fn write(summary: &Summary, recorded: &Recorded, outcomes: &[Outcome]) -> String {
     let mut text = String::new();
@@ -48,14 +48,14 @@ fn write_all(
     for ended in &recorded.ended {
         *ends.entry(format!("{} ({})", ended.component, ended.how)).or_default() += 1;
     }
-    table(text, "ended by themselves, and started again", &ends)?;
+    table(text, "ended by themselves and restarted", &ends)?;
     writeln!(text, "messages: {}, at rest after {:.1} s\n", recorded.messages.len(), summary.drained_after)?;
     for outcome in outcomes {
         let verdict = if outcome.found.violations.is_empty() { "ok" } else { "VIOLATED" };
         let invariant = &outcome.invariant;
         writeln!(
             text,
-            "{verdict:<8}  {:<20} {:>7} looked at: {}",
+            "{verdict:<8}  {:<20} {:>7} examined: {}",
             invariant.name, outcome.found.examined, invariant.description
         )?;
     }
@@ -77,13 +77,13 @@ fn requests(recorded: &Recorded, turned_away: u64) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for exchange in &recorded.exchanges {
         let what = match exchange.status {
-            0 => "no answer".to_owned(),
-            status => format!("answered {status}"),
+            0 => "no response".to_owned(),
+            status => format!("status {status}"),
         };
         *counts.entry(what).or_default() += 1;
     }
     if turned_away > 0 {
-        counts.insert("not made: too many under way".to_owned(), turned_away);
+        counts.insert("not sent: too many concurrent customers".to_owned(), turned_away);
     }
     counts
 }
@@ -99,18 +99,18 @@ fn orders(recorded: &Recorded) -> BTreeMap<String, u64> {
     counts
 }
 
-/// Explains an invariant that does not hold: what is wrong with what, and the messages about that, in order.
+/// Explains a violated invariant: the violations, and the messages about each, in order.
 fn explain(text: &mut String, recorded: &Recorded, outcome: &Outcome) -> Result<(), std::fmt::Error> {
     let violations = &outcome.found.violations;
     writeln!(text, "\n{}: {}", outcome.invariant.name, outcome.invariant.description)?;
-    writeln!(text, "does not hold, {} times of {}:", violations.len(), outcome.found.examined)?;
-    // The one with the fewest messages is the easiest to understand.
+    writeln!(text, "violated {} times, {} examined:", violations.len(), outcome.found.examined)?;
+    // The violation with the fewest messages is the easiest to understand.
     let mut shortest: Vec<(Vec<&Stored>, &Violation)> =
         violations.iter().map(|violation| (about(recorded, &violation.about), violation)).collect();
     shortest.sort_by_key(|(messages, _)| messages.len());
-    for (messages, violation) in shortest.into_iter().take(SHOWN) {
+    for (messages, violation) in shortest.into_iter().take(MAX_SHOWN) {
         writeln!(text, "\n  {}: {}", violation.about, violation.what)?;
-        // Orders have few messages; products and customers have too many to help.
+        // Orders have few messages; products and customers have too many.
         if messages.len() <= 20 {
             for message in messages {
                 writeln!(text, "    {}", line(message))?;
@@ -120,7 +120,7 @@ fn explain(text: &mut String, recorded: &Recorded, outcome: &Outcome) -> Result<
     Ok(())
 }
 
-/// Returns the messages about something, in the order in which they were said.
+/// Returns the messages with a business id, by the time of the message.
 fn about<'a>(recorded: &'a Recorded, key: &str) -> Vec<&'a Stored> {
     let all = recorded.messages.iter().chain(&recorded.dead_letters);
     let mut about: Vec<&Stored> = all.filter(|message| message.key() == key).collect();

@@ -1,4 +1,4 @@
-//! The part of the people: what a person settles with the payment provider before everything can be right again.
+//! The manual actions: what a person does about the provider's charges before all invariants can hold.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -13,14 +13,14 @@ use serde_json::json;
 use crate::collect::ledger;
 use crate::recorded::OTHER_CLIENT;
 
-/// How long the provider or the service's program may take.
+/// The time limit for the provider and for the service's program.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Gives the money of the other client back and dismisses the alarms of the payments whose keys it had.
+/// Refunds the charges of the other client and dismisses the alarms of the payments whose keys it had.
 ///
 /// # Errors
 ///
-/// If the provider refuses, or if the program of payment-service does.
+/// If the provider or the program of payment-service refuses.
 pub async fn settle(config: &ShopConfig, alarms: &BTreeSet<String>) -> anyhow::Result<()> {
     let http = messaging::http::client(TIMEOUT)?;
     let url = format!("{}/refunds", config.http_url(Component::PaymentProvider));
@@ -28,7 +28,7 @@ pub async fn settle(config: &ShopConfig, alarms: &BTreeSet<String>) -> anyhow::R
         let reference = charge["reference"].as_str().context("reading the reference of a charge")?;
         let request = http.post(&url).header("Idempotency-Key", format!("{OTHER_CLIENT}/{reference}"));
         let sent = request.json(&json!({"reference": reference})).send().await;
-        sent.and_then(reqwest::Response::error_for_status).context("giving the other client's money back")?;
+        sent.and_then(reqwest::Response::error_for_status).context("refunding the other client's charge")?;
     }
     if alarms.is_empty() {
         return Ok(());

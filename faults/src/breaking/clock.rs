@@ -1,15 +1,15 @@
-//! Another time for one process, by libfaketime.
+//! A shifted clock for one process, by libfaketime.
 
 use std::path::PathBuf;
 
-/// The library that does it.
+/// The library libfaketime.
 #[derive(Debug, Clone)]
 pub struct Clock {
     library: PathBuf,
 }
 
 impl Clock {
-    /// Finds the library; `None` where it is not installed.
+    /// Finds the library; `None` if it is not installed.
     #[must_use]
     pub fn find() -> Option<Self> {
         ["/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/local/lib"]
@@ -19,8 +19,8 @@ impl Clock {
             .map(|library| Self { library })
     }
 
-    /// Returns what a process must be told for its clock to be so many seconds ahead. Only the calendar moves: intervals
-    /// stay as long as they are.
+    /// Returns the variables that set a process's clock so many seconds ahead. Only the wall clock moves: intervals
+    /// keep their length.
     #[must_use]
     pub fn variables(&self, ahead: i64) -> Vec<(String, String)> {
         vec![

@@ -1,4 +1,4 @@
-//! A process with hardly any file descriptors left.
+//! A process with few file descriptors left.
 
 use std::process::Command;
 use std::time::Duration;
@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use tokio::net::TcpStream;
 
-/// Descriptors that are left to the process.
+/// The number of descriptors left to the process.
 const LEFT: usize = 8;
-/// Clients that connect and say nothing.
+/// The number of idle clients.
 const CLIENTS: usize = 60;
 
-/// What keeps a process short of descriptors. Dropped, its clients are gone.
+/// A lowered descriptor limit. Dropping it disconnects the clients.
 #[derive(Debug)]
 pub struct Shortage {
     process: u32,
@@ -20,7 +20,8 @@ pub struct Shortage {
 }
 
 impl Shortage {
-    /// Lowers the limit of a process to a few more than it has open, and connects many clients to one of its ports.
+    /// Lowers the limit of a process to a few more descriptors than are open, and connects idle clients to one of its
+    /// ports.
     ///
     /// # Errors
     ///
@@ -42,7 +43,7 @@ impl Shortage {
         Ok(Self { _clients: clients, ..shortage })
     }
 
-    /// Gives the process its limit back; one that has ended needs nothing.
+    /// Restores the limit of the process; does nothing if the process has ended.
     pub(super) fn end(self) {
         let _ = set_limit(self.process, &self.limit);
     }

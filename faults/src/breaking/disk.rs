@@ -1,4 +1,4 @@
-//! Disks that can be full: one in memory for each SQLite database, shrunk to what is on it.
+//! Disks that can be filled: a tmpfs per SQLite database, shrunk to its used size.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,16 +6,16 @@ use std::process::Command;
 use anyhow::{Context, bail};
 use demo::Component;
 
-/// How large a disk is while it is not full.
+/// The size of a disk that is not full.
 const SIZE: &str = "512m";
 
-/// A disk for each service that keeps a database.
+/// The disks of all services with a database.
 #[derive(Debug)]
 pub struct Disks {
     data: PathBuf,
 }
 
-/// Tries whether a disk can be made in this folder.
+/// Returns whether a disk can be mounted in this folder.
 pub(super) fn can_mount(data: &Path) -> bool {
     let folder = data.join("disk-trial");
     let tried = std::fs::create_dir_all(&folder).is_ok() && mount(&folder, "size=64k").is_ok();
@@ -27,18 +27,18 @@ pub(super) fn can_mount(data: &Path) -> bool {
 }
 
 impl Disks {
-    /// Makes the disks, each where a service's database will be.
+    /// Mounts the disks at the places of the databases.
     ///
     /// # Errors
     ///
-    /// Where that is not allowed.
+    /// If mounting is not permitted.
     pub fn make(data: &Path) -> anyhow::Result<Self> {
         let disks = Self { data: data.to_owned() };
         for component in Component::WITH_DATABASE {
             let folder = disks.folder(component);
             std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
             mount(&folder, &format!("size={SIZE}"))?;
-            // SQLite follows the link, also for the files beside the database.
+            // SQLite follows the link, also for the files next to the database.
             let file = format!("{component}.sqlite");
             let link = data.join(&file);
             std::os::unix::fs::symlink(folder.join(&file), &link)
@@ -51,31 +51,31 @@ impl Disks {
         self.data.join(format!("disk-{component}"))
     }
 
-    /// Fills a service's disk: leaves no room beside what is there.
+    /// Fills a service's disk: shrinks it to its used size.
     pub(super) fn fill(&self, component: Component) -> anyhow::Result<()> {
         let folder = self.folder(component);
-        // What is written between looking and shrinking makes that impossible; then it is looked again.
+        // A write between reading the size and shrinking makes shrinking fail; then both are repeated.
         for _ in 0..20 {
             let output =
-                Command::new("df").args(["-k", "--output=used"]).arg(&folder).output().context("asking df")?;
+                Command::new("df").args(["-k", "--output=used"]).arg(&folder).output().context("running df")?;
             let used = String::from_utf8_lossy(&output.stdout);
             let used: u64 =
-                used.lines().nth(1).unwrap_or_default().trim().parse().context("reading what df says")?;
+                used.lines().nth(1).unwrap_or_default().trim().parse().context("reading the output of df")?;
             if mount(&folder, &format!("remount,size={}k", used.max(4))).is_ok() {
                 return Ok(());
             }
         }
-        bail!("{} is written to faster than it can be filled", folder.display())
+        bail!("{} grows faster than it can be filled", folder.display())
     }
 
-    /// Makes room on a service's disk.
+    /// Restores the size of a service's disk.
     pub(super) fn free(&self, component: Component) -> anyhow::Result<()> {
         mount(&self.folder(component), &format!("remount,size={SIZE}"))
     }
 }
 
 impl Drop for Disks {
-    /// Takes the disks away; what is on them is kept where it was linked.
+    /// Unmounts the disks; their files are kept at the places of the links.
     fn drop(&mut self) {
         for component in Component::WITH_DATABASE {
             let folder = self.folder(component);

@@ -9,12 +9,12 @@ use rand::RngExt;
 
 use crate::options::{Purpose, random};
 
-/// How often the first start of each service is killed.
+/// The number of kills per service.
 const KILLS: usize = 8;
-/// The latest moment of a kill, in milliseconds after the start; by then the tables exist.
+/// The latest kill, in milliseconds after the start; by then the tables exist.
 pub(super) const LATEST: u64 = 250;
 
-/// Starts each service on its empty database and kills it (SIGKILL), several times at random moments.
+/// Starts each service on its empty database and kills it (SIGKILL), several times at random.
 ///
 /// # Errors
 ///
@@ -23,7 +23,7 @@ pub async fn kill_first_starts(config: &ShopConfig, on_line: &OnLine, seed: u64)
     let mut random = random(seed, Purpose::FirstStart);
     for component in Component::WITH_DATABASE {
         let mut moments: Vec<u64> = (0..KILLS).map(|_| random.random_range(5..LATEST)).collect();
-        // Each start comes further than the one before.
+        // Each start lasts longer than the previous one.
         moments.sort_unstable();
         for moment in moments {
             let mut program = Program::start(settings(config, component, on_line))?;

@@ -1,4 +1,4 @@
-//! What goes wrong with messages themselves: they come twice, late, or again after a long time.
+//! Faults of messages: duplicates, delays, and redeliveries after a long time.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -17,12 +17,12 @@ use uuid::Uuid;
 
 use crate::options::{Purpose, random};
 
-/// The longest a consumer is held, should nobody release it.
+/// The maximum time a consumer is paused, in case it is not resumed.
 const MAX_HOLD: Duration = Duration::from_secs(120);
-/// How long the server may take for anything.
+/// The time limit for a reply of the server.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Connections to nats-server that no fault cuts, as the users of `nats.conf`.
+/// Connections to nats-server that no fault disconnects, as the users of `nats.conf`.
 pub struct Messages {
     provisioner: Client,
     producers: BTreeMap<&'static str, Client>,
@@ -30,7 +30,7 @@ pub struct Messages {
     random: ChaCha8Rng,
 }
 
-/// Who speaks in a context.
+/// The producers per context and kind.
 const PRODUCERS: [(&str, &str); 5] = [
     ("order.event", "order-service"),
     ("inventory.event", "inventory-service"),
@@ -40,11 +40,11 @@ const PRODUCERS: [(&str, &str); 5] = [
 ];
 
 impl Messages {
-    /// Connects.
+    /// Connects to nats-server.
     ///
     /// # Errors
     ///
-    /// Where nats-server cannot be reached.
+    /// If nats-server cannot be reached.
     pub async fn connect(config: &ShopConfig, seed: u64) -> anyhow::Result<Self> {
         let connect = async |user: &str| {
             let client = connection::connect(&nats_options(config, user), user, &Health::default()).await?;
@@ -59,18 +59,18 @@ impl Messages {
         Ok(Self { provisioner, producers, held: Vec::new(), random: random(seed, Purpose::Republish) })
     }
 
-    /// Returns a JetStream context that may look at everything.
+    /// Returns a JetStream context with access to all streams.
     #[must_use]
     pub fn jetstream(&self) -> jetstream::Context {
         connection::jetstream(&self.provisioner)
     }
 
     async fn stream(&self, name: &str) -> anyhow::Result<Stream> {
-        self.jetstream().get_stream(name).await.with_context(|| format!("looking at {name}"))
+        self.jetstream().get_stream(name).await.with_context(|| format!("reading {name}"))
     }
 
-    /// Publishes messages of any age again, under the same `ce-id` and another `Nats-Msg-Id`, so that the stream takes
-    /// them: what a publisher does whose acknowledgement was lost for longer than the duplicate window.
+    /// Publishes random stored messages again, with the same `ce-id` and another `Nats-Msg-Id`, so that the stream
+    /// stores them: as a publisher does whose acknowledgement was lost for longer than the duplicate window.
     pub(super) async fn republish(&mut self, count: usize) -> anyhow::Result<()> {
         for name in ["COMMANDS", "EVENTS"] {
             let stream = self.stream(name).await?;
@@ -81,7 +81,7 @@ impl Messages {
             for _ in 0..count / 2 {
                 let sequence = self.random.random_range(state.first_sequence..=state.last_sequence);
                 let message = stream.direct_get(sequence).await.context("reading a message to repeat")?;
-                // Those of the server say where the message was read, and not where the repeated one will be.
+                // Headers of the server contain the position of the original, not of the copy.
                 let own = message.headers.iter().filter(|(name, _)| !name.to_string().starts_with("Nats-"));
                 let own = own.flat_map(|(name, values)| values.iter().map(|value| (name.clone(), value.clone())));
                 let mut headers: HeaderMap = own.collect();
@@ -100,35 +100,35 @@ impl Messages {
         let mut tokens = subject.split('.');
         let (context, kind) = (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default());
         let context = if kind == "command" { kind.to_owned() } else { format!("{context}.{kind}") };
-        self.producers.get(context.as_str()).with_context(|| format!("nobody speaks on {subject}"))
+        self.producers.get(context.as_str()).with_context(|| format!("{subject} has no producer"))
     }
 
-    /// Sets a consumer back by so many messages of its stream.
+    /// Sets a consumer back by this number of messages of its stream.
     pub(super) async fn replay(&self, stream: &str, consumer: &str, count: u64) -> anyhow::Result<()> {
         redelivery::set_back(&self.provisioner, stream, consumer, count).await
     }
 
-    /// Lets a consumer deliver nothing, or deliver again.
+    /// Pauses or resumes the delivery of a consumer.
     pub(super) async fn hold(
         &mut self,
         stream: &'static str,
         consumer: &'static str,
         held: bool,
     ) -> anyhow::Result<()> {
-        let looked = self.stream(stream).await?;
+        let handle = self.stream(stream).await?;
         if held {
             self.held.push((stream, consumer));
             let until = SystemTime::now() + MAX_HOLD;
-            looked.pause_consumer(consumer, until.into()).await.context("holding a consumer")?;
+            handle.pause_consumer(consumer, until.into()).await.context("holding a consumer")?;
         } else {
-            looked.resume_consumer(consumer).await.context("releasing a consumer")?;
+            handle.resume_consumer(consumer).await.context("releasing a consumer")?;
             self.held.retain(|other| *other != (stream, consumer));
         }
         Ok(())
     }
 
-    /// Releases every consumer that is held.
-    pub(super) async fn hold_none(&mut self) -> anyhow::Result<()> {
+    /// Resumes every paused consumer.
+    pub(super) async fn release_all(&mut self) -> anyhow::Result<()> {
         for (stream, consumer) in self.held.clone() {
             self.hold(stream, consumer, false).await?;
         }

@@ -1,4 +1,4 @@
-//! What is broken when (`schedule`), and how ([`Breaker`]).
+//! The schedule of faults (`schedule`), and their injection ([`Breaker`]).
 
 mod clock;
 mod descriptors;
@@ -45,30 +45,30 @@ pub use schedule::{Fault, Kind, Loss, Planned, schedule};
 pub use stream_loss::Restoring;
 use upgrade::UPGRADED;
 
-/// How long components may take to become ready once nothing hinders them.
-const READY_WITHIN: Duration = Duration::from_secs(90);
-/// How often components are looked after.
+/// The time limit for components to become ready once all faults are cleared.
+const READY_TIMEOUT: Duration = Duration::from_secs(90);
+/// The time between two checks of the components.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
-/// A shop, and everything needed to break and to heal it.
+/// A shop with everything needed to inject faults and to clear them.
 pub struct Breaker {
     /// The shop.
     pub shop: Shop,
-    /// What is between the services and nats-server, or the servers of a cluster, and between those.
+    /// The proxies between the services and nats-server, or between these and the servers of a cluster.
     pub network: Network,
-    /// The database server, where the services use one.
+    /// The database server, if the services use one.
     pub postgres: Option<PostgresServer>,
-    /// The disks of the databases, where they can be filled.
+    /// The disks of the databases, if they can be filled.
     pub disks: Option<Disks>,
-    /// How to give a process another time, where that is possible.
+    /// The means to shift a process's clock, if available.
     pub clock: Option<Clock>,
-    /// What speaks to streams and consumers.
+    /// The connections for faults of streams and consumers.
     pub messages: Messages,
     /// The clock of the run.
     pub history: Arc<History>,
-    /// What the components write.
+    /// The output of the components.
     pub output: Arc<Output>,
-    /// Where their lines go.
+    /// The callback for lines of output.
     pub on_line: OnLine,
     /// PostgreSQL sessions that are paused, by process id.
     pub paused_sessions: BTreeMap<Component, i32>,
@@ -82,25 +82,25 @@ pub struct Breaker {
     pub archive: Archive,
     /// When the starts of an upgrade are killed.
     pub random: ChaCha8Rng,
-    /// Services whose password is another one at the broker.
+    /// Services whose password is changed at nats-server.
     pub locked_out: Vec<Component>,
-    /// Second processes of services.
+    /// Second instances of services.
     pub seconds: BTreeMap<Component, Program>,
-    /// Where what is done is written, a JSON object a line.
+    /// The log of faults, one JSON object per line.
     pub log: File,
-    /// How many faults of each kind were injected.
+    /// The number of injected faults per kind.
     pub injected: BTreeMap<&'static str, u64>,
-    /// What ended without being told to.
+    /// Processes that ended without being requested to.
     pub ended: Vec<Ended>,
-    /// Who does not run because a fault says so.
+    /// Components that are down because of a fault.
     pub down: Vec<Component>,
-    /// Which nats-server of a cluster does not run because a fault says so.
+    /// The nats-server of a cluster that is down because of a fault.
     pub server_down: Option<usize>,
-    /// How far the stream of events is from having all it has lost.
+    /// The progress of restoring the stream of events.
     pub restoring: Restoring,
 }
 
-/// A fault that begins or ends.
+/// The begin or the end of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Edge {
     Begins,
@@ -108,13 +108,13 @@ enum Edge {
 }
 
 impl Breaker {
-    /// Breaks what is planned, when it is planned, and lets it end; in between, starts again what ended by itself.
+    /// Injects the planned faults at their times and ends them; restarts processes that end by themselves.
     ///
-    /// Returns when all faults have ended, or soon after `stop` is cancelled; then some have not.
+    /// Returns when all faults have ended, or soon after `stop` is cancelled; then some are still active.
     ///
     /// # Errors
     ///
-    /// Where something cannot be broken, or not be repaired: the campaign's fault, not the shop's.
+    /// If a fault cannot be injected or ended: an error of the campaign, not of the shop.
     pub async fn run(
         &mut self,
         planned: &[Planned],
@@ -129,20 +129,20 @@ impl Breaker {
                 [(planned.at, Edge::Begins, &planned.fault), (end, Edge::Ends, &planned.fault)]
             })
             .collect();
-        // A stable sort: a fault that lasts no time begins before it ends.
+        // The sort is stable: a fault without duration begins before it ends.
         edges.sort_by_key(|(at, ..)| *at);
         for (at, edge, fault) in edges {
-            self.look_after(start + at, stop).await?;
+            self.supervise(start + at, stop).await?;
             if stop.is_cancelled() {
                 return Ok(());
             }
             self.turn(edge, fault).await?;
         }
-        self.look_after(start + length, stop).await
+        self.supervise(start + length, stop).await
     }
 
-    /// Starts again what ended by itself, until a moment.
-    async fn look_after(&mut self, until: Instant, stop: &CancellationToken) -> anyhow::Result<()> {
+    /// Restarts processes that end by themselves, until a time.
+    async fn supervise(&mut self, until: Instant, stop: &CancellationToken) -> anyhow::Result<()> {
         loop {
             self.restart_ended().await?;
             self.restore_stream().await;
@@ -157,10 +157,10 @@ impl Breaker {
         }
     }
 
-    /// Starts again what ended by itself, and remembers that it did.
+    /// Restarts processes that ended by themselves, and records each end.
     pub async fn restart_ended(&mut self) -> anyhow::Result<()> {
         for (component, status) in self.shop.ended()? {
-            self.remember_end(component.name().to_owned(), status);
+            self.record_end(component.name().to_owned(), status);
         }
         for (component, second) in &mut self.seconds {
             if let Some(status) = second.ended()? {
@@ -183,9 +183,9 @@ impl Breaker {
         Ok(())
     }
 
-    fn remember_end(&mut self, component: String, status: std::process::ExitStatus) {
+    fn record_end(&mut self, component: String, status: std::process::ExitStatus) {
         let ended = ended(component, self.history.now(), status);
-        self.note(&json!({"ended": ended.component, "how": ended.how}));
+        self.write_log(&json!({"ended": ended.component, "how": ended.how}));
         self.ended.push(ended);
     }
 
@@ -198,9 +198,9 @@ impl Breaker {
             *self.injected.entry(fault.kind().name()).or_default() += 1;
         }
         let outcome = done.as_ref().map_or_else(|error| format!("{error:#}"), |()| "done".to_owned());
-        self.note(&json!({"fault": format!("{fault:?}"), "edge": format!("{edge:?}"), "outcome": outcome}));
+        self.write_log(&json!({"fault": format!("{fault:?}"), "edge": format!("{edge:?}"), "outcome": outcome}));
         match fault {
-            // These need servers that may be broken at this moment.
+            // These need servers that may be down because of another fault.
             Fault::Republish(_)
             | Fault::Replay(..)
             | Fault::HoldConsumer(_)
@@ -268,7 +268,7 @@ impl Breaker {
             }
             Fault::Password(component) => self.change_password(component, &format!("{component}-rotated")).await,
             Fault::AtLimit(stream, bytes) => {
-                anyhow::ensure!(self.is_republished(), "the stream of events is to be filled again before");
+                anyhow::ensure!(self.is_republished(), "the stream of events must be restored first");
                 self.limits.lower(&self.messages.jetstream(), stream, bytes).await
             }
             Fault::Upgrade => self.kill_upgrade().await,
@@ -296,7 +296,7 @@ impl Breaker {
             Fault::Republish(_) | Fault::Replay(..) => Ok(()),
             Fault::HoldConsumer((stream, consumer)) => self.messages.hold(stream, consumer, false).await,
             Fault::ExtraInstance(component) => {
-                // Removed and dropped: killed.
+                // Dropping it kills the process.
                 self.seconds.remove(&component);
                 Ok(())
             }
@@ -307,7 +307,7 @@ impl Breaker {
                 Some(postgres) if postgres.id().is_none() => Ok(postgres.restart().await?),
                 _ => Ok(()),
             },
-            Fault::LoseStream(loss) => self.make_again(loss).await,
+            Fault::LoseStream(loss) => self.recreate(loss).await,
             Fault::KillServer(_) => {
                 self.server_down = None;
                 self.restart_ended().await
@@ -358,11 +358,12 @@ impl Breaker {
         self.shop.start_component(component).await
     }
 
-    /// Ends every fault, whatever was planned, and waits until all components are ready. Returns who is not in time, and why.
+    /// Ends every fault and waits until all components are ready. Returns the components that are not ready in time,
+    /// and why.
     ///
     /// # Errors
     ///
-    /// Where a fault cannot be ended.
+    /// If a fault cannot be ended.
     pub async fn clear_faults(&mut self) -> anyhow::Result<Vec<String>> {
         self.network.clear_faults();
         if let Some(disks) = &self.disks {
@@ -384,7 +385,7 @@ impl Breaker {
         }
         self.restart_ended().await?;
         self.restore().await?;
-        self.restore_what_is_lost().await;
+        self.begin_restore().await;
         for component in Component::SERVICES {
             let recorded = self.shop.config().own_variables.get(&component);
             if recorded
@@ -397,15 +398,15 @@ impl Breaker {
         loop {
             self.restart_ended().await?;
             let restored = self.restore_stream().await;
-            let faults_cleared = self.messages.hold_none().await.and(self.behave(&json!({"mode": "ok"})).await);
+            let faults_cleared = self.messages.release_all().await.and(self.behave(&json!({"mode": "ok"})).await);
             let faults_cleared = faults_cleared.and(self.limits.restore_all(&self.messages.jetstream()).await);
             let statuses = self.shop.status().await;
             let unready = statuses.into_iter().filter(|status| !status.ready);
             let mut unready: Vec<String> =
                 unready.map(|status| format!("{}: {}", status.component, status.detail)).collect();
             unready.extend(faults_cleared.err().map(|error| format!("{error:#}")));
-            unready.extend((!restored).then(|| "the stream of events is not filled again".to_owned()));
-            if unready.is_empty() || start.elapsed() > READY_WITHIN {
+            unready.extend((!restored).then(|| "the stream of events is not restored".to_owned()));
+            if unready.is_empty() || start.elapsed() > READY_TIMEOUT {
                 return Ok(unready);
             }
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -415,14 +416,15 @@ impl Breaker {
     async fn behave(&self, behaviour: &Value) -> anyhow::Result<()> {
         let url = format!("{}/behaviour", self.shop.config().http_url(Component::PaymentProvider));
         let sent = http::client(Duration::from_secs(5))?.put(url).json(behaviour).send().await;
-        sent.and_then(reqwest::Response::error_for_status).context("telling the payment provider how to behave")?;
+        sent.and_then(reqwest::Response::error_for_status)
+            .context("setting the behaviour of the payment provider")?;
         Ok(())
     }
 
-    fn note(&mut self, what: &Value) {
+    fn write_log(&mut self, what: &Value) {
         let line = json!({"at": self.history.now(), "what": what});
         if let Err(error) = writeln!(self.log, "{line}") {
-            tracing::error!(%error, "what is broken cannot be written down");
+            tracing::error!(%error, "cannot write the log of faults");
         }
     }
 }
@@ -436,11 +438,11 @@ fn ended(component: String, at: u64, status: std::process::ExitStatus) -> Ended 
     }
 }
 
-/// Returns which of these kinds there can be, and why the machine does not allow the others. Of all kinds, where none
-/// is named, those that such a shop does not have go without saying.
+/// Returns the kinds that are possible, and for the others the reason. If no kind is requested, kinds that need
+/// another set of servers are left out silently.
 pub fn allowed(kinds: &[Kind], postgres: bool, servers: usize, data: &Path) -> (Vec<Kind>, Vec<String>) {
     use clap::ValueEnum;
-    let wanted: Vec<Kind> = if kinds.is_empty() { Kind::value_variants().to_vec() } else { kinds.to_vec() };
+    let requested: Vec<Kind> = if kinds.is_empty() { Kind::value_variants().to_vec() } else { kinds.to_vec() };
     let mut left_out = Vec::new();
     let mut refuse = |kind: Kind, why: &str| {
         left_out.push(format!("{}: {why}", kind.name()));
@@ -453,12 +455,10 @@ pub fn allowed(kinds: &[Kind], postgres: bool, servers: usize, data: &Path) -> (
         Kind::Password => servers == 1,
         _ => true,
     };
-    let allowed = wanted.into_iter().filter(|kind| match kind {
-        kind if !has(kind) => !kinds.is_empty() && refuse(*kind, "there is no such server in this store"),
+    let allowed = requested.into_iter().filter(|kind| match kind {
+        kind if !has(kind) => !kinds.is_empty() && refuse(*kind, "the shop has no such server"),
         Kind::DiskFull if postgres => refuse(*kind, "the databases of all services are on one disk"),
-        Kind::DiskFull if !disk::can_mount(data) => {
-            refuse(*kind, "making a small disk needs the right to mount one")
-        }
+        Kind::DiskFull if !disk::can_mount(data) => refuse(*kind, "a small disk needs the permission to mount"),
         Kind::Clock if Clock::find().is_none() => refuse(*kind, "libfaketime is not installed"),
         _ => true,
     });

@@ -1,4 +1,4 @@
-//! What the components write: kept in one file, counted, searched for secrets, and left unread if a fault says so.
+//! The output of the components: written to one file, counted, searched for secrets, and left unread by a fault.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use anyhow::Context;
 use demo::{Component, OnLine};
 
-/// Leaked lines that are kept.
+/// The maximum number of leaked lines that are kept.
 const MAX_LEAKS: usize = 20;
 
 /// The output of all components.
@@ -18,7 +18,7 @@ pub struct Output {
     file: Mutex<File>,
     secrets: Vec<String>,
     seen: Mutex<Seen>,
-    /// Whose output is not read at the moment.
+    /// The components whose output is not read at the moment.
     unread: Mutex<BTreeSet<Component>>,
     read_again: Condvar,
 }
@@ -27,16 +27,16 @@ pub struct Output {
 struct Seen {
     lines: BTreeMap<Component, u64>,
     leaks: Vec<String>,
-    /// Who was told to write much: its lines do not count.
+    /// Components with verbose logging: their lines do not count.
     verbose: BTreeSet<Component>,
 }
 
 impl Output {
-    /// Begins to keep lines in a file of the data folder. No line may contain one of `secrets`.
+    /// Creates the file in the data folder. No line may contain one of `secrets`.
     ///
     /// # Errors
     ///
-    /// If the file cannot be made.
+    /// If the file cannot be created.
     pub fn begin(data: &Path, secrets: Vec<String>) -> anyhow::Result<Arc<Self>> {
         let file =
             Mutex::new(File::create(data.join("components.log")).context("creating the log of all components")?);
@@ -44,7 +44,7 @@ impl Output {
         Ok(Arc::new(Self { file, secrets, seen, unread, read_again: Condvar::new() }))
     }
 
-    /// Returns the reader of lines.
+    /// Returns the callback for lines of output.
     pub fn reader(self: &Arc<Self>) -> OnLine {
         let output = self.clone();
         Arc::new(move |component: Component, line: &str| output.take(component, line))
@@ -65,11 +65,11 @@ impl Output {
         }
         drop(seen);
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        // A log that cannot be written ends no campaign.
+        // An error in the log must not end the campaign.
         let _ = writeln!(file, "{component:<20} | {line}");
     }
 
-    /// Leaves the output of a component unread, or reads it again. Its lines do not count from then on.
+    /// Stops or continues reading the output of a component. Its lines do not count from then on.
     pub(super) fn set_unread(&self, component: Component, is_unread: bool) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).verbose.insert(component);
         let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,13 +81,13 @@ impl Output {
         self.read_again.notify_all();
     }
 
-    /// Reads all output again.
+    /// Continues reading all output.
     pub(super) fn read_all(&self) {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.read_again.notify_all();
     }
 
-    /// Returns how many lines each component wrote, and the lines with a secret in them.
+    /// Returns the number of lines per component, and the lines that contain a secret.
     #[must_use]
     pub fn summary(&self) -> (BTreeMap<String, u64>, Vec<String>) {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,10 +9,10 @@ use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
-/// How often a moment inside a transaction is looked for.
-const TRIES: usize = 200;
-/// How long a transaction stays open to count as that of a paused process.
-const STAYS_OPEN: Duration = Duration::from_millis(40);
+/// The number of attempts to find a moment inside a transaction.
+const MAX_ATTEMPTS: usize = 200;
+/// How long a transaction must stay open to belong to a paused process.
+const MIN_OPEN: Duration = Duration::from_millis(40);
 
 /// Returns the name of the database of a service.
 pub(super) fn database_name(component: Component) -> String {
@@ -38,7 +38,7 @@ async fn sessions(admin: &DatabaseConnection, component: Component, states: &str
 ///
 /// # Errors
 ///
-/// If no such moment is found; then the process runs on.
+/// If no such moment is found; then the process continues.
 pub(super) async fn pause_inside_transaction(
     server: &PostgresServer,
     component: Component,
@@ -46,12 +46,12 @@ pub(super) async fn pause_inside_transaction(
 ) -> anyhow::Result<()> {
     let admin = administrator(server).await?;
     let process = Pid::from_raw(process.cast_signed());
-    for _ in 0..TRIES {
+    for _ in 0..MAX_ATTEMPTS {
         signal::kill(process, Signal::SIGSTOP)?;
         let open = sessions(&admin, component, "'idle in transaction'").await?;
         if !open.is_empty() {
-            // Those of the other instance are over by then.
-            tokio::time::sleep(STAYS_OPEN).await;
+            // Transactions of the other instance have ended by then.
+            tokio::time::sleep(MIN_OPEN).await;
             let still_open = sessions(&admin, component, "'idle in transaction'").await?;
             if open.iter().any(|session| still_open.contains(session)) {
                 return Ok(());
@@ -60,7 +60,7 @@ pub(super) async fn pause_inside_transaction(
         signal::kill(process, Signal::SIGCONT)?;
         tokio::time::sleep(Duration::from_millis(7)).await;
     }
-    bail!("{component} was not seen inside a transaction")
+    bail!("{component} has no transaction open at any attempt")
 }
 
 /// Pauses a session of a service, one inside a transaction if there is one. Returns its process id.
@@ -70,8 +70,8 @@ pub(super) async fn pause_inside_transaction(
 /// If the service has no session.
 pub(super) async fn pause_session(server: &PostgresServer, component: Component) -> anyhow::Result<i32> {
     let admin = administrator(server).await?;
-    for attempt in 0..TRIES {
-        let states = if attempt + 1 < TRIES { "'active', 'idle in transaction'" } else { "'idle'" };
+    for attempt in 0..MAX_ATTEMPTS {
+        let states = if attempt + 1 < MAX_ATTEMPTS { "'active', 'idle in transaction'" } else { "'idle'" };
         if let Some(session) = sessions(&admin, component, states).await?.first() {
             signal::kill(Pid::from_raw(*session), Signal::SIGSTOP)?;
             return Ok(*session);
@@ -80,7 +80,7 @@ pub(super) async fn pause_session(server: &PostgresServer, component: Component)
     bail!("{component} has no session")
 }
 
-/// Resumes a paused session; one that is gone needs nothing.
+/// Resumes a paused session; does nothing if it is gone.
 pub(super) fn resume_session(session: i32) {
     let _ = signal::kill(Pid::from_raw(session), Signal::SIGCONT);
 }

@@ -1,4 +1,4 @@
-//! What is broken when: a list that derives from the seed.
+//! The schedule of faults, which derives from the seed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,17 +21,17 @@ pub enum Kind {
     Pause,
     /// The connections between a service and nats-server are closed, and new ones refused.
     Disconnect,
-    /// What passes between a service and nats-server is held back, in one direction or both.
+    /// Traffic between a service and nats-server is delayed, in one direction or both.
     AddLatency,
-    /// Stored messages are published again under their id, past the stream's own check for duplicates.
+    /// Stored messages are published again under their id, past the stream's deduplication.
     Republish,
-    /// A consumer is set back: what it has delivered is delivered again.
+    /// A consumer is set back and delivers messages again.
     Replay,
     /// A consumer delivers nothing for a while.
     HoldConsumer,
-    /// A second process of a service runs beside the first.
+    /// A second instance of a service runs.
     ExtraInstance,
-    /// The payment provider is slow, fails, or hangs up.
+    /// The payment provider is slow, fails, or closes connections.
     Provider,
     /// The disk of a service's database is full.
     DiskFull,
@@ -39,7 +39,7 @@ pub enum Kind {
     Clock,
     /// PostgreSQL is killed and started again.
     Postgres,
-    /// The stream of events loses all it holds; then it is filled again from the outboxes.
+    /// The stream of events loses its messages; then it is restored from the outboxes.
     LoseStream,
     /// A nats-server of a cluster is killed and started again.
     KillServer,
@@ -53,21 +53,21 @@ pub enum Kind {
     FreezeInstance,
     /// A PostgreSQL session of a service is paused.
     FreezeSession,
-    /// The database of a service is read-only for a while, as after a fail-over.
+    /// The database of a service is read-only, as after a fail-over.
     ReadOnly,
-    /// A service has hardly any file descriptors left, while many clients are connected to it.
+    /// A service has few file descriptors left, while many clients are connected.
     Descriptors,
-    /// The password of a service is changed at the broker, and changed back.
+    /// The password of a service is changed at nats-server, and changed back.
     Password,
-    /// The idempotency bucket takes nothing more.
+    /// The idempotency bucket accepts no entry.
     FullBucket,
     /// The output of a service is not read.
     Unread,
     /// COMMANDS, EVENTS, or TIMERS is so small that it fills under load.
     AtLimit,
-    /// The starts of a service are killed while it upgrades a database with data.
+    /// The starts of a service that upgrade a database with data are killed.
     Upgrade,
-    /// The payment provider knows the keys of new payments already, for other money.
+    /// The payment provider already has the keys of new payments, with another order or amount.
     KeyTaken,
 }
 
@@ -80,9 +80,9 @@ pub enum Fault {
     Pause(Component),
     /// [`Kind::Disconnect`] and [`Kind::AddLatency`].
     Proxy(Component, LinkPolicy),
-    /// [`Kind::Republish`]: so many messages.
+    /// [`Kind::Republish`]: the number of messages.
     Republish(usize),
-    /// [`Kind::Replay`]: so many of the last messages of `(stream, consumer)`.
+    /// [`Kind::Replay`]: `(stream, consumer)`, and the number of messages.
     Replay((&'static str, &'static str), u64),
     /// [`Kind::HoldConsumer`]: `(stream, consumer)`.
     HoldConsumer((&'static str, &'static str)),
@@ -92,11 +92,11 @@ pub enum Fault {
     Provider,
     /// [`Kind::DiskFull`].
     DiskFull(Component),
-    /// [`Kind::Clock`]: so many seconds ahead.
+    /// [`Kind::Clock`]: the shift in seconds.
     Clock(Component, i64),
     /// [`Kind::Postgres`].
     Postgres,
-    /// [`Kind::LoseStream`]: in this way.
+    /// [`Kind::LoseStream`]: the kind of loss.
     LoseStream(Loss),
     /// [`Kind::KillServer`].
     KillServer(usize),
@@ -124,56 +124,56 @@ pub enum Fault {
     KeyTaken,
 }
 
-/// How the stream of events loses what it holds.
+/// A way in which the stream of events loses its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Nats-server is killed, and the stream's folder is gone when it starts again, its consumers with it.
+    /// While nats-server is down, the stream's folder is removed, including its consumers.
     Folder,
-    /// Nats-server is killed, and the stream's messages are gone when it starts again; its consumers are there.
+    /// While nats-server is down, the stream's messages are removed; its consumers stay.
     Messages,
-    /// The stream is deleted while everything runs.
+    /// The stream is deleted while the shop runs.
     Deleted,
-    /// The stream is purged while everything runs.
+    /// The stream is purged while the shop runs.
     Purged,
 }
 
 impl Loss {
-    /// Returns whether nats-server does not run meanwhile.
+    /// Returns whether nats-server is down during the loss.
     #[must_use]
     pub fn is_offline(self) -> bool {
         matches!(self, Self::Folder | Self::Messages)
     }
 }
 
-/// A fault, and for how long.
+/// A scheduled fault.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planned {
-    /// Since the start of the load.
+    /// When it begins, since the start of the load.
     pub at: Duration,
     /// How long it lasts.
     pub lasts: Duration,
-    /// What it is.
+    /// The fault.
     pub fault: Fault,
 }
 
-/// How far a clock jumps, in seconds: further than the services remember messages, too.
+/// The shifts of a clock, in seconds: also beyond the retention of the inboxes.
 const JUMPS: [i64; 6] = [3600, -3600, 2 * 86_400, -2 * 86_400, 9 * 86_400, -9 * 86_400];
 
-/// How often another target is drawn where one is busy.
+/// The number of draws of another target if one is busy.
 const DRAWS: usize = 8;
 
-/// The stream that can be lost: the outboxes hold all of it.
+/// The stream that can be lost: the outboxes hold all of its messages.
 pub(super) const EVENTS: &str = "EVENTS";
 /// The stream of the bucket of idempotency keys.
 pub(super) const BUCKET: &str = "KV_IDEMPOTENCY";
 /// The stream of deadlines.
 pub(super) const TIMERS: &str = "TIMERS";
-/// The streams that can be at their limits, and the lowest limit of each in bytes: what the gateway accepts before it
-/// looks again must fit.
+/// The streams that can be at their limits, and the lowest limit of each in bytes: the commands that the gateway
+/// accepts until its next check must fit.
 const LIMITED: [(&str, u64); 3] = [("COMMANDS", 64 * 1024), (EVENTS, 256 * 1024), (TIMERS, 64 * 1024)];
 const LOSSES: [Loss; 4] = [Loss::Folder, Loss::Messages, Loss::Deleted, Loss::Purged];
 
-/// Services that talk to nats-server.
+/// Services that are connected to nats-server.
 const ON_NATS: [Component; 6] = [
     Component::OrderService,
     Component::InventoryService,
@@ -195,7 +195,7 @@ const CONSUMERS: [(&str, &str); 8] = [
     ("EVENTS", "notification-service"),
 ];
 
-/// What two faults cannot have at the same time.
+/// A resource that only one fault may affect at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     Process(Component),
@@ -207,7 +207,7 @@ enum Target {
     Postgres,
     Stream(&'static str),
     Output(Component),
-    /// Whichever it is: a cluster of three can spare one.
+    /// Any server of the cluster: a cluster of three tolerates the loss of one.
     Server,
 }
 
@@ -274,10 +274,10 @@ impl Fault {
             }
             Self::FreezeSession(_) | Self::ReadOnly(_) => Target::Postgres,
             Self::Descriptors(component) => Target::Process(component),
-            // The broker is started again with the other password, and once more with the first one.
+            // nats-server restarts with the changed password, and again with the original one.
             Self::Password(_) => return vec![Target::Process(Component::NatsServer), Target::Server],
             Self::Unread(component) => return vec![Target::Process(component), Target::Output(component)],
-            // Whoever runs the stream must be able to lose it, and nobody sets back what is not there.
+            // The stream can be lost only while its server runs, and missing consumers cannot be set back.
             Self::LoseStream(_) => {
                 let consumers = CONSUMERS.into_iter().filter(|(stream, _)| *stream == EVENTS);
                 let consumers = consumers.map(|(stream, consumer)| Target::Consumer(stream, consumer));
@@ -290,7 +290,7 @@ impl Fault {
 }
 
 impl Kind {
-    /// Returns the word for it.
+    /// Returns the name of the kind.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -325,10 +325,11 @@ impl Kind {
     }
 }
 
-/// Plans faults of these kinds for so long, with at most `pause` from one to the next, in a shop on so many
+/// Plans faults of these kinds for the length, with at most `pause` between two of them, in a shop on this number of
 /// nats-servers.
 ///
-/// Each kind comes once before any comes twice, in an order that the seed says. No two faults have one target at a time.
+/// Each kind occurs once before any occurs twice, in an order derived from the seed. No two faults affect one target
+/// at a time.
 #[must_use]
 pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind], servers: usize) -> Vec<Planned> {
     let mut random = random(seed, Purpose::Faults);
@@ -336,7 +337,7 @@ pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind], se
     let mut busy = BTreeMap::<Target, Duration>::new();
     let mut deck: Vec<Kind> = Vec::new();
     let mut at = Duration::from_secs(1);
-    // Comes before the shop opens.
+    // It occurs before the shop opens.
     let kinds: Vec<Kind> = kinds.iter().copied().filter(|kind| *kind != Kind::FirstStart).collect();
     while at < length && !kinds.is_empty() {
         if deck.is_empty() {
@@ -349,31 +350,31 @@ pub fn schedule(seed: u64, length: Duration, pause: Duration, kinds: &[Kind], se
                 fault.targets().iter().all(|target| busy.get(target).is_none_or(|until| *until <= at))
             });
             if let Some((fault, lasts)) = free {
-                // A moment between two faults of one target, so that what it did while it was well counts, too.
+                // A short pause between two faults of one target, so that healthy operation is covered, too.
                 let until = at + lasts + Duration::from_secs(1);
                 busy.extend(fault.targets().into_iter().map(|target| (target, until)));
                 planned.push(Planned { at, lasts, fault });
             } else {
-                // Its turn comes later.
+                // It is drawn again later.
                 deck.insert(0, kind);
             }
         }
-        let least = pause.mul_f64(0.15);
-        at += random.random_range(least..=pause.max(least));
+        let min = pause.mul_f64(0.15);
+        at += random.random_range(min..=pause.max(min));
     }
     planned
 }
 
-/// Draws a fault of a kind, and how long it lasts.
+/// Draws a fault of a kind, and its duration.
 fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration) {
     let on_nats = ON_NATS.choose(random).copied().unwrap_or(Component::OrderService);
     let with_database = Component::WITH_DATABASE.choose(random).copied().unwrap_or(Component::OrderService);
-    // The servers of a cluster have kinds of their own.
+    // Faults of cluster servers are kinds of their own.
     let components = if servers == 1 { &Component::ALL[..] } else { &Component::SERVICES };
     let any = components.choose(random).copied().unwrap_or(Component::OrderService);
     let server = random.random_range(0..servers);
     let consumer = CONSUMERS.choose(random).copied().unwrap_or(CONSUMERS[0]);
-    let (fault, least, most) = match kind {
+    let (fault, min, max) = match kind {
         Kind::Kill => (Fault::Kill(any), 0, 6_000),
         Kind::Pause => (Fault::Pause(any), 3_000, 18_000),
         Kind::Disconnect => (Fault::Proxy(on_nats, LinkPolicy::Closed), 100, 8_000),
@@ -394,7 +395,7 @@ fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration
         }
         Kind::Postgres => (Fault::Postgres, 500, 12_000),
         Kind::LoseStream => {
-            // A server of a cluster that has lost its folder gets all of it from the others.
+            // A cluster server that lost its folder gets the messages from the others.
             let losses = if servers == 1 { &LOSSES[..] } else { &[Loss::Deleted, Loss::Purged] };
             (Fault::LoseStream(losses.choose(random).copied().unwrap_or(Loss::Deleted)), 500, 6_000)
         }
@@ -408,16 +409,16 @@ fn draw(kind: Kind, servers: usize, random: &mut ChaCha8Rng) -> (Fault, Duration
         Kind::Password => (Fault::Password(on_nats), 2_000, 10_000),
         Kind::FullBucket => (Fault::AtLimit(BUCKET, 0), 2_000, 10_000),
         Kind::AtLimit => {
-            let (stream, least) = LIMITED.choose(random).copied().unwrap_or(LIMITED[0]);
-            (Fault::AtLimit(stream, random.random_range(least..=2 * least)), 10_000, 30_000)
+            let (stream, min) = LIMITED.choose(random).copied().unwrap_or(LIMITED[0]);
+            (Fault::AtLimit(stream, random.random_range(min..=2 * min)), 10_000, 30_000)
         }
         Kind::Upgrade => (Fault::Upgrade, 0, 2_000),
         Kind::KeyTaken => (Fault::KeyTaken, 3_000, 8_000),
         Kind::Unread => (Fault::Unread(on_nats), 5_000, 20_000),
-        // Never planned: it comes before the shop opens.
+        // Never planned: it occurs before the shop opens.
         Kind::FirstStart => (Fault::Republish(0), 0, 0),
     };
-    (fault, Duration::from_millis(random.random_range(least..=most)))
+    (fault, Duration::from_millis(random.random_range(min..=max)))
 }
 
 #[cfg(test)]
@@ -428,14 +429,14 @@ mod tests {
         [Kind::Kill, Kind::Pause, Kind::Disconnect, Kind::Republish, Kind::HoldConsumer, Kind::LoseStream];
 
     #[test]
-    fn the_same_seed_is_the_same_schedule_and_another_seed_another() {
+    fn equal_seeds_give_equal_schedules_and_different_seeds_different_ones() {
         let of = |seed| schedule(seed, Duration::from_secs(600), Duration::from_secs(5), &KINDS, 1);
         assert_eq!(of(7), of(7));
         assert_ne!(of(7), of(8));
     }
 
     #[test]
-    fn the_stream_is_lost_in_each_way_and_never_beside_a_fault_of_its_server_or_its_consumers() {
+    fn the_stream_is_lost_in_each_way_and_never_during_a_fault_of_its_server_or_its_consumers() {
         let planned = schedule(5, Duration::from_secs(3600), Duration::from_secs(2), &KINDS, 1);
         let is_lost = |planned: &&Planned| matches!(planned.fault, Fault::LoseStream(_));
         for loss in LOSSES {
@@ -459,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_comes_before_any_comes_twice() {
+    fn every_kind_occurs_before_any_occurs_twice() {
         for seed in 0..50 {
             let planned = schedule(seed, Duration::from_secs(90), Duration::from_secs(5), &KINDS, 1);
             let mut first: Vec<Kind> =
@@ -470,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_faults_have_one_target_at_a_time() {
+    fn no_two_faults_affect_one_target_at_a_time() {
         let planned = schedule(3, Duration::from_secs(3600), Duration::from_secs(2), &KINDS, 1);
         for (n, one) in planned.iter().enumerate() {
             for other in &planned[n + 1..] {

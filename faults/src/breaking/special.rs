@@ -1,4 +1,5 @@
-//! Faults of one service that need more than a signal: its database, its second instance, its password, its variables.
+//! Faults of one service that need more than a signal: of its database, its second instance, its password, its
+//! variables.
 
 use anyhow::Context;
 use demo::config::USERS;
@@ -9,7 +10,7 @@ use local_servers::{Program, free_port};
 use super::{Breaker, Fault, Shortage, postgres};
 
 impl Breaker {
-    /// Begins a fault of a PostgreSQL database; without such a server, does nothing.
+    /// Begins a fault of a PostgreSQL database; does nothing without such a server.
     pub(super) async fn begin_in_database(&mut self, fault: &Fault) -> anyhow::Result<()> {
         if let Fault::FreezeInstance(component) = *fault {
             self.start_extra_instance(component)?;
@@ -39,10 +40,10 @@ impl Breaker {
         Ok(())
     }
 
-    /// Starts the broker again with another password for a service.
+    /// Restarts nats-server with another password for a service.
     pub(super) async fn change_password(&mut self, component: Component, password: &str) -> anyhow::Result<()> {
         let variable = USERS.iter().find(|(user, _)| *user == component.name()).map(|(_, variable)| *variable);
-        let variable = variable.with_context(|| format!("{component} is no user of the broker"))?;
+        let variable = variable.with_context(|| format!("{component} is not a user of nats-server"))?;
         let Some(server) = self.shop.server(0) else { return Ok(()) };
         self.locked_out.retain(|locked_out| *locked_out != component);
         if password != ShopConfig::password(component.name()) {
@@ -52,7 +53,7 @@ impl Breaker {
         Ok(server.restart().await?)
     }
 
-    /// Ends what is special about databases, descriptors, passwords, and output.
+    /// Ends faults of databases, descriptors, passwords, and output.
     pub(super) async fn restore(&mut self) -> anyhow::Result<()> {
         std::mem::take(&mut self.paused_sessions).into_values().for_each(postgres::resume_session);
         std::mem::take(&mut self.shortages).into_values().for_each(Shortage::end);
@@ -68,7 +69,7 @@ impl Breaker {
         Ok(())
     }
 
-    /// Kills a service and starts it with other variables beside those it always has.
+    /// Kills a service and starts it with additional variables.
     pub(super) async fn restart_with(
         &mut self,
         component: Component,

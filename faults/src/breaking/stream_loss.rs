@@ -1,5 +1,5 @@
-//! A stream that loses all it holds, and is filled again: by what an operator would do, in the background, and again
-//! until it has succeeded, whatever else is broken meanwhile.
+//! A stream that loses its messages and is restored with the operator's commands. The restore runs in the background,
+//! and is repeated until it succeeds despite other faults.
 
 use std::path::Path;
 
@@ -17,22 +17,22 @@ use tokio_util::sync::CancellationToken;
 use super::Breaker;
 use super::schedule::{EVENTS, Loss};
 
-/// How far a stream is from having all it has lost.
+/// The progress of a restore.
 #[derive(Debug, Default)]
 pub enum Restoring {
-    /// It has lost nothing, or has it again.
+    /// The stream is complete.
     #[default]
     Done,
-    /// It has lost what it held, and is not to have it yet.
+    /// The stream lost its messages, and the restore must not begin yet.
     Lost,
-    /// It is to be filled again.
+    /// The restore can begin.
     Due,
-    /// It is being filled.
+    /// The restore is in progress.
     UnderWay(JoinHandle<anyhow::Result<u64>>),
 }
 
 impl Restoring {
-    /// Gives up what is under way.
+    /// Aborts a restore in progress.
     fn stop(&mut self, next: Self) {
         if let Self::UnderWay(task) = std::mem::replace(self, next) {
             task.abort();
@@ -41,7 +41,7 @@ impl Restoring {
 }
 
 impl Breaker {
-    /// Takes from the stream all it holds.
+    /// Removes the messages of the stream.
     pub(super) async fn lose(&mut self, loss: Loss) -> anyhow::Result<()> {
         self.restoring.stop(Restoring::Lost);
         self.archive.suspend(EVENTS).await;
@@ -63,8 +63,8 @@ impl Breaker {
         }
     }
 
-    /// Lets nats-server run again; the stream is filled from now on.
-    pub(super) async fn make_again(&mut self, loss: Loss) -> anyhow::Result<()> {
+    /// Starts nats-server if it is down; the restore can begin.
+    pub(super) async fn recreate(&mut self, loss: Loss) -> anyhow::Result<()> {
         self.restoring.stop(Restoring::Due);
         if loss.is_offline() {
             self.down.retain(|down| *down != Component::NatsServer);
@@ -74,39 +74,39 @@ impl Breaker {
         Ok(())
     }
 
-    /// Fills the stream where that is due, without waiting for it. Returns whether it lacks nothing.
+    /// Starts the restore if it is due, without waiting for it. Returns whether the stream is complete.
     pub(super) async fn restore_stream(&mut self) -> bool {
-        let is_over = match &self.restoring {
+        let is_due = match &self.restoring {
             Restoring::Done => return true,
             Restoring::Lost => return false,
             Restoring::Due => true,
             Restoring::UnderWay(task) => task.is_finished(),
         };
-        if !is_over {
+        if !is_due {
             return false;
         }
         if let Restoring::UnderWay(task) = std::mem::replace(&mut self.restoring, Restoring::Due) {
-            let outcome = task.await.map_err(anyhow::Error::from).and_then(|filled| filled);
+            let outcome = task.await.map_err(anyhow::Error::from).and_then(|restored| restored);
             match outcome {
                 Ok(published) => {
-                    self.note(&json!({"restored": EVENTS, "published": published}));
+                    self.write_log(&json!({"restored": EVENTS, "published": published}));
                     self.restoring = Restoring::Done;
                     return true;
                 }
-                Err(error) => self.note(&json!({"restored": EVENTS, "failed": format!("{error:#}")})),
+                Err(error) => self.write_log(&json!({"restored": EVENTS, "failed": format!("{error:#}")})),
             }
         }
-        self.restoring = Restoring::UnderWay(tokio::spawn(fill(self.shop.config().clone())));
+        self.restoring = Restoring::UnderWay(tokio::spawn(republish_events(self.shop.config().clone())));
         false
     }
 
-    /// Returns whether the stream lacks nothing.
+    /// Returns whether the stream is complete.
     pub(super) fn is_republished(&self) -> bool {
         matches!(self.restoring, Restoring::Done)
     }
 
-    /// Begins to fill the stream where it is to have nothing yet.
-    pub(super) async fn restore_what_is_lost(&mut self) {
+    /// Lets the restore of a lost stream begin.
+    pub(super) async fn begin_restore(&mut self) {
         self.archive.resume(EVENTS).await;
         if matches!(self.restoring, Restoring::Lost) {
             self.restoring = Restoring::Due;
@@ -114,19 +114,19 @@ impl Breaker {
     }
 }
 
-/// Makes the stream and its consumers where they are gone, and has the services publish again what they keep. Returns
-/// how many messages.
-async fn fill(config: ShopConfig) -> anyhow::Result<u64> {
+/// Creates the stream and its consumers if they are missing, and makes the services republish their outboxes. Returns
+/// the number of republished messages.
+async fn republish_events(config: ShopConfig) -> anyhow::Result<u64> {
     provision(&nats_options(&config, PROVISIONER), config.replicas()).await?;
     let operator = Operator::connect(&nats_options(&config, OPERATOR)).await?;
     let all = restore(&operator, EVENTS, None, STALL_TIMEOUT, &CancellationToken::new(), |_| ()).await?;
     if let Some(failed) = all.iter().find(|progress| !progress.done) {
-        bail!("{}: {}", failed.service, failed.failed.as_deref().unwrap_or("it is not done"));
+        bail!("{}: {}", failed.service, failed.failed.as_deref().unwrap_or("it is incomplete"));
     }
     Ok(all.iter().map(|progress| progress.published).sum())
 }
 
-/// Removes the stream, or only its messages, from a shop folder that no server uses.
+/// Removes the stream, or only its messages, from a store directory that no server uses.
 fn remove(shop: &Path, loss: Loss) -> anyhow::Result<()> {
     let accounts = shop.join("jetstream");
     let found = std::fs::read_dir(&accounts).with_context(|| format!("reading {}", accounts.display()))?;

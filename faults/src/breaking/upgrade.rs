@@ -1,4 +1,4 @@
-//! An upgrade of a service that is killed: its database has data, and is of an earlier level.
+//! An upgrade that is killed: the service's database has data and an earlier schema.
 
 use std::time::Duration;
 
@@ -12,16 +12,16 @@ use sea_orm::{ConnectionTrait, Database, TransactionTrait};
 use super::Breaker;
 use super::first_start::LATEST;
 
-/// The service whose last migration can be taken back without a loss: it computes a table from the others.
+/// The service whose last migration can be reverted without data loss: it computes a table from the others.
 pub(super) const UPGRADED: Component = Component::InventoryService;
-/// Takes that migration back.
+/// The statements that revert the migration.
 const DOWNGRADE: [&str; 2] =
     ["DROP TABLE stock_receipts", "DELETE FROM seaql_migrations WHERE version = 'inventory_0002_stock_receipts'"];
 /// The number of starts that are killed.
 const KILLS: usize = 4;
 
 impl Breaker {
-    /// Takes the last migration of the service back and kills its starts (SIGKILL) at random moments.
+    /// Reverts the last migration of the service and kills its starts (SIGKILL) at random.
     pub(super) async fn kill_upgrade(&mut self) -> anyhow::Result<()> {
         self.down.push(UPGRADED);
         self.shop.kill(UPGRADED)?;

@@ -1,4 +1,4 @@
-//! What customers are told, and whether it is true.
+//! The responses to customers and the notifications, compared with the events.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::Found;
 use crate::history::Exchange;
 use crate::recorded::{Recorded, Stored};
 
-/// The events of which customers are told.
+/// The events of which customers are notified.
 const NOTIFIED: [&str; 4] = ["order.awaiting-stock", "order.confirmed", "order.cancelled", "payment.refunded"];
 
 pub(super) fn are_notified_once(recorded: &Recorded) -> Found {
@@ -23,23 +23,23 @@ pub(super) fn are_notified_once(recorded: &Recorded) -> Found {
         let customers = notified.get(event.id()).map_or(&[][..], Vec::as_slice);
         let right = matches!(customers, [only] if event.body["customerId"] == *only);
         found.expect(event.key(), right, || {
-            format!("{:?} were told of {} ({})", customers, event.kind(), event.id())
+            format!("{:?} were notified of {} ({})", customers, event.kind(), event.id())
         });
     }
     for (event_id, customers) in notified {
         found.expect(event_id, known.contains(event_id), || {
-            format!("{customers:?} were told of an event that there is not")
+            format!("{customers:?} were notified of an event that does not exist")
         });
     }
     found
 }
 
-/// Returns whether the answer depends on how far the shop has come, rather than on the request alone.
+/// Returns whether the response depends on the progress of the shop, rather than on the request alone.
 fn is_provisional(exchange: &Exchange) -> bool {
     exchange.status == 202 && (exchange.prefer.is_some() || exchange.path.starts_with("/accounts"))
 }
 
-/// Returns the answer without what speaks of the servers as they are at this moment.
+/// Returns the response without the fields about the current state of the servers.
 fn lasting(exchange: &Exchange) -> Value {
     let mut answer = exchange.answer.clone();
     if let Some(answer) = answer.as_object_mut() {
@@ -48,7 +48,7 @@ fn lasting(exchange: &Exchange) -> Value {
     answer
 }
 
-pub(super) fn answers_repeat(recorded: &Recorded) -> Found {
+pub(super) fn responses_repeat(recorded: &Recorded) -> Found {
     let mut answers = BTreeMap::<(&str, &str, &str, String), Vec<&Exchange>>::new();
     for exchange in &recorded.exchanges {
         let places = exchange.method == "POST" && exchange.path == "/orders";
@@ -61,7 +61,7 @@ pub(super) fn answers_repeat(recorded: &Recorded) -> Found {
     }
     let mut found = Found::default();
     for ((method, path, ..), exchanges) in answers.into_iter().filter(|(_, exchanges)| exchanges.len() > 1) {
-        // With and without `Prefer` the same request has two answers, each the same every time.
+        // The same request has one response with `Prefer` and one without it; each must repeat.
         let of = |held: bool| exchanges.iter().filter(move |exchange| exchange.prefer.is_some() == held);
         for held in [false, true] {
             let mut all = of(held);
@@ -69,17 +69,17 @@ pub(super) fn answers_repeat(recorded: &Recorded) -> Found {
             let other = all.find(|other| (other.status, lasting(other)) != (first.status, lasting(first)));
             let wrong = other.map(|other| {
                 format!(
-                    "{method} {path} was answered {} {} and then {} {}",
+                    "{method} {path} had the response {} {} and then {} {}",
                     first.status, first.answer, other.status, other.answer
                 )
             });
-            found.look(first.body["orderId"].as_str().unwrap_or(path), wrong);
+            found.examine(first.body["orderId"].as_str().unwrap_or(path), wrong);
         }
     }
     found
 }
 
-pub(super) fn answers_are_documented(recorded: &Recorded) -> Found {
+pub(super) fn responses_are_documented(recorded: &Recorded) -> Found {
     let mut found = Found::default();
     for exchange in recorded.exchanges.iter().filter(|exchange| exchange.status != 0) {
         let (method, path) = (exchange.method.as_str(), exchange.path.as_str());
@@ -94,17 +94,17 @@ pub(super) fn answers_are_documented(recorded: &Recorded) -> Found {
             _ => &[],
         };
         found.expect(path, allowed.contains(&exchange.status), || {
-            format!("{method} was answered {} {}", exchange.status, exchange.answer)
+            format!("{method} had the response {} {}", exchange.status, exchange.answer)
         });
     }
     found
 }
 
-pub(super) fn refusals_say_when(recorded: &Recorded) -> Found {
+pub(super) fn refusals_are_retryable(recorded: &Recorded) -> Found {
     let mut found = Found { examined: 1, ..Found::default() };
     for exchange in recorded.exchanges.iter().filter(|exchange| exchange.status == 503) {
         found.expect(&exchange.path, exchange.retry_after.is_some_and(|seconds| seconds > 0), || {
-            format!("{} was answered 503 with Retry-After {:?}", exchange.method, exchange.retry_after)
+            format!("{} had the response 503 with Retry-After {:?}", exchange.method, exchange.retry_after)
         });
     }
     found
@@ -128,23 +128,23 @@ pub(super) fn accounts_are_kept(recorded: &Recorded) -> Found {
             continue;
         }
         let event = events.get(customer_id).and_then(|events| events.get(&version));
-        found.expect(customer_id, event.is_some_and(|event| description(event, account)), || {
-            format!("a customer saw version {version} of the account, and no event says the same")
+        found.expect(customer_id, event.is_some_and(|event| matches_account(event, account)), || {
+            format!("a customer saw version {version} of the account, but no event matches it")
         });
     }
     let last = events.iter().filter_map(|(id, events)| Some((*id, *events.last_key_value()?.1)));
     for (customer_id, last) in last {
         let right = match recorded.accounts.get(customer_id) {
-            Some(account) => account["version"].as_i64() == last.version() && description(last, account),
+            Some(account) => account["version"].as_i64() == last.version() && matches_account(last, account),
             None => last.kind() == "account.deleted",
         };
-        found.expect(customer_id, right, || "the account is not what its last event says".to_owned());
+        found.expect(customer_id, right, || "the account does not match its last event".to_owned());
     }
     found
 }
 
-/// Returns whether an event says the same as an account that a customer saw.
-fn description(event: &Stored, account: &Value) -> bool {
+/// Returns whether an event matches an account that a customer saw.
+fn matches_account(event: &Stored, account: &Value) -> bool {
     let details = event.body["details"].as_object().into_iter().flatten();
     let mut compared = details.filter(|(_, value)| !value.is_null()).peekable();
     compared.peek().is_some() && compared.all(|(name, value)| account[name] == *value)

@@ -1,4 +1,4 @@
-//! What must hold of messages, whatever they say.
+//! Invariants of messages, independent of their content.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,13 +25,13 @@ pub(super) fn acknowledged_is_stored(recorded: &Recorded) -> Found {
             _ => continue,
         };
         found.expect(&subject, subjects.contains(subject.as_str()), || {
-            format!("{} {} was acknowledged, and nothing is stored", exchange.method, exchange.path)
+            format!("{} {} was acknowledged, but no command is stored", exchange.method, exchange.path)
         });
     }
     found
 }
 
-pub(super) fn commands_are_answered(recorded: &Recorded) -> Found {
+pub(super) fn commands_are_effective(recorded: &Recorded) -> Found {
     let events = recorded.by_key("EVENTS");
     let causes: BTreeSet<&str> = recorded.stream("EVENTS").map(Stored::cause).collect();
     let mut found = Found::default();
@@ -39,8 +39,8 @@ pub(super) fn commands_are_answered(recorded: &Recorded) -> Found {
         let key = command.key();
         let about = events.get(key).map_or(&[][..], Vec::as_slice);
         let status = recorded.orders.get(key).and_then(|order| order["status"].as_str());
-        // What was so already needs no event.
-        let was_so = match command.kind() {
+        // A command whose result exists already needs no event.
+        let needs_no_event = match command.kind() {
             "order.place" => about.iter().any(|event| event.kind() == "order.placed" && event.body == command.body),
             "order.cancel" => match status {
                 Some(status) => status == "cancelled",
@@ -49,8 +49,8 @@ pub(super) fn commands_are_answered(recorded: &Recorded) -> Found {
             "account.create" => about.iter().any(|event| event.body["details"] == command.body["details"]),
             _ => false,
         };
-        found.expect(key, was_so || causes.contains(command.id()), || {
-            format!("nothing answers the command {} ({})", command.subject, command.id())
+        found.expect(key, needs_no_event || causes.contains(command.id()), || {
+            format!("no event is caused by the command {} ({})", command.subject, command.id())
         });
     }
     found
@@ -71,14 +71,14 @@ pub(super) fn causes_exist(recorded: &Recorded) -> Found {
             Some(_) if !commands.contains(event.correlation()) => {
                 Some("it belongs to the flow of a command that is not stored".to_owned())
             }
-            // Or to the order's own, where something else moved that on.
+            // Or to the order's own flow, if another message advanced the order.
             Some(cause) => {
                 let flow =
                     [Some(&cause.correlation()), flows.get(event.key())].contains(&Some(&event.correlation()));
                 (!flow).then(|| format!("it does not belong to the flow of its cause, {}", cause.subject))
             }
         };
-        found.look(event.key(), wrong.map(|wrong| format!("{} ({}): {wrong}", event.subject, event.id())));
+        found.examine(event.key(), wrong.map(|wrong| format!("{} ({}): {wrong}", event.subject, event.id())));
     }
     found
 }
@@ -99,13 +99,13 @@ pub(super) fn versions_are_contiguous(recorded: &Recorded) -> Found {
                 format!("{context} has {} messages of version {version}", ids.len())
             });
         }
-        // Reservations and payments change without a word, too.
-        let says_all = match context {
+        // Reservations and payments also change without an event.
+        let is_complete = match context {
             "order" | "account" => true,
             "inventory" => products.contains(key),
             _ => false,
         };
-        if says_all {
+        if is_complete {
             let contiguous = versions.keys().copied().eq(1..=i64::try_from(versions.len()).unwrap_or(i64::MAX));
             found.expect(key, contiguous, || format!("{context} has the versions {:?}", versions.keys()));
         }
@@ -120,11 +120,11 @@ pub(super) fn duplicates_are_equal(recorded: &Recorded) -> Found {
         let known = first.entry(message.id()).or_insert(message);
         let equal = (&known.subject, &known.body, known.kind(), known.cause(), known.version())
             == (&message.subject, &message.body, message.kind(), message.cause(), message.version());
-        // A schedule and what comes of it are one message on two subjects.
+        // A schedule and its timer are one message on two subjects.
         let scheduled = message.stream == "TIMERS" && known.body == message.body;
         found.expect(message.key(), equal || scheduled, || {
             format!(
-                "{} says one thing at {} {} and another at {}",
+                "{} differs between {} {} and {}",
                 message.id(),
                 message.stream,
                 known.sequence,
@@ -141,13 +141,13 @@ pub(super) fn histories_are_published(recorded: &Recorded) -> Found {
     let mut found = Found::default();
     for event in &recorded.history {
         found.expect(&event.order_id, published.contains(event.message_id.as_str()), || {
-            format!("{} is kept and not published", event.message_type)
+            format!("{} is in the history, but not published", event.message_type)
         });
     }
     for event in recorded.distinct("EVENTS").into_iter().filter(|event| event.context() == "order") {
         if event.version().is_some() {
             found.expect(event.key(), kept.contains(event.id()), || {
-                format!("{} is published and not kept", event.kind())
+                format!("{} is published, but not in the history", event.kind())
             });
         }
     }
@@ -157,14 +157,14 @@ pub(super) fn histories_are_published(recorded: &Recorded) -> Found {
 pub(super) fn nothing_is_left(recorded: &Recorded) -> Found {
     let mut found = Found::default();
     for (service, left) in &recorded.outbox_pending {
-        found.expect(service, *left == 0, || format!("{left} messages in its outbox are not published"));
+        found.expect(service, *left == 0, || format!("{left} batches are pending in its outbox"));
     }
     for (consumer, left) in &recorded.unsettled {
         found.expect(consumer, *left == 0, || format!("{left} messages are not delivered or not settled"));
     }
     for dead_letter in &recorded.dead_letters {
-        let detail = dead_letter.headers.get("Dead-Letter-Detail").map_or("no word of why", String::as_str);
-        found.look(dead_letter.key(), Some(format!("{} is a dead letter: {detail}", dead_letter.subject)));
+        let detail = dead_letter.headers.get("Dead-Letter-Detail").map_or("no reason", String::as_str);
+        found.examine(dead_letter.key(), Some(format!("{} is a dead letter: {detail}", dead_letter.subject)));
     }
     found
 }
@@ -172,7 +172,7 @@ pub(super) fn nothing_is_left(recorded: &Recorded) -> Found {
 pub(super) fn all_are_copied(recorded: &Recorded) -> Found {
     let mut found = Found { examined: 1, ..Found::default() };
     for (stream, missed) in &recorded.missed {
-        found.expect(stream, *missed == 0, || format!("{missed} messages were discarded before they were copied"));
+        found.expect(stream, *missed == 0, || format!("{missed} messages were deleted before they were copied"));
     }
     found
 }
@@ -180,12 +180,12 @@ pub(super) fn all_are_copied(recorded: &Recorded) -> Found {
 pub(super) fn all_recover(recorded: &Recorded) -> Found {
     let mut found = Found { examined: 1, ..Found::default() };
     for unready in &recorded.unready {
-        found.look(unready, Some("it is not ready long after everything was healed".to_owned()));
+        found.examine(unready, Some("it is not ready long after all faults were cleared".to_owned()));
     }
     found
 }
 
-pub(super) fn nobody_fell(recorded: &Recorded) -> Found {
+pub(super) fn no_crashes(recorded: &Recorded) -> Found {
     let mut found = Found { examined: 1, ..Found::default() };
     for ended in &recorded.ended {
         found.expect(&ended.component, ended.in_order, || {

@@ -1,8 +1,8 @@
 //! The invariants: pure functions over [`Recorded`], which share no code with the services.
 //!
-//! In reading order: `orders` (every order ends, and why), `stock` and `money` (nothing appears, nothing is
-//! lost), `messages` (causes, versions, duplicates, what is left over), `customers` (what they were told and
-//! promised), `processes` (what they log, need, and how they end).
+//! In reading order: `orders` (every order ends, with a valid reason), `stock` and `money` (nothing appears or is
+//! lost), `messages` (causes, versions, duplicates, leftovers), `customers` (responses and notifications),
+//! `processes` (logs, CPU, exits).
 
 mod customers;
 mod messages;
@@ -13,75 +13,75 @@ mod stock;
 
 use crate::recorded::Recorded;
 
-/// Something that does not hold.
+/// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The order, product, customer, or message it is about.
+    /// The order, product, customer, or message.
     pub about: String,
     /// What is wrong.
     pub what: String,
 }
 
-/// What a check has looked at, and what it has found.
+/// The result of a check.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
-    /// How many things it has looked at; a check that looks at nothing proves nothing.
+    /// The number of items examined; a check that examines none proves nothing.
     pub examined: usize,
-    /// What does not hold.
+    /// The violations found.
     pub violations: Vec<Violation>,
 }
 
 impl Found {
-    /// Looks at a thing: notes what is wrong with it, where something is.
-    fn look(&mut self, about: &str, wrong: Option<String>) {
+    /// Examines an item; records a violation if something is wrong.
+    fn examine(&mut self, about: &str, wrong: Option<String>) {
         self.examined += 1;
         if let Some(what) = wrong {
             self.violations.push(Violation { about: about.to_owned(), what });
         }
     }
 
-    /// Looks at a thing that must be so.
+    /// Examines an item that must satisfy a condition.
     fn expect(&mut self, about: &str, holds: bool, otherwise: impl FnOnce() -> String) {
-        self.look(about, (!holds).then(otherwise));
+        self.examine(about, (!holds).then(otherwise));
     }
 }
 
-/// Something that must hold at the end of every run.
+/// An invariant that must hold at the end of every run.
 #[derive(Debug, Clone, Copy)]
 pub struct Invariant {
-    /// What it is called.
+    /// The name.
     pub name: &'static str,
-    /// What it says.
+    /// The condition, as a sentence.
     pub description: &'static str,
-    /// Looks whether it holds.
+    /// The check.
     pub check: fn(&Recorded) -> Found,
 }
 
-/// All of them.
+/// All invariants.
 pub const INVARIANTS: &[Invariant] = &[
     Invariant {
         name: "orders-end",
-        description: "every acknowledged order exists, and is final or waits for stock that is short",
+        description: "every acknowledged order exists, and is terminal or waits for stock that is short",
         check: orders::end,
     },
     Invariant {
-        name: "orders-as-asked",
-        description: "every order is what some request asked for",
-        check: orders::as_asked,
+        name: "orders-as-requested",
+        description: "every order matches a request",
+        check: orders::as_requested,
     },
     Invariant {
         name: "ends-explained",
-        description: "every final order is explained by its messages",
+        description: "the messages of every terminal order explain its state",
         check: orders::ends_are_explained,
     },
     Invariant {
-        name: "cancels-heeded",
-        description: "every acknowledged cancel has cancelled its order, or was refused because that was confirmed",
-        check: orders::cancels_are_heeded,
+        name: "cancellations-effective",
+        description: "every acknowledged cancellation cancelled its order, or was refused because that was confirmed",
+        check: orders::cancellations_are_effective,
     },
     Invariant {
         name: "stock-conserved",
-        description: "per product, what came in is available or held for orders that are not void",
+        description: "per product, received units are available or reserved for orders that are not cancelled",
         check: stock::is_conserved,
     },
     Invariant {
@@ -91,63 +91,63 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "restocks-once",
-        description: "every acknowledged restock counts, and counts once",
+        description: "every acknowledged restock counts once",
         check: stock::restocks_count_once,
     },
     Invariant {
         name: "reservations-once",
-        description: "no order is reserved or released twice, and what is released was reserved",
+        description: "no order is reserved or released twice, and released units were reserved",
         check: stock::reservations_happen_once,
     },
     Invariant {
         name: "money-conserved",
-        description: "per order, the provider has taken the money once where it is confirmed, and has given back all of it \
-               otherwise",
+        description: "per order, the provider captured the amount once if the order is confirmed, and otherwise refunded all \
+               of it",
         check: money::is_conserved,
     },
     Invariant {
         name: "payments-true",
-        description: "what payment events say is what the provider's ledger says",
+        description: "payment events match the provider's ledger",
         check: money::events_are_true,
     },
     Invariant {
         name: "alarms-explained",
-        description: "a key that stands for other money pays for nothing, and a person is asked to settle that and nothing else",
+        description: "a key of another client's charge pays for no order and raises an alarm; no other key does",
         check: money::alarms_are_explained,
     },
     Invariant {
         name: "limits-hold",
-        description: "what the provider holds of a customer never exceeds the highest limit the account ever had",
+        description: "a customer's captured and unrefunded amount never exceeds the account's highest credit limit",
         check: money::limits_hold,
     },
     Invariant {
-        name: "exposures-add-up",
-        description: "per customer and currency, what counts against the limit is what confirmed orders come to",
+        name: "exposures-reconcile",
+        description: "per customer and currency, the exposure is the total of confirmed orders",
         check: money::exposures_reconcile,
     },
     Invariant {
         name: "notified-once",
-        description: "customers are told once of each event that concerns them, and of nothing else",
+        description: "customers are notified once of each event that concerns them, and of nothing else",
         check: customers::are_notified_once,
     },
     Invariant {
-        name: "answers-repeat",
-        description: "the same request has the same answer",
-        check: customers::answers_repeat,
+        name: "responses-repeat",
+        description: "the same request has the same response",
+        check: customers::responses_repeat,
     },
     Invariant {
-        name: "answers-documented",
-        description: "no request has an answer that the API does not know, or a server's error other than 503",
-        check: customers::answers_are_documented,
+        name: "responses-documented",
+        description: "every response is documented in the API, and no server error other than 503 occurs",
+        check: customers::responses_are_documented,
     },
     Invariant {
-        name: "refusals-say-when",
-        description: "every answer 503 has a Retry-After",
-        check: customers::refusals_say_when,
+        name: "refusals-retryable",
+        description: "every response 503 has a Retry-After",
+        check: customers::refusals_are_retryable,
     },
     Invariant {
         name: "accounts-kept",
-        description: "every acknowledged change of an account is an event, and the account is what its last event says",
+        description: "every acknowledged change of an account is an event, and the account matches its last event",
         check: customers::accounts_are_kept,
     },
     Invariant {
@@ -156,13 +156,13 @@ pub const INVARIANTS: &[Invariant] = &[
         check: messages::acknowledged_is_stored,
     },
     Invariant {
-        name: "commands-answered",
-        description: "every stored command has had its effect, or was refused by an event",
-        check: messages::commands_are_answered,
+        name: "commands-effective",
+        description: "every stored command had its effect, or was refused by an event",
+        check: messages::commands_are_effective,
     },
     Invariant {
         name: "causes-exist",
-        description: "every event has a cause that is stored, and belongs to the flow of a stored command",
+        description: "every event has a stored cause, and belongs to the flow of a stored command",
         check: messages::causes_exist,
     },
     Invariant {
@@ -172,12 +172,12 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "duplicates-equal",
-        description: "messages with one id say the same",
+        description: "messages with one id are equal",
         check: messages::duplicates_are_equal,
     },
     Invariant {
         name: "histories-published",
-        description: "what order-service keeps is what the stream has",
+        description: "the histories of order-service match the stream",
         check: messages::histories_are_published,
     },
     Invariant {
@@ -187,32 +187,28 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "all-copied",
-        description: "the campaign knows every message that a stream had, including the discarded ones",
+        description: "the campaign has a copy of every message, including those that the streams deleted",
         check: messages::all_are_copied,
     },
     Invariant {
         name: "all-recover",
-        description: "once nothing hinders them any more, all components become ready by themselves",
+        description: "all components become ready by themselves once all faults are cleared",
         check: messages::all_recover,
     },
     Invariant {
-        name: "nobody-fell",
-        description: "no process panicked, was ended by a signal of its own, or could not go on",
-        check: messages::nobody_fell,
+        name: "no-crashes",
+        description: "no process panicked or ended by a signal of its own",
+        check: messages::no_crashes,
     },
     Invariant {
         name: "invariants-agree",
-        description: "at rest, every check of the shop's own passes",
+        description: "at rest, every consistency check of the shop passes",
         check: processes::invariants_agree,
     },
-    Invariant {
-        name: "idle-at-rest",
-        description: "no process needs much of a core once nothing is left to do",
-        check: processes::are_idle,
-    },
+    Invariant { name: "idle-at-rest", description: "no process uses much CPU at rest", check: processes::are_idle },
     Invariant {
         name: "logs-bounded",
-        description: "no component floods its log, whatever is broken",
+        description: "no component floods its log during any fault",
         check: processes::logs_are_bounded,
     },
     Invariant {
@@ -222,21 +218,21 @@ pub const INVARIANTS: &[Invariant] = &[
     },
     Invariant {
         name: "shutdown-clean",
-        description: "every process ends with status 0 and in time when it is asked to",
+        description: "every process ends with status 0 and in time on SIGTERM",
         check: processes::end_cleanly,
     },
 ];
 
-/// An invariant and what was found.
+/// An invariant and the result of its check.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// Which.
+    /// The invariant.
     pub invariant: Invariant,
-    /// What was found.
+    /// The result.
     pub found: Found,
 }
 
-/// Checks everything.
+/// Checks all invariants.
 #[must_use]
 pub fn check(recorded: &Recorded) -> Vec<Outcome> {
     INVARIANTS

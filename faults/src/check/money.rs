@@ -1,4 +1,4 @@
-//! Money is taken once, for what is confirmed, within limits; and everything else is given back.
+//! Payments are captured once, for confirmed orders, within limits; all others are refunded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::Found;
 use crate::recorded::{OTHER_CLIENT, Recorded};
 
-/// Returns the entries of the ledger without the money of another client.
+/// Returns the entries of the ledger without those of another client.
 fn own(recorded: &Recorded) -> impl Iterator<Item = &Value> {
     let other: BTreeSet<&str> = other(recorded).filter_map(|entry| entry["reference"].as_str()).collect();
     recorded.ledger.iter().filter(move |entry| !entry["reference"].as_str().is_some_and(|of| other.contains(of)))
@@ -18,8 +18,8 @@ fn other(recorded: &Recorded) -> impl Iterator<Item = &Value> {
     recorded.ledger.iter().filter(|entry| entry["kind"] == "captured" && entry["token"] == OTHER_CLIENT)
 }
 
-/// A key that stands for other money pays for nothing: its order is cancelled, and a person is asked. Nobody is asked
-/// for anything else.
+/// A key of another client's charge pays for no order: the order is cancelled, and an alarm is raised. Nothing else
+/// raises an alarm.
 pub(super) fn alarms_are_explained(recorded: &Recorded) -> Found {
     let mut found = Found { examined: 1, ..Found::default() };
     let mut explained = BTreeSet::new();
@@ -28,28 +28,28 @@ pub(super) fn alarms_are_explained(recorded: &Recorded) -> Found {
         explained.insert(order_id);
         let status = recorded.orders.get(order_id).and_then(|order| order["status"].as_str());
         found.expect(order_id, status == Some("cancelled"), || {
-            format!("its key stands for money of another client, and it is {status:?}")
+            format!("its key is that of another client's charge, but it is {status:?}")
         });
         found.expect(order_id, recorded.alarms.contains(order_id), || {
-            "its key stands for money of another client, and nobody was asked to settle that".to_owned()
+            "its key is that of another client's charge, but there was no alarm".to_owned()
         });
     }
     for order_id in &recorded.alarms {
         found.expect(order_id, explained.contains(order_id.as_str()), || {
-            "a person was asked to settle its payment, and its key is its own".to_owned()
+            "there was an alarm, but its key is its own".to_owned()
         });
     }
     found
 }
 
-/// What the provider did about one order.
+/// The charges and refunds of one order.
 #[derive(Debug, Default)]
 struct Taken<'a> {
     captures: Vec<&'a Value>,
     refunds: Vec<&'a Value>,
 }
 
-/// Returns what the provider did, by order.
+/// Returns the charges and refunds, by order.
 fn by_order(recorded: &Recorded) -> BTreeMap<&str, Taken<'_>> {
     let mut by_order = BTreeMap::<&str, Taken<'_>>::new();
     let mut orders = BTreeMap::new();
@@ -75,10 +75,10 @@ pub(super) fn is_conserved(recorded: &Recorded) -> Found {
     let by_order = by_order(recorded);
     let mut found = Found::default();
     for (order_id, taken) in &by_order {
-        found.expect(order_id, recorded.orders.contains_key(*order_id), || "no such order is known".to_owned());
+        found.expect(order_id, recorded.orders.contains_key(*order_id), || "there is no such order".to_owned());
         let count = (taken.captures.len(), taken.refunds.len());
         found.expect(order_id, matches!(count, (1, 0 | 1)), || {
-            format!("the provider took money {} times and gave it back {} times", count.0, count.1)
+            format!("the provider captured {} times and refunded {} times", count.0, count.1)
         });
     }
     for (order_id, order) in &recorded.orders {
@@ -87,15 +87,16 @@ pub(super) fn is_conserved(recorded: &Recorded) -> Found {
         let wrong = match (order["status"].as_str().unwrap_or_default(), held) {
             ("confirmed", 1) => taken.and_then(|taken| taken.captures.first()).and_then(|capture| {
                 let equal = capture["amount"] == order["totalPrice"] && capture["currency"] == order["currency"];
-                (!equal)
-                    .then(|| format!("it comes to {}, and {} was taken", order["totalPrice"], capture["amount"]))
+                (!equal).then(|| {
+                    format!("its total is {}, but {} was captured", order["totalPrice"], capture["amount"])
+                })
             }),
-            ("confirmed", _) => Some("it is confirmed, and the provider does not hold its money".to_owned()),
+            ("confirmed", _) => Some("it is confirmed, but not exactly one capture is unrefunded".to_owned()),
             ("cancelled", 0) => None,
-            ("cancelled", _) => Some("it is cancelled, and the provider still holds its money".to_owned()),
+            ("cancelled", _) => Some("it is cancelled, but a capture is not refunded".to_owned()),
             _ => None,
         };
-        found.look(order_id, wrong);
+        found.examine(order_id, wrong);
     }
     found
 }
@@ -111,22 +112,21 @@ pub(super) fn events_are_true(recorded: &Recorded) -> Found {
                 let same = |entry: &&Value| {
                     ["reference", "amount", "currency"].iter().all(|name| entry[name] == event.body[name])
                 };
-                (!taken.captures.iter().any(same)).then_some("the provider took no such money")
+                (!taken.captures.iter().any(same)).then_some("the provider has no such capture")
             }
-            "payment.refunded" => taken.refunds.is_empty().then_some("the provider gave nothing back"),
-            "payment.declined" => {
-                (taken.captures.len() > taken.refunds.len()).then_some("the provider holds money all the same")
-            }
-            _ => Some("nobody knows such an event"),
+            "payment.refunded" => taken.refunds.is_empty().then_some("the provider has no refund"),
+            "payment.declined" => (taken.captures.len() > taken.refunds.len())
+                .then_some("the provider has a capture without a refund"),
+            _ => Some("the event type is unknown"),
         };
-        found.look(event.key(), wrong.map(|wrong| format!("{} was said, and {wrong}", event.kind())));
+        found.examine(event.key(), wrong.map(|wrong| format!("{} was published, but {wrong}", event.kind())));
     }
     let ends = ["captured", "declined", "refunded", "cancelled"];
     for (order_id, order) in &recorded.orders {
         let payment = recorded.payments.get(order_id).map_or("unknown", |payment| payment.status.as_str());
         let is_final = ["confirmed", "cancelled"].contains(&order["status"].as_str().unwrap_or_default());
         found.expect(order_id, !is_final || ends.contains(&payment), || {
-            format!("the order is final, and its payment is {payment}")
+            format!("the order is terminal, but its payment is {payment}")
         });
     }
     found
@@ -148,14 +148,17 @@ pub(super) fn limits_hold(recorded: &Recorded) -> Found {
             "captured" => {
                 let order_id = entry["orderId"].as_str().unwrap_or_default();
                 let customer = recorded.orders.get(order_id).and_then(|order| order["customerId"].as_str());
-                let of = (customer.unwrap_or("nobody"), entry["currency"].as_str().unwrap_or_default());
+                let of = (customer.unwrap_or("no customer"), entry["currency"].as_str().unwrap_or_default());
                 let amount = entry["amount"].as_i64().unwrap_or_default();
                 references.insert(reference, (of, amount));
                 let held = held.entry(of).or_default();
                 *held += amount;
                 let limit = highest.get(&of).copied().unwrap_or_default();
                 found.expect(of.0, *held <= limit, || {
-                    format!("with {order_id} the provider held {held} {} of {limit} at most", of.1)
+                    format!(
+                        "after {order_id}, {held} {} were captured and unrefunded; the limit was at most {limit}",
+                        of.1
+                    )
                 });
             }
             "refunded" => {
@@ -181,7 +184,7 @@ pub(super) fn exposures_reconcile(recorded: &Recorded) -> Found {
     let mut found = Found::default();
     for ((customer_id, currency), (confirmed, counted)) in sums {
         found.expect(customer_id, confirmed == counted, || {
-            format!("confirmed orders come to {confirmed} {currency}, and {counted} counts against the limit")
+            format!("confirmed orders total {confirmed} {currency}, but the exposure is {counted}")
         });
     }
     found

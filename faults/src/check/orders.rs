@@ -1,4 +1,4 @@
-//! Every order ends, and its messages say why.
+//! Every order ends, for the reason that its messages show.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::Found;
 use crate::history::Exchange;
 use crate::recorded::{Recorded, Stored};
 
-/// Returns whether the exchange asks for an order.
+/// Returns whether the exchange places an order.
 fn places(exchange: &Exchange) -> bool {
     exchange.method == "POST" && exchange.path == "/orders"
 }
@@ -33,21 +33,21 @@ pub(super) fn end(recorded: &Recorded) -> Found {
     let known = recorded.orders.keys().map(String::as_str);
     for order_id in acknowledged(recorded).into_iter().chain(known).collect::<BTreeSet<_>>() {
         let Some(order) = recorded.orders.get(order_id) else {
-            found.look(order_id, Some("it was acknowledged, and does not exist".to_owned()));
+            found.examine(order_id, Some("it was acknowledged, but does not exist".to_owned()));
             continue;
         };
         let wrong = match order["status"].as_str().unwrap_or_default() {
             "confirmed" | "cancelled" => None,
             "awaiting-stock" if is_short(recorded, order) => None,
-            "awaiting-stock" => Some("it waits for stock, and none of its products is short".to_owned()),
+            "awaiting-stock" => Some("it waits for stock, but none of its products is short".to_owned()),
             status => Some(format!("it is still {status}")),
         };
-        found.look(order_id, wrong);
+        found.examine(order_id, wrong);
     }
     found
 }
 
-/// Returns whether a product of the order has fewer units on the shelf than are waited for.
+/// Returns whether a product of the order has fewer available than backordered units.
 fn is_short(recorded: &Recorded, order: &Value) -> bool {
     let items = order["items"].as_array().into_iter().flatten();
     items
@@ -55,22 +55,23 @@ fn is_short(recorded: &Recorded, order: &Value) -> bool {
         .any(|product| product.available < product.backordered)
 }
 
-pub(super) fn as_asked(recorded: &Recorded) -> Found {
+pub(super) fn as_requested(recorded: &Recorded) -> Found {
     let mut asked = BTreeMap::<&str, Vec<&Value>>::new();
-    // Where the id was given by the gateway and no answer told which: by content alone.
-    let mut nameless = Vec::new();
+    // Requests without a known order id, because the gateway chose it and the response is missing: compared by
+    // content.
+    let mut without_id = Vec::new();
     for exchange in recorded.exchanges.iter().filter(|exchange| places(exchange)) {
         match exchange.body["orderId"].as_str().or(exchange.answer["orderId"].as_str()) {
             Some(order_id) => asked.entry(order_id).or_default().push(&exchange.body),
-            None => nameless.push(&exchange.body),
+            None => without_id.push(&exchange.body),
         }
     }
     let mut found = Found::default();
     for (order_id, order) in &recorded.orders {
         let same = |body: &&Value| ["customerId", "currency", "items"].iter().all(|name| body[name] == order[name]);
         let is_asked = asked.get(order_id.as_str()).into_iter().flatten().any(&same);
-        found.expect(order_id, is_asked || nameless.iter().any(same), || {
-            "no request asked for an order with that content".to_owned()
+        found.expect(order_id, is_asked || without_id.iter().any(same), || {
+            "no request has the content of the order".to_owned()
         });
     }
     found
@@ -89,7 +90,7 @@ pub(super) fn ends_are_explained(recorded: &Recorded) -> Found {
             "cancelled" => record.unexplained_cancellation(),
             _ => continue,
         };
-        found.look(order_id, wrong);
+        found.examine(order_id, wrong);
     }
     found
 }
@@ -111,7 +112,7 @@ impl<'a> OrderRecord<'a> {
         self.events.iter().copied().filter(|event| event.kind() == kind).collect()
     }
 
-    /// Returns the one event of a kind, or what is wrong with their number.
+    /// Returns the only event of a kind, or an error about their number.
     fn one(&self, kind: &str) -> Result<&'a Stored, String> {
         match self.all(kind).as_slice() {
             [only] => Ok(only),
@@ -135,15 +136,15 @@ impl<'a> OrderRecord<'a> {
             self.none("inventory.released")?;
             self.none("payment.refunded")?;
             if confirmed.cause() != captured.id() {
-                return Err("its confirmation does not answer its payment".to_owned());
+                return Err("its confirmation is not caused by its payment".to_owned());
             }
             let sums = [&placed.body["totalPrice"], &captured.body["amount"], &confirmed.body["totalPrice"]];
             if sums.iter().any(|sum| **sum != self.order["totalPrice"]) {
-                return Err(format!("its messages speak of the sums {sums:?}"));
+                return Err(format!("its messages contain the sums {sums:?}"));
             }
             Ok(())
         };
-        explained().err().map(|why| format!("it is confirmed, and {why}"))
+        explained().err().map(|why| format!("it is confirmed, but {why}"))
     }
 
     fn unexplained_cancellation(&self) -> Option<String> {
@@ -152,54 +153,54 @@ impl<'a> OrderRecord<'a> {
             let cancelled = self.one("order.cancelled")?;
             self.none("order.confirmed")?;
             if cancelled.body["reason"] != self.order["reason"] {
-                return Err("its reason is not that of its event".to_owned());
+                return Err("its reason differs from that of its event".to_owned());
             }
             self.reason(cancelled)?;
             self.undone("inventory.reserved", "inventory.released", "lines")?;
-            // Money that the provider turns out to have taken when it is told to take none is given back without
-            // having been spoken of.
+            // A capture that the provider reports only when it is asked to void the payment is refunded without a
+            // captured event.
             if self.all("payment.captured").is_empty() && !self.all("payment.refunded").is_empty() {
                 return self.one("payment.refunded").map(drop);
             }
             self.undone("payment.captured", "payment.refunded", "amount")
         };
-        explained().err().map(|why| format!("it is cancelled, and {why}"))
+        explained().err().map(|why| format!("it is cancelled, but {why}"))
     }
 
-    /// Looks whether the reason of a cancellation is true.
+    /// Checks whether the messages support the reason of a cancellation.
     fn reason(&self, cancelled: &Stored) -> Result<(), String> {
         let reason = &cancelled.body["reason"];
         let cause = self.by_id.get(cancelled.cause());
-        let answers = |kind: &str| cause.is_some_and(|cause| cause.kind() == kind);
+        let caused_by = |kind: &str| cause.is_some_and(|cause| cause.kind() == kind);
         let is_true = match reason["code"].as_str().unwrap_or_default() {
             "customer" => self.commands.iter().any(|command| command.kind() == "order.cancel"),
             "unknown-product" => {
-                answers("inventory.refused")
+                caused_by("inventory.refused")
                     && cause.is_some_and(|cause| cause.body["unknownProducts"] == reason["productIds"])
             }
             "stock-deadline" => cause.is_some_and(|cause| cause.stream == "TIMERS"),
             "payment-declined" => {
-                answers("payment.declined") && cause.is_some_and(|cause| cause.body["reason"] == reason["reason"])
+                caused_by("payment.declined") && cause.is_some_and(|cause| cause.body["reason"] == reason["reason"])
             }
             _ => false,
         };
-        if is_true { Ok(()) } else { Err(format!("nothing bears out its reason, {reason}")) }
+        if is_true { Ok(()) } else { Err(format!("no message supports its reason, {reason}")) }
     }
 
-    /// Looks whether what was done was undone once, and nothing else was.
+    /// Checks whether each effect was compensated once, and nothing else was.
     fn undone(&self, done: &str, undone: &str, what: &str) -> Result<(), String> {
         if self.all(done).is_empty() {
             return self.none(undone);
         }
         let (done, undone) = (self.one(done)?, self.one(undone)?);
         if done.body[what] != undone.body[what] {
-            return Err(format!("{} and {} speak of different {what}", done.kind(), undone.kind()));
+            return Err(format!("{} and {} have different {what}", done.kind(), undone.kind()));
         }
         Ok(())
     }
 }
 
-pub(super) fn cancels_are_heeded(recorded: &Recorded) -> Found {
+pub(super) fn cancellations_are_effective(recorded: &Recorded) -> Found {
     let events = recorded.by_key("EVENTS");
     let accepted: BTreeSet<&str> =
         recorded.exchanges.iter().filter(|exchange| exchange.is_acknowledged()).filter_map(cancels).collect();
@@ -207,15 +208,18 @@ pub(super) fn cancels_are_heeded(recorded: &Recorded) -> Found {
     for order_id in accepted {
         let has = |kind: &str| of(&events, order_id).iter().any(|event| event.kind() == kind);
         let status = recorded.orders.get(order_id).and_then(|order| order["status"].as_str());
-        let heeded = match status {
+        let effective = match status {
             Some("cancelled") => true,
             Some("confirmed") => has("order.cancel-refused"),
             Some(_) => false,
-            // The cancel came first, and the order never did.
+            // The cancellation arrived first, and the order never did.
             None => has("order.cancel-deferred"),
         };
-        found.expect(order_id, heeded, || {
-            format!("a cancel was acknowledged, and it is {}", status.unwrap_or("unknown without a word"))
+        found.expect(order_id, effective, || {
+            format!(
+                "a cancellation was acknowledged, but the order is {}",
+                status.unwrap_or("unknown, without an event")
+            )
         });
     }
     found

@@ -1,13 +1,13 @@
-//! The processes themselves: what they report, log, and need, and how they end.
+//! The processes: their consistency checks, CPU, logs, and exits.
 
 use super::Found;
 use crate::recorded::Recorded;
 
-/// Percent of a core that a process may need at rest.
+/// The maximum CPU usage of a process at rest, in percent of a core.
 const MAX_IDLE_CPU: f64 = 25.0;
-/// Lines per second that a component may write, on average over the run.
+/// The maximum number of lines per second of a component, on average over the run.
 const MAX_LINES_PER_SECOND: u64 = 20;
-/// Lines that a component may write in any case: a start alone is some dozens.
+/// The number of lines that a component may always write: each start writes dozens.
 const MIN_LINES: u64 = 1_000;
 
 pub(super) fn invariants_agree(recorded: &Recorded) -> Found {
@@ -16,7 +16,7 @@ pub(super) fn invariants_agree(recorded: &Recorded) -> Found {
     found.expect("GET /invariants", !checks.is_empty(), || format!("no checks: {}", recorded.invariants));
     for check in checks {
         let name = check["name"].as_str().unwrap_or_default();
-        found.expect(name, check["status"] == "pass", || format!("it says {check}"));
+        found.expect(name, check["status"] == "pass", || format!("it reports {check}"));
     }
     found
 }
@@ -24,17 +24,17 @@ pub(super) fn invariants_agree(recorded: &Recorded) -> Found {
 pub(super) fn are_idle(recorded: &Recorded) -> Found {
     let mut found = Found::default();
     for (process, percent) in &recorded.idle_cpu {
-        found.expect(process, *percent <= MAX_IDLE_CPU, || format!("it needs {percent:.0} % of a core at rest"));
+        found.expect(process, *percent <= MAX_IDLE_CPU, || format!("it uses {percent:.0} % of a core at rest"));
     }
     found
 }
 
 pub(super) fn logs_are_bounded(recorded: &Recorded) -> Found {
     let mut found = Found::default();
-    let most = (recorded.seconds * MAX_LINES_PER_SECOND).max(MIN_LINES);
+    let max = (recorded.seconds * MAX_LINES_PER_SECOND).max(MIN_LINES);
     for (component, lines) in &recorded.log_lines {
         let otherwise = || format!("it wrote {lines} lines in {} s", recorded.seconds);
-        found.expect(component, *lines <= most, otherwise);
+        found.expect(component, *lines <= max, otherwise);
     }
     found
 }
@@ -42,7 +42,7 @@ pub(super) fn logs_are_bounded(recorded: &Recorded) -> Found {
 pub(super) fn secrets_are_kept(recorded: &Recorded) -> Found {
     let mut found = Found { examined: 1, ..Found::default() };
     for line in &recorded.leaks {
-        found.look(line, Some("a password stands in this line".to_owned()));
+        found.examine(line, Some("this line contains a password".to_owned()));
     }
     found
 }
@@ -50,7 +50,7 @@ pub(super) fn secrets_are_kept(recorded: &Recorded) -> Found {
 pub(super) fn end_cleanly(recorded: &Recorded) -> Found {
     let mut found = Found::default();
     for (process, how) in &recorded.exits {
-        found.expect(process, how == "exit status: 0", || format!("asked to end, it ended so: {how}"));
+        found.expect(process, how == "exit status: 0", || format!("after SIGTERM it ended with: {how}"));
     }
     found
 }

@@ -1,4 +1,4 @@
-//! Pieces do not appear and do not vanish.
+//! Units neither appear nor vanish.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +10,8 @@ fn add<'a>(sums: &mut BTreeMap<&'a str, u64>, product_id: &'a str, quantity: Opt
     *sums.entry(product_id).or_default() += quantity.unwrap_or_default();
 }
 
-/// Returns the units that came in, by product, as the events tell.
-fn came_in(recorded: &Recorded) -> BTreeMap<&str, u64> {
+/// Returns the received units by product, according to the events.
+fn received(recorded: &Recorded) -> BTreeMap<&str, u64> {
     let mut sums = BTreeMap::new();
     for event in recorded.distinct("EVENTS").into_iter().filter(|event| event.kind() == "inventory.restocked") {
         add(&mut sums, event.key(), event.body["quantity"].as_u64());
@@ -19,7 +19,7 @@ fn came_in(recorded: &Recorded) -> BTreeMap<&str, u64> {
     sums
 }
 
-/// Returns the units of orders in one of these states, by product, as the orders tell.
+/// Returns the units of orders in these states, by product, according to the orders.
 fn ordered<'a>(recorded: &'a Recorded, states: &[&str]) -> BTreeMap<&'a str, u64> {
     let mut sums = BTreeMap::new();
     let orders = recorded.orders.values().filter(|order| states.contains(&order["status"].as_str().unwrap_or("")));
@@ -30,7 +30,7 @@ fn ordered<'a>(recorded: &'a Recorded, states: &[&str]) -> BTreeMap<&'a str, u64
 }
 
 pub(super) fn is_conserved(recorded: &Recorded) -> Found {
-    let came_in = came_in(recorded);
+    let received = received(recorded);
     let held = ordered(recorded, &["reserved", "confirmed"]);
     let waited_for = ordered(recorded, &["awaiting-stock"]);
     let mut kept = BTreeMap::new();
@@ -47,15 +47,16 @@ pub(super) fn is_conserved(recorded: &Recorded) -> Found {
     }
     let of = |sums: &BTreeMap<&str, u64>, product_id: &str| sums.get(product_id).copied().unwrap_or_default();
     let mut found = Found::default();
-    let ids: BTreeSet<&str> = recorded.products.keys().map(String::as_str).chain(came_in.keys().copied()).collect();
+    let ids: BTreeSet<&str> =
+        recorded.products.keys().map(String::as_str).chain(received.keys().copied()).collect();
     for id in ids {
         let stock = recorded.products.get(id).cloned().unwrap_or_default();
         let equal = [
-            ("came in, and available and held together", of(&came_in, id), stock.available + stock.reserved),
-            ("held, and in reservations", stock.reserved, of(&kept, id)),
-            ("held, and in orders that are reserved or confirmed", stock.reserved, of(&held, id)),
-            ("waited for, and in reservations that wait", stock.backordered, of(&waiting, id)),
-            ("waited for, and in orders that wait", stock.backordered, of(&waited_for, id)),
+            ("received, and available plus reserved", of(&received, id), stock.available + stock.reserved),
+            ("reserved, and in reservations", stock.reserved, of(&kept, id)),
+            ("reserved, and in orders that are reserved or confirmed", stock.reserved, of(&held, id)),
+            ("backordered, and in reservations that wait", stock.backordered, of(&waiting, id)),
+            ("backordered, and in orders that wait", stock.backordered, of(&waited_for, id)),
         ];
         for (what, one, other) in equal {
             found.expect(id, one == other, || format!("{what}: {one} against {other} units"));
@@ -76,31 +77,31 @@ pub(super) fn reservations_match(recorded: &Recorded) -> Found {
                 }
                 let held = reservation.map(|reservation| &reservation.lines);
                 let same = held.is_some_and(|held| held.iter().map(|(id, n)| (id.as_str(), *n)).eq(units.clone()));
-                (!same).then(|| format!("it is confirmed with {units:?}, and its reservation has {held:?}"))
+                (!same).then(|| format!("it is confirmed with {units:?}, but its reservation has {held:?}"))
             }
-            "cancelled" => reservation.map(|_| "it is cancelled, and its reservation is not released".to_owned()),
+            "cancelled" => reservation.map(|_| "it is cancelled, but its reservation is not released".to_owned()),
             _ => None,
         };
-        found.look(order_id, wrong);
+        found.examine(order_id, wrong);
     }
     found
 }
 
 pub(super) fn restocks_count_once(recorded: &Recorded) -> Found {
     let mut found = Found::default();
-    let mut answers = BTreeMap::<&str, Vec<&Stored>>::new();
+    let mut restocks = BTreeMap::<&str, Vec<&Stored>>::new();
     for event in recorded.distinct("EVENTS").into_iter().filter(|event| event.kind() == "inventory.restocked") {
-        answers.entry(event.cause()).or_default().push(event);
+        restocks.entry(event.cause()).or_default().push(event);
     }
     for command in recorded.distinct("COMMANDS").into_iter().filter(|command| command.kind() == "inventory.restock")
     {
-        let events = answers.get(command.id()).map_or(&[][..], Vec::as_slice);
+        let events = restocks.get(command.id()).map_or(&[][..], Vec::as_slice);
         let once = matches!(events, [event] if event.body["quantity"] == command.body["quantity"]);
         found
             .expect(command.key(), once, || format!("the restock {} counted {} times", command.id(), events.len()));
     }
-    // By what customers know: a key stands for one restock, a request without one for one each time.
-    let (mut least, mut most) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
+    // From the customers' view: a key identifies one restock; each request without a key is one.
+    let (mut min, mut max) = (BTreeMap::<&str, u64>::new(), BTreeMap::<&str, u64>::new());
     let mut keys = BTreeMap::<(&str, &str), (bool, u64)>::new();
     for exchange in recorded.exchanges.iter().filter(|exchange| exchange.method == "POST") {
         let Some(product_id) =
@@ -115,21 +116,21 @@ pub(super) fn restocks_count_once(recorded: &Recorded) -> Found {
                 known.0 |= exchange.is_acknowledged();
             }
             None => {
-                add(&mut most, product_id, Some(quantity));
-                add(&mut least, product_id, exchange.is_acknowledged().then_some(quantity));
+                add(&mut max, product_id, Some(quantity));
+                add(&mut min, product_id, exchange.is_acknowledged().then_some(quantity));
             }
         }
     }
     for ((product_id, _), (acknowledged, quantity)) in keys {
-        add(&mut most, product_id, Some(quantity));
-        add(&mut least, product_id, acknowledged.then_some(quantity));
+        add(&mut max, product_id, Some(quantity));
+        add(&mut min, product_id, acknowledged.then_some(quantity));
     }
-    let came_in = came_in(recorded);
-    for (product_id, most) in most {
-        let came_in = came_in.get(product_id).copied().unwrap_or_default();
-        let least = least.get(product_id).copied().unwrap_or_default();
-        found.expect(product_id, (least..=most).contains(&came_in), || {
-            format!("{came_in} units came in; customers brought {least} for certain, and {most} at most")
+    let received = received(recorded);
+    for (product_id, max) in max {
+        let received = received.get(product_id).copied().unwrap_or_default();
+        let min = min.get(product_id).copied().unwrap_or_default();
+        found.expect(product_id, (min..=max).contains(&received), || {
+            format!("{received} units were received; by the responses, at least {min} and at most {max}")
         });
     }
     found
@@ -150,13 +151,13 @@ pub(super) fn reservations_happen_once(recorded: &Recorded) -> Found {
         };
         found.expect(key, right, || format!("{} reservations and {} releases", reserved.len(), released.len()));
         if let [reserved] = reserved.as_slice() {
-            found.look(key, wrong_lines(recorded, key, reserved));
+            found.examine(key, wrong_lines(recorded, key, reserved));
         }
     }
     found
 }
 
-/// Looks whether what is reserved is what was ordered.
+/// Compares the reserved units with the ordered ones.
 fn wrong_lines(recorded: &Recorded, order_id: &str, reserved: &Stored) -> Option<String> {
     let mut ordered = BTreeMap::new();
     let order = recorded.orders.get(order_id)?;
@@ -167,5 +168,5 @@ fn wrong_lines(recorded: &Recorded, order_id: &str, reserved: &Stored) -> Option
     for line in reserved.body["lines"].as_array().into_iter().flatten() {
         add(&mut held, line["productId"].as_str().unwrap_or_default(), line["quantity"].as_u64());
     }
-    (ordered != held).then(|| format!("{ordered:?} was ordered, and {held:?} reserved"))
+    (ordered != held).then(|| format!("{ordered:?} was ordered, but {held:?} reserved"))
 }

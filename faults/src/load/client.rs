@@ -1,4 +1,4 @@
-//! A client of the gateway that keeps what it asked and what it was told.
+//! A client of the gateway that records its requests and the responses.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,12 +8,12 @@ use serde_json::Value;
 
 use crate::history::{Exchange, History};
 
-/// How long a request may take.
+/// The time limit of a request.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a customer waits before asking again.
+/// The pause of a customer before a retry.
 const PAUSE: Duration = Duration::from_millis(700);
 
-/// What is asked.
+/// A request of a customer.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The HTTP method.
@@ -26,7 +26,7 @@ pub struct Request {
     pub if_match: Option<String>,
     /// `Prefer: wait=`, in seconds.
     pub wait: Option<u64>,
-    /// JSON.
+    /// The body.
     pub body: Option<Value>,
 }
 
@@ -71,7 +71,7 @@ impl Request {
         Self { if_match: Some(version.to_owned()), ..self }
     }
 
-    /// Adds the wish that the answer be held.
+    /// Adds the preference that the gateway wait for the outcome.
     #[must_use]
     pub fn wait(self, wait: Option<u64>) -> Self {
         Self { wait, ..self }
@@ -87,24 +87,24 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client of the gateway at `base`.
+    /// Creates a client of the gateway at `base`.
     ///
     /// # Errors
     ///
-    /// If the HTTP client cannot be made.
+    /// If the HTTP client cannot be created.
     pub fn new(base: String, history: Arc<History>) -> anyhow::Result<Self> {
         Ok(Self { http: messaging::http::client(TIMEOUT)?, base, history })
     }
 
-    /// Asks once, and keeps what came of it.
+    /// Sends a request once and records the exchange.
     pub async fn send(&self, request: &Request) -> Exchange {
         let exchange = self.exchange(request).await;
         self.history.add(exchange.clone());
         exchange
     }
 
-    /// Asks the same again until the answer is the last word, or the patience is at its end.
-    pub async fn insist(&self, request: &Request, timeout: Duration) -> Exchange {
+    /// Repeats a request until its response is final, or the timeout is over.
+    pub async fn send_until_final(&self, request: &Request, timeout: Duration) -> Exchange {
         let start = Instant::now();
         loop {
             let exchange = self.send(request).await;
@@ -115,8 +115,8 @@ impl Client {
         }
     }
 
-    /// Asks for something without keeping it: the campaign's own questions.
-    pub async fn look(&self, path: &str) -> Exchange {
+    /// Queries without recording: requests of the campaign itself.
+    pub async fn query(&self, path: &str) -> Exchange {
         self.exchange(&Request::get(path)).await
     }
 
@@ -138,7 +138,7 @@ impl Client {
         let at = self.history.now();
         let mut retry_after = None;
         let (status, answer) = match sent.send().await {
-            // An answer that breaks off in its body is none.
+            // A response with an incomplete body counts as none.
             Ok(answer) => {
                 let status = answer.status().as_u16();
                 let seconds = answer.headers().get(reqwest::header::RETRY_AFTER);

@@ -1,7 +1,7 @@
-//! What customers ask for ([`plan`]), and how they ask ([`client`]).
+//! The load: the actions of customers ([`plan`]) and their requests ([`client`]).
 //!
-//! The load is open: customers come when the plan says so, whether or not the ones before have been served. What is
-//! under way at a time is bounded; who comes when the bound is reached goes away, and is counted.
+//! The load is open: customers arrive as planned, whether or not the previous ones have been served. The number of
+//! concurrent customers is bounded; a customer above the bound is turned away and counted.
 
 pub mod client;
 pub mod plan;
@@ -19,10 +19,10 @@ use tokio_util::task::TaskTracker;
 use client::{Client, Request};
 use plan::{Action, Plan, Planned, Restock};
 
-/// The most customers under way at a time.
-const UNDER_WAY: usize = 400;
+/// The maximum number of concurrent customers.
+const MAX_CONCURRENT: usize = 400;
 
-/// Customers at work.
+/// The customers and their requests.
 pub struct Load {
     client: Arc<Client>,
     tasks: TaskTracker,
@@ -30,23 +30,23 @@ pub struct Load {
 }
 
 impl Load {
-    /// Prepares customers who ask through a client.
+    /// Prepares customers that use a client.
     #[must_use]
     pub fn new(client: Arc<Client>) -> Self {
         Self { client, tasks: TaskTracker::new(), turned_away: Arc::default() }
     }
 
-    /// Opens every account and fills every shelf, as any client would.
+    /// Opens every account and restocks every product through the API.
     pub async fn prepare(&self, plan: &mut Plan) {
         for action in plan.beginning() {
             perform(&self.client, action, Duration::from_secs(60)).await;
         }
     }
 
-    /// Lets customers come until `stop` is cancelled.
+    /// Runs the plan until `stop` is cancelled.
     pub async fn run(&self, plan: Plan, stop: CancellationToken) {
         let start = Instant::now();
-        let permits = Arc::new(Semaphore::new(UNDER_WAY));
+        let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
         for Planned { at, action, timeout } in plan {
             tokio::select! {
                 () = tokio::time::sleep_until(start + at) => {}
@@ -64,13 +64,13 @@ impl Load {
         }
     }
 
-    /// Waits until every customer is done.
+    /// Waits until all customers are done.
     pub async fn finish(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 
-    /// Returns how many customers came when too many were under way.
+    /// Returns the number of customers turned away.
     #[must_use]
     pub fn turned_away(&self) -> u64 {
         self.turned_away.load(Ordering::Relaxed)
@@ -81,40 +81,42 @@ async fn perform(client: &Client, action: Action, timeout: Duration) {
     match action {
         Action::Place(place) => {
             let request = Request::post("/orders", place.body).keyed(place.key).wait(place.wait);
-            let first = client.insist(&request, timeout).await;
+            let first = client.send_until_final(&request, timeout).await;
             for pause in place.again {
                 tokio::time::sleep(pause).await;
-                client.insist(&request, timeout).await;
+                client.send_until_final(&request, timeout).await;
             }
             if let Some(body) = place.other_content.filter(|_| first.is_acknowledged()) {
-                client.insist(&Request { body: Some(body), ..request }, timeout).await;
+                client.send_until_final(&Request { body: Some(body), ..request }, timeout).await;
             }
         }
         Action::Cancel { order_id, body, key } => {
-            client.insist(&Request::post(&format!("/orders/{order_id}/cancel"), body).keyed(key), timeout).await;
+            client
+                .send_until_final(&Request::post(&format!("/orders/{order_id}/cancel"), body).keyed(key), timeout)
+                .await;
         }
         Action::Restock(restock) => {
             let request = self::restock(&restock);
-            client.insist(&request, timeout).await;
+            client.send_until_final(&request, timeout).await;
             if restock.again {
-                client.insist(&request, timeout).await;
+                client.send_until_final(&request, timeout).await;
             }
         }
         Action::Open { account, key } => {
-            client.insist(&Request::post("/accounts", account).keyed(key), timeout).await;
+            client.send_until_final(&Request::post("/accounts", account).keyed(key), timeout).await;
         }
         Action::Change { customer_id, account, key } => {
             let path = format!("/accounts/{customer_id}");
             if let Some(version) = version_of(client, &path).await {
-                client.insist(&Request::put(&path, account).keyed(key).if_match(&version), timeout).await;
+                client.send_until_final(&Request::put(&path, account).keyed(key).if_match(&version), timeout).await;
             }
         }
         Action::Close { customer_id, account, key } => {
             let path = format!("/accounts/{customer_id}");
             if let Some(version) = version_of(client, &path).await {
-                client.insist(&Request::delete(&path).keyed(key).if_match(&version), timeout).await;
+                client.send_until_final(&Request::delete(&path).keyed(key).if_match(&version), timeout).await;
                 tokio::time::sleep(Duration::from_secs(2)).await;
-                client.insist(&Request::post("/accounts", account), timeout).await;
+                client.send_until_final(&Request::post("/accounts", account), timeout).await;
             }
         }
     }
@@ -126,14 +128,14 @@ fn restock(restock: &Restock) -> Request {
     Request::post(&path, json!({"quantity": restock.quantity})).keyed(restock.key.clone())
 }
 
-/// Asks for the version of an account; `None` where it cannot be had.
+/// Queries the version of an account; `None` if it is unavailable.
 async fn version_of(client: &Client, path: &str) -> Option<String> {
     let answer = client.send(&Request::get(path)).await;
     answer.answer["version"].as_i64().map(|version| format!("\"{version}\""))
 }
 
-/// Puts units on the shelf, insisting.
+/// Restocks a product, with retries.
 pub async fn add_stock(client: &Client, product_id: &str, quantity: u64, key: String) -> Value {
-    let wanted = Restock { product_id: product_id.to_owned(), quantity, key: Some(key), again: false };
-    client.insist(&restock(&wanted), Duration::from_secs(60)).await.answer
+    let request = Restock { product_id: product_id.to_owned(), quantity, key: Some(key), again: false };
+    client.send_until_final(&restock(&request), Duration::from_secs(60)).await.answer
 }

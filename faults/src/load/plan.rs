@@ -1,4 +1,4 @@
-//! What customers do, and when: an endless sequence that derives from the seed.
+//! The plan of the load: an endless sequence of actions that derives from the seed.
 
 use std::time::Duration;
 
@@ -8,96 +8,96 @@ use serde_json::{Value, json};
 
 use crate::options::{Purpose, random};
 
-/// Customers with accounts.
+/// The number of customers with accounts.
 pub const CUSTOMERS: u64 = 16;
-/// Products on the shelves.
+/// The number of products.
 pub const PRODUCTS: u64 = 6;
-/// The currency of nearly everything.
+/// The currency of almost all orders and limits.
 const CURRENCY: &str = "EUR";
 
-/// Something a customer does.
+/// An action of a customer.
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Places an order.
     Place(Place),
     /// Cancels an order.
     Cancel {
-        /// Which.
+        /// The id of the order.
         order_id: String,
-        /// Why.
+        /// The body of the request.
         body: Value,
-        /// Under which key.
+        /// The idempotency key.
         key: Option<String>,
     },
-    /// Brings units.
+    /// Restocks a product.
     Restock(Restock),
     /// Opens an account.
     Open {
-        /// What it says.
+        /// The account.
         account: Value,
-        /// Under which key.
+        /// The idempotency key.
         key: Option<String>,
     },
     /// Changes an account: its card and its limit.
     Change {
-        /// Whose.
+        /// The id of the customer.
         customer_id: String,
-        /// What it says from now on.
+        /// The new account.
         account: Value,
-        /// Under which key.
+        /// The idempotency key.
         key: Option<String>,
     },
-    /// Deletes an account and opens it again a moment later.
+    /// Deletes an account and opens it again after a moment.
     Close {
-        /// Whose.
+        /// The id of the customer.
         customer_id: String,
-        /// What it says when it is opened again.
+        /// The account when it is opened again.
         account: Value,
-        /// Under which key it is deleted.
+        /// The idempotency key of the deletion.
         key: Option<String>,
     },
 }
 
-/// An order to be placed.
+/// The placing of an order.
 #[derive(Debug, Clone)]
 pub struct Place {
     /// The order.
     pub body: Value,
-    /// Under which key.
+    /// The idempotency key.
     pub key: Option<String>,
-    /// How long the answer is to be held, in seconds.
+    /// How long the gateway shall wait for the outcome, in seconds.
     pub wait: Option<u64>,
-    /// After which pauses the same request is made again.
+    /// The pauses after which the request is repeated.
     pub again: Vec<Duration>,
-    /// What is asked for under the same id or key afterwards, although it was used.
+    /// Another body that is sent afterwards with the same id or key.
     pub other_content: Option<Value>,
 }
 
-/// Pieces that come in.
+/// A restock of a product.
 #[derive(Debug, Clone)]
 pub struct Restock {
-    /// Of which product.
+    /// The id of the product.
     pub product_id: String,
-    /// How many.
+    /// The number of units.
     pub quantity: u64,
-    /// Under which key.
+    /// The idempotency key.
     pub key: Option<String>,
-    /// Whether the same request is made again.
+    /// Whether the request is repeated.
     pub again: bool,
 }
 
-/// Something a customer does at a time.
+/// A planned action.
 #[derive(Debug, Clone)]
 pub struct Planned {
-    /// Since the start of the load.
+    /// When it begins, since the start of the load.
     pub at: Duration,
-    /// What.
+    /// The action.
     pub action: Action,
-    /// For how long the customer asks again where there is no answer.
+    /// How long the customer retries without a final response.
     pub timeout: Duration,
 }
 
-/// What customers do.
+/// The endless plan of actions.
 #[derive(Debug)]
 pub struct Plan {
     random: ChaCha8Rng,
@@ -108,13 +108,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans for a seed, with so many actions a second.
+    /// Creates the plan of a seed, with this number of actions per second.
     #[must_use]
     pub fn new(seed: u64, rate: f64) -> Self {
         Self { random: random(seed, Purpose::Load), rate, at: Duration::ZERO, orders: 0, keys: 0 }
     }
 
-    /// Returns what is done before anything breaks: accounts are opened, shelves filled.
+    /// Returns the actions before any fault: accounts are opened, products are restocked.
     pub fn beginning(&mut self) -> Vec<Action> {
         let mut actions = Vec::new();
         for n in 0..CUSTOMERS {
@@ -142,7 +142,7 @@ impl Plan {
     }
 
     fn account(&mut self, customer_id: &str) -> Value {
-        // Mostly cards that work; the others are those that the provider treats badly.
+        // Mostly valid cards; the provider fails, delays, or declines the others.
         let token = match self.random.random_range(0..100) {
             0..4 => "tok_slow",
             4..8 => "tok_drop",
@@ -151,7 +151,7 @@ impl Plan {
             _ => "tok_visa",
         };
         let card = json!({"token": token, "brand": "Visa", "lastFour": "4242", "expiry": "2099-12"});
-        // Around what the customer has spent by now: some orders fit under it, and some do not.
+        // Close to the customer's expected total: some orders fit into the limit, some do not.
         let spent = 20_000 + self.orders / CUSTOMERS * 3_000;
         let limit = self.random.random_range(spent / 2..spent * 6);
         let currency = if self.random.random_bool(0.03) { "USD" } else { CURRENCY };
@@ -186,7 +186,7 @@ impl Plan {
     fn place(&mut self) -> Place {
         self.orders += 1;
         let key = self.sometimes_key(0.5);
-        // Without an id and without a key, asking again would be another order.
+        // Without an id and a key, a retry would be another order.
         let named = key.is_none() || self.random.random_bool(0.8);
         let body = self.order(named.then(|| order_id(self.orders)).as_deref());
         let repeats = if self.random.random_bool(0.15) { self.random.random_range(1..=3) } else { 0 };
@@ -202,7 +202,7 @@ impl Plan {
     }
 
     fn cancel(&mut self) -> Action {
-        // Mostly one of the last orders; now and then one that is still to come.
+        // Mostly one of the last orders; sometimes one that is not placed yet.
         let back = self.random.random_range(0..30);
         let number = (self.orders + 2).saturating_sub(back).max(1);
         let body = if self.random.random_bool(0.5) { json!({"reason": "changed my mind"}) } else { json!({}) };
@@ -221,7 +221,7 @@ impl Iterator for Plan {
     type Item = Planned;
 
     fn next(&mut self) -> Option<Planned> {
-        // Customers come independently of one another: the times between them are exponential.
+        // Customers arrive independently: the times between them are exponentially distributed.
         let share: f64 = self.random.random_range(f64::EPSILON..1.0);
         self.at += Duration::from_secs_f64(-share.ln() / self.rate);
         let action = match self.random.random_range(0..1000) {

@@ -1,15 +1,15 @@
-//! Another time for one process.
+//! A shifted clock for one process.
 
 use std::process::Command;
 
 use faults::breaking::Clock;
 
-/// libfaketime is asked for the time by whatever a process does first, its allocator included: one that asks for the time
-/// before it is ready falls at the start.
+/// The first code of a process, such as its allocator, may read the clock: a libfaketime that is not initialised then
+/// crashes the process at its start.
 #[test]
-fn a_service_starts_under_another_clock() {
+fn a_service_starts_with_a_shifted_clock() {
     let Some(clock) = Clock::find() else {
-        eprintln!("libfaketime is not installed: there is no other clock to start a service under");
+        eprintln!("libfaketime is not installed: the clock of a service cannot be shifted");
         return;
     };
     for ahead in [-3600, 3600] {

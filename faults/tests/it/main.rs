@@ -1,7 +1,7 @@
-//! The checks are checked: a sound record passes, and each way of doctoring it is found out by the right invariant. And what
-//! breaks a process breaks it as it is meant to.
+//! Tests of the checks: a sound record passes, and each doctored one violates the right invariant. Also tests of the
+//! faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod clock;
 mod doctored;
-mod story;
+mod sound_record;

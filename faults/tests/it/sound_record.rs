@@ -1,5 +1,5 @@
-//! A record of a small run in which everything is right: two orders of one customer, one confirmed, one cancelled after
-//! it was paid for, and one that waits for stock.
+//! The record of a small run without violations: one order is confirmed, one is cancelled after its payment, and one
+//! waits for stock.
 
 use std::collections::BTreeMap;
 
@@ -13,8 +13,8 @@ pub(crate) const CONFIRMED: &str = "ORDER_1";
 pub(crate) const CANCELLED: &str = "ORDER_2";
 pub(crate) const WAITING: &str = "ORDER_3";
 
-/// Tells the story.
-pub(crate) fn story() -> Recorded {
+/// Returns the sound record.
+pub(crate) fn sound_record() -> Recorded {
     let mut recorded = Recorded::default();
     open_account(&mut recorded);
     restock(&mut recorded);
@@ -88,8 +88,8 @@ pub(crate) fn log(recorded: &mut Recorded, subject: &str, id: &str, cause: &str,
     });
 }
 
-/// Adds a request and its answer.
-pub(crate) fn ask(
+/// Adds a request and its response.
+pub(crate) fn add_exchange(
     recorded: &mut Recorded,
     method: &str,
     path: &str,
@@ -117,7 +117,7 @@ fn open_account(recorded: &mut Recorded) {
     log(recorded, &format!("account.command.create.{CUSTOMER}"), "a1", "", 0, command);
     let event = json!({"customerId": CUSTOMER, "version": 1, "details": details});
     log(recorded, &format!("account.event.changed.{CUSTOMER}"), "a2", "a1", 1, event);
-    ask(recorded, "POST", "/accounts", None, json!({"customerId": CUSTOMER}), 201, account.clone());
+    add_exchange(recorded, "POST", "/accounts", None, json!({"customerId": CUSTOMER}), 201, account.clone());
     recorded.accounts.insert(CUSTOMER.to_owned(), account);
 }
 
@@ -128,7 +128,7 @@ fn restock(recorded: &mut Recorded) {
     let accepted = json!({"productId": PRODUCT, "quantity": 10, "status": "accepted"});
     let path = format!("/products/{PRODUCT}/restock");
     for _ in 0..2 {
-        ask(recorded, "POST", &path, Some("k1"), json!({"quantity": 10}), 202, accepted.clone());
+        add_exchange(recorded, "POST", &path, Some("k1"), json!({"quantity": 10}), 202, accepted.clone());
     }
 }
 
@@ -137,12 +137,12 @@ fn order(order_id: &str, quantity: u64) -> Value {
         "items": [{"productId": PRODUCT, "quantity": quantity, "unitPrice": 100}]})
 }
 
-/// Places an order; returns it as the messages have it. Ids of messages begin with `prefix`.
+/// Places an order; returns its details as in the messages. Message ids begin with `prefix`.
 fn place(recorded: &mut Recorded, order_id: &str, prefix: &str, quantity: u64) -> Value {
     let body = order(order_id, quantity);
     for _ in 0..2 {
         let accepted = json!({"orderId": order_id, "status": "accepted"});
-        ask(recorded, "POST", "/orders", None, body.clone(), 202, accepted);
+        add_exchange(recorded, "POST", "/orders", None, body.clone(), 202, accepted);
     }
     let mut details = body;
     details["totalPrice"] = json!(quantity * 100);
@@ -202,7 +202,7 @@ fn cancelled_order(recorded: &mut Recorded) {
     log(recorded, &format!("payment.event.refunded.{CANCELLED}"), "x9", "x7", 5, refunded);
     recorded.ledger.push(json!({"kind": "refunded", "key": "refund", "reference": "cap_2", "byVoid": false}));
     let accepted = json!({"orderId": CANCELLED, "status": "accepted"});
-    ask(recorded, "POST", &format!("/orders/{CANCELLED}/cancel"), None, json!({}), 202, accepted);
+    add_exchange(recorded, "POST", &format!("/orders/{CANCELLED}/cancel"), None, json!({}), 202, accepted);
     keep(recorded, details, "cancelled", reason, "refunded", "released");
 }
 
