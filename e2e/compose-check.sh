@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Brings compose.yaml up for real, breaks each of its containers in turn, and checks that nothing is lost and
-# nothing happens twice.
+# Starts compose.yaml with docker, kills each of its containers in turn, and checks that nothing is lost and nothing
+# happens twice.
 #
 #   e2e/compose-check.sh             one nats-server
 #   e2e/compose-check.sh --cluster   three nats-servers: with compose.cluster.yaml
 #
-# Needs docker with compose, curl, and jq. It runs beside a shop that is up: its project and its ports are its own,
-# and it removes whatever it made. A line a check; the first that fails ends it with status 1.
+# Needs docker with compose, curl, and jq. It can run next to a running shop: its project and its ports are its own,
+# and it removes everything it created. It prints one line per check; the first failure ends it with status 1.
 set -euo pipefail
 
 # `majority`: the nats-servers whose loss stops the shop. `outage_noticed`: the seconds after which every service is
@@ -24,10 +24,10 @@ case "${*:-}" in
         ;;
 esac
 readonly files servers majority outage_noticed
-readonly project=store-check
+readonly project=shop-check
 export NATS_PORT=14222 NATS_MONITOR_PORT=18222 GATEWAY_PORT=18900 INVENTORY_PORT=18901 ORDER_PORT=18902
 export NOTIFICATION_PORT=18903 ACCOUNT_PORT=18904 PAYMENT_PORT=18905 PROVIDER_PORT=18910
-# Passwords that break where somebody forgets to quote them.
+# Passwords that fail if they are not quoted.
 export ORDER_SERVICE_PASSWORD='2+2 is #4' INVENTORY_SERVICE_PASSWORD=12345 PAYMENT_SERVICE_PASSWORD='[1, 2]'
 export ORDER_SERVICE_DATABASE_PASSWORD="o'clock@/:?" INVENTORY_SERVICE_DATABASE_PASSWORD='100% $sure'
 export ACCOUNT_SERVICE_DATABASE_PASSWORD=' two  words '
@@ -35,7 +35,7 @@ export ACCOUNT_SERVICE_DATABASE_PASSWORD=' two  words '
 readonly gateway=http://127.0.0.1:$GATEWAY_PORT
 readonly provider=http://127.0.0.1:$PROVIDER_PORT
 readonly monitor=http://127.0.0.1:$NATS_MONITOR_PORT
-# The services that have a database, by container, and where each of them answers.
+# The services with a database, by container, and their URLs.
 declare -Ar services=(
     [inventory-service]=http://127.0.0.1:$INVENTORY_PORT
     [order-service]=http://127.0.0.1:$ORDER_PORT
@@ -49,7 +49,7 @@ for tool in docker curl jq; do
 done
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# --- What is done ---------------------------------------------------------------------------------------------------
+# --- Actions -------------------------------------------------------------------------------------------------------
 
 compose() { docker compose --progress quiet --project-name "$project" "${files[@]/#/--file=}" "$@"; }
 container() { compose ps --all --quiet "$1"; }
@@ -59,19 +59,19 @@ start_container() { docker start "$(container "$1")" >/dev/null; }
 get() { curl --silent --show-error --max-time 10 "$1"; }
 sql() { compose exec -T postgres psql --no-psqlrc --tuples-only --no-align --dbname "$1" --command "$2"; }
 
-# --- What can be asked; each says on its output what it saw ---------------------------------------------------------
+# --- Conditions; each prints the state that it found ----------------------------------------------------------------
 
 # <expected status> <curl's arguments>
-answers() {
+returns_status() {
     local status
     status=$(curl --silent --max-time 15 --output /dev/null --write-out '%{http_code}' "${@:2}") || true
     echo "HTTP status $status instead of $1"
     [ "$status" = "$1" ]
 }
 
-# <expected status> <order>: one piece of a product of the demo catalogue, for a customer who has a card
-placing_answers() {
-    answers "$1" "$gateway/orders" --header 'content-type: application/json' --header "idempotency-key: \"$2\"" --data '
+# <expected status> <order>: one unit of a product of the demo catalogue, for a customer with a card
+placing_returns() {
+    returns_status "$1" "$gateway/orders" --header 'content-type: application/json' --header "idempotency-key: \"$2\"" --data '
         { "orderId": "'"$2"'", "customerId": "CUSTOMER_001", "currency": "EUR",
           "items": [{ "productId": "PRODUCT_002", "quantity": 1, "unitPrice": 500 }] }'
 }
@@ -82,18 +82,18 @@ same() {
     [ "$2" = "$3" ]
 }
 
-behave() { answers 200 "$provider/behaviour" --request PUT --header 'content-type: application/json' --data "$1"; }
+behave() { returns_status 200 "$provider/behaviour" --request PUT --header 'content-type: application/json' --data "$1"; }
 
-# <order> <what the provider did>; of that it is the only witness
+# <order> <entries of the provider's ledger>; only the provider knows these
 charges_are() {
     local kinds
     kinds=$(get "$provider/ledger" | jq --raw-output '[.entries[] | select(.key | startswith("'"$1"':") and (endswith("/refund") | not)) | .kind] | join(" ")') \
-        && same "what the provider did about $1" "$2" "$kinds"
+        && same "ledger entries of $1" "$2" "$kinds"
 }
 is_charged() { charges_are "$1" captured; }
 is_not_charged() { charges_are "$1" ''; }
 
-is_told() {
+is_notified() {
     same "notifications that $1 is confirmed" 1 "$(get "$gateway/customers/CUSTOMER_001/notifications?limit=200" \
         | jq '[.items[] | select(.orderId == "'"$1"'" and .type == "order.confirmed.v1")] | length')"
 }
@@ -107,8 +107,8 @@ payment_is() {
 }
 # <product> <available> <reserved>
 stock_is() {
-    same "$1" "$2 available, $3 reserved, 0 awaiting" "$(get "$gateway/products/$1" \
-        | jq --raw-output '"\(.available) available, \(.reserved) reserved, \(.awaiting) awaiting"')"
+    same "$1" "$2 available, $3 reserved, 0 backordered" "$(get "$gateway/products/$1" \
+        | jq --raw-output '"\(.available) available, \(.reserved) reserved, \(.backordered) backordered"')"
 }
 order_is() { same "$1" "$2" "$(get "$gateway/orders/$1" | jq --raw-output .status)"; }
 stays() { sleep 3 && "$@"; }
@@ -122,11 +122,12 @@ all_healthy() {
     done
 }
 
-# Each order of PRODUCT_002 took its units once: 2 by the demo's orders, 1 by each of ours. There were 15 units.
-stock_adds_up() { stock_is PRODUCT_002 $((15 + restocked - 2 - placed)) $((2 + placed)); }
+# Each order of PRODUCT_002 reserved its units once: 2 by the demo's orders, 1 by each order here. There were 15
+# units.
+stock_reconciles() { stock_is PRODUCT_002 $((15 + restocked - 2 - placed)) $((2 + placed)); }
 
-# Whoever got an order was charged for it once, and nobody else ever.
-money_adds_up() {
+# Each confirmed order was charged once, and no other order ever.
+charges_reconcile() {
     local confirmed
     confirmed=$(get "$gateway/orders?status=confirmed&limit=200" \
         | jq --raw-output '[.items[] | "\(.orderId) \(.totalPrice)"] | sort | join(", ")')
@@ -166,7 +167,7 @@ hardened() {
     same "user of order-service" 10001 "$(compose exec -T order-service id --user)"
 }
 
-# A volume without a name outlives `down`, and nobody knows what it was.
+# A volume without a name outlives `down` and cannot be assigned to a project.
 only_named_volumes() {
     local expected
     expected=$(printf "${project}_%s\n" "${servers[@]}" notification-service payment-provider postgres | sort | xargs)
@@ -184,18 +185,18 @@ replicated() {
 
 # <url>: a foreign Host or Origin is refused
 refuses_foreign_requests() {
-    answers 200 "$1/liveness" --header "host: localhost:${1##*:}" || return 1
-    answers 421 "$1/liveness" --header 'host: shop.example' || return 1
-    answers 403 "$1/liveness" --header 'origin: http://shop.example'
+    returns_status 200 "$1/liveness" --header "host: localhost:${1##*:}" || return 1
+    returns_status 421 "$1/liveness" --header 'host: shop.example' || return 1
+    returns_status 403 "$1/liveness" --header 'origin: http://shop.example'
 }
 
 # <container> <url>: a container sends requests to another, by its name
 reaches() { compose exec -T "$1" demo healthcheck "$2"; }
 
-# The sample shop's own consistency checks, which are unknown while messages are in flight.
+# The shop's own consistency checks, which are unknown while messages are in flight.
 invariants_pass() {
     same "invariants that do not pass" '[]' "$(get "$gateway/invariants" \
-        | jq --compact-output '[.checks[] | select(.holds != true) | {name, holds, detail}]')"
+        | jq --compact-output '[.checks[] | select(.status != "pass") | {name, status, detail}]')"
 }
 
 seeded() { compose run --rm --no-TTY seed; }
@@ -210,11 +211,11 @@ ended_well() {
 
 nothing_left() {
     local label=label=com.docker.compose.project=$project
-    same "what is left" "" "$(docker ps --all --quiet --filter "$label")$(docker volume ls --quiet --filter "$label")$(
+    same "leftovers" "" "$(docker ps --all --quiet --filter "$label")$(docker volume ls --quiet --filter "$label")$(
         docker network ls --quiet --filter "$label")"
 }
 
-# --- How it is reported ---------------------------------------------------------------------------------------------
+# --- Reports --------------------------------------------------------------------------------------------------------
 
 failed() {
     printf 'FAILED  %s\n%s\n' "$1" "$2"
@@ -223,14 +224,14 @@ failed() {
     exit 1
 }
 
-# <what> <question>
+# <what> <condition>
 check() {
     local saw
     saw=$("${@:2}" 2>&1) || failed "$1" "$saw"
     printf 'ok      %s\n' "$1"
 }
 
-# <seconds> <what> <question>: asks until it holds
+# <seconds> <what> <condition>: repeats until it is met
 within() {
     local saw began=$SECONDS
     until saw=$("${@:3}" 2>&1); do
@@ -244,7 +245,7 @@ placed=0
 restocked=0
 # <order> <when>
 order_is_accepted() {
-    check "$2: POST /orders answers 202" placing_answers 202 "$1"
+    check "$2: POST /orders returns 202" placing_returns 202 "$1"
     placed=$((placed + 1))
 }
 
@@ -255,7 +256,7 @@ order_is_confirmed() {
     check "$2: … and charged once" is_charged "$1"
 }
 
-# With both files: an interrupted run may have been one with three nats-servers.
+# With both files, because an interrupted run may have had three nats-servers.
 clean_up() {
     docker compose --project-name "$project" --file compose.yaml --file compose.cluster.yaml --profile seed \
         down --volumes --timeout 5 >/dev/null 2>&1 || true
@@ -265,8 +266,8 @@ clean_up
 
 # --- The checks -----------------------------------------------------------------------------------------------------
 
-check "it builds" compose build
-check "it comes up" compose up --wait --wait-timeout 180
+check "the image builds" compose build
+check "the shop starts" compose up --wait --wait-timeout 180
 check "every published port is on 127.0.0.1" published_on_loopback_only
 check "containers are read-only, without capabilities, and services without root" hardened
 check "all volumes have a name" only_named_volumes
@@ -276,40 +277,40 @@ for url in "$gateway" "$provider" "${services[@]}"; do
 done
 check "a service accepts requests from another container" reaches api-gateway http://order-service:8902/readiness
 check "a service accepts requests from the gateway's pages" \
-    answers 200 "${services[order-service]}/liveness" --header "origin: $gateway"
+    returns_status 200 "${services[order-service]}/liveness" --header "origin: $gateway"
 check "the demo's data load" seeded
 for order in ORDER_001 ORDER_002; do
     within 20 "$order is confirmed" order_is "$order" confirmed
     check "$order: the payment is captured" payment_is "$order" 'captured null'
-    check "$order: … once, says the provider" is_charged "$order"
-    within 20 "$order: the customer is told" is_told "$order"
-    within 20 "$order: … by mail" is_mailed "$order"
+    check "$order: … once, by the provider's ledger" is_charged "$order"
+    within 20 "$order: the customer is notified" is_notified "$order"
+    within 20 "$order: … by e-mail" is_mailed "$order"
 done
-within 20 "ORDER_003 costs too much and is cancelled" order_is ORDER_003 cancelled
+within 20 "ORDER_003 exceeds the credit limit and is cancelled" order_is ORDER_003 cancelled
 check "ORDER_003: the payment is declined" payment_is ORDER_003 'declined limit-exceeded'
-within 20 "ORDER_003: its stock is back" stock_is PRODUCT_001 5 5
-check "ORDER_003: nothing is charged, says the provider" is_not_charged ORDER_003
-within 40 "ORDER_004 has waited for stock for too long and is cancelled" order_is ORDER_004 cancelled
-within 20 "ORDER_004: nothing waits for it" stock_is PRODUCT_003 1 0
-check "ORDER_004: nothing is charged, says the provider" is_not_charged ORDER_004
+within 20 "ORDER_003: its stock is released" stock_is PRODUCT_001 5 5
+check "ORDER_003: nothing is charged, by the provider's ledger" is_not_charged ORDER_003
+within 40 "ORDER_004 is cancelled by its stock deadline" order_is ORDER_004 cancelled
+within 20 "ORDER_004: its backorder is removed" stock_is PRODUCT_003 1 0
+check "ORDER_004: nothing is charged, by the provider's ledger" is_not_charged ORDER_004
 check "… in PostgreSQL" same order_view \
     "ORDER_001 confirmed, ORDER_002 confirmed, ORDER_003 cancelled, ORDER_004 cancelled" "$(sql order-service \
     "SELECT string_agg(order_id || ' ' || status, ', ' ORDER BY order_id) FROM order_views")"
-check "loading them again changes nothing" seeded
-check "… the stock is the same" stock_adds_up
-check "… the charges are the same" money_adds_up
-check "more stock" answers 202 "$gateway/products/PRODUCT_002/restock" \
+check "loading it again changes nothing" seeded
+check "… the stock is the same" stock_reconciles
+check "… the charges are the same" charges_reconcile
+check "more stock" returns_status 202 "$gateway/products/PRODUCT_002/restock" \
     --header 'content-type: application/json' --data '{ "quantity": 20 }'
 restocked=20
-within 20 "… is there" stock_adds_up
+within 20 "… is available" stock_reconciles
 
 check "the provider declines from now on" behave '{ "mode": "decline" }'
-check "declined: POST /orders answers 202" placing_answers 202 CHECK_DECLINED
+check "declined: POST /orders returns 202" placing_returns 202 CHECK_DECLINED
 within 20 "declined: the order is cancelled" order_is CHECK_DECLINED cancelled
 check "declined: … because of the provider" payment_is CHECK_DECLINED 'declined provider-declined'
 check "declined: … which charged nothing" charges_are CHECK_DECLINED declined
-within 20 "declined: the stock is back" stock_adds_up
-check "the provider behaves again" behave '{ "mode": "ok" }'
+within 20 "declined: the stock is released" stock_reconciles
+check "the provider works again" behave '{ "mode": "ok" }'
 
 kill_container inventory-service
 order_is_accepted CHECK_INVENTORY "inventory-service killed"
@@ -320,16 +321,16 @@ order_is_confirmed CHECK_INVENTORY "inventory-service started"
 
 kill_container order-service
 order_is_accepted CHECK_ORDER "order-service killed"
-check "order-service killed: GET /orders answers 503" answers 503 "$gateway/orders"
+check "order-service killed: GET /orders returns 503" returns_status 503 "$gateway/orders"
 start_container order-service
 order_is_confirmed CHECK_ORDER "order-service started"
 
 kill_container account-service
-check "account-service killed: GET /accounts answers 503" answers 503 "$gateway/accounts/CUSTOMER_001"
+check "account-service killed: GET /accounts returns 503" returns_status 503 "$gateway/accounts/CUSTOMER_001"
 order_is_accepted CHECK_ACCOUNT "account-service killed"
 order_is_confirmed CHECK_ACCOUNT "account-service killed"
 start_container account-service
-within 60 "account-service started: GET /accounts answers 200" answers 200 "$gateway/accounts/CUSTOMER_001"
+within 60 "account-service started: GET /accounts returns 200" returns_status 200 "$gateway/accounts/CUSTOMER_001"
 
 kill_container payment-service
 order_is_accepted CHECK_PAYMENT "payment-service killed"
@@ -340,16 +341,16 @@ start_container payment-service
 order_is_confirmed CHECK_PAYMENT "payment-service started"
 
 check "the provider is slow from now on" behave '{ "mode": "slow", "ms": 8000, "on": ["capture"] }'
-order_is_accepted CHECK_ASKING "payment-service killed while it asks"
-within 10 "payment-service killed while it asks: it has begun" payment_is CHECK_ASKING 'capturing null'
+order_is_accepted CHECK_CAPTURE "payment-service killed during a capture"
+within 10 "payment-service killed during a capture: it has begun" payment_is CHECK_CAPTURE 'capturing null'
 sleep 1
 kill_container payment-service
-within 15 "payment-service killed while it asks: the money is taken" is_charged CHECK_ASKING
-check "payment-service killed while it asks: the order knows nothing of it" stays order_is CHECK_ASKING reserved
-# Before the start: a capture at a slow provider is in doubt for a minute, and this check waits no longer.
-check "the provider behaves again" behave '{ "mode": "ok" }'
+within 15 "payment-service killed during a capture: the amount is captured" is_charged CHECK_CAPTURE
+check "payment-service killed during a capture: the order stays reserved" stays order_is CHECK_CAPTURE reserved
+# Before the start: a capture with a slow provider is in doubt for a minute, longer than this check waits.
+check "the provider works again" behave '{ "mode": "ok" }'
 start_container payment-service
-order_is_confirmed CHECK_ASKING "payment-service started"
+order_is_confirmed CHECK_CAPTURE "payment-service started"
 
 kill_container payment-provider
 order_is_accepted CHECK_PROVIDER "payment-provider killed"
@@ -357,20 +358,20 @@ within 10 "payment-provider killed: the order has its stock" order_is CHECK_PROV
 check "payment-provider killed: … and stays so" stays order_is CHECK_PROVIDER reserved
 start_container payment-provider
 order_is_confirmed CHECK_PROVIDER "payment-provider started"
-check "payment-provider started: it still knows what it did before" is_charged ORDER_001
+check "payment-provider started: its ledger is complete" is_charged ORDER_001
 
 kill_container notification-service
 order_is_accepted CHECK_NOTIFICATION "notification-service killed"
 order_is_confirmed CHECK_NOTIFICATION "notification-service killed"
-check "notification-service killed: nobody can ask for notifications" \
-    answers 503 "$gateway/customers/CUSTOMER_001/notifications"
+check "notification-service killed: GET /customers/…/notifications returns 503" \
+    returns_status 503 "$gateway/customers/CUSTOMER_001/notifications"
 start_container notification-service
-within 60 "notification-service started: the customer is told once" is_told CHECK_NOTIFICATION
-within 20 "notification-service started: … and by mail" is_mailed CHECK_NOTIFICATION
+within 60 "notification-service started: the customer is notified once" is_notified CHECK_NOTIFICATION
+within 20 "notification-service started: … and by e-mail" is_mailed CHECK_NOTIFICATION
 
 kill_container api-gateway
 start_container api-gateway
-within 60 "api-gateway killed and started: it is ready" answers 200 "$gateway/readiness"
+within 60 "api-gateway killed and started: it is ready" returns_status 200 "$gateway/readiness"
 order_is_accepted CHECK_GATEWAY "api-gateway started"
 order_is_confirmed CHECK_GATEWAY "api-gateway started"
 
@@ -378,13 +379,13 @@ order_is_confirmed CHECK_GATEWAY "api-gateway started"
 if [ "${#servers[@]}" -gt 1 ]; then
     for server in "${servers[@]}"; do
         kill_container "$server"
-        within 30 "$server killed: POST /orders answers 202" placing_answers 202 "CHECK_WITHOUT_$server"
+        within 30 "$server killed: POST /orders returns 202" placing_returns 202 "CHECK_WITHOUT_$server"
         placed=$((placed + 1))
         order_is_confirmed "CHECK_WITHOUT_$server" "$server killed"
         check "$server killed: api-gateway stops" stop_container api-gateway
         start_container api-gateway
         for url in "$gateway" "${services[@]}"; do
-            within 60 "$server killed: $url/readiness answers 200" answers 200 "$url/readiness"
+            within 60 "$server killed: $url/readiness returns 200" returns_status 200 "$url/readiness"
         done
         start_container "$server"
         within 60 "$server started: the container is healthy" is_healthy "$server"
@@ -392,27 +393,27 @@ if [ "${#servers[@]}" -gt 1 ]; then
 fi
 
 for server in "${majority[@]}"; do kill_container "$server"; done
-check "nats killed: POST /orders answers 503" placing_answers 503 CHECK_NATS
+check "nats killed: POST /orders returns 503" placing_returns 503 CHECK_NATS
 for url in "$gateway" "${services[@]}"; do
-    within "$outage_noticed" "nats killed: $url/readiness answers 503" answers 503 "$url/readiness"
+    within "$outage_noticed" "nats killed: $url/readiness returns 503" returns_status 503 "$url/readiness"
 done
 for server in "${majority[@]}"; do start_container "$server"; done
 for url in "$gateway" "${services[@]}"; do
-    within 60 "nats started: $url/readiness answers 200" answers 200 "$url/readiness"
+    within 60 "nats started: $url/readiness returns 200" returns_status 200 "$url/readiness"
 done
-order_is_accepted CHECK_NATS "nats started, the same request again"
+order_is_accepted CHECK_NATS "nats started, the same request repeated"
 order_is_confirmed CHECK_NATS "nats started"
 
 kill_container postgres
 order_is_accepted CHECK_POSTGRES "postgres killed"
 for url in "${services[@]}"; do
-    within 30 "postgres killed: $url/readiness answers 503" answers 503 "$url/readiness"
+    within 30 "postgres killed: $url/readiness returns 503" returns_status 503 "$url/readiness"
 done
 start_container postgres
 order_is_confirmed CHECK_POSTGRES "postgres started"
 
 stop_container postgres
-# No message is on its way: the services must find out by themselves.
+# No message is in flight: the services must detect the outage by themselves.
 for service in "${!services[@]}"; do
     within 90 "postgres stopped: the container of $service becomes unhealthy" is_unhealthy "$service"
 done
@@ -422,28 +423,28 @@ order_is_accepted CHECK_STOPPED "postgres started"
 order_is_confirmed CHECK_STOPPED "postgres started"
 
 compose ps --quiet | xargs docker kill --signal KILL >/dev/null
-check "everything killed at once: it comes up again" compose up --wait --wait-timeout 180
+check "everything killed at once: the shop starts again" compose up --wait --wait-timeout 180
 order_is_accepted CHECK_ALL "everything killed at once"
 order_is_confirmed CHECK_ALL "everything killed at once"
 
 check "everything stops" compose stop
-check "… and each service had finished what it had begun" ended_well
-check "it goes away" compose down
-check "it comes up again" compose up --wait --wait-timeout 180
+check "… and each service exits with status 0" ended_well
+check "the containers are removed" compose down
+check "the shop starts again" compose up --wait --wait-timeout 180
 for order in ORDER_001 CHECK_INVENTORY CHECK_ALL; do
     within 10 "down and up: $order is still confirmed" order_is "$order" confirmed
 done
 order_is_accepted CHECK_DOWN "down and up"
 order_is_confirmed CHECK_DOWN "down and up"
 
-check "after all that: each piece was reserved once" stock_adds_up
-check "after all that: each order was charged once, and nothing else" money_adds_up
-for order in CHECK_ACCOUNT CHECK_PAYMENT CHECK_ASKING CHECK_PROVIDER CHECK_NATS CHECK_POSTGRES CHECK_ALL CHECK_DOWN; do
-    within 30 "after all that: the customer of $order was told once" is_told "$order"
-    within 30 "after all that: … and by mail" is_mailed "$order"
+check "after all that: each unit was reserved once" stock_reconciles
+check "after all that: each confirmed order was charged once, and no other" charges_reconcile
+for order in CHECK_ACCOUNT CHECK_PAYMENT CHECK_CAPTURE CHECK_PROVIDER CHECK_NATS CHECK_POSTGRES CHECK_ALL CHECK_DOWN; do
+    within 30 "after all that: the customer of $order was notified once" is_notified "$order"
+    within 30 "after all that: … and by e-mail" is_mailed "$order"
 done
-within 30 "after all that: no message is unpublished, and none a dead letter" no_message_left
+within 30 "after all that: no message is pending or a dead letter" no_message_left
 within 60 "after all that: every invariant passes" invariants_pass
 
-check "it goes away, with its data" compose --profile seed down --volumes
-check "… and leaves nothing" nothing_left
+check "the containers and their data are removed" compose --profile seed down --volumes
+check "… without leftovers" nothing_left

@@ -17,7 +17,7 @@ def anchors(path):
 
 
 def broken(path, tracked, top):
-    """Yields what leads nowhere."""
+    """Yields broken links."""
     with open(path, encoding="utf-8") as file:
         text = FENCED.sub("", file.read())
     for link in LINK.findall(text):
@@ -27,7 +27,7 @@ def broken(path, tracked, top):
         target = os.path.normpath(os.path.join(os.path.dirname(path), target)) if target else path
         if target not in tracked or anchor and target.endswith(".md") and anchor not in anchors(target):
             yield link
-    # A decision record names what there was when it was made.
+    # A decision record names the files of its time.
     if not path.startswith("docs/adr/"):
         yield from (q for q in QUOTED.findall(text) if q.split("/")[0] in top and q.rstrip("/") not in tracked)
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# The page under a real browser: the demo is started, the tests of `e2e/web/tests` use it through Chromium, and it is
-# stopped. Uses the shop's well-known ports and a temporary data folder; takes about three minutes once built.
-# Installs what is missing: Node and Chromium by apt, the packages of `e2e/web/package-lock.json` by npm.
+# Tests the dashboard in a real browser: starts the demo, runs the tests of `e2e/web/tests` in Chromium, and stops it.
+# Uses the shop's well-known ports and a temporary data folder; takes about three minutes once built.
+# Installs missing programs: Node and Chromium by apt, the packages of `e2e/web/package-lock.json` by npm.
 #   e2e/web.sh            the tests
-#   e2e/web.sh --types    only what needs no browser: form and types of the modules, and where vendored files come from
-#   e2e/web.sh --screens  takes the pictures of `docs/web` anew
+#   e2e/web.sh --types    only the checks without a browser: format and types of the modules, and the origin of vendored files
+#   e2e/web.sh --screens  takes the screenshots of `docs/web` again
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,11 +34,11 @@ if [ "${1:-}" = --types ]; then
 fi
 
 cargo build -q
-open_store
+open_shop
 if [ "${1:-}" = --screens ]; then
   npm --prefix e2e/web run -s screens
 else
   npm --prefix e2e/web run -s test
 fi
 
-close_store
+close_shop

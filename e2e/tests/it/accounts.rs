@@ -1,4 +1,4 @@
-//! Accounts travel in events: whoever needs one keeps a copy, and asks nobody.
+//! Accounts in events (event-carried state transfer): services keep copies and never query.
 
 use async_nats::HeaderMap;
 use demo::Component;
@@ -7,9 +7,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{Answer, Engine, World, account, answer, eventually, order, order_of};
+use crate::support::{Engine, Response, World, account, eventually, order, order_of, send};
 
-/// What an account says, as its events carry it.
+/// The details of an account, as in its events.
 fn details(token: &str, limit: u64) -> Value {
     let mut details = account("", token, limit);
     details.as_object_mut().unwrap().remove("customerId");
@@ -17,7 +17,7 @@ fn details(token: &str, limit: u64) -> Value {
 }
 
 impl World {
-    /// Says in the account service's name what an account is now; gone, without details. Waits until it is handled.
+    /// Publishes an account event as account-service; without details, a deletion. Waits until it is handled.
     async fn publish_account(&self, id: Uuid, customer: &str, version: u64, details: Option<Value>) {
         let name = if details.is_some() { "changed" } else { "deleted" };
         let mut headers = HeaderMap::new();
@@ -40,19 +40,19 @@ impl World {
         .await;
     }
 
-    /// Says something new of an account.
+    /// Publishes a new account event.
     async fn publish_new(&self, customer: &str, version: u64, details: Option<Value>) {
         self.publish_account(Uuid::now_v7(), customer, version, details).await;
     }
 
-    /// Orders a piece for 10 EUR; returns where that ends, and with which card it was paid.
+    /// Orders one unit for 10 EUR; returns the final status, and the card token or the reason.
     async fn buys(&self, customer: &str, n: u32) -> (String, String) {
         let id = format!("{customer}_{n}");
         let placed = self.place_and_wait(&order_of(customer, &id, "PRODUCT_001", 1)).await;
         self.outcome(&placed, &id).await
     }
 
-    async fn outcome(&self, placed: &Answer, id: &str) -> (String, String) {
+    async fn outcome(&self, placed: &Response, id: &str) -> (String, String) {
         let entries = self.ledger().await;
         let paid = entries.iter().find(|entry| entry["orderId"] == id).map(|entry| entry["token"].clone());
         let status = placed.body["status"].as_str().unwrap_or_else(|| panic!("{placed:?}"));
@@ -71,11 +71,11 @@ fn declined(reason: &str) -> (String, String) {
 }
 
 #[tokio::test]
-async fn account_changes_that_come_twice_late_or_out_of_order_have_the_right_result() {
+async fn duplicate_late_and_unordered_account_changes_have_the_right_result() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 100)]).await;
 
-    // Twice: the same message, and the same version in another one.
+    // Duplicates: the same message, and the same version in another message.
     let first = Uuid::now_v7();
     for id in [first, first, Uuid::now_v7()] {
         world.publish_account(id, "TWICE", 1, Some(details("tok_a", 1500))).await;
@@ -84,7 +84,7 @@ async fn account_changes_that_come_twice_late_or_out_of_order_have_the_right_res
     world.publish_account(first, "TWICE", 1, Some(details("tok_a", 1500))).await;
     assert_eq!(world.buys("TWICE", 2).await, declined("limit-exceeded"));
 
-    // Out of order: what is older than what is known says nothing.
+    // Out of order: an older version changes nothing.
     for (version, token, limit) in [(3, "tok_new", 5000), (1, "tok_decline", 10), (2, "tok_old", 20)] {
         world.publish_new("UNORDERED", version, Some(details(token, limit))).await;
     }
@@ -93,7 +93,7 @@ async fn account_changes_that_come_twice_late_or_out_of_order_have_the_right_res
     world.publish_new("UNORDERED", 3, Some(details("tok_new", 5000))).await;
     assert_eq!(world.buys("UNORDERED", 2).await, declined("limit-exceeded"));
 
-    // Deleted, and a change from before comes late; then opened again, and the deletion comes again.
+    // Deleted, with a late change from before; then opened again, with a duplicate deletion.
     world.publish_new("GONE", 1, Some(details("tok_a", 5000))).await;
     world.publish_new("GONE", 3, None).await;
     world.publish_new("GONE", 2, Some(details("tok_a", 5000))).await;
@@ -103,11 +103,11 @@ async fn account_changes_that_come_twice_late_or_out_of_order_have_the_right_res
     assert_eq!(world.buys("GONE", 2).await, confirmed_by("tok_again"));
     world.settled().await;
     world.totals_reconcile(&[("PRODUCT_001", 100)]).await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn an_order_awaits_an_account_that_comes_after_it() {
+async fn an_order_waits_until_its_account_arrives() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 100)]).await;
     for customer in ["LATE", "LATER", "LEFT"] {
@@ -124,9 +124,9 @@ async fn an_order_awaits_an_account_that_comes_after_it() {
 
     world.publish_new("LATE", 1, Some(details("tok_late", 1000))).await;
     world.eventually_status("LATE_1", "confirmed").await;
-    assert_eq!(world.booked_for("LATE_1").await, (1, 0));
+    assert_eq!(world.charges_of("LATE_1").await, (1, 0));
 
-    // The second change overtakes the first, and the limit of the first would have been enough.
+    // The second change overtakes the first, whose limit would have been sufficient.
     world.publish_new("LATER", 2, Some(details("tok_later", 999))).await;
     world.eventually_status("LATER_1", "cancelled").await;
     world.publish_new("LATER", 1, Some(details("tok_late", 1000))).await;
@@ -141,7 +141,7 @@ async fn an_order_awaits_an_account_that_comes_after_it() {
     assert_eq!(reason("LATER_1").await, json!({"code": "payment-declined", "reason": "limit-exceeded"}));
     assert_eq!(reason("LEFT_1").await, json!({"code": "payment-declined", "reason": "no-account"}));
     world.totals_reconcile(&[("PRODUCT_001", 100)]).await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn without_the_account_service_known_customers_buy_and_others_wait_and_are
     world.kill(Component::AccountService).await;
     assert_eq!(world.get("/accounts/CUSTOMER_001").await.status, 503);
     let opened = world.request(Method::POST, "/accounts").header("prefer", "wait=0");
-    assert_eq!(answer(opened.json(&account("NEW", "tok_new", 5000))).await.status, 202);
+    assert_eq!(send(opened.json(&account("NEW", "tok_new", 5000))).await.status, 202);
 
     let known = world.place_and_wait(&order("KNOWN", "PRODUCT_001", 3)).await;
     assert_eq!(known.body["status"], "confirmed", "{known:?}");
@@ -166,7 +166,7 @@ async fn without_the_account_service_known_customers_buy_and_others_wait_and_are
     eventually("the units are back", || async { world.stock("PRODUCT_001").await == (7, 3, 0) }).await;
     world.totals_reconcile(&[("PRODUCT_001", 10)]).await;
 
-    // The account that was asked for meanwhile is opened.
+    // The account requested meanwhile is opened.
     world.start_again(Component::AccountService).await;
     eventually("the account is there", || async { world.get("/accounts/NEW").await.status == 200 }).await;
     world.settled().await;
@@ -174,19 +174,19 @@ async fn without_the_account_service_known_customers_buy_and_others_wait_and_are
     assert_eq!(placed.body["status"], "confirmed", "{placed:?}");
     world.settled().await;
     world.totals_reconcile(&[("PRODUCT_001", 10)]).await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn of_several_changes_made_on_one_version_one_is_carried_out_and_bad_ones_change_nothing() {
+async fn of_several_changes_to_one_version_one_succeeds_and_invalid_ones_change_nothing() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 100)]).await;
     let put = |tag: Option<&str>, body: Value| {
         let request = world.request(Method::PUT, "/accounts/CUSTOMER_001").json(&body);
-        answer(tag.iter().fold(request, |request, tag| request.header("if-match", *tag)))
+        send(tag.iter().fold(request, |request, tag| request.header("if-match", *tag)))
     };
     let raced = join_all((0..5).map(|n| put(Some("\"1\""), details(&format!("tok_{n}"), 100_000)))).await;
-    let mut statuses: Vec<u16> = raced.iter().map(|answer| answer.status).collect();
+    let mut statuses: Vec<u16> = raced.iter().map(|response| response.status).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 412, 412, 412, 412]);
     let before = world.get("/accounts/CUSTOMER_001").await;
@@ -205,7 +205,7 @@ async fn of_several_changes_made_on_one_version_one_is_carried_out_and_bad_ones_
         with("/card/token", json!("4111111111111111")),
         with("/name", json!("4111 1111 1111 1111")),
         with("/card/expiry", json!("12/30")),
-        with("/contact/email", json!("nobody")),
+        with("/contact/email", json!("no-address")),
         with("/creditLimit/amount", json!(-1)),
         with("/customerId", json!("a.b")),
         json!({}),
@@ -221,9 +221,9 @@ async fn of_several_changes_made_on_one_version_one_is_carried_out_and_bad_ones_
     }
 
     let delete = world.request(Method::DELETE, "/accounts/CUSTOMER_001").header("if-match", "\"2\"");
-    assert_eq!(answer(delete).await.status, 204);
+    assert_eq!(send(delete).await.status, 204);
     assert_eq!(world.get("/accounts/CUSTOMER_001").await.status, 404);
     world.settled().await;
     assert_eq!(world.buys("CUSTOMER_001", 1).await, declined("no-account"));
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }

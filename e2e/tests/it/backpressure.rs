@@ -1,4 +1,4 @@
-//! A service that cannot write takes nothing with it: what was accepted waits for it, and at a bound no more is.
+//! Back-pressure: accepted commands wait for a service that cannot write, and the gateway refuses more at a bound.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use reqwest::Method;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database};
 use serde_json::Value;
 
-use crate::support::{Engine, World, answer, eventually, order};
+use crate::support::{Engine, World, eventually, order, send};
 
-/// How many messages may wait for a service here.
+/// The maximum number of commands that may wait for a service.
 const MAX_BACKLOG: usize = 20;
-/// How many orders wait while services are away.
+/// The number of orders that wait while services are down.
 const ORDERS: u64 = 2_000;
-/// How much memory no process needs, in kibibytes; built with debug assertions, as tests are.
+/// The memory limit of each process, in kibibytes; with debug assertions, as in tests.
 const MEMORY: u64 = 200 * 1024;
 
-/// Makes a service's PostgreSQL database read-only, or not; for the connections there are, too.
+/// Makes a service's PostgreSQL database read-only or writable, also for existing connections.
 async fn read_only(world: &World, component: Component, read_only: bool) {
     let config = world.config();
-    let Databases::Postgres(urls) = &config.databases else { panic!("these are not on PostgreSQL") };
+    let Databases::Postgres(urls) = &config.databases else { panic!("the databases are not on PostgreSQL") };
     let url = &urls[&component];
     let name = url.rsplit('/').next().unwrap().split('?').next().unwrap();
     let mut options = ConnectOptions::new(url);
@@ -37,7 +37,7 @@ async fn read_only(world: &World, component: Component, read_only: bool) {
     }
 }
 
-/// Returns the most memory that a process ever had, in kibibytes.
+/// Returns the peak memory of a process, in kibibytes.
 fn peak_memory(world: &World, component: Component) -> u64 {
     let id = world.shop.process(component).unwrap();
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
@@ -46,13 +46,13 @@ fn peak_memory(world: &World, component: Component) -> u64 {
 }
 
 async fn place(world: &World, id: &str) -> (u16, Option<String>, Value) {
-    let placed = answer(world.request(Method::POST, "/orders").json(&order(id, "PRODUCT_001", 1))).await;
+    let placed = send(world.request(Method::POST, "/orders").json(&order(id, "PRODUCT_001", 1))).await;
     let retry_after = placed.headers.get("retry-after").map(|value| value.to_str().unwrap().to_owned());
     (placed.status, retry_after, placed.body)
 }
 
 #[tokio::test]
-async fn a_read_only_database_ends_in_503_at_the_edge_and_all_that_was_accepted_is_done_afterwards() {
+async fn a_read_only_database_leads_to_503_at_the_gateway_and_accepted_orders_are_confirmed_later() {
     let mut config = World::on(Engine::Postgres).await;
     config.variables.push(("MAX_BACKLOG".to_owned(), MAX_BACKLOG.to_string()));
     let world = World::start_with(config).await;
@@ -87,17 +87,17 @@ async fn a_read_only_database_ends_in_503_at_the_edge_and_all_that_was_accepted_
     for id in &refused {
         assert_eq!(world.status(id).await, "404");
     }
-    eventually("commands are taken again", || async { place(&world, &refused[0]).await.0 == 202 }).await;
+    eventually("commands are accepted again", || async { place(&world, &refused[0]).await.0 == 202 }).await;
     world.eventually_status(&refused[0], "confirmed").await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
 async fn a_backlog_costs_disk_and_not_memory() {
     let mut world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 100_000)]).await;
-    let away = [Component::InventoryService, Component::PaymentService, Component::NotificationService];
-    for component in away {
+    let down = [Component::InventoryService, Component::PaymentService, Component::NotificationService];
+    for component in down {
         world.kill(component).await;
     }
     let placed = stream::iter(0..ORDERS).map(|n| {
@@ -106,7 +106,7 @@ async fn a_backlog_costs_disk_and_not_memory() {
     });
     let placed: Vec<u16> = placed.buffer_unordered(32).collect().await;
     assert!(placed.iter().all(|status| *status == 202));
-    for component in away {
+    for component in down {
         world.start_again(component).await;
     }
     eventually("stock is reserved for all", || async { world.stock("PRODUCT_001").await.1 == ORDERS }).await;
@@ -114,7 +114,7 @@ async fn a_backlog_costs_disk_and_not_memory() {
     assert_eq!(world.counts("EVENTS", "order.event.confirmed.*").await.len() as u64, ORDERS);
     for component in Component::ALL {
         let peak = peak_memory(&world, component);
-        assert!(peak < MEMORY, "{component} once had {peak} KiB");
+        assert!(peak < MEMORY, "{component} had a peak of {peak} KiB");
     }
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }

@@ -1,4 +1,4 @@
-//! A customer cancels, at each moment there is: what was held is released, and what was taken given back, once.
+//! Cancellations at every stage: reserved units are released and captured amounts refunded, once.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use demo::Component;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Engine, World, answer, eventually, order};
+use crate::support::{Engine, World, eventually, order, send};
 
-/// How many units there are; no order of these tests takes any in the end.
+/// The number of units; no order of these tests keeps any.
 const UNITS: u64 = 100;
 
 impl World {
@@ -24,7 +24,7 @@ impl World {
         .await;
     }
 
-    /// How often what was said of an order's stock and payment.
+    /// Returns how often each event about an order's stock and payment was published.
     async fn published_about(&self, order: &str) -> Vec<(String, usize)> {
         let mut published = Vec::new();
         for event in ["inventory.event.released", "payment.event.captured", "payment.event.refunded"] {
@@ -45,17 +45,17 @@ async fn a_world() -> World {
     world
 }
 
-/// The order is cancelled, everything is back, and nobody is charged.
-async fn is_undone(world: &World, order: &str, booked: (u32, u32)) {
+/// The order is cancelled, its units are available, and no charge is left.
+async fn is_undone(world: &World, order: &str, charges: (u32, u32)) {
     world.eventually_status(order, "cancelled").await;
     world.settled().await;
-    assert_eq!(world.booked_for(order).await, booked, "{order}");
+    assert_eq!(world.charges_of(order).await, charges, "{order}");
     assert_eq!(world.stock("PRODUCT_001").await, (UNITS, 0, 0), "{order}");
     world.totals_reconcile(&[("PRODUCT_001", UNITS)]).await;
 }
 
 #[tokio::test]
-async fn a_cancel_before_anything_was_taken_takes_nothing() {
+async fn a_cancellation_before_a_capture_prevents_it() {
     let mut world = a_world().await;
 
     // Before the order.
@@ -63,7 +63,7 @@ async fn a_cancel_before_anything_was_taken_takes_nothing() {
     world.post("/orders", &order("BEFORE", "PRODUCT_001", 3)).await;
     is_undone(&world, "BEFORE", (0, 0)).await;
 
-    // Before the inventory has heard of it.
+    // Before inventory-service has consumed its event.
     world.kill(Component::InventoryService).await;
     world.post("/orders", &order("PLACED", "PRODUCT_001", 3)).await;
     world.eventually_status("PLACED", "placed").await;
@@ -79,7 +79,7 @@ async fn a_cancel_before_anything_was_taken_takes_nothing() {
     is_undone(&world, "WAITS", (0, 0)).await;
     assert_eq!(world.published_about("WAITS").await, []);
 
-    // While its payment is due and nobody takes it.
+    // While its payment is due and payment-service is down.
     world.kill(Component::PaymentService).await;
     world.post("/orders", &order("RESERVED", "PRODUCT_001", 3)).await;
     world.eventually_status("RESERVED", "reserved").await;
@@ -88,11 +88,11 @@ async fn a_cancel_before_anything_was_taken_takes_nothing() {
     world.start_again(Component::PaymentService).await;
     is_undone(&world, "RESERVED", (0, 0)).await;
     assert_eq!(world.published_about("RESERVED").await, once(&["inventory.event.released"]));
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn a_cancel_while_the_provider_is_asked_gives_back_what_it_turns_out_to_have_taken() {
+async fn a_cancellation_during_a_capture_refunds_the_captured_amount() {
     let world = a_world().await;
     let on_captures = |mode: Value| {
         let mut behaviour = mode;
@@ -107,7 +107,7 @@ async fn a_cancel_while_the_provider_is_asked_gives_back_what_it_turns_out_to_ha
         world.eventually_status(id, "cancelled").await;
     };
 
-    // The answer comes, after the cancel.
+    // The response arrives after the cancellation.
     cancelled_under("SLOW", json!({"mode": "slow", "ms": 1500})).await;
     is_undone(&world, "SLOW", (1, 1)).await;
     assert_eq!(world.payment("SLOW").await, "refunded");
@@ -116,31 +116,31 @@ async fn a_cancel_while_the_provider_is_asked_gives_back_what_it_turns_out_to_ha
         once(&["inventory.event.released", "payment.event.captured", "payment.event.refunded"])
     );
 
-    // The money is taken, and the answer lost.
+    // The amount is captured, and the response lost.
     cancelled_under("LOST", json!({"mode": "answer-then-drop"})).await;
     is_undone(&world, "LOST", (1, 1)).await;
     assert_eq!(world.payment("LOST").await, "refunded");
     assert_eq!(world.published_about("LOST").await, once(&["inventory.event.released", "payment.event.refunded"]));
 
-    // Nothing is taken, and nobody says so.
+    // Nothing is captured, and there is no response.
     cancelled_under("SILENT", json!({"mode": "drop-before"})).await;
     is_undone(&world, "SILENT", (0, 0)).await;
     assert_eq!(world.payment("SILENT").await, "cancelled");
     assert_eq!(world.published_about("SILENT").await, once(&["inventory.event.released"]));
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn a_cancel_that_overtakes_the_payment_is_refunded_and_one_that_comes_after_it_is_refused() {
+async fn a_cancellation_that_overtakes_the_payment_is_refunded_and_a_later_one_is_refused() {
     let world = a_world().await;
 
-    // The money is taken, and the order has not heard of it.
+    // The amount is captured, and order-service has not consumed the event.
     world.behave(json!({"mode": "slow", "ms": 500, "on": ["capture"]})).await;
     world.post("/orders", &order("OVERTAKES", "PRODUCT_001", 3)).await;
     world.eventually_status("OVERTAKES", "reserved").await;
     world.hold_back("EVENTS", "order-service").await;
     world.eventually_payment("OVERTAKES", "captured").await;
-    assert_eq!(world.booked_for("OVERTAKES").await, (1, 0));
+    assert_eq!(world.charges_of("OVERTAKES").await, (1, 0));
     world.cancel("OVERTAKES").await;
     world.eventually_status("OVERTAKES", "cancelled").await;
     world.let_go("EVENTS", "order-service").await;
@@ -151,21 +151,21 @@ async fn a_cancel_that_overtakes_the_payment_is_refunded_and_one_that_comes_afte
         once(&["inventory.event.released", "payment.event.captured", "payment.event.refunded"])
     );
 
-    // Confirmed is final.
+    // Confirmed is terminal.
     world.behave(json!({"mode": "ok"})).await;
     let placed = world.place_and_wait(&order("CONFIRMED", "PRODUCT_001", 3)).await;
     assert_eq!(placed.body["status"], "confirmed", "{placed:?}");
     let cancel = world.request(Method::POST, "/orders/CONFIRMED/cancel").header("prefer", "wait=10");
-    assert_eq!(answer(cancel.json(&json!({}))).await.status, 409);
+    assert_eq!(send(cancel.json(&json!({}))).await.status, 409);
     world.settled().await;
     assert_eq!(world.status("CONFIRMED").await, "confirmed");
-    assert_eq!(world.booked_for("CONFIRMED").await, (1, 0));
+    assert_eq!(world.charges_of("CONFIRMED").await, (1, 0));
     world.totals_reconcile(&[("PRODUCT_001", UNITS)]).await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn cancels_at_random_moments_leave_books_that_add_up() {
+async fn cancellations_at_random_times_leave_totals_that_reconcile() {
     let world = a_world().await;
     world.behave(json!({"mode": "random", "seed": 5, "ms": 30, "slow": 0.5, "answerThenDrop": 0.1})).await;
     let random = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55;
@@ -181,12 +181,12 @@ async fn cancels_at_random_moments_leave_books_that_add_up() {
     futures::future::join_all(placed).await;
     world.settled().await;
     world.totals_reconcile(&[("PRODUCT_001", UNITS)]).await;
-    let booked = world.booked().await;
-    let refunded = booked.values().filter(|booked| booked.refunds > 0).count();
-    let charged = booked.values().filter(|booked| booked.is_charged()).count();
+    let charges = world.charges().await;
+    let refunded = charges.values().filter(|charges| charges.refunds > 0).count();
+    let charged = charges.values().filter(|charges| charges.is_charged()).count();
     eprintln!("of 150 orders that were cancelled, {charged} were confirmed before and {refunded} refunded");
     for n in 0..150 {
         assert!(matches!(world.status(&format!("ORDER_{n}")).await.as_str(), "confirmed" | "cancelled"), "{n}");
     }
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }

@@ -1,8 +1,9 @@
-//! The rules of all services together, without processes: every order of delivery a network could choose.
+//! All services' deciders together, without processes: any order of delivery that a network could choose.
 //!
-//! The real deciders of orders, inventory, and payments answer each other, and a model of the payment provider answers
-//! the payments. Each message may be delivered at any time after it was said, more than once, and second deliveries
-//! reach the deciders. Questions to the provider are lost, late, repeated, or answered in vain; time passes meanwhile.
+//! The real deciders of orders, inventory, and payments exchange messages, and a model of the payment provider
+//! handles the requests of payments. Each message may be delivered at any time after its publication and more than
+//! once, and second deliveries reach the deciders. Requests to the provider are lost, delayed, or repeated, or their
+//! responses are lost; time passes meanwhile.
 
 mod model;
 mod network;
@@ -29,14 +30,14 @@ use uuid::Uuid;
 use network::{Fate, Flying, Network};
 use services::Message;
 
-/// How much each customer may be charged at a time, in units.
+/// The credit limit of each customer, in units.
 const LIMIT: i64 = 9;
-/// How many units of each product there are at first.
+/// The initial number of units of each product.
 const UNITS: u32 = 6;
-/// The customers, each with the orders it may place; the last one has no account.
+/// The customers, each with the orders it may place; the last customer has no account.
 const CUSTOMERS: [(&str, &[u8]); 3] = [("ANN", &[0, 1, 2, 3]), ("BOB", &[4, 5, 6]), ("EVE", &[7])];
 
-/// What customers and suppliers say.
+/// The commands of customers and suppliers.
 #[derive(Debug, Clone)]
 enum Published {
     Place(u8, Vec<(u8, u8)>),
@@ -44,12 +45,13 @@ enum Published {
     Restock(u8, u8),
 }
 
-/// What happens next.
+/// The next step of a run.
 #[derive(Debug, Clone, Copy)]
 enum Step {
-    /// One of the messages arrives, with what it says sent so often, and this fate where it is a question.
+    /// A message is delivered; the messages it causes are sent in this number of copies, and a request to the
+    /// provider has this fate.
     Deliver(usize, usize, Fate),
-    /// Time passes, in milliseconds; whoever is asked then is asked so often.
+    /// Time passes, in milliseconds; each request that is due then is sent in this number of copies.
     Wait(u64, usize),
 }
 
@@ -72,7 +74,7 @@ fn restock(product: u8, units: u32) -> StockMessage {
     })
 }
 
-/// One piece of anything costs 1.
+/// Each unit costs 1.
 fn message(published: &Published) -> Message {
     match published {
         Published::Place(n, lines) => {
@@ -110,7 +112,7 @@ fn account(customer: &str, version: i64, limit: i64) -> Message {
     Message::Payments(PaymentMessage::AccountChanged(changed))
 }
 
-/// Ann changes her card, Bob may leave, and of Eve nobody hears.
+/// Ann changes her card, Bob may delete his account, and Eve has none.
 fn accounts(bob_leaves: bool) -> Vec<Message> {
     let mut published = vec![account("ANN", 1, LIMIT), account("ANN", 2, LIMIT), account("BOB", 1, LIMIT)];
     if bob_leaves {
@@ -130,8 +132,8 @@ fn anything_published() -> impl Strategy<Value = Published> {
 
 fn anything_next() -> impl Strategy<Value = Step> {
     let fate = prop_oneof![
-        4 => Just(Fate::Answered),
-        1 => Just(Fate::AnswerLost),
+        4 => Just(Fate::Completed),
+        1 => Just(Fate::ResponseLost),
         1 => Just(Fate::Late),
         1 => Just(Fate::Lost),
     ];
@@ -143,7 +145,7 @@ fn anything_next() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What must hold at every moment: nobody is charged more than the limit, nor twice for one order.
+/// The invariants at every step: no customer is charged above the limit, and no order twice.
 fn holds(network: &Network) -> Result<(), TestCaseError> {
     for (customer, _) in CUSTOMERS {
         let customer = customer_id(customer);
@@ -151,13 +153,13 @@ fn holds(network: &Network) -> Result<(), TestCaseError> {
         prop_assert!(network.charged(&customer) <= exposure, "charged and not exposed: {}", customer);
         prop_assert!(exposure <= LIMIT, "{} is above the limit", customer);
     }
-    for (order, booked) in &network.provider.booked {
-        prop_assert!(booked.captures <= 1 && booked.refunds <= booked.captures, "{}: {:?}", order, booked);
+    for (order, charges) in &network.provider.charges {
+        prop_assert!(charges.captures <= 1 && charges.refunds <= charges.captures, "{}: {:?}", order, charges);
     }
     Ok(())
 }
 
-/// Everything arrives, everything is answered, all waits end.
+/// Delivers all messages with a response to every request, until all waits end.
 fn settle(network: &mut Network, steps: &[Step]) -> Result<(), TestCaseError> {
     let mut indices = steps.iter().cycle().map(|step| match step {
         Step::Deliver(index, ..) => *index,
@@ -165,9 +167,9 @@ fn settle(network: &mut Network, steps: &[Step]) -> Result<(), TestCaseError> {
     });
     for _ in 0..5000 {
         if !network.flying.is_empty() {
-            // The provider is asked while other messages are still on their way.
+            // The provider receives requests while other messages are in flight.
             network.wait(Duration::from_millis(1), 1);
-            network.deliver(indices.next().unwrap_or_default(), 1, Fate::Answered);
+            network.deliver(indices.next().unwrap_or_default(), 1, Fate::Completed);
         } else if network.payments_rest() {
             return Ok(());
         } else {
@@ -175,10 +177,10 @@ fn settle(network: &mut Network, steps: &[Step]) -> Result<(), TestCaseError> {
         }
         holds(network)?;
     }
-    Err(TestCaseError::fail("it never ends"))
+    Err(TestCaseError::fail("it does not settle"))
 }
 
-/// Stock is conserved, product by product, and held for exactly the orders that are confirmed.
+/// Per product, stock is conserved and reserved for exactly the confirmed orders.
 fn stock_reconciles(network: &Network, restocked: &[u64; 3]) -> Result<(), TestCaseError> {
     let mut held = [0_u64; 3];
     for (id, reservation) in &network.stock.reservations {
@@ -204,22 +206,22 @@ fn stock_reconciles(network: &Network, restocked: &[u64; 3]) -> Result<(), TestC
     Ok(())
 }
 
-/// Every order is final, or waits for stock: confirmed and charged, or neither. Nothing happened to it twice.
+/// Every order is confirmed and charged, or not charged and cancelled or awaiting stock. No event occurs twice.
 fn orders_ended_right(network: &Network) -> Result<(), TestCaseError> {
     for (id, order) in &network.orders {
         let history = network.history.get(id).cloned().unwrap_or_default();
         let happened = |kind: &str| history.contains(&kind);
-        let charged = network.provider.booked.get(id).is_some_and(provider::Recorded::is_charged);
-        // Once is enough: an order that has been confirmed stays so.
+        let charged = network.provider.charges.get(id).is_some_and(provider::Recorded::is_charged);
+        // A confirmation excludes any undoing event.
         if happened("order.confirmed.v1") {
             prop_assert_eq!(order.status(), Some(OrderStatus::Confirmed), "{} was confirmed", id);
             for undone in ["order.cancelled.v1", "inventory.released.v1", "payment.refunded.v1"] {
-                prop_assert!(!happened(undone), "{} is confirmed and {}", id, undone);
+                prop_assert!(!happened(undone), "{} is confirmed, but has {}", id, undone);
             }
         }
         match order.status() {
-            Some(OrderStatus::Confirmed) => prop_assert!(charged, "{} is confirmed and not charged", id),
-            Some(OrderStatus::Cancelled) => prop_assert!(!charged, "{} is cancelled and still charged", id),
+            Some(OrderStatus::Confirmed) => prop_assert!(charged, "{} is confirmed, but not charged", id),
+            Some(OrderStatus::Cancelled) => prop_assert!(!charged, "{} is cancelled, but still charged", id),
             Some(OrderStatus::AwaitingStock) | None => prop_assert!(!charged, "{} is charged", id),
             Some(open) => prop_assert!(false, "{} is still {:?}", id, open),
         }
@@ -229,7 +231,7 @@ fn orders_ended_right(network: &Network) -> Result<(), TestCaseError> {
         let all = once.len();
         once.sort_unstable();
         once.dedup();
-        prop_assert_eq!(once.len(), all, "{} repeats itself", id);
+        prop_assert_eq!(once.len(), all, "{} has a duplicate event", id);
     }
     Ok(())
 }
@@ -238,7 +240,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn money_and_stock_are_conserved_and_every_order_ends_right_whatever_the_network_does(
+    fn money_and_stock_are_conserved_and_every_order_ends_correctly_on_any_network(
         published in prop::collection::vec(anything_published(), 1..25),
         bob_leaves in any::<bool>(),
         refused_cards in prop::collection::btree_set(0..8_u8, 0..3),

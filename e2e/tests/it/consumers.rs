@@ -1,4 +1,4 @@
-//! Every server of the shop bears slow clients, and refuses web pages from elsewhere.
+//! Every HTTP server of the shop disconnects slow clients, and refuses requests of foreign web pages.
 
 use std::time::{Duration, Instant};
 
@@ -8,19 +8,19 @@ use tokio::net::TcpStream;
 
 use crate::support::World;
 
-/// How long a client may take for its headers, in seconds.
+/// The time limit for a client's headers, in seconds.
 const READ: &str = "2";
 
-/// Sends a request as it stands, and returns the status of the response.
+/// Sends a request verbatim, and returns the status of the response.
 async fn status(port: u16, request: &str) -> u16 {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await.unwrap();
-    std::str::from_utf8(&answer).unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+    let mut response = [0; 12];
+    stream.read_exact(&mut response).await.unwrap();
+    std::str::from_utf8(&response).unwrap().rsplit(' ').next().unwrap().parse().unwrap()
 }
 
-/// Sends a byte of a header now and then until the server closes the connection, and returns how long that took.
+/// Sends single bytes of a header until the server closes the connection, and returns how long that took.
 async fn drip(port: u16) -> Duration {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.write_all(b"GET /liveness HTTP/1.1\r\nX: ").await.unwrap();
@@ -30,7 +30,7 @@ async fn drip(port: u16) -> Duration {
         match tokio::time::timeout(Duration::from_millis(200), stream.read(&mut buffer)).await {
             Ok(Ok(0) | Err(_)) => return start.elapsed(),
             Ok(Ok(_)) => {}
-            // It may be closed by now; the next read says so.
+            // The connection may be closed by now; the next read detects it.
             Err(_) => drop(stream.write_all(b"a").await),
         }
     }
@@ -38,7 +38,7 @@ async fn drip(port: u16) -> Duration {
 }
 
 #[tokio::test]
-async fn every_server_refuses_foreign_pages_and_lets_slow_clients_go() {
+async fn every_server_refuses_foreign_pages_and_disconnects_slow_clients() {
     let world = World::start_set(&[("HTTP_READ_SECONDS", READ)]).await;
     let config = world.config();
     let gateway = config.http_port(Component::ApiGateway);
@@ -106,5 +106,5 @@ async fn every_server_refuses_foreign_pages_and_lets_slow_clients_go() {
     }
     let took = futures::future::join_all(ports.map(|(_, port)| drip(port))).await;
     assert!(took.iter().all(|took| *took >= Duration::from_millis(1500)), "{took:?}");
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }

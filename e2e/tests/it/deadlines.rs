@@ -1,4 +1,4 @@
-//! An order waits for stock for as long as it may, and no longer.
+//! The stock deadline: an order waits for stock until then, and no longer.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::support::{World, eventually, order};
 
-/// How long an order of these tests may wait.
+/// The stock deadline in these tests, in seconds.
 const DEADLINE: u64 = 2;
 
 async fn a_world() -> World {
@@ -33,7 +33,7 @@ impl World {
         self.eventually_status(id, "awaiting-stock").await;
     }
 
-    /// Schedules a deadline in the order service's name, for now.
+    /// Schedules a due deadline as order-service.
     async fn deadline_again(&self, order: &str) {
         let before = self.count("TIMERS", &due(order)).await;
         let mut headers = HeaderMap::new();
@@ -57,7 +57,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn an_order_that_awaits_too_long_is_cancelled_and_later_units_are_not_its_own() {
+async fn an_order_after_its_stock_deadline_is_cancelled_and_gets_no_later_units() {
     let world = a_world().await;
     world.begins_to_wait("WAITS").await;
     assert_eq!(world.stock("PRODUCT_001").await, (5, 0, 9));
@@ -71,7 +71,7 @@ async fn an_order_that_awaits_too_long_is_cancelled_and_later_units_are_not_its_
     world.settled().await;
     assert_eq!(world.stock("PRODUCT_001").await, (14, 1, 0));
 
-    // Once more, by a message of its own: it finds an order that does not wait.
+    // A second timer, in another message: its order no longer waits.
     let history = world.get("/orders/WAITS/history").await.body;
     world.deadline_again("WAITS").await;
     world.deadline_again("NEXT").await;
@@ -80,14 +80,14 @@ async fn an_order_that_awaits_too_long_is_cancelled_and_later_units_are_not_its_
     assert_eq!(world.status("NEXT").await, "confirmed");
     assert_eq!(world.count("TIMERS", &due("WAITS")).await, 2);
     world.totals_reconcile(&[("PRODUCT_001", 15)]).await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn a_timer_is_taken_back_when_the_order_moves_on_and_one_that_is_late_changes_nothing() {
+async fn a_timer_is_cancelled_when_its_order_advances_and_a_late_timer_changes_nothing() {
     let world = a_world().await;
 
-    // Moved on in time: nothing is due, and nothing is scheduled any more.
+    // Advanced in time: no timer is due or scheduled any more.
     world.begins_to_wait("SERVED").await;
     assert_eq!(world.count("TIMERS", &scheduled("SERVED")).await, 1);
     world.post("/products/PRODUCT_001/restock", &json!({"quantity": 4})).await;
@@ -100,7 +100,7 @@ async fn a_timer_is_taken_back_when_the_order_moves_on_and_one_that_is_late_chan
     world.settled().await;
     world.nothing_is_scheduled("CANCELLED").await;
 
-    // The timer is due, and comes late: behind what the order has waited for.
+    // The timer is due, and delivered late: after the order was confirmed.
     world.begins_to_wait("LATE").await;
     world.hold_back("TIMERS", "order-service").await;
     eventually("the timer is due", || async { world.count("TIMERS", &due("LATE")).await == 1 }).await;
@@ -109,17 +109,17 @@ async fn a_timer_is_taken_back_when_the_order_moves_on_and_one_that_is_late_chan
     world.let_go("TIMERS", "order-service").await;
     world.settled().await;
     assert_eq!(world.status("LATE").await, "confirmed");
-    assert_eq!(world.booked_for("LATE").await, (1, 0));
+    assert_eq!(world.charges_of("LATE").await, (1, 0));
 
     for order in ["SERVED", "CANCELLED"] {
         assert_eq!(world.count("TIMERS", &due(order)).await, 0, "{order}");
     }
     world.totals_reconcile(&[("PRODUCT_001", 18)]).await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 impl World {
-    /// What is left on the subject, if anything, is what took the schedule back; and nothing is due in time.
+    /// The subject has at most the message that cancelled the schedule; and no timer becomes due.
     async fn nothing_is_scheduled(&self, order: &str) {
         let timers = self.stream("TIMERS").await;
         if let Ok(left) = timers.get_last_raw_message_by_subject(&scheduled(order)).await {

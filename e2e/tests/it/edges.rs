@@ -1,4 +1,4 @@
-//! What really flows is what is declared: every message that is said, by whom, and who handles it; and all of it.
+//! The real messages match the declared ones: all of them, with their producers and consumers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -11,32 +11,32 @@ use sea_orm::{Database, EntityTrait};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::{World, account, answer, eventually, order, order_of};
+use crate::support::{World, account, eventually, order, order_of, send};
 
-/// What is said: stream, subject without its key, type, and who says it.
+/// A kind of published message: its stream, subject without key, type, and producer.
 type Published = (String, String, String, String);
 
 impl World {
-    /// Makes everything happen that can.
+    /// Causes every kind of message.
     async fn live(&self) {
-        // Orders that end well, are asked for twice, or with another content, or cancelled too late or too early.
+        // Orders that are confirmed, repeated, repeated with other content, or cancelled too late or too early.
         let placed = self.place_and_wait(&order("CONFIRMED", "PRODUCT_001", 1)).await;
         assert_eq!(placed.body["status"], "confirmed", "{placed:?}");
         let other = self.place_and_wait(&order("CONFIRMED", "PRODUCT_001", 2)).await;
         assert_eq!(other.status, 422, "{other:?}");
         let late = self.request(Method::POST, "/orders/CONFIRMED/cancel").header("prefer", "wait=10");
-        assert_eq!(answer(late.json(&json!({}))).await.status, 409);
+        assert_eq!(send(late.json(&json!({}))).await.status, 409);
         self.post("/orders/EARLY/cancel", &json!({})).await;
         self.published("order.event.cancel-deferred.EARLY").await;
         self.ends(&order("EARLY", "PRODUCT_001", 1), "cancelled").await;
-        // Orders that nobody can serve, that wait until there is stock, or for too long.
+        // Orders that cannot be served, that wait for a restock, or that wait too long.
         self.ends(&order("UNKNOWN", "PRODUCT_999", 1), "cancelled").await;
         self.post("/orders", &order("SERVED", "PRODUCT_002", 2)).await;
         self.eventually_status("SERVED", "awaiting-stock").await;
         self.post("/products/PRODUCT_002/restock", &json!({"quantity": 2})).await;
         self.eventually_status("SERVED", "confirmed").await;
         self.ends(&order("WAITS", "PRODUCT_002", 1), "cancelled").await;
-        // A payment that is declined, and one that is taken and given back.
+        // A payment that is declined, and one that is captured and refunded.
         self.ends(&order_of("NOBODY", "UNPAID", "PRODUCT_001", 1), "cancelled").await;
         self.behave(json!({"mode": "slow", "ms": 500, "on": ["capture"]})).await;
         self.post("/orders", &order("REFUNDED", "PRODUCT_001", 1)).await;
@@ -46,17 +46,17 @@ impl World {
         self.post("/orders/REFUNDED/cancel", &json!({})).await;
         self.published("payment.event.refunded.REFUNDED").await;
         self.let_go("EVENTS", "order-service").await;
-        // An account that is made, changed, refused, and deleted.
-        let made = account("CUSTOMER_002", "tok_visa", 1000);
-        assert_eq!(self.post("/accounts", &made).await.status, 201);
+        // An account that is created, changed, refused, and deleted.
+        let created = account("CUSTOMER_002", "tok_visa", 1000);
+        assert_eq!(self.post("/accounts", &created).await.status, 201);
         assert_eq!(self.post("/accounts", &account("CUSTOMER_002", "tok_visa", 5)).await.status, 409);
         let changed = self.request(Method::PUT, "/accounts/CUSTOMER_002").header("if-match", "\"1\"");
         let mut details = account("CUSTOMER_002", "tok_visa", 2000);
         details.as_object_mut().unwrap().remove("customerId");
-        let changed = answer(changed.json(&details)).await;
+        let changed = send(changed.json(&details)).await;
         assert_eq!(changed.status, 200, "{changed:?}");
         let deleted = self.request(Method::DELETE, "/accounts/CUSTOMER_002").header("if-match", "\"2\"");
-        assert_eq!(answer(deleted).await.status, 204);
+        assert_eq!(send(deleted).await.status, 204);
         self.settled().await;
     }
 
@@ -66,7 +66,7 @@ impl World {
     }
 
     async fn published(&self, subject: &str) {
-        eventually(&format!("{subject} is said"), || async { self.count("EVENTS", subject).await == 1 }).await;
+        eventually(&format!("{subject} is published"), || async { self.count("EVENTS", subject).await == 1 }).await;
     }
 
     async fn everything(&self, stream: &str) -> Vec<Stored> {
@@ -95,7 +95,7 @@ fn stem(subject: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_flows_is_what_is_declared_and_all_of_it() {
+async fn published_and_handled_messages_are_exactly_the_declared_ones() {
     let mut config = World::empty();
     config.stock_deadline_seconds = 4;
     let world = World::start_with(config).await;
@@ -107,7 +107,7 @@ async fn what_flows_is_what_is_declared_and_all_of_it() {
     for stream in ["COMMANDS", "EVENTS", "TIMERS"] {
         for message in world.everything(stream).await {
             let header = |name: &str| message.header(name).unwrap_or_else(|| panic!("{message:?}")).to_owned();
-            // What is yet to be due, or taken back, stands on a subject of the service's own.
+            // A pending or cancelled schedule is on a subject of the service's own.
             if message.subject.contains(".schedule.") {
                 assert!(message.subject.starts_with("order.schedule.stock-deadline."), "{}", message.subject);
                 continue;
@@ -128,25 +128,25 @@ async fn what_flows_is_what_is_declared_and_all_of_it() {
 
     let consumers = Consumers::declared().unwrap();
     let streams = [("command", "COMMANDS"), ("event", "EVENTS"), ("timer", "TIMERS")];
-    let (mut to_be_published, mut to_be_received) = (BTreeSet::<Published>::new(), BTreeSet::new());
+    let (mut declared_published, mut declared_received) = (BTreeSet::<Published>::new(), BTreeSet::new());
     for message in messages() {
         let (_, stream) = streams.into_iter().find(|(kind, _)| *kind == message.kind).unwrap();
         let (message_type, source) = (message.message_type.to_owned(), format!("/{}", message.producer().unwrap()));
-        to_be_published.insert((stream.to_owned(), stem(message.filter), message_type.clone(), source));
-        to_be_received
+        declared_published.insert((stream.to_owned(), stem(message.filter), message_type.clone(), source));
+        declared_received
             .extend(consumers.of(message).into_iter().map(|name| (name.to_owned(), message_type.clone())));
     }
-    let undeclared: Vec<&Published> = published.difference(&to_be_published).collect();
-    let never: Vec<&Published> = to_be_published.difference(&published).collect();
+    let undeclared: Vec<&Published> = published.difference(&declared_published).collect();
+    let never: Vec<&Published> = declared_published.difference(&published).collect();
     assert!(
         undeclared.is_empty() && never.is_empty(),
-        "said and not declared {undeclared:?}, never said {never:?}"
+        "published, but not declared: {undeclared:?}; never published: {never:?}"
     );
-    let undeclared: Vec<_> = received.difference(&to_be_received).collect();
-    let never: Vec<_> = to_be_received.difference(&received).collect();
+    let undeclared: Vec<_> = received.difference(&declared_received).collect();
+    let never: Vec<_> = declared_received.difference(&received).collect();
     assert!(
         undeclared.is_empty() && never.is_empty(),
-        "heard and not declared {undeclared:?}, never heard {never:?}"
+        "handled, but not declared: {undeclared:?}; never handled: {never:?}"
     );
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }

@@ -1,11 +1,11 @@
-//! What the timeline of a stuck order says it waits for, is what it waits for.
+//! The blockers in the timeline of a stuck order are the real ones.
 
 use demo::Component;
 use serde_json::Value;
 
 use crate::support::{Engine, World, eventually, order};
 
-/// Returns whom an order waits for, and for what, as `GET /orders/{id}/timeline` tells.
+/// Returns the blocked services of an order and the reasons, from `GET /orders/{id}/timeline`.
 async fn blocked_on(world: &World, order: &str) -> Vec<(String, String)> {
     let timeline = world.get(&format!("/orders/{order}/timeline")).await;
     assert_eq!(timeline.status, 200, "{timeline:?}");
@@ -15,7 +15,7 @@ async fn blocked_on(world: &World, order: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_stuck_order_says_whom_it_awaits_and_one_that_is_done_awaits_nobody() {
+async fn a_stuck_order_shows_its_blockers_and_a_terminal_one_has_none() {
     let mut world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 1)]).await;
     world.post("/orders", &order("ORDER_001", "PRODUCT_001", 2)).await;
@@ -39,7 +39,7 @@ async fn a_stuck_order_says_whom_it_awaits_and_one_that_is_done_awaits_nobody() 
     world.start_again(Component::PaymentService).await;
     for id in ["ORDER_001", "ORDER_002"] {
         world.eventually_status(id, "confirmed").await;
-        eventually("nothing is waited for", || async { blocked_on(&world, id).await.is_empty() }).await;
+        eventually("there is no blocker", || async { blocked_on(&world, id).await.is_empty() }).await;
     }
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }

@@ -1,4 +1,4 @@
-//! Killed at random moments, and poisoned.
+//! Components killed at random, and poison messages.
 
 use std::time::Duration;
 
@@ -12,24 +12,24 @@ use uuid::Uuid;
 
 use crate::support::{Engine, World, eventually, order, order_of};
 
-/// Orders placed while components are killed.
+/// The number of orders placed while components are killed.
 const ORDERS: u64 = 1500;
-/// What the next kill waits for at most, in milliseconds.
-const LONGEST_LIFE: u64 = 700;
-/// The least kills.
-const KILLS: usize = 24;
+/// The maximum time between two kills, in milliseconds.
+const MAX_LIFETIME: u64 = 700;
+/// The minimum number of kills.
+const MIN_KILLS: usize = 24;
 
 #[tokio::test]
-async fn components_killed_at_random_lose_nothing_and_double_nothing_on_sqlite() {
+async fn components_killed_at_random_lose_and_duplicate_nothing_on_sqlite() {
     orders_under_kills(Engine::Sqlite).await;
 }
 
 #[tokio::test]
-async fn components_killed_at_random_lose_nothing_and_double_nothing_on_postgresql() {
+async fn components_killed_at_random_lose_and_duplicate_nothing_on_postgresql() {
     orders_under_kills(Engine::Postgres).await;
 }
 
-/// The customers: one who can pay for everything, one who cannot, and one whose bank says no.
+/// The customers: one with a high limit, one with a low limit, and one whose bank declines.
 const CUSTOMERS: [(&str, &str, u64); 3] = [
     ("CUSTOMER_001", "tok_visa", 1_000_000_000),
     ("CUSTOMER_002", "tok_low", 50_000),
@@ -43,13 +43,13 @@ async fn orders_under_kills(engine: Engine) {
         world.open_account(customer, token, *limit).await;
     }
     let customers = customers(&world);
-    // A fixed sequence of lives, so that two runs do the same as far as processes can.
+    // A fixed sequence of lifetimes, so that runs are as similar as processes allow.
     let mut random = 42_u64;
     let mut kills = 0;
-    while !customers.is_finished() || kills < KILLS {
+    while !customers.is_finished() || kills < MIN_KILLS {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        tokio::time::sleep(Duration::from_millis(50 + (random >> 33) % LONGEST_LIFE)).await;
-        // Each in its turn, in an order that is not the one in which they depend on one another.
+        tokio::time::sleep(Duration::from_millis(50 + (random >> 33) % MAX_LIFETIME)).await;
+        // Each component in turn, in an order unrelated to their dependencies.
         let component = Component::ALL[5 * kills % Component::ALL.len()];
         world.kill(component).await;
         world.shop.start_component(component).await.unwrap();
@@ -87,10 +87,10 @@ async fn orders_under_kills(engine: Engine) {
     .await;
     world.settled().await;
     world.totals_reconcile(&[("PRODUCT_001", 5300), ("PRODUCT_002", 4000)]).await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
-/// Eight customers at a time place orders until all are accepted, and cancel some of them.
+/// Eight concurrent customers place orders until all are accepted, and cancel some of them.
 fn customers(world: &World) -> JoinHandle<()> {
     let http = world.http.clone();
     let url = format!("{}/orders", world.config().http_url(Component::ApiGateway));
@@ -125,19 +125,19 @@ fn order_number(n: u64) -> Value {
     body
 }
 
-/// Goes on until a request is accepted, as a client should: the same request, whatever became of the one before.
+/// Repeats a request until it is accepted, as a client should: the same request, whatever the previous result.
 pub(crate) async fn until_accepted(http: &reqwest::Client, url: &str, body: &Value) {
     loop {
         let sent = http.post(url).json(body).timeout(Duration::from_secs(10)).send().await;
-        if sent.is_ok_and(|answer| answer.status() == 202) {
+        if sent.is_ok_and(|response| response.status() == 202) {
             return;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
-/// Who says it, on which subject, as which type and from where (in an envelope, unless it has none); who hears it, and
-/// why it is refused.
+/// The user, the subject, the type and the source (`None` without an envelope), the consumers, and the reason of the
+/// dead letter.
 type Poison =
     (&'static str, &'static str, Option<(&'static str, &'static str)>, &'static [&'static str], &'static str);
 
@@ -229,10 +229,10 @@ fn key_of(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap()
 }
 
-/// As large as a command may be, its headers included.
+/// The maximum size of a command, including its headers.
 const LARGEST: usize = 262_144;
 
-/// Sends commands past the gateway that are as large as the stream takes: what follows from them must not be stuck.
+/// Publishes commands of the maximum size, bypassing the gateway: their follow-up must not get stuck.
 async fn send_large_commands(world: &World) {
     let place = |id: &str| {
         let mut body = order(id, "PRODUCT_001", 1);
@@ -243,7 +243,7 @@ async fn send_large_commands(world: &World) {
         world.publish_as("api-gateway", &subject, headers, body.into_bytes()).await;
     };
     let headers = |subject: &str| envelope(subject, "order.place.v1", "/api-gateway");
-    // An order in a lot of white space.
+    // An order with much white space.
     let (subject, body) = place("PADDED");
     send(
         subject.clone(),
@@ -251,18 +251,18 @@ async fn send_large_commands(world: &World) {
         format!("{body}{}", " ".repeat(LARGEST - 1_000 - body.to_string().len())),
     )
     .await;
-    // A trace context that would be handed on, in headers of nearly the largest size.
+    // A trace context, which would be propagated, in headers of almost the maximum size.
     let (subject, body) = place("TRACED");
     let mut traced = headers(&subject);
     traced.insert("traceparent", "0".repeat(64_900));
     send(subject, traced, body.to_string()).await;
-    // More lines than an order may have, for more units than there are.
+    // More lines than an order may have, for more units than exist.
     let (subject, mut body) = place("LONG");
     let line = json!({"productId": "PRODUCT_001", "quantity": 900_001, "unitPrice": 1});
     body["items"] = vec![line; 4_000].into();
     body["totalPrice"] = (4_000 * 900_001_u64).into();
     send(subject.clone(), headers(&subject), body.to_string()).await;
-    // A header that is nobody's, beside a body that cannot be read: the dead letter adds headers of its own.
+    // An unknown header with an undecodable body: the dead letter adds headers of its own.
     let (subject, _) = place("UNREADABLE");
     let mut unreadable = headers(&subject);
     unreadable.insert("x-unknown", "0".repeat(64_900));
@@ -270,12 +270,12 @@ async fn send_large_commands(world: &World) {
 }
 
 #[tokio::test]
-async fn poison_on_each_stream_becomes_a_dead_letter_and_its_neighbours_are_handled() {
+async fn a_poison_message_on_each_stream_becomes_a_dead_letter_and_the_others_are_handled() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 100)]).await;
-    for (n, (user, subject, spoken, _, _)) in POISON.iter().enumerate() {
+    for (n, (user, subject, envelope_fields, _, _)) in POISON.iter().enumerate() {
         world.post("/orders", &order(&format!("ORDER_{n}"), "PRODUCT_001", 1)).await;
-        let headers = spoken.map(|(kind, source)| envelope(subject, kind, source)).unwrap_or_default();
+        let headers = envelope_fields.map(|(kind, source)| envelope(subject, kind, source)).unwrap_or_default();
         world.publish_as(user, subject, headers, b"{\"not\": \"it\"}".to_vec()).await;
     }
     send_large_commands(&world).await;
@@ -290,25 +290,27 @@ async fn poison_on_each_stream_becomes_a_dead_letter_and_its_neighbours_are_hand
     assert_eq!(
         (available, backordered),
         (100 - POISON.len() as u64 - 2, 0),
-        "nothing is kept for what is no order"
+        "nothing is reserved for invalid orders"
     );
     for status in world.shop.status().await {
         assert!(status.ready, "{status:?}");
     }
-    let mails = world.stream("DEAD_LETTERS").await;
+    let dead_letters = world.stream("DEAD_LETTERS").await;
     let received: usize = POISON.iter().map(|(_, _, _, services, _)| services.len()).sum();
-    assert_eq!(mails.cached_info().state.messages, received as u64 + 2);
+    assert_eq!(dead_letters.cached_info().state.messages, received as u64 + 2);
     for key in ["LONG", "UNREADABLE"] {
         let expected = format!("dead-letter.order-service.undecodable.{key}");
-        mails.get_last_raw_message_by_subject(&expected).await.unwrap();
+        dead_letters.get_last_raw_message_by_subject(&expected).await.unwrap();
     }
     for (_, subject, _, services, reason) in &POISON {
         for service in *services {
             let expected = format!("dead-letter.{service}.{reason}.{}", key_of(subject));
-            let mail = mails.get_last_raw_message_by_subject(&expected).await.unwrap();
-            assert_eq!(mail.payload.as_ref(), b"{\"not\": \"it\"}", "{expected}");
-            assert_eq!(mail.headers.get("Dead-Letter-Subject").unwrap().as_str(), *subject);
-            assert!(mail.headers.get("Dead-Letter-Detail").is_some_and(|detail| !detail.as_str().is_empty()));
+            let dead_letter = dead_letters.get_last_raw_message_by_subject(&expected).await.unwrap();
+            assert_eq!(dead_letter.payload.as_ref(), b"{\"not\": \"it\"}", "{expected}");
+            assert_eq!(dead_letter.headers.get("Dead-Letter-Subject").unwrap().as_str(), *subject);
+            assert!(
+                dead_letter.headers.get("Dead-Letter-Detail").is_some_and(|detail| !detail.as_str().is_empty())
+            );
         }
     }
 }

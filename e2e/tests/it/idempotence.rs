@@ -1,14 +1,14 @@
-//! Placed many times, happened once.
+//! Idempotence: repeated requests and messages have one effect.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures::StreamExt;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{Engine, World, account, answer, eventually, order, order_of, seed_order};
+use crate::support::{Engine, World, account, eventually, order, order_of, seed_order, send};
 
 #[tokio::test]
-async fn the_seed_may_be_loaded_again_and_again() {
+async fn the_seed_may_be_loaded_repeatedly() {
     let world = World::start(Engine::Sqlite).await;
     let addresses = seed::Addresses {
         gateway_url: world.config().http_url(demo::Component::ApiGateway),
@@ -31,25 +31,25 @@ async fn the_seed_may_be_loaded_again_and_again() {
         assert_eq!(world.stock("PRODUCT_001").await, (5, 5, 0));
         assert_eq!(world.stock("PRODUCT_002").await, (13, 2, 0));
     }
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn an_order_placed_five_times_changes_stock_once_and_gets_five_equal_answers() {
+async fn an_order_placed_five_times_changes_stock_once_and_gets_five_equal_responses() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 10), ("PRODUCT_002", 15)]).await;
     for key in [None, Some("\"my-key\"")] {
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for _ in 0..5 {
             let request = world.request(Method::POST, "/orders").json(&seed_order(0));
             let request = key.iter().fold(request, |request, key| request.header("idempotency-key", *key));
-            let answer = answer(request).await;
-            assert_eq!(answer.status, 202, "{answer:?}");
-            assert_eq!(answer.headers["location"], "/orders/ORDER_001");
-            answers.push(answer.body);
+            let response = send(request).await;
+            assert_eq!(response.status, 202, "{response:?}");
+            assert_eq!(response.headers["location"], "/orders/ORDER_001");
+            responses.push(response.body);
         }
-        answers.dedup();
-        assert_eq!(answers.len(), 1, "{answers:?}");
+        responses.dedup();
+        assert_eq!(responses.len(), 1, "{responses:?}");
     }
     world.eventually_status("ORDER_001", "confirmed").await;
     world.settled().await;
@@ -59,7 +59,7 @@ async fn an_order_placed_five_times_changes_stock_once_and_gets_five_equal_answe
     assert_eq!(world.stock("PRODUCT_001").await, (5, 5, 0));
     let history = world.get("/orders/ORDER_001/history").await.body;
     assert_eq!(history["events"].as_array().unwrap().len(), 3, "{history}");
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
@@ -72,7 +72,7 @@ async fn the_same_id_with_other_content_is_refused_and_nothing_changes() {
     let other = order("ORDER_001", "PRODUCT_001", 4);
     let waited = world.place_and_wait(&other).await;
     assert_eq!(waited.status, 422, "{waited:?}");
-    // Without waiting it is accepted for now, and refused by an event.
+    // Without waiting it is accepted first, and refused by an event.
     let accepted = world.post("/orders", &order("ORDER_001", "PRODUCT_001", 5)).await;
     assert_eq!(accepted.status, 202);
     eventually("both are refused by an event", || async {
@@ -84,7 +84,7 @@ async fn the_same_id_with_other_content_is_refused_and_nothing_changes() {
     .await;
     assert_eq!(world.get("/orders/ORDER_001").await.body, before);
     assert_eq!(world.stock("PRODUCT_001").await, (7, 3, 0));
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn an_idempotency_key_binds_to_its_payload() {
     world.seed(&[("PRODUCT_001", 10)]).await;
     let restock = |quantity: u64| {
         let request = world.request(Method::POST, "/products/PRODUCT_001/restock");
-        answer(request.header("idempotency-key", "\"delivery-7\"").json(&json!({"quantity": quantity})))
+        send(request.header("idempotency-key", "\"delivery-7\"").json(&json!({"quantity": quantity})))
     };
     for _ in 0..3 {
         assert_eq!(restock(5).await.status, 202);
@@ -102,10 +102,10 @@ async fn an_idempotency_key_binds_to_its_payload() {
     eventually("the units are there", || async { world.stock("PRODUCT_001").await.0 == 15 }).await;
     world.settled().await;
     assert_eq!(world.stock("PRODUCT_001").await, (15, 0, 0));
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
-/// The standing test of idempotence: all that was ever said is said again, past the stream's own deduplication.
+/// The main test of idempotence: every message is published again, past the stream's own deduplication.
 #[tokio::test]
 async fn every_message_delivered_twice_changes_nothing() {
     let world = World::start(Engine::Sqlite).await;
@@ -123,13 +123,13 @@ async fn every_message_delivered_twice_changes_nothing() {
     let mut other = account("CUSTOMER_002", "tok_high", 6000);
     other.as_object_mut().unwrap().remove("customerId");
     let changed = world.request(Method::PUT, "/accounts/CUSTOMER_002").header("if-match", "\"1\"").json(&other);
-    assert_eq!(answer(changed).await.status, 200);
+    assert_eq!(send(changed).await.status, 200);
     world.settled().await;
     let state = async || {
         let mut reported = Vec::new();
         for customer in ["CUSTOMER_001", "CUSTOMER_002"] {
             let page = world.get(&format!("/customers/{customer}/notifications?limit=200")).await.body;
-            // When it was mailed may still be to come.
+            // E-mail delivery times may still change.
             let items = page["items"].as_array().unwrap().iter();
             reported.extend(items.map(|item| (item["sequence"].clone(), item["eventId"].clone())));
         }
@@ -150,14 +150,14 @@ async fn every_message_delivered_twice_changes_nothing() {
     let after = state().await;
     assert!(published_twice > 100, "{published_twice}");
     let republished_events = published_twice - world.messages("COMMANDS").await / 2;
-    assert_eq!(after.5, before.5 + republished_events, "nothing was answered a second time");
+    assert_eq!(after.5, before.5 + republished_events, "no message caused a second event");
     assert_eq!((after.0, after.1, after.2), (before.0, before.1, before.2));
     assert_eq!((after.3, after.4), (before.3, before.4));
     world.totals_reconcile(&[("PRODUCT_001", 100), ("PRODUCT_002", 7)]).await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
-/// Publishes each message of COMMANDS and EVENTS once more without its `Nats-Msg-Id`; returns how many.
+/// Publishes each message of COMMANDS and EVENTS again without its `Nats-Msg-Id`; returns their number.
 pub(crate) async fn publish_everything_again(world: &World) -> u64 {
     let mut total = 0;
     for stream in ["COMMANDS", "EVENTS"] {

@@ -1,4 +1,4 @@
-//! What somebody who looks can see, and what nobody may do.
+//! The inspector's permissions, and the API documentation page.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use crate::support::{CONSUMERS, Engine, World, order};
 
-/// What the `nats` program asks the server for `sub`, `stream report`, `consumer report`, and `service ls`.
+/// Sends the requests of the `nats` program for `sub`, `stream report`, `consumer report`, and `service ls`.
 #[tokio::test]
 async fn the_inspector_sees_the_whole_choreography() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 10)]).await;
     let inspector = world.connect_as("inspector").await;
     let mut flow = inspector.subscribe("*.*.*.ORDER_001").await.unwrap();
-    // An answer on the same connection: the subscription stands by now.
+    // After a reply on the same connection, the subscription is active.
     inspector.request("$JS.API.INFO", "".into()).await.unwrap();
     world.place_and_wait(&order("ORDER_001", "PRODUCT_001", 3)).await;
     let mut seen = Vec::new();
@@ -23,7 +23,7 @@ async fn the_inspector_sees_the_whole_choreography() {
         seen.push(message.subject.to_string());
     }
     seen.retain(|subject| !subject.contains(".query."));
-    // These two answer the same event, and neither waits for the other.
+    // These two have the same cause, so their order is arbitrary.
     seen[3..5].sort();
     assert_eq!(
         seen,
@@ -53,12 +53,12 @@ async fn the_inspector_sees_the_whole_choreography() {
     }
 
     let inbox = inspector.new_inbox();
-    let mut answers = inspector.subscribe(inbox.clone()).await.unwrap();
+    let mut responses = inspector.subscribe(inbox.clone()).await.unwrap();
     inspector.publish_with_reply("$SRV.INFO", inbox, "".into()).await.unwrap();
     let mut services = Vec::new();
     while services.len() < 5 {
-        let answer = tokio::time::timeout(Duration::from_secs(10), answers.next()).await.unwrap().unwrap();
-        let info: Value = serde_json::from_slice(&answer.payload).unwrap();
+        let response = tokio::time::timeout(Duration::from_secs(10), responses.next()).await.unwrap().unwrap();
+        let info: Value = serde_json::from_slice(&response.payload).unwrap();
         services.push(info["name"].as_str().unwrap().to_owned());
     }
     services.sort();
@@ -66,11 +66,11 @@ async fn the_inspector_sees_the_whole_choreography() {
         services,
         ["account-service", "inventory-service", "notification-service", "order-service", "payment-service"]
     );
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn the_openapi_page_needs_nothing_from_elsewhere() {
+async fn the_openapi_page_loads_nothing_from_other_hosts() {
     let world = World::start(Engine::Sqlite).await;
     let page = world.get("/docs").await;
     assert_eq!(page.status, 200);

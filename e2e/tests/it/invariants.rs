@@ -1,5 +1,5 @@
-//! The board that says whether everything is consistent: green where it does, unsure where it cannot know, and red, by name,
-//! where a row is not what it was.
+//! The consistency checks: they pass if the data is consistent, are unknown if a service is unavailable, and fail
+//! with the key of a changed row.
 
 use std::time::{Duration, Instant};
 
@@ -30,13 +30,13 @@ const CHECKS: [&str; 9] = [
 ];
 
 async fn check(world: &World, name: &str) -> Value {
-    let answer = world.get("/invariants").await;
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let checks = answer.body["checks"].as_array().unwrap();
-    checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{answer:?}")).clone()
+    let response = world.get("/invariants").await;
+    assert_eq!(response.status, 200, "{response:?}");
+    let checks = response.body["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["name"] == name).unwrap_or_else(|| panic!("{response:?}")).clone()
 }
 
-/// Waits until a check says what it should, and returns it.
+/// Waits until a check has a status, and returns it.
 async fn until(world: &World, name: &str, status: &str) -> Value {
     let start = Instant::now();
     loop {
@@ -49,39 +49,43 @@ async fn until(world: &World, name: &str, status: &str) -> Value {
     }
 }
 
-async fn until_all_hold(world: &World) {
+async fn until_all_pass(world: &World) {
     for name in CHECKS {
         until(world, name, "pass").await;
     }
 }
 
-/// Waits until a check is broken by that key alone, and by nothing else.
-async fn broken_by(world: &World, name: &str, key: &str) {
+/// Waits until a check fails with that key alone.
+async fn fails_with(world: &World, name: &str, key: &str) {
     let check = until(world, name, "fail").await;
-    let keys: Vec<&str> =
-        check["violations"].as_array().unwrap().iter().map(|broken| broken["key"].as_str().unwrap()).collect();
+    let keys: Vec<&str> = check["violations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|violation| violation["key"].as_str().unwrap())
+        .collect();
     assert_eq!(keys, [key], "{check:#}");
 }
 
-/// Asks the operator's program: with which status it ends, and what it says is broken, by check and key.
+/// Runs `choreo check`; returns its exit status and the violations, by check and key.
 async fn board(world: &World) -> (Option<i32>, Vec<(String, String)>) {
     let reported = world.choreo(&["check"]).await;
     let board: Value = serde_json::from_slice(&reported.stdout).unwrap_or_else(|_| panic!("{reported:?}"));
     let checks = board["checks"].as_array().unwrap();
     assert_eq!(checks.iter().map(|check| check["name"].as_str().unwrap()).collect::<Vec<_>>(), CHECKS);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let broken = checks.iter().flat_map(|check| {
-        let broken = check["violations"].as_array().unwrap();
-        broken.iter().map(move |broken| (text(&check["name"]), text(&broken["key"])))
+    let violations = checks.iter().flat_map(|check| {
+        let violations = check["violations"].as_array().unwrap();
+        violations.iter().map(move |violation| (text(&check["name"]), text(&violation["key"])))
     });
-    (reported.status.code(), broken.collect())
+    (reported.status.code(), violations.collect())
 }
 
 async fn database(world: &World, component: Component) -> DatabaseConnection {
     Database::connect(world.config().database_url(component).unwrap()).await.unwrap()
 }
 
-/// A shop with a confirmed order, another one, a cancelled one, and one that waits for stock.
+/// A shop with two confirmed orders, a cancelled one, and one that waits for stock.
 async fn shop(engine: Engine) -> World {
     let world = World::start(engine).await;
     world.seed(&[("PRODUCT_001", 10), ("PRODUCT_002", 0)]).await;
@@ -100,18 +104,18 @@ async fn shop(engine: Engine) -> World {
     world
 }
 
-/// Doctors a database with one statement, sees who is named, and takes it back with another.
+/// Changes a database with one statement, expects a violation, and reverts the change with another statement.
 async fn doctored(world: &World, component: Component, statements: [&str; 2], name: &str, key: &str) {
     let database = database(world, component).await;
     database.execute_unprepared(statements[0]).await.unwrap();
-    broken_by(world, name, key).await;
+    fails_with(world, name, key).await;
     database.execute_unprepared(statements[1]).await.unwrap();
     until(world, name, "pass").await;
 }
 
-async fn every_row_that_is_doctored_is_named(engine: Engine) {
+async fn every_changed_row_is_reported(engine: Engine) {
     let world = shop(engine).await;
-    until_all_hold(&world).await;
+    until_all_pass(&world).await;
     assert_eq!(board(&world).await, (Some(0), Vec::new()));
     let open = check(&world, "orders-end").await;
     assert_eq!((&open["examined"], &open["waiting"][0]["key"]), (&json!(1), &json!("ORDER_004")), "{open:#}");
@@ -167,59 +171,59 @@ async fn every_row_that_is_doctored_is_named(engine: Engine) {
          WHERE order_id = 'ORDER_001')",
     ];
     doctored(&world, Component::NotificationService, reported, "handled-once", "ORDER_001").await;
-    until_all_hold(&world).await;
-    world.all_is_well().await;
+    until_all_pass(&world).await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn every_row_that_is_doctored_is_named_on_sqlite() {
-    every_row_that_is_doctored_is_named(Engine::Sqlite).await;
+async fn every_changed_row_is_reported_on_sqlite() {
+    every_changed_row_is_reported(Engine::Sqlite).await;
 }
 
 #[tokio::test]
-async fn every_row_that_is_doctored_is_named_on_postgres() {
-    every_row_that_is_doctored_is_named(Engine::Postgres).await;
+async fn every_changed_row_is_reported_on_postgres() {
+    every_changed_row_is_reported(Engine::Postgres).await;
 }
 
 #[tokio::test]
-async fn what_is_said_twice_dead_lettered_not_published_or_not_handled_is_named() {
+async fn duplicate_dead_lettered_pending_and_unhandled_messages_are_reported() {
     let world = shop(Engine::Sqlite).await;
-    until_all_hold(&world).await;
+    until_all_pass(&world).await;
 
     let orders = database(&world, Component::OrderService).await;
     let confirmed = outbox::Column::Subject.eq("order.event.confirmed.ORDER_002");
     let published = outbox::Entity::find().filter(confirmed).one(&orders).await.unwrap().unwrap();
     let again = Uuid::now_v7();
     outbox::Model { row_id: again, ..published.clone() }.into_active_model().insert(&orders).await.unwrap();
-    broken_by(&world, "handled-once", "ORDER_002").await;
+    fails_with(&world, "handled-once", "ORDER_002").await;
     outbox::Entity::delete_by_id(again).exec(&orders).await.unwrap();
     until(&world, "handled-once", "pass").await;
 
-    let mail = "dead-letter.order-service.rejected.ORDER_009";
-    world.publish_as("order-service", mail, HeaderMap::new(), b"{}".to_vec()).await;
-    broken_by(&world, "dead-letters", "ORDER_009").await;
+    let dead_letter = "dead-letter.order-service.rejected.ORDER_009";
+    world.publish_as("order-service", dead_letter, HeaderMap::new(), b"{}".to_vec()).await;
+    fails_with(&world, "dead-letters", "ORDER_009").await;
     assert_eq!(board(&world).await, (Some(1), vec![("dead-letters".to_owned(), "ORDER_009".to_owned())]));
 
-    // It is held back, so nothing moves.
+    // It is paused, so it makes no progress.
     world.hold_back("EVENTS", "notification-service").await;
     world.post("/orders", &order("ORDER_005", "PRODUCT_001", 1)).await;
     world.eventually_status("ORDER_005", "confirmed").await;
-    broken_by(&world, "consumers", "notification-service").await;
+    fails_with(&world, "consumers", "notification-service").await;
     world.let_go("EVENTS", "notification-service").await;
     until(&world, "consumers", "pass").await;
 
-    // Nobody lets the order service say this, so it stays.
+    // order-service has no permission to publish this subject, so the message stays pending.
     let millis = u128::try_from(time::OffsetDateTime::now_utc().unix_timestamp() - 60).unwrap() * 1000;
     let row_id = Uuid::from_u128((millis << 80) | 0x7000_8000_0000_0000_0000);
     let range = outbox_pending::Model { first_row_id: row_id, last_row_id: row_id, owner: None, refusal: None };
     let subject = "inventory.event.reserved.ORDER_001".to_owned();
     outbox::Model { row_id, subject, ..published }.into_active_model().insert(&orders).await.unwrap();
     range.into_active_model().insert(&orders).await.unwrap();
-    broken_by(&world, "outboxes", "order-service").await;
+    fails_with(&world, "outboxes", "order-service").await;
 }
 
 #[tokio::test]
-async fn an_inventory_that_an_old_backup_restored_is_named() {
+async fn an_inventory_restored_from_an_old_backup_is_reported() {
     let mut world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 10)]).await;
     let place = async |world: &World, id: &str| {
@@ -233,7 +237,7 @@ async fn an_inventory_that_an_old_backup_restored_is_named() {
     inventory.execute_unprepared(&format!("VACUUM INTO '{}'", backup.display())).await.unwrap();
     inventory.close().await.unwrap();
     place(&world, "ORDER_002").await;
-    until_all_hold(&world).await;
+    until_all_pass(&world).await;
     world.kill(Component::InventoryService).await;
     let file = world.config().data.join(format!("{}.sqlite", Component::InventoryService));
     for suffix in ["-wal", "-shm"] {
@@ -241,15 +245,15 @@ async fn an_inventory_that_an_old_backup_restored_is_named() {
     }
     std::fs::copy(&backup, &file).unwrap();
     world.start_again(Component::InventoryService).await;
-    broken_by(&world, "orders-reserved", "ORDER_002").await;
+    fails_with(&world, "orders-reserved", "ORDER_002").await;
     until(&world, "stock-conserved", "pass").await;
     assert_eq!(board(&world).await, (Some(1), vec![("orders-reserved".to_owned(), "ORDER_002".to_owned())]));
 }
 
 #[tokio::test]
-async fn while_a_service_is_away_nothing_is_called_broken_and_the_store_is_seen_to_wait_for_it() {
+async fn while_a_service_is_down_no_check_fails_and_orders_are_shown_to_wait_for_it() {
     let mut world = shop(Engine::Sqlite).await;
-    until_all_hold(&world).await;
+    until_all_pass(&world).await;
     world.kill(Component::InventoryService).await;
     for id in ["ORDER_005", "ORDER_006"] {
         world.post("/orders", &order(id, "PRODUCT_001", 1)).await;
@@ -276,12 +280,12 @@ async fn while_a_service_is_away_nothing_is_called_broken_and_the_store_is_seen_
     }
     let state = overview_state(&world, |service| service["state"] == "running" && service["backlog"] == 0).await;
     assert_eq!(state["instances"], 1, "{state:#}");
-    until_all_hold(&world).await;
-    world.all_is_well().await;
+    until_all_pass(&world).await;
+    world.assert_healthy().await;
 }
 
-/// Watches the inventory service from above until it is as it should be.
-async fn overview_state(world: &World, holds: impl Fn(&Value) -> bool) -> Value {
+/// Follows the system overview until inventory-service meets a condition.
+async fn overview_state(world: &World, condition: impl Fn(&Value) -> bool) -> Value {
     let url = format!("{}/overview", world.config().http_url(Component::ApiGateway));
     let mut response = world.http.get(url).send().await.unwrap();
     let (mut text, start) = (String::new(), Instant::now());
@@ -293,13 +297,13 @@ async fn overview_state(world: &World, holds: impl Fn(&Value) -> bool) -> Value 
                 let data: Value = serde_json::from_str(data).unwrap();
                 let mut services = data["services"].as_array().into_iter().flatten();
                 if let Some(found) =
-                    services.find(|service| service["name"] == "inventory-service" && holds(service))
+                    services.find(|service| service["name"] == "inventory-service" && condition(service))
                 {
                     return found.clone();
                 }
             }
             text = rest.to_owned();
         }
-        assert!(start.elapsed() < Duration::from_secs(60), "it is not seen");
+        assert!(start.elapsed() < Duration::from_secs(60), "the condition is not met");
     }
 }

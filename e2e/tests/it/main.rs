@@ -1,4 +1,4 @@
-//! The shop from outside: processes, HTTP, and the broker.
+//! End-to-end tests of the shop: processes, HTTP, and the broker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
 
 mod accounts;

@@ -1,4 +1,4 @@
-//! Payments in a whole store: taken once, never beyond a limit, and in doubt for no longer than they may be.
+//! Payments in a whole shop: captured once, never beyond a limit, and resolved if in doubt.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,16 +11,16 @@ use serde_json::json;
 
 use crate::support::{Engine, World, order, order_of};
 
-/// How often the service dies between an answer and its commit, unless `PAYMENT_KILLS` says otherwise.
+/// The number of kills between a response and its commit; `PAYMENT_KILLS` overrides it.
 const KILLS: u64 = 25;
-/// Orders placed in each of its lives.
+/// The number of orders placed between two kills.
 const ORDERS: u64 = 4;
 
-/// It is killed a random moment after the provider's ledger has grown: some lives end behind the commit, and most of
-/// them between what the provider did and the commit. The last are counted.
+/// The service is killed at a random time after the provider's ledger has grown: sometimes after the commit, mostly
+/// between the provider's response and the commit. Only the latter are counted.
 #[tokio::test]
-async fn a_payment_service_killed_between_answer_and_commit_charges_each_order_once_at_most() {
-    let wanted = std::env::var("PAYMENT_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
+async fn a_payment_service_killed_between_response_and_commit_charges_each_order_at_most_once() {
+    let min_kills = std::env::var("PAYMENT_KILLS").map_or(KILLS, |kills| kills.parse().unwrap());
     let mut world = World::start_set(&[("PAYMENT_PROVIDER_TIMEOUT_MILLISECONDS", "1000")]).await;
     let units = 1_000_000;
     world.seed(&[("PRODUCT_001", units)]).await;
@@ -29,43 +29,43 @@ async fn a_payment_service_killed_between_answer_and_commit_charges_each_order_o
         "slow": 0.2, "decline": 0.05, "fail": 0.05, "answerThenDrop": 0.1, "dropBefore": 0.05
     });
     world.behave(rates).await;
-    let (mut lives, mut hits) = (0, 0);
-    while hits < wanted {
-        assert!(lives < 5 * wanted + 20, "{hits} of {lives} deaths were between answer and commit");
+    let (mut kills, mut hits) = (0, 0);
+    while hits < min_kills {
+        assert!(kills < 5 * min_kills + 20, "{hits} of {kills} kills were between response and commit");
         let known = world.ledger().await.len();
-        live_and_die(&mut world, lives).await;
-        lives += 1;
+        place_and_kill(&mut world, kills).await;
+        kills += 1;
         hits += u64::from(in_doubt(&world, known).await);
         world.shop.start_component(Component::PaymentService).await.unwrap();
     }
-    eprintln!("{lives} deaths, {hits} of them between answer and commit");
+    eprintln!("{kills} kills, {hits} of them between response and commit");
     world.behave(json!({"mode": "ok"})).await;
     world.shop.wait_until_ready(Component::PaymentService, &|_| {}).await.unwrap();
     world.settled().await;
     world.totals_reconcile(&[("PRODUCT_001", units)]).await;
     let orders = world.orders().await;
-    assert_eq!(orders.len() as u64, lives * ORDERS);
+    assert_eq!(orders.len() as u64, kills * ORDERS);
     let ended = |status: &str| orders.iter().filter(|order| order["status"] == status).count() as u64;
-    assert_eq!(ended("confirmed") + ended("cancelled"), lives * ORDERS);
-    assert!(ended("confirmed") > lives && ended("cancelled") > 0, "too little happened to tell");
+    assert_eq!(ended("confirmed") + ended("cancelled"), kills * ORDERS);
+    assert!(ended("confirmed") > kills && ended("cancelled") > 0, "too few orders of each kind");
     for (subject, count) in world.counts("EVENTS", "payment.event.>").await {
         assert_eq!(count, 1, "{subject}");
     }
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
-/// Places orders, cancels one of them, and kills the service when the provider has done something.
-async fn live_and_die(world: &mut World, life: u64) {
-    let random = (life + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+/// Places orders, cancels one of them, and kills the service after the provider's ledger has grown.
+async fn place_and_kill(world: &mut World, round: u64) {
+    let random = (round + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let ledger = world.config().data.join("payment-provider.jsonl");
     let size = || std::fs::metadata(&ledger).map_or(0, |file| file.len());
     let before = size();
     let places = (0..ORDERS).map(|n| {
         let world = &*world;
         async move {
-            let id = format!("ORDER_{life}_{n}");
+            let id = format!("ORDER_{round}_{n}");
             world.post("/orders", &order(&id, "PRODUCT_001", 1)).await;
-            if n == life % (2 * ORDERS) {
+            if n == round % (2 * ORDERS) {
                 tokio::time::sleep(Duration::from_millis(random >> 57)).await;
                 world.post(&format!("/orders/{id}/cancel"), &json!({})).await;
             }
@@ -74,11 +74,11 @@ async fn live_and_die(world: &mut World, life: u64) {
     let grown = async {
         let start = Instant::now();
         while size() == before {
-            assert!(start.elapsed() < Duration::from_secs(30), "the provider is asked nothing");
+            assert!(start.elapsed() < Duration::from_secs(30), "the provider receives no request");
             tokio::time::sleep(Duration::from_micros(300)).await;
         }
     };
-    // Which of its orders the ledger has grown by is as random as the moment.
+    // Which of its orders are in the ledger is as random as the time.
     futures::future::join(join_all(places), async {
         grown.await;
         tokio::time::sleep(Duration::from_micros((random >> 40) % 25_000)).await;
@@ -88,14 +88,14 @@ async fn live_and_die(world: &mut World, life: u64) {
     world.kill(Component::PaymentService).await;
 }
 
-/// SIGKILL, while the shop is borrowed.
+/// Sends SIGKILL while the shop is borrowed.
 fn kill_by_id(process: u32) {
     let killed = std::process::Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap();
     assert!(killed.success());
 }
 
-/// Says whether, since the ledger had that many entries, the provider took or gave back money of which the service,
-/// which does not run, has no record.
+/// Returns whether the provider captured or refunded, after the first `known` entries of its ledger, a payment that
+/// the stopped service has not recorded.
 async fn in_doubt(world: &World, known: usize) -> bool {
     let db = Database::connect(world.config().database_url(Component::PaymentService).unwrap()).await.unwrap();
     let asked = [Status::Capturing, Status::Voiding, Status::Refunding];
@@ -103,15 +103,15 @@ async fn in_doubt(world: &World, known: usize) -> bool {
     db.close().await.unwrap();
     let entries = world.ledger().await;
     let done = entries[known..].iter().filter(|entry| entry["kind"] == "captured" || entry["kind"] == "refunded");
-    // A capture names its order; the key of a refund begins with it.
+    // A capture has the order's id; the key of a refund begins with it.
     let orders = done.filter_map(|entry| entry["orderId"].as_str().or(entry["key"].as_str()?.split(':').next()));
     let orders: Vec<&str> = orders.collect();
     open.iter().any(|payment| orders.contains(&payment.order_id.as_str()))
 }
 
-/// The units of one product and the limits of three accounts, all of them short.
+/// One product with too few units, and three accounts with low limits.
 #[tokio::test]
-async fn three_accounts_that_race_for_the_last_units_and_the_last_of_a_limit_never_get_more_than_there_is() {
+async fn accounts_that_race_for_the_last_units_and_limits_never_exceed_them() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 8)]).await;
     let limits = BTreeMap::from([("ANN", 3000), ("BOB", 2000), ("CLEO", 10_500)]);
@@ -128,9 +128,9 @@ async fn three_accounts_that_race_for_the_last_units_and_the_last_of_a_limit_nev
     world.settled().await;
     world.totals_reconcile(&[("PRODUCT_001", 8)]).await;
     never_beyond(&world, &limits).await;
-    assert_eq!(world.stock("PRODUCT_001").await.0, 0, "who is declined leaves the units to those who wait");
+    assert_eq!(world.stock("PRODUCT_001").await.0, 0, "units of declined orders go to waiting orders");
 
-    // Pieces for everybody: now only the limits decide.
+    // Enough units for all: now only the limits decide.
     world.post("/products/PRODUCT_001/restock", &json!({"quantity": 100})).await;
     world.settled().await;
     world.totals_reconcile(&[("PRODUCT_001", 108)]).await;
@@ -142,11 +142,10 @@ async fn three_accounts_that_race_for_the_last_units_and_the_last_of_a_limit_nev
     assert!(
         world.orders().await.iter().all(|order| order["status"] == "confirmed" || order["status"] == "cancelled")
     );
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
-/// Goes through the ledger and checks that no account was ever charged more than its limit; returns what each is
-/// charged in the end.
+/// Checks by the ledger that no account was ever charged more than its limit; returns the final charges.
 async fn never_beyond(world: &World, limits: &BTreeMap<&str, u64>) -> BTreeMap<String, u64> {
     let (mut taken, mut captures) = (BTreeMap::<String, u64>::new(), BTreeMap::new());
     for entry in world.ledger().await {
@@ -170,24 +169,24 @@ async fn never_beyond(world: &World, limits: &BTreeMap<&str, u64>) -> BTreeMap<S
 }
 
 #[tokio::test]
-async fn what_stays_in_doubt_is_resolved() {
+async fn payments_in_doubt_are_resolved() {
     let world = World::start_set(&[("PAYMENT_PROVIDER_DEADLINE_SECONDS", "2")]).await;
     world.seed(&[("PRODUCT_001", 10)]).await;
 
-    // The money is taken, and no answer ever comes: it is asked for until it says so.
+    // The amount is captured without any response: the lookup finds the capture.
     world.behave(json!({"mode": "answer-then-drop", "on": ["capture"]})).await;
     let placed = world.place_and_wait(&order("TAKEN", "PRODUCT_001", 1)).await;
     assert_eq!(placed.body["status"], "confirmed", "{placed:?}");
-    assert_eq!(world.booked_for("TAKEN").await, (1, 0));
+    assert_eq!(world.charges_of("TAKEN").await, (1, 0));
 
-    // Nothing is taken, and no answer ever comes: the provider is told to take nothing any more.
+    // Nothing is captured without any response: the payment is voided.
     world.behave(json!({"mode": "drop-before", "on": ["capture"]})).await;
     let placed = world.place_and_wait(&order("SILENT", "PRODUCT_001", 1)).await;
     assert_eq!(placed.body["status"], "cancelled", "{placed:?}");
     assert_eq!(placed.body["reason"], json!({"code": "payment-declined", "reason": "provider-unavailable"}));
-    assert_eq!(world.booked_for("SILENT").await, (0, 0));
+    assert_eq!(world.charges_of("SILENT").await, (0, 0));
     assert_eq!(world.ledger().await.last().unwrap()["kind"], "voided");
     world.settled().await;
     world.totals_reconcile(&[("PRODUCT_001", 10)]).await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }

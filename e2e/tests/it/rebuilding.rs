@@ -1,4 +1,4 @@
-//! The payment service's copies of accounts, lost and filled again in each of the three ways.
+//! The payment service's account copies, lost and rebuilt in each of the three ways.
 
 use demo::shop::nats_options;
 use demo::{Component, ShopConfig};
@@ -9,12 +9,12 @@ use sea_orm::{Database, EntityTrait, QueryOrder};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{Engine, World, account, answer, eventually, order, order_of};
+use crate::support::{Engine, World, account, eventually, order, order_of, send};
 
-/// How many customers there are beside the first one.
+/// The number of customers in addition to the first one.
 const CUSTOMERS: u64 = 30;
 
-/// Runs `payment-service rebuild` on a database, as somebody in a second terminal would.
+/// Runs `payment-service rebuild` on a database, as an operator would.
 async fn try_to_rebuild(config: &ShopConfig, database: &str, arguments: &[&str]) -> Result<(), String> {
     let nats = nats_options(config, Component::PaymentService.name());
     let ran = Command::new(&config.program)
@@ -42,8 +42,8 @@ async fn copies(database: &str) -> Vec<Model> {
     copies
 }
 
-/// Opens accounts, changes some of them twice, and deletes one.
-async fn accounts_with_a_past(world: &World) {
+/// Opens accounts, changes some of them up to twice, and deletes one.
+async fn accounts_with_changes(world: &World) {
     join_all((0..CUSTOMERS).map(|n| async move {
         let customer = format!("C{n:02}");
         world.open_account(&customer, "tok_first", 1000 + n).await;
@@ -53,22 +53,22 @@ async fn accounts_with_a_past(world: &World) {
     }))
     .await;
     let delete = world.request(Method::DELETE, "/accounts/C00").header("if-match", "\"1\"");
-    assert_eq!(answer(delete).await.status, 204);
+    assert_eq!(send(delete).await.status, 204);
 }
 
 async fn change(world: &World, customer: &str, version: u64, limit: u64) {
     let mut details = account(customer, "tok_changed", limit);
     details.as_object_mut().unwrap().remove("customerId");
     let put = world.request(Method::PUT, &format!("/accounts/{customer}"));
-    let changed = answer(put.header("if-match", format!("\"{version}\"")).json(&details)).await;
+    let changed = send(put.header("if-match", format!("\"{version}\"")).json(&details)).await;
     assert_eq!(changed.status, 200, "{changed:?}");
 }
 
 #[tokio::test]
-async fn a_fresh_payment_database_rebuilt_in_each_of_three_ways_equals_the_old_one() {
+async fn a_new_payment_database_rebuilt_in_each_of_three_ways_equals_the_old_one() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 1000)]).await;
-    accounts_with_a_past(&world).await;
+    accounts_with_changes(&world).await;
     world.place_and_wait(&order("ORDER_001", "PRODUCT_001", 1)).await;
     world.settled().await;
     let config = world.config();
@@ -79,27 +79,27 @@ async fn a_fresh_payment_database_rebuilt_in_each_of_three_ways_equals_the_old_o
     rebuild(&config, &fresh("replay"), &["replay"]).await;
     assert_eq!(copies(&fresh("replay")).await, old);
 
-    // Who was deleted is unknown to whom it is asked; all others are fetched.
+    // A query does not return the deleted account; all others are fetched.
     let ids: Vec<&str> = old.iter().map(|copy| copy.customer_id.as_str()).collect();
     rebuild(&config, &fresh("fetch"), &[&["fetch"], ids.as_slice()].concat()).await;
     let alive: Vec<Model> = old.iter().filter(|copy| !copy.deleted).cloned().collect();
     assert_eq!(copies(&fresh("fetch")).await, alive);
 
-    // The stream no longer reaches back.
+    // The stream is no longer complete.
     world.stream("EVENTS").await.purge().filter("account.event.>").await.unwrap();
     let refused = try_to_rebuild(&config, &fresh("emptied"), &["replay"]).await.unwrap_err();
     assert!(refused.contains("EVENTS is incomplete") && refused.contains("rebuild snapshot"), "{refused}");
     assert_eq!(copies(&fresh("emptied")).await, []);
     rebuild(&config, &fresh("snapshot"), &["snapshot"]).await;
     assert_eq!(copies(&fresh("snapshot")).await, old);
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 #[tokio::test]
-async fn a_running_payment_service_whose_copies_are_lost_is_rebuilt_while_accounts_change_and_orders_flow() {
+async fn lost_copies_of_a_running_payment_service_are_rebuilt_while_accounts_and_orders_change() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 1000)]).await;
-    accounts_with_a_past(&world).await;
+    accounts_with_changes(&world).await;
     world.settled().await;
     let config = world.config();
     let database = config.database_url(Component::PaymentService).unwrap();
@@ -107,7 +107,7 @@ async fn a_running_payment_service_whose_copies_are_lost_is_rebuilt_while_accoun
         let db = Database::connect(&database).await.unwrap();
         Entity::delete_many().exec(&db).await.unwrap();
         db.close().await.unwrap();
-        // These wait for accounts that are unknown here, whichever of them.
+        // These orders wait for unknown accounts.
         let orders = (1..CUSTOMERS).map(|n| {
             let order = order_of(&format!("C{n:02}"), &format!("ORDER_{round}_{n}"), "PRODUCT_001", 1);
             let world = &world;
@@ -136,7 +136,7 @@ async fn a_running_payment_service_whose_copies_are_lost_is_rebuilt_while_accoun
     world.totals_reconcile(&[("PRODUCT_001", 1000)]).await;
     let ended: Vec<Value> = world.orders().await;
     assert!(ended.iter().all(|order| order["status"] == "confirmed"), "{ended:?}");
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
 impl World {

@@ -1,4 +1,4 @@
-//! The books at the end of a test: what the payment provider's own ledger, the inventory, and the orders say.
+//! The totals at the end of a test: the payment provider's ledger, the stock, and the orders.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use sea_orm::sea_query::ExprTrait;
 use sea_orm::{Database, EntityTrait, PaginatorTrait, QueryFilter};
 use serde_json::{Value, json};
 
-use crate::support::{World, answer};
+use crate::support::{World, send};
 
-/// What the provider did for one order.
+/// The charge and refund of one order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Recorded {
     pub(crate) captures: u32,
     pub(crate) refunds: u32,
-    /// How much was captured, in minor units.
+    /// The captured amount, in minor units.
     pub(crate) amount: u64,
 }
 
@@ -26,50 +26,50 @@ impl Recorded {
 }
 
 impl World {
-    /// Tells the provider how to behave from now on; to be told again once it was killed.
+    /// Sets the provider's behaviour; to be set again after a kill.
     pub(crate) async fn behave(&self, behaviour: Value) {
         let url = format!("{}/behaviour", self.config().http_url(Component::PaymentProvider));
-        let reported = answer(self.http.put(url).json(&behaviour)).await;
-        assert_eq!(reported.status, 200, "{reported:?}");
+        let response = send(self.http.put(url).json(&behaviour)).await;
+        assert_eq!(response.status, 200, "{response:?}");
     }
 
     /// Returns the entries of the provider's ledger, oldest first.
     pub(crate) async fn ledger(&self) -> Vec<Value> {
         let url = format!("{}/ledger", self.config().http_url(Component::PaymentProvider));
-        let shown = answer(self.http.get(url)).await;
+        let shown = send(self.http.get(url)).await;
         shown.body["entries"].as_array().unwrap_or_else(|| panic!("{shown:?}")).clone()
     }
 
-    /// Returns what the provider did, by order.
-    pub(crate) async fn booked(&self) -> BTreeMap<String, Recorded> {
-        let mut booked: BTreeMap<String, Recorded> = BTreeMap::new();
+    /// Returns the charges of the provider, by order.
+    pub(crate) async fn charges(&self) -> BTreeMap<String, Recorded> {
+        let mut charges: BTreeMap<String, Recorded> = BTreeMap::new();
         let mut orders = BTreeMap::new();
         for entry in self.ledger().await {
             let text = |name: &str| entry[name].as_str().unwrap().to_owned();
             match entry["kind"].as_str().unwrap() {
                 "captured" => {
-                    let order = booked.entry(text("orderId")).or_default();
+                    let order = charges.entry(text("orderId")).or_default();
                     order.captures += 1;
                     order.amount += entry["amount"].as_u64().unwrap();
                     orders.insert(text("reference"), text("orderId"));
                 }
-                "refunded" => booked.get_mut(&orders[&text("reference")]).unwrap().refunds += 1,
+                "refunded" => charges.get_mut(&orders[&text("reference")]).unwrap().refunds += 1,
                 _ => {}
             }
         }
-        booked
+        charges
     }
 
     /// Returns `(captures, refunds)` of one order.
-    pub(crate) async fn booked_for(&self, order: &str) -> (u32, u32) {
-        let booked = self.booked().await.get(order).copied().unwrap_or_default();
-        (booked.captures, booked.refunds)
+    pub(crate) async fn charges_of(&self, order: &str) -> (u32, u32) {
+        let charges = self.charges().await.get(order).copied().unwrap_or_default();
+        (charges.captures, charges.refunds)
     }
 
-    /// Returns where the payment of an order stands; the status code of the answer where that is no success.
+    /// Returns the payment status of an order; if there is none, the status code of the response.
     pub(crate) async fn payment(&self, order: &str) -> String {
-        let answer = self.get(&format!("/orders/{order}/payment")).await;
-        answer.body["status"].as_str().map_or_else(|| answer.status.to_string(), str::to_owned)
+        let response = self.get(&format!("/orders/{order}/payment")).await;
+        response.body["status"].as_str().map_or_else(|| response.status.to_string(), str::to_owned)
     }
 
     /// Returns all orders.
@@ -85,7 +85,7 @@ impl World {
         }
     }
 
-    /// Says whether the payment service has nothing left to do by itself.
+    /// Returns whether payment-service has no planned attempt.
     pub(crate) async fn payments_rest(&self) -> bool {
         let url = self.config().database_url(Component::PaymentService).unwrap();
         let db = Database::connect(url).await.unwrap();
@@ -94,26 +94,29 @@ impl World {
         due == 0
     }
 
-    /// What must hold once everything is settled: every order is final or waits for stock, is confirmed exactly if its
-    /// customer is charged, once, its own price; units are held for confirmed orders only, and none is lost of these
-    /// products, `(id, units)`.
+    /// Checks the totals of a shop at rest: every order is terminal or waits for stock, and is confirmed exactly if
+    /// its customer is charged its price once. Units are reserved for confirmed orders only, and no units of these
+    /// products, `(id, units)`, are lost.
     pub(crate) async fn totals_reconcile(&self, products: &[(&str, u64)]) {
-        let booked = self.booked().await;
-        for (order, booked) in &booked {
-            assert!(booked.captures <= 1 && booked.refunds <= booked.captures, "{order}: {booked:?}");
+        let charges = self.charges().await;
+        for (order, charges) in &charges {
+            assert!(charges.captures <= 1 && charges.refunds <= charges.captures, "{order}: {charges:?}");
         }
-        let (mut held, mut awaited): (BTreeMap<String, u64>, BTreeMap<String, u64>) = Default::default();
+        let (mut held, mut backordered): (BTreeMap<String, u64>, BTreeMap<String, u64>) = Default::default();
         for order in self.orders().await {
             let id = order["orderId"].as_str().unwrap();
-            let booked = booked.get(id).copied().unwrap_or_default();
+            let charges = charges.get(id).copied().unwrap_or_default();
             let confirmed = order["status"] == "confirmed";
-            assert_eq!(booked.is_charged(), confirmed, "{booked:?} of {order}");
-            assert!(booked.captures == 0 || order["totalPrice"] == json!(booked.amount), "{booked:?} of {order}");
+            assert_eq!(charges.is_charged(), confirmed, "{charges:?} of {order}");
+            assert!(
+                charges.captures == 0 || order["totalPrice"] == json!(charges.amount),
+                "{charges:?} of {order}"
+            );
             let lines = match order["status"].as_str().unwrap() {
                 "confirmed" => &mut held,
-                "awaiting-stock" => &mut awaited,
+                "awaiting-stock" => &mut backordered,
                 "cancelled" => continue,
-                _ => panic!("neither final nor waiting: {order}"),
+                _ => panic!("neither terminal nor waiting: {order}"),
             };
             for item in order["items"].as_array().unwrap() {
                 let product = item["productId"].as_str().unwrap().to_owned();
@@ -123,7 +126,7 @@ impl World {
         for (product, units) in products {
             let of = |lines: &BTreeMap<String, u64>| lines.get(*product).copied().unwrap_or_default();
             let stock = self.stock(product).await;
-            assert_eq!(stock, (units - of(&held), of(&held), of(&awaited)), "{product}");
+            assert_eq!(stock, (units - of(&held), of(&held), of(&backordered)), "{product}");
         }
     }
 }

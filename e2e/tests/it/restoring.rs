@@ -1,5 +1,5 @@
-//! The stream of events lost under load, in whole or its last part, and filled again by the operator's program: everything
-//! ends as it does without that.
+//! The stream of events loses all or its last messages under load and is restored with the operator's program: the
+//! outcome is as without the loss.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,8 +18,9 @@ use crate::support::{Engine, World, eventually, order_of};
 const ORDERS: u64 = 150;
 const CUSTOMERS: [&str; 2] = ["CUSTOMER_001", "CUSTOMER_003"];
 
-/// An order. Those of one product wait until it comes in; what one customer owes, the bank declines.
-fn wanted(n: u64) -> Value {
+/// Returns an order. Orders of one product wait until it is restocked; the bank declines all payments of one
+/// customer.
+fn order_body(n: u64) -> Value {
     let customer = if n % 10 == 9 { CUSTOMERS[1] } else { CUSTOMERS[0] };
     order_of(customer, &format!("ORDER_{n}"), if waits(n) { "SHORT" } else { "PLENTY" }, 1)
 }
@@ -28,29 +29,29 @@ fn waits(n: u64) -> bool {
     n.is_multiple_of(6)
 }
 
-/// A customer who waits changes their mind.
+/// Returns whether the customer cancels the waiting order.
 fn is_cancelled(n: u64) -> bool {
     n.is_multiple_of(12)
 }
 
-/// What there is in the end.
+/// The final state.
 #[derive(Debug, PartialEq)]
 struct Ending {
     /// Status and reason, by order.
     orders: BTreeMap<String, (Value, Value)>,
     stock: Vec<(u64, u64, u64)>,
-    booked: BTreeMap<String, Recorded>,
-    /// What was told about which order, as often as it was.
+    charges: BTreeMap<String, Recorded>,
+    /// The notifications, by order and type, including duplicates.
     reported: Vec<(String, String)>,
-    /// The subjects of what was said about orders. An order that is paid before it hears that it is reserved does not say
-    /// that it is.
+    /// The subjects of the events about orders. An order whose payment arrives before its reservation emits no
+    /// reserved event.
     events_about: BTreeSet<String>,
 }
 
 /// A message of the stream: its subject and its id.
 type Published = (String, String);
 
-/// Returns what the stream has about orders, in its order.
+/// Returns the events about orders, in the order of the stream.
 async fn events_about(world: &World) -> Vec<Published> {
     let stream = world.stream("EVENTS").await;
     let (first, last) = (stream.cached_info().state.first_sequence, stream.cached_info().state.last_sequence);
@@ -68,7 +69,7 @@ async fn events_about(world: &World) -> Vec<Published> {
         .collect()
 }
 
-/// Returns ids by who said them and about which order, each where it stands first.
+/// Returns the message ids by context and order, each at its first position.
 fn by_order(events_about: &[Published]) -> BTreeMap<(&str, &str), Vec<&str>> {
     let mut by_order: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (subject, id) in events_about {
@@ -81,7 +82,7 @@ fn by_order(events_about: &[Published]) -> BTreeMap<(&str, &str), Vec<&str>> {
     by_order
 }
 
-/// Whatever the stream had before, it has now, for each order in the same order.
+/// Checks that all earlier messages are there, per order in the same order.
 fn assert_nothing_is_lost(before: &[Published], after: &[Published]) {
     let (before, after) = (by_order(before), by_order(after));
     for (key, ids) in before {
@@ -98,13 +99,13 @@ async fn start() -> World {
     world
 }
 
-/// Places all orders, and cancels some.
+/// Places all orders, and cancels some of them.
 async fn customers(http: reqwest::Client, config: ShopConfig) {
     let url = &format!("{}/orders", config.http_url(Component::ApiGateway));
     let http = &http;
     stream::iter(0..ORDERS)
         .for_each_concurrent(4, |n| async move {
-            until_accepted(http, url, &wanted(n)).await;
+            until_accepted(http, url, &order_body(n)).await;
             tokio::time::sleep(Duration::from_millis(40)).await;
         })
         .await;
@@ -126,20 +127,20 @@ async fn customers(http: reqwest::Client, config: ShopConfig) {
         .await;
 }
 
-/// Lets everything come to its end, and looks at it.
+/// Waits until the shop is at rest, and returns the final state.
 async fn ending(world: &World) -> Ending {
     world.settled().await;
     world.post("/products/SHORT/restock", &json!({"quantity": 500})).await;
     world.settled().await;
     world.totals_reconcile(&[("PLENTY", 1000), ("SHORT", 500)]).await;
-    world.all_is_well().await;
+    world.assert_healthy().await;
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let orders = world.orders().await;
     let mut reported = Vec::new();
     for customer in CUSTOMERS {
         reported.extend(
             world
-                .reported(customer)
+                .notifications(customer)
                 .await
                 .iter()
                 .map(|reported| (text(&reported["orderId"]), text(&reported["type"]))),
@@ -152,7 +153,7 @@ async fn ending(world: &World) -> Ending {
             .map(|order| (text(&order["orderId"]), (order["status"].clone(), order["reason"].clone())))
             .collect(),
         stock: vec![world.stock("PLENTY").await, world.stock("SHORT").await],
-        booked: world.booked().await,
+        charges: world.charges().await,
         reported,
         events_about: events_about(world)
             .await
@@ -173,7 +174,7 @@ async fn has_events(world: &World, count: u64) {
     eventually("there are events", || async { world.messages("EVENTS").await >= count }).await;
 }
 
-/// Runs the operator's program, and returns the last line that it prints.
+/// Runs the operator's program, and returns the last line of its output.
 async fn restore(world: &World, arguments: &[&str]) -> Value {
     let config = world.config();
     let nats = nats_options(&config, "provisioner");
@@ -191,13 +192,13 @@ async fn restore(world: &World, arguments: &[&str]) -> Value {
     serde_json::from_str(String::from_utf8(restored.stdout).unwrap().lines().last().unwrap()).unwrap()
 }
 
-/// Returns how many messages services have published again.
-fn published(reported: &Value) -> u64 {
+/// Returns the number of republished messages.
+fn republished(reported: &Value) -> u64 {
     reported["summary"].as_array().unwrap().iter().map(|service| service["published"].as_u64().unwrap()).sum()
 }
 
 #[tokio::test]
-async fn the_stream_of_events_deleted_under_load_and_filled_again_changes_nothing_of_how_it_ends() {
+async fn deleting_and_restoring_the_stream_of_events_under_load_does_not_change_the_outcome() {
     let disturbed = async {
         let world = start().await;
         let load = tokio::spawn(customers(world.http.clone(), world.config()));
@@ -206,7 +207,7 @@ async fn the_stream_of_events_deleted_under_load_and_filled_again_changes_nothin
         world.jetstream().delete_stream("EVENTS").await.unwrap();
         tokio::time::sleep(Duration::from_millis(400)).await;
         let reported = restore(&world, &[]).await;
-        assert!(published(&reported) >= before.len() as u64, "{reported}");
+        assert!(republished(&reported) >= before.len() as u64, "{reported}");
         load.await.unwrap();
         let ending = ending(&world).await;
         assert_nothing_is_lost(&before, &events_about(&world).await);
@@ -217,7 +218,7 @@ async fn the_stream_of_events_deleted_under_load_and_filled_again_changes_nothin
 }
 
 #[tokio::test]
-async fn the_last_part_of_the_stream_lost_with_consumers_ahead_of_it_and_filled_again_changes_nothing() {
+async fn losing_and_restoring_messages_that_consumers_have_acknowledged_does_not_change_the_outcome() {
     let disturbed = async {
         let mut world = start().await;
         let load = tokio::spawn(customers(world.http.clone(), world.config()));
@@ -230,18 +231,18 @@ async fn the_last_part_of_the_stream_lost_with_consumers_ahead_of_it_and_filled_
         let kept = world.stream("EVENTS").await.cached_info().state.last_sequence;
         has_events(&world, kept + 150).await;
         let before = events_about(&world).await;
-        eventually("consumers are ahead of what will be left", || async {
+        eventually("all consumers are ahead of the copy", || async {
             floor(&world).await.into_iter().min().unwrap() > kept
         })
         .await;
-        // What they know is on its way to the disk.
+        // The consumers' state is written to the disk.
         tokio::time::sleep(Duration::from_millis(300)).await;
         world.kill(Component::NatsServer).await;
         std::fs::remove_dir_all(&messages).unwrap();
         copy_files(&copy, &messages);
         world.start_again(Component::NatsServer).await;
         let reported = restore(&world, &["--last", "15m"]).await;
-        assert!(published(&reported) > 0, "{reported}");
+        assert!(republished(&reported) > 0, "{reported}");
         load.await.unwrap();
         let ending = ending(&world).await;
         assert_nothing_is_lost(&before, &events_about(&world).await);
@@ -251,7 +252,7 @@ async fn the_last_part_of_the_stream_lost_with_consumers_ahead_of_it_and_filled_
     assert_eq!(disturbed, undisturbed);
 }
 
-/// Returns up to where each consumer of the stream has settled it.
+/// Returns the ack floor of each consumer of the stream.
 async fn floor(world: &World) -> Vec<u64> {
     let stream = world.stream("EVENTS").await;
     let mut floors = Vec::new();
@@ -261,7 +262,7 @@ async fn floor(world: &World) -> Vec<u64> {
     floors
 }
 
-/// Returns where a shop folder has the stream's messages.
+/// Returns the folder of the stream's messages in a store directory.
 fn messages_of(shop: &Path) -> PathBuf {
     let accounts = std::fs::read_dir(shop.join("jetstream")).unwrap();
     let folders = accounts.map(|account| account.unwrap().path().join("streams/EVENTS/msgs"));

@@ -1,4 +1,4 @@
-//! A whole store for one test: processes, ports, and a data folder of its own.
+//! A whole shop for one test, with its own processes, ports, and data folder.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,42 +21,42 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// Which database the services of a test keep their state in.
+/// The database engine of a test's services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Engine {
     Sqlite,
     Postgres,
 }
 
-/// A running store, and clients of it.
+/// A running shop with its clients.
 pub(crate) struct World {
     pub(crate) shop: Shop,
     pub(crate) http: reqwest::Client,
     logs: Arc<Mutex<BTreeMap<Component, String>>>,
     data: PathBuf,
     provisioner: Client,
-    /// Dropped last, when its processes have ended.
+    /// Dropped last, after its processes have ended.
     _permit: SemaphorePermit<'static>,
 }
 
-/// Shops that run at the same time: each is eight processes, which keep more than one core busy.
+/// Limits the concurrent shops: each has eight processes, which use more than one core.
 static SHOPS: Semaphore = Semaphore::const_new(3);
 
-/// An answer, read to its end.
+/// A complete HTTP response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) body: Value,
 }
 
 impl World {
-    /// Starts an empty store.
+    /// Starts an empty shop.
     pub(crate) async fn start(engine: Engine) -> Self {
         Self::start_with(Self::on(engine).await).await
     }
 
-    /// The configuration of an empty store with databases of its own.
+    /// Returns the configuration of an empty shop with its own databases.
     pub(crate) async fn on(engine: Engine) -> ShopConfig {
         let mut config = Self::empty();
         if engine == Engine::Postgres {
@@ -70,7 +70,7 @@ impl World {
         config
     }
 
-    /// Starts an empty store with more variables in the environment of every service.
+    /// Starts an empty shop with additional variables for every service.
     pub(crate) async fn start_set(variables: &[(&str, &str)]) -> Self {
         let mut config = Self::empty();
         config.variables =
@@ -78,18 +78,18 @@ impl World {
         Self::start_with(config).await
     }
 
-    /// The configuration of an empty store on SQLite, with ports and a folder of its own.
+    /// Returns the configuration of an empty shop on SQLite, with its own ports and folder.
     pub(crate) fn empty() -> ShopConfig {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let data = std::env::temp_dir().join(format!("store-e2e-{}-{count}", std::process::id()));
-        let mut config = ShopConfig::on_free_ports(env!("CARGO_BIN_EXE_store").into(), data);
-        // No test waits for it but those that say so.
+        let data = std::env::temp_dir().join(format!("shop-e2e-{}-{count}", std::process::id()));
+        let mut config = ShopConfig::on_free_ports(env!("CARGO_BIN_EXE_shop").into(), data);
+        // Only tests that set a deadline wait for it.
         config.stock_deadline_seconds = 3600;
         config
     }
 
-    /// Starts a shop on what may be an earlier one's data.
+    /// Starts a shop, possibly on the data of an earlier one.
     pub(crate) async fn start_with(config: ShopConfig) -> Self {
         let permit = SHOPS.acquire().await.unwrap();
         let data = config.data.clone();
@@ -120,7 +120,7 @@ impl World {
         self.shop.config().clone()
     }
 
-    /// Stops everything and keeps the data for another start.
+    /// Stops all services and keeps the data for another start.
     pub(crate) async fn shut_down(mut self) -> ShopConfig {
         let config = self.config();
         for component in Component::SERVICES {
@@ -143,7 +143,7 @@ impl World {
         self.http.request(method, format!("{}{path}", self.shop.config().http_url(Component::ApiGateway)))
     }
 
-    /// Runs the operator's program, which is to print JSON.
+    /// Runs the operator's program with JSON output.
     pub(crate) async fn choreo(&self, arguments: &[&str]) -> std::process::Output {
         let config = self.shop.config();
         tokio::process::Command::new(&config.program)
@@ -154,30 +154,30 @@ impl World {
             .unwrap()
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        answer(self.request(Method::GET, path)).await
+    pub(crate) async fn get(&self, path: &str) -> Response {
+        send(self.request(Method::GET, path)).await
     }
 
-    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
-        answer(self.request(Method::POST, path).json(body)).await
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Response {
+        send(self.request(Method::POST, path).json(body)).await
     }
 
-    /// Places an order and waits at most ten seconds for it to become final.
-    pub(crate) async fn place_and_wait(&self, order: &Value) -> Answer {
-        answer(self.request(Method::POST, "/orders").header("prefer", "wait=10").json(order)).await
+    /// Places an order and waits at most ten seconds for its terminal status.
+    pub(crate) async fn place_and_wait(&self, order: &Value) -> Response {
+        send(self.request(Method::POST, "/orders").header("prefer", "wait=10").json(order)).await
     }
 
-    /// Loads products, `(id, units)`, and the account of the customer who orders them.
+    /// Seeds products, `(id, units)`, and the account of the customer who orders them.
     pub(crate) async fn seed(&self, products: &[(&str, u64)]) {
         self.open_account("CUSTOMER_001", "tok_visa", 1_000_000_000).await;
         let catalogue: Vec<Value> =
             products.iter().map(|(id, available)| json!({"productId": id, "available": available})).collect();
         let url = format!("{}/automation-testing/seed", self.shop.config().http_url(Component::InventoryService));
-        let seeded = answer(self.http.post(url).json(&catalogue)).await;
+        let seeded = send(self.http.post(url).json(&catalogue)).await;
         assert_eq!(seeded.status, 200, "{:?}", seeded.body);
     }
 
-    /// Opens an account with a card and a limit in EUR, and waits until the payment service may know it.
+    /// Opens an account with a card and a limit in EUR.
     pub(crate) async fn open_account(&self, customer: &str, token: &str, limit: u64) {
         let opened = self.post("/accounts", &account(customer, token, limit)).await;
         assert_eq!(opened.status, 201, "{opened:?}");
@@ -185,15 +185,15 @@ impl World {
 
     /// Returns `(available, reserved, backordered)` of a product.
     pub(crate) async fn stock(&self, product: &str) -> (u64, u64, u64) {
-        let answer = self.get(&format!("/products/{product}")).await;
-        let count = |name: &str| answer.body[name].as_u64().unwrap_or_else(|| panic!("{answer:?}"));
+        let response = self.get(&format!("/products/{product}")).await;
+        let count = |name: &str| response.body[name].as_u64().unwrap_or_else(|| panic!("{response:?}"));
         (count("available"), count("reserved"), count("backordered"))
     }
 
-    /// Returns where an order stands; the status code of the answer where that is no success.
+    /// Returns the status of an order; if there is none, the status code of the response.
     pub(crate) async fn status(&self, order: &str) -> String {
-        let answer = self.get(&format!("/orders/{order}")).await;
-        answer.body["status"].as_str().map_or_else(|| answer.status.to_string(), str::to_owned)
+        let response = self.get(&format!("/orders/{order}")).await;
+        response.body["status"].as_str().map_or_else(|| response.status.to_string(), str::to_owned)
     }
 
     pub(crate) async fn eventually_status(&self, order: &str, status: &str) {
@@ -221,18 +221,18 @@ impl World {
         self.stream(stream).await.cached_info().state.messages
     }
 
-    /// Returns how many messages a stream has on each of the subjects that match.
+    /// Returns the number of messages in a stream, by subject.
     pub(crate) async fn counts(&self, stream: &str, filter: &str) -> BTreeMap<String, usize> {
         let subjects = self.stream(stream).await.info_with_subjects(filter).await.unwrap();
         subjects.try_collect().await.unwrap()
     }
 
-    /// Returns how many messages a stream has on a subject.
+    /// Returns the number of messages in a stream on a subject.
     pub(crate) async fn count(&self, stream: &str, subject: &str) -> usize {
         self.counts(stream, subject).await.values().sum()
     }
 
-    /// Delivers nothing more to a consumer until it is let go.
+    /// Pauses the delivery to a consumer, for at most a minute.
     pub(crate) async fn hold_back(&self, stream: &str, consumer: &str) {
         let until = OffsetDateTime::now_utc() + Duration::from_secs(60);
         self.stream(stream).await.pause_consumer(consumer, until).await.unwrap();
@@ -250,22 +250,23 @@ impl World {
         client
     }
 
-    /// Publishes as a user, straight into a stream.
+    /// Publishes to a stream as a user.
     pub(crate) async fn publish_as(&self, user: &str, subject: &str, headers: HeaderMap, body: Vec<u8>) {
         let client = self.connect_as(user).await;
         let js = connection::jetstream(&client);
         js.publish_with_headers(subject.to_owned(), headers, body.into()).await.unwrap().await.unwrap();
     }
 
-    /// Waits until no service has anything left to do: consumers are settled, outboxes are empty, payments rest.
+    /// Waits until no service has work left: consumers are settled, outboxes are empty, no payment attempt is
+    /// planned.
     pub(crate) async fn settled(&self) {
         let config = self.config();
         let mut databases = Vec::new();
         for url in Component::SERVICES.into_iter().filter_map(|component| config.database_url(component)) {
             databases.push(Database::connect(url).await.unwrap());
         }
-        // Looked at twice: what is found at rest in one place may have moved on to another that was looked at before.
-        let (mut seen, start) = (Err("nobody has looked".to_owned()), Instant::now());
+        // Checked twice: between two checks, work may move to a place that was checked before.
+        let (mut seen, start) = (Err("not checked yet".to_owned()), Instant::now());
         loop {
             let published = self.at_rest(&databases).await;
             if published.is_ok() && seen == published {
@@ -277,10 +278,10 @@ impl World {
         }
     }
 
-    /// Returns how much has been said so far, or who has something left to do.
+    /// Returns the number of messages so far, or the first work that is left.
     async fn at_rest(&self, databases: &[DatabaseConnection]) -> Result<u64, String> {
         if !self.payments_rest().await {
-            return Err("payments are under way".to_owned());
+            return Err("payments are in progress".to_owned());
         }
         for database in databases {
             let depth = messaging::outbox_pending::depth(database).await.unwrap();
@@ -304,8 +305,8 @@ impl World {
         Ok(published)
     }
 
-    /// What must hold at the end of every test that broke no message: nothing is left, nobody gave up, all are well.
-    pub(crate) async fn all_is_well(&self) {
+    /// Checks the end of every test without invalid messages: no work left, no dead letters, all services ready.
+    pub(crate) async fn assert_healthy(&self) {
         self.settled().await;
         assert_eq!(self.messages("DEAD_LETTERS").await, 0, "dead letters\n{}", self.log(Component::OrderService));
         eventually("every service is ready", || async {
@@ -314,12 +315,12 @@ impl World {
         .await;
         for component in Component::SERVICES {
             let log = self.log(component);
-            assert!(!log.contains("Permissions Violation"), "{component} was refused something\n{log}");
+            assert!(!log.contains("Permissions Violation"), "{component} was refused a permission\n{log}");
         }
     }
 }
 
-/// Every durable consumer there is.
+/// Every durable consumer, as (stream, name).
 pub(crate) const CONSUMERS: [(&str, &str); 8] = [
     ("COMMANDS", "order-service"),
     ("EVENTS", "order-service"),
@@ -350,14 +351,14 @@ impl Drop for World {
     }
 }
 
-/// Sends a request and reads the answer; a connection that breaks is an answer with status 0.
-pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+/// Sends a request and reads the response; a connection error is a response with status 0.
+pub(crate) async fn send(request: RequestBuilder) -> Response {
     let Ok(response) = request.timeout(Duration::from_secs(30)).send().await else {
-        return Answer { status: 0, headers: reqwest::header::HeaderMap::new(), body: Value::Null };
+        return Response { status: 0, headers: reqwest::header::HeaderMap::new(), body: Value::Null };
     };
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let text = response.text().await.unwrap_or_default();
-    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+    Response { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
 }
 
 /// One of the seed's orders.
@@ -381,7 +382,7 @@ pub(crate) fn order(id: &str, product: &str, quantity: u64) -> Value {
     order_of("CUSTOMER_001", id, product, quantity)
 }
 
-/// An order of a customer's.
+/// An order of a customer.
 pub(crate) fn order_of(customer: &str, id: &str, product: &str, quantity: u64) -> Value {
     json!({
         "orderId": id, "customerId": customer, "currency": "EUR",
@@ -389,7 +390,7 @@ pub(crate) fn order_of(customer: &str, id: &str, product: &str, quantity: u64) -
     })
 }
 
-/// Waits for something to become true, a minute at most.
+/// Waits until a condition is true, for at most a minute.
 pub(crate) async fn eventually<F, Fut>(what: &str, condition: F)
 where
     F: Fn() -> Fut,
@@ -397,7 +398,7 @@ where
 {
     let start = Instant::now();
     while !condition().await {
-        assert!(start.elapsed() < Duration::from_secs(60), "in vain: {what}");
+        assert!(start.elapsed() < Duration::from_secs(60), "timed out: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What those see who have tools of their own: one trace for one order, and metrics that a scraper can read.
+//! Telemetry: one trace per order, and metrics for a scraper.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Stdio;
@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use crate::support::{Engine, World, eventually, order};
 
-/// A span, as the collector got it.
+/// A span, as the collector received it.
 #[derive(Debug, Clone)]
-struct Told {
+struct Span {
     service: String,
     trace: String,
     id: String,
@@ -28,7 +28,7 @@ struct Told {
     attributes: BTreeMap<String, String>,
 }
 
-type Collected = Arc<Mutex<Vec<Told>>>;
+type Collected = Arc<Mutex<Vec<Span>>>;
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -50,7 +50,7 @@ fn collect(Data(collected): Data<&Collected>, body: Vec<u8>) {
     for of_service in request.resource_spans {
         let service = attributes(&of_service.resource.unwrap().attributes)["service.name"].clone();
         for span in of_service.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-            collected.push(Told {
+            collected.push(Span {
                 service: service.clone(),
                 trace: hex(&span.trace_id),
                 id: hex(&span.span_id),
@@ -63,7 +63,7 @@ fn collect(Data(collected): Data<&Collected>, body: Vec<u8>) {
     }
 }
 
-/// A collector that takes OTLP over HTTP; returns its URL and what it gets.
+/// Starts a collector of OTLP over HTTP; returns its URL and the received spans.
 async fn collector() -> (String, Collected) {
     let collected = Collected::default();
     let acceptor = TcpListener::bind("127.0.0.1:0").into_acceptor().await.unwrap();
@@ -76,7 +76,7 @@ async fn collector() -> (String, Collected) {
 const CALLER: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
-/// Each hop of an order that is confirmed: who creates a message, and who processes it.
+/// The hops of a confirmed order: the producer of each message, and its consumer.
 const HOPS: [(&str, &str, &str, &str); 6] = [
     ("api-gateway", "send order.command.place", "order-service", "process order.command.place"),
     ("order-service", "create order.event.placed", "inventory-service", "process order.event.placed"),
@@ -87,14 +87,14 @@ const HOPS: [(&str, &str, &str, &str); 6] = [
 ];
 
 #[tokio::test]
-async fn one_trace_of_one_order_spans_every_service_and_the_logs_know_it() {
+async fn one_trace_of_one_order_spans_every_service_and_its_id_is_in_the_logs() {
     let (url, collected) = collector().await;
     let world = World::start_set(&[
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &url),
         ("OTEL_BSP_SCHEDULE_DELAY", "200"),
         ("LOG_FORMAT", "json"),
         ("RUST_LOG", "info,api_gateway=debug"),
-        // Only what follows from the order below is asked for.
+        // Only the trace of the order below is sampled.
         ("OTEL_TRACES_SAMPLER_ARG", "0"),
     ])
     .await;
@@ -105,18 +105,18 @@ async fn one_trace_of_one_order_spans_every_service_and_the_logs_know_it() {
     };
     behave(json!({"mode": "fail", "on": ["capture"]})).await;
     let request = world.request(reqwest::Method::POST, "/orders").header("traceparent", CALLER);
-    let answer = request.json(&order("ORDER_001", "PRODUCT_001", 1)).send().await.unwrap();
-    assert_eq!(answer.status(), 202);
+    let response = request.json(&order("ORDER_001", "PRODUCT_001", 1)).send().await.unwrap();
+    assert_eq!(response.status(), 202);
     world.eventually_status("ORDER_001", "reserved").await;
-    eventually("payment-service has asked in vain", || async {
+    eventually("payment-service has failed to capture", || async {
         world.log(Component::PaymentService).contains("has not responded")
     })
     .await;
     behave(json!({"mode": "ok"})).await;
     world.eventually_status("ORDER_001", "confirmed").await;
 
-    let spans = || -> Vec<Told> { collected.lock().unwrap().clone() };
-    eventually("every service has told of it", || async {
+    let spans = || -> Vec<Span> { collected.lock().unwrap().clone() };
+    eventually("every service has exported its spans", || async {
         let spans = spans();
         let has = |service: &str, name: &str| spans.iter().any(|span| span.service == service && span.name == name);
         has("api-gateway", "POST /orders")
@@ -131,14 +131,14 @@ async fn one_trace_of_one_order_spans_every_service_and_the_logs_know_it() {
         let knows = |line: &Value| line["fields"]["trace.id"] == TRACE || line["span"]["trace.id"] == TRACE;
         assert!(lines.iter().any(knows), "{component}: {log}");
     }
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }
 
-fn check(spans: &[Told]) {
-    assert!(spans.iter().all(|span| span.trace == TRACE), "no other flow was to be told of");
+fn check(spans: &[Span]) {
+    assert!(spans.iter().all(|span| span.trace == TRACE), "only this trace is sampled");
     let ids: BTreeSet<&str> = spans.iter().map(|span| span.id.as_str()).collect();
-    assert_eq!(ids.len(), spans.len(), "each is told once");
-    let the = |service: &str, kind: SpanKind, name: &str| -> &Told {
+    assert_eq!(ids.len(), spans.len(), "each span is exported once");
+    let the = |service: &str, kind: SpanKind, name: &str| -> &Span {
         let found = spans.iter().find(|span| span.service == service && span.kind == kind && span.name == name);
         found.unwrap_or_else(|| panic!("{service}: {name}\n{spans:#?}"))
     };
@@ -155,17 +155,17 @@ fn check(spans: &[Told]) {
     let asked = the("payment-service", SpanKind::Client, "capture");
     assert_eq!(asked.parent, the("payment-service", SpanKind::Consumer, "process inventory.event.reserved").id);
     for span in spans.iter().filter(|span| span.id != server.id) {
-        assert!(ids.contains(span.parent.as_str()), "whose child is {span:?}");
+        assert!(ids.contains(span.parent.as_str()), "the parent of {span:?} is missing");
     }
 }
 
-/// Returns the metrics of a component, by the name of the sample.
+/// Returns the metrics of a component, by sample name.
 async fn scrape(world: &World, component: Component) -> BTreeMap<String, Vec<(String, f64)>> {
     let url = format!("{}/metrics", world.config().http_url(component));
-    let answer = world.http.get(url).send().await.unwrap().error_for_status().unwrap();
-    let media_type = answer.headers()["content-type"].to_str().unwrap().to_owned();
+    let response = world.http.get(url).send().await.unwrap().error_for_status().unwrap();
+    let media_type = response.headers()["content-type"].to_str().unwrap().to_owned();
     assert!(media_type.starts_with("application/openmetrics-text; version=1.0.0"), "{media_type}");
-    let text = answer.text().await.unwrap();
+    let text = response.text().await.unwrap();
     assert!(text.ends_with("# EOF\n"), "{text}");
     let mut samples: BTreeMap<String, Vec<(String, f64)>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -177,8 +177,8 @@ async fn scrape(world: &World, component: Component) -> BTreeMap<String, Vec<(St
     samples
 }
 
-/// Lets a real Prometheus scrape the components, where one is installed, and ask itself what the dashboard asks.
-async fn ask_prometheus(world: &World, components: &[Component], dashboard: &Value) {
+/// Lets a real Prometheus, if installed, scrape the components, and runs the queries of the dashboard.
+async fn query_prometheus(world: &World, components: &[Component], dashboard: &Value) {
     let folder = world.config().data.join("prometheus");
     std::fs::create_dir_all(&folder).unwrap();
     let targets: Vec<Value> = components
@@ -202,7 +202,7 @@ async fn ask_prometheus(world: &World, components: &[Component], dashboard: &Val
         .kill_on_drop(true)
         .spawn();
     let Ok(_prometheus) = prometheus else {
-        eprintln!("prometheus is not installed (apt-get install prometheus): what it says is left out");
+        eprintln!("prometheus is not installed (apt-get install prometheus): the dashboard's queries are not run");
         return;
     };
     let query = async |query: &str| -> Vec<Value> {
@@ -210,9 +210,9 @@ async fn ask_prometheus(world: &World, components: &[Component], dashboard: &Val
             &format!("http://127.0.0.1:{port}/api/v1/query"),
             [("query", query.replace("$__rate_interval", "1m"))],
         );
-        let Ok(answer) = world.http.get(url.unwrap()).send().await else { return Vec::new() };
-        let answer: Value = answer.json().await.unwrap_or_default();
-        answer["data"]["result"].as_array().cloned().unwrap_or_default()
+        let Ok(response) = world.http.get(url.unwrap()).send().await else { return Vec::new() };
+        let response: Value = response.json().await.unwrap_or_default();
+        response["data"]["result"].as_array().cloned().unwrap_or_default()
     };
     eventually("each component was scraped twice", || async {
         query("sum_over_time(up[1m]) >= 2").await.len() == components.len()
@@ -220,14 +220,15 @@ async fn ask_prometheus(world: &World, components: &[Component], dashboard: &Val
     .await;
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {
-            let asked = target["expr"].as_str().unwrap();
-            eventually(&format!("an answer to {asked}"), || async { !query(asked).await.is_empty() }).await;
+            let query_text = target["expr"].as_str().unwrap();
+            eventually(&format!("a result of {query_text}"), || async { !query(query_text).await.is_empty() })
+                .await;
         }
     }
 }
 
-/// Returns the names of metrics in the queries of the dashboard.
-fn asked_for(dashboard: &Value) -> BTreeMap<String, String> {
+/// Returns the names of the metrics in the dashboard's queries, with their panels.
+fn metric_names(dashboard: &Value) -> BTreeMap<String, String> {
     let mut names = BTreeMap::new();
     for panel in dashboard["panels"].as_array().unwrap() {
         for target in panel["targets"].as_array().unwrap() {
@@ -244,7 +245,7 @@ fn asked_for(dashboard: &Value) -> BTreeMap<String, String> {
 }
 
 #[tokio::test]
-async fn metrics_can_be_scraped_and_every_panel_of_the_dashboard_names_one_that_exists() {
+async fn metrics_can_be_scraped_and_every_dashboard_panel_uses_existing_ones() {
     let world = World::start(Engine::Sqlite).await;
     world.seed(&[("PRODUCT_001", 5)]).await;
     assert_eq!(world.place_and_wait(&order("ORDER_001", "PRODUCT_001", 1)).await.status, 200);
@@ -260,10 +261,10 @@ async fn metrics_can_be_scraped_and_every_panel_of_the_dashboard_names_one_that_
         all.insert(component, samples);
     }
     let dashboard = serde_json::from_str(include_str!("../../../docs/telemetry/dashboard.json")).unwrap();
-    for (name, panel) in asked_for(&dashboard) {
-        assert!(names.contains(&name), "{panel} asks for {name}, which nobody has");
+    for (name, panel) in metric_names(&dashboard) {
+        assert!(names.contains(&name), "{panel} queries {name}, which no component has");
     }
-    ask_prometheus(&world, &components, &dashboard).await;
+    query_prometheus(&world, &components, &dashboard).await;
 
     let value = |component: Component, name: &str, labels: &str| -> f64 {
         let series = all[&component].get(name).unwrap_or_else(|| panic!("{component} has no {name}"));
@@ -293,5 +294,5 @@ async fn metrics_can_be_scraped_and_every_panel_of_the_dashboard_names_one_that_
     assert_eq!(requests("/orders/{id}", "GET", 404), 1.0);
     assert_eq!(requests("/orders/{id}", "GET", 400), 1.0);
     assert_eq!(requests("other", "GET", 404), 1.0);
-    world.all_is_well().await;
+    world.assert_healthy().await;
 }

@@ -1,15 +1,14 @@
-//! A small store under a model checker: not many orders of delivery at random, but every one there is.
+//! A small shop under a model checker: not many random orders of delivery, but all of them.
 //!
-//! One order whose provider is unreliable, and two orders of one customer whose provider is not, each for a piece of
-//! one product; the first may be cancelled, at any moment. What a service says stays in a stream: it arrives at any later
-//! time, and again at any time after that, as if the inbox had forgotten it. So a redelivery, an ack that was lost, and
-//! a publish that came late are deliveries like others, and a service that is killed between two transactions has lost
-//! nothing that this does not show. What a kill does drop is what payment-service holds in memory: the answers of the
-//! provider. That the provider books a key once is its own promise, and no property here.
+//! One order with an unreliable provider, and two orders of one customer with a reliable one, each for one unit of one
+//! product; the first may be cancelled at any time. A published message stays in a stream: it arrives at any later time,
+//! and again at any time after that, without the inbox's deduplication. So a redelivery, a lost acknowledgement, and a
+//! late publication are ordinary deliveries, and a kill between two transactions loses nothing that this does not cover.
+//! A kill does lose what payment-service holds in memory: the responses of the provider. The provider itself guarantees
+//! at most one charge per key; no property here checks that.
 //!
-//! Time is not counted. Whatever has a next attempt may begin it; a payment that has been due for so long that the
-//! deadlines for it have passed has got there by a step of its own, and a stock deadline may come as soon as it is
-//! set.
+//! Time is not counted. Every planned attempt may begin at any time; the deadlines of a payment pass in a step of their
+//! own, and a stock deadline may be due as soon as it is set.
 
 mod state;
 
@@ -30,42 +29,42 @@ use super::services::Message;
 use super::{account, customer_id, order_id, product_id, restock};
 use state::{Key, Shop};
 
-/// What each order costs, and what the customer may be charged at a time: one order is within the limit, two are not.
+/// The price of each order and the credit limit of the customer: one order is within the limit, two are not.
 const PRICE: i64 = 1;
 
-/// What may happen next.
+/// A possible next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// A message that was said arrives, for the first time or once more.
+    /// A published message is delivered, for the first time or again.
     Deliver(Key),
-    /// A worker of payment-service claims an order's payment, and asks the provider.
+    /// A worker of payment-service claims an order's payment, and sends a request to the provider.
     Claim(u8),
-    /// What was asked arrives at the provider, whether somebody waits for the answer or not.
+    /// The request arrives at the provider, even if no worker waits for the response.
     Arrive(u8, Call),
-    /// It arrives, and the worker has the answer of that attempt in hand.
-    Answer(u8, i64),
-    /// The worker waits no longer for the answer.
-    GiveUp(u8, i64),
-    /// The worker records what it has in hand.
+    /// The request arrives, and the worker receives the response of that attempt.
+    Respond(u8, i64),
+    /// The worker stops waiting for the response.
+    TimeOut(u8, i64),
+    /// The worker records the response.
     Record(u8, i64),
-    /// A worker looks again at a payment without an account.
-    LookAgain(u8),
+    /// A worker checks a payment without an account again.
+    Recheck(u8),
     /// The deadlines of a payment pass.
     Overdue(u8),
     /// payment-service is killed.
     Crash,
 }
 
-/// How large the shop is that is checked.
+/// The size of the model.
 #[derive(Debug, Clone, Copy)]
 struct Bounds {
-    /// How many orders there are; the first one may be cancelled.
+    /// The number of orders; the first one may be cancelled.
     orders: u8,
-    /// How many units there are. With fewer than orders, somebody waits.
+    /// The numbers of units to check. With fewer units than orders, one order waits.
     units: &'static [u32],
-    /// How often a worker gives up, loses its lease, or is killed.
+    /// How often a worker may time out, lose its lease, or be killed.
     delivery_issues: u8,
-    /// Whether the account may come late, and the bank may refuse a card.
+    /// Whether the account may arrive late, and the bank may decline a card.
     any_account: bool,
 }
 
@@ -127,30 +126,31 @@ impl Model for Bounds {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("no more is reserved than there is", |_, shop: &Shop| stock_reconciles(shop)),
-            Property::always("nobody is charged above the limit", |_, shop: &Shop| is_within_limit(shop)),
-            Property::always("what is confirmed has its stock and its money", |_, shop: &Shop| {
+            Property::always("no more units are reserved than exist", |_, shop: &Shop| stock_reconciles(shop)),
+            Property::always("no customer is charged above the limit", |_, shop: &Shop| is_within_limit(shop)),
+            Property::always("a confirmed order is reserved and charged", |_, shop: &Shop| {
                 ids(shop, OrderStatus::Confirmed).all(|n| shop.holds_stock(n) && shop.is_charged(n))
             }),
-            Property::always("what is cancelled keeps neither stock nor money", |_, shop: &Shop| {
+            Property::always("a cancelled order is neither reserved nor charged", |_, shop: &Shop| {
                 !shop.rests()
                     || ids(shop, OrderStatus::Cancelled).all(|n| !shop.holds_stock(n) && !shop.is_charged(n))
             }),
             Property::always("a payment is captured or declined", |_, shop: &Shop| {
                 (0..2).all(|n| !(shop.was_published(("captured", n)) && shop.was_published(("declined", n))))
             }),
-            Property::always("nothing rests before its order has ended", |model: &Self, shop: &Shop| {
-                !shop.rests() || model.has_ended(shop)
-            }),
-            // Sound here, though it is not in general: no path has a cycle, and what has ended stays so.
+            Property::always(
+                "the shop is not at rest before its orders have ended",
+                |model: &Self, shop: &Shop| !shop.rests() || model.has_ended(shop),
+            ),
+            // Valid here, though not in general: no path has a cycle, and terminal states stay.
             Property::eventually("every order ends", |model: &Self, shop: &Shop| model.has_ended(shop)),
             Property::sometimes("an order is confirmed", |_, shop: &Shop| {
                 ids(shop, OrderStatus::Confirmed).count() > 0
             }),
-            Property::sometimes("money is given back", |_, shop: &Shop| {
-                shop.provider.booked.values().any(|booked| booked.refunds > 0)
+            Property::sometimes("a payment is refunded", |_, shop: &Shop| {
+                shop.provider.charges.values().any(|charges| charges.refunds > 0)
             }),
-            Property::sometimes("stock comes back", |_, shop: &Shop| {
+            Property::sometimes("stock is released", |_, shop: &Shop| {
                 shop.stock.reservations.values().any(|held| held.state == ReservationState::Released)
             }),
         ]
@@ -164,7 +164,7 @@ impl Bounds {
     }
 }
 
-/// What a state is to the checker: two that differ in nothing that decides anything are one.
+/// The identity of a state for the checker: states that differ only in irrelevant details are equal.
 fn digest(shop: &Shop) -> u64 {
     let mut hasher = DefaultHasher::new();
     shop.hash(&mut hasher);
@@ -187,11 +187,11 @@ fn stock_reconciles(shop: &Shop) -> bool {
 fn is_within_limit(shop: &Shop) -> bool {
     let exposed: i64 = shop.aggregates.exposures.values().sum();
     let charged: i64 =
-        shop.provider.booked.values().filter(|booked| booked.is_charged()).map(|booked| booked.amount).sum();
+        shop.provider.charges.values().filter(|charges| charges.is_charged()).map(|charges| charges.amount).sum();
     charged <= exposed && exposed <= PRICE
 }
 
-/// Checks all there is, and says how much that was; fewer states than `at_least` mean that the model shrank.
+/// Checks all states and prints their number; fewer states than `at_least` mean that the model shrank.
 #[allow(clippy::print_stderr, reason = "the size of what was checked belongs into the test's output")]
 fn check(bounds: Bounds, at_least: usize) {
     let begun = Instant::now();
@@ -200,7 +200,7 @@ fn check(bounds: Bounds, at_least: usize) {
         if checker.model().property(property).expectation.discovery_is_failure() {
             let steps = path.into_actions();
             let steps: Vec<String> = steps.iter().map(|step| format!("  {step:?}")).collect();
-            panic!("not so: {property}\n{}", steps.join("\n"));
+            panic!("violated: {property}\n{}", steps.join("\n"));
         }
     }
     checker.assert_properties();
@@ -210,11 +210,11 @@ fn check(bounds: Bounds, at_least: usize) {
 }
 
 #[test]
-fn one_order_ends_right_in_every_state_that_can_be_reached() {
+fn one_order_ends_correctly_in_every_reachable_state() {
     check(Bounds { orders: 1, units: &[0, 1], delivery_issues: 2, any_account: true }, 16_000);
 }
 
 #[test]
-fn two_orders_that_want_the_same_end_right_in_every_state_that_can_be_reached() {
+fn two_orders_for_the_same_product_end_correctly_in_every_reachable_state() {
     check(Bounds { orders: 2, units: &[1, 2], delivery_issues: 0, any_account: false }, 33_000);
 }

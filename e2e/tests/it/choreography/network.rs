@@ -1,4 +1,4 @@
-//! Everything that is on its way between the services, in one run.
+//! All messages in flight between the services, in one run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,23 +16,23 @@ use super::services::{
     Followed, Message, POLICY, begin_attempt, deliver_to_orders, deliver_to_stock, follow_payment,
 };
 
-/// A message on its way to one service, or to the provider and back.
+/// A message to one service, or a request to the provider or its response.
 #[derive(Debug, Clone)]
 pub(super) enum Flying {
     To(Message),
-    Question { order: OrderId, attempt: i64, call: Call, listened_to: bool },
-    Answer { order: OrderId, attempt: i64, outcome: Outcome },
+    Request { order: OrderId, attempt: i64, call: Call, awaited: bool },
+    Response { order: OrderId, attempt: i64, outcome: Outcome },
 }
 
-/// What becomes of a question to the provider.
+/// The fate of a request to the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    Answered,
-    /// The provider does it, and its answer is lost: with the connection, or with the process that waits for it.
-    AnswerLost,
-    /// The service gives up waiting, and it arrives later.
+    Completed,
+    /// The provider performs it, and its response is lost: with the connection, or with the waiting process.
+    ResponseLost,
+    /// The service times out, and the request arrives later.
     Late,
-    /// It never arrives.
+    /// The request never arrives.
     Lost,
 }
 
@@ -46,12 +46,12 @@ pub(super) struct Network {
     handled: BTreeSet<u128>,
     published: u128,
     waited: Duration,
-    /// Events of each order, to see that none happens twice.
+    /// The events of each order, to detect duplicates.
     pub(super) history: BTreeMap<OrderId, Vec<&'static str>>,
 }
 
 impl Network {
-    /// Sends a message; each of its copies arrives by itself.
+    /// Publishes a message; each copy arrives independently.
     pub(super) fn publish(&mut self, message: Flying, copies: usize) {
         self.published += 1;
         for _ in 0..copies {
@@ -59,10 +59,10 @@ impl Network {
         }
     }
 
-    /// Delivers one of the messages that are on their way; each answer flies as often as `copies` says.
+    /// Delivers one of the messages in flight; each message it causes is sent in `copies` copies.
     ///
-    /// A second delivery reaches the decider like the first one, as if the inbox had forgotten it. Only units that
-    /// come in are counted by the inbox alone.
+    /// A second delivery reaches the decider like the first one, without the inbox's deduplication. Only restocks
+    /// rely on the inbox alone.
     pub(super) fn deliver(&mut self, index: usize, copies: usize, fate: Fate) {
         let (id, message) = self.flying.swap_remove(index % self.flying.len());
         let is_first = self.handled.insert(id);
@@ -82,32 +82,32 @@ impl Network {
                 let decided = self.aggregates.apply(&message, &cause, self.now(), &POLICY);
                 self.follow(follow_payment(decided), copies);
             }
-            Flying::Question { order, attempt, call, listened_to } => {
+            Flying::Request { order, attempt, call, awaited } => {
                 let question =
-                    Flying::Question { order: order.clone(), attempt, call: call.clone(), listened_to: false };
+                    Flying::Request { order: order.clone(), attempt, call: call.clone(), awaited: false };
                 let received = match fate {
-                    Fate::Answered | Fate::AnswerLost => Some(self.provider.perform(&order, &call)),
-                    Fate::Late if listened_to => {
+                    Fate::Completed | Fate::ResponseLost => Some(self.provider.perform(&order, &call)),
+                    Fate::Late if awaited => {
                         self.publish(question, copies);
                         None
                     }
                     Fate::Late | Fate::Lost => None,
                 };
                 let outcome = received
-                    .filter(|_| fate == Fate::Answered)
-                    .unwrap_or_else(|| Outcome::unavailable("no answer"));
-                if listened_to {
-                    self.publish(Flying::Answer { order, attempt, outcome }, 1);
+                    .filter(|_| fate == Fate::Completed)
+                    .unwrap_or_else(|| Outcome::unavailable("no response"));
+                if awaited {
+                    self.publish(Flying::Response { order, attempt, outcome }, 1);
                 }
             }
-            Flying::Answer { order, attempt, outcome } => {
+            Flying::Response { order, attempt, outcome } => {
                 let decided = self.aggregates.record(&order, attempt, &outcome, self.now(), &POLICY);
                 self.follow(follow_payment(decided), copies);
             }
         }
     }
 
-    /// Lets time pass: what waits for an account is looked at again, and the provider is asked about what is due.
+    /// Lets time pass: payments without an account are checked again, and due requests are sent to the provider.
     pub(super) fn wait(&mut self, time: Duration, copies: usize) {
         self.waited += time;
         let now = self.now();
@@ -119,7 +119,7 @@ impl Network {
         }
     }
 
-    /// Whether payments have nothing left to do by themselves.
+    /// Whether no payment has a planned attempt.
     pub(super) fn payments_rest(&self) -> bool {
         self.aggregates.payments.values().all(|payment| payment.next_attempt_at.is_none())
     }
@@ -128,13 +128,13 @@ impl Network {
         OffsetDateTime::UNIX_EPOCH + self.waited
     }
 
-    /// Begins an attempt where one is due; the question may be sent more than once.
+    /// Begins an attempt if one is due; the request may be sent more than once.
     fn begin_attempt(&mut self, order: &OrderId, copies: usize) {
         let now = self.now();
         let Some((attempt, call)) = begin_attempt(&mut self.aggregates, order, now) else { return };
         for copy in 0..copies {
             let (order, call) = (order.clone(), call.clone());
-            self.publish(Flying::Question { order, attempt, call, listened_to: copy == 0 }, 1);
+            self.publish(Flying::Request { order, attempt, call, awaited: copy == 0 }, 1);
         }
     }
 
@@ -143,19 +143,20 @@ impl Network {
             self.history.entry(order).or_default().push(kind);
         }
         for message in followed.published {
-            // A timer one time less: where the order moves on, it may be taken back.
+            // One timer copy less: if the order advances, the timer may be cancelled.
             let is_timer = matches!(message, Message::Orders(OrderMessage::StockDeadline(_)));
             self.publish(Flying::To(message), copies - usize::from(is_timer));
         }
     }
 
-    /// What the provider has of a customer, in minor units, by the orders that customer placed.
+    /// The total that the customer is charged, in minor units, by the payments' customers.
     pub(super) fn charged(&self, customer: &CustomerId) -> i64 {
         let is_theirs = |order: &OrderId| {
             let charge = self.aggregates.payments.get(order).and_then(|payment| payment.charge.as_ref());
             charge.is_some_and(|charge| charge.customer_id == *customer)
         };
-        let charged = self.provider.booked.iter().filter(|(order, booked)| booked.is_charged() && is_theirs(order));
-        charged.map(|(_, booked)| booked.amount).sum()
+        let charged =
+            self.provider.charges.iter().filter(|(order, charges)| charges.is_charged() && is_theirs(order));
+        charged.map(|(_, charges)| charges.amount).sum()
     }
 }

@@ -1,37 +1,37 @@
-//! A payment provider as a model: it keeps its promises, whatever the network makes of them.
+//! A model of the payment provider: it keeps its guarantees on any network.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use contracts::OrderId;
 use payment_service::payment::{Call, Outcome};
 
-/// What the provider did under one key.
+/// The charge and refund under one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Recorded {
     pub(super) amount: i64,
     pub(super) captures: u32,
     pub(super) refunds: u32,
-    /// Whether it takes no money under that key any more.
+    /// Whether it accepts no more captures under that key.
     closed: bool,
 }
 
 impl Recorded {
-    /// Whether the customer is without the money.
+    /// Whether the amount is captured and not refunded.
     pub(super) fn is_charged(&self) -> bool {
         self.captures > self.refunds
     }
 }
 
-/// One key, one answer.
+/// Idempotent per key.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Provider {
-    pub(super) booked: BTreeMap<OrderId, Recorded>,
-    /// The orders whose cards the bank refuses.
+    pub(super) charges: BTreeMap<OrderId, Recorded>,
+    /// The orders whose cards the bank declines.
     pub(super) declines: BTreeSet<OrderId>,
 }
 
 impl Provider {
-    /// Does what it is asked, and says what came of it.
+    /// Performs a request and returns the outcome.
     pub(super) fn perform(&mut self, order: &OrderId, call: &Call) -> Outcome {
         match call {
             Call::Capture { charge, .. } => self.capture(order, charge.amount.minor_units()),
@@ -43,21 +43,21 @@ impl Provider {
 
     fn capture(&mut self, order: &OrderId, amount: i64) -> Outcome {
         let refused = self.declines.contains(order);
-        let booked = self.booked.entry(order.clone()).or_default();
-        if booked.closed || refused {
-            booked.closed = true;
+        let charges = self.charges.entry(order.clone()).or_default();
+        if charges.closed || refused {
+            charges.closed = true;
             return Outcome::Declined;
         }
-        if booked.captures == 0 {
-            (booked.captures, booked.amount) = (1, amount);
+        if charges.captures == 0 {
+            (charges.captures, charges.amount) = (1, amount);
         }
         Outcome::Captured { reference: format!("cap_{order}") }
     }
 
     fn lookup(&self, order: &OrderId) -> Outcome {
-        let Some(booked) = self.booked.get(order) else { return Outcome::NotFound };
+        let Some(charges) = self.charges.get(order) else { return Outcome::NotFound };
         let reference = format!("cap_{order}");
-        match (booked.captures, booked.is_charged()) {
+        match (charges.captures, charges.is_charged()) {
             (0, _) => Outcome::Voided,
             (_, true) => Outcome::Captured { reference },
             (_, false) => Outcome::Refunded { reference },
@@ -65,14 +65,14 @@ impl Provider {
     }
 
     fn void(&mut self, order: &OrderId) -> Outcome {
-        let booked = self.booked.entry(order.clone()).or_default();
-        booked.closed = true;
-        if booked.captures == 0 { Outcome::Voided } else { self.give_back(order) }
+        let charges = self.charges.entry(order.clone()).or_default();
+        charges.closed = true;
+        if charges.captures == 0 { Outcome::Voided } else { self.give_back(order) }
     }
 
     fn give_back(&mut self, order: &OrderId) -> Outcome {
-        let booked = self.booked.get_mut(order).expect("nothing is given back that was not taken");
-        booked.refunds = booked.captures;
+        let charges = self.charges.get_mut(order).expect("only a captured amount is refunded");
+        charges.refunds = charges.captures;
         Outcome::Refunded { reference: format!("cap_{order}") }
     }
 }

@@ -1,4 +1,4 @@
-//! The deciders of all services, and who hears what they say.
+//! The deciders of all services, and the consumers of their events.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,10 +19,10 @@ pub(super) const POLICY: Policy = Policy {
     retry_limit: Duration::from_secs(3600),
     fetch_accounts: false,
 };
-/// How long an attempt at the provider is left alone.
+/// The lease of an attempt at the provider.
 const LEASE: Duration = Duration::from_secs(20);
 
-/// A message, by the service it is on its way to.
+/// A message, by its consuming service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
     Orders(OrderMessage),
@@ -30,7 +30,7 @@ pub(super) enum Message {
     Payments(PaymentMessage),
 }
 
-/// What came of a message: what happened, and who is to hear of it.
+/// The outcome of a message: the events, and the messages to their consumers.
 #[derive(Debug, Default)]
 pub(super) struct Followed {
     pub(super) happened: Vec<(OrderId, &'static str)>,
@@ -69,7 +69,7 @@ pub(super) fn deliver_to_stock(stock: &mut Stock, message: &StockMessage) -> Fol
     let mut followed = Followed::default();
     for decided in stock.decide(message, Uuid::nil()) {
         let kind = decided.event.message_type();
-        let answer = match decided.event {
+        let to_orders = match decided.event {
             InventoryEvent::Reserved(event) => {
                 followed.happened.push((event.order_id.clone(), kind));
                 followed.published.push(Message::Payments(PaymentMessage::Reserved(event.clone())));
@@ -83,24 +83,24 @@ pub(super) fn deliver_to_stock(stock: &mut Stock, message: &StockMessage) -> Fol
             }
             InventoryEvent::Restocked(_) => continue,
         };
-        followed.published.push(Message::Orders(answer));
+        followed.published.push(Message::Orders(to_orders));
     }
     followed
 }
 
-/// What follows from a decision about a payment.
+/// Returns the events and messages of a decision about a payment.
 pub(super) fn follow_payment(decided: Option<Decided>) -> Followed {
     let Some(Decided { event, .. }) = decided else { return Followed::default() };
     let kind = event.message_type();
-    let (order, answer) = match event {
+    let (order, to_orders) = match event {
         PaymentEvent::Captured(event) => (event.order_id.clone(), Some(OrderMessage::PaymentCaptured(event))),
         PaymentEvent::Declined(event) => (event.order_id.clone(), Some(OrderMessage::PaymentDeclined(event))),
         PaymentEvent::Refunded(event) => (event.order_id, None),
     };
-    Followed { happened: vec![(order, kind)], published: answer.map(Message::Orders).into_iter().collect() }
+    Followed { happened: vec![(order, kind)], published: to_orders.map(Message::Orders).into_iter().collect() }
 }
 
-/// Begins an attempt as the service's worker does, where one is due: its number goes up. Returns what to ask.
+/// Begins an attempt as the service's worker does, if one is due: increments its number. Returns the request.
 pub(super) fn begin_attempt(
     aggregates: &mut Aggregates,
     order: &OrderId,
@@ -112,7 +112,7 @@ pub(super) fn begin_attempt(
     }
     payment.attempts += 1;
     payment.next_attempt_at = Some(now + LEASE);
-    let call = payment.call(order, now, &POLICY).expect("whoever is due has something to ask");
+    let call = payment.call(order, now, &POLICY).expect("a due payment has a request");
     Some((payment.attempts, call))
 }
 

@@ -1,4 +1,4 @@
-//! Everything that is known anywhere, and what may happen to it.
+//! The state of the model, and its possible steps.
 
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
@@ -22,21 +22,21 @@ use super::super::services::{
 };
 use super::Step;
 
-/// What a message is, and which order it is about: enough to tell it from every other one.
+/// The kind of a message and its order, which identify it.
 pub(super) type Key = (&'static str, u8);
 
-/// An attempt of which a worker waits for the answer, or has it in hand. In memory only.
+/// An attempt whose worker waits for the response, or has it. In memory only.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Ask {
+struct Request {
     order: u8,
     attempt: i64,
     call: Call,
-    answer: Option<Outcome>,
+    response: Option<Outcome>,
 }
 
-/// A message, and whether it has been delivered.
+/// A published message, and whether it has been delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Mail {
+struct StoredMessage {
     message: Arc<Message>,
     delivered: bool,
 }
@@ -47,12 +47,12 @@ pub(super) struct Shop {
     pub(super) stock: Arc<Stock>,
     pub(super) aggregates: Arc<Aggregates>,
     pub(super) provider: Provider,
-    mails: BTreeMap<Key, Mail>,
-    asks: Vec<Ask>,
-    /// What was ever asked: it may arrive, or arrive again, at any time.
-    asked: Vec<(u8, Call)>,
+    stored: BTreeMap<Key, StoredMessage>,
+    open_requests: Vec<Request>,
+    /// All requests so far: each may arrive, or arrive again, at any time.
+    sent_requests: Vec<(u8, Call)>,
     overdue: [bool; 2],
-    /// How many units came in.
+    /// The number of units received.
     pub(super) units: u32,
     delivery_issues: u8,
 }
@@ -96,16 +96,16 @@ fn message_order(message: &Message) -> Option<&OrderId> {
 }
 
 impl Shop {
-    /// Puts messages into their streams; one that is there already is the same one.
+    /// Publishes messages to their streams; a duplicate is the same message.
     pub(super) fn publish(&mut self, published: Vec<Message>) {
         for message in published {
-            let mail = || Mail { message: Arc::new(message.clone()), delivered: false };
-            self.mails.entry(key(&message)).or_insert_with(mail);
+            let entry = || StoredMessage { message: Arc::new(message.clone()), delivered: false };
+            self.stored.entry(key(&message)).or_insert_with(entry);
         }
     }
 
     pub(super) fn was_published(&self, key: Key) -> bool {
-        self.mails.contains_key(&key)
+        self.stored.contains_key(&key)
     }
 
     pub(super) fn status(&self, n: u8) -> Option<OrderStatus> {
@@ -118,34 +118,34 @@ impl Shop {
     }
 
     pub(super) fn is_charged(&self, n: u8) -> bool {
-        self.provider.booked.get(&order_id(n)).is_some_and(|booked| booked.is_charged())
+        self.provider.charges.get(&order_id(n)).is_some_and(|charges| charges.is_charged())
     }
 
-    /// Whether nothing is left that has to happen. Late and repeated messages may still come.
+    /// Whether nothing is left that must happen. Late and repeated messages may still arrive.
     pub(super) fn rests(&self) -> bool {
-        let is_received = |(_, mail): (&Key, &Mail)| {
-            mail.delivered || matches!(*mail.message, Message::Orders(OrderMessage::StockDeadline(_)))
+        let is_received = |(_, entry): (&Key, &StoredMessage)| {
+            entry.delivered || matches!(*entry.message, Message::Orders(OrderMessage::StockDeadline(_)))
         };
-        self.mails.iter().all(is_received)
+        self.stored.iter().all(is_received)
             && !self.orders.values().any(is_waiting)
             && self.aggregates.payments.values().all(|payment| payment.next_attempt_at.is_none())
     }
 }
 
 impl Shop {
-    /// What may happen next, with so many delivery issues in all.
+    /// Adds the possible steps, with at most this number of delivery issues in total.
     pub(super) fn steps(&self, delivery_issues: u8, steps: &mut Vec<Step>) {
         let delivery_issue_left = self.delivery_issues < delivery_issues;
-        steps.extend(self.mails.keys().map(|key| Step::Deliver(*key)));
-        steps.extend(self.asked.iter().map(|(n, call)| Step::Arrive(*n, call.clone())));
-        for ask in &self.asks {
-            if ask.answer.is_some() {
-                steps.push(Step::Record(ask.order, ask.attempt));
+        steps.extend(self.stored.keys().map(|key| Step::Deliver(*key)));
+        steps.extend(self.sent_requests.iter().map(|(n, call)| Step::Arrive(*n, call.clone())));
+        for request in &self.open_requests {
+            if request.response.is_some() {
+                steps.push(Step::Record(request.order, request.attempt));
                 continue;
             }
-            steps.push(Step::Answer(ask.order, ask.attempt));
+            steps.push(Step::Respond(request.order, request.attempt));
             if delivery_issue_left {
-                steps.push(Step::GiveUp(ask.order, ask.attempt));
+                steps.push(Step::TimeOut(request.order, request.attempt));
             }
         }
         for n in 0..2 {
@@ -154,16 +154,16 @@ impl Shop {
                 continue;
             }
             if payment.state == State::AwaitingAccount {
-                steps.push(Step::LookAgain(n));
-            } else if delivery_issue_left || self.asks.iter().all(|ask| ask.order != n) {
-                // While somebody waits for an answer, another claims it only where the lease has run out.
+                steps.push(Step::Recheck(n));
+            } else if delivery_issue_left || self.open_requests.iter().all(|request| request.order != n) {
+                // While a worker waits for a response, another one claims the payment only if the lease has expired.
                 steps.push(Step::Claim(n));
             }
             if !self.overdue[usize::from(n)] {
                 steps.push(Step::Overdue(n));
             }
         }
-        if delivery_issue_left && !self.asks.is_empty() {
+        if delivery_issue_left && !self.open_requests.is_empty() {
             steps.push(Step::Crash);
         }
     }
@@ -176,27 +176,31 @@ impl Shop {
             Step::Arrive(n, call) => {
                 next.provider.perform(&order_id(n), &call);
             }
-            Step::Answer(n, attempt) => {
-                let Self { asks, provider, .. } = &mut next;
-                for ask in asks.iter_mut().filter(|ask| (ask.order, ask.attempt) == (n, attempt)) {
-                    ask.answer = Some(provider.perform(&order_id(n), &ask.call));
+            Step::Respond(n, attempt) => {
+                let Self { open_requests, provider, .. } = &mut next;
+                for request in
+                    open_requests.iter_mut().filter(|request| (request.order, request.attempt) == (n, attempt))
+                {
+                    request.response = Some(provider.perform(&order_id(n), &request.call));
                 }
             }
-            Step::GiveUp(n, attempt) => {
+            Step::TimeOut(n, attempt) => {
                 next.delivery_issues += 1;
-                for ask in next.asks.iter_mut().filter(|ask| (ask.order, ask.attempt) == (n, attempt)) {
-                    ask.answer = Some(Outcome::unavailable("no answer"));
+                for request in
+                    next.open_requests.iter_mut().filter(|request| (request.order, request.attempt) == (n, attempt))
+                {
+                    request.response = Some(Outcome::unavailable("no response"));
                 }
             }
             Step::Record(n, attempt) => next.record(n, attempt),
-            Step::LookAgain(n) => {
+            Step::Recheck(n) => {
                 let decided = Arc::make_mut(&mut next.aggregates).recheck(&order_id(n), self.now(n), &POLICY);
                 next.follow(follow_payment(decided));
             }
             Step::Overdue(n) => next.overdue[usize::from(n)] = true,
             Step::Crash => {
                 next.delivery_issues += 1;
-                next.asks.clear();
+                next.open_requests.clear();
             }
         }
         next.forget_time();
@@ -204,10 +208,10 @@ impl Shop {
     }
 
     pub(super) fn deliver(&mut self, key: Key) {
-        let Some(mail) = self.mails.get_mut(&key) else { return };
-        // A timer is taken back where it is not needed, so that it has come says nothing.
-        mail.delivered = key.0 != "stock-deadline";
-        let message = Arc::clone(&mail.message);
+        let Some(entry) = self.stored.get_mut(&key) else { return };
+        // A timer is cancelled if it is not needed, so its delivery proves nothing.
+        entry.delivered = key.0 != "stock-deadline";
+        let message = Arc::clone(&entry.message);
         let followed = match &*message {
             Message::Orders(message) => deliver_to_orders(Arc::make_mut(&mut self.orders), message),
             Message::Stock(message) => deliver_to_stock(Arc::make_mut(&mut self.stock), message),
@@ -225,20 +229,24 @@ impl Shop {
         let Some((attempt, call)) = begin_attempt(Arc::make_mut(&mut self.aggregates), &order_id(n), now) else {
             return;
         };
-        if self.asks.iter().any(|ask| ask.order == n) {
+        if self.open_requests.iter().any(|request| request.order == n) {
             self.delivery_issues += 1;
         }
-        if !self.asked.contains(&(n, call.clone())) {
-            self.asked.push((n, call.clone()));
-            self.asked.sort_by_key(|(n, call)| (*n, rank(call)));
+        if !self.sent_requests.contains(&(n, call.clone())) {
+            self.sent_requests.push((n, call.clone()));
+            self.sent_requests.sort_by_key(|(n, call)| (*n, rank(call)));
         }
-        self.asks.push(Ask { order: n, attempt, call, answer: None });
-        self.asks.sort_by_key(|ask| (ask.order, ask.attempt));
+        self.open_requests.push(Request { order: n, attempt, call, response: None });
+        self.open_requests.sort_by_key(|request| (request.order, request.attempt));
     }
 
     fn record(&mut self, n: u8, attempt: i64) {
-        let Some(at) = self.asks.iter().position(|ask| (ask.order, ask.attempt) == (n, attempt)) else { return };
-        let Some(outcome) = self.asks.remove(at).answer else { return };
+        let Some(at) =
+            self.open_requests.iter().position(|request| (request.order, request.attempt) == (n, attempt))
+        else {
+            return;
+        };
+        let Some(outcome) = self.open_requests.remove(at).response else { return };
         let now = self.now(n);
         let decided = Arc::make_mut(&mut self.aggregates).record(&order_id(n), attempt, &outcome, now, &POLICY);
         self.follow(follow_payment(decided));
@@ -248,13 +256,13 @@ impl Shop {
         self.publish(followed.published);
     }
 
-    /// The time as far as this order's payment is concerned: early, or late.
+    /// The time for this order's payment: early, or after its deadlines.
     fn now(&self, n: u8) -> OffsetDateTime {
         let late = POLICY.provider_deadline.max(POLICY.account_wait) + Duration::from_secs(1);
         OffsetDateTime::UNIX_EPOCH + if self.overdue[usize::from(n)] { late } else { Duration::ZERO }
     }
 
-    /// Waits are over as soon as they begin: how long they are decides nothing.
+    /// Waits end as soon as they begin: their length decides nothing.
     fn forget_time(&mut self) {
         if self.aggregates.payments.values().all(|payment| payment.next_attempt_at.is_none()) {
             return;
@@ -274,8 +282,7 @@ fn rank(call: &Call) -> u8 {
     }
 }
 
-/// Everything that decides something. Left out are ids of causes, versions, and times, which do not, and what
-/// follows from the rest.
+/// All fields that decide something. Ids of causes, versions, and times do not, and derived fields are left out.
 impl Hash for Shop {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         for (id, order) in &*self.orders {
@@ -300,14 +307,15 @@ impl Hash for Shop {
             (id, account.version, account.terms.is_some()).hash(hasher);
         }
         self.aggregates.exposures.values().for_each(|exposure| exposure.hash(hasher));
-        for (key, mail) in &self.mails {
-            (key, mail.delivered).hash(hasher);
+        for (key, entry) in &self.stored {
+            (key, entry.delivered).hash(hasher);
         }
-        for ask in &self.asks {
-            (ask.order, ask.attempt, rank(&ask.call), ask.answer.as_ref().map(discriminant)).hash(hasher);
+        for request in &self.open_requests {
+            (request.order, request.attempt, rank(&request.call), request.response.as_ref().map(discriminant))
+                .hash(hasher);
         }
-        self.asks.len().hash(hasher);
-        self.asked.iter().for_each(|(n, call)| (n, rank(call)).hash(hasher));
+        self.open_requests.len().hash(hasher);
+        self.sent_requests.iter().for_each(|(n, call)| (n, rank(call)).hash(hasher));
         (&self.provider, self.overdue, self.units, self.delivery_issues).hash(hasher);
     }
 }
