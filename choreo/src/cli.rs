@@ -26,12 +26,12 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// The time between two checks while some are unknown.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Finds and repairs what went wrong in a shop.
+/// Finds and repairs problems of a shop.
 ///
 /// Connects as the user `operator` of nats.conf; `OPERATOR_PASSWORD` or `NATS_PASSWORD` is its password.
 ///
-/// SIGINT and SIGTERM end a command early, with status 130 or 143: it reports what is done and what is not. Every command can
-/// be repeated. A second signal, or 3 seconds, end it at once.
+/// SIGINT and SIGTERM end a command early, with status 130 or 143: it reports completed and remaining work. Every
+/// command can be repeated. A second signal, or 3 seconds, end it at once.
 #[derive(Debug, Parser)]
 #[command(version, name = "choreo")]
 pub struct Cli {
@@ -52,7 +52,7 @@ pub enum Command {
     /// Lists, shows, redrives, and deletes messages that services could not handle.
     #[command(subcommand)]
     DeadLetters(DeadLetters),
-    /// Prints what happened to an order across all services, and what blocks it.
+    /// Prints the timeline of an order across all services, and its blockers.
     ///
     /// Ends with status 1 if a stream or a service is unavailable, so that the answer is incomplete.
     Explain {

@@ -1,7 +1,7 @@
 //! Restores a stream that lost messages: each service republishes the messages that its outbox retains.
 //!
-//! The program requests one batch at a time, always of the service with the oldest messages, so that no service gets far
-//! ahead of the others. The stream stores the messages of one service in their original order.
+//! The program requests one batch at a time, always of the service with the oldest messages, so that no service gets
+//! far ahead of the others. The stream stores the messages of one service in their original order.
 //! The stream is a ring buffer. So the program waits while consumers have half of it still to read: restored messages
 //! must not be deleted before they are consumed.
 //!

@@ -1,10 +1,10 @@
 //! A small shop under a model checker: not many random orders of delivery, but all of them.
 //!
 //! One order with an unreliable provider, and two orders of one customer with a reliable one, each for one unit of one
-//! product; the first may be cancelled at any time. A published message stays in a stream: it arrives at any later time,
-//! and again at any time after that, without the inbox's deduplication. So a redelivery, a lost acknowledgement, and a
-//! late publication are ordinary deliveries, and a kill between two transactions loses nothing that this does not cover.
-//! A kill does lose what payment-service holds in memory: the responses of the provider. The provider itself guarantees
+//! product; the first may be cancelled at any time. A published message stays in a stream: it arrives at any later
+//! time, and again at any time after that, without the inbox's deduplication. So a redelivery, a lost acknowledgement,
+//! and a late publication are ordinary deliveries, and a kill between two transactions loses nothing that this does not
+//! cover. A kill does lose the memory of payment-service: the responses of the provider. The provider itself guarantees
 //! at most one charge per key; no property here checks that.
 //!
 //! Time is not counted. Every planned attempt may begin at any time; the deadlines of a payment pass in a step of their
