@@ -104,17 +104,17 @@ impl Operator {
         timeout: Duration,
     ) -> Result<Bytes, AskError> {
         let request = Request::new().payload(body).timeout(Some(timeout));
-        let answer = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
+        let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => AskError::Absent(service.to_owned()),
             RequestErrorKind::TimedOut => {
                 AskError::Silent(format!("{service} did not reply within {} s", timeout.as_secs()))
             }
             _ => AskError::Silent(format!("{service}: {error}")),
         })?;
-        let header = |name: &str| answer.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
+        let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
         let why = header(NATS_SERVICE_ERROR).unwrap_or_default();
         match header(NATS_SERVICE_ERROR_CODE) {
-            None => Ok(answer.payload),
+            None => Ok(reply.payload),
             Some("400") => Err(AskError::Refused(format!("{service} refuses: {why}"))),
             Some(code) => Err(AskError::Silent(format!("{service} returned error {code}: {why}"))),
         }

@@ -188,7 +188,7 @@ async fn ask(operator: &Operator, service: &str, sequences: Vec<u64>, force: boo
         return all(Outcome::Refused { reason: format!("{service:?} is not a valid service name") });
     }
     match operator.ask(service, redrive::subject(service), body.into(), REPLY_TIMEOUT).await {
-        Ok(answer) => match serde_json::from_slice::<Vec<Report>>(&answer) {
+        Ok(reply) => match serde_json::from_slice::<Vec<Report>>(&reply) {
             Ok(reports) => reports.into_iter().map(|report| (report.sequence, report.outcome)).collect(),
             Err(error) => {
                 all(Outcome::Unknown { reason: format!("the reply of {service} cannot be read: {error}") })

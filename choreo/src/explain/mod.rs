@@ -139,10 +139,10 @@ pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Re
     steps::order(&mut steps);
 
     let services: BTreeMap<&str, Vec<Uuid>> = received(&topology, &steps);
-    let asked = join_all(services.into_iter().map(|(service, ids)| ask(operator, service, key, ids))).await;
+    let replies = join_all(services.into_iter().map(|(service, ids)| ask(operator, service, key, ids))).await;
     let mut traces = BTreeMap::new();
-    for (service, answer) in asked {
-        match answer {
+    for (service, reply) in replies {
+        match reply {
             Ok(trace) => {
                 sources.push(Source::available(service));
                 traces.insert(service.to_owned(), Ok(trace));
@@ -200,9 +200,9 @@ async fn ask<'a>(
 ) -> (&'a str, Result<Trace, String>) {
     let asking = async {
         let body = serde_json::to_vec(&trace::Request { message_ids }).map_err(|error| error.to_string())?;
-        let answer = operator.ask(service, trace::subject(service, key), body.into(), REPLY_TIMEOUT).await;
-        let answer = answer.map_err(|error| error.to_string())?;
-        serde_json::from_slice(&answer).map_err(|error| format!("the reply of {service} cannot be read: {error}"))
+        let reply = operator.ask(service, trace::subject(service, key), body.into(), REPLY_TIMEOUT).await;
+        let reply = reply.map_err(|error| error.to_string())?;
+        serde_json::from_slice(&reply).map_err(|error| format!("the reply of {service} cannot be read: {error}"))
     };
     (service, asking.await)
 }

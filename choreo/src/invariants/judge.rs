@@ -14,7 +14,7 @@ use std::time::Instant;
 use contracts::query::{ExposureReconciliation, ProductReconciliation};
 use messaging::envelope::rfc3339;
 
-use super::observe::{Answer, Lag, Observed};
+use super::observe::{Lag, Observed, Reply};
 use super::{Board, Check, MAX_NAMED, PERSISTS, Status, Violation};
 
 /// Keeps the mismatches, and since when each has lasted.
@@ -39,9 +39,9 @@ struct Findings {
 }
 
 impl Findings {
-    /// Returns an answer; a missing one is recorded as unavailable.
-    fn read<'a, T>(&mut self, answer: &'a Answer<T>) -> Option<&'a T> {
-        answer.as_ref().map_err(|why| self.unavailable.push(why.clone())).ok()
+    /// Returns a reply; a missing one is recorded as unavailable.
+    fn read<'a, T>(&mut self, reply: &'a Reply<T>) -> Option<&'a T> {
+        reply.as_ref().map_err(|why| self.unavailable.push(why.clone())).ok()
     }
 }
 

@@ -41,20 +41,20 @@ const ONCE_PER_ORDER: [&str; 11] = [
 const MAX_DEAD_LETTERS: u64 = 1000;
 
 /// A reply, or why it is missing.
-pub(super) type Answer<T> = Result<T, String>;
+pub(super) type Reply<T> = Result<T, String>;
 
 /// All replies.
 #[derive(Debug)]
 pub(super) struct Observed {
     /// Of each service that consumes a stream.
-    pub(super) stats: BTreeMap<String, Answer<Stats>>,
-    pub(super) orders: Answer<OrderReconciliation>,
-    pub(super) stock: Answer<StockReconciliation>,
-    pub(super) payments: Answer<PaymentReconciliation>,
-    pub(super) notifications: Answer<NotificationReconciliation>,
+    pub(super) stats: BTreeMap<String, Reply<Stats>>,
+    pub(super) orders: Reply<OrderReconciliation>,
+    pub(super) stock: Reply<StockReconciliation>,
+    pub(super) payments: Reply<PaymentReconciliation>,
+    pub(super) notifications: Reply<NotificationReconciliation>,
     /// The consumer lags, taken last.
-    pub(super) lags: Answer<Vec<Lag>>,
-    pub(super) dead_letters: Answer<DeadLetters>,
+    pub(super) lags: Reply<Vec<Lag>>,
+    pub(super) dead_letters: Reply<DeadLetters>,
     /// The time before the first query.
     pub(super) at: OffsetDateTime,
     /// Whether no message was under way from before the first query until after the last reply.
@@ -117,7 +117,7 @@ pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observe
     // Confirmed orders only increase, and were reserved and captured before: stock and payments are queried after
     // orders.
     let in_succession = async {
-        let orders: Answer<OrderReconciliation> = reconciliation(operator, ORDER_SERVICE, "order").await;
+        let orders: Reply<OrderReconciliation> = reconciliation(operator, ORDER_SERVICE, "order").await;
         let (stock, payments) =
             tokio::join!(stock(operator, &orders), reconciliation(operator, PAYMENT_SERVICE, "payment"));
         (orders, stock, payments)
@@ -136,12 +136,12 @@ pub(super) async fn observe(operator: &Operator, topology: &Topology) -> Observe
     Observed { stats, orders, stock, payments, notifications, lags: after, dead_letters, at, quiet }
 }
 
-async fn reconciliation<T: DeserializeOwned>(operator: &Operator, service: &str, context: &str) -> Answer<T> {
+async fn reconciliation<T: DeserializeOwned>(operator: &Operator, service: &str, context: &str) -> Reply<T> {
     ask(operator, service, format!("{context}.query.reconciliation"), Vec::new()).await
 }
 
 /// Queries the reconciliation of the stock, with the reservations of the orders that order-service listed.
-async fn stock(operator: &Operator, orders: &Answer<OrderReconciliation>) -> Answer<StockReconciliation> {
+async fn stock(operator: &Operator, orders: &Reply<OrderReconciliation>) -> Reply<StockReconciliation> {
     let allocations = orders.as_ref().ok().and_then(|orders| orders.allocations.as_ref());
     let order_ids = allocations.into_iter().flat_map(|allocations| {
         let confirmed = allocations.newest_confirmed.iter().map(|allocation| &allocation.order_id);
@@ -152,31 +152,31 @@ async fn stock(operator: &Operator, orders: &Answer<OrderReconciliation>) -> Ans
     ask(operator, INVENTORY_SERVICE, "inventory.query.reconciliation".to_owned(), body).await
 }
 
-async fn ask<T: DeserializeOwned>(operator: &Operator, service: &str, subject: String, body: Vec<u8>) -> Answer<T> {
-    let answer =
+async fn ask<T: DeserializeOwned>(operator: &Operator, service: &str, subject: String, body: Vec<u8>) -> Reply<T> {
+    let reply =
         operator.ask(service, subject, body.into(), REPLY_TIMEOUT).await.map_err(|error| error.to_string())?;
-    serde_json::from_slice(&answer).map_err(|error| format!("the reply of {service} cannot be read: {error}"))
+    serde_json::from_slice(&reply).map_err(|error| format!("the reply of {service} cannot be read: {error}"))
 }
 
-async fn all_stats(operator: &Operator, topology: &Topology) -> BTreeMap<String, Answer<Stats>> {
+async fn all_stats(operator: &Operator, topology: &Topology) -> BTreeMap<String, Reply<Stats>> {
     let mut services: Vec<&str> = topology.consumers.iter().map(|consumer| consumer.name.as_str()).collect();
     services.sort_unstable();
     services.dedup();
     let request = stats::Request { once_per_key: ONCE_PER_ORDER.map(str::to_owned).into() };
-    let asked = services.into_iter().map(|service| {
+    let replies = services.into_iter().map(|service| {
         let body = serde_json::to_vec(&request).map_err(|error| error.to_string());
         async move {
-            let answer = match body {
+            let reply = match body {
                 Ok(body) => ask(operator, service, stats::subject(service), body).await,
                 Err(error) => Err(error),
             };
-            (service.to_owned(), answer)
+            (service.to_owned(), reply)
         }
     });
-    join_all(asked).await.into_iter().collect()
+    join_all(replies).await.into_iter().collect()
 }
 
-async fn lags(operator: &Operator, topology: &Topology) -> Answer<Vec<Lag>> {
+async fn lags(operator: &Operator, topology: &Topology) -> Reply<Vec<Lag>> {
     let reading = async {
         let mut lags = Vec::new();
         for name in [COMMANDS, EVENTS, TIMERS] {
@@ -221,7 +221,7 @@ fn is_absent(error: &GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(ref why) if why.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
-async fn dead_letters(operator: &Operator) -> Answer<DeadLetters> {
+async fn dead_letters(operator: &Operator) -> Reply<DeadLetters> {
     let reading = async {
         let stream = operator.js().get_stream(DEAD_LETTERS).await?;
         if stream.cached_info().state.messages == 0 {

@@ -97,7 +97,7 @@ fn lag(pending: u64, floor: u64) -> Lag {
     }
 }
 
-fn open(status: OrderStatus) -> Answer<OrderReconciliation> {
+fn open(status: OrderStatus) -> Reply<OrderReconciliation> {
     let Ok(order_id) = OrderId::parse("ORDER_001") else { unreachable!() };
     let oldest = vec![Open { order_id, since: "2026-11-21T10:00:00Z".to_owned() }];
     Ok(OrderReconciliation {
