@@ -86,7 +86,7 @@ pub struct Contact {
     pub phone: Option<Phone>,
 }
 
-/// The maximum total of a customer's captured and unrefunded payments.
+/// The maximum exposure of a customer: the total of the payments that are not refunded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]

@@ -18,7 +18,7 @@ messages! {
     pub enum InventoryEvent in "inventory" as "event" {
         /// Every line of an order is reserved.
         Reserved(StockReserved) = "reserved" v 1, key order_id;
-        /// Units for a line of an order are missing; the order is backordered.
+        /// At least one line of an order is short; the order is backordered.
         Backordered(StockBackordered) = "backordered" v 1, key order_id;
         /// An order contains unknown products; nothing is reserved.
         Refused(StockRefused) = "refused" v 1, key order_id;
@@ -62,14 +62,14 @@ pub struct StockReserved {
     pub lines: Vec<StockLine>,
 }
 
-/// Units for a line of an order are missing; the order is backordered.
+/// At least one line of an order is short; the order is backordered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StockBackordered {
     /// The id of the order.
     pub order_id: OrderId,
-    /// The products whose stock is short, or reserved for earlier orders.
+    /// The products whose stock is short, or promised to earlier orders.
     pub short: Vec<ProductId>,
 }
 

@@ -160,7 +160,7 @@ pub struct ProductView {
     pub available: u64,
     /// Reserved for orders.
     pub reserved: u64,
-    /// Missing for backordered orders.
+    /// Requested by backordered orders.
     pub backordered: u64,
 }
 

@@ -138,7 +138,7 @@ pub struct Stock {
     pub available: u64,
     /// Reserved for orders.
     pub reserved: u64,
-    /// Missing for backordered orders.
+    /// Requested by backordered orders.
     pub backordered: u64,
 }
 

@@ -77,7 +77,7 @@ pub struct Filter {
     /// Dead letters of this message type, such as `order.placed` or `order.placed.v1`.
     #[arg(long = "type", value_name = "TYPE", value_parser = setting::text())]
     pub message_type: Option<String>,
-    /// Dead letters whose reason contains this text.
+    /// Dead letters whose reason or detail contains this text.
     #[arg(long, value_parser = setting::text())]
     pub reason: Option<String>,
     /// Dead letters about this business id.

@@ -30,7 +30,7 @@ const INTERRUPTED: &str = "interrupted by a signal";
 /// The rate and the limits of a redrive.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Ramp {
-    /// Also redrives dead letters older than their service's inbox, which it may have handled since.
+    /// Also redrives dead letters older than the retention of their service's inbox; it may have handled them since.
     #[arg(long)]
     pub force: bool,
     /// The maximum rate, in dead letters per second.

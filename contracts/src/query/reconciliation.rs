@@ -138,7 +138,7 @@ pub struct ProductReconciliation {
     pub reserved: i64,
     /// The sum of the reservations of orders.
     pub reservation_lines: i64,
-    /// Missing for backordered orders.
+    /// Requested by backordered orders.
     pub backordered: i64,
     /// The sum of the backorder lines of orders.
     pub backorder_lines: i64,
