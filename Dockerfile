@@ -20,7 +20,7 @@ COPY . .
 # Cargo compares modification times, and a source may be older than the build of its empty stand-in.
 RUN find . -name '*.rs' ! -path './target/*' -exec touch {} + \
     && cargo build --release --locked --package demo
-# Debug info is about 80 % of the binary. Panics still show their location and backtraces their functions without it.
+# Debug info is about 80 % of the binary. Without it, panics still show their location, and backtraces their functions.
 RUN strip --strip-debug -o /demo target/release/demo
 
 FROM ${RUNTIME_IMAGE}

@@ -4,8 +4,8 @@
 Commands are the fenced blocks `sh`; all run in one bash, in the current folder. A block `console` after one is its
 expected output; without one the block must end with status 0. Words after `sh`:
 
-    again   harmless to repeat: repeated for up to 30 s until its output is as expected
-    nats    run if there is a program `nats`
+    again   safe to repeat: repeated for up to 30 s until its output is as expected
+    nats    run if the program `nats` is installed
     skip    not run
 
 In expected output, `…` stands for any text, and a line that is only `…` for any lines. A line that is a JSON object
@@ -44,7 +44,7 @@ class Shell:
 
     def run(self, commands):
         """Returns output and status."""
-        # Commands do not read what follows them.
+        # Commands must not read the lines after them.
         self.process.stdin.write(f"{{\n{commands}\n}} </dev/null 2>&1; printf '\\n{MARK} %s\\n' $?\n")
         self.process.stdin.flush()
         output, end = "", time.monotonic() + BLOCK_SECONDS
@@ -91,7 +91,7 @@ def lines(text):
 
 
 def check(shell, words, commands, expected):
-    """Returns None, or what is wrong."""
+    """Returns None, or the difference."""
     end = time.monotonic() + (REPEAT_SECONDS if "again" in words else 0)
     while True:
         output, status = shell.run(commands)
