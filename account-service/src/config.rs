@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use messaging::{ServiceOptions, setting};
+use choreography::{ServiceOptions, setting};
 
 /// The account service of the sample shop.
 #[derive(Debug, Clone, clap::Parser)]

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use choreography::envelope::unix_millis;
+use choreography::{Decode, Envelope, HandleError, Handler, Outgoing, clock, effects, statement};
 use contracts::CustomerId;
 use contracts::account::{AccountCommand, AccountEvent};
-use messaging::envelope::unix_millis;
-use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, clock, effects, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 

@@ -16,9 +16,9 @@ pub mod handler;
 pub mod migration;
 pub mod queries;
 
+use choreography::Service;
+use choreography::database::Databases;
 use contracts::topology::{ACCOUNT_SERVICE, COMMANDS, producer};
-use messaging::Service;
-use messaging::database::Databases;
 use poem::Route;
 use tokio_util::sync::CancellationToken;
 

@@ -1,8 +1,8 @@
 //! The queries: one account, a snapshot of all. [`contracts::query`] has the types of requests and replies.
 
+use choreography::query::{Endpoint, Query, QueryError, cut_page};
 use contracts::CustomerId;
 use contracts::query::{AccountSnapshotEntry, AccountView, DEFAULT_PAGE, ListAccounts, MAX_PAGE, Page};
-use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::account::Account;

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use messaging::connection::NatsOptions;
-use messaging::durability::DurabilityOptions;
-use messaging::listener::HttpOptions;
-use messaging::setting;
+use choreography::connection::NatsOptions;
+use choreography::durability::DurabilityOptions;
+use choreography::listener::HttpOptions;
+use choreography::setting;
 
 use crate::dashboard::DashboardOptions;
 use crate::operations::OperationsOptions;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use messaging::listener::guard::is_loopback_host;
-use messaging::setting;
+use choreography::listener::guard::is_loopback_host;
+use choreography::setting;
 use poem::endpoint::make_sync;
 use poem::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};

@@ -45,9 +45,9 @@ mod wait;
 
 use std::sync::Arc;
 
+use choreography::listener::{Guard, Server};
+use choreography::{Health, clock, connection, spans};
 use contracts::topology::{API_GATEWAY, COMMANDS};
-use messaging::listener::{Guard, Server};
-use messaging::{Health, clock, connection, spans};
 use poem_openapi::Tags;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

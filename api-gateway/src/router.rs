@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use messaging::Health;
-use messaging::listener::{Guard, Refusal};
-use messaging::metrics;
-use messaging::probes::with_probes;
+use choreography::Health;
+use choreography::listener::{Guard, Refusal};
+use choreography::metrics;
+use choreography::probes::with_probes;
 use poem::endpoint::{BoxEndpoint, make_sync};
 use poem::http::{Method, StatusCode, header};
 use poem::middleware::CatchPanic;

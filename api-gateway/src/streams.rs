@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{self, consumer};
+use choreography::durability::{Durability, DurabilityOptions};
+use choreography::metrics::{self, Gauges, figure};
+use choreography::{Health, Topology, clock};
 use contracts::capacity::follow_up;
 use contracts::topology::{COMMANDS, DEAD_LETTERS, EVENTS, ORDER_SERVICE, TIMERS, TOPOLOGY};
 use futures::TryStreamExt;
-use messaging::durability::{Durability, DurabilityOptions};
-use messaging::metrics::{self, Gauges, figure};
-use messaging::{Health, Topology, clock};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 

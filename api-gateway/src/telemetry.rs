@@ -3,9 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Instant;
 
-use messaging::envelope::TRACE_PARENT;
-use messaging::metrics::{self, Counters, Histograms};
-use messaging::spans::{self, KeyValue, SpanKind, StartedSpan};
+use choreography::envelope::TRACE_PARENT;
+use choreography::metrics::{self, Counters, Histograms};
+use choreography::spans::{self, KeyValue, SpanKind, StartedSpan};
 use poem::http::{HeaderValue, Method};
 use poem::{Request, Response};
 use tracing::Span;

@@ -1,4 +1,4 @@
-//! Entry points for property tests and for the targets of `fuzz/`: the parsers of untrusted input. Not a part of the
+//! Entry points for property tests and for the targets of `tools/fuzz/`: the parsers of untrusted input. Not a part of the
 //! gateway's API.
 
 use contracts::account::{AccountCommand, CreateAccount};

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
+use choreography::envelope;
 use contracts::OrderId;
 use contracts::order::{OrderDetails, OrderEvent, PlaceOrder};
 use contracts::query::{OrderStatus, OrderView};
 use futures::StreamExt;
-use messaging::envelope;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

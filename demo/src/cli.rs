@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
+use choreography::connection::NatsOptions;
+use choreography::{process, setting};
 use clap::builder::TypedValueParser;
 use clap::{CommandFactory, Parser, Subcommand};
-use messaging::connection::NatsOptions;
-use messaging::{process, setting};
 
 use crate::component::Component;
 use crate::config::ShopConfig;

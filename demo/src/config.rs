@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use local_servers::free_port;
-use messaging::setting;
+use choreography::setting;
+use choreography_test::free_port;
 
 use crate::component::Component;
 

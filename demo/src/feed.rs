@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use async_nats::Subscriber;
+use choreography::connection::{self, NatsOptions};
+use choreography::dead_letter;
 use futures::StreamExt;
 use futures::stream::{Select, select};
-use messaging::connection::{self, NatsOptions};
-use messaging::dead_letter;
 
 /// The maximum number of lines per second; further messages are counted and not shown.
 const MAX_PER_SECOND: u32 = 20;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use messaging::http;
-use messaging::setting::redacted;
+use choreography::http;
+use choreography::setting::redacted;
 
 /// How long the response may take.
 const TIMEOUT: Duration = Duration::from_secs(3);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::jetstream;
+use choreography::Topology;
+use choreography::connection::{self, NatsOptions};
 use contracts::topology::DEAD_LETTERS;
-use messaging::Topology;
-use messaging::connection::{self, NatsOptions};
 
 /// The user that may create streams.
 pub const PROVISIONER: &str = "provisioner";

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use messaging::listener::Acceptor;
+use choreography::listener::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, tcp};
 use tokio::sync::watch;

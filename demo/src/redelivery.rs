@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::Client;
-use messaging::{Topology, connection};
+use choreography::{Topology, connection};
 use serde_json::{Value, json};
 
 use crate::config::ShopConfig;

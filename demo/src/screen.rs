@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use messaging::output::Output;
+use choreography::output::Output;
 
 /// How long the terminal may take to show the last lines.
 const FLUSH: Duration = Duration::from_secs(1);

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use local_servers::nats::Routes;
-use local_servers::{NatsServer, Program, ProgramSettings, nats};
-use messaging::connection::NatsOptions;
-use messaging::http;
+use choreography::connection::NatsOptions;
+use choreography::http;
+use choreography_test::nats::Routes;
+use choreography_test::{NatsServer, Program, ProgramSettings, nats};
 use serde_json::Value;
 
 use crate::component::Component;

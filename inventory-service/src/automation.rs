@@ -11,9 +11,9 @@
 
 use std::collections::BTreeMap;
 
+use choreography::database::answered;
+use choreography::statement;
 use contracts::ProductId;
-use messaging::database::answered;
-use messaging::statement;
 use poem::error::ResponseError;
 use poem::http::StatusCode;
 use poem::web::{Data, Json};

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
+use choreography::{AggregateStatus, Cause, Decode, Envelope, HandleError, Handler, Outgoing, effects};
 use contracts::DecodeError;
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderEvent;
-use messaging::{AggregateStatus, Cause, Decode, Envelope, HandleError, Handler, Outgoing, effects};
 use sea_orm::{ActiveEnum, ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use crate::entity::backorder_line;

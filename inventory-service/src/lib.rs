@@ -21,9 +21,9 @@ pub mod reconciliation;
 pub mod stock;
 pub mod unit_of_work;
 
+use choreography::Service;
+use choreography::database::Databases;
 use contracts::topology::{COMMANDS, EVENTS, INVENTORY_SERVICE, producer};
-use messaging::Service;
-use messaging::database::Databases;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;

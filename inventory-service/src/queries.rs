@@ -1,9 +1,9 @@
 //! The queries: one product, a list. [`contracts::query`] has the types of requests and replies.
 
 use anyhow::Context;
+use choreography::query::{Endpoint, Query, QueryError, cut_page};
 use contracts::ProductId;
 use contracts::query::{DEFAULT_PAGE, ListProducts, MAX_PAGE, Page, ProductView};
-use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::entity::product::{Column, Entity, Model};

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use choreography::query::{Query, QueryError};
+use choreography::statement;
 use contracts::query::{
     Allocation, CompareAllocations, MAX_COMPARED, MAX_NAMED, ProductReconciliation, StockAllocations,
     StockReconciliation,
 };
-use messaging::query::{Query, QueryError};
-use messaging::statement;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict};
 use sea_orm::{

@@ -33,9 +33,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use choreography::statement;
 use contracts::inventory::StockLine;
 use contracts::{OrderId, ProductId};
-use messaging::statement;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{

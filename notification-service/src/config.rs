@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use choreography::{ServiceOptions, setting};
 use lettre::message::Mailbox;
-use messaging::{ServiceOptions, setting};
 
 /// The notification service of the sample shop: by mail, live over a WebSocket, and as a query.
 #[derive(Debug, Clone, clap::Parser)]

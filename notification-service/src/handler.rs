@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::anyhow;
+use choreography::envelope::unix_millis;
+use choreography::{Decode, Envelope, HandleError, Handler, Outgoing, clock, statement};
 use contracts::CustomerId;
 use contracts::account::AccountEvent;
 use contracts::order::OrderEvent;
 use contracts::payment::PaymentEvent;
-use messaging::envelope::unix_millis;
-use messaging::{Decode, Envelope, HandleError, Handler, Outgoing, clock, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};

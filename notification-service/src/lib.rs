@@ -22,9 +22,9 @@ pub mod notice;
 pub mod queries;
 pub mod reconciliation;
 
+use choreography::Service;
+use choreography::database::Databases;
 use contracts::topology::{EVENTS, NOTIFICATION_SERVICE, producer};
-use messaging::Service;
-use messaging::database::Databases;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

@@ -1,10 +1,10 @@
 //! The queries: a customer's notifications. [`contracts::query`] has the types of requests and replies.
 
 use anyhow::Context;
+use choreography::envelope::{from_unix_millis, rfc3339};
+use choreography::query::{Endpoint, Query, QueryError, cut_page};
 use contracts::query::{DEFAULT_PAGE, ListNotifications, MAX_PAGE, NotificationView, Page};
 use contracts::{CustomerId, OrderId};
-use messaging::envelope::{from_unix_millis, rfc3339};
-use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseConnection, DbErr, EntityTrait};
 use sea_orm::{QueryFilter, QueryOrder, QuerySelect};
 

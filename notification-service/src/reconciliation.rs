@@ -1,7 +1,7 @@
 //! The reconciliation totals of the notifications: repeated ones.
 
+use choreography::query::QueryError;
 use contracts::query::{MAX_NAMED, NotificationReconciliation, RepeatedNotification};
-use messaging::query::QueryError;
 use sea_orm::{DatabaseConnection, EntityTrait, FromQueryResult, PaginatorTrait, Statement};
 
 use crate::entity::notification::Entity;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use choreography::query::{QueryError, cut_page};
 use contracts::inventory::StockLine;
 use contracts::order::OrderItem;
 use contracts::query::{Allocation, MAX_COMPARED, OrderAllocations, OrderStatus};
-use messaging::query::{QueryError, cut_page};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::entity::order_view::{Column, Entity};

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use choreography::envelope::{from_unix_millis, rfc3339, unix_millis};
+use choreography::metrics::{self, Histograms};
+use choreography::{
+    AggregateStatus, Envelope, HandleError, Handler, Outgoing, Timing, clock, event_store, statement,
+};
 use contracts::order::{OrderEvent, OrderTimer, StockDeadlinePassed};
 use contracts::query::OrderStatus;
-use messaging::envelope::{from_unix_millis, rfc3339, unix_millis};
-use messaging::metrics::{self, Histograms};
-use messaging::{AggregateStatus, Envelope, HandleError, Handler, Outgoing, Timing, clock, event_store, statement};
 use sea_orm::{ActiveValue::Set, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
 

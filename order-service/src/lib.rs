@@ -15,9 +15,9 @@ pub mod reconciliation;
 
 use std::time::Duration;
 
+use choreography::Service;
+use choreography::database::Databases;
 use contracts::topology::{COMMANDS, EVENTS, ORDER_SERVICE, TIMERS, producer};
-use messaging::Service;
-use messaging::database::Databases;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;

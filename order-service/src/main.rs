@@ -1,7 +1,7 @@
 //! Starts the order service.
 
+use choreography::process;
 use clap::Parser;
-use messaging::process;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context;
+use choreography::envelope::{from_unix_millis, rfc3339};
+use choreography::event_store;
+use choreography::query::{Endpoint, Query, QueryError, cut_page};
 use contracts::OrderId;
 use contracts::query::{DEFAULT_PAGE, HistoryEvent, ListOrders, MAX_PAGE, OrderHistory, OrderView, Page};
-use messaging::envelope::{from_unix_millis, rfc3339};
-use messaging::event_store;
-use messaging::query::{Endpoint, Query, QueryError, cut_page};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use choreography::envelope::{from_unix_millis, rfc3339};
+use choreography::query::QueryError;
 use contracts::CustomerId;
 use contracts::query::{CustomerTotal, MAX_NAMED, MAX_TOTALS, Open, OpenOrders, OrderReconciliation, OrderStatus};
-use messaging::envelope::{from_unix_millis, rfc3339};
-use messaging::query::QueryError;
 use sea_orm::{
     ColumnTrait, DatabaseConnection, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect, Statement,

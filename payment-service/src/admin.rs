@@ -1,10 +1,10 @@
 //! Decisions of an operator about payments with an alarm; safe while the service runs.
 
 use anyhow::Context;
+use choreography::envelope::unix_millis;
+use choreography::{clock, connection, database};
 use contracts::OrderId;
 use contracts::topology::{EVENTS, PAYMENT_SERVICE};
-use messaging::envelope::unix_millis;
-use messaging::{clock, connection, database};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, Value};
 use time::OffsetDateTime;

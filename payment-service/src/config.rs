@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use choreography::{ServiceOptions, setting};
 use clap::builder::TypedValueParser;
 use contracts::{CustomerId, InvalidId, OrderId};
-use messaging::{ServiceOptions, setting};
 
 use crate::payment::Policy;
 

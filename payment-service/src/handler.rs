@@ -1,12 +1,12 @@
 //! The message handler: load the aggregates, decide, save.
 
 use anyhow::{Context, bail};
+use choreography::envelope::{from_unix_millis, rfc3339};
+use choreography::{AggregateStatus, Decode, Envelope, HandleError, Handler, Outgoing};
 use contracts::DecodeError;
 use contracts::account::AccountEvent;
 use contracts::inventory::InventoryEvent;
 use contracts::order::OrderEvent;
-use messaging::envelope::{from_unix_millis, rfc3339};
-use messaging::{AggregateStatus, Decode, Envelope, HandleError, Handler, Outgoing};
 use sea_orm::{ActiveEnum, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
 use tokio::sync::watch;

@@ -37,11 +37,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
+use choreography::connection;
+use choreography::database::{self, Databases};
+use choreography::{Health, Service, clock};
 use contracts::query::LedgerCheck;
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, producer};
-use messaging::connection;
-use messaging::database::{self, Databases};
-use messaging::{Health, Service, clock};
 use poem::Route;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

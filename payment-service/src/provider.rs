@@ -3,9 +3,9 @@
 use std::future::Future;
 use std::time::Duration;
 
+use choreography::http;
 use contracts::OrderId;
 use contracts::account::CardToken;
-use messaging::http;
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 

@@ -1,9 +1,9 @@
 //! The queries: one payment, and the reconciliation totals. [`contracts::query`] has the types of replies.
 
+use choreography::envelope::{from_unix_millis, rfc3339};
+use choreography::query::{Endpoint, Query, QueryError};
 use contracts::OrderId;
 use contracts::query::{LedgerCheck, PaymentView};
-use messaging::envelope::{from_unix_millis, rfc3339};
-use messaging::query::{Endpoint, Query, QueryError};
 use sea_orm::{DatabaseConnection, EntityTrait};
 use tokio::sync::watch;
 

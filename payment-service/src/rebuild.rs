@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::{Client, Request, jetstream};
+use choreography::replay::{Replay, check_complete, last_sequence};
+use choreography::{Decode, connection, database};
 use contracts::account::AccountEvent;
 use contracts::query::{AccountSnapshotEntry, AccountView, ListAccounts, Page};
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, producer};
 use contracts::{CustomerId, DecodeError};
-use messaging::replay::{Replay, check_complete, last_sequence};
-use messaging::{Decode, connection, database};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QuerySelect};
 use serde::de::DeserializeOwned;
 

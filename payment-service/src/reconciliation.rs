@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use choreography::clock;
+use choreography::envelope::{from_unix_millis, rfc3339, unix_millis};
+use choreography::query::QueryError;
 use contracts::CustomerId;
 use contracts::query::{
     CustomerTotal, ExposureReconciliation, LedgerCheck, MAX_NAMED, MAX_TOTALS, OpenPayment, PaymentIssue,
     PaymentReconciliation,
 };
-use messaging::clock;
-use messaging::envelope::{from_unix_millis, rfc3339, unix_millis};
-use messaging::query::QueryError;
 use sea_orm::sea_query::ExprTrait;
 use sea_orm::{
     ColumnTrait, DatabaseConnection, DbErr, EntityTrait, FromQueryResult, PaginatorTrait, QueryFilter, QueryOrder,

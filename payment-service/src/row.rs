@@ -1,9 +1,9 @@
 //! Conversions between rows and domain types.
 
+use choreography::envelope::{from_unix_millis, unix_millis};
 use contracts::account::{Card, CardToken, CreditLimit, Expiry, LastFour, Line};
 use contracts::payment::DeclineReason;
 use contracts::{Amount, Currency, CustomerId, OrderId};
-use messaging::envelope::{from_unix_millis, unix_millis};
 use sea_orm::ActiveValue::Set;
 use sea_orm::DbErr;
 use serde_json::Value;

@@ -10,9 +10,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use choreography::spans;
+use choreography::{Envelope, statement};
 use contracts::{CustomerId, OrderId};
-use messaging::spans;
-use messaging::{Envelope, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{

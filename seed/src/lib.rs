@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use messaging::{http, setting};
+use choreography::{http, setting};
 use reqwest::{Client, StatusCode};
 use serde_json::Value;
 

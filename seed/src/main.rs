@@ -1,7 +1,7 @@
 //! Loads the demo catalogue, opens the demo accounts, and places the demo orders.
 
+use choreography::process;
 use clap::Parser;
-use messaging::process;
 
 /// Loads the demo catalogue, opens the demo accounts, and places the demo orders through the shop's public interfaces.
 #[derive(Debug, Parser)]

@@ -10,8 +10,8 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = messaging::migration::messaging();
-        migrations.extend(messaging::migration::effects());
+        let mut migrations = choreography::migration::library();
+        migrations.extend(choreography::migration::effects());
         migrations.push(Box::new(m0001_account::Migration));
         migrations
     }

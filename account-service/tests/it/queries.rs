@@ -2,8 +2,8 @@
 
 use account_service::queries::{get, snapshot};
 use bytes::Bytes;
+use choreography::query::{Query, QueryError};
 use contracts::query::{AccountSnapshotEntry, Page};
-use messaging::query::{Query, QueryError};
 use sea_orm::DatabaseConnection;
 use serde_json::{Value, json};
 

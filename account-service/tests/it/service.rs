@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use account_service::Config;
 use async_nats::jetstream::{self, message::StreamMessage, stream::Stream};
 use async_nats::{Client, ConnectOptions};
+use choreography::Topology;
+use choreography::publisher::{Command, Publisher};
+use choreography_test::free_port;
+use choreography_test::nats::TestNats;
 use clap::Parser;
 use contracts::account::AccountCommand;
 use contracts::topology::{API_GATEWAY, EVENTS, TOPOLOGY};
-use local_servers::free_port;
-use local_servers::nats::TestNats;
-use messaging::Topology;
-use messaging::publisher::{Command, Publisher};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -96,7 +96,7 @@ impl Running {
     async fn stop(self) {
         self.shutdown.cancel();
         self.service.await.unwrap().unwrap();
-        assert_eq!(messaging::outbox_pending::depth(&self.database.db).await.unwrap(), 0);
+        assert_eq!(choreography::outbox_pending::depth(&self.database.db).await.unwrap(), 0);
     }
 }
 

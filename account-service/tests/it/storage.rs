@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use account_service::account::Account;
+use choreography::{HandleError, Outgoing};
 use contracts::account::{AccountCommand, AccountEvent};
-use messaging::{HandleError, Outgoing};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait};
@@ -96,7 +96,7 @@ async fn instance(db: DatabaseConnection, commands: Vec<AccountCommand>, size: u
 
 async fn until_handled(
     db: &DatabaseConnection,
-    message: messaging::Envelope<account_service::handler::AccountMessage>,
+    message: choreography::Envelope<account_service::handler::AccountMessage>,
 ) -> Vec<Outgoing> {
     let batch = [message];
     for _ in 0..100 {
@@ -181,8 +181,8 @@ async fn a_command_that_is_handled_again_publishes_the_same_event_with_the_same_
     let first = handle(&database.db, &command).await.unwrap();
     assert!(handle(&database.db, &command).await.is_err(), "the inbox has the command");
     empty(&database.db).await;
-    messaging::inbox::entity::Entity::delete_many().exec(&database.db).await.unwrap();
-    messaging::effects::entity::Entity::delete_many().exec(&database.db).await.unwrap();
+    choreography::inbox::entity::Entity::delete_many().exec(&database.db).await.unwrap();
+    choreography::effects::entity::Entity::delete_many().exec(&database.db).await.unwrap();
     let again = handle(&database.db, &command).await.unwrap();
     assert_eq!((first[0].id, &first[0].body), (again[0].id, &again[0].body));
 }
@@ -192,7 +192,7 @@ async fn a_deleted_account_is_not_created_again_by_a_command_that_the_inbox_has_
     let command = [envelope(&create_of("A", "Zoë"))];
     handle(&database.db, &command).await.unwrap();
     handle_all(&database.db, &[delete_of("A", 1)]).await;
-    messaging::inbox::entity::Entity::delete_many().exec(&database.db).await.unwrap();
+    choreography::inbox::entity::Entity::delete_many().exec(&database.db).await.unwrap();
     assert_eq!(handle(&database.db, &command).await.unwrap().len(), 0);
     assert_eq!(whole(&database.db).await["A"], Account::Deleted { version: 2 });
 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, Request, StatusCode, Subscriber};
+use choreography::envelope;
 use contracts::CustomerId;
 use contracts::account::{AccountDetails, AccountEvent};
 use contracts::query::AccountView;
 use contracts::topology::EVENTS;
 use futures::StreamExt;
-use messaging::envelope;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;

@@ -1,9 +1,9 @@
 //! The JSON of accounts, in requests and responses. It only describes, for OpenAPI, what `contracts` serialises.
 
+use choreography::Durability;
 use contracts::CustomerId;
 use contracts::account::{MAX_ADDRESSES, MAX_LINE};
 use contracts::money::MAX_AMOUNT;
-use messaging::Durability;
 use poem_openapi::{Enum, Object};
 
 /// An account.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream;
+use choreography::direct::{self, Stored};
+use choreography::envelope::rfc3339;
 use contracts::OrderId;
 use contracts::topology::{COMMANDS, EVENTS, TIMERS};
-use messaging::direct::{self, Stored};
-use messaging::envelope::rfc3339;
 use poem_openapi::Object;
 use poem_openapi::registry::MetaSchema;
 use serde::Serialize;

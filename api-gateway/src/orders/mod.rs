@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use choreo::Operator;
 use choreo::explain::{Reach, explain};
+use choreography::Durability;
 use contracts::order::OrderCommand;
 use contracts::query::{DEFAULT_PAGE, ListOrders, OrderStatus};
 use contracts::{CustomerId, OrderId};
-use messaging::Durability;
 use poem_openapi::{ApiResponse, OpenApi};
 
 use crate::Tag;

@@ -1,8 +1,8 @@
 //! The JSON of orders in responses. All but [`OrderAccepted`] only describe, for OpenAPI, the order service's replies,
 //! which the gateway relays; `contracts::query` has the types that serialise them.
 
+use choreography::Durability;
 use contracts::OrderId;
-use messaging::Durability;
 use poem_openapi::{Enum, Object};
 use serde_json::Value;
 

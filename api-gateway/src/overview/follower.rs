@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, jetstream};
+use choreography::clock;
+use choreography::envelope::{self, rfc3339};
 use contracts::catalogue::Consumers;
 use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS};
-use messaging::clock;
-use messaging::envelope::{self, rfc3339};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;

@@ -1,8 +1,8 @@
 //! The body of `POST /products/{id}/restock`, and its response.
 
+use choreography::Durability;
 use contracts::inventory::Restock;
 use contracts::{ProductId, Quantity};
-use messaging::Durability;
 use poem_openapi::{Enum, Object};
 
 use crate::body::{Fields, Form, number};

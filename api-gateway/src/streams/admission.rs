@@ -76,7 +76,7 @@ impl Gate {
     fn decide(&mut self, now: Instant, load: &Load) -> Option<Refusal> {
         if let Some((then, before)) = self.last.replace((now, load.used)) {
             let seconds = now.saturating_duration_since(then).as_secs_f64().max(1e-3);
-            let rate = (messaging::metrics::figure(before) - messaging::metrics::figure(load.used)) / seconds;
+            let rate = (choreography::metrics::figure(before) - choreography::metrics::figure(load.used)) / seconds;
             self.drain = self.closed.then(|| self.drain.map_or(rate, |drain| drain + WEIGHT * (rate - drain)));
         }
         let share = u128::from(load.used) * 100 / u128::from(load.limit.max(1));
@@ -89,7 +89,7 @@ impl Gate {
 
     fn retry_after(&self, load: &Load) -> Duration {
         let open = u64::try_from(u128::from(load.limit) * u128::from(OPEN) / 100).unwrap_or(u64::MAX);
-        let excess = messaging::metrics::figure(load.used.saturating_sub(open));
+        let excess = choreography::metrics::figure(load.used.saturating_sub(open));
         match self.drain {
             None => UNMEASURED,
             Some(drain) if drain > 0.0 => {

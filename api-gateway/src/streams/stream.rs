@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::{consumer, stream};
+use choreography::position::{Loss, Losses, Observed, Position};
+use choreography::{clock, metrics};
 use contracts::capacity::follow_up;
-use messaging::position::{Loss, Losses, Observed, Position};
-use messaging::{clock, metrics};
 use time::OffsetDateTime;
 
 use super::ledger::Ledger;

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, consumer::PullConsumer, stream};
+use choreography::durability::Level;
 use contracts::topology::{COMMANDS, EVENTS};
 use futures::StreamExt;
-use messaging::durability::Level;
 use serde_json::json;
 
 use crate::support::{HttpResponse, Shop, an_order, nats, nats_like, provision, until};

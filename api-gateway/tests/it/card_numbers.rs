@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use local_servers::free_port;
+use choreography_test::free_port;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 

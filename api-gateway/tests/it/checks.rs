@@ -1,4 +1,4 @@
-//! The invariants of parsing. The properties here and the targets of `fuzz/` check the same ones.
+//! The invariants of parsing. The properties here and the targets of `tools/fuzz/` check the same ones.
 
 use api_gateway::test_entry_points::{BODIES, OPERATOR_BODIES, PARAMETERS};
 use contracts::account::{AccountCommand, looks_like_a_card_number};

@@ -10,13 +10,13 @@ use api_gateway::operations::OperationsOptions;
 use api_gateway::{Config, DashboardOptions};
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, HeaderMap};
+use choreography::Topology;
+use choreography::connection::NatsOptions;
+use choreography::durability::DurabilityOptions;
+use choreography::listener::HttpOptions;
+use choreography_test::{TestNats, free_port};
 use contracts::topology::{COMMANDS, EVENTS, TOPOLOGY};
 use futures::StreamExt;
-use local_servers::{TestNats, free_port};
-use messaging::Topology;
-use messaging::connection::NatsOptions;
-use messaging::durability::DurabilityOptions;
-use messaging::listener::HttpOptions;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -122,7 +122,7 @@ impl Shop {
         set(&mut config);
         let shutdown = CancellationToken::new();
         let gateway = tokio::spawn(api_gateway::run(config, shutdown.clone()));
-        let http = messaging::http::client(std::time::Duration::from_secs(300)).unwrap();
+        let http = choreography::http::client(std::time::Duration::from_secs(300)).unwrap();
         Self { nats, base: format!("http://{http_address}"), http, shutdown, gateway }
     }
 

@@ -1,4 +1,4 @@
-//! Checks for input from clients, shared by the properties here and the targets of `fuzz/`.
+//! Checks for input from clients, shared by the properties here and the targets of `tools/fuzz/`.
 
 use std::fmt::Debug;
 

@@ -4,8 +4,8 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
+use choreography_test::free_port;
 use clap::Arg;
-use local_servers::free_port;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
@@ -330,7 +330,7 @@ async fn a_second_signal_at_once_ends_a_process_without_its_database() {
 
 #[tokio::test]
 async fn streams_from_before_the_first_release_are_rejected_unchanged() {
-    let server = local_servers::TestNats::start().await.unwrap();
+    let server = choreography_test::TestNats::start().await.unwrap();
     let js = async_nats::jetstream::new(async_nats::connect(server.url()).await.unwrap());
     let subjects = vec!["dead-letter.>".to_owned(), "discarded.>".to_owned()];
     let earlier = stream::Config { name: "DEAD_LETTERS".to_owned(), subjects, ..Default::default() };

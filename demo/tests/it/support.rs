@@ -41,7 +41,7 @@ impl Demo {
         let runs = tokio::spawn(async move { up::run(shop, &options, until).await });
         let mut demo = Self {
             config,
-            http: messaging::http::client(std::time::Duration::from_secs(300)).unwrap(),
+            http: choreography::http::client(std::time::Duration::from_secs(300)).unwrap(),
             token: String::new(),
             shutdown,
             runs,

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer::PullConsumer, stream::Stream};
+use choreography::{Topology, inbox};
+use choreography_test::free_port;
+use choreography_test::nats::TestNats;
 use contracts::topology::{COMMANDS, INVENTORY_SERVICE, TOPOLOGY};
-use local_servers::free_port;
-use local_servers::nats::TestNats;
-use messaging::{Topology, inbox};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use serde_json::Value;
@@ -92,7 +92,7 @@ async fn a_clock_that_is_wrong_by_nine_days_is_reported_and_duplicates_nothing(e
             inbox::entity::Entity::find_by_id(command).count(&database.db).await.unwrap() == 1
         })
         .await;
-        let outbox = messaging::outbox::entity::Entity::find().count(&database.db).await.unwrap();
+        let outbox = choreography::outbox::entity::Entity::find().count(&database.db).await.unwrap();
         assert!(outbox >= round, "its event is in the outbox");
 
         // A row of 1970 is deleted after a whole cleanup cycle.
@@ -106,10 +106,14 @@ async fn a_clock_that_is_wrong_by_nine_days_is_reported_and_duplicates_nothing(e
         .await;
         let recent = inbox::entity::Entity::find().filter(inbox::entity::Column::MessageId.eq(command));
         assert_eq!(recent.count(&database.db).await.unwrap(), 1, "{ahead}: the inbox has forgotten the restock");
-        assert_eq!(messaging::outbox::entity::Entity::find().count(&database.db).await.unwrap(), outbox, "{ahead}");
+        assert_eq!(
+            choreography::outbox::entity::Entity::find().count(&database.db).await.unwrap(),
+            outbox,
+            "{ahead}"
+        );
 
         // Now only the inbox can detect the repeated command.
-        messaging::effects::entity::Entity::delete_many().exec(&database.db).await.unwrap();
+        choreography::effects::entity::Entity::delete_many().exec(&database.db).await.unwrap();
         let stored = commands.get_last_raw_message_by_subject("inventory.command.restock.CUP").await.unwrap();
         let mut headers = HeaderMap::new();
         for (name, values) in stored.headers.iter().filter(|(name, _)| name.as_ref() as &str != "Nats-Msg-Id") {

@@ -3,14 +3,14 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use choreography::{Envelope, HandleError, Handler, Outgoing, database, inbox};
+use choreography_test::postgres::TestPostgres;
 use contracts::{OrderId, ProductId};
 use inventory_service::entity::reservation::Status;
 use inventory_service::entity::{backorder_line, product, reservation};
 use inventory_service::handler::InventoryHandler;
 use inventory_service::migration::Migrator;
 use inventory_service::stock::{Place, Product, Reservation, ReservationState, Stock, StockMessage};
-use local_servers::postgres::TestPostgres;
-use messaging::{Envelope, HandleError, Handler, Outgoing, database, inbox};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, TransactionTrait};
 use time::OffsetDateTime;

@@ -1,9 +1,9 @@
 //! Queries on stock.
 
 use bytes::Bytes;
+use choreography::query::{Query, QueryError};
 use inventory_service::queries::{product, products};
 use inventory_service::reconciliation::reconciliation;
-use messaging::query::{Query, QueryError};
 use serde_json::{Value, json};
 
 use crate::database::{Engine, TestDatabase, begin_with, envelope, handle};

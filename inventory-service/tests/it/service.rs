@@ -3,16 +3,16 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, message::StreamMessage, stream::Stream};
+use choreography::Topology;
+use choreography::publisher::{Command, Publisher};
+use choreography_test::free_port;
+use choreography_test::nats::TestNats;
 use clap::Parser;
 use contracts::order::OrderEvent;
 use contracts::topology::{EVENTS, ORDER_SERVICE, TOPOLOGY};
 use contracts::{inventory::InventoryCommand, topology::API_GATEWAY};
 use inventory_service::Config;
 use inventory_service::stock::StockMessage;
-use local_servers::free_port;
-use local_servers::nats::TestNats;
-use messaging::Topology;
-use messaging::publisher::{Command, Publisher};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -107,6 +107,6 @@ async fn the_event_of_a_waiting_order_that_a_restock_serves_has_the_orders_corre
     received(&events, "inventory.event.refused.B").await;
     shutdown.cancel();
     running.await.unwrap().unwrap();
-    assert_eq!(messaging::outbox_pending::depth(&database.db).await.unwrap(), 0);
+    assert_eq!(choreography::outbox_pending::depth(&database.db).await.unwrap(), 0);
     assert_eq!(js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
 }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use choreography::{Envelope, Outgoing, inbox};
 use inventory_service::stock::{Stock, StockMessage};
-use messaging::{Envelope, Outgoing, inbox};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use choreography::database::answered;
 use contracts::CustomerId;
 use futures::{SinkExt, StreamExt};
-use messaging::database::answered;
 use poem::web::websocket::{CloseCode, Message, WebSocketStream};
 use sea_orm::DatabaseConnection;
 use tokio::sync::{Semaphore, watch};

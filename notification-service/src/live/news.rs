@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use choreography::database::Watch;
+use choreography::service::Worker;
 use contracts::CustomerId;
-use messaging::database::Watch;
-use messaging::service::Worker;
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -14,12 +14,12 @@ pub mod transport;
 use std::collections::HashMap;
 use std::time::Duration;
 
+use choreography::database::Watch;
+use choreography::envelope::unix_millis;
+use choreography::service::Worker;
+use choreography::{clock, statement};
 use futures::StreamExt;
 use lettre::message::Mailbox;
-use messaging::database::Watch;
-use messaging::envelope::unix_millis;
-use messaging::service::Worker;
-use messaging::{clock, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType, Query};
 use sea_orm::{

@@ -10,7 +10,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = messaging::migration::messaging();
+        let mut migrations = choreography::migration::library();
         migrations.push(Box::new(m0001_notifications::Migration));
         migrations
     }

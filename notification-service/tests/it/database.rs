@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use local_servers::postgres::TestPostgres;
-use messaging::{Envelope, HandleError, Handler, database, inbox};
+use choreography::{Envelope, HandleError, Handler, database, inbox};
+use choreography_test::postgres::TestPostgres;
 use notification_service::entity::notification;
 use notification_service::handler::{NotificationHandler, NotificationMessage};
 use notification_service::migration::Migrator;

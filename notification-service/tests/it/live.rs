@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
+use choreography::database::Watch;
+use choreography::listener::{HttpOptions, Server};
+use choreography::query::Query;
+use choreography::{Handler, Health};
+use choreography_test::free_port;
 use contracts::Currency;
 use futures::future::join_all;
 use futures::{SinkExt, StreamExt};
-use local_servers::free_port;
-use messaging::database::Watch;
-use messaging::listener::{HttpOptions, Server};
-use messaging::query::Query;
-use messaging::{Handler, Health};
 use notification_service::entity::notification;
 use notification_service::handler::{NotificationHandler, NotificationMessage};
 use notification_service::live::{Live, MAX_CONNECTIONS, News};
@@ -250,7 +250,7 @@ async fn an_invalid_request_is_refused_with_a_problem_that_has_the_parameter(eng
         ("customerId=C1&after=9007199254740992", "after"),
         ("customerId=C1&after=1&after=2", "after"),
     ];
-    let client = messaging::http::client(std::time::Duration::from_secs(300)).unwrap();
+    let client = choreography::http::client(std::time::Duration::from_secs(300)).unwrap();
     for (query, parameter) in bad {
         let Err(Error::Http(refusal)) = served.try_connect(query).await else { panic!("{query}") };
         assert_eq!(refusal.status(), http::StatusCode::BAD_REQUEST, "{query}");

@@ -3,10 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use choreography::Health;
+use choreography::database::Watch;
 use contracts::Currency;
 use futures::future::{join, join_all};
-use messaging::Health;
-use messaging::database::Watch;
 use notification_service::entity::notification;
 use notification_service::handler::NotificationMessage;
 use notification_service::mail::MailDispatcher;

@@ -1,8 +1,8 @@
 //! Queries on notifications.
 
 use bytes::Bytes;
+use choreography::query::{Query, QueryError};
 use contracts::Currency;
-use messaging::query::{Query, QueryError};
 use notification_service::handler::NotificationMessage;
 use notification_service::queries::list;
 use serde_json::{Value, json};

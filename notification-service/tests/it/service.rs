@@ -4,6 +4,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, jetstream};
+use choreography::Topology;
+use choreography_test::free_port;
+use choreography_test::nats::TestNats;
 use clap::Parser;
 use contracts::account::AccountEvent;
 use contracts::order::OrderEvent;
@@ -12,9 +15,6 @@ use contracts::topology::{
     ACCOUNT_SERVICE, EVENTS, NOTIFICATION_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE, TOPOLOGY,
 };
 use futures::StreamExt;
-use local_servers::free_port;
-use local_servers::nats::TestNats;
-use messaging::Topology;
 use notification_service::Config;
 use notification_service::handler::NotificationMessage;
 use notification_service::notice::{AccountMessage, NotifiableEvent};
@@ -210,7 +210,7 @@ async fn a_late_start_catches_up_notifies_of_each_event_once_and_continues_after
     assert_eq!(message_ids(&folder).len(), 5);
     let rows = all(&database.db).await;
     assert_eq!(rows.iter().map(|row| row.sequence).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    assert_eq!(messaging::outbox_pending::depth(&database.db).await.unwrap(), 0);
+    assert_eq!(choreography::outbox_pending::depth(&database.db).await.unwrap(), 0);
     assert_eq!(shop.js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
 }
 

@@ -15,6 +15,7 @@
 mod decide;
 mod evolve;
 
+use choreography::Decode;
 use contracts::OrderId;
 use contracts::inventory::{InventoryEvent, StockBackordered, StockRefused, StockReserved};
 use contracts::order::{
@@ -22,7 +23,6 @@ use contracts::order::{
 };
 use contracts::payment::{PaymentCaptured, PaymentDeclined, PaymentEvent};
 use contracts::query::OrderStatus;
-use messaging::Decode;
 
 pub use decide::decide;
 pub use evolve::evolve;

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use choreography::query::Query;
+use choreography::{Envelope, HandleError, Handler, Outgoing, database, event_store};
+use choreography_test::TestPostgres;
 use contracts::order::{OrderDetails, OrderItem, PlaceOrder};
 use contracts::query::ListOrders;
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
-use local_servers::TestPostgres;
-use messaging::query::Query;
-use messaging::{Envelope, HandleError, Handler, Outgoing, database, event_store};
 use order_service::entity::order_view;
 use order_service::handler::OrderHandler;
 use order_service::migration::Migrator;

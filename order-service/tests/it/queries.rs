@@ -1,8 +1,8 @@
 //! A list of orders, with any cursor.
 
-use local_servers::postgres::TestPostgres;
-use messaging::database;
-use messaging::query::{Query, QueryError};
+use choreography::database;
+use choreography::query::{Query, QueryError};
+use choreography_test::postgres::TestPostgres;
 use order_service::entity::order_view::{Entity, Model};
 use order_service::migration::Migrator;
 use order_service::queries::list;

@@ -11,7 +11,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = messaging::migration::messaging();
+        let mut migrations = choreography::migration::library();
         migrations.push(Box::new(m0001_payment::Migration));
         migrations.push(Box::new(m0002_provider::Migration));
         migrations

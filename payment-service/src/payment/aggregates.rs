@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use choreography::Cause;
 use contracts::order::OrderDetails;
 use contracts::payment::{DeclineReason, PaymentCaptured, PaymentDeclined, PaymentEvent, PaymentRefunded};
 use contracts::{CustomerId, OrderId};
-use messaging::Cause;
 use time::OffsetDateTime;
 
 use super::{Account, Charge, Outcome, Payment, PaymentMessage, State};

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use choreography::Cause;
 use contracts::account::CardToken;
 use contracts::payment::DeclineReason;
 use contracts::{Amount, Currency, CustomerId, OrderId};
-use messaging::Cause;
 use time::OffsetDateTime;
 use uuid::Uuid;
 

@@ -9,11 +9,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use choreography::database::Watch;
+use choreography::envelope::unix_millis;
+use choreography::spans::{KeyValue, SpanKind, StartedSpan};
+use choreography::{Outbox, Outgoing, statement};
 use contracts::OrderId;
-use messaging::database::Watch;
-use messaging::envelope::unix_millis;
-use messaging::spans::{KeyValue, SpanKind, StartedSpan};
-use messaging::{Outbox, Outgoing, statement};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, ExprTrait, LockBehavior, LockType};
 use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};

@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::Client;
+use choreography::database::Watch;
+use choreography::{Outbox, Outgoing};
 use contracts::{CustomerId, OrderId};
 use futures::StreamExt;
-use messaging::database::Watch;
-use messaging::{Outbox, Outgoing};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use time::OffsetDateTime;

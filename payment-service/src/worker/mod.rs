@@ -14,7 +14,7 @@ pub use reconciling::Reconciling;
 
 use std::time::Duration;
 
-use messaging::envelope::unix_millis;
+use choreography::envelope::unix_millis;
 use sea_orm::sea_query::{Condition, ExprTrait};
 use sea_orm::{
     DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,

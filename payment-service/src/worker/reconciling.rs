@@ -8,11 +8,11 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use choreography::database::Watch;
+use choreography::envelope::rfc3339;
+use choreography::metrics::{self, Gauges};
+use choreography::{Outbox, clock};
 use contracts::query::{LedgerCheck, LedgerDifference, MAX_NAMED};
-use messaging::database::Watch;
-use messaging::envelope::rfc3339;
-use messaging::metrics::{self, Gauges};
-use messaging::{Outbox, clock};
 use sea_orm::{ColumnTrait, Condition, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use choreography_test::free_port;
 use contracts::account::CardToken;
-use local_servers::free_port;
 use payment_service::entity::payment::Status;
 use payment_service::provider::{Capture, HttpProvider, Known, LedgerPage, Money, PaymentProvider, ProviderError};
 use serde_json::json;
@@ -99,7 +99,7 @@ async fn crashes_between_response_and_commit_never_charge_twice(engine: Engine) 
     })
     .await;
     eventually("the messages of the crashed instances are published", || async {
-        messaging::outbox_pending::depth(&fixture.database.db).await.unwrap() == 0
+        choreography::outbox_pending::depth(&fixture.database.db).await.unwrap() == 0
     })
     .await;
     service.stop().await;

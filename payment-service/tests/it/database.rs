@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use local_servers::postgres::TestPostgres;
-use messaging::{Envelope, HandleError, Handler, Outgoing, database, inbox};
+use choreography::{Envelope, HandleError, Handler, Outgoing, database, inbox};
+use choreography_test::postgres::TestPostgres;
 use payment_service::entity::{account_copy, exposure, payment};
 use payment_service::handler::PaymentHandler;
 use payment_service::migration::Migrator;

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::{self, message::StreamMessage, stream::Stream};
+use choreography::Topology;
+use choreography::publisher::{Command, Publisher};
+use choreography_test::free_port;
+use choreography_test::nats::TestNats;
 use clap::Parser;
 use contracts::account::AccountEvent;
 use contracts::inventory::InventoryEvent;
 use contracts::order::OrderEvent;
 use contracts::query::PaymentReconciliation;
 use contracts::topology::{ACCOUNT_SERVICE, EVENTS, INVENTORY_SERVICE, ORDER_SERVICE, TOPOLOGY};
-use local_servers::free_port;
-use local_servers::nats::TestNats;
-use messaging::Topology;
-use messaging::publisher::{Command, Publisher};
 use payment_service::Config;
 use payment_service::entity::payment::{Entity, Model, Status};
 use payment_service::payment::PaymentMessage;
@@ -56,13 +56,13 @@ impl Provider {
         let address = format!("127.0.0.1:{}", free_port());
         let config = payment_provider::Config {
             http_address: address.parse().unwrap(),
-            http: messaging::listener::HttpOptions::default(),
+            http: choreography::listener::HttpOptions::default(),
             ledger: directory.join("ledger.jsonl"),
         };
         let running = tokio::spawn(payment_provider::run(config, CancellationToken::new()));
         let provider = Self {
             url: format!("http://{address}"),
-            http: messaging::http::client(std::time::Duration::from_secs(300)).unwrap(),
+            http: choreography::http::client(std::time::Duration::from_secs(300)).unwrap(),
             running,
             directory,
         };
@@ -227,7 +227,7 @@ impl Fixture {
 
     /// Checks that the outbox and the dead letters are empty.
     pub(crate) async fn is_drained(&self) {
-        assert_eq!(messaging::outbox_pending::depth(&self.database.db).await.unwrap(), 0);
+        assert_eq!(choreography::outbox_pending::depth(&self.database.db).await.unwrap(), 0);
         assert_eq!(self.js.get_stream("DEAD_LETTERS").await.unwrap().cached_info().state.messages, 0);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use choreography::Cause;
 use contracts::account::{
     AccountChanged, AccountDeleted, AccountDetails, Card, CardToken, Contact, CreditLimit, Email, Expiry, LastFour,
     Line,
@@ -10,7 +11,6 @@ use contracts::inventory::StockReserved;
 use contracts::order::{CancelReason, OrderCancelled, OrderDetails, OrderItem, OrderPlaced};
 use contracts::payment::{DeclineReason, PaymentCaptured, PaymentDeclined, PaymentEvent, PaymentRefunded};
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
-use messaging::Cause;
 use payment_service::payment::{Aggregates, Call, Decided, Outcome, Payment, PaymentMessage, Policy, State};
 use time::OffsetDateTime;
 use time::macros::datetime;

@@ -166,7 +166,7 @@ async fn a_refused_refund_raises_an_alarm_and_an_operator_can_repeat_it(engine: 
 
 async fn an_instance_that_starts_keeps_the_leases_and_back_offs_of_other_instances(engine: Engine) {
     let fixture = fixture(engine).await;
-    let address = format!("127.0.0.1:{}", local_servers::free_port());
+    let address = format!("127.0.0.1:{}", choreography_test::free_port());
     let options = ["--http-address", &address];
     let service = fixture.start(&options);
     fixture.provider.behave(json!({"mode": "fail"})).await;

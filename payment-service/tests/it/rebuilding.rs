@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_nats::{Client, ConnectOptions, jetstream};
+use choreography::Topology;
+use choreography_test::free_port;
+use choreography_test::nats::TestNats;
 use clap::Parser;
 use contracts::CustomerId;
 use contracts::account::AccountDetails;
 use contracts::query::{AccountSnapshotEntry, AccountView, ListAccounts, Page};
 use contracts::topology::{EVENTS, TOPOLOGY};
 use futures::StreamExt;
-use local_servers::free_port;
-use local_servers::nats::TestNats;
-use messaging::Topology;
 use payment_service::Config;
 use payment_service::entity::account_copy;
 use payment_service::entity::payment::Status;

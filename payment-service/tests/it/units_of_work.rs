@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use messaging::Envelope;
+use choreography::Envelope;
 use payment_service::entity::payment::Status;
 use payment_service::payment::{Aggregates, PaymentMessage};
 use payment_service::unit_of_work::UnitOfWork;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use messaging::Handler;
-use messaging::envelope::unix_millis;
+use choreography::Handler;
+use choreography::envelope::unix_millis;
 use payment_service::entity::payment::{ActiveModel, Status};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, IntoActiveModel};

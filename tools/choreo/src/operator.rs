@@ -1,0 +1,140 @@
+//! The connection of an operator.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use async_nats::client::RequestErrorKind;
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
+use async_nats::{Client, Request, jetstream};
+use bytes::Bytes;
+use choreography::connection::{self, NatsOptions};
+use choreography::dead_letter::STREAM_NAME;
+use choreography::{Health, clock};
+use contracts::topology::EVENTS;
+
+/// The user of `nats.conf` that operators connect as.
+pub const OPERATOR: &str = "operator";
+/// The time limit for the first connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection with the permissions of an operator. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Operator {
+    client: Client,
+    js: jetstream::Context,
+    health: Health,
+}
+
+/// Why a service did not reply.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The service does not run: no process received the request.
+    #[error("{0} does not run")]
+    Absent(String),
+    /// Whether the service received the request is unknown.
+    #[error("{0}")]
+    Silent(String),
+    /// The service refused the request as invalid.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl Operator {
+    /// Connects; fails if the server does not reply within 5 s.
+    ///
+    /// # Errors
+    ///
+    /// If the server is unavailable or refuses the user.
+    pub async fn connect(options: &NatsOptions) -> anyhow::Result<Self> {
+        let (client, health) = connection::establish(options, OPERATOR, CONNECT_TIMEOUT).await?;
+        let js = connection::jetstream(&client);
+        // If `DEAD_LETTERS` is missing, there is no dead letter whose age could be wrong. All other commands use
+        // EVENTS anyway.
+        if clock::synchronise(&js, STREAM_NAME).await.is_err() {
+            drop(clock::synchronise(&js, EVENTS).await);
+        }
+        Ok(Self { js, client, health })
+    }
+
+    /// Connects as soon as the server replies; returns at once. `health` reports the connection.
+    ///
+    /// # Errors
+    ///
+    /// If the address cannot be parsed.
+    pub async fn connect_in_background(options: &NatsOptions, health: Health) -> anyhow::Result<Self> {
+        let client = connection::connect(options, OPERATOR, &health).await?;
+        Ok(Self { js: connection::jetstream(&client), client, health })
+    }
+
+    /// Wraps an existing connection, with the permissions of its user.
+    #[must_use]
+    pub fn over(client: Client, js: jetstream::Context, health: Health) -> Self {
+        Self { client, js, health }
+    }
+
+    /// Returns the JetStream context.
+    #[must_use]
+    pub fn js(&self) -> &jetstream::Context {
+        &self.js
+    }
+
+    /// Returns whether the connection is up.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Returns the last permission that the server refused, which its replies do not contain; `None` if there is
+    /// none.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        self.health.problem(connection::PERMISSIONS)
+    }
+
+    /// Sends a request to a service and returns the reply.
+    ///
+    /// # Errors
+    ///
+    /// [`AskError`].
+    pub async fn ask(
+        &self,
+        service: &str,
+        subject: String,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, AskError> {
+        let request = Request::new().payload(body).timeout(Some(timeout));
+        let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
+            RequestErrorKind::NoResponders => AskError::Absent(service.to_owned()),
+            RequestErrorKind::TimedOut => {
+                AskError::Silent(format!("{service} did not reply within {} s", timeout.as_secs()))
+            }
+            _ => AskError::Silent(format!("{service}: {error}")),
+        })?;
+        let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
+        let why = header(NATS_SERVICE_ERROR).unwrap_or_default();
+        match header(NATS_SERVICE_ERROR_CODE) {
+            None => Ok(reply.payload),
+            Some("400") => Err(AskError::Refused(format!("{service} refuses: {why}"))),
+            Some(code) => Err(AskError::Silent(format!("{service} returned error {code}: {why}"))),
+        }
+    }
+
+    /// Publishes a message and waits until the stream acknowledges it.
+    ///
+    /// # Errors
+    ///
+    /// If the stream does not acknowledge it.
+    pub(crate) async fn publish(
+        &self,
+        subject: String,
+        headers: async_nats::HeaderMap,
+        body: Bytes,
+    ) -> anyhow::Result<()> {
+        let publishing = || format!("publishing {subject}");
+        let acknowledgement =
+            self.js.publish_with_headers(subject.clone(), headers, body).await.with_context(publishing)?;
+        acknowledgement.await.with_context(publishing)?;
+        Ok(())
+    }
+}
