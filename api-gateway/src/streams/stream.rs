@@ -104,7 +104,7 @@ impl Followed {
 }
 
 fn report(losses: &mut Losses, stream: &str, consumer: &str, loss: &Loss) {
-    metrics::lost(stream, consumer, loss);
+    metrics::lost(stream, consumer, loss.messages, loss.possible);
     if losses.add(&format!("{consumer} of {stream}"), loss) {
         tracing::error!(stream, consumer, %loss, "a stream dropped messages that may be unconsumed");
     }

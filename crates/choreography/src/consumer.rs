@@ -21,9 +21,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
+use crate::envelope::REPUBLISHED;
 use crate::metrics;
 use crate::position::{self, Losses, Observed, Position};
-use crate::republish::REPUBLISHED;
 
 /// Messages per pull request; the client buffers up to one and a half times as many, while their ack-wait runs. A
 /// service that is too slow for them receives them twice, and its inbox drops the duplicates (ADR 23).
@@ -252,7 +252,7 @@ impl Puller {
 
     fn report_loss(&self, followed: &mut Followed, observed: Observed) {
         let Some(loss) = followed.position.observe(observed) else { return };
-        metrics::lost(self.stream, &self.consumer, &loss);
+        metrics::lost(self.stream, &self.consumer, loss.messages, loss.possible);
         let (first, last) = loss.sequences;
         if followed.losses.add(&self.consumer, &loss) {
             tracing::error!(

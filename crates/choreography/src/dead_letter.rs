@@ -15,6 +15,7 @@ use crate::direct::Stored;
 use crate::envelope::{self, Decode, Envelope, Header, Malformed, NATS_MESSAGE_ID, Producer, rfc3339, unix_millis};
 use crate::limits::{self, MAX_HEADERS, RESERVE};
 use crate::outbox::OutboxRow;
+pub use crate::reason::Reason;
 use crate::{delivery_issue, metrics};
 
 /// The stream of dead letters.
@@ -43,53 +44,6 @@ pub const ATTEMPTS: &str = "Dead-Letter-Attempts";
 pub const TIME: &str = "Dead-Letter-Time";
 /// The outbox row that the service could not publish.
 pub const OUTBOX_ROW: &str = "Dead-Letter-Outbox-Row";
-
-/// Why a message became a dead letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// It cannot be decoded.
-    Undecodable,
-    /// Its source is not the producer of its subject.
-    SourceMismatch,
-    /// The handler rejected it: it can never succeed.
-    Rejected,
-    /// It failed in the maximum number of attempts.
-    MaxAttemptsExceeded,
-    /// A stream restore republished it, and it is older than the inbox remembers: it may have been handled.
-    DedupWindowExpired,
-    /// Its stream can never store it, so it was never delivered. A redrive makes its producer publish it again.
-    Unpublishable,
-}
-
-impl Reason {
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Undecodable,
-        Self::SourceMismatch,
-        Self::Rejected,
-        Self::MaxAttemptsExceeded,
-        Self::DedupWindowExpired,
-        Self::Unpublishable,
-    ];
-
-    /// Parses the text form.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == word)
-    }
-
-    /// Returns the text form, used in headers and subjects.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Undecodable => "undecodable",
-            Self::SourceMismatch => "source-mismatch",
-            Self::Rejected => "rejected",
-            Self::MaxAttemptsExceeded => "max-attempts-exceeded",
-            Self::DedupWindowExpired => "dedup-window-expired",
-            Self::Unpublishable => "unpublishable",
-        }
-    }
-}
 
 /// The characters of a key that the subject of a dead letter keeps; no key of a well-formed message is longer.
 const LONGEST_KEY: usize = 64;

@@ -46,7 +46,7 @@ pub mod entity {
         pub duplicate_at: Option<i64>,
         /// When it became a dead letter, in milliseconds since 1970.
         pub dead_lettered_at: Option<i64>,
-        /// Why, as the text form of a [`Reason`](crate::dead_letter::Reason).
+        /// Why, as the text form of a [`Reason`](crate::reason::Reason).
         pub reason: Option<String>,
         /// When a redrive handled it, in milliseconds since 1970.
         pub redriven_at: Option<i64>,

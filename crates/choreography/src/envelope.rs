@@ -22,7 +22,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
-use crate::spans;
+use crate::trace_parent;
 
 /// The id of the message.
 pub const ID: &str = "ce-id";
@@ -50,6 +50,8 @@ pub(crate) const SCHEDULE: &str = "Nats-Schedule";
 const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
 /// Makes the message replace all others on its subject.
 pub(crate) const ROLLUP: &str = "Nats-Rollup";
+/// The header of a message that a stream restore republished, with the time, RFC 3339.
+pub const REPUBLISHED: &str = "Republished-At";
 /// The W3C trace context, if the flow has one.
 pub const TRACE_PARENT: &str = "traceparent";
 
@@ -353,7 +355,7 @@ pub fn decode<T: Decode>(
         aggregate_version,
         time,
         // All messages caused by this one inherit it: an invalid trace context is dropped here.
-        trace_parent: optional(TRACE_PARENT).filter(|text| spans::is_trace_parent(text)).map(str::to_owned),
+        trace_parent: optional(TRACE_PARENT).filter(|text| trace_parent::parse(text).is_some()).map(str::to_owned),
         payload: T::decode(message_type, body).map_err(|error| undecodable(format!("{error:#}")))?,
         message_type: message_type.to_owned(),
         source: source.to_owned(),

@@ -2,11 +2,11 @@
 
 use std::future::Future;
 
+use serde::{Deserialize, Serialize};
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 
 use crate::envelope::{Decode, Envelope, Outgoing};
 use crate::fault;
-use crate::trace::AggregateStatus;
 
 /// Handles the messages of a service.
 pub trait Handler: Send + Sync + 'static {
@@ -68,4 +68,17 @@ impl From<DbErr> for HandleError {
     fn from(error: DbErr) -> Self {
         Self::Retry(error.into())
     }
+}
+
+/// The status of an aggregate in a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AggregateStatus {
+    /// The state, as one line, such as `awaiting stock`.
+    pub state: String,
+    /// Since when, RFC 3339, if known.
+    pub since: Option<String>,
+    /// What the service itself is blocked on, if anything: a third party, a time, a scarce resource. Other services'
+    /// missing messages are not reported here.
+    pub blocked_on: Option<String>,
 }

@@ -4,6 +4,9 @@ use crate::consumer::Delivery;
 use crate::envelope::{Envelope, Malformed};
 use crate::spans::{self, About, KeyValue, StartedSpan};
 
+/// The maximum number of messages per batch.
+pub(crate) const BATCH: usize = 256;
+
 /// A delivery and its decoded message.
 pub(crate) struct Item<M> {
     pub(crate) delivery: Delivery,
@@ -33,4 +36,10 @@ impl<M> Item<M> {
         ];
         about.end(span, more, error);
     }
+}
+
+/// Pushes the halves of a failed batch onto the stack, the earlier messages on top.
+pub(crate) fn push_halves<'a, T>(parts: &mut Vec<&'a [T]>, part: &'a [T]) {
+    let (earlier, later) = part.split_at(part.len() / 2);
+    parts.extend([later, earlier]);
 }

@@ -5,26 +5,19 @@
 //! consumer lag) are read at each scrape, and are `NaN` if they are unavailable.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use async_nats::jetstream;
-use async_nats::jetstream::consumer::PullConsumer;
 use poem::http::{StatusCode, header};
-use poem::web::Data;
-use poem::{Response, handler};
+use poem::Response;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
-use sea_orm::DatabaseConnection;
 
-use crate::dead_letter::Reason;
-use crate::envelope::unix_millis;
-use crate::position::Loss;
-use crate::{clock, outbox_pending};
+use crate::reason::Reason;
 
 /// The labels of one series. The values of each label are a closed set.
 pub type Labels = Vec<(&'static str, String)>;
@@ -34,9 +27,6 @@ pub type Counters = Family<Labels, Counter>;
 pub type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
 /// A gauge per label values.
 pub type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
-
-/// How long a scrape waits for the database, and for the broker.
-const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
 
 static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
 
@@ -68,23 +58,23 @@ fn seconds() -> Histogram {
 }
 
 /// The metrics of every service.
-struct LibraryMetrics {
-    handled: Counters,
-    failed: Counters,
-    durations: Histograms,
-    duplicates: Counter,
-    dead_letters: Counters,
-    lost: Counters,
-    batches: Histogram,
-    outbox_rows: Gauges,
-    outbox_oldest: Gauges,
-    refusals: Counter,
-    unpublishable: Gauges,
-    pending: Gauges,
-    unacknowledged: Gauges,
+pub(crate) struct LibraryMetrics {
+    pub(crate) handled: Counters,
+    pub(crate) failed: Counters,
+    pub(crate) durations: Histograms,
+    pub(crate) duplicates: Counter,
+    pub(crate) dead_letters: Counters,
+    pub(crate) lost: Counters,
+    pub(crate) batches: Histogram,
+    pub(crate) outbox_rows: Gauges,
+    pub(crate) outbox_oldest: Gauges,
+    pub(crate) refusals: Counter,
+    pub(crate) unpublishable: Gauges,
+    pub(crate) pending: Gauges,
+    pub(crate) unacknowledged: Gauges,
 }
 
-static LIBRARY_METRICS: LazyLock<LibraryMetrics> = LazyLock::new(|| {
+pub(crate) static LIBRARY_METRICS: LazyLock<LibraryMetrics> = LazyLock::new(|| {
     let dead_letters = counters("messaging_dead_letters", "Messages dead-lettered, by reason");
     for reason in Reason::ALL {
         drop(dead_letters.get_or_create(&vec![("reason", reason.as_str().to_owned())]));
@@ -185,65 +175,10 @@ pub(crate) fn dead_lettered(reason: Reason) {
 }
 
 /// Counts messages that a stream deleted before their consumer acknowledged them.
-pub fn lost(stream: &str, consumer: &str, loss: &Loss) {
-    let possible = loss.possible.to_string();
+pub fn lost(stream: &str, consumer: &str, messages: u64, possible: bool) {
+    let possible = possible.to_string();
     let labels = vec![("stream", stream.to_owned()), ("consumer", consumer.to_owned()), ("possible", possible)];
-    LIBRARY_METRICS.lost.get_or_create(&labels).inc_by(loss.messages);
-}
-
-/// The sources of the values that a scrape reads.
-#[derive(Clone)]
-pub(crate) struct Scrape {
-    pub(crate) db: DatabaseConnection,
-    pub(crate) js: jetstream::Context,
-    pub(crate) consumer: &'static str,
-    pub(crate) streams: &'static [&'static str],
-}
-
-impl Scrape {
-    /// Reads the database and the broker, and sets the gauges.
-    async fn collect(&self) {
-        let streams = self.streams.iter().map(|stream| self.collect_stream(stream));
-        futures::future::join(self.collect_outbox(), futures::future::join_all(streams)).await;
-    }
-
-    async fn collect_outbox(&self) {
-        let depth = async {
-            let rows = outbox_pending::depth(&self.db).await?;
-            let oldest = outbox_pending::oldest(&self.db).await?;
-            Ok::<_, sea_orm::DbErr>((rows, oldest, outbox_pending::unpublishable(&self.db).await?))
-        };
-        let (rows, age, unpublishable) = match tokio::time::timeout(SCRAPE_TIMEOUT, depth).await {
-            Ok(Ok((rows, oldest, unpublishable))) => {
-                let now = unix_millis(clock::now());
-                (
-                    figure(rows),
-                    oldest.map_or(0.0, |oldest| figure(now.saturating_sub(oldest).max(0).unsigned_abs()) / 1e3),
-                    figure(unpublishable),
-                )
-            }
-            _ => (f64::NAN, f64::NAN, f64::NAN),
-        };
-        LIBRARY_METRICS.unpublishable.get_or_create(&Vec::new()).set(unpublishable);
-        LIBRARY_METRICS.outbox_rows.get_or_create(&Vec::new()).set(rows);
-        LIBRARY_METRICS.outbox_oldest.get_or_create(&Vec::new()).set(age);
-    }
-
-    async fn collect_stream(&self, stream: &'static str) {
-        let info = async {
-            let mut consumer: PullConsumer =
-                self.js.get_consumer_from_stream(self.consumer, stream).await.map_err(anyhow::Error::from)?;
-            let info = consumer.info().await?;
-            anyhow::Ok((info.num_pending, info.num_ack_pending))
-        };
-        let (pending, unacknowledged) = match tokio::time::timeout(SCRAPE_TIMEOUT, info).await {
-            Ok(Ok((pending, unacknowledged))) => (figure(pending), figure(unacknowledged as u64)),
-            _ => (f64::NAN, f64::NAN),
-        };
-        let labels = vec![("stream", stream.to_owned())];
-        LIBRARY_METRICS.pending.get_or_create(&labels).set(pending);
-        LIBRARY_METRICS.unacknowledged.get_or_create(&labels).set(unacknowledged);
-    }
+    LIBRARY_METRICS.lost.get_or_create(&labels).inc_by(messages);
 }
 
 /// Returns a count as the value of a gauge.
@@ -251,14 +186,6 @@ impl Scrape {
 #[must_use]
 pub fn figure(count: u64) -> f64 {
     count as f64
-}
-
-/// Serves `GET /metrics` of a service.
-#[handler]
-pub(crate) async fn of_service(Data(scrape): Data<&Arc<Scrape>>) -> Response {
-    LazyLock::force(&LIBRARY_METRICS);
-    scrape.collect().await;
-    exposition()
 }
 
 /// Returns the response for `GET /metrics` with the metrics of this process.

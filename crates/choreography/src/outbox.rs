@@ -8,20 +8,15 @@ use std::sync::Mutex;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ActiveValue::Set, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryTrait};
+use sea_orm::ActiveValue::Set;
+use sea_orm::DbErr;
 use time::OffsetDateTime;
 use uuid::timestamp::context::ContextV7;
 use uuid::{Timestamp, Uuid};
 
 use crate::atomic::Ready;
-use crate::database::{Watch, answered};
-use crate::envelope::{Attributes, Header, Outgoing, header_map, rfc3339, unix_millis};
-use crate::health::Health;
-use crate::relay_handle::RelayHandle;
-use crate::republish::REPUBLISHED;
-use crate::spans::Created;
-use crate::{clock, outbox_pending, statement};
+use crate::envelope::{Attributes, Header, Outgoing, REPUBLISHED, header_map, rfc3339, unix_millis};
+use crate::clock;
 
 /// The SeaORM entity of the table `outbox`.
 pub mod entity {
@@ -50,50 +45,6 @@ pub mod entity {
     pub enum Relation {}
 
     impl ActiveModelBehavior for ActiveModel {}
-}
-
-/// Publishes messages outside of message handling: the results of a worker.
-#[derive(Clone)]
-pub struct Outbox {
-    relay: RelayHandle,
-    source: String,
-    health: Health,
-}
-
-impl Outbox {
-    pub(crate) fn new(relay: RelayHandle, source: String, health: Health) -> Self {
-        Self { relay, source, health }
-    }
-
-    /// Returns a worker's database access, with the [`Health`] part `worker/<name>`.
-    #[must_use]
-    pub fn watch(&self, worker: &str) -> Watch {
-        Watch::new(&self.health, format!("worker/{worker}"))
-    }
-
-    /// Writes messages in a transaction, commits it, and passes them to the relay.
-    ///
-    /// The ids of the messages derive from their causes, so that a worker that repeats its work after a crash publishes
-    /// messages with the same ids.
-    ///
-    /// # Errors
-    ///
-    /// The database's error, or that a message is larger than its stream accepts; then nothing is written or published.
-    /// The same holds if the database has not responded within 10 s, unless it was the response to the commit. Repeat
-    /// the work then: the next commit or the recovery scan publishes.
-    pub async fn commit(&self, tx: DatabaseTransaction, mut outgoing: Vec<Outgoing>) -> Result<(), DbErr> {
-        let created = Created::of(&mut outgoing);
-        let rows = self.relay.rows(outgoing, &self.source, clock::now());
-        let mut rows = rows.map_err(|error| DbErr::Custom(error.to_string()))?;
-        let writing = async {
-            self.relay.insert(&tx, &mut rows).await?;
-            tx.commit().await
-        };
-        answered(writing).await?;
-        created.committed();
-        self.relay.offer(rows);
-        Ok(())
-    }
 }
 
 /// A message between its transaction and the stream.
@@ -146,7 +97,7 @@ impl OutboxRow {
         })
     }
 
-    fn to_model(&self) -> Result<entity::ActiveModel, DbErr> {
+    pub(crate) fn to_model(&self) -> Result<entity::ActiveModel, DbErr> {
         Ok(entity::ActiveModel {
             row_id: Set(self.row_id),
             message_id: Set(self.message_id),
@@ -177,29 +128,6 @@ impl OutboxRow {
     }
 }
 
-/// Assigns row ids and writes the rows as pending, owned by an instance; the caller commits.
-pub(crate) async fn insert(
-    connection: &impl ConnectionTrait,
-    rows: &mut [OutboxRow],
-    owner: Uuid,
-) -> Result<(), DbErr> {
-    number(rows);
-    let models = rows.iter().map(OutboxRow::to_model).collect::<Result<Vec<_>, _>>()?;
-    statement::insert(connection, models, None).await?;
-    outbox_pending::insert(connection, rows, owner).await
-}
-
-/// Assigns row ids: those of a batch are a time-ordered UUID and its successors.
-fn number(rows: &mut [OutboxRow]) {
-    for batch in rows.chunks_mut(outbox_pending::MAX_BATCH_ROWS) {
-        // The cleared bits are random (RFC 9562, section 6.2); the time and a counter precede them.
-        let first = next_row_id().as_u128() & !0xffff;
-        for (row, index) in batch.iter_mut().zip(0..) {
-            (row.row_id, row.batch) = (Uuid::from_u128(first + index), Uuid::from_u128(first));
-        }
-    }
-}
-
 /// Returns an id that is later than all earlier ones of this process. Its time is the server's, so that the rows of all
 /// instances have one order.
 pub(crate) fn next_row_id() -> Uuid {
@@ -207,27 +135,6 @@ pub(crate) fn next_row_id() -> Uuid {
     let now = clock::now();
     let seconds = u64::try_from(now.unix_timestamp()).unwrap_or_default();
     Uuid::new_v7(Timestamp::from_unix(&ORDER, seconds, now.nanosecond()))
-}
-
-/// Deletes at most `limit` rows written before `before` that are not pending, and returns how many.
-pub(crate) async fn prune(
-    connection: &impl ConnectionTrait,
-    before: OffsetDateTime,
-    limit: u64,
-) -> Result<u64, DbErr> {
-    outbox_pending::prune(connection, before).await?;
-    let old = Query::select()
-        .column(entity::Column::RowId)
-        .from(entity::Entity)
-        .and_where(Expr::col(entity::Column::RowId).lt(first_row_id(before)))
-        .and_where(outbox_pending::in_no_pending_batch())
-        .limit(limit)
-        .to_owned();
-    let delete = entity::Entity::delete_many()
-        .into_query()
-        .and_where(Expr::col(entity::Column::RowId).in_subquery(old))
-        .to_owned();
-    Ok(connection.execute(&delete).await?.rows_affected())
 }
 
 /// Returns when a row was written, in milliseconds since 1970.

@@ -98,8 +98,31 @@ impl PublishOutcomes {
     }
 }
 
+/// Assigns row ids and writes the rows as pending, owned by an instance; the caller commits.
+pub(crate) async fn write(
+    connection: &impl ConnectionTrait,
+    rows: &mut [OutboxRow],
+    owner: Uuid,
+) -> Result<(), DbErr> {
+    number(rows);
+    let models = rows.iter().map(OutboxRow::to_model).collect::<Result<Vec<_>, _>>()?;
+    statement::insert(connection, models, None).await?;
+    insert(connection, rows, owner).await
+}
+
+/// Assigns row ids: those of a batch are a time-ordered UUID and its successors.
+fn number(rows: &mut [OutboxRow]) {
+    for batch in rows.chunks_mut(MAX_BATCH_ROWS) {
+        // The cleared bits are random (RFC 9562, section 6.2); the time and a counter precede them.
+        let first = outbox::next_row_id().as_u128() & !0xffff;
+        for (row, index) in batch.iter_mut().zip(0..) {
+            (row.row_id, row.batch) = (Uuid::from_u128(first + index), Uuid::from_u128(first));
+        }
+    }
+}
+
 /// Inserts the pending batches of rows that have row ids.
-pub(crate) async fn insert(
+async fn insert(
     connection: &impl ConnectionTrait,
     rows: &[OutboxRow],
     owner: Uuid,
@@ -137,7 +160,7 @@ pub(crate) async fn record(connection: &impl ConnectionTrait, outcomes: &Publish
     statement::insert(connection, single.collect(), Some(known)).await?;
     let mut dead_letters: Vec<_> =
         outcomes.unpublishable.iter().filter_map(|row| row.dead_letter.clone()).collect();
-    outbox::insert(connection, &mut dead_letters, outcomes.owner).await
+    write(connection, &mut dead_letters, outcomes.owner).await
 }
 
 /// The batches that a scan looks for: those of one owner, written before one row id or from another one on.
@@ -246,9 +269,30 @@ pub async fn unpublishable(connection: &impl ConnectionTrait) -> Result<u64, DbE
 }
 
 /// Deletes refused batches written before `before`, so that the outbox deletes their rows as well.
-pub(crate) async fn prune(connection: &impl ConnectionTrait, before: OffsetDateTime) -> Result<(), DbErr> {
+async fn prune(connection: &impl ConnectionTrait, before: OffsetDateTime) -> Result<(), DbErr> {
     let old = Column::FirstRowId.lt(outbox::first_row_id(before)).and(Column::Refusal.is_not_null());
     Entity::delete_many().filter(old).exec(connection).await.map(drop)
+}
+
+/// Deletes at most `limit` rows written before `before` that are not pending, and returns how many.
+pub(crate) async fn prune_outbox(
+    connection: &impl ConnectionTrait,
+    before: OffsetDateTime,
+    limit: u64,
+) -> Result<u64, DbErr> {
+    prune(connection, before).await?;
+    let old = Query::select()
+        .column(outbox::entity::Column::RowId)
+        .from(outbox::entity::Entity)
+        .and_where(Expr::col(outbox::entity::Column::RowId).lt(outbox::first_row_id(before)))
+        .and_where(in_no_pending_batch())
+        .limit(limit)
+        .to_owned();
+    let delete = outbox::entity::Entity::delete_many()
+        .into_query()
+        .and_where(Expr::col(outbox::entity::Column::RowId).in_subquery(old))
+        .to_owned();
+    Ok(connection.execute(&delete).await?.rows_affected())
 }
 
 /// Returns the condition that an outbox row is in a pending batch.

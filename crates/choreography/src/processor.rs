@@ -31,19 +31,17 @@ use crate::envelope::{self, Envelope, Malformed, Producer, unix_millis};
 use crate::handler::{HandleError, Handler};
 use crate::health::Health;
 use crate::inbox::{self, Received};
-use crate::item::Item;
+use crate::item::{BATCH, Item, push_halves};
 use crate::outbox::OutboxRow;
 use crate::outbox_pending::{self, PublishOutcomes};
 use crate::relay_handle::RelayHandle;
-use crate::retry::{Failure, RetryPolicy};
+use crate::failure::{Failure, RetryPolicy};
 use crate::spans::{Created, StartedSpan};
 use crate::{clock, delivery_issue, metrics, redrive};
 
 /// The [`Health`] part for commits of batches.
 pub(crate) const DATABASE: &str = "database";
 
-/// The maximum number of messages per batch.
-pub(crate) const BATCH: usize = 256;
 /// The maximum time that messages wait for a batch to fill.
 const BATCH_LINGER: Duration = Duration::from_millis(5);
 /// How far in the future a message's time may be: the clock skew that is not reported.
@@ -318,12 +316,6 @@ struct Sorted<'a, M> {
     batch: Vec<&'a Envelope<M>>,
     malformed: Vec<(&'a Item<M>, &'a Malformed)>,
     duplicates: HashMap<Uuid, delivery_issue::entity::Model>,
-}
-
-/// Pushes the halves of a failed batch onto the stack, the earlier messages on top.
-pub(crate) fn push_halves<'a, T>(parts: &mut Vec<&'a [T]>, part: &'a [T]) {
-    let (earlier, later) = part.split_at(part.len() / 2);
-    parts.extend([later, earlier]);
 }
 
 /// Counts one more duplicate.

@@ -7,9 +7,13 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::database::{Watch, answered};
 use crate::envelope::Outgoing;
 use crate::limits::{Limits, TooLarge};
-use crate::outbox::{self, OutboxRow};
+use crate::clock;
+use crate::health::Health;
+use crate::outbox::OutboxRow;
+use crate::spans::Created;
 use crate::outbox_pending::{self, PublishOutcomes};
 
 /// The handle of the processor and the workers to the relay.
@@ -43,7 +47,7 @@ impl RelayHandle {
 
     /// Assigns row ids and writes the rows as owned by this instance; the caller commits and then offers them.
     pub(crate) async fn insert(&self, tx: &DatabaseTransaction, rows: &mut [OutboxRow]) -> Result<(), DbErr> {
-        outbox::insert(tx, rows, self.owner).await
+        outbox_pending::write(tx, rows, self.owner).await
     }
 
     /// Passes on committed rows. Never waits: the recovery scan finds rows that do not fit into the queue.
@@ -84,5 +88,49 @@ impl Published {
     /// Adds outcomes: after a publish, or after the transaction that would have written them failed.
     pub(crate) fn add(&self, more: PublishOutcomes) {
         self.outcomes.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
+    }
+}
+
+/// Publishes messages outside of message handling: the results of a worker.
+#[derive(Clone)]
+pub struct Outbox {
+    relay: RelayHandle,
+    source: String,
+    health: Health,
+}
+
+impl Outbox {
+    pub(crate) fn new(relay: RelayHandle, source: String, health: Health) -> Self {
+        Self { relay, source, health }
+    }
+
+    /// Returns a worker's database access, with the [`Health`] part `worker/<name>`.
+    #[must_use]
+    pub fn watch(&self, worker: &str) -> Watch {
+        Watch::new(&self.health, format!("worker/{worker}"))
+    }
+
+    /// Writes messages in a transaction, commits it, and passes them to the relay.
+    ///
+    /// The ids of the messages derive from their causes, so that a worker that repeats its work after a crash publishes
+    /// messages with the same ids.
+    ///
+    /// # Errors
+    ///
+    /// The database's error, or that a message is larger than its stream accepts; then nothing is written or published.
+    /// The same holds if the database has not responded within 10 s, unless it was the response to the commit. Repeat
+    /// the work then: the next commit or the recovery scan publishes.
+    pub async fn commit(&self, tx: DatabaseTransaction, mut outgoing: Vec<Outgoing>) -> Result<(), DbErr> {
+        let created = Created::of(&mut outgoing);
+        let rows = self.relay.rows(outgoing, &self.source, clock::now());
+        let mut rows = rows.map_err(|error| DbErr::Custom(error.to_string()))?;
+        let writing = async {
+            self.relay.insert(&tx, &mut rows).await?;
+            tx.commit().await
+        };
+        answered(writing).await?;
+        created.committed();
+        self.relay.offer(rows);
+        Ok(())
     }
 }

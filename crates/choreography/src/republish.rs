@@ -28,15 +28,13 @@ use uuid::Uuid;
 
 use crate::dead_letter::DeadLetter;
 use crate::direct::Stored;
-use crate::envelope::{ROLLUP, SCHEDULE, from_unix_millis, rfc3339};
+use crate::envelope::{REPUBLISHED, ROLLUP, SCHEDULE, from_unix_millis, rfc3339};
 use crate::outbox::entity::{Column, Entity};
 use crate::outbox::{self, OutboxRow};
 use crate::query::{Endpoint, Query, QueryError};
 use crate::topology::subject_matches;
 use crate::{clock, delivery_issue, inbox, statement};
 
-/// The header of a message that a stream restore republished, with the time, RFC 3339.
-pub const REPUBLISHED: &str = "Republished-At";
 /// The number of messages per batch.
 const BATCH: u64 = 256;
 /// The time limit to read, compare, and publish one batch.

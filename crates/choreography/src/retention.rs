@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{self, Reading};
 use crate::database::answered;
 use crate::envelope::unix_millis;
-use crate::{delivery_issue, inbox, outbox};
+use crate::{delivery_issue, inbox, outbox_pending};
 
 /// The maximum number of rows per delete statement, so that no delete holds the write lock for long.
 const MAX_DELETED: u64 = 1000;
@@ -133,7 +133,7 @@ impl Cleanup {
             let deleted = answered(async {
                 Ok::<_, sea_orm::DbErr>(
                     inbox::prune(&self.db, unix_millis(before), MAX_DELETED).await?
-                        + outbox::prune(&self.db, before, MAX_DELETED).await?
+                        + outbox_pending::prune_outbox(&self.db, before, MAX_DELETED).await?
                         + delivery_issue::prune(&self.db, unix_millis(before), MAX_DELETED).await?,
                 )
             })

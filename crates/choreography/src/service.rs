@@ -21,15 +21,16 @@ use crate::handler::Handler;
 use crate::health::Health;
 use crate::limits::Limits;
 use crate::listener::{HttpOptions, Server};
-use crate::metrics::{self, Scrape};
-use crate::outbox::Outbox;
+use crate::scrape::{self, Scrape};
 use crate::probes;
-use crate::processor::{BATCH, DATABASE, Processor};
+use crate::item::BATCH;
+use crate::processor::{DATABASE, Processor};
 use crate::query::{self, Endpoint, Reads};
 use crate::redrive;
 use crate::relay::Relay;
+use crate::relay_handle::Outbox;
 use crate::retention::{self, Cleanup, HorizonError};
-use crate::retry::RetryPolicy;
+use crate::failure::RetryPolicy;
 use crate::setting;
 use crate::shutdown::{Parts, Shutdown};
 use crate::storage::{StorageOptions, StorageWatch};
@@ -144,7 +145,7 @@ impl<H: Handler> Service<H> {
         let scrape =
             Scrape { db: self.db.reader.clone(), js: js.clone(), consumer: self.name, streams: self.streams };
         let routes =
-            std::mem::take(&mut self.routes).at("/metrics", get(metrics::of_service).data(Arc::new(scrape)));
+            std::mem::take(&mut self.routes).at("/metrics", get(scrape::of_service).data(Arc::new(scrape)));
         let endpoint = probes::with_probes(routes, health.clone());
         let server = Server::bind(self.http_address, &options.http, Some(health.clone())).await?;
         let serving = server.serve(endpoint, stop.clone());

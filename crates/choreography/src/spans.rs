@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use crate::envelope::Outgoing;
 use crate::setting::redacted;
+use crate::trace_parent;
 
 /// How long the collector may take for the last spans.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
@@ -109,7 +110,7 @@ impl StartedSpan {
     #[must_use]
     pub fn within(trace_parent: Option<&str>) -> Option<Self> {
         EXPORT.get()?;
-        let (trace, parent, _) = parse(trace_parent?).filter(|(_, _, flags)| flags.is_sampled())?;
+        let (trace, parent, _) = trace_parent::parse(trace_parent?).filter(|(_, _, flags)| flags.is_sampled())?;
         Some(Self { trace, span: new_span(), parent, at: SystemTime::now() })
     }
 
@@ -117,7 +118,7 @@ impl StartedSpan {
     #[must_use]
     pub fn request(trace_parent: Option<&str>) -> Option<Self> {
         let export = EXPORT.get()?;
-        if trace_parent.and_then(parse).is_some() {
+        if trace_parent.and_then(trace_parent::parse).is_some() {
             return Self::within(trace_parent);
         }
         let trace = Uuid::new_v4().into_bytes();
@@ -169,26 +170,6 @@ impl StartedSpan {
 fn new_span() -> SpanId {
     let [_, _, _, _, _, _, _, _, last @ ..] = Uuid::new_v4().into_bytes();
     SpanId::from_bytes(last)
-}
-
-/// Returns whether a text is a `traceparent` of version 00.
-pub(crate) fn is_trace_parent(text: &str) -> bool {
-    parse(text).is_some()
-}
-
-fn parse(text: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
-    let mut parts = text.split('-');
-    let (Some("00"), Some(trace), Some(span), Some(flags), None) =
-        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
-    else {
-        return None;
-    };
-    if (trace.len(), span.len(), flags.len()) != (32, 16, 2) {
-        return None;
-    }
-    let trace = TraceId::from_hex(trace).ok().filter(|trace| *trace != TraceId::INVALID)?;
-    let span = SpanId::from_hex(span).ok().filter(|span| *span != SpanId::INVALID)?;
-    Some((trace, span, TraceFlags::new(u8::from_str_radix(flags, 16).ok()?)))
 }
 
 /// The attributes of a message for its spans.

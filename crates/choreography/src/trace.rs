@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::envelope::{self, Header, from_unix_millis, rfc3339};
-use crate::handler::Handler;
+use crate::handler::{AggregateStatus, Handler};
 use crate::health::Health;
 use crate::query::{Endpoint, Query, QueryError};
 use crate::{delivery_issue, inbox, outbox, outbox_pending, statement};
@@ -112,19 +112,6 @@ pub struct PendingMessage {
     /// Why its stream can never store it; `None` if it is pending.
     #[serde(default)]
     pub refusal: Option<String>,
-}
-
-/// The status of an aggregate in a service.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AggregateStatus {
-    /// The state, as one line, such as `awaiting stock`.
-    pub state: String,
-    /// Since when, RFC 3339, if known.
-    pub since: Option<String>,
-    /// What the service itself is blocked on, if anything: a third party, a time, a scarce resource. Other services'
-    /// missing messages are not reported here.
-    pub blocked_on: Option<String>,
 }
 
 /// Creates the trace endpoint.
