@@ -1,0 +1,347 @@
+//! Streams, buckets, and durable consumers, created and updated from a declaration.
+//!
+//! Provisioning is idempotent and updates in place. A change that the server cannot make to an existing stream or
+//! consumer is refused with the server's reason and a remedy; nothing is ever deleted.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
+use async_nats::jetstream::context::{CreateKeyValueErrorKind, CreateStreamErrorKind};
+use async_nats::jetstream::stream::ConsumerErrorKind;
+use async_nats::jetstream::{Context, kv, stream};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The declared state of the server.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Topology {
+    /// Streams with file storage and Limits retention.
+    pub streams: Vec<StreamSpec>,
+    /// Key-value buckets with file storage.
+    #[serde(default)]
+    pub buckets: Vec<BucketSpec>,
+    /// Durable pull consumers with explicit acknowledgements.
+    pub consumers: Vec<ConsumerSpec>,
+}
+
+/// A stream. Limits retention and not `WorkQueue`: a work queue forgets its dedup ids on restart.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StreamSpec {
+    /// The stream's name on the server.
+    pub name: String,
+    /// Its contents, as a description.
+    pub description: String,
+    /// The subjects it stores.
+    pub subjects: Vec<String>,
+    /// How long it keeps a message. The inbox of each consumer must remember as long.
+    pub max_age_seconds: u64,
+    /// How long the server drops a second message with the same `Nats-Msg-Id`.
+    pub duplicate_window_seconds: u64,
+    /// The largest message, headers included, in bytes.
+    pub max_message_size: i32,
+    /// The maximum size, in bytes; by default only the server's own limit applies.
+    #[serde(default)]
+    pub max_bytes: Option<i64>,
+    /// The messages that a full stream discards.
+    #[serde(default)]
+    pub discard: Discard,
+    /// Whether it accepts message schedules ([`Timing::At`](crate::wire::envelope::Timing::At)).
+    #[serde(default)]
+    pub schedules: bool,
+    /// Whether it accepts atomic batches: many messages, stored all or none. That pays off if the server syncs before
+    /// it acknowledges: a batch costs one sync.
+    #[serde(default)]
+    pub atomic_batches: bool,
+}
+
+/// The messages that a full stream discards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Discard {
+    /// The oldest: the stream is a ring buffer, and consumed history makes space. The program that accepts commands must
+    /// keep the unconsumed part below the limit. nats-server supports no other policy for a stream with schedules.
+    #[default]
+    Old,
+    /// The new one: the server refuses it, and the producer publishes it again later.
+    New,
+}
+
+/// A key-value bucket. A full bucket refuses new entries.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BucketSpec {
+    /// The bucket's name on the server.
+    pub name: String,
+    /// Its contents, as a description.
+    pub description: String,
+    /// How long it keeps an entry.
+    pub max_age_seconds: u64,
+    /// The largest value, in bytes.
+    pub max_value_size: i32,
+    /// The maximum size, in bytes.
+    #[serde(default)]
+    pub max_bytes: Option<i64>,
+}
+
+/// A durable pull consumer, one per (service, stream), named after the service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConsumerSpec {
+    /// The stream it reads.
+    pub stream: String,
+    /// The service that uses it, and the consumer's durable name.
+    pub name: String,
+    /// The subjects it reads from the stream.
+    pub filter_subjects: Vec<String>,
+}
+
+/// How long the server waits for an acknowledgement before it redelivers. The messages of a killed service are
+/// redelivered after this time.
+const ACK_WAIT: Duration = Duration::from_secs(10);
+/// The maximum number of messages that are delivered and not acknowledged, over all instances of a service. Failed
+/// messages that wait for their next attempt count as well, for a minute each: about 500 failures per second stop the
+/// consumer.
+const MAX_ACK_PENDING: i64 = 32_768;
+/// How long a request to a server that does not reply is repeated.
+const PROVISION_TIMEOUT: Duration = Duration::from_secs(30);
+
+impl Topology {
+    /// Reads a declaration.
+    ///
+    /// # Errors
+    ///
+    /// If it is not the JSON of a [`Topology`].
+    pub fn parse(json: &str) -> anyhow::Result<Self> {
+        serde_json::from_str(json).context("reading the topology")
+    }
+
+    /// Returns the streams a service consumes.
+    #[must_use]
+    pub fn streams_of(&self, service: &str) -> Vec<&str> {
+        self.consumers.iter().filter(|consumer| consumer.name == service).map(|c| c.stream.as_str()).collect()
+    }
+
+    /// Creates or updates everything as declared, with `replicas` copies of each stream.
+    ///
+    /// # Errors
+    ///
+    /// If the server cannot be reached, refuses a change, or creates something other than declared, as an older server
+    /// does with an unknown setting; the error names the object and the settings.
+    pub async fn provision(&self, js: &Context, replicas: usize) -> anyhow::Result<()> {
+        for spec in &self.streams {
+            provision_stream(js, spec, replicas).await?;
+        }
+        for spec in &self.buckets {
+            provision_bucket(js, spec, replicas).await?;
+        }
+        for spec in &self.consumers {
+            provision_consumer(js, spec).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a subject matches a filter with the wildcards of NATS.
+#[must_use]
+pub fn subject_matches(filter: &str, subject: &str) -> bool {
+    let (mut filter, mut subject) = (filter.split('.'), subject.split('.'));
+    loop {
+        match (filter.next(), subject.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some(wanted), Some(token)) if wanted == "*" || wanted == token => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Retries requests that time out: a cluster without a leader does not reply. All provisioning requests are idempotent.
+async fn retry_timeouts<T, E: Display, F: Future<Output = Result<T, E>>>(
+    mut attempt: impl FnMut() -> F,
+    is_time_out: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let start = Instant::now();
+    let mut is_logged = false;
+    loop {
+        match attempt().await {
+            Err(error) if is_time_out(&error) && start.elapsed() < PROVISION_TIMEOUT => {
+                if !std::mem::replace(&mut is_logged, true) {
+                    tracing::warn!(%error, "nats-server does not reply in time; provisioning retries");
+                }
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Refuses a result that differs from the request. Settings left to the server are not compared.
+fn check_result(
+    js: &Context,
+    object: &str,
+    requested: impl Serialize,
+    found: impl Serialize,
+) -> anyhow::Result<()> {
+    let (requested, found) = (serde_json::to_value(requested)?, serde_json::to_value(found)?);
+    let differing = differences(&requested, &found);
+    anyhow::ensure!(
+        differing.is_empty(),
+        "{object} differs from the request: {}. nats-server {} may be too old for this, or another program has \
+         changed it meanwhile",
+        differing.join(", "),
+        js.client().server_info().version
+    );
+    Ok(())
+}
+
+/// Returns the requested settings that differ in the result. A server leaves out settings that it does not know.
+fn differences(requested: &Value, found: &Value) -> Vec<String> {
+    let is_left_to_the_server = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_i64() == Some(0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(values) => values.is_empty(),
+        Value::Object(values) => values.is_empty(),
+        Value::Bool(true) => false,
+    };
+    let requested = requested.as_object().into_iter().flatten().filter(|(_, value)| !is_left_to_the_server(value));
+    let differing = requested.filter_map(|(name, requested)| match found.get(name) {
+        Some(found) if found == requested => None,
+        found => Some(format!("{name} is {} and not {requested}", found.unwrap_or(&Value::Null))),
+    });
+    differing.collect()
+}
+
+async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> anyhow::Result<()> {
+    let config = stream::Config {
+        name: spec.name.clone(),
+        description: Some(spec.description.clone()),
+        subjects: spec.subjects.clone(),
+        retention: stream::RetentionPolicy::Limits,
+        storage: stream::StorageType::File,
+        max_age: Duration::from_secs(spec.max_age_seconds),
+        duplicate_window: Duration::from_secs(spec.duplicate_window_seconds),
+        max_message_size: spec.max_message_size,
+        max_bytes: spec.max_bytes.unwrap_or(-1),
+        discard: match spec.discard {
+            Discard::Old => stream::DiscardPolicy::Old,
+            Discard::New => stream::DiscardPolicy::New,
+        },
+        num_replicas: replicas,
+        allow_direct: true,
+        allow_message_schedules: spec.schedules,
+        allow_atomic_publish: spec.atomic_batches,
+        ..Default::default()
+    };
+    let made = retry_timeouts(
+        || js.create_or_update_stream(config.clone()),
+        |error| error.kind() == CreateStreamErrorKind::TimedOut,
+    );
+    let made = made.await.map_err(|error| {
+        anyhow!(
+            "stream {} cannot be created or changed as declared: {error}. The server can change neither storage \
+             nor retention of a stream in place: delete it by hand (`nats stream rm {0}`) if its messages may go",
+            spec.name
+        )
+    })?;
+    check_result(js, &format!("stream {}", spec.name), &config, &made.config)?;
+    tracing::info!(stream = %spec.name, subjects = ?spec.subjects, "provisioned");
+    Ok(())
+}
+
+async fn provision_bucket(js: &Context, spec: &BucketSpec, replicas: usize) -> anyhow::Result<()> {
+    let config = kv::Config {
+        bucket: spec.name.clone(),
+        description: spec.description.clone(),
+        history: 1,
+        max_age: Duration::from_secs(spec.max_age_seconds),
+        max_value_size: spec.max_value_size,
+        max_bytes: spec.max_bytes.unwrap_or(-1),
+        storage: stream::StorageType::File,
+        num_replicas: replicas,
+        ..Default::default()
+    };
+    let made = retry_timeouts(
+        || js.create_or_update_key_value(config.clone()),
+        |error| error.kind() == CreateKeyValueErrorKind::TimedOut,
+    );
+    let made = made
+        .await
+        .map_err(|error| anyhow!("bucket {} cannot be created or changed as declared: {error}", spec.name))?;
+    let found = &made.stream.cached_info().config;
+    let found = serde_json::json!({
+        "history": found.max_messages_per_subject,
+        "max_age": found.max_age.as_secs(),
+        "max_value_size": found.max_message_size,
+        "max_bytes": found.max_bytes,
+        "num_replicas": found.num_replicas,
+    });
+    let requested = serde_json::json!({
+        "history": config.history,
+        "max_age": config.max_age.as_secs(),
+        "max_value_size": config.max_value_size,
+        "max_bytes": config.max_bytes,
+        "num_replicas": config.num_replicas,
+    });
+    check_result(js, &format!("bucket {}", spec.name), requested, found)?;
+    tracing::info!(bucket = %spec.name, "provisioned");
+    Ok(())
+}
+
+async fn provision_consumer(js: &Context, spec: &ConsumerSpec) -> anyhow::Result<()> {
+    let config = pull::Config {
+        durable_name: Some(spec.name.clone()),
+        filter_subjects: spec.filter_subjects.clone(),
+        ack_policy: AckPolicy::Explicit,
+        deliver_policy: DeliverPolicy::All,
+        ack_wait: ACK_WAIT,
+        max_ack_pending: MAX_ACK_PENDING,
+        // Unlimited: the service counts the failures, writes the dead letter itself, and then terminates the message.
+        max_deliver: -1,
+        ..Default::default()
+    };
+    let made = retry_timeouts(
+        || js.create_consumer_on_stream(config.clone(), spec.stream.as_str()),
+        |error| error.kind() == ConsumerErrorKind::TimedOut,
+    );
+    let made = made.await.map_err(|error| {
+        anyhow!(
+            "consumer {} of stream {} cannot be created or changed as declared: {error}",
+            spec.name,
+            spec.stream
+        )
+    })?;
+    let object = format!("consumer {} of stream {}", spec.name, spec.stream);
+    check_result(js, &object, config.into_consumer_config(), &made.cached_info().config)?;
+    tracing::info!(stream = %spec.stream, consumer = %spec.name, filter = ?spec.filter_subjects, "provisioned");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differing_settings_are_named_and_settings_left_to_the_server_are_not() {
+        let requested =
+            serde_json::json!({"max_age": 5, "allow_msg_schedules": true, "discard": "new", "max_msgs": 0});
+        let found = serde_json::json!({"max_age": 5, "discard": "old", "max_msgs": -1});
+        let mut differing = differences(&requested, &found);
+        differing.sort_unstable();
+        assert_eq!(differing, ["allow_msg_schedules is null and not true", r#"discard is "old" and not "new""#]);
+        assert_eq!(differences(&requested, &requested), Vec::<String>::new());
+    }
+
+    #[test]
+    fn filters_match_as_in_nats_server() {
+        assert!(subject_matches("order.event.placed.*", "order.event.placed.K1"));
+        assert!(subject_matches("order.command.>", "order.command.place.K1"));
+        assert!(!subject_matches("order.command.>", "order.command"));
+        assert!(!subject_matches("order.event.placed.*", "order.event.placed"));
+        assert!(!subject_matches("order.event.placed", "order.event.placed.K1"));
+        assert!(!subject_matches("order.event.confirmed.*", "order.event.placed.K1"));
+    }
+}

@@ -1,0 +1,13 @@
+//! From the stream to a transaction: consumer, inbox, processor, retry; and queries.
+
+pub(crate) mod consumer;
+pub(crate) mod failure;
+pub mod handler;
+pub mod inbox;
+pub(crate) mod item;
+pub mod position;
+pub(crate) mod processor;
+pub mod query;
+pub mod redrive;
+pub(crate) mod redriving;
+pub(crate) mod retry;

@@ -1,0 +1,256 @@
+//! The library's own tables. A service's migrator lists these first, then its own.
+
+use sea_orm::sea_query::{Expr, ExprTrait, Index};
+use sea_orm_migration::prelude::*;
+
+use crate::inbound::inbox;
+use crate::outbound::outbox;
+use crate::outbound::outbox_pending;
+use crate::outbound::owner;
+use crate::state::delivery_issue;
+use crate::state::effects;
+use crate::state::event_store;
+
+/// Returns the migrations of `inbox`, `outbox`, `delivery_issues`, `outbox_pending`, and `outbox_owners`: for every
+/// service.
+#[must_use]
+pub fn library() -> Vec<Box<dyn MigrationTrait>> {
+    vec![Box::new(InboxAndOutbox), Box::new(DeliveryIssues), Box::new(OutboxPending), Box::new(OutboxOwners)]
+}
+
+/// Returns the migrations of `events`: for event-sourced services.
+#[must_use]
+pub fn event_store() -> Vec<Box<dyn MigrationTrait>> {
+    vec![Box::new(Events)]
+}
+
+/// Returns the migrations of `effects`: for services with effects that need an idempotency key.
+#[must_use]
+pub fn effects() -> Vec<Box<dyn MigrationTrait>> {
+    vec![Box::new(Effects)]
+}
+
+/// A former column: when the stream acknowledged the row.
+const PUBLISHED_AT: &str = "published_at";
+/// The former index of the rows that no stream has acknowledged.
+const NOT_PUBLISHED: &str = "outbox_not_published";
+
+struct InboxAndOutbox;
+
+impl MigrationName for InboxAndOutbox {
+    fn name(&self) -> &'static str {
+        "messaging_0001_inbox_and_outbox"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for InboxAndOutbox {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use inbox::entity::Column as Inbox;
+        use outbox::entity::Column as Outbox;
+        let inbox = Table::create()
+            .table(inbox::entity::Entity)
+            .col(ColumnDef::new(Inbox::MessageId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(Inbox::ReceivedAt).big_integer().not_null())
+            .to_owned();
+        manager.create_table(inbox).await?;
+        let by_age = Index::create()
+            .name("inbox_received_at")
+            .table(inbox::entity::Entity)
+            .col(Inbox::ReceivedAt)
+            .to_owned();
+        manager.create_index(by_age).await?;
+
+        let outbox = Table::create()
+            .table(outbox::entity::Entity)
+            .col(ColumnDef::new(Outbox::RowId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(Outbox::MessageId).uuid().not_null())
+            .col(ColumnDef::new(Outbox::Subject).text().not_null())
+            .col(ColumnDef::new(Outbox::Headers).text().not_null())
+            .col(ColumnDef::new(Outbox::Body).binary().not_null())
+            .col(ColumnDef::new(PUBLISHED_AT).big_integer())
+            .to_owned();
+        manager.create_table(outbox).await?;
+        // Contains only the rows of the recovery scan, so it stays small however long rows are kept.
+        let outbox_pending = Index::create()
+            .name(NOT_PUBLISHED)
+            .table(outbox::entity::Entity)
+            .col(Outbox::RowId)
+            .and_where(Expr::col(PUBLISHED_AT).is_null())
+            .to_owned();
+        manager.create_index(outbox_pending).await
+    }
+}
+
+struct Events;
+
+impl MigrationName for Events {
+    fn name(&self) -> &'static str {
+        "messaging_0002_events"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Events {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use event_store::entity::Column as Event;
+        let events = Table::create()
+            .table(event_store::entity::Entity)
+            .col(ColumnDef::new(Event::AggregateId).text().not_null())
+            .col(ColumnDef::new(Event::Version).big_integer().not_null())
+            .col(ColumnDef::new(Event::MessageId).uuid().not_null())
+            .col(ColumnDef::new(Event::MessageType).text().not_null())
+            .col(ColumnDef::new(Event::Body).text().not_null())
+            .col(ColumnDef::new(Event::CausationId).uuid().not_null())
+            .col(ColumnDef::new(Event::CorrelationId).uuid().not_null())
+            .col(ColumnDef::new(Event::RecordedAt).big_integer().not_null())
+            .primary_key(Index::create().col(Event::AggregateId).col(Event::Version))
+            .to_owned();
+        manager.create_table(events).await
+    }
+}
+
+struct DeliveryIssues;
+
+impl MigrationName for DeliveryIssues {
+    fn name(&self) -> &'static str {
+        "messaging_0003_delivery_issues"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for DeliveryIssues {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use delivery_issue::entity::Column as DeliveryIssue;
+        let delivery_issues = Table::create()
+            .table(delivery_issue::entity::Entity)
+            .col(ColumnDef::new(DeliveryIssue::MessageId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(DeliveryIssue::Key).text().not_null())
+            .col(ColumnDef::new(DeliveryIssue::Subject).text().not_null())
+            .col(ColumnDef::new(DeliveryIssue::Stream).text().not_null())
+            .col(ColumnDef::new(DeliveryIssue::Sequence).big_integer().not_null())
+            .col(ColumnDef::new(DeliveryIssue::Failures).big_integer().not_null())
+            .col(ColumnDef::new(DeliveryIssue::FailedAt).big_integer())
+            .col(ColumnDef::new(DeliveryIssue::Detail).text())
+            .col(ColumnDef::new(DeliveryIssue::Duplicates).big_integer().not_null())
+            .col(ColumnDef::new(DeliveryIssue::DuplicateAt).big_integer())
+            .col(ColumnDef::new(DeliveryIssue::DeadLetteredAt).big_integer())
+            .col(ColumnDef::new(DeliveryIssue::Reason).text())
+            .col(ColumnDef::new(DeliveryIssue::RedrivenAt).big_integer())
+            .col(ColumnDef::new(DeliveryIssue::UpdatedAt).big_integer().not_null())
+            .to_owned();
+        manager.create_table(delivery_issues).await?;
+        for (name, column) in
+            [("delivery_issues_key", DeliveryIssue::Key), ("delivery_issues_updated_at", DeliveryIssue::UpdatedAt)]
+        {
+            let index = Index::create().name(name).table(delivery_issue::entity::Entity).col(column).to_owned();
+            manager.create_index(index).await?;
+        }
+        Ok(())
+    }
+}
+
+struct OutboxPending;
+
+impl MigrationName for OutboxPending {
+    fn name(&self) -> &'static str {
+        "messaging_0004_outbox_pending"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for OutboxPending {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use outbox::entity::Column as Outbox;
+        use outbox_pending::entity::Column as Batch;
+        let batches = Table::create()
+            .table(outbox_pending::entity::Entity)
+            .col(ColumnDef::new(Batch::FirstRowId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(Batch::LastRowId).uuid().not_null())
+            .to_owned();
+        manager.create_table(batches).await?;
+        let not_published = Query::select()
+            .columns([Outbox::RowId, Outbox::RowId])
+            .from(outbox::entity::Entity)
+            .and_where(Expr::col(PUBLISHED_AT).is_null())
+            .to_owned();
+        let mut insert = Query::insert();
+        insert.into_table(outbox_pending::entity::Entity).columns([Batch::FirstRowId, Batch::LastRowId]);
+        insert.select_from(not_published).map_err(|error| DbErr::Custom(error.to_string()))?;
+        manager.execute(insert.to_owned()).await?;
+        manager.drop_index(Index::drop().name(NOT_PUBLISHED).table(outbox::entity::Entity).to_owned()).await?;
+        let drop = Table::alter().table(outbox::entity::Entity).drop_column(PUBLISHED_AT).to_owned();
+        manager.alter_table(drop).await
+    }
+}
+
+struct OutboxOwners;
+
+impl MigrationName for OutboxOwners {
+    fn name(&self) -> &'static str {
+        "messaging_0007_outbox_owners"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for OutboxOwners {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use outbox_pending::entity::Column as Batch;
+        use owner::entity::Column as Owner;
+        let batches = outbox_pending::entity::Entity;
+        let owners = Table::create()
+            .table(owner::entity::Entity)
+            .if_not_exists()
+            .col(ColumnDef::new(Owner::OwnerId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(Owner::Beat).big_integer().not_null())
+            .to_owned();
+        manager.create_table(owners).await?;
+        // An earlier version may still insert batches: both columns are nullable.
+        if !manager.has_column("outbox_pending", "owner").await? {
+            let owner = ColumnDef::new(Batch::Owner).uuid().null().to_owned();
+            manager.alter_table(Table::alter().table(batches).add_column(owner).to_owned()).await?;
+        }
+        if !manager.has_column("outbox_pending", "refusal").await? {
+            let refusal = ColumnDef::new(Batch::Refusal).text().null().to_owned();
+            manager.alter_table(Table::alter().table(batches).add_column(refusal).to_owned()).await?;
+        }
+        // Contains the few rows that their stream can never store.
+        let refused = Index::create()
+            .name("outbox_pending_refusal")
+            .table(batches)
+            .if_not_exists()
+            .col(Batch::FirstRowId)
+            .and_where(Expr::col(Batch::Refusal).is_not_null())
+            .to_owned();
+        manager.create_index(refused).await
+    }
+}
+
+struct Effects;
+
+impl MigrationName for Effects {
+    fn name(&self) -> &'static str {
+        "messaging_0006_effects"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Effects {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use effects::entity::{Column, Entity};
+        let effects = Table::create()
+            .table(Entity)
+            .if_not_exists()
+            .col(ColumnDef::new(Column::MessageId).uuid().not_null().primary_key())
+            .col(ColumnDef::new(Column::RecordedAt).big_integer().not_null())
+            .to_owned();
+        manager.create_table(effects).await?;
+        let by_age = Index::create()
+            .name("effects_recorded_at")
+            .if_not_exists()
+            .table(Entity)
+            .col(Column::RecordedAt)
+            .to_owned();
+        manager.create_index(by_age).await
+    }
+}

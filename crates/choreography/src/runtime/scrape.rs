@@ -1,0 +1,81 @@
+//! `GET /metrics` of a service: reads the database and the broker, then writes the metrics of the process.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::PullConsumer;
+use poem::web::Data;
+use poem::{Response, handler};
+use sea_orm::DatabaseConnection;
+
+use crate::broker::clock;
+use crate::outbound::outbox_pending;
+use crate::telemetry::metrics::{LIBRARY_METRICS, exposition, figure};
+use crate::wire::envelope::unix_millis;
+
+/// How long a scrape waits for the database, and for the broker.
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The sources of the values that a scrape reads.
+#[derive(Clone)]
+pub(crate) struct Scrape {
+    pub(crate) db: DatabaseConnection,
+    pub(crate) js: jetstream::Context,
+    pub(crate) consumer: &'static str,
+    pub(crate) streams: &'static [&'static str],
+}
+
+impl Scrape {
+    /// Reads the database and the broker, and sets the gauges.
+    async fn collect(&self) {
+        let streams = self.streams.iter().map(|stream| self.collect_stream(stream));
+        futures::future::join(self.collect_outbox(), futures::future::join_all(streams)).await;
+    }
+
+    async fn collect_outbox(&self) {
+        let depth = async {
+            let rows = outbox_pending::depth(&self.db).await?;
+            let oldest = outbox_pending::oldest(&self.db).await?;
+            Ok::<_, sea_orm::DbErr>((rows, oldest, outbox_pending::unpublishable(&self.db).await?))
+        };
+        let (rows, age, unpublishable) = match tokio::time::timeout(SCRAPE_TIMEOUT, depth).await {
+            Ok(Ok((rows, oldest, unpublishable))) => {
+                let now = unix_millis(clock::now());
+                (
+                    figure(rows),
+                    oldest.map_or(0.0, |oldest| figure(now.saturating_sub(oldest).max(0).unsigned_abs()) / 1e3),
+                    figure(unpublishable),
+                )
+            }
+            _ => (f64::NAN, f64::NAN, f64::NAN),
+        };
+        LIBRARY_METRICS.unpublishable.get_or_create(&Vec::new()).set(unpublishable);
+        LIBRARY_METRICS.outbox_rows.get_or_create(&Vec::new()).set(rows);
+        LIBRARY_METRICS.outbox_oldest.get_or_create(&Vec::new()).set(age);
+    }
+
+    async fn collect_stream(&self, stream: &'static str) {
+        let info = async {
+            let mut consumer: PullConsumer =
+                self.js.get_consumer_from_stream(self.consumer, stream).await.map_err(anyhow::Error::from)?;
+            let info = consumer.info().await?;
+            anyhow::Ok((info.num_pending, info.num_ack_pending))
+        };
+        let (pending, unacknowledged) = match tokio::time::timeout(SCRAPE_TIMEOUT, info).await {
+            Ok(Ok((pending, unacknowledged))) => (figure(pending), figure(unacknowledged as u64)),
+            _ => (f64::NAN, f64::NAN),
+        };
+        let labels = vec![("stream", stream.to_owned())];
+        LIBRARY_METRICS.pending.get_or_create(&labels).set(pending);
+        LIBRARY_METRICS.unacknowledged.get_or_create(&labels).set(unacknowledged);
+    }
+}
+
+/// Serves `GET /metrics` of a service.
+#[handler]
+pub(crate) async fn of_service(Data(scrape): Data<&Arc<Scrape>>) -> Response {
+    LazyLock::force(&LIBRARY_METRICS);
+    scrape.collect().await;
+    exposition()
+}

@@ -1,0 +1,403 @@
+//! The frame of every service: options, start, and a shutdown that loses nothing.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use async_nats::{Client, jetstream};
+use poem::{EndpointExt, Route, get};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::republish;
+use crate::admin::stats;
+use crate::admin::trace;
+use crate::broker::clock;
+use crate::broker::connection::{self, NatsOptions};
+use crate::broker::durability::{Durability, DurabilityOptions};
+use crate::broker::limits::Limits;
+use crate::inbound::consumer::Puller;
+use crate::inbound::failure::RetryPolicy;
+use crate::inbound::handler::Handler;
+use crate::inbound::item::BATCH;
+use crate::inbound::processor::{DATABASE, Processor};
+use crate::inbound::query::{self, Endpoint, Reads};
+use crate::inbound::redrive;
+use crate::outbound::relay::Relay;
+use crate::outbound::relay_handle::Outbox;
+use crate::runtime::listener::{HttpOptions, Server};
+use crate::runtime::probes;
+use crate::runtime::retention::{self, Cleanup, HorizonError};
+use crate::runtime::scrape::{self, Scrape};
+use crate::runtime::shutdown::{Parts, Shutdown};
+use crate::setting;
+use crate::state::database::Databases;
+use crate::state::storage::{StorageOptions, StorageWatch};
+use crate::telemetry::health::Health;
+use crate::telemetry::spans;
+use crate::wire::envelope::Producer;
+
+/// The [`Health`] part for the streams.
+const STREAMS: &str = "streams";
+/// The [`Health`] part for the durability of acknowledged messages.
+const DURABILITY: &str = "durability";
+/// The interval between checks for missing streams.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// The delay with which a deadline may fire and still be kept by its stream: after an outage the broker fires it late.
+const MAX_DELAY: Duration = Duration::from_secs(3600);
+
+/// The options of every service.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ServiceOptions {
+    /// The broker's address and the user's credentials.
+    #[command(flatten)]
+    pub nats: NatsOptions,
+    /// The required durability of acknowledged messages.
+    #[command(flatten)]
+    pub durability: DurabilityOptions,
+    /// The HTTP server's options.
+    #[command(flatten)]
+    pub http: HttpOptions,
+    /// The threshold of free disk space.
+    #[command(flatten)]
+    pub storage: StorageOptions,
+    /// The service's own database: `sqlite://<file>?mode=rwc` or `postgres://user:password@host/name`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = setting::database_url())]
+    pub database_url: Option<String>,
+    /// How long inbox and outbox rows are kept, in seconds; at least as long as the streams keep messages.
+    #[arg(long, env = "RETENTION_SECONDS", default_value_t = 8 * 24 * 3600, value_parser = setting::seconds())]
+    pub retention_seconds: u64,
+    /// How often old inbox and outbox rows are deleted, in seconds, and how long after the start for the first time.
+    #[arg(long, env = "CLEANUP_SECONDS", default_value_t = 60, value_parser = setting::seconds())]
+    pub cleanup_seconds: u64,
+    /// How often a message may fail before it becomes a dead letter. A delivery that did not fail does not count.
+    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = setting::number(1..=1000))]
+    pub max_attempts: u64,
+}
+
+impl ServiceOptions {
+    fn retention(&self) -> Duration {
+        // Without the command line, nothing has checked it.
+        Duration::from_secs(self.retention_seconds.min(setting::MAX_SECONDS))
+    }
+
+    /// Returns the URL of the database: as configured, or an SQLite file named after the service in `data/`.
+    #[must_use]
+    pub fn database_url(&self, service: &str) -> String {
+        self.database_url.clone().unwrap_or_else(|| format!("sqlite://data/{service}.sqlite?mode=rwc"))
+    }
+}
+
+/// A background task of a service, such as calling a third party or sending mail. It ends when the token is cancelled;
+/// it finds unfinished work again at the next start.
+pub type Worker = Box<dyn FnOnce(Outbox, CancellationToken) -> Working + Send>;
+
+/// The future of a worker.
+pub type Working = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+
+/// A service, ready to run.
+pub struct Service<H: Handler> {
+    /// Its name, used for its user, its durable consumers, its queries, and the source of its messages.
+    pub name: &'static str,
+    /// Its description, for `nats service ls`.
+    pub description: &'static str,
+    /// Its version, for `nats service ls`: a semantic version, such as that of its crate.
+    pub version: &'static str,
+    /// The streams it consumes, each through a durable consumer named after the service.
+    pub streams: &'static [&'static str],
+    /// The longest delay of the deadlines it schedules; `None` if it schedules none.
+    pub longest_deadline: Option<Duration>,
+    /// The producer of each context and kind.
+    pub producer: Producer,
+    /// Its database, with all migrations applied.
+    pub db: Databases,
+    /// The handler of its messages.
+    pub handler: H,
+    /// The queries that it replies to.
+    pub endpoints: Vec<Endpoint>,
+    /// Its background tasks, spawned at the start.
+    pub workers: Vec<Worker>,
+    /// Its HTTP routes besides the probes.
+    pub routes: Route,
+    /// The address of its HTTP server.
+    pub http_address: SocketAddr,
+}
+
+impl<H: Handler> Service<H> {
+    /// Runs until `shutdown` is cancelled: then stops pulling, finishes the batch, publishes, acks, and returns.
+    ///
+    /// Starts in any order with its broker: it waits, unready, until nats-server and the streams are available.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot start (address in use, retention below the dedup horizon, a deadline longer than its stream keeps
+    /// messages, a durability below the required one), or if a part of it ends by itself. A shutdown takes at most 8 s;
+    /// unfinished work is then logged, and is not an error.
+    pub async fn run(mut self, options: &ServiceOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
+        spans::export_as(self.name)?;
+        let health = Health::default();
+        health.expect(STREAMS);
+        let client = connection::connect(&options.nats, self.name, &health).await?;
+        let js = connection::jetstream(&client);
+        // Cancelled with `shutdown`, and if a part fails.
+        let stop = shutdown.child_token();
+
+        let mut parts = Parts::default();
+        let scrape =
+            Scrape { db: self.db.reader.clone(), js: js.clone(), consumer: self.name, streams: self.streams };
+        let routes =
+            std::mem::take(&mut self.routes).at("/metrics", get(scrape::of_service).data(Arc::new(scrape)));
+        let endpoint = probes::with_probes(routes, health.clone());
+        let server = Server::bind(self.http_address, &options.http, Some(health.clone())).await?;
+        let serving = server.serve(endpoint, stop.clone());
+        parts.spawn("http", async move {
+            serving.await;
+            Ok(())
+        });
+        let (watch, until) = (connection::watch_server(client.clone(), health.clone()), stop.clone());
+        parts.spawn("server watch", async move {
+            until.run_until_cancelled(watch).await;
+            Ok(())
+        });
+
+        let started = tokio::select! {
+            started = wait_for_streams(&js, self.streams, self.longest_deadline, options, &health) => started,
+            () = stop.cancelled() => Ok(None),
+            Some(ended) = parts.next_end() => ended.map(|()| None),
+        };
+        let (durability, infos) = match started {
+            Ok(Some(found)) if !stop.is_cancelled() => found,
+            stopped => {
+                parts.stop(&stop, Ok(())).await;
+                return stopped.map(drop);
+            }
+        };
+
+        let (name, db) = (self.name, self.db.clone());
+        if durability.fsynced {
+            db.sync_commits().await.context("making commits survive a power cut")?;
+        }
+        let end = Shutdown { service: name, client: client.clone(), db };
+        let limits = Limits::new(&infos, client.server_info().max_payload);
+        let late_after = retention::late_after(&infos, options.retention());
+        let broker = Broker { client: client.clone(), js, durability, limits, late_after };
+        self.spawn_parts(&mut parts, broker, options, &health, &stop);
+        tracing::info!(service = name, "started");
+
+        let early = parts.end_early(&stop).await;
+        let stopped = parts.stop(&stop, early).await;
+        end.finish(&stopped.unfinished).await;
+        stopped.outcome
+    }
+
+    /// Spawns the parts that process messages. Their order at a shutdown follows from the ownership of the channels:
+    /// first the pullers, then the processor and the workers, then the relay.
+    fn spawn_parts(
+        self,
+        parts: &mut Parts,
+        broker: Broker,
+        options: &ServiceOptions,
+        health: &Health,
+        stop: &CancellationToken,
+    ) {
+        self.spawn_upkeep(parts, &broker.js, options, health, stop);
+        let Broker { client, js, durability, limits, late_after } = broker;
+        let (relay, relay_handle) = Relay::new(
+            self.db.writer.clone(),
+            client.clone(),
+            self.name,
+            durability.fsynced,
+            limits,
+            late_after,
+            health.clone(),
+        );
+        let (sender, queue) = mpsc::channel(BATCH);
+        for stream in self.streams {
+            health.expect(&Puller::part(stream));
+            let puller = Puller {
+                js: js.clone(),
+                stream,
+                consumer: self.name.to_owned(),
+                queue: sender.clone(),
+                health: health.clone(),
+                shutdown: stop.clone(),
+                arrived: Arc::new(AtomicU64::new(0)),
+            };
+            parts.spawn("puller", async move {
+                puller.run().await;
+                Ok(())
+            });
+        }
+        drop(sender);
+        for worker in self.workers {
+            parts.spawn(
+                "worker",
+                worker(Outbox::new(relay_handle.clone(), format!("/{}", self.name), health.clone()), stop.clone()),
+            );
+        }
+        health.ok(DATABASE);
+        let handler = Arc::new(self.handler);
+        let processor = Processor {
+            db: self.db.writer.clone(),
+            handler: handler.clone(),
+            service: self.name,
+            source: format!("/{}", self.name),
+            producer: self.producer,
+            relay: relay_handle,
+            health: health.clone(),
+            retention: options.retention(),
+            retry: RetryPolicy { max_attempts: options.max_attempts },
+            duplicates: AtomicBool::new(false),
+            shutdown: stop.clone(),
+        };
+        let (redrive_endpoint, redrives) = redrive::endpoint(js.clone(), self.name);
+        let mut endpoints = self.endpoints;
+        endpoints.extend([
+            redrive_endpoint,
+            trace::endpoint(self.db.reader.clone(), self.name, handler, health.clone()),
+            stats::endpoint(self.db.reader.clone(), self.name),
+            republish::endpoint(self.db.reader.clone(), js.clone(), self.name),
+        ]);
+        parts.spawn("processor", async move {
+            processor.run(queue, redrives).await;
+            Ok(())
+        });
+        parts.spawn("relay", relay.run());
+        let reads = Reads::new(self.db.reader, health);
+        let queries =
+            query::serve(client.clone(), self.name, self.description, self.version, endpoints, reads, stop.clone());
+        parts.spawn("queries", queries);
+    }
+
+    /// Spawns the parts that delete old rows, and that watch the disk and the clock.
+    fn spawn_upkeep(
+        &self,
+        parts: &mut Parts,
+        js: &jetstream::Context,
+        options: &ServiceOptions,
+        health: &Health,
+        stop: &CancellationToken,
+    ) {
+        let cleanup = Cleanup {
+            db: self.db.writer.clone(),
+            js: js.clone(),
+            streams: self.streams,
+            retention: options.retention(),
+            interval: Duration::from_secs(options.cleanup_seconds),
+            shutdown: stop.clone(),
+        };
+        parts.spawn("retention", async move {
+            cleanup.run().await;
+            Ok(())
+        });
+        let storage = StorageWatch {
+            db: self.db.reader.clone(),
+            options: options.storage.clone(),
+            health: health.clone(),
+            shutdown: stop.clone(),
+        };
+        parts.spawn("storage", async move {
+            storage.run().await;
+            Ok(())
+        });
+        if let Some(stream) = self.streams.first() {
+            let watch = clock::watch(js.clone(), stream, health.clone(), stop.clone());
+            parts.spawn("clock", async move {
+                watch.await;
+                Ok(())
+            });
+        }
+    }
+}
+
+/// The connection of a service, and the properties of its broker.
+struct Broker {
+    client: Client,
+    js: jetstream::Context,
+    durability: Durability,
+    limits: Limits,
+    /// The age from which the relay marks an outbox row as republished.
+    late_after: Duration,
+}
+
+/// Waits until the streams can be read on a recent enough server. Checks the dedup horizon, the deadlines, and the
+/// durability; returns the durability and the streams' infos.
+async fn wait_for_streams(
+    js: &jetstream::Context,
+    streams: &[&'static str],
+    longest_deadline: Option<Duration>,
+    options: &ServiceOptions,
+    health: &Health,
+) -> anyhow::Result<Option<(Durability, Vec<jetstream::stream::Info>)>> {
+    loop {
+        match retention::check_dedup_horizon(js, streams, options.retention()).await {
+            Ok(infos) => match connection::check_server(&js.client()) {
+                Ok(()) => {
+                    check_deadlines(infos.iter().map(|info| &info.config), longest_deadline)?;
+                    let probed = options.durability.probe(&infos, None).await;
+                    options.durability.check(&probed)?;
+                    for silent in &probed.silent {
+                        tracing::warn!("{silent}; whether messages are synced is unknown and counts as not synced");
+                    }
+                    health.note(DURABILITY, probed.to_string());
+                    health.ok(STREAMS);
+                    return Ok(Some((probed.durability, infos)));
+                }
+                Err(error) => health.failed(STREAMS, error.to_string()),
+            },
+            Err(error @ HorizonError::TooShort(_)) => bail!(error),
+            Err(error @ HorizonError::Unreadable { .. }) => health.failed(STREAMS, error.to_string()),
+        }
+        tokio::time::sleep(RETRY_INTERVAL).await;
+    }
+}
+
+/// Refuses deadlines that their stream would delete before they fire.
+fn check_deadlines<'a>(
+    streams: impl IntoIterator<Item = &'a jetstream::stream::Config>,
+    longest: Option<Duration>,
+) -> anyhow::Result<()> {
+    let Some(longest) = longest else { return Ok(()) };
+    for config in streams.into_iter().filter(|config| config.allow_message_schedules) {
+        let allowed = config.max_age.saturating_sub(MAX_DELAY.min(config.max_age / 2));
+        anyhow::ensure!(
+            longest <= allowed,
+            "the longest deadline is {} s, and stream {} keeps messages for {} s: a deadline must be {} s or shorter, or it \
+             could be deleted before it fires; set a shorter one, or raise the stream's max_age",
+            longest.as_secs(),
+            config.name,
+            config.max_age.as_secs(),
+            allowed.as_secs()
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_longer_than_its_stream_keeps_messages_is_refused() {
+        let day = Duration::from_secs(24 * 3600);
+        let timers = |max_age| jetstream::stream::Config {
+            name: "TIMERS".to_owned(),
+            max_age,
+            allow_message_schedules: true,
+            ..Default::default()
+        };
+        let refused = check_deadlines([&timers(day)], Some(day)).unwrap_err().to_string();
+        assert!(
+            refused.contains("TIMERS") && refused.contains("86400 s") && refused.contains("82800 s"),
+            "{refused}"
+        );
+        check_deadlines([&timers(day)], Some(day - MAX_DELAY)).unwrap();
+        check_deadlines([&timers(Duration::from_secs(10))], Some(Duration::from_secs(5))).unwrap();
+        check_deadlines([&timers(day)], None).unwrap();
+        let other = jetstream::stream::Config { max_age: day, ..Default::default() };
+        check_deadlines([&other], Some(day * 9)).unwrap();
+    }
+}

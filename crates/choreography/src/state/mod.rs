@@ -1,0 +1,10 @@
+//! The database of a service: connections, statements, event store, and what is kept beside the data.
+
+pub mod database;
+pub mod delivery_issue;
+pub mod effects;
+pub mod event_store;
+pub(crate) mod fault;
+pub(crate) mod migrator;
+pub mod statement;
+pub mod storage;
