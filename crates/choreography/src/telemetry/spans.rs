@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_trace_parent_survives_a_round_trip_and_other_texts_are_refused() {
-        let (trace, span, flags) = parse(GOOD).unwrap();
+        let (trace, span, flags) = trace_parent::parse(GOOD).unwrap();
         let span = StartedSpan { trace, span, parent: SpanId::INVALID, at: SystemTime::UNIX_EPOCH };
         assert_eq!(span.trace_parent(), GOOD);
         assert!(flags.is_sampled());
@@ -245,7 +245,7 @@ mod tests {
         for bad in
             ["", "00", "00-0-0-0", "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", &format!("{GOOD}-1")]
         {
-            assert!(parse(bad).is_none(), "{bad}");
+            assert!(trace_parent::parse(bad).is_none(), "{bad}");
         }
     }
 

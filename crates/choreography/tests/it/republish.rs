@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use choreography::dead_letter::STREAM_NAME;
+use choreography::envelope::REPUBLISHED;
 use choreography::redrive::{self, Outcome, Report};
-use choreography::republish::{REPUBLISHED, Republished, Request, subject};
+use choreography::republish::{Republished, Request, subject};
 use choreography::{Topology, outbox};
 use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, Statement};
 use time::OffsetDateTime;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use async_nats::HeaderMap;
+use choreography::envelope::REPUBLISHED;
 use choreography::envelope::unix_millis;
-use choreography::republish::REPUBLISHED;
 use choreography::{Cause, Outgoing, Topology, event_store, inbox, outbox, outbox_pending};
 use sea_orm::{ConnectionTrait, EntityTrait, PaginatorTrait, Statement, TransactionTrait};
 use sea_orm_migration::MigratorTrait;

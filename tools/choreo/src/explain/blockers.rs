@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use choreography::trace::{AggregateStatus, PendingMessage, Trace};
+use choreography::AggregateStatus;
+use choreography::trace::{PendingMessage, Trace};
 use contracts::query::OrderStatus;
 use contracts::topology::ORDER_SERVICE;
 use uuid::Uuid;

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use choreography::dead_letter;
 use choreography::direct::{Reader, Stored};
+use choreography::envelope::REPUBLISHED;
 use choreography::envelope::{self, rfc3339};
-use choreography::republish::REPUBLISHED;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
