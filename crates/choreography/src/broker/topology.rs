@@ -11,7 +11,7 @@ use anyhow::{Context as _, anyhow};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
 use async_nats::jetstream::context::{CreateKeyValueErrorKind, CreateStreamErrorKind};
 use async_nats::jetstream::stream::ConsumerErrorKind;
-use async_nats::jetstream::{Context, kv, stream};
+use async_nats::jetstream::{Context, ErrorCode, kv, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -109,6 +109,8 @@ const ACK_WAIT: Duration = Duration::from_secs(10);
 const MAX_ACK_PENDING: i64 = 32_768;
 /// How long a request to a server that does not reply is repeated.
 const PROVISION_TIMEOUT: Duration = Duration::from_secs(30);
+/// The delay between two of these attempts.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Topology {
     /// Reads a declaration.
@@ -159,8 +161,9 @@ pub fn subject_matches(filter: &str, subject: &str) -> bool {
     }
 }
 
-/// Retries requests that time out: a cluster without a leader does not reply. All provisioning requests are idempotent.
-async fn retry_timeouts<T, E: Display, F: Future<Output = Result<T, E>>>(
+/// Retries requests that a cluster cannot serve yet: without a leader it does not reply, and while a server is starting
+/// it has too few peers. All provisioning requests are idempotent.
+async fn retry_while_unavailable<T, E: Display, F: Future<Output = Result<T, E>>>(
     mut attempt: impl FnMut() -> F,
     is_time_out: impl Fn(&E) -> bool,
 ) -> Result<T, E> {
@@ -168,14 +171,21 @@ async fn retry_timeouts<T, E: Display, F: Future<Output = Result<T, E>>>(
     let mut is_logged = false;
     loop {
         match attempt().await {
-            Err(error) if is_time_out(&error) && start.elapsed() < PROVISION_TIMEOUT => {
+            Err(error) if is_unavailable(&error, &is_time_out) && start.elapsed() < PROVISION_TIMEOUT => {
                 if !std::mem::replace(&mut is_logged, true) {
-                    tracing::warn!(%error, "nats-server does not reply in time; provisioning retries");
+                    tracing::warn!(%error, "nats-server cannot provision yet; provisioning retries");
                 }
+                tokio::time::sleep(RETRY_INTERVAL).await;
             }
             done => return done,
         }
     }
+}
+
+/// Returns whether a request failed for lack of a leader or of peers. The errors of the client differ by request, and only
+/// their texts contain the server's code.
+fn is_unavailable<E: Display>(error: &E, is_time_out: impl Fn(&E) -> bool) -> bool {
+    is_time_out(error) || error.to_string().contains(&format!("error code {}", ErrorCode::CLUSTER_NO_PEERS.0))
 }
 
 /// Refuses a result that differs from the request. Settings left to the server are not compared.
@@ -236,7 +246,7 @@ async fn provision_stream(js: &Context, spec: &StreamSpec, replicas: usize) -> a
         allow_atomic_publish: spec.atomic_batches,
         ..Default::default()
     };
-    let made = retry_timeouts(
+    let made = retry_while_unavailable(
         || js.create_or_update_stream(config.clone()),
         |error| error.kind() == CreateStreamErrorKind::TimedOut,
     );
@@ -264,7 +274,7 @@ async fn provision_bucket(js: &Context, spec: &BucketSpec, replicas: usize) -> a
         num_replicas: replicas,
         ..Default::default()
     };
-    let made = retry_timeouts(
+    let made = retry_while_unavailable(
         || js.create_or_update_key_value(config.clone()),
         |error| error.kind() == CreateKeyValueErrorKind::TimedOut,
     );
@@ -303,7 +313,7 @@ async fn provision_consumer(js: &Context, spec: &ConsumerSpec) -> anyhow::Result
         max_deliver: -1,
         ..Default::default()
     };
-    let made = retry_timeouts(
+    let made = retry_while_unavailable(
         || js.create_consumer_on_stream(config.clone(), spec.stream.as_str()),
         |error| error.kind() == ConsumerErrorKind::TimedOut,
     );

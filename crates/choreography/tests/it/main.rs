@@ -3,6 +3,7 @@
 
 mod batches;
 mod checks;
+mod cluster;
 mod connection;
 mod counter;
 mod delivery;

@@ -260,7 +260,11 @@ impl Fault {
             Self::Postgres => Target::Postgres,
             Self::KillServer(_) | Self::PauseServer(_) | Self::DisconnectServer(_) => Target::Server,
             Self::Republish(_) => return Vec::new(),
-            Self::AtLimit(stream, _) => Target::Stream(stream),
+            Self::AtLimit(stream @ (BUCKET | TIMERS), _) => Target::Stream(stream),
+            // A small ring buffer soon discards its messages. The campaign copies them before, which needs all servers.
+            Self::AtLimit(stream, _) => {
+                return vec![Target::Stream(stream), Target::Process(Component::NatsServer), Target::Server];
+            }
             Self::Upgrade => {
                 return vec![
                     Target::Process(UPGRADED),
