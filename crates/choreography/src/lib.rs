@@ -2,29 +2,30 @@
 //!
 //! The library contains no business logic. A service supplies a database, a [`Handler`] for the closed set of messages
 //! that it understands, and [`query::Endpoint`]s for its queries; [`Service::run`] does the rest. `docs/patterns.md`
-//! explains the patterns, such as inbox and outbox. In reading order:
+//! explains the patterns, such as inbox and outbox.
 //!
-//! - [`envelope`]: the message format, and derived message ids;
-//! - [`handler`]: the interface that a service implements;
-//! - `processor`: handles a batch of deliveries (`item`) in one transaction with [`inbox`] and [`outbox`];
-//! - `consumer` pulls deliveries; `relay` publishes the outbox (`atomic`: atomic batches; `in_flight`: unacknowledged
-//!   publishes; `refusals`: back-off; `scan`: the recovery scan; [`owner`]: ownership of pending batches; `limits`:
-//!   message sizes);
-//! - [`dead_letter`]: messages that could not be handled; [`delivery_issue`]: failures, duplicates, and dead letters
-//!   per message; [`redrive`]: handling dead letters again;
-//! - [`trace`]: the state of one business id in a service; [`stats`]: outbox statistics; [`republish`]: restoring a
-//!   stream from the outboxes;
-//! - [`event_store`], [`effects`], [`statement`]: building blocks for handlers;
-//! - [`topology`]: streams and consumers from a declaration; `retention`: the dedup horizon; [`clock`]: the server's
-//!   time; [`durability`]: the durability of acknowledged messages;
-//! - [`direct`]: reading a stream without a consumer; [`replay`]: decoding a stream again that way;
-//! - [`query`], [`publisher`]: queries, and commands published outside a transaction;
-//! - [`storage`]: the size of the database, and the free space of its disk;
-//! - [`metrics`], [`spans`]: Prometheus metrics and OpenTelemetry spans;
-//! - [`setting`]: parsers of settings, applied at the start;
-//! - [`listener`]: the HTTP server; [`mod@http`]: the HTTP client; [`output`]: non-blocking output of log lines;
-//! - [`service`] (`shutdown`: the shutdown sequence), [`connection`], [`database`], [`migration`], [`health`],
-//!   [`probes`], [`process`]: the wiring.
+//! There is a folder per direction of flow. A folder imports only those listed before it:
+//!
+//! - `wire`: [`envelope`] is the message format, with derived message ids;
+//! - `telemetry`: [`health`], [`metrics`], [`spans`], and [`output`], which never blocks on a reader;
+//! - `broker`: [`connection`]; [`topology`] declares streams and consumers; [`clock`] is the server's time;
+//!   [`durability`] that of acknowledged messages; [`direct`] reads a stream without a consumer, [`replay`] decodes it;
+//!   `limits` of message sizes;
+//! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`] and
+//!   [`effects`] are building blocks for handlers; [`delivery_issue`] records failures, duplicates, and dead letters;
+//!   [`storage`] watches disk space;
+//! - `outbound`: [`outbox`] and [`outbox_pending`], published by `relay` (`atomic`: atomic batches; `in_flight`:
+//!   unacknowledged publishes; `refusals`: back-off; `scan`: the recovery scan; [`owner`]: ownership of pending batches);
+//!   [`dead_letter`]s; [`publisher`] sends commands outside a transaction;
+//! - `inbound`: `consumer` pulls deliveries; `processor` handles a batch of them (`item`) in one transaction with
+//!   [`inbox`] and outbox, by the [`handler`] that a service implements; `retry` after a `failure`; [`redrive`] handles
+//!   dead letters again; [`position`] detects lost messages; [`query`] serves requests;
+//! - `admin`: [`trace`], the state of one business id in a service; [`stats`] of its outbox; [`republish`], which restores
+//!   a stream from the outboxes;
+//! - `runtime`: [`service`] from start to `shutdown`; `retention`: the dedup horizon; [`listener`]: the HTTP server with
+//!   [`probes`] and `scrape`; [`migration`]s of the library's tables; [`process`]: logging and signals.
+//!
+//! Beside them, [`setting`] parses configuration at the start, and [`mod@http`] is the HTTP client.
 //!
 //! Invariants: inbox rows, state, and outbox rows commit together or not at all; the inbox insert is the first
 //! statement; the ack follows the commit; no network call inside the transaction.

@@ -22,7 +22,8 @@ use uuid::Uuid;
 use crate::options::Span;
 use crate::orders::Orders;
 use crate::report::{Line, Report, Table};
-use crate::stage::{Engine, folder};
+use crate::chain::Engine;
+use crate::stage::folder;
 use crate::statistics::{median, rate};
 
 /// The size of a message's headers in the outbox, in bytes, as in a real message.

@@ -9,7 +9,8 @@ use serde_json::json;
 use crate::drive::used;
 use crate::options::seconds;
 use crate::report::{Report, Table};
-use crate::stage::{Engine, folder, log, own_program, start_postgres};
+use crate::chain::Engine;
+use crate::stage::{folder, log, own_program, start_postgres};
 use crate::statistics::number;
 use crate::usage::{self, Counted, Processes};
 

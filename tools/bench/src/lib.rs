@@ -20,6 +20,7 @@
 pub mod baseline;
 pub mod baseline_sql;
 pub mod broker;
+pub mod chain;
 pub mod closed;
 pub mod contention;
 pub mod drive;

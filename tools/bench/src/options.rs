@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::stage::{Chain, Engine, SyncMode};
+use crate::chain::{Chain, Engine, SyncMode};
 
 /// Measures the shop against baselines of the broker and the database, in the same run on the same machine.
 #[derive(Debug, Clone, clap::Parser)]

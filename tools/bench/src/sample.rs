@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::orders::Outbound;
-use crate::stage::Chain;
+use crate::chain::Chain;
 
 /// How long one order may take.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -23,6 +23,7 @@ pub mod collect;
 pub mod history;
 pub mod load;
 pub mod options;
+pub mod random;
 pub mod recorded;
 pub mod report;
 pub mod settling;

@@ -7,7 +7,7 @@ use demo::shop::settings;
 use demo::{Component, OnLine, ShopConfig};
 use rand::RngExt;
 
-use crate::options::{Purpose, random};
+use crate::random::{Purpose, random};
 
 /// The number of kills per service.
 const KILLS: usize = 8;

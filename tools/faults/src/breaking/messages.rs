@@ -15,7 +15,7 @@ use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use uuid::Uuid;
 
-use crate::options::{Purpose, random};
+use crate::random::{Purpose, random};
 
 /// The maximum time a consumer is paused, in case it is not resumed.
 const MAX_HOLD: Duration = Duration::from_secs(120);

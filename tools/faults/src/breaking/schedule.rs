@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, seq::IndexedRandom};
 
 use super::upgrade::UPGRADED;
-use crate::options::{Purpose, random};
+use crate::random::{Purpose, random};
 use demo::proxy::LinkPolicy;
 
 /// A kind of fault.

@@ -6,7 +6,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{Rng, RngExt};
 use serde_json::{Value, json};
 
-use crate::options::{Purpose, random};
+use crate::random::{Purpose, random};
 
 /// The number of customers with accounts.
 pub const CUSTOMERS: u64 = 16;
