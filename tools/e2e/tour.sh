@@ -36,7 +36,7 @@ grep -q 'port 8900, which api-gateway needs, is taken by demo (process' "$work/s
   fail "a demo with used ports prints: $(cat "$work/second")"
 ok 'a second demo names the conflicting process'
 
-python3 "$root/e2e/tour.py" "$root/docs/tour.md"
+python3 "$root/tools/e2e/tour.py" "$root/docs/tour.md"
 eventually 'ORDER_004 is cancelled by its deadline' 30 has_status ORDER_004 cancelled
 ok 'the tour'
 
