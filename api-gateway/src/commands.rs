@@ -4,7 +4,7 @@
 //! known to be down. JetStream may have stored a command whose acknowledgement did not arrive in time. The same request
 //! has the same command id, by its content or by its key, so repeating it is safe.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 use crate::idempotency::{ClaimError, IdempotencyKey, IdempotencyKeys, Operation, derived_id, fingerprint};
 use crate::problem::{Code, Problem};
+use crate::publishing::Publishing;
 use crate::streams::Known;
 
 /// How long JetStream may take to store a command.
@@ -108,12 +109,18 @@ pub(crate) struct Commands {
     publisher: Publisher,
     keys: IdempotencyKeys,
     streams: watch::Receiver<Known>,
+    publishing: Arc<Publishing>,
 }
 
 impl Commands {
-    pub(crate) fn new(client: Client, js: &jetstream::Context, streams: watch::Receiver<Known>) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        js: &jetstream::Context,
+        streams: watch::Receiver<Known>,
+        publishing: Arc<Publishing>,
+    ) -> Self {
         let (publisher, keys) = (Publisher::new(js.clone(), API_GATEWAY), IdempotencyKeys::new(js.clone()));
-        Self { client, publisher, keys, streams }
+        Self { client, publisher, keys, streams, publishing }
     }
 
     /// Returns the failures that a published command survives.
@@ -127,10 +134,16 @@ impl Commands {
             return Err(unavailable("there is no connection to nats-server"));
         }
         self.admit(&request.draft)?;
-        match tokio::time::timeout(ACK_TIMEOUT, self.claim_and_publish(request)).await {
+        let published = match tokio::time::timeout(ACK_TIMEOUT, self.claim_and_publish(request)).await {
             Ok(published) => published,
             Err(_) => Err(unavailable("JetStream did not acknowledge a command in time")),
+        };
+        match &published {
+            Ok(_) => self.publishing.stored(),
+            Err(problem) if problem.code() == Code::Unavailable => self.publishing.failed(Instant::now()),
+            Err(_) => {}
         }
+        published
     }
 
     /// Refuses a command while there is no capacity for the events that it causes.

@@ -6,7 +6,8 @@
 //! - [`mod@config`]; `router`: the rules for every request; `docs`: the page of all messages; `orders`, `products`,
 //!   `accounts`, `notifications`: the operations;
 //! - `parameter`, `body`: input, parsed at the edge; `json`, `problem`: output, and the one mapping of errors to HTTP;
-//! - `streams` measures capacity; `commands` publishes, with `idempotency` for repeated requests; `queries` relays;
+//! - `streams` measures capacity; `commands` publishes, with `idempotency` for repeated requests, and `publishing`
+//!   tracks the outcomes; `queries` relays;
 //! - `wait` holds a response until an order is final, `accounts::outcome` until the account service has replied;
 //!   `invariants` checks consistency; `events` is the live feed, `overview` the system overview; both read with
 //!   `stream_follower`;
@@ -34,6 +35,7 @@ mod overview;
 mod parameter;
 mod problem;
 mod products;
+mod publishing;
 mod queries;
 mod router;
 mod stream_follower;
@@ -45,6 +47,7 @@ mod wait;
 
 use std::sync::Arc;
 
+use choreography::broker_storage::BrokerStorage;
 use choreography::listener::{Guard, Server};
 use choreography::{Health, clock, connection, spans};
 use contracts::topology::{API_GATEWAY, COMMANDS};
@@ -64,6 +67,7 @@ use operations::OperationsApi;
 use orders::OrdersApi;
 use overview::OverviewApi;
 use products::ProductsApi;
+use publishing::Publishing;
 use queries::Queries;
 use streams::{Known, Streams};
 use wait::Waiters;
@@ -99,6 +103,14 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let watched = client.clone();
 
     tokio::spawn(clock::watch(js.clone(), COMMANDS, health.clone(), shutdown.clone()));
+    let storage = BrokerStorage {
+        js: js.clone(),
+        monitors: config.durability.nats_monitor_url.clone(),
+        health: health.clone(),
+        shutdown: shutdown.clone(),
+    };
+    tokio::spawn(storage.watch());
+    let publishing = Arc::new(Publishing::new(health.clone()));
     let (known, streams_known) = watch::channel(Known::default());
     let streams = Streams {
         js: js.clone(),
@@ -106,8 +118,9 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         max_backlog: config.max_backlog,
         health: health.clone(),
         known,
+        publishing: publishing.clone(),
     };
-    let commands = Arc::new(Commands::new(client.clone(), &js, streams_known));
+    let commands = Arc::new(Commands::new(client.clone(), &js, streams_known, publishing));
     let queries = Queries::new(client.clone());
     let waiters = Waiters::new(client.clone(), queries.clone(), shutdown.clone());
     let explainer = choreo::Operator::over(client.clone(), js.clone(), health.clone());

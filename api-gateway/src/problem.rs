@@ -199,6 +199,11 @@ impl Problem {
         Self { code, detail: detail.into(), version: None, errors: vec![], headers }
     }
 
+    /// Returns the code.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
     /// Sets when to send the request again, in seconds.
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.headers.retain(|(name, _)| name != header::RETRY_AFTER);

@@ -26,6 +26,7 @@ mod ledger;
 mod stream;
 
 use self::stream::{Followed, Taken};
+use crate::publishing::Publishing;
 pub(crate) use admission::Refusal;
 use admission::{Admission, Load};
 
@@ -108,6 +109,7 @@ pub(crate) struct Streams {
     pub(crate) max_backlog: u64,
     pub(crate) health: Health,
     pub(crate) known: watch::Sender<Known>,
+    pub(crate) publishing: Arc<Publishing>,
 }
 
 /// The state between polls.
@@ -154,6 +156,7 @@ impl Streams {
                         durability = Some(probed.durability);
                     }
                     unanswered = 0;
+                    self.publishing.expire(Instant::now());
                     self.health.ok(STREAMS);
                     self.report(found, durability.unwrap_or(Durability::UNSYNCED), &mut memory);
                     tokio::time::sleep(POLL_INTERVAL).await;

@@ -23,5 +23,6 @@ mod operations;
 mod outage;
 mod overview;
 mod queries;
+mod storage;
 mod support;
 mod wait;

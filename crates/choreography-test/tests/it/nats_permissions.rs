@@ -58,7 +58,7 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$SRV.PING.payment-service", &[GATEWAY, INSPECTOR]),
     ("$SRV.INFO.payment-service", &[INSPECTOR]),
     ("$KV.IDEMPOTENCY.key", &[GATEWAY]),
-    ("$JS.API.INFO", &[INSPECTOR]),
+    ("$JS.API.INFO", &[GATEWAY, INSPECTOR]),
     ("$JS.API.STREAM.LIST", &[INSPECTOR]),
     ("$JS.API.STREAM.NAMES", &[INSPECTOR]),
     ("$JS.API.STREAM.INFO.COMMANDS", &[GATEWAY, ORDERS, STOCK, ACCOUNTS, INSPECTOR, OPERATOR]),

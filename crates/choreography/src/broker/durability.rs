@@ -191,16 +191,22 @@ struct JetStreamConfig {
 
 /// Returns whether a server syncs before it acknowledges, or why its monitor did not respond.
 async fn is_synced(monitor: &str) -> Result<bool, String> {
-    let varz = varz(monitor).await;
-    varz.map(|varz| varz.jetstream.config.sync_always).map_err(|error| {
-        // The HTTP client's text would repeat the URL; its sources have the cause.
-        let error = error.downcast().map_or_else(|other| other, |error: reqwest::Error| error.without_url().into());
-        format!("the monitor {} has not answered: {error:#}", redacted(monitor))
-    })
+    let synced = async {
+        let varz: Varz = self::monitor(monitor, "varz").await?.error_for_status()?.json().await?;
+        anyhow::Ok(varz.jetstream.config.sync_always)
+    };
+    synced.await.map_err(|error| monitor_failure(monitor, error))
 }
 
-async fn varz(monitor: &str) -> anyhow::Result<Varz> {
+/// Fetches an endpoint of a server's monitor, such as `varz`.
+pub(crate) async fn monitor(url: &str, endpoint: &str) -> anyhow::Result<reqwest::Response> {
     let client = crate::http::client(ANSWER_TIMEOUT)?;
-    let url = format!("{}/varz", monitor.trim_end_matches('/'));
-    Ok(client.get(url).send().await?.error_for_status()?.json().await?)
+    Ok(client.get(format!("{}/{endpoint}", url.trim_end_matches('/'))).send().await?)
+}
+
+/// Describes the failure of a monitor, without its password.
+pub(crate) fn monitor_failure(url: &str, error: anyhow::Error) -> String {
+    // The HTTP client's text would repeat the URL; its sources have the cause.
+    let error = error.downcast().map_or_else(|other| other, |error: reqwest::Error| error.without_url().into());
+    format!("the monitor {} has not answered: {error:#}", redacted(url))
 }

@@ -1,5 +1,6 @@
-//! nats-server: connection, streams, clock, durability.
+//! nats-server: connection, streams, clock, durability, storage.
 
+pub mod broker_storage;
 pub mod clock;
 pub mod connection;
 pub mod direct;
