@@ -69,19 +69,33 @@ pub(crate) struct StorageWatch {
 
 impl StorageWatch {
     pub(crate) async fn run(self) {
+        let db = self.db.clone();
+        let reading = move || {
+            let db = db.clone();
+            async move { read(&db).await }
+        };
+        self.run_reading(reading, INTERVAL, TIMEOUT).await;
+    }
+
+    async fn run_reading<F: Future<Output = anyhow::Result<Usage>>>(
+        self,
+        mut read: impl FnMut() -> F,
+        interval: Duration,
+        timeout: Duration,
+    ) {
         let mut is_low = false;
-        let mut every = tokio::time::interval(INTERVAL);
+        let mut every = tokio::time::interval(interval);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 _ = every.tick() => {}
             }
-            let mut reading = std::pin::pin!(read(&self.db));
-            let usage = match tokio::time::timeout(TIMEOUT, &mut reading).await {
+            let mut reading = std::pin::pin!(read());
+            let usage = match tokio::time::timeout(timeout, &mut reading).await {
                 Ok(read) => read,
                 Err(_) => {
-                    let silent = anyhow::anyhow!("no answer within {} s", TIMEOUT.as_secs());
+                    let silent = anyhow::anyhow!("no answer within {} s", timeout.as_secs());
                     is_low = self.report(Err(silent), is_low);
                     // One reading at a time: a file system that hangs keeps a thread for each.
                     match self.shutdown.run_until_cancelled(reading).await {
@@ -204,5 +218,33 @@ mod tests {
         assert!(detail().contains("unknown: frozen"));
         assert!(!watch.report(usage(None), true));
         assert!(health.readiness().ready);
+    }
+
+    #[tokio::test]
+    async fn a_reading_that_hangs_is_reported_and_is_the_only_one() {
+        let (health, shutdown) = (Health::default(), CancellationToken::new());
+        let watch = StorageWatch {
+            db: DatabaseConnection::default(),
+            options: StorageOptions::default(),
+            health: health.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let (readings, mut started) = tokio::sync::mpsc::unbounded_channel();
+        let hangs = || {
+            readings.send(()).unwrap();
+            std::future::pending()
+        };
+        let stop = async {
+            let is_reported =
+                || health.readiness().checks.get(STORAGE).is_some_and(|c| c.detail.contains("no answer"));
+            while !is_reported() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // Many intervals.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            shutdown.cancel();
+        };
+        tokio::join!(watch.run_reading(hangs, Duration::from_millis(1), Duration::from_millis(1)), stop);
+        assert!(started.try_recv().is_ok() && started.try_recv().is_err(), "one reading");
     }
 }
