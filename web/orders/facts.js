@@ -104,7 +104,7 @@ export function waits({ timeline, order }) {
       lines.push(el("li", {}, "In progress."));
   }
   for (const source of found?.sources ?? []) {
-    if (source.available) continue;
+    if (source.available && !source.detail) continue;
     lines.push(el("li", {}, el("b", {}, `${source.name}: `), source.detail ?? "no response"));
   }
   return lines;

@@ -118,6 +118,7 @@ struct Source {
     name: String,
     /// Whether it replied completely.
     available: bool,
-    /// Why it was unavailable.
+    /// Why it was unavailable; or the messages that a stream has discarded, if they may include the start of the
+    /// timeline.
     detail: Nullable<String>,
 }

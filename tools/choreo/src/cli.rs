@@ -54,7 +54,8 @@ pub enum Command {
     DeadLetters(DeadLetters),
     /// Prints the timeline of an order across all services, and its blockers.
     ///
-    /// Ends with status 1 if a stream or a service is unavailable, so that the answer is incomplete.
+    /// Ends with status 1 if a stream or a service is unavailable, so that the answer is incomplete, or if the id is
+    /// unknown.
     Explain {
         /// The order's id, or another business id.
         #[arg(value_parser = setting::text())]
@@ -222,7 +223,7 @@ async fn restore_stream(
 async fn explain(operator: &Operator, key: &str, printer: Printer) -> anyhow::Result<bool> {
     let timeline = explain::explain(operator, key, Reach::Everything).await?;
     printer.print(&timeline, || timeline::of(&timeline));
-    Ok(timeline.is_complete())
+    Ok(timeline.is_complete() && !timeline.is_empty())
 }
 
 /// Checks until every status is known, for at most five seconds: mismatches may settle.

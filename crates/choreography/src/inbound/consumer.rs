@@ -39,6 +39,8 @@ const WATCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long messages may be pending without an arrival. It bounds the delay after a reconnect: the client may still
 /// expect the messages of an earlier pull, and request no more (ADR 23).
 const STALLED: Duration = Duration::from_secs(15);
+/// How long no heartbeat may be missed until the outage counts as over.
+const HEARTBEAT_RECOVERY: Duration = Duration::from_secs(30);
 /// The delay before a pull is recreated.
 const REBUILD: Duration = Duration::from_millis(500);
 
@@ -119,6 +121,28 @@ impl Delivery {
 struct Followed {
     position: Position,
     losses: Losses,
+    /// When the last heartbeat was missed.
+    missed_heartbeat: Option<Instant>,
+}
+
+impl Followed {
+    /// Records a missed heartbeat, and logs the first one of an outage.
+    fn heartbeat_missed(&mut self, stream: &str) {
+        if self.missed_heartbeat.replace(Instant::now()).is_none() {
+            tracing::warn!(
+                stream,
+                "nats-server sends no heartbeats for the pull; without a leader it delivers nothing"
+            );
+        }
+    }
+
+    /// Logs the end of an outage of heartbeats.
+    fn check_heartbeats(&mut self, stream: &str) {
+        if self.missed_heartbeat.is_some_and(|missed| missed.elapsed() > HEARTBEAT_RECOVERY) {
+            self.missed_heartbeat = None;
+            tracing::info!(stream, "heartbeats for the pull arrive again");
+        }
+    }
 }
 
 /// Pulls from one durable consumer until shutdown.
@@ -189,15 +213,17 @@ impl Puller {
                 () = self.shutdown.cancelled() => return,
                 next = messages.next() => match next {
                     Some(Ok(message)) => if !self.hand_over(message, incarnation).await { return },
+                    Some(Err(error)) if matches!(error.kind(), MessagesErrorKind::MissingHeartbeat) => {
+                        followed.heartbeat_missed(self.stream);
+                    }
                     Some(Err(error)) => {
                         tracing::warn!(stream = self.stream, %error, "the pull reports an error");
-                        if !matches!(error.kind(), MessagesErrorKind::MissingHeartbeat) {
-                            return;
-                        }
+                        return;
                     }
                     None => return,
                 },
                 _ = watch.tick() => {
+                    followed.check_heartbeats(self.stream);
                     self.find_loss(&mut consumer, followed).await;
                     let arrived = self.arrived.load(Ordering::Relaxed);
                     if arrived != seen {
@@ -251,6 +277,15 @@ impl Puller {
     }
 
     fn report_loss(&self, followed: &mut Followed, observed: Observed) {
+        if let Some(last) = followed.position.discarded_start(&observed) {
+            let note = format!(
+                "{} discarded its messages up to sequence {last} before this new consumer: the service does not process \
+                 them",
+                self.stream
+            );
+            tracing::warn!(stream = self.stream, consumer = %self.consumer, last, "{note}");
+            self.health.note(&format!("start {}", self.stream), note);
+        }
         let Some(loss) = followed.position.observe(observed) else { return };
         metrics::lost(self.stream, &self.consumer, loss.messages, loss.possible);
         let (first, last) = loss.sequences;

@@ -146,6 +146,16 @@ impl Position {
         self.consumed
     }
 
+    /// Returns the last sequence that the stream had discarded before its consumer was created: the first observation
+    /// of a consumer without deliveries.
+    #[must_use]
+    pub fn discarded_start(&self, observed: &Observed) -> Option<u64> {
+        let is_first = self.last.is_none_or(|last| last.generation != observed.generation);
+        let last = observed.sequences.0.saturating_sub(1);
+        // The position of an older consumer without deliveries is lower: that one may have lost messages.
+        (is_first && observed.deliveries == 0 && last > 0 && observed.delivered >= last).then_some(last)
+    }
+
     /// Adds an observation, and returns the messages lost since the last one.
     pub fn observe(&mut self, observed: Observed) -> Option<Loss> {
         let before = self.last.replace(observed).filter(|last| last.generation == observed.generation);
@@ -205,6 +215,19 @@ mod tests {
         let observed = Observed { sequences: (9, 8), pending: 0, ..WAITING };
         let found = Position::default().observe(observed);
         assert_eq!(found, Some(Loss { sequences: (7, 8), messages: 2, possible: true }));
+    }
+
+    #[test]
+    fn a_new_consumer_of_a_stream_that_lost_its_first_messages_is_reported_once() {
+        let mut position = Position::default();
+        let new = Observed { sequences: (5, 8), delivered: 4, deliveries: 0, ack_floor: 4, pending: 4, ..WAITING };
+        assert_eq!(position.discarded_start(&new), Some(4));
+        assert_eq!(position.observe(new), None, "it has lost nothing");
+        assert_eq!(position.discarded_start(&new), None);
+        let whole = Observed { sequences: (1, 8), delivered: 0, ack_floor: 0, ..new };
+        assert_eq!(Position::default().discarded_start(&whole), None);
+        let older = Observed { delivered: 4, deliveries: 1, ..new };
+        assert_eq!(Position::default().discarded_start(&older), None);
     }
 
     #[test]

@@ -42,3 +42,29 @@ async fn a_service_that_was_down_for_too_long_reports_the_lost_messages() {
     assert!(metrics.contains(counted), "{metrics}");
     eventually("the next is handled", || async { bench.total("K3").await == 1 }).await;
 }
+
+#[tokio::test]
+async fn a_new_consumer_of_a_stream_that_lost_its_first_messages_is_reported_once() {
+    let bench = Bench::new(Engine::Sqlite).await;
+    for _ in 0..3 {
+        bench.send(Uuid::new_v4(), "K1", Mode::Add).await;
+    }
+    let commands = bench.stream("COMMANDS").await;
+    let config = commands.consumer_info("counter-service").await.unwrap().config;
+    commands.purge().sequence(3).await.unwrap();
+    commands.delete_consumer("counter-service").await.unwrap();
+    commands.create_consumer(config).await.unwrap();
+
+    let running = bench.start().await;
+    eventually("the remaining message is handled", || async { bench.total("K1").await == 1 }).await;
+    let (is_ready, readiness) = running.readiness().await;
+    assert!(
+        is_ready && readiness.contains("start COMMANDS") && readiness.contains("up to sequence 2"),
+        "{readiness}"
+    );
+    assert!(!readiness.contains("loss"), "{readiness}");
+    running.stop().await.0.unwrap();
+    let running = bench.start().await;
+    eventually("it is ready", || async { running.readiness().await.0 }).await;
+    assert!(!running.readiness().await.1.contains("start COMMANDS"), "a consumer with deliveries is not new");
+}

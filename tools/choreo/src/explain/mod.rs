@@ -81,7 +81,8 @@ pub struct Source {
     pub name: String,
     /// Whether it replied completely.
     pub available: bool,
-    /// The reason if it did not.
+    /// The reason if it did not; or the messages that a stream has discarded, if they may include the start of the
+    /// timeline.
     pub detail: Option<String>,
 }
 
@@ -137,6 +138,11 @@ pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Re
         sources.push(source);
     }
     steps::order(&mut steps);
+    if steps::may_lack_messages(&steps) {
+        for source in sources.iter_mut().filter(|source| source.available) {
+            source.detail = steps::discarded(operator, &source.name).await;
+        }
+    }
 
     let services: BTreeMap<&str, Vec<Uuid>> = received(&topology, &steps);
     let replies = join_all(services.into_iter().map(|(service, ids)| ask(operator, service, key, ids))).await;

@@ -1,6 +1,6 @@
 //! The messages about a business id in the streams.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use choreography::dead_letter;
 use choreography::direct::{Reader, Stored};
@@ -85,6 +85,19 @@ pub(super) async fn read(operator: &Operator, stream: &str, key: &str) -> (Vec<S
         Err(error) => Source::failed(stream, format!("{error:#}")),
     };
     (steps, source)
+}
+
+/// Returns whether earlier messages may be missing: there are no steps, or the cause of one is in no stream.
+pub(super) fn may_lack_messages(steps: &[Step]) -> bool {
+    let known: HashSet<Uuid> = steps.iter().filter_map(|step| step.message_id).collect();
+    steps.is_empty() || steps.iter().filter_map(|step| step.causation_id).any(|cause| !known.contains(&cause))
+}
+
+/// Describes the messages that a stream has discarded; none if it has its first message, or cannot be read.
+pub(super) async fn discarded(operator: &Operator, stream: &str) -> Option<String> {
+    let first = operator.js().get_stream(stream).await.ok()?.cached_info().state.first_sequence;
+    (first > 1)
+        .then(|| format!("its messages up to sequence {} are discarded; some may have been of this id", first - 1))
 }
 
 /// Sorts steps by time, restored ones by the time of the message, and sets their depths.

@@ -3,10 +3,13 @@
 use crate::explain::{Consumer, DeliveryStatus, Step, Timeline};
 use crate::print::table;
 
-/// Writes the messages, the status per service, the blockers, and the unavailable sources.
+/// Writes the messages, the status per service, the blockers, the unavailable sources, and discarded messages.
 pub(crate) fn of(timeline: &Timeline) -> String {
+    let available = timeline.sources.iter().filter(|source| source.available);
+    let discarded: Vec<String> =
+        available.filter_map(|source| Some(format!("{}: {}", source.name, source.detail.as_deref()?))).collect();
     if timeline.is_empty() && timeline.is_complete() {
-        return format!("nothing is known about {}", timeline.key);
+        return [vec![format!("nothing is known about {}", timeline.key)], discarded].concat().join("\n  ");
     }
     let heading = ["TIME", "STREAM", "MESSAGE", "OUTBOX", "CONSUMERS"];
     let mut text = table(&heading, timeline.steps.iter().map(row));
@@ -28,6 +31,7 @@ pub(crate) fn of(timeline: &Timeline) -> String {
     let unavailable =
         unavailable.map(|source| format!("{}: {}", source.name, source.detail.as_deref().unwrap_or("no reply")));
     section("Unavailable sources", unavailable.collect());
+    section("Possibly missing", discarded);
     if timeline.blocked_on.is_empty() && timeline.is_complete() {
         text += "\n\nNot blocked.";
     }

@@ -72,6 +72,29 @@ async fn a_timeline_shows_duplicates_effects_and_services_that_do_not_reply() {
 }
 
 #[tokio::test]
+async fn a_timeline_without_its_cause_names_the_discarded_messages_and_an_unknown_id_is_status_1() {
+    let shop = Shop::start().await;
+    let _service = shop.serve(Echo::default()).await;
+    shop.command("place", "K1").await;
+    shop.command("place", "K2").await;
+    shop.has("EVENTS", 2).await;
+    let detail = |timeline: &Timeline, name: &str| {
+        timeline.sources.iter().find(|source| source.name == name).unwrap().detail.clone()
+    };
+    assert_eq!(detail(&timeline(&shop, "K1").await, "COMMANDS"), None);
+    let provisioner = connect(&shop.nats, "provisioner").await;
+    provisioner.get_stream("COMMANDS").await.unwrap().purge().sequence(2).await.unwrap();
+    let reported = timeline(&shop, "K1").await;
+    assert_eq!(reported.steps.len(), 1, "{reported:#?}");
+    assert!(detail(&reported, "COMMANDS").unwrap().contains("up to sequence 1 are discarded"), "{reported:#?}");
+    assert_eq!(detail(&reported, "EVENTS"), None);
+    assert_eq!(detail(&timeline(&shop, "K2").await, "COMMANDS"), None, "nothing of it is missing");
+
+    let unknown = shop.choreo(&["explain", "NOPE"]).await;
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+}
+
+#[tokio::test]
 async fn a_failing_message_is_a_blocker_with_its_last_error() {
     let shop = Shop::start().await;
     let handler = Echo::default();
