@@ -2,6 +2,13 @@
 
 use crate::topology::{ACCOUNT_SERVICE, INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE};
 
+/// The maximum number of units of one restock that a gateway accepts.
+///
+/// Backordered orders are in no stream, so admission does not count them. A restock releases at most one of them per
+/// unit, in one transaction. The follow-up events must fit into the fifth of EVENTS that admission leaves free; a test
+/// computes this from the largest orders.
+pub const MAX_RESTOCK: u32 = 40_000;
+
 /// Returns the maximum number of bytes of events per byte of a pending message, until its flow has ended.
 ///
 /// The longest flow of an order has nine events: placed, backordered, awaiting stock, stock reserved, reserved,

@@ -96,7 +96,7 @@ export async function withStock(units) {
   const productId = best?.productId ?? stocked;
   stocked = productId;
   if (best && best.available >= units && best.backordered === 0) return { productId, restocked: 0 };
-  const restocked = Math.min(1_000_000, units + (best?.backordered ?? 0) + 10);
+  const restocked = Math.min(40_000, units + (best?.backordered ?? 0) + 10);
   await restock(productId, restocked);
   return { productId, restocked };
 }

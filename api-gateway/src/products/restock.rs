@@ -1,6 +1,7 @@
 //! The body of `POST /products/{id}/restock`, and its response.
 
 use choreography::Durability;
+use contracts::capacity::MAX_RESTOCK;
 use contracts::inventory::Restock;
 use contracts::{ProductId, Quantity};
 use poem_openapi::{Enum, Object};
@@ -11,10 +12,12 @@ use crate::body::{Fields, Form, number};
 #[derive(Object)]
 #[oai(rename = "Restock", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct RestockSchema {
-    /// The number of units.
-    #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
+    /// The number of units. Split larger restocks: each unit may release one backordered order.
+    #[oai(validator(minimum(value = "1"), maximum(value = "40000")))]
     quantity: i64,
 }
+
+const _: () = assert!(MAX_RESTOCK == 40_000, "the schema repeats it");
 
 /// A valid request to restock a product.
 pub(crate) struct RestockForm {
@@ -25,7 +28,15 @@ impl Form for RestockForm {
     type Schema = RestockSchema;
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self { quantity: fields.required("quantity", number(Quantity::parse))? })
+        Some(Self { quantity: fields.required("quantity", number(units))? })
+    }
+}
+
+/// Parses the number of units of one restock.
+fn units(number: i64) -> Result<Quantity, String> {
+    match Quantity::parse(number) {
+        Ok(units) if units.get() <= MAX_RESTOCK => Ok(units),
+        _ => Err(format!("must be a whole number from 1 to {MAX_RESTOCK}; split larger restocks")),
     }
 }
 

@@ -246,7 +246,7 @@ async fn an_invalid_cancellation_or_restock_is_refused() {
         json!({"quantity": 0}),
         json!({"quantity": "5"}),
         json!({"quantity": 5.5}),
-        json!({"quantity": 1_000_001}),
+        json!({"quantity": 40_001}),
         json!({"quantity": 5, "productId": "PRODUCT_002"}),
     ] {
         HttpResponse::of(shop.post("/products/PRODUCT_001/restock", &body)).await.is_problem(422, "validation");

@@ -30,6 +30,8 @@ use crate::recorded::Recorded;
 use crate::report::{self, Summary};
 use crate::settling::settle;
 
+/// The maximum number of units per restock that the gateway accepts; the next iteration restocks the rest.
+const MAX_RESTOCK: u64 = 40_000;
 /// The time limit for the shop to come to rest after all faults are cleared.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(180);
 /// The stock deadline of orders.
@@ -219,7 +221,8 @@ async fn drain(breaker: &mut Breaker, client: &Client, tables: &Tables) -> anyho
             let of = |name: &str| product[name].as_u64().unwrap_or_default();
             if let (Some(id), true) = (product["productId"].as_str(), of("backordered") > of("available")) {
                 restocks += 1;
-                add_stock(client, id, of("backordered") - of("available"), format!("last-{restocks}")).await;
+                let missing = (of("backordered") - of("available")).min(MAX_RESTOCK);
+                add_stock(client, id, missing, format!("last-{restocks}")).await;
             }
         }
     }
