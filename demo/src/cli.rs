@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use choreography::connection::NatsOptions;
 use choreography::{process, setting};
 use clap::builder::TypedValueParser;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::component::Component;
 use crate::config::ShopConfig;
@@ -140,7 +142,12 @@ pub fn command() -> clap::Command {
 ///
 /// The problem and the next step, as a message for the user.
 pub async fn run() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches)?;
+    if let Some(option) = unused_option(&cli, &matches) {
+        let text = format!("--{} has no effect on this subcommand", option.replace('_', "-"));
+        Cli::command().error(ErrorKind::ArgumentConflict, text).exit();
+    }
     let Some(command) = cli.command else {
         up(&cli.up, process::shutdown_on_signal()?).await?;
         return Ok(ExitCode::SUCCESS);
@@ -175,6 +182,17 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns an option of the demo that is on the command line although the subcommand does not use it.
+fn unused_option(cli: &Cli, matches: &ArgMatches) -> Option<&'static str> {
+    let used: &[&str] = match cli.command {
+        None => return None,
+        Some(Command::Break(_) | Command::Status) => &["data"],
+        Some(_) => &[],
+    };
+    let is_given = |option: &str| matches.value_source(option) == Some(ValueSource::CommandLine);
+    UpOptions::NAMES.into_iter().find(|option| is_given(option) && !used.contains(option))
 }
 
 impl From<Break> for ControlRequest {

@@ -42,6 +42,11 @@ pub struct UpOptions {
     pub no_open: bool,
 }
 
+impl UpOptions {
+    /// The ids of the options.
+    pub(crate) const NAMES: [&str; 4] = ["data", "fresh", "no_seed", "no_open"];
+}
+
 /// Starts the shop on its well-known ports, seeds it, shows its addresses, and keeps it running until `shutdown`.
 ///
 /// # Errors
@@ -203,7 +208,7 @@ async fn explain(config: &ShopConfig, screen: &Screen) {
         format!("  curl --json '{{\"quantity\":5}}' {gateway}/products/PRODUCT_001/restock"),
         String::new(),
         "Inspect with the nats CLI:".to_owned(),
-        format!("  {nats} sub '*.*.*.ORDER_001'"),
+        format!("  {nats} sub '*.event.>'    # then place an order"),
         format!("  {nats} stream report"),
         format!("  {nats} service ls"),
         String::new(),

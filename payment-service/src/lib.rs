@@ -37,9 +37,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::bail;
-use choreography::connection;
 use choreography::database::{self, Databases};
-use choreography::{Health, Service, clock};
+use choreography::{Service, clock};
 use contracts::query::LedgerCheck;
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, producer};
 use poem::Route;
@@ -111,12 +110,7 @@ pub async fn run_with<P: PaymentProvider>(
         clock,
         wake: woken.clone(),
     };
-    let fetch = if policy.fetch_accounts {
-        // A separate connection, because the library owns the service's connection.
-        Some(connection::connect(&config.service.nats, PAYMENT_SERVICE, &Health::default()).await?)
-    } else {
-        None
-    };
+    let fetch = policy.fetch_accounts.then(|| config.service.nats.clone());
     let missing_account =
         MissingAccountWorker { db: db.writer.clone(), policy, clock, fetch, wake: woken, decided: wake.clone() };
     let service = Service {

@@ -214,6 +214,22 @@ fn text(output: &Output) -> String {
 }
 
 #[tokio::test]
+async fn an_option_that_a_subcommand_does_not_use_is_refused() {
+    for arguments in [
+        &["--data", "x", "provision"][..],
+        &["healthcheck", "--data", "x", "http://127.0.0.1:1"],
+        &["--fresh", "status"],
+        &["choreo", "--data", "x", "check"],
+    ] {
+        let ended = run(arguments, &[]).await;
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {}", text(&ended));
+        assert!(text(&ended).contains("has no effect on this subcommand"), "{arguments:?}: {}", text(&ended));
+    }
+    let used = run(&["status", "--data", "/nowhere"], &[("DEMO_DATA", "/elsewhere")]).await;
+    assert!(text(&used).contains("/nowhere") && !text(&used).contains("no effect"), "{}", text(&used));
+}
+
+#[tokio::test]
 async fn no_program_prints_a_secret() {
     // Nothing listens on this port.
     let port = free_port();

@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::Client;
+use choreography::connection::NatsOptions;
 use choreography::database::Watch;
-use choreography::{Outbox, Outgoing};
+use choreography::{Outbox, Outgoing, connection};
+use contracts::topology::PAYMENT_SERVICE;
 use contracts::{CustomerId, OrderId};
 use futures::StreamExt;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
@@ -42,8 +44,8 @@ pub struct MissingAccountWorker {
     pub policy: Policy,
     /// The clock of due times.
     pub clock: fn() -> OffsetDateTime,
-    /// The connection for account queries; `None` if they are disabled.
-    pub fetch: Option<Client>,
+    /// The server for account queries; `None` if they are disabled.
+    pub fetch: Option<NatsOptions>,
     /// Changes when a payment may be decided.
     pub wake: watch::Receiver<()>,
     /// Wakes the capture worker.
@@ -55,9 +57,14 @@ impl MissingAccountWorker {
     ///
     /// # Errors
     ///
-    /// None: errors are logged, and the work is retried.
+    /// If the address of nats-server is invalid. Other errors are logged, and the work is retried.
     pub async fn run(mut self, outbox: Outbox, stop: CancellationToken) -> anyhow::Result<()> {
         let watch = outbox.watch("accounts");
+        let client = match &self.fetch {
+            // A separate connection, because the library owns the service's connection.
+            Some(options) => Some(connection::connect(options, PAYMENT_SERVICE, &outbox.health("accounts")).await?),
+            None => None,
+        };
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -65,7 +72,7 @@ impl MissingAccountWorker {
                 () = tokio::time::sleep(TICK) => {}
             }
             // Readiness and the log have the error; the next poll retries.
-            if let Ok(true) = self.poll(&outbox, &watch).await {
+            if let Ok(true) = self.poll(&outbox, client.as_ref(), &watch).await {
                 self.decided.send_replace(());
             }
             tokio::time::sleep(PAUSE).await;
@@ -73,12 +80,12 @@ impl MissingAccountWorker {
     }
 
     /// Decides on the payments that can be decided; returns whether there were any.
-    async fn poll(&self, outbox: &Outbox, watch: &Watch) -> anyhow::Result<bool> {
+    async fn poll(&self, outbox: &Outbox, client: Option<&Client>, watch: &Watch) -> anyhow::Result<bool> {
         let (orders, customers) = watch.answered(self.decidable()).await?;
         if orders.is_empty() {
             return Ok(false);
         }
-        if let Some(client) = &self.fetch {
+        if let Some(client) = client {
             self.fetch_missing(client, &customers, watch).await?;
         }
         watch.answered(self.decide(&orders, outbox)).await?;

@@ -206,7 +206,15 @@ async fn a_missing_account_is_queried_when_a_payment_is_due(engine: Engine) {
         panic!("not an account event")
     };
     accounts.kept.lock().unwrap().insert(customer_id("ANN"), (7, Some(ann.details)));
-    let service = fixture.start(&["--fetch-missing-accounts", "--account-wait-seconds", "2"]);
+    let address = format!("127.0.0.1:{}", free_port());
+    let options = ["--fetch-missing-accounts", "--account-wait-seconds", "2", "--http-address", &address];
+    let service = fixture.start(&options);
+    let http = choreography::http::client(std::time::Duration::from_secs(5)).unwrap();
+    eventually("readiness has the connection of the account queries", || async {
+        let Ok(response) = http.get(format!("http://{address}/readiness")).send().await else { return false };
+        response.json::<serde_json::Value>().await.unwrap()["checks"]["accounts/nats"]["ok"] == true
+    })
+    .await;
     for (order, customer) in [("A", "ANN"), ("B", "BOB")] {
         fixture.publish(&placed(order, customer, 60)).await;
         fixture.publish(&reserved(order)).await;

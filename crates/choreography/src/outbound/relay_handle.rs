@@ -110,6 +110,12 @@ impl Outbox {
         Watch::new(&self.health, format!("worker/{worker}"))
     }
 
+    /// Returns the health of the service, with parts named `<name>/<part>`, for a second connection of a worker.
+    #[must_use]
+    pub fn health(&self, name: &str) -> Health {
+        self.health.under(name)
+    }
+
     /// Writes messages in a transaction, commits it, and passes them to the relay.
     ///
     /// The ids of the messages derive from their causes, so that a worker that repeats its work after a crash publishes
