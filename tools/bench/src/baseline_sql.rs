@@ -19,10 +19,10 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::chain::Engine;
 use crate::options::Span;
 use crate::orders::Orders;
 use crate::report::{Line, Report, Table};
-use crate::chain::Engine;
 use crate::stage::folder;
 use crate::statistics::{median, rate};
 

@@ -6,10 +6,10 @@ use anyhow::Context;
 use demo::{Component, Shop, ShopConfig};
 use serde_json::json;
 
+use crate::chain::Engine;
 use crate::drive::used;
 use crate::options::seconds;
 use crate::report::{Report, Table};
-use crate::chain::Engine;
 use crate::stage::{folder, log, own_program, start_postgres};
 use crate::statistics::number;
 use crate::usage::{self, Counted, Processes};

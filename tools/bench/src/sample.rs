@@ -13,8 +13,8 @@ use contracts::topology::{COMMANDS, EVENTS};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::orders::Outbound;
 use crate::chain::Chain;
+use crate::orders::Outbound;
 
 /// How long one order may take.
 const ORDER_TIMEOUT: Duration = Duration::from_secs(30);
