@@ -119,7 +119,7 @@ export function mountBreakIt() {
     event.preventDefault();
     const input = /** @type {HTMLInputElement} */ (byId("redeliver-number"));
     const messages = Math.min(1000, Math.max(1, Math.round(Number(input.value) || 0)));
-    void announce("Redelivering", () => control("POST", "/tools/faults/redeliver", { messages }));
+    void announce("Redelivering", () => control("POST", "/faults/redeliver", { messages }));
   });
 }
 
@@ -201,9 +201,9 @@ export async function act(name, who) {
   target.set(who);
   const action = ACTIONS[name]?.name(who) ?? name;
   const clear = await announce(action, () => {
-    if (name === "disconnect") return control("POST", "/tools/faults/disconnect", { component: who });
+    if (name === "disconnect") return control("POST", "/faults/disconnect", { component: who });
     if (name === "delay-acks")
-      return control("POST", "/tools/faults/delay-acks", { component: who, seconds: DELAY });
+      return control("POST", "/faults/delay-acks", { component: who, seconds: DELAY });
     return control("POST", `/components/${who}/${name}`);
   });
   // The fault ends by itself, and its message ends with it.

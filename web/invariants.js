@@ -44,7 +44,7 @@ function headline() {
   const status = failed ? "fail" : unknown || !checks.length ? "unknown" : "pass";
   set(byId("invariants"), { "data-status": status, "data-condition": invariants.condition });
   setText(byId("invariants-title"), title(checks.length, failed, unknown));
-  setText(byId("invariants-at"), board ? `checked ${ago(board.at)}` : "");
+  setText(byId("invariants-at"), board ? `checked ${ago(board.checkedAt)}` : "");
 }
 
 /**

@@ -14,7 +14,7 @@ export const LISTED = 25;
 /** How long readiness may take: together with the polling interval less than the age that counts as current. */
 const READINESS_TIMEOUT = 1800;
 /** The states in which a process cannot respond. */
-const DOWN = ["stopped", "paused", "away"];
+const DOWN = ["stopped", "paused", "unavailable"];
 
 /**
  * The state of the gateway: `unreachable` if it does not respond, `not-ready` if it reports that a dependency is
@@ -30,7 +30,7 @@ export const config = { version: "", control: null, natsCommand: null, operation
 export const reach = new Reading(/** @type {Reach} */ ({ state: "connecting", detail: "", since: 0 }));
 /** The latest state that the gateway read while nats-server was available. */
 export const overview = new Reading(/** @type {OverviewState | null} */ (null));
-/** Whether nats-server responds to the gateway: `running` or `away`. */
+/** Whether nats-server responds to the gateway: `running` or `unavailable`. */
 export const broker = new Reading("");
 /** Whether the feed of messages is connected. */
 export const flowing = new Signal(false);
@@ -64,7 +64,7 @@ export async function start() {
   };
   const feed = new Feed("/overview", listeners, (state) => {
     flowing.set(state === "open");
-    if (state === "away") overview.failed("the gateway is unreachable");
+    if (state === "unavailable") overview.failed("the gateway is unreachable");
   });
   reach.watch(({ value }) => value.state === "live" && feed.reconnect());
   poll(readGateway, 1000);
@@ -117,7 +117,7 @@ async function readInvariants() {
     /** @type {Invariants} */
     const board = await get("/invariants");
     // The gateway may return a cached result.
-    invariants.got(board, Date.parse(board.at));
+    invariants.got(board, Date.parse(board.checkedAt));
   } catch (error) {
     invariants.failed(error);
   }
@@ -173,7 +173,7 @@ export function whyDown(service) {
   for (const name of ["api-gateway", "nats-server", service]) {
     const state = status(name);
     if (DOWN.includes(state))
-      return `${name} ${state === "away" ? "does not respond" : `is ${inWords(state)}`}`;
+      return `${name} ${state === "unavailable" ? "does not respond" : `is ${inWords(state)}`}`;
   }
   return "";
 }
@@ -251,7 +251,7 @@ export function stateOf(component) {
  * The state of a process: as the demo reports it, otherwise as the gateway reports it. Outdated reports are ignored.
  *
  * @param {string} name
- * @returns {string} `running`, `unready`, `paused`, `stopped`, `starting`, `away`, or `unknown`
+ * @returns {string} `running`, `unready`, `paused`, `stopped`, `starting`, `unavailable`, or `unknown`
  */
 export function status(name) {
   const component = components.isCurrent && components.value.find((known) => known.component === name);
@@ -264,12 +264,12 @@ export function status(name) {
 
 function gatewayState() {
   if (!reach.isCurrent || reach.value.state === "connecting") return "unknown";
-  if (reach.value.state === "unreachable") return "away";
+  if (reach.value.state === "unreachable") return "unavailable";
   return reach.value.state === "live" ? "running" : "unready";
 }
 
 /** @type {Record<string, string>} display names of states, if they differ */
-const WORDS = { unready: "not ready", stopped: "down", away: "no response" };
+const WORDS = { unready: "not ready", stopped: "down", unavailable: "no response" };
 
 /** @param {string} state */
 export function inWords(state) {

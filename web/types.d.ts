@@ -145,7 +145,7 @@ export interface Check {
 }
 
 export interface Invariants {
-  at: string;
+  checkedAt: string;
   checks: Check[];
 }
 

@@ -90,9 +90,10 @@ impl InvariantsApi {
 
 /// The invariants of the shop.
 #[derive(Object)]
+#[oai(rename_all = "camelCase")]
 pub(crate) struct Invariants {
     /// When the check was made, RFC 3339.
-    at: String,
+    checked_at: String,
     /// One per invariant.
     checks: Vec<InvariantCheck>,
 }

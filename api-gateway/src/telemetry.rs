@@ -20,7 +20,7 @@ static METRICS: LazyLock<RequestMetrics> = LazyLock::new(|| RequestMetrics {
     requests: metrics::counters("http_requests", "Responses, by method, route, and status"),
     durations: metrics::histograms(
         "http_server_request_duration_seconds",
-        "From a request to the beginning of its response, by method and route",
+        "From a request to the beginning of its response, by method, route, and status",
     ),
 });
 
@@ -57,9 +57,9 @@ impl Observation {
     pub(crate) fn end(self, response: &Response) {
         let Self { method, route, began, begun, .. } = self;
         let status = response.status();
-        let labels = vec![("method", method.to_owned()), ("route", route.clone())];
+        let status_code = status.as_u16().to_string();
+        let labels = vec![("method", method.to_owned()), ("route", route.clone()), ("status", status_code)];
         METRICS.durations.get_or_create(&labels).observe(began.elapsed().as_secs_f64());
-        let labels = labels.into_iter().chain([("status", status.as_u16().to_string())]).collect();
         METRICS.requests.get_or_create(&labels).inc();
         if let Some(begun) = begun {
             let attributes = vec![

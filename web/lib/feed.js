@@ -8,7 +8,7 @@ export class Feed {
   /**
    * @param {string} path
    * @param {Record<string, (data: any) => void>} listeners by event name
-   * @param {(state: "connecting" | "open" | "away") => void} [onState]
+   * @param {(state: "connecting" | "open" | "unavailable") => void} [onState]
    */
   constructor(path, listeners, onState = () => {}) {
     this.path = path;
@@ -38,7 +38,7 @@ export class Feed {
       this.onState("open");
     };
     source.onerror = () => {
-      this.onState("away");
+      this.onState("unavailable");
       // The browser reconnects by itself, but not after every error, and without a bound on the delay.
       this.disconnect();
       this.timer = window.setTimeout(() => this.connect(), this.wait);

@@ -52,14 +52,14 @@ impl Discovery {
     pub(super) fn new(client: Client, js: jetstream::Context, names: &[&str]) -> Self {
         let service = |name: &&str| OverviewService {
             name: (*name).to_owned(),
-            state: Presence::Away,
+            state: Presence::Unavailable,
             instances: 0,
             backlog: 0,
             unacknowledged: 0,
             redelivered: 0,
         };
         let found =
-            Found { broker: Presence::Away, services: names.iter().map(service).collect(), streams: Vec::new() };
+            Found { broker: Presence::Unavailable, services: names.iter().map(service).collect(), streams: Vec::new() };
         // No service counts as running before its first reply.
         Self { client, js, missed_pings: vec![MAX_MISSED_PINGS; found.services.len()], found }
     }
@@ -79,7 +79,7 @@ impl Discovery {
             }
             Err(error) => {
                 tracing::debug!(%error, "a poll of the services failed");
-                self.found.broker = Presence::Away;
+                self.found.broker = Presence::Unavailable;
             }
         }
         self.found.clone()
@@ -109,8 +109,8 @@ impl Discovery {
             if service.name == API_GATEWAY {
                 service.instances = 1;
             }
-            service.state = if *missed < MAX_MISSED_PINGS { Presence::Running } else { Presence::Away };
-            if service.state == Presence::Away {
+            service.state = if *missed < MAX_MISSED_PINGS { Presence::Running } else { Presence::Unavailable };
+            if service.state == Presence::Unavailable {
                 service.instances = 0;
             }
         }

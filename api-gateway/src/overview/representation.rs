@@ -33,12 +33,12 @@ pub(crate) struct OverviewState {
 
 /// Whether a component replies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename = "FlowPresence", rename_all = "kebab-case")]
+#[oai(rename_all = "kebab-case")]
 pub(crate) enum Presence {
     /// It replies.
     Running,
     /// It does not reply: stopped, paused, or unreachable.
-    Away,
+    Unavailable,
 }
 
 /// A service and its backlog.

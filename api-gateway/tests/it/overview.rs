@@ -91,7 +91,7 @@ async fn the_first_state_has_all_services_and_streams() {
     ];
     assert_eq!(names, expected);
     assert_eq!(service(&state, "api-gateway")["state"], "running");
-    assert_eq!(service(&state, "payment-service")["state"], "away");
+    assert_eq!(service(&state, "payment-service")["state"], "unavailable");
     let expected = json!({
         "name": "order-service", "state": "running", "instances": 2, "backlog": 0, "unacknowledged": 0,
         "redelivered": 0
@@ -112,7 +112,7 @@ async fn the_first_state_has_all_services_and_streams() {
         instance.abort();
         assert!(instance.await.unwrap_err().is_cancelled());
     }
-    feed.state_where("order-service is down", |state| service(state, "order-service")["state"] == "away").await;
+    feed.state_where("order-service is down", |state| service(state, "order-service")["state"] == "unavailable").await;
 }
 
 #[tokio::test]
@@ -211,7 +211,7 @@ async fn an_outage_shows_the_last_known_state_and_the_overview_continues_afterwa
     let mut feed = Feed::open(shop.get("/overview")).await;
     feed.state_where("the server runs", |state| state["broker"] == "running").await;
     shop.nats.kill().unwrap();
-    let down = feed.state_where("the server is down", |state| state["broker"] == "away").await;
+    let down = feed.state_where("the server is down", |state| state["broker"] == "unavailable").await;
     assert_eq!(down["streams"].as_array().unwrap().len(), 4, "{down:#}");
     shop.nats.restart().await.unwrap();
     feed.state_where("the server runs again", |state| state["broker"] == "running").await;

@@ -2,9 +2,9 @@
 //!
 //! - `GET /components`: `[{"component", "process", "state", "ready", "detail", "actions", "faults"}, …]`;
 //! - `POST /components/{component}/{kill|stop|start|pause|resume}`;
-//! - `POST /tools/faults/redeliver` `{"messages": 100}`;
-//! - `POST /tools/faults/delay-acks` `{"component": "inventory-service", "seconds": 15}`;
-//! - `POST /tools/faults/disconnect` `{"component": "order-service"}`.
+//! - `POST /faults/redeliver` `{"messages": 100}`;
+//! - `POST /faults/delay-acks` `{"component": "inventory-service", "seconds": 15}`;
+//! - `POST /faults/disconnect` `{"component": "order-service"}`.
 //!
 //! Success is 200 with `{"done": "…"}`. A request that conflicts with the present state gets 409, an invalid one 400 or
 //! 404, each with `{"error": "…"}`. An unauthorised request gets an empty 403.

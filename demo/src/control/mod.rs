@@ -118,7 +118,7 @@ struct Listed {
     status: ComponentStatus,
     /// The actions of `/components/{component}/{action}` that its state allows.
     actions: &'static [Action],
-    /// The faults of `/tools/faults/{fault}` that can be injected now.
+    /// The faults of `/faults/{fault}` that can be injected now.
     faults: &'static [&'static str],
 }
 

@@ -50,9 +50,9 @@ impl Remote {
                 let action = serde_json::to_value(action)?;
                 post(&format!("components/{component}/{}", action.as_str().unwrap_or_default()))
             }
-            ControlRequest::Redeliver(control_request) => post("tools/faults/redeliver").json(&control_request),
-            ControlRequest::DelayAcks(control_request) => post("tools/faults/delay-acks").json(&control_request),
-            ControlRequest::Disconnect(control_request) => post("tools/faults/disconnect").json(&control_request),
+            ControlRequest::Redeliver(control_request) => post("faults/redeliver").json(&control_request),
+            ControlRequest::DelayAcks(control_request) => post("faults/delay-acks").json(&control_request),
+            ControlRequest::Disconnect(control_request) => post("faults/disconnect").json(&control_request),
         };
         let response = self.send(request).await?;
         let status = response.status();

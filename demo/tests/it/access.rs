@@ -63,7 +63,7 @@ async fn an_unauthorised_request_is_rejected_and_changes_nothing() {
         for (method, path) in [
             (Method::GET, "/components"),
             (Method::POST, "/components/order-service/kill"),
-            (Method::POST, "/tools/faults/disconnect"),
+            (Method::POST, "/faults/disconnect"),
             (Method::GET, "/"),
             (Method::OPTIONS, "/components"),
         ] {
@@ -80,12 +80,12 @@ async fn an_unauthorised_request_is_rejected_and_changes_nothing() {
         (Method::PUT, "/components/order-service/kill", 405),
         (Method::DELETE, "/components", 405),
         (Method::POST, "/components", 405),
-        (Method::GET, "/tools/faults/disconnect", 405),
+        (Method::GET, "/faults/disconnect", 405),
         (Method::OPTIONS, "/components/order-service/kill", 405),
         (Method::POST, "/components/order-service/explode", 404),
         (Method::POST, "/components/unknown-service/kill", 404),
         (Method::POST, "/components/order-service/kill/now", 404),
-        (Method::POST, "/tools/faults/fire", 404),
+        (Method::POST, "/faults/fire", 404),
         (Method::GET, "/demo.json", 404),
     ] {
         assert_eq!(send(&demo, method.clone(), path, &valid).await.0, expected, "{method} {path}");

@@ -68,7 +68,7 @@ async fn the_broker_can_be_started_while_a_component_that_needs_it_starts() {
     demo.act(Component::NatsServer, "kill").await;
     demo.act(Component::ApiGateway, "kill").await;
     assert_eq!(demo.component(Component::ApiGateway).await["state"], "stopped");
-    let error = demo.rejected_control_request(409, "/tools/faults/redeliver", &json!({"messages": 1})).await;
+    let error = demo.rejected_control_request(409, "/faults/redeliver", &json!({"messages": 1})).await;
     assert!(error.contains("nats-server"), "{error}");
     let (gateway, _) = tokio::join!(demo.act(Component::ApiGateway, "start"), async {
         eventually("the gateway runs", || async {
@@ -94,7 +94,7 @@ async fn redelivered_messages_are_dropped_and_stock_changes_once() {
     for service in services {
         assert_eq!(demo.duplicates("ORDER_101", service).await, 0);
     }
-    let done = demo.control_request("/tools/faults/redeliver", &json!({"messages": 100})).await;
+    let done = demo.control_request("/faults/redeliver", &json!({"messages": 100})).await;
     let expected = "redelivering the last 100 messages of COMMANDS and EVENTS to order-service";
     assert!(done.starts_with(expected), "{done}");
     for service in services {
@@ -107,7 +107,7 @@ async fn redelivered_messages_are_dropped_and_stock_changes_once() {
     for (messages, expected) in [(json!(0), "from 1 to 1000"), (json!(1001), "from 1 to 1000"), (json!("a"), "u64")]
     {
         let error =
-            demo.rejected_control_request(400, "/tools/faults/redeliver", &json!({"messages": messages})).await;
+            demo.rejected_control_request(400, "/faults/redeliver", &json!({"messages": messages})).await;
         assert!(error.contains(expected), "{error}");
     }
     demo.shut_down().await;
@@ -116,7 +116,7 @@ async fn redelivered_messages_are_dropped_and_stock_changes_once() {
 #[tokio::test]
 async fn unacknowledged_messages_are_redelivered_and_dropped() {
     let demo = Demo::start().await;
-    demo.control_request("/tools/faults/delay-acks", &json!({"component": "inventory-service", "seconds": 13}))
+    demo.control_request("/faults/delay-acks", &json!({"component": "inventory-service", "seconds": 13}))
         .await;
     demo.place("ORDER_101").await;
     demo.eventually_status("ORDER_101", "placed").await;
@@ -135,7 +135,7 @@ async fn unacknowledged_messages_are_redelivered_and_dropped() {
         (json!({"component": "payment-provider", "seconds": 1}), 409),
         (json!({"component": "nats-server", "seconds": 1}), 409),
     ] {
-        demo.rejected_control_request(status, "/tools/faults/delay-acks", &body).await;
+        demo.rejected_control_request(status, "/faults/delay-acks", &body).await;
     }
     demo.shut_down().await;
 }
@@ -154,7 +154,7 @@ async fn a_disconnected_service_reconnects() {
     let before = connections(&demo, "order-service").await;
     let other = connections(&demo, "inventory-service").await;
     assert_eq!(before.len(), 1);
-    demo.control_request("/tools/faults/disconnect", &json!({"component": "order-service"})).await;
+    demo.control_request("/faults/disconnect", &json!({"component": "order-service"})).await;
     eventually("order-service is connected again", || async {
         let after = connections(&demo, "order-service").await;
         !after.is_empty() && after != before

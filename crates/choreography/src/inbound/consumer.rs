@@ -284,7 +284,7 @@ impl Puller {
                 self.stream
             );
             tracing::warn!(stream = self.stream, consumer = %self.consumer, last, "{note}");
-            self.health.note(&format!("start {}", self.stream), note);
+            self.health.note(&format!("start/{}", self.stream), note);
         }
         let Some(loss) = followed.position.observe(observed) else { return };
         metrics::lost(self.stream, &self.consumer, loss.messages, loss.possible);
@@ -302,7 +302,7 @@ impl Puller {
             );
         }
         let losses: Vec<String> = followed.losses.texts().collect();
-        self.health.note(&format!("loss {}", self.stream), losses.join("; "));
+        self.health.note(&format!("loss/{}", self.stream), losses.join("; "));
     }
 
     /// Returns whether the pull hangs, given that nothing has arrived since the last check.

@@ -145,7 +145,7 @@ pub(crate) fn committed<'a>(took: Duration, handled: impl Iterator<Item = &'a st
         }
     }
     for (message_type, count) in types {
-        let labels = vec![("type", message_type.to_owned())];
+        let labels = vec![("message_type", message_type.to_owned())];
         metrics.handled.get_or_create(&labels).inc_by(count);
         // Export a failure count of zero as well.
         drop(metrics.failed.get_or_create(&labels));
@@ -161,7 +161,7 @@ pub(crate) fn committed<'a>(took: Duration, handled: impl Iterator<Item = &'a st
 /// Counts a failed attempt; a message that cannot be decoded has no type.
 pub(crate) fn failed(message_type: Option<&str>) {
     let message_type = message_type.unwrap_or("unreadable").to_owned();
-    LIBRARY_METRICS.failed.get_or_create(&vec![("type", message_type)]).inc();
+    LIBRARY_METRICS.failed.get_or_create(&vec![("message_type", message_type)]).inc();
 }
 
 /// Counts a refused publish.

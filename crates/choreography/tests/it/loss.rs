@@ -35,7 +35,7 @@ async fn a_service_that_was_down_for_too_long_reports_the_lost_messages() {
     bench.send(Uuid::new_v4(), "K3", Mode::Add).await;
     let running = bench.start().await;
     eventually("the loss is reported", || async { running.readiness().await.1.contains("sequences 2 to 3") }).await;
-    assert!(running.readiness().await.1.contains("loss COMMANDS"));
+    assert!(running.readiness().await.1.contains("loss/COMMANDS"));
     let metrics = running.metrics().await;
     let counted =
         r#"messaging_messages_lost_total{stream="COMMANDS",consumer="counter-service",possible="true"} 2"#;
@@ -59,12 +59,12 @@ async fn a_new_consumer_of_a_stream_that_lost_its_first_messages_is_reported_onc
     eventually("the remaining message is handled", || async { bench.total("K1").await == 1 }).await;
     let (is_ready, readiness) = running.readiness().await;
     assert!(
-        is_ready && readiness.contains("start COMMANDS") && readiness.contains("up to sequence 2"),
+        is_ready && readiness.contains("start/COMMANDS") && readiness.contains("up to sequence 2"),
         "{readiness}"
     );
     assert!(!readiness.contains("loss"), "{readiness}");
     running.stop().await.0.unwrap();
     let running = bench.start().await;
     eventually("it is ready", || async { running.readiness().await.0 }).await;
-    assert!(!running.readiness().await.1.contains("start COMMANDS"), "a consumer with deliveries is not new");
+    assert!(!running.readiness().await.1.contains("start/COMMANDS"), "a consumer with deliveries is not new");
 }

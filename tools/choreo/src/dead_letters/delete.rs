@@ -13,11 +13,11 @@ use super::{redrive, stored};
 use crate::Operator;
 
 /// The header with the operator's reason.
-pub const REASON: &str = "Discard-Reason";
+pub const REASON: &str = "Deletion-Reason";
 /// The header with the time of the deletion, RFC 3339.
-pub const TIME: &str = "Discard-Time";
+pub const TIME: &str = "Deletion-Time";
 /// The header with the sequence of the dead letter.
-pub const SEQUENCE: &str = "Discard-Sequence";
+pub const SEQUENCE: &str = "Deletion-Sequence";
 /// The maximum length of a reason, in characters; the rest is cut off.
 const MAX_REASON: usize = 1000;
 

@@ -74,7 +74,7 @@ impl Judge {
         checks.push(close(check, findings));
         let (check, findings) = flow::dead_letters(observed);
         checks.push(close(check, findings));
-        Board { at: rfc3339(observed.at), checks }
+        Board { checked_at: rfc3339(observed.at), checks }
     }
 }
 

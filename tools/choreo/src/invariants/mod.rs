@@ -25,7 +25,7 @@ const MAX_NAMED: usize = 20;
 #[serde(rename_all = "camelCase")]
 pub struct Board {
     /// When the checks were made, RFC 3339.
-    pub at: String,
+    pub checked_at: String,
     /// One per invariant.
     pub checks: Vec<Check>,
 }

@@ -271,7 +271,7 @@ async fn while_a_service_is_down_no_check_fails_and_orders_are_shown_to_wait_for
         assert!(!board["checks"].as_array().unwrap().iter().any(|check| check["status"] == "fail"), "{board:#}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    let state = overview_state(&world, |service| service["state"] == "away").await;
+    let state = overview_state(&world, |service| service["state"] == "unavailable").await;
     assert_eq!(state["backlog"], 2, "{state:#}");
 
     world.start_again(Component::InventoryService).await;
