@@ -1,4 +1,4 @@
-//! Process-level setup of a program: logs, signals, output, and an allocator.
+//! Process-level setup of a program: logs, signals, output, and, as a feature, the allocator.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -14,8 +14,9 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 use crate::telemetry::output::Output;
 
-/// A batch consists of many small allocations with the lifetime of the batch. glibc's allocator costs a fifth of a
-/// service's CPU time; this one does not, and returns the memory of a burst to the system.
+/// The feature `mimalloc`: a batch consists of many small allocations with the lifetime of the batch. glibc's allocator
+/// costs a fifth of a service's CPU time; this one does not, and returns the memory of a burst to the system.
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
