@@ -184,11 +184,11 @@ impl Usage {
         match max.map(|max| max >> 10) {
             Some(max) => {
                 format!(
-                    "{source} stores {stored} of at most {max} KiB; the limits of its streams add up to {reserved} KiB"
+                    "{source} stores {stored} of at most {max} KiB; the limits of its streams total {reserved} KiB"
                 )
             }
             None => format!(
-                "{source} stores {stored} KiB without a limit; the limits of its streams add up to {reserved} KiB"
+                "{source} stores {stored} KiB without a limit; the limits of its streams total {reserved} KiB"
             ),
         }
     }

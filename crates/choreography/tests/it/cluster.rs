@@ -30,7 +30,7 @@ async fn start_cluster(data: &Path) -> (Vec<NatsServer>, Vec<u16>) {
 }
 
 #[tokio::test]
-async fn provisioning_waits_for_a_server_of_the_cluster_that_is_starting() {
+async fn provisioning_awaits_a_server_of_the_cluster_that_is_starting() {
     let data = std::env::temp_dir().join(format!("choreography-cluster-{}", std::process::id()));
     let (mut servers, ports) = start_cluster(&data).await;
     let url = format!("nats://127.0.0.1:{}", ports[0]);
