@@ -38,7 +38,8 @@ async fn provisioning_awaits_a_server_of_the_cluster_that_is_starting() {
     let (client, _) = connection::establish(&options, "tester", Duration::from_secs(10)).await.unwrap();
     let js = connection::jetstream(&client);
 
-    servers[2].kill().unwrap();
+    // A server that stops announces it, so the others count it as offline at once.
+    servers[2].stop().await.unwrap();
     eventually("the cluster has too few peers", || async {
         let config = async_nats::jetstream::stream::Config {
             name: "PROBE".to_owned(),
