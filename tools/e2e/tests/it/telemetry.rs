@@ -273,7 +273,7 @@ async fn metrics_can_be_scraped_and_every_dashboard_panel_uses_existing_ones() {
     };
     let order_service = Component::OrderService;
     for message_type in ["order.place.v1", "inventory.reserved.v1", "payment.captured.v1"] {
-        let labels = format!("type=\"{message_type}\"");
+        let labels = format!("message_type=\"{message_type}\"");
         assert_eq!(value(order_service, "messaging_processed_total", &labels), 1.0);
         assert_eq!(value(order_service, "messaging_process_failures_total", &labels), 0.0);
         assert_eq!(value(order_service, "messaging_process_duration_seconds_count", &labels), 1.0);
