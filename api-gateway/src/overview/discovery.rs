@@ -58,8 +58,11 @@ impl Discovery {
             unacknowledged: 0,
             redelivered: 0,
         };
-        let found =
-            Found { broker: Presence::Unavailable, services: names.iter().map(service).collect(), streams: Vec::new() };
+        let found = Found {
+            broker: Presence::Unavailable,
+            services: names.iter().map(service).collect(),
+            streams: Vec::new(),
+        };
         // No service counts as running before its first reply.
         Self { client, js, missed_pings: vec![MAX_MISSED_PINGS; found.services.len()], found }
     }

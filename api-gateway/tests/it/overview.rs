@@ -112,7 +112,8 @@ async fn the_first_state_has_all_services_and_streams() {
         instance.abort();
         assert!(instance.await.unwrap_err().is_cancelled());
     }
-    feed.state_where("order-service is down", |state| service(state, "order-service")["state"] == "unavailable").await;
+    feed.state_where("order-service is down", |state| service(state, "order-service")["state"] == "unavailable")
+        .await;
 }
 
 #[tokio::test]

@@ -106,8 +106,7 @@ async fn redelivered_messages_are_dropped_and_stock_changes_once() {
     assert_eq!(demo.get("/products/PRODUCT_001").await, stock);
     for (messages, expected) in [(json!(0), "from 1 to 1000"), (json!(1001), "from 1 to 1000"), (json!("a"), "u64")]
     {
-        let error =
-            demo.rejected_control_request(400, "/faults/redeliver", &json!({"messages": messages})).await;
+        let error = demo.rejected_control_request(400, "/faults/redeliver", &json!({"messages": messages})).await;
         assert!(error.contains(expected), "{error}");
     }
     demo.shut_down().await;
@@ -116,8 +115,7 @@ async fn redelivered_messages_are_dropped_and_stock_changes_once() {
 #[tokio::test]
 async fn unacknowledged_messages_are_redelivered_and_dropped() {
     let demo = Demo::start().await;
-    demo.control_request("/faults/delay-acks", &json!({"component": "inventory-service", "seconds": 13}))
-        .await;
+    demo.control_request("/faults/delay-acks", &json!({"component": "inventory-service", "seconds": 13})).await;
     demo.place("ORDER_101").await;
     demo.eventually_status("ORDER_101", "placed").await;
     tokio::time::sleep(Duration::from_secs(1)).await;
