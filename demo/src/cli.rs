@@ -153,7 +153,9 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     if let Command::Choreo(mut choreo) = command {
-        choreo.nats.nats_password.get_or_insert_with(|| ShopConfig::password(choreo::operator::OPERATOR));
+        if !choreo.nats.nats_credentials.replace_password() {
+            choreo.nats.nats_password.get_or_insert_with(|| ShopConfig::password(choreo::operator::OPERATOR));
+        }
         return Ok(choreo.run().await);
     }
     let _logs = process::init_logging()?;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use choreography::connection::NatsOptions;
+use choreography::credentials::NatsCredentials;
 use choreography::http;
 use choreography_test::nats::Routes;
 use choreography_test::{NatsServer, Program, ProgramSettings, nats};
@@ -326,6 +327,7 @@ pub fn nats_options(config: &ShopConfig, user: &str) -> NatsOptions {
         nats_url: config.nats_url(),
         nats_user: Some(user.to_owned()),
         nats_password: Some(ShopConfig::password(user)),
+        nats_credentials: NatsCredentials::default(),
     }
 }
 

@@ -232,10 +232,17 @@ impl OperationsApi {
         if !options.enabled {
             return Ok(None);
         }
+        let credentials = nats.nats_credentials.clone();
         let nats = NatsOptions {
             nats_url: nats.nats_url.clone(),
             nats_user: None,
             nats_password: options.operator_password.clone(),
+            // Without a password of its own, the operator connects with the gateway's token, NKey, or `.creds` file.
+            nats_credentials: if options.operator_password.is_some() {
+                credentials.tls_only()
+            } else {
+                credentials
+            },
         };
         let operator = Operator::connect_in_background(&nats, health.under(OPERATOR)).await?;
         tracing::warn!("every client of this address can read and change dead letters at /operations");

@@ -12,6 +12,7 @@ use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use choreography::Topology;
 use choreography::connection::NatsOptions;
+use choreography::credentials::NatsCredentials;
 use choreography::durability::DurabilityOptions;
 use choreography::listener::HttpOptions;
 use choreography_test::{TestNats, free_port};
@@ -108,8 +109,12 @@ impl Shop {
     /// Starts a gateway with other options, without waiting until it is ready.
     pub(crate) fn set(nats: TestNats, set: impl FnOnce(&mut Config)) -> Self {
         let http_address: SocketAddr = ([127, 0, 0, 1], free_port()).into();
-        let options =
-            NatsOptions { nats_url: nats.url(), nats_user: None, nats_password: Some(password("api-gateway")) };
+        let options = NatsOptions {
+            nats_url: nats.url(),
+            nats_user: None,
+            nats_password: Some(password("api-gateway")),
+            nats_credentials: NatsCredentials::default(),
+        };
         let mut config = Config {
             http_address,
             nats: options,

@@ -8,7 +8,7 @@
 //!
 //! - `wire`: [`envelope`] is the message format, with derived message ids;
 //! - `telemetry`: [`health`], [`metrics`], [`spans`], and [`output`], which never blocks on a reader;
-//! - `broker`: [`connection`]; [`topology`] declares streams and consumers; [`clock`] is the server's time;
+//! - `broker`: [`connection`] with [`credentials`]; [`topology`] declares streams and consumers; [`clock`] is the server's time;
 //!   [`durability`] that of acknowledged messages; [`broker_storage`] its storage; [`direct`] reads a stream without a consumer, [`replay`] decodes it;
 //!   `limits` of message sizes;
 //! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`] and
@@ -42,7 +42,7 @@ mod telemetry;
 mod wire;
 
 pub use admin::{republish, stats, trace};
-pub use broker::{broker_storage, clock, connection, direct, durability, replay, topology};
+pub use broker::{broker_storage, clock, connection, credentials, direct, durability, replay, topology};
 pub use inbound::{handler, inbox, position, query, redrive};
 pub use outbound::{dead_letter, outbox, outbox_pending, owner, publisher};
 pub use runtime::{listener, migration, probes, process, service};

@@ -14,6 +14,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::{Error, ErrorKind};
+use nkeys::KeyPair;
 use reqwest::Url;
 use sea_orm::sqlx::postgres::PgConnectOptions;
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
@@ -165,6 +166,17 @@ pub fn secret() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
     secretive(|text: &str| Ok(text.to_owned()))
 }
 
+/// The seed of a user's NKey, such as `SUAIO3FHUX5PNV2LQIIP7TZ3N4L7TX3W53MQGEIVYFIGA635OZCKEYHFLM`.
+pub fn nkey_seed() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
+    secretive(|text: &str| parse_nkey_seed(text).map(|_| text.to_owned()))
+}
+
+/// Parses the seed of a user's NKey; errors repeat no part of it.
+pub(crate) fn parse_nkey_seed(text: &str) -> Result<KeyPair, String> {
+    let key = KeyPair::from_seed(text).ok().filter(|key| key.public_key().starts_with('U'));
+    key.ok_or_else(|| "is not the seed of a user's NKey: 58 characters that begin with SU".to_owned())
+}
+
 /// The path of a file or folder.
 pub fn path() -> Setting<impl Fn(&str) -> Result<PathBuf, String> + Clone> {
     plain(|text| Ok(PathBuf::from(text)))
@@ -244,7 +256,10 @@ pub(crate) fn parse_nats_url(text: &str) -> Result<String, String> {
         }
         // The client would ignore them.
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("has a user, password, or token in it; set NATS_USER and NATS_PASSWORD instead".to_owned());
+            return Err(
+                "has a user, password, or token in it; set NATS_USER and NATS_PASSWORD, or NATS_TOKEN, instead"
+                    .to_owned(),
+            );
         }
     }
     Ok(text.to_owned())

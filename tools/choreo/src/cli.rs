@@ -172,7 +172,7 @@ impl Cli {
     }
 
     async fn execute(mut self, stop: &CancellationToken) -> anyhow::Result<bool> {
-        if self.nats.nats_password.is_none() {
+        if self.nats.nats_password.is_none() && !self.nats.nats_credentials.replace_password() {
             self.nats.nats_password = std::env::var("OPERATOR_PASSWORD").ok();
         }
         self.nats.nats_user.get_or_insert_with(|| OPERATOR.to_owned());

@@ -10,6 +10,7 @@ use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
 use tokio::time::Instant;
 
+use super::credentials::NatsCredentials;
 use crate::setting::{self, redacted};
 use crate::telemetry::health::Health;
 
@@ -29,11 +30,14 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The prefix of the [`Health`] detail if the server rejects the user.
 const UNAUTHORISED: &str = "authorization violation";
 
+/// The next step without a connection that requires TLS. The client does not report why a TLS handshake failed.
+const CHECK_TLS: &str = "; check NATS_CA_FILE, and NATS_CLIENT_CERT if the server requires one";
+
 /// The interval between pings. After two unanswered pings the client drops the connection and tries another server of
 /// the cluster. By the client's default, a server that hangs would go undetected for three minutes.
 const PING: Duration = Duration::from_secs(5);
 
-/// The server's address and the user's credentials.
+/// The server's address and the program's credentials.
 #[derive(Clone, clap::Args)]
 pub struct NatsOptions {
     /// The address of nats-server; several, separated by commas, for a cluster.
@@ -46,12 +50,19 @@ pub struct NatsOptions {
     /// The user's password; not set if the server requires none.
     #[arg(long, env = "NATS_PASSWORD", hide_env_values = true, value_parser = setting::secret())]
     pub nats_password: Option<String>,
+    /// The credentials other than a password, and the files of TLS.
+    #[command(flatten)]
+    pub nats_credentials: NatsCredentials,
 }
 
 impl std::fmt::Debug for NatsOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let url = redacted(&self.nats_url);
-        f.debug_struct("NatsOptions").field("nats_url", &url).field("nats_user", &self.nats_user).finish()
+        f.debug_struct("NatsOptions")
+            .field("nats_url", &url)
+            .field("nats_user", &self.nats_user)
+            .field("nats_credentials", &self.nats_credentials)
+            .finish_non_exhaustive()
     }
 }
 
@@ -63,19 +74,22 @@ impl std::fmt::Debug for NatsOptions {
 ///
 /// # Errors
 ///
-/// If the address cannot be parsed.
+/// If the address cannot be parsed, or if the credentials exclude each other or are not usable.
 pub async fn connect(options: &NatsOptions, name: &str, health: &Health) -> anyhow::Result<Client> {
     setting::parse_nats_url(&options.nats_url).map_err(|why| anyhow!("NATS_URL {why}"))?;
     let user = options.nats_user.as_deref().unwrap_or(name).to_owned();
+    let (connect, credentials) =
+        options.nats_credentials.apply(ConnectOptions::new(), &user, options.nats_password.as_deref())?;
     health.expect(NATS);
     health.ok(PERMISSIONS);
     let reporter = Arc::new(Reporter {
         health: health.clone(),
-        user: user.clone(),
+        credentials,
         url: redacted(&options.nats_url),
+        check_tls: if options.nats_credentials.require_tls() { CHECK_TLS } else { "" },
         outage: Mutex::default(),
     });
-    let mut connect = ConnectOptions::new()
+    let connect = connect
         .name(name)
         .custom_inbox_prefix(format!("_INBOX_{user}"))
         .retry_on_initial_connect()
@@ -86,9 +100,6 @@ pub async fn connect(options: &NatsOptions, name: &str, health: &Health) -> anyh
             let reporter = reporter.clone();
             async move { reporter.report(&event) }
         });
-    if let Some(password) = &options.nats_password {
-        connect = connect.user_and_password(user, password.clone());
-    }
     let servers: Vec<&str> = options.nats_url.split(',').map(str::trim).collect();
     Ok(connect.connect(servers).await?)
 }
@@ -105,10 +116,11 @@ pub async fn establish(options: &NatsOptions, name: &str, limit: Duration) -> an
     while client.connection_state() != State::Connected {
         match health.problem(NATS) {
             Some(why) if why.starts_with(UNAUTHORISED) => bail!(why),
-            _ if Instant::now() > deadline => bail!(
-                "nats-server at {} has not answered within {} s; check that it runs, and NATS_URL",
+            why if Instant::now() > deadline => bail!(
+                "nats-server at {} has not answered within {} s; check that it runs, and NATS_URL{}",
                 redacted(&options.nats_url),
-                limit.as_secs()
+                limit.as_secs(),
+                why.map_or_else(String::new, |why| format!(" ({why})"))
             ),
             _ => tokio::time::sleep(POLL_INTERVAL).await,
         }
@@ -174,8 +186,11 @@ enum Outage {
 /// Reports connection events: each attempt in [`Health`], each change of state in the log.
 struct Reporter {
     health: Health,
-    user: String,
+    /// The settings to check if the server rejects the user.
+    credentials: String,
     url: String,
+    /// The next step if the connection requires TLS; otherwise empty.
+    check_tls: &'static str,
     /// The state that was logged last; `None` while connected.
     outage: Mutex<Option<Outage>>,
 }
@@ -204,7 +219,8 @@ impl Reporter {
             // Reported for each attempt to connect.
             Event::ClientError(ClientError::Other(error)) if error.contains(UNAUTHORISED) => self.unauthorised(),
             Event::ClientError(ClientError::Other(error)) => {
-                self.lost(Outage::Unreachable, format!("no connection to nats-server at {}: {error}", self.url));
+                let why = format!("no connection to nats-server at {}: {error}{}", self.url, self.check_tls);
+                self.lost(Outage::Unreachable, why);
             }
             Event::ClientError(error) => tracing::debug!(%error, "the NATS client reports an error"),
             other => tracing::info!(event = %other, "nats-server"),
@@ -212,7 +228,7 @@ impl Reporter {
     }
 
     fn unauthorised(&self) {
-        let why = format!("{UNAUTHORISED}: check NATS_USER ({}) and NATS_PASSWORD", self.user);
+        let why = format!("{UNAUTHORISED}: check {}", self.credentials);
         self.lost(Outage::Unauthorised, why);
     }
 

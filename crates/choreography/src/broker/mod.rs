@@ -3,6 +3,7 @@
 pub mod broker_storage;
 pub mod clock;
 pub mod connection;
+pub mod credentials;
 pub mod direct;
 pub mod durability;
 pub(crate) mod limits;

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use choreography::Topology;
-use choreography::connection::{self, NatsOptions};
+use choreography::connection;
 use choreography_test::nats::{NatsServerBuilder, Routes, find_or_install};
 use choreography_test::{NatsServer, free_port};
 
-use crate::support::{TOPOLOGY, eventually};
+use crate::support::{TOPOLOGY, eventually, nats_options};
 
 /// Returns the settings of three servers, and the port for clients of the first.
 async fn cluster(data: &Path) -> ([NatsServerBuilder; 3], u16) {
@@ -32,8 +32,7 @@ async fn provisioning_awaits_a_server_of_the_cluster_that_is_starting() {
     let data = std::env::temp_dir().join(format!("choreography-cluster-{}", std::process::id()));
     let ([first, second, third], port) = cluster(&data).await;
     let servers = tokio::try_join!(first.start(), second.start()).unwrap();
-    let url = format!("nats://127.0.0.1:{port}");
-    let options = NatsOptions { nats_url: url, nats_user: None, nats_password: None };
+    let options = nats_options(&format!("nats://127.0.0.1:{port}"));
     let (client, _) = connection::establish(&options, "tester", Duration::from_secs(10)).await.unwrap();
     let js = connection::jetstream(&client);
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use choreography::connection::{self, NatsOptions};
+use choreography::credentials::NatsCredentials;
 use choreography::durability::{Durability, DurabilityOptions, Level};
 use choreography::{Health, Topology};
 use choreography_test::{TestNats, free_port};
@@ -28,7 +29,12 @@ fn config_file(name: &str) -> PathBuf {
 }
 
 fn options(url: String, password: &str) -> NatsOptions {
-    NatsOptions { nats_url: url, nats_user: Some("tester".to_owned()), nats_password: Some(password.to_owned()) }
+    NatsOptions {
+        nats_url: url,
+        nats_user: Some("tester".to_owned()),
+        nats_password: Some(password.to_owned()),
+        nats_credentials: NatsCredentials::default(),
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use choreography::connection::NatsOptions;
+use choreography::credentials::NatsCredentials;
 use choreography::publisher::{Command, PublishError, Publisher};
 use choreography::stats::Stats;
 use choreography::{Health, Topology};
@@ -187,7 +188,12 @@ async fn a_refused_late_reply_does_not_make_the_service_unready() {
     std::fs::remove_file(&config).unwrap();
     let health = Health::default();
     let secret = Some("secret".to_owned());
-    let options = NatsOptions { nats_url: nats.url(), nats_user: Some("tester".to_owned()), nats_password: secret };
+    let options = NatsOptions {
+        nats_url: nats.url(),
+        nats_user: Some("tester".to_owned()),
+        nats_password: secret,
+        nats_credentials: NatsCredentials::default(),
+    };
     let client = choreography::connection::connect(&options, "tester", &health).await.unwrap();
     eventually("the client is connected", || async { health.readiness().ready }).await;
     client.publish("_INBOX_gateway.1.2", "late".into()).await.unwrap();

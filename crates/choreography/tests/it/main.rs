@@ -6,6 +6,7 @@ mod checks;
 mod cluster;
 mod connection;
 mod counter;
+mod credentials;
 mod delivery;
 mod envelope;
 mod environment;

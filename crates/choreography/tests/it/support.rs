@@ -10,6 +10,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::{self, stream::Stream};
 use bytes::Bytes;
 use choreography::connection::{self, NatsOptions};
+use choreography::credentials::NatsCredentials;
 use choreography::database::Databases;
 use choreography::durability::DurabilityOptions;
 use choreography::listener::HttpOptions;
@@ -101,7 +102,7 @@ impl Bench {
             durability: DurabilityOptions::default(),
             http: HttpOptions::default(),
             storage: StorageOptions::default(),
-            nats: NatsOptions { nats_url: self.nats.url(), nats_user: None, nats_password: None },
+            nats: nats_options(self.nats.url()),
             database_url: Some(self.url.clone()),
             retention_seconds: 7200,
             cleanup_seconds: 1,
@@ -310,9 +311,15 @@ where
     }
 }
 
+/// Returns the options of a client without credentials.
+pub(crate) fn nats_options(nats_url: String) -> NatsOptions {
+    let nats_credentials = NatsCredentials::default();
+    NatsOptions { nats_url, nats_user: None, nats_password: None, nats_credentials }
+}
+
 /// Connects as the library does, and returns the client with its health.
 pub(crate) async fn connected(url: &str) -> (async_nats::Client, Health) {
     let health = Health::default();
-    let options = NatsOptions { nats_url: url.to_owned(), nats_user: None, nats_password: None };
+    let options = nats_options(url.to_owned());
     (connection::connect(&options, "tester", &health).await.unwrap(), health)
 }

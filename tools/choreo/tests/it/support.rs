@@ -11,6 +11,7 @@ use async_nats::jetstream;
 use async_nats::{ConnectOptions, HeaderMap};
 use choreo::Operator;
 use choreography::connection::NatsOptions;
+use choreography::credentials::NatsCredentials;
 use choreography::database::Databases;
 use choreography::durability::DurabilityOptions;
 use choreography::listener::HttpOptions;
@@ -120,6 +121,7 @@ impl Shop {
             nats_url: self.nats.url(),
             nats_user: Some(user.to_owned()),
             nats_password: Some("secret".to_owned()),
+            nats_credentials: NatsCredentials::default(),
         }
     }
 
