@@ -6,7 +6,7 @@
 //!
 //! There is a folder per direction of flow. A folder imports only those listed before it:
 //!
-//! - `wire`: [`envelope`] is the message format, with derived message ids;
+//! - `wire`: [`message`] declares messages as types; [`envelope`] is the message format, with derived message ids;
 //! - `telemetry`: [`health`], [`metrics`], [`spans`], and [`output`], which never blocks on a reader;
 //! - `broker`: [`connection`] with [`credentials`]; [`topology`] declares streams and consumers; [`clock`] is the server's time;
 //!   [`durability`] that of acknowledged messages; [`broker_storage`] its storage; [`direct`] reads a stream without a consumer, [`replay`] decodes it;
@@ -48,12 +48,16 @@ pub use outbound::{dead_letter, outbox, outbox_pending, owner, publisher};
 pub use runtime::{listener, migration, probes, process, service};
 pub use state::{database, delivery_issue, effects, event_store, statement, storage};
 pub use telemetry::{health, metrics, output, spans};
-pub use wire::envelope;
+pub use wire::{envelope, message};
 
 pub use durability::Durability;
 pub use envelope::{Cause, Decode, Envelope, Outgoing, Producer, Timing};
 pub use handler::{AggregateStatus, HandleError, Handler};
 pub use health::Health;
+#[doc(hidden)]
+pub use message::private as __private;
+pub use message::{Command, DecodeError, Event, Kind, Message, MessageInfo, Messages, Publish, Timer};
 pub use outbound::relay_handle::Outbox;
 pub use service::{Service, ServiceOptions};
 pub use topology::Topology;
+pub use wire::encoding::EncodeError;

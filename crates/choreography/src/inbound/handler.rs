@@ -6,6 +6,7 @@ use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize};
 
 use crate::state::fault;
+use crate::wire::encoding::EncodeError;
 use crate::wire::envelope::{Decode, Envelope, Outgoing};
 
 /// Handles the messages of a service.
@@ -66,6 +67,12 @@ pub enum HandleError {
 
 impl From<DbErr> for HandleError {
     fn from(error: DbErr) -> Self {
+        Self::Retry(error.into())
+    }
+}
+
+impl From<EncodeError> for HandleError {
+    fn from(error: EncodeError) -> Self {
         Self::Retry(error.into())
     }
 }

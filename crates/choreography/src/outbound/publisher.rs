@@ -20,7 +20,9 @@ use uuid::Uuid;
 use crate::broker::clock;
 use crate::outbound::atomic::{self, Ready};
 use crate::telemetry::spans::{About, StartedSpan};
+use crate::wire::encoding::{self, EncodeError};
 use crate::wire::envelope::{Attributes, header_map};
+use crate::wire::message::Publish;
 
 /// The maximum number of groups in flight.
 const GROUPS: usize = 2;
@@ -43,6 +45,24 @@ pub struct Command {
     pub body: Bytes,
     /// W3C trace context of the caller.
     pub trace_parent: Option<String>,
+}
+
+impl Command {
+    /// Encodes a command to publish, without a trace context.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`].
+    pub fn new(id: Uuid, command: &impl Publish) -> Result<Self, EncodeError> {
+        Ok(Self {
+            id,
+            subject: command.subject(),
+            message_type: command.message_type(),
+            key: command.key().to_owned(),
+            body: encoding::body(command)?.into(),
+            trace_parent: None,
+        })
+    }
 }
 
 /// The acknowledgement of the stream.

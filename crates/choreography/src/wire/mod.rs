@@ -1,5 +1,7 @@
-//! What travels: envelopes, ids, trace context.
+//! The message format: declarations of messages, envelopes, ids, trace context.
 
+pub(crate) mod encoding;
 pub mod envelope;
+pub mod message;
 pub(crate) mod reason;
 pub(crate) mod trace_parent;

@@ -32,7 +32,7 @@ async fn provisioning_awaits_a_server_of_the_cluster_that_is_starting() {
     let data = std::env::temp_dir().join(format!("choreography-cluster-{}", std::process::id()));
     let ([first, second, third], port) = cluster(&data).await;
     let servers = tokio::try_join!(first.start(), second.start()).unwrap();
-    let options = nats_options(&format!("nats://127.0.0.1:{port}"));
+    let options = nats_options(format!("nats://127.0.0.1:{port}"));
     let (client, _) = connection::establish(&options, "tester", Duration::from_secs(10)).await.unwrap();
     let js = connection::jetstream(&client);
 

@@ -1,0 +1,13 @@
+#[path = "../stub.rs"]
+mod stub;
+extern crate self as choreography;
+pub use stub::*;
+
+#[derive(Event)]
+#[message(context = "order", name = "placed", version = 1, key = order_id, producer = "order-service")]
+pub struct OrderPlaced<T> {
+    pub order_id: String,
+    pub details: T,
+}
+
+fn main() {}

@@ -1,0 +1,12 @@
+#[path = "../stub.rs"]
+mod stub;
+extern crate self as choreography;
+pub use stub::*;
+
+#[derive(Event)]
+#[message(context = "order", name = "was placed", version = 1, key = order_id, producer = "order-service")]
+pub struct OrderPlaced {
+    pub order_id: String,
+}
+
+fn main() {}

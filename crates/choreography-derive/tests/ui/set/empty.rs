@@ -1,0 +1,9 @@
+#[path = "../stub.rs"]
+mod stub;
+extern crate self as choreography;
+pub use stub::*;
+
+#[derive(Messages)]
+pub enum OrderMessage {}
+
+fn main() {}
