@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use choreography::envelope::unix_millis;
-use choreography::{Decode, Envelope, HandleError, Handler, Outgoing, clock, effects, statement};
+use choreography::{EncodeError, Envelope, HandleError, Handler, Outgoing, clock, effects, statement};
 use contracts::CustomerId;
 use contracts::account::{AccountCommand, AccountEvent};
 use sea_orm::ActiveValue::Set;
@@ -12,39 +12,17 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter,
 use crate::account::{Account, decide, evolve};
 use crate::entity::account::{ActiveModel, Column, Entity, Model};
 
-/// A decoded command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountMessage(pub AccountCommand);
-
-impl AccountMessage {
-    /// Returns the id of the customer whose account the command concerns.
-    #[must_use]
-    pub fn customer_id(&self) -> &CustomerId {
-        match &self.0 {
-            AccountCommand::Create(create) => &create.customer_id,
-            AccountCommand::Update(update) => &update.customer_id,
-            AccountCommand::Delete(delete) => &delete.customer_id,
-        }
-    }
-}
-
-impl Decode for AccountMessage {
-    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
-        Ok(Self(AccountCommand::decode(message_type, body)?))
-    }
-}
-
 /// Handles batches of commands.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountHandler;
 
 impl Handler for AccountHandler {
-    type Message = AccountMessage;
+    type Message = AccountCommand;
 
     async fn handle(
         &self,
         tx: &DatabaseTransaction,
-        batch: &[&Envelope<AccountMessage>],
+        batch: &[&Envelope<AccountCommand>],
     ) -> Result<Vec<Outgoing>, HandleError> {
         let batch = effects::without_repeated(tx, batch, creates).await?;
         let mut accounts = Accounts::load(tx, &batch).await?;
@@ -59,21 +37,29 @@ impl Handler for AccountHandler {
     }
 }
 
+/// Returns the id of the customer whose account a command concerns.
+fn customer_id(command: &AccountCommand) -> &CustomerId {
+    match command {
+        AccountCommand::Create(create) => &create.customer_id,
+        AccountCommand::Update(update) => &update.customer_id,
+        AccountCommand::Delete(delete) => &delete.customer_id,
+    }
+}
+
 /// Returns whether a command creates an account. A repeated one could create again an account that was deleted
 /// meanwhile; other commands have an expected version.
-fn creates(message: &AccountMessage) -> bool {
-    matches!(message.0, AccountCommand::Create(_))
+fn creates(command: &AccountCommand) -> bool {
+    matches!(command, AccountCommand::Create(_))
 }
 
 /// Returns the outgoing message of an event. A refusal changes nothing, so it has no version.
-fn outgoing_of(event: &AccountEvent, message: &Envelope<AccountMessage>) -> Result<Outgoing, HandleError> {
+fn outgoing_of(event: &AccountEvent, message: &Envelope<AccountCommand>) -> Result<Outgoing, EncodeError> {
     let version = match event {
         AccountEvent::Changed(changed) => Some(changed.version),
         AccountEvent::Deleted(deleted) => Some(deleted.version),
         AccountEvent::Refused(_) => None,
     };
-    let body = serde_json::to_vec(event).map_err(|error| HandleError::Retry(error.into()))?;
-    Ok(Outgoing::new(message.cause(), event.subject(), event.message_type(), event.key(), version, body))
+    message.emit(event, version)
 }
 
 /// The accounts that a batch affects.
@@ -88,9 +74,9 @@ impl Accounts {
     /// Loads the accounts and locks their rows, in the order of ids, until the transaction ends: two instances on one
     /// database cannot both change the same version. If both create an account, the slower one violates the primary
     /// key, and its messages are retried.
-    async fn load(tx: &DatabaseTransaction, batch: &[&Envelope<AccountMessage>]) -> Result<Self, DbErr> {
+    async fn load(tx: &DatabaseTransaction, batch: &[&Envelope<AccountCommand>]) -> Result<Self, DbErr> {
         let mut before: BTreeMap<CustomerId, Account> =
-            batch.iter().map(|message| (message.payload.customer_id().clone(), Account::Unknown)).collect();
+            batch.iter().map(|message| (customer_id(&message.payload).clone(), Account::Unknown)).collect();
         let ids: Vec<String> = before.keys().map(ToString::to_string).collect();
         for chunk in statement::padded_chunks(&ids) {
             let rows = Entity::find()
@@ -107,9 +93,9 @@ impl Accounts {
         Ok(Self { now: before.clone(), before })
     }
 
-    fn decide(&mut self, message: &AccountMessage) -> Option<AccountEvent> {
-        let account = self.now.entry(message.customer_id().clone()).or_default();
-        let event = decide(account, &message.0)?;
+    fn decide(&mut self, message: &AccountCommand) -> Option<AccountEvent> {
+        let account = self.now.entry(customer_id(message).clone()).or_default();
+        let event = decide(account, message)?;
         *account = evolve(std::mem::take(account), &event);
         Some(event)
     }

@@ -18,7 +18,7 @@ pub mod queries;
 
 use choreography::Service;
 use choreography::database::Databases;
-use contracts::topology::{ACCOUNT_SERVICE, COMMANDS, producer};
+use contracts::topology::{ACCOUNT_SERVICE, COMMANDS};
 use poem::Route;
 use tokio_util::sync::CancellationToken;
 
@@ -39,7 +39,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         version: env!("CARGO_PKG_VERSION"),
         streams: &[COMMANDS],
         longest_deadline: None,
-        producer,
         handler: AccountHandler,
         endpoints: queries::endpoints(&db.reader),
         workers: Vec::new(),

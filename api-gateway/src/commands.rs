@@ -11,12 +11,8 @@ use async_nats::Client;
 use async_nats::connection::State;
 use async_nats::jetstream;
 use choreography::publisher::{Command, PublishError, Publisher};
-use choreography::{Durability, clock, envelope};
-use contracts::account::AccountCommand;
-use contracts::inventory::InventoryCommand;
-use contracts::order::OrderCommand;
+use choreography::{Durability, Publish, clock, envelope};
 use contracts::topology::API_GATEWAY;
-use serde::Serialize;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -41,32 +37,14 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Drafts a command of the order context.
-    pub(crate) fn order(command: &OrderCommand) -> Result<Self, Problem> {
-        Self::new(command.subject(), command.message_type(), command.key(), command)
-    }
-
-    /// Drafts a command of the inventory context.
-    pub(crate) fn inventory(command: &InventoryCommand) -> Result<Self, Problem> {
-        Self::new(command.subject(), command.message_type(), command.key(), command)
-    }
-
-    /// Drafts a command of the account context.
-    pub(crate) fn account(command: &AccountCommand) -> Result<Self, Problem> {
-        Self::new(command.subject(), command.message_type(), command.key(), command)
-    }
-
-    fn new(
-        subject: String,
-        message_type: &'static str,
-        key: &str,
-        command: &impl Serialize,
-    ) -> Result<Self, Problem> {
+    /// Drafts a command.
+    pub(crate) fn new(command: &impl Publish) -> Result<Self, Problem> {
+        let message_type = command.message_type();
         let body = serde_json::to_vec(command).map_err(|error| {
             tracing::error!(%error, message_type, "a command cannot be written as JSON");
             Problem::new(Code::Internal)
         })?;
-        Ok(Self { subject, message_type, key: key.to_owned(), body })
+        Ok(Self { subject: command.subject(), message_type, key: command.key().to_owned(), body })
     }
 
     /// Derives an id from the command's subject and content: the same command has the same id. If the key is a UUID,

@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 
-use contracts::catalogue::{Consumers, Declared, EXAMPLES, messages};
+use choreography::MessageInfo;
+use contracts::catalogue::{Consumers, EXAMPLES, messages};
 use poem::http::header;
 use poem::{Endpoint, Response, endpoint::make_sync};
 use serde_json::{Map, Value};
@@ -57,9 +58,8 @@ fn events_html() -> anyhow::Result<String> {
     ))
 }
 
-fn row(text: &mut String, message: &Declared, consumers: &[&str]) -> std::fmt::Result {
-    let Declared { message_type, kind, .. } = message;
-    let producer = message.producer().unwrap_or("none");
+fn row(text: &mut String, message: &MessageInfo, consumers: &[&str]) -> std::fmt::Result {
+    let MessageInfo { message_type, kind, producer, .. } = message;
     writeln!(
         text,
         "<tr><td><a href=\"#{message_type}\">{message_type}</a></td><td>{kind}</td><td>{producer}</td><td>{}</td></tr>",
@@ -69,17 +69,12 @@ fn row(text: &mut String, message: &Declared, consumers: &[&str]) -> std::fmt::R
 
 fn section(
     text: &mut String,
-    message: &Declared,
+    message: &MessageInfo,
     consumers: &[&str],
     example: Option<&Value>,
 ) -> anyhow::Result<()> {
-    let Declared { message_type, filter, .. } = message;
-    let producer = message.producer().unwrap_or("none");
-    writeln!(
-        text,
-        "<section id=\"{message_type}\">\n<h2>{message_type}</h2>\n<p>{}</p>",
-        prose(&message.meaning())
-    )?;
+    let MessageInfo { message_type, filter, producer, description, .. } = message;
+    writeln!(text, "<section id=\"{message_type}\">\n<h2>{message_type}</h2>\n<p>{}</p>", prose(description))?;
     writeln!(
         text,
         "<dl><dt>Subject</dt><dd><code>{filter}</code></dd><dt>Producer</dt><dd>{producer}</dd><dt>Consumers</dt><dd>{}</dd></dl>",
@@ -88,7 +83,7 @@ fn section(
     if let Some(example) = example {
         writeln!(text, "<pre>{}</pre>", escaped(&serde_json::to_string_pretty(example)?))?;
     }
-    let schema = serde_json::to_string_pretty(&(message.schema)())?;
+    let schema = serde_json::to_string_pretty(&contracts::schema::of(message))?;
     writeln!(text, "<details><summary>JSON Schema</summary><pre>{}</pre></details>\n</section>", escaped(&schema))?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
+use choreography::Messages as _;
 use choreography::envelope;
 use contracts::OrderId;
 use contracts::order::{OrderDetails, OrderEvent, PlaceOrder};

@@ -5,9 +5,10 @@
 //! so neither order nor duplicates matter. A deleted account keeps its version, so that a late event does not restore
 //! it.
 
+use choreography::{Command, Event, Messages};
 use serde::{Deserialize, Serialize};
 
-use crate::message::messages;
+use crate::topology::{ACCOUNT_SERVICE, API_GATEWAY};
 use crate::{Amount, Currency, CustomerId};
 
 mod card;
@@ -21,28 +22,26 @@ pub use text::{Email, InvalidText, Line, MAX_LINE, Phone};
 /// The maximum number of addresses per account.
 pub const MAX_ADDRESSES: usize = 10;
 
-messages! {
-    /// The commands of the account context.
-    pub enum AccountCommand in "account" as "command" {
-        /// Create an account.
-        Create(CreateAccount) = "create" v 1, key customer_id;
-        /// Replace the details of an account.
-        Update(UpdateAccount) = "update" v 1, key customer_id;
-        /// Delete an account.
-        Delete(DeleteAccount) = "delete" v 1, key customer_id;
-    }
+/// The commands of the account context.
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
+pub enum AccountCommand {
+    /// Create an account.
+    Create(CreateAccount),
+    /// Replace the details of an account.
+    Update(UpdateAccount),
+    /// Delete an account.
+    Delete(DeleteAccount),
 }
 
-messages! {
-    /// The events of the account context.
-    pub enum AccountEvent in "account" as "event" {
-        /// An account was created or changed; the event carries the whole account.
-        Changed(AccountChanged) = "changed" v 1, key customer_id;
-        /// An account was deleted.
-        Deleted(AccountDeleted) = "deleted" v 1, key customer_id;
-        /// A command was refused; the account is unchanged.
-        Refused(AccountCommandRefused) = "refused" v 1, key customer_id;
-    }
+/// The events of the account context.
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
+pub enum AccountEvent {
+    /// An account was created or changed; the event carries the whole account.
+    Changed(AccountChanged),
+    /// An account was deleted.
+    Deleted(AccountDeleted),
+    /// A command was refused; the account is unchanged.
+    Refused(AccountCommandRefused),
 }
 
 /// The purpose of an address.
@@ -118,9 +117,10 @@ pub struct AccountDetails {
 }
 
 /// Create an account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Command)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "account", name = "create", version = 1, key = customer_id, producer = API_GATEWAY)]
 pub struct CreateAccount {
     /// The id of the customer.
     pub customer_id: CustomerId,
@@ -129,9 +129,10 @@ pub struct CreateAccount {
 }
 
 /// Replace the details of an account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Command)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "account", name = "update", version = 1, key = customer_id, producer = API_GATEWAY)]
 pub struct UpdateAccount {
     /// The id of the customer.
     pub customer_id: CustomerId,
@@ -142,9 +143,10 @@ pub struct UpdateAccount {
 }
 
 /// Delete an account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Command)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "account", name = "delete", version = 1, key = customer_id, producer = API_GATEWAY)]
 pub struct DeleteAccount {
     /// The id of the customer.
     pub customer_id: CustomerId,
@@ -153,9 +155,10 @@ pub struct DeleteAccount {
 }
 
 /// An account was created or changed; the event carries the whole account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "account", name = "changed", version = 1, key = customer_id, producer = ACCOUNT_SERVICE)]
 pub struct AccountChanged {
     /// The id of the customer.
     pub customer_id: CustomerId,
@@ -166,9 +169,10 @@ pub struct AccountChanged {
 }
 
 /// An account was deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "account", name = "deleted", version = 1, key = customer_id, producer = ACCOUNT_SERVICE)]
 pub struct AccountDeleted {
     /// The id of the customer.
     pub customer_id: CustomerId,
@@ -193,9 +197,10 @@ pub enum AccountRefusal {
 }
 
 /// A command was refused; the account is unchanged.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "account", name = "refused", version = 1, key = customer_id, producer = ACCOUNT_SERVICE)]
 pub struct AccountCommandRefused {
     /// The id of the customer.
     pub customer_id: CustomerId,

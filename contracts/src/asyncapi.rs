@@ -2,11 +2,12 @@
 //!
 //! Generated from the [`catalogue`](crate::catalogue) and the topology into the file `asyncapi.yaml`.
 
+use choreography::{Kind, MessageInfo};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::catalogue::{Consumers, Declared, EXAMPLES, messages};
+use crate::catalogue::{Consumers, EXAMPLES, messages};
 use crate::schema::settings;
 use crate::topology::{COMMANDS, EVENTS, TIMERS};
 
@@ -37,9 +38,8 @@ pub fn document() -> Result<Value, serde_json::Error> {
         for service in consumers.of(message) {
             operations.insert(format!("{service}.receive.{id}"), operation("receive", service, message));
         }
-        if let Some(producer) = message.producer() {
-            operations.insert(format!("{producer}.send.{id}"), operation("send", producer, message));
-        }
+        let producer = message.producer;
+        operations.insert(format!("{producer}.send.{id}"), operation("send", producer, message));
     }
     let mut schemas = generator.take_definitions(true);
     schemas.insert("CloudEventHeaders".to_owned(), headers());
@@ -61,36 +61,36 @@ pub fn document() -> Result<Value, serde_json::Error> {
 }
 
 /// Returns the subject without the key, such as `order.event.placed`.
-fn channel_id(message: &Declared) -> String {
+fn channel_id(message: &MessageInfo) -> String {
     message.filter.trim_end_matches(".*").to_owned()
 }
 
 /// Returns the stream that holds a kind of message.
-fn stream(message: &Declared) -> &'static str {
+fn stream(message: &MessageInfo) -> &'static str {
     match message.kind {
-        "command" => COMMANDS,
-        "event" => EVENTS,
-        _ => TIMERS,
+        Kind::Command => COMMANDS,
+        Kind::Event => EVENTS,
+        Kind::Timer => TIMERS,
     }
 }
 
-fn channel(message: &Declared) -> Value {
+fn channel(message: &MessageInfo) -> Value {
     let name = message.message_type;
     json!({
         "address": format!("{}.{{key}}", channel_id(message)),
-        "title": message.meaning(),
+        "title": message.description,
         "parameters": {"key": {"description": "The business id of the message."}},
         "messages": {name: {"$ref": format!("#/components/messages/{name}")}},
-        "tags": [{"name": message.context}, {"name": message.kind}],
+        "tags": [{"name": message.context}, {"name": message.kind.as_str()}],
         "x-stream": stream(message),
     })
 }
 
-fn operation(action: &str, service: &str, message: &Declared) -> Value {
+fn operation(action: &str, service: &str, message: &MessageInfo) -> Value {
     let id = channel_id(message);
     let mut operation = json!({
         "action": action,
-        "summary": message.meaning(),
+        "summary": message.description,
         "channel": {"$ref": format!("#/channels/{id}")},
         "messages": [{"$ref": format!("#/channels/{id}/messages/{}", message.message_type)}],
         "tags": [{"name": service}],
@@ -103,11 +103,11 @@ fn operation(action: &str, service: &str, message: &Declared) -> Value {
     operation
 }
 
-fn message_of(message: &Declared, example: Option<&Value>, generator: &mut SchemaGenerator) -> Value {
-    let source = message.producer().map(|producer| format!("/{producer}"));
+fn message_of(message: &MessageInfo, example: Option<&Value>, generator: &mut SchemaGenerator) -> Value {
+    let source = format!("/{}", message.producer);
     let mut described = json!({
         "name": message.message_type,
-        "title": message.meaning(),
+        "title": message.description,
         "contentType": "application/json",
         "correlationId": {"location": "$message.header#/ce-correlationid"},
         "headers": {"allOf": [
@@ -116,7 +116,7 @@ fn message_of(message: &Declared, example: Option<&Value>, generator: &mut Schem
                 "ce-type": {"const": message.message_type}, "ce-source": {"const": source}
             }}
         ]},
-        "payload": (message.subschema)(generator),
+        "payload": message.schema.map(|schema| (schema.part)(generator)),
     });
     if let Some(example) = example {
         described["examples"] = json!([{"name": message.name, "payload": example}]);

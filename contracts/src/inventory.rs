@@ -1,32 +1,31 @@
 //! The inventory context: its commands and its events.
 
+use choreography::{Command, Event, Messages};
 use serde::{Deserialize, Serialize};
 
-use crate::message::messages;
+use crate::topology::{API_GATEWAY, INVENTORY_SERVICE};
 use crate::{OrderId, ProductId, Quantity};
 
-messages! {
-    /// The commands of the inventory context.
-    pub enum InventoryCommand in "inventory" as "command" {
-        /// Add units of a product to its stock.
-        Restock(Restock) = "restock" v 1, key product_id;
-    }
+/// The commands of the inventory context.
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
+pub enum InventoryCommand {
+    /// Add units of a product to its stock.
+    Restock(Restock),
 }
 
-messages! {
-    /// The events of the inventory context. The key of all but [`Restocked`] is the order's id.
-    pub enum InventoryEvent in "inventory" as "event" {
-        /// Every line of an order is reserved.
-        Reserved(StockReserved) = "reserved" v 1, key order_id;
-        /// At least one line of an order is short; the order is backordered.
-        Backordered(StockBackordered) = "backordered" v 1, key order_id;
-        /// An order contains unknown products; nothing is reserved.
-        Refused(StockRefused) = "refused" v 1, key order_id;
-        /// The units reserved for a cancelled order are available again.
-        Released(StockReleased) = "released" v 1, key order_id;
-        /// Units of a product were received.
-        Restocked(Restocked) = "restocked" v 1, key product_id;
-    }
+/// The events of the inventory context. The key of all but [`Restocked`] is the order's id.
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
+pub enum InventoryEvent {
+    /// Every line of an order is reserved.
+    Reserved(StockReserved),
+    /// At least one line of an order is short; the order is backordered.
+    Backordered(StockBackordered),
+    /// An order contains unknown products; nothing is reserved.
+    Refused(StockRefused),
+    /// The units reserved for a cancelled order are available again.
+    Released(StockReleased),
+    /// Units of a product were received.
+    Restocked(Restocked),
 }
 
 /// Units of one product.
@@ -40,10 +39,13 @@ pub struct StockLine {
     pub quantity: u64,
 }
 
-/// Add units of a product to its stock; an unknown product is created.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Add units of a product to its stock.
+///
+/// An unknown product is created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Command)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "inventory", name = "restock", version = 1, key = product_id, producer = API_GATEWAY)]
 pub struct Restock {
     /// The id of the product.
     pub product_id: ProductId,
@@ -52,9 +54,10 @@ pub struct Restock {
 }
 
 /// Every line of an order is reserved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "inventory", name = "reserved", version = 1, key = order_id, producer = INVENTORY_SERVICE)]
 pub struct StockReserved {
     /// The id of the order.
     pub order_id: OrderId,
@@ -63,9 +66,10 @@ pub struct StockReserved {
 }
 
 /// At least one line of an order is short; the order is backordered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "inventory", name = "backordered", version = 1, key = order_id, producer = INVENTORY_SERVICE)]
 pub struct StockBackordered {
     /// The id of the order.
     pub order_id: OrderId,
@@ -74,9 +78,10 @@ pub struct StockBackordered {
 }
 
 /// An order contains unknown products; nothing is reserved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "inventory", name = "refused", version = 1, key = order_id, producer = INVENTORY_SERVICE)]
 pub struct StockRefused {
     /// The id of the order.
     pub order_id: OrderId,
@@ -85,9 +90,10 @@ pub struct StockRefused {
 }
 
 /// The units reserved for a cancelled order are available again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "inventory", name = "released", version = 1, key = order_id, producer = INVENTORY_SERVICE)]
 pub struct StockReleased {
     /// The id of the order.
     pub order_id: OrderId,
@@ -96,9 +102,10 @@ pub struct StockReleased {
 }
 
 /// Units of a product were received.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "inventory", name = "restocked", version = 1, key = product_id, producer = INVENTORY_SERVICE)]
 pub struct Restocked {
     /// The id of the product.
     pub product_id: ProductId,

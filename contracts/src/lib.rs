@@ -1,13 +1,12 @@
 //! The messages of the shop's services.
 //!
-//! Commands, events, ids, money, subjects, and the topology of streams and consumers as data. No I/O and no business
-//! rules: every service depends on this crate, and it depends neither on them nor on the messaging library. A team
-//! that builds its own system replaces this crate and keeps the library.
+//! Commands, events, ids, money, and the topology of streams and consumers as data. No I/O and no business rules: every
+//! service depends on this crate, and it depends on none of them. The derives of [`choreography`] declare the messages.
+//! A team that builds its own system replaces this crate and keeps the library.
 //!
-//! In reading order: [`id`] and [`money`] parse at the edge, [`message`] declares closed sets of messages, [`order`],
-//! [`inventory`], [`account`], and [`payment`] are the contexts, [`topology`] declares streams and consumers,
-//! [`catalogue`] lists every message with its producer and consumers, [`capacity`] bounds the volume of follow-up
-//! events.
+//! In reading order: [`id`] and [`money`] parse at the edge, [`order`], [`inventory`], [`account`], and [`payment`] are
+//! the contexts with their messages, [`topology`] declares streams and consumers, [`catalogue`] lists every message with
+//! its producer and consumers, [`capacity`] bounds the volume of follow-up events.
 
 pub mod account;
 #[cfg(feature = "schemas")]
@@ -16,7 +15,6 @@ pub mod capacity;
 pub mod catalogue;
 pub mod id;
 pub mod inventory;
-pub mod message;
 pub mod money;
 pub mod order;
 pub mod payment;
@@ -26,5 +24,4 @@ pub mod schema;
 pub mod topology;
 
 pub use id::{CustomerId, InvalidId, OrderId, ProductId};
-pub use message::DecodeError;
 pub use money::{Amount, Currency, InvalidAmount, InvalidQuantity, Quantity};

@@ -2,10 +2,11 @@
 
 use std::ops::Deref;
 
+use choreography::{Command, Event, Messages, Timer};
 use serde::{Deserialize, Serialize};
 
-use crate::message::messages;
 use crate::payment::DeclineReason;
+use crate::topology::{API_GATEWAY, ORDER_SERVICE};
 use crate::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 
 mod reason;
@@ -15,44 +16,41 @@ pub use reason::{InvalidReason, MAX_REASON, Reason};
 /// The maximum number of lines per order.
 pub const MAX_ITEMS: usize = 100;
 
-messages! {
-    /// The commands of the order context.
-    pub enum OrderCommand in "order" as "command" {
-        /// Place an order.
-        Place(PlaceOrder) = "place" v 1, key order_id;
-        /// Cancel an order that is not terminal.
-        Cancel(CancelOrder) = "cancel" v 1, key order_id;
-    }
+/// The commands of the order context.
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
+pub enum OrderCommand {
+    /// Place an order.
+    Place(PlaceOrder),
+    /// Cancel an order that is not terminal.
+    Cancel(CancelOrder),
 }
 
-messages! {
-    /// The events of the order context.
-    pub enum OrderEvent in "order" as "event" {
-        /// The order was placed.
-        Placed(OrderPlaced) = "placed" v 1, key order_id;
-        /// Stock is short; the order waits for a restock.
-        AwaitingStock(OrderAwaitingStock) = "awaiting-stock" v 1, key order_id;
-        /// The stock of every line is reserved.
-        Reserved(OrderReserved) = "reserved" v 1, key order_id;
-        /// The order is confirmed. This state is terminal.
-        Confirmed(OrderConfirmed) = "confirmed" v 1, key order_id;
-        /// The order is cancelled. This state is terminal.
-        Cancelled(OrderCancelled) = "cancelled" v 1, key order_id;
-        /// A [`PlaceOrder`] was refused; nothing changed.
-        PlaceRefused(PlaceOrderRefused) = "place-refused" v 1, key order_id;
-        /// A [`CancelOrder`] was refused; nothing changed.
-        CancelRefused(CancelOrderRefused) = "cancel-refused" v 1, key order_id;
-        /// A [`CancelOrder`] arrived before its order; the order will be cancelled when it arrives.
-        CancelDeferred(CancelOrderDeferred) = "cancel-deferred" v 1, key order_id;
-    }
+/// The events of the order context.
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
+pub enum OrderEvent {
+    /// The order was placed.
+    Placed(OrderPlaced),
+    /// Stock is short; the order waits for a restock.
+    AwaitingStock(OrderAwaitingStock),
+    /// The stock of every line is reserved.
+    Reserved(OrderReserved),
+    /// The order is confirmed. This state is terminal.
+    Confirmed(OrderConfirmed),
+    /// The order is cancelled. This state is terminal.
+    Cancelled(OrderCancelled),
+    /// A [`PlaceOrder`] was refused; nothing changed.
+    PlaceRefused(PlaceOrderRefused),
+    /// A [`CancelOrder`] was refused; nothing changed.
+    CancelRefused(CancelOrderRefused),
+    /// A [`CancelOrder`] arrived before its order; the order will be cancelled when it arrives.
+    CancelDeferred(CancelOrderDeferred),
 }
 
-messages! {
-    /// The timers of the order context.
-    pub enum OrderTimer in "order" as "timer" {
-        /// The stock deadline of an order has passed.
-        StockDeadline(StockDeadlinePassed) = "stock-deadline" v 1, key order_id;
-    }
+/// The timers of the order context.
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
+pub enum OrderTimer {
+    /// The stock deadline of an order has passed.
+    StockDeadline(StockDeadlinePassed),
 }
 
 /// One line of an order.
@@ -160,15 +158,17 @@ impl TryFrom<UncheckedDetails> for OrderDetails {
 }
 
 /// Place an order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Command)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(transparent)]
+#[message(context = "order", name = "place", version = 1, key = 0.order_id, producer = API_GATEWAY)]
 pub struct PlaceOrder(pub OrderDetails);
 
 /// The order was placed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(transparent)]
+#[message(context = "order", name = "placed", version = 1, key = 0.order_id, producer = ORDER_SERVICE)]
 pub struct OrderPlaced(pub OrderDetails);
 
 impl Deref for PlaceOrder {
@@ -186,9 +186,10 @@ impl Deref for OrderPlaced {
 }
 
 /// Cancel an order that is not terminal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Command)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "order", name = "cancel", version = 1, key = order_id, producer = API_GATEWAY)]
 pub struct CancelOrder {
     /// The id of the order.
     pub order_id: OrderId,
@@ -198,9 +199,10 @@ pub struct CancelOrder {
 }
 
 /// Stock is short; the order waits for a restock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "order", name = "awaiting-stock", version = 1, key = order_id, producer = ORDER_SERVICE)]
 pub struct OrderAwaitingStock {
     /// The id of the order.
     pub order_id: OrderId,
@@ -211,18 +213,20 @@ pub struct OrderAwaitingStock {
 }
 
 /// The stock of every line is reserved.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "order", name = "reserved", version = 1, key = order_id, producer = ORDER_SERVICE)]
 pub struct OrderReserved {
     /// The id of the order.
     pub order_id: OrderId,
 }
 
 /// The order is confirmed. This state is terminal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "order", name = "confirmed", version = 1, key = order_id, producer = ORDER_SERVICE)]
 pub struct OrderConfirmed {
     /// The id of the order.
     pub order_id: OrderId,
@@ -261,9 +265,10 @@ pub enum CancelReason {
 }
 
 /// The stock deadline of an order has passed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Timer)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "order", name = "stock-deadline", version = 1, key = order_id, producer = ORDER_SERVICE)]
 pub struct StockDeadlinePassed {
     /// The id of the order.
     pub order_id: OrderId,
@@ -278,9 +283,10 @@ impl StockDeadlinePassed {
 }
 
 /// The order is cancelled. This state is terminal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "order", name = "cancelled", version = 1, key = order_id, producer = ORDER_SERVICE)]
 pub struct OrderCancelled {
     /// The id of the order.
     pub order_id: OrderId,
@@ -300,9 +306,10 @@ pub enum PlaceRefusal {
 }
 
 /// A [`PlaceOrder`] was refused; nothing changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "order", name = "place-refused", version = 1, key = order_id, producer = ORDER_SERVICE)]
 pub struct PlaceOrderRefused {
     /// The requested id.
     pub order_id: OrderId,
@@ -320,9 +327,10 @@ pub enum CancelRefusal {
 }
 
 /// A [`CancelOrder`] was refused; nothing changed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "order", name = "cancel-refused", version = 1, key = order_id, producer = ORDER_SERVICE)]
 pub struct CancelOrderRefused {
     /// The id of the order.
     pub order_id: OrderId,
@@ -331,9 +339,10 @@ pub struct CancelOrderRefused {
 }
 
 /// A [`CancelOrder`] arrived before its order; the order will be cancelled when it arrives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "order", name = "cancel-deferred", version = 1, key = order_id, producer = ORDER_SERVICE)]
 pub struct CancelOrderDeferred {
     /// The id of the order.
     pub order_id: OrderId,

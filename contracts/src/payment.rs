@@ -1,26 +1,27 @@
 //! The payment context: captured, declined, refunded.
 
+use choreography::{Event, Messages};
 use serde::{Deserialize, Serialize};
 
-use crate::message::messages;
+use crate::topology::PAYMENT_SERVICE;
 use crate::{Amount, Currency, CustomerId, OrderId};
 
-messages! {
-    /// The events of the payment context.
-    pub enum PaymentEvent in "payment" as "event" {
-        /// The payment was captured.
-        Captured(PaymentCaptured) = "captured" v 1, key order_id;
-        /// The payment was declined and will not be captured.
-        Declined(PaymentDeclined) = "declined" v 1, key order_id;
-        /// The captured amount was refunded.
-        Refunded(PaymentRefunded) = "refunded" v 1, key order_id;
-    }
+/// The events of the payment context.
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
+pub enum PaymentEvent {
+    /// The payment was captured.
+    Captured(PaymentCaptured),
+    /// The payment was declined and will not be captured.
+    Declined(PaymentDeclined),
+    /// The captured amount was refunded.
+    Refunded(PaymentRefunded),
 }
 
 /// The payment was captured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "payment", name = "captured", version = 1, key = order_id, producer = PAYMENT_SERVICE)]
 pub struct PaymentCaptured {
     /// The id of the order.
     pub order_id: OrderId,
@@ -57,9 +58,10 @@ pub enum DeclineReason {
 }
 
 /// The payment was declined and will not be captured.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "payment", name = "declined", version = 1, key = order_id, producer = PAYMENT_SERVICE)]
 pub struct PaymentDeclined {
     /// The id of the order.
     pub order_id: OrderId,
@@ -70,9 +72,10 @@ pub struct PaymentDeclined {
 }
 
 /// The captured amount was refunded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Event)]
 #[cfg_attr(feature = "schemas", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[message(context = "payment", name = "refunded", version = 1, key = order_id, producer = PAYMENT_SERVICE)]
 pub struct PaymentRefunded {
     /// The id of the order.
     pub order_id: OrderId,

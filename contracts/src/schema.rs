@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use choreography::MessageInfo;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -15,10 +16,11 @@ use crate::money::{MAX_AMOUNT, MAX_QUANTITY};
 use crate::order::{MAX_REASON, Reason};
 use crate::{Amount, CustomerId, OrderId, ProductId, Quantity};
 
-/// Generates the schema of the serialised form of a type.
+/// Generates the schema of the serialised form of a message; `None` if its body has none.
 #[must_use]
-pub fn of<T: JsonSchema>() -> Value {
-    settings(SchemaSettings::draft2020_12()).into_generator().into_root_schema_for::<T>().to_value()
+pub fn of(message: &MessageInfo) -> Option<Value> {
+    let generator = settings(SchemaSettings::draft2020_12()).into_generator();
+    message.schema.map(|schema| (schema.document)(generator).to_value())
 }
 
 /// Returns settings for the serialised form, with descriptions for readers without the code.

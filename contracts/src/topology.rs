@@ -30,19 +30,3 @@ pub const PAYMENT_SERVICE: &str = "payment-service";
 pub const NOTIFICATION_SERVICE: &str = "notification-service";
 /// The gateway, which turns REST calls into commands.
 pub const API_GATEWAY: &str = "api-gateway";
-
-/// Returns the producer of a kind of message in a context: its own service for events and timers, the gateway for
-/// commands.
-///
-/// `None` if the context or the kind does not exist, so that no service may publish.
-#[must_use]
-pub fn producer(context: &str, kind: &str) -> Option<&'static str> {
-    match (context, kind) {
-        ("order" | "inventory" | "account", "command") => Some(API_GATEWAY),
-        ("order", "event" | "timer") => Some(ORDER_SERVICE),
-        ("inventory", "event") => Some(INVENTORY_SERVICE),
-        ("account", "event") => Some(ACCOUNT_SERVICE),
-        ("payment", "event") => Some(PAYMENT_SERVICE),
-        _ => None,
-    }
-}

@@ -2,11 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, bail};
-use choreography::{AggregateStatus, Cause, Decode, Envelope, HandleError, Handler, Outgoing, effects};
-use contracts::DecodeError;
-use contracts::inventory::InventoryCommand;
-use contracts::order::OrderEvent;
+use choreography::{AggregateStatus, Cause, EncodeError, Envelope, HandleError, Handler, Outgoing, effects};
 use sea_orm::{ActiveEnum, ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter};
 
 use crate::entity::backorder_line;
@@ -14,21 +10,6 @@ use crate::entity::reservation::{self, Status};
 use crate::reconciliation::receive;
 use crate::stock::{Decided, StockMessage};
 use crate::unit_of_work::UnitOfWork;
-
-impl Decode for StockMessage {
-    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
-        match OrderEvent::decode(message_type, body) {
-            Ok(OrderEvent::Placed(order)) => Ok(Self::Placed(order)),
-            Ok(OrderEvent::Cancelled(order)) => Ok(Self::Cancelled(order)),
-            Ok(_) => bail!("stock does not react to {message_type}"),
-            Err(DecodeError::UnknownType(_)) => {
-                let InventoryCommand::Restock(restock) = InventoryCommand::decode(message_type, body)?;
-                Ok(Self::Restock(restock))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-}
 
 /// Applies batches of messages to the stock.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +29,7 @@ impl Handler for InventoryHandler {
         let mut outgoing = Vec::with_capacity(batch.len());
         for message in &batch {
             for decided in unit_of_work.stock.decide(&message.payload, message.correlation_id) {
-                outgoing.push(outgoing_of(decided, message).map_err(HandleError::Retry)?);
+                outgoing.push(outgoing_of(decided, message)?);
             }
         }
         unit_of_work.save(tx).await?;
@@ -85,9 +66,7 @@ fn restocked(batch: &[&Envelope<StockMessage>]) -> BTreeMap<String, i64> {
 
 /// Returns the outgoing message of an event. Its causation id is that of `message`, its correlation id that of the
 /// event's flow: a restock that serves a waiting order continues that order's flow.
-fn outgoing_of(decided: Decided, message: &Envelope<StockMessage>) -> anyhow::Result<Outgoing> {
+fn outgoing_of(decided: Decided, message: &Envelope<StockMessage>) -> Result<Outgoing, EncodeError> {
     let Decided { event, version, correlation_id } = decided;
-    let cause = Cause { correlation_id, ..message.cause() };
-    let body = serde_json::to_vec(&event).with_context(|| format!("writing {}", event.message_type()))?;
-    Ok(Outgoing::new(cause, event.subject(), event.message_type(), event.key(), Some(version), body))
+    Outgoing::of(Cause { correlation_id, ..message.cause() }, &event, Some(version))
 }

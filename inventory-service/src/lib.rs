@@ -23,7 +23,7 @@ pub mod unit_of_work;
 
 use choreography::Service;
 use choreography::database::Databases;
-use contracts::topology::{COMMANDS, EVENTS, INVENTORY_SERVICE, producer};
+use contracts::topology::{COMMANDS, EVENTS, INVENTORY_SERVICE};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -43,7 +43,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         version: env!("CARGO_PKG_VERSION"),
         streams: &[COMMANDS, EVENTS],
         longest_deadline: None,
-        producer,
         handler: InventoryHandler,
         endpoints: queries::endpoints(&db.reader),
         workers: Vec::new(),

@@ -2,13 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::anyhow;
 use choreography::envelope::unix_millis;
-use choreography::{Decode, Envelope, HandleError, Handler, Outgoing, clock, statement};
+use choreography::{Envelope, HandleError, Handler, Messages, Outgoing, clock, statement};
 use contracts::CustomerId;
-use contracts::account::AccountEvent;
-use contracts::order::OrderEvent;
-use contracts::payment::PaymentEvent;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
@@ -21,7 +17,7 @@ use crate::notice::{AccountMessage, Contact, Customer, Notice, NotifiableEvent};
 const ACCOUNT_DELETED: &str = "the account was deleted";
 
 /// The messages that this service reacts to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
 pub enum NotificationMessage {
     /// A change of an account.
     Account(AccountMessage),
@@ -35,19 +31,6 @@ impl NotificationMessage {
             Self::Account(message) => message.customer_id(),
             Self::Notify(notified) => notified.customer_id(),
         }
-    }
-}
-
-impl Decode for NotificationMessage {
-    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
-        let message = if AccountEvent::TYPES.contains(&message_type) {
-            AccountMessage::of(AccountEvent::decode(message_type, body)?).map(Self::Account)
-        } else if OrderEvent::TYPES.contains(&message_type) {
-            NotifiableEvent::of_order(OrderEvent::decode(message_type, body)?).map(Self::Notify)
-        } else {
-            NotifiableEvent::of_payment(PaymentEvent::decode(message_type, body)?).map(Self::Notify)
-        };
-        message.ok_or_else(|| anyhow!("notifications do not react to {message_type}"))
     }
 }
 

@@ -24,7 +24,7 @@ pub mod reconciliation;
 
 use choreography::Service;
 use choreography::database::Databases;
-use contracts::topology::{EVENTS, NOTIFICATION_SERVICE, producer};
+use contracts::topology::{EVENTS, NOTIFICATION_SERVICE};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -53,7 +53,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         version: env!("CARGO_PKG_VERSION"),
         streams: &[EVENTS],
         longest_deadline: None,
-        producer,
         handler: NotificationHandler::new(committed),
         endpoints: queries::endpoints(&db.reader),
         workers: vec![dispatcher.worker(), news.clone().worker(db.reader.clone(), commits)],

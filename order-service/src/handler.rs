@@ -7,9 +7,9 @@ use std::time::Duration;
 use choreography::envelope::{from_unix_millis, rfc3339, unix_millis};
 use choreography::metrics::{self, Histograms};
 use choreography::{
-    AggregateStatus, Envelope, HandleError, Handler, Outgoing, Timing, clock, event_store, statement,
+    AggregateStatus, Envelope, HandleError, Handler, Messages as _, Outgoing, clock, event_store, statement,
 };
-use contracts::order::{OrderEvent, OrderTimer, StockDeadlinePassed};
+use contracts::order::{OrderEvent, StockDeadlinePassed};
 use contracts::query::OrderStatus;
 use sea_orm::{ActiveValue::Set, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
@@ -104,20 +104,20 @@ impl LoadedOrders {
         let waited = is_waiting(&loaded.order);
         for event in decide(&loaded.order, &message.payload) {
             if matches!(event, OrderEvent::PlaceRefused(_) | OrderEvent::CancelRefused(_)) {
-                self.unrecorded.push(outgoing(message, &event, None)?);
+                self.unrecorded.push(message.emit(&event, None)?);
             } else {
                 loaded.apply(&event, now);
                 loaded.changed = true;
-                self.appended.push(outgoing(message, &event, Some(loaded.version))?);
+                self.appended.push(message.emit(&event, Some(loaded.version))?);
             }
         }
-        let timing = match (waited, is_waiting(&loaded.order)) {
-            (false, true) => Timing::At { time: self.stock_deadline, target: deadline_target(message) },
-            (true, false) => Timing::Cancel,
-            _ => return Ok(()),
-        };
-        let version = loaded.version;
-        self.unrecorded.push(deadline(message, version)?.timed(timing));
+        let (timer, version) =
+            (StockDeadlinePassed { order_id: message.payload.order_id().clone() }, Some(loaded.version));
+        match (waited, is_waiting(&loaded.order)) {
+            (false, true) => self.unrecorded.push(message.schedule(&timer, version, self.stock_deadline)?),
+            (true, false) => self.unrecorded.push(message.cancel(&timer, version)?),
+            _ => {}
+        }
         Ok(())
     }
 
@@ -140,29 +140,6 @@ impl LoadedOrders {
 
 fn is_waiting(order: &Order) -> bool {
     matches!(order, Order::Open { stage: Stage::AwaitingStock, .. })
-}
-
-fn outgoing(
-    message: &Envelope<OrderMessage>,
-    event: &OrderEvent,
-    version: Option<i64>,
-) -> Result<Outgoing, HandleError> {
-    let body = serde_json::to_vec(event).map_err(|error| HandleError::Retry(error.into()))?;
-    Ok(Outgoing::new(message.cause(), event.subject(), event.message_type(), event.key(), version, body))
-}
-
-/// The subject on which the deadline of an order is delivered.
-fn deadline_target(message: &Envelope<OrderMessage>) -> String {
-    OrderTimer::from(StockDeadlinePassed { order_id: message.payload.order_id().clone() }).subject()
-}
-
-/// The deadline of an order, on its schedule subject in TIMERS.
-fn deadline(message: &Envelope<OrderMessage>, version: i64) -> Result<Outgoing, HandleError> {
-    let timer = StockDeadlinePassed { order_id: message.payload.order_id().clone() };
-    let subject = timer.schedule_subject();
-    let timer = OrderTimer::from(timer);
-    let body = serde_json::to_vec(&timer).map_err(|error| HandleError::Retry(error.into()))?;
-    Ok(Outgoing::new(message.cause(), subject, timer.message_type(), timer.key(), Some(version), body))
 }
 
 /// The time from placed to final, per final status. A batch that is rolled back after this, and decided again, counts

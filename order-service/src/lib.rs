@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use choreography::Service;
 use choreography::database::Databases;
-use contracts::topology::{COMMANDS, EVENTS, ORDER_SERVICE, TIMERS, producer};
+use contracts::topology::{COMMANDS, EVENTS, ORDER_SERVICE, TIMERS};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -38,7 +38,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         version: env!("CARGO_PKG_VERSION"),
         streams: &[COMMANDS, EVENTS, TIMERS],
         longest_deadline: Some(stock_deadline),
-        producer,
         handler: OrderHandler { stock_deadline },
         endpoints: queries::endpoints(&db.reader, stock_deadline),
         workers: Vec::new(),

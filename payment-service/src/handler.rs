@@ -1,12 +1,7 @@
 //! The message handler: load the aggregates, decide, save.
 
-use anyhow::{Context, bail};
 use choreography::envelope::{from_unix_millis, rfc3339};
-use choreography::{AggregateStatus, Decode, Envelope, HandleError, Handler, Outgoing};
-use contracts::DecodeError;
-use contracts::account::AccountEvent;
-use contracts::inventory::InventoryEvent;
-use contracts::order::OrderEvent;
+use choreography::{AggregateStatus, EncodeError, Envelope, HandleError, Handler, Outgoing};
 use sea_orm::{ActiveEnum, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -16,29 +11,6 @@ use crate::entity::payment::{self, Status};
 use crate::payment::{Decided, PaymentMessage, Policy};
 use crate::reconciliation::Overdue;
 use crate::unit_of_work::UnitOfWork;
-
-impl Decode for PaymentMessage {
-    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
-        match OrderEvent::decode(message_type, body) {
-            Ok(OrderEvent::Placed(order)) => return Ok(Self::Placed(order)),
-            Ok(OrderEvent::Cancelled(order)) => return Ok(Self::Cancelled(order)),
-            Ok(_) => bail!("payments do not react to {message_type}"),
-            Err(DecodeError::UnknownType(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        match InventoryEvent::decode(message_type, body) {
-            Ok(InventoryEvent::Reserved(stock)) => return Ok(Self::Reserved(stock)),
-            Ok(_) => bail!("payments do not react to {message_type}"),
-            Err(DecodeError::UnknownType(_)) => {}
-            Err(error) => return Err(error.into()),
-        }
-        match AccountEvent::decode(message_type, body)? {
-            AccountEvent::Changed(account) => Ok(Self::AccountChanged(account)),
-            AccountEvent::Deleted(account) => Ok(Self::AccountDeleted(account)),
-            AccountEvent::Refused(_) => bail!("payments do not react to {message_type}"),
-        }
-    }
-}
 
 /// Applies batches of messages to the aggregates, and wakes the workers.
 #[derive(Debug, Clone)]
@@ -70,7 +42,7 @@ impl Handler for PaymentHandler {
             if let Some(decided) =
                 unit_of_work.aggregates.apply(&message.payload, &message.cause(), now, &self.policy)
             {
-                outgoing.push(outgoing_of(decided).map_err(HandleError::Retry)?);
+                outgoing.push(outgoing_of(decided)?);
             }
         }
         unit_of_work.save(tx).await?;
@@ -113,9 +85,8 @@ impl Handler for PaymentHandler {
 ///
 /// # Errors
 ///
-/// If the event cannot be serialised as JSON.
-pub(crate) fn outgoing_of(decided: Decided) -> anyhow::Result<Outgoing> {
+/// [`EncodeError`].
+pub(crate) fn outgoing_of(decided: Decided) -> Result<Outgoing, EncodeError> {
     let Decided { event, version, cause } = decided;
-    let body = serde_json::to_vec(&event).with_context(|| format!("writing {}", event.message_type()))?;
-    Ok(Outgoing::new(cause, event.subject(), event.message_type(), event.key(), Some(version), body))
+    Outgoing::of(cause, &event, Some(version))
 }

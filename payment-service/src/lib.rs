@@ -40,7 +40,7 @@ use anyhow::bail;
 use choreography::database::{self, Databases};
 use choreography::{Service, clock};
 use contracts::query::LedgerCheck;
-use contracts::topology::{EVENTS, PAYMENT_SERVICE, producer};
+use contracts::topology::{EVENTS, PAYMENT_SERVICE};
 use poem::Route;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -119,7 +119,6 @@ pub async fn run_with<P: PaymentProvider>(
         version: env!("CARGO_PKG_VERSION"),
         streams: &[EVENTS],
         longest_deadline: None,
-        producer,
         handler: PaymentHandler { policy, clock, wake, overdue },
         endpoints: queries::endpoints(&db.reader, overdue, ledger),
         workers: vec![

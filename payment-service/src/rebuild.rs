@@ -9,11 +9,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_nats::{Client, Request, jetstream};
 use choreography::replay::{Replay, check_complete, last_sequence};
-use choreography::{Decode, connection, database};
+use choreography::{DecodeError, MessageInfo, Messages, connection, database};
+use contracts::CustomerId;
 use contracts::account::AccountEvent;
 use contracts::query::{AccountSnapshotEntry, AccountView, ListAccounts, Page};
-use contracts::topology::{EVENTS, PAYMENT_SERVICE, producer};
-use contracts::{CustomerId, DecodeError};
+use contracts::topology::{EVENTS, PAYMENT_SERVICE};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QuerySelect};
 use serde::de::DeserializeOwned;
 
@@ -121,7 +121,7 @@ pub async fn query_account(client: &Client, customer_id: &CustomerId) -> anyhow:
 
 async fn replay_from(js: &jetstream::Context, db: &DatabaseConnection, from: u64) -> anyhow::Result<u64> {
     check_complete(js, EVENTS, from).await?;
-    let mut replay = Replay::start(js, EVENTS, ACCOUNTS, from, producer).await?;
+    let mut replay = Replay::start(js, EVENTS, ACCOUNTS, from).await?;
     let mut read = 0;
     while let Some(batch) = replay.next_batch::<AccountFact>().await? {
         read += batch.len() as u64;
@@ -134,14 +134,16 @@ async fn replay_from(js: &jetstream::Context, db: &DatabaseConnection, from: u64
 /// The account of an account event; `None` for a refusal.
 struct AccountFact(Option<(CustomerId, Account)>);
 
-impl Decode for AccountFact {
-    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
+impl Messages for AccountFact {
+    const MESSAGES: &'static [MessageInfo] = AccountEvent::MESSAGES;
+
+    fn decode(message_type: &str, body: &[u8]) -> Result<Self, DecodeError> {
         Ok(Self(match AccountEvent::decode(message_type, body) {
             Ok(AccountEvent::Changed(changed)) => PaymentMessage::AccountChanged(changed).account(),
             Ok(AccountEvent::Deleted(deleted)) => PaymentMessage::AccountDeleted(deleted).account(),
             // A refusal changes nothing, and neither does an event type of a newer release.
             Ok(AccountEvent::Refused(_)) | Err(DecodeError::UnknownType(_)) => None,
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }))
     }
 }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use account_service::account::Account;
 use account_service::entity::account;
-use account_service::handler::{AccountHandler, AccountMessage};
+use account_service::handler::AccountHandler;
 use account_service::migration::Migrator;
-use choreography::{Envelope, HandleError, Handler, Outgoing, database, inbox};
+use choreography::{Envelope, HandleError, Handler, Outgoing, Publish as _, database, inbox};
 use choreography_test::postgres::TestPostgres;
 use contracts::account::AccountCommand;
 use sea_orm::ActiveValue::Set;
@@ -61,7 +61,7 @@ impl Drop for TestDatabase {
 }
 
 /// A first delivery.
-pub(crate) fn envelope(command: &AccountCommand) -> Envelope<AccountMessage> {
+pub(crate) fn envelope(command: &AccountCommand) -> Envelope<AccountCommand> {
     let id = Uuid::now_v7();
     Envelope {
         id,
@@ -73,14 +73,14 @@ pub(crate) fn envelope(command: &AccountCommand) -> Envelope<AccountMessage> {
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
-        payload: AccountMessage(command.clone()),
+        payload: command.clone(),
     }
 }
 
 /// Handles a batch in one transaction that begins with the inbox, as the library does.
 pub(crate) async fn handle(
     db: &DatabaseConnection,
-    batch: &[Envelope<AccountMessage>],
+    batch: &[Envelope<AccountCommand>],
 ) -> Result<Vec<Outgoing>, HandleError> {
     let tx = db.begin().await?;
     for message in batch {

@@ -2,6 +2,7 @@
 
 use account_service::queries::{get, snapshot};
 use bytes::Bytes;
+use choreography::Messages as _;
 use choreography::query::{Query, QueryError};
 use contracts::query::{AccountSnapshotEntry, Page};
 use sea_orm::DatabaseConnection;

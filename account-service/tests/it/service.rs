@@ -77,14 +77,7 @@ impl Running {
     /// Sends a command as the gateway does.
     async fn send(&self, id: Uuid, command: &AccountCommand) {
         let js = jetstream::new(connect(&self.nats, API_GATEWAY).await);
-        let command = Command {
-            id,
-            subject: command.subject(),
-            message_type: command.message_type(),
-            key: command.key().to_owned(),
-            body: serde_json::to_vec(command).unwrap().into(),
-            trace_parent: None,
-        };
+        let command = Command::new(id, command).unwrap();
         Publisher::new(js, API_GATEWAY).publish(command).await.unwrap();
     }
 

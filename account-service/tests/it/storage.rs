@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use account_service::account::Account;
-use choreography::{HandleError, Outgoing};
+use choreography::{HandleError, Messages as _, Outgoing, Publish as _};
 use contracts::account::{AccountCommand, AccountEvent};
 use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
@@ -96,7 +96,7 @@ async fn instance(db: DatabaseConnection, commands: Vec<AccountCommand>, size: u
 
 async fn until_handled(
     db: &DatabaseConnection,
-    message: choreography::Envelope<account_service::handler::AccountMessage>,
+    message: choreography::Envelope<contracts::account::AccountCommand>,
 ) -> Vec<Outgoing> {
     let batch = [message];
     for _ in 0..100 {

@@ -17,6 +17,7 @@ mod responses;
 use std::sync::Arc;
 use std::time::Duration;
 
+use choreography::Publish as _;
 use contracts::CustomerId;
 use contracts::account::{AccountCommand, AccountDetails, AccountEvent, AccountRefusal, DeleteAccount};
 use contracts::query::AccountView;
@@ -213,7 +214,7 @@ impl AccountsApi {
     ) -> Result<Outcome, Problem> {
         let request = Request {
             operation: request.operation,
-            draft: Draft::account(&request.command)?,
+            draft: Draft::new(&request.command)?,
             key: request.key.as_ref(),
             id_without_key: Uuid::now_v7(),
             trace_parent: request.trace_parent.and_then(|context| context.0),

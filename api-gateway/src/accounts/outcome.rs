@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, HeaderMap, Message, Request, StatusCode, Subscriber};
+use choreography::Messages as _;
 use choreography::envelope;
 use contracts::CustomerId;
 use contracts::account::{AccountDetails, AccountEvent};

@@ -13,7 +13,6 @@ use std::time::Duration;
 use choreo::Operator;
 use choreo::explain::{Reach, explain};
 use choreography::Durability;
-use contracts::order::OrderCommand;
 use contracts::query::{DEFAULT_PAGE, ListOrders, OrderStatus};
 use contracts::{CustomerId, OrderId};
 use poem_openapi::{ApiResponse, OpenApi};
@@ -205,7 +204,7 @@ impl OrdersApi {
     ) -> Result<OrderCommanded, Failure<PlaceFailures>> {
         let key = idempotency_key.0;
         let order = body.0.into_order(key.as_ref())?;
-        let draft = Draft::order(&OrderCommand::from(order.clone()))?;
+        let draft = Draft::new(&order)?;
         let request = Request {
             operation: Operation { template: "POST /orders", id: "" },
             id_without_key: draft.id_by_content(),
@@ -239,7 +238,7 @@ impl OrdersApi {
         body: Body<CancelOrderForm>,
     ) -> Result<OrderCommanded, Failure<CancelFailures>> {
         let order_id = id.0;
-        let draft = Draft::order(&OrderCommand::from(body.0.into_cancellation(order_id.clone())))?;
+        let draft = Draft::new(&body.0.into_cancellation(order_id.clone()))?;
         let request = Request {
             operation: Operation { template: "POST /orders/{id}/cancel", id: order_id.as_str() },
             id_without_key: draft.id_by_content(),

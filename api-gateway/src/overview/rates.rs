@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use choreography::Kind;
 use contracts::catalogue::{Consumers, messages};
 use time::OffsetDateTime;
 
@@ -30,10 +31,10 @@ pub(super) struct Route {
 
 /// The routes of all declared commands and events, by type.
 pub(super) fn routes(consumers: &Consumers) -> BTreeMap<&'static str, Route> {
-    let published = messages().filter(|message| message.kind != "timer");
-    let routes = published.filter_map(|message| {
+    let published = messages().filter(|message| message.kind != Kind::Timer);
+    let routes = published.map(|message| {
         let to = consumers.of(message).into_iter().map(str::to_owned).collect();
-        Some((message.message_type, Route { kind: message.kind, from: message.producer()?, to }))
+        (message.message_type, Route { kind: message.kind.as_str(), from: message.producer, to })
     });
     routes.collect()
 }

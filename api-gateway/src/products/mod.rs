@@ -5,7 +5,6 @@ mod restock;
 use std::sync::Arc;
 
 use contracts::ProductId;
-use contracts::inventory::InventoryCommand;
 use contracts::query::{DEFAULT_PAGE, ListProducts};
 use poem_openapi::{ApiResponse, Object, OpenApi};
 use uuid::Uuid;
@@ -135,7 +134,7 @@ impl ProductsApi {
         let accepted = RestockAccepted::new(&restock, self.commands.durability());
         let request = Request {
             operation: Operation { template: "POST /products/{id}/restock", id: product_id.as_str() },
-            draft: Draft::inventory(&InventoryCommand::from(restock))?,
+            draft: Draft::new(&restock)?,
             key: idempotency_key.0.as_ref(),
             id_without_key: Uuid::now_v7(),
             trace_parent: trace_parent.0.and_then(|context| context.0),

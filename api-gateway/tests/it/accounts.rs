@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use choreography::Messages as _;
 use contracts::account::AccountCommand;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};

@@ -1,6 +1,7 @@
 //! The invariants of parsing. The properties here and the targets of `tools/fuzz/` check the same ones.
 
 use api_gateway::test_entry_points::{BODIES, OPERATOR_BODIES, PARAMETERS};
+use choreography::Messages as _;
 use contracts::account::{AccountCommand, looks_like_a_card_number};
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderCommand;

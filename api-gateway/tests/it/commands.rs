@@ -1,5 +1,6 @@
 //! A valid request becomes one command, and gets its response once JetStream has stored the command.
 
+use choreography::Messages as _;
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderCommand;
 use serde_json::json;

@@ -1,5 +1,6 @@
 //! The contents of accounts; and that no card number is accepted or repeated.
 
+use choreography::{Messages as _, Publish as _};
 use contracts::account::{
     AccountCommand, AccountDetails, AccountEvent, AccountRefusal, CardToken, Email, Expiry, LastFour, Line,
     MAX_LINE, Phone, looks_like_a_card_number,

@@ -1,5 +1,6 @@
 //! The events that follow from accepted commands fit into their stream, and into the space that admission reserves.
 
+use choreography::{Messages as _, Publish as _};
 use contracts::account::{
     AccountChanged, AccountCommand, AccountCommandRefused, AccountDetails, AccountEvent, AccountRefusal,
     CreateAccount, MAX_ADDRESSES, MAX_LINE,

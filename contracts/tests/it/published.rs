@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use choreography::{Kind, MessageInfo, Messages};
 use contracts::account::{AccountCommand, AccountEvent};
-use contracts::asyncapi;
-use contracts::catalogue::{Declared, EXAMPLES, messages};
+use contracts::catalogue::{EXAMPLES, messages};
 use contracts::inventory::{InventoryCommand, InventoryEvent};
 use contracts::order::{OrderCommand, OrderEvent, OrderTimer};
 use contracts::payment::PaymentEvent;
+use contracts::{asyncapi, schema};
 use serde_json::{Map, Value, json};
 
 fn root() -> PathBuf {
@@ -33,15 +34,17 @@ fn examples() -> Map<String, Value> {
 }
 
 /// Decodes a body by its type and serialises it again.
-fn rewritten(message: &Declared, body: &Value) -> Value {
+fn rewritten(message: &MessageInfo, body: &Value) -> Value {
     let (message_type, body) = (message.message_type, serde_json::to_vec(body).unwrap());
     let written = match (message.context, message.kind) {
-        ("order", "command") => serde_json::to_value(OrderCommand::decode(message_type, &body).unwrap()),
-        ("order", "timer") => serde_json::to_value(OrderTimer::decode(message_type, &body).unwrap()),
+        ("order", Kind::Command) => serde_json::to_value(OrderCommand::decode(message_type, &body).unwrap()),
+        ("order", Kind::Timer) => serde_json::to_value(OrderTimer::decode(message_type, &body).unwrap()),
         ("order", _) => serde_json::to_value(OrderEvent::decode(message_type, &body).unwrap()),
-        ("inventory", "command") => serde_json::to_value(InventoryCommand::decode(message_type, &body).unwrap()),
+        ("inventory", Kind::Command) => {
+            serde_json::to_value(InventoryCommand::decode(message_type, &body).unwrap())
+        }
         ("inventory", _) => serde_json::to_value(InventoryEvent::decode(message_type, &body).unwrap()),
-        ("account", "command") => serde_json::to_value(AccountCommand::decode(message_type, &body).unwrap()),
+        ("account", Kind::Command) => serde_json::to_value(AccountCommand::decode(message_type, &body).unwrap()),
         ("account", _) => serde_json::to_value(AccountEvent::decode(message_type, &body).unwrap()),
         _ => serde_json::to_value(PaymentEvent::decode(message_type, &body).unwrap()),
     };
@@ -57,7 +60,7 @@ fn the_asyncapi_document_is_the_one_that_was_reviewed() {
 #[test]
 fn the_schema_of_every_message_is_the_one_that_was_reviewed() {
     for message in messages() {
-        let schema = serde_json::to_string_pretty(&(message.schema)()).unwrap() + "\n";
+        let schema = serde_json::to_string_pretty(&schema::of(message).unwrap()).unwrap() + "\n";
         golden(&format!("docs/schemas/{}.json", message.message_type), &schema);
     }
     let kept = std::fs::read_dir(root().join("docs/schemas")).unwrap();
@@ -72,7 +75,7 @@ fn every_message_has_an_example_that_round_trips_and_matches_its_schema() {
     for message in messages() {
         let example = examples.remove(message.message_type).unwrap_or_else(|| panic!("{}", message.message_type));
         assert_eq!(rewritten(message, &example), example, "{}", message.message_type);
-        let validator = jsonschema::validator_for(&(message.schema)()).unwrap();
+        let validator = jsonschema::validator_for(&schema::of(message).unwrap()).unwrap();
         if let Err(error) = validator.validate(&example) {
             panic!("{}: {error}", message.message_type);
         }
@@ -132,7 +135,7 @@ fn a_schema_refuses_the_values_that_its_type_refuses() {
     ];
     for (message_type, pointer, value) in bad {
         let message = messages().find(|message| message.message_type == message_type).unwrap();
-        let validator = jsonschema::validator_for(&(message.schema)()).unwrap();
+        let validator = jsonschema::validator_for(&schema::of(message).unwrap()).unwrap();
         let mut body = examples[message_type].clone();
         *body.pointer_mut(pointer).unwrap() = value.clone();
         assert!(!validator.is_valid(&body), "{message_type} {pointer} {value}");
@@ -189,7 +192,7 @@ mod properties {
     /// A body that is read and written again matches the schema.
     fn fits(message_type: &str, body: &Value) -> Result<(), TestCaseError> {
         let message = messages().find(|message| message.message_type == message_type).unwrap();
-        let validator = jsonschema::validator_for(&(message.schema)()).unwrap();
+        let validator = jsonschema::validator_for(&super::schema::of(message).unwrap()).unwrap();
         let written = super::rewritten(message, body);
         let fit = validator.validate(&written).map_err(|error| error.to_string());
         prop_assert!(fit.is_ok(), "{:?}: {}", fit, written);

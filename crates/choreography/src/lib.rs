@@ -51,7 +51,7 @@ pub use telemetry::{health, metrics, output, spans};
 pub use wire::{envelope, message};
 
 pub use durability::Durability;
-pub use envelope::{Cause, Decode, Envelope, Outgoing, Producer, Timing};
+pub use envelope::{Cause, Envelope, Outgoing, Timing};
 pub use handler::{AggregateStatus, HandleError, Handler};
 pub use health::Health;
 #[doc(hidden)]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use choreography::Messages;
 use contracts::inventory::{
     InventoryEvent, Restock, Restocked, StockBackordered, StockLine, StockRefused, StockReleased, StockReserved,
 };
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use super::{Place, Product, Reservation, ReservationState, Stock};
 
 /// The messages that stock reacts to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
 pub enum StockMessage {
     /// An order was placed; its lines are to be reserved.
     Placed(OrderPlaced),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use choreography::Publish as _;
 use contracts::inventory::{InventoryEvent, StockLine};
 use contracts::{OrderId, ProductId};
 use inventory_service::stock::{ReservationState, Stock, StockMessage, lines_of};

@@ -3,14 +3,12 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, message::StreamMessage, stream::Stream};
-use choreography::Topology;
 use choreography::publisher::{Command, Publisher};
+use choreography::{Publish as _, Topology};
 use choreography_test::free_port;
 use choreography_test::nats::TestNats;
 use clap::Parser;
-use contracts::order::OrderEvent;
-use contracts::topology::{EVENTS, ORDER_SERVICE, TOPOLOGY};
-use contracts::{inventory::InventoryCommand, topology::API_GATEWAY};
+use contracts::topology::{EVENTS, TOPOLOGY};
 use inventory_service::Config;
 use inventory_service::stock::StockMessage;
 use serde_json::{Value, json};
@@ -25,24 +23,10 @@ on_both_databases!(the_event_of_a_waiting_order_that_a_restock_serves_has_the_or
 
 /// Publishes a message as its producer does, and returns its id.
 pub(crate) async fn publish(js: &jetstream::Context, message: &StockMessage) -> Uuid {
-    let (source, subject, message_type, key, body) = match message.clone() {
-        StockMessage::Placed(order) => event(&OrderEvent::from(order)),
-        StockMessage::Cancelled(order) => event(&OrderEvent::from(order)),
-        StockMessage::Restock(restock) => {
-            let command = InventoryCommand::from(restock);
-            let body = serde_json::to_vec(&command).unwrap();
-            (API_GATEWAY, command.subject(), command.message_type(), command.key().to_owned(), body)
-        }
-    };
     let id = Uuid::now_v7();
-    let command = Command { id, subject, message_type, key, body: body.into(), trace_parent: None };
-    Publisher::new(js.clone(), source).publish(command).await.unwrap();
+    let command = Command::new(id, message).unwrap();
+    Publisher::new(js.clone(), message.info().producer).publish(command).await.unwrap();
     id
-}
-
-fn event(event: &OrderEvent) -> (&'static str, String, &'static str, String, Vec<u8>) {
-    let body = serde_json::to_vec(event).unwrap();
-    (ORDER_SERVICE, event.subject(), event.message_type(), event.key().to_owned(), body)
 }
 
 /// Waits for a message on a subject, and returns the last one.

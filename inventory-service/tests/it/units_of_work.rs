@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use choreography::{Envelope, Outgoing, inbox};
+use choreography::{Envelope, Outgoing, Publish as _, inbox};
 use inventory_service::stock::{Stock, StockMessage};
 use proptest::collection::vec;
 use proptest::prelude::*;

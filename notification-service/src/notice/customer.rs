@@ -1,10 +1,11 @@
 //! The copy of an account: its name and mail address.
 
+use choreography::Messages;
 use contracts::CustomerId;
-use contracts::account::{AccountChanged, AccountDeleted, AccountEvent};
+use contracts::account::{AccountChanged, AccountDeleted};
 
 /// A change of an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
 pub enum AccountMessage {
     /// The account was created or changed.
     Changed(AccountChanged),
@@ -13,16 +14,6 @@ pub enum AccountMessage {
 }
 
 impl AccountMessage {
-    /// Converts an event; `None` if it changes no account.
-    #[must_use]
-    pub fn of(event: AccountEvent) -> Option<Self> {
-        match event {
-            AccountEvent::Changed(event) => Some(Self::Changed(event)),
-            AccountEvent::Deleted(event) => Some(Self::Deleted(event)),
-            AccountEvent::Refused(_) => None,
-        }
-    }
-
     /// Returns the customer's id.
     #[must_use]
     pub fn customer_id(&self) -> &CustomerId {

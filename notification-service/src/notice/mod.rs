@@ -8,8 +8,9 @@ mod customer;
 mod money;
 mod text;
 
-use contracts::order::{OrderAwaitingStock, OrderCancelled, OrderConfirmed, OrderEvent};
-use contracts::payment::{PaymentEvent, PaymentRefunded};
+use choreography::Messages;
+use contracts::order::{OrderAwaitingStock, OrderCancelled, OrderConfirmed};
+use contracts::payment::PaymentRefunded;
 use contracts::{CustomerId, OrderId};
 
 pub use customer::{AccountMessage, Contact, Customer};
@@ -17,7 +18,7 @@ pub use money::format_amount;
 pub use text::Notice;
 
 /// An event that the customer is notified of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
 pub enum NotifiableEvent {
     /// A product is out of stock; the order waits.
     AwaitingStock(OrderAwaitingStock),
@@ -49,31 +50,6 @@ impl NotifiableEvent {
             Self::Confirmed(event) => &event.order_id,
             Self::Cancelled(event) => &event.order_id,
             Self::Refunded(event) => &event.order_id,
-        }
-    }
-
-    /// Converts an event of an order; `None` if the customer is not notified of it.
-    #[must_use]
-    pub fn of_order(event: OrderEvent) -> Option<Self> {
-        match event {
-            OrderEvent::AwaitingStock(event) => Some(Self::AwaitingStock(event)),
-            OrderEvent::Confirmed(event) => Some(Self::Confirmed(event)),
-            OrderEvent::Cancelled(event) => Some(Self::Cancelled(event)),
-            OrderEvent::Placed(_)
-            | OrderEvent::Reserved(_)
-            | OrderEvent::PlaceRefused(_)
-            | OrderEvent::CancelRefused(_)
-            | OrderEvent::CancelDeferred(_) => None,
-        }
-    }
-
-    /// Converts an event of a payment; `None` if the customer is not notified of it.
-    #[must_use]
-    pub fn of_payment(event: PaymentEvent) -> Option<Self> {
-        match event {
-            PaymentEvent::Refunded(event) => Some(Self::Refunded(event)),
-            // The resulting confirmation or cancellation of the order notifies the customer.
-            PaymentEvent::Captured(_) | PaymentEvent::Declined(_) => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use choreography::{Envelope, HandleError, Handler, database, inbox};
+use choreography::{Envelope, HandleError, Handler, Publish as _, database, inbox};
 use choreography_test::postgres::TestPostgres;
 use notification_service::entity::notification;
 use notification_service::handler::{NotificationHandler, NotificationMessage};
@@ -67,16 +67,9 @@ pub(crate) async fn open(url: &str) -> DatabaseConnection {
 
 /// A message with a new id.
 pub(crate) fn envelope(payload: NotificationMessage) -> Envelope<NotificationMessage> {
-    let message_type = match &payload {
-        NotificationMessage::Account(_) => "account.changed.v1",
-        NotificationMessage::Notify(NotifiableEvent::AwaitingStock(_)) => "order.awaiting-stock.v1",
-        NotificationMessage::Notify(NotifiableEvent::Confirmed(_)) => "order.confirmed.v1",
-        NotificationMessage::Notify(NotifiableEvent::Cancelled(_)) => "order.cancelled.v1",
-        NotificationMessage::Notify(NotifiableEvent::Refunded(_)) => "payment.refunded.v1",
-    };
     Envelope {
         id: Uuid::now_v7(),
-        message_type: message_type.to_owned(),
+        message_type: payload.message_type().to_owned(),
         source: String::new(),
         key: String::new(),
         time: OffsetDateTime::UNIX_EPOCH,

@@ -4,20 +4,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, jetstream};
-use choreography::Topology;
+use choreography::{Publish as _, Topology};
 use choreography_test::free_port;
 use choreography_test::nats::TestNats;
 use clap::Parser;
-use contracts::account::AccountEvent;
-use contracts::order::OrderEvent;
-use contracts::payment::PaymentEvent;
-use contracts::topology::{
-    ACCOUNT_SERVICE, EVENTS, NOTIFICATION_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE, TOPOLOGY,
-};
+use contracts::topology::{EVENTS, NOTIFICATION_SERVICE, TOPOLOGY};
 use futures::StreamExt;
 use notification_service::Config;
 use notification_service::handler::NotificationMessage;
-use notification_service::notice::{AccountMessage, NotifiableEvent};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::connect_async;
@@ -53,20 +47,24 @@ impl Shop {
 
     /// Publishes a message as its producer does, with an id that the stream does not deduplicate.
     async fn publish(&self, id: Uuid, message: &NotificationMessage) {
-        let (source, subject, message_type, key, body) = wire(message);
         let mut headers = HeaderMap::new();
         let id = id.to_string();
         for (name, value) in [
             ("ce-specversion", "1.0"),
             ("ce-id", &id),
-            ("ce-type", message_type),
-            ("ce-source", &format!("/{source}")),
-            ("ce-subject", &key),
+            ("ce-type", message.message_type()),
+            ("ce-source", &format!("/{}", message.info().producer)),
+            ("ce-subject", message.key()),
             ("ce-time", "2026-01-01T00:00:00Z"),
         ] {
             headers.insert(name, value);
         }
-        self.js.publish_with_headers(subject, headers, body.into()).await.unwrap().await.unwrap();
+        self.js
+            .publish_with_headers(message.subject(), headers, serde_json::to_vec(message).unwrap().into())
+            .await
+            .unwrap()
+            .await
+            .unwrap();
     }
 
     fn start(&self, database: &TestDatabase, more: &[&str]) -> Running {
@@ -97,36 +95,6 @@ impl Running {
     async fn crash(self) {
         self.running.abort();
         drop(self.running.await);
-    }
-}
-
-fn wire(message: &NotificationMessage) -> (&'static str, String, &'static str, String, Vec<u8>) {
-    macro_rules! parts {
-        ($source:expr, $event:expr) => {{
-            let event = $event;
-            let body = serde_json::to_vec(&event).unwrap();
-            ($source, event.subject(), event.message_type(), event.key().to_owned(), body)
-        }};
-    }
-    match message.clone() {
-        NotificationMessage::Account(AccountMessage::Changed(event)) => {
-            parts!(ACCOUNT_SERVICE, AccountEvent::from(event))
-        }
-        NotificationMessage::Account(AccountMessage::Deleted(event)) => {
-            parts!(ACCOUNT_SERVICE, AccountEvent::from(event))
-        }
-        NotificationMessage::Notify(NotifiableEvent::AwaitingStock(event)) => {
-            parts!(ORDER_SERVICE, OrderEvent::from(event))
-        }
-        NotificationMessage::Notify(NotifiableEvent::Confirmed(event)) => {
-            parts!(ORDER_SERVICE, OrderEvent::from(event))
-        }
-        NotificationMessage::Notify(NotifiableEvent::Cancelled(event)) => {
-            parts!(ORDER_SERVICE, OrderEvent::from(event))
-        }
-        NotificationMessage::Notify(NotifiableEvent::Refunded(event)) => {
-            parts!(PAYMENT_SERVICE, PaymentEvent::from(event))
-        }
     }
 }
 

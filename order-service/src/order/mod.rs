@@ -15,13 +15,11 @@
 mod decide;
 mod evolve;
 
-use choreography::Decode;
+use choreography::Messages;
 use contracts::OrderId;
-use contracts::inventory::{InventoryEvent, StockBackordered, StockRefused, StockReserved};
-use contracts::order::{
-    CancelOrder, CancelReason, OrderCommand, OrderDetails, OrderTimer, PlaceOrder, StockDeadlinePassed,
-};
-use contracts::payment::{PaymentCaptured, PaymentDeclined, PaymentEvent};
+use contracts::inventory::{StockBackordered, StockRefused, StockReserved};
+use contracts::order::{CancelOrder, CancelReason, OrderDetails, PlaceOrder, StockDeadlinePassed};
+use contracts::payment::{PaymentCaptured, PaymentDeclined};
 use contracts::query::OrderStatus;
 
 pub use decide::decide;
@@ -97,7 +95,7 @@ impl Order {
 }
 
 /// The messages that an order reacts to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
 pub enum OrderMessage {
     /// Place an order.
     Place(PlaceOrder),
@@ -130,35 +128,6 @@ impl OrderMessage {
             Self::PaymentCaptured(event) => &event.order_id,
             Self::PaymentDeclined(event) => &event.order_id,
             Self::StockDeadline(timer) => &timer.order_id,
-        }
-    }
-}
-
-impl Decode for OrderMessage {
-    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
-        let unexpected = || anyhow::anyhow!("an order does not react to {message_type}");
-        if OrderCommand::TYPES.contains(&message_type) {
-            return Ok(match OrderCommand::decode(message_type, body)? {
-                OrderCommand::Place(command) => Self::Place(command),
-                OrderCommand::Cancel(command) => Self::Cancel(command),
-            });
-        }
-        if OrderTimer::TYPES.contains(&message_type) {
-            let OrderTimer::StockDeadline(timer) = OrderTimer::decode(message_type, body)?;
-            return Ok(Self::StockDeadline(timer));
-        }
-        if PaymentEvent::TYPES.contains(&message_type) {
-            return match PaymentEvent::decode(message_type, body)? {
-                PaymentEvent::Captured(event) => Ok(Self::PaymentCaptured(event)),
-                PaymentEvent::Declined(event) => Ok(Self::PaymentDeclined(event)),
-                PaymentEvent::Refunded(_) => Err(unexpected()),
-            };
-        }
-        match InventoryEvent::decode(message_type, body)? {
-            InventoryEvent::Reserved(event) => Ok(Self::StockReserved(event)),
-            InventoryEvent::Backordered(event) => Ok(Self::StockBackordered(event)),
-            InventoryEvent::Refused(event) => Ok(Self::StockRefused(event)),
-            InventoryEvent::Released(_) | InventoryEvent::Restocked(_) => Err(unexpected()),
         }
     }
 }

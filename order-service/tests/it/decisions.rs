@@ -1,5 +1,6 @@
 //! Given a history, when a message arrives, then these events.
 
+use choreography::Publish as _;
 use contracts::order::OrderEvent;
 use contracts::query::OrderStatus;
 use order_service::order::{Order, OrderMessage, decide, evolve};

@@ -1,5 +1,6 @@
 //! Invariants for messages in any order and any number of times.
 
+use choreography::{Messages as _, Publish as _};
 use contracts::order::OrderEvent;
 use contracts::query::OrderStatus;
 use order_service::order::{Order, OrderMessage, decide, evolve};

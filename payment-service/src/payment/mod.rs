@@ -43,13 +43,14 @@ pub use outcome::{Call, Outcome};
 pub(crate) use state::MAX_RETRY_AFTER;
 pub use state::{Charge, Payment, State};
 
+use choreography::Messages;
 use contracts::account::{AccountChanged, AccountDeleted};
 use contracts::inventory::StockReserved;
 use contracts::order::{OrderCancelled, OrderPlaced};
 use contracts::{CustomerId, OrderId};
 
 /// The messages that payments react to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
 pub enum PaymentMessage {
     /// An account was created or changed.
     AccountChanged(AccountChanged),

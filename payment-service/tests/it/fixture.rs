@@ -7,16 +7,13 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::{self, message::StreamMessage, stream::Stream};
-use choreography::Topology;
 use choreography::publisher::{Command, Publisher};
+use choreography::{Publish as _, Topology};
 use choreography_test::free_port;
 use choreography_test::nats::TestNats;
 use clap::Parser;
-use contracts::account::AccountEvent;
-use contracts::inventory::InventoryEvent;
-use contracts::order::OrderEvent;
 use contracts::query::PaymentReconciliation;
-use contracts::topology::{ACCOUNT_SERVICE, EVENTS, INVENTORY_SERVICE, ORDER_SERVICE, TOPOLOGY};
+use contracts::topology::{EVENTS, TOPOLOGY};
 use payment_service::Config;
 use payment_service::entity::payment::{Entity, Model, Status};
 use payment_service::payment::PaymentMessage;
@@ -233,31 +230,10 @@ impl Fixture {
 }
 
 pub(crate) async fn publish(js: &jetstream::Context, message: &PaymentMessage) -> Uuid {
-    let (source, subject, message_type, key, body) = match message.clone() {
-        PaymentMessage::Placed(order) => of_order(&order.into()),
-        PaymentMessage::Cancelled(order) => of_order(&order.into()),
-        PaymentMessage::Reserved(stock) => {
-            let event = InventoryEvent::from(stock);
-            let body = serde_json::to_vec(&event).unwrap();
-            (INVENTORY_SERVICE, event.subject(), event.message_type(), event.key().to_owned(), body)
-        }
-        PaymentMessage::AccountChanged(account) => of_account(&account.into()),
-        PaymentMessage::AccountDeleted(account) => of_account(&account.into()),
-    };
     let id = Uuid::now_v7();
-    let command = Command { id, subject, message_type, key, body: body.into(), trace_parent: None };
-    Publisher::new(js.clone(), source).publish(command).await.unwrap();
+    let command = Command::new(id, message).unwrap();
+    Publisher::new(js.clone(), message.info().producer).publish(command).await.unwrap();
     id
-}
-
-fn of_order(event: &OrderEvent) -> (&'static str, String, &'static str, String, Vec<u8>) {
-    let body = serde_json::to_vec(event).unwrap();
-    (ORDER_SERVICE, event.subject(), event.message_type(), event.key().to_owned(), body)
-}
-
-fn of_account(event: &AccountEvent) -> (&'static str, String, &'static str, String, Vec<u8>) {
-    let body = serde_json::to_vec(event).unwrap();
-    (ACCOUNT_SERVICE, event.subject(), event.message_type(), event.key().to_owned(), body)
 }
 
 pub(crate) fn header(message: &StreamMessage, name: &str) -> String {

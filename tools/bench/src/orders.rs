@@ -2,6 +2,7 @@
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use choreography::Publish as _;
 use choreography::envelope;
 use contracts::order::{OrderCommand, OrderDetails, OrderItem, PlaceOrder};
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};

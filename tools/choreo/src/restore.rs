@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use async_nats::jetstream::stream::State;
-use choreography::Topology;
 use choreography::envelope::unix_millis;
 use choreography::position::Observed;
 use choreography::republish::{self, Republished, Request};
 use choreography::topology::StreamSpec;
+use choreography::{Kind, Topology};
+use contracts::catalogue::messages;
 use futures::TryStreamExt;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -241,8 +242,8 @@ fn producers(topology: &Topology, spec: &StreamSpec) -> Vec<String> {
             (_, "command") => {}
             // The producer of a context's events also sets its timers.
             (context, _) => {
-                let producer = contracts::topology::producer(context, "event");
-                services.extend(producer.map(str::to_owned));
+                let events = messages().filter(|info| info.context == context && info.kind == Kind::Event);
+                services.extend(events.map(|event| event.producer.to_owned()));
             }
         }
     }

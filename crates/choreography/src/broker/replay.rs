@@ -9,7 +9,8 @@ use async_nats::jetstream::stream::State;
 
 use crate::broker::direct::Reader;
 pub use crate::broker::direct::last_sequence;
-use crate::wire::envelope::{self, Decode, Envelope, Producer};
+use crate::wire::envelope::{self, Envelope};
+use crate::wire::message::Messages;
 
 /// Checks that a stream still has all messages from a sequence on. Check again after reading: messages may be deleted
 /// meanwhile.
@@ -38,7 +39,6 @@ fn missing(state: &State, from: u64) -> Option<String> {
 /// A replay of a stream.
 pub struct Replay {
     reader: Reader,
-    producer: Producer,
     skipped: u64,
 }
 
@@ -48,14 +48,8 @@ impl Replay {
     /// # Errors
     ///
     /// If the stream's info cannot be read.
-    pub async fn start(
-        js: &Context,
-        stream: &str,
-        filter: &str,
-        from: u64,
-        producer: Producer,
-    ) -> anyhow::Result<Self> {
-        Ok(Self { reader: Reader::start(js, stream, filter, from).await?, producer, skipped: 0 })
+    pub async fn start(js: &Context, stream: &str, filter: &str, from: u64) -> anyhow::Result<Self> {
+        Ok(Self { reader: Reader::start(js, stream, filter, from).await?, skipped: 0 })
     }
 
     /// Returns the number of messages that were left out because a consumer would dead-letter them.
@@ -69,11 +63,11 @@ impl Replay {
     /// # Errors
     ///
     /// Those of [`Reader::next_batch`].
-    pub async fn next_batch<T: Decode>(&mut self) -> anyhow::Result<Option<Vec<Envelope<T>>>> {
+    pub async fn next_batch<T: Messages>(&mut self) -> anyhow::Result<Option<Vec<Envelope<T>>>> {
         let Some(messages) = self.reader.next_batch().await? else { return Ok(None) };
         let mut envelopes = Vec::with_capacity(messages.len());
         for message in &messages {
-            match envelope::decode(&message.subject, Some(&message.headers), &message.body, self.producer) {
+            match envelope::decode(&message.subject, Some(&message.headers), &message.body) {
                 Ok(envelope) => envelopes.push(envelope),
                 Err(malformed) => {
                     self.skipped += 1;

@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::state::fault;
 use crate::wire::encoding::EncodeError;
-use crate::wire::envelope::{Decode, Envelope, Outgoing};
+use crate::wire::envelope::{Envelope, Outgoing};
+use crate::wire::message::Messages;
 
 /// Handles the messages of a service.
 pub trait Handler: Send + Sync + 'static {
     /// The closed set of messages the service understands.
-    type Message: Decode + Send + Sync + 'static;
+    type Message: Messages + Send + Sync + 'static;
 
     /// Handles a batch: load, decide, save.
     ///

@@ -40,7 +40,7 @@ use crate::state::delivery_issue;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics;
 use crate::telemetry::spans::{Created, StartedSpan};
-use crate::wire::envelope::{self, Envelope, Malformed, Producer, unix_millis};
+use crate::wire::envelope::{self, Envelope, Malformed, unix_millis};
 
 /// The [`Health`] part for commits of batches.
 pub(crate) const DATABASE: &str = "database";
@@ -59,7 +59,6 @@ pub(crate) struct Processor<H: Handler> {
     pub(crate) handler: Arc<H>,
     pub(crate) service: &'static str,
     pub(crate) source: String,
-    pub(crate) producer: Producer,
     pub(crate) relay: RelayHandle,
     pub(crate) health: Health,
     /// How long the inbox remembers a message.
@@ -109,13 +108,10 @@ impl<H: Handler> Processor<H> {
 
     fn decode(&self, delivery: Delivery) -> Item<H::Message> {
         let message = &delivery.message;
-        let decoded =
-            envelope::decode(message.subject.as_str(), message.headers.as_ref(), &message.payload, self.producer)
-                .and_then(
-                    |envelope| {
-                        if delivery.is_republished() { self.check_remembered(envelope) } else { Ok(envelope) }
-                    },
-                );
+        let decoded = envelope::decode(message.subject.as_str(), message.headers.as_ref(), &message.payload)
+            .and_then(
+                |envelope| if delivery.is_republished() { self.check_remembered(envelope) } else { Ok(envelope) },
+            );
         let span = decoded.as_ref().ok().and_then(|envelope| StartedSpan::within(envelope.trace_parent.as_deref()));
         // Messages caused by this one have the span of its processing as their parent.
         let decoded = match span {

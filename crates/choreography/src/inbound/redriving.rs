@@ -46,7 +46,7 @@ impl<H: Handler> Processor<H> {
                 reports.push(Report { sequence, outcome: Outcome::Refused { reason: not_remembered(false) } });
                 continue;
             }
-            match dead_letter.decode(self.producer) {
+            match dead_letter.decode() {
                 Ok(envelope) => {
                     items.push(Item { sequence, dead_letter_id: dead_letter.inbox_id(), dead_letter, envelope })
                 }

@@ -16,9 +16,8 @@ use crate::broker::limits::{self, MAX_HEADERS, RESERVE};
 use crate::outbound::outbox::OutboxRow;
 use crate::state::delivery_issue;
 use crate::telemetry::metrics;
-use crate::wire::envelope::{
-    self, Decode, Envelope, Header, Malformed, NATS_MESSAGE_ID, Producer, rfc3339, unix_millis,
-};
+use crate::wire::envelope::{self, Envelope, Header, Malformed, NATS_MESSAGE_ID, rfc3339, unix_millis};
+use crate::wire::message::Messages;
 pub use crate::wire::reason::Reason;
 
 /// The stream of dead letters.
@@ -280,8 +279,8 @@ impl DeadLetter {
     }
 
     /// Decodes the message as its consumer does.
-    pub(crate) fn decode<T: Decode>(&self, producer: Producer) -> Result<Envelope<T>, Malformed> {
-        envelope::decode(&self.subject, Some(&self.stored.headers), &self.stored.body, producer)
+    pub(crate) fn decode<T: Messages>(&self) -> Result<Envelope<T>, Malformed> {
+        envelope::decode(&self.subject, Some(&self.stored.headers), &self.stored.body)
     }
 
     /// Creates the row for a failure during a redrive.

@@ -38,7 +38,6 @@ use crate::state::database::Databases;
 use crate::state::storage::{StorageOptions, StorageWatch};
 use crate::telemetry::health::Health;
 use crate::telemetry::spans;
-use crate::wire::envelope::Producer;
 
 /// The [`Health`] part for the streams.
 const STREAMS: &str = "streams";
@@ -110,8 +109,6 @@ pub struct Service<H: Handler> {
     pub streams: &'static [&'static str],
     /// The longest delay of the deadlines it schedules; `None` if it schedules none.
     pub longest_deadline: Option<Duration>,
-    /// The producer of each context and kind.
-    pub producer: Producer,
     /// Its database, with all migrations applied.
     pub db: Databases,
     /// The handler of its messages.
@@ -245,7 +242,6 @@ impl<H: Handler> Service<H> {
             handler: handler.clone(),
             service: self.name,
             source: format!("/{}", self.name),
-            producer: self.producer,
             relay: relay_handle,
             health: health.clone(),
             retention: options.retention(),

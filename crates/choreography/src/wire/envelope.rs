@@ -22,6 +22,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
+use crate::wire::message::{MessageInfo, Messages};
 use crate::wire::trace_parent;
 
 /// The id of the message.
@@ -54,17 +55,6 @@ pub(crate) const ROLLUP: &str = "Nats-Rollup";
 pub const REPUBLISHED: &str = "Republished-At";
 /// The W3C trace context, if the flow has one.
 pub const TRACE_PARENT: &str = "traceparent";
-
-/// Decodes the payload of a message by its type; a service implements it for its closed set of messages.
-pub trait Decode: Sized {
-    /// Decodes one message.
-    ///
-    /// # Errors
-    ///
-    /// If the type is not in the set, or the body does not match the type. Such a message becomes a dead letter with
-    /// the error's text as its detail.
-    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self>;
-}
 
 /// A message whose attributes have been checked, with its payload decoded.
 #[derive(Debug, Clone)]
@@ -304,20 +294,15 @@ pub enum Malformed {
     DedupWindowExpired(String),
 }
 
-/// Returns the service that may publish messages of a context and kind. A permission on subjects does not prove who
-/// wrote a message (a publisher can name any subject as its reply), so every envelope is checked.
-pub type Producer = fn(context: &str, kind: &str) -> Option<&'static str>;
-
 /// Checks a delivery's attributes against its subject and decodes its body.
 ///
 /// # Errors
 ///
 /// [`Malformed`], with the violation as its text; never [`Malformed::DedupWindowExpired`].
-pub fn decode<T: Decode>(
+pub fn decode<T: Messages>(
     subject: &str,
     headers: Option<&HeaderMap>,
     body: &[u8],
-    producer: Producer,
 ) -> Result<Envelope<T>, Malformed> {
     let undecodable = |why: String| Malformed::Undecodable(why);
     let headers = headers.ok_or_else(|| undecodable("it has no headers".to_owned()))?;
@@ -332,7 +317,7 @@ pub fn decode<T: Decode>(
     let message_type = required(TYPE)?;
     let source = required(SOURCE)?;
     let key = required(SUBJECT)?;
-    check_subject(subject, message_type, source, key, producer)?;
+    check_subject(subject, message_type, source, key, T::MESSAGES)?;
 
     let id = uuid(ID, required(ID)?)?;
     let time = OffsetDateTime::parse(required(TIME)?, &Rfc3339)
@@ -356,11 +341,22 @@ pub fn decode<T: Decode>(
         time,
         // All messages caused by this one inherit it: an invalid trace context is dropped here.
         trace_parent: optional(TRACE_PARENT).filter(|text| trace_parent::parse(text).is_some()).map(str::to_owned),
-        payload: T::decode(message_type, body).map_err(|error| undecodable(format!("{error:#}")))?,
+        payload: T::decode(message_type, body).map_err(|error| undecodable(error.to_string()))?,
         message_type: message_type.to_owned(),
         source: source.to_owned(),
         key: key.to_owned(),
     })
+}
+
+/// Returns the declared producer of a message, or else that of another message of its context and kind. `None` if the
+/// set has no message of that context and kind.
+///
+/// A permission on subjects does not prove who wrote a message (a publisher can name any subject as its reply), so every
+/// envelope is checked.
+fn producer(messages: &[MessageInfo], context: &str, kind: &str, name: &str) -> Option<&'static str> {
+    let of_context = |info: &&MessageInfo| info.context == context && info.kind.as_str() == kind;
+    let named = messages.iter().filter(of_context).find(|info| info.name == name);
+    named.or_else(|| messages.iter().find(of_context)).map(|info| info.producer)
 }
 
 fn check_subject(
@@ -368,7 +364,7 @@ fn check_subject(
     message_type: &str,
     source: &str,
     key: &str,
-    producer: Producer,
+    messages: &[MessageInfo],
 ) -> Result<(), Malformed> {
     let mut tokens = subject.split('.');
     let (Some(context), Some(kind), Some(name), Some(last), None) =
@@ -376,20 +372,23 @@ fn check_subject(
     else {
         return Err(Malformed::Undecodable(format!("{subject} is not <context>.<kind>.<name>.<key>")));
     };
-    match producer(context, kind) {
+    match producer(messages, context, kind, name) {
         Some(owner) if source.strip_prefix('/') == Some(owner) => {}
         Some(owner) => {
             return Err(Malformed::SourceMismatch(format!(
                 "{subject} belongs to /{owner}, but its source is {source}"
             )));
         }
-        None => return Err(Malformed::SourceMismatch(format!("no service may publish {context}.{kind}"))),
+        None => return Err(Malformed::SourceMismatch(format!("the service consumes no {context}.{kind}"))),
     }
-    let typed = message_type
-        .strip_prefix(context)
-        .and_then(|rest| rest.strip_prefix('.'))
-        .and_then(|rest| rest.strip_prefix(name))
-        .is_some_and(|rest| rest.starts_with(".v"));
+    let typed = match messages.iter().find(|info| info.message_type == message_type) {
+        Some(info) => (info.context, info.kind.as_str(), info.name) == (context, kind, name),
+        None => message_type
+            .strip_prefix(context)
+            .and_then(|rest| rest.strip_prefix('.'))
+            .and_then(|rest| rest.strip_prefix(name))
+            .is_some_and(|rest| rest.starts_with(".v")),
+    };
     if !typed {
         return Err(Malformed::SourceMismatch(format!("{subject} is not a subject of the type {message_type}")));
     }

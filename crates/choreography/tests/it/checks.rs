@@ -1,25 +1,35 @@
 //! Invariants of decoding any headers. Property tests and a target of `tools/fuzz/` share these checks.
 
 use async_nats::HeaderMap;
-use choreography::envelope::{self, Attributes, Decode, Envelope, Malformed};
+use choreography::envelope::{self, Attributes, Envelope, Malformed};
+use choreography::{DecodeError, Event, Message, MessageInfo, Messages};
+use serde::de::Error;
+use serde::{Deserialize, Serialize};
+
+/// The only declared message.
+#[derive(Serialize, Deserialize, Event)]
+#[message(context = "order", name = "placed", version = 1, key = order_id, producer = "order-service")]
+struct OrderPlaced {
+    order_id: String,
+}
 
 /// Text in UTF-8, as a body.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Text(pub(crate) String);
 
-impl Decode for Text {
-    fn decode(_: &str, body: &[u8]) -> anyhow::Result<Self> {
-        Ok(Self(std::str::from_utf8(body)?.to_owned()))
-    }
-}
+impl Messages for Text {
+    const MESSAGES: &'static [MessageInfo] = &[OrderPlaced::INFO];
 
-fn producer(context: &str, kind: &str) -> Option<&'static str> {
-    (context == "order" && kind == "event").then_some("order-service")
+    fn decode(_: &str, body: &[u8]) -> Result<Self, DecodeError> {
+        let text = std::str::from_utf8(body).map_err(serde_json::Error::custom);
+        let text = text.map_err(|source| DecodeError::Body { message_type: OrderPlaced::TYPE, source })?;
+        Ok(Self(text.to_owned()))
+    }
 }
 
 /// Decodes a message of a topology with the order service as only producer.
 pub(crate) fn read(subject: &str, headers: &HeaderMap, body: &[u8]) -> Result<Envelope<Text>, Malformed> {
-    envelope::decode(subject, Some(headers), body, producer)
+    envelope::decode(subject, Some(headers), body)
 }
 
 /// Returns the attributes of a decoded message, for encoding it again.

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use choreography::{AggregateStatus, Decode, Envelope, HandleError, Handler, Outgoing, Timing, migration};
+use choreography::{
+    AggregateStatus, Command, DecodeError, Envelope, HandleError, Handler, Message, MessageInfo, Messages,
+    Outgoing, Timing, migration,
+};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, Statement, TransactionTrait};
 use sea_orm_migration::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -51,10 +54,59 @@ pub(crate) struct Add {
     pub(crate) mode: Mode,
 }
 
-impl Decode for Add {
-    fn decode(message_type: &str, body: &[u8]) -> anyhow::Result<Self> {
-        anyhow::ensure!(message_type == "counter.add.v1", "unknown message type {message_type:?}");
-        Ok(serde_json::from_slice(body)?)
+/// The declaration of [`Add`], whose body has no key.
+#[derive(Serialize, Deserialize, Command)]
+#[message(context = "counter", name = "add", version = 1, key = name, producer = "tester")]
+struct Declared {
+    name: String,
+}
+
+impl Messages for Add {
+    const MESSAGES: &'static [MessageInfo] = &[Declared::INFO];
+
+    fn decode(message_type: &str, body: &[u8]) -> Result<Self, DecodeError> {
+        if message_type != Declared::TYPE {
+            return Err(DecodeError::UnknownType(message_type.to_owned()));
+        }
+        serde_json::from_slice(body).map_err(|source| DecodeError::Body { message_type: Declared::TYPE, source })
+    }
+}
+
+/// The same command in the next release, which has another producer.
+#[derive(Serialize, Deserialize, Command)]
+#[message(context = "counter", name = "add", version = 1, key = name, producer = "successor")]
+struct NextDeclared {
+    name: String,
+}
+
+/// [`Add`] in the next release.
+pub(crate) struct NextAdd;
+
+impl Messages for NextAdd {
+    const MESSAGES: &'static [MessageInfo] = &[NextDeclared::INFO];
+
+    fn decode(message_type: &str, body: &[u8]) -> Result<Self, DecodeError> {
+        Add::decode(message_type, body).map(|_| Self)
+    }
+}
+
+/// The next release of the counter: adds one for each message.
+#[derive(Clone)]
+pub(crate) struct NextCounter;
+
+impl Handler for NextCounter {
+    type Message = NextAdd;
+
+    async fn handle(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[&Envelope<NextAdd>],
+    ) -> Result<Vec<Outgoing>, HandleError> {
+        let mut outgoing = Vec::new();
+        for message in batch {
+            outgoing.push(add(tx, message, 0).await?);
+        }
+        Ok(outgoing)
     }
 }
 
@@ -153,7 +205,12 @@ impl Handler for Counter {
                 }
             }
             self.handled.lock().unwrap().push(message.id);
-            outgoing.push(add(tx, message).await?);
+            let size = match message.payload.mode {
+                Mode::Medium => 3_000,
+                Mode::Large => 70_000,
+                _ => 0,
+            };
+            outgoing.push(add(tx, message, size).await?);
         }
         Ok(outgoing)
     }
@@ -168,7 +225,7 @@ impl Handler for Counter {
 }
 
 /// Adds one under the message's key, and returns the event.
-async fn add(tx: &DatabaseTransaction, message: &Envelope<Add>) -> Result<Outgoing, DbErr> {
+async fn add<M>(tx: &DatabaseTransaction, message: &Envelope<M>, size: usize) -> Result<Outgoing, DbErr> {
     let add = Statement::from_sql_and_values(
         tx.get_database_backend(),
         "INSERT INTO counter (name, total) VALUES ($1, 1) ON CONFLICT (name) DO UPDATE SET total = counter.total + 1",
@@ -176,11 +233,6 @@ async fn add(tx: &DatabaseTransaction, message: &Envelope<Add>) -> Result<Outgoi
     );
     tx.execute_raw(add).await?;
     let subject = format!("counter.event.added.{}", message.key);
-    let size = match message.payload.mode {
-        Mode::Medium => 3_000,
-        Mode::Large => 70_000,
-        _ => 0,
-    };
     let body = format!("{{{}}}", " ".repeat(size)).into_bytes();
     Ok(Outgoing::new(message.cause(), subject, "counter.added.v1", &message.key, None, body))
 }

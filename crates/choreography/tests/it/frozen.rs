@@ -58,7 +58,7 @@ async fn frozen_sessions_of_a_worker_and_of_a_query_are_reported_and_abandoned()
     let bench = Bench::new(Engine::Postgres).await;
     let admin = Database::connect(&bench.url).await.unwrap();
     admin.execute_unprepared(NOTED).await.unwrap();
-    let mut service = bench.service("tester").await;
+    let mut service = bench.service(bench.counter()).await;
     let (reader, writer, rounds) =
         (service.db.reader.clone(), service.db.writer.clone(), Arc::new(AtomicU64::new(0)));
     let (queried, done) = (reader.clone(), rounds.clone());

@@ -14,6 +14,7 @@ mod faults;
 mod frozen;
 mod listener;
 mod loss;
+mod messages;
 mod migrations;
 mod outages;
 mod outbox;

@@ -5,9 +5,9 @@ use choreography::redrive::{Outcome, Report, Request, subject};
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
-use crate::counter::Mode;
+use crate::counter::{Mode, NextCounter};
 use crate::on_both_databases;
-use crate::support::{Bench, Engine, eventually, headers};
+use crate::support::{Bench, Engine, eventually, headers, run};
 
 on_both_databases!(
     a_dead_letter_that_can_be_handled_now_is_handled_once_however_often_it_is_redriven,
@@ -144,7 +144,7 @@ async fn a_dead_letter_with_a_mismatched_source_is_handled_under_its_own_id(engi
     assert!(matches!(&outcomes[..], [Outcome::Failed { .. }, Outcome::Failed { .. }]), "{outcomes:?}");
     service.stop().await.0.unwrap();
 
-    let next = bench.launch_with(&bench.options(), "successor").await;
+    let next = run(bench.service(NextCounter).await, &bench.options());
     eventually("the next release is ready", || async { next.readiness().await.0 }).await;
     assert_eq!(redrive(&bench, &[1, 2], false).await, [Outcome::AlreadyHandled, Outcome::Handled]);
     assert_eq!(redrive(&bench, &[1, 2], false).await, [Outcome::AlreadyHandled, Outcome::AlreadyHandled]);

@@ -16,7 +16,7 @@ use choreography::durability::DurabilityOptions;
 use choreography::listener::HttpOptions;
 use choreography::query::{Endpoint, QueryError};
 use choreography::storage::StorageOptions;
-use choreography::{Health, Service, ServiceOptions, Topology, database};
+use choreography::{Handler, Health, Service, ServiceOptions, Topology, database};
 use choreography_test::{TestNats, TestPostgres, free_port};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::task::JoinHandle;
@@ -118,17 +118,16 @@ impl Bench {
     }
 
     pub(crate) async fn launch(&self, options: &ServiceOptions) -> Running {
-        self.launch_with(options, "tester").await
+        run(self.service(self.counter()).await, options)
     }
 
-    /// Starts an instance that accepts commands of the producer `commander`: the tester, or its successor.
-    pub(crate) async fn launch_with(&self, options: &ServiceOptions, commander: &str) -> Running {
-        run(self.service(commander).await, options)
+    /// Makes a handler.
+    pub(crate) fn counter(&self) -> Counter {
+        Counter { elsewhere: Some(self.db.clone()), ..Counter::default() }
     }
 
-    /// Makes an instance that accepts commands of the producer `commander`, without starting it.
-    pub(crate) async fn service(&self, commander: &str) -> Service<Counter> {
-        let handler = Counter { elsewhere: Some(self.db.clone()), ..Counter::default() };
+    /// Makes an instance without starting it.
+    pub(crate) async fn service<H: Handler>(&self, handler: H) -> Service<H> {
         let http_address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         let total = self.db.clone();
         Service {
@@ -137,7 +136,6 @@ impl Bench {
             version: "1.2.3",
             longest_deadline: None,
             streams: &["COMMANDS"],
-            producer: if commander == "tester" { producer } else { next_producer },
             db: Databases::open::<Migrator>(&self.url).await.unwrap(),
             handler,
             endpoints: vec![Endpoint::new("total", "counter.query.total.*", move |query| {
@@ -213,7 +211,7 @@ impl Drop for Bench {
 }
 
 /// Starts an instance.
-pub(crate) fn run(service: Service<Counter>, options: &ServiceOptions) -> Running {
+pub(crate) fn run<H: Handler + Clone>(service: Service<H>, options: &ServiceOptions) -> Running<H> {
     let (http_address, handler) = (service.http_address, service.handler.clone());
     let shutdown = CancellationToken::new();
     let (options, token) = (options.clone(), shutdown.clone());
@@ -221,28 +219,15 @@ pub(crate) fn run(service: Service<Counter>, options: &ServiceOptions) -> Runnin
     Running { task, shutdown, http_address, handler }
 }
 
-fn producer(context: &str, kind: &str) -> Option<&'static str> {
-    match (context, kind) {
-        ("counter", "command") => Some("tester"),
-        ("counter", "event") => Some("counter-service"),
-        _ => None,
-    }
-}
-
-/// The producers in the next release.
-fn next_producer(context: &str, kind: &str) -> Option<&'static str> {
-    producer(context, kind).map(|name| if name == "tester" { "successor" } else { name })
-}
-
 /// A running instance of the service.
-pub(crate) struct Running {
+pub(crate) struct Running<H = Counter> {
     task: JoinHandle<anyhow::Result<()>>,
     shutdown: CancellationToken,
     pub(crate) http_address: SocketAddr,
-    pub(crate) handler: Counter,
+    pub(crate) handler: H,
 }
 
-impl Running {
+impl<H> Running<H> {
     /// Returns whether it is ready, and the response of `/readiness`.
     pub(crate) async fn readiness(&self) -> (bool, String) {
         self.get("/readiness").await

@@ -17,9 +17,12 @@ use choreography::durability::DurabilityOptions;
 use choreography::listener::HttpOptions;
 use choreography::storage::StorageOptions;
 use choreography::{
-    Decode, Envelope, HandleError, Handler, Outgoing, Service, ServiceOptions, Topology, migration,
+    DecodeError, Envelope, HandleError, Handler, Message, MessageInfo, Messages, Outgoing, Service, ServiceOptions,
+    Topology, migration,
 };
 use choreography_test::{TestNats, free_port};
+use contracts::inventory::StockReserved;
+use contracts::order::{OrderPlaced, PlaceOrder, StockDeadlinePassed};
 use sea_orm::DatabaseTransaction;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 use tokio::process::Child;
@@ -39,10 +42,15 @@ pub(crate) struct Echo {
 
 pub(crate) struct Anything;
 
-impl Decode for Anything {
-    fn decode(message_type: &str, _: &[u8]) -> anyhow::Result<Self> {
-        anyhow::ensure!(message_type != "order.strange.v1", "unknown message type {message_type:?}");
-        Ok(Self)
+impl Messages for Anything {
+    const MESSAGES: &'static [MessageInfo] =
+        &[PlaceOrder::INFO, OrderPlaced::INFO, StockReserved::INFO, StockDeadlinePassed::INFO];
+
+    fn decode(message_type: &str, _: &[u8]) -> Result<Self, DecodeError> {
+        match message_type {
+            "order.strange.v1" => Err(DecodeError::UnknownType(message_type.to_owned())),
+            _ => Ok(Self),
+        }
     }
 }
 
@@ -148,7 +156,6 @@ impl Shop {
             version: "1.2.3",
             longest_deadline: None,
             streams,
-            producer: contracts::topology::producer,
             db: Databases::open::<Migrator>(&self.url(name)).await.unwrap(),
             handler,
             endpoints: vec![],

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use choreography::Kind;
 use choreography::direct::{Reader, Stored};
 use choreography::inbox;
 use contracts::catalogue::{Consumers, messages};
@@ -127,11 +128,11 @@ async fn published_and_handled_messages_are_exactly_the_declared_ones() {
     }
 
     let consumers = Consumers::declared().unwrap();
-    let streams = [("command", "COMMANDS"), ("event", "EVENTS"), ("timer", "TIMERS")];
+    let streams = [(Kind::Command, "COMMANDS"), (Kind::Event, "EVENTS"), (Kind::Timer, "TIMERS")];
     let (mut declared_published, mut declared_received) = (BTreeSet::<Published>::new(), BTreeSet::new());
     for message in messages() {
         let (_, stream) = streams.into_iter().find(|(kind, _)| *kind == message.kind).unwrap();
-        let (message_type, source) = (message.message_type.to_owned(), format!("/{}", message.producer().unwrap()));
+        let (message_type, source) = (message.message_type.to_owned(), format!("/{}", message.producer));
         declared_published.insert((stream.to_owned(), stem(message.filter), message_type.clone(), source));
         declared_received
             .extend(consumers.of(message).into_iter().map(|name| (name.to_owned(), message_type.clone())));

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use choreography::Publish as _;
 use contracts::OrderId;
 use contracts::inventory::InventoryEvent;
 use contracts::order::{OrderEvent, StockDeadlinePassed};
