@@ -255,7 +255,7 @@ describe("the dashboard shows nothing untrue", { concurrency: false }, () => {
       let responses = 0;
       await page.route("**/invariants", (route) => {
         responses += 1;
-        return route.fulfill({ json: { ...board, at: new Date().toISOString() } });
+        return route.fulfill({ json: { ...board, checkedAt: new Date().toISOString() } });
       });
       await page.locator("#invariants[data-status=fail]").waitFor();
       await eventually("the invariants were read three times", async () => responses > 3);
@@ -276,7 +276,7 @@ describe("the dashboard shows nothing untrue", { concurrency: false }, () => {
       for (const one of board.checks) one.status = "pass";
       await page.locator("#invariants[data-status=pass]").waitFor();
       await page.route("**/invariants", (route) =>
-        route.fulfill({ json: { ...board, at: new Date(Date.now() - 9000).toISOString() } }),
+        route.fulfill({ json: { ...board, checkedAt: new Date(Date.now() - 9000).toISOString() } }),
       );
       await page.locator("#invariants[data-status=unknown]").waitFor();
       assert.equal(await page.locator("#invariants-list > li[data-status=pass]").count(), 0);
