@@ -180,7 +180,10 @@ describe("the dashboard", { concurrency: false }, () => {
 
   it("restocks, and changes a limit with the version that was read", () =>
     onPage({}, async (page) => {
-      const available = async () => (await read("/products/PRODUCT_003")).available;
+      const product = () => read("/products/PRODUCT_003");
+      const available = async () => (await product()).available;
+      // A backordered order would take the new units.
+      await eventually("no unit is backordered", async () => (await product()).backordered === 0);
       const before = await available();
       await page.locator('#stock-rows [data-key="PRODUCT_003"] button').click();
       await eventually("the units are available", async () => (await available()) === before + 10);
