@@ -2,6 +2,7 @@
 //!
 //! Derived from other declarations: the closed sets of messages, and the consumers of [`TOPOLOGY`].
 
+use choreography::topology::subject_matches;
 use choreography::{MessageInfo, Messages};
 use serde::Deserialize;
 
@@ -66,22 +67,11 @@ impl Consumers {
     /// Returns the services that consume a message, by name.
     #[must_use]
     pub fn of(&self, message: &MessageInfo) -> Vec<&str> {
-        let consumes =
-            |consumer: &&Consumer| consumer.filter_subjects.iter().any(|filter| covers(filter, message.filter));
+        let consumes = |consumer: &&Consumer| {
+            consumer.filter_subjects.iter().any(|filter| subject_matches(filter, message.filter))
+        };
         let mut services: Vec<&str> = self.consumers.iter().filter(consumes).map(|c| c.name.as_str()).collect();
         services.sort_unstable();
         services
-    }
-}
-
-/// Returns whether a filter matches every subject of another filter.
-fn covers(filter: &str, other: &str) -> bool {
-    let (mut filter, mut other) = (filter.split('.'), other.split('.'));
-    loop {
-        match (filter.next(), other.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some(expected), Some(token)) if expected == "*" || expected == token => {}
-            _ => return false,
-        }
     }
 }

@@ -215,8 +215,8 @@ impl NatsServer {
         self.process.as_ref().map(Process::id)
     }
 
-    /// Returns the exit status of the server if it ended by itself. `None` while it runs, and after
-    /// [`kill`](Self::kill) or [`stop`](Self::stop).
+    /// Returns the exit status of the server once if it ended by itself; then it can be restarted. `None` while it
+    /// runs, and after [`kill`](Self::kill) or [`stop`](Self::stop).
     ///
     /// # Errors
     ///
@@ -227,6 +227,7 @@ impl NatsServer {
         };
         let status = process.ended().doing(|| "checking whether nats-server runs".to_owned())?;
         if status.is_some() {
+            self.process = None;
             self.guard.watch(None);
         }
         Ok(status)

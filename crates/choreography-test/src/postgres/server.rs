@@ -173,8 +173,8 @@ impl PostgresServer {
         }
     }
 
-    /// Returns the exit status of the server if it ended by itself. `None` while it runs, and after
-    /// [`kill`](Self::kill) or [`stop`](Self::stop).
+    /// Returns the exit status of the server once if it ended by itself; then it can be restarted. `None` while it
+    /// runs, and after [`kill`](Self::kill) or [`stop`](Self::stop).
     ///
     /// # Errors
     ///
@@ -185,6 +185,7 @@ impl PostgresServer {
         };
         let status = process.ended().doing(|| "checking whether PostgreSQL runs".to_owned())?;
         if status.is_some() {
+            self.process = None;
             self.guard.watch(None);
         }
         Ok(status)

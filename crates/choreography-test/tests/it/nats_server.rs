@@ -1,10 +1,13 @@
 //! The life cycle of a nats-server: start, crash, restart, pause, stop.
 
+use std::os::unix::process::ExitStatusExt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
 use choreography_test::{Error, NatsServer, TestNats, nats};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::support::{Folder, runs};
 
@@ -28,6 +31,23 @@ async fn a_killed_server_restarts_on_its_port_with_its_messages() {
     assert_eq!(nats.url(), url);
     let js = jetstream::new(async_nats::connect(&url).await.unwrap());
     assert_eq!(js.get_stream("S").await.unwrap().cached_info().state.messages, 10);
+}
+
+#[tokio::test]
+async fn the_end_of_a_crashed_server_is_reported_once_and_it_restarts() {
+    let mut nats = TestNats::start().await.unwrap();
+    let pid = Pid::from_raw(nats.id().unwrap().try_into().unwrap());
+    kill(pid, Signal::SIGKILL).unwrap();
+    let status = loop {
+        match nats.ended().unwrap() {
+            Some(status) => break status,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert_eq!(status.signal(), Some(9));
+    assert_eq!((nats.ended().unwrap(), nats.id()), (None, None));
+    nats.restart().await.unwrap();
+    async_nats::connect(nats.url()).await.unwrap();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 //! acknowledges nothing until nats-server is restarted, even if the disk has space again. Both are outages: commands
 //! are refused, events wait in the outboxes.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -76,6 +77,7 @@ impl BrokerStorage {
     /// Runs until shutdown. A reached limit or a failed write fails readiness; a limit that is near is a note.
     pub async fn watch(self) {
         let mut is_low = false;
+        let mut known = BTreeSet::new();
         let mut every = tokio::time::interval(POLL_INTERVAL);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -84,11 +86,7 @@ impl BrokerStorage {
                 _ = every.tick() => {}
             }
             let reading = self.read().await;
-            for usage in &reading.usages {
-                let labels = vec![("source", usage.source.clone())];
-                STORED.get_or_create(&labels).set(figure(usage.stored));
-                MAX.get_or_create(&labels).set(usage.max.map_or(f64::NAN, figure));
-            }
+            reading.export(&mut known);
             let verdict = reading.judge();
             let was_low = std::mem::replace(&mut is_low, matches!(verdict, Verdict::Low(_)));
             match verdict {
@@ -195,6 +193,17 @@ impl Usage {
 }
 
 impl Reading {
+    /// Sets the metrics; those of a source that has not responded become `NaN`. `known` are the sources so far.
+    fn export(&self, known: &mut BTreeSet<String>) {
+        known.extend(self.usages.iter().map(|usage| usage.source.clone()));
+        for source in known.iter() {
+            let usage = self.usages.iter().find(|usage| usage.source == *source);
+            let labels = vec![("source", source.clone())];
+            STORED.get_or_create(&labels).set(usage.map_or(f64::NAN, |usage| figure(usage.stored)));
+            MAX.get_or_create(&labels).set(usage.and_then(|usage| usage.max).map_or(f64::NAN, figure));
+        }
+    }
+
     fn judge(&self) -> Verdict {
         if !self.write_errors.is_empty() {
             let errors = self.write_errors.join("; ");
@@ -255,5 +264,17 @@ mod tests {
         );
         let silent = Reading { unknown: vec!["the account: no response".to_owned()], ..Reading::default() };
         assert!(matches!(silent.judge(), Verdict::Fine(why) if why.contains("unknown: the account")));
+    }
+
+    #[test]
+    fn the_metrics_of_a_source_without_a_response_are_not_those_of_its_last_one() {
+        let source = "http://silent:8222".to_owned();
+        let stored = || STORED.get_or_create(&vec![("source", source.clone())]).get();
+        let usage = Usage { source: source.clone(), stored: 7, reserved: 0, max: None };
+        let mut known = BTreeSet::new();
+        Reading { usages: vec![usage], ..Reading::default() }.export(&mut known);
+        assert!((stored() - 7.0).abs() < f64::EPSILON);
+        Reading::default().export(&mut known);
+        assert!(stored().is_nan());
     }
 }
