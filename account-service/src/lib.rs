@@ -16,15 +16,24 @@ pub mod handler;
 pub mod migration;
 pub mod queries;
 
-use choreography::Service;
 use choreography::database::Databases;
-use contracts::topology::{ACCOUNT_SERVICE, COMMANDS};
-use poem::Route;
+use choreography::{Declaration, Service};
+use contracts::account::{AccountCommand, AccountEvent};
+use contracts::topology::{ACCOUNT_SERVICE, topology};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 use handler::AccountHandler;
 use migration::Migrator;
+
+/// Returns the messages and queries of the service.
+#[must_use]
+pub fn declaration() -> Declaration {
+    Declaration::new(ACCOUNT_SERVICE)
+        .consumes::<AccountCommand>()
+        .publishes::<AccountEvent>()
+        .replies_to("account.query.>")
+}
 
 /// Runs the service until `shutdown` is cancelled.
 ///
@@ -33,18 +42,14 @@ use migration::Migrator;
 /// If the database cannot be opened, or [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let db = Databases::open::<Migrator>(&config.service.database_url(ACCOUNT_SERVICE)).await?;
-    let service = Service {
-        name: ACCOUNT_SERVICE,
-        description: "Accounts of the shop's customers",
-        version: env!("CARGO_PKG_VERSION"),
-        streams: &[COMMANDS],
-        longest_deadline: None,
-        handler: AccountHandler,
-        endpoints: queries::endpoints(&db.reader),
-        workers: Vec::new(),
-        routes: Route::new(),
-        http_address: config.http_address,
-        db,
-    };
+    let service = Service::builder(declaration())
+        .description("Accounts of the shop's customers")
+        .version(env!("CARGO_PKG_VERSION"))
+        .topology(topology()?)
+        .handler(AccountHandler)
+        .queries(queries::endpoints(&db.reader))
+        .http(config.http_address)
+        .database(db)
+        .build()?;
     service.run(&config.service, shutdown).await
 }

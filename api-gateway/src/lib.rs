@@ -102,7 +102,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let js = connection::jetstream(&client);
     let watched = client.clone();
 
-    tokio::spawn(clock::watch(js.clone(), COMMANDS, health.clone(), shutdown.clone()));
+    tokio::spawn(clock::watch(js.clone(), COMMANDS.to_owned(), health.clone(), shutdown.clone()));
     let storage = BrokerStorage {
         js: js.clone(),
         monitors: config.durability.nats_monitor_url.clone(),

@@ -3,8 +3,19 @@
 //! [`TOPOLOGY`] is the one declaration of the streams, buckets, and durable consumers; the provisioner reads it. The
 //! constants are the names that the code uses.
 
+use choreography::topology::{Topology, TopologyError};
+
 /// The declaration, as JSON: `streams`, `buckets`, and `consumers`, one durable consumer per (service, stream).
 pub const TOPOLOGY: &str = include_str!("../topology.json");
+
+/// Reads [`TOPOLOGY`].
+///
+/// # Errors
+///
+/// If it is not a valid topology.
+pub fn topology() -> Result<Topology, TopologyError> {
+    Topology::parse(TOPOLOGY)
+}
 
 /// The stream of every `<context>.command.>`. The declaration lists each context: the server refuses `*.command.>`,
 /// because `*` also matches `$JS`.

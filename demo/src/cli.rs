@@ -12,6 +12,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::component::Component;
 use crate::config::ShopConfig;
 use crate::control::{Action, ControlRequest, DelayAcks, Disconnect, MAX_DELAY, MAX_MESSAGES, Redeliver, Remote};
+use crate::declarations::users;
 use crate::healthcheck::healthcheck;
 use crate::provision::provision;
 use crate::up::{UpOptions, up};
@@ -41,6 +42,8 @@ enum Command {
         #[arg(long, env = "NATS_REPLICAS", default_value_t = 1, value_parser = setting::replicas())]
         replicas: usize,
     },
+    /// Prints the users of the services for `nats.conf`, with the permissions that follow from their declarations.
+    Users,
     /// Loads the demo catalogue, opens the demo accounts, and places the demo orders.
     Seed(seed::Addresses),
     /// Requests a URL, such as a service's `/readiness`, and fails unless the response is a success: a container's
@@ -171,6 +174,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
             }
         }
         Command::Provision { nats, replicas } => provision(&nats, replicas).await?,
+        Command::Users => process::print(users()?),
         Command::Seed(addresses) => seed::load(&addresses, |step| process::print(step)).await?,
         Command::Healthcheck { url } => healthcheck(&url).await?,
         Command::OrderService(config) => order_service::run(config, process::shutdown_on_signal()?).await?,

@@ -4,7 +4,7 @@
 //!
 //! - [`cli`]: the command line; [`up`]: the demo, which runs without a subcommand;
 //! - [`shop`]: starts, kills, stops, and pauses the processes of [`component`], as configured in [`config`];
-//! - [`provision`]: creates streams and consumers;
+//! - [`provision`]: creates streams and consumers; [`declarations`]: the users of `nats.conf`;
 //! - [`control`]: accepts control requests from a second terminal and from the dashboard; `supervisor` executes them,
 //!   with [`network`], the proxies of [`proxy`], and [`redelivery`];
 //! - [`feed`] and [`screen`]: the output on the terminal; `desktop`: opens the dashboard;
@@ -14,6 +14,7 @@ pub mod cli;
 pub mod component;
 pub mod config;
 pub mod control;
+pub mod declarations;
 mod desktop;
 pub mod feed;
 pub mod healthcheck;

@@ -21,14 +21,25 @@ pub mod reconciliation;
 pub mod stock;
 pub mod unit_of_work;
 
-use choreography::Service;
 use choreography::database::Databases;
-use contracts::topology::{COMMANDS, EVENTS, INVENTORY_SERVICE};
+use choreography::{Declaration, Service};
+use contracts::inventory::InventoryEvent;
+use contracts::topology::{INVENTORY_SERVICE, topology};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 use handler::InventoryHandler;
 use migration::Migrator;
+use stock::StockMessage;
+
+/// Returns the messages and queries of the service.
+#[must_use]
+pub fn declaration() -> Declaration {
+    Declaration::new(INVENTORY_SERVICE)
+        .consumes::<StockMessage>()
+        .publishes::<InventoryEvent>()
+        .replies_to("inventory.query.>")
+}
 
 /// Runs the service until `shutdown` is cancelled.
 ///
@@ -37,18 +48,15 @@ use migration::Migrator;
 /// If the database cannot be opened, or [`Service::run`] fails.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let db = Databases::open::<Migrator>(&config.service.database_url(INVENTORY_SERVICE)).await?;
-    let service = Service {
-        name: INVENTORY_SERVICE,
-        description: "Stock of the shop and its reservations",
-        version: env!("CARGO_PKG_VERSION"),
-        streams: &[COMMANDS, EVENTS],
-        longest_deadline: None,
-        handler: InventoryHandler,
-        endpoints: queries::endpoints(&db.reader),
-        workers: Vec::new(),
-        routes: automation::routes(&db.writer, config.automation_testing),
-        http_address: config.http_address,
-        db,
-    };
+    let service = Service::builder(declaration())
+        .description("Stock of the shop and its reservations")
+        .version(env!("CARGO_PKG_VERSION"))
+        .topology(topology()?)
+        .handler(InventoryHandler)
+        .queries(queries::endpoints(&db.reader))
+        .routes(automation::routes(&db.writer, config.automation_testing))
+        .http(config.http_address)
+        .database(db)
+        .build()?;
     service.run(&config.service, shutdown).await
 }

@@ -22,18 +22,24 @@ pub mod notice;
 pub mod queries;
 pub mod reconciliation;
 
-use choreography::Service;
 use choreography::database::Databases;
-use contracts::topology::{EVENTS, NOTIFICATION_SERVICE};
+use choreography::{Declaration, Service};
+use contracts::topology::{NOTIFICATION_SERVICE, topology};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
-use handler::NotificationHandler;
+use handler::{NotificationHandler, NotificationMessage};
 use live::{Live, News};
 use mail::MailDispatcher;
 use mail::transport::MailTransport;
 use migration::Migrator;
+
+/// Returns the messages and queries of the service. It publishes no events.
+#[must_use]
+pub fn declaration() -> Declaration {
+    Declaration::new(NOTIFICATION_SERVICE).consumes::<NotificationMessage>().replies_to("notification.query.>")
+}
 
 /// Runs the service until `shutdown` is cancelled.
 ///
@@ -47,18 +53,17 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let news = News::default();
     let dispatcher =
         MailDispatcher { db: db.writer.clone(), transport, from: config.mail_from, committed: commits.clone() };
-    let service = Service {
-        name: NOTIFICATION_SERVICE,
-        description: "Notifies customers about their orders",
-        version: env!("CARGO_PKG_VERSION"),
-        streams: &[EVENTS],
-        longest_deadline: None,
-        handler: NotificationHandler::new(committed),
-        endpoints: queries::endpoints(&db.reader),
-        workers: vec![dispatcher.worker(), news.clone().worker(db.reader.clone(), commits)],
-        routes: Live::new(db.reader.clone(), news, shutdown.clone()).routes(),
-        http_address: config.http_address,
-        db,
-    };
+    let service = Service::builder(declaration())
+        .description("Notifies customers about their orders")
+        .version(env!("CARGO_PKG_VERSION"))
+        .topology(topology()?)
+        .handler(NotificationHandler::new(committed))
+        .queries(queries::endpoints(&db.reader))
+        .worker(dispatcher.worker())
+        .worker(news.clone().worker(db.reader.clone(), commits))
+        .routes(Live::new(db.reader.clone(), news, shutdown.clone()).routes())
+        .http(config.http_address)
+        .database(db)
+        .build()?;
     service.run(&config.service, shutdown).await
 }

@@ -1,43 +1,60 @@
-//! Load the histories of a batch, decide message by message, save all of it.
+//! The handler: orders by [`decide`] and [`evolve`](order::evolve), with their view.
 
-use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use choreography::envelope::{from_unix_millis, rfc3339, unix_millis};
 use choreography::metrics::{self, Histograms};
-use choreography::{
-    AggregateStatus, Envelope, HandleError, Handler, Messages as _, Outgoing, clock, event_store, statement,
-};
+use choreography::{AggregateStatus, Changed, Deadline, Decider, Envelope, HandleError, statement};
 use contracts::order::{OrderEvent, StockDeadlinePassed};
 use contracts::query::OrderStatus;
 use sea_orm::{ActiveValue::Set, DatabaseConnection, DatabaseTransaction, EntityTrait};
 use time::OffsetDateTime;
 
 use crate::entity::order_view::{self, Column};
-use crate::order::{Order, OrderMessage, Stage, decide, evolve};
+use crate::order::{self, Order, OrderMessage, Stage, decide};
 
-/// Handles the messages of the order service.
+/// The rules of orders. [`EventSourced`](choreography::EventSourced) makes the handler of them.
 #[derive(Debug, Clone, Copy)]
-pub struct OrderHandler {
+pub struct OrderDecider {
     /// The longest time that an order may wait for stock.
     pub stock_deadline: Duration,
 }
 
-impl Handler for OrderHandler {
+impl Decider for OrderDecider {
     type Message = OrderMessage;
+    type Event = OrderEvent;
+    type State = Order;
 
-    async fn handle(
+    fn decide(&self, order: &Order, message: &Envelope<OrderMessage>) -> Vec<OrderEvent> {
+        decide(order, &message.payload)
+    }
+
+    fn evolve(&self, order: Order, event: &OrderEvent) -> Order {
+        order::evolve(order, event)
+    }
+
+    fn is_recorded(&self, event: &OrderEvent) -> bool {
+        !matches!(event, OrderEvent::PlaceRefused(_) | OrderEvent::CancelRefused(_))
+    }
+
+    fn deadline(&self, _id: &str, order: &Order) -> Option<Deadline> {
+        let Order::Open { stage: Stage::AwaitingStock, details } = order else { return None };
+        let timer = StockDeadlinePassed { order_id: details.order_id.clone() };
+        Some(Deadline::after(self.stock_deadline, &timer))
+    }
+
+    async fn save(
         &self,
         tx: &DatabaseTransaction,
-        batch: &[&Envelope<OrderMessage>],
-    ) -> Result<Vec<Outgoing>, HandleError> {
-        let now = clock::now();
-        let mut orders = LoadedOrders::load(tx, batch, now + self.stock_deadline).await?;
-        for message in batch {
-            orders.decide(message, unix_millis(now))?;
-        }
-        orders.save(tx, unix_millis(now)).await
+        changed: &[Changed<'_, Order>],
+        now: OffsetDateTime,
+    ) -> Result<(), HandleError> {
+        let views = changed.iter().filter_map(|order| view(order, now).transpose()).collect::<Result<_, _>>()?;
+        let columns = [Column::Status, Column::Reason, Column::Version, Column::UpdatedAt];
+        statement::insert(tx, views, Some(statement::overwrite(&[Column::OrderId], &columns))).await?;
+        changed.iter().for_each(|order| measure(order, now));
+        Ok(())
     }
 
     async fn status(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<AggregateStatus>> {
@@ -49,117 +66,24 @@ impl Handler for OrderHandler {
     }
 }
 
-/// One order while a batch is decided.
-#[derive(Default)]
-struct Loaded {
-    order: Order,
-    version: i64,
-    placed_at: i64,
-    changed: bool,
-}
-
-impl Loaded {
-    fn apply(&mut self, event: &OrderEvent, recorded_at: i64) {
-        if matches!(event, OrderEvent::Placed(_)) {
-            self.placed_at = recorded_at;
-        }
-        self.order = evolve(std::mem::take(&mut self.order), event);
-        self.version += 1;
-    }
-}
-
-/// The orders that a batch affects, and the events decided so far.
-struct LoadedOrders {
-    orders: BTreeMap<String, Loaded>,
-    appended: Vec<Outgoing>,
-    /// Refusals and timers: published, but not part of a history.
-    unrecorded: Vec<Outgoing>,
-    /// The deadline of an order that starts to wait for stock now.
-    stock_deadline: OffsetDateTime,
-}
-
-impl LoadedOrders {
-    async fn load(
-        tx: &DatabaseTransaction,
-        batch: &[&Envelope<OrderMessage>],
-        stock_deadline: OffsetDateTime,
-    ) -> Result<Self, HandleError> {
-        let mut orders: BTreeMap<String, Loaded> =
-            batch.iter().map(|message| (message.payload.order_id().to_string(), Loaded::default())).collect();
-        let ids: Vec<String> = orders.keys().cloned().collect();
-        for (id, history) in event_store::load(tx, &ids).await? {
-            let loaded = orders.entry(id).or_default();
-            for row in history {
-                let event = OrderEvent::decode(&row.message_type, row.body.as_bytes()).map_err(|error| {
-                    HandleError::Reject(format!("cannot decode the history of the order: {error}"))
-                })?;
-                loaded.apply(&event, row.recorded_at);
-            }
-        }
-        Ok(Self { orders, appended: Vec::new(), unrecorded: Vec::new(), stock_deadline })
-    }
-
-    fn decide(&mut self, message: &Envelope<OrderMessage>, now: i64) -> Result<(), HandleError> {
-        let loaded = self.orders.entry(message.payload.order_id().to_string()).or_default();
-        let waited = is_waiting(&loaded.order);
-        for event in decide(&loaded.order, &message.payload) {
-            if matches!(event, OrderEvent::PlaceRefused(_) | OrderEvent::CancelRefused(_)) {
-                self.unrecorded.push(message.emit(&event, None)?);
-            } else {
-                loaded.apply(&event, now);
-                loaded.changed = true;
-                self.appended.push(message.emit(&event, Some(loaded.version))?);
-            }
-        }
-        let (timer, version) =
-            (StockDeadlinePassed { order_id: message.payload.order_id().clone() }, Some(loaded.version));
-        match (waited, is_waiting(&loaded.order)) {
-            (false, true) => self.unrecorded.push(message.schedule(&timer, version, self.stock_deadline)?),
-            (true, false) => self.unrecorded.push(message.cancel(&timer, version)?),
-            _ => {}
-        }
-        Ok(())
-    }
-
-    async fn save(self, tx: &DatabaseTransaction, now: i64) -> Result<Vec<Outgoing>, HandleError> {
-        event_store::append(tx, &self.appended, now).await?;
-        let views = self
-            .orders
-            .iter()
-            .filter(|(_, loaded)| loaded.changed)
-            .filter_map(|(_, loaded)| view(loaded, now).transpose())
-            .collect::<Result<Vec<_>, _>>()?;
-        let changes = [Column::Status, Column::Reason, Column::Version, Column::UpdatedAt];
-        statement::insert(tx, views, Some(statement::overwrite(&[Column::OrderId], &changes))).await?;
-        self.orders.values().filter(|loaded| loaded.changed).for_each(|loaded| measure(loaded, now));
-        let mut outgoing = self.appended;
-        outgoing.extend(self.unrecorded);
-        Ok(outgoing)
-    }
-}
-
-fn is_waiting(order: &Order) -> bool {
-    matches!(order, Order::Open { stage: Stage::AwaitingStock, .. })
-}
-
-/// The time from placed to final, per final status. A batch that is rolled back after this, and decided again, counts
+/// The time from the first event to the final status, per final status. A batch that is rolled back after this, and decided again, counts
 /// twice.
 static ORDER_DURATION: LazyLock<Histograms> = LazyLock::new(|| {
     metrics::histograms("orders_time_to_final_seconds", "Time from placing an order to its final status")
 });
 
 /// Records the duration of an order that has become final.
-fn measure(loaded: &Loaded, now: i64) {
-    let Some(status) = loaded.order.status().filter(|status| status.is_final()) else { return };
-    let took = Duration::from_millis(now.saturating_sub(loaded.placed_at).max(0).unsigned_abs());
-    ORDER_DURATION.get_or_create(&vec![("status", status.as_str().to_owned())]).observe(took.as_secs_f64());
+fn measure(order: &Changed<'_, Order>, now: OffsetDateTime) {
+    let Some(status) = order.state.status().filter(|status| status.is_final()) else { return };
+    let took = (now - order.created_at).as_seconds_f64().max(0.0);
+    ORDER_DURATION.get_or_create(&vec![("status", status.as_str().to_owned())]).observe(took);
 }
 
 /// The row of an order; `None` until the order is placed.
-fn view(loaded: &Loaded, now: i64) -> Result<Option<order_view::ActiveModel>, HandleError> {
-    let (Some(details), Some(status)) = (loaded.order.details(), loaded.order.status()) else { return Ok(None) };
+fn view(order: &Changed<'_, Order>, now: OffsetDateTime) -> Result<Option<order_view::ActiveModel>, HandleError> {
+    let (Some(details), Some(status)) = (order.state.details(), order.state.status()) else { return Ok(None) };
     let json = |error: serde_json::Error| HandleError::Retry(error.into());
-    let reason = match &loaded.order {
+    let reason = match order.state {
         Order::Cancelled { reason, .. } => Some(serde_json::to_string(reason).map_err(json)?),
         _ => None,
     };
@@ -171,8 +95,9 @@ fn view(loaded: &Loaded, now: i64) -> Result<Option<order_view::ActiveModel>, Ha
         total_price: Set(details.total_price.minor_units()),
         items: Set(serde_json::to_string(&details.items).map_err(json)?),
         reason: Set(reason),
-        version: Set(loaded.version),
-        placed_at: Set(loaded.placed_at),
-        updated_at: Set(now),
+        version: Set(order.version),
+        // The row is inserted when the order is placed; later changes keep this column.
+        placed_at: Set(unix_millis(now)),
+        updated_at: Set(unix_millis(now)),
     }))
 }

@@ -15,14 +15,26 @@ pub mod reconciliation;
 
 use std::time::Duration;
 
-use choreography::Service;
 use choreography::database::Databases;
-use contracts::topology::{COMMANDS, EVENTS, ORDER_SERVICE, TIMERS};
+use choreography::{Declaration, EventSourced, Service};
+use contracts::order::{OrderEvent, OrderTimer};
+use contracts::topology::{ORDER_SERVICE, topology};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
-use handler::OrderHandler;
+use handler::OrderDecider;
 use migration::Migrator;
+use order::OrderMessage;
+
+/// Returns the messages and queries of the service.
+#[must_use]
+pub fn declaration() -> Declaration {
+    Declaration::new(ORDER_SERVICE)
+        .consumes::<OrderMessage>()
+        .publishes::<OrderEvent>()
+        .publishes::<OrderTimer>()
+        .replies_to("order.query.>")
+}
 
 /// Runs the service until `shutdown` is cancelled.
 ///
@@ -32,18 +44,15 @@ use migration::Migrator;
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let db = Databases::open::<Migrator>(&config.service.database_url(ORDER_SERVICE)).await?;
     let stock_deadline = Duration::from_secs(config.stock_deadline_seconds);
-    let service = Service {
-        name: ORDER_SERVICE,
-        description: "Orders: one order, a list, a history",
-        version: env!("CARGO_PKG_VERSION"),
-        streams: &[COMMANDS, EVENTS, TIMERS],
-        longest_deadline: Some(stock_deadline),
-        handler: OrderHandler { stock_deadline },
-        endpoints: queries::endpoints(&db.reader, stock_deadline),
-        workers: Vec::new(),
-        routes: poem::Route::new(),
-        http_address: config.http_address,
-        db,
-    };
+    let service = Service::builder(declaration())
+        .description("Orders: one order, a list, a history")
+        .version(env!("CARGO_PKG_VERSION"))
+        .topology(topology()?)
+        .longest_deadline(stock_deadline)
+        .handler(EventSourced(OrderDecider { stock_deadline }))
+        .queries(queries::endpoints(&db.reader, stock_deadline))
+        .http(config.http_address)
+        .database(db)
+        .build()?;
     service.run(&config.service, shutdown).await
 }

@@ -38,10 +38,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use choreography::database::{self, Databases};
-use choreography::{Service, clock};
+use choreography::{Declaration, Service, clock};
+use contracts::payment::PaymentEvent;
 use contracts::query::LedgerCheck;
-use contracts::topology::{EVENTS, PAYMENT_SERVICE};
-use poem::Route;
+use contracts::topology::{EVENTS, PAYMENT_SERVICE, topology};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -50,9 +50,22 @@ use config::Command;
 pub use config::Config;
 use handler::PaymentHandler;
 use migration::Migrator;
+use payment::PaymentMessage;
 use provider::{HttpProvider, PaymentProvider};
 use reconciliation::Overdue;
 use worker::{CaptureWorker, MissingAccountWorker, Reconciling};
+
+/// Returns the messages and queries of the service. It replays EVENTS to rebuild its copies of accounts.
+#[must_use]
+pub fn declaration() -> Declaration {
+    Declaration::new(PAYMENT_SERVICE)
+        .consumes::<PaymentMessage>()
+        .publishes::<PaymentEvent>()
+        .replies_to("payment.query.>")
+        .requests("account.query.snapshot")
+        .requests("account.query.get.*")
+        .reads(EVENTS)
+}
 
 /// Runs the service until `shutdown` is cancelled, or executes the subcommand.
 ///
@@ -113,23 +126,18 @@ pub async fn run_with<P: PaymentProvider>(
     let fetch = policy.fetch_accounts.then(|| config.service.nats.clone());
     let missing_account =
         MissingAccountWorker { db: db.writer.clone(), policy, clock, fetch, wake: woken, decided: wake.clone() };
-    let service = Service {
-        name: PAYMENT_SERVICE,
-        description: "Payments of the shop's orders",
-        version: env!("CARGO_PKG_VERSION"),
-        streams: &[EVENTS],
-        longest_deadline: None,
-        handler: PaymentHandler { policy, clock, wake, overdue },
-        endpoints: queries::endpoints(&db.reader, overdue, ledger),
-        workers: vec![
-            Box::new(|outbox, stop| Box::pin(capture.run(outbox, stop))),
-            Box::new(|outbox, stop| Box::pin(missing_account.run(outbox, stop))),
-            Box::new(|outbox, stop| Box::pin(reconciling.run(outbox, stop))),
-        ],
-        routes: Route::new(),
-        http_address: config.http_address,
-        db,
-    };
+    let service = Service::builder(declaration())
+        .description("Payments of the shop's orders")
+        .version(env!("CARGO_PKG_VERSION"))
+        .topology(topology()?)
+        .handler(PaymentHandler { policy, clock, wake, overdue })
+        .queries(queries::endpoints(&db.reader, overdue, ledger))
+        .worker(|outbox, stop| capture.run(outbox, stop))
+        .worker(|outbox, stop| missing_account.run(outbox, stop))
+        .worker(|outbox, stop| reconciling.run(outbox, stop))
+        .http(config.http_address)
+        .database(db)
+        .build()?;
     service.run(&config.service, shutdown).await
 }
 

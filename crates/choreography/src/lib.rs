@@ -1,14 +1,13 @@
-//! Idempotent, batched messaging on NATS JetStream: the library for systems of choreographed services.
+#![doc = include_str!("../README.md")]
 //!
-//! The library contains no business logic. A service supplies a database, a [`Handler`] for the closed set of messages
-//! that it understands, and [`query::Endpoint`]s for its queries; [`Service::run`] does the rest. `docs/patterns.md`
-//! explains the patterns, such as inbox and outbox.
+//! # Layout
 //!
 //! There is a folder per direction of flow. A folder imports only those listed before it:
 //!
 //! - `wire`: [`message`] declares messages as types; [`envelope`] is the message format, with derived message ids;
 //! - `telemetry`: [`health`], [`metrics`], [`spans`], and [`output`], which never blocks on a reader;
-//! - `broker`: [`connection`] with [`credentials`]; [`topology`] declares streams and consumers; [`clock`] is the server's time;
+//! - `broker`: [`connection`] with [`credentials`]; [`topology`] declares streams and consumers, [`declaration`] the messages of
+//!   a service; [`clock`] is the server's time;
 //!   [`durability`] that of acknowledged messages; [`broker_storage`] its storage; [`direct`] reads a stream without a consumer, [`replay`] decodes it;
 //!   `limits` of message sizes;
 //! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`] and
@@ -18,11 +17,12 @@
 //!   unacknowledged publishes; `refusals`: back-off; `scan`: the recovery scan; [`owner`]: ownership of pending batches);
 //!   [`dead_letter`]s; [`publisher`] sends commands outside a transaction;
 //! - `inbound`: `consumer` pulls deliveries; `processor` handles a batch of them (`item`) in one transaction with
-//!   [`inbox`] and outbox, by the [`handler`] that a service implements; `retry` after a `failure`; [`redrive`] handles
+//!   [`inbox`] and outbox, by the [`handler`] that a service implements, or that [`each`] and
+//!   [`event_sourced`] make; [`policies`]; `retry` after a `failure`; [`redrive`] handles
 //!   dead letters again; [`position`] detects lost messages; [`query`] serves requests;
 //! - `admin`: [`trace`], the state of one business id in a service; [`stats`] of its outbox; [`republish`], which restores
 //!   a stream from the outboxes;
-//! - `runtime`: [`service`] from start to `shutdown`; `retention`: the dedup horizon; [`listener`]: the HTTP server with
+//! - `runtime`: [`builder`] of a [`service`], which runs from start to `shutdown`; `retention`: the dedup horizon; [`listener`]: the HTTP server with
 //!   [`probes`] and `scrape`; [`migration`]s of the library's tables; [`process`]: logging and signals.
 //!
 //! Beside them, [`setting`] parses configuration at the start, and [`mod@http`] is the HTTP client.
@@ -42,22 +42,29 @@ mod telemetry;
 mod wire;
 
 pub use admin::{republish, stats, trace};
-pub use broker::{broker_storage, clock, connection, credentials, direct, durability, replay, topology};
-pub use inbound::{handler, inbox, position, query, redrive};
+pub use broker::{
+    broker_storage, clock, connection, credentials, declaration, direct, durability, replay, topology,
+};
+pub use inbound::{each, event_sourced, handler, inbox, policies, position, query, redrive};
 pub use outbound::{dead_letter, outbox, outbox_pending, owner, publisher};
-pub use runtime::{listener, migration, probes, process, service};
+pub use runtime::{builder, listener, migration, probes, process, service};
 pub use state::{database, delivery_issue, effects, event_store, statement, storage};
 pub use telemetry::{health, metrics, output, spans};
 pub use wire::{envelope, message};
 
+pub use builder::{BuildError, ServiceBuilder};
+pub use declaration::{Declaration, DeclarationError};
 pub use durability::Durability;
+pub use each::each;
 pub use envelope::{Cause, Envelope, Outgoing, Timing};
+pub use event_sourced::{Changed, Deadline, Decider, EventSourced};
 pub use handler::{AggregateStatus, HandleError, Handler};
 pub use health::Health;
 #[doc(hidden)]
 pub use message::private as __private;
 pub use message::{Command, DecodeError, Event, Kind, Message, MessageInfo, Messages, Publish, Timer};
 pub use outbound::relay_handle::Outbox;
+pub use policies::Policies;
 pub use service::{Service, ServiceOptions};
 pub use topology::Topology;
 pub use wire::encoding::EncodeError;

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use choreography::query::Query;
-use choreography::{Envelope, HandleError, Handler, Outgoing, database, event_store};
+use choreography::{Envelope, EventSourced, HandleError, Handler, Outgoing, database, event_store};
 use choreography_test::TestPostgres;
 use contracts::order::{OrderDetails, OrderItem, PlaceOrder};
 use contracts::query::ListOrders;
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use order_service::entity::order_view;
-use order_service::handler::OrderHandler;
+use order_service::handler::OrderDecider;
 use order_service::migration::Migrator;
 use order_service::order::OrderMessage;
 use order_service::queries;
@@ -23,7 +23,8 @@ use uuid::Uuid;
 use crate::{cancel, order_id, payment_captured, place, stock_backordered, stock_reserved};
 
 /// The handler, with a deadline that no test waits for.
-const HANDLER: OrderHandler = OrderHandler { stock_deadline: Duration::from_secs(3600) };
+const HANDLER: EventSourced<OrderDecider> =
+    EventSourced(OrderDecider { stock_deadline: Duration::from_secs(3600) });
 
 /// The type of an order's timer when it is due.
 const DEADLINE: &str = "order.stock-deadline.v1";

@@ -101,7 +101,7 @@ pub async fn synchronise(js: &jetstream::Context, stream: &str) -> anyhow::Resul
 }
 
 /// Reads the server's time until shutdown, and reports a local clock that is far from it.
-pub async fn watch(js: jetstream::Context, stream: &'static str, health: Health, shutdown: CancellationToken) {
+pub async fn watch(js: jetstream::Context, stream: String, health: Health, shutdown: CancellationToken) {
     let mut skewed = false;
     let mut every = tokio::time::interval(READ_INTERVAL);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -111,7 +111,7 @@ pub async fn watch(js: jetstream::Context, stream: &'static str, health: Health,
             _ = every.tick() => {}
         }
         // The connection reports a server that does not reply; the last reading stays valid.
-        if read(&js, stream).await.is_ok()
+        if read(&js, &stream).await.is_ok()
             && let Some(skew) = skew()
         {
             SKEW.set(skew);

@@ -4,6 +4,7 @@ pub mod broker_storage;
 pub mod clock;
 pub mod connection;
 pub mod credentials;
+pub mod declaration;
 pub mod direct;
 pub mod durability;
 pub(crate) mod limits;

@@ -7,13 +7,16 @@ use std::fmt::Display;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, IntoConsumerConfig, pull};
 use async_nats::jetstream::context::{CreateKeyValueErrorKind, CreateStreamErrorKind};
 use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::jetstream::{Context, ErrorCode, kv, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+/// The stream of dead letters, in every topology.
+pub const DEAD_LETTERS: &str = "DEAD_LETTERS";
 
 /// The declared state of the server.
 #[derive(Debug, Clone, Deserialize)]
@@ -24,7 +27,9 @@ pub struct Topology {
     /// Key-value buckets with file storage.
     #[serde(default)]
     pub buckets: Vec<BucketSpec>,
-    /// Durable pull consumers with explicit acknowledgements.
+    /// Durable pull consumers with explicit acknowledgements. A service's own declaration also yields them
+    /// ([`Topology::with`]).
+    #[serde(default)]
     pub consumers: Vec<ConsumerSpec>,
 }
 
@@ -89,7 +94,7 @@ pub struct BucketSpec {
 }
 
 /// A durable pull consumer, one per (service, stream), named after the service.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConsumerSpec {
     /// The stream it reads.
@@ -99,6 +104,11 @@ pub struct ConsumerSpec {
     /// The subjects it reads from the stream.
     pub filter_subjects: Vec<String>,
 }
+
+/// A declaration that is not the JSON of a [`Topology`].
+#[derive(Debug, thiserror::Error)]
+#[error("the topology cannot be read: {0}")]
+pub struct TopologyError(serde_json::Error);
 
 /// How long the server waits for an acknowledgement before it redelivers. The messages of a killed service are
 /// redelivered after this time.
@@ -117,9 +127,9 @@ impl Topology {
     ///
     /// # Errors
     ///
-    /// If it is not the JSON of a [`Topology`].
-    pub fn parse(json: &str) -> anyhow::Result<Self> {
-        serde_json::from_str(json).context("reading the topology")
+    /// [`TopologyError`].
+    pub fn parse(json: &str) -> Result<Self, TopologyError> {
+        serde_json::from_str(json).map_err(TopologyError)
     }
 
     /// Returns the streams a service consumes.

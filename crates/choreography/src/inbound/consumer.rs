@@ -25,9 +25,6 @@ use crate::telemetry::health::Health;
 use crate::telemetry::metrics;
 use crate::wire::envelope::REPUBLISHED;
 
-/// Messages per pull request; the client buffers up to one and a half times as many, while their ack-wait runs. A
-/// service that is too slow for them receives them twice, and its inbox drops the duplicates (ADR 23).
-const PULL: usize = 256;
 /// The lifetime of a pull request.
 const EXPIRES: Duration = Duration::from_secs(30);
 /// The interval of the server's heartbeats; after two missed ones the client reports an error.
@@ -148,8 +145,10 @@ impl Followed {
 /// Pulls from one durable consumer until shutdown.
 pub(crate) struct Puller {
     pub(crate) js: jetstream::Context,
-    pub(crate) stream: &'static str,
+    pub(crate) stream: String,
     pub(crate) consumer: String,
+    /// Messages per pull request (ADR 23).
+    pub(crate) pull: usize,
     pub(crate) queue: mpsc::Sender<Delivery>,
     pub(crate) health: Health,
     pub(crate) shutdown: CancellationToken,
@@ -164,7 +163,7 @@ impl Puller {
     }
 
     pub(crate) async fn run(self) {
-        let part = Self::part(self.stream);
+        let part = Self::part(&self.stream);
         let (mut incarnation, mut followed) = (Incarnation::default(), Followed::default());
         while !self.shutdown.is_cancelled() {
             match self.open(&mut followed).await {
@@ -184,14 +183,19 @@ impl Puller {
 
     async fn open(&self, followed: &mut Followed) -> anyhow::Result<(PullConsumer, Stream)> {
         // Before the first message is delivered: the consumer's position moves past deleted messages.
-        let info = self.js.get_stream(self.stream).await?.cached_info().clone();
+        let info = self.js.get_stream(&self.stream).await?.cached_info().clone();
         let consumer: PullConsumer =
-            self.js.get_consumer_from_stream(self.consumer.as_str(), self.stream).await.map_err(|error| {
-                anyhow::anyhow!("consumer {} of stream {}: {error}", self.consumer, self.stream)
-            })?;
+            self.js.get_consumer_from_stream(self.consumer.as_str(), self.stream.as_str()).await.map_err(
+                |error| anyhow::anyhow!("consumer {} of stream {}: {error}", self.consumer, self.stream),
+            )?;
         self.report_loss(followed, Observed::of(&info, consumer.cached_info()));
-        let messages =
-            consumer.stream().max_messages_per_batch(PULL).expires(EXPIRES).heartbeat(HEARTBEAT).messages().await?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(self.pull)
+            .expires(EXPIRES)
+            .heartbeat(HEARTBEAT)
+            .messages()
+            .await?;
         Ok((consumer, messages))
     }
 
@@ -203,7 +207,7 @@ impl Puller {
         incarnation: &mut Incarnation,
         followed: &mut Followed,
     ) {
-        let part = &Self::part(self.stream);
+        let part = &Self::part(&self.stream);
         let mut watch = tokio::time::interval_at(Instant::now() + WATCH, WATCH);
         watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut seen = self.arrived.load(Ordering::Relaxed);
@@ -214,16 +218,16 @@ impl Puller {
                 next = messages.next() => match next {
                     Some(Ok(message)) => if !self.hand_over(message, incarnation).await { return },
                     Some(Err(error)) if matches!(error.kind(), MessagesErrorKind::MissingHeartbeat) => {
-                        followed.heartbeat_missed(self.stream);
+                        followed.heartbeat_missed(&self.stream);
                     }
                     Some(Err(error)) => {
-                        tracing::warn!(stream = self.stream, %error, "the pull reports an error");
+                        tracing::warn!(stream = %self.stream, %error, "the pull reports an error");
                         return;
                     }
                     None => return,
                 },
                 _ = watch.tick() => {
-                    followed.check_heartbeats(self.stream);
+                    followed.check_heartbeats(&self.stream);
                     self.find_loss(&mut consumer, followed).await;
                     let arrived = self.arrived.load(Ordering::Relaxed);
                     if arrived != seen {
@@ -243,13 +247,13 @@ impl Puller {
             Ok(delivery) => delivery,
             Err(message) => {
                 tracing::error!(
-                    stream = self.stream,
+                    stream = %self.stream,
                     subject = %message.subject,
                     reply = ?message.reply,
                     "a delivery without stream and sequence is terminated; report the version of nats-server"
                 );
                 if let Err(error) = message.ack_with(AckKind::Term).await {
-                    tracing::debug!(stream = self.stream, %error, "could not settle a delivery");
+                    tracing::debug!(stream = %self.stream, %error, "could not settle a delivery");
                 }
                 return true;
             }
@@ -266,7 +270,7 @@ impl Puller {
     async fn find_loss(&self, consumer: &mut PullConsumer, followed: &mut Followed) {
         let reading = async {
             // The stream first: messages consumed after that must not look like a gap.
-            let stream = self.js.get_stream(self.stream).await?;
+            let stream = self.js.get_stream(&self.stream).await?;
             let info = consumer.info().await?;
             anyhow::Ok(Observed::of(stream.cached_info(), info))
         };
@@ -283,15 +287,15 @@ impl Puller {
                  them",
                 self.stream
             );
-            tracing::warn!(stream = self.stream, consumer = %self.consumer, last, "{note}");
+            tracing::warn!(stream = %self.stream, consumer = %self.consumer, last, "{note}");
             self.health.note(&format!("start/{}", self.stream), note);
         }
         let Some(loss) = followed.position.observe(observed) else { return };
-        metrics::lost(self.stream, &self.consumer, loss.messages, loss.possible);
+        metrics::lost(&self.stream, &self.consumer, loss.messages, loss.possible);
         let (first, last) = loss.sequences;
         if followed.losses.add(&self.consumer, &loss) {
             tracing::error!(
-                stream = self.stream,
+                stream = %self.stream,
                 consumer = %self.consumer,
                 first,
                 last,

@@ -1,4 +1,4 @@
-//! Why a transaction did not commit, and the retry policy of messages.
+//! Why a transaction did not commit.
 
 use std::time::Duration;
 
@@ -11,20 +11,6 @@ use crate::state::fault::{self, Fault};
 
 /// The number of immediate retries after a deadlock; one more is reported as an outage.
 pub(crate) const MAX_CONTENTIONS: u32 = 5;
-
-/// How often a message may fail before it becomes a dead letter, and the delay between attempts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct RetryPolicy {
-    pub(crate) max_attempts: u64,
-}
-
-impl RetryPolicy {
-    /// Doubles from 250 ms to 30 s.
-    pub(crate) fn delay(failures: u64) -> Duration {
-        let doublings = u32::try_from(failures.saturating_sub(1).min(7)).unwrap_or(7);
-        (Duration::from_millis(250) * 2_u32.pow(doublings)).min(Duration::from_secs(30))
-    }
-}
 
 /// Why a transaction did not commit.
 #[derive(Debug, thiserror::Error)]

@@ -4,9 +4,6 @@ use crate::inbound::consumer::Delivery;
 use crate::telemetry::spans::{self, About, KeyValue, StartedSpan};
 use crate::wire::envelope::{Envelope, Malformed};
 
-/// The maximum number of messages per batch.
-pub(crate) const BATCH: usize = 256;
-
 /// A delivery and its decoded message.
 pub(crate) struct Item<M> {
     pub(crate) delivery: Delivery,

@@ -1,10 +1,13 @@
 //! From the stream to a transaction: consumer, inbox, processor, retry; and queries.
 
 pub(crate) mod consumer;
+pub mod each;
+pub mod event_sourced;
 pub(crate) mod failure;
 pub mod handler;
 pub mod inbox;
 pub(crate) mod item;
+pub mod policies;
 pub mod position;
 pub(crate) mod processor;
 pub mod query;

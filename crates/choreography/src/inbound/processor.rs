@@ -26,10 +26,11 @@ use uuid::Uuid;
 
 use crate::broker::clock;
 use crate::inbound::consumer::Delivery;
-use crate::inbound::failure::{Failure, RetryPolicy};
+use crate::inbound::failure::Failure;
 use crate::inbound::handler::{HandleError, Handler};
 use crate::inbound::inbox::{self, Received};
-use crate::inbound::item::{BATCH, Item, push_halves};
+use crate::inbound::item::{Item, push_halves};
+use crate::inbound::policies::Policies;
 use crate::inbound::redrive;
 use crate::outbound::dead_letter::{Origin, Reason};
 use crate::outbound::outbox::OutboxRow;
@@ -45,14 +46,10 @@ use crate::wire::envelope::{self, Envelope, Malformed, unix_millis};
 /// The [`Health`] part for commits of batches.
 pub(crate) const DATABASE: &str = "database";
 
-/// The maximum time that messages wait for a batch to fill.
-const BATCH_LINGER: Duration = Duration::from_millis(5);
 /// How far in the future a message's time may be: the clock skew that is not reported.
 const MAX_AHEAD: Duration = clock::MAX_SKEW;
 /// How long a shutdown waits for queued deliveries, and for a transaction that does not end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
-/// The time limit of a handler per batch. Its statements have limits of their own, which are shorter.
-const HANDLER_TIMEOUT: Duration = Duration::from_secs(15);
 
 pub(crate) struct Processor<H: Handler> {
     pub(crate) db: DatabaseConnection,
@@ -63,7 +60,9 @@ pub(crate) struct Processor<H: Handler> {
     pub(crate) health: Health,
     /// How long the inbox remembers a message.
     pub(crate) retention: Duration,
-    pub(crate) retry: RetryPolicy,
+    /// How often a message may fail before it becomes a dead letter.
+    pub(crate) max_attempts: u64,
+    pub(crate) policies: Policies,
     /// Whether the last batch contained duplicates.
     pub(crate) duplicates: AtomicBool,
     pub(crate) shutdown: CancellationToken,
@@ -74,14 +73,15 @@ impl<H: Handler> Processor<H> {
     /// batches.
     ///
     /// A small batch costs nearly as much as a large one. So after a batch, messages accumulate for as long as that
-    /// batch took, within [`BATCH_LINGER`]; a single message after a pause does not wait.
+    /// batch took, within [`Policies::batch_linger`]; a single message after a pause does not wait.
     pub(crate) async fn run(self, mut queue: mpsc::Receiver<Delivery>, mut redrives: mpsc::Receiver<redrive::Job>) {
-        let mut deliveries = Vec::with_capacity(BATCH);
+        let Policies { max_batch, batch_linger, .. } = self.policies;
+        let mut deliveries = Vec::with_capacity(max_batch);
         let mut deadline = None;
         let mut not_before = Instant::now();
         loop {
             tokio::select! {
-                arrived = queue.recv_many(&mut deliveries, BATCH) => if arrived == 0 { return },
+                arrived = queue.recv_many(&mut deliveries, max_batch) => if arrived == 0 { return },
                 Some(job) = redrives.recv() => {
                     self.redrive(job).await;
                     continue;
@@ -95,14 +95,14 @@ impl<H: Handler> Processor<H> {
                 }
                 continue;
             }
-            if deliveries.len() < BATCH {
+            if deliveries.len() < max_batch {
                 tokio::time::sleep_until(not_before).await;
-                deliveries.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(BATCH - deliveries.len()));
+                deliveries.extend(std::iter::from_fn(|| queue.try_recv().ok()).take(max_batch - deliveries.len()));
             }
             let began = Instant::now();
             let items = deliveries.drain(..).map(|delivery| self.decode(delivery)).collect();
             self.process(items).await;
-            not_before = Instant::now() + began.elapsed().min(BATCH_LINGER);
+            not_before = Instant::now() + began.elapsed().min(batch_linger);
         }
     }
 
@@ -278,10 +278,10 @@ impl<H: Handler> Processor<H> {
         batch: &[&Envelope<H::Message>],
     ) -> Result<Vec<envelope::Outgoing>, Failure> {
         let handling = AssertUnwindSafe(self.handler.handle(tx, batch)).catch_unwind();
-        match tokio::time::timeout(HANDLER_TIMEOUT, handling).await {
+        match tokio::time::timeout(self.policies.handler_timeout, handling).await {
             Ok(Ok(handled)) => handled.map_err(Failure::from),
             Ok(Err(_)) => Err(Failure::Message(HandleError::Retry(anyhow::anyhow!("the handler panicked")))),
-            Err(_) => Err(Failure::Timeout(HANDLER_TIMEOUT)),
+            Err(_) => Err(Failure::Timeout(self.policies.handler_timeout)),
         }
     }
 

@@ -156,8 +156,8 @@ impl Reads {
 pub(crate) async fn serve(
     client: Client,
     name: &str,
-    description: &str,
-    version: &str,
+    description: Cow<'static, str>,
+    version: Cow<'static, str>,
     endpoints: Vec<Endpoint>,
     reads: Reads,
     shutdown: CancellationToken,

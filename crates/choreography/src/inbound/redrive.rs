@@ -16,12 +16,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::broker::direct;
-use crate::inbound::item::BATCH;
 use crate::inbound::query::{Endpoint, Query, QueryError};
 use crate::outbound::dead_letter::{DeadLetter, STREAM_NAME};
 
-/// The maximum number of dead letters per request: as many as the library handles in a batch.
-pub const MAX_BATCH: usize = BATCH;
+/// The maximum number of dead letters per request.
+pub const MAX_BATCH: usize = 256;
 /// The time limit of one request; work in progress then continues, but its outcome is not reported.
 const REDRIVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The number of dead letters that are read concurrently.

@@ -9,7 +9,7 @@ use sea_orm::TransactionTrait;
 use tokio::time::Instant;
 
 use crate::broker::clock;
-use crate::inbound::failure::{Failure, MAX_CONTENTIONS, RetryPolicy};
+use crate::inbound::failure::{Failure, MAX_CONTENTIONS};
 use crate::inbound::handler::{HandleError, Handler};
 use crate::inbound::inbox;
 use crate::inbound::item::Item;
@@ -123,7 +123,7 @@ impl<H: Handler> Processor<H> {
         match recorded {
             Ok(None) => {}
             Ok(Some(Recorded::Failures(failures))) => {
-                let delay = RetryPolicy::delay(failures);
+                let delay = self.policies.retry_delay(failures);
                 tracing::warn!(
                     subject = %delivery.message.subject, attempt = failures, ?delay, %error,
                     trace.id = item.trace_id(),
@@ -155,7 +155,7 @@ impl<H: Handler> Processor<H> {
         let failure = origin.failure(id, &detail, now);
         let reason = match error {
             HandleError::Reject(_) => Reason::Rejected,
-            HandleError::Retry(_) if failures >= self.retry.max_attempts => Reason::MaxAttemptsExceeded,
+            HandleError::Retry(_) if failures >= self.max_attempts => Reason::MaxAttemptsExceeded,
             HandleError::Retry(_) => {
                 answered(delivery_issue::record(&self.db, vec![failure])).await?;
                 return Ok(Recorded::Failures(failures));

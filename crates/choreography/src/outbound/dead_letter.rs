@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::broker::clock;
 use crate::broker::direct::Stored;
 use crate::broker::limits::{self, MAX_HEADERS, RESERVE};
+use crate::broker::topology;
 use crate::outbound::outbox::OutboxRow;
 use crate::state::delivery_issue;
 use crate::telemetry::metrics;
@@ -21,7 +22,7 @@ use crate::wire::message::Messages;
 pub use crate::wire::reason::Reason;
 
 /// The stream of dead letters.
-pub const STREAM_NAME: &str = "DEAD_LETTERS";
+pub const STREAM_NAME: &str = topology::DEAD_LETTERS;
 /// The first token of the subject of the record that an operator deleted a dead letter; the other tokens are those of
 /// the dead letter.
 pub const DELETED: &str = "dead-letter-deleted";

@@ -1,5 +1,6 @@
 //! A service as a process: start, upkeep, HTTP, shutdown.
 
+pub mod builder;
 pub mod listener;
 pub mod migration;
 pub mod probes;

@@ -4,6 +4,7 @@
 //! inbox row must be kept at least that long: the *dedup horizon*. Otherwise a service refuses to start. The horizon is
 //! measured by the clock of the streams, nats-server's: a wrong local clock deletes nothing (ADR 24).
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
@@ -44,12 +45,12 @@ pub(crate) enum HorizonError {
 /// [`HorizonError::TooShort`] if it is shorter, or if a stream keeps messages forever; the error has the remedy.
 pub(crate) async fn check_dedup_horizon(
     js: &jetstream::Context,
-    streams: &[&'static str],
+    streams: &[String],
     retention: Duration,
 ) -> Result<Vec<jetstream::stream::Info>, HorizonError> {
     let mut infos = Vec::with_capacity(streams.len());
     for name in streams {
-        let unreadable = |reason: String| HorizonError::Unreadable { stream: (*name).to_owned(), reason };
+        let unreadable = |reason: String| HorizonError::Unreadable { stream: name.clone(), reason };
         // Before anything is handled or written: all later times follow the server's clock.
         clock::read(js, name).await.map_err(|error| unreadable(error.to_string()))?;
         let stream = js.get_stream(name).await.map_err(|error| unreadable(error.to_string()))?;
@@ -86,7 +87,7 @@ pub(crate) struct Cleanup {
     pub(crate) db: DatabaseConnection,
     pub(crate) js: jetstream::Context,
     /// The streams that the service consumes.
-    pub(crate) streams: &'static [&'static str],
+    pub(crate) streams: Arc<[String]>,
     pub(crate) retention: Duration,
     /// The interval of the cleanup, and its delay after the start.
     pub(crate) interval: Duration,
@@ -120,7 +121,7 @@ impl Cleanup {
 
     async fn cycle(&self) -> anyhow::Result<u64> {
         let mut readings = Vec::with_capacity(self.streams.len());
-        for stream in self.streams {
+        for stream in self.streams.iter() {
             readings.push(clock::read(&self.js, stream).await?);
         }
         let Some(before) = horizon(&readings, self.retention) else { return Ok(0) };

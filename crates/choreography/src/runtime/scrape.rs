@@ -23,7 +23,7 @@ pub(crate) struct Scrape {
     pub(crate) db: DatabaseConnection,
     pub(crate) js: jetstream::Context,
     pub(crate) consumer: &'static str,
-    pub(crate) streams: &'static [&'static str],
+    pub(crate) streams: Arc<[String]>,
 }
 
 impl Scrape {
@@ -55,7 +55,7 @@ impl Scrape {
         LIBRARY_METRICS.outbox_oldest.get_or_create(&Vec::new()).set(age);
     }
 
-    async fn collect_stream(&self, stream: &'static str) {
+    async fn collect_stream(&self, stream: &str) {
         let info = async {
             let mut consumer: PullConsumer =
                 self.js.get_consumer_from_stream(self.consumer, stream).await.map_err(anyhow::Error::from)?;

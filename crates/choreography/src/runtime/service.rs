@@ -1,5 +1,6 @@
 //! The frame of every service: options, start, and a shutdown that loses nothing.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,9 +21,8 @@ use crate::broker::connection::{self, NatsOptions};
 use crate::broker::durability::{Durability, DurabilityOptions};
 use crate::broker::limits::Limits;
 use crate::inbound::consumer::Puller;
-use crate::inbound::failure::RetryPolicy;
 use crate::inbound::handler::Handler;
-use crate::inbound::item::BATCH;
+use crate::inbound::policies::Policies;
 use crate::inbound::processor::{DATABASE, Processor};
 use crate::inbound::query::{self, Endpoint, Reads};
 use crate::inbound::redrive;
@@ -97,33 +97,36 @@ pub type Worker = Box<dyn FnOnce(Outbox, CancellationToken) -> Working + Send>;
 /// The future of a worker.
 pub type Working = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
 
-/// A service, ready to run.
-pub struct Service<H: Handler> {
-    /// Its name, used for its user, its durable consumers, its queries, and the source of its messages.
-    pub name: &'static str,
-    /// Its description, for `nats service ls`.
-    pub description: &'static str,
-    /// Its version, for `nats service ls`: a semantic version, such as that of its crate.
-    pub version: &'static str,
+/// A service, ready to run. [`Service::builder`] makes it.
+pub struct Service<H> {
+    pub(super) name: &'static str,
+    pub(super) description: Cow<'static, str>,
+    pub(super) version: Cow<'static, str>,
     /// The streams it consumes, each through a durable consumer named after the service.
-    pub streams: &'static [&'static str],
-    /// The longest delay of the deadlines it schedules; `None` if it schedules none.
-    pub longest_deadline: Option<Duration>,
-    /// Its database, with all migrations applied.
-    pub db: Databases,
-    /// The handler of its messages.
-    pub handler: H,
-    /// The queries that it replies to.
-    pub endpoints: Vec<Endpoint>,
-    /// Its background tasks, spawned at the start.
-    pub workers: Vec<Worker>,
-    /// Its HTTP routes besides the probes.
-    pub routes: Route,
-    /// The address of its HTTP server.
-    pub http_address: SocketAddr,
+    pub(super) streams: Arc<[String]>,
+    pub(super) longest_deadline: Option<Duration>,
+    pub(super) policies: Policies,
+    pub(super) db: Databases,
+    pub(super) handler: H,
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) workers: Vec<Worker>,
+    pub(super) routes: Route,
+    pub(super) http_address: Option<SocketAddr>,
 }
 
 impl<H: Handler> Service<H> {
+    /// Returns its handler.
+    #[must_use]
+    pub fn handler(&self) -> &H {
+        &self.handler
+    }
+
+    /// Returns the address of its HTTP server, if it has one.
+    #[must_use]
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
+    }
+
     /// Runs until `shutdown` is cancelled: then stops pulling, finishes the batch, publishes, acks, and returns.
     ///
     /// Starts in any order with its broker: it waits, unready, until nats-server and the streams are available.
@@ -143,17 +146,23 @@ impl<H: Handler> Service<H> {
         let stop = shutdown.child_token();
 
         let mut parts = Parts::default();
-        let scrape =
-            Scrape { db: self.db.reader.clone(), js: js.clone(), consumer: self.name, streams: self.streams };
-        let routes =
-            std::mem::take(&mut self.routes).at("/metrics", get(scrape::of_service).data(Arc::new(scrape)));
-        let endpoint = probes::with_probes(routes, health.clone());
-        let server = Server::bind(self.http_address, &options.http, Some(health.clone())).await?;
-        let serving = server.serve(endpoint, stop.clone());
-        parts.spawn("http", async move {
-            serving.await;
-            Ok(())
-        });
+        let scrape = Scrape {
+            db: self.db.reader.clone(),
+            js: js.clone(),
+            consumer: self.name,
+            streams: self.streams.clone(),
+        };
+        if let Some(address) = self.http_address {
+            let routes =
+                std::mem::take(&mut self.routes).at("/metrics", get(scrape::of_service).data(Arc::new(scrape)));
+            let endpoint = probes::with_probes(routes, health.clone());
+            let server = Server::bind(address, &options.http, Some(health.clone())).await?;
+            let serving = server.serve(endpoint, stop.clone());
+            parts.spawn("http", async move {
+                serving.await;
+                Ok(())
+            });
+        }
         let (watch, until) = (connection::watch_server(client.clone(), health.clone()), stop.clone());
         parts.spawn("server watch", async move {
             until.run_until_cancelled(watch).await;
@@ -161,7 +170,7 @@ impl<H: Handler> Service<H> {
         });
 
         let started = tokio::select! {
-            started = wait_for_streams(&js, self.streams, self.longest_deadline, options, &health) => started,
+            started = wait_for_streams(&js, &self.streams, self.longest_deadline, options, &health) => started,
             () = stop.cancelled() => Ok(None),
             Some(ended) = parts.next_end() => ended.map(|()| None),
         };
@@ -211,13 +220,14 @@ impl<H: Handler> Service<H> {
             late_after,
             health.clone(),
         );
-        let (sender, queue) = mpsc::channel(BATCH);
-        for stream in self.streams {
+        let (sender, queue) = mpsc::channel(self.policies.max_batch);
+        for stream in self.streams.iter() {
             health.expect(&Puller::part(stream));
             let puller = Puller {
                 js: js.clone(),
-                stream,
+                stream: stream.clone(),
                 consumer: self.name.to_owned(),
+                pull: self.policies.pull,
                 queue: sender.clone(),
                 health: health.clone(),
                 shutdown: stop.clone(),
@@ -245,7 +255,8 @@ impl<H: Handler> Service<H> {
             relay: relay_handle,
             health: health.clone(),
             retention: options.retention(),
-            retry: RetryPolicy { max_attempts: options.max_attempts },
+            max_attempts: options.max_attempts,
+            policies: self.policies,
             duplicates: AtomicBool::new(false),
             shutdown: stop.clone(),
         };
@@ -264,7 +275,7 @@ impl<H: Handler> Service<H> {
         parts.spawn("relay", relay.run());
         let reads = Reads::new(self.db.reader, health);
         let queries =
-            query::serve(client.clone(), self.name, self.description, self.version, endpoints, reads, stop.clone());
+            query::serve(client, self.name, self.description, self.version, endpoints, reads, stop.clone());
         parts.spawn("queries", queries);
     }
 
@@ -280,7 +291,7 @@ impl<H: Handler> Service<H> {
         let cleanup = Cleanup {
             db: self.db.writer.clone(),
             js: js.clone(),
-            streams: self.streams,
+            streams: self.streams.clone(),
             retention: options.retention(),
             interval: Duration::from_secs(options.cleanup_seconds),
             shutdown: stop.clone(),
@@ -300,7 +311,7 @@ impl<H: Handler> Service<H> {
             Ok(())
         });
         if let Some(stream) = self.streams.first() {
-            let watch = clock::watch(js.clone(), stream, health.clone(), stop.clone());
+            let watch = clock::watch(js.clone(), stream.clone(), health.clone(), stop.clone());
             parts.spawn("clock", async move {
                 watch.await;
                 Ok(())
@@ -323,7 +334,7 @@ struct Broker {
 /// durability; returns the durability and the streams' infos.
 async fn wait_for_streams(
     js: &jetstream::Context,
-    streams: &[&'static str],
+    streams: &[String],
     longest_deadline: Option<Duration>,
     options: &ServiceOptions,
     health: &Health,

@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use choreography::Outbox;
+use choreography::database::Databases;
 use choreography::query::{Endpoint, QueryError};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement, TransactionTrait};
 
+use tokio_util::sync::CancellationToken;
+
+use crate::counter::Migrator;
 use crate::support::{Bench, Engine, eventually, run};
 
 /// A process that is paused until this is dropped.
@@ -58,36 +63,34 @@ async fn frozen_sessions_of_a_worker_and_of_a_query_are_reported_and_abandoned()
     let bench = Bench::new(Engine::Postgres).await;
     let admin = Database::connect(&bench.url).await.unwrap();
     admin.execute_unprepared(NOTED).await.unwrap();
-    let mut service = bench.service(bench.counter()).await;
-    let (reader, writer, rounds) =
-        (service.db.reader.clone(), service.db.writer.clone(), Arc::new(AtomicU64::new(0)));
+    let db = Databases::open::<Migrator>(&bench.url).await.unwrap();
+    let (reader, writer, rounds) = (db.reader.clone(), db.writer.clone(), Arc::new(AtomicU64::new(0)));
     let (queried, done) = (reader.clone(), rounds.clone());
-    service.endpoints.push(Endpoint::new("look", "counter.query.look.*", move |_| {
+    let look = Endpoint::new("look", "counter.query.look.*", move |_| {
         let db = queried.clone();
         async move { Ok::<_, QueryError>(db.execute_unprepared("SELECT FROM looked_at").await?.rows_affected()) }
-    }));
+    });
     // Inserts numbers, in one transaction each. Each number is used once: the frozen session still locks its own.
-    service.workers.push(Box::new(move |outbox, stop| {
-        Box::pin(async move {
-            let watch = outbox.watch("notes");
-            for number in 0_u64.. {
-                if stop.is_cancelled() {
-                    break;
-                }
-                let note = async {
-                    let tx = writer.begin().await?;
-                    let insert = format!("INSERT INTO noted VALUES ({number})");
-                    tx.execute_unprepared(&insert).await?;
-                    outbox.commit(tx, vec![]).await
-                };
-                match watch.answered::<(), DbErr>(note).await {
-                    Ok(()) => drop(done.fetch_add(1, Ordering::Relaxed)),
-                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-                }
+    let notes = move |outbox: Outbox, stop: CancellationToken| async move {
+        let watch = outbox.watch("notes");
+        for number in 0_u64.. {
+            if stop.is_cancelled() {
+                break;
             }
-            Ok(())
-        })
-    }));
+            let note = async {
+                let tx = writer.begin().await?;
+                let insert = format!("INSERT INTO noted VALUES ({number})");
+                tx.execute_unprepared(&insert).await?;
+                outbox.commit(tx, vec![]).await
+            };
+            match watch.answered::<(), DbErr>(note).await {
+                Ok(()) => drop(done.fetch_add(1, Ordering::Relaxed)),
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+        Ok(())
+    };
+    let service = bench.builder(bench.counter()).queries([look]).worker(notes).database(db).build().unwrap();
     let service = run(service, &bench.options());
     eventually("the worker works", || async { rounds.load(Ordering::Relaxed) > 0 && service.readiness().await.0 })
         .await;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod batches;
+mod builder;
 mod checks;
 mod cluster;
 mod connection;

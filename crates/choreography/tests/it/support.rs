@@ -16,7 +16,7 @@ use choreography::durability::DurabilityOptions;
 use choreography::listener::HttpOptions;
 use choreography::query::{Endpoint, QueryError};
 use choreography::storage::StorageOptions;
-use choreography::{Handler, Health, Service, ServiceOptions, Topology, database};
+use choreography::{Handler, Health, Service, ServiceBuilder, ServiceOptions, Topology, database};
 use choreography_test::{TestNats, TestPostgres, free_port};
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use tokio::task::JoinHandle;
@@ -128,29 +128,30 @@ impl Bench {
 
     /// Makes an instance without starting it.
     pub(crate) async fn service<H: Handler>(&self, handler: H) -> Service<H> {
+        let db = Databases::open::<Migrator>(&self.url).await.unwrap();
+        self.builder(handler).database(db).build().unwrap()
+    }
+
+    /// Makes an instance without a database.
+    pub(crate) fn builder<H: Handler>(&self, handler: H) -> ServiceBuilder<H> {
         let http_address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         let total = self.db.clone();
-        Service {
-            name: "counter-service",
-            description: "counts",
-            version: "1.2.3",
-            longest_deadline: None,
-            streams: &["COMMANDS"],
-            db: Databases::open::<Migrator>(&self.url).await.unwrap(),
-            handler,
-            endpoints: vec![Endpoint::new("total", "counter.query.total.*", move |query| {
-                let db = total.clone();
-                async move {
-                    match total_of(&db, &query.key).await {
-                        0 => Err(QueryError::NotFound(format!("nothing was added to {}", query.key))),
-                        total => Ok(total),
-                    }
+        let total = Endpoint::new("total", "counter.query.total.*", move |query| {
+            let db = total.clone();
+            async move {
+                match total_of(&db, &query.key).await {
+                    0 => Err(QueryError::NotFound(format!("nothing was added to {}", query.key))),
+                    total => Ok(total),
                 }
-            })],
-            workers: vec![],
-            routes: poem::Route::new(),
-            http_address,
-        }
+            }
+        });
+        Service::builder("counter-service")
+            .description("counts")
+            .version("1.2.3")
+            .topology(Topology::parse(TOPOLOGY).unwrap())
+            .handler(handler)
+            .queries([total])
+            .http(http_address)
     }
 
     /// Publishes a well-formed command; without `Nats-Msg-Id`, so that the stream stores it every time.
@@ -212,7 +213,7 @@ impl Drop for Bench {
 
 /// Starts an instance.
 pub(crate) fn run<H: Handler + Clone>(service: Service<H>, options: &ServiceOptions) -> Running<H> {
-    let (http_address, handler) = (service.http_address, service.handler.clone());
+    let (http_address, handler) = (service.http_address().unwrap(), service.handler().clone());
     let shutdown = CancellationToken::new();
     let (options, token) = (options.clone(), shutdown.clone());
     let task = tokio::spawn(async move { service.run(&options, token).await });

@@ -11,16 +11,16 @@ use futures::StreamExt;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Echo, Shop, connect, eventually};
+use crate::support::{Echo, Events, Shop, connect, eventually};
 
 /// `COUNT=5000` makes it larger.
 #[tokio::test]
 async fn a_stream_deleted_while_services_run_is_restored_without_loss_or_duplicates() {
     let count = std::env::var("COUNT").map_or(300, |text| text.parse().unwrap());
     let shop = Shop::start().await;
-    let (orders, stock) = (Echo::default(), Echo::default());
+    let (orders, stock) = (Echo::default(), Echo::<Events>::default());
     let _orders = shop.serve(orders.clone()).await;
-    let stock_service = shop.serve_as("inventory-service", &["EVENTS"], stock.clone()).await;
+    let stock_service = shop.serve_as("inventory-service", stock.clone()).await;
     for n in 0..count {
         shop.command("place", &format!("K{n}")).await;
     }
@@ -40,7 +40,7 @@ async fn a_stream_deleted_while_services_run_is_restored_without_loss_or_duplica
     let handled = usize::try_from(3 * count).unwrap();
     eventually("all commands are handled", || async { orders.handled.lock().unwrap().len() == handled }).await;
     Topology::parse(contracts::topology::TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
-    let _stock = shop.serve_as("inventory-service", &["EVENTS"], stock.clone()).await;
+    let _stock = shop.serve_as("inventory-service", stock.clone()).await;
 
     let reported = shop.choreo(&["streams", "restore", "EVENTS"]).await;
     assert_eq!(reported.status.code(), Some(1), "accounts and payments do not run: {reported:?}");

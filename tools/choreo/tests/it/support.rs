@@ -1,6 +1,7 @@
 //! A shop of one service, which can be made to fail.
 
 use std::collections::HashSet;
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -21,8 +22,7 @@ use choreography::{
     Topology, migration,
 };
 use choreography_test::{TestNats, free_port};
-use contracts::inventory::StockReserved;
-use contracts::order::{OrderPlaced, PlaceOrder, StockDeadlinePassed};
+use contracts::order::{OrderPlaced, PlaceOrder};
 use sea_orm::DatabaseTransaction;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 use tokio::process::Child;
@@ -32,19 +32,21 @@ use uuid::Uuid;
 
 /// Emits an event for each command, except for barred keys.
 #[derive(Clone, Default)]
-pub(crate) struct Echo {
+pub(crate) struct Echo<M = Commands> {
     pub(crate) barred: Arc<Mutex<HashSet<String>>>,
     /// Keys whose messages fail and may succeed later.
     pub(crate) failing: Arc<Mutex<HashSet<String>>>,
     /// The ids of the handled messages, including those rolled back afterwards.
     pub(crate) handled: Arc<Mutex<Vec<Uuid>>>,
+    messages: PhantomData<fn() -> M>,
 }
 
-pub(crate) struct Anything;
+/// The commands of order-service, with any body.
+#[derive(Clone, Default)]
+pub(crate) struct Commands;
 
-impl Messages for Anything {
-    const MESSAGES: &'static [MessageInfo] =
-        &[PlaceOrder::INFO, OrderPlaced::INFO, StockReserved::INFO, StockDeadlinePassed::INFO];
+impl Messages for Commands {
+    const MESSAGES: &'static [MessageInfo] = &[PlaceOrder::INFO];
 
     fn decode(message_type: &str, _: &[u8]) -> Result<Self, DecodeError> {
         match message_type {
@@ -54,16 +56,24 @@ impl Messages for Anything {
     }
 }
 
-impl Handler for Echo {
-    type Message = Anything;
+/// The events of order-service, with any body.
+#[derive(Clone, Default)]
+pub(crate) struct Events;
 
-    async fn handle(
-        &self,
-        _: &DatabaseTransaction,
-        batch: &[&Envelope<Anything>],
-    ) -> Result<Vec<Outgoing>, HandleError> {
+impl Messages for Events {
+    const MESSAGES: &'static [MessageInfo] = &[OrderPlaced::INFO];
+
+    fn decode(_: &str, _: &[u8]) -> Result<Self, DecodeError> {
+        Ok(Self)
+    }
+}
+
+impl<M: Messages + Send + Sync + 'static> Handler for Echo<M> {
+    type Message = M;
+
+    async fn handle(&self, _: &DatabaseTransaction, batch: &[&Envelope<M>]) -> Result<Vec<Outgoing>, HandleError> {
         let (barred, failing) = (self.barred.lock().unwrap(), self.failing.lock().unwrap());
-        let echo = |message: &&Envelope<Anything>| {
+        let echo = |message: &&Envelope<M>| {
             let key = &message.key;
             if barred.contains(key) {
                 return Err(HandleError::Reject(format!("{key} is barred")));
@@ -139,30 +149,24 @@ impl Shop {
 
     /// Starts the service and waits until it is ready.
     pub(crate) async fn serve(&self, handler: Echo) -> Serving {
-        self.serve_as("order-service", &["COMMANDS"], handler).await
+        self.serve_as("order-service", handler).await
     }
 
     /// Starts a service under another name, with a database of its own.
-    pub(crate) async fn serve_as(
-        &self,
-        name: &'static str,
-        streams: &'static [&'static str],
-        handler: Echo,
-    ) -> Serving {
+    pub(crate) async fn serve_as<M>(&self, name: &'static str, handler: Echo<M>) -> Serving
+    where
+        M: Messages + Send + Sync + 'static,
+    {
         let address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
-        let service = Service {
-            name,
-            description: "echoes",
-            version: "1.2.3",
-            longest_deadline: None,
-            streams,
-            db: Databases::open::<Migrator>(&self.url(name)).await.unwrap(),
-            handler,
-            endpoints: vec![],
-            workers: vec![],
-            routes: poem::Route::new(),
-            http_address: address,
-        };
+        // It consumes less than the shop's service of that name.
+        let topology = Topology { consumers: Vec::new(), ..contracts::topology::topology().unwrap() };
+        let service = Service::builder(name)
+            .topology(topology)
+            .handler(handler)
+            .http(address)
+            .database(Databases::open::<Migrator>(&self.url(name)).await.unwrap())
+            .build()
+            .unwrap();
         let options = ServiceOptions {
             durability: DurabilityOptions::default(),
             http: HttpOptions::default(),

@@ -1,0 +1,358 @@
+//! The declaration of a service: the messages that it consumes and publishes, as types.
+//!
+//! Everything that must agree with it is derived from it: the filters of its consumers, and the permissions of its user
+//! in `nats.conf`. The topology has what types cannot express, such as streams and their limits.
+//!
+//! ```
+//! use choreography::{Command, Declaration, Event, Messages, Topology};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize, Command)]
+//! #[message(context = "room", name = "book", version = 1, key = room_id, producer = "front-desk")]
+//! struct BookRoom {
+//!     room_id: String,
+//! }
+//!
+//! #[derive(Serialize, Deserialize, Event)]
+//! #[message(context = "room", name = "booked", version = 1, key = room_id, producer = "room-service")]
+//! struct RoomBooked {
+//!     room_id: String,
+//! }
+//!
+//! # fn main() -> anyhow::Result<()> {
+//! let rooms = Declaration::new("room-service").consumes::<BookRoom>().publishes::<RoomBooked>();
+//! let topology = Topology::parse(
+//!     r#"{"streams": [
+//!         {"name": "COMMANDS", "description": "", "subjects": ["room.command.>"], "maxAgeSeconds": 604800,
+//!          "duplicateWindowSeconds": 120, "maxMessageSize": 65536},
+//!         {"name": "EVENTS", "description": "", "subjects": ["room.event.>"], "maxAgeSeconds": 604800,
+//!          "duplicateWindowSeconds": 120, "maxMessageSize": 65536},
+//!         {"name": "DEAD_LETTERS", "description": "", "subjects": ["dead-letter.>"], "maxAgeSeconds": 2592000,
+//!          "duplicateWindowSeconds": 120, "maxMessageSize": 131072}
+//!     ]}"#,
+//! )?;
+//! let consumers = rooms.consumers(&topology)?;
+//! assert_eq!((consumers[0].stream.as_str(), &*consumers[0].filter_subjects), ("COMMANDS", &["room.command.>".to_owned()][..]));
+//! println!("{}", rooms.permissions(&topology)?);
+//! # Ok(())
+//! # }
+//! ```
+
+use std::fmt;
+
+use crate::broker::topology::{ConsumerSpec, DEAD_LETTERS, StreamSpec, Topology, subject_matches};
+use crate::wire::message::{Kind, MessageInfo, Messages};
+
+/// The messages that a service consumes and publishes, and its queries.
+#[derive(Debug, Clone)]
+pub struct Declaration {
+    service: &'static str,
+    consumed: Vec<MessageInfo>,
+    published: Vec<MessageInfo>,
+    queries: Vec<String>,
+    requests: Vec<String>,
+    replayed: Vec<String>,
+}
+
+/// Why a declaration does not match the topology.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeclarationError {
+    /// No stream stores a subject.
+    #[error("{service}: no stream of the topology stores {subject}; add the subject to a stream")]
+    NoStream {
+        /// The service.
+        service: &'static str,
+        /// The subject, with wildcards.
+        subject: String,
+    },
+    /// The stream of a timer does not accept schedules.
+    #[error("{service}: stream {stream} stores {subject} and accepts no schedules; set its `schedules` to true")]
+    NoSchedules {
+        /// The service.
+        service: &'static str,
+        /// The stream.
+        stream: String,
+        /// The subject of the timer.
+        subject: String,
+    },
+    /// A message is declared with another producer.
+    #[error(
+        "{service}: {message_type} is declared with the producer {producer}, and only its producer publishes it"
+    )]
+    Producer {
+        /// The service.
+        service: &'static str,
+        /// The type of the message.
+        message_type: &'static str,
+        /// The producer in the declaration of the message.
+        producer: &'static str,
+    },
+    /// The topology lists other consumers for the service.
+    #[error("{service}: the consumers of the topology differ from the declaration, which needs {expected}")]
+    Consumers {
+        /// The service.
+        service: &'static str,
+        /// The streams with their filters.
+        expected: String,
+    },
+    /// The handler's messages are not the declared ones.
+    #[error(
+        "{service}: its handler consumes {handled}, its declaration {declared}; declare the messages of the handler"
+    )]
+    Handler {
+        /// The service.
+        service: &'static str,
+        /// The types that the handler consumes.
+        handled: String,
+        /// The declared types.
+        declared: String,
+    },
+}
+
+impl Declaration {
+    /// Declares a service that consumes and publishes nothing yet. The name is that of its user, its consumers, and the
+    /// source of its messages.
+    #[must_use]
+    pub fn new(service: &'static str) -> Self {
+        Self {
+            service,
+            consumed: Vec::new(),
+            published: Vec::new(),
+            queries: Vec::new(),
+            requests: Vec::new(),
+            replayed: Vec::new(),
+        }
+    }
+
+    /// Adds messages that the service consumes: a message, or a set of them.
+    #[must_use]
+    pub fn consumes<M: Messages>(mut self) -> Self {
+        self.consumed.extend(M::MESSAGES);
+        self
+    }
+
+    /// Adds messages that the service publishes: a message, or a set of them.
+    #[must_use]
+    pub fn publishes<M: Messages>(mut self) -> Self {
+        self.published.extend(M::MESSAGES);
+        self
+    }
+
+    /// Adds a subject of queries that the service replies to, such as `order.query.>`.
+    #[must_use]
+    pub fn replies_to(mut self, subject: impl Into<String>) -> Self {
+        self.queries.push(subject.into());
+        self
+    }
+
+    /// Adds a subject of queries that the service sends to others, such as `account.query.get.*`.
+    #[must_use]
+    pub fn requests(mut self, subject: impl Into<String>) -> Self {
+        self.requests.push(subject.into());
+        self
+    }
+
+    /// Adds a stream that the service reads without a consumer, by [direct gets](crate::direct).
+    #[must_use]
+    pub fn reads(mut self, stream: impl Into<String>) -> Self {
+        self.replayed.push(stream.into());
+        self
+    }
+
+    /// Returns the name of the service.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        self.service
+    }
+
+    /// Returns the messages that the service consumes.
+    #[must_use]
+    pub fn consumed(&self) -> &[MessageInfo] {
+        &self.consumed
+    }
+
+    /// Returns the messages that the service publishes.
+    #[must_use]
+    pub fn published(&self) -> &[MessageInfo] {
+        &self.published
+    }
+
+    /// Returns its durable consumers, one per stream.
+    ///
+    /// Events are filtered by type. Commands and timers have one filter per context: the service is the only consumer
+    /// of that context, and an unknown one must become a dead letter.
+    ///
+    /// # Errors
+    ///
+    /// [`DeclarationError::NoStream`].
+    pub fn consumers(&self, topology: &Topology) -> Result<Vec<ConsumerSpec>, DeclarationError> {
+        let mut consumers: Vec<ConsumerSpec> = Vec::new();
+        for info in &self.consumed {
+            let filter = match info.kind {
+                Kind::Event => info.filter.to_owned(),
+                Kind::Command | Kind::Timer => format!("{}.{}.>", info.context, info.kind),
+            };
+            let stream = self.stream_of(topology, &filter)?;
+            let index = consumers.iter().position(|known| known.stream == stream.name).unwrap_or_else(|| {
+                consumers.push(ConsumerSpec {
+                    stream: stream.name.clone(),
+                    name: self.service.to_owned(),
+                    filter_subjects: Vec::new(),
+                });
+                consumers.len() - 1
+            });
+            if let Some(consumer) = consumers.get_mut(index)
+                && !consumer.filter_subjects.contains(&filter)
+            {
+                consumer.filter_subjects.push(filter);
+            }
+        }
+        Ok(consumers)
+    }
+
+    /// Checks the declaration against the topology, and returns the consumers of the service.
+    ///
+    /// # Errors
+    ///
+    /// [`DeclarationError`].
+    pub fn check(&self, topology: &Topology) -> Result<Vec<ConsumerSpec>, DeclarationError> {
+        let consumers = self.consumers(topology)?;
+        for info in &self.published {
+            self.check_published(topology, info)?;
+        }
+        self.stream_of(topology, &format!("dead-letter.{}.>", self.service))?;
+        let listed: Vec<&ConsumerSpec> =
+            topology.consumers.iter().filter(|consumer| consumer.name == self.service).collect();
+        if !listed.is_empty() && !are_equal(&listed, &consumers) {
+            let expected: Vec<String> = consumers
+                .iter()
+                .map(|consumer| format!("{} ({})", consumer.stream, consumer.filter_subjects.join(", ")))
+                .collect();
+            return Err(DeclarationError::Consumers { service: self.service, expected: expected.join("; ") });
+        }
+        Ok(consumers)
+    }
+
+    fn check_published(&self, topology: &Topology, info: &MessageInfo) -> Result<(), DeclarationError> {
+        if info.producer != self.service {
+            return Err(DeclarationError::Producer {
+                service: self.service,
+                message_type: info.message_type,
+                producer: info.producer,
+            });
+        }
+        let stream = self.stream_of(topology, info.filter)?;
+        if info.kind == Kind::Timer && !stream.schedules {
+            return Err(DeclarationError::NoSchedules {
+                service: self.service,
+                stream: stream.name.clone(),
+                subject: info.filter.to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn stream_of<'a>(&self, topology: &'a Topology, subject: &str) -> Result<&'a StreamSpec, DeclarationError> {
+        let stores = |stream: &&StreamSpec| stream.subjects.iter().any(|stored| subject_matches(stored, subject));
+        topology
+            .streams
+            .iter()
+            .find(stores)
+            .ok_or_else(|| DeclarationError::NoStream { service: self.service, subject: subject.to_owned() })
+    }
+
+    /// Returns the permissions that the service needs at nats-server, and no more. They print as the `permissions` block
+    /// of a user in `nats.conf`.
+    ///
+    /// # Errors
+    ///
+    /// [`DeclarationError::NoStream`].
+    pub fn permissions(&self, topology: &Topology) -> Result<Permissions, DeclarationError> {
+        let service = self.service;
+        let mut publish = Vec::new();
+        for info in &self.published {
+            let subject = match info.kind {
+                Kind::Event => format!("{}.event.>", info.context),
+                Kind::Timer => format!("{}.schedule.>", info.context),
+                Kind::Command => info.filter.to_owned(),
+            };
+            if !publish.contains(&subject) {
+                publish.push(subject);
+            }
+        }
+        publish.extend([format!("dead-letter.{service}.>"), format!("$JS.API.DIRECT.GET.{DEAD_LETTERS}")]);
+        let consumers = self.consumers(topology)?;
+        for ConsumerSpec { stream, .. } in &consumers {
+            publish.extend([
+                format!("$JS.API.CONSUMER.INFO.{stream}.{service}"),
+                format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{service}"),
+                format!("$JS.ACK.{stream}.{service}.>"),
+                format!("$JS.ACK.*.*.{stream}.{service}.>"),
+            ]);
+        }
+        publish.extend(consumers.iter().map(|consumer| format!("$JS.API.STREAM.INFO.{}", consumer.stream)));
+        publish.extend(self.replayed.iter().map(|stream| format!("$JS.API.DIRECT.GET.{stream}")));
+        publish.extend(self.requests.iter().cloned());
+        let mut subscribe = vec![format!("_INBOX_{service}.>")];
+        subscribe.extend(self.queries.iter().cloned());
+        subscribe.extend([format!("admin.{service}.>"), "$SRV.>".to_owned()]);
+        Ok(Permissions { publish, subscribe })
+    }
+}
+
+impl Topology {
+    /// Adds the consumers of a service, derived from its declaration, unless the topology lists them.
+    ///
+    /// # Errors
+    ///
+    /// [`DeclarationError`].
+    pub fn with(mut self, declaration: &Declaration) -> Result<Self, DeclarationError> {
+        let consumers = declaration.check(&self)?;
+        if self.streams_of(declaration.service()).is_empty() {
+            self.consumers.extend(consumers);
+        }
+        Ok(self)
+    }
+}
+
+/// Returns whether two lists have the same consumers with the same filters, in any order.
+fn are_equal(listed: &[&ConsumerSpec], consumers: &[ConsumerSpec]) -> bool {
+    let sorted = |spec: &ConsumerSpec| {
+        let mut filters = spec.filter_subjects.clone();
+        filters.sort_unstable();
+        (spec.stream.clone(), filters)
+    };
+    let mut listed: Vec<_> = listed.iter().map(|spec| sorted(spec)).collect();
+    let mut consumers: Vec<_> = consumers.iter().map(sorted).collect();
+    listed.sort_unstable();
+    consumers.sort_unstable();
+    listed == consumers
+}
+
+/// The permissions of a service's user at nats-server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Permissions {
+    /// The subjects that it may publish on.
+    pub publish: Vec<String>,
+    /// The subjects that it may subscribe to.
+    pub subscribe: Vec<String>,
+}
+
+impl fmt::Display for Permissions {
+    /// Formats the `permissions` block of a user in `nats.conf`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, name: &str, subjects: &[String]| {
+            writeln!(f, "  {name}: {{ allow: [")?;
+            subjects.iter().try_for_each(|subject| writeln!(f, "    \"{subject}\","))?;
+            writeln!(f, "  ] }}")
+        };
+        writeln!(f, "permissions: {{")?;
+        list(f, "publish", &self.publish)?;
+        list(f, "subscribe", &self.subscribe)?;
+        // A responder may reply on the reply subject of a request that it received, and only there.
+        writeln!(f, "  allow_responses: true")?;
+        write!(f, "}}")
+    }
+}

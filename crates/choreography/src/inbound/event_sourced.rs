@@ -1,0 +1,258 @@
+//! A handler out of `decide` and `evolve`: event-sourced aggregates.
+//!
+//! The state of an aggregate is a fold over its history. A message is decided on that state; the decided events extend
+//! the history and are published, in one transaction. The pattern is the decider of Jérémie Chassaing
+//! (<https://thinkbeforecoding.com/post/2021/12/17/functional-event-sourcing-decider>).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use sea_orm::{DatabaseConnection, DatabaseTransaction};
+use time::OffsetDateTime;
+
+use crate::broker::clock;
+use crate::inbound::handler::{AggregateStatus, HandleError, Handler};
+use crate::state::event_store;
+use crate::wire::encoding::{self, EncodeError};
+use crate::wire::envelope::{Cause, Envelope, Outgoing, Timing, from_unix_millis, unix_millis};
+use crate::wire::message::{Messages, Publish, Timer};
+
+/// The rules of an event-sourced aggregate. [`EventSourced`] makes a handler of it.
+///
+/// `decide` and `evolve` are pure: no I/O, no clock.
+pub trait Decider: Send + Sync + 'static {
+    /// The closed set of messages that concern the aggregate. The key of each is the aggregate's id.
+    type Message: Messages + Send + Sync + 'static;
+    /// The events that it decides.
+    type Event: Messages + Publish + Send + Sync;
+    /// The state of one aggregate; the default is that without a history.
+    type State: Default + Send + Sync;
+
+    /// Returns the events that a message causes; none if it changes nothing.
+    fn decide(&self, state: &Self::State, message: &Envelope<Self::Message>) -> Vec<Self::Event>;
+
+    /// Returns the state after an event of the history.
+    fn evolve(&self, state: Self::State, event: &Self::Event) -> Self::State;
+
+    /// Returns whether an event belongs to the history. A refusal does not: it is published, and changes nothing.
+    fn is_recorded(&self, _event: &Self::Event) -> bool {
+        true
+    }
+
+    /// Returns the deadline of a state. It is scheduled when the aggregate enters such a state, and cancelled when it
+    /// leaves it.
+    fn deadline(&self, _id: &str, _state: &Self::State) -> Option<Deadline> {
+        None
+    }
+
+    /// Writes what is derived from the changed aggregates, such as a read model, in the same transaction.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handler::handle`].
+    fn save(
+        &self,
+        _tx: &DatabaseTransaction,
+        _changed: &[Changed<'_, Self::State>],
+        _now: OffsetDateTime,
+    ) -> impl Future<Output = Result<(), HandleError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Returns the status of an aggregate; as [`Handler::status`].
+    ///
+    /// # Errors
+    ///
+    /// If the database does not respond.
+    fn status(
+        &self,
+        _db: &DatabaseConnection,
+        _key: &str,
+    ) -> impl Future<Output = anyhow::Result<Option<AggregateStatus>>> + Send {
+        async { Ok(None) }
+    }
+}
+
+/// An aggregate that a batch has changed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Changed<'a, S> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its state after the batch.
+    pub state: &'a S,
+    /// Its version: the number of events in its history.
+    pub version: i64,
+    /// When its first event was recorded.
+    pub created_at: OffsetDateTime,
+}
+
+/// A deadline of an aggregate, by a timer.
+pub struct Deadline {
+    after: Duration,
+    subject: String,
+    target: String,
+    message_type: &'static str,
+    key: String,
+    body: Result<Vec<u8>, EncodeError>,
+}
+
+impl fmt::Debug for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deadline").field("after", &self.after).field("target", &self.target).finish_non_exhaustive()
+    }
+}
+
+impl Deadline {
+    /// Delivers a timer after a duration, from the moment the aggregate enters the state.
+    #[must_use]
+    pub fn after(after: Duration, timer: &impl Timer) -> Self {
+        Self {
+            after,
+            subject: timer.schedule_subject(),
+            target: timer.subject(),
+            message_type: timer.message_type(),
+            key: timer.key().to_owned(),
+            body: encoding::body(timer),
+        }
+    }
+
+    fn schedule(self, cause: Cause, version: i64, now: OffsetDateTime) -> Result<Outgoing, EncodeError> {
+        let timing = Timing::At { time: now + self.after, target: self.target };
+        Ok(Outgoing::new(cause, self.subject, self.message_type, &self.key, Some(version), self.body?)
+            .timed(timing))
+    }
+
+    fn cancel(self, cause: Cause, version: i64) -> Result<Outgoing, EncodeError> {
+        Ok(Outgoing::new(cause, self.subject, self.message_type, &self.key, Some(version), self.body?)
+            .timed(Timing::Cancel))
+    }
+}
+
+/// The [`Handler`] of an event-sourced aggregate: loads the histories of a batch, decides message by message, and saves
+/// all of it.
+#[derive(Debug, Clone)]
+pub struct EventSourced<D>(pub D);
+
+impl<D: Decider> Handler for EventSourced<D> {
+    type Message = D::Message;
+
+    async fn handle(
+        &self,
+        tx: &DatabaseTransaction,
+        batch: &[&Envelope<D::Message>],
+    ) -> Result<Vec<Outgoing>, HandleError> {
+        let now = clock::now();
+        let mut loaded = Loaded::of(&self.0, tx, batch, now).await?;
+        for message in batch {
+            loaded.decide(message)?;
+        }
+        loaded.save(tx).await
+    }
+
+    async fn status(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<AggregateStatus>> {
+        self.0.status(db, key).await
+    }
+}
+
+/// One aggregate while a batch is decided.
+struct Aggregate<S> {
+    state: S,
+    version: i64,
+    created_at: OffsetDateTime,
+    is_changed: bool,
+}
+
+/// The aggregates that a batch concerns, and the messages decided so far.
+struct Loaded<'a, D: Decider> {
+    decider: &'a D,
+    aggregates: BTreeMap<&'a str, Aggregate<D::State>>,
+    recorded: Vec<Outgoing>,
+    /// Refusals and timers: published, and not part of a history.
+    unrecorded: Vec<Outgoing>,
+    now: OffsetDateTime,
+}
+
+impl<'a, D: Decider> Loaded<'a, D> {
+    async fn of(
+        decider: &'a D,
+        tx: &DatabaseTransaction,
+        batch: &[&'a Envelope<D::Message>],
+        now: OffsetDateTime,
+    ) -> Result<Self, HandleError> {
+        let new = || Aggregate { state: D::State::default(), version: 0, created_at: now, is_changed: false };
+        let mut aggregates: BTreeMap<&str, Aggregate<D::State>> =
+            batch.iter().map(|message| (message.key.as_str(), new())).collect();
+        let ids: Vec<String> = aggregates.keys().map(|id| (*id).to_owned()).collect();
+        for (id, history) in event_store::load(tx, &ids).await? {
+            let Some(aggregate) = aggregates.get_mut(id.as_str()) else { continue };
+            for row in history {
+                let event = D::Event::decode(&row.message_type, row.body.as_bytes())
+                    .map_err(|error| HandleError::Reject(format!("cannot decode the history of {id}: {error}")))?;
+                aggregate.apply(decider, &event, from_unix_millis(row.recorded_at));
+            }
+        }
+        Ok(Self { decider, aggregates, recorded: Vec::new(), unrecorded: Vec::new(), now })
+    }
+
+    fn decide(&mut self, message: &Envelope<D::Message>) -> Result<(), HandleError> {
+        let (decider, id) = (self.decider, message.key.as_str());
+        let Some(aggregate) = self.aggregates.get_mut(id) else { return Ok(()) };
+        let events = decider.decide(&aggregate.state, message);
+        if events.is_empty() {
+            return Ok(());
+        }
+        let before = decider.deadline(id, &aggregate.state);
+        for event in events {
+            if decider.is_recorded(&event) {
+                aggregate.apply(decider, &event, self.now);
+                aggregate.is_changed = true;
+                self.recorded.push(message.emit(&event, Some(aggregate.version))?);
+            } else {
+                self.unrecorded.push(message.emit(&event, None)?);
+            }
+        }
+        match (before, decider.deadline(id, &aggregate.state)) {
+            (None, Some(deadline)) => {
+                self.unrecorded.push(deadline.schedule(message.cause(), aggregate.version, self.now)?);
+            }
+            (Some(deadline), None) => {
+                self.unrecorded.push(deadline.cancel(message.cause(), aggregate.version)?);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn save(self, tx: &DatabaseTransaction) -> Result<Vec<Outgoing>, HandleError> {
+        event_store::append(tx, &self.recorded, unix_millis(self.now)).await?;
+        let changed: Vec<Changed<'_, D::State>> = self
+            .aggregates
+            .iter()
+            .filter(|(_, aggregate)| aggregate.is_changed)
+            .map(|(id, aggregate)| Changed {
+                id,
+                state: &aggregate.state,
+                version: aggregate.version,
+                created_at: aggregate.created_at,
+            })
+            .collect();
+        if !changed.is_empty() {
+            self.decider.save(tx, &changed, self.now).await?;
+        }
+        let mut outgoing = self.recorded;
+        outgoing.extend(self.unrecorded);
+        Ok(outgoing)
+    }
+}
+
+impl<S: Default> Aggregate<S> {
+    fn apply<D: Decider<State = S>>(&mut self, decider: &D, event: &D::Event, recorded_at: OffsetDateTime) {
+        if self.version == 0 {
+            self.created_at = recorded_at;
+        }
+        self.state = decider.evolve(std::mem::take(&mut self.state), event);
+        self.version += 1;
+    }
+}

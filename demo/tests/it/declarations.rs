@@ -1,0 +1,48 @@
+//! The declarations of the services, against the topology and `nats.conf`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use contracts::topology::topology;
+use demo::declarations::{declarations, users};
+
+#[test]
+fn the_consumers_of_the_topology_are_those_that_the_services_declare() {
+    let topology = topology().unwrap();
+    let declared = declarations();
+    for declaration in &declared {
+        declaration.check(&topology).unwrap();
+    }
+    let services: BTreeSet<&str> = declared.iter().map(|declaration| declaration.service()).collect();
+    let consumers: BTreeSet<&str> = topology.consumers.iter().map(|consumer| consumer.name.as_str()).collect();
+    assert_eq!(consumers, services);
+}
+
+#[test]
+fn the_users_of_nats_conf_have_exactly_the_permissions_that_the_services_declare() {
+    let topology = topology().unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nats.conf");
+    let config = std::fs::read_to_string(path).unwrap();
+    for declaration in declarations() {
+        let permissions = declaration.permissions(&topology).unwrap();
+        let block = config.split("user: ").find(|block| block.starts_with(declaration.service())).unwrap();
+        let (publish, subscribe) = block.split_once("subscribe:").unwrap();
+        let set = |subjects: &[String]| subjects.iter().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(quoted(publish), set(&permissions.publish), "{}", declaration.service());
+        assert_eq!(quoted(subscribe), set(&permissions.subscribe), "{}", declaration.service());
+        assert!(block.contains("allow_responses: true"));
+    }
+}
+
+/// Returns the quoted texts outside of comments.
+fn quoted(text: &str) -> BTreeSet<String> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    lines.flat_map(|line| line.split('"').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_printed_users_name_the_variable_of_their_password() {
+    let printed = users().unwrap();
+    assert!(printed.contains("user: order-service, password: $ORDER_SERVICE_PASSWORD"), "{printed}");
+    assert!(printed.contains("\"$JS.ACK.TIMERS.order-service.>\","), "{printed}");
+}
