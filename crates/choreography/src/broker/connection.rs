@@ -37,11 +37,14 @@ const CHECK_TLS: &str = "; check NATS_CA_FILE, and NATS_CLIENT_CERT if the serve
 /// the cluster. By the client's default, a server that hangs would go undetected for three minutes.
 const PING: Duration = Duration::from_secs(5);
 
+/// The default of [`NatsOptions::nats_url`].
+const NATS_URL: &str = "nats://127.0.0.1:4222";
+
 /// The server's address and the program's credentials.
 #[derive(Clone, clap::Args)]
 pub struct NatsOptions {
     /// The address of nats-server; several, separated by commas, for a cluster.
-    #[arg(long, env = "NATS_URL", default_value = "nats://127.0.0.1:4222", hide_env_values = true,
+    #[arg(long, env = "NATS_URL", default_value = NATS_URL, hide_env_values = true,
         value_parser = setting::nats_url())]
     pub nats_url: String,
     /// The user to connect as; by default the program's own name.
@@ -53,6 +56,18 @@ pub struct NatsOptions {
     /// The credentials other than a password, and the files of TLS.
     #[command(flatten)]
     pub nats_credentials: NatsCredentials,
+}
+
+impl Default for NatsOptions {
+    /// Returns the defaults of the command line; no environment variable is read.
+    fn default() -> Self {
+        Self {
+            nats_url: NATS_URL.to_owned(),
+            nats_user: None,
+            nats_password: None,
+            nats_credentials: NatsCredentials::default(),
+        }
+    }
 }
 
 impl std::fmt::Debug for NatsOptions {

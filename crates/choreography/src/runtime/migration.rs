@@ -30,6 +30,41 @@ pub fn effects() -> Vec<Box<dyn MigrationTrait>> {
     vec![Box::new(Effects)]
 }
 
+/// The migrator of a service without tables of its own.
+#[derive(Debug)]
+pub struct Library;
+
+impl MigratorTrait for Library {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        library()
+    }
+}
+
+/// Makes a migration of one SQL statement, which must be valid on the service's database. The name is unique among the
+/// service's migrations, and never changes.
+#[must_use]
+pub fn sql(name: &'static str, statement: &'static str) -> Box<dyn MigrationTrait> {
+    Box::new(Sql { name, statement })
+}
+
+struct Sql {
+    name: &'static str,
+    statement: &'static str,
+}
+
+impl MigrationName for Sql {
+    fn name(&self) -> &str {
+        self.name
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Sql {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        manager.get_connection().execute_unprepared(self.statement).await.map(drop)
+    }
+}
+
 /// A former column: when the stream acknowledged the row.
 const PUBLISHED_AT: &str = "published_at";
 /// The former index of the rows that no stream has acknowledged.

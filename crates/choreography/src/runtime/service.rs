@@ -48,6 +48,13 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// The delay with which a deadline may fire and still be kept by its stream: after an outage the broker fires it late.
 const MAX_DELAY: Duration = Duration::from_secs(3600);
 
+/// The default of [`ServiceOptions::retention_seconds`]: a day longer than the streams of the shop keep messages.
+const RETENTION_SECONDS: u64 = 8 * 24 * 3600;
+/// The default of [`ServiceOptions::cleanup_seconds`].
+const CLEANUP_SECONDS: u64 = 60;
+/// The default of [`ServiceOptions::max_attempts`].
+const MAX_ATTEMPTS: u64 = 8;
+
 /// The options of every service.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServiceOptions {
@@ -67,14 +74,30 @@ pub struct ServiceOptions {
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = setting::database_url())]
     pub database_url: Option<String>,
     /// How long inbox and outbox rows are kept, in seconds; at least as long as the streams keep messages.
-    #[arg(long, env = "RETENTION_SECONDS", default_value_t = 8 * 24 * 3600, value_parser = setting::seconds())]
+    #[arg(long, env = "RETENTION_SECONDS", default_value_t = RETENTION_SECONDS, value_parser = setting::seconds())]
     pub retention_seconds: u64,
     /// How often old inbox and outbox rows are deleted, in seconds, and how long after the start for the first time.
-    #[arg(long, env = "CLEANUP_SECONDS", default_value_t = 60, value_parser = setting::seconds())]
+    #[arg(long, env = "CLEANUP_SECONDS", default_value_t = CLEANUP_SECONDS, value_parser = setting::seconds())]
     pub cleanup_seconds: u64,
     /// How often a message may fail before it becomes a dead letter. A delivery that did not fail does not count.
-    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = 8, value_parser = setting::number(1..=1000))]
+    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = MAX_ATTEMPTS, value_parser = setting::number(1..=1000))]
     pub max_attempts: u64,
+}
+
+impl Default for ServiceOptions {
+    /// Returns the defaults of the command line; no environment variable is read.
+    fn default() -> Self {
+        Self {
+            nats: NatsOptions::default(),
+            durability: DurabilityOptions::default(),
+            http: HttpOptions::default(),
+            storage: StorageOptions::default(),
+            database_url: None,
+            retention_seconds: RETENTION_SECONDS,
+            cleanup_seconds: CLEANUP_SECONDS,
+            max_attempts: MAX_ATTEMPTS,
+        }
+    }
 }
 
 impl ServiceOptions {

@@ -8,13 +8,27 @@
 use std::collections::HashSet;
 
 use sea_orm::sea_query::{IntoIden, OnConflict};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, Insert, QueryTrait};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, Insert, QueryTrait, Statement, Value};
 use uuid::Uuid;
 
 /// The chunk sizes, largest first.
 const SIZES: [usize; 20] = [256, 128, 64, 32, 16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1];
 /// The number of prepared statements that a connection keeps: all sizes of all statements of a service.
 pub(crate) const PREPARED: usize = 512;
+
+/// Executes one SQL statement with parameters `$1`, `$2`, …, and returns the number of affected rows.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn execute(
+    connection: &impl ConnectionTrait,
+    sql: &str,
+    parameters: impl IntoIterator<Item = Value>,
+) -> Result<u64, DbErr> {
+    let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, parameters);
+    Ok(connection.execute_raw(statement).await?.rows_affected())
+}
 
 /// Splits rows into chunks of the fixed sizes.
 pub fn chunks<T>(mut rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {

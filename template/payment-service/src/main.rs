@@ -1,0 +1,8 @@
+use choreography::process;
+use clap::Parser;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> anyhow::Result<()> {
+    let _logs = process::init_logging()?;
+    payment_service::run(payment_service::Config::parse(), process::shutdown_on_signal()?).await
+}
