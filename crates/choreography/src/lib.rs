@@ -19,7 +19,8 @@
 //! - `inbound`: `consumer` pulls deliveries; `processor` handles a batch of them (`item`) in one transaction with
 //!   [`inbox`] and outbox, by the [`handler`] that a service implements, or that [`each`] and
 //!   [`event_sourced`] make; [`policies`]; `retry` after a `failure`; [`redrive`] handles
-//!   dead letters again; [`position`] detects lost messages; [`query`] serves requests;
+//!   dead letters again; [`position`] detects lost messages; [`query`] serves requests; [`testing`] processes messages
+//!   without a broker;
 //! - `admin`: [`trace`], the state of one business id in a service; [`stats`] of its outbox; [`republish`], which restores
 //!   a stream from the outboxes;
 //! - `runtime`: [`builder`] of a [`service`], which runs from start to `shutdown`; `retention`: the dedup horizon; [`listener`]: the HTTP server with
@@ -45,7 +46,7 @@ pub use admin::{republish, stats, trace};
 pub use broker::{
     broker_storage, clock, connection, credentials, declaration, direct, durability, replay, topology,
 };
-pub use inbound::{each, event_sourced, handler, inbox, policies, position, query, redrive};
+pub use inbound::{each, event_sourced, handler, inbox, policies, position, query, redrive, testing};
 pub use outbound::{dead_letter, outbox, outbox_pending, owner, publisher};
 pub use runtime::{builder, listener, migration, probes, process, service};
 pub use state::{database, delivery_issue, effects, event_store, statement, storage};

@@ -36,9 +36,22 @@ static SKEW: LazyLock<Gauge<f64, AtomicU64>> = LazyLock::new(|| {
 /// The last reading: the server's time, and when it was read.
 static LAST: RwLock<Option<(OffsetDateTime, Instant)>> = RwLock::new(None);
 
+tokio::task_local! {
+    /// The time that a test has set for the current task.
+    static FIXED: OffsetDateTime;
+}
+
+/// Runs a future for which [`now`] is `time`, for tests. Tasks that it spawns have the real time.
+pub async fn at<T>(time: OffsetDateTime, future: impl Future<Output = T>) -> T {
+    FIXED.scope(time, future).await
+}
+
 /// Returns the time of nats-server, or the local time until that has been read.
 #[must_use]
 pub fn now() -> OffsetDateTime {
+    if let Ok(fixed) = FIXED.try_with(|time| *time) {
+        return fixed;
+    }
     let last = *LAST.read().unwrap_or_else(PoisonError::into_inner);
     last.and_then(|(server, at)| server.checked_add(at.elapsed().try_into().ok()?))
         .unwrap_or_else(OffsetDateTime::now_utc)

@@ -11,8 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use async_nats::Message;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::{MessagesErrorKind, Stream};
+use async_nats::jetstream::message::Acker;
 use async_nats::jetstream::{self, AckKind};
 use futures::StreamExt;
 use time::OffsetDateTime;
@@ -43,7 +45,9 @@ const REBUILD: Duration = Duration::from_millis(500);
 
 /// One delivery of one message.
 pub(crate) struct Delivery {
-    pub(crate) message: jetstream::Message,
+    pub(crate) message: Message,
+    /// Settles it with the server; `None` without a broker.
+    acker: Option<Acker>,
     pub(crate) stream: String,
     pub(crate) sequence: u64,
     /// When the stream stored it, by the server's clock.
@@ -92,7 +96,20 @@ impl Delivery {
             Ok(info) => (info.stream.to_owned(), info.stream_sequence, info.consumer_sequence, info.published),
             Err(_) => return Err(Box::new(message)),
         };
-        Ok(Self { message, stream, sequence, stored, incarnation: incarnation.of(count) })
+        let (message, acker) = message.split();
+        Ok(Self { message, acker: Some(acker), stream, sequence, stored, incarnation: incarnation.of(count) })
+    }
+
+    /// Creates a delivery without a broker; settling it has no effect.
+    pub(crate) fn without_broker(message: Message, stream: &str, sequence: u64, stored: OffsetDateTime) -> Self {
+        Self {
+            message,
+            acker: None,
+            stream: stream.to_owned(),
+            sequence,
+            stored,
+            incarnation: Incarnation::default(),
+        }
     }
 
     /// Returns whether a stream restore has published the message again.
@@ -107,7 +124,8 @@ impl Delivery {
             tracing::debug!(stream = %self.stream, sequence = self.sequence, "a delivery of an old consumer is not settled");
             return;
         }
-        if let Err(error) = self.message.ack_with(kind).await {
+        let Some(acker) = &self.acker else { return };
+        if let Err(error) = acker.ack_with(kind).await {
             tracing::debug!(stream = %self.stream, sequence = self.sequence, %error, "could not settle a delivery");
         }
     }

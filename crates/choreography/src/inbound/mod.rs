@@ -14,3 +14,4 @@ pub mod query;
 pub mod redrive;
 pub(crate) mod redriving;
 pub(crate) mod retry;
+pub mod testing;

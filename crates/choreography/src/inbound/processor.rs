@@ -106,7 +106,7 @@ impl<H: Handler> Processor<H> {
         }
     }
 
-    fn decode(&self, delivery: Delivery) -> Item<H::Message> {
+    pub(crate) fn decode(&self, delivery: Delivery) -> Item<H::Message> {
         let message = &delivery.message;
         let decoded = envelope::decode(message.subject.as_str(), message.headers.as_ref(), &message.payload)
             .and_then(
@@ -136,7 +136,7 @@ impl<H: Handler> Processor<H> {
     }
 
     /// Handles a whole batch; if it fails by the fault of a message, in halves, until that message is alone.
-    async fn process(&self, items: Vec<Item<H::Message>>) {
+    pub(crate) async fn process(&self, items: Vec<Item<H::Message>>) {
         let mut parts = vec![items.as_slice()];
         while let Some(part) = parts.pop() {
             match (self.commit_and_settle(part).await, part) {

@@ -48,7 +48,7 @@ pub const NATS_MESSAGE_ID: &str = "Nats-Msg-Id";
 /// When the server delivers the message.
 pub(crate) const SCHEDULE: &str = "Nats-Schedule";
 /// The subject on which the server delivers it.
-const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
+pub(crate) const SCHEDULE_TARGET: &str = "Nats-Schedule-Target";
 /// Makes the message replace all others on its subject.
 pub(crate) const ROLLUP: &str = "Nats-Rollup";
 /// The header of a message that a stream restore republished, with the time, RFC 3339.
