@@ -1,11 +1,14 @@
-//! nats-server and PostgreSQL as child processes on this machine, found or installed; for the demo
-//! and for tests.
+//! Tests of choreographed services: given/when/then without a broker, and real servers for integration tests.
 //!
-//! Real servers instead of fakes: only a real one redelivers, refuses, disconnects, and recovers. Each server
-//! listens on 127.0.0.1. It can be killed, paused, and restarted with the same port and data. It never outlives the
-//! process that started it, however that process ends.
+//! - [`Spec`]: given/when/then for one service. It runs the service's own transactions, with inbox and outbox, on SQLite
+//!   in memory;
+//! - [`published()`], [`scheduled`], [`cancelled`]: the expected messages;
+//! - [`Flow`]: several services connected by their subjects.
 //!
-//! In reading order:
+//! With the feature `servers` (default), nats-server and PostgreSQL as child processes, found or installed. Only a real
+//! server redelivers, refuses, disconnects, and recovers. Each listens on 127.0.0.1. It can be killed, paused, and
+//! restarted with the same port and data. It never outlives the process that started it, however that process ends. In
+//! reading order:
 //!
 //! - [`nats`]: finds or installs nats-server, runs it ([`NatsServer`]), and runs it for one test ([`TestNats`]);
 //! - [`postgres`]: the same for PostgreSQL ([`PostgresServer`], [`TestPostgres`]);
@@ -13,21 +16,44 @@
 //! - `process`: a child process, its output, and the guard that ends it with its parent;
 //! - `scratch`, `ports`: temporary folders and free ports.
 //!
-//! This crate knows no streams, users, or tables: the caller passes config file and passwords.
+//! This crate knows no streams, users, or messages of an application: the caller passes them.
 
-pub mod nats;
-pub mod postgres;
+mod flow;
+mod published;
+mod spec;
 
+#[cfg(feature = "servers")]
 mod error;
+#[cfg(feature = "servers")]
+pub mod nats;
+#[cfg(feature = "servers")]
 mod ports;
+#[cfg(feature = "servers")]
+pub mod postgres;
+#[cfg(feature = "servers")]
 mod process;
+#[cfg(feature = "servers")]
 mod program;
+#[cfg(feature = "servers")]
 mod scratch;
+#[cfg(feature = "servers")]
 mod tools;
 
-pub use error::Error;
-pub use nats::{NatsServer, TestNats};
-pub use ports::free_port;
-pub use postgres::{PostgresServer, TestPostgres};
-pub use program::{Program, ProgramSettings};
-pub use tools::Places;
+pub use flow::Flow;
+pub use published::{Published, cancelled, published, scheduled};
+pub use spec::{START, Spec};
+
+#[cfg(feature = "servers")]
+pub use {
+    error::Error,
+    nats::{NatsServer, TestNats},
+    ports::free_port,
+    postgres::{PostgresServer, TestPostgres},
+    program::{Program, ProgramSettings},
+    tools::Places,
+};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
