@@ -3,6 +3,7 @@
 use std::panic::Location;
 use std::time::Duration;
 
+use choreography::dead_letter::Reason;
 use choreography::testing::{LocalProcessor, MAX_BATCH, Outcome, StoredMessage, sqlite_in_memory};
 use choreography::topology::subject_matches;
 use choreography::{Handler, Messages as _, Publish, clock};
@@ -27,6 +28,8 @@ pub struct Spec<H: Handler> {
     now: OffsetDateTime,
     twice: bool,
     steps: Vec<Step>,
+    /// The messages under test that failed last.
+    failed: Vec<StoredMessage>,
 }
 
 /// A batch that is to be delivered.
@@ -40,7 +43,7 @@ struct Step {
 /// The results of the messages under test.
 #[derive(Default)]
 struct Results {
-    outcomes: Vec<(String, Outcome)>,
+    delivered: Vec<(StoredMessage, Outcome)>,
     published: Vec<Published>,
 }
 
@@ -57,7 +60,7 @@ impl<H: Handler> Spec<H> {
     /// Creates a service on a database that has its tables, such as one of [`TestPostgres`](crate::TestPostgres).
     pub fn on(db: DatabaseConnection, service: &'static str, handler: H) -> Self {
         let processor = LocalProcessor::new(service, db.clone(), handler);
-        Self { service, db, processor, now: START, twice: false, steps: Vec::new() }
+        Self { service, db, processor, now: START, twice: false, steps: Vec::new(), failed: Vec::new() }
     }
 
     /// Returns the database. In memory it has one connection: end a transaction before the next `then`.
@@ -118,6 +121,14 @@ impl<H: Handler> Spec<H> {
         self.add(messages, true)
     }
 
+    /// Adds a redelivery of the messages under test that failed before the last `then_failed`.
+    #[must_use = "messages are delivered by `then`"]
+    pub fn when_redelivered(&mut self) -> &mut Self {
+        let batch = std::mem::take(&mut self.failed);
+        self.steps.push(Step { batch, at: self.now, is_when: true });
+        self
+    }
+
     /// Asserts that the messages under test were handled, and that the service published exactly these messages.
     ///
     /// # Panics
@@ -145,42 +156,55 @@ impl<H: Handler> Spec<H> {
         async move { self.handled(caller).await }
     }
 
-    /// Asserts that the service rejected the message under test: it became a dead letter. `reason` is a part of the
+    /// Asserts that the service rejected the messages under test: they became dead letters. `detail` is a part of the
     /// error's text.
     ///
     /// # Panics
     ///
-    /// If the message was not rejected, or for another reason.
+    /// If a message was not rejected, or with another text.
     #[track_caller]
-    pub fn then_rejected(&mut self, reason: &str) -> impl Future<Output = ()> {
-        let caller = Location::caller();
+    pub fn then_rejected(&mut self, detail: &str) -> impl Future<Output = ()> {
+        self.then_dead_lettered(Reason::Rejected, detail)
+    }
+
+    /// Asserts that the messages under test became dead letters. `detail` is a part of the error's text.
+    ///
+    /// # Panics
+    ///
+    /// If a message became no dead letter, or for another reason, or with another text.
+    #[track_caller]
+    pub fn then_dead_lettered(&mut self, reason: Reason, detail: &str) -> impl Future<Output = ()> {
+        let (caller, reason) = (Location::caller(), reason.as_str());
         async move {
             let results = self.run(caller).await;
-            let rejected = |outcome: &Outcome| matches!(outcome, Outcome::DeadLettered { reason: kind, detail } if kind == "rejected" && detail.contains(reason));
-            check_outcomes(caller, &results.outcomes, &format!("rejected with {reason:?}"), rejected);
+            let expected = format!("dead-lettered as {reason} with {detail:?}");
+            check_outcomes(caller, &results.delivered, &expected, |outcome| match outcome {
+                Outcome::DeadLettered { reason: actual, detail: text } => actual == reason && text.contains(detail),
+                _ => false,
+            });
         }
     }
 
-    /// Asserts that the message under test failed, so that a broker would redeliver it. `reason` is a part of the
+    /// Asserts that the messages under test failed, so that a broker would redeliver them. `detail` is a part of the
     /// error's text.
     ///
     /// # Panics
     ///
-    /// If the message did not fail, or for another reason.
+    /// If a message did not fail, or with another text.
     #[track_caller]
-    pub fn then_failed(&mut self, reason: &str) -> impl Future<Output = ()> {
+    pub fn then_failed(&mut self, detail: &str) -> impl Future<Output = ()> {
         let caller = Location::caller();
         async move {
             let results = self.run(caller).await;
             let failed =
-                |outcome: &Outcome| matches!(outcome, Outcome::Failed { detail } if detail.contains(reason));
-            check_outcomes(caller, &results.outcomes, &format!("failed with {reason:?}"), failed);
+                |outcome: &Outcome| matches!(outcome, Outcome::Failed { detail: text } if text.contains(detail));
+            check_outcomes(caller, &results.delivered, &format!("failed with {detail:?}"), failed);
         }
     }
 
     async fn handled(&mut self, caller: &Location<'_>) -> Vec<Published> {
         let results = self.run(caller).await;
-        check_outcomes(caller, &results.outcomes, "handled", |outcome| *outcome == Outcome::Handled);
+        check_outcomes(caller, &results.delivered, "handled", |outcome| *outcome == Outcome::Handled);
         results.published
     }
 
@@ -213,13 +237,14 @@ impl<H: Handler> Spec<H> {
                 Ok(delivered) => delivered,
                 Err(error) => panic!("{caller}: {}: {error:#}", self.service),
             };
-            let subjects = batch.into_iter().map(|message| message.subject);
-            let outcomes: Vec<_> = subjects.zip(outcomes).collect();
+            let delivered: Vec<_> = batch.into_iter().zip(outcomes).collect();
             if is_when {
-                results.outcomes.extend(outcomes);
+                let failed = delivered.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Failed { .. }));
+                self.failed = failed.map(|(message, _)| message.clone()).collect();
+                results.delivered.extend(delivered);
                 results.published.extend(published.iter().map(Published::read));
             } else {
-                check_outcomes(caller, &outcomes, "handled", |outcome| *outcome == Outcome::Handled);
+                check_outcomes(caller, &delivered, "handled", |outcome| *outcome == Outcome::Handled);
             }
         }
         results
@@ -263,12 +288,12 @@ impl<H: Handler> Spec<H> {
 /// Panics if there is no outcome, or one is not as expected.
 fn check_outcomes(
     caller: &Location<'_>,
-    outcomes: &[(String, Outcome)],
+    delivered: &[(StoredMessage, Outcome)],
     expected: &str,
     is_expected: impl Fn(&Outcome) -> bool,
 ) {
-    assert!(!outcomes.is_empty(), "{caller}: there is no message under test; call `when` before `then`");
-    for (subject, outcome) in outcomes {
+    assert!(!delivered.is_empty(), "{caller}: there is no message under test; call `when` before `then`");
+    for (StoredMessage { subject, .. }, outcome) in delivered {
         assert!(is_expected(outcome), "{caller}: {subject} was not {expected}: {outcome:?}");
     }
 }

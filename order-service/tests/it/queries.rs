@@ -2,12 +2,13 @@
 
 use choreography::database;
 use choreography::query::{Query, QueryError};
+use choreography::testing::sqlite_in_memory;
 use choreography_test::postgres::TestPostgres;
 use order_service::entity::order_view::{Entity, Model};
 use order_service::migration::Migrator;
 use order_service::queries::list;
 use proptest::prelude::*;
-use sea_orm::{EntityTrait, IntoActiveModel};
+use sea_orm::{DatabaseConnection, EntityTrait, IntoActiveModel};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
@@ -42,10 +43,9 @@ fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-fn any_cursor_has_a_page_or_is_refused(runtime: &Runtime, url: &str) {
-    let db = runtime.block_on(database::open::<Migrator>(url)).unwrap();
+fn any_cursor_has_a_page_or_is_refused(runtime: &Runtime, db: &DatabaseConnection) {
     let orders = PLACED_AT.map(|placed_at| order(placed_at).into_active_model());
-    runtime.block_on(Entity::insert_many(orders).exec(&db)).unwrap();
+    runtime.block_on(Entity::insert_many(orders).exec(db)).unwrap();
     proptest!(|(cursor in cursor())| {
         let query = Query { key: "list".to_owned(), body: json!({ "cursor": cursor }).to_string().into() };
         match runtime.block_on(list(db.clone(), query)) {
@@ -63,17 +63,17 @@ fn any_cursor_has_a_page_or_is_refused(runtime: &Runtime, url: &str) {
 
 #[test]
 fn any_cursor_has_a_page_or_is_refused_on_sqlite() {
-    let directory = std::env::temp_dir().join(format!("order-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
-    let url = format!("sqlite://{}?mode=rwc", directory.join("test.sqlite").display());
-    any_cursor_has_a_page_or_is_refused(&runtime(), &url);
-    std::fs::remove_dir_all(directory).unwrap();
+    let runtime = runtime();
+    let db = runtime.block_on(sqlite_in_memory::<Migrator>()).unwrap();
+    any_cursor_has_a_page_or_is_refused(&runtime, &db);
 }
 
 #[test]
 fn any_cursor_has_a_page_or_is_refused_on_postgres() {
     let runtime = runtime();
-    let database = async { TestPostgres::shared().await.unwrap().create_database().await.unwrap() };
-    let url = runtime.block_on(database);
-    any_cursor_has_a_page_or_is_refused(&runtime, &url);
+    let db = runtime.block_on(async {
+        let url = TestPostgres::shared().await.unwrap().create_database().await.unwrap();
+        database::open::<Migrator>(&url).await.unwrap()
+    });
+    any_cursor_has_a_page_or_is_refused(&runtime, &db);
 }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use choreography::dead_letter::Reason;
+use choreography::testing::MAX_ATTEMPTS;
 use choreography_test::{Flow, Published, START, Spec, cancelled, published, scheduled};
 
 use crate::hotel::{Billing, Book, Booked, Bookings, DUE, Due, Migrator, Overdue, Pay};
@@ -71,6 +73,16 @@ async fn a_rejected_message_becomes_a_dead_letter_and_the_others_of_its_batch_ar
         ),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn a_message_that_fails_at_every_redelivery_becomes_a_dead_letter() {
+    let mut spec = bookings().await;
+    spec.when(book(31)).then_failed("the calendar ends").await;
+    for _ in 2..MAX_ATTEMPTS {
+        spec.when_redelivered().then_failed("the calendar ends").await;
+    }
+    spec.when_redelivered().then_dead_lettered(Reason::MaxAttemptsExceeded, "the calendar ends").await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! once, and second deliveries reach the deciders. Requests to the provider are lost, delayed, or repeated, or their
 //! responses are lost; time passes meanwhile.
 
+mod flow;
 mod model;
 mod network;
 mod provider;
