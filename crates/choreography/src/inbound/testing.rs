@@ -5,7 +5,7 @@
 //! passes in the deliveries, and gets what the relay would publish. The crate `choreography-test` builds given/when/then
 //! on it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -231,27 +231,32 @@ impl<H: Handler> LocalProcessor<H> {
         Delivery::without_broker(message, "TEST", self.delivered, clock::now())
     }
 
-    /// Reads the outcomes of messages from the tables `inbox` and `delivery_issues`.
+    /// Reads the outcomes of messages from the tables `delivery_issues` and `inbox`.
     async fn outcomes(&self, ids: &[Uuid]) -> anyhow::Result<Vec<Outcome>> {
-        use delivery_issue::entity::{Column, Entity, Model};
-        let reading = async {
-            let issues = Entity::find().filter(Column::MessageId.is_in(ids.iter().copied()));
-            let issues = issues.all(&self.processor.db).await?.into_iter().map(|issue| (issue.message_id, issue));
-            let inbox = inbox::entity::Entity::find();
-            let inbox = inbox.filter(inbox::entity::Column::MessageId.is_in(ids.iter().copied()));
-            let handled = inbox.all(&self.processor.db).await?.into_iter().map(|row| row.message_id);
-            Ok::<_, DbErr>((issues.collect::<HashMap<_, _>>(), handled.collect::<HashSet<_>>()))
-        };
-        let (issues, handled) = reading.await?;
-        let outcome = |id: &Uuid| match issues.get(id) {
-            Some(issue) if issue.duplicates > 0 => Ok(Outcome::Duplicate),
-            Some(Model { reason: Some(reason), detail, .. }) => {
-                Ok(Outcome::DeadLettered { reason: reason.clone(), detail: detail.clone().unwrap_or_default() })
-            }
-            _ if handled.contains(id) => Ok(Outcome::Handled),
-            Some(issue) => Ok(Outcome::Failed { detail: issue.detail.clone().unwrap_or_default() }),
-            None => anyhow::bail!("message {id} is neither in the inbox nor among the delivery issues"),
-        };
-        ids.iter().map(outcome).collect()
+        use delivery_issue::entity::{Column, Entity};
+        let issues = Entity::find().filter(Column::MessageId.is_in(ids.iter().copied()));
+        let issues = issues.all(&self.processor.db).await?.into_iter().map(|issue| (issue.message_id, issue));
+        let mut issues: HashMap<_, _> = issues.collect();
+        let mut outcomes = Vec::with_capacity(ids.len());
+        for id in ids {
+            outcomes.push(match issues.remove(id) {
+                None => Outcome::Handled,
+                Some(issue) if issue.duplicates > 0 => Outcome::Duplicate,
+                Some(issue) => {
+                    let detail = issue.detail.unwrap_or_default();
+                    match issue.reason {
+                        Some(reason) => Outcome::DeadLettered { reason, detail },
+                        None if self.is_handled(*id).await? => Outcome::Handled,
+                        None => Outcome::Failed { detail },
+                    }
+                }
+            });
+        }
+        Ok(outcomes)
+    }
+
+    /// Returns whether the inbox contains a message.
+    async fn is_handled(&self, id: Uuid) -> Result<bool, DbErr> {
+        Ok(inbox::entity::Entity::find_by_id(id).one(&self.processor.db).await?.is_some())
     }
 }
