@@ -1,7 +1,5 @@
-//! Two services that never call each other: bookings, and the payments for them.
-//!
-//! `booking.command.book` → `booking.event.booked` → (above the limit) `payment.event.declined` → the booking is
-//! cancelled: the compensation. The program starts nats-server and both services, and books two rooms.
+//! Two services that never call each other: bookings, and the payments for them. The program starts nats-server and
+//! both services, and books two rooms; the second payment is declined, and its booking cancelled.
 
 use choreography::connection::{self, NatsOptions};
 use choreography::database::Databases;
@@ -12,6 +10,7 @@ use choreography::{
     Topology, each, migration, process, setting,
 };
 use choreography_test::TestNats;
+use futures::StreamExt;
 use sea_orm::DatabaseTransaction;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 use serde::{Deserialize, Serialize};
@@ -63,10 +62,7 @@ async fn booking(
     }
 }
 
-async fn payment(
-    tx: &DatabaseTransaction,
-    message: &Envelope<RoomBooked>,
-) -> Result<Vec<Outgoing>, HandleError> {
+async fn payment(tx: &DatabaseTransaction, message: &Envelope<RoomBooked>) -> Result<Vec<Outgoing>, HandleError> {
     let RoomBooked { booking_id, price } = &message.payload;
     if *price > LIMIT {
         return Ok(vec![message.emit(&PaymentDeclined { booking_id: booking_id.clone() }, None)?]);
@@ -121,15 +117,20 @@ async fn main() -> anyhow::Result<()> {
     let topology = Topology::parse(include_str!("../topology.json"))?.with(&bookings())?.with(&payments())?;
     topology.provision(&js, 1).await?;
     std::fs::create_dir(&folder)?;
-    process::print(format_args!("watch with: nats --server {} sub '>'", server.url()));
-
+    let mut messages = client.subscribe("*.event.>").await?;
+    tokio::spawn(async move {
+        while let Some(message) = messages.next().await {
+            process::print(format_args!("{}", message.subject));
+        }
+    });
+    process::print(format_args!("nats --server {} stream ls; Ctrl-C ends", server.url()));
     let front_desk = Publisher::new(js, "front-desk");
     for (id, price) in [("BOOKING_1", 12_000), ("BOOKING_2", 90_000)] {
         let command = BookRoom { booking_id: id.to_owned(), price };
         front_desk.publish(publisher::Command::new(Uuid::now_v7(), &command)?).await?;
     }
-    let (bookings, payments) = ((bookings(), each(booking)), (payments(), each(payment)));
-    tokio::try_join!(run(bookings, &nats, &folder, stop.clone()), run(payments, &nats, &folder, stop))?;
+    let bookings = run((bookings(), each(booking)), &nats, &folder, stop.clone());
+    tokio::try_join!(bookings, run((payments(), each(payment)), &nats, &folder, stop))?;
     Ok(std::fs::remove_dir_all(&folder)?)
 }
 

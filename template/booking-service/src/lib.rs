@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use choreography::database::Databases;
 use choreography::statement::execute;
-use choreography::{Envelope, HandleError, Outgoing, Service, ServiceOptions, each, migration, setting};
+use choreography::{
+    Envelope, HandleError, Outgoing, Service, ServiceOptions, each, migration, setting,
+};
 use messages::{BookRoom, BookingMessage, RoomBooked, bookings, streams};
 use sea_orm::DatabaseTransaction;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -34,11 +36,22 @@ pub async fn handle(
             if execute(tx, insert, [id.into()]).await? == 0 {
                 return Ok(vec![]);
             }
-            Ok(vec![message.emit(&RoomBooked { booking_id: id.to_owned(), price: *price }, None)?])
+            Ok(vec![message.emit(
+                &RoomBooked {
+                    booking_id: id.to_owned(),
+                    price: *price,
+                },
+                None,
+            )?])
         }
         // The compensation.
         BookingMessage::Declined(_) => {
-            execute(tx, "UPDATE bookings SET status = 'cancelled' WHERE booking_id = $1", [id.into()]).await?;
+            execute(
+                tx,
+                "UPDATE bookings SET status = 'cancelled' WHERE booking_id = $1",
+                [id.into()],
+            )
+            .await?;
             Ok(vec![])
         }
     }

@@ -43,12 +43,16 @@ pub fn declarations() -> [Declaration; 2] {
 
 /// Returns the declaration of booking-service.
 pub fn bookings() -> Declaration {
-    Declaration::new("booking-service").consumes::<BookingMessage>().publishes::<RoomBooked>()
+    Declaration::new("booking-service")
+        .consumes::<BookingMessage>()
+        .publishes::<RoomBooked>()
 }
 
 /// Returns the declaration of payment-service.
 pub fn payments() -> Declaration {
-    Declaration::new("payment-service").consumes::<RoomBooked>().publishes::<PaymentDeclined>()
+    Declaration::new("payment-service")
+        .consumes::<RoomBooked>()
+        .publishes::<PaymentDeclined>()
 }
 
 /// Reads topology.json: the streams.

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use choreography::database::Databases;
 use choreography::statement::execute;
-use choreography::{Envelope, HandleError, Outgoing, Service, ServiceOptions, each, migration, setting};
+use choreography::{
+    Envelope, HandleError, Outgoing, Service, ServiceOptions, each, migration, setting,
+};
 use messages::{PaymentDeclined, RoomBooked, payments, streams};
 use sea_orm::DatabaseTransaction;
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
@@ -25,10 +27,18 @@ pub struct Config {
 }
 
 /// Handles one message, in the transaction of its inbox row and of the events that it returns.
-pub async fn handle(tx: &DatabaseTransaction, message: &Envelope<RoomBooked>) -> Result<Vec<Outgoing>, HandleError> {
+pub async fn handle(
+    tx: &DatabaseTransaction,
+    message: &Envelope<RoomBooked>,
+) -> Result<Vec<Outgoing>, HandleError> {
     let RoomBooked { booking_id, price } = &message.payload;
     if *price > LIMIT {
-        return Ok(vec![message.emit(&PaymentDeclined { booking_id: booking_id.clone() }, None)?]);
+        return Ok(vec![message.emit(
+            &PaymentDeclined {
+                booking_id: booking_id.clone(),
+            },
+            None,
+        )?]);
     }
     let insert = "INSERT INTO payments VALUES ($1, $2) ON CONFLICT DO NOTHING";
     execute(tx, insert, [booking_id.as_str().into(), (*price).into()]).await?;

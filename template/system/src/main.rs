@@ -42,7 +42,11 @@ async fn main() -> anyhow::Result<()> {
     let (_logs, cli) = (process::init_logging()?, Cli::parse());
     if let Command::Users = cli.command {
         for declaration in declarations() {
-            process::print(format_args!("user: {}\n{}", declaration.service(), declaration.permissions(&streams()?)?));
+            process::print(format_args!(
+                "user: {}\n{}",
+                declaration.service(),
+                declaration.permissions(&streams()?)?
+            ));
         }
         return Ok(());
     }
@@ -55,7 +59,10 @@ async fn main() -> anyhow::Result<()> {
             let id = Uuid::now_v7();
             let command = publisher::Command::new(id, &BookRoom { booking_id, price })?;
             let published = Publisher::new(js, "system").publish(command).await?;
-            process::print(format_args!("COMMANDS stored it with sequence {}", published.sequence));
+            process::print(format_args!(
+                "COMMANDS stored it with sequence {}",
+                published.sequence
+            ));
             Ok(())
         }
         Command::Users => Ok(()),
