@@ -1,12 +1,12 @@
-//! `GET /invariants`: the consistency check. It describes, for OpenAPI, what `choreo::invariants` serialises.
+//! `GET /invariants`: the consistency check. It describes, for OpenAPI, what `choreography_ops::checks` serialises.
 //!
 //! A request gets the latest result if it is at most [`MAX_AGE`] old, counted from the first query to a service.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use choreo::Operator;
-use choreo::invariants::Watcher;
+use choreography_ops::Operator;
+use choreography_ops::checks::Watcher;
 use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use tokio::sync::Mutex;
 
@@ -79,12 +79,8 @@ impl InvariantsApi {
 
 impl InvariantsApi {
     /// Checks with the permissions of `operator`'s connection.
-    ///
-    /// # Errors
-    ///
-    /// If the declared topology cannot be read.
-    pub(crate) fn new(operator: Operator) -> anyhow::Result<Self> {
-        Ok(Self { operator, found: Mutex::new(Found { watcher: Watcher::new()?, latest: None }) })
+    pub(crate) fn new(operator: Operator) -> Self {
+        Self { operator, found: Mutex::new(Found { watcher: choreo::invariants::watcher(), latest: None }) }
     }
 }
 

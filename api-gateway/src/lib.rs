@@ -123,8 +123,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     let commands = Arc::new(Commands::new(client.clone(), &js, streams_known, publishing));
     let queries = Queries::new(client.clone());
     let waiters = Waiters::new(client.clone(), queries.clone(), shutdown.clone());
-    let explainer = choreo::Operator::over(client.clone(), js.clone(), health.clone());
-    let invariants = InvariantsApi::new(explainer.clone())?;
+    let explainer = choreography_ops::Operator::over(client.clone(), js.clone(), health.clone(), choreo::shop()?);
+    let invariants = InvariantsApi::new(explainer.clone());
     let orders = OrdersApi { commands: commands.clone(), queries: queries.clone(), waiters, explainer };
     let products = ProductsApi { commands: commands.clone(), queries: queries.clone() };
     let outcomes = Outcomes::new(client.clone(), queries.clone(), shutdown.clone());

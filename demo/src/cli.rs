@@ -156,8 +156,9 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     if let Command::Choreo(mut choreo) = command {
-        if !choreo.nats.nats_credentials.replace_password() {
-            choreo.nats.nats_password.get_or_insert_with(|| ShopConfig::password(choreo::operator::OPERATOR));
+        let nats = &mut choreo.ops.nats;
+        if !nats.nats_credentials.replace_password() {
+            nats.nats_password.get_or_insert_with(|| ShopConfig::password(choreography_ops::OPERATOR));
         }
         return Ok(choreo.run().await);
     }

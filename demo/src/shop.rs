@@ -416,7 +416,7 @@ fn own_variables(config: &ShopConfig, component: Component) -> Vec<(String, Stri
         Component::NatsServer | Component::AccountService => vec![],
         Component::ApiGateway => vec![
             ("OPERATIONS", "true".to_owned()),
-            ("OPERATOR_PASSWORD", ShopConfig::password(choreo::operator::OPERATOR)),
+            ("OPERATOR_PASSWORD", ShopConfig::password(choreography_ops::OPERATOR)),
         ],
         Component::PaymentProvider => vec![("LEDGER", file("payment-provider.jsonl"))],
         Component::OrderService => vec![("STOCK_DEADLINE_SECONDS", config.stock_deadline_seconds.to_string())],

@@ -1,6 +1,6 @@
 //! The bodies of the operations on dead letters.
 
-use choreo::dead_letters::redrive::Ramp;
+use choreography_ops::dead_letters::redrive::Ramp;
 use poem_openapi::Object;
 use serde_json::Value;
 

@@ -8,11 +8,11 @@ mod form;
 mod parameters;
 mod representation;
 
-use choreo::dead_letters::redrive::{Redriven, redrive};
-use choreo::dead_letters::{self, Filter, delete};
-use choreo::{OPERATOR, Operator};
 use choreography::connection::NatsOptions;
 use choreography::{Health, setting};
+use choreography_ops::dead_letters::redrive::{Redriven, redrive};
+use choreography_ops::dead_letters::{self, Filter, delete};
+use choreography_ops::{OPERATOR, Operator};
 use poem_openapi::{ApiResponse, OpenApi};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -244,7 +244,7 @@ impl OperationsApi {
                 credentials
             },
         };
-        let operator = Operator::connect_in_background(&nats, health.under(OPERATOR)).await?;
+        let operator = Operator::connect_in_background(&nats, health.under(OPERATOR), choreo::shop()?).await?;
         tracing::warn!("every client of this address can read and change dead letters at /operations");
         Ok(Some(Self { operator }))
     }

@@ -1,4 +1,4 @@
-//! The JSON of dead letters. It describes, for OpenAPI, what `choreo::dead_letters` serialises.
+//! The JSON of dead letters. It describes, for OpenAPI, what `choreography_ops::dead_letters` serialises.
 
 use std::collections::BTreeMap;
 

@@ -10,9 +10,9 @@ mod timeline;
 use std::sync::Arc;
 use std::time::Duration;
 
-use choreo::Operator;
-use choreo::explain::{Reach, explain};
 use choreography::Durability;
+use choreography_ops::Operator;
+use choreography_ops::explain::{Reach, explain};
 use contracts::query::{DEFAULT_PAGE, ListOrders, OrderStatus};
 use contracts::{CustomerId, OrderId};
 use poem_openapi::{ApiResponse, OpenApi};

@@ -1,4 +1,4 @@
-//! The JSON of an order's timeline. It describes, for OpenAPI, what `choreo::explain` serialises.
+//! The JSON of an order's timeline. It describes, for OpenAPI, what `choreography_ops::explain` serialises.
 
 use poem_openapi::{Enum, Object};
 

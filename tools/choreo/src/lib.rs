@@ -1,21 +1,46 @@
-//! The operator's program and library: finds and repairs problems, without a service's database or password.
+//! The operator's program of the shop: [`choreography_ops`] with the shop's declarations, checks, and texts.
 //!
-//! It connects to NATS as one user, `operator`. In reading order:
-//!
-//! - [`operator`]: the connection;
-//! - [`dead_letters`]: lists, shows, redrives, and deletes dead letters;
-//! - [`explain`](mod@explain): the timeline of one order across all services, and its blockers;
-//! - [`invariants`]: the consistency checks;
-//! - [`restore`](mod@restore): restores a stream from the outboxes of the services;
-//! - [`cli`], `print`: the program. The gateway uses the other modules as a library.
+//! [`shop`] is the system, [`invariants`] has its checks, [`cli`] is the program. The gateway uses the first two.
 
+#[cfg(feature = "cli")]
 pub mod cli;
-pub mod dead_letters;
-pub mod explain;
 pub mod invariants;
-pub mod operator;
-mod print;
-pub mod restore;
 
+use choreography_ops::System;
+use contracts::catalogue::messages;
+use contracts::query::OrderStatus;
+use contracts::topology::{ORDER_SERVICE, topology};
+
+#[cfg(feature = "cli")]
 pub use cli::Cli;
-pub use operator::{OPERATOR, Operator};
+
+/// The events of which each order has at most one.
+const ONCE_PER_ORDER: [&str; 11] = [
+    "order.event.placed",
+    "order.event.awaiting-stock",
+    "order.event.reserved",
+    "order.event.confirmed",
+    "order.event.cancelled",
+    "inventory.event.reserved",
+    "inventory.event.backordered",
+    "inventory.event.released",
+    "payment.event.captured",
+    "payment.event.declined",
+    "payment.event.refunded",
+];
+/// The states of an order that are not terminal.
+const OPEN: [OrderStatus; 3] = [OrderStatus::Placed, OrderStatus::AwaitingStock, OrderStatus::Reserved];
+
+/// Declares the shop.
+///
+/// # Errors
+///
+/// If the declared topology cannot be read.
+pub fn shop() -> anyhow::Result<System> {
+    let system = System::new(topology()?)
+        .messages(messages())
+        .open_states(ORDER_SERVICE, OPEN.map(OrderStatus::as_str))
+        .once_per_key(ONCE_PER_ORDER)
+        .provision_command("demo provision");
+    Ok(system)
+}

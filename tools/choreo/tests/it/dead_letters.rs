@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use choreo::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
-use choreo::dead_letters::{self, Filter, delete};
-use choreography::redrive::Outcome;
+use choreography::redrive::{Outcome, Report};
+use choreography_ops::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
+use choreography_ops::dead_letters::{self, Filter, delete};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -199,8 +199,8 @@ async fn a_dead_letter_that_was_handled_and_not_removed_is_removed_by_the_next_r
     let request = choreography::redrive::Request { sequences: vec![1], force: false };
     let operator = shop.operator().await;
     let subject = choreography::redrive::subject("order-service");
-    let body = serde_json::to_vec(&request).unwrap();
-    operator.ask("order-service", subject, body.into(), Duration::from_secs(5)).await.unwrap();
+    let asked = operator.ask("order-service", subject, &request, Duration::from_secs(5)).await;
+    asked.map(|_: Vec<Report>| ()).unwrap();
     assert_eq!(shop.messages("DEAD_LETTERS").await, 1);
     let (reported, summary) = redrive_all(&shop, &Ramp::default()).await;
     assert_eq!((summary.already_handled, reported[0].removed), (1, true));

@@ -1,9 +1,9 @@
 //! Timelines: messages, statuses, and blockers.
 
-use choreo::dead_letters::redrive::{Ramp, redrive};
-use choreo::dead_letters::{self, Filter, delete};
-use choreo::explain::{Consumer, DeliveryStatus, Reach, Step, Timeline, explain};
 use choreography::Topology;
+use choreography_ops::dead_letters::redrive::{Ramp, redrive};
+use choreography_ops::dead_letters::{self, Filter, delete};
+use choreography_ops::explain::{Consumer, DeliveryStatus, Reach, Step, Timeline, explain};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 

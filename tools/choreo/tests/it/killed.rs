@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use choreo::dead_letters::{self, Filter};
+use choreography_ops::dead_letters::{self, Filter};
 use serde_json::Value;
 use uuid::Uuid;
 

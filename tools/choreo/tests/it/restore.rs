@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
-use choreo::restore::{STALL_TIMEOUT, restore};
 use choreography::Topology;
 use choreography::republish::{Republished, subject};
+use choreography_ops::restore::{STALL_TIMEOUT, restore};
 use futures::StreamExt;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;

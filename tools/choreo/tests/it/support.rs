@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use async_nats::{ConnectOptions, HeaderMap};
-use choreo::Operator;
 use choreography::connection::NatsOptions;
 use choreography::credentials::NatsCredentials;
 use choreography::database::Databases;
@@ -21,6 +20,7 @@ use choreography::{
     DecodeError, Envelope, HandleError, Handler, Message, MessageInfo, Messages, Outgoing, Service, ServiceOptions,
     Topology, migration,
 };
+use choreography_ops::Operator;
 use choreography_test::{TestNats, free_port};
 use contracts::order::{OrderPlaced, PlaceOrder};
 use sea_orm::DatabaseTransaction;
@@ -144,7 +144,7 @@ impl Shop {
     }
 
     pub(crate) async fn operator(&self) -> Operator {
-        Operator::connect(&self.options("operator")).await.unwrap()
+        Operator::connect(&self.options("operator"), choreo::shop().unwrap()).await.unwrap()
     }
 
     /// Starts the service and waits until it is ready.

@@ -4,9 +4,8 @@
 use std::path::Path;
 
 use anyhow::{Context, bail};
-use choreo::Operator;
-use choreo::operator::OPERATOR;
-use choreo::restore::{STALL_TIMEOUT, restore};
+use choreography_ops::restore::{STALL_TIMEOUT, restore};
+use choreography_ops::{OPERATOR, Operator};
 use demo::provision::{PROVISIONER, provision};
 use demo::shop::nats_options;
 use demo::{Component, ShopConfig};
@@ -118,7 +117,7 @@ impl Breaker {
 /// the number of republished messages.
 async fn republish_events(config: ShopConfig) -> anyhow::Result<u64> {
     provision(&nats_options(&config, PROVISIONER), config.replicas()).await?;
-    let operator = Operator::connect(&nats_options(&config, OPERATOR)).await?;
+    let operator = Operator::connect(&nats_options(&config, OPERATOR), choreo::shop()?).await?;
     let all = restore(&operator, EVENTS, None, STALL_TIMEOUT, &CancellationToken::new(), |_| ()).await?;
     if let Some(failed) = all.iter().find(|progress| !progress.done) {
         bail!("{}: {}", failed.service, failed.failed.as_deref().unwrap_or("it is incomplete"));

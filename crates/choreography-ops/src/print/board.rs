@@ -1,9 +1,9 @@
-//! The invariants as a table.
+//! The results of checks as a table.
 
-use crate::invariants::{Board, Check, Status};
+use crate::checks::{Board, Check, Status, Waiting};
 use crate::print::table;
 
-/// Writes the checks, their violations, and the orders that wait.
+/// Writes the checks, their violations, and the items that wait.
 pub(crate) fn of(board: &Board) -> String {
     let rows = board.checks.iter().map(|check| {
         vec![verdict(check).to_owned(), check.name.to_owned(), check.title.to_owned(), check.detail.clone()]
@@ -18,16 +18,12 @@ pub(crate) fn of(board: &Board) -> String {
             text += &format!("\n\n{}: {named} of {} violations are listed", check.name, check.total);
         }
     }
-    let waiting: Vec<String> = board
-        .checks
-        .iter()
-        .flat_map(|check| &check.waiting)
-        .map(|waiting| {
-            format!("{} waits for {} ({}), since {}", waiting.key, waiting.what, waiting.service, waiting.since)
-        })
-        .collect();
-    if !waiting.is_empty() {
-        text += &format!("\n\nWaiting orders\n  {}", waiting.join("\n  "));
+    for check in board.checks.iter().filter(|check| !check.waiting.is_empty()) {
+        let waiting = check.waiting.iter().map(|waiting| {
+            let Waiting { key, service, what, since } = waiting;
+            format!("\n  {key} waits for {what} ({service}), since {since}")
+        });
+        text += &format!("\n\nWaiting {}{}", check.items, waiting.collect::<String>());
     }
     text
 }

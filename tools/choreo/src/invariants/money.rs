@@ -1,11 +1,10 @@
 //! The payments at the payment provider: its ledger, and unfinished or refused requests.
 
+use choreography_ops::checks::{Check, Findings, Violation};
 use contracts::query::{LedgerDifference, PaymentIssue, PaymentReconciliation, PaymentStatus};
 use contracts::topology::PAYMENT_SERVICE;
 
-use super::super::observe::Observed;
-use super::super::{Check, Violation};
-use super::{Findings, check};
+use super::Totals;
 
 /// Adds the payments that are overdue at the provider, or that need manual action.
 pub(super) fn issues(payments: &PaymentReconciliation, findings: &mut Findings) {
@@ -39,10 +38,10 @@ fn word(status: PaymentStatus) -> String {
 }
 
 /// The provider's ledger contains each charge of the payments once, and no other charge of this shop.
-pub(super) fn ledger(observed: &Observed) -> (Check, Findings) {
+pub(super) fn ledger(totals: &Totals) -> (Check, Findings) {
     let mut findings = Findings::default();
     let (mut examined, mut detail) = (0, String::new());
-    if let Some(payments) = findings.read(&observed.payments) {
+    if let Some(payments) = findings.read(&totals.payments) {
         let alarms = payments.issues.iter().filter(|issue| issue.alarm && !is_unfinished(issue));
         findings.violations.extend(alarms.map(|issue| {
             let answer = issue.answer.as_deref().unwrap_or_default();
@@ -68,7 +67,7 @@ pub(super) fn ledger(observed: &Observed) -> (Check, Findings) {
             }
         }
     }
-    (check("provider-ledger", "The provider's ledger agrees with the payments", examined, detail), findings)
+    (Check::new("provider-ledger", "The provider's ledger agrees with the payments", examined, detail), findings)
 }
 
 fn difference(difference: &LedgerDifference) -> Violation {

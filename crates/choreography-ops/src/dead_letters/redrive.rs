@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use choreography::dead_letter::STREAM_NAME;
 use choreography::redrive::{self, Outcome, Report, Request};
+#[cfg(feature = "cli")]
 use choreography::setting;
 use futures::future::join_all;
 use serde::Serialize;
@@ -28,16 +29,17 @@ const STEP: Duration = Duration::from_secs(1);
 const INTERRUPTED: &str = "interrupted by a signal";
 
 /// The rate and the limits of a redrive.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
 pub struct Ramp {
     /// Also redrives dead letters older than the retention of their service's inbox; it may have handled them since.
-    #[arg(long)]
+    #[cfg_attr(feature = "cli", arg(long))]
     pub force: bool,
     /// The maximum rate, in dead letters per second.
-    #[arg(long, default_value_t = 256, value_parser = setting::count(1..=redrive::MAX_BATCH))]
+    #[cfg_attr(feature = "cli", arg(long, default_value_t = 256, value_parser = setting::count(1..=redrive::MAX_BATCH)))]
     pub rate: usize,
     /// The number of dead letters that may fail again before the redrive stops.
-    #[arg(long, default_value_t = 0, value_parser = setting::count(0..=super::MAX_SELECTION))]
+    #[cfg_attr(feature = "cli", arg(long, default_value_t = 0, value_parser = setting::count(0..=super::MAX_SELECTION)))]
     pub max_failures: usize,
 }
 
@@ -179,21 +181,12 @@ async fn redrive_step(operator: &Operator, step: &[DeadLetter], force: bool) -> 
 
 async fn ask(operator: &Operator, service: &str, sequences: Vec<u64>, force: bool) -> Vec<(u64, Outcome)> {
     let all = |outcome: Outcome| sequences.iter().map(|sequence| (*sequence, outcome.clone())).collect();
-    let request = Request { sequences: sequences.clone(), force };
-    let body = match serde_json::to_vec(&request) {
-        Ok(body) => body,
-        Err(error) => return all(Outcome::Refused { reason: error.to_string() }),
-    };
     if !super::is_token(service) {
         return all(Outcome::Refused { reason: format!("{service:?} is not a valid service name") });
     }
-    match operator.ask(service, redrive::subject(service), body.into(), REPLY_TIMEOUT).await {
-        Ok(reply) => match serde_json::from_slice::<Vec<Report>>(&reply) {
-            Ok(reports) => reports.into_iter().map(|report| (report.sequence, report.outcome)).collect(),
-            Err(error) => {
-                all(Outcome::Unknown { reason: format!("the reply of {service} cannot be read: {error}") })
-            }
-        },
+    let request = Request { sequences: sequences.clone(), force };
+    match operator.ask::<Vec<Report>>(service, redrive::subject(service), &request, REPLY_TIMEOUT).await {
+        Ok(reports) => reports.into_iter().map(|report| (report.sequence, report.outcome)).collect(),
         Err(error @ AskError::Silent(_)) => all(Outcome::Unknown { reason: error.to_string() }),
         Err(error) => all(Outcome::Failed { reason: error.to_string() }),
     }

@@ -6,63 +6,15 @@ use choreography::dead_letter;
 use choreography::direct::{Reader, Stored};
 use choreography::envelope::REPUBLISHED;
 use choreography::envelope::{self, rfc3339};
-use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
-use super::{Consumer, Source};
+use super::timeline::{DeadLettered, Source, Step};
 use crate::Operator;
 
 /// The maximum number of messages to read per stream.
 const MAX_STEPS: usize = 500;
-
-/// One message about the business id. Times are RFC 3339.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Step {
-    /// When the stream stored it, by the server's clock.
-    pub time: String,
-    /// The name of the stream.
-    pub stream: String,
-    /// Its sequence in the stream.
-    pub sequence: u64,
-    /// Its subject.
-    pub subject: String,
-    /// The producer.
-    pub source: Option<String>,
-    /// The message id, if the message has a valid one.
-    pub message_id: Option<Uuid>,
-    /// The id of the message that caused it.
-    pub causation_id: Option<Uuid>,
-    /// The number of messages of this timeline that led to it.
-    pub depth: usize,
-    /// The delay of the outbox in milliseconds: from the time of the message, by its producer's clock, to the time in
-    /// the stream.
-    pub outbox_delay_ms: Option<i64>,
-    /// Additional information: when a timer is due, why a message was dead-lettered.
-    pub note: Option<String>,
-    /// The delivery status at each service that consumes it.
-    pub consumers: Vec<Consumer>,
-    /// The sort key: when the stream stored it, or, after a stream restore, the time of the message.
-    #[serde(skip)]
-    pub(super) order: String,
-    /// The id by which the stream deduplicates it.
-    #[serde(skip)]
-    pub(super) stored_as: Option<Uuid>,
-    /// Of a dead letter: the message, and the service that dead-lettered it.
-    #[serde(skip)]
-    pub(super) dead_lettered: Option<DeadLettered>,
-}
-
-/// The message that became a dead letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DeadLettered {
-    pub(super) service: String,
-    pub(super) stream: String,
-    pub(super) sequence: u64,
-    pub(super) deleted: bool,
-}
 
 /// Reads the messages about a key in a stream.
 pub(super) async fn read(operator: &Operator, stream: &str, key: &str) -> (Vec<Step>, Source) {

@@ -2,22 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use contracts::query::{CustomerTotal, Open, OpenPayment, OrderStatus, PaymentReconciliation, PaymentStatus};
+use choreography_ops::checks::{self, Check, Findings, MAX_NAMED, Observed, Violation, Waiting};
+use contracts::query::{
+    CustomerTotal, ExposureReconciliation, Open, OpenPayment, OrderStatus, PaymentReconciliation, PaymentStatus,
+};
 use contracts::topology::{INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE};
 
-use super::super::observe::Observed;
-use super::super::{Check, MAX_NAMED, Violation, Waiting};
 use super::money::issues;
-use super::{Findings, check, exposure, stalled};
+use super::{Totals, stalled};
 
 /// The reason for the wait of an order whose messages are under way.
 const MESSAGES: &str = "messages that are under way";
 
 /// The exposures match the payments, and the captured amounts match the confirmed orders.
-pub(super) fn money(observed: &Observed) -> (Check, Findings) {
+pub(super) fn money(observed: &Observed, totals: &Totals) -> (Check, Findings) {
     let mut findings = Findings::default();
-    let orders = findings.read(&observed.orders);
-    let payments = findings.read(&observed.payments);
+    let orders = findings.read(&totals.orders);
+    let payments = findings.read(&totals.payments);
     let mut examined = 0;
     let mut detail = String::new();
     if let Some(payments) = payments {
@@ -34,7 +35,14 @@ pub(super) fn money(observed: &Observed) -> (Check, Findings) {
             compare(&orders.confirmed, &payments.captured, observed.quiet, &mut findings);
         }
     }
-    (check("money-conserved", "Money is consistent, per account", examined, detail), findings)
+    (Check::new("money-conserved", "Money is consistent, per account", examined, detail), findings)
+}
+
+fn exposure(wrong: &ExposureReconciliation) -> Violation {
+    let ExposureReconciliation { customer_id, currency, exposure, counted } = wrong;
+    let explanation =
+        format!("the exposure is {exposure} {currency} (minor units), but the payments total {counted}");
+    Violation::of(customer_id, explanation).identified(format!("{customer_id}/{currency}"))
 }
 
 /// Orders are queried before payments, and a confirmed order is captured before and stays so: fewer captures are
@@ -60,19 +68,19 @@ fn compare(confirmed: &[CustomerTotal], captured: &[CustomerTotal], quiet: bool,
 }
 
 /// Every order is terminal, or waits for something.
-pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
+pub(super) fn orders(observed: &Observed, totals: &Totals) -> (Check, Findings) {
     let mut findings = Findings::default();
     let (mut examined, mut waiting, mut counts) = (0, Vec::new(), Vec::new());
-    if let Some(orders) = findings.read(&observed.orders) {
+    if let Some(orders) = findings.read(&totals.orders) {
         for open in &orders.open {
             examined += open.count;
             if open.count > 0 {
                 counts.push(format!("{} {}", open.count, open.status.as_str()));
             }
             for order in &open.oldest {
-                wait(observed, open.status, order, &mut findings, &mut waiting);
+                wait(observed.quiet, totals, open.status, order, &mut findings, &mut waiting);
                 let limit = stalled::limit(open.status, orders.stock_deadline_seconds);
-                if let Some(stalled) = stalled::order(observed, open.status, order, limit) {
+                if let Some(stalled) = stalled::order(observed, totals, open.status, order, limit) {
                     // Reported once, as the violation that is certain.
                     findings.suspected.retain(|suspect| suspect.key != stalled.key);
                     findings.violations.push(stalled);
@@ -88,13 +96,14 @@ pub(super) fn orders(observed: &Observed) -> (Check, Findings) {
     } else {
         format!("{examined} orders are open: {}", counts.join(", "))
     };
-    let check = check("orders-end", "Every order ends", examined, detail);
-    (Check { waiting, waiting_total, ..check }, findings)
+    let check = Check::new("orders-end", "Every order ends", examined, detail);
+    (Check { waiting, waiting_total, items: "orders", ..check }, findings)
 }
 
 /// Adds what an order waits for, or a mismatch if that is nothing.
 fn wait(
-    observed: &Observed,
+    quiet: bool,
+    totals: &Totals,
     status: OrderStatus,
     order: &Open,
     findings: &mut Findings,
@@ -112,11 +121,11 @@ fn wait(
         OrderStatus::AwaitingStock => {
             push(INVENTORY_SERVICE, "stock: a restock, or an order ahead of it".to_owned(), &order.since);
         }
-        OrderStatus::Reserved => match &observed.payments {
+        OrderStatus::Reserved => match &totals.payments {
             Err(why) => push(PAYMENT_SERVICE, unavailable(PAYMENT_SERVICE, why, findings), &order.since),
             Ok(payments) => match under_way(payments, order) {
                 Some((what, since)) => push(PAYMENT_SERVICE, what, since),
-                None if !observed.quiet => push(PAYMENT_SERVICE, MESSAGES.to_owned(), &order.since),
+                None if !quiet => push(PAYMENT_SERVICE, MESSAGES.to_owned(), &order.since),
                 None => {
                     push(PAYMENT_SERVICE, "its payment".to_owned(), &order.since);
                     findings.suspected.push(stuck(order, "its stock is reserved, but no payment is in progress"));
@@ -124,9 +133,9 @@ fn wait(
             },
         },
         OrderStatus::Placed => {
-            let what = match &observed.stock {
+            let what = match &totals.stock {
                 Err(why) => unavailable(INVENTORY_SERVICE, why, findings),
-                Ok(_) if !observed.quiet => MESSAGES.to_owned(),
+                Ok(_) if !quiet => MESSAGES.to_owned(),
                 Ok(_) => {
                     findings.suspected.push(stuck(order, "it is placed, but no stock reservation is in progress"));
                     "its stock to be reserved".to_owned()
@@ -162,23 +171,10 @@ fn stuck(order: &Open, why: &str) -> Violation {
 }
 
 /// Per order, each event is emitted once, and its customer is notified of it once.
-pub(super) fn once(observed: &Observed) -> (Check, Findings) {
-    let mut findings = Findings::default();
-    let mut examined = 0;
-    for stats in observed.stats.values() {
-        let Some(stats) = findings.read(stats) else { continue };
-        examined += stats.examined;
-        findings.unnamed += stats.repeated_total.saturating_sub(stats.repeated.len() as u64);
-        for repeated in &stats.repeated {
-            let key = repeated.subject.rsplit('.').next().unwrap_or_default().to_owned();
-            let what = repeated.subject.trim_end_matches(&format!(".{key}")).to_owned();
-            let explanation = format!("{} published {what} {} times", stats.service, repeated.count);
-            let id = format!("{}/{}", stats.service, repeated.subject);
-            findings.violations.push(Violation::of(key, explanation).identified(id));
-        }
-    }
-    if let Some(notifications) = findings.read(&observed.notifications) {
-        examined += notifications.examined;
+pub(super) fn once(observed: &Observed, totals: &Totals) -> (Check, Findings) {
+    let (mut check, mut findings) = checks::once(observed);
+    if let Some(notifications) = findings.read(&totals.notifications) {
+        check.examined += notifications.examined;
         findings.unnamed += notifications.repeated_total.saturating_sub(notifications.repeated.len() as u64);
         for again in &notifications.repeated {
             let explanation = format!("its customer was notified {} times of {}", again.count, again.message_type);
@@ -186,6 +182,6 @@ pub(super) fn once(observed: &Observed) -> (Check, Findings) {
             findings.violations.push(Violation::of(&again.order_id, explanation).identified(id));
         }
     }
-    let detail = format!("the last {examined} messages and notifications: no duplicates");
-    (check("handled-once", "Nothing is handled twice", examined, detail), findings)
+    check.detail = format!("the last {} messages and notifications: no duplicates", check.examined);
+    (check, findings)
 }

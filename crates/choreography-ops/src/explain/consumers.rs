@@ -5,60 +5,9 @@ use std::collections::{HashMap, HashSet};
 use choreography::Topology;
 use choreography::topology::{ConsumerSpec, subject_matches};
 use choreography::trace::{DeliveryIssue, Trace};
-use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Step, Traces};
-
-/// The delivery status of a message at one service. Times are RFC 3339.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Consumer {
-    /// The name of the service.
-    pub service: String,
-    /// The delivery status there.
-    pub status: DeliveryStatus,
-    /// When it was handled, or dead-lettered.
-    pub at: Option<String>,
-    /// The number of failed attempts.
-    pub failures: i64,
-    /// The last error that the service reported.
-    pub failure: Option<String>,
-    /// The number of duplicates that the inbox dropped.
-    pub duplicates: i64,
-}
-
-impl Consumer {
-    /// Returns the status of a message that a service has not handled yet, as far as is known.
-    pub(super) fn pending(service: &str) -> Self {
-        Self {
-            service: service.to_owned(),
-            status: DeliveryStatus::Pending,
-            at: None,
-            failures: 0,
-            failure: None,
-            duplicates: 0,
-        }
-    }
-}
-
-/// The delivery status of a message at one service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DeliveryStatus {
-    /// It is handled.
-    Handled,
-    /// It is not handled yet.
-    Pending,
-    /// It is a dead letter.
-    DeadLettered,
-    /// It was a dead letter and was redriven.
-    Redriven,
-    /// It was a dead letter and was deleted by an operator.
-    Deleted,
-    /// The service does not reply, and no stream shows the status.
-    Unknown,
-}
+use super::timeline::{Consumer, DeliveryStatus, Step, Traces};
 
 /// Returns whether a message passes the filter of a consumer.
 pub(super) fn consumes(consumer: &ConsumerSpec, step: &Step) -> bool {

@@ -4,18 +4,13 @@ use std::collections::HashSet;
 
 use choreography::AggregateStatus;
 use choreography::trace::{PendingMessage, Trace};
-use contracts::query::OrderStatus;
-use contracts::topology::ORDER_SERVICE;
 use uuid::Uuid;
 
-use super::{Blocker, Consumer, DeliveryStatus, Reach, Step, Traces};
-
-/// The states of an order that is not terminal.
-const OPEN: [&str; 3] =
-    [OrderStatus::Placed.as_str(), OrderStatus::AwaitingStock.as_str(), OrderStatus::Reserved.as_str()];
+use super::timeline::{Blocker, Consumer, DeliveryStatus, Reach, Step, Traces};
+use crate::System;
 
 /// Returns the blockers, oldest first.
-pub(super) fn of(steps: &[Step], traces: &Traces, reach: Reach) -> Vec<Blocker> {
+pub(super) fn of(steps: &[Step], traces: &Traces, reach: Reach, system: &System) -> Vec<Blocker> {
     let mut blockers = Vec::new();
     for step in steps {
         blockers.extend(step.consumers.iter().filter_map(|consumer| unhandled(step, consumer, traces)));
@@ -31,7 +26,7 @@ pub(super) fn of(steps: &[Step], traces: &Traces, reach: Reach) -> Vec<Blocker> 
         blockers.extend(trace.status.as_ref().and_then(|status| own(trace, status)));
     }
     if blockers.is_empty() {
-        blockers.extend(traces.values().flatten().filter_map(stalled));
+        blockers.extend(traces.values().flatten().filter_map(|trace| stalled(trace, system)));
     }
     for wait in &mut blockers {
         add_problems(wait, traces);
@@ -48,10 +43,10 @@ fn add_problems(wait: &mut Blocker, traces: &Traces) {
     }
 }
 
-/// An order that is not terminal although no message about it is under way.
-fn stalled(trace: &Trace) -> Option<Blocker> {
-    let status = trace.status.as_ref().filter(|_| trace.service == ORDER_SERVICE)?;
-    if !OPEN.contains(&status.state.as_str()) {
+/// An aggregate in an open state although no message about it is under way.
+fn stalled(trace: &Trace, system: &System) -> Option<Blocker> {
+    let status = trace.status.as_ref()?;
+    if !system.open_states.get(&trace.service)?.contains(&status.state) {
         return None;
     }
     let what = format!(

@@ -2,9 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use choreography::Topology;
+
 use super::*;
 
 const SINCE: &str = "2026-01-02T03:04:05Z";
+
+fn system() -> System {
+    let topology = Topology { streams: Vec::new(), buckets: Vec::new(), consumers: Vec::new() };
+    System::new(topology).open_states("order-service", ["placed"])
+}
 
 /// The trace of a service that has nothing to report.
 fn trace(service: &str) -> Trace {
@@ -174,7 +181,7 @@ fn every_blocker_names_its_cause() {
             Ok(trace) => trace.service.clone(),
             Err(why) => why.split(' ').next().unwrap().to_owned(),
         };
-        let blockers = of(&steps, &BTreeMap::from([(service.clone(), status)]), Reach::Everything);
+        let blockers = of(&steps, &BTreeMap::from([(service.clone(), status)]), Reach::Everything, &system());
         assert_eq!(blockers.len(), 1, "{name}: {blockers:?}");
         assert_eq!(blockers[0].service, service, "{name}");
         for word in words {

@@ -9,10 +9,12 @@ pub mod redrive;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use choreography::clock;
 use choreography::dead_letter::{ATTEMPTS, CONSUMER, DETAIL, REASON, SEQUENCE, STREAM, STREAM_NAME, SUBJECT, TIME};
 use choreography::direct::{self, Reader, Stored};
 use choreography::envelope::{self, rfc3339};
-use choreography::{clock, setting};
+#[cfg(feature = "cli")]
+use choreography::setting;
 use serde::Serialize;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -69,25 +71,26 @@ pub struct DeadLetterDetail {
 }
 
 /// A filter for dead letters. All criteria that are given must match.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "cli", derive(clap::Args))]
 pub struct Filter {
     /// Dead letters of this service.
-    #[arg(long, value_parser = setting::text())]
+    #[cfg_attr(feature = "cli", arg(long, value_parser = setting::text()))]
     pub service: Option<String>,
     /// Dead letters of this message type, such as `order.placed` or `order.placed.v1`.
-    #[arg(long = "type", value_name = "TYPE", value_parser = setting::text())]
+    #[cfg_attr(feature = "cli", arg(long = "type", value_name = "TYPE", value_parser = setting::text()))]
     pub message_type: Option<String>,
     /// Dead letters whose reason or detail contains this text.
-    #[arg(long, value_parser = setting::text())]
+    #[cfg_attr(feature = "cli", arg(long, value_parser = setting::text()))]
     pub reason: Option<String>,
     /// Dead letters about this business id.
-    #[arg(long, value_parser = setting::text())]
+    #[cfg_attr(feature = "cli", arg(long, value_parser = setting::text()))]
     pub key: Option<String>,
     /// Dead-lettered at least this long ago, such as `90s`, `15m`, `2h`, `3d`.
-    #[arg(long, value_parser = setting::age())]
+    #[cfg_attr(feature = "cli", arg(long, value_parser = setting::age()))]
     pub before: Option<Duration>,
     /// Dead-lettered at most this long ago.
-    #[arg(long, value_parser = setting::age())]
+    #[cfg_attr(feature = "cli", arg(long, value_parser = setting::age()))]
     pub since: Option<Duration>,
 }
 

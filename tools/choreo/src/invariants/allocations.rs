@@ -2,21 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use choreography_ops::checks::{Check, Findings, Observed, Violation};
 use contracts::inventory::StockLine;
 use contracts::query::{OrderAllocations, OrderReconciliation, OrderStatus, StockAllocations};
 use contracts::topology::{INVENTORY_SERVICE, ORDER_SERVICE};
 use contracts::{OrderId, ProductId};
 
-use super::super::observe::Observed;
-use super::super::{Check, Violation};
-use super::{Findings, check};
+use super::Totals;
 
 /// Every confirmed order has its units reserved, and no cancelled order has any.
-pub(super) fn reservations(observed: &Observed) -> (Check, Findings) {
+pub(super) fn reservations(observed: &Observed, totals: &Totals) -> (Check, Findings) {
     let mut findings = Findings::default();
     let (mut examined, mut detail) = (0, String::new());
-    let orders = findings.read(&observed.orders);
-    let stock = findings.read(&observed.stock);
+    let orders = findings.read(&totals.orders);
+    let stock = findings.read(&totals.stock);
     if let (Some(orders), Some(stock)) = (orders, stock) {
         match (&orders.allocations, &stock.allocations) {
             (Some(ordered), Some(reservation_lines)) => {
@@ -32,7 +31,7 @@ pub(super) fn reservations(observed: &Observed) -> (Check, Findings) {
             }
         }
     }
-    (check("orders-reserved", "Reservations match the orders", examined, detail), findings)
+    (Check::new("orders-reserved", "Reservations match the orders", examined, detail), findings)
 }
 
 /// Returns the number of orders that are reserved and not terminal.

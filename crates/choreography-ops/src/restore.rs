@@ -7,7 +7,6 @@
 //!
 //! It can be stopped and started again at any time: messages keep their ids, and the inbox drops duplicates.
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -15,9 +14,6 @@ use async_nats::jetstream::stream::State;
 use choreography::envelope::unix_millis;
 use choreography::position::Observed;
 use choreography::republish::{self, Republished, Request};
-use choreography::topology::StreamSpec;
-use choreography::{Kind, Topology};
-use contracts::catalogue::messages;
 use futures::TryStreamExt;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -72,7 +68,7 @@ struct Running {
 ///
 /// # Errors
 ///
-/// If the stream is not part of the shop, no outbox retains its messages, or it does not exist; and if its consumers
+/// If the stream is not part of the system, no outbox retains its messages, or it does not exist; and if its consumers
 /// make no progress with half of it to read.
 pub async fn restore(
     operator: &Operator,
@@ -82,11 +78,12 @@ pub async fn restore(
     stop: &CancellationToken,
     mut report: impl FnMut(&Progress),
 ) -> anyhow::Result<Vec<Progress>> {
-    let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
-    let spec = topology.streams.iter().find(|spec| spec.name == stream);
-    let names: Vec<&str> = topology.streams.iter().map(|spec| spec.name.as_str()).collect();
+    let system = operator.system();
+    let streams = &system.topology.streams;
+    let spec = streams.iter().find(|spec| spec.name == stream);
+    let names: Vec<&str> = streams.iter().map(|spec| spec.name.as_str()).collect();
     let spec = spec.with_context(|| format!("there is no stream {stream}; it is one of {}", names.join(", ")))?;
-    let services = producers(&topology, spec);
+    let services = system.producers(spec);
     if services.is_empty() {
         bail!(
             "{stream} cannot be restored: its messages come from clients, and no outbox holds them. Handled messages \
@@ -95,8 +92,9 @@ pub async fn restore(
         );
     }
     let found = operator.js().get_stream(stream).await;
-    let found =
-        found.with_context(|| format!("stream {stream} does not exist; create it first (`demo provision`)"))?;
+    let found = found.with_context(|| {
+        format!("stream {stream} does not exist; create it first (`{}`)", system.provision_command)
+    })?;
 
     let mut request =
         Request { subjects: spec.subjects.clone(), since: since.map(unix_millis), ..Request::default() };
@@ -194,7 +192,8 @@ fn intact_from(state: &State) -> u64 {
 }
 
 impl Running {
-    fn new(service: String) -> Self {
+    fn new(service: &str) -> Self {
+        let service = service.to_owned();
         let progress = Progress { service, published: 0, known: 0, settled: 0, done: false, failed: None };
         Self { progress, after: None, until: None, reached: i64::MIN }
     }
@@ -215,37 +214,14 @@ impl Running {
 
 /// Requests a batch until it is republished; a batch may be repeated.
 async fn batch(operator: &Operator, service: &str, request: &Request) -> Result<Republished, String> {
-    let body = serde_json::to_vec(request).map_err(|error| error.to_string())?;
     let mut attempts = 1;
     loop {
-        let reply = operator.ask(service, republish::subject(service), body.clone().into(), REPLY_TIMEOUT).await;
-        match reply {
-            Ok(reply) => {
-                return serde_json::from_slice(&reply)
-                    .map_err(|error| format!("the reply of {service} cannot be read: {error}"));
-            }
+        match operator.ask(service, republish::subject(service), request, REPLY_TIMEOUT).await {
+            Ok(republished) => return Ok(republished),
             Err(error) if attempts == MAX_ATTEMPTS => return Err(error.to_string()),
             Err(error) => tracing::debug!(service, %error, attempts, "a batch is requested again"),
         }
         tokio::time::sleep(Duration::from_millis(200) * 2_u32.pow(attempts)).await;
         attempts += 1;
     }
-}
-
-/// Returns the services whose outboxes hold the messages of a stream.
-fn producers(topology: &Topology, spec: &StreamSpec) -> Vec<String> {
-    let mut services: BTreeSet<String> = BTreeSet::new();
-    for subject in &spec.subjects {
-        let mut tokens = subject.split('.');
-        match (tokens.next().unwrap_or_default(), tokens.next().unwrap_or_default()) {
-            ("dead-letter", _) => services.extend(topology.consumers.iter().map(|spec| spec.name.clone())),
-            (_, "command") => {}
-            // The producer of a context's events also sets its timers.
-            (context, _) => {
-                let events = messages().filter(|info| info.context == context && info.kind == Kind::Event);
-                services.extend(events.map(|event| event.producer.to_owned()));
-            }
-        }
-    }
-    services.into_iter().collect()
 }

@@ -1,5 +1,6 @@
 //! The connection of an operator.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -10,16 +11,20 @@ use bytes::Bytes;
 use choreography::connection::{self, NatsOptions};
 use choreography::dead_letter::STREAM_NAME;
 use choreography::{Health, clock};
-use contracts::topology::EVENTS;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::System;
 
 /// The user of `nats.conf` that operators connect as.
 pub const OPERATOR: &str = "operator";
 /// The time limit for the first connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection with the permissions of an operator. Cheap to clone.
+/// A connection to a system with the permissions of an operator. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Operator {
+    system: Arc<System>,
     client: Client,
     js: jetstream::Context,
     health: Health,
@@ -31,7 +36,7 @@ pub enum AskError {
     /// The service does not run: no process received the request.
     #[error("{0} does not run")]
     Absent(String),
-    /// Whether the service received the request is unknown.
+    /// Whether the service received the request is unknown, or its reply cannot be read.
     #[error("{0}")]
     Silent(String),
     /// The service refused the request as invalid.
@@ -45,15 +50,17 @@ impl Operator {
     /// # Errors
     ///
     /// If the server is unavailable or refuses the user.
-    pub async fn connect(options: &NatsOptions) -> anyhow::Result<Self> {
+    pub async fn connect(options: &NatsOptions, system: System) -> anyhow::Result<Self> {
         let (client, health) = connection::establish(options, OPERATOR, CONNECT_TIMEOUT).await?;
         let js = connection::jetstream(&client);
-        // If `DEAD_LETTERS` is missing, there is no dead letter whose age could be wrong. All other commands use
-        // EVENTS anyway.
-        if clock::synchronise(&js, STREAM_NAME).await.is_err() {
-            drop(clock::synchronise(&js, EVENTS).await);
+        // Any stream has the server's time. If none can be read, the local time is good enough to say so.
+        let names = system.topology.streams.iter().map(|stream| stream.name.as_str());
+        for name in [STREAM_NAME].into_iter().chain(names.take(1)) {
+            if clock::synchronise(&js, name).await.is_ok() {
+                break;
+            }
         }
-        Ok(Self { js, client, health })
+        Ok(Self::over(client, js, health, system))
     }
 
     /// Connects as soon as the server replies; returns at once. `health` reports the connection.
@@ -61,15 +68,26 @@ impl Operator {
     /// # Errors
     ///
     /// If the address cannot be parsed.
-    pub async fn connect_in_background(options: &NatsOptions, health: Health) -> anyhow::Result<Self> {
+    pub async fn connect_in_background(
+        options: &NatsOptions,
+        health: Health,
+        system: System,
+    ) -> anyhow::Result<Self> {
         let client = connection::connect(options, OPERATOR, &health).await?;
-        Ok(Self { js: connection::jetstream(&client), client, health })
+        let js = connection::jetstream(&client);
+        Ok(Self::over(client, js, health, system))
     }
 
     /// Wraps an existing connection, with the permissions of its user.
     #[must_use]
-    pub fn over(client: Client, js: jetstream::Context, health: Health) -> Self {
-        Self { client, js, health }
+    pub fn over(client: Client, js: jetstream::Context, health: Health, system: System) -> Self {
+        Self { system: Arc::new(system), client, js, health }
+    }
+
+    /// Returns the declarations of the system.
+    #[must_use]
+    pub fn system(&self) -> &System {
+        &self.system
     }
 
     /// Returns the JetStream context.
@@ -91,19 +109,20 @@ impl Operator {
         self.health.problem(connection::PERMISSIONS)
     }
 
-    /// Sends a request to a service and returns the reply.
+    /// Sends a request to a service and returns the reply. Both are JSON.
     ///
     /// # Errors
     ///
     /// [`AskError`].
-    pub async fn ask(
+    pub async fn ask<T: DeserializeOwned>(
         &self,
         service: &str,
         subject: String,
-        body: Bytes,
+        request: &(impl Serialize + Sync),
         timeout: Duration,
-    ) -> Result<Bytes, AskError> {
-        let request = Request::new().payload(body).timeout(Some(timeout));
+    ) -> Result<T, AskError> {
+        let body = serde_json::to_vec(request).map_err(|error| AskError::Refused(error.to_string()))?;
+        let request = Request::new().payload(body.into()).timeout(Some(timeout));
         let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
             RequestErrorKind::NoResponders => AskError::Absent(service.to_owned()),
             RequestErrorKind::TimedOut => {
@@ -114,7 +133,8 @@ impl Operator {
         let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
         let why = header(NATS_SERVICE_ERROR).unwrap_or_default();
         match header(NATS_SERVICE_ERROR_CODE) {
-            None => Ok(reply.payload),
+            None => serde_json::from_slice(&reply.payload)
+                .map_err(|error| AskError::Silent(format!("the reply of {service} cannot be read: {error}"))),
             Some("400") => Err(AskError::Refused(format!("{service} refuses: {why}"))),
             Some(code) => Err(AskError::Silent(format!("{service} returned error {code}: {why}"))),
         }

@@ -1,16 +1,13 @@
-//! Message flow: outboxes drain, consumers progress, and no dead letters arise.
+//! Message flow: outboxes drain, consumers progress, no message is repeated, and no dead letters arise.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use contracts::topology::{EVENTS, TIMERS};
+use super::board::{Check, Findings, Violation};
+use super::observe::{Lag, Observed};
 
-use super::super::observe::{Lag, Observed};
-use super::super::{Check, Violation};
-use super::{Findings, behind, check};
-
-/// The maximum age of a pending message, in milliseconds.
-pub(super) const MAX_OUTBOX_AGE_MS: i64 = 10_000;
+/// The maximum age of a pending message in an outbox, in milliseconds.
+pub const MAX_OUTBOX_AGE_MS: i64 = 10_000;
 /// How long a consumer with pending messages may make no progress.
 const STALL_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -40,7 +37,7 @@ pub(super) fn outboxes(observed: &Observed) -> (Check, Findings) {
         Some(age) => format!("{depth} messages are pending, the oldest for {age} ms"),
         None => format!("{examined} outboxes are empty"),
     };
-    (check("outboxes", "Outbox messages are published", examined, detail), findings)
+    (Check::new("outboxes", "Outbox messages are published", examined, detail), findings)
 }
 
 /// How long a consumer with unacknowledged deliveries may make no progress: longer than the delays between the
@@ -76,12 +73,12 @@ pub(super) fn consumers(observed: &Observed, moved: &mut Moved, now: Instant) ->
         for lag in all {
             consumer(observed, lag, moved, now, &mut findings);
             if lag.pending > 0 {
-                lags.push(behind(lag));
+                lags.push(lag.describe());
             }
         }
     }
     let detail = if lags.is_empty() { "no consumer lags".to_owned() } else { lags.join("; ") };
-    (check("consumers", "Published messages are handled", examined, detail), findings)
+    (Check::new("consumers", "Published messages are handled", examined, detail), findings)
 }
 
 /// Returns how many messages the stream deleted before they were delivered. Only deliveries reduce the pending
@@ -103,9 +100,9 @@ fn consumer(observed: &Observed, lag: &Lag, moved: &mut Moved, now: Instant, fin
     let violations = |what: &str, explanation: String| {
         Violation::of(&lag.service, explanation).identified(format!("{}/{}/{what}", lag.service, lag.stream))
     };
-    if lag.missing {
+    if lag.missing.is_some() {
         moved.remove(&key);
-        findings.violations.push(violations("missing", behind(lag)));
+        findings.violations.push(violations("missing", lag.describe()));
         return;
     }
     let Lag { pending, deliveries, floor, delivered, .. } = *lag;
@@ -118,7 +115,7 @@ fn consumer(observed: &Observed, lag: &Lag, moved: &mut Moved, now: Instant, fin
     *place = Place { since, lost: lost(place, lag, now), ..fresh };
     let stalled_for = now.duration_since(place.since);
     if let Some((lost, _)) = place.lost {
-        let remedy = if lag.stream == EVENTS {
+        let remedy = if lag.has_events {
             "run choreo streams restore"
         } else {
             "no outbox holds them; their senders must send them again"
@@ -128,11 +125,7 @@ fn consumer(observed: &Observed, lag: &Lag, moved: &mut Moved, now: Instant, fin
             lag.stream, lag.service
         );
         findings.violations.push(violations("lost", explanation));
-    } else if lag.stream != TIMERS
-        && lag.first > floor + 1
-        && floor > 0
-        && (lag.first > delivered + 1 || pending == 0)
-    {
+    } else if !lag.has_timers && lag.first > floor + 1 && floor > 0 && (lag.first > delivered + 1 || pending == 0) {
         let (from, to) = (lag.floor + 1, lag.first - 1);
         let why = "whether they matched its filter is unknown";
         findings
@@ -140,9 +133,11 @@ fn consumer(observed: &Observed, lag: &Lag, moved: &mut Moved, now: Instant, fin
             .push(format!("{} deleted {from} to {to} before {} reached them; {why}", lag.stream, lag.service));
     }
     match observed.stats.get(&lag.service) {
-        Some(Err(why)) if lag.pending > 0 => findings.unavailable.push(format!("{why}, and {}", behind(lag))),
+        Some(Err(why)) if lag.pending > 0 => findings.unavailable.push(format!("{why}, and {}", lag.describe())),
         _ if lag.pending > 0 && stalled_for > STALL_TIMEOUT => {
-            findings.violations.push(violations("stalled", format!("{}, and it makes no progress", behind(lag))));
+            findings
+                .violations
+                .push(violations("stalled", format!("{}, and it makes no progress", lag.describe())));
         }
         _ if lag.unacknowledged > 0 && stalled_for > STALLED_UNACKNOWLEDGED => {
             let explanation = format!(
@@ -153,6 +148,28 @@ fn consumer(observed: &Observed, lag: &Lag, moved: &mut Moved, now: Instant, fin
         }
         _ => {}
     }
+}
+
+/// No subject that is published once per key is repeated, among the last messages of each service.
+///
+/// Not a check of every system: it needs [`System::once_per_key`](crate::System::once_per_key).
+pub fn once(observed: &Observed) -> (Check, Findings) {
+    let mut findings = Findings::default();
+    let mut examined = 0;
+    for stats in observed.stats.values() {
+        let Some(stats) = findings.read(stats) else { continue };
+        examined += stats.examined;
+        findings.unnamed += stats.repeated_total.saturating_sub(stats.repeated.len() as u64);
+        for repeated in &stats.repeated {
+            let key = repeated.subject.rsplit('.').next().unwrap_or_default().to_owned();
+            let what = repeated.subject.trim_end_matches(&format!(".{key}")).to_owned();
+            let explanation = format!("{} published {what} {} times", stats.service, repeated.count);
+            let id = format!("{}/{}", stats.service, repeated.subject);
+            findings.violations.push(Violation::of(key, explanation).identified(id));
+        }
+    }
+    let detail = format!("the last {examined} messages: no duplicates");
+    (Check::new("handled-once", "Nothing is handled twice", examined, detail), findings)
 }
 
 /// No service dead-letters a message.
@@ -170,7 +187,7 @@ pub(super) fn dead_letters(observed: &Observed) -> (Check, Findings) {
             findings.unnamed = dead_letters.count.saturating_sub(1);
         }
     }
-    (check("dead-letters", "No dead letters", examined, "no dead letters".to_owned()), findings)
+    (Check::new("dead-letters", "No dead letters", examined, "no dead letters".to_owned()), findings)
 }
 
 /// `dead-letter.<service>.<reason>.<key>`
