@@ -123,12 +123,14 @@ pub enum DeadLetters {
         ramp: Ramp,
     },
     /// Deletes dead letters; a copy with the reason is kept on `dead-letter-deleted.…`.
+    // `--reason` is that of the deletion, so the filter has another name here.
+    #[command(mut_arg("reason", |filter| filter.long("with-reason").value_name("TEXT")))]
     Delete {
         /// Which dead letters to delete.
         #[command(flatten)]
         selection: Selection,
         /// The reason, which is kept with the copy.
-        #[arg(long, value_parser = setting::text())]
+        #[arg(long = "reason", id = "deletion-reason", value_name = "REASON", value_parser = setting::text())]
         reason: String,
     },
 }

@@ -263,3 +263,27 @@ async fn the_program_prints_json_and_its_exit_status_shows_the_result() {
     assert!(handled.status.success(), "{handled:?}");
     assert_eq!(lines(&handled.stdout)[1]["summary"]["handled"], 1);
 }
+
+#[tokio::test]
+async fn the_reason_of_a_deletion_selects_nothing_and_with_reason_does() {
+    let shop = Shop::start().await;
+    let handler = Echo::default();
+    bar(&handler, &["K1".to_owned(), "K2".to_owned()]);
+    let _service = shop.serve(handler).await;
+    shop.command("place", "K1").await;
+    shop.has("DEAD_LETTERS", 1).await;
+    shop.command("place", "K2").await;
+    shop.has("DEAD_LETTERS", 2).await;
+    let delete = async |selection: &[&str]| {
+        let arguments = [&["dead-letters", "delete", "--reason", "a test order"], selection].concat();
+        let output = shop.choreo(&arguments).await;
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    assert_eq!(delete(&["1"]).await, (Some(0), r#"{"sequence":1,"deleted":true}"#.to_owned()));
+    assert_eq!(delete(&[]).await, (Some(2), String::new()), "nothing is selected");
+    assert_eq!(delete(&["--with-reason", "a test"]).await, (Some(0), String::new()), "no dead letter has it");
+    assert_eq!(
+        delete(&["--with-reason", "rejected"]).await,
+        (Some(0), r#"{"sequence":2,"deleted":true}"#.to_owned())
+    );
+}
