@@ -32,6 +32,7 @@ pub struct Operator {
 
 /// Why a service did not reply.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum AskError {
     /// The service does not run: no process received the request.
     #[error("{0} does not run")]

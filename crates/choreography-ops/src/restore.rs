@@ -35,6 +35,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The progress of one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Progress {
     /// The name of the service.
     pub service: String,

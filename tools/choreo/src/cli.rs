@@ -55,3 +55,37 @@ fn with_about(command: Command, about: &'static str) -> Command {
     let long_about = format!("{about}.\n\n{rest}");
     command.about(about).long_about(long_about)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn help(path: &[&str]) -> String {
+        let mut command = Cli::command();
+        command.build();
+        let command = path.iter().fold(&mut command, |command, name| command.find_subcommand_mut(name).unwrap());
+        command.render_long_help().to_string()
+    }
+
+    #[test]
+    fn no_command_has_two_options_of_one_name() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_names_what_the_shop_has() {
+        for (path, texts) in [
+            (&[][..], ["problems of a shop", "timeline of an order", "stock, money, orders"]),
+            (&["explain"], ["timeline of an order", "Ends with status 1", "The order's id"]),
+            (&["check"], ["stock, money, orders", "Ends with status 1", "five seconds"]),
+            (&["streams", "restore"], ["(`demo provision`)", "EVENTS, TIMERS", "Ends with status 1"]),
+        ] {
+            let help = help(path);
+            assert!(texts.iter().all(|text| help.contains(text)), "{path:?}: {help}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ pub type Reply<T> = Result<T, String>;
 /// The results of all checks at one time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Board {
     /// When the checks were made, RFC 3339.
     pub checked_at: String,

@@ -24,6 +24,7 @@ const MAX_REASON: usize = 1000;
 /// The result of deleting one dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Deleted {
     /// Its sequence in the stream of dead letters.
     pub sequence: u64,

@@ -28,6 +28,7 @@ pub const MAX_SELECTION: usize = 100_000;
 /// A dead letter, without its body.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DeadLetter {
     /// Its sequence in the stream of dead letters, which identifies it.
     pub sequence: u64,
@@ -60,6 +61,7 @@ pub struct DeadLetter {
 /// A dead letter with its headers and its body.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct DeadLetterDetail {
     /// The entry in the list.
     #[serde(flatten)]
@@ -97,6 +99,7 @@ pub struct Filter {
 /// One page of dead letters.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Listing {
     /// The dead letters, oldest first.
     pub dead_letters: Vec<DeadLetter>,

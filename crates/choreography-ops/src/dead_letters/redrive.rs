@@ -52,6 +52,7 @@ impl Default for Ramp {
 /// The outcome of redriving one dead letter.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Redriven {
     /// Its sequence in the stream of dead letters.
     pub sequence: u64,

@@ -9,6 +9,7 @@ use uuid::Uuid;
 /// The history of one business id, and its blockers. All times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Timeline {
     /// The business id.
     pub key: String,
@@ -27,6 +28,7 @@ pub struct Timeline {
 /// The status of the aggregate in one service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct ServiceStatus {
     /// The name of the service.
     pub service: String,
@@ -39,6 +41,7 @@ pub struct ServiceStatus {
 /// A reason why a business id makes no progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Blocker {
     /// The service that is blocked.
     pub service: String,
@@ -51,6 +54,7 @@ pub struct Blocker {
 /// A stream or a service that was queried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Source {
     /// The name of the stream or the service.
     pub name: String,
@@ -88,6 +92,7 @@ impl Timeline {
 /// One message about the business id. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Step {
     /// When the stream stored it, by the server's clock.
     pub time: String,
@@ -135,6 +140,7 @@ pub(super) struct DeadLettered {
 /// The delivery status of a message at one service. Times are RFC 3339.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Consumer {
     /// The name of the service.
     pub service: String,
