@@ -18,7 +18,7 @@ use choreography::listener::HttpOptions;
 use choreography::storage::StorageOptions;
 use choreography::{
     DecodeError, Envelope, HandleError, Handler, Message, MessageInfo, Messages, Outgoing, Service, ServiceOptions,
-    Topology, migration,
+    Topology, migration, stats,
 };
 use choreography_ops::Operator;
 use choreography_test::{TestNats, free_port};
@@ -182,7 +182,7 @@ impl Shop {
         let task = tokio::spawn(async move { service.run(&options, token).await });
         let client = self.js.client();
         eventually("the service answers", || async {
-            client.request(format!("$SRV.PING.{name}"), "".into()).await.is_ok()
+            client.request(stats::subject(name), "".into()).await.is_ok()
         })
         .await;
         Serving { task, shutdown }
