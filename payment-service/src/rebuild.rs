@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use async_nats::{Client, Request, jetstream};
+use anyhow::Context;
+use async_nats::{Client, jetstream};
+use choreography::query::{AskError, ask};
 use choreography::replay::{Replay, check_complete, last_sequence};
 use choreography::{DecodeError, MessageInfo, Messages, connection, database};
 use contracts::CustomerId;
@@ -173,19 +174,13 @@ async fn missing(db: &DatabaseConnection) -> anyhow::Result<BTreeSet<CustomerId>
     Ok(waiting.into_iter().filter(|customer_id| !known.contains_key(customer_id)).collect())
 }
 
-/// Queries over the Services API; `None` if the reply is "not found".
+/// Queries a service; `None` if the reply is "not found".
 async fn query<T: DeserializeOwned>(client: &Client, subject: &str, body: Vec<u8>) -> anyhow::Result<Option<T>> {
-    let request = Request::new().payload(body.into()).timeout(Some(REPLY_TIMEOUT));
-    let reply = client
-        .send_request(subject.to_owned(), request)
-        .await
-        .with_context(|| format!("querying {subject}; is account-service running?"))?;
-    let code = reply.headers.as_ref().and_then(|headers| headers.get("Nats-Service-Error-Code"));
-    match code.map(async_nats::HeaderValue::as_str) {
-        None => Ok(Some(
-            serde_json::from_slice(&reply.payload).with_context(|| format!("reading the reply to {subject}"))?,
-        )),
-        Some("404") => Ok(None),
-        Some(code) => bail!("the reply to {subject} is an error of code {code}"),
+    match ask(client, subject.to_owned(), body.into(), REPLY_TIMEOUT).await {
+        Ok(reply) => {
+            Ok(Some(serde_json::from_slice(&reply).with_context(|| format!("reading the reply to {subject}"))?))
+        }
+        Err(AskError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("querying {subject}; is account-service running?")),
     }
 }

@@ -8,8 +8,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
-use async_nats::service::{ServiceExt, error::Error as ServiceError};
+use async_nats::client::RequestErrorKind;
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, ServiceExt, error::Error as ServiceError};
+use async_nats::{Client, Request};
 use bytes::Bytes;
 use futures::StreamExt;
 use sea_orm::DatabaseConnection;
@@ -73,6 +74,57 @@ pub enum QueryError {
 impl From<sea_orm::DbErr> for QueryError {
     fn from(error: sea_orm::DbErr) -> Self {
         Self::Unavailable(error.into())
+    }
+}
+
+/// Why a request has no result.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// No process receives requests on the subject; none received this one.
+    #[error("no service receives the request")]
+    NoResponders,
+    /// There is no reply in time. A service may have received the request.
+    #[error("there is no reply within {} s", .0.as_secs_f64())]
+    TimedOut(Duration),
+    /// The requested object does not exist (code 404).
+    #[error("{0}")]
+    NotFound(String),
+    /// The request is invalid (code 400).
+    #[error("{0}")]
+    Invalid(String),
+    /// The service cannot reply (any other code).
+    #[error("error {code}: {why}")]
+    Failed {
+        /// The code, such as `503`.
+        code: String,
+        /// The text of the error.
+        why: String,
+    },
+    /// The request could not be sent, or its reply not be received.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Sends a request to the service that has an [`Endpoint`] on the subject; returns the reply, which is JSON.
+///
+/// # Errors
+///
+/// [`AskError`]: a service's refusal, or the lack of a reply within `timeout`.
+pub async fn ask(client: &Client, subject: String, body: Bytes, timeout: Duration) -> Result<Bytes, AskError> {
+    let request = Request::new().payload(body).timeout(Some(timeout));
+    let reply = client.send_request(subject, request).await.map_err(|error| match error.kind() {
+        RequestErrorKind::NoResponders => AskError::NoResponders,
+        RequestErrorKind::TimedOut => AskError::TimedOut(timeout),
+        _ => AskError::Broken(error.to_string()),
+    })?;
+    let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
+    let why = header(NATS_SERVICE_ERROR).unwrap_or_default().to_owned();
+    match header(NATS_SERVICE_ERROR_CODE) {
+        None => Ok(reply.payload),
+        Some("404") => Err(AskError::NotFound(why)),
+        Some("400") => Err(AskError::Invalid(why)),
+        Some(code) => Err(AskError::Failed { code: code.to_owned(), why }),
     }
 }
 

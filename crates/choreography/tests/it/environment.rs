@@ -6,6 +6,7 @@ use async_nats::jetstream::stream;
 use choreography::connection::NatsOptions;
 use choreography::credentials::NatsCredentials;
 use choreography::publisher::{Command, PublishError, Publisher};
+use choreography::query::{AskError, ask};
 use choreography::stats::Stats;
 use choreography::{Health, Topology};
 use choreography_test::TestNats;
@@ -105,17 +106,18 @@ async fn a_service_whose_consumer_is_deleted_is_not_ready_until_it_is_provisione
 }
 
 #[tokio::test]
-async fn a_query_gets_a_json_reply_or_an_error_code() {
+async fn a_query_gets_a_json_reply_or_an_error() {
     let bench = Bench::new(Engine::Sqlite).await;
     let _service = bench.start().await;
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     bench.settled().await;
     let client = bench.js.client();
-    let found = client.request("counter.query.total.K1", "".into()).await.unwrap();
-    assert_eq!(found.payload.as_ref(), b"1");
-    let absent = client.request("counter.query.total.K2", "".into()).await.unwrap().headers.unwrap();
-    assert_eq!(absent.get("Nats-Service-Error-Code").unwrap().as_str(), "404");
-    assert_eq!(absent.get("Nats-Service-Error").unwrap().as_str(), "nothing was added to K2");
+    let asked = async |subject: &str| ask(&client, subject.to_owned(), "".into(), Duration::from_secs(5)).await;
+    assert_eq!(asked("counter.query.total.K1").await.unwrap().as_ref(), b"1");
+    let absent = asked("counter.query.total.K2").await;
+    assert!(matches!(&absent, Err(AskError::NotFound(why)) if why == "nothing was added to K2"), "{absent:?}");
+    let nobody = asked("counter.query.product.K1").await;
+    assert!(matches!(nobody, Err(AskError::NoResponders)), "{nobody:?}");
 }
 
 #[tokio::test]
