@@ -17,7 +17,8 @@ use poem::{Endpoint, EndpointExt, IntoResponse, Request, Response, Route, get};
 use rust_embed::{EmbeddedFile, RustEmbed};
 use serde_json::json;
 
-use crate::problem::{Code, Problem};
+use choreography_http::code::Code;
+use choreography_http::problem::Problem;
 
 /// The files of the dashboard.
 #[derive(RustEmbed)]
@@ -106,7 +107,7 @@ impl Dashboard {
     /// Responds to a request if its host is allowed, with the headers of the dashboard.
     fn respond(&self, request: &Request, found: impl FnOnce(&Self) -> Response) -> Response {
         if self.only_local && !is_loopback_host(request.header("host").unwrap_or_default()) {
-            return Problem::new(Code::MisdirectedRequest).into_response();
+            return Problem::new(Code::MISDIRECTED_REQUEST).into_response();
         }
         let mut response = found(self);
         response.headers_mut().extend(self.headers.clone());
@@ -163,7 +164,7 @@ fn is_host_byte(byte: u8) -> bool {
 /// Responds with a file, or with 304 if the browser's copy is current.
 fn file(request: &Request, path: &str) -> Response {
     let Some(file) = Files::get(path) else {
-        return Problem::new(Code::RouteNotFound).into_response();
+        return Problem::new(Code::ROUTE_NOT_FOUND).into_response();
     };
     let tag = tag(&file);
     let response = Response::builder().header(header::ETAG, tag.as_str()).header(header::CACHE_CONTROL, "no-cache");

@@ -11,8 +11,10 @@ use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
 use tokio::sync::Mutex;
 
 use crate::Tag;
-use crate::json::JsonOf;
-use crate::problem::{Code, Codes, Failure, Problem};
+use choreography_http::code::Code;
+use choreography_http::failures;
+use choreography_http::json::JsonOf;
+use choreography_http::problem::{Failure, Problem};
 
 /// How long a result is cached at least.
 const MIN_CACHE_TIME: Duration = Duration::from_secs(1);
@@ -41,11 +43,9 @@ pub(crate) enum GetInvariants {
     Found(JsonOf<Invariants>),
 }
 
-/// The errors of `GET /invariants`.
-pub(crate) struct GetInvariantsFailures;
-
-impl Codes for GetInvariantsFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter];
+failures! {
+    /// The errors of `GET /invariants`.
+    GetInvariantsFailures = &[Code::INVALID_PARAMETER];
 }
 
 #[OpenApi(tag = "Tag::Events")]
@@ -66,7 +66,7 @@ impl InvariantsApi {
         let board = found.watcher.look(&self.operator).await;
         let json = serde_json::to_vec(&board).map(Bytes::from).map_err(|error| {
             tracing::error!(%error, "the invariants cannot be written as JSON");
-            Problem::new(Code::Internal)
+            Problem::new(Code::INTERNAL)
         })?;
         let took = begun.elapsed();
         found.latest = Some((

@@ -3,60 +3,56 @@
 //! It has no business rule and no database. It validates a request and reports all errors at once. A valid request
 //! becomes a command on JetStream, or a query to a service. In reading order:
 //!
-//! - [`mod@config`]; `router`: the rules for every request; `docs`: the page of all messages; `orders`, `products`,
-//!   `accounts`, `notifications`: the operations;
-//! - `parameter`, `body`: input, parsed at the edge; `json`, `problem`: output, and the one mapping of errors to HTTP;
-//! - `streams` measures capacity; `commands` publishes, with `idempotency` for repeated requests, and `publishing`
-//!   tracks the outcomes; `queries` relays;
-//! - `wait` holds a response until an order is final, `accounts::outcome` until the account service has replied;
-//!   `invariants` checks consistency; `events` is the live feed, `overview` the system overview; both read with
-//!   `stream_follower`;
+//! - [`mod@config`]; `router`: the routes around the API; `docs`: the page of all messages; `problems`: the shop's codes;
+//!   `fields`: the shop's values in requests;
+//! - `orders`, `products`, `accounts`, `notifications`: the operations, each with its forms and representations;
+//! - `invariants` checks consistency; `events` is the live feed, `overview` the system overview;
 //! - `dashboard`: the files of `web/`, served at `/`;
-//! - [`operations`]: dead letters, for operators, behind a switch; `telemetry`: the metrics and spans of requests;
+//! - [`operations`]: dead letters, for operators, behind a switch;
 //! - `test_entry_points`: the parsers, exposed to tests.
+//!
+//! `choreography_http` does the rest: problems, parameters, bodies, idempotency keys, admission of commands, waiting,
+//! server-sent events, metrics.
 //!
 //! Invariants: nothing of an invalid request reaches a stream; every wait has a time limit; a request that got 503 can
 //! be repeated.
 
 mod accounts;
-mod body;
-mod commands;
 pub mod config;
 mod dashboard;
 mod docs;
 mod events;
-mod idempotency;
+mod fields;
 mod invariants;
-mod json;
 mod notifications;
 pub mod operations;
 mod orders;
 mod overview;
-mod parameter;
-mod problem;
+mod problems;
 mod products;
-mod publishing;
-mod queries;
 mod router;
-mod stream_follower;
-mod streams;
-mod telemetry;
 #[doc(hidden)]
 pub mod test_entry_points;
-mod wait;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use choreography::broker_storage::BrokerStorage;
 use choreography::listener::{Guard, Server};
-use choreography::{Health, clock, connection, spans};
-use contracts::topology::{API_GATEWAY, COMMANDS};
+use choreography::{Health, Topology, clock, connection, spans};
+use choreography_http::commands::Commands;
+use choreography_http::feed::Feed;
+use choreography_http::overview::Overview;
+use choreography_http::queries::Queries;
+use choreography_http::sse::SseConnections;
+use choreography_http::streams::{Capacity, Streams};
+use choreography_http::waiter::Waiters;
+use contracts::capacity::follow_up;
+use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS, IDEMPOTENCY, ORDER_SERVICE, TIMERS, TOPOLOGY};
 use poem_openapi::Tags;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use accounts::{AccountsApi, Outcomes};
-use commands::Commands;
+use accounts::AccountsApi;
 pub use config::Config;
 use dashboard::Dashboard;
 pub use dashboard::DashboardOptions;
@@ -67,10 +63,6 @@ use operations::OperationsApi;
 use orders::OrdersApi;
 use overview::OverviewApi;
 use products::ProductsApi;
-use publishing::Publishing;
-use queries::Queries;
-use streams::{Known, Streams};
-use wait::Waiters;
 
 #[derive(Tags)]
 enum Tag {
@@ -89,6 +81,22 @@ enum Tag {
     Operations,
 }
 
+/// Returns the shop's streams and their limits.
+fn capacity(max_backlog: u64) -> anyhow::Result<Capacity> {
+    Ok(Capacity {
+        topology: Topology::parse(TOPOLOGY)?,
+        commands: COMMANDS,
+        events: EVENTS,
+        timers: TIMERS,
+        longest_deadline: Duration::from_secs(24 * 3600),
+        bucket: IDEMPOTENCY,
+        max_backlog,
+        follow_up,
+        // An order causes the most events.
+        follow_up_of_commands: follow_up(ORDER_SERVICE),
+    })
+}
+
 /// Runs the gateway until `shutdown` is cancelled. The gateway, nats-server, and the services can start in any order;
 /// the gateway responds with 503 while a dependency is unavailable.
 ///
@@ -96,12 +104,11 @@ enum Tag {
 ///
 /// If the address is in use, the URL of nats-server cannot be parsed, or a stream is less durable than required.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
+    problems::VOCABULARY.install();
     spans::export_as(API_GATEWAY)?;
     let health = Health::default();
     let client = connection::connect(&config.nats, API_GATEWAY, &health).await?;
     let js = connection::jetstream(&client);
-    let watched = client.clone();
-
     tokio::spawn(clock::watch(js.clone(), COMMANDS.to_owned(), health.clone(), shutdown.clone()));
     let storage = BrokerStorage {
         js: js.clone(),
@@ -110,31 +117,27 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         shutdown: shutdown.clone(),
     };
     tokio::spawn(storage.watch());
-    let publishing = Arc::new(Publishing::new(health.clone()));
-    let (known, streams_known) = watch::channel(Known::default());
-    let streams = Streams {
-        js: js.clone(),
-        options: config.durability,
-        max_backlog: config.max_backlog,
-        health: health.clone(),
-        known,
-        publishing: publishing.clone(),
-    };
-    let commands = Arc::new(Commands::new(client.clone(), &js, streams_known, publishing));
+    let streams = Streams::new(js.clone(), capacity(config.max_backlog)?, config.durability, health.clone());
+    let commands = Arc::new(Commands::new(client.clone(), API_GATEWAY, &streams));
     let queries = Queries::new(client.clone());
-    let waiters = Waiters::new(client.clone(), queries.clone(), shutdown.clone());
+    let waiters = || Waiters::new(client.clone(), shutdown.clone());
     let explainer = choreography_ops::Operator::over(client.clone(), js.clone(), health.clone(), choreo::shop()?);
     let invariants = InvariantsApi::new(explainer.clone());
-    let orders = OrdersApi { commands: commands.clone(), queries: queries.clone(), waiters, explainer };
     let products = ProductsApi { commands: commands.clone(), queries: queries.clone() };
-    let outcomes = Outcomes::new(client.clone(), queries.clone(), shutdown.clone());
-    let accounts = AccountsApi { commands, queries: queries.clone(), outcomes };
-    let notifications = NotificationsApi { queries };
+    let notifications = NotificationsApi { queries: queries.clone() };
+    let accounts = AccountsApi {
+        commands: commands.clone(),
+        queries: queries.clone(),
+        waiters: waiters(),
+        client: client.clone(),
+    };
+    let orders = OrdersApi { commands, queries, waiters: waiters(), explainer };
     // Streams of events use at most half of the connections; the rest is for other requests.
-    let clients = (config.http.connections() / 4).max(1);
-    let events = EventsApi::new(client.clone(), js.clone(), clients, shutdown.clone());
-    let overview = OverviewApi::new(clients, shutdown.clone());
-    let following = overview.follow(client, js);
+    let connections = || SseConnections::new((config.http.connections() / 4).max(1), shutdown.clone());
+    let events = EventsApi { feed: Feed::new(client.clone(), js.clone(), API_GATEWAY, connections()) };
+    let overview = Overview::new(connections());
+    let following = overview.follow(client.clone(), js, overview::shop()?, overview::state_json);
+    let overview = OverviewApi { overview };
 
     // The gateway's responses to a foreign `Host` or `Origin` are problems with a code, so the router refuses them.
     let server = Server::bind(config.http_address, &config.http, Some(health.clone())).await?.without_guard();
@@ -145,12 +148,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         Some(operations) => router::endpoint((api, operations), dashboard, guard, health.clone())?,
         None => router::endpoint(api, dashboard, guard, health.clone())?,
     };
-    let watch = connection::watch_server(watched, health);
+    let watch = connection::watch_server(client.clone(), health);
     let ended = tokio::select! {
         never = watch => match never {},
         () = server.serve(endpoint, shutdown) => Ok(()),
-        ended = streams.watch() => ended,
-        ended = following => ended,
+        ended = streams.watch() => ended.map_err(Into::into),
+        () = following => Ok(()),
     };
     spans::flush().await;
     ended

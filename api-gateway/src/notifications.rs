@@ -1,14 +1,17 @@
 //! The REST operation on notifications: the messages sent to a customer.
 
-use contracts::query::{DEFAULT_PAGE, ListNotifications};
+use contracts::query::ListNotifications;
 use poem_openapi::{ApiResponse, Object, OpenApi};
 
 use crate::Tag;
 use crate::accounts::AccountId;
-use crate::json::{JsonOf, Nullable};
-use crate::parameter::{After, Limit, Path, Query};
-use crate::problem::{Code, Codes, Failure};
-use crate::queries::Queries;
+use crate::fields::PageLimit;
+use choreography_http::code::Code;
+use choreography_http::failures;
+use choreography_http::json::{JsonOf, Nullable};
+use choreography_http::parameter::{After, Path, Query};
+use choreography_http::problem::Failure;
+use choreography_http::queries::Queries;
 
 /// The operation on notifications.
 pub(crate) struct NotificationsApi {
@@ -56,11 +59,9 @@ pub(crate) enum ListedNotifications {
     Page(JsonOf<NotificationPage>),
 }
 
-/// The errors of listing notifications.
-pub(crate) struct ListFailures;
-
-impl Codes for ListFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::Unavailable];
+failures! {
+    /// The errors of listing notifications.
+    ListFailures = Code::OF_QUERY;
 }
 
 #[OpenApi(tag = "Tag::Notifications")]
@@ -76,12 +77,10 @@ impl NotificationsApi {
         /// Only notifications after this one: a `sequence`, or the `next` of the previous page.
         after: Query<After>,
         /// How many notifications a page has at most.
-        limit: Query<Limit>,
+        limit: Query<PageLimit>,
     ) -> Result<ListedNotifications, Failure<ListFailures>> {
-        let query = ListNotifications {
-            after: after.0.map(|after| after.0),
-            limit: Some(limit.0.map_or(DEFAULT_PAGE, |limit| limit.0)),
-        };
+        let query =
+            ListNotifications { after: after.0.map(|after| after.0), limit: Some(limit.0.unwrap_or_default().0) };
         let subject = format!("notification.query.list.{}", id.0.0);
         Ok(ListedNotifications::Page(JsonOf::relayed(self.queries.list(&subject, &query).await?)))
     }

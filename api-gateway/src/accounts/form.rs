@@ -1,86 +1,33 @@
 //! The bodies of `POST /accounts` and `PUT /accounts/{id}`.
 
+use choreography_http::code::Code;
+use choreography_http::form::{Fields, Form, length, number, pattern, schema_of, text};
+use choreography_http::parameter::Parameter;
+use choreography_http::problem::{FieldError, Problem};
+use contracts::CustomerId;
 use contracts::account::{
     AccountDetails, Address, AddressType, Card, CardToken, Contact, CreateAccount, CreditLimit, Email, Expiry,
-    LastFour, Line, MAX_ADDRESSES, Phone, UpdateAccount,
+    LastFour, MAX_ADDRESSES, Phone, UpdateAccount,
 };
-use contracts::{Amount, CustomerId};
-use poem_openapi::Object;
 
 use super::parameters::{AccountId, IfMatch};
 use super::representation;
-use crate::body::{Fields, Form, currency, number, text};
-use crate::parameter::Parameter;
-use crate::problem::{Code, FieldError, Problem};
+use crate::fields::{amount, currency, id, line};
 
-/// An account to be created.
-///
-/// No text in it may contain a card number, or text that looks like one.
-#[derive(Object)]
-#[oai(rename = "CreateAccount", rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct CreateAccountSchema {
-    /// The customer's id; orders refer to it as `customerId`.
-    #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
-    customer_id: String,
-    /// The customer's name, one line.
-    #[oai(validator(min_length = 1, max_length = 200))]
-    name: String,
-    /// The customer's addresses; several of one type are allowed.
-    #[oai(validator(max_items = 10))]
-    addresses: Vec<representation::Address>,
-    /// How to reach the customer.
-    contact: representation::Contact,
-    /// The customer's means of payment; without a card no order can be paid for.
-    card: Option<representation::Card>,
-    /// How much the customer may owe at a time.
-    credit_limit: representation::CreditLimit,
-}
-
-/// The new content of an account; it replaces the old one.
-///
-/// No text in it may contain a card number, or text that looks like one.
-#[derive(Object)]
-#[oai(rename = "UpdateAccount", rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct UpdateAccountSchema {
-    /// Optional, so that a client can send an account back as it was read; must equal the id in the path.
-    #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
-    customer_id: Option<String>,
-    /// Optional, so that a client can send an account back as it was read; must equal the version in `If-Match`.
-    version: Option<i64>,
-    /// The customer's name, one line.
-    #[oai(validator(min_length = 1, max_length = 200))]
-    name: String,
-    /// The customer's addresses; several of one type are allowed.
-    #[oai(validator(max_items = 10))]
-    addresses: Vec<representation::Address>,
-    /// How to reach the customer.
-    contact: representation::Contact,
-    /// The customer's means of payment; without a card no order can be paid for.
-    card: Option<representation::Card>,
-    /// How much the customer may owe at a time.
-    credit_limit: representation::CreditLimit,
-}
-
-/// A valid request to create an account.
-pub(crate) struct CreateAccountForm {
-    customer_id: CustomerId,
-    details: AccountDetails,
-}
+/// A request to create an account.
+pub(crate) enum CreateAccountForm {}
 
 impl Form for CreateAccountForm {
-    type Schema = CreateAccountSchema;
+    type Value = CreateAccount;
+    const NAME: &'static str = "CreateAccount";
+    const ABOUT: &'static str = "An account to be created.\n\n\
+        No text in it may contain a card number, or text that looks like one.";
 
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let customer_id = fields.required("customerId", text(account_id));
+    fn read(fields: &mut Fields<'_>) -> Option<CreateAccount> {
+        let about = "The customer's id; orders refer to it as `customerId`.";
+        let customer_id = fields.required("customerId", id(account_id), about);
         let details = details(fields);
-        Some(Self { customer_id: customer_id?, details: details? })
-    }
-}
-
-impl CreateAccountForm {
-    /// Converts the form to a command.
-    pub(crate) fn into_creation(self) -> CreateAccount {
-        CreateAccount { customer_id: self.customer_id, details: self.details }
+        Some(CreateAccount { customer_id: customer_id?, details: details? })
     }
 }
 
@@ -92,11 +39,18 @@ pub(crate) struct UpdateAccountForm {
 }
 
 impl Form for UpdateAccountForm {
-    type Schema = UpdateAccountSchema;
+    type Value = Self;
+    const NAME: &'static str = "UpdateAccount";
+    const ABOUT: &'static str = "The new content of an account; it replaces the old one.\n\n\
+        No text in it may contain a card number, or text that looks like one.";
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let customer_id = fields.optional("customerId", text(account_id));
-        let version = fields.optional("version", number(version));
+        let about =
+            "Optional, so that a client can send an account back as it was read; must equal the id in the path.";
+        let customer_id = fields.optional("customerId", id(account_id), about);
+        let about = "Optional, so that a client can send an account back as it was read; must equal the version in \
+                     `If-Match`.";
+        let version = fields.optional("version", number(schema_of::<i64>(), version), about);
         let details = details(fields);
         Some(Self { customer_id: customer_id?, version: version?, details: details? })
     }
@@ -113,7 +67,7 @@ impl UpdateAccountForm {
             errors.push(FieldError::pointer("/version", "must be the version in If-Match"));
         }
         if !errors.is_empty() {
-            return Err(Problem::with_errors(Code::Validation, errors));
+            return Err(Problem::with_errors(Code::VALIDATION, errors));
         }
         Ok(UpdateAccount { customer_id: id.clone(), expected_version: expected.0, details: self.details })
     }
@@ -128,11 +82,13 @@ fn version(version: i64) -> Result<i64, &'static str> {
 }
 
 fn details(fields: &mut Fields<'_>) -> Option<AccountDetails> {
-    let name = fields.required("name", text(Line::parse));
-    let addresses = fields.list("addresses", 0..=MAX_ADDRESSES, address);
-    let contact = fields.object("contact", contact);
-    let card = fields.optional_object("card", card);
-    let credit_limit = fields.object("creditLimit", credit_limit);
+    let name = fields.required("name", line(), "The customer's name, one line.");
+    let about = "The customer's addresses; several of one type are allowed.";
+    let addresses = fields.list::<AddressForm>("addresses", 0..=MAX_ADDRESSES, about);
+    let contact = fields.object::<ContactForm>("contact", "How to reach the customer.");
+    let about = "The customer's means of payment; without a card no order can be paid for.";
+    let card = fields.optional_object::<CardForm>("card", about);
+    let credit_limit = fields.object::<CreditLimitForm>("creditLimit", "How much the customer may owe at a time.");
     Some(AccountDetails {
         name: name?,
         addresses: addresses?,
@@ -142,19 +98,29 @@ fn details(fields: &mut Fields<'_>) -> Option<AccountDetails> {
     })
 }
 
-fn address(fields: &mut Fields<'_>) -> Option<Address> {
-    let address_type = fields.required("type", text(address_type));
-    let street = fields.required("street", text(Line::parse));
-    let postal_code = fields.required("postalCode", text(Line::parse));
-    let city = fields.required("city", text(Line::parse));
-    let country = fields.required("country", text(Line::parse));
-    Some(Address {
-        address_type: address_type?,
-        street: street?,
-        postal_code: postal_code?,
-        city: city?,
-        country: country?,
-    })
+/// A postal address.
+pub(crate) enum AddressForm {}
+
+impl Form for AddressForm {
+    type Value = Address;
+    const NAME: &'static str = "Address";
+    const ABOUT: &'static str = "A postal address.";
+
+    fn read(fields: &mut Fields<'_>) -> Option<Address> {
+        let address_type =
+            fields.required("type", text(schema_of::<representation::AddressType>(), address_type), "Its purpose.");
+        let street = fields.required("street", line(), "Street and number, or an equivalent.");
+        let postal_code = fields.required("postalCode", line(), "The postal code.");
+        let city = fields.required("city", line(), "The town.");
+        let country = fields.required("country", line(), "The country.");
+        Some(Address {
+            address_type: address_type?,
+            street: street?,
+            postal_code: postal_code?,
+            city: city?,
+            country: country?,
+        })
+    }
 }
 
 fn address_type(text: String) -> Result<AddressType, &'static str> {
@@ -165,22 +131,55 @@ fn address_type(text: String) -> Result<AddressType, &'static str> {
     }
 }
 
-fn contact(fields: &mut Fields<'_>) -> Option<Contact> {
-    let email = fields.required("email", text(Email::parse));
-    let phone = fields.optional("phone", text(Phone::parse));
-    Some(Contact { email: email?, phone: phone? })
+/// How to reach a customer.
+pub(crate) enum ContactForm {}
+
+impl Form for ContactForm {
+    type Value = Contact;
+    const NAME: &'static str = "Contact";
+    const ABOUT: &'static str = "How to reach a customer.";
+
+    fn read(fields: &mut Fields<'_>) -> Option<Contact> {
+        let email = fields.required("email", text(length(0..=200), Email::parse), "An e-mail address.");
+        let about = "A telephone number of 3 to 15 digits, in any usual notation.";
+        let phone = fields.optional("phone", text(length(0..=40), Phone::parse), about);
+        Some(Contact { email: email?, phone: phone? })
+    }
 }
 
-fn card(fields: &mut Fields<'_>) -> Option<Card> {
-    let token = fields.required("token", text(CardToken::parse));
-    let brand = fields.required("brand", text(Line::parse));
-    let last_four = fields.required("lastFour", text(LastFour::parse));
-    let expiry = fields.required("expiry", text(Expiry::parse));
-    Some(Card { token: token?, brand: brand?, last_four: last_four?, expiry: expiry? })
+/// A card without its number.
+pub(crate) enum CardForm {}
+
+impl Form for CardForm {
+    type Value = Card;
+    const NAME: &'static str = "Card";
+    const ABOUT: &'static str = "A card as the payment provider knows it, without its number.";
+
+    fn read(fields: &mut Fields<'_>) -> Option<Card> {
+        let token = text(pattern("^[A-Za-z0-9_.-]{1,100}$"), CardToken::parse);
+        let token = fields.required("token", token, "The payment provider's token for the card.");
+        let brand = fields.required("brand", line(), "The brand, to display.");
+        let about = "The last four digits of the card number, to display.";
+        let last_four = fields.required("lastFour", text(pattern("^[0-9]{4}$"), LastFour::parse), about);
+        let expiry = text(pattern("^[0-9]{4}-(0[1-9]|1[0-2])$"), Expiry::parse);
+        let about = "The last month in which the card is valid, such as `2030-12`.";
+        let expiry = fields.required("expiry", expiry, about);
+        Some(Card { token: token?, brand: brand?, last_four: last_four?, expiry: expiry? })
+    }
 }
 
-fn credit_limit(fields: &mut Fields<'_>) -> Option<CreditLimit> {
-    let amount = fields.required("amount", number(Amount::parse));
-    let currency = fields.required("currency", text(currency));
-    Some(CreditLimit { amount: amount?, currency: currency? })
+/// A limit for open payments.
+pub(crate) enum CreditLimitForm {}
+
+impl Form for CreditLimitForm {
+    type Value = CreditLimit;
+    const NAME: &'static str = "CreditLimit";
+    const ABOUT: &'static str = "The total of paid and not refunded orders that a customer may have at a time.";
+
+    fn read(fields: &mut Fields<'_>) -> Option<CreditLimit> {
+        let amount = fields.required("amount", amount(), "In minor units.");
+        let about = "An ISO 4217 code such as `EUR`; orders in another currency are not paid for.";
+        let currency = fields.required("currency", currency(), about);
+        Some(CreditLimit { amount: amount?, currency: currency? })
+    }
 }

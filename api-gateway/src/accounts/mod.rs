@@ -17,26 +17,27 @@ mod responses;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Client;
 use choreography::Publish as _;
+use choreography_http::body::Body;
+use choreography_http::commands::{Commands, Request, WithoutKey};
+use choreography_http::idempotency::{IdempotencyKey, Operation};
+use choreography_http::json::JsonOf;
+use choreography_http::parameter::{Header, Path, Prefer, TraceParent};
+use choreography_http::problem::{Failure, Problem, internal};
+use choreography_http::queries::{Queries, decode};
+use choreography_http::waiter::Waiters;
 use contracts::CustomerId;
 use contracts::account::{AccountCommand, AccountDetails, AccountEvent, AccountRefusal, DeleteAccount};
 use contracts::query::AccountView;
 use poem_openapi::OpenApi;
-use uuid::Uuid;
 
 use crate::Tag;
-use crate::body::Body;
-use crate::commands::{Commands, Draft, Request};
-use crate::idempotency::{IdempotencyKey, Operation};
-use crate::json::JsonOf;
-use crate::parameter::{Header, Path, Prefer, TraceParent};
-use crate::problem::{Code, Failure, Problem};
-use crate::queries::Queries;
+use crate::problems;
 pub(crate) use form::{CreateAccountForm, UpdateAccountForm};
-use outcome::Outcome;
-pub(crate) use outcome::Outcomes;
+use outcome::{Outcome, outcome, subjects};
 pub(crate) use parameters::{AccountId, IfMatch};
-use representation::{Account, AccountAccepted};
+use representation::AccountAccepted;
 use responses::{
     AccountCreated, AccountDeleted, AccountUpdated, CreateFailures, DeleteFailures, GetAccount, GetFailures,
     UpdateFailures,
@@ -49,7 +50,8 @@ const WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct AccountsApi {
     pub(crate) commands: Arc<Commands>,
     pub(crate) queries: Queries,
-    pub(crate) outcomes: Outcomes,
+    pub(crate) waiters: Waiters,
+    pub(crate) client: Client,
 }
 
 #[OpenApi(tag = "Tag::Accounts")]
@@ -75,7 +77,7 @@ impl AccountsApi {
         trace_parent: Header<TraceParent>,
         body: Body<CreateAccountForm>,
     ) -> Result<AccountCreated, Failure<CreateFailures>> {
-        let creation = body.0.into_creation();
+        let creation = body.0;
         let (id, details) = (creation.customer_id.clone(), creation.details.clone());
         let request = AccountRequest {
             operation: Operation { template: "POST /accounts", id: "" },
@@ -86,11 +88,11 @@ impl AccountsApi {
         let outcome = self.command(&id, request, Some(&details), prefer.0).await?;
         let held = applied(prefer.0);
         let view = match outcome {
-            Outcome::NotYet => return Ok(AccountCreated::Accepted(self.accepted(&id), location(&id), held)),
-            Outcome::Present(view) => view,
-            Outcome::Replied(event) => changed(event)?,
+            None => return Ok(AccountCreated::Accepted(self.accepted(&id), location(&id), held)),
+            Some(Outcome::Present(view)) => view,
+            Some(Outcome::Replied(event)) => changed(event)?,
         };
-        Ok(AccountCreated::Created(shown(&view)?, location(&id), etag(view.version), held))
+        Ok(AccountCreated::Created(JsonOf::serialized(&view)?, location(&id), etag(view.version), held))
     }
 
     /// Get an account
@@ -103,8 +105,8 @@ impl AccountsApi {
         id: Path<AccountId>,
     ) -> Result<GetAccount, Failure<GetFailures>> {
         let subject = format!("account.query.get.{}", id.0.0);
-        let json = self.queries.get(subject, Code::AccountNotFound).await?;
-        let view: AccountView = serde_json::from_slice(&json).map_err(|error| internal(&error))?;
+        let json = self.queries.get(subject, problems::ACCOUNT_NOT_FOUND).await?;
+        let view: AccountView = decode(&json)?;
         Ok(GetAccount::Found(JsonOf::relayed(json), etag(view.version)))
     }
 
@@ -132,7 +134,7 @@ impl AccountsApi {
         body: Body<UpdateAccountForm>,
     ) -> Result<AccountUpdated, Failure<UpdateFailures>> {
         let id = id.0.0;
-        let expected = if_match.0.ok_or_else(|| Problem::new(Code::PreconditionRequired))?;
+        let expected = if_match.0.ok_or_else(|| Problem::new(problems::PRECONDITION_REQUIRED))?;
         let request = AccountRequest {
             operation: Operation { template: "PUT /accounts/{id}", id: id.as_str() },
             command: body.0.into_update(&id, expected)?.into(),
@@ -140,11 +142,11 @@ impl AccountsApi {
             trace_parent: trace_parent.0,
         };
         match self.command(&id, request, None, prefer.0).await? {
-            Outcome::Replied(event) => {
+            Some(Outcome::Replied(event)) => {
                 let view = changed(event)?;
-                Ok(AccountUpdated::Updated(shown(&view)?, etag(view.version), applied(prefer.0)))
+                Ok(AccountUpdated::Updated(JsonOf::serialized(&view)?, etag(view.version), applied(prefer.0)))
             }
-            Outcome::Present(_) | Outcome::NotYet => {
+            Some(Outcome::Present(_)) | None => {
                 Ok(AccountUpdated::Accepted(self.accepted(&id), location(&id), applied(prefer.0)))
             }
         }
@@ -173,7 +175,7 @@ impl AccountsApi {
         trace_parent: Header<TraceParent>,
     ) -> Result<AccountDeleted, Failure<DeleteFailures>> {
         let id = id.0.0;
-        let expected = if_match.0.ok_or_else(|| Problem::new(Code::PreconditionRequired))?;
+        let expected = if_match.0.ok_or_else(|| Problem::new(problems::PRECONDITION_REQUIRED))?;
         let deletion = DeleteAccount { customer_id: id.clone(), expected_version: expected.0 };
         let request = AccountRequest {
             operation: Operation { template: "DELETE /accounts/{id}", id: id.as_str() },
@@ -182,9 +184,9 @@ impl AccountsApi {
             trace_parent: trace_parent.0,
         };
         match self.command(&id, request, None, prefer.0).await? {
-            Outcome::Replied(AccountEvent::Deleted(_)) => Ok(AccountDeleted::Deleted(applied(prefer.0))),
-            Outcome::Replied(event) => Err(refusal(event).into()),
-            Outcome::Present(_) | Outcome::NotYet => {
+            Some(Outcome::Replied(AccountEvent::Deleted(_))) => Ok(AccountDeleted::Deleted(applied(prefer.0))),
+            Some(Outcome::Replied(event)) => Err(refusal(event).into()),
+            Some(Outcome::Present(_)) | None => {
                 Ok(AccountDeleted::Accepted(self.accepted(&id), location(&id), applied(prefer.0)))
             }
         }
@@ -211,22 +213,17 @@ impl AccountsApi {
         request: AccountRequest<'_>,
         created: Option<&AccountDetails>,
         prefer: Option<Prefer>,
-    ) -> Result<Outcome, Problem> {
-        let request = Request {
-            operation: request.operation,
-            draft: Draft::new(&request.command)?,
-            key: request.key.as_ref(),
-            id_without_key: Uuid::now_v7(),
-            trace_parent: request.trace_parent.and_then(|context| context.0),
-        };
+    ) -> Result<Option<Outcome>, Problem> {
+        let AccountRequest { operation, command, key, trace_parent } = request;
+        let trace_parent = trace_parent.and_then(|context| context.0);
+        let request = Request { operation, key: key.as_ref(), without_key: WithoutKey::NewId, trace_parent };
         let wait =
             prefer.and_then(|prefer| prefer.wait).map_or(WAIT, |seconds| Duration::from_secs(seconds.into()));
-        // Subscribe before the command is published; otherwise the event that it causes could be missed.
-        let waiter = self.outcomes.subscribe(id).await;
-        let command = self.commands.publish(request).await?.id;
+        let waiter = self.waiters.subscribe(subjects(id)).await;
+        let command = self.commands.send(&command, request).await?.id;
         Ok(match waiter {
-            Some(waiter) => waiter.outcome(command, created, wait).await,
-            None => Outcome::NotYet,
+            Some(waiter) => outcome(waiter, (&self.client, &self.queries), id, command, created, wait).await,
+            None => None,
         })
     }
 }
@@ -245,27 +242,14 @@ fn changed(event: AccountEvent) -> Result<AccountView, Problem> {
 fn refusal(event: AccountEvent) -> Problem {
     match event {
         AccountEvent::Refused(refused) => match refused.reason {
-            AccountRefusal::AlreadyExists => Problem::new(Code::AccountAlreadyExists),
-            AccountRefusal::NotFound => Problem::new(Code::AccountNotFound),
-            AccountRefusal::VersionConflict { version } => Problem::account_has_changed(version),
+            AccountRefusal::AlreadyExists => Problem::new(problems::ACCOUNT_ALREADY_EXISTS),
+            AccountRefusal::NotFound => Problem::new(problems::ACCOUNT_NOT_FOUND),
+            AccountRefusal::VersionConflict { version } => problems::account_has_changed(version),
         },
         AccountEvent::Changed(_) | AccountEvent::Deleted(_) => {
-            tracing::error!(
-                message_type = event.message_type(),
-                "an event does not match the command that caused it"
-            );
-            Problem::new(Code::Internal)
+            internal(&event.message_type(), "an event does not match the command that caused it")
         }
     }
-}
-
-fn shown(view: &AccountView) -> Result<JsonOf<Account>, Problem> {
-    Ok(JsonOf::relayed(serde_json::to_vec(view).map_err(|error| internal(&error))?.into()))
-}
-
-fn internal(error: &serde_json::Error) -> Problem {
-    tracing::error!(%error, "an account cannot be read or written");
-    Problem::new(Code::Internal)
 }
 
 /// Returns the `Preference-Applied` header, if the request had a preference.

@@ -4,7 +4,7 @@ use contracts::CustomerId;
 use contracts::account::looks_like_a_card_number;
 use poem_openapi::registry::MetaSchema;
 
-use crate::parameter::{Parameter, id_schema};
+use choreography_http::parameter::{Id, Parameter};
 
 /// The id of a customer with an account. It must not look like a card number, because ids appear in subjects and logs.
 #[derive(Debug, Clone)]
@@ -12,7 +12,7 @@ pub(crate) struct AccountId(pub(crate) CustomerId);
 
 impl Parameter for AccountId {
     fn schema() -> MetaSchema {
-        id_schema()
+        Id::<CustomerId>::schema()
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -3,8 +3,10 @@
 use poem_openapi::ApiResponse;
 
 use super::representation::{Account, AccountAccepted};
-use crate::json::JsonOf;
-use crate::problem::{Code, Codes};
+use crate::problems;
+use choreography_http::code::Code;
+use choreography_http::failures;
+use choreography_http::json::JsonOf;
 
 /// The responses of `POST /accounts`.
 #[derive(ApiResponse)]
@@ -99,57 +101,16 @@ pub(crate) enum AccountDeleted {
     ),
 }
 
-/// The errors of `POST /accounts`.
-pub(crate) struct CreateFailures;
+failures! {
+    /// The errors of `POST /accounts`.
+    CreateFailures = Code::OF_QUERY, Code::OF_BODY, Code::OF_KEY, &[problems::ACCOUNT_ALREADY_EXISTS];
 
-impl Codes for CreateFailures {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::MalformedJson,
-        Code::AccountAlreadyExists,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::Validation,
-        Code::IdempotencyKeyReused,
-        Code::Unavailable,
-    ];
-}
+    /// The errors of `GET /accounts/{id}`.
+    GetFailures = Code::OF_QUERY, &[problems::ACCOUNT_NOT_FOUND];
 
-/// The errors of `GET /accounts/{id}`.
-pub(crate) struct GetFailures;
+    /// The errors of `PUT /accounts/{id}`.
+    UpdateFailures = Code::OF_QUERY, Code::OF_BODY, Code::OF_KEY, &[problems::ACCOUNT_NOT_FOUND, problems::ACCOUNT_HAS_CHANGED, problems::PRECONDITION_REQUIRED];
 
-impl Codes for GetFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::AccountNotFound, Code::Unavailable];
-}
-
-/// The errors of `PUT /accounts/{id}`.
-pub(crate) struct UpdateFailures;
-
-impl Codes for UpdateFailures {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::MalformedJson,
-        Code::AccountNotFound,
-        Code::AccountHasChanged,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::Validation,
-        Code::IdempotencyKeyReused,
-        Code::PreconditionRequired,
-        Code::Unavailable,
-    ];
-}
-
-/// The errors of `DELETE /accounts/{id}`.
-pub(crate) struct DeleteFailures;
-
-impl Codes for DeleteFailures {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::AccountNotFound,
-        Code::AccountHasChanged,
-        Code::IdempotencyKeyReused,
-        Code::PreconditionRequired,
-        Code::Unavailable,
-    ];
+    /// The errors of `DELETE /accounts/{id}`.
+    DeleteFailures = Code::OF_QUERY, Code::OF_KEY, &[problems::ACCOUNT_NOT_FOUND, problems::ACCOUNT_HAS_CHANGED, problems::PRECONDITION_REQUIRED];
 }

@@ -18,11 +18,13 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::Tag;
-use crate::body::Body;
-use crate::commands::unavailable;
-use crate::json::JsonOf;
-use crate::parameter::{Path, Query, Sequence};
-use crate::problem::{Code, Codes, Failure, Problem};
+use crate::problems;
+use choreography_http::body::Body;
+use choreography_http::code::Code;
+use choreography_http::failures;
+use choreography_http::json::JsonOf;
+use choreography_http::parameter::{Path, Query, Sequence};
+use choreography_http::problem::{Failure, Problem, unavailable};
 pub(crate) use form::{DeleteDeadLetterForm, RedriveForm};
 pub(crate) use parameters::{Age, FilterText, ListLimit};
 use representation::{DeadLetterDetail, DeadLetterPage, Deleted, Redrive};
@@ -82,47 +84,18 @@ pub(crate) enum DeleteDeadLetter {
     Deleted(JsonOf<Deleted>),
 }
 
-/// The errors of listing dead letters.
-pub(crate) struct ListFailures;
+failures! {
+    /// The errors of listing dead letters.
+    ListFailures = Code::OF_QUERY;
 
-impl Codes for ListFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::Unavailable];
-}
+    /// The errors of getting a dead letter.
+    GetFailures = Code::OF_QUERY, &[problems::DEAD_LETTER_NOT_FOUND];
 
-/// The errors of getting a dead letter.
-pub(crate) struct GetFailures;
+    /// The errors of redriving.
+    RedriveFailures = Code::OF_QUERY, Code::OF_BODY;
 
-impl Codes for GetFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::DeadLetterNotFound, Code::Unavailable];
-}
-
-/// The errors of redriving.
-pub(crate) struct RedriveFailures;
-
-impl Codes for RedriveFailures {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::MalformedJson,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::Validation,
-        Code::Unavailable,
-    ];
-}
-
-/// The errors of deleting a dead letter.
-pub(crate) struct DeleteDeadLetterFailures;
-
-impl Codes for DeleteDeadLetterFailures {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::MalformedJson,
-        Code::DeadLetterNotFound,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::Validation,
-        Code::Unavailable,
-    ];
+    /// The errors of deleting a dead letter.
+    DeleteDeadLetterFailures = Code::OF_QUERY, Code::OF_BODY, &[problems::DEAD_LETTER_NOT_FOUND];
 }
 
 #[OpenApi(prefix_path = "/operations/dead-letters", tag = "Tag::Operations")]
@@ -162,7 +135,7 @@ impl OperationsApi {
             before: age(before),
             since: age(since),
         };
-        let ListLimit(limit) = limit.0.unwrap_or_default();
+        let limit = usize::try_from(limit.0.unwrap_or_default().0).unwrap_or(usize::MAX);
         let listing = dead_letters::list(&self.operator, &filter, limit).await.map_err(|error| failed(&error))?;
         Ok(ListedDeadLetters::Page(JsonOf::serialized(&listing)?))
     }
@@ -175,7 +148,7 @@ impl OperationsApi {
         sequence: Path<Sequence>,
     ) -> Result<GetDeadLetter, Failure<GetFailures>> {
         let dead_letter = dead_letters::show(&self.operator, sequence.0.0).await.map_err(|error| failed(&error))?;
-        let dead_letter = dead_letter.ok_or_else(|| Problem::new(Code::DeadLetterNotFound))?;
+        let dead_letter = dead_letter.ok_or_else(|| Problem::new(problems::DEAD_LETTER_NOT_FOUND))?;
         Ok(GetDeadLetter::Found(JsonOf::serialized(&dead_letter)?))
     }
 
@@ -208,10 +181,10 @@ impl OperationsApi {
         sequence: Path<Sequence>,
         body: Body<DeleteDeadLetterForm>,
     ) -> Result<DeleteDeadLetter, Failure<DeleteDeadLetterFailures>> {
-        let deleted = delete::delete(&self.operator, sequence.0.0, &body.0.reason).await;
+        let deleted = delete::delete(&self.operator, sequence.0.0, &body.0.0).await;
         let deleted = deleted.map_err(|error| failed(&error))?;
         if !deleted.deleted {
-            return Err(Problem::new(Code::DeadLetterNotFound).into());
+            return Err(Problem::new(problems::DEAD_LETTER_NOT_FOUND).into());
         }
         Ok(DeleteDeadLetter::Deleted(JsonOf::serialized(&deleted)?))
     }

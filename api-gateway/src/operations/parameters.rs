@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use poem_openapi::registry::MetaSchema;
 
-use crate::parameter::{Parameter, digits};
+use choreography_http::parameter::{Limit, Parameter};
 
 /// The text that a filter compares with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,31 +44,4 @@ impl Parameter for Age {
 }
 
 /// How many dead letters a list shows at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ListLimit(pub(crate) usize);
-
-impl ListLimit {
-    const MAX: usize = 1000;
-}
-
-impl Default for ListLimit {
-    fn default() -> Self {
-        Self(100)
-    }
-}
-
-impl Parameter for ListLimit {
-    fn schema() -> MetaSchema {
-        MetaSchema {
-            default: Some(Self::default().0.into()),
-            minimum: Some(1.0),
-            maximum: Some(Self::MAX as f64),
-            ..MetaSchema::new_with_format("integer", "int32")
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let limit = digits(text).filter(|limit| (1..=Self::MAX).contains(limit));
-        limit.map(Self).ok_or_else(|| format!("must be a whole number from 1 to {}", Self::MAX))
-    }
-}
+pub(crate) type ListLimit = Limit<100, 1000>;

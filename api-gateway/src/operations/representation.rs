@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use poem_openapi::{Enum, Object};
 use serde_json::Value;
 
-use crate::json::Nullable;
+use choreography_http::json::Nullable;
 
 /// Dead letters, oldest first.
 #[derive(Object)]

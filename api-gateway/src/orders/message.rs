@@ -13,9 +13,9 @@ use poem_openapi::registry::MetaSchema;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::commands::unavailable;
-use crate::parameter::{Parameter, Sequence};
-use crate::problem::{Code, Problem};
+use crate::problems;
+use choreography_http::parameter::{Parameter, Sequence};
+use choreography_http::problem::{Problem, unavailable};
 
 /// How long a stream may take to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -80,7 +80,7 @@ pub(super) async fn find(
     let about = |stored: &Stored| {
         stored.subject.rsplit('.').next() == Some(id.as_str()) && !stored.subject.starts_with("account.")
     };
-    let stored = found.filter(about).ok_or_else(|| Problem::new(Code::MessageNotFound))?;
+    let stored = found.filter(about).ok_or_else(|| Problem::new(problems::MESSAGE_NOT_FOUND))?;
     let headers = stored.headers.iter().map(|(name, values)| {
         let values: Vec<&str> = values.iter().map(|value| value.as_str()).collect();
         (name.to_string(), values.join(", "))

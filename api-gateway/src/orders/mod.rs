@@ -2,6 +2,7 @@
 
 mod cancel;
 mod message;
+mod outcome;
 mod payment;
 mod place;
 mod representation;
@@ -10,25 +11,30 @@ mod timeline;
 use std::sync::Arc;
 use std::time::Duration;
 
-use choreography::Durability;
+use choreography::Publish;
+use choreography_http::body::Body;
+use choreography_http::code::Code;
+use choreography_http::commands::{Commands, Request, WithoutKey};
+use choreography_http::failures;
+use choreography_http::idempotency::{IdempotencyKey, Operation};
+use choreography_http::json::JsonOf;
+use choreography_http::parameter::{Cursor, Header, Id, Path, Prefer, Query, Sequence, TraceParent};
+use choreography_http::problem::{Failure, Problem, internal, unavailable};
+use choreography_http::queries::Queries;
+use choreography_http::waiter::Waiters;
 use choreography_ops::Operator;
 use choreography_ops::explain::{Reach, explain};
-use contracts::query::{DEFAULT_PAGE, ListOrders, OrderStatus};
+use contracts::query::ListOrders;
 use contracts::{CustomerId, OrderId};
 use poem_openapi::{ApiResponse, OpenApi};
 
 use crate::Tag;
-use crate::body::Body;
-use crate::commands::{Commands, Draft, Request, unavailable};
-use crate::idempotency::{IdempotencyKey, Operation};
-use crate::json::JsonOf;
-use crate::parameter::{Cursor, Header, Limit, Path, Prefer, Query, Sequence, TraceParent};
-use crate::problem::{Code, Codes, Failure, Problem};
-use crate::queries::Queries;
-use crate::wait::{Expected, Outcome, Waiter, Waiters};
+use crate::fields::{PageLimit, StatusFilter};
+use crate::problems;
 pub(crate) use cancel::CancelOrderForm;
 use message::Message;
 pub(crate) use message::StreamName;
+use outcome::{Expected, outcome, subjects};
 use payment::Payment;
 pub(crate) use place::PlaceOrderForm;
 use representation::{Order, OrderAccepted, OrderHistory, OrderPage};
@@ -119,64 +125,24 @@ pub(crate) enum GetMessage {
     Found(JsonOf<Message>),
 }
 
-/// The errors of `POST /orders`.
-pub(crate) struct PlaceFailures;
+failures! {
+    /// The errors of `POST /orders`.
+    PlaceFailures = Code::OF_QUERY, Code::OF_BODY, Code::OF_KEY, &[problems::ORDER_ID_ALREADY_USED];
 
-impl Codes for PlaceFailures {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::MalformedJson,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::Validation,
-        Code::IdempotencyKeyReused,
-        Code::OrderIdAlreadyUsed,
-        Code::Unavailable,
-    ];
-}
+    /// The errors of `POST /orders/{id}/cancel`.
+    CancelFailures = Code::OF_QUERY, Code::OF_BODY, Code::OF_KEY, &[problems::ORDER_ALREADY_CONFIRMED];
 
-/// The errors of `POST /orders/{id}/cancel`.
-pub(crate) struct CancelFailures;
+    /// The errors of getting an order.
+    GetFailures = Code::OF_QUERY, &[problems::ORDER_NOT_FOUND];
 
-impl Codes for CancelFailures {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::MalformedJson,
-        Code::OrderAlreadyConfirmed,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::Validation,
-        Code::IdempotencyKeyReused,
-        Code::Unavailable,
-    ];
-}
+    /// The errors of getting a message.
+    MessageFailures = Code::OF_QUERY, &[problems::MESSAGE_NOT_FOUND];
 
-/// The errors of getting an order.
-pub(crate) struct GetFailures;
+    /// The errors of getting a payment.
+    PaymentFailures = Code::OF_QUERY, &[problems::PAYMENT_NOT_FOUND];
 
-impl Codes for GetFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::OrderNotFound, Code::Unavailable];
-}
-
-/// The errors of getting a message.
-pub(crate) struct MessageFailures;
-
-impl Codes for MessageFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::MessageNotFound, Code::Unavailable];
-}
-
-/// The errors of getting a payment.
-pub(crate) struct PaymentFailures;
-
-impl Codes for PaymentFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::PaymentNotFound, Code::Unavailable];
-}
-
-/// The errors of listing orders.
-pub(crate) struct ListFailures;
-
-impl Codes for ListFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::Unavailable];
+    /// The errors of listing orders.
+    ListFailures = Code::OF_QUERY;
 }
 
 #[OpenApi(tag = "Tag::Orders")]
@@ -204,16 +170,13 @@ impl OrdersApi {
     ) -> Result<OrderCommanded, Failure<PlaceFailures>> {
         let key = idempotency_key.0;
         let order = body.0.into_order(key.as_ref())?;
-        let draft = Draft::new(&order)?;
         let request = Request {
             operation: Operation { template: "POST /orders", id: "" },
-            id_without_key: draft.id_by_content(),
-            draft,
             key: key.as_ref(),
+            without_key: WithoutKey::IdByContent,
             trace_parent: trace_parent.0.and_then(|context| context.0),
         };
-        let commanded = self.command(&order.order_id, request, Expected::Placed(&order), prefer.0).await?;
-        Ok(response(&order.order_id, self.commands.durability(), commanded)?)
+        Ok(self.command(&order.order_id, &order, request, &Expected::Placed(&order), prefer.0).await?)
     }
 
     /// Cancel an order
@@ -224,7 +187,7 @@ impl OrdersApi {
     async fn cancel(
         &self,
         /// The order's id.
-        id: Path<OrderId>,
+        id: Path<Id<OrderId>>,
         /// Makes the request safe to repeat, as for placing an order. Without a key, cancelling the same order for the
         /// same reason again is the same request.
         #[oai(name = "Idempotency-Key")]
@@ -237,17 +200,15 @@ impl OrdersApi {
         trace_parent: Header<TraceParent>,
         body: Body<CancelOrderForm>,
     ) -> Result<OrderCommanded, Failure<CancelFailures>> {
-        let order_id = id.0;
-        let draft = Draft::new(&body.0.into_cancellation(order_id.clone()))?;
+        let Id(order_id) = id.0;
+        let cancellation = body.0.into_cancellation(order_id.clone());
         let request = Request {
             operation: Operation { template: "POST /orders/{id}/cancel", id: order_id.as_str() },
-            id_without_key: draft.id_by_content(),
-            draft,
             key: idempotency_key.0.as_ref(),
+            without_key: WithoutKey::IdByContent,
             trace_parent: trace_parent.0.and_then(|context| context.0),
         };
-        let commanded = self.command(&order_id, request, Expected::Cancelled, prefer.0).await?;
-        Ok(response(&order_id, self.commands.durability(), commanded)?)
+        Ok(self.command(&order_id, &cancellation, request, &Expected::Cancelled, prefer.0).await?)
     }
 
     /// Get an order
@@ -257,9 +218,9 @@ impl OrdersApi {
     async fn get(
         &self,
         /// The order's id.
-        id: Path<OrderId>,
+        id: Path<Id<OrderId>>,
     ) -> Result<GetOrder, Failure<GetFailures>> {
-        let json = self.queries.get(format!("order.query.get.{}", id.0), Code::OrderNotFound).await?;
+        let json = self.queries.get(format!("order.query.get.{}", id.0.0), problems::ORDER_NOT_FOUND).await?;
         Ok(GetOrder::Found(JsonOf::relayed(json)))
     }
 
@@ -271,19 +232,19 @@ impl OrdersApi {
         &self,
         /// Only orders of this customer.
         #[oai(name = "customerId")]
-        customer_id: Query<CustomerId>,
+        customer_id: Query<Id<CustomerId>>,
         /// Only orders with this status.
-        status: Query<OrderStatus>,
+        status: Query<StatusFilter>,
         /// The `next` of the previous page.
         cursor: Query<Cursor>,
         /// How many orders a page has at most.
-        limit: Query<Limit>,
+        limit: Query<PageLimit>,
     ) -> Result<ListedOrders, Failure<ListFailures>> {
         let query = ListOrders {
-            customer_id: customer_id.0,
-            status: status.0,
+            customer_id: customer_id.0.map(|Id(id)| id),
+            status: status.0.map(|StatusFilter(status)| status),
             cursor: cursor.0.map(|cursor| cursor.0),
-            limit: Some(limit.0.map_or(DEFAULT_PAGE, |limit| limit.0)),
+            limit: Some(limit.0.unwrap_or_default().0),
         };
         Ok(ListedOrders::Page(JsonOf::relayed(self.queries.list("order.query.list", &query).await?)))
     }
@@ -293,9 +254,9 @@ impl OrdersApi {
     async fn history(
         &self,
         /// The order's id.
-        id: Path<OrderId>,
+        id: Path<Id<OrderId>>,
     ) -> Result<GetHistory, Failure<GetFailures>> {
-        let json = self.queries.get(format!("order.query.history.{}", id.0), Code::OrderNotFound).await?;
+        let json = self.queries.get(format!("order.query.history.{}", id.0.0), problems::ORDER_NOT_FOUND).await?;
         Ok(GetHistory::Found(JsonOf::relayed(json)))
     }
 
@@ -304,9 +265,9 @@ impl OrdersApi {
     async fn payment(
         &self,
         /// The order's id.
-        id: Path<OrderId>,
+        id: Path<Id<OrderId>>,
     ) -> Result<GetPayment, Failure<PaymentFailures>> {
-        let json = self.queries.get(format!("payment.query.get.{}", id.0), Code::PaymentNotFound).await?;
+        let json = self.queries.get(format!("payment.query.get.{}", id.0.0), problems::PAYMENT_NOT_FOUND).await?;
         Ok(GetPayment::Found(JsonOf::relayed(json)))
     }
 
@@ -318,13 +279,13 @@ impl OrdersApi {
     async fn timeline(
         &self,
         /// The order's id.
-        id: Path<OrderId>,
+        id: Path<Id<OrderId>>,
     ) -> Result<GetTimeline, Failure<GetFailures>> {
-        let timeline = explain(&self.explainer, id.0.as_str(), Reach::NotDeadLetters).await;
-        let timeline = timeline.map_err(|error| internal(&error))?;
+        let timeline = explain(&self.explainer, id.0.0.as_str(), Reach::NotDeadLetters).await;
+        let timeline = timeline.map_err(|error| internal(&error, "a timeline cannot be built"))?;
         if timeline.is_empty() {
             return Err(match timeline.is_complete() {
-                true => Problem::new(Code::OrderNotFound),
+                true => Problem::new(problems::ORDER_NOT_FOUND),
                 false => unavailable("streams and services are unavailable"),
             }
             .into());
@@ -339,68 +300,49 @@ impl OrdersApi {
     async fn message(
         &self,
         /// The order's id.
-        id: Path<OrderId>,
+        id: Path<Id<OrderId>>,
         /// The stream of the message.
         stream: Path<StreamName>,
         /// Its sequence in the stream.
         sequence: Path<Sequence>,
     ) -> Result<GetMessage, Failure<MessageFailures>> {
-        let message = message::find(self.explainer.js(), &id.0, stream.0, sequence.0).await?;
+        let message = message::find(self.explainer.js(), &id.0.0, stream.0, sequence.0).await?;
         Ok(GetMessage::Found(JsonOf::serialized(&message)?))
     }
 }
 
-/// A stored command and its outcome.
-struct Commanded {
-    /// The waiting time in seconds, if the response was held.
-    held: Option<u32>,
-    /// `Some(true)` if the stream had the command already.
-    replayed: Option<bool>,
-    outcome: Outcome,
-}
-
 impl OrdersApi {
-    /// Publishes a command. Waits for its outcome if the request prefers that and fewer than the maximum wait.
+    /// Publishes a command, and waits for its outcome if the request prefers that.
     async fn command(
         &self,
         order_id: &OrderId,
+        command: &impl Publish,
         request: Request<'_>,
-        expected: Expected<'_>,
+        expected: &Expected<'_>,
         prefer: Option<Prefer>,
-    ) -> Result<Commanded, Problem> {
-        let seconds = prefer.and_then(|prefer| prefer.wait);
-        // Subscribe before the command is published; otherwise an event that it causes could be missed.
-        let waiter: Option<(Waiter, u32)> = match seconds {
-            Some(seconds) => self.waiters.subscribe(order_id).await.map(|waiter| (waiter, seconds)),
+    ) -> Result<OrderCommanded, Problem> {
+        let waiting = match prefer.and_then(|prefer| prefer.wait) {
+            Some(seconds) => self.waiters.subscribe(subjects(order_id)).await.map(|waiter| (waiter, seconds)),
             None => None,
         };
-        let stored = self.commands.publish(request).await?;
-        let replayed = stored.duplicate.then_some(true);
-        Ok(match waiter {
+        let stored = self.commands.send(command, request).await?;
+        let held = waiting.as_ref().map(|(_, seconds)| format!("wait={seconds}"));
+        let found = match waiting {
             Some((waiter, seconds)) => {
-                let outcome = waiter.outcome(stored.id, expected, Duration::from_secs(seconds.into())).await;
-                Commanded { held: Some(seconds), replayed, outcome }
+                let wait = Duration::from_secs(seconds.into());
+                outcome(waiter, &self.queries, order_id, stored.id, expected, wait).await
             }
-            None => Commanded { held: None, replayed, outcome: Outcome::NotYet },
-        })
-    }
-}
-
-fn internal(error: &anyhow::Error) -> Problem {
-    tracing::error!(error = format!("{error:#}"), "a timeline cannot be built");
-    Problem::new(Code::Internal)
-}
-
-fn response(order_id: &OrderId, durability: Durability, commanded: Commanded) -> Result<OrderCommanded, Problem> {
-    let applied = commanded.held.map(|seconds| format!("wait={seconds}"));
-    match commanded.outcome {
-        Outcome::Final(json) => Ok(OrderCommanded::Final(JsonOf::relayed(json), applied)),
-        Outcome::Refused(problem) => Err(problem),
-        Outcome::NotYet => Ok(OrderCommanded::Accepted(
-            JsonOf::written(&OrderAccepted::new(order_id, durability)),
-            format!("/orders/{order_id}"),
-            applied,
-            commanded.replayed,
-        )),
+            None => None,
+        };
+        match found {
+            Some(Ok(json)) => Ok(OrderCommanded::Final(JsonOf::relayed(json), held)),
+            Some(Err(problem)) => Err(problem),
+            None => Ok(OrderCommanded::Accepted(
+                JsonOf::written(&OrderAccepted::new(order_id, self.commands.durability())),
+                format!("/orders/{order_id}"),
+                held,
+                stored.duplicate.then_some(true),
+            )),
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use poem_openapi::{Enum, Object};
 
-use crate::json::Nullable;
+use choreography_http::json::Nullable;
 
 /// The payment of an order.
 #[derive(Object)]

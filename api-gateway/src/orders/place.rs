@@ -1,54 +1,15 @@
 //! The body of `POST /orders`.
 
-use contracts::money::{MAX_AMOUNT, MAX_QUANTITY};
+use choreography_http::code::Code;
+use choreography_http::form::{Fields, Form, number, whole};
+use choreography_http::idempotency::{IdempotencyKey, derived_id};
+use choreography_http::problem::{FieldError, Problem, internal};
+use contracts::money::MAX_QUANTITY;
 use contracts::order::{InvalidOrder, MAX_ITEMS, OrderDetails, OrderItem, PlaceOrder};
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
-use poem_openapi::Object;
 use uuid::Uuid;
 
-use crate::body::{Fields, Form, currency, number, text};
-use crate::idempotency::{IdempotencyKey, derived_id};
-use crate::problem::{Code, FieldError, Problem};
-
-/// An order to place.
-#[derive(Object)]
-#[oai(rename = "PlaceOrder", rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct PlaceOrderSchema {
-    /// The order's id, chosen by the client. Without one it is derived from the `Idempotency-Key`: the same key always
-    /// identifies the same order, also after the key expired. Without a key, too, each request places a new order.
-    #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
-    order_id: Option<String>,
-    /// The id of the ordering customer.
-    #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
-    customer_id: String,
-    /// The currency of every price in the order, an ISO 4217 code such as `EUR`.
-    #[oai(validator(pattern = "^[A-Z]{3}$"))]
-    currency: String,
-    /// The lines.
-    #[oai(validator(min_items = 1, max_items = 100))]
-    items: Vec<ItemSchema>,
-    /// The sum of `quantity × unitPrice` over the items, in minor units; a wrong sum is refused.
-    #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
-    total_price: Option<i64>,
-}
-
-/// A line of an order.
-#[derive(Object)]
-#[oai(rename = "OrderItem", rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct ItemSchema {
-    /// The id of the product.
-    #[oai(validator(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
-    product_id: String,
-    /// The number of units.
-    #[oai(validator(minimum(value = "1"), maximum(value = "1000000")))]
-    quantity: i64,
-    /// The price of one unit, in minor units of the order's currency: 1000 with `EUR` is 10.00 €.
-    #[oai(validator(minimum(value = "0"), maximum(value = "9007199254740991")))]
-    unit_price: i64,
-}
-
-// The macro accepts only literals in the schema.
-const _: () = assert!(MAX_ITEMS == 100 && MAX_QUANTITY == 1_000_000 && MAX_AMOUNT == 9_007_199_254_740_991);
+use crate::fields::{amount, currency, id};
 
 /// An order with valid fields, whose sum is not checked yet.
 pub(crate) struct PlaceOrderForm {
@@ -60,14 +21,24 @@ pub(crate) struct PlaceOrderForm {
 }
 
 impl Form for PlaceOrderForm {
-    type Schema = PlaceOrderSchema;
+    type Value = Self;
+    const NAME: &'static str = "PlaceOrder";
+    const ABOUT: &'static str = "An order to place.";
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let order_id = fields.optional("orderId", text(OrderId::parse));
-        let customer_id = fields.required("customerId", text(CustomerId::parse));
-        let currency = fields.required("currency", text(currency));
-        let items = fields.list("items", 1..=MAX_ITEMS, item);
-        let total_price = fields.optional("totalPrice", number(Amount::parse));
+        let order_id = fields.optional(
+            "orderId",
+            id(OrderId::parse),
+            "The order's id, chosen by the client. Without one it is derived from the `Idempotency-Key`: the same key \
+             always\nidentifies the same order, also after the key expired. Without a key, too, each request places a \
+             new order.",
+        );
+        let customer_id = fields.required("customerId", id(CustomerId::parse), "The id of the ordering customer.");
+        let about = "The currency of every price in the order, an ISO 4217 code such as `EUR`.";
+        let currency = fields.required("currency", currency(), about);
+        let items = fields.list::<Item>("items", 1..=MAX_ITEMS, "The lines.");
+        let about = "The sum of `quantity × unitPrice` over the items, in minor units; a wrong sum is refused.";
+        let total_price = fields.optional("totalPrice", amount(), about);
         Some(Self {
             order_id: order_id?,
             customer_id: customer_id?,
@@ -78,11 +49,22 @@ impl Form for PlaceOrderForm {
     }
 }
 
-fn item(fields: &mut Fields<'_>) -> Option<OrderItem> {
-    let product_id = fields.required("productId", text(ProductId::parse));
-    let quantity = fields.required("quantity", number(Quantity::parse));
-    let unit_price = fields.required("unitPrice", number(Amount::parse));
-    Some(OrderItem { product_id: product_id?, quantity: quantity?, unit_price: unit_price? })
+/// A line of an order.
+pub(crate) enum Item {}
+
+impl Form for Item {
+    type Value = OrderItem;
+    const NAME: &'static str = "OrderItem";
+    const ABOUT: &'static str = "A line of an order.";
+
+    fn read(fields: &mut Fields<'_>) -> Option<OrderItem> {
+        let product_id = fields.required("productId", id(ProductId::parse), "The id of the product.");
+        let units = number(whole(1..=MAX_QUANTITY.into()), Quantity::parse);
+        let quantity = fields.required("quantity", units, "The number of units.");
+        let about = "The price of one unit, in minor units of the order's currency: 1000 with `EUR` is 10.00 €.";
+        let unit_price = fields.required("unitPrice", amount(), about);
+        Some(OrderItem { product_id: product_id?, quantity: quantity?, unit_price: unit_price? })
+    }
 }
 
 impl PlaceOrderForm {
@@ -101,14 +83,11 @@ impl PlaceOrderForm {
                 InvalidOrder::ItemCount(_) | InvalidOrder::TotalTooLarge => "/items",
                 InvalidOrder::TotalMismatch { .. } => "/totalPrice",
             };
-            Problem::with_errors(Code::Validation, vec![FieldError::pointer(pointer, error.to_string())])
+            Problem::with_errors(Code::VALIDATION, vec![FieldError::pointer(pointer, error.to_string())])
         })
     }
 }
 
 fn order_id(id: Uuid) -> Result<OrderId, Problem> {
-    OrderId::parse(id.to_string()).map_err(|error| {
-        tracing::error!(%error, "a UUID is not a valid order id");
-        Problem::new(Code::Internal)
-    })
+    OrderId::parse(id.to_string()).map_err(|error| internal(&error, "a UUID is not a valid order id"))
 }

@@ -2,12 +2,13 @@
 //! which the gateway relays; `contracts::query` has the types that serialise them.
 
 use choreography::Durability;
+use choreography_http::form::Shape;
 use contracts::OrderId;
 use poem_openapi::{Enum, Object};
 use serde_json::Value;
 
-use super::place::ItemSchema;
-use crate::json::Nullable;
+use super::place::Item;
+use choreography_http::json::Nullable;
 
 /// An order whose command is stored.
 #[derive(Debug, Object)]
@@ -63,7 +64,7 @@ pub(crate) struct Order {
     /// The currency of every price, ISO 4217.
     currency: String,
     /// The lines.
-    items: Vec<ItemSchema>,
+    items: Vec<Shape<Item>>,
     /// The sum of the lines, in minor units.
     total_price: i64,
     /// Why the order was cancelled; null if it was not.

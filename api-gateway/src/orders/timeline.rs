@@ -2,7 +2,7 @@
 
 use poem_openapi::{Enum, Object};
 
-use crate::json::Nullable;
+use choreography_http::json::Nullable;
 
 /// The timeline of an order across all services, and its blockers. Times are RFC 3339.
 #[derive(Object)]

@@ -1,8 +1,9 @@
 //! The JSON of `GET /overview`.
 
-use poem_openapi::{Enum, Object, Union};
+use choreography_http::overview::{OverviewEdge, OverviewMessages, OverviewService, OverviewStream, Presence};
+use poem_openapi::{Object, Union};
 
-use crate::json::Nullable;
+use choreography_http::json::Nullable;
 
 /// A server-sent event of `GET /overview`; its `event` is the name of the variant.
 #[derive(Debug, Union)]
@@ -31,66 +32,6 @@ pub(crate) struct OverviewState {
     pub(super) orders: OverviewOrders,
 }
 
-/// Whether a component replies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename_all = "kebab-case")]
-pub(crate) enum Presence {
-    /// It replies.
-    Running,
-    /// It does not reply: stopped, paused, or unreachable.
-    Unavailable,
-}
-
-/// A service and its backlog.
-#[derive(Debug, Clone, Object)]
-#[oai(rename_all = "camelCase")]
-pub(crate) struct OverviewService {
-    /// Its name.
-    pub(super) name: String,
-    /// Whether it replies.
-    pub(super) state: Presence,
-    /// The number of instances that reply.
-    pub(super) instances: u64,
-    /// The messages in the streams that it has not received yet.
-    pub(super) backlog: u64,
-    /// The messages that it has received and not acknowledged.
-    pub(super) unacknowledged: u64,
-    /// The number of those that were delivered more than once.
-    pub(super) redelivered: u64,
-}
-
-/// A stream.
-#[derive(Debug, Clone, Object)]
-#[oai(rename_all = "camelCase")]
-pub(crate) struct OverviewStream {
-    /// Its name.
-    pub(super) name: String,
-    /// The number of messages in it.
-    pub(super) messages: u64,
-    /// Their size in bytes.
-    pub(super) bytes: u64,
-    /// The sequence of its first message.
-    pub(super) first_sequence: u64,
-    /// The sequence of its last message.
-    pub(super) last_sequence: u64,
-}
-
-/// A message type between its producer and one consumer.
-#[derive(Debug, Clone, Object)]
-#[oai(rename_all = "camelCase")]
-pub(crate) struct OverviewEdge {
-    /// The producer.
-    pub(super) from: String,
-    /// The consumer.
-    pub(super) to: String,
-    /// `<context>.<name>.v<version>`.
-    pub(super) r#type: String,
-    /// `command` or `event`.
-    pub(super) kind: String,
-    /// The rate.
-    pub(super) per_second: f64,
-}
-
 /// The rates and latencies of orders.
 #[derive(Debug, Clone, Object)]
 #[oai(rename_all = "camelCase")]
@@ -112,45 +53,4 @@ pub(crate) struct OverviewLatency {
     pub(super) p50: Nullable<f64>,
     /// The 99th percentile.
     pub(super) p99: Nullable<f64>,
-}
-
-/// A sample of messages, without their bodies.
-#[derive(Debug, Clone, Object)]
-pub(crate) struct OverviewMessages {
-    /// At most 20, an even sample, oldest first.
-    pub(super) messages: Vec<OverviewMessage>,
-    /// The number of messages since the previous sample.
-    pub(super) seen: u64,
-    /// The number of messages in this sample.
-    pub(super) shown: u64,
-}
-
-/// A message without its body.
-#[derive(Debug, Clone, Object)]
-#[oai(rename_all = "camelCase")]
-pub(crate) struct OverviewMessage {
-    /// Its sequence in the stream.
-    pub(super) sequence: u64,
-    /// The stream.
-    pub(super) stream: String,
-    /// Its id, a UUID.
-    pub(super) id: String,
-    /// `<context>.<name>.v<version>`.
-    pub(super) r#type: String,
-    /// `command` or `event`.
-    pub(super) kind: String,
-    /// The producer.
-    pub(super) source: String,
-    /// The consumers.
-    pub(super) to: Vec<String>,
-    /// The business id, such as the id of an order.
-    pub(super) key: String,
-    /// The NATS subject.
-    pub(super) subject: String,
-    /// When the producer made it, RFC 3339.
-    pub(super) time: String,
-    /// The id of the message that began the flow.
-    pub(super) correlation_id: String,
-    /// The id of the message that caused this one.
-    pub(super) causation_id: Nullable<String>,
 }

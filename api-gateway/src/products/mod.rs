@@ -4,19 +4,22 @@ mod restock;
 
 use std::sync::Arc;
 
+use choreography_http::body::Body;
+use choreography_http::code::Code;
+use choreography_http::commands::{Commands, Request, WithoutKey};
+use choreography_http::failures;
+use choreography_http::idempotency::{IdempotencyKey, Operation};
+use choreography_http::json::{JsonOf, Nullable};
+use choreography_http::parameter::{Header, Id, Path, Query, TraceParent};
+use choreography_http::problem::Failure;
+use choreography_http::queries::Queries;
 use contracts::ProductId;
-use contracts::query::{DEFAULT_PAGE, ListProducts};
+use contracts::query::ListProducts;
 use poem_openapi::{ApiResponse, Object, OpenApi};
-use uuid::Uuid;
 
 use crate::Tag;
-use crate::body::Body;
-use crate::commands::{Commands, Draft, Request};
-use crate::idempotency::{IdempotencyKey, Operation};
-use crate::json::{JsonOf, Nullable};
-use crate::parameter::{Header, Limit, Path, Query, TraceParent};
-use crate::problem::{Code, Codes, Failure};
-use crate::queries::Queries;
+use crate::fields::PageLimit;
+use crate::problems;
 use restock::RestockAccepted;
 pub(crate) use restock::RestockForm;
 
@@ -78,33 +81,15 @@ pub(crate) enum ListedProducts {
     Page(JsonOf<ProductPage>),
 }
 
-/// The errors of `POST /products/{id}/restock`.
-pub(crate) struct RestockFailures;
+failures! {
+    /// The errors of `POST /products/{id}/restock`.
+    RestockFailures = Code::OF_QUERY, Code::OF_BODY, Code::OF_KEY;
 
-impl Codes for RestockFailures {
-    const CODES: &'static [Code] = &[
-        Code::InvalidParameter,
-        Code::MalformedJson,
-        Code::BodyTooLarge,
-        Code::UnsupportedMediaType,
-        Code::Validation,
-        Code::IdempotencyKeyReused,
-        Code::Unavailable,
-    ];
-}
+    /// The errors of getting a product.
+    GetFailures = Code::OF_QUERY, &[problems::PRODUCT_NOT_FOUND];
 
-/// The errors of getting a product.
-pub(crate) struct GetFailures;
-
-impl Codes for GetFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::ProductNotFound, Code::Unavailable];
-}
-
-/// The errors of listing products.
-pub(crate) struct ListFailures;
-
-impl Codes for ListFailures {
-    const CODES: &'static [Code] = &[Code::InvalidParameter, Code::Unavailable];
+    /// The errors of listing products.
+    ListFailures = Code::OF_QUERY;
 }
 
 #[OpenApi(tag = "Tag::Products")]
@@ -117,7 +102,7 @@ impl ProductsApi {
     async fn restock(
         &self,
         /// The product's id.
-        id: Path<ProductId>,
+        id: Path<Id<ProductId>>,
         /// Makes the request safe to repeat: a string in double quotes that the client generates, such as a UUID. The
         /// same key with the same content returns the same response, and the command is processed once; with other
         /// content the request is refused. Keys expire after 24 hours. A request that fails validation does not use its
@@ -129,17 +114,16 @@ impl ProductsApi {
         trace_parent: Header<TraceParent>,
         body: Body<RestockForm>,
     ) -> Result<Restocked, Failure<RestockFailures>> {
-        let product_id = id.0;
+        let Id(product_id) = id.0;
         let restock = body.0.into_restock(product_id.clone());
         let accepted = RestockAccepted::new(&restock, self.commands.durability());
         let request = Request {
             operation: Operation { template: "POST /products/{id}/restock", id: product_id.as_str() },
-            draft: Draft::new(&restock)?,
             key: idempotency_key.0.as_ref(),
-            id_without_key: Uuid::now_v7(),
+            without_key: WithoutKey::NewId,
             trace_parent: trace_parent.0.and_then(|context| context.0),
         };
-        self.commands.publish(request).await?;
+        self.commands.send(&restock, request).await?;
         Ok(Restocked::Accepted(JsonOf::written(&accepted), format!("/products/{product_id}")))
     }
 
@@ -148,9 +132,10 @@ impl ProductsApi {
     async fn get(
         &self,
         /// The product's id.
-        id: Path<ProductId>,
+        id: Path<Id<ProductId>>,
     ) -> Result<GetProduct, Failure<GetFailures>> {
-        let json = self.queries.get(format!("inventory.query.product.{}", id.0), Code::ProductNotFound).await?;
+        let json =
+            self.queries.get(format!("inventory.query.product.{}", id.0.0), problems::PRODUCT_NOT_FOUND).await?;
         Ok(GetProduct::Found(JsonOf::relayed(json)))
     }
 
@@ -161,11 +146,11 @@ impl ProductsApi {
     async fn list(
         &self,
         /// The `next` of the previous page.
-        cursor: Query<ProductId>,
+        cursor: Query<Id<ProductId>>,
         /// How many products a page has at most.
-        limit: Query<Limit>,
+        limit: Query<PageLimit>,
     ) -> Result<ListedProducts, Failure<ListFailures>> {
-        let query = ListProducts { after: cursor.0, limit: Some(limit.0.map_or(DEFAULT_PAGE, |limit| limit.0)) };
+        let query = ListProducts { after: cursor.0.map(|Id(id)| id), limit: Some(limit.0.unwrap_or_default().0) };
         Ok(ListedProducts::Page(JsonOf::relayed(self.queries.list("inventory.query.products", &query).await?)))
     }
 }

@@ -1,34 +1,27 @@
 //! The body of `POST /products/{id}/restock`, and its response.
 
 use choreography::Durability;
+use choreography_http::form::{Fields, Form, number, whole};
 use contracts::capacity::MAX_RESTOCK;
 use contracts::inventory::Restock;
 use contracts::{ProductId, Quantity};
 use poem_openapi::{Enum, Object};
 
-use crate::body::{Fields, Form, number};
-
-/// Units to add to the stock of a product.
-#[derive(Object)]
-#[oai(rename = "Restock", rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct RestockSchema {
-    /// The number of units. Split larger restocks: each unit may release one backordered order.
-    #[oai(validator(minimum(value = "1"), maximum(value = "40000")))]
-    quantity: i64,
-}
-
-const _: () = assert!(MAX_RESTOCK == 40_000, "the schema repeats it");
-
 /// A valid request to restock a product.
-pub(crate) struct RestockForm {
-    quantity: Quantity,
-}
+pub(crate) struct RestockForm(Quantity);
 
 impl Form for RestockForm {
-    type Schema = RestockSchema;
+    type Value = Self;
+    const NAME: &'static str = "Restock";
+    const ABOUT: &'static str = "Units to add to the stock of a product.";
 
     fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self { quantity: fields.required("quantity", number(units))? })
+        let quantity = fields.required(
+            "quantity",
+            number(whole(1..=MAX_RESTOCK.into()), units),
+            "The number of units. Split larger restocks: each unit may release one backordered order.",
+        );
+        Some(Self(quantity?))
     }
 }
 
@@ -43,7 +36,7 @@ fn units(number: i64) -> Result<Quantity, String> {
 impl RestockForm {
     /// Converts the form to a command.
     pub(crate) fn into_restock(self, product_id: ProductId) -> Restock {
-        Restock { product_id, quantity: self.quantity }
+        Restock { product_id, quantity: self.0 }
     }
 }
 

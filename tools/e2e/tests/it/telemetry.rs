@@ -93,7 +93,7 @@ async fn one_trace_of_one_order_spans_every_service_and_its_id_is_in_the_logs() 
         ("OTEL_EXPORTER_OTLP_ENDPOINT", &url),
         ("OTEL_BSP_SCHEDULE_DELAY", "200"),
         ("LOG_FORMAT", "json"),
-        ("RUST_LOG", "info,api_gateway=debug"),
+        ("RUST_LOG", "info,choreography_http=debug"),
         // Only the trace of the order below is sampled.
         ("OTEL_TRACES_SAMPLER_ARG", "0"),
     ])

@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_nats::jetstream::{consumer, stream};
 use choreography::position::{Loss, Losses, Observed, Position};
 use choreography::{clock, metrics};
-use contracts::capacity::follow_up;
 use time::OffsetDateTime;
 
 use super::ledger::Ledger;
@@ -41,7 +40,12 @@ pub(crate) struct Taken {
 
 impl Followed {
     /// Updates the state with the stream and its durable consumers.
-    pub(crate) fn observe(&mut self, info: &stream::Info, consumers: &[consumer::Info]) -> Taken {
+    pub(crate) fn observe(
+        &mut self,
+        info: &stream::Info,
+        consumers: &[consumer::Info],
+        follow_up: fn(&str) -> u64,
+    ) -> Taken {
         self.ledger.observe(&info.state);
         self.followers.retain(|name, _| consumers.iter().any(|consumer| consumer.name == *name));
         let mut taken = Taken::default();

@@ -9,7 +9,6 @@
 
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use async_nats::jetstream::{self, ErrorCode};
-use contracts::topology::IDEMPOTENCY;
 use poem_openapi::registry::MetaSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -25,7 +24,8 @@ const NAMESPACE: Uuid = Uuid::from_u128(0x6b0f_3c52_97d1_4e0e_8a3b_5d1f_20c4_76e
 const MAX_KEY: usize = 255;
 
 /// Derives an id from parts. No part may contain a newline, so that different lists have different ids.
-pub(crate) fn derived_id(parts: &[&str]) -> Uuid {
+#[must_use]
+pub fn derived_id(parts: &[&str]) -> Uuid {
     Uuid::new_v5(&NAMESPACE, parts.join("\n").as_bytes())
 }
 
@@ -40,11 +40,12 @@ fn hexadecimal(bytes: &[u8]) -> String {
 
 /// The value of an `Idempotency-Key` header: a structured-field string such as `"8e03978e-40d5"`, or the bare text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct IdempotencyKey(String);
+pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
     /// Returns the key, without quotes.
-    pub(crate) fn as_str(&self) -> &str {
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -87,11 +88,11 @@ fn is_bare(byte: u8) -> bool {
 
 /// The operation that a key is used for: the method and the path, with the id in the path.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Operation<'a> {
-    /// Such as `POST /orders/{id}/cancel`.
-    pub(crate) template: &'static str,
+pub struct Operation<'a> {
+    /// Such as `POST /bookings/{id}/cancel`.
+    pub template: &'static str,
     /// The id in the path; empty if there is none.
-    pub(crate) id: &'a str,
+    pub id: &'a str,
 }
 
 impl Operation<'_> {
@@ -143,12 +144,14 @@ pub(crate) enum ClaimError {
 /// The keys seen in the last 24 hours.
 pub(crate) struct IdempotencyKeys {
     js: jetstream::Context,
+    name: &'static str,
     bucket: OnceCell<Store>,
 }
 
 impl IdempotencyKeys {
-    pub(crate) fn new(js: jetstream::Context) -> Self {
-        Self { js, bucket: OnceCell::new() }
+    /// Stores keys in the bucket `name`.
+    pub(crate) fn new(js: jetstream::Context, name: &'static str) -> Self {
+        Self { js, name, bucket: OnceCell::new() }
     }
 
     /// Claims a key for a payload, or finds it claimed for the same payload; returns the id of its command.
@@ -162,8 +165,7 @@ impl IdempotencyKeys {
         let entry = Entry { payload: hexadecimal(&payload), command_id: Uuid::now_v7() };
         let name = operation.entry(key);
         let value = entry.bytes(payload);
-        let bucket =
-            self.bucket.get_or_try_init(|| self.js.get_key_value(IDEMPOTENCY)).await.map_err(unavailable)?;
+        let bucket = self.bucket.get_or_try_init(|| self.js.get_key_value(self.name)).await.map_err(unavailable)?;
         match bucket.create(&name, value.into()).await {
             Ok(_) => return Ok(entry.command_id),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
@@ -234,11 +236,11 @@ mod tests {
     #[test]
     fn an_entry_belongs_to_operation_path_and_key() {
         let key = |text: &str| IdempotencyKey::parse(text).unwrap();
-        let cancel = Operation { template: "POST /orders/{id}/cancel", id: "ORDER_001" };
+        let cancel = Operation { template: "POST /bookings/{id}/cancel", id: "BOOKING_001" };
         assert_eq!(cancel.entry(&key("k")), cancel.entry(&key("\"k\"")));
         assert_ne!(cancel.entry(&key("k")), cancel.entry(&key("l")));
-        assert_ne!(cancel.entry(&key("k")), Operation { id: "ORDER_002", ..cancel }.entry(&key("k")));
-        let restock = Operation { template: "POST /products/{id}/restock", ..cancel };
-        assert_ne!(cancel.entry(&key("k")), restock.entry(&key("k")));
+        assert_ne!(cancel.entry(&key("k")), Operation { id: "BOOKING_002", ..cancel }.entry(&key("k")));
+        let clean = Operation { template: "POST /rooms/{id}/clean", ..cancel };
+        assert_ne!(cancel.entry(&key("k")), clean.entry(&key("k")));
     }
 }

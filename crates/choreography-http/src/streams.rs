@@ -1,7 +1,7 @@
 //! The state of the streams, polled once a second: whether they exist, their durability, whether there is capacity for
 //! the events that a further command causes, and lost messages.
 //!
-//! COMMANDS and EVENTS are ring buffers. A command is accepted only if the unconsumed messages, and those that may
+//! The streams of commands and of events are ring buffers. A command is accepted only if the unconsumed messages, and those that may
 //! still follow from them, stay below the limit: so no unconsumed message is dropped. Near the limit, requests get 503
 //! and nothing of them is stored.
 
@@ -12,11 +12,9 @@ use std::time::{Duration, Instant};
 
 use async_nats::jetstream::stream::{Info, Stream};
 use async_nats::jetstream::{self, consumer};
-use choreography::durability::{Durability, DurabilityOptions};
+use choreography::durability::{Durability, DurabilityOptions, TooWeak};
 use choreography::metrics::{self, Gauges, figure};
-use choreography::{Health, Topology, clock};
-use contracts::capacity::follow_up;
-use contracts::topology::{COMMANDS, DEAD_LETTERS, EVENTS, ORDER_SERVICE, TIMERS, TOPOLOGY};
+use choreography::{Health, Topology, clock, dead_letter};
 use futures::TryStreamExt;
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -52,10 +50,36 @@ const MAX_UNANSWERED: u32 = 2;
 const POLLS_PER_PROBE: u64 = 30;
 /// The percentage from which there is a warning about limits without admission control.
 const WARN: u64 = 80;
-/// The longest possible deadline; an older message in TIMERS is not a pending one.
-const TIMERS_HOLD: Duration = Duration::from_secs(24 * 3600);
-/// The stream of the bucket.
-const KEYS: &str = "KV_IDEMPOTENCY";
+
+/// The streams of a system, and their limits.
+#[derive(Debug, Clone)]
+pub struct Capacity {
+    /// The declared streams and consumers.
+    pub topology: Topology,
+    /// The stream of commands, a ring buffer.
+    pub commands: &'static str,
+    /// The stream of events, a ring buffer.
+    pub events: &'static str,
+    /// The stream of deadlines.
+    pub timers: &'static str,
+    /// The longest possible deadline; an older message in the stream of deadlines is not a pending one.
+    pub longest_deadline: Duration,
+    /// The bucket of idempotency keys.
+    pub bucket: &'static str,
+    /// How many messages may wait for a service.
+    pub max_backlog: u64,
+    /// The maximum number of bytes of events per byte of a message that waits for a service, until its flow has ended.
+    pub follow_up: fn(service: &str) -> u64,
+    /// The same, per byte of a command.
+    pub follow_up_of_commands: u64,
+}
+
+impl Capacity {
+    /// Returns the stream of the bucket.
+    fn keys(&self) -> String {
+        format!("KV_{}", self.bucket)
+    }
+}
 
 /// The latest known state.
 #[derive(Debug, Clone)]
@@ -94,7 +118,7 @@ enum Failed {
 
 /// The result of a poll.
 struct Polled {
-    /// COMMANDS and EVENTS.
+    /// The ring buffers.
     infos: Vec<Info>,
     loads: BTreeMap<String, Load>,
     warnings: Vec<String>,
@@ -102,12 +126,11 @@ struct Polled {
 }
 
 /// Polls the streams.
-pub(crate) struct Streams {
+pub struct Streams {
     pub(crate) js: jetstream::Context,
-    pub(crate) options: DurabilityOptions,
-    /// How many messages may wait for a service.
-    pub(crate) max_backlog: u64,
-    pub(crate) health: Health,
+    pub(crate) capacity: Capacity,
+    options: DurabilityOptions,
+    health: Health,
     pub(crate) known: watch::Sender<Known>,
     pub(crate) publishing: Arc<Publishing>,
 }
@@ -123,14 +146,22 @@ struct Memory {
 }
 
 impl Streams {
+    /// Polls the streams of `capacity`, and reports to `health`.
+    #[must_use]
+    pub fn new(js: jetstream::Context, capacity: Capacity, options: DurabilityOptions, health: Health) -> Self {
+        let (known, publishing) = (watch::Sender::new(Known::default()), Arc::new(Publishing::new(health.clone())));
+        Self { js, capacity, options, health, known, publishing }
+    }
+
     /// Polls forever.
     ///
     /// # Errors
     ///
-    /// If a stream is less durable than required, or the topology cannot be read.
-    pub(crate) async fn watch(self) -> anyhow::Result<()> {
+    /// If a stream is less durable than required.
+    pub async fn watch(self) -> Result<(), TooWeak> {
         self.health.expect(STREAMS);
-        let consumers = Topology::parse(TOPOLOGY)?.consumers.into_iter().map(|spec| (spec.stream, spec.name));
+        let consumers = self.capacity.topology.consumers.iter();
+        let consumers = consumers.map(|spec| (spec.stream.clone(), spec.name.clone()));
         let mut memory = Memory {
             consumers: consumers.collect(),
             followed: BTreeMap::new(),
@@ -149,7 +180,7 @@ impl Streams {
                         let probed = self.options.probe(&found.infos, durability).await;
                         match self.options.check(&probed) {
                             Ok(()) => self.health.note(DURABILITY, probed.to_string()),
-                            Err(weak) if durability.is_none() => return Err(weak.into()),
+                            Err(weak) if durability.is_none() => return Err(weak),
                             // Ending would not help; readiness reports it.
                             Err(weak) => self.health.failed(DURABILITY, weak.to_string()),
                         }
@@ -178,7 +209,7 @@ impl Streams {
     }
 
     fn report(&self, polled: Polled, durability: Durability, memory: &mut Memory) {
-        let budget = Arc::new(AtomicU64::new(budget(&polled.loads)));
+        let budget = Arc::new(AtomicU64::new(self.budget(&polled.loads)));
         let at_capacity = memory.admission.decide(Instant::now(), polled.loads);
         match &at_capacity {
             Some(refusal) => self.health.note(BACKPRESSURE, format!("commands are refused: {}", refusal.why)),
@@ -220,33 +251,35 @@ impl Streams {
         let mut polled =
             Polled { infos: Vec::new(), loads: BTreeMap::new(), warnings: Vec::new(), key_expires: None };
         let mut taken = BTreeMap::new();
-        for name in [COMMANDS, EVENTS, TIMERS] {
+        let Capacity { commands, events, timers, follow_up, .. } = self.capacity;
+        for name in [commands, events, timers] {
             let (stream, consumers) = self.stream_and_consumers(name, &memory.consumers).await?;
             let info = stream.cached_info().clone();
             let followed = memory.followed.entry(name).or_default();
-            taken.insert(name, followed.observe(&info, &consumers));
+            taken.insert(name, followed.observe(&info, &consumers, follow_up));
             followed.read_ages(&stream, info.state.first_sequence).await;
             polled.warnings.extend(followed.too_old(info.config.max_age).map(|why| format!("{name}: {why}")));
             memory.gauges.set(&info, taken[name]);
-            if name != TIMERS {
+            if name != timers {
                 polled.loads.extend(self.backlogs(&consumers));
                 polled.infos.push(info);
             } else if info.state.bytes > 0 {
-                polled.loads.extend(timers(&info));
+                polled.loads.extend(self.deadlines(&info));
             }
         }
-        polled.loads.extend(polled.infos.iter().filter_map(|info| ring_buffer(info, &taken)));
+        polled.loads.extend(polled.infos.iter().filter_map(|info| self.ring_buffer(info, &taken)));
         for (name, load) in &polled.loads {
             if load.used > load.limit / 2 {
                 polled.warnings.push(format!("{name}: {} ({} of {})", load.what, load.used, load.limit));
             }
         }
-        for name in [DEAD_LETTERS, KEYS] {
+        let keys = self.capacity.keys();
+        for name in [dead_letter::STREAM_NAME, &keys] {
             let stream = self.js.get_stream(name).await.map_err(|error| failed(name, &error))?;
             let info = stream.cached_info();
             memory.gauges.set(info, Taken::default());
-            polled.warnings.extend(nearly_full(info));
-            if name == KEYS && info.state.messages > 0 {
+            polled.warnings.extend(nearly_full(info, &keys));
+            if name == keys && info.state.messages > 0 {
                 polled.key_expires = Some(info.state.first_timestamp + info.config.max_age);
             }
         }
@@ -277,11 +310,44 @@ impl Streams {
         let backlog = |info: &consumer::Info| {
             let what = format!("{} messages wait for {}", info.num_pending, info.name);
             // Admission closes above the limit, as the setting documents.
-            let limit = self.max_backlog.saturating_add(1).saturating_mul(5) / 4;
+            let limit = self.capacity.max_backlog.saturating_add(1).saturating_mul(5) / 4;
             (format!("{} {}", info.stream_name, info.name), Load { what, used: info.num_pending, limit })
         };
         consumers.iter().map(backlog).collect()
     }
+
+    /// Returns the load of a ring buffer: the unconsumed bytes, and for events those that may follow from all messages.
+    fn ring_buffer(&self, info: &Info, taken: &BTreeMap<&str, Taken>) -> Option<(String, Load)> {
+        let limit = max_bytes(info)?;
+        let name = info.config.name.as_str();
+        let unconsumed = taken.get(name)?.unconsumed;
+        let follow_up = match name == self.capacity.events {
+            true => taken.values().map(|taken| taken.follow_up).fold(0, u64::saturating_add),
+            false => 0,
+        };
+        let what = format!("the stream {name} has {unconsumed} unconsumed bytes, and up to {follow_up} may follow");
+        Some((name.to_owned(), Load { what, used: unconsumed.saturating_add(follow_up), limit }))
+    }
+
+    /// Returns how many bytes of commands may come until a stream closes, if each causes as many events as it can.
+    fn budget(&self, loads: &BTreeMap<String, Load>) -> u64 {
+        let until_closed = |name: &str| loads.get(name).map_or(u64::MAX, Load::until_closed);
+        let events = until_closed(self.capacity.events) / self.capacity.follow_up_of_commands.max(1);
+        until_closed(self.capacity.commands).min(events)
+    }
+
+    /// Returns the load of the stream of deadlines: all of it, while its oldest message can be a pending one.
+    fn deadlines(&self, info: &Info) -> Option<(String, Load)> {
+        let (name, limit) = (&info.config.name, max_bytes(info)?);
+        let age = clock::now() - info.state.first_timestamp;
+        let what = format!("the stream {name} has {} bytes of deadlines", info.state.bytes);
+        (age < self.capacity.longest_deadline).then(|| (name.clone(), Load { what, used: info.state.bytes, limit }))
+    }
+}
+
+/// Returns the limit of a stream; `None` if it has none.
+fn max_bytes(info: &Info) -> Option<u64> {
+    u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)
 }
 
 /// Distinguishes a refusal from a missing reply.
@@ -293,40 +359,12 @@ fn failed(name: &str, error: &(impl std::error::Error + 'static)) -> Failed {
     if is_refusal { Failed::Refused(why) } else { Failed::Unanswered(why) }
 }
 
-/// Returns the load of a ring buffer: the unconsumed bytes, and in EVENTS those that may follow from all messages.
-fn ring_buffer(info: &Info, taken: &BTreeMap<&str, Taken>) -> Option<(String, Load)> {
-    let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)?;
-    let name = info.config.name.as_str();
-    let unconsumed = taken.get(name)?.unconsumed;
-    let follow_up = match name {
-        EVENTS => taken.values().map(|taken| taken.follow_up).fold(0, u64::saturating_add),
-        _ => 0,
-    };
-    let what = format!("the stream {name} has {unconsumed} unconsumed bytes, and up to {follow_up} may follow");
-    Some((name.to_owned(), Load { what, used: unconsumed.saturating_add(follow_up), limit }))
-}
-
-/// Returns how many bytes of commands may come until a stream closes, if each causes as many events as it can.
-fn budget(loads: &BTreeMap<String, Load>) -> u64 {
-    let until_closed = |name: &str| loads.get(name).map_or(u64::MAX, Load::until_closed);
-    until_closed(COMMANDS).min(until_closed(EVENTS) / follow_up(ORDER_SERVICE).max(1))
-}
-
-/// Returns the load of TIMERS: all of it, while its oldest message can be a pending deadline.
-fn timers(info: &Info) -> Option<(String, Load)> {
-    let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)?;
-    let age = clock::now() - info.state.first_timestamp;
-    let what = format!("the stream {TIMERS} has {} bytes of deadlines", info.state.bytes);
-    (age < TIMERS_HOLD).then(|| (TIMERS.to_owned(), Load { what, used: info.state.bytes, limit }))
-}
-
 /// Warns before a stream that refuses new messages is full.
-fn nearly_full(info: &Info) -> Option<String> {
-    let limit = u64::try_from(info.config.max_bytes).ok().filter(|limit| *limit > 0)?;
-    let share = info.state.bytes.saturating_mul(100) / limit;
-    let consequence = match info.config.name.as_str() {
-        KEYS => "at its limit requests with an Idempotency-Key get 503 until entries expire",
-        _ => "at its limit dead letters wait in the outboxes; redrive or delete some",
+fn nearly_full(info: &Info, keys: &str) -> Option<String> {
+    let share = info.state.bytes.saturating_mul(100) / max_bytes(info)?;
+    let consequence = match info.config.name == keys {
+        true => "at its limit requests with an Idempotency-Key get 503 until entries expire",
+        false => "at its limit dead letters wait in the outboxes; redrive or delete some",
     };
     let name = info.config.name.strip_prefix("KV_").unwrap_or(&info.config.name);
     (share >= WARN).then(|| format!("{name} is {share} % full: {consequence}"))
@@ -363,7 +401,7 @@ impl StreamGauges {
             gauges.get_or_create(&labels).set(figure(value));
         };
         set(&self.bytes, info.state.bytes);
-        set(&self.max_bytes, u64::try_from(info.config.max_bytes).unwrap_or(0));
+        set(&self.max_bytes, max_bytes(info).unwrap_or(0));
         set(&self.unconsumed, taken.unconsumed);
         set(&self.follow_up, taken.follow_up);
     }

@@ -7,14 +7,12 @@ use anyhow::Context as _;
 use async_nats::connection::State;
 use async_nats::jetstream::{self, consumer};
 use async_nats::{Client, StatusCode};
-use contracts::topology::{API_GATEWAY, COMMANDS, DEAD_LETTERS, EVENTS, TIMERS};
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 
+use super::System;
 use super::representation::{OverviewService, OverviewStream, Presence};
 
-/// The streams of the overview, and whether services consume them.
-const STREAMS: [(&str, bool); 4] = [(COMMANDS, true), (EVENTS, true), (TIMERS, true), (DEAD_LETTERS, false)];
 /// How long services may take to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long the server may take to reply.
@@ -25,17 +23,23 @@ const MAX_MISSED_PINGS: u32 = 2;
 
 /// The result of a poll.
 #[derive(Debug, Clone)]
-pub(super) struct Found {
-    pub(super) broker: Presence,
-    pub(super) services: Vec<OverviewService>,
-    pub(super) streams: Vec<OverviewStream>,
+pub struct Discovered {
+    /// Whether nats-server replies.
+    pub broker: Presence,
+    /// The observing program and the other services.
+    pub services: Vec<OverviewService>,
+    /// The streams.
+    pub streams: Vec<OverviewStream>,
 }
 
 /// Polls services and streams, and keeps the last result.
 pub(super) struct Discovery {
     client: Client,
     js: jetstream::Context,
-    found: Found,
+    program: &'static str,
+    /// The streams, and whether services consume them.
+    streams: Vec<(&'static str, bool)>,
+    found: Discovered,
     /// How many pings in a row each service has missed, in the order of the services.
     missed_pings: Vec<u32>,
 }
@@ -49,26 +53,30 @@ enum Ping {
 }
 
 impl Discovery {
-    pub(super) fn new(client: Client, js: jetstream::Context, names: &[&str]) -> Self {
-        let service = |name: &&str| OverviewService {
-            name: (*name).to_owned(),
+    pub(super) fn new(client: Client, js: jetstream::Context, system: &System) -> Self {
+        let service = |name: &str| OverviewService {
+            name: name.to_owned(),
             state: Presence::Unavailable,
             instances: 0,
             backlog: 0,
             unacknowledged: 0,
             redelivered: 0,
         };
-        let found = Found {
+        let names = system.services.iter().map(String::as_str);
+        let found = Discovered {
             broker: Presence::Unavailable,
-            services: names.iter().map(service).collect(),
+            services: [system.program].into_iter().chain(names).map(service).collect(),
             streams: Vec::new(),
         };
         // No service counts as running before its first reply.
-        Self { client, js, missed_pings: vec![MAX_MISSED_PINGS; found.services.len()], found }
+        let missed_pings = vec![MAX_MISSED_PINGS; found.services.len()];
+        let followed = system.followed.iter().map(|stream| (*stream, true));
+        let streams = followed.chain(system.others.iter().copied()).collect();
+        Self { client, js, program: system.program, streams, missed_pings, found }
     }
 
     /// Polls once.
-    pub(super) async fn poll(&mut self) -> Found {
+    pub(super) async fn poll(&mut self) -> Discovered {
         let polling = async {
             anyhow::ensure!(self.client.connection_state() == State::Connected, "there is no connection");
             tokio::try_join!(self.streams(), self.ping())
@@ -100,8 +108,8 @@ impl Discovery {
     fn presences(&mut self, pings: &BTreeMap<String, Ping>) {
         for (service, missed) in self.found.services.iter_mut().zip(&mut self.missed_pings) {
             *missed = match pings.get(&service.name) {
-                // The gateway itself sends the pings.
-                _ if service.name == API_GATEWAY => 0,
+                // This program sends the pings.
+                _ if service.name == self.program => 0,
                 Some(Ping::Instances(count)) => {
                     service.instances = *count;
                     0
@@ -109,7 +117,7 @@ impl Discovery {
                 Some(Ping::NoResponder) => MAX_MISSED_PINGS,
                 None => missed.saturating_add(1),
             };
-            if service.name == API_GATEWAY {
+            if service.name == self.program {
                 service.instances = 1;
             }
             service.state = if *missed < MAX_MISSED_PINGS { Presence::Running } else { Presence::Unavailable };
@@ -121,7 +129,7 @@ impl Discovery {
 
     /// Returns the state of the streams and of their consumers.
     async fn streams(&self) -> anyhow::Result<(Vec<OverviewStream>, Vec<consumer::Info>)> {
-        let infos = STREAMS.map(|(name, received)| async move {
+        let infos = self.streams.iter().map(|&(name, received)| async move {
             let stream = self.js.get_stream(name).await?;
             let state = &stream.cached_info().state;
             let shown = OverviewStream {
@@ -143,7 +151,7 @@ impl Discovery {
     async fn ping(&self) -> anyhow::Result<BTreeMap<String, Ping>> {
         let inbox = self.client.new_inbox();
         let mut replies = self.client.subscribe(format!("{inbox}.*")).await?;
-        let services = self.found.services.iter().filter(|service| service.name != API_GATEWAY);
+        let services = self.found.services.iter().filter(|service| service.name != self.program);
         for OverviewService { name, .. } in services {
             let reply = format!("{inbox}.{name}");
             self.client.publish_with_reply(format!("$SRV.PING.{name}"), reply, "".into()).await?;

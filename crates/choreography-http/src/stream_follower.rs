@@ -12,6 +12,7 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Info;
 use async_nats::jetstream::{self, Message};
 use futures::StreamExt;
+use poem_openapi::Enum;
 use time::OffsetDateTime;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -26,56 +27,59 @@ const INACTIVE_THRESHOLD: Duration = Duration::from_secs(60);
 
 /// The subscription of a follower.
 #[derive(Debug, Clone)]
-pub(crate) struct Follow {
+pub struct Follow {
+    /// The program; the names of its consumers begin with it.
+    pub program: &'static str,
     /// The stream.
-    pub(crate) stream: &'static str,
+    pub stream: &'static str,
     /// The filter subjects; empty for all.
-    pub(crate) filter: Vec<String>,
+    pub filter: Vec<String>,
     /// Whether to receive the headers only.
-    pub(crate) headers_only: bool,
+    pub headers_only: bool,
     /// How many messages are pulled at a time.
-    pub(crate) batch: usize,
+    pub batch: usize,
 }
 
 /// The next item of a followed stream.
 #[allow(clippy::large_enum_variant, reason = "nearly all are messages, and one exists at a time")]
-pub(crate) enum Followed {
+pub enum Followed {
     /// The next message.
     Message(FollowedMessage),
     /// Messages after the last one are missing: the position at which the follower continues, and why.
-    Reset(EventId, Reset),
+    Reset(EventId, ResetReason),
 }
 
-/// Why a follower does not continue right after the last message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reset {
-    /// The stream was deleted and created again. The follower continues with new messages.
+/// Why the feed has a gap after the last event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "camelCase")]
+pub enum ResetReason {
+    /// The stream was deleted and created again; the feed continues with new events.
     Recreated,
-    /// The stream has dropped unread messages. The follower continues with the oldest available message.
+    /// The stream no longer has the next events; the feed continues with the oldest one available.
     Expired,
 }
 
 /// A message with its position in the stream.
-pub(crate) struct FollowedMessage {
+pub struct FollowedMessage {
     /// The message.
-    pub(crate) message: Message,
+    pub message: Message,
     /// Its sequence in the stream, with the stream's generation.
-    pub(crate) id: EventId,
+    pub id: EventId,
     /// When the stream stored it.
-    pub(crate) published: OffsetDateTime,
+    pub published: OffsetDateTime,
     /// How many messages follow it in the stream.
-    pub(crate) pending: u64,
+    pub pending: u64,
 }
 
 /// A follower of one stream.
-pub(crate) struct StreamFollower {
+pub struct StreamFollower {
     client: Client,
     js: jetstream::Context,
     follow: Follow,
     /// The last message; `None` for "only new messages" until there is one.
     last: Option<EventId>,
     /// Not yet returned by [`StreamFollower::next`].
-    reset: Option<Reset>,
+    reset: Option<ResetReason>,
     consumer: Option<Consumer>,
     poll: Interval,
 }
@@ -89,16 +93,24 @@ struct Consumer {
     delivered: u64,
 }
 
+impl FollowedMessage {
+    /// Returns a header; `None` if the message does not have it.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        Some(self.message.headers.as_ref()?.get(name)?.as_str())
+    }
+}
+
 impl StreamFollower {
     /// Begins after `last`, or with new messages.
-    pub(crate) fn new(client: Client, js: jetstream::Context, follow: Follow, last: Option<EventId>) -> Self {
+    pub fn new(client: Client, js: jetstream::Context, follow: Follow, last: Option<EventId>) -> Self {
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { client, js, follow, last, reset: None, consumer: None, poll }
     }
 
     /// Returns the next item, however long it takes. Not cancellation-safe.
-    pub(crate) async fn next(&mut self) -> Followed {
+    pub async fn next(&mut self) -> Followed {
         loop {
             if self.consumer.is_none()
                 && let Err(error) = self.open().await
@@ -121,7 +133,7 @@ impl StreamFollower {
     }
 
     /// Skips the stored messages, and continues with new ones.
-    pub(crate) fn skip(&mut self) {
+    pub fn skip(&mut self) {
         self.consumer = None;
         self.last = None;
     }
@@ -131,7 +143,7 @@ impl StreamFollower {
     /// # Errors
     ///
     /// If the server does not reply or refuses.
-    pub(crate) async fn open(&mut self) -> anyhow::Result<()> {
+    pub async fn open(&mut self) -> anyhow::Result<()> {
         let connection = connects(&self.client);
         let stream = self.js.get_stream(self.follow.stream).await?;
         let (last, reset) = place(stream.cached_info(), self.last);
@@ -139,7 +151,7 @@ impl StreamFollower {
         self.reset = self.reset.or(reset);
         let config = pull::Config {
             // With a name, the subject of the create request contains the stream.
-            name: Some(format!("api-gateway-feed-{}", uuid::Uuid::now_v7().simple())),
+            name: Some(format!("{}-feed-{}", self.follow.program, uuid::Uuid::now_v7().simple())),
             filter_subjects: self.follow.filter.clone(),
             headers_only: self.follow.headers_only,
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: last.sequence + 1 },
@@ -184,7 +196,7 @@ impl StreamFollower {
 }
 
 /// Returns the message after which to continue in a stream, and the reason if it is not `last`.
-fn place(stream: &Info, last: Option<EventId>) -> (EventId, Option<Reset>) {
+fn place(stream: &Info, last: Option<EventId>) -> (EventId, Option<ResetReason>) {
     let created = stream.created.unix_timestamp_nanos() / 1_000_000;
     let generation = u64::try_from(created).unwrap_or_default();
     let (first, end) = (stream.state.first_sequence, stream.state.last_sequence);
@@ -192,9 +204,9 @@ fn place(stream: &Info, last: Option<EventId>) -> (EventId, Option<Reset>) {
         None => (end, None),
         // A sequence after the end is from a previous stream of that name.
         Some(last) if last.generation.is_some_and(|known| known != generation) || last.sequence > end => {
-            (end, Some(Reset::Recreated))
+            (end, Some(ResetReason::Recreated))
         }
-        Some(last) if last.sequence + 1 < first => (first - 1, Some(Reset::Expired)),
+        Some(last) if last.sequence + 1 < first => (first - 1, Some(ResetReason::Expired)),
         Some(last) => (last.sequence, None),
     };
     (EventId { generation: Some(generation), sequence }, reset)

@@ -11,33 +11,37 @@ use poem_openapi::types::{ParseFromJSON, ParseResult, ToJSON, Type};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::problem::{Code, Problem};
+use crate::problem::{Problem, internal};
 
 /// JSON with the schema of `T`: another service's, passed on unchanged, or the gateway's own.
-pub(crate) struct JsonOf<T> {
+pub struct JsonOf<T> {
     json: Bytes,
     shape: PhantomData<fn() -> T>,
 }
 
 impl<T> JsonOf<T> {
     /// Wraps the reply of another service.
-    pub(crate) fn relayed(json: Bytes) -> Self {
+    #[must_use]
+    pub fn relayed(json: Bytes) -> Self {
         Self { json, shape: PhantomData }
     }
 
     /// Serialises a value that has the JSON of `T` but another type.
-    pub(crate) fn serialized(value: &impl Serialize) -> Result<Self, Problem> {
-        let json = serde_json::to_vec(value).map_err(|error| {
-            tracing::error!(%error, "a response cannot be written as JSON");
-            Problem::new(Code::Internal)
-        })?;
+    ///
+    /// # Errors
+    ///
+    /// The problem of a value that cannot be serialised.
+    pub fn serialized(value: &impl Serialize) -> Result<Self, Problem> {
+        let json =
+            serde_json::to_vec(value).map_err(|error| internal(&error, "a response cannot be written as JSON"))?;
         Ok(Self::relayed(json.into()))
     }
 }
 
 impl<T: ToJSON> JsonOf<T> {
     /// Serialises a value.
-    pub(crate) fn written(value: &T) -> Self {
+    #[must_use]
+    pub fn written(value: &T) -> Self {
         Self::relayed(value.to_json_string().into())
     }
 }
@@ -62,7 +66,7 @@ impl<T: Send> IntoResponse for JsonOf<T> {
 
 /// A property that is always present and may be null; OpenAPI would describe an `Option` as one that may be absent.
 #[derive(Debug, Clone)]
-pub(crate) struct Nullable<T>(Option<T>);
+pub struct Nullable<T>(Option<T>);
 
 impl<T: Type> Type for Nullable<T> {
     const IS_REQUIRED: bool = true;

@@ -4,18 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, jetstream};
-use choreography::clock;
-use choreography::envelope::{self, rfc3339};
-use contracts::catalogue::Consumers;
-use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS};
+use choreography::envelope;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
-use super::discovery::{Discovery, Found};
-use super::rates::{MessageRates, Sample, routes};
-use super::representation::{OverviewMessage, OverviewMessages, OverviewState};
-use super::{Hub, LINGER};
+use super::discovery::{Discovered, Discovery};
+use super::rates::MessageRates;
+use super::representation::{OverviewMessage, OverviewMessages};
+use super::sample::Sample;
+use super::{Hub, LINGER, System, SystemState};
 use crate::stream_follower::{Follow, Followed, FollowedMessage, StreamFollower};
 
 /// How often samples are sent.
@@ -35,28 +33,38 @@ enum Received {
 }
 
 /// Follows the streams whenever there are clients, forever.
-pub(super) async fn run(client: Client, js: jetstream::Context, hub: Arc<Hub>) -> anyhow::Result<()> {
-    let consumers = Consumers::declared()?;
+pub(super) async fn run(
+    client: Client,
+    js: jetstream::Context,
+    hub: Arc<Hub>,
+    system: System,
+    state: fn(SystemState) -> String,
+) {
     loop {
         hub.wait_for_client().await;
-        follow(&client, &js, &hub, &consumers).await;
+        follow(&client, &js, &hub, &system, state).await;
         hub.keep(None);
     }
 }
 
 /// Follows the streams until there have been no clients for [`LINGER`].
-async fn follow(client: &Client, js: &jetstream::Context, hub: &Hub, consumers: &Consumers) {
+async fn follow(
+    client: &Client,
+    js: &jetstream::Context,
+    hub: &Hub,
+    system: &System,
+    state: fn(SystemState) -> String,
+) {
     let (sender, mut received) = mpsc::channel(BATCH);
     // The readers end with this function.
     let mut readers = JoinSet::new();
-    for stream in [COMMANDS, EVENTS] {
-        let follow = Follow { stream, filter: Vec::new(), headers_only: true, batch: BATCH };
+    for &stream in &system.followed {
+        let program = system.program;
+        let follow = Follow { program, stream, filter: Vec::new(), headers_only: true, batch: BATCH };
         readers.spawn(read(StreamFollower::new(client.clone(), js.clone(), follow, None), stream, sender.clone()));
     }
-    let mut services = consumers.services();
-    services.insert(0, API_GATEWAY);
-    let mut discovery = Discovery::new(client.clone(), js.clone(), &services);
-    let mut rates = MessageRates::new(routes(consumers), Instant::now());
+    let mut discovery = Discovery::new(client.clone(), js.clone(), system);
+    let mut rates = MessageRates::new(system.routes.clone(), system.flow, Instant::now());
     let mut sample = Sample::new();
     let mut flush = tokio::time::interval(SAMPLES);
     flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -75,11 +83,12 @@ async fn follow(client: &Client, js: &jetstream::Context, hub: &Hub, consumers: 
                 }
                 let (shown, seen) = sample.take();
                 if seen > 0 {
-                    hub.send("messages", &messages(&shown, seen, &rates));
+                    hub.send_messages(&messages(&shown, seen, &rates));
                 }
             }
-            (found, discovery, states) = &mut polling => {
-                hub.send_state(&state(found, &mut rates));
+            (discovered, discovery, states) = &mut polling => {
+                let (edges, flows) = rates.sum_up(Instant::now());
+                hub.send_state(state(SystemState { discovered, edges, flows }));
                 polling.set(poll(discovery, states));
             }
         }
@@ -90,7 +99,7 @@ async fn follow(client: &Client, js: &jetstream::Context, hub: &Hub, consumers: 
 async fn poll<'a>(
     discovery: &'a mut Discovery,
     states: &'a mut tokio::time::Interval,
-) -> (Found, &'a mut Discovery, &'a mut tokio::time::Interval) {
+) -> (Discovered, &'a mut Discovery, &'a mut tokio::time::Interval) {
     states.tick().await;
     (discovery.poll().await, discovery, states)
 }
@@ -116,19 +125,13 @@ async fn read(mut follower: StreamFollower, stream: &'static str, sender: mpsc::
 fn record(received: Received, rates: &mut MessageRates, sample: &mut Sample<(&'static str, Box<FollowedMessage>)>) {
     match received {
         Received::Message(stream, followed) => {
-            let message_type = header(&followed, envelope::TYPE).unwrap_or_default();
-            let key = header(&followed, envelope::SUBJECT).unwrap_or_default();
+            let message_type = followed.header(envelope::TYPE).unwrap_or_default();
+            let key = followed.header(envelope::SUBJECT).unwrap_or_default();
             rates.record(message_type, key, followed.published);
             sample.push((stream, followed));
         }
         Received::Missed(count) => sample.miss(count),
     }
-}
-
-fn state(found: Found, rates: &mut MessageRates) -> OverviewState {
-    let Found { broker, services, streams } = found;
-    let (edges, orders) = rates.sum_up(Instant::now());
-    OverviewState { at: rfc3339(clock::now()), broker, services, streams, edges, orders }
 }
 
 fn messages(shown: &[(&'static str, Box<FollowedMessage>)], seen: u64, rates: &MessageRates) -> OverviewMessages {
@@ -137,9 +140,9 @@ fn messages(shown: &[(&'static str, Box<FollowedMessage>)], seen: u64, rates: &M
     OverviewMessages { shown: messages.len() as u64, messages, seen }
 }
 
-/// Builds a message of the overview; `None` if it is not a declared message of the shop.
+/// Builds a message of the overview; `None` if it is not a declared message.
 fn message(stream: &str, followed: &FollowedMessage, rates: &MessageRates) -> Option<OverviewMessage> {
-    let text = |name: &str| header(followed, name).map(str::to_owned);
+    let text = |name: &str| followed.header(name).map(str::to_owned);
     let message_type = text(envelope::TYPE)?;
     let route = rates.route(&message_type)?;
     Some(OverviewMessage {
@@ -156,8 +159,4 @@ fn message(stream: &str, followed: &FollowedMessage, rates: &MessageRates) -> Op
         causation_id: text(envelope::CAUSATION_ID).into(),
         r#type: message_type,
     })
-}
-
-fn header<'a>(followed: &'a FollowedMessage, name: &str) -> Option<&'a str> {
-    Some(followed.message.headers.as_ref()?.get(name)?.as_str())
 }

@@ -6,18 +6,17 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use choreography::metrics::figure;
 use poem::http::HeaderMap;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
 
-use contracts::query::{DEFAULT_PAGE, MAX_PAGE, OrderStatus};
-use contracts::{CustomerId, OrderId, ProductId};
-
-use crate::problem::{Code, FieldError, Problem};
+use crate::code::Code;
+use crate::problem::{FieldError, Problem};
 
 /// A value in text form outside the body.
-pub(crate) trait Parameter: Sized + Send + Sync {
+pub trait Parameter: Sized + Send + Sync {
     /// Its name in the path templates of the OpenAPI document.
     const IN_PATH: &'static str = "id";
 
@@ -29,97 +28,61 @@ pub(crate) trait Parameter: Sized + Send + Sync {
 }
 
 /// The parameter in the path.
-pub(crate) struct Path<T>(pub(crate) T);
+pub struct Path<T>(pub T);
 
 /// A parameter in the query, which may be absent.
-pub(crate) struct Query<T>(pub(crate) Option<T>);
+pub struct Query<T>(pub Option<T>);
 
 /// A header, which may be absent; several of one name are joined by commas.
-pub(crate) struct Header<T>(pub(crate) Option<T>);
+pub struct Header<T>(pub Option<T>);
 
-fn invalid(error: FieldError) -> Problem {
-    Problem::with_errors(Code::InvalidParameter, vec![error])
+/// Implements an extractor of parameters by `read`, which gets the request and the parameter's name.
+macro_rules! extractor {
+    ($name:ident, $place:ident, $required:literal, $read:expr) => {
+        impl<'a, T: Parameter> ApiExtractor<'a> for $name<T> {
+            const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+            const PARAM_IS_REQUIRED: bool = $required;
+
+            type ParamType = T;
+            type ParamRawType = T;
+
+            fn param_in() -> Option<MetaParamIn> {
+                Some(MetaParamIn::$place)
+            }
+
+            fn param_schema_ref() -> Option<MetaSchemaRef> {
+                Some(MetaSchemaRef::Inline(Box::new(T::schema())))
+            }
+
+            async fn from_request(
+                request: &'a Request,
+                _body: &mut RequestBody,
+                options: ExtractParamOptions<T>,
+            ) -> poem::Result<Self> {
+                let read: fn(&Request, &str) -> Result<Self, FieldError> = $read;
+                let read = read(request, options.name);
+                Ok(read.map_err(|error| Problem::with_errors(Code::INVALID_PARAMETER, vec![error]))?)
+            }
+        }
+    };
 }
 
-impl<'a, T: Parameter> ApiExtractor<'a> for Path<T> {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-    const PARAM_IS_REQUIRED: bool = true;
+extractor!(Path, Path, true, |request, name| {
+    // The router's name of the parameter differs from the document's.
+    let text = request.raw_path_param(name).unwrap_or_default();
+    T::parse(text).map(Self).map_err(|detail| FieldError::parameter(T::IN_PATH, detail))
+});
 
-    type ParamType = T;
-    type ParamRawType = T;
+extractor!(Query, Query, false, |request, name| {
+    let parameters = request.params::<Vec<(String, String)>>().unwrap_or_default();
+    let value = parameters.iter().find(|(known, _)| known == name).map(|(_, text)| T::parse(text));
+    value.transpose().map(Self).map_err(|detail| FieldError::parameter(name, detail))
+});
 
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Path)
-    }
-
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(MetaSchemaRef::Inline(Box::new(T::schema())))
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        _body: &mut RequestBody,
-        options: ExtractParamOptions<T>,
-    ) -> poem::Result<Self> {
-        // No path here has two parameters, and the router's name for it differs from the document's.
-        let text = request.raw_path_param(options.name).unwrap_or_default();
-        Ok(Self(T::parse(text).map_err(|detail| invalid(FieldError::parameter(T::IN_PATH, detail)))?))
-    }
-}
-
-impl<'a, T: Parameter> ApiExtractor<'a> for Query<T> {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-
-    type ParamType = T;
-    type ParamRawType = T;
-
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Query)
-    }
-
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(MetaSchemaRef::Inline(Box::new(T::schema())))
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        _body: &mut RequestBody,
-        options: ExtractParamOptions<T>,
-    ) -> poem::Result<Self> {
-        let parameters = request.params::<Vec<(String, String)>>().unwrap_or_default();
-        let mut values = parameters.iter().filter(|(name, _)| name == options.name).map(|(_, value)| value);
-        let value = values.next().map(|text| T::parse(text)).transpose();
-        let value = value.map_err(|detail| invalid(FieldError::parameter(options.name, detail)))?;
-        Ok(Self(value))
-    }
-}
-
-impl<'a, T: Parameter> ApiExtractor<'a> for Header<T> {
-    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
-
-    type ParamType = T;
-    type ParamRawType = T;
-
-    fn param_in() -> Option<MetaParamIn> {
-        Some(MetaParamIn::Header)
-    }
-
-    fn param_schema_ref() -> Option<MetaSchemaRef> {
-        Some(MetaSchemaRef::Inline(Box::new(T::schema())))
-    }
-
-    async fn from_request(
-        request: &'a Request,
-        _body: &mut RequestBody,
-        options: ExtractParamOptions<T>,
-    ) -> poem::Result<Self> {
-        let invalid = |detail: String| invalid(FieldError::header(options.name, detail));
-        let Some(text) = header_text(request.headers(), options.name).map_err(invalid)? else {
-            return Ok(Self(None));
-        };
-        Ok(Self(Some(T::parse(&text).map_err(invalid)?)))
-    }
-}
+extractor!(Header, Header, false, |request, name| {
+    let parsed = header_text(request.headers(), name).and_then(|text| text.map(|text| T::parse(&text)).transpose());
+    parsed.map(Self).map_err(|detail| FieldError::header(name, detail))
+});
 
 fn header_text(headers: &HeaderMap, name: &str) -> Result<Option<String>, String> {
     let values = headers.get_all(name).iter();
@@ -129,34 +92,30 @@ fn header_text(headers: &HeaderMap, name: &str) -> Result<Option<String>, String
 }
 
 /// Parses a number of ASCII digits; `FromStr` would accept a sign.
-pub(crate) fn digits<N: FromStr>(text: &str) -> Option<N> {
+pub fn digits<N: FromStr>(text: &str) -> Option<N> {
     text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Returns the schema of an id for OpenAPI.
-pub(crate) fn id_schema() -> MetaSchema {
-    MetaSchema { pattern: Some("^[A-Za-z0-9_-]{1,64}$".to_owned()), ..MetaSchema::new("string") }
+/// The pattern of business ids.
+pub const ID_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
+
+/// A business id: a value that is parsed from a text of [`ID_PATTERN`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Id<T>(pub T);
+
+impl<T: TryFrom<String, Error: Display> + Send + Sync> Parameter for Id<T> {
+    fn schema() -> MetaSchema {
+        MetaSchema { pattern: Some(ID_PATTERN.to_owned()), ..MetaSchema::new("string") }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        T::try_from(text.to_owned()).map(Self).map_err(|error| error.to_string())
+    }
 }
-
-macro_rules! id_parameters {
-    ($($id:ty),+) => { $(
-        impl Parameter for $id {
-            fn schema() -> MetaSchema {
-                id_schema()
-            }
-
-            fn parse(text: &str) -> Result<Self, String> {
-                <$id>::parse(text).map_err(|error| error.to_string())
-            }
-        }
-    )+ };
-}
-
-id_parameters!(OrderId, CustomerId, ProductId);
 
 /// The sequence after which a list continues.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct After(pub(crate) i64);
+pub struct After(pub i64);
 
 impl Parameter for After {
     fn schema() -> MetaSchema {
@@ -168,51 +127,35 @@ impl Parameter for After {
     }
 }
 
-/// How many items a page has at most.
+/// How many items a list has at most: from 1 to `MAX`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limit(pub(crate) u64);
+pub struct Limit<const DEFAULT: u64, const MAX: u64>(pub u64);
 
-impl Parameter for Limit {
+impl<const DEFAULT: u64, const MAX: u64> Default for Limit<DEFAULT, MAX> {
+    fn default() -> Self {
+        Self(DEFAULT)
+    }
+}
+
+impl<const DEFAULT: u64, const MAX: u64> Parameter for Limit<DEFAULT, MAX> {
     fn schema() -> MetaSchema {
         MetaSchema {
-            default: Some(DEFAULT_PAGE.into()),
+            default: Some(DEFAULT.into()),
             minimum: Some(1.0),
-            maximum: Some(MAX_PAGE as f64),
+            maximum: Some(figure(MAX)),
             ..MetaSchema::new_with_format("integer", "int32")
         }
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let limit = digits(text).filter(|limit| (1..=MAX_PAGE).contains(limit));
-        limit.map(Self).ok_or_else(|| format!("must be a whole number from 1 to {MAX_PAGE}"))
+        let limit = digits(text).filter(|limit| (1..=MAX).contains(limit));
+        limit.map(Self).ok_or_else(|| format!("must be a whole number from 1 to {MAX}"))
     }
 }
-
-impl Parameter for OrderStatus {
-    fn schema() -> MetaSchema {
-        MetaSchema {
-            enum_items: STATUSES.map(|status| status.as_str().into()).to_vec(),
-            ..MetaSchema::new("string")
-        }
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let status = STATUSES.into_iter().find(|status| status.as_str() == text);
-        status.ok_or_else(|| format!("must be one of {}", STATUSES.map(Self::as_str).join(", ")))
-    }
-}
-
-const STATUSES: [OrderStatus; 5] = [
-    OrderStatus::Placed,
-    OrderStatus::AwaitingStock,
-    OrderStatus::Reserved,
-    OrderStatus::Confirmed,
-    OrderStatus::Cancelled,
-];
 
 /// The beginning of a page: the `next` of the previous page.
 #[derive(Debug, Clone)]
-pub(crate) struct Cursor(pub(crate) String);
+pub struct Cursor(pub String);
 
 impl Cursor {
     const MAX_LENGTH: usize = 256;
@@ -231,7 +174,7 @@ impl Parameter for Cursor {
 
 /// The caller's W3C trace context; an invalid header is ignored, as the standard requires.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct TraceParent(pub(crate) Option<String>);
+pub struct TraceParent(pub Option<String>);
 
 impl Parameter for TraceParent {
     fn schema() -> MetaSchema {
@@ -255,14 +198,14 @@ impl Parameter for TraceParent {
 
 /// The caller's preferences (RFC 7240); only `wait` is supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Prefer {
+pub struct Prefer {
     /// For how many seconds to hold the response, at most [`Self::MAX_WAIT`].
-    pub(crate) wait: Option<u32>,
+    pub wait: Option<u32>,
 }
 
 impl Prefer {
     /// The longest wait, in seconds.
-    pub(crate) const MAX_WAIT: u32 = 60;
+    pub const MAX_WAIT: u32 = 60;
 }
 
 impl Parameter for Prefer {
@@ -309,11 +252,11 @@ fn outside_quotes(text: &str, separator: char) -> impl Iterator<Item = &str> {
 
 /// The id of an event in the live feed: `<generation>-<sequence>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct EventId {
+pub struct EventId {
     /// When the stream was created, in milliseconds since 1970; `None` for the current stream.
-    pub(crate) generation: Option<u64>,
+    pub generation: Option<u64>,
     /// The sequence in the stream.
-    pub(crate) sequence: u64,
+    pub sequence: u64,
 }
 
 impl Parameter for EventId {
@@ -344,7 +287,7 @@ impl Display for EventId {
 
 /// The sequence of a message in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Sequence(pub(crate) u64);
+pub struct Sequence(pub u64);
 
 impl Parameter for Sequence {
     const IN_PATH: &'static str = "sequence";
