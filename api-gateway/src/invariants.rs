@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use choreography_ops::Operator;
 use choreography_ops::checks::Watcher;
-use poem_openapi::{ApiResponse, Enum, Object, OpenApi};
+use poem_openapi::{Enum, Object, OpenApi};
 use tokio::sync::Mutex;
 
 use crate::Tag;
 use choreography_http::code::Code;
-use choreography_http::failures;
 use choreography_http::json::JsonOf;
 use choreography_http::problem::{Failure, Problem};
+use choreography_http::{failures, replies};
 
 /// How long a result is cached at least.
 const MIN_CACHE_TIME: Duration = Duration::from_secs(1);
@@ -35,12 +35,9 @@ struct Found {
     latest: Option<(Bytes, Instant)>,
 }
 
-/// The responses of `GET /invariants`.
-#[derive(ApiResponse)]
-pub(crate) enum GetInvariants {
+replies! {
     /// Every invariant with its status.
-    #[oai(status = 200)]
-    Found(JsonOf<Invariants>),
+    GetInvariants: Invariants;
 }
 
 failures! {

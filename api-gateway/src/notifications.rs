@@ -1,17 +1,17 @@
 //! The REST operation on notifications: the messages sent to a customer.
 
 use contracts::query::ListNotifications;
-use poem_openapi::{ApiResponse, Object, OpenApi};
+use poem_openapi::{Object, OpenApi};
 
 use crate::Tag;
 use crate::accounts::AccountId;
 use crate::fields::PageLimit;
 use choreography_http::code::Code;
-use choreography_http::failures;
 use choreography_http::json::{JsonOf, Nullable};
 use choreography_http::parameter::{After, Path, Query};
 use choreography_http::problem::Failure;
 use choreography_http::queries::Queries;
+use choreography_http::{failures, replies};
 
 /// The operation on notifications.
 pub(crate) struct NotificationsApi {
@@ -51,12 +51,9 @@ pub(crate) struct NotificationPage {
     next: Nullable<String>,
 }
 
-/// The responses of `GET /customers/{id}/notifications`.
-#[derive(ApiResponse)]
-pub(crate) enum ListedNotifications {
+replies! {
     /// A page of notifications, oldest first.
-    #[oai(status = 200)]
-    Page(JsonOf<NotificationPage>),
+    ListedNotifications: NotificationPage;
 }
 
 failures! {
@@ -82,6 +79,6 @@ impl NotificationsApi {
         let query =
             ListNotifications { after: after.0.map(|after| after.0), limit: Some(limit.0.unwrap_or_default().0) };
         let subject = format!("notification.query.list.{}", id.0.0);
-        Ok(ListedNotifications::Page(JsonOf::relayed(self.queries.list(&subject, &query).await?)))
+        Ok(ListedNotifications::Found(JsonOf::relayed(self.queries.list(&subject, &query).await?)))
     }
 }

@@ -79,14 +79,11 @@ impl AccountsApi {
     ) -> Result<AccountCreated, Failure<CreateFailures>> {
         let creation = body.0;
         let (id, details) = (creation.customer_id.clone(), creation.details.clone());
-        let request = AccountRequest {
-            operation: Operation { template: "POST /accounts", id: "" },
-            command: creation.into(),
-            key: idempotency_key.0,
-            trace_parent: trace_parent.0,
-        };
-        let outcome = self.command(&id, request, Some(&details), prefer.0).await?;
-        let held = applied(prefer.0);
+        let request =
+            request(Operation { template: "POST /accounts", id: "" }, idempotency_key.0.as_ref(), trace_parent.0);
+        let command = creation.into();
+        let outcome = self.command(&id, command, request, Some(&details), prefer.0).await?;
+        let held = prefer.0.and_then(Prefer::applied);
         let view = match outcome {
             None => return Ok(AccountCreated::Accepted(self.accepted(&id), location(&id), held)),
             Some(Outcome::Present(view)) => view,
@@ -135,19 +132,23 @@ impl AccountsApi {
     ) -> Result<AccountUpdated, Failure<UpdateFailures>> {
         let id = id.0.0;
         let expected = if_match.0.ok_or_else(|| Problem::new(problems::PRECONDITION_REQUIRED))?;
-        let request = AccountRequest {
-            operation: Operation { template: "PUT /accounts/{id}", id: id.as_str() },
-            command: body.0.into_update(&id, expected)?.into(),
-            key: idempotency_key.0,
-            trace_parent: trace_parent.0,
-        };
-        match self.command(&id, request, None, prefer.0).await? {
+        let request = request(
+            Operation { template: "PUT /accounts/{id}", id: id.as_str() },
+            idempotency_key.0.as_ref(),
+            trace_parent.0,
+        );
+        let command = body.0.into_update(&id, expected)?.into();
+        match self.command(&id, command, request, None, prefer.0).await? {
             Some(Outcome::Replied(event)) => {
                 let view = changed(event)?;
-                Ok(AccountUpdated::Updated(JsonOf::serialized(&view)?, etag(view.version), applied(prefer.0)))
+                Ok(AccountUpdated::Updated(
+                    JsonOf::serialized(&view)?,
+                    etag(view.version),
+                    prefer.0.and_then(Prefer::applied),
+                ))
             }
             Some(Outcome::Present(_)) | None => {
-                Ok(AccountUpdated::Accepted(self.accepted(&id), location(&id), applied(prefer.0)))
+                Ok(AccountUpdated::Accepted(self.accepted(&id), location(&id), prefer.0.and_then(Prefer::applied)))
             }
         }
     }
@@ -177,28 +178,30 @@ impl AccountsApi {
         let id = id.0.0;
         let expected = if_match.0.ok_or_else(|| Problem::new(problems::PRECONDITION_REQUIRED))?;
         let deletion = DeleteAccount { customer_id: id.clone(), expected_version: expected.0 };
-        let request = AccountRequest {
-            operation: Operation { template: "DELETE /accounts/{id}", id: id.as_str() },
-            command: deletion.into(),
-            key: idempotency_key.0,
-            trace_parent: trace_parent.0,
-        };
-        match self.command(&id, request, None, prefer.0).await? {
-            Some(Outcome::Replied(AccountEvent::Deleted(_))) => Ok(AccountDeleted::Deleted(applied(prefer.0))),
+        let request = request(
+            Operation { template: "DELETE /accounts/{id}", id: id.as_str() },
+            idempotency_key.0.as_ref(),
+            trace_parent.0,
+        );
+        let command = deletion.into();
+        match self.command(&id, command, request, None, prefer.0).await? {
+            Some(Outcome::Replied(AccountEvent::Deleted(_))) => {
+                Ok(AccountDeleted::Deleted(prefer.0.and_then(Prefer::applied)))
+            }
             Some(Outcome::Replied(event)) => Err(refusal(event).into()),
             Some(Outcome::Present(_)) | None => {
-                Ok(AccountDeleted::Accepted(self.accepted(&id), location(&id), applied(prefer.0)))
+                Ok(AccountDeleted::Accepted(self.accepted(&id), location(&id), prefer.0.and_then(Prefer::applied)))
             }
         }
     }
 }
 
-/// The command and the headers of a request.
-struct AccountRequest<'a> {
+fn request<'a>(
     operation: Operation<'a>,
-    command: AccountCommand,
-    key: Option<IdempotencyKey>,
+    key: Option<&'a IdempotencyKey>,
     trace_parent: Option<TraceParent>,
+) -> Request<'a> {
+    Request { operation, key, without_key: WithoutKey::NewId, trace_parent }
 }
 
 impl AccountsApi {
@@ -210,15 +213,12 @@ impl AccountsApi {
     async fn command(
         &self,
         id: &CustomerId,
-        request: AccountRequest<'_>,
+        command: AccountCommand,
+        request: Request<'_>,
         created: Option<&AccountDetails>,
         prefer: Option<Prefer>,
     ) -> Result<Option<Outcome>, Problem> {
-        let AccountRequest { operation, command, key, trace_parent } = request;
-        let trace_parent = trace_parent.and_then(|context| context.0);
-        let request = Request { operation, key: key.as_ref(), without_key: WithoutKey::NewId, trace_parent };
-        let wait =
-            prefer.and_then(|prefer| prefer.wait).map_or(WAIT, |seconds| Duration::from_secs(seconds.into()));
+        let wait = prefer.and_then(Prefer::duration).unwrap_or(WAIT);
         let waiter = self.waiters.subscribe(subjects(id)).await;
         let command = self.commands.send(&command, request).await?.id;
         Ok(match waiter {
@@ -250,11 +250,6 @@ fn refusal(event: AccountEvent) -> Problem {
             internal(&event.message_type(), "an event does not match the command that caused it")
         }
     }
-}
-
-/// Returns the `Preference-Applied` header, if the request had a preference.
-fn applied(prefer: Option<Prefer>) -> Option<String> {
-    prefer.and_then(|prefer| prefer.wait).map(|seconds| format!("wait={seconds}"))
 }
 
 fn location(id: &CustomerId) -> String {

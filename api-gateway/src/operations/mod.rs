@@ -13,7 +13,7 @@ use choreography::{Health, setting};
 use choreography_ops::dead_letters::redrive::{Redriven, redrive};
 use choreography_ops::dead_letters::{self, Filter, delete};
 use choreography_ops::{OPERATOR, Operator};
-use poem_openapi::{ApiResponse, OpenApi};
+use poem_openapi::OpenApi;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -21,10 +21,10 @@ use crate::Tag;
 use crate::problems;
 use choreography_http::body::Body;
 use choreography_http::code::Code;
-use choreography_http::failures;
 use choreography_http::json::JsonOf;
 use choreography_http::parameter::{Path, Query, Sequence};
 use choreography_http::problem::{Failure, Problem, unavailable};
+use choreography_http::{failures, replies};
 pub(crate) use form::{DeleteDeadLetterForm, RedriveForm};
 pub(crate) use parameters::{Age, FilterText, ListLimit};
 use representation::{DeadLetterDetail, DeadLetterPage, Deleted, Redrive};
@@ -52,36 +52,18 @@ pub(crate) struct OperationsApi {
     operator: Operator,
 }
 
-/// The responses of `GET /operations/dead-letters`.
-#[derive(ApiResponse)]
-pub(crate) enum ListedDeadLetters {
+replies! {
     /// The dead letters, oldest first.
-    #[oai(status = 200)]
-    Page(JsonOf<DeadLetterPage>),
-}
+    ListedDeadLetters: DeadLetterPage;
 
-/// The responses of `GET /operations/dead-letters/{sequence}`.
-#[derive(ApiResponse)]
-pub(crate) enum GetDeadLetter {
     /// The dead letter with headers and body.
-    #[oai(status = 200)]
-    Found(JsonOf<DeadLetterDetail>),
-}
+    GetDeadLetter: DeadLetterDetail;
 
-/// The responses of `POST /operations/dead-letters/redrive`.
-#[derive(ApiResponse)]
-pub(crate) enum RedriveDeadLetters {
     /// The result of each one; some may have failed again.
-    #[oai(status = 200)]
-    Tried(JsonOf<Redrive>),
-}
+    RedriveDeadLetters: Redrive;
 
-/// The responses of `POST /operations/dead-letters/{sequence}/delete`.
-#[derive(ApiResponse)]
-pub(crate) enum DeleteDeadLetter {
     /// The dead letter is deleted, and a copy is kept.
-    #[oai(status = 200)]
-    Deleted(JsonOf<Deleted>),
+    DeleteDeadLetter: Deleted;
 }
 
 failures! {
@@ -137,7 +119,7 @@ impl OperationsApi {
         };
         let limit = usize::try_from(limit.0.unwrap_or_default().0).unwrap_or(usize::MAX);
         let listing = dead_letters::list(&self.operator, &filter, limit).await.map_err(|error| failed(&error))?;
-        Ok(ListedDeadLetters::Page(JsonOf::serialized(&listing)?))
+        Ok(ListedDeadLetters::Found(JsonOf::serialized(&listing)?))
     }
 
     /// Get a dead letter
@@ -168,7 +150,7 @@ impl OperationsApi {
         })
         .await;
         let reported = json!({ "results": results, "absent": absent, "summary": summary });
-        Ok(RedriveDeadLetters::Tried(JsonOf::serialized(&reported)?))
+        Ok(RedriveDeadLetters::Found(JsonOf::serialized(&reported)?))
     }
 
     /// Delete a dead letter
@@ -186,7 +168,7 @@ impl OperationsApi {
         if !deleted.deleted {
             return Err(Problem::new(problems::DEAD_LETTER_NOT_FOUND).into());
         }
-        Ok(DeleteDeadLetter::Deleted(JsonOf::serialized(&deleted)?))
+        Ok(DeleteDeadLetter::Found(JsonOf::serialized(&deleted)?))
     }
 }
 

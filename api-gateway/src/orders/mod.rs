@@ -9,19 +9,18 @@ mod representation;
 mod timeline;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use choreography::Publish;
 use choreography_http::body::Body;
 use choreography_http::code::Code;
 use choreography_http::commands::{Commands, Request, WithoutKey};
-use choreography_http::failures;
 use choreography_http::idempotency::{IdempotencyKey, Operation};
 use choreography_http::json::JsonOf;
 use choreography_http::parameter::{Cursor, Header, Id, Path, Prefer, Query, Sequence, TraceParent};
 use choreography_http::problem::{Failure, Problem, internal, unavailable};
 use choreography_http::queries::Queries;
 use choreography_http::waiter::Waiters;
+use choreography_http::{failures, replies};
 use choreography_ops::Operator;
 use choreography_ops::explain::{Reach, explain};
 use contracts::query::ListOrders;
@@ -77,52 +76,24 @@ pub(crate) enum OrderCommanded {
     ),
 }
 
-/// The responses of `GET /orders/{id}`.
-#[derive(ApiResponse)]
-pub(crate) enum GetOrder {
+replies! {
     /// The current order.
-    #[oai(status = 200)]
-    Found(JsonOf<Order>),
-}
+    GetOrder: Order;
 
-/// The responses of `GET /orders`.
-#[derive(ApiResponse)]
-pub(crate) enum ListedOrders {
     /// A page of orders, newest first.
-    #[oai(status = 200)]
-    Page(JsonOf<OrderPage>),
-}
+    ListedOrders: OrderPage;
 
-/// The responses of `GET /orders/{id}/history`.
-#[derive(ApiResponse)]
-pub(crate) enum GetHistory {
     /// The order's events, by version.
-    #[oai(status = 200)]
-    Found(JsonOf<OrderHistory>),
-}
+    GetHistory: OrderHistory;
 
-/// The responses of `GET /orders/{id}/payment`.
-#[derive(ApiResponse)]
-pub(crate) enum GetPayment {
     /// The order's current payment.
-    #[oai(status = 200)]
-    Found(JsonOf<Payment>),
-}
+    GetPayment: Payment;
 
-/// The responses of `GET /orders/{id}/timeline`.
-#[derive(ApiResponse)]
-pub(crate) enum GetTimeline {
     /// The order's messages, and its blockers; `sources` lists unavailable sources.
-    #[oai(status = 200)]
-    Found(JsonOf<Timeline>),
-}
+    GetTimeline: Timeline;
 
-/// The responses of `GET /orders/{id}/messages/{stream}/{sequence}`.
-#[derive(ApiResponse)]
-pub(crate) enum GetMessage {
     /// The message.
-    #[oai(status = 200)]
-    Found(JsonOf<Message>),
+    GetMessage: Message;
 }
 
 failures! {
@@ -174,7 +145,7 @@ impl OrdersApi {
             operation: Operation { template: "POST /orders", id: "" },
             key: key.as_ref(),
             without_key: WithoutKey::IdByContent,
-            trace_parent: trace_parent.0.and_then(|context| context.0),
+            trace_parent: trace_parent.0,
         };
         Ok(self.command(&order.order_id, &order, request, &Expected::Placed(&order), prefer.0).await?)
     }
@@ -206,7 +177,7 @@ impl OrdersApi {
             operation: Operation { template: "POST /orders/{id}/cancel", id: order_id.as_str() },
             key: idempotency_key.0.as_ref(),
             without_key: WithoutKey::IdByContent,
-            trace_parent: trace_parent.0.and_then(|context| context.0),
+            trace_parent: trace_parent.0,
         };
         Ok(self.command(&order_id, &cancellation, request, &Expected::Cancelled, prefer.0).await?)
     }
@@ -246,7 +217,7 @@ impl OrdersApi {
             cursor: cursor.0.map(|cursor| cursor.0),
             limit: Some(limit.0.unwrap_or_default().0),
         };
-        Ok(ListedOrders::Page(JsonOf::relayed(self.queries.list("order.query.list", &query).await?)))
+        Ok(ListedOrders::Found(JsonOf::relayed(self.queries.list("order.query.list", &query).await?)))
     }
 
     /// Get the history of an order
@@ -321,17 +292,15 @@ impl OrdersApi {
         expected: &Expected<'_>,
         prefer: Option<Prefer>,
     ) -> Result<OrderCommanded, Problem> {
-        let waiting = match prefer.and_then(|prefer| prefer.wait) {
-            Some(seconds) => self.waiters.subscribe(subjects(order_id)).await.map(|waiter| (waiter, seconds)),
+        let prefer = prefer.unwrap_or(Prefer { wait: None });
+        let waiting = match prefer.duration() {
+            Some(wait) => self.waiters.subscribe(subjects(order_id)).await.map(|waiter| (waiter, wait)),
             None => None,
         };
         let stored = self.commands.send(command, request).await?;
-        let held = waiting.as_ref().map(|(_, seconds)| format!("wait={seconds}"));
+        let held = waiting.as_ref().and_then(|_| prefer.applied());
         let found = match waiting {
-            Some((waiter, seconds)) => {
-                let wait = Duration::from_secs(seconds.into());
-                outcome(waiter, &self.queries, order_id, stored.id, expected, wait).await
-            }
+            Some((waiter, wait)) => outcome(waiter, &self.queries, order_id, stored.id, expected, wait).await,
             None => None,
         };
         match found {

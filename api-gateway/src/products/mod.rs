@@ -7,12 +7,12 @@ use std::sync::Arc;
 use choreography_http::body::Body;
 use choreography_http::code::Code;
 use choreography_http::commands::{Commands, Request, WithoutKey};
-use choreography_http::failures;
 use choreography_http::idempotency::{IdempotencyKey, Operation};
 use choreography_http::json::{JsonOf, Nullable};
 use choreography_http::parameter::{Header, Id, Path, Query, TraceParent};
 use choreography_http::problem::Failure;
 use choreography_http::queries::Queries;
+use choreography_http::{failures, replies};
 use contracts::ProductId;
 use contracts::query::ListProducts;
 use poem_openapi::{ApiResponse, Object, OpenApi};
@@ -65,20 +65,12 @@ pub(crate) enum Restocked {
     ),
 }
 
-/// The responses of `GET /products/{id}`.
-#[derive(ApiResponse)]
-pub(crate) enum GetProduct {
+replies! {
     /// The product's current stock.
-    #[oai(status = 200)]
-    Found(JsonOf<Product>),
-}
+    GetProduct: Product;
 
-/// The responses of `GET /products`.
-#[derive(ApiResponse)]
-pub(crate) enum ListedProducts {
     /// A page of products, by id.
-    #[oai(status = 200)]
-    Page(JsonOf<ProductPage>),
+    ListedProducts: ProductPage;
 }
 
 failures! {
@@ -121,7 +113,7 @@ impl ProductsApi {
             operation: Operation { template: "POST /products/{id}/restock", id: product_id.as_str() },
             key: idempotency_key.0.as_ref(),
             without_key: WithoutKey::NewId,
-            trace_parent: trace_parent.0.and_then(|context| context.0),
+            trace_parent: trace_parent.0,
         };
         self.commands.send(&restock, request).await?;
         Ok(Restocked::Accepted(JsonOf::written(&accepted), format!("/products/{product_id}")))
@@ -151,6 +143,6 @@ impl ProductsApi {
         limit: Query<PageLimit>,
     ) -> Result<ListedProducts, Failure<ListFailures>> {
         let query = ListProducts { after: cursor.0.map(|Id(id)| id), limit: Some(limit.0.unwrap_or_default().0) };
-        Ok(ListedProducts::Page(JsonOf::relayed(self.queries.list("inventory.query.products", &query).await?)))
+        Ok(ListedProducts::Found(JsonOf::relayed(self.queries.list("inventory.query.products", &query).await?)))
     }
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::code::Code;
 use crate::idempotency::{ClaimError, IdempotencyKey, IdempotencyKeys, Operation, derived_id, fingerprint};
+use crate::parameter::TraceParent;
 use crate::problem::{Problem, unavailable};
 use crate::publishing::Publishing;
 use crate::streams::{Known, Streams};
@@ -49,7 +50,7 @@ pub struct Request<'a> {
     /// The command's id if there is no key.
     pub without_key: WithoutKey,
     /// The caller's trace context.
-    pub trace_parent: Option<String>,
+    pub trace_parent: Option<TraceParent>,
 }
 
 /// A command that JetStream has acknowledged.
@@ -167,7 +168,7 @@ fn encoded(command: &impl Publish, request: &Request<'_>) -> Result<Command, Pro
         WithoutKey::NewId => encoded.id,
         WithoutKey::IdByContent => id_by_content(&encoded),
     };
-    Ok(Command { id, trace_parent: request.trace_parent.clone(), ..encoded })
+    Ok(Command { id, trace_parent: request.trace_parent.clone().and_then(|context| context.0), ..encoded })
 }
 
 fn id_by_content(command: &Command) -> Uuid {

@@ -34,6 +34,7 @@ use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
 use serde_json::{Map, Value};
 
 use crate::code::Code;
+use crate::json::unvalidated;
 use crate::problem::{FieldError, Problem};
 
 /// A form that is read from the fields of a JSON object.
@@ -294,10 +295,7 @@ fn kind(value: &Value) -> &'static str {
 pub struct Shape<F>(PhantomData<fn() -> F>);
 
 impl<F: Form> Type for Shape<F> {
-    const IS_REQUIRED: bool = true;
-
-    type RawValueType = Self;
-    type RawElementValueType = Self;
+    unvalidated!();
 
     fn name() -> Cow<'static, str> {
         F::NAME.into()
@@ -315,14 +313,6 @@ impl<F: Form> Type for Shape<F> {
             drop(F::read(&mut Fields(Mode::Describing { schema: &mut schema, registry })));
             schema
         });
-    }
-
-    fn as_raw_value(&self) -> Option<&Self> {
-        Some(self)
-    }
-
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(std::iter::empty())
     }
 }
 

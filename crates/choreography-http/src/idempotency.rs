@@ -10,7 +10,6 @@
 use async_nats::jetstream::kv::{CreateErrorKind, Store};
 use async_nats::jetstream::{self, ErrorCode};
 use poem_openapi::registry::MetaSchema;
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -31,11 +30,7 @@ pub fn derived_id(parts: &[&str]) -> Uuid {
 
 /// Returns the SHA-256 of some bytes, in hexadecimal.
 pub(crate) fn fingerprint(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The value of an `Idempotency-Key` header: a structured-field string such as `"8e03978e-40d5"`, or the bare text.
@@ -102,28 +97,23 @@ impl Operation<'_> {
 }
 
 /// The bucket's value for a key.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, PartialEq, Eq)]
 struct Entry {
-    /// The SHA-256 of the payload, in hexadecimal.
-    payload: String,
+    /// The SHA-256 of the payload.
+    payload: [u8; 32],
     command_id: Uuid,
 }
 
 impl Entry {
     /// Encodes the entry in 48 bytes: a day of keys is many entries, and their size limits their rate.
-    fn bytes(&self, payload: [u8; 32]) -> Vec<u8> {
-        [self.command_id.as_bytes().as_slice(), &payload].concat()
+    fn bytes(&self) -> Vec<u8> {
+        [self.command_id.as_bytes().as_slice(), &self.payload].concat()
     }
 
-    /// Decodes the output of [`Entry::bytes`], or the JSON of earlier gateways.
+    /// Decodes the output of [`Entry::bytes`].
     fn read(bytes: &[u8]) -> Option<Self> {
-        match (bytes.len(), bytes.split_at_checked(16)) {
-            (48, Some((id, payload))) => {
-                Some(Self { payload: hexadecimal(payload), command_id: Uuid::from_slice(id).ok()? })
-            }
-            _ => serde_json::from_slice(bytes).ok(),
-        }
+        let (id, payload) = bytes.split_at_checked(16)?;
+        Some(Self { payload: payload.try_into().ok()?, command_id: Uuid::from_slice(id).ok()? })
     }
 }
 
@@ -161,10 +151,8 @@ impl IdempotencyKeys {
         key: &IdempotencyKey,
         payload: &[u8],
     ) -> Result<Uuid, ClaimError> {
-        let payload: [u8; 32] = Sha256::digest(payload).into();
-        let entry = Entry { payload: hexadecimal(&payload), command_id: Uuid::now_v7() };
-        let name = operation.entry(key);
-        let value = entry.bytes(payload);
+        let entry = Entry { payload: Sha256::digest(payload).into(), command_id: Uuid::now_v7() };
+        let (name, value) = (operation.entry(key), entry.bytes());
         let bucket = self.bucket.get_or_try_init(|| self.js.get_key_value(self.name)).await.map_err(unavailable)?;
         match bucket.create(&name, value.into()).await {
             Ok(_) => return Ok(entry.command_id),
@@ -223,14 +211,12 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_small_and_those_of_earlier_gateways_are_read() {
-        let payload: [u8; 32] = Sha256::digest(b"{}").into();
-        let entry = Entry { payload: fingerprint(b"{}"), command_id: Uuid::now_v7() };
-        let bytes = entry.bytes(payload);
-        assert_eq!((bytes.len(), Entry::read(&bytes).as_ref()), (48, Some(&entry)));
-        let json = format!(r#"{{"payload":"{}","commandId":"{}","subject":"s"}}"#, entry.payload, entry.command_id);
-        assert_eq!(Entry::read(json.as_bytes()), Some(entry));
+    fn entries_are_small() {
+        let entry = Entry { payload: Sha256::digest(b"{}").into(), command_id: Uuid::now_v7() };
+        let bytes = entry.bytes();
+        assert_eq!((bytes.len(), Entry::read(&bytes)), (48, Some(entry)));
         assert_eq!(Entry::read(b""), None);
+        assert_eq!(Entry::read(&bytes[1..]), None);
     }
 
     #[test]

@@ -13,6 +13,54 @@ use serde_json::Value;
 
 use crate::problem::{Problem, internal};
 
+/// The parts of [`Type`] that are the same for every type without validators.
+macro_rules! unvalidated {
+    () => {
+        const IS_REQUIRED: bool = true;
+
+        type RawValueType = Self;
+        type RawElementValueType = Self;
+
+        fn as_raw_value(&self) -> Option<&Self> {
+            Some(self)
+        }
+
+        fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+            Box::new(std::iter::empty())
+        }
+    };
+}
+pub(crate) use unvalidated;
+
+/// Declares the responses of operations that have only one: 200 with JSON.
+///
+/// ```
+/// use choreography_http::replies;
+/// use poem_openapi::Object;
+///
+/// #[derive(Object)]
+/// struct Booking {
+///     nights: u32,
+/// }
+///
+/// replies! {
+///     /// The current booking.
+///     GetBooking: Booking;
+/// }
+/// ```
+#[macro_export]
+macro_rules! replies {
+    ($( $(#[$doc:meta])* $name:ident: $body:ty; )+) => { $(
+        $(#[$doc])*
+        #[derive(::poem_openapi::ApiResponse)]
+        pub(crate) enum $name {
+            $(#[$doc])*
+            #[oai(status = 200)]
+            Found($crate::json::JsonOf<$body>),
+        }
+    )+ };
+}
+
 /// JSON with the schema of `T`: another service's, passed on unchanged, or the gateway's own.
 pub struct JsonOf<T> {
     json: Bytes,
@@ -69,10 +117,7 @@ impl<T: Send> IntoResponse for JsonOf<T> {
 pub struct Nullable<T>(Option<T>);
 
 impl<T: Type> Type for Nullable<T> {
-    const IS_REQUIRED: bool = true;
-
-    type RawValueType = Self;
-    type RawElementValueType = Self;
+    unvalidated!();
 
     fn name() -> Cow<'static, str> {
         format!("nullable<{}>", T::name()).into()
@@ -88,14 +133,6 @@ impl<T: Type> Type for Nullable<T> {
 
     fn register(registry: &mut Registry) {
         T::register(registry);
-    }
-
-    fn as_raw_value(&self) -> Option<&Self> {
-        Some(self)
-    }
-
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(std::iter::empty())
     }
 }
 

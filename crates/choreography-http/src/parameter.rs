@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::str::FromStr;
+use std::time::Duration;
 
 use choreography::metrics::figure;
 use poem::http::HeaderMap;
@@ -206,6 +207,18 @@ pub struct Prefer {
 impl Prefer {
     /// The longest wait, in seconds.
     pub const MAX_WAIT: u32 = 60;
+
+    /// Returns the wait.
+    #[must_use]
+    pub fn duration(self) -> Option<Duration> {
+        self.wait.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// Returns the header `Preference-Applied`.
+    #[must_use]
+    pub fn applied(self) -> Option<String> {
+        self.wait.map(|seconds| format!("wait={seconds}"))
+    }
 }
 
 impl Parameter for Prefer {

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::{IntoResponse, Response};
 use poem_openapi::registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchema, MetaSchemaRef, Registry};
-use poem_openapi::types::{ToJSON, Type};
+use poem_openapi::types::Type;
 use poem_openapi::{ApiResponse, Object};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::code::Code;
 
@@ -60,50 +60,39 @@ fn worded(code: Code) -> Code {
     Vocabulary::codes().find(|known| *known == code).unwrap_or(code)
 }
 
-/// The part of a request that an error refers to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    /// A JSON pointer (RFC 6901) into the body.
-    Pointer(String),
-    /// A parameter of the path or the query.
-    Parameter(String),
-    /// A header.
-    Header(String),
-}
-
 /// An error in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    place: Place,
+    /// `pointer` (a JSON pointer, RFC 6901, into the body), `parameter` (of the path or the query), or `header`.
+    place: &'static str,
+    name: String,
     detail: String,
 }
 
 impl FieldError {
     /// Creates an error for a field of the body.
     pub fn pointer(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(Place::Pointer(masked(pointer)), detail)
+        Self::new("pointer", pointer, detail)
     }
 
     /// Creates an error for a parameter of the path or the query.
     pub fn parameter(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(Place::Parameter(masked(name)), detail)
+        Self::new("parameter", name, detail)
     }
 
     /// Creates an error for a header.
     pub fn header(name: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(Place::Header(masked(name)), detail)
+        Self::new("header", name, detail)
     }
 
-    fn new(place: Place, detail: impl Into<String>) -> Self {
-        Self { place, detail: masked(detail) }
+    fn new(place: &'static str, name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { place, name: masked(name), detail: masked(detail) }
     }
 
     fn describe(&self) -> String {
-        match &self.place {
-            Place::Pointer(pointer) if pointer.is_empty() => format!("the body {}", self.detail),
-            Place::Pointer(name) | Place::Parameter(name) | Place::Header(name) => {
-                format!("{name} {}", self.detail)
-            }
+        match (self.place, self.name.as_str()) {
+            ("pointer", "") => format!("the body {}", self.detail),
+            (_, name) => format!("{name} {}", self.detail),
         }
     }
 }
@@ -186,32 +175,23 @@ impl Problem {
     /// Returns the problem as JSON, as in responses.
     #[must_use]
     pub fn json(&self) -> String {
-        let mut json = self.body().to_json().unwrap_or_default();
+        let code = worded(self.code);
+        let mut json = json!({
+            "type": format!("/problems/{}", code.text),
+            "title": code.title,
+            "status": code.status.as_u16(),
+            "detail": self.detail,
+            "code": code.text,
+        });
         if let Some((name, value)) = &self.member {
             json[name] = value.clone();
         }
-        json.to_string()
-    }
-
-    fn body(&self) -> ProblemBody {
-        let errors = self.errors.iter().map(|error| {
-            let (mut pointer, mut parameter, mut header) = (None, None, None);
-            match &error.place {
-                Place::Pointer(text) => pointer = Some(text.clone()),
-                Place::Parameter(text) => parameter = Some(text.clone()),
-                Place::Header(text) => header = Some(text.clone()),
-            }
-            ErrorBody { pointer, parameter, header, detail: error.detail.clone() }
-        });
-        let code = worded(self.code);
-        ProblemBody {
-            r#type: format!("/problems/{}", code.text),
-            title: code.title.to_owned(),
-            status: code.status.as_u16(),
-            detail: self.detail.clone(),
-            code: code.text.to_owned(),
-            errors: errors.collect(),
+        if !self.errors.is_empty() {
+            let errors = self.errors.iter();
+            json["errors"] =
+                errors.map(|error| json!({ (error.place): error.name, "detail": error.detail })).collect();
         }
+        json.to_string()
     }
 }
 
@@ -235,7 +215,7 @@ impl From<Problem> for poem::Error {
 }
 
 /// An error (RFC 9457).
-#[derive(Debug, Object)]
+#[derive(Object)]
 #[oai(rename = "Problem")]
 struct ProblemBody {
     /// `/problems/<code>`, a relative reference to an explanation.
@@ -249,22 +229,19 @@ struct ProblemBody {
     /// The error, for programs; part of the contract.
     code: String,
     /// The errors in the request, if they can be located.
-    #[oai(skip_serializing_if_is_empty, default)]
+    #[oai(default)]
     errors: Vec<ErrorBody>,
 }
 
 /// An error in a request: exactly one of `pointer`, `parameter` and `header` locates it.
-#[derive(Debug, Object)]
+#[derive(Object)]
 #[oai(rename = "ProblemError")]
 struct ErrorBody {
     /// A JSON pointer (RFC 6901) into the body; empty for the body as a whole.
-    #[oai(skip_serializing_if_is_none)]
     pointer: Option<String>,
     /// A parameter of the path or the query.
-    #[oai(skip_serializing_if_is_none)]
     parameter: Option<String>,
     /// A header.
-    #[oai(skip_serializing_if_is_none)]
     header: Option<String>,
     /// The constraint that is violated.
     detail: String,
@@ -316,11 +293,12 @@ impl<C> From<Failure<C>> for poem::Error {
 
 impl<C: Codes> ApiResponse for Failure<C> {
     fn meta() -> MetaResponses {
-        let mut statuses: Vec<StatusCode> = C::CODES.iter().copied().flatten().map(|code| code.status).collect();
+        let codes = || C::CODES.iter().copied().flatten();
+        let mut statuses: Vec<StatusCode> = codes().map(|code| code.status).collect();
         statuses.sort_unstable();
         statuses.dedup();
         let responses = statuses.into_iter().map(|status| {
-            let codes = C::CODES.iter().copied().flatten().filter(|code| code.status == status);
+            let codes = codes().filter(|code| code.status == status);
             let lines: Vec<String> =
                 codes.map(|code| format!("`{}`: {}", code.text, worded(*code).meaning)).collect();
             MetaResponse {

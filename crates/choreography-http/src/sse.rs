@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::code::Code;
+use crate::json::unvalidated;
 use crate::parameter::EventId;
 use crate::problem::Problem;
 
@@ -48,10 +49,7 @@ impl<T> SseEvent<T> {
 pub type SseEvents<T> = EventStream<BoxStream<'static, SseEvent<T>>>;
 
 impl<T: Type> Type for SseEvent<T> {
-    const IS_REQUIRED: bool = true;
-
-    type RawValueType = Self;
-    type RawElementValueType = Self;
+    unvalidated!();
 
     fn name() -> Cow<'static, str> {
         T::name()
@@ -63,14 +61,6 @@ impl<T: Type> Type for SseEvent<T> {
 
     fn register(registry: &mut Registry) {
         T::register(registry);
-    }
-
-    fn as_raw_value(&self) -> Option<&Self> {
-        Some(self)
-    }
-
-    fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
-        Box::new(std::iter::empty())
     }
 }
 

@@ -1,9 +1,9 @@
 //! The state of the streams, polled once a second: whether they exist, their durability, whether there is capacity for
 //! the events that a further command causes, and lost messages.
 //!
-//! The streams of commands and of events are ring buffers. A command is accepted only if the unconsumed messages, and those that may
-//! still follow from them, stay below the limit: so no unconsumed message is dropped. Near the limit, requests get 503
-//! and nothing of them is stored.
+//! The streams of commands and of events are ring buffers. A command is accepted only if the unconsumed messages, and
+//! those that may still follow from them, stay below the limit: so no unconsumed message is dropped. Near the limit,
+//! requests get 503 and nothing of them is stored.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

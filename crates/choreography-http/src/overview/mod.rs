@@ -60,12 +60,8 @@ pub struct SystemState {
     pub flows: FlowStats,
 }
 
-/// A frame that is sent to every client.
-#[derive(Debug, Clone)]
-struct Frame {
-    event: &'static str,
-    json: Arc<str>,
-}
+/// A frame that is sent to every client: the name of its event, and its JSON.
+type Frame = (&'static str, Arc<str>);
 
 /// Connects the follower to its clients.
 struct Hub {
@@ -79,12 +75,12 @@ impl Hub {
     /// Sends a sample of messages to all clients.
     fn send_messages(&self, messages: &OverviewMessages) {
         // The last client may have disconnected; that is not an error.
-        self.frames.send(Frame { event: "messages", json: messages.to_json_string().into() }).unwrap_or_default();
+        self.frames.send(("messages", messages.to_json_string().into())).unwrap_or_default();
     }
 
     /// Sends the state, and keeps it for clients that connect before the next one.
     fn send_state(&self, json: String) {
-        let frame = Frame { event: "state", json: json.into() };
+        let frame: Frame = ("state", json.into());
         self.keep(Some(frame.clone()));
         self.frames.send(frame).unwrap_or_default();
     }
@@ -152,6 +148,6 @@ impl Overview {
             }
         });
         let frames = futures::stream::iter(first).chain(rest);
-        Ok(self.connections.send(frames.map(|Frame { event, json }| SseEvent::new(None, event, json)), permit))
+        Ok(self.connections.send(frames.map(|(event, json)| SseEvent::new(None, event, json)), permit))
     }
 }
