@@ -53,6 +53,7 @@ pub(crate) struct ShopEvent {
 
 /// The data of a server-sent event.
 #[derive(Debug, Union)]
+#[allow(clippy::large_enum_variant, reason = "it only describes the JSON")]
 pub(crate) enum FeedEvent {
     /// An event of the shop.
     Event(ShopEvent),

@@ -30,10 +30,13 @@ pub struct Vocabulary {
     /// Its codes. One with the text of a library's code replaces its title and its meaning.
     pub codes: &'static [Code],
     /// The additional members of its problems, each with its schema.
-    pub members: &'static [(&'static str, fn() -> MetaSchema)],
+    pub members: &'static [Member],
     /// Masks what must not be in a response; it is applied to every name and detail of a [`FieldError`].
     pub mask: fn(String) -> String,
 }
+
+/// An additional member of problems: its name and its schema.
+pub type Member = (&'static str, fn() -> MetaSchema);
 
 static VOCABULARY: OnceLock<Vocabulary> = OnceLock::new();
 
@@ -103,7 +106,10 @@ fn masked(text: impl Into<String>) -> String {
 
 /// An error response.
 #[derive(Debug, Clone)]
-pub struct Problem {
+pub struct Problem(Box<Content>);
+
+#[derive(Debug, Clone)]
+struct Content {
     code: Code,
     detail: String,
     member: Option<(&'static str, Value)>,
@@ -124,13 +130,13 @@ impl Problem {
             StatusCode::SERVICE_UNAVAILABLE => vec![(header::RETRY_AFTER, "1".to_owned())],
             _ => vec![],
         };
-        Self { code, detail: detail.into(), member: None, errors: vec![], headers }
+        Self(Box::new(Content { code, detail: detail.into(), member: None, errors: vec![], headers }))
     }
 
     /// Returns the code.
     #[must_use]
     pub fn code(&self) -> Code {
-        self.code
+        self.0.code
     }
 
     /// Sets when to send the request again, in seconds.
@@ -148,46 +154,50 @@ impl Problem {
         };
         let first = errors.first().map(FieldError::describe).unwrap_or_default();
         errors.truncate(MAX_ERRORS);
-        Self { errors, ..Self::with_detail(code, first + &more) }
+        let mut problem = Self::with_detail(code, first + &more);
+        problem.0.errors = errors;
+        problem
     }
 
     /// Creates the problem for a method that the path does not have.
     #[must_use]
     pub fn method_not_allowed(allowed: &str) -> Self {
-        let problem = Self::with_detail(Code::METHOD_NOT_ALLOWED, format!("This path has {allowed}."));
-        Self { headers: vec![(header::ALLOW, allowed.to_owned())], ..problem }
+        Self::with_detail(Code::METHOD_NOT_ALLOWED, format!("This path has {allowed}."))
+            .header(header::ALLOW, allowed.to_owned())
     }
 
     /// Adds a member that [`Vocabulary::members`] declares.
     #[must_use]
-    pub fn member(self, name: &'static str, value: impl Into<Value>) -> Self {
-        Self { member: Some((name, value.into())), ..self }
+    pub fn member(mut self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.0.member = Some((name, value.into()));
+        self
     }
 
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: header::HeaderName, value: String) -> Self {
-        self.headers.retain(|(known, _)| *known != name);
-        self.headers.push((name, value));
+        self.0.headers.retain(|(known, _)| *known != name);
+        self.0.headers.push((name, value));
         self
     }
 
     /// Returns the problem as JSON, as in responses.
     #[must_use]
     pub fn json(&self) -> String {
-        let code = worded(self.code);
+        let Content { code, detail, member, errors, .. } = &*self.0;
+        let code = worded(*code);
         let mut json = json!({
             "type": format!("/problems/{}", code.text),
             "title": code.title,
             "status": code.status.as_u16(),
-            "detail": self.detail,
+            "detail": detail,
             "code": code.text,
         });
-        if let Some((name, value)) = &self.member {
+        if let Some((name, value)) = member {
             json[name] = value.clone();
         }
-        if !self.errors.is_empty() {
-            let errors = self.errors.iter();
+        if !errors.is_empty() {
+            let errors = errors.iter();
             json["errors"] =
                 errors.map(|error| json!({ (error.place): error.name, "detail": error.detail })).collect();
         }
@@ -198,8 +208,8 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response =
-            Response::builder().status(self.code.status).content_type(PROBLEM_JSON).body(self.json());
-        for (name, value) in self.headers {
+            Response::builder().status(self.0.code.status).content_type(PROBLEM_JSON).body(self.json());
+        for (name, value) in self.0.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.headers_mut().insert(name, value);
             }
