@@ -5,16 +5,16 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use choreography_http::code::Code;
+use choreography_http::json::JsonOf;
+use choreography_http::problem::{Failure, Problem};
+use choreography_http::{failures, replies};
 use choreography_ops::Operator;
 use choreography_ops::checks::Watcher;
 use poem_openapi::{Enum, Object, OpenApi};
 use tokio::sync::Mutex;
 
 use crate::Tag;
-use choreography_http::code::Code;
-use choreography_http::json::JsonOf;
-use choreography_http::problem::{Failure, Problem};
-use choreography_http::{failures, replies};
 
 /// How long a result is cached at least.
 const MIN_CACHE_TIME: Duration = Duration::from_secs(1);

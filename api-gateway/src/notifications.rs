@@ -1,17 +1,17 @@
 //! The REST operation on notifications: the messages sent to a customer.
 
-use contracts::query::ListNotifications;
-use poem_openapi::{Object, OpenApi};
-
-use crate::Tag;
-use crate::accounts::AccountId;
-use crate::fields::PageLimit;
 use choreography_http::code::Code;
 use choreography_http::json::{JsonOf, Nullable};
 use choreography_http::parameter::{After, Path, Query};
 use choreography_http::problem::Failure;
 use choreography_http::queries::Queries;
 use choreography_http::{failures, replies};
+use contracts::query::ListNotifications;
+use poem_openapi::{Object, OpenApi};
+
+use crate::Tag;
+use crate::accounts::AccountId;
+use crate::fields::PageLimit;
 
 /// The operation on notifications.
 pub(crate) struct NotificationsApi {

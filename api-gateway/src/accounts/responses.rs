@@ -1,12 +1,12 @@
 //! The responses of the account operations, each with its status, and the errors of each operation.
 
+use choreography_http::code::Code;
+use choreography_http::failures;
+use choreography_http::json::JsonOf;
 use poem_openapi::ApiResponse;
 
 use super::representation::{Account, AccountAccepted};
 use crate::problems;
-use choreography_http::code::Code;
-use choreography_http::failures;
-use choreography_http::json::JsonOf;
 
 /// The responses of `POST /accounts`.
 #[derive(ApiResponse)]

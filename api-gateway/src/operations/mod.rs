@@ -10,6 +10,12 @@ mod representation;
 
 use choreography::connection::NatsOptions;
 use choreography::{Health, setting};
+use choreography_http::body::Body;
+use choreography_http::code::Code;
+use choreography_http::json::JsonOf;
+use choreography_http::parameter::{Path, Query, Sequence};
+use choreography_http::problem::{Failure, Problem, unavailable};
+use choreography_http::{failures, replies};
 use choreography_ops::dead_letters::redrive::{Redriven, redrive};
 use choreography_ops::dead_letters::{self, Filter, delete};
 use choreography_ops::{OPERATOR, Operator};
@@ -19,12 +25,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Tag;
 use crate::problems;
-use choreography_http::body::Body;
-use choreography_http::code::Code;
-use choreography_http::json::JsonOf;
-use choreography_http::parameter::{Path, Query, Sequence};
-use choreography_http::problem::{Failure, Problem, unavailable};
-use choreography_http::{failures, replies};
 pub(crate) use form::{DeleteDeadLetterForm, RedriveForm};
 pub(crate) use parameters::{Age, FilterText, ListLimit};
 use representation::{DeadLetterDetail, DeadLetterPage, Deleted, Redrive};

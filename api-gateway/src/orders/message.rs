@@ -6,6 +6,8 @@ use std::time::Duration;
 use async_nats::jetstream;
 use choreography::direct::{self, Stored};
 use choreography::envelope::rfc3339;
+use choreography_http::parameter::{Parameter, Sequence};
+use choreography_http::problem::{Problem, unavailable};
 use contracts::OrderId;
 use contracts::topology::{COMMANDS, EVENTS, TIMERS};
 use poem_openapi::Object;
@@ -14,8 +16,6 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::problems;
-use choreography_http::parameter::{Parameter, Sequence};
-use choreography_http::problem::{Problem, unavailable};
 
 /// How long a stream may take to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);

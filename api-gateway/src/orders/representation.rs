@@ -3,12 +3,12 @@
 
 use choreography::Durability;
 use choreography_http::form::Shape;
+use choreography_http::json::Nullable;
 use contracts::OrderId;
 use poem_openapi::{Enum, Object};
 use serde_json::Value;
 
 use super::place::Item;
-use choreography_http::json::Nullable;
 
 /// An order whose command is stored.
 #[derive(Debug, Object)]

@@ -10,8 +10,8 @@ use async_nats::{Client, StatusCode};
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 
-use super::System;
 use super::representation::{OverviewService, OverviewStream, Presence};
+use super::system::System;
 
 /// How long services may take to reply.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(300);

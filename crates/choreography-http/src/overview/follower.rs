@@ -10,12 +10,15 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 
 use super::discovery::{Discovered, Discovery};
-use super::rates::MessageRates;
-use super::representation::{OverviewMessage, OverviewMessages};
+use super::hub::Hub;
+use super::rates::{FlowStats, MessageRates};
+use super::representation::{OverviewEdge, OverviewMessage, OverviewMessages};
 use super::sample::Sample;
-use super::{Hub, LINGER, System, SystemState};
+use super::system::System;
 use crate::stream_follower::{Follow, Followed, FollowedMessage, StreamFollower};
 
+/// How long it continues after the last client, which may be reloading the page.
+const LINGER: Duration = Duration::from_secs(5);
 /// How often samples are sent.
 const SAMPLES: Duration = Duration::from_millis(250);
 /// How often states are sent.
@@ -24,6 +27,17 @@ const STATES: Duration = Duration::from_secs(1);
 const BATCH: usize = 512;
 /// The follower skips a longer backlog: the overview shows the present.
 const MAX_LAG: u64 = 50_000;
+
+/// The state of the system. Rates and latencies cover the last ten seconds.
+#[derive(Debug, Clone)]
+pub struct SystemState {
+    /// The services and streams.
+    pub discovered: Discovered,
+    /// Every message type with a consumer, one edge per consumer.
+    pub edges: Vec<OverviewEdge>,
+    /// The rates and latencies of flows.
+    pub flows: FlowStats,
+}
 
 /// The output of a stream reader.
 enum Received {
