@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use async_nats::client::RequestErrorKind;
-use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE};
-use async_nats::{Client, Request, jetstream};
+use async_nats::{Client, jetstream};
 use bytes::Bytes;
 use choreography::connection::{self, NatsOptions};
 use choreography::dead_letter::STREAM_NAME;
-use choreography::{Health, clock};
+use choreography::{Health, clock, query};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -123,22 +121,20 @@ impl Operator {
         timeout: Duration,
     ) -> Result<T, AskError> {
         let body = serde_json::to_vec(request).map_err(|error| AskError::Refused(error.to_string()))?;
-        let request = Request::new().payload(body.into()).timeout(Some(timeout));
-        let reply = self.client.send_request(subject, request).await.map_err(|error| match error.kind() {
-            RequestErrorKind::NoResponders => AskError::Absent(service.to_owned()),
-            RequestErrorKind::TimedOut => {
-                AskError::Silent(format!("{service} did not reply within {} s", timeout.as_secs()))
+        let reply = query::ask(&self.client, subject, body.into(), timeout).await.map_err(|error| match error {
+            query::AskError::NoResponders => AskError::Absent(service.to_owned()),
+            query::AskError::TimedOut(limit) => {
+                AskError::Silent(format!("{service} did not reply within {} s", limit.as_secs()))
             }
-            _ => AskError::Silent(format!("{service}: {error}")),
+            query::AskError::Invalid(why) => AskError::Refused(format!("{service} refuses: {why}")),
+            query::AskError::NotFound(why) => AskError::Silent(format!("{service} returned error 404: {why}")),
+            query::AskError::Failed { code, why } => {
+                AskError::Silent(format!("{service} returned error {code}: {why}"))
+            }
+            error => AskError::Silent(format!("{service}: {error}")),
         })?;
-        let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(|v| v.as_str());
-        let why = header(NATS_SERVICE_ERROR).unwrap_or_default();
-        match header(NATS_SERVICE_ERROR_CODE) {
-            None => serde_json::from_slice(&reply.payload)
-                .map_err(|error| AskError::Silent(format!("the reply of {service} cannot be read: {error}"))),
-            Some("400") => Err(AskError::Refused(format!("{service} refuses: {why}"))),
-            Some(code) => Err(AskError::Silent(format!("{service} returned error {code}: {why}"))),
-        }
+        serde_json::from_slice(&reply)
+            .map_err(|error| AskError::Silent(format!("the reply of {service} cannot be read: {error}")))
     }
 
     /// Publishes a message and waits until the stream acknowledges it.
