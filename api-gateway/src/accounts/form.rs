@@ -9,10 +9,20 @@ use contracts::account::{
     AccountDetails, Address, AddressType, Card, CardToken, Contact, CreateAccount, CreditLimit, Email, Expiry,
     LastFour, MAX_ADDRESSES, Phone, UpdateAccount,
 };
+use poem_openapi::Enum;
 
 use super::parameters::{AccountId, IfMatch};
-use super::representation;
 use crate::fields::{amount, currency, id, line};
+
+/// The purpose of an address.
+#[derive(Enum)]
+#[oai(rename = "AddressType", rename_all = "kebab-case")]
+pub(crate) enum AddressTypeName {
+    /// For bills.
+    Billing,
+    /// For parcels.
+    Shipping,
+}
 
 /// A request to create an account.
 pub(crate) enum CreateAccountForm {}
@@ -108,7 +118,7 @@ impl Form for AddressForm {
 
     fn read(fields: &mut Fields<'_>) -> Option<Address> {
         let address_type =
-            fields.required("type", text(schema_of::<representation::AddressType>(), address_type), "Its purpose.");
+            fields.required("type", text(schema_of::<AddressTypeName>(), address_type), "Its purpose.");
         let street = fields.required("street", line(), "Street and number, or an equivalent.");
         let postal_code = fields.required("postalCode", line(), "The postal code.");
         let city = fields.required("city", line(), "The town.");

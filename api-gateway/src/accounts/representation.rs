@@ -28,16 +28,6 @@ pub(crate) struct Account {
     credit_limit: Shape<CreditLimitForm>,
 }
 
-/// The purpose of an address.
-#[derive(Enum)]
-#[oai(rename_all = "kebab-case")]
-pub(crate) enum AddressType {
-    /// For bills.
-    Billing,
-    /// For parcels.
-    Shipping,
-}
-
 /// An account operation whose command is stored.
 #[derive(Debug, Object)]
 #[oai(rename_all = "camelCase")]
