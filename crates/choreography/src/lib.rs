@@ -31,6 +31,9 @@
 //! Invariants: inbox rows, state, and outbox rows commit together or not at all; the inbox insert is the first
 //! statement; the ack follows the commit; no network call inside the transaction.
 
+#[cfg(not(any(feature = "sqlite", feature = "postgres")))]
+compile_error!("choreography needs a database: enable its feature `sqlite` or `postgres`, or both");
+
 mod admin;
 mod broker;
 pub mod http;

@@ -3,12 +3,14 @@
 //! A refused setting is reported with its option, its variable, the value, and the allowed values. A value that may
 //! contain a secret is never repeated. Parsed values cannot overflow: a time span has at most ten years.
 
+mod database;
+
 use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -16,8 +18,9 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::{Error, ErrorKind};
 use nkeys::KeyPair;
 use reqwest::Url;
-use sea_orm::sqlx::postgres::PgConnectOptions;
-use sea_orm::sqlx::sqlite::SqliteConnectOptions;
+
+pub(crate) use database::check_database_url;
+pub use database::sqlite_url;
 
 /// The longest time span of any setting, in seconds: ten years.
 pub const MAX_SECONDS: u64 = 10 * 365 * 24 * 3600;
@@ -268,66 +271,6 @@ pub(crate) fn parse_nats_url(text: &str) -> Result<String, String> {
 /// The URL of a database: `sqlite://<file>?mode=rwc` or `postgres://user:password@host/name`.
 pub fn database_url() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
     secretive(|text: &str| check_database_url(text).map(|()| text.to_owned()))
-}
-
-/// The parameters of a PostgreSQL URL. sqlx logs any other one, with its value, and ignores it.
-const POSTGRES_PARAMETERS: [&str; 18] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "statement-cache-capacity",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-];
-
-/// Checks the URL of a database, so that no library reports an error that repeats it.
-///
-/// # Errors
-///
-/// The violation, without a part of the URL.
-pub(crate) fn check_database_url(text: &str) -> Result<(), String> {
-    const FORMS: &str = "is not of the form sqlite://<file>?mode=rwc or postgres://user:password@host/name";
-    match text.split_once(':') {
-        Some(("sqlite", _)) => match (Url::parse(text), text.parse::<SqliteConnectOptions>()) {
-            (Ok(_), Ok(_)) => Ok(()),
-            _ => Err(format!("{FORMS}; percent-encode the path")),
-        },
-        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => {
-            let url = parse_url(text)?;
-            let unknown = url
-                .query_pairs()
-                .any(|(name, _)| !POSTGRES_PARAMETERS.contains(&&*name) && !name.starts_with("options["));
-            if unknown {
-                return Err(format!("has a parameter other than {}", POSTGRES_PARAMETERS.join(", ")));
-            }
-            // Its error may repeat a part of the text.
-            text.parse::<PgConnectOptions>().map(drop).map_err(|_| FORMS.to_owned())
-        }
-        _ => Err(FORMS.to_owned()),
-    }
-}
-
-/// Returns the URL of an SQLite file, which is created if it does not exist. Its path may contain any character.
-#[must_use]
-pub fn sqlite_url(file: &Path) -> String {
-    let bytes = file.as_os_str().as_encoded_bytes().iter();
-    let encoded = bytes.map(|byte| match byte {
-        b'/' | b'.' | b'-' | b'_' | b'~' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(*byte).to_string(),
-        byte => format!("%{byte:02X}"),
-    });
-    format!("sqlite://{}?mode=rwc", encoded.collect::<String>())
 }
 
 /// Returns URLs, separated by commas, without user, password, parameters, and fragment: for logs and errors.

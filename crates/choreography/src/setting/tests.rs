@@ -1,3 +1,7 @@
+use std::path::Path;
+
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
+
 use super::*;
 
 const SECRETS: [&str; 9] = [

@@ -1,5 +1,9 @@
 //! The database of a service: SQLite by default, PostgreSQL by URL.
 
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 mod watch;
 
 use std::sync::Arc;
@@ -7,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use sea_orm::sqlx::{self, Connection, PgConnection, SqliteConnection};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
 use sea_orm_migration::MigratorTrait;
 use tokio::time::timeout;
@@ -15,7 +18,6 @@ use tokio::time::timeout;
 use crate::setting::{check_database_url, redacted};
 use crate::state::fault;
 use crate::state::migrator::migrate;
-use crate::state::statement::PREPARED;
 pub use watch::Watch;
 
 /// How long a transaction waits for a connection. Together with the delay between two attempts it is shorter than the
@@ -29,16 +31,14 @@ const WRITERS: u32 = CONNECTIONS / 2;
 const MAX_LIFETIME: Duration = Duration::from_secs(5 * 60);
 /// The time limit of a unit of work, including the wait for a connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a released connection may take to receive the rest of an abandoned result.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Limits that PostgreSQL enforces on the sessions of a service, in milliseconds. They are below the ack-wait (10 s): a
-/// stuck transaction must end before its messages are redelivered to another instance, which would wait for its locks.
+/// The time limit of a statement that writes to PostgreSQL, in milliseconds. Below the ack-wait (10 s): a stuck transaction
+/// must end before its messages are redelivered to another instance, which would wait for its locks.
 const WRITE_TIMEOUT_MS: u32 = 5_000;
 /// Reads may take longer: sums over whole tables. Below [`ANSWER_TIMEOUT`], when the caller stops waiting.
 const READ_TIMEOUT_MS: u32 = 9_000;
-const LOCK_TIMEOUT_MS: u32 = 3_000;
-const IDLE_IN_TRANSACTION_TIMEOUT_MS: u32 = 8_000;
+/// SQLite syncs its write-ahead log with each commit.
+const SYNC_COMMITS: &str = "PRAGMA synchronous = FULL";
 
 /// The connection pools of a service's database.
 #[derive(Debug, Clone)]
@@ -113,16 +113,16 @@ pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<DatabaseConnect
     Ok(db)
 }
 
-/// SQLite syncs its write-ahead log with each commit.
-const SYNC_COMMITS: &str = "PRAGMA synchronous = FULL";
-
+#[cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres")),
+    allow(unused_variables, reason = "each database has one of them")
+)]
 async fn connect(
     url: &str,
     connections: u32,
     statement_timeout_ms: u32,
     synced: &Arc<AtomicBool>,
 ) -> anyhow::Result<DatabaseConnection> {
-    let synced = synced.clone();
     check_database_url(url).map_err(|why| anyhow!("DATABASE_URL {why}"))?;
     let mut options = ConnectOptions::new(url);
     options
@@ -131,73 +131,12 @@ async fn connect(
         .acquire_timeout(ACQUIRE)
         .max_lifetime(MAX_LIFETIME)
         .test_before_acquire_if_idle_for(Duration::from_secs(1))
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_pool_opts(move |options| {
-            let synced = synced.clone();
-            options
-                .after_connect(move |connection, _| {
-                    let synced = synced.load(Ordering::Relaxed);
-                    Box::pin(async move {
-                        if synced {
-                            sqlx::raw_sql(SYNC_COMMITS).execute(connection).await?;
-                        }
-                        Ok(())
-                    })
-                })
-                .after_release(|connection, _| Box::pin(is_usable_sqlite(connection)))
-        })
-        .map_sqlx_sqlite_opts(|options| {
-            options
-                .pragma("journal_mode", "WAL")
-                .pragma("synchronous", "NORMAL")
-                // In pages of 4 KiB. A page that many batches change is copied into the database once for all of them.
-                .pragma("wal_autocheckpoint", "8000")
-                // In KiB, per connection.
-                .pragma("cache_size", "-4000")
-                // For statement journals; otherwise SQLite uses temporary files.
-                .pragma("temp_store", "MEMORY")
-                .busy_timeout(Duration::from_secs(5))
-                .statement_cache_capacity(PREPARED)
-        })
-        .map_sqlx_postgres_pool_opts(move |options| {
-            options
-                .after_connect(move |connection, _| {
-                    Box::pin(async move { limit_session(connection, statement_timeout_ms).await })
-                })
-                .after_release(|connection, _| Box::pin(async move { Ok(is_usable_postgres(connection).await) }))
-        })
-        .map_sqlx_postgres_opts(|options| options.statement_cache_capacity(PREPARED));
+        .sqlx_logging(false);
+    #[cfg(feature = "sqlite")]
+    sqlite::configure(&mut options, synced.clone());
+    #[cfg(feature = "postgres")]
+    postgres::configure(&mut options, statement_timeout_ms);
     Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))
-}
-
-/// Sets the limits of a session. As statements they override the URL's options and the settings of the database or the
-/// role.
-async fn limit_session(connection: &mut PgConnection, statement_timeout_ms: u32) -> Result<(), sqlx::Error> {
-    let limits = format!(
-        "SET statement_timeout = {statement_timeout_ms}; SET lock_timeout = {LOCK_TIMEOUT_MS}; \
-         SET idle_in_transaction_session_timeout = {IDLE_IN_TRANSACTION_TIMEOUT_MS}"
-    );
-    sqlx::raw_sql(sqlx::AssertSqlSafe(limits)).execute(connection).await.map(drop)
-}
-
-/// Returns whether a connection may go back to the pool.
-///
-/// A transaction that was dropped without commit or rollback has failed with its database: its session may be read-only
-/// after a fail-over, or frozen, and its rollback is not sent yet. Closing the connection rolls it back, and the next
-/// transaction begins on a new one. The same applies to a session that has not yet received the result of a dropped
-/// query. sqlx would wait for it without a limit, and the pool would be one connection short.
-async fn is_usable_postgres(connection: &mut PgConnection) -> bool {
-    !connection.should_flush() && matches!(timeout(RELEASE_TIMEOUT, connection.flush()).await, Ok(Ok(())))
-}
-
-async fn is_usable_sqlite(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    if connection.is_in_transaction() {
-        // The rollback of a dropped transaction is queued; a ping returns after it was attempted.
-        connection.ping().await?;
-    }
-    // On a full disk SQLite rolls back by itself, and the queued rollback fails. sqlx would then count an open
-    // transaction forever, nest later ones in it, and never end them.
-    Ok(!connection.is_in_transaction())
 }
 
 /// Awaits a unit of work on a database, for at most 10 s: a frozen session, or a half-open connection, never responds,
