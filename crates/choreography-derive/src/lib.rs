@@ -48,6 +48,14 @@ pub fn derive_messages(input: TokenStream) -> TokenStream {
     derive(input, set::expand)
 }
 
+/// Stands for the derive macros of clap without the feature `cli` of choreography: accepts their attributes, and
+/// generates nothing.
+#[doc(hidden)]
+#[proc_macro_derive(NoOptions, attributes(arg, command, value))]
+pub fn derive_no_options(_: TokenStream) -> TokenStream {
+    TokenStream::new()
+}
+
 fn derive(
     input: TokenStream,
     expand: impl FnOnce(&DeriveInput) -> syn::Result<proc_macro2::TokenStream>,

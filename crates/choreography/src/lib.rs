@@ -23,8 +23,9 @@
 //!   without a broker;
 //! - `admin`: [`trace`], the state of one business id in a service; [`stats`] of its outbox; [`republish`], which restores
 //!   a stream from the outboxes;
-//! - `runtime`: [`builder`] of a [`service`], which runs from start to `shutdown`; `retention`: the dedup horizon; [`listener`]: the HTTP server with
-//!   [`probes`] and `scrape`; [`migration`]s of the library's tables; [`process`]: logging and signals.
+//! - `runtime`: [`builder`] of a [`service`], which runs from start to `shutdown` with its `options`; `retention`: the
+//!   dedup horizon; `web`: address and routes; [`listener`]: the HTTP server with [`probes`] and `scrape`;
+//!   [`migration`]s of the library's tables; [`process`]: logging and signals.
 //!
 //! Beside them, [`setting`] parses configuration at the start, and [`mod@http`] is the HTTP client.
 //!
@@ -51,7 +52,9 @@ pub use broker::{
 };
 pub use inbound::{each, event_sourced, handler, inbox, policies, position, query, redrive, testing};
 pub use outbound::{dead_letter, outbox, outbox_pending, owner, publisher};
-pub use runtime::{builder, listener, migration, probes, process, service};
+pub use runtime::{builder, migration, process, service};
+#[cfg(feature = "http")]
+pub use runtime::{listener, probes};
 pub use state::{database, delivery_issue, effects, event_store, statement, storage};
 pub use telemetry::{health, metrics, output, spans};
 pub use wire::{envelope, message};
@@ -69,6 +72,7 @@ pub use message::private as __private;
 pub use message::{Command, DecodeError, Event, Kind, Message, MessageInfo, Messages, Publish, Timer};
 pub use outbound::relay_handle::Outbox;
 pub use policies::Policies;
-pub use service::{Service, ServiceOptions};
+pub use runtime::options::ServiceOptions;
+pub use service::Service;
 pub use topology::Topology;
 pub use wire::encoding::EncodeError;

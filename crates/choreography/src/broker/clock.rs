@@ -7,18 +7,16 @@
 //! [`watch`] reads the server's time. A local clock that is far from it is logged once and noted in readiness; the
 //! service continues.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{LazyLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
-use prometheus_client::metrics::gauge::Gauge;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::health::Health;
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Gauges};
 
 /// The [`Health`] part for the local clock.
 pub(crate) const CLOCK: &str = "clock";
@@ -29,9 +27,9 @@ const READ_INTERVAL: Duration = Duration::from_secs(10);
 /// The time limit of a reading, and so its inaccuracy.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-static SKEW: LazyLock<Gauge<f64, AtomicU64>> = LazyLock::new(|| {
+static SKEW: LazyLock<Gauges> = LazyLock::new(|| {
     let help = "Seconds that the local clock is ahead of nats-server's";
-    metrics::registered("messaging_clock_skew_seconds", help, Gauge::default())
+    metrics::gauges("messaging_clock_skew_seconds", help)
 });
 /// The last reading: the server's time, and when it was read.
 static LAST: RwLock<Option<(OffsetDateTime, Instant)>> = RwLock::new(None);
@@ -127,7 +125,7 @@ pub async fn watch(js: jetstream::Context, stream: String, health: Health, shutd
         if read(&js, &stream).await.is_ok()
             && let Some(skew) = skew()
         {
-            SKEW.set(skew);
+            SKEW.get_or_create(&Vec::new()).set(skew);
             skewed = report(&health, skew, skewed);
         }
     }

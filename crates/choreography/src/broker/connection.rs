@@ -11,7 +11,7 @@ use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
 use tokio::time::Instant;
 
 use super::credentials::NatsCredentials;
-use crate::setting::{self, redacted};
+use crate::setting::{self, Args, redacted};
 use crate::telemetry::health::Health;
 
 /// The [`Health`] part for the connection to the server.
@@ -41,7 +41,7 @@ const PING: Duration = Duration::from_secs(5);
 const NATS_URL: &str = "nats://127.0.0.1:4222";
 
 /// The server's address and the program's credentials.
-#[derive(Clone, clap::Args)]
+#[derive(Clone, Args)]
 pub struct NatsOptions {
     /// The address of nats-server; several, separated by commas, for a cluster.
     #[arg(long, env = "NATS_URL", default_value = NATS_URL, hide_env_values = true,

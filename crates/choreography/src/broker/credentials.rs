@@ -11,7 +11,7 @@ use async_nats::rustls::pki_types::pem::PemObject;
 use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::rustls::sign::CertifiedKey;
 
-use crate::setting;
+use crate::setting::{self, Args};
 
 /// The largest credentials file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -27,7 +27,7 @@ const CLIENT_KEY: &str = "NATS_CLIENT_KEY";
 /// The program's credentials other than a password, and the files of TLS.
 ///
 /// At most one of password, token, NKey, and `.creds` file may be set. A file of TLS makes TLS mandatory.
-#[derive(Clone, Default, clap::Args)]
+#[derive(Clone, Default, Args)]
 pub struct NatsCredentials {
     /// The token, if the server authenticates by token.
     #[arg(long, env = "NATS_TOKEN", hide_env_values = true, value_parser = setting::secret())]

@@ -8,10 +8,9 @@ use std::fmt;
 use std::time::Duration;
 
 use async_nats::jetstream;
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use crate::setting::{self, redacted};
+use crate::setting::{Args, ValueEnum, redacted};
 
 /// How long the monitor of a server may take to respond.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -79,20 +78,24 @@ pub enum Level {
 
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_possible_value().map_or(Ok(()), |word| f.write_str(word.get_name()))
+        f.write_str(match self {
+            Self::Unsynced => "unsynced",
+            Self::Fsynced => "fsynced",
+            Self::Replicated => "replicated",
+        })
     }
 }
 
 /// The monitors to probe, and the required levels.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct DurabilityOptions {
     /// The monitors of the nats-servers, such as `http://127.0.0.1:8222`, separated by commas; all servers of a
     /// cluster. Without them, messages count as not synced before they are acknowledged.
     #[arg(long, env = "NATS_MONITOR_URL", value_delimiter = ',', hide_env_values = true,
-        value_parser = setting::http_url())]
+        value_parser = crate::setting::http_url())]
     pub nats_monitor_url: Vec<String>,
     /// Refuses to start if the durability of the streams is lower; several, separated by commas.
-    #[arg(long, env = "MINIMUM_DURABILITY", value_delimiter = ',', value_parser = setting::one_of::<Level>())]
+    #[arg(long, env = "MINIMUM_DURABILITY", value_delimiter = ',', value_parser = crate::setting::one_of::<Level>())]
     pub minimum_durability: Vec<Level>,
 }
 

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use poem::Route;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::declaration::{Declaration, DeclarationError};
@@ -15,6 +13,7 @@ use crate::inbound::policies::{Policies, PolicyError};
 use crate::inbound::query::Endpoint;
 use crate::outbound::relay_handle::Outbox;
 use crate::runtime::service::{Service, Worker};
+use crate::runtime::web::Web;
 use crate::state::database::Databases;
 use crate::wire::message::{MessageInfo, Messages};
 
@@ -53,8 +52,7 @@ pub struct ServiceBuilder<H> {
     handler: H,
     endpoints: Vec<Endpoint>,
     workers: Vec<Worker>,
-    routes: Route,
-    http_address: Option<SocketAddr>,
+    web: Web,
 }
 
 impl Service<()> {
@@ -73,8 +71,7 @@ impl Service<()> {
             handler: (),
             endpoints: Vec::new(),
             workers: Vec::new(),
-            routes: Route::new(),
-            http_address: None,
+            web: Web::default(),
         }
     }
 }
@@ -103,8 +100,7 @@ impl ServiceBuilder<()> {
             handler,
             endpoints: self.endpoints,
             workers: self.workers,
-            routes: self.routes,
-            http_address: self.http_address,
+            web: self.web,
         }
     }
 }
@@ -179,16 +175,18 @@ impl<H> ServiceBuilder<H> {
     }
 
     /// Serves `/liveness`, `/readiness`, and `/metrics` on an address. Without an address the service serves no HTTP.
+    #[cfg(feature = "http")]
     #[must_use]
-    pub fn http(mut self, address: SocketAddr) -> Self {
-        self.http_address = Some(address);
+    pub fn http(mut self, address: std::net::SocketAddr) -> Self {
+        self.web.address = Some(address);
         self
     }
 
     /// Sets further HTTP routes, besides the probes and metrics.
+    #[cfg(feature = "http")]
     #[must_use]
-    pub fn routes(mut self, routes: Route) -> Self {
-        self.routes = routes;
+    pub fn routes(mut self, routes: poem::Route) -> Self {
+        self.web.routes = routes;
         self
     }
 
@@ -227,8 +225,8 @@ impl<H: Handler> ServiceBuilder<H> {
             handler: self.handler,
             endpoints: self.endpoints,
             workers: self.workers,
-            routes: self.routes,
-            http_address: self.http_address,
+            #[cfg(feature = "http")]
+            web: self.web,
         })
     }
 }

@@ -6,16 +6,39 @@ use std::time::Duration;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::PullConsumer;
 use poem::web::Data;
-use poem::{Response, handler};
+use poem::{EndpointExt, Response, Route, get, handler};
 use sea_orm::DatabaseConnection;
 
 use crate::broker::clock;
 use crate::outbound::outbox_pending;
-use crate::telemetry::metrics::{LIBRARY_METRICS, exposition, figure};
+use crate::telemetry::metrics::{Gauges, LIBRARY_METRICS, exposition, figure, gauges};
 use crate::wire::envelope::unix_millis;
 
 /// How long a scrape waits for the database, and for the broker.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The metrics that a scrape sets.
+struct ScrapeMetrics {
+    outbox_rows: Gauges,
+    outbox_oldest: Gauges,
+    unpublishable: Gauges,
+    pending: Gauges,
+    unacknowledged: Gauges,
+}
+
+static SCRAPE_METRICS: LazyLock<ScrapeMetrics> = LazyLock::new(|| ScrapeMetrics {
+    outbox_rows: gauges("messaging_outbox_pending_messages", "Outbox messages that no stream has acknowledged"),
+    outbox_oldest: gauges(
+        "messaging_outbox_oldest_pending_seconds",
+        "Age of the oldest outbox message that no stream has acknowledged",
+    ),
+    unpublishable: gauges(
+        "messaging_outbox_unpublishable_messages",
+        "Outbox messages that their stream can never store",
+    ),
+    pending: gauges("messaging_consumer_pending", "Messages in the stream that were not delivered yet"),
+    unacknowledged: gauges("messaging_consumer_ack_pending", "Messages delivered and not acknowledged"),
+});
 
 /// The sources of the values that a scrape reads.
 #[derive(Clone)]
@@ -27,6 +50,11 @@ pub(crate) struct Scrape {
 }
 
 impl Scrape {
+    /// Adds `GET /metrics` to routes.
+    pub(crate) fn add_to(self, routes: Route) -> Route {
+        routes.at("/metrics", get(of_service).data(Arc::new(self)))
+    }
+
     /// Reads the database and the broker, and sets the gauges.
     async fn collect(&self) {
         let streams = self.streams.iter().map(|stream| self.collect_stream(stream));
@@ -50,9 +78,9 @@ impl Scrape {
             }
             _ => (f64::NAN, f64::NAN, f64::NAN),
         };
-        LIBRARY_METRICS.unpublishable.get_or_create(&Vec::new()).set(unpublishable);
-        LIBRARY_METRICS.outbox_rows.get_or_create(&Vec::new()).set(rows);
-        LIBRARY_METRICS.outbox_oldest.get_or_create(&Vec::new()).set(age);
+        SCRAPE_METRICS.unpublishable.get_or_create(&Vec::new()).set(unpublishable);
+        SCRAPE_METRICS.outbox_rows.get_or_create(&Vec::new()).set(rows);
+        SCRAPE_METRICS.outbox_oldest.get_or_create(&Vec::new()).set(age);
     }
 
     async fn collect_stream(&self, stream: &str) {
@@ -67,14 +95,14 @@ impl Scrape {
             _ => (f64::NAN, f64::NAN),
         };
         let labels = vec![("stream", stream.to_owned())];
-        LIBRARY_METRICS.pending.get_or_create(&labels).set(pending);
-        LIBRARY_METRICS.unacknowledged.get_or_create(&labels).set(unacknowledged);
+        SCRAPE_METRICS.pending.get_or_create(&labels).set(pending);
+        SCRAPE_METRICS.unacknowledged.get_or_create(&labels).set(unacknowledged);
     }
 }
 
 /// Serves `GET /metrics` of a service.
 #[handler]
-pub(crate) async fn of_service(Data(scrape): Data<&Arc<Scrape>>) -> Response {
+async fn of_service(Data(scrape): Data<&Arc<Scrape>>) -> Response {
     LazyLock::force(&LIBRARY_METRICS);
     scrape.collect().await;
     exposition()

@@ -1,7 +1,6 @@
 //! The frame of every service: options, start, and a shutdown that loses nothing.
 
 use std::borrow::Cow;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -9,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::{Client, jetstream};
-use poem::{EndpointExt, Route, get};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +15,8 @@ use crate::admin::republish;
 use crate::admin::stats;
 use crate::admin::trace;
 use crate::broker::clock;
-use crate::broker::connection::{self, NatsOptions};
-use crate::broker::durability::{Durability, DurabilityOptions};
+use crate::broker::connection;
+use crate::broker::durability::Durability;
 use crate::broker::limits::Limits;
 use crate::inbound::consumer::Puller;
 use crate::inbound::handler::Handler;
@@ -28,14 +26,17 @@ use crate::inbound::query::{self, Endpoint, Reads};
 use crate::inbound::redrive;
 use crate::outbound::relay::Relay;
 use crate::outbound::relay_handle::Outbox;
-use crate::runtime::listener::{HttpOptions, Server};
+#[cfg(feature = "http")]
+use crate::runtime::listener::Server;
+use crate::runtime::options::ServiceOptions;
+#[cfg(feature = "http")]
 use crate::runtime::probes;
 use crate::runtime::retention::{self, Cleanup, HorizonError};
-use crate::runtime::scrape::{self, Scrape};
 use crate::runtime::shutdown::{Parts, Shutdown};
-use crate::setting;
+#[cfg(feature = "http")]
+use crate::runtime::web::Web;
 use crate::state::database::Databases;
-use crate::state::storage::{StorageOptions, StorageWatch};
+use crate::state::storage::StorageWatch;
 use crate::telemetry::health::Health;
 use crate::telemetry::spans;
 
@@ -47,71 +48,6 @@ const DURABILITY: &str = "durability";
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// The delay with which a deadline may fire and still be kept by its stream: after an outage the broker fires it late.
 const MAX_DELAY: Duration = Duration::from_secs(3600);
-
-/// The default of [`ServiceOptions::retention_seconds`]: a day longer than the streams of the shop keep messages.
-const RETENTION_SECONDS: u64 = 8 * 24 * 3600;
-/// The default of [`ServiceOptions::cleanup_seconds`].
-const CLEANUP_SECONDS: u64 = 60;
-/// The default of [`ServiceOptions::max_attempts`].
-const MAX_ATTEMPTS: u64 = 8;
-
-/// The options of every service.
-#[derive(Debug, Clone, clap::Args)]
-pub struct ServiceOptions {
-    /// The broker's address and the user's credentials.
-    #[command(flatten)]
-    pub nats: NatsOptions,
-    /// The required durability of acknowledged messages.
-    #[command(flatten)]
-    pub durability: DurabilityOptions,
-    /// The HTTP server's options.
-    #[command(flatten)]
-    pub http: HttpOptions,
-    /// The threshold of free disk space.
-    #[command(flatten)]
-    pub storage: StorageOptions,
-    /// The service's own database: `sqlite://<file>?mode=rwc` or `postgres://user:password@host/name`.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_parser = setting::database_url())]
-    pub database_url: Option<String>,
-    /// How long inbox and outbox rows are kept, in seconds; at least as long as the streams keep messages.
-    #[arg(long, env = "RETENTION_SECONDS", default_value_t = RETENTION_SECONDS, value_parser = setting::seconds())]
-    pub retention_seconds: u64,
-    /// How often old inbox and outbox rows are deleted, in seconds, and how long after the start for the first time.
-    #[arg(long, env = "CLEANUP_SECONDS", default_value_t = CLEANUP_SECONDS, value_parser = setting::seconds())]
-    pub cleanup_seconds: u64,
-    /// How often a message may fail before it becomes a dead letter. A delivery that did not fail does not count.
-    #[arg(long, env = "MAX_ATTEMPTS", default_value_t = MAX_ATTEMPTS, value_parser = setting::number(1..=1000))]
-    pub max_attempts: u64,
-}
-
-impl Default for ServiceOptions {
-    /// Returns the defaults of the command line; no environment variable is read.
-    fn default() -> Self {
-        Self {
-            nats: NatsOptions::default(),
-            durability: DurabilityOptions::default(),
-            http: HttpOptions::default(),
-            storage: StorageOptions::default(),
-            database_url: None,
-            retention_seconds: RETENTION_SECONDS,
-            cleanup_seconds: CLEANUP_SECONDS,
-            max_attempts: MAX_ATTEMPTS,
-        }
-    }
-}
-
-impl ServiceOptions {
-    fn retention(&self) -> Duration {
-        // Without the command line, nothing has checked it.
-        Duration::from_secs(self.retention_seconds.min(setting::MAX_SECONDS))
-    }
-
-    /// Returns the URL of the database: as configured, or an SQLite file named after the service in `data/`.
-    #[must_use]
-    pub fn database_url(&self, service: &str) -> String {
-        self.database_url.clone().unwrap_or_else(|| format!("sqlite://data/{service}.sqlite?mode=rwc"))
-    }
-}
 
 /// A background task of a service, such as calling a third party or sending mail. It ends when the token is cancelled;
 /// it finds unfinished work again at the next start.
@@ -133,8 +69,8 @@ pub struct Service<H> {
     pub(super) handler: H,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) workers: Vec<Worker>,
-    pub(super) routes: Route,
-    pub(super) http_address: Option<SocketAddr>,
+    #[cfg(feature = "http")]
+    pub(super) web: Web,
 }
 
 impl<H: Handler> Service<H> {
@@ -145,9 +81,10 @@ impl<H: Handler> Service<H> {
     }
 
     /// Returns the address of its HTTP server, if it has one.
+    #[cfg(feature = "http")]
     #[must_use]
-    pub fn http_address(&self) -> Option<SocketAddr> {
-        self.http_address
+    pub fn http_address(&self) -> Option<std::net::SocketAddr> {
+        self.web.address
     }
 
     /// Runs until `shutdown` is cancelled: then stops pulling, finishes the batch, publishes, acks, and returns.
@@ -159,6 +96,7 @@ impl<H: Handler> Service<H> {
     /// If it cannot start (address in use, retention below the dedup horizon, a deadline longer than its stream keeps
     /// messages, a durability below the required one), or if a part of it ends by itself. A shutdown takes at most 8 s;
     /// unfinished work is then logged, and is not an error.
+    #[cfg_attr(not(feature = "http"), allow(unused_mut, reason = "the HTTP server takes the routes"))]
     pub async fn run(mut self, options: &ServiceOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
         spans::export_as(self.name)?;
         let health = Health::default();
@@ -169,23 +107,8 @@ impl<H: Handler> Service<H> {
         let stop = shutdown.child_token();
 
         let mut parts = Parts::default();
-        let scrape = Scrape {
-            db: self.db.reader.clone(),
-            js: js.clone(),
-            consumer: self.name,
-            streams: self.streams.clone(),
-        };
-        if let Some(address) = self.http_address {
-            let routes =
-                std::mem::take(&mut self.routes).at("/metrics", get(scrape::of_service).data(Arc::new(scrape)));
-            let endpoint = probes::with_probes(routes, health.clone());
-            let server = Server::bind(address, &options.http, Some(health.clone())).await?;
-            let serving = server.serve(endpoint, stop.clone());
-            parts.spawn("http", async move {
-                serving.await;
-                Ok(())
-            });
-        }
+        #[cfg(feature = "http")]
+        self.spawn_http(&mut parts, &js, options, &health, &stop).await?;
         let (watch, until) = (connection::watch_server(client.clone(), health.clone()), stop.clone());
         parts.spawn("server watch", async move {
             until.run_until_cancelled(watch).await;
@@ -220,6 +143,36 @@ impl<H: Handler> Service<H> {
         let stopped = parts.stop(&stop, early).await;
         end.finish(&stopped.unfinished).await;
         stopped.outcome
+    }
+
+    /// Spawns the HTTP server, if the service has an address for it.
+    #[cfg(feature = "http")]
+    #[cfg_attr(not(feature = "metrics"), allow(unused_variables, reason = "`/metrics` reads the broker"))]
+    async fn spawn_http(
+        &mut self,
+        parts: &mut Parts,
+        js: &jetstream::Context,
+        options: &ServiceOptions,
+        health: &Health,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let Web { address: Some(address), routes } = std::mem::take(&mut self.web) else { return Ok(()) };
+        #[cfg(feature = "metrics")]
+        let routes = crate::runtime::scrape::Scrape {
+            db: self.db.reader.clone(),
+            js: js.clone(),
+            consumer: self.name,
+            streams: self.streams.clone(),
+        }
+        .add_to(routes);
+        let endpoint = probes::with_probes(routes, health.clone());
+        let server = Server::bind(address, &options.http, Some(health.clone())).await?;
+        let serving = server.serve(endpoint, stop.clone());
+        parts.spawn("http", async move {
+            serving.await;
+            Ok(())
+        });
+        Ok(())
     }
 
     /// Spawns the parts that process messages. Their order at a shutdown follows from the ownership of the channels:

@@ -64,9 +64,8 @@ fn check_sqlite(_text: &str) -> Result<(), String> {
 #[cfg(feature = "postgres")]
 fn check_postgres(text: &str) -> Result<(), String> {
     let url = parse_url(text)?;
-    let unknown = url
-        .query_pairs()
-        .any(|(name, _)| !POSTGRES_PARAMETERS.contains(&&*name) && !name.starts_with("options["));
+    let unknown =
+        url.query_pairs().any(|(name, _)| !POSTGRES_PARAMETERS.contains(&&*name) && !name.starts_with("options["));
     if unknown {
         return Err(format!("has a parameter other than {}", POSTGRES_PARAMETERS.join(", ")));
     }

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
+use super::parser::{parse_host, parse_http_url, parse_origin};
 use super::*;
 
 const SECRETS: [&str; 9] = [

@@ -14,7 +14,7 @@ use anyhow::Context as _;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
 use tokio_util::sync::CancellationToken;
 
-use crate::setting;
+use crate::setting::Args;
 use crate::state::database::answered;
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::{self, Gauges, figure};
@@ -27,8 +27,6 @@ const INTERVAL: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The default of the free space below which readiness warns: 1 GiB.
 const MIN_FREE: u64 = 1 << 30;
-/// The largest free space that can be required: 1 EiB.
-const MAX_FREE: u64 = 1 << 60;
 
 static DATABASE_BYTES: LazyLock<Gauges> = LazyLock::new(|| {
     metrics::gauges("messaging_database_bytes", "Size of the database, the write-ahead log of SQLite included")
@@ -38,10 +36,11 @@ static FREE_BYTES: LazyLock<Gauges> = LazyLock::new(|| {
 });
 
 /// The threshold of free disk space.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Args)]
 pub struct StorageOptions {
     /// How many bytes the disk of an SQLite database must have free, or readiness warns; by default 1 GiB.
-    #[arg(long, env = "MIN_FREE_DISK_BYTES", default_value_t = MIN_FREE, value_parser = setting::number(0..=MAX_FREE))]
+    #[arg(long, env = "MIN_FREE_DISK_BYTES", default_value_t = MIN_FREE,
+        value_parser = crate::setting::number(0..=1 << 60))]
     pub min_free_disk_bytes: u64,
 }
 

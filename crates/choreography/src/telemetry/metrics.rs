@@ -4,58 +4,22 @@
 //! [`counters`] or [`histograms`], once per process. Values of the database or the broker (the outbox depth, the
 //! consumer lag) are read at each scrape, and are `NaN` if they are unavailable.
 
-use std::sync::atomic::AtomicU64;
-use std::sync::{LazyLock, Mutex, PoisonError};
+#[cfg(not(feature = "metrics"))]
+mod none;
+#[cfg(feature = "metrics")]
+mod prometheus;
+
+use std::sync::LazyLock;
 use std::time::Duration;
 
-use poem::Response;
-use poem::http::{StatusCode, header};
-use prometheus_client::encoding::text;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
-
 use crate::wire::reason::Reason;
+#[cfg(not(feature = "metrics"))]
+pub use none::*;
+#[cfg(feature = "metrics")]
+pub use prometheus::*;
 
 /// The labels of one series. The values of each label are a closed set.
 pub type Labels = Vec<(&'static str, String)>;
-/// A counter per label values.
-pub type Counters = Family<Labels, Counter>;
-/// A histogram per label values.
-pub type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
-/// A gauge per label values.
-pub type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
-
-static REGISTRY: LazyLock<Mutex<Registry>> = LazyLock::new(Mutex::default);
-
-/// Creates counters. `name` has no `_total`; call it once per name.
-pub fn counters(name: &str, help: &str) -> Counters {
-    registered(name, help, Counters::default())
-}
-
-/// Creates histograms of durations in seconds, from a millisecond to a minute and a half. Call it once per name.
-pub fn histograms(name: &str, help: &str) -> Histograms {
-    registered(name, help, Family::new_with_constructor(seconds))
-}
-
-/// Creates gauges. Call it once per name.
-pub fn gauges(name: &str, help: &str) -> Gauges {
-    registered(name, help, Gauges::default())
-}
-
-pub(crate) fn registered<M>(name: &str, help: &str, metric: M) -> M
-where
-    M: Clone + prometheus_client::registry::Metric,
-{
-    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner).register(name, help, metric.clone());
-    metric
-}
-
-fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.001, 2.5, 13))
-}
 
 /// The metrics of every service.
 pub(crate) struct LibraryMetrics {
@@ -66,12 +30,7 @@ pub(crate) struct LibraryMetrics {
     pub(crate) dead_letters: Counters,
     pub(crate) lost: Counters,
     pub(crate) batches: Histogram,
-    pub(crate) outbox_rows: Gauges,
-    pub(crate) outbox_oldest: Gauges,
     pub(crate) refusals: Counter,
-    pub(crate) unpublishable: Gauges,
-    pub(crate) pending: Gauges,
-    pub(crate) unacknowledged: Gauges,
 }
 
 pub(crate) static LIBRARY_METRICS: LazyLock<LibraryMetrics> = LazyLock::new(|| {
@@ -86,50 +45,16 @@ pub(crate) static LIBRARY_METRICS: LazyLock<LibraryMetrics> = LazyLock::new(|| {
             "messaging_process_duration_seconds",
             "From starting a message, in a batch, to the commit of that batch, by type",
         ),
-        duplicates: registered(
-            "messaging_duplicates",
-            "Deliveries dropped as duplicates by the inbox",
-            Counter::default(),
-        ),
+        duplicates: counter("messaging_duplicates", "Deliveries dropped as duplicates by the inbox"),
         dead_letters,
         lost: counters(
             "messaging_messages_lost",
             "Messages that a stream deleted before their consumer acknowledged them: at least, or at most if possible",
         ),
-        batches: registered(
-            "messaging_batch_messages",
-            "Deliveries in a committed batch",
-            Histogram::new(exponential_buckets(1.0, 2.0, 9)),
-        ),
-        outbox_rows: registered(
-            "messaging_outbox_pending_messages",
-            "Outbox messages that no stream has acknowledged",
-            Gauges::default(),
-        ),
-        outbox_oldest: registered(
-            "messaging_outbox_oldest_pending_seconds",
-            "Age of the oldest outbox message that no stream has acknowledged",
-            Gauges::default(),
-        ),
-        refusals: registered(
+        batches: sizes("messaging_batch_messages", "Deliveries in a committed batch"),
+        refusals: counter(
             "messaging_outbox_refusals",
             "Publishes that a stream refused or did not acknowledge in time",
-            Counter::default(),
-        ),
-        unpublishable: registered(
-            "messaging_outbox_unpublishable_messages",
-            "Outbox messages that their stream can never store",
-            Gauges::default(),
-        ),
-        pending: registered(
-            "messaging_consumer_pending",
-            "Messages in the stream that were not delivered yet",
-            Gauges::default(),
-        ),
-        unacknowledged: registered(
-            "messaging_consumer_ack_pending",
-            "Messages delivered and not acknowledged",
-            Gauges::default(),
         ),
     }
 });
@@ -186,19 +111,4 @@ pub fn lost(stream: &str, consumer: &str, messages: u64, possible: bool) {
 #[must_use]
 pub fn figure(count: u64) -> f64 {
     count as f64
-}
-
-/// Returns the response for `GET /metrics` with the metrics of this process.
-pub fn exposition() -> Response {
-    let mut written = String::new();
-    let registry = REGISTRY.lock().unwrap_or_else(PoisonError::into_inner);
-    match text::encode(&mut written, &registry) {
-        Ok(()) => Response::builder()
-            .header(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")
-            .body(written),
-        Err(error) => {
-            tracing::error!(%error, "the metrics cannot be written");
-            Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).finish()
-        }
-    }
 }

@@ -9,17 +9,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Counter};
 
 /// The maximum number of lines that wait for the reader.
 const MAX_LINES: usize = 8192;
 
-static LOST: LazyLock<Counter> = LazyLock::new(|| {
-    metrics::registered("log_lines_lost", "Log lines lost because their reader was too slow", Counter::default())
-});
+static LOST: LazyLock<Counter> =
+    LazyLock::new(|| metrics::counter("log_lines_lost", "Log lines lost because their reader was too slow"));
 
 enum Item {
     Line(Vec<u8>),

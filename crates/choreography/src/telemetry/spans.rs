@@ -11,84 +11,25 @@
 //! Each message carries the context of the span that created it, and its processing is a child of that span. Span ids
 //! are generated at the start of the work, and spans are exported after it: rolled-back work is never exported.
 
-use std::borrow::Cow;
-use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+#[cfg(not(feature = "otel"))]
+mod none;
+#[cfg(feature = "otel")]
+mod otlp;
 
-use anyhow::{Context, bail};
-use opentelemetry::InstrumentationScope;
-pub use opentelemetry::KeyValue;
-pub use opentelemetry::trace::SpanKind;
-use opentelemetry::trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
-use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
-use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, SpanData, SpanEvents, SpanLinks, SpanProcessor};
+use std::borrow::Cow;
+use std::time::SystemTime;
+
 use uuid::Uuid;
 
-use crate::setting::redacted;
 use crate::wire::envelope::Outgoing;
 use crate::wire::trace_parent;
+#[cfg(not(feature = "otel"))]
+use none as exporter;
+#[cfg(feature = "otel")]
+use otlp as exporter;
 
-/// How long the collector may take for the last spans.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The exporter, if one is configured.
-static EXPORT: OnceLock<Export> = OnceLock::new();
-
-struct Export {
-    processor: BatchSpanProcessor,
-    scope: InstrumentationScope,
-    /// The sampling ratio of flows that begin here, from 0 to 1.
-    ratio: f64,
-}
-
-/// Starts to export spans as `service`, if the environment names a collector. Only the first call in a process has an
-/// effect.
-///
-/// `OTEL_TRACES_SAMPLER_ARG` is the sampling ratio of flows that begin here (default 1); `OTEL_SDK_DISABLED=true`
-/// disables the export. Batches, headers, and time limits are those of the OpenTelemetry SDK.
-///
-/// # Errors
-///
-/// If a variable has an unsupported value.
-pub fn export_as(service: &'static str) -> anyhow::Result<()> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let endpoint = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-    let Some(endpoint) = endpoint.into_iter().find_map(variable) else { return Ok(()) };
-    if EXPORT.get().is_some() || variable("OTEL_SDK_DISABLED").is_some_and(|off| off.eq_ignore_ascii_case("true")) {
-        return Ok(());
-    }
-    if !endpoint.starts_with("http://") {
-        let scheme = endpoint.split_once("://").map_or("no", |(scheme, _)| scheme);
-        bail!("OTEL_EXPORTER_OTLP_ENDPOINT has {scheme} scheme; the collector must be at a URL of scheme http");
-    }
-    let ratio = variable("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
-    let parsed = ratio.parse::<f64>().ok().filter(|parsed| (0.0..=1.0).contains(parsed));
-    let ratio =
-        parsed.with_context(|| format!("OTEL_TRACES_SAMPLER_ARG: {ratio:?} is not a number from 0 to 1"))?;
-    let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build();
-    let exporter = exporter.context("creating the exporter of spans")?;
-    let mut processor = BatchSpanProcessor::builder(exporter).build();
-    processor.set_resource(&Resource::builder().with_service_name(service).build());
-    let scope = InstrumentationScope::builder("messaging").with_version(env!("CARGO_PKG_VERSION")).build();
-    if EXPORT.set(Export { processor, scope, ratio }).is_ok() {
-        tracing::info!(endpoint = redacted(&endpoint), "spans are exported to a collector");
-    }
-    Ok(())
-}
-
-/// Exports the remaining spans, within 1 s.
-pub async fn flush() {
-    let Some(export) = EXPORT.get() else { return };
-    let (sender, flushed) = tokio::sync::oneshot::channel();
-    // The runtime does not wait for this thread when it ends.
-    std::thread::spawn(move || drop(sender.send(export.processor.force_flush())));
-    match tokio::time::timeout(FLUSH_TIMEOUT, flushed).await {
-        Ok(Ok(Ok(()))) => {}
-        Ok(Ok(Err(error))) => tracing::warn!(%error, "the last spans were not exported; they are lost"),
-        Ok(Err(_)) | Err(_) => tracing::warn!("the collector does not respond; the last spans are lost"),
-    }
-}
+use exporter::Export;
+pub use exporter::{KeyValue, SpanKind, export_as, flush};
 
 /// Returns the trace id of a `traceparent`, for logs.
 #[must_use]
@@ -98,10 +39,12 @@ pub fn trace_id(trace_parent: Option<&str>) -> Option<&str> {
 
 /// A span that has started; it is exported when it ends.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "none is ever created"))]
 pub struct StartedSpan {
-    trace: TraceId,
-    span: SpanId,
-    parent: SpanId,
+    trace: u128,
+    span: u64,
+    /// Zero for the first span of a flow.
+    parent: u64,
     at: SystemTime,
 }
 
@@ -109,35 +52,31 @@ impl StartedSpan {
     /// Starts a span in the flow of a `traceparent`. `None` if that is not sampled, or spans are not exported.
     #[must_use]
     pub fn within(trace_parent: Option<&str>) -> Option<Self> {
-        EXPORT.get()?;
-        let (trace, parent, _) = trace_parent::parse(trace_parent?).filter(|(_, _, flags)| flags.is_sampled())?;
-        Some(Self { trace, span: new_span(), parent, at: SystemTime::now() })
+        Export::get()?;
+        let parent = trace_parent::parse(trace_parent?).filter(|parent| parent.is_sampled)?;
+        Some(Self::new(parent.trace, parent.span))
     }
 
     /// Starts a span in the flow of a `traceparent`, or without one the first span of a flow.
     #[must_use]
     pub fn request(trace_parent: Option<&str>) -> Option<Self> {
-        let export = EXPORT.get()?;
+        let export = Export::get()?;
         if trace_parent.and_then(trace_parent::parse).is_some() {
             return Self::within(trace_parent);
         }
-        let trace = Uuid::new_v4().into_bytes();
-        // The last bytes of the id decide, as in other implementations.
-        let drawn =
-            f64::from(u32::from_be_bytes([trace[12], trace[13], trace[14], trace[15]])) / f64::from(u32::MAX);
-        let (trace, parent) = (TraceId::from_bytes(trace), SpanId::INVALID);
-        (drawn <= export.ratio && export.ratio > 0.0).then(|| Self {
-            trace,
-            span: new_span(),
-            parent,
-            at: SystemTime::now(),
-        })
+        let trace = Uuid::new_v4().as_u128();
+        export.samples(trace).then(|| Self::new(trace, 0))
+    }
+
+    fn new(trace: u128, parent: u64) -> Self {
+        let (_, span) = Uuid::new_v4().as_u64_pair();
+        Self { trace, span, parent, at: SystemTime::now() }
     }
 
     /// Returns the `traceparent` of messages or requests that this span causes.
     #[must_use]
     pub fn trace_parent(&self) -> String {
-        format!("00-{}-{}-01", self.trace, self.span)
+        format!("00-{:032x}-{:016x}-01", self.trace, self.span)
     }
 
     /// Ends the span now and exports it, with an error if there was one.
@@ -148,28 +87,10 @@ impl StartedSpan {
         attributes: Vec<KeyValue>,
         error: Option<String>,
     ) {
-        let Some(export) = EXPORT.get() else { return };
-        export.processor.on_end(SpanData {
-            span_context: SpanContext::new(self.trace, self.span, TraceFlags::SAMPLED, false, TraceState::NONE),
-            parent_span_id: self.parent,
-            parent_span_is_remote: matches!(span_kind, SpanKind::Consumer | SpanKind::Server),
-            span_kind,
-            name: name.into(),
-            start_time: self.at,
-            end_time: SystemTime::now(),
-            attributes,
-            dropped_attributes_count: 0,
-            events: SpanEvents::default(),
-            links: SpanLinks::default(),
-            status: error.map_or(Status::Unset, Status::error),
-            instrumentation_scope: export.scope.clone(),
-        });
+        if let Some(export) = Export::get() {
+            export.send(self, name.into(), span_kind, attributes, error);
+        }
     }
-}
-
-fn new_span() -> SpanId {
-    let [_, _, _, _, _, _, _, _, last @ ..] = Uuid::new_v4().into_bytes();
-    SpanId::from_bytes(last)
 }
 
 /// The attributes of a message for its spans.
@@ -210,7 +131,7 @@ pub(crate) struct Created(Vec<(StartedSpan, String, Uuid, Uuid)>);
 impl Created {
     /// Starts the span of each message, and sets it as the message's trace context.
     pub(crate) fn of(outgoing: &mut [Outgoing]) -> Self {
-        if EXPORT.get().is_none() {
+        if Export::get().is_none() {
             return Self(Vec::new());
         }
         let spans = outgoing.iter_mut().filter_map(|message| {
@@ -237,10 +158,10 @@ mod tests {
 
     #[test]
     fn a_trace_parent_survives_a_round_trip_and_other_texts_are_refused() {
-        let (trace, span, flags) = trace_parent::parse(GOOD).unwrap();
-        let span = StartedSpan { trace, span, parent: SpanId::INVALID, at: SystemTime::UNIX_EPOCH };
+        let parsed = trace_parent::parse(GOOD).unwrap();
+        let span = StartedSpan { trace: parsed.trace, span: parsed.span, parent: 0, at: SystemTime::UNIX_EPOCH };
         assert_eq!(span.trace_parent(), GOOD);
-        assert!(flags.is_sampled());
+        assert!(parsed.is_sampled);
         assert_eq!(trace_id(Some(GOOD)), Some("0af7651916cd43dd8448eb211c80319c"));
         for bad in
             ["", "00", "00-0-0-0", "01-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", &format!("{GOOD}-1")]

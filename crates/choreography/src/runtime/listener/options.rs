@@ -4,32 +4,32 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::setting;
+use crate::setting::Args;
 
 /// The soft limit on open files is raised to the hard one, up to this number.
 const MAX_OPEN_FILES: u64 = 10_240;
 
 /// The options of every HTTP server.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Args)]
 pub struct HttpOptions {
     /// Names besides `localhost`, `127.0.0.1`, and `[::1]` that clients may use in `Host`, separated by commas. A
     /// server that is bound to loopback always checks; any other server checks if this is set, and then also accepts IP
     /// addresses.
-    #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',', value_parser = setting::host())]
+    #[arg(long, env = "ALLOWED_HOSTS", value_delimiter = ',', value_parser = crate::setting::host())]
     pub allowed_hosts: Vec<String>,
     /// Origins besides the server's own whose pages may send requests (`Origin`), such as `http://127.0.0.1:8900`,
     /// separated by commas.
-    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = setting::origin())]
+    #[arg(long, env = "ALLOWED_ORIGINS", value_delimiter = ',', value_parser = crate::setting::origin())]
     pub allowed_origins: Vec<String>,
     /// The maximum number of open connections, from 1 to 65536; at most half of the limit on open files.
-    #[arg(long, env = "HTTP_MAX_CONNECTIONS", default_value_t = 1024, value_parser = setting::count(1..=65_536))]
+    #[arg(long, env = "HTTP_MAX_CONNECTIONS", default_value_t = 1024, value_parser = crate::setting::count(1..=65_536))]
     pub http_max_connections: usize,
     /// The time limit for a client to send its headers and its body, and between two requests, in seconds, from 1 to
     /// 3600.
-    #[arg(long, env = "HTTP_READ_SECONDS", default_value_t = 30, value_parser = setting::number(1..=3600))]
+    #[arg(long, env = "HTTP_READ_SECONDS", default_value_t = 30, value_parser = crate::setting::number(1..=3600))]
     pub http_read_seconds: u64,
     /// How long a client may read nothing of a response before it is disconnected, in seconds, from 1 to 3600.
-    #[arg(long, env = "HTTP_WRITE_SECONDS", default_value_t = 30, value_parser = setting::number(1..=3600))]
+    #[arg(long, env = "HTTP_WRITE_SECONDS", default_value_t = 30, value_parser = crate::setting::number(1..=3600))]
     pub http_write_seconds: u64,
 }
 

@@ -5,11 +5,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::telemetry::metrics;
+use crate::telemetry::metrics::{self, Counter, Gauge};
 
 /// The number of places reserved for probes.
 const RESERVE: usize = 8;
@@ -23,21 +21,15 @@ pub(super) struct Counted {
 }
 
 pub(super) static COUNTED: LazyLock<Counted> = LazyLock::new(|| Counted {
-    open: metrics::registered("http_connections", "Open connections", Gauge::default()),
-    refused: metrics::registered(
+    open: metrics::gauge("http_connections", "Open connections"),
+    refused: metrics::counter(
         "http_requests_refused",
         "Requests refused because the maximum number of connections was open",
-        Counter::default(),
     ),
-    cut_off: metrics::registered(
-        "http_connections_cut_off",
-        "Connections closed because the client did not read",
-        Counter::default(),
-    ),
-    accept_errors: metrics::registered(
+    cut_off: metrics::counter("http_connections_cut_off", "Connections closed because the client did not read"),
+    accept_errors: metrics::counter(
         "http_accept_errors",
         "Failures to accept a connection, for lack of file descriptors, buffers, or memory",
-        Counter::default(),
     ),
 });
 
