@@ -152,7 +152,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         Cli::command().error(ErrorKind::ArgumentConflict, text).exit();
     }
     let Some(command) = cli.command else {
-        up(&cli.up, process::shutdown_on_signal()?).await?;
+        Box::pin(up(&cli.up, process::shutdown_on_signal()?)).await?;
         return Ok(ExitCode::SUCCESS);
     };
     if let Command::Choreo(mut choreo) = command {
@@ -160,7 +160,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
         if !nats.nats_credentials.replace_password() {
             nats.nats_password.get_or_insert_with(|| ShopConfig::password(choreography_ops::OPERATOR));
         }
-        return Ok(choreo.run().await);
+        return Ok(Box::pin(choreo.run()).await);
     }
     let _logs = process::init_logging()?;
     match command {
@@ -186,7 +186,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
             notification_service::run(config, process::shutdown_on_signal()?).await?;
         }
         Command::PaymentProvider(config) => payment_provider::run(config, process::shutdown_on_signal()?).await?,
-        Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,
+        Command::ApiGateway(config) => Box::pin(api_gateway::run(config, process::shutdown_on_signal()?)).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -144,7 +144,8 @@ mod tests {
     async fn a_booking_above_the_limit_is_declined_and_cancelled() {
         let mut bookings = Spec::new::<Migrator>("booking-service", each(booking)).await.unwrap();
         let mut payments = Spec::new::<Migrator>("payment-service", each(payment)).await.unwrap();
-        (bookings.delivered_twice(), payments.delivered_twice());
+        bookings.delivered_twice();
+        payments.delivered_twice();
         let (database, mut flow) = (bookings.db().clone(), Flow::new().with(bookings).with(payments));
         let book = |id: &str, price| BookRoom { booking_id: id.to_owned(), price };
         let booked = |id: &str, price| published(RoomBooked { booking_id: id.to_owned(), price });

@@ -34,7 +34,8 @@ async fn a_booking_above_the_limit_is_declined_and_cancelled() {
         Spec::new::<payment_service::Migrator>("payment-service", each(payment_service::handle))
             .await
             .unwrap();
-    (bookings.delivered_twice(), payments.delivered_twice());
+    bookings.delivered_twice();
+    payments.delivered_twice();
     let (database, mut flow) = (
         bookings.db().clone(),
         Flow::new().with(bookings).with(payments),
