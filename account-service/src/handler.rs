@@ -1,13 +1,14 @@
 //! The message handler: load the accounts, decide, save.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use choreography::envelope::unix_millis;
-use choreography::{EncodeError, Envelope, HandleError, Handler, Outgoing, clock, effects, statement};
+use choreography::statement::invalid_row;
+use choreography::{EncodeError, Envelope, HandleError, Handler, Outgoing, Tracked, clock, effects, statement};
 use contracts::CustomerId;
 use contracts::account::{AccountCommand, AccountEvent};
 use sea_orm::ActiveValue::Set;
-use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{DatabaseTransaction, DbErr};
 
 use crate::account::{Account, decide, evolve};
 use crate::entity::account::{ActiveModel, Column, Entity, Model};
@@ -25,14 +26,18 @@ impl Handler for AccountHandler {
         batch: &[&Envelope<AccountCommand>],
     ) -> Result<Vec<Outgoing>, HandleError> {
         let batch = effects::without_repeated(tx, batch, creates).await?;
-        let mut accounts = Accounts::load(tx, &batch).await?;
+        let mut accounts = load(tx, &batch).await?;
         let mut outgoing = Vec::with_capacity(batch.len());
         for message in &batch {
-            if let Some(event) = accounts.decide(&message.payload) {
+            let command = &message.payload;
+            let account = accounts.get_or_insert_with(customer_id(command).clone(), Account::default);
+            if let Some(event) = decide(account, command) {
+                *account = evolve(std::mem::take(account), &event);
                 outgoing.push(outgoing_of(&event, message)?);
             }
         }
-        accounts.save(tx, unix_millis(clock::now())).await?;
+        let now = unix_millis(clock::now());
+        accounts.save(tx, |customer_id, account| row_of(customer_id, account, now)).await?;
         Ok(outgoing)
     }
 }
@@ -62,58 +67,17 @@ fn outgoing_of(event: &AccountEvent, message: &Envelope<AccountCommand>) -> Resu
     message.emit(event, version)
 }
 
-/// The accounts that a batch affects.
-struct Accounts {
-    /// The loaded state.
-    before: BTreeMap<CustomerId, Account>,
-    /// The current state.
-    now: BTreeMap<CustomerId, Account>,
-}
-
-impl Accounts {
-    /// Loads the accounts and locks their rows, in the order of ids, until the transaction ends: two instances on one
-    /// database cannot both change the same version. If both create an account, the slower one violates the primary
-    /// key, and its messages are retried.
-    async fn load(tx: &DatabaseTransaction, batch: &[&Envelope<AccountCommand>]) -> Result<Self, DbErr> {
-        let mut before: BTreeMap<CustomerId, Account> =
-            batch.iter().map(|message| (customer_id(&message.payload).clone(), Account::Unknown)).collect();
-        let ids: Vec<String> = before.keys().map(ToString::to_string).collect();
-        for chunk in statement::padded_chunks(&ids) {
-            let rows = Entity::find()
-                .filter(Column::CustomerId.is_in(chunk))
-                .order_by_asc(Column::CustomerId)
-                .lock_exclusive()
-                .all(tx)
-                .await?;
-            for row in rows {
-                let (customer_id, account) = account_of(row)?;
-                before.insert(customer_id, account);
-            }
-        }
-        Ok(Self { now: before.clone(), before })
-    }
-
-    fn decide(&mut self, message: &AccountCommand) -> Option<AccountEvent> {
-        let account = self.now.entry(customer_id(message).clone()).or_default();
-        let event = decide(account, message)?;
-        *account = evolve(std::mem::take(account), &event);
-        Some(event)
-    }
-
-    async fn save(self, tx: &DatabaseTransaction, now: i64) -> Result<(), DbErr> {
-        let (mut new, mut changed) = (Vec::new(), Vec::new());
-        for (customer_id, account) in &self.now {
-            let known = self.before.get(customer_id).unwrap_or(&Account::Unknown);
-            if known == account {
-                continue;
-            }
-            let rows = if *known == Account::Unknown { &mut new } else { &mut changed };
-            rows.push(row_of(customer_id, account, now)?);
-        }
-        statement::insert(tx, new, None).await?;
-        let columns = [Column::Version, Column::Deleted, Column::Details, Column::UpdatedAt];
-        statement::insert(tx, changed, Some(statement::overwrite(&[Column::CustomerId], &columns))).await
-    }
+/// Loads the accounts of a batch and locks their rows, in the order of ids, until the transaction ends: two instances on
+/// one database cannot both change the same version. If both create an account, the slower one violates the primary
+/// key, and its messages are retried.
+async fn load(
+    tx: &DatabaseTransaction,
+    batch: &[&Envelope<AccountCommand>],
+) -> Result<Tracked<CustomerId, Account>, DbErr> {
+    let ids: BTreeSet<&CustomerId> = batch.iter().map(|message| customer_id(&message.payload)).collect();
+    let ids: Vec<String> = ids.into_iter().map(ToString::to_string).collect();
+    let rows = statement::select_for_update::<Entity, _>(tx, Column::CustomerId, &ids).await?;
+    rows.into_iter().map(account_of).collect()
 }
 
 fn row_of(customer_id: &CustomerId, account: &Account, now: i64) -> Result<ActiveModel, DbErr> {
@@ -142,9 +106,4 @@ pub(crate) fn account_of(row: Model) -> Result<(CustomerId, Account), DbErr> {
         None => Account::Deleted { version },
     };
     Ok((CustomerId::parse(row.customer_id).map_err(invalid_row)?, account))
-}
-
-/// The error of a row that is invalid.
-fn invalid_row(error: impl std::fmt::Display) -> DbErr {
-    DbErr::Custom(format!("invalid row: {error}"))
 }

@@ -10,8 +10,8 @@
 //!   a service; [`clock`] is the server's time;
 //!   [`durability`] that of acknowledged messages; [`broker_storage`] its storage; [`direct`] reads a stream without a consumer, [`replay`] decodes it;
 //!   `limits` of message sizes;
-//! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`] and
-//!   [`effects`] are building blocks for handlers; [`delivery_issue`] records failures, duplicates, and dead letters;
+//! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`],
+//!   [`tracked`], and [`effects`] are building blocks for handlers; [`delivery_issue`] records failures, duplicates, and dead letters;
 //!   [`storage`] watches disk space;
 //! - `outbound`: [`outbox`] and [`outbox_pending`], published by `relay` (`atomic`: atomic batches; `in_flight`:
 //!   unacknowledged publishes; `refusals`: back-off; `scan`: the recovery scan; [`owner`]: ownership of pending batches);
@@ -55,7 +55,7 @@ pub use outbound::{dead_letter, outbox, outbox_pending, owner, publisher};
 pub use runtime::{builder, migration, process, service};
 #[cfg(feature = "http")]
 pub use runtime::{listener, probes};
-pub use state::{database, delivery_issue, effects, event_store, statement, storage};
+pub use state::{database, delivery_issue, effects, event_store, statement, storage, tracked};
 pub use telemetry::{health, metrics, output, spans};
 pub use wire::{envelope, message};
 
@@ -75,4 +75,5 @@ pub use policies::Policies;
 pub use runtime::options::ServiceOptions;
 pub use service::Service;
 pub use topology::Topology;
+pub use tracked::Tracked;
 pub use wire::encoding::EncodeError;

@@ -1,4 +1,5 @@
-//! The database of a service: connections, statements, event store, and what is kept beside the data.
+//! The database of a service: connections, statements, event store, state-stored aggregates, and what is kept beside
+//! the data.
 
 pub mod database;
 pub mod delivery_issue;
@@ -8,3 +9,4 @@ pub(crate) mod fault;
 pub(crate) mod migrator;
 pub mod statement;
 pub mod storage;
+pub mod tracked;

@@ -8,7 +8,10 @@
 use std::collections::HashSet;
 
 use sea_orm::sea_query::{IntoIden, OnConflict};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DbErr, EntityTrait, Insert, QueryTrait, Statement, Value};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IdenStatic, Insert,
+    Iterable, PrimaryKeyToColumn, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Statement, Value,
+};
 use uuid::Uuid;
 
 /// The chunk sizes, largest first.
@@ -77,6 +80,18 @@ where
     Ok(())
 }
 
+/// Inserts rows, or overwrites those with the same primary key, with one multi-row statement per chunk.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn upsert<A>(connection: &impl ConnectionTrait, rows: Vec<A>) -> Result<(), DbErr>
+where
+    A: ActiveModelTrait + Send,
+{
+    insert(connection, rows, Some(overwrite_row::<A::Entity>())).await
+}
+
 /// Inserts the rows whose key is not in the table yet, and returns their keys.
 ///
 /// The rows must be sorted by their key: then transactions of two instances cannot deadlock.
@@ -110,6 +125,20 @@ pub fn overwrite<C: IntoIden + Copy>(key: &[C], changed: &[C]) -> OnConflict {
     OnConflict::columns(key.iter().copied()).update_columns(changed.iter().copied()).to_owned()
 }
 
+/// Returns the conflict clause that overwrites all of an existing row with the same primary key.
+#[must_use]
+pub fn overwrite_row<E: EntityTrait>() -> OnConflict {
+    let key: Vec<E::Column> = E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column).collect();
+    let is_key = |column: &E::Column| key.iter().any(|key| key.as_str() == column.as_str());
+    let changed: Vec<E::Column> = E::Column::iter().filter(|column| !is_key(column)).collect();
+    overwrite(&key, &changed)
+}
+
+/// Returns the error of a row that cannot be read.
+pub fn invalid_row(error: impl std::fmt::Display) -> DbErr {
+    DbErr::Custom(format!("invalid row: {error}"))
+}
+
 /// Loads the rows whose column is one of `values`.
 ///
 /// # Errors
@@ -122,12 +151,37 @@ pub async fn select_in<E, V>(
 ) -> Result<Vec<E::Model>, DbErr>
 where
     E: EntityTrait,
-    V: Clone + Into<sea_orm::Value>,
+    V: Clone + Into<Value>,
 {
-    use sea_orm::{ColumnTrait, QueryFilter};
     let mut rows = Vec::new();
     for chunk in padded_chunks(values) {
         rows.extend(E::find().filter(column.is_in(chunk)).all(connection).await?);
+    }
+    Ok(rows)
+}
+
+/// Loads the rows whose column is one of `values`, and locks them until the transaction ends.
+///
+/// The rows are locked in the order of the primary key, if the values are sorted: then transactions of two instances
+/// cannot deadlock. SQLite has one writer at a time and locks no rows.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn select_for_update<E, V>(
+    tx: &DatabaseTransaction,
+    column: E::Column,
+    values: &[V],
+) -> Result<Vec<E::Model>, DbErr>
+where
+    E: EntityTrait,
+    V: Clone + Into<Value>,
+{
+    let mut rows = Vec::new();
+    for chunk in padded_chunks(values) {
+        let select = E::find().filter(column.is_in(chunk)).lock_exclusive();
+        let by_key = E::PrimaryKey::iter().fold(select, |select, key| select.order_by_asc(key.into_column()));
+        rows.extend(by_key.all(tx).await?);
     }
     Ok(rows)
 }
