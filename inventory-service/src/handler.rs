@@ -9,7 +9,7 @@ use crate::entity::backorder_line;
 use crate::entity::reservation::{self, Status};
 use crate::reconciliation::receive;
 use crate::stock::{Decided, StockMessage};
-use crate::unit_of_work::UnitOfWork;
+use crate::unit_of_work;
 
 /// Applies batches of messages to the stock.
 #[derive(Debug, Clone, Copy)]
@@ -25,14 +25,14 @@ impl Handler for InventoryHandler {
     ) -> Result<Vec<Outgoing>, HandleError> {
         let batch =
             effects::without_repeated(tx, batch, |message| matches!(message, StockMessage::Restock(_))).await?;
-        let mut unit_of_work = UnitOfWork::load(tx, batch.iter().map(|message| &message.payload)).await?;
+        let mut stock = unit_of_work::load(tx, batch.iter().map(|message| &message.payload)).await?;
         let mut outgoing = Vec::with_capacity(batch.len());
         for message in &batch {
-            for decided in unit_of_work.stock.decide(&message.payload, message.correlation_id) {
+            for decided in stock.decide(&message.payload, message.correlation_id) {
                 outgoing.push(outgoing_of(decided, message)?);
             }
         }
-        unit_of_work.save(tx).await?;
+        unit_of_work::save(tx, &stock).await?;
         receive(tx, restocked(&batch)).await?;
         Ok(outgoing)
     }

@@ -33,14 +33,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use choreography::statement;
+use choreography::statement::{self, invalid_row};
 use contracts::inventory::StockLine;
 use contracts::{OrderId, ProductId};
 use sea_orm::ActiveValue::Set;
-use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, Iterable, QueryFilter,
-    QueryOrder, QuerySelect, Statement, Value,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, FromQueryResult, QueryFilter, Statement,
+    Value,
 };
 
 use crate::entity::reservation::Status;
@@ -49,15 +48,6 @@ use crate::stock::{Place, Product, Reservation, ReservationState, Stock, StockMe
 
 /// The largest number of queues that one statement reads.
 const QUEUES: usize = 16;
-
-/// The stock that a batch needs.
-#[derive(Debug)]
-pub struct UnitOfWork {
-    /// The loaded state.
-    before: Stock,
-    /// The current state.
-    pub stock: Stock,
-}
 
 /// The orders and products in the messages of a batch.
 #[derive(Default)]
@@ -92,76 +82,60 @@ impl Affected {
     }
 }
 
-impl UnitOfWork {
-    /// Loads the stock that the messages need, and locks its products until the transaction ends.
-    ///
-    /// The number of statements depends on the number of messages only through chunks of fixed sizes.
-    ///
-    /// # Errors
-    ///
-    /// The database's error, or [`DbErr::Custom`] if a row is invalid.
-    pub async fn load<'a>(
-        tx: &DatabaseTransaction,
-        messages: impl IntoIterator<Item = &'a StockMessage>,
-    ) -> Result<Self, DbErr> {
-        let affected = Affected::of(messages);
-        let mut stock = Stock::default();
-        load_reservations(tx, &mut stock, affected.orders.clone()).await?;
-        let cancelled = live(&stock, &affected.cancelled);
-        let freed = cancelled.iter().flat_map(|order_id| product_ids(&stock, order_id));
-        let products = affected.products.iter().cloned().chain(freed).collect();
-        lock_products(tx, &mut stock, products).await?;
-        // Again, because another instance could change a cancelled order before its products were locked.
-        load_reservations(tx, &mut stock, cancelled).await?;
-        if !affected.restocked.is_empty() || !affected.cancelled.is_empty() {
-            load_backorders(tx, &mut stock, &affected).await?;
-        }
-        Ok(Self { before: stock.clone(), stock })
+/// Loads the stock that the messages need, and locks its products until the transaction ends.
+///
+/// The number of statements depends on the number of messages only through chunks of fixed sizes.
+///
+/// # Errors
+///
+/// The database's error, or [`DbErr::Custom`] if a row is invalid.
+pub async fn load<'a>(
+    tx: &DatabaseTransaction,
+    messages: impl IntoIterator<Item = &'a StockMessage>,
+) -> Result<Stock, DbErr> {
+    let affected = Affected::of(messages);
+    let mut stock = Stock::default();
+    load_reservations(tx, &mut stock, affected.orders.clone()).await?;
+    let cancelled = live(&stock, &affected.cancelled);
+    let freed = cancelled.iter().flat_map(|order_id| product_ids(&stock, order_id));
+    let products = affected.products.iter().cloned().chain(freed).collect();
+    lock_products(tx, &mut stock, products).await?;
+    // Again, because another instance could change a cancelled order before its products were locked.
+    load_reservations(tx, &mut stock, cancelled).await?;
+    if !affected.restocked.is_empty() || !affected.cancelled.is_empty() {
+        load_backorders(tx, &mut stock, &affected).await?;
     }
+    Ok(stock)
+}
 
-    /// Writes the changed rows.
-    ///
-    /// # Errors
-    ///
-    /// The database's error; a unique violation if another instance created the same order or product meanwhile.
-    pub async fn save(self, tx: &DatabaseTransaction) -> Result<(), DbErr> {
-        let Self { before, stock } = self;
-        let (mut new, mut changed) = (Vec::new(), Vec::new());
-        for (id, product) in stock.products.iter().filter(|(id, product)| before.products.get(id) != Some(product))
+/// Writes the changed products and reservations, and the backorder lines of orders that wait now, or no longer.
+///
+/// # Errors
+///
+/// The database's error; a unique violation if another instance created the same order or product meanwhile.
+pub async fn save(tx: &DatabaseTransaction, stock: &Stock) -> Result<(), DbErr> {
+    stock.products.save(tx, product_row).await?;
+    stock.reservations.save(tx, reservation_row).await?;
+    let (mut arrived, mut left) = (Vec::new(), Vec::new());
+    for (id, reservation) in stock.reservations.changed() {
+        if let ReservationState::Waiting { position } = reservation.state {
+            for line in &reservation.lines {
+                arrived.push(backorder_row(id, position, line)?);
+            }
+        } else if stock
+            .reservations
+            .loaded(id)
+            .is_some_and(|known| matches!(known.state, ReservationState::Waiting { .. }))
         {
-            let rows = if before.products.contains_key(id) { &mut changed } else { &mut new };
-            rows.push(product_row(id, product)?);
+            left.push(id.to_string());
         }
-        statement::insert(tx, new, None).await?;
-        statement::insert(tx, changed, Some(overwrite::<product::Entity>(product::Column::ProductId))).await?;
-
-        let (mut new, mut changed) = (Vec::new(), Vec::new());
-        let (mut arrived, mut left) = (Vec::new(), Vec::new());
-        for (id, reservation) in &stock.reservations {
-            let known = before.reservations.get(id);
-            if known == Some(reservation) {
-                continue;
-            }
-            let rows = if known.is_some() { &mut changed } else { &mut new };
-            rows.push(reservation_row(id, reservation)?);
-            if let ReservationState::Waiting { position } = reservation.state {
-                let lines = reservation.lines.iter();
-                let rows: Result<Vec<_>, _> = lines.map(|line| backorder_row(id, position, line)).collect();
-                arrived.extend(rows?);
-            } else if known.is_some_and(|known| matches!(known.state, ReservationState::Waiting { .. })) {
-                left.push(id.as_str().to_owned());
-            }
-        }
-        statement::insert(tx, new, None).await?;
-        statement::insert(tx, changed, Some(overwrite::<reservation::Entity>(reservation::Column::OrderId)))
-            .await?;
-        statement::insert(tx, arrived, None).await?;
-        for chunk in statement::padded_chunks(&left) {
-            let left = backorder_line::Column::OrderId.is_in(chunk);
-            backorder_line::Entity::delete_many().filter(left).exec(tx).await?;
-        }
-        Ok(())
     }
+    statement::insert(tx, arrived, None).await?;
+    for chunk in statement::padded_chunks(&left) {
+        let left = backorder_line::Column::OrderId.is_in(chunk);
+        backorder_line::Entity::delete_many().filter(left).exec(tx).await?;
+    }
+    Ok(())
 }
 
 /// Loads the heads of the queues that the batch may serve, and the reservations and products these need; see the
@@ -213,10 +187,8 @@ async fn load_reservations(
     order_ids: BTreeSet<OrderId>,
 ) -> Result<(), DbErr> {
     let order_ids: Vec<String> = order_ids.into_iter().map(String::from).collect();
-    for row in statement::select_in::<reservation::Entity, _>(tx, reservation::Column::OrderId, &order_ids).await? {
-        let (order_id, reservation) = reservation_of(row)?;
-        stock.reservations.insert(order_id, reservation);
-    }
+    let rows = statement::select_in::<reservation::Entity, _>(tx, reservation::Column::OrderId, &order_ids).await?;
+    stock.reservations.extend(rows.into_iter().map(reservation_of).collect::<Result<Vec<_>, _>>()?);
     Ok(())
 }
 
@@ -226,18 +198,9 @@ async fn lock_products(
     product_ids: BTreeSet<ProductId>,
 ) -> Result<(), DbErr> {
     let product_ids: Vec<String> = product_ids.into_iter().map(String::from).collect();
-    for chunk in statement::padded_chunks(&product_ids) {
-        let rows = product::Entity::find()
-            .filter(product::Column::ProductId.is_in(chunk))
-            .order_by_asc(product::Column::ProductId)
-            .lock_exclusive()
-            .all(tx)
-            .await?;
-        for row in rows {
-            let (product_id, product) = product_of(row)?;
-            stock.products.insert(product_id, product);
-        }
-    }
+    let rows =
+        statement::select_for_update::<product::Entity, _>(tx, product::Column::ProductId, &product_ids).await?;
+    stock.products.extend(rows.into_iter().map(product_of).collect::<Result<Vec<_>, _>>()?);
     Ok(())
 }
 
@@ -285,12 +248,6 @@ fn heads_of_queues(connection: &impl ConnectionTrait, budgets: &[(String, i64)])
         values.extend([product_id.clone().into(), (*budget).into()]);
     }
     Statement::from_sql_and_values(connection.get_database_backend(), heads.join(" UNION ALL "), values)
-}
-
-/// Returns the clause that overwrites the row with the same key.
-fn overwrite<E: EntityTrait>(key: E::Column) -> OnConflict {
-    let changed: Vec<E::Column> = E::Column::iter().skip(1).collect();
-    statement::overwrite(&[key], &changed)
 }
 
 fn product_row(product_id: &ProductId, product: &Product) -> Result<product::ActiveModel, DbErr> {
@@ -371,9 +328,4 @@ fn stored(units: u64) -> Result<i64, DbErr> {
 
 fn counted(units: i64) -> Result<u64, DbErr> {
     u64::try_from(units).map_err(invalid_row)
-}
-
-/// The error of a row that is invalid.
-fn invalid_row(error: impl std::fmt::Display) -> DbErr {
-    DbErr::Custom(format!("invalid row: {error}"))
 }

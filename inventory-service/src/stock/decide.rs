@@ -116,7 +116,7 @@ impl Stock {
     }
 
     fn restock(&mut self, restock: &Restock, correlation_id: Uuid) -> Vec<Decided> {
-        let product = self.products.entry(restock.product_id.clone()).or_default();
+        let product = self.products.get_or_insert_with(restock.product_id.clone(), Product::default);
         product.available += u64::from(restock.quantity.get());
         product.version += 1;
         let restocked = Restocked {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use choreography::Tracked;
 use contracts::inventory::StockLine;
 use contracts::{OrderId, ProductId};
 use uuid::Uuid;
@@ -77,9 +78,9 @@ pub struct Place {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stock {
     /// The products by id.
-    pub products: BTreeMap<ProductId, Product>,
+    pub products: Tracked<ProductId, Product>,
     /// The reservations by order.
-    pub reservations: BTreeMap<OrderId, Reservation>,
+    pub reservations: Tracked<OrderId, Reservation>,
     /// Per product the units of waiting orders, in the order of service.
     pub queues: BTreeMap<ProductId, BTreeMap<Place, u64>>,
 }

@@ -268,9 +268,10 @@ proptest! {
             for message in messages {
                 stock.decide(message, flow(key(message)));
             }
-            let held = stock.reservations.into_iter();
+            let held = stock.reservations.iter();
             let held = held.filter(|(_, reservation)| reservation.state == ReservationState::Reserved);
-            (stock.products, held.map(|(id, reservation)| (id, reservation.lines)).collect::<Vec<_>>())
+            let held = held.map(|(id, reservation)| (id.clone(), reservation.lines.clone())).collect::<Vec<_>>();
+            (stock.products, held)
         };
         let expected = end(&messages);
         for (from, to) in &moves {
