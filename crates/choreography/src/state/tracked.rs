@@ -37,24 +37,12 @@ pub struct Tracked<K, V> {
     before: BTreeMap<K, Before<V>>,
 }
 
-/// An aggregate before its first change.
+/// An aggregate before its first change: in the database if it `is_stored`, otherwise the initial state, which needs no
+/// row. Without a `state`, any state needs one.
 #[derive(Debug, Clone)]
-enum Before<V> {
-    /// The state in the database.
-    Loaded(V),
-    /// There is no row. An aggregate in its initial state needs none.
-    Initial(V),
-    /// There is no row, and any state needs one.
-    Absent,
-}
-
-impl<V> Before<V> {
-    fn state(&self) -> Option<&V> {
-        match self {
-            Self::Loaded(state) | Self::Initial(state) => Some(state),
-            Self::Absent => None,
-        }
-    }
+struct Before<V> {
+    state: Option<V>,
+    is_stored: bool,
 }
 
 impl<K: Ord + Clone, V: Clone> Tracked<K, V> {
@@ -62,7 +50,7 @@ impl<K: Ord + Clone, V: Clone> Tracked<K, V> {
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let aggregate = self.aggregates.get_mut(key)?;
         if !self.before.contains_key(key) {
-            self.before.insert(key.clone(), Before::Loaded(aggregate.clone()));
+            self.before.insert(key.clone(), Before { state: Some(aggregate.clone()), is_stored: true });
         }
         Some(aggregate)
     }
@@ -72,12 +60,12 @@ impl<K: Ord + Clone, V: Clone> Tracked<K, V> {
         match self.aggregates.entry(key) {
             Entry::Occupied(entry) => {
                 let before = self.before.entry(entry.key().clone());
-                before.or_insert_with(|| Before::Loaded(entry.get().clone()));
+                before.or_insert_with(|| Before { state: Some(entry.get().clone()), is_stored: true });
                 entry.into_mut()
             }
             Entry::Vacant(entry) => {
                 let initial = initial();
-                self.before.insert(entry.key().clone(), Before::Initial(initial.clone()));
+                self.before.insert(entry.key().clone(), Before { state: Some(initial.clone()), is_stored: false });
                 entry.insert(initial)
             }
         }
@@ -88,7 +76,7 @@ impl<K: Ord + Clone, V: Clone> Tracked<K, V> {
         if let Some(known) = self.get_mut(&key) {
             *known = aggregate;
         } else {
-            self.before.insert(key.clone(), Before::Absent);
+            self.before.insert(key.clone(), Before { state: None, is_stored: false });
             self.aggregates.insert(key, aggregate);
         }
     }
@@ -99,17 +87,15 @@ impl<K: Ord, V: PartialEq> Tracked<K, V> {
     #[must_use]
     pub fn loaded(&self, key: &K) -> Option<&V> {
         match self.before.get(key) {
-            Some(Before::Loaded(state)) => Some(state),
-            Some(Before::Initial(_) | Before::Absent) => None,
+            Some(before) => before.state.as_ref().filter(|_| before.is_stored),
             None => self.aggregates.get(key),
         }
     }
 
     /// Returns the new and the changed aggregates, by key.
     pub fn changed(&self) -> impl Iterator<Item = (&K, &V)> {
-        let now = |(key, before)| Some((key, before, self.aggregates.get(key)?));
-        let changed = self.before.iter().filter_map(now).filter(|(_, before, now)| before.state() != Some(*now));
-        changed.map(|(key, _, now)| (key, now))
+        let changed = self.before.iter().filter(|(key, before)| before.state.as_ref() != self.aggregates.get(*key));
+        changed.filter_map(|(key, _)| self.aggregates.get_key_value(key))
     }
 
     /// Returns the new aggregates, by key: changed ones without a row.
@@ -188,58 +174,5 @@ impl<'a, K, V> IntoIterator for &'a Tracked<K, V> {
 
     fn into_iter(self) -> Self::IntoIter {
         self.aggregates.iter()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn loaded() -> Tracked<char, i32> {
-        [('A', 1), ('B', 2)].into_iter().collect()
-    }
-
-    /// The new aggregates, and the changed ones.
-    fn changes(tracked: &Tracked<char, i32>) -> [Vec<(char, i32)>; 2] {
-        let owned = |(key, state): (&char, &i32)| (*key, *state);
-        [tracked.inserted().map(owned).collect(), tracked.updated().map(owned).collect()]
-    }
-
-    #[test]
-    fn a_loaded_aggregate_has_changed_only_if_its_state_differs() {
-        let mut tracked = loaded();
-        *tracked.get_mut(&'A').unwrap() += 1;
-        *tracked.get_mut(&'A').unwrap() += 1;
-        *tracked.get_or_insert_with('B', i32::default) += 1;
-        assert_eq!(changes(&tracked), [vec![], vec![('A', 3), ('B', 3)]]);
-        assert_eq!((tracked.loaded(&'A'), tracked.loaded(&'B')), (Some(&1), Some(&2)));
-        tracked.insert('A', 1);
-        tracked.insert('B', 2);
-        assert_eq!(changes(&tracked), [vec![], vec![]], "back in the loaded state");
-    }
-
-    #[test]
-    fn an_aggregate_without_a_row_is_new_unless_it_stays_in_its_initial_state() {
-        let mut tracked = loaded();
-        assert_eq!(tracked.get_mut(&'C'), None);
-        tracked.get_or_insert_with('C', i32::default);
-        *tracked.get_or_insert_with('D', i32::default) += 4;
-        tracked.insert('E', 0);
-        *tracked.get_mut(&'E').unwrap() += 5;
-        assert_eq!(changes(&tracked), [vec![('D', 4), ('E', 5)], vec![]]);
-        assert_eq!(tracked.changed().count(), 2);
-        assert_eq!((tracked.get(&'C'), tracked.loaded(&'D'), tracked.loaded(&'E')), (Some(&0), None, None));
-    }
-
-    #[test]
-    fn loading_an_aggregate_again_replaces_its_changes() {
-        let mut tracked = loaded();
-        tracked.insert('A', 7);
-        tracked.insert('C', 7);
-        tracked.extend([('A', 3), ('C', 5)]);
-        assert_eq!(changes(&tracked), [vec![], vec![]]);
-        assert_eq!(tracked, [('A', 3), ('B', 2), ('C', 5)].into_iter().collect());
-        tracked.insert('C', 6);
-        assert_eq!(changes(&tracked), [vec![], vec![('C', 6)]]);
     }
 }

@@ -26,6 +26,7 @@ mod storage;
 mod store;
 mod support;
 mod trace;
+mod tracked;
 
 /// Runs each test on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {
