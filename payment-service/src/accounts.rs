@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use choreography::statement;
 use contracts::CustomerId;
-use sea_orm::sea_query::{Expr, ExprTrait, OnConflict};
-use sea_orm::{ConnectionTrait, DbErr, Iterable};
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ConnectionTrait, DbErr};
 
 use crate::entity::account_copy::{Column, Entity};
 use crate::payment::Account;
@@ -31,10 +31,7 @@ pub async fn apply(
     }
     let rows = newest.iter().map(|(customer_id, account)| row::of_account(customer_id, account)).collect();
     let newer = Expr::col((Entity, Column::Version)).lt(Expr::col(("excluded", Column::Version)));
-    let over_older = OnConflict::column(Column::CustomerId)
-        .update_columns(Column::iter().skip(1))
-        .action_and_where(newer)
-        .to_owned();
+    let over_older = statement::overwrite_row::<Entity>().action_and_where(newer).to_owned();
     statement::insert(connection, rows, Some(over_older)).await
 }
 

@@ -10,7 +10,7 @@ use crate::accounts;
 use crate::entity::payment::{self, Status};
 use crate::payment::{Decided, PaymentMessage, Policy};
 use crate::reconciliation::Overdue;
-use crate::unit_of_work::UnitOfWork;
+use crate::unit_of_work;
 
 /// Applies batches of messages to the aggregates, and wakes the workers.
 #[derive(Debug, Clone)]
@@ -36,16 +36,13 @@ impl Handler for PaymentHandler {
         // First, so that payments are decided with the newest accounts.
         accounts::apply(tx, batch.iter().filter_map(|message| message.payload.account())).await?;
         let now = (self.clock)();
-        let mut unit_of_work = UnitOfWork::load(tx, batch, now).await?;
+        let mut aggregates = unit_of_work::load(tx, batch, now).await?;
         let mut outgoing = Vec::new();
         for message in batch {
-            if let Some(decided) =
-                unit_of_work.aggregates.apply(&message.payload, &message.cause(), now, &self.policy)
-            {
-                outgoing.push(outgoing_of(decided)?);
-            }
+            let decided = aggregates.apply(&message.payload, &message.cause(), now, &self.policy);
+            outgoing.extend(decided.map(outgoing_of).transpose()?);
         }
-        unit_of_work.save(tx).await?;
+        unit_of_work::save(tx, &aggregates).await?;
         Ok(outgoing)
     }
 

@@ -10,7 +10,7 @@ use anyhow::Context;
 use async_nats::{Client, jetstream};
 use choreography::query::{AskError, ask};
 use choreography::replay::{Replay, check_complete, last_sequence};
-use choreography::{DecodeError, MessageInfo, Messages, connection, database};
+use choreography::{DecodeError, MessageInfo, Messages, connection, database, statement};
 use contracts::CustomerId;
 use contracts::account::AccountEvent;
 use contracts::query::{AccountSnapshotEntry, AccountView, ListAccounts, Page};
@@ -18,11 +18,11 @@ use contracts::topology::{EVENTS, PAYMENT_SERVICE};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QuerySelect};
 use serde::de::DeserializeOwned;
 
+use crate::accounts;
 use crate::config::{Config, Rebuild};
 use crate::entity::payment::{Column, Entity, Status};
 use crate::migration::Migrator;
 use crate::payment::{Account, PaymentMessage};
-use crate::{accounts, row};
 
 /// The subjects of account events.
 const ACCOUNTS: &str = "account.event.>";
@@ -169,7 +169,7 @@ async fn missing(db: &DatabaseConnection) -> anyhow::Result<BTreeSet<CustomerId>
         .all(db)
         .await?;
     let waiting: BTreeSet<CustomerId> =
-        waiting.into_iter().map(CustomerId::parse).collect::<Result<_, _>>().map_err(row::invalid_row)?;
+        waiting.into_iter().map(CustomerId::parse).collect::<Result<_, _>>().map_err(statement::invalid_row)?;
     let known = accounts::load(db, &waiting).await?;
     Ok(waiting.into_iter().filter(|customer_id| !known.contains_key(customer_id)).collect())
 }

@@ -1,6 +1,7 @@
 //! Conversions between rows and domain types.
 
 use choreography::envelope::{from_unix_millis, unix_millis};
+use choreography::statement::invalid_row;
 use contracts::account::{Card, CardToken, CreditLimit, Expiry, LastFour, Line};
 use contracts::payment::DeclineReason;
 use contracts::{Amount, Currency, CustomerId, OrderId};
@@ -191,9 +192,4 @@ fn status_of(state: &State) -> Status {
         State::Refunded { .. } => Status::Refunded,
         State::Cancelled => Status::Cancelled,
     }
-}
-
-/// The error of a row that is invalid.
-pub(crate) fn invalid_row(error: impl std::fmt::Display) -> DbErr {
-    DbErr::Custom(format!("invalid row: {error}"))
 }

@@ -10,118 +10,78 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use choreography::spans;
-use choreography::{Envelope, statement};
+use choreography::statement::invalid_row;
+use choreography::{Envelope, Tracked, spans, statement};
 use contracts::{CustomerId, OrderId};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, Iterable, QueryFilter,
-    QueryOrder, QuerySelect,
-};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::accounts;
 use crate::entity::{exposure, payment};
 use crate::payment::{Aggregates, Payment, PaymentMessage};
 use crate::row;
 
-/// The aggregates that a batch needs.
-#[derive(Debug)]
-pub struct UnitOfWork {
-    /// The loaded state.
-    before: Aggregates,
-    /// The current state.
-    pub aggregates: Aggregates,
+/// Loads the aggregates that the messages need, and locks them until the transaction ends.
+///
+/// # Errors
+///
+/// The database's error, or [`DbErr::Custom`] if a row is invalid.
+pub async fn load(
+    tx: &DatabaseTransaction,
+    batch: &[&Envelope<PaymentMessage>],
+    now: OffsetDateTime,
+) -> Result<Aggregates, DbErr> {
+    let mut requested: BTreeMap<&OrderId, Uuid> = BTreeMap::new();
+    for message in batch {
+        if let Some(order_id) = message.payload.order_id() {
+            requested.entry(order_id).or_insert(message.correlation_id);
+        }
+    }
+    if locks_rows(tx) {
+        let new = requested.iter().map(|(order_id, flow)| row::of_payment(order_id, &Payment::unknown(*flow, now)));
+        let keep = OnConflict::column(payment::Column::OrderId).do_nothing().to_owned();
+        statement::insert(tx, new.collect(), Some(keep)).await?;
+    }
+    load_with(tx, requested.into_keys(), batch).await
 }
 
-impl UnitOfWork {
-    /// Loads the aggregates that the messages need, and locks them until the transaction ends.
-    ///
-    /// # Errors
-    ///
-    /// The database's error, or [`DbErr::Custom`] if a row is invalid.
-    pub async fn load(
-        tx: &DatabaseTransaction,
-        batch: &[&Envelope<PaymentMessage>],
-        now: OffsetDateTime,
-    ) -> Result<Self, DbErr> {
-        let mut requested: BTreeMap<&OrderId, Payment> = BTreeMap::new();
-        for message in batch {
-            if let Some(order_id) = message.payload.order_id() {
-                requested.entry(order_id).or_insert_with(|| Payment::unknown(message.correlation_id, now));
-            }
-        }
-        if locks_rows(tx) {
-            let new = requested.iter().map(|(order_id, payment)| row::of_payment(order_id, payment)).collect();
-            let keep = OnConflict::column(payment::Column::OrderId).do_nothing().to_owned();
-            statement::insert(tx, new, Some(keep)).await?;
-        }
-        let order_ids: Vec<&OrderId> = requested.keys().copied().collect();
-        let found = lock_payments(tx, &order_ids).await?;
-        let mut payments: BTreeMap<OrderId, Payment> =
-            requested.into_iter().map(|(order_id, payment)| (order_id.clone(), payment)).collect();
-        payments.extend(found);
-        let customers = customers_of(&payments, batch);
-        Self::with(tx, payments, customers).await
-    }
+/// Loads some payments with their accounts and exposures, and locks them until the transaction ends.
+///
+/// # Errors
+///
+/// As [`load`].
+pub async fn load_orders(tx: &DatabaseTransaction, order_ids: &BTreeSet<OrderId>) -> Result<Aggregates, DbErr> {
+    load_with(tx, order_ids.iter(), &[]).await
+}
 
-    /// Loads some payments with their accounts and exposures, and locks them until the transaction ends.
-    ///
-    /// # Errors
-    ///
-    /// As [`UnitOfWork::load`].
-    pub async fn of(tx: &DatabaseTransaction, order_ids: &BTreeSet<OrderId>) -> Result<Self, DbErr> {
-        let order_ids: Vec<&OrderId> = order_ids.iter().collect();
-        let payments = lock_payments(tx, &order_ids).await?;
-        let customers = customers_of(&payments, &[]);
-        Self::with(tx, payments, customers).await
-    }
+async fn load_with(
+    tx: &DatabaseTransaction,
+    order_ids: impl Iterator<Item = &OrderId>,
+    batch: &[&Envelope<PaymentMessage>],
+) -> Result<Aggregates, DbErr> {
+    let order_ids: Vec<String> = order_ids.map(ToString::to_string).collect();
+    let rows = statement::select_for_update::<payment::Entity, _>(tx, payment::Column::OrderId, &order_ids).await?;
+    let payments = rows.into_iter().map(row::to_payment).collect::<Result<Tracked<_, _>, _>>()?;
+    let customers = customers_of(&payments, batch);
+    let exposures = lock_exposures(tx, &customers).await?;
+    let customer_ids: BTreeSet<CustomerId> = customers.into_iter().map(|(customer_id, _)| customer_id).collect();
+    let accounts = accounts::load(tx, &customer_ids).await?;
+    Ok(Aggregates { payments, accounts, exposures })
+}
 
-    async fn with(
-        tx: &DatabaseTransaction,
-        payments: BTreeMap<OrderId, Payment>,
-        customers: BTreeSet<(CustomerId, &'static str)>,
-    ) -> Result<Self, DbErr> {
-        let mut aggregates = Aggregates { payments, ..Aggregates::default() };
-        aggregates.exposures = lock_exposures(tx, &customers).await?;
-        let customer_ids: BTreeSet<CustomerId> =
-            customers.into_iter().map(|(customer_id, _)| customer_id).collect();
-        aggregates.accounts = accounts::load(tx, &customer_ids).await?;
-        Ok(Self { before: aggregates.clone(), aggregates })
-    }
-
-    /// Returns a report if an alarm, or failures of the provider, began or ended at a payment.
-    pub(crate) fn report(&self, order_id: &OrderId) -> Option<Report> {
-        let (before, after) = (self.before.payments.get(order_id)?, self.aggregates.payments.get(order_id)?);
-        let alarm = after.alarm_since.is_some() && before.alarm_since.is_none();
-        let changed = before.provider_answer.is_some() != after.provider_answer.is_some();
-        (alarm || changed).then(|| Report {
-            order_id: order_id.clone(),
-            alarm,
-            answer: after.provider_answer.clone(),
-            trace_parent: after.trace_parent.clone(),
-        })
-    }
-
-    /// Writes the changed rows.
-    ///
-    /// # Errors
-    ///
-    /// The database's error.
-    pub async fn save(self, tx: &DatabaseTransaction) -> Result<(), DbErr> {
-        let Self { before, aggregates } = self;
-        let changed = aggregates.payments.iter().filter(|(id, payment)| before.payments.get(*id) != Some(*payment));
-        let rows = changed.map(|(order_id, payment)| row::of_payment(order_id, payment)).collect();
-        let columns: Vec<_> = payment::Column::iter().skip(1).collect();
-        statement::insert(tx, rows, Some(statement::overwrite(&[payment::Column::OrderId], &columns))).await?;
-
-        let changed =
-            aggregates.exposures.iter().filter(|(key, amount)| before.exposures.get(*key) != Some(*amount));
-        let rows = changed.map(|(key, amount)| exposure_row(key, *amount)).collect();
-        let key = [exposure::Column::CustomerId, exposure::Column::Currency];
-        statement::insert(tx, rows, Some(statement::overwrite(&key, &[exposure::Column::Amount]))).await
-    }
+/// Writes the changed payments and exposures.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn save(tx: &DatabaseTransaction, aggregates: &Aggregates) -> Result<(), DbErr> {
+    let payments = aggregates.payments.changed().map(|(order_id, payment)| row::of_payment(order_id, payment));
+    statement::upsert(tx, payments.collect()).await?;
+    let exposures = aggregates.exposures.changed().map(|(key, amount)| exposure_row(key, *amount));
+    statement::upsert(tx, exposures.collect()).await
 }
 
 /// A change of a payment at the provider, for the operator.
@@ -134,6 +94,19 @@ pub struct Report {
 }
 
 impl Report {
+    /// Returns a report if an alarm, or failures of the provider, began or ended at a payment.
+    pub(crate) fn of(aggregates: &Aggregates, order_id: &OrderId) -> Option<Self> {
+        let (before, after) = (aggregates.payments.loaded(order_id)?, aggregates.payments.get(order_id)?);
+        let alarm = after.alarm_since.is_some() && before.alarm_since.is_none();
+        let changed = before.provider_answer.is_some() != after.provider_answer.is_some();
+        (alarm || changed).then(|| Self {
+            order_id: order_id.clone(),
+            alarm,
+            answer: after.provider_answer.clone(),
+            trace_parent: after.trace_parent.clone(),
+        })
+    }
+
     /// Logs the change.
     pub(crate) fn log(&self) {
         let Self { order_id, alarm, answer, trace_parent } = self;
@@ -164,7 +137,7 @@ impl Report {
 ///
 /// A payment can become due only if its stock is reserved.
 fn customers_of(
-    payments: &BTreeMap<OrderId, Payment>,
+    payments: &Tracked<OrderId, Payment>,
     batch: &[&Envelope<PaymentMessage>],
 ) -> BTreeSet<(CustomerId, &'static str)> {
     let mut reserved: BTreeSet<&OrderId> = BTreeSet::new();
@@ -196,31 +169,10 @@ fn locks_rows(tx: &DatabaseTransaction) -> bool {
     tx.get_database_backend() != DbBackend::Sqlite
 }
 
-async fn lock_payments(
-    tx: &DatabaseTransaction,
-    order_ids: &[&OrderId],
-) -> Result<BTreeMap<OrderId, Payment>, DbErr> {
-    let order_ids: Vec<String> = order_ids.iter().map(ToString::to_string).collect();
-    let mut payments = BTreeMap::new();
-    for chunk in statement::padded_chunks(&order_ids) {
-        let rows = payment::Entity::find()
-            .filter(payment::Column::OrderId.is_in(chunk))
-            .order_by_asc(payment::Column::OrderId)
-            .lock_exclusive()
-            .all(tx)
-            .await?;
-        for row in rows {
-            let (order_id, payment) = row::to_payment(row)?;
-            payments.insert(order_id, payment);
-        }
-    }
-    Ok(payments)
-}
-
 async fn lock_exposures(
     tx: &DatabaseTransaction,
     keys: &BTreeSet<(CustomerId, &'static str)>,
-) -> Result<BTreeMap<(CustomerId, &'static str), i64>, DbErr> {
+) -> Result<Tracked<(CustomerId, &'static str), i64>, DbErr> {
     if locks_rows(tx) {
         let new = keys.iter().map(|key| exposure_row(key, 0)).collect();
         let key = [exposure::Column::CustomerId, exposure::Column::Currency];
@@ -228,22 +180,13 @@ async fn lock_exposures(
     }
     let customer_ids: BTreeSet<String> = keys.iter().map(|(customer_id, _)| customer_id.to_string()).collect();
     let customer_ids: Vec<String> = customer_ids.into_iter().collect();
-    let mut exposures: BTreeMap<_, _> = keys.iter().map(|key| (key.clone(), 0)).collect();
-    for chunk in statement::padded_chunks(&customer_ids) {
-        let rows = exposure::Entity::find()
-            .filter(exposure::Column::CustomerId.is_in(chunk))
-            .order_by_asc(exposure::Column::CustomerId)
-            .order_by_asc(exposure::Column::Currency)
-            .lock_exclusive()
-            .all(tx)
-            .await?;
-        for row in rows {
-            let currency = row::currency_of(&row.currency)?.code();
-            let customer_id = CustomerId::parse(row.customer_id).map_err(row::invalid_row)?;
-            exposures.insert((customer_id, currency), row.amount);
-        }
-    }
-    Ok(exposures)
+    let column = exposure::Column::CustomerId;
+    let rows = statement::select_for_update::<exposure::Entity, _>(tx, column, &customer_ids).await?;
+    let exposures = rows.into_iter().map(|row| {
+        let currency = row::currency_of(&row.currency)?.code();
+        Ok(((CustomerId::parse(row.customer_id).map_err(invalid_row)?, currency), row.amount))
+    });
+    exposures.collect()
 }
 
 fn exposure_row((customer_id, currency): &(CustomerId, &'static str), amount: i64) -> exposure::ActiveModel {

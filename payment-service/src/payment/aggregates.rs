@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use choreography::Cause;
+use choreography::{Cause, Tracked};
 use contracts::order::OrderDetails;
 use contracts::payment::{DeclineReason, PaymentCaptured, PaymentDeclined, PaymentEvent, PaymentRefunded};
 use contracts::{CustomerId, OrderId};
@@ -42,11 +42,11 @@ pub struct Decided {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Aggregates {
     /// The payments by order.
-    pub payments: BTreeMap<OrderId, Payment>,
+    pub payments: Tracked<OrderId, Payment>,
     /// The copies of accounts.
     pub accounts: BTreeMap<CustomerId, Account>,
     /// The amounts that count against limits, in minor units per customer and currency.
-    pub exposures: BTreeMap<(CustomerId, &'static str), i64>,
+    pub exposures: Tracked<(CustomerId, &'static str), i64>,
 }
 
 impl Aggregates {
@@ -67,8 +67,8 @@ impl Aggregates {
             return None;
         }
         let order_id = message.order_id()?;
-        let payment =
-            self.payments.entry(order_id.clone()).or_insert_with(|| Payment::unknown(cause.correlation_id, now));
+        let unknown = || Payment::unknown(cause.correlation_id, now);
+        let payment = self.payments.get_or_insert_with(order_id.clone(), unknown);
         match message {
             PaymentMessage::Placed(order) => {
                 if !payment.place(order, cause, now) {
@@ -200,7 +200,7 @@ impl Aggregates {
             payment.changed(now);
             return None;
         };
-        let exposure = self.exposures.entry(key(&charge)).or_default();
+        let exposure = self.exposures.get_or_insert_with(key(&charge), i64::default);
         match account.authorise(&charge, *exposure, now) {
             Ok(token) => {
                 *exposure += charge.amount.minor_units();

@@ -30,7 +30,7 @@ use crate::handler::outgoing_of;
 use crate::payment::{Call, Charge, MAX_RETRY_AFTER, Outcome, Payment, Policy, State};
 use crate::provider::{Money, PaymentProvider, execute};
 use crate::row;
-use crate::unit_of_work::{Report, UnitOfWork};
+use crate::unit_of_work::{self, Report};
 
 /// The number of concurrent calls.
 const CONCURRENT: usize = 64;
@@ -275,16 +275,16 @@ impl<P: PaymentProvider> CaptureWorker<P> {
         let now = (self.clock)();
         let order_ids: BTreeSet<OrderId> = outcomes.iter().map(|(claim, _)| claim.money.order_id.clone()).collect();
         let tx = begin(&self.db).await?;
-        let mut unit_of_work = UnitOfWork::of(&tx, &order_ids).await?;
+        let mut aggregates = unit_of_work::load_orders(&tx, &order_ids).await?;
         let mut outgoing: Vec<Outgoing> = Vec::new();
         for (claim, outcome) in outcomes {
             let order_id = &claim.money.order_id;
-            let decided = unit_of_work.aggregates.record(order_id, claim.attempt, outcome, now, &self.policy);
+            let decided = aggregates.record(order_id, claim.attempt, outcome, now, &self.policy);
             outgoing.extend(decided.map(outgoing_of).transpose()?);
         }
         let reports: Vec<Report> =
-            outcomes.iter().filter_map(|(claim, _)| unit_of_work.report(&claim.money.order_id)).collect();
-        unit_of_work.save(&tx).await?;
+            outcomes.iter().filter_map(|(claim, _)| Report::of(&aggregates, &claim.money.order_id)).collect();
+        unit_of_work::save(&tx, &aggregates).await?;
         outbox.commit(tx, outgoing).await?;
         for report in reports {
             report.log();

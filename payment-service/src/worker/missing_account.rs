@@ -24,7 +24,7 @@ use crate::entity::account_copy;
 use crate::entity::payment::{Column, Entity, Status, due};
 use crate::handler::outgoing_of;
 use crate::payment::Policy;
-use crate::unit_of_work::UnitOfWork;
+use crate::unit_of_work;
 use crate::{accounts, rebuild, row};
 
 /// The number of payments per transaction.
@@ -96,13 +96,13 @@ impl MissingAccountWorker {
     async fn decide(&self, orders: &BTreeSet<OrderId>, outbox: &Outbox) -> anyhow::Result<()> {
         let now = (self.clock)();
         let tx = begin(&self.db).await?;
-        let mut unit_of_work = UnitOfWork::of(&tx, orders).await?;
+        let mut aggregates = unit_of_work::load_orders(&tx, orders).await?;
         let mut outgoing: Vec<Outgoing> = Vec::new();
         for order_id in orders {
-            let decided = unit_of_work.aggregates.recheck(order_id, now, &self.policy);
+            let decided = aggregates.recheck(order_id, now, &self.policy);
             outgoing.extend(decided.map(outgoing_of).transpose()?);
         }
-        unit_of_work.save(&tx).await?;
+        unit_of_work::save(&tx, &aggregates).await?;
         Ok(outbox.commit(tx, outgoing).await?)
     }
 

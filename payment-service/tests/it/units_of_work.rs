@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use choreography::Envelope;
 use payment_service::entity::payment::Status;
 use payment_service::payment::{Aggregates, PaymentMessage};
-use payment_service::unit_of_work::UnitOfWork;
+use payment_service::unit_of_work;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -63,7 +63,7 @@ async fn batches_on_a_database_have_the_same_result_as_single_messages_in_memory
     }
     let tx = db.begin().await.unwrap();
     let all = aggregates.payments.keys().cloned().collect();
-    let stored = UnitOfWork::of(&tx, &all).await.unwrap().aggregates;
+    let stored = unit_of_work::load_orders(&tx, &all).await.unwrap();
     assert_eq!(stored.payments, aggregates.payments);
     assert!(aggregates.payments.values().any(|payment| payment.state.is_exposed()));
     let exposed: BTreeMap<_, _> = aggregates.exposures.iter().filter(|(_, amount)| **amount > 0).collect();
@@ -150,6 +150,6 @@ async fn concurrent_messages_of_one_order_on_two_instances_are_all_applied(engin
     assert!(rows.iter().all(|row| row.status == Status::Capturing), "{rows:?}");
     assert_eq!(exposures(&database.db).await, [("ANN".to_owned(), 50)]);
     let tx = database.db.begin().await.unwrap();
-    let aggregates = UnitOfWork::of(&tx, &[order_id("O00")].into()).await.unwrap().aggregates;
+    let aggregates = unit_of_work::load_orders(&tx, &[order_id("O00")].into()).await.unwrap();
     assert!(aggregates.accounts.contains_key(&customer_id("ANN")));
 }

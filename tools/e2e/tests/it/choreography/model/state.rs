@@ -267,8 +267,11 @@ impl Shop {
         if self.aggregates.payments.values().all(|payment| payment.next_attempt_at.is_none()) {
             return;
         }
-        for payment in Arc::make_mut(&mut self.aggregates).payments.values_mut() {
-            payment.next_attempt_at = payment.next_attempt_at.map(|_| OffsetDateTime::UNIX_EPOCH);
+        let payments = &mut Arc::make_mut(&mut self.aggregates).payments;
+        for order_id in payments.keys().cloned().collect::<Vec<_>>() {
+            if let Some(payment) = payments.get_mut(&order_id) {
+                payment.next_attempt_at = payment.next_attempt_at.map(|_| OffsetDateTime::UNIX_EPOCH);
+            }
         }
     }
 }
