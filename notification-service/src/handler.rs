@@ -1,9 +1,10 @@
 //! The message handler: load the customers, write notifications, save.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use choreography::envelope::unix_millis;
-use choreography::{Envelope, HandleError, Handler, Messages, Outgoing, clock, statement};
+use choreography::statement::invalid_row;
+use choreography::{Envelope, HandleError, Handler, Messages, Outgoing, Tracked, clock, statement};
 use contracts::CustomerId;
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
@@ -64,23 +65,20 @@ impl Handler for NotificationHandler {
             counter::take(tx, i64::try_from(notified).map_err(|error| HandleError::Retry(error.into()))?).await?;
         let now = unix_millis(clock::now());
         let mut customers = load(tx, batch).await?;
-        let mut changed = BTreeSet::new();
         let mut notices = Vec::with_capacity(notified);
         for message in batch {
             let customer_id = message.payload.customer_id();
-            let customer = customers.entry(customer_id.clone()).or_default();
             match &message.payload {
                 NotificationMessage::Account(message) => {
-                    if customer.apply(message) {
-                        changed.insert(customer_id);
-                    }
+                    customers.get_or_insert_with(customer_id.clone(), Customer::default).apply(message);
                 }
                 NotificationMessage::Notify(notified) => {
-                    notices.push((message, notified, Notice::write(notified, customer.name())))
+                    let name = customers.get(customer_id).and_then(Customer::name);
+                    notices.push((message, notified, Notice::write(notified, name)));
                 }
             }
         }
-        save(tx, &changed, &customers, now).await?;
+        save(tx, &customers, now).await?;
         let rows = (first..).zip(notices).map(|(sequence, (message, notified, notice))| {
             let contact = customers.get(notified.customer_id()).map(|customer| &customer.contact);
             row(sequence, message, notified, notice, contact.unwrap_or(&Contact::Unknown), now)
@@ -128,13 +126,12 @@ fn row(
 async fn load(
     tx: &DatabaseTransaction,
     batch: &[&Envelope<NotificationMessage>],
-) -> Result<BTreeMap<CustomerId, Customer>, DbErr> {
+) -> Result<Tracked<CustomerId, Customer>, DbErr> {
     let ids: BTreeSet<&str> = batch.iter().map(|message| message.payload.customer_id().as_str()).collect();
     let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
     let rows = statement::select_in::<customer::Entity, _>(tx, customer::Column::CustomerId, &ids).await?;
     let customers = rows.into_iter().map(|row| {
-        let customer_id =
-            CustomerId::parse(row.customer_id).map_err(|error| DbErr::Custom(format!("invalid row: {error}")))?;
+        let customer_id = CustomerId::parse(row.customer_id).map_err(invalid_row)?;
         let contact = match (row.deleted, row.name, row.email) {
             (false, Some(name), Some(email)) => Contact::Known { name, email },
             _ => Contact::Deleted,
@@ -146,16 +143,10 @@ async fn load(
 
 /// Writes the changed customers and updates their unsent mails: mails of a customer with an address become due, mails
 /// of a deleted one are abandoned.
-async fn save(
-    tx: &DatabaseTransaction,
-    changed: &BTreeSet<&CustomerId>,
-    customers: &BTreeMap<CustomerId, Customer>,
-    now: i64,
-) -> Result<(), DbErr> {
-    use customer::Column as Customer;
-    let changed = changed.iter().filter_map(|id| Some((id.to_string(), customers.get(*id)?)));
+async fn save(tx: &DatabaseTransaction, customers: &Tracked<CustomerId, Customer>, now: i64) -> Result<(), DbErr> {
     let (mut rows, mut known, mut deleted) = (Vec::new(), Vec::new(), Vec::new());
-    for (customer_id, customer) in changed {
+    for (customer_id, customer) in customers.changed() {
+        let customer_id = customer_id.to_string();
         let (name, email) = match &customer.contact {
             Contact::Known { name, email } => {
                 known.push(customer_id.clone());
@@ -174,8 +165,7 @@ async fn save(
             email: Set(email),
         });
     }
-    let columns = [Customer::Version, Customer::Deleted, Customer::Name, Customer::Email];
-    statement::insert(tx, rows, Some(statement::overwrite(&[Customer::CustomerId], &columns))).await?;
+    statement::upsert(tx, rows).await?;
 
     use notification::Column as Notification;
     let due = [(Notification::NextAttemptAt, Expr::value(now))];

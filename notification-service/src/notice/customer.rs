@@ -58,11 +58,10 @@ pub enum Contact {
 }
 
 impl Customer {
-    /// Applies a change if its version is newer, and returns whether it was. So neither the order nor the repetition of
-    /// events matters.
-    pub fn apply(&mut self, message: &AccountMessage) -> bool {
+    /// Applies a change if its version is newer. So neither the order nor the repetition of events matters.
+    pub fn apply(&mut self, message: &AccountMessage) {
         if message.version() <= self.version {
-            return false;
+            return;
         }
         self.version = message.version();
         self.contact = match message {
@@ -72,7 +71,6 @@ impl Customer {
             },
             AccountMessage::Deleted(_) => Contact::Deleted,
         };
-        true
     }
 
     /// Returns the customer's name, if it is known.
