@@ -65,7 +65,7 @@ pub trait Reader<T> {
     /// Returns the schema, and registers the schemas that it refers to.
     fn schema(&self, registry: &mut Registry) -> MetaSchemaRef;
 
-    /// Reads the value; the error completes the sentence "<field> …".
+    /// Reads the value; the error completes the sentence "`field` …".
     ///
     /// # Errors
     ///

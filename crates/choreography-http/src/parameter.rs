@@ -24,7 +24,7 @@ pub trait Parameter: Sized + Send + Sync {
     /// The schema for OpenAPI.
     fn schema() -> MetaSchema;
 
-    /// Parses it; the error completes the sentence "<name> …".
+    /// Parses it; the error completes the sentence "`name` …".
     fn parse(text: &str) -> Result<Self, String>;
 }
 

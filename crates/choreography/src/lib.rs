@@ -50,7 +50,7 @@ pub use admin::{republish, stats, trace};
 pub use broker::{
     broker_storage, clock, connection, credentials, declaration, direct, durability, replay, topology,
 };
-pub use inbound::{each, event_sourced, handler, inbox, policies, position, query, redrive, testing};
+pub use inbound::{event_sourced, handler, inbox, policies, position, query, redrive, testing};
 pub use outbound::{dead_letter, outbox, outbox_pending, owner, publisher};
 pub use runtime::{builder, migration, process, service};
 #[cfg(feature = "http")]
@@ -62,11 +62,11 @@ pub use wire::{envelope, message};
 pub use builder::{BuildError, ServiceBuilder};
 pub use declaration::{Declaration, DeclarationError};
 pub use durability::Durability;
-pub use each::each;
 pub use envelope::{Cause, Envelope, Outgoing, Timing};
 pub use event_sourced::{Changed, Deadline, Decider, EventSourced};
 pub use handler::{AggregateStatus, HandleError, Handler};
 pub use health::Health;
+pub use inbound::each::{Each, HandleOne, each};
 #[doc(hidden)]
 pub use message::private as __private;
 pub use message::{Command, DecodeError, Event, Kind, Message, MessageInfo, Messages, Publish, Timer};

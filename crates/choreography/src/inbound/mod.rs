@@ -1,7 +1,7 @@
 //! From the stream to a transaction: consumer, inbox, processor, retry; and queries.
 
 pub(crate) mod consumer;
-pub mod each;
+pub(crate) mod each;
 pub mod event_sourced;
 pub(crate) mod failure;
 pub mod handler;

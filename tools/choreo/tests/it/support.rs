@@ -180,7 +180,8 @@ impl Shop {
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
         let task = tokio::spawn(async move { service.run(&options, token).await });
-        let client = self.js.client();
+        // The last endpoints are registered after the service is announced.
+        let client = self.gateway.client();
         eventually("the service answers", || async {
             client.request(stats::subject(name), "".into()).await.is_ok()
         })
