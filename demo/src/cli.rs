@@ -148,7 +148,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches)?;
     if let Some(option) = unused_option(&cli, &matches) {
-        let text = format!("--{} has no effect on this subcommand", option.replace('_', "-"));
+        let text = format!("--{} has no effect on this subcommand; leave it out", option.replace('_', "-"));
         Cli::command().error(ErrorKind::ArgumentConflict, text).exit();
     }
     let Some(command) = cli.command else {

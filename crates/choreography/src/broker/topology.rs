@@ -1,7 +1,8 @@
 //! Streams, buckets, and durable consumers, created and updated from a declaration.
 //!
 //! Provisioning is idempotent and updates in place. A change that the server cannot make to an existing stream or
-//! consumer is refused with the server's reason and a remedy; nothing is ever deleted.
+//! consumer is refused with the server's reason and a remedy. No stream, consumer, or message is deleted. A stream gets
+//! exactly the declared subjects: two topologies with the same stream overwrite each other's.
 
 use std::fmt::Display;
 use std::future::Future;
