@@ -5,6 +5,9 @@
 //! passes in the deliveries, and gets what the relay would publish. The crate `choreography-test` builds given/when/then
 //! on it.
 
+#[cfg(feature = "sqlite")]
+mod memory;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,8 +16,7 @@ use std::time::Duration;
 use anyhow::Context;
 use async_nats::Message;
 use bytes::Bytes;
-use sea_orm::{ColumnTrait, ConnectOptions, Database, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
-use sea_orm_migration::MigratorTrait;
+use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
@@ -32,12 +34,13 @@ use crate::outbound::outbox::OutboxRow;
 use crate::outbound::outbox_pending::PublishOutcomes;
 use crate::outbound::relay_handle::{Published, RelayHandle};
 use crate::state::delivery_issue;
-use crate::state::migrator::migrate;
-use crate::state::statement::PREPARED;
 use crate::telemetry::health::Health;
 use crate::wire::encoding::{self, EncodeError};
 use crate::wire::envelope::{Attributes, Header, ROLLUP, SCHEDULE, SCHEDULE_TARGET, Timing, header_map};
 use crate::wire::message::Publish;
+
+#[cfg(feature = "sqlite")]
+pub use memory::sqlite_in_memory;
 
 /// The maximum number of messages per call: as many as a service handles in a batch by default.
 pub const MAX_BATCH: usize = 256;
@@ -49,23 +52,6 @@ const RETENTION: Duration = Duration::from_secs(8 * 24 * 3600);
 const MAX_PAYLOAD: usize = 1024 * 1024;
 /// The time limit of one call, such as for a database that does not respond.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Opens an SQLite database in memory and creates its tables. It has one connection, and exists as long as that.
-///
-/// # Errors
-///
-/// If a migration fails.
-pub async fn sqlite_in_memory<M: MigratorTrait>() -> anyhow::Result<DatabaseConnection> {
-    let mut options = ConnectOptions::new("sqlite::memory:");
-    options
-        .max_connections(1)
-        .sqlx_logging(false)
-        .map_sqlx_sqlite_pool_opts(|options| options.idle_timeout(None).max_lifetime(None))
-        .map_sqlx_sqlite_opts(|options| options.statement_cache_capacity(PREPARED));
-    let db = Database::connect(options).await.context("opening an SQLite database in memory")?;
-    migrate::<M>(&db, "the SQLite database in memory").await?;
-    Ok(db)
-}
 
 /// A message as a stream stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
