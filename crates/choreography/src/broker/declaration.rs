@@ -51,7 +51,7 @@ pub struct Declaration {
     published: Vec<MessageInfo>,
     queries: Vec<String>,
     requests: Vec<String>,
-    replayed: Vec<String>,
+    read_streams: Vec<String>,
 }
 
 /// Why a declaration does not match the topology.
@@ -121,7 +121,7 @@ impl Declaration {
             published: Vec::new(),
             queries: Vec::new(),
             requests: Vec::new(),
-            replayed: Vec::new(),
+            read_streams: Vec::new(),
         }
     }
 
@@ -156,7 +156,7 @@ impl Declaration {
     /// Adds a stream that the service reads without a consumer, by [direct gets](crate::direct).
     #[must_use]
     pub fn reads(mut self, stream: impl Into<String>) -> Self {
-        self.replayed.push(stream.into());
+        self.read_streams.push(stream.into());
         self
     }
 
@@ -292,7 +292,7 @@ impl Declaration {
             ]);
         }
         publish.extend(consumers.iter().map(|consumer| format!("$JS.API.STREAM.INFO.{}", consumer.stream)));
-        publish.extend(self.replayed.iter().map(|stream| format!("$JS.API.DIRECT.GET.{stream}")));
+        publish.extend(self.read_streams.iter().map(|stream| format!("$JS.API.DIRECT.GET.{stream}")));
         publish.extend(self.requests.iter().cloned());
         let mut subscribe = vec![format!("_INBOX_{service}.>")];
         subscribe.extend(self.queries.iter().cloned());

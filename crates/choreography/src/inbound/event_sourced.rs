@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, DatabaseTransaction};
 use time::OffsetDateTime;
+use time::macros::datetime;
 
 use crate::broker::clock;
 use crate::inbound::handler::{AggregateStatus, HandleError, Handler};
@@ -118,16 +119,26 @@ impl Deadline {
         }
     }
 
-    fn schedule(self, cause: Cause, version: i64, now: OffsetDateTime) -> Result<Outgoing, EncodeError> {
-        let timing = Timing::At { time: now + self.after, target: self.target };
-        Ok(Outgoing::new(cause, self.subject, self.message_type, &self.key, Some(version), self.body?)
-            .timed(timing))
+    fn schedule(mut self, cause: Cause, version: i64, now: OffsetDateTime) -> Result<Outgoing, EncodeError> {
+        let time = due(now, self.after);
+        let target = std::mem::take(&mut self.target);
+        self.outgoing(cause, version, Timing::At { time, target })
     }
 
     fn cancel(self, cause: Cause, version: i64) -> Result<Outgoing, EncodeError> {
-        Ok(Outgoing::new(cause, self.subject, self.message_type, &self.key, Some(version), self.body?)
-            .timed(Timing::Cancel))
+        self.outgoing(cause, version, Timing::Cancel)
     }
+
+    fn outgoing(self, cause: Cause, version: i64, timing: Timing) -> Result<Outgoing, EncodeError> {
+        let Self { subject, message_type, key, body, .. } = self;
+        Ok(Outgoing::new(cause, subject, message_type, &key, Some(version), body?).timed(timing))
+    }
+}
+
+/// Returns the time after a duration, at the latest the last one that a header can have.
+fn due(now: OffsetDateTime, after: Duration) -> OffsetDateTime {
+    let due = time::Duration::try_from(after).ok().and_then(|after| now.checked_add(after));
+    due.unwrap_or(datetime!(9999-12-31 23:59:59 UTC))
 }
 
 /// The [`Handler`] of an event-sourced aggregate: loads the histories of a batch, decides message by message, and saves
@@ -254,5 +265,18 @@ impl<S: Default> Aggregate<S> {
         }
         self.state = decider.evolve(std::mem::take(&mut self.state), event);
         self.version += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_beyond_all_times_is_due_at_the_last_one() {
+        let now = datetime!(2026-11-27 12:00 UTC);
+        assert_eq!(due(now, Duration::from_secs(60)), datetime!(2026-11-27 12:01 UTC));
+        assert_eq!(due(now, Duration::MAX), datetime!(9999-12-31 23:59:59 UTC));
+        assert_eq!(due(now, Duration::from_secs(u64::MAX / 2)), datetime!(9999-12-31 23:59:59 UTC));
     }
 }

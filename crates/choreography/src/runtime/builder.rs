@@ -182,7 +182,7 @@ impl<H> ServiceBuilder<H> {
         self
     }
 
-    /// Sets further HTTP routes, besides the probes and metrics.
+    /// Sets further HTTP routes, besides the probes and metrics. They are served only with an address: [`Self::http`].
     #[cfg(feature = "http")]
     #[must_use]
     pub fn routes(mut self, routes: poem::Route) -> Self {
