@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use sea_orm::sea_query::{IntoIden, OnConflict};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IdenStatic, Insert,
-    Iterable, PrimaryKeyToColumn, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Statement, Value,
+    Iterable, PrimaryKeyToColumn, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select, Statement, Value,
 };
 use uuid::Uuid;
 
@@ -153,11 +153,7 @@ where
     E: EntityTrait,
     V: Clone + Into<Value>,
 {
-    let mut rows = Vec::new();
-    for chunk in padded_chunks(values) {
-        rows.extend(E::find().filter(column.is_in(chunk)).all(connection).await?);
-    }
-    Ok(rows)
+    select_each(connection, column, values, |select: Select<E>| select).await
 }
 
 /// Loads the rows whose column is one of `values`, and locks them until the transaction ends.
@@ -177,11 +173,27 @@ where
     E: EntityTrait,
     V: Clone + Into<Value>,
 {
+    let locked = |select: Select<E>| {
+        let by_key = |select: Select<E>, key: E::PrimaryKey| select.order_by_asc(key.into_column());
+        E::PrimaryKey::iter().fold(select.lock_exclusive(), by_key)
+    };
+    select_each(tx, column, values, locked).await
+}
+
+/// Loads the rows whose column is one of `values`, by one refined statement per chunk.
+async fn select_each<E, V>(
+    connection: &impl ConnectionTrait,
+    column: E::Column,
+    values: &[V],
+    refined: impl Fn(Select<E>) -> Select<E>,
+) -> Result<Vec<E::Model>, DbErr>
+where
+    E: EntityTrait,
+    V: Clone + Into<Value>,
+{
     let mut rows = Vec::new();
     for chunk in padded_chunks(values) {
-        let select = E::find().filter(column.is_in(chunk)).lock_exclusive();
-        let by_key = E::PrimaryKey::iter().fold(select, |select, key| select.order_by_asc(key.into_column()));
-        rows.extend(by_key.all(tx).await?);
+        rows.extend(refined(E::find().filter(column.is_in(chunk))).all(connection).await?);
     }
     Ok(rows)
 }
