@@ -17,7 +17,7 @@ pub mod migration;
 pub mod queries;
 
 use choreography::database::Databases;
-use choreography::{Declaration, Service};
+use choreography::{Declaration, Running, Service};
 use contracts::account::{AccountCommand, AccountEvent};
 use contracts::topology::{ACCOUNT_SERVICE, topology};
 use tokio_util::sync::CancellationToken;
@@ -40,16 +40,18 @@ pub fn declaration() -> Declaration {
 /// # Errors
 ///
 /// If the database cannot be opened, or [`Service::run`] fails.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let db = Databases::open::<Migrator>(&config.service.database_url(ACCOUNT_SERVICE)).await?;
-    let service = Service::builder(declaration())
-        .description("Accounts of the shop's customers")
-        .version(env!("CARGO_PKG_VERSION"))
-        .topology(topology()?)
-        .handler(AccountHandler)
-        .queries(queries::endpoints(&db.reader))
-        .http(config.http_address)
-        .database(db)
-        .build()?;
-    service.run(&config.service, shutdown).await
+pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
+    Box::pin(async move {
+        let db = Databases::open::<Migrator>(&config.service.database_url(ACCOUNT_SERVICE)).await?;
+        let service = Service::builder(declaration())
+            .description("Accounts of the shop's customers")
+            .version(env!("CARGO_PKG_VERSION"))
+            .topology(topology()?)
+            .handler(AccountHandler)
+            .queries(queries::endpoints(&db.reader))
+            .http(config.http_address)
+            .database(db)
+            .build()?;
+        service.run(&config.service, shutdown).await
+    })
 }

@@ -1,5 +1,6 @@
 //! The command line: without a subcommand it runs the whole shop, with one a part of it.
 
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use choreography::connection::NatsOptions;
@@ -144,7 +145,11 @@ pub fn command() -> clap::Command {
 /// # Errors
 ///
 /// The problem and the next step, as a message for the user.
-pub async fn run() -> anyhow::Result<ExitCode> {
+pub fn run() -> Pin<Box<dyn Future<Output = anyhow::Result<ExitCode>>>> {
+    Box::pin(run_command())
+}
+
+async fn run_command() -> anyhow::Result<ExitCode> {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches)?;
     if let Some(option) = unused_option(&cli, &matches) {
@@ -186,7 +191,7 @@ pub async fn run() -> anyhow::Result<ExitCode> {
             notification_service::run(config, process::shutdown_on_signal()?).await?;
         }
         Command::PaymentProvider(config) => payment_provider::run(config, process::shutdown_on_signal()?).await?,
-        Command::ApiGateway(config) => Box::pin(api_gateway::run(config, process::shutdown_on_signal()?)).await?,
+        Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

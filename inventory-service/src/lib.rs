@@ -22,7 +22,7 @@ pub mod stock;
 pub mod unit_of_work;
 
 use choreography::database::Databases;
-use choreography::{Declaration, Service};
+use choreography::{Declaration, Running, Service};
 use contracts::inventory::InventoryEvent;
 use contracts::topology::{INVENTORY_SERVICE, topology};
 use tokio_util::sync::CancellationToken;
@@ -46,17 +46,19 @@ pub fn declaration() -> Declaration {
 /// # Errors
 ///
 /// If the database cannot be opened, or [`Service::run`] fails.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let db = Databases::open::<Migrator>(&config.service.database_url(INVENTORY_SERVICE)).await?;
-    let service = Service::builder(declaration())
-        .description("Stock of the shop and its reservations")
-        .version(env!("CARGO_PKG_VERSION"))
-        .topology(topology()?)
-        .handler(InventoryHandler)
-        .queries(queries::endpoints(&db.reader))
-        .routes(automation::routes(&db.writer, config.automation_testing))
-        .http(config.http_address)
-        .database(db)
-        .build()?;
-    service.run(&config.service, shutdown).await
+pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
+    Box::pin(async move {
+        let db = Databases::open::<Migrator>(&config.service.database_url(INVENTORY_SERVICE)).await?;
+        let service = Service::builder(declaration())
+            .description("Stock of the shop and its reservations")
+            .version(env!("CARGO_PKG_VERSION"))
+            .topology(topology()?)
+            .handler(InventoryHandler)
+            .queries(queries::endpoints(&db.reader))
+            .routes(automation::routes(&db.writer, config.automation_testing))
+            .http(config.http_address)
+            .database(db)
+            .build()?;
+        service.run(&config.service, shutdown).await
+    })
 }

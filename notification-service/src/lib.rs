@@ -23,7 +23,7 @@ pub mod queries;
 pub mod reconciliation;
 
 use choreography::database::Databases;
-use choreography::{Declaration, Service};
+use choreography::{Declaration, Running, Service};
 use contracts::topology::{NOTIFICATION_SERVICE, topology};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -46,24 +46,26 @@ pub fn declaration() -> Declaration {
 /// # Errors
 ///
 /// If the database cannot be opened, the URL of the mail server is not valid, or [`Service::run`] fails.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let transport = MailTransport::new(config.smtp_url.as_deref(), config.mail_folder)?;
-    let db = Databases::open::<Migrator>(&config.service.database_url(NOTIFICATION_SERVICE)).await?;
-    let (committed, commits) = watch::channel(());
-    let news = News::default();
-    let dispatcher =
-        MailDispatcher { db: db.writer.clone(), transport, from: config.mail_from, committed: commits.clone() };
-    let service = Service::builder(declaration())
-        .description("Notifies customers about their orders")
-        .version(env!("CARGO_PKG_VERSION"))
-        .topology(topology()?)
-        .handler(NotificationHandler::new(committed))
-        .queries(queries::endpoints(&db.reader))
-        .worker(dispatcher.worker())
-        .worker(news.clone().worker(db.reader.clone(), commits))
-        .routes(Live::new(db.reader.clone(), news, shutdown.clone()).routes())
-        .http(config.http_address)
-        .database(db)
-        .build()?;
-    service.run(&config.service, shutdown).await
+pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
+    Box::pin(async move {
+        let transport = MailTransport::new(config.smtp_url.as_deref(), config.mail_folder)?;
+        let db = Databases::open::<Migrator>(&config.service.database_url(NOTIFICATION_SERVICE)).await?;
+        let (committed, commits) = watch::channel(());
+        let news = News::default();
+        let dispatcher =
+            MailDispatcher { db: db.writer.clone(), transport, from: config.mail_from, committed: commits.clone() };
+        let service = Service::builder(declaration())
+            .description("Notifies customers about their orders")
+            .version(env!("CARGO_PKG_VERSION"))
+            .topology(topology()?)
+            .handler(NotificationHandler::new(committed))
+            .queries(queries::endpoints(&db.reader))
+            .worker(dispatcher.worker())
+            .worker(news.clone().worker(db.reader.clone(), commits))
+            .routes(Live::new(db.reader.clone(), news, shutdown.clone()).routes())
+            .http(config.http_address)
+            .database(db)
+            .build()?;
+        service.run(&config.service, shutdown).await
+    })
 }

@@ -16,7 +16,7 @@ pub mod reconciliation;
 use std::time::Duration;
 
 use choreography::database::Databases;
-use choreography::{Declaration, EventSourced, Service};
+use choreography::{Declaration, EventSourced, Running, Service};
 use contracts::order::{OrderEvent, OrderTimer};
 use contracts::topology::{ORDER_SERVICE, topology};
 use tokio_util::sync::CancellationToken;
@@ -41,18 +41,20 @@ pub fn declaration() -> Declaration {
 /// # Errors
 ///
 /// If the database cannot be opened, or [`Service::run`] fails.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let db = Databases::open::<Migrator>(&config.service.database_url(ORDER_SERVICE)).await?;
-    let stock_deadline = Duration::from_secs(config.stock_deadline_seconds);
-    let service = Service::builder(declaration())
-        .description("Orders: one order, a list, a history")
-        .version(env!("CARGO_PKG_VERSION"))
-        .topology(topology()?)
-        .longest_deadline(stock_deadline)
-        .handler(EventSourced(OrderDecider { stock_deadline }))
-        .queries(queries::endpoints(&db.reader, stock_deadline))
-        .http(config.http_address)
-        .database(db)
-        .build()?;
-    service.run(&config.service, shutdown).await
+pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
+    Box::pin(async move {
+        let db = Databases::open::<Migrator>(&config.service.database_url(ORDER_SERVICE)).await?;
+        let stock_deadline = Duration::from_secs(config.stock_deadline_seconds);
+        let service = Service::builder(declaration())
+            .description("Orders: one order, a list, a history")
+            .version(env!("CARGO_PKG_VERSION"))
+            .topology(topology()?)
+            .longest_deadline(stock_deadline)
+            .handler(EventSourced(OrderDecider { stock_deadline }))
+            .queries(queries::endpoints(&db.reader, stock_deadline))
+            .http(config.http_address)
+            .database(db)
+            .build()?;
+        service.run(&config.service, shutdown).await
+    })
 }

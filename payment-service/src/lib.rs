@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use choreography::database::{self, Databases};
-use choreography::{Declaration, Service, clock};
+use choreography::{Declaration, Running, Service, clock};
 use contracts::payment::PaymentEvent;
 use contracts::query::LedgerCheck;
 use contracts::topology::{EVENTS, PAYMENT_SERVICE, topology};
@@ -72,17 +72,19 @@ pub fn declaration() -> Declaration {
 /// # Errors
 ///
 /// If the database cannot be opened, or if [`Service::run`] or the subcommand fails.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    match &config.command {
-        Some(command) => tokio::select! {
-            done = execute(&config, command) => done,
-            () = shutdown.cancelled() => bail!("ended by a signal; finished work is kept; repeat the command"),
-        },
-        None => {
-            let provider = HttpProvider::new(&config.provider_url, config.provider_timeout())?;
-            run_with(config, Arc::new(provider), shutdown).await
+pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
+    Box::pin(async move {
+        match &config.command {
+            Some(command) => tokio::select! {
+                done = execute(&config, command) => done,
+                () = shutdown.cancelled() => bail!("ended by a signal; finished work is kept; repeat the command"),
+            },
+            None => {
+                let provider = HttpProvider::new(&config.provider_url, config.provider_timeout())?;
+                run_with(config, Arc::new(provider), shutdown).await
+            }
         }
-    }
+    })
 }
 
 /// Executes a subcommand.

@@ -73,7 +73,7 @@ pub use message::{Command, DecodeError, Event, Kind, Message, MessageInfo, Messa
 pub use outbound::relay_handle::Outbox;
 pub use policies::Policies;
 pub use runtime::options::ServiceOptions;
-pub use service::Service;
+pub use service::{Running, Service};
 pub use topology::Topology;
 pub use tracked::Tracked;
 pub use wire::encoding::EncodeError;

@@ -27,8 +27,8 @@ pub mod ledger;
 mod routes;
 
 use anyhow::Context;
-use choreography::Health;
 use choreography::listener::Server;
+use choreography::{Health, Running};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
@@ -39,12 +39,14 @@ use ledger::Ledger;
 /// # Errors
 ///
 /// If the ledger cannot be read or the address cannot be bound.
-pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
-    let ledger =
-        Ledger::open(&config.ledger).with_context(|| format!("opening the ledger {}", config.ledger.display()))?;
-    let health = Health::default();
-    let server = Server::bind(config.http_address, &config.http, Some(health.clone())).await?;
-    tracing::info!(ledger = %config.ledger.display(), "opened the ledger");
-    server.serve(routes::routes(ledger, health), shutdown).await;
-    Ok(())
+pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
+    Box::pin(async move {
+        let ledger = Ledger::open(&config.ledger)
+            .with_context(|| format!("opening the ledger {}", config.ledger.display()))?;
+        let health = Health::default();
+        let server = Server::bind(config.http_address, &config.http, Some(health.clone())).await?;
+        tracing::info!(ledger = %config.ledger.display(), "opened the ledger");
+        server.serve(routes::routes(ledger, health), shutdown).await;
+        Ok(())
+    })
 }

@@ -13,7 +13,7 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::inbound::handler::{AggregateStatus, Handler};
+use crate::inbound::handler::{AggregateStatus, ReportStatus};
 use crate::inbound::inbox;
 use crate::inbound::query::{Endpoint, Query, QueryError};
 use crate::outbound::outbox;
@@ -119,10 +119,10 @@ pub struct PendingMessage {
 }
 
 /// Creates the trace endpoint.
-pub(crate) fn endpoint<H: Handler>(
+pub(crate) fn endpoint(
     db: DatabaseConnection,
     service: &'static str,
-    handler: Arc<H>,
+    handler: Arc<dyn ReportStatus>,
     health: Health,
 ) -> Endpoint {
     Endpoint::new("trace", subject(service, "*"), move |query| {
@@ -131,10 +131,10 @@ pub(crate) fn endpoint<H: Handler>(
     })
 }
 
-async fn reply<H: Handler>(
+async fn reply(
     db: &DatabaseConnection,
     service: &str,
-    handler: &H,
+    handler: &dyn ReportStatus,
     health: &Health,
     query: Query,
 ) -> Result<Trace, QueryError> {
@@ -151,7 +151,7 @@ async fn reply<H: Handler>(
         handled: handled(db, &request.message_ids).await?,
         delivery_issues: delivery_issues(db, &query.key, &request.message_ids).await?,
         outbox_pending: outbox_pending(db, &query.key).await?,
-        status: handler.status(db, &query.key).await.map_err(QueryError::Unavailable)?,
+        status: handler.report_status(db, &query.key).await.map_err(QueryError::Unavailable)?,
         problems: health.problems(),
     })
 }

@@ -1,6 +1,7 @@
 //! The interface that a service implements: one handler for a batch of first deliveries.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use serde::{Deserialize, Serialize};
@@ -52,6 +53,22 @@ pub trait Handler: Send + Sync + 'static {
     /// Called after a batch has committed, for example to wake a worker. A crash may prevent the call, so required work
     /// does not belong here.
     fn committed(&self) {}
+}
+
+/// The status of aggregates, without the type of the handler that reports it.
+pub(crate) trait ReportStatus: Send + Sync {
+    /// As [`Handler::status`].
+    fn report_status<'a>(&'a self, db: &'a DatabaseConnection, key: &'a str) -> StatusReport<'a>;
+}
+
+/// The future of [`ReportStatus::report_status`].
+pub(crate) type StatusReport<'a> =
+    Pin<Box<dyn Future<Output = anyhow::Result<Option<AggregateStatus>>> + Send + 'a>>;
+
+impl<H: Handler> ReportStatus for H {
+    fn report_status<'a>(&'a self, db: &'a DatabaseConnection, key: &'a str) -> StatusReport<'a> {
+        Box::pin(self.status(db, key))
+    }
 }
 
 /// What to do with a message that could not be handled.

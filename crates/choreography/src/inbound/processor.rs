@@ -51,7 +51,8 @@ const MAX_AHEAD: Duration = clock::MAX_SKEW;
 /// How long a shutdown waits for queued deliveries, and for a transaction that does not end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
-pub(crate) struct Processor<H: Handler> {
+/// The processor of a service. Without a handler it is a `Processor<()>`.
+pub(crate) struct Processor<H> {
     pub(crate) db: DatabaseConnection,
     pub(crate) handler: Arc<H>,
     pub(crate) service: &'static str,
@@ -66,6 +67,38 @@ pub(crate) struct Processor<H: Handler> {
     /// Whether the last batch contained duplicates.
     pub(crate) duplicates: AtomicBool,
     pub(crate) shutdown: CancellationToken,
+}
+
+impl Processor<()> {
+    /// Returns the processor with a handler.
+    pub(crate) fn with_handler<H: Handler>(self, handler: Arc<H>) -> Processor<H> {
+        let Self {
+            db,
+            handler: _,
+            service,
+            source,
+            relay,
+            health,
+            retention,
+            max_attempts,
+            policies,
+            duplicates,
+            shutdown,
+        } = self;
+        Processor {
+            db,
+            handler,
+            service,
+            source,
+            relay,
+            health,
+            retention,
+            max_attempts,
+            policies,
+            duplicates,
+            shutdown,
+        }
+    }
 }
 
 impl<H: Handler> Processor<H> {

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -12,7 +13,7 @@ use crate::inbound::handler::Handler;
 use crate::inbound::policies::{Policies, PolicyError};
 use crate::inbound::query::Endpoint;
 use crate::outbound::relay_handle::Outbox;
-use crate::runtime::service::{Service, Worker};
+use crate::runtime::service::{Frame, Service, Worker};
 use crate::runtime::web::Web;
 use crate::state::database::Databases;
 use crate::wire::message::{MessageInfo, Messages};
@@ -214,7 +215,7 @@ impl<H: Handler> ServiceBuilder<H> {
         }
         self.policies.check()?;
         let consumers = self.declaration.check(&topology)?;
-        Ok(Service {
+        let frame = Frame {
             name: service,
             description: self.description,
             version: self.version,
@@ -222,12 +223,12 @@ impl<H: Handler> ServiceBuilder<H> {
             longest_deadline: self.longest_deadline,
             policies: self.policies,
             db,
-            handler: self.handler,
             endpoints: self.endpoints,
             workers: self.workers,
             #[cfg(feature = "http")]
             web: self.web,
-        })
+        };
+        Ok(Service { handler: Arc::new(self.handler), frame })
     }
 }
 

@@ -18,8 +18,8 @@ use crate::broker::clock;
 use crate::broker::connection;
 use crate::broker::durability::Durability;
 use crate::broker::limits::Limits;
-use crate::inbound::consumer::Puller;
-use crate::inbound::handler::Handler;
+use crate::inbound::consumer::{Delivery, Puller};
+use crate::inbound::handler::{Handler, ReportStatus};
 use crate::inbound::policies::Policies;
 use crate::inbound::processor::{DATABASE, Processor};
 use crate::inbound::query::{self, Endpoint, Reads};
@@ -51,13 +51,20 @@ const MAX_DELAY: Duration = Duration::from_secs(3600);
 
 /// A background task of a service, such as calling a third party or sending mail. It ends when the token is cancelled;
 /// it finds unfinished work again at the next start.
-pub type Worker = Box<dyn FnOnce(Outbox, CancellationToken) -> Working + Send>;
+pub type Worker = Box<dyn FnOnce(Outbox, CancellationToken) -> Running<'static> + Send>;
 
-/// The future of a worker.
-pub type Working = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>;
+/// A running service or worker. It is boxed where it is made, so that its code is compiled there once, and not in each
+/// program and test that awaits it.
+pub type Running<'a> = Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send + 'a>>;
 
 /// A service, ready to run. [`Service::builder`] makes it.
 pub struct Service<H> {
+    pub(super) handler: Arc<H>,
+    pub(super) frame: Frame,
+}
+
+/// The parts of a service that do not depend on the type of its handler.
+pub(super) struct Frame {
     pub(super) name: &'static str,
     pub(super) description: Cow<'static, str>,
     pub(super) version: Cow<'static, str>,
@@ -66,7 +73,6 @@ pub struct Service<H> {
     pub(super) longest_deadline: Option<Duration>,
     pub(super) policies: Policies,
     pub(super) db: Databases,
-    pub(super) handler: H,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) workers: Vec<Worker>,
     #[cfg(feature = "http")]
@@ -84,7 +90,7 @@ impl<H: Handler> Service<H> {
     #[cfg(feature = "http")]
     #[must_use]
     pub fn http_address(&self) -> Option<std::net::SocketAddr> {
-        self.web.address
+        self.frame.web.address
     }
 
     /// Runs until `shutdown` is cancelled: then stops pulling, finishes the batch, publishes, acks, and returns.
@@ -96,8 +102,44 @@ impl<H: Handler> Service<H> {
     /// If it cannot start (address in use, retention below the dedup horizon, a deadline longer than its stream keeps
     /// messages, a durability below the required one), or if a part of it ends by itself. A shutdown takes at most 8 s;
     /// unfinished work is then logged, and is not an error.
+    pub fn run(self, options: &ServiceOptions, shutdown: CancellationToken) -> Running<'_> {
+        let handler = self.handler.clone();
+        let processing: StartProcessor = Box::new(move |processor, queue, redrives| {
+            let processor = processor.with_handler(handler);
+            Box::pin(async move {
+                processor.run(queue, redrives).await;
+                Ok(())
+            })
+        });
+        self.frame.run(self.handler, processing, options, shutdown)
+    }
+}
+
+/// Starts the processor with its handler.
+type StartProcessor = Box<
+    dyn FnOnce(Processor<()>, mpsc::Receiver<Delivery>, mpsc::Receiver<redrive::Job>) -> Running<'static> + Send,
+>;
+
+impl Frame {
+    /// Runs a service: see [`Service::run`].
+    fn run(
+        self,
+        status: Arc<dyn ReportStatus>,
+        processing: StartProcessor,
+        options: &ServiceOptions,
+        shutdown: CancellationToken,
+    ) -> Running<'_> {
+        Box::pin(self.start_and_stop(status, processing, options, shutdown))
+    }
+
     #[cfg_attr(not(feature = "http"), allow(unused_mut, reason = "the HTTP server takes the routes"))]
-    pub async fn run(mut self, options: &ServiceOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
+    async fn start_and_stop(
+        mut self,
+        status: Arc<dyn ReportStatus>,
+        processing: StartProcessor,
+        options: &ServiceOptions,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         spans::export_as(self.name)?;
         let health = Health::default();
         health.expect(STREAMS);
@@ -136,7 +178,7 @@ impl<H: Handler> Service<H> {
         let limits = Limits::new(&infos, client.server_info().max_payload);
         let late_after = retention::late_after(&infos, options.retention());
         let broker = Broker { client: client.clone(), js, durability, limits, late_after };
-        self.spawn_parts(&mut parts, broker, options, &health, &stop);
+        self.spawn_parts(&mut parts, broker, (status, processing), options, &health, &stop);
         tracing::info!(service = name, "started");
 
         let early = parts.end_early(&stop).await;
@@ -181,6 +223,7 @@ impl<H: Handler> Service<H> {
         self,
         parts: &mut Parts,
         broker: Broker,
+        (status, processing): (Arc<dyn ReportStatus>, StartProcessor),
         options: &ServiceOptions,
         health: &Health,
         stop: &CancellationToken,
@@ -222,10 +265,9 @@ impl<H: Handler> Service<H> {
             );
         }
         health.ok(DATABASE);
-        let handler = Arc::new(self.handler);
         let processor = Processor {
             db: self.db.writer.clone(),
-            handler: handler.clone(),
+            handler: Arc::new(()),
             service: self.name,
             source: format!("/{}", self.name),
             relay: relay_handle,
@@ -240,14 +282,11 @@ impl<H: Handler> Service<H> {
         let mut endpoints = self.endpoints;
         endpoints.extend([
             redrive_endpoint,
-            trace::endpoint(self.db.reader.clone(), self.name, handler, health.clone()),
+            trace::endpoint(self.db.reader.clone(), self.name, status, health.clone()),
             stats::endpoint(self.db.reader.clone(), self.name),
             republish::endpoint(self.db.reader.clone(), js.clone(), self.name),
         ]);
-        parts.spawn("processor", async move {
-            processor.run(queue, redrives).await;
-            Ok(())
-        });
+        parts.spawn("processor", processing(processor, queue, redrives));
         parts.spawn("relay", relay.run());
         let reads = Reads::new(self.db.reader, health);
         let queries =
