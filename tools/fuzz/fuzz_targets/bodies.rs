@@ -1,8 +1,8 @@
 //! Request bodies: each yields a command that its service can read, or a problem with the invalid place.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 #![allow(dead_code, reason = "each target checks a part")]
 
 #[path = "../../../api-gateway/tests/it/checks.rs"]
 mod checks;
 
-libfuzzer_sys::fuzz_target!(|body: &[u8]| checks::body(body));
+fuzz::target!(|body: &[u8]| checks::body(body));

@@ -1,8 +1,8 @@
 //! Bodies of messages and queries: each round-trips, or is rejected.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 #![allow(dead_code, reason = "each target checks a part")]
 
 #[path = "../../../contracts/tests/it/checks.rs"]
 mod checks;
 
-libfuzzer_sys::fuzz_target!(|body: &[u8]| checks::body(body));
+fuzz::target!(|body: &[u8]| checks::body(body));

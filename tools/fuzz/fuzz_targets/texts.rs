@@ -1,8 +1,8 @@
 //! Ids and texts of accounts: each valid one round-trips and contains no card number.
-#![no_main]
+#![cfg_attr(fuzzing, no_main)]
 #![allow(dead_code, reason = "each target checks a part")]
 
 #[path = "../../../contracts/tests/it/checks.rs"]
 mod checks;
 
-libfuzzer_sys::fuzz_target!(|text: &str| checks::text(text));
+fuzz::target!(|text: &str| checks::text(text));
