@@ -17,23 +17,14 @@ pub mod migration;
 pub mod queries;
 
 use choreography::database::Databases;
-use choreography::{Declaration, Running, Service};
-use contracts::account::{AccountCommand, AccountEvent};
-use contracts::topology::{ACCOUNT_SERVICE, topology};
+use choreography::{Running, Service};
+use contracts::declaration;
+use contracts::topology::{ACCOUNT_SERVICE, streams};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 use handler::AccountHandler;
 use migration::Migrator;
-
-/// Returns the messages and queries of the service.
-#[must_use]
-pub fn declaration() -> Declaration {
-    Declaration::new(ACCOUNT_SERVICE)
-        .consumes::<AccountCommand>()
-        .publishes::<AccountEvent>()
-        .replies_to("account.query.>")
-}
 
 /// Runs the service until `shutdown` is cancelled.
 ///
@@ -43,10 +34,10 @@ pub fn declaration() -> Declaration {
 pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
     Box::pin(async move {
         let db = Databases::open::<Migrator>(&config.service.database_url(ACCOUNT_SERVICE)).await?;
-        let service = Service::builder(declaration())
+        let service = Service::builder(declaration::account_service())
             .description("Accounts of the shop's customers")
             .version(env!("CARGO_PKG_VERSION"))
-            .topology(topology()?)
+            .topology(streams()?)
             .handler(AccountHandler)
             .queries(queries::endpoints(&db.reader))
             .http(config.http_address)

@@ -5,7 +5,9 @@
 use std::fmt::Write as _;
 
 use choreography::MessageInfo;
-use contracts::catalogue::{Consumers, EXAMPLES, messages};
+use choreography::catalogue::{CatalogueEntry, catalogue};
+use contracts::EXAMPLES;
+use contracts::declaration::declarations;
 use poem::http::header;
 use poem::{Endpoint, Response, endpoint::make_sync};
 use serde_json::{Map, Value};
@@ -20,7 +22,7 @@ const STYLE: &str = include_str!("docs/events.css");
 ///
 /// # Errors
 ///
-/// If the declared topology or the examples cannot be read.
+/// If the examples cannot be read.
 pub(crate) fn events_page() -> anyhow::Result<impl Endpoint + 'static> {
     let html = events_html()?;
     Ok(make_sync(move |_| {
@@ -37,13 +39,11 @@ pub(crate) fn events_style() -> impl Endpoint + 'static {
 }
 
 fn events_html() -> anyhow::Result<String> {
-    let consumers = Consumers::declared()?;
     let examples: Map<String, Value> = serde_json::from_str(EXAMPLES)?;
     let (mut rows, mut sections) = (String::new(), String::new());
-    for message in messages() {
-        let consumers = consumers.of(message);
-        row(&mut rows, message, &consumers)?;
-        section(&mut sections, message, &consumers, examples.get(message.message_type))?;
+    for CatalogueEntry { message, consumers, .. } in &catalogue(&declarations()) {
+        row(&mut rows, message, consumers)?;
+        section(&mut sections, message, consumers, examples.get(message.message_type))?;
     }
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -83,7 +83,7 @@ fn section(
     if let Some(example) = example {
         writeln!(text, "<pre>{}</pre>", escaped(&serde_json::to_string_pretty(example)?))?;
     }
-    let schema = serde_json::to_string_pretty(&contracts::schema::of(message))?;
+    let schema = serde_json::to_string_pretty(&message.json_schema())?;
     writeln!(text, "<details><summary>JSON Schema</summary><pre>{}</pre></details>\n</section>", escaped(&schema))?;
     Ok(())
 }

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use choreography::broker_storage::BrokerStorage;
 use choreography::listener::{Guard, Server};
-use choreography::{Health, Running, Topology, clock, connection, spans};
+use choreography::{Health, Running, clock, connection, spans};
 use choreography_http::commands::Commands;
 use choreography_http::feed::Feed;
 use choreography_http::overview::Overview;
@@ -48,7 +48,8 @@ use choreography_http::sse::SseConnections;
 use choreography_http::streams::{Capacity, Streams};
 use choreography_http::waiter::Waiters;
 use contracts::capacity::follow_up;
-use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS, IDEMPOTENCY, ORDER_SERVICE, TIMERS, TOPOLOGY};
+use contracts::declaration::topology;
+use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS, IDEMPOTENCY, ORDER_SERVICE, TIMERS};
 use poem_openapi::Tags;
 use tokio_util::sync::CancellationToken;
 
@@ -84,7 +85,7 @@ enum Tag {
 /// Returns the shop's streams and their limits.
 fn capacity(max_backlog: u64) -> anyhow::Result<Capacity> {
     Ok(Capacity {
-        topology: Topology::parse(TOPOLOGY)?,
+        topology: topology()?,
         commands: COMMANDS,
         events: EVENTS,
         timers: TIMERS,
@@ -138,7 +139,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
         let connections = || SseConnections::new((config.http.connections() / 4).max(1), shutdown.clone());
         let events = EventsApi { feed: Feed::new(client.clone(), js.clone(), API_GATEWAY, connections()) };
         let overview = Overview::new(connections());
-        let following = overview.follow(client.clone(), js, overview::shop()?, overview::state_json);
+        let following = overview.follow(client.clone(), js, overview::shop(), overview::state_json);
         let overview = OverviewApi { overview };
 
         // The gateway's responses to a foreign `Host` or `Origin` are problems with a code, so the router refuses them.

@@ -5,14 +5,14 @@
 //! A team that builds its own system replaces this crate and keeps the library.
 //!
 //! In reading order: [`id`] and [`money`] parse at the edge, [`order`], [`inventory`], [`account`], and [`payment`] are
-//! the contexts with their messages, [`topology`] declares streams and consumers, [`catalogue`] lists every message with
-//! its producer and consumers, [`capacity`] bounds the volume of follow-up events.
+//! the contexts with their messages, [`topology`] declares the streams, [`declaration`] what each service consumes and
+//! publishes, [`capacity`] bounds the volume of follow-up events.
 
 pub mod account;
 #[cfg(feature = "schemas")]
 pub mod asyncapi;
 pub mod capacity;
-pub mod catalogue;
+pub mod declaration;
 pub mod id;
 pub mod inventory;
 pub mod money;
@@ -25,3 +25,6 @@ pub mod topology;
 
 pub use id::{CustomerId, InvalidId, OrderId, ProductId};
 pub use money::{Amount, Currency, InvalidAmount, InvalidQuantity, Quantity};
+
+/// An example body per message type, as JSON: `{"order.placed.v1": {…}, …}`.
+pub const EXAMPLES: &str = include_str!("../examples.json");

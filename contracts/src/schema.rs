@@ -1,38 +1,16 @@
-//! JSON Schemas (draft 2020-12) of the messages, with every bound that a schema can express.
+//! JSON Schemas of the types in messages, with every bound that a schema can express.
 //!
 //! Descriptions state the others: a total is the sum of its lines, and no text contains a card number.
 
 use std::borrow::Cow;
 
-use choreography::MessageInfo;
-use schemars::generate::SchemaSettings;
-use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::Value;
 
 use crate::account::{CardToken, Email, Expiry, LastFour, Line, MAX_LINE, Phone};
 use crate::id::MAX_ID_LENGTH;
 use crate::money::{MAX_AMOUNT, MAX_QUANTITY};
 use crate::order::{MAX_REASON, Reason};
 use crate::{Amount, CustomerId, OrderId, ProductId, Quantity};
-
-/// Generates the schema of the serialised form of a message; `None` if its body has none.
-#[must_use]
-pub fn of(message: &MessageInfo) -> Option<Value> {
-    let generator = settings(SchemaSettings::draft2020_12()).into_generator();
-    message.schema.map(|schema| (schema.document)(generator).to_value())
-}
-
-/// Returns settings for the serialised form, with descriptions for readers without the code.
-pub(crate) fn settings(settings: SchemaSettings) -> SchemaSettings {
-    settings.for_serialize().with_transform(RecursiveTransform(without_links))
-}
-
-fn without_links(schema: &mut Schema) {
-    if let Some(Value::String(text)) = schema.get_mut("description") {
-        *text = text.replace("[`", "`").replace("`]", "`");
-    }
-}
 
 /// The schema of [`Currency`](crate::Currency), which is a type of another crate.
 #[derive(Debug)]

@@ -1,11 +1,10 @@
-//! The topology of streams and consumers, as data.
+//! The streams and buckets, as data; the consumers follow from the [declarations](crate::declaration).
 //!
-//! [`TOPOLOGY`] is the one declaration of the streams, buckets, and durable consumers; the provisioner reads it. The
-//! constants are the names that the code uses.
+//! The constants are the names that the code uses.
 
 use choreography::topology::{Topology, TopologyError};
 
-/// The declaration, as JSON: `streams`, `buckets`, and `consumers`, one durable consumer per (service, stream).
+/// The declaration, as JSON: `streams` and `buckets`.
 pub const TOPOLOGY: &str = include_str!("../topology.json");
 
 /// Reads [`TOPOLOGY`].
@@ -13,7 +12,7 @@ pub const TOPOLOGY: &str = include_str!("../topology.json");
 /// # Errors
 ///
 /// If it is not a valid topology.
-pub fn topology() -> Result<Topology, TopologyError> {
+pub fn streams() -> Result<Topology, TopologyError> {
     Topology::parse(TOPOLOGY)
 }
 

@@ -1,21 +1,9 @@
-//! The declarations of the shop's services, and their users in `nats.conf`.
+//! The users of the shop's services in `nats.conf`, from their declarations.
 
 use choreography::{Declaration, DeclarationError};
-use contracts::topology::topology;
+use contracts::declaration::{declarations, topology};
 
 use crate::config::USERS;
-
-/// Returns the declarations of all services.
-#[must_use]
-pub fn declarations() -> [Declaration; 5] {
-    [
-        order_service::declaration(),
-        inventory_service::declaration(),
-        account_service::declaration(),
-        payment_service::declaration(),
-        notification_service::declaration(),
-    ]
-}
 
 /// Returns the users of the services with their permissions, as blocks of `nats.conf`.
 ///

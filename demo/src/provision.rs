@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use async_nats::jetstream;
-use choreography::Topology;
 use choreography::connection::{self, NatsOptions};
+use contracts::declaration::topology;
 use contracts::topology::DEAD_LETTERS;
 
 /// The user that may create streams.
@@ -17,7 +17,7 @@ const RETIRED: &str = "discarded.>";
 /// How long provisioning may take in total.
 const PROVISION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Creates or updates everything that `contracts::topology` declares.
+/// Creates or updates all streams, buckets, and consumers that `contracts` declares.
 ///
 /// # Errors
 ///
@@ -25,7 +25,7 @@ const PROVISION_TIMEOUT: Duration = Duration::from_secs(60);
 /// refuses a change, or creates something that differs from the declaration. After 60 s in any case.
 pub async fn provision(nats: &NatsOptions, replicas: usize) -> anyhow::Result<()> {
     let (client, health) = connection::establish(nats, PROVISIONER, CONNECT_TIMEOUT).await?;
-    let topology = Topology::parse(contracts::topology::TOPOLOGY)?;
+    let topology = topology()?;
     let js = connection::jetstream(&client);
     let provisioning = async {
         refuse_earlier_streams(&js).await?;

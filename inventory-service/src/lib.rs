@@ -22,24 +22,14 @@ pub mod stock;
 pub mod unit_of_work;
 
 use choreography::database::Databases;
-use choreography::{Declaration, Running, Service};
-use contracts::inventory::InventoryEvent;
-use contracts::topology::{INVENTORY_SERVICE, topology};
+use choreography::{Running, Service};
+use contracts::declaration;
+use contracts::topology::{INVENTORY_SERVICE, streams};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 use handler::InventoryHandler;
 use migration::Migrator;
-use stock::StockMessage;
-
-/// Returns the messages and queries of the service.
-#[must_use]
-pub fn declaration() -> Declaration {
-    Declaration::new(INVENTORY_SERVICE)
-        .consumes::<StockMessage>()
-        .publishes::<InventoryEvent>()
-        .replies_to("inventory.query.>")
-}
 
 /// Runs the service until `shutdown` is cancelled.
 ///
@@ -49,10 +39,10 @@ pub fn declaration() -> Declaration {
 pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
     Box::pin(async move {
         let db = Databases::open::<Migrator>(&config.service.database_url(INVENTORY_SERVICE)).await?;
-        let service = Service::builder(declaration())
+        let service = Service::builder(declaration::inventory_service())
             .description("Stock of the shop and its reservations")
             .version(env!("CARGO_PKG_VERSION"))
-            .topology(topology()?)
+            .topology(streams()?)
             .handler(InventoryHandler)
             .queries(queries::endpoints(&db.reader))
             .routes(automation::routes(&db.writer, config.automation_testing))

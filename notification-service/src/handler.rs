@@ -4,36 +4,19 @@ use std::collections::BTreeSet;
 
 use choreography::envelope::unix_millis;
 use choreography::statement::invalid_row;
-use choreography::{Envelope, HandleError, Handler, Messages, Outgoing, Tracked, clock, statement};
+use choreography::{Envelope, HandleError, Handler, Outgoing, Tracked, clock, statement};
 use contracts::CustomerId;
+use contracts::declaration::{NotifiableEvent, NotificationMessage};
 use sea_orm::ActiveValue::Set;
 use sea_orm::sea_query::{Expr, OnConflict, SimpleExpr};
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter};
 use tokio::sync::watch;
 
 use crate::entity::{counter, customer, notification};
-use crate::notice::{AccountMessage, Contact, Customer, Notice, NotifiableEvent};
+use crate::notice::{Contact, Customer, Notice};
 
 /// The failure of mails to a customer whose account was deleted.
 const ACCOUNT_DELETED: &str = "the account was deleted";
-
-/// The messages that this service reacts to.
-#[derive(Debug, Clone, PartialEq, Eq, Messages)]
-pub enum NotificationMessage {
-    /// A change of an account.
-    Account(AccountMessage),
-    /// An event to notify a customer of.
-    Notify(NotifiableEvent),
-}
-
-impl NotificationMessage {
-    fn customer_id(&self) -> &CustomerId {
-        match self {
-            Self::Account(message) => message.customer_id(),
-            Self::Notify(notified) => notified.customer_id(),
-        }
-    }
-}
 
 /// Writes one notification per event.
 #[derive(Debug, Clone)]

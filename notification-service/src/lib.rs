@@ -23,23 +23,18 @@ pub mod queries;
 pub mod reconciliation;
 
 use choreography::database::Databases;
-use choreography::{Declaration, Running, Service};
-use contracts::topology::{NOTIFICATION_SERVICE, topology};
+use choreography::{Running, Service};
+use contracts::declaration;
+use contracts::topology::{NOTIFICATION_SERVICE, streams};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
-use handler::{NotificationHandler, NotificationMessage};
+use handler::NotificationHandler;
 use live::{Live, News};
 use mail::MailDispatcher;
 use mail::transport::MailTransport;
 use migration::Migrator;
-
-/// Returns the messages and queries of the service. It publishes no events.
-#[must_use]
-pub fn declaration() -> Declaration {
-    Declaration::new(NOTIFICATION_SERVICE).consumes::<NotificationMessage>().replies_to("notification.query.>")
-}
 
 /// Runs the service until `shutdown` is cancelled.
 ///
@@ -54,10 +49,10 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
         let news = News::default();
         let dispatcher =
             MailDispatcher { db: db.writer.clone(), transport, from: config.mail_from, committed: commits.clone() };
-        let service = Service::builder(declaration())
+        let service = Service::builder(declaration::notification_service())
             .description("Notifies customers about their orders")
             .version(env!("CARGO_PKG_VERSION"))
-            .topology(topology()?)
+            .topology(streams()?)
             .handler(NotificationHandler::new(committed))
             .queries(queries::endpoints(&db.reader))
             .worker(dispatcher.worker())

@@ -16,25 +16,14 @@ pub mod reconciliation;
 use std::time::Duration;
 
 use choreography::database::Databases;
-use choreography::{Declaration, EventSourced, Running, Service};
-use contracts::order::{OrderEvent, OrderTimer};
-use contracts::topology::{ORDER_SERVICE, topology};
+use choreography::{EventSourced, Running, Service};
+use contracts::declaration;
+use contracts::topology::{ORDER_SERVICE, streams};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 use handler::OrderDecider;
 use migration::Migrator;
-use order::OrderMessage;
-
-/// Returns the messages and queries of the service.
-#[must_use]
-pub fn declaration() -> Declaration {
-    Declaration::new(ORDER_SERVICE)
-        .consumes::<OrderMessage>()
-        .publishes::<OrderEvent>()
-        .publishes::<OrderTimer>()
-        .replies_to("order.query.>")
-}
 
 /// Runs the service until `shutdown` is cancelled.
 ///
@@ -45,10 +34,10 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
     Box::pin(async move {
         let db = Databases::open::<Migrator>(&config.service.database_url(ORDER_SERVICE)).await?;
         let stock_deadline = Duration::from_secs(config.stock_deadline_seconds);
-        let service = Service::builder(declaration())
+        let service = Service::builder(declaration::order_service())
             .description("Orders: one order, a list, a history")
             .version(env!("CARGO_PKG_VERSION"))
-            .topology(topology()?)
+            .topology(streams()?)
             .longest_deadline(stock_deadline)
             .handler(EventSourced(OrderDecider { stock_deadline }))
             .queries(queries::endpoints(&db.reader, stock_deadline))

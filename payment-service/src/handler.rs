@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::accounts;
 use crate::entity::payment::{self, Status};
-use crate::payment::{Decided, PaymentMessage, Policy};
+use crate::payment::{Account, Decided, PaymentMessage, Policy};
 use crate::reconciliation::Overdue;
 use crate::unit_of_work;
 
@@ -34,7 +34,7 @@ impl Handler for PaymentHandler {
         batch: &[&Envelope<PaymentMessage>],
     ) -> Result<Vec<Outgoing>, HandleError> {
         // First, so that payments are decided with the newest accounts.
-        accounts::apply(tx, batch.iter().filter_map(|message| message.payload.account())).await?;
+        accounts::apply(tx, batch.iter().filter_map(|message| Account::of(&message.payload))).await?;
         let now = (self.clock)();
         let mut aggregates = unit_of_work::load(tx, batch, now).await?;
         let mut outgoing = Vec::new();

@@ -38,10 +38,10 @@ use std::time::Duration;
 
 use anyhow::bail;
 use choreography::database::{self, Databases};
-use choreography::{Declaration, Running, Service, clock};
-use contracts::payment::PaymentEvent;
+use choreography::{Running, Service, clock};
+use contracts::declaration;
 use contracts::query::LedgerCheck;
-use contracts::topology::{EVENTS, PAYMENT_SERVICE, topology};
+use contracts::topology::{PAYMENT_SERVICE, streams};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -50,22 +50,9 @@ use config::Command;
 pub use config::Config;
 use handler::PaymentHandler;
 use migration::Migrator;
-use payment::PaymentMessage;
 use provider::{HttpProvider, PaymentProvider};
 use reconciliation::Overdue;
 use worker::{CaptureWorker, MissingAccountWorker, Reconciling};
-
-/// Returns the messages and queries of the service. It replays EVENTS to rebuild its copies of accounts.
-#[must_use]
-pub fn declaration() -> Declaration {
-    Declaration::new(PAYMENT_SERVICE)
-        .consumes::<PaymentMessage>()
-        .publishes::<PaymentEvent>()
-        .replies_to("payment.query.>")
-        .requests("account.query.snapshot")
-        .requests("account.query.get.*")
-        .reads(EVENTS)
-}
 
 /// Runs the service until `shutdown` is cancelled, or executes the subcommand.
 ///
@@ -128,10 +115,10 @@ pub async fn run_with<P: PaymentProvider>(
     let fetch = policy.fetch_accounts.then(|| config.service.nats.clone());
     let missing_account =
         MissingAccountWorker { db: db.writer.clone(), policy, clock, fetch, wake: woken, decided: wake.clone() };
-    let service = Service::builder(declaration())
+    let service = Service::builder(declaration::payment_service())
         .description("Payments of the shop's orders")
         .version(env!("CARGO_PKG_VERSION"))
-        .topology(topology()?)
+        .topology(streams()?)
         .handler(PaymentHandler { policy, clock, wake, overdue })
         .queries(queries::endpoints(&db.reader, overdue, ledger))
         .worker(|outbox, stop| capture.run(outbox, stop))

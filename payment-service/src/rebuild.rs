@@ -22,7 +22,7 @@ use crate::accounts;
 use crate::config::{Config, Rebuild};
 use crate::entity::payment::{Column, Entity, Status};
 use crate::migration::Migrator;
-use crate::payment::{Account, PaymentMessage};
+use crate::payment::Account;
 
 /// The subjects of account events.
 const ACCOUNTS: &str = "account.event.>";
@@ -140,8 +140,10 @@ impl Messages for AccountFact {
 
     fn decode(message_type: &str, body: &[u8]) -> Result<Self, DecodeError> {
         Ok(Self(match AccountEvent::decode(message_type, body) {
-            Ok(AccountEvent::Changed(changed)) => PaymentMessage::AccountChanged(changed).account(),
-            Ok(AccountEvent::Deleted(deleted)) => PaymentMessage::AccountDeleted(deleted).account(),
+            Ok(AccountEvent::Changed(changed)) => {
+                Some((changed.customer_id, Account::known(changed.version, &changed.details)))
+            }
+            Ok(AccountEvent::Deleted(deleted)) => Some((deleted.customer_id, Account::deleted(deleted.version))),
             // A refusal changes nothing, and neither does an event type of a newer release.
             Ok(AccountEvent::Refused(_)) | Err(DecodeError::UnknownType(_)) => None,
             Err(error) => return Err(error),

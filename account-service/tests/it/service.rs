@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use account_service::Config;
 use async_nats::jetstream::{self, message::StreamMessage, stream::Stream};
 use async_nats::{Client, ConnectOptions};
-use choreography::Topology;
 use choreography::publisher::{Command, Publisher};
 use choreography_test::free_port;
 use choreography_test::nats::TestNats;
 use clap::Parser;
 use contracts::account::AccountCommand;
-use contracts::topology::{API_GATEWAY, EVENTS, TOPOLOGY};
+use contracts::declaration::topology;
+use contracts::topology::{API_GATEWAY, EVENTS};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -55,7 +55,7 @@ impl Running {
         let variables = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let nats = TestNats::with_config(&config, variables).await.unwrap();
         let provisioner = jetstream::new(connect(&nats, "provisioner").await);
-        Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
+        topology().unwrap().provision(&provisioner, 1).await.unwrap();
         let database = TestDatabase::new(engine).await;
         let address = SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
         let config = Config::parse_from([

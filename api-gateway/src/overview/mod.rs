@@ -2,15 +2,14 @@
 
 mod representation;
 
-use choreography::Kind;
 use choreography::clock;
 use choreography::envelope::rfc3339;
 use choreography_http::code::Code;
 use choreography_http::failures;
-use choreography_http::overview::{FlowTypes, Overview, Route, System, SystemState};
+use choreography_http::overview::{FlowTypes, Overview, System, SystemState};
 use choreography_http::problem::Failure;
 use choreography_http::sse::SseEvents;
-use contracts::catalogue::{Consumers, messages};
+use contracts::declaration::declarations;
 use contracts::topology::{API_GATEWAY, COMMANDS, DEAD_LETTERS, EVENTS, TIMERS};
 use poem_openapi::types::ToJSON;
 use poem_openapi::{ApiResponse, OpenApi};
@@ -27,25 +26,14 @@ pub(crate) struct OverviewApi {
 }
 
 /// Returns the shop as it is observed.
-///
-/// # Errors
-///
-/// If the declared topology cannot be read.
-pub(crate) fn shop() -> anyhow::Result<System> {
-    let consumers = Consumers::declared()?;
-    let published = messages().filter(|message| message.kind != Kind::Timer);
-    let routes = published.map(|message| {
-        let to = consumers.of(message).into_iter().map(str::to_owned).collect();
-        (message.message_type, Route { kind: message.kind.as_str(), from: message.producer, to })
-    });
-    Ok(System {
+pub(crate) fn shop() -> System {
+    System {
         program: API_GATEWAY,
-        services: consumers.services().into_iter().map(str::to_owned).collect(),
+        declarations: declarations().into(),
         followed: vec![COMMANDS, EVENTS],
         others: vec![(TIMERS, true), (DEAD_LETTERS, false)],
-        routes: routes.collect(),
         flow: FLOW,
-    })
+    }
 }
 
 /// Writes a state as JSON.

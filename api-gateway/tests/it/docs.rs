@@ -1,6 +1,7 @@
 //! The page of the messages.
 
-use contracts::catalogue::messages;
+use choreography::catalogue::catalogue;
+use contracts::declaration::declarations;
 
 use crate::support::{HttpResponse, Shop};
 
@@ -12,8 +13,8 @@ async fn the_page_of_messages_is_complete_and_loads_nothing_from_other_hosts() {
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'; style-src 'self';"), "{policy}");
     let html = page.body.as_str().unwrap();
-    for message in messages() {
-        let heading = format!("<h2>{}</h2>", message.message_type);
+    for entry in catalogue(&declarations()) {
+        let heading = format!("<h2>{}</h2>", entry.message.message_type);
         assert!(html.contains(&heading), "{heading}");
     }
     assert!(html.contains("account-service, ") || html.contains("inventory-service, payment-service"), "{html}");

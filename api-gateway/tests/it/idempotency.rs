@@ -1,5 +1,6 @@
 //! A repeated request is processed once, if the gateway can recognise it.
 
+use contracts::declaration::topology;
 use serde_json::{Value, json};
 
 use crate::support::{HttpResponse, Shop, an_order};
@@ -79,7 +80,7 @@ async fn a_claimed_key_whose_command_was_never_published_publishes_it_on_the_nex
     provisioner.get_stream("COMMANDS").await.unwrap().purge().await.unwrap();
     // A purge keeps the stream's duplicate window, so the stream is created again.
     provisioner.delete_stream("COMMANDS").await.unwrap();
-    let topology = choreography::Topology::parse(contracts::topology::TOPOLOGY).unwrap();
+    let topology = topology().unwrap();
     topology.provision(&provisioner, 1).await.unwrap();
     assert_eq!(place(&shop, &an_order("ORDER_001"), "\"k\"").await.status, 202);
     assert_eq!(shop.commands().await[0].id(), command.id());

@@ -10,13 +10,13 @@ use api_gateway::operations::OperationsOptions;
 use api_gateway::{Config, DashboardOptions};
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, ConnectOptions, HeaderMap};
-use choreography::Topology;
 use choreography::connection::NatsOptions;
 use choreography::credentials::NatsCredentials;
 use choreography::durability::DurabilityOptions;
 use choreography::listener::HttpOptions;
 use choreography_test::{TestNats, free_port};
-use contracts::topology::{COMMANDS, EVENTS, TOPOLOGY};
+use contracts::declaration::topology;
+use contracts::topology::{COMMANDS, EVENTS};
 use futures::StreamExt;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -217,7 +217,7 @@ pub(crate) async fn nats_like(config: &Path) -> TestNats {
 /// Creates the shop's streams.
 pub(crate) async fn provision(nats: &TestNats) {
     let provisioner = jetstream::new(connect(nats, "provisioner").await);
-    Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
+    topology().unwrap().provision(&provisioner, 1).await.unwrap();
 }
 
 /// nats-server with a configuration and nothing else.

@@ -3,13 +3,17 @@
 use std::collections::BTreeSet;
 
 use choreography::Kind;
-use contracts::catalogue::{Consumers, messages};
+use choreography::catalogue::catalogue;
+use contracts::declaration::{declarations, topology};
 use contracts::topology::API_GATEWAY;
 
+use crate::messages;
+
 #[test]
-fn every_message_has_a_unique_type_and_a_description() {
-    let types: BTreeSet<&str> = messages().map(|message| message.message_type).collect();
-    assert_eq!(types.len(), messages().count());
+fn every_published_message_has_a_unique_type_and_a_description() {
+    let published: Vec<_> = declarations().iter().flat_map(|service| service.published().to_vec()).collect();
+    let types: BTreeSet<&str> = published.iter().map(|message| message.message_type).collect();
+    assert_eq!(types.len(), published.len());
     for message in messages() {
         assert!(!message.description.is_empty(), "{message:?}");
     }
@@ -26,22 +30,37 @@ fn the_gateway_publishes_commands_and_each_service_the_events_and_timers_of_its_
 
 #[test]
 fn the_service_of_a_context_consumes_its_commands_and_timers() {
-    let consumers = Consumers::declared().unwrap();
-    for message in messages().filter(|message| message.kind != Kind::Event) {
-        assert_eq!(consumers.of(message), [format!("{}-service", message.context)], "{message:?}");
+    let catalogue = catalogue(&declarations());
+    for entry in catalogue.iter().filter(|entry| entry.message.kind != Kind::Event) {
+        assert_eq!(entry.consumers, [format!("{}-service", entry.message.context)], "{entry:?}");
     }
 }
 
 #[test]
-fn the_consumers_of_an_event_follow_from_the_topology() {
-    let consumers = Consumers::declared().unwrap();
+fn the_consumers_of_an_event_follow_from_the_declarations() {
+    let catalogue = catalogue(&declarations());
     let of = |message_type: &str| {
-        let message = messages().find(|message| message.message_type == message_type).unwrap();
-        consumers.of(message)
+        let entry = catalogue.iter().find(|entry| entry.message.message_type == message_type).unwrap();
+        entry.consumers.clone()
     };
     assert_eq!(of("order.placed.v1"), ["inventory-service", "payment-service"]);
     assert_eq!(of("inventory.reserved.v1"), ["order-service", "payment-service"]);
     assert_eq!(of("order.reserved.v1"), [""; 0]);
-    let all = ["account-service", "inventory-service", "notification-service", "order-service", "payment-service"];
-    assert_eq!(consumers.services(), all);
+}
+
+#[test]
+fn every_service_matches_the_streams_and_has_one_consumer_per_stream() {
+    let topology = topology().unwrap();
+    for declaration in declarations() {
+        assert_eq!(declaration.check(&topology).unwrap().len(), topology.streams_of(declaration.service()).len());
+    }
+    assert_eq!(topology.consumers.len(), 8);
+}
+
+#[test]
+fn the_dashboard_draws_every_service() {
+    let script = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../web/lib/services.js")).unwrap();
+    let list = script.split_once("SERVICES = [").unwrap().1.split_once(']').unwrap().0;
+    let drawn: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
+    assert_eq!(drawn, declarations().map(|service| service.service()));
 }

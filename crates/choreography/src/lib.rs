@@ -7,7 +7,7 @@
 //! - `wire`: [`message`] declares messages as types; [`envelope`] is the message format, with derived message ids;
 //! - `telemetry`: [`health`], [`metrics`], [`spans`], and [`output`], which never blocks on a reader;
 //! - `broker`: [`connection`] with [`credentials`]; [`topology`] declares streams and consumers, [`declaration`] the messages of
-//!   a service; [`clock`] is the server's time;
+//!   a service, [`catalogue`] lists those of a system, `asyncapi` (feature `schemas`) is its document; [`clock`] is the server's time;
 //!   [`durability`] that of acknowledged messages; [`broker_storage`] its storage; [`direct`] reads a stream without a consumer, [`replay`] decodes it;
 //!   `limits` of message sizes;
 //! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`],
@@ -47,8 +47,10 @@ mod telemetry;
 mod wire;
 
 pub use admin::{republish, stats, trace};
+#[cfg(feature = "schemas")]
+pub use broker::asyncapi;
 pub use broker::{
-    broker_storage, clock, connection, credentials, declaration, direct, durability, replay, topology,
+    broker_storage, catalogue, clock, connection, credentials, declaration, direct, durability, replay, topology,
 };
 pub use inbound::{event_sourced, handler, inbox, policies, position, query, redrive, testing};
 pub use outbound::{dead_letter, outbox, outbox_pending, owner, publisher};

@@ -1,22 +1,10 @@
-//! The declarations of the services, against the topology and `nats.conf`.
+//! The declarations of the services, against `nats.conf`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use contracts::topology::topology;
-use demo::declarations::{declarations, users};
-
-#[test]
-fn the_consumers_of_the_topology_are_those_that_the_services_declare() {
-    let topology = topology().unwrap();
-    let declared = declarations();
-    for declaration in &declared {
-        declaration.check(&topology).unwrap();
-    }
-    let services: BTreeSet<&str> = declared.iter().map(|declaration| declaration.service()).collect();
-    let consumers: BTreeSet<&str> = topology.consumers.iter().map(|consumer| consumer.name.as_str()).collect();
-    assert_eq!(consumers, services);
-}
+use contracts::declaration::{declarations, topology};
+use demo::declarations::users;
 
 #[test]
 fn the_users_of_nats_conf_have_exactly_the_permissions_that_the_services_declare() {

@@ -2,26 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use choreography::Messages;
+use contracts::declaration::StockMessage;
 use contracts::inventory::{
     InventoryEvent, Restock, Restocked, StockBackordered, StockLine, StockRefused, StockReleased, StockReserved,
 };
-use contracts::order::{OrderCancelled, OrderDetails, OrderPlaced};
+use contracts::order::OrderDetails;
 use contracts::{OrderId, ProductId};
 use uuid::Uuid;
 
 use super::{Place, Product, Reservation, ReservationState, Stock};
-
-/// The messages that stock reacts to.
-#[derive(Debug, Clone, PartialEq, Eq, Messages)]
-pub enum StockMessage {
-    /// An order was placed; its lines are to be reserved.
-    Placed(OrderPlaced),
-    /// An order was cancelled; its lines are to be released.
-    Cancelled(OrderCancelled),
-    /// Units were received.
-    Restock(Restock),
-}
 
 /// An event with its version and its flow.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,5 +20,6 @@
 mod decide;
 mod state;
 
-pub use decide::{Decided, StockMessage, lines_of};
+pub use contracts::declaration::StockMessage;
+pub use decide::{Decided, lines_of};
 pub use state::{Place, Product, Reservation, ReservationState, Stock};

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, consumer::PullConsumer, stream::Stream};
-use choreography::{Topology, inbox};
+use choreography::inbox;
 use choreography_test::free_port;
 use choreography_test::nats::TestNats;
-use contracts::topology::{COMMANDS, INVENTORY_SERVICE, TOPOLOGY};
+use contracts::declaration::topology;
+use contracts::topology::{COMMANDS, INVENTORY_SERVICE};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use serde_json::Value;
@@ -73,7 +74,7 @@ async fn a_clock_that_is_wrong_by_nine_days_is_reported_and_duplicates_nothing(e
     begin_with(&database.db, &available(&[("CUP", 2)])).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
     let js = jetstream::new(client.clone());
-    Topology::parse(TOPOLOGY).unwrap().provision(&js, 1).await.unwrap();
+    topology().unwrap().provision(&js, 1).await.unwrap();
     let commands = js.get_stream(COMMANDS).await.unwrap();
     for (round, ahead) in (1_u64..).zip(["+9d", "-9d"]) {
         let address = format!("127.0.0.1:{}", free_port());

@@ -3,12 +3,13 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, message::StreamMessage, stream::Stream};
+use choreography::Publish as _;
 use choreography::publisher::{Command, Publisher};
-use choreography::{Publish as _, Topology};
 use choreography_test::free_port;
 use choreography_test::nats::TestNats;
 use clap::Parser;
-use contracts::topology::{EVENTS, TOPOLOGY};
+use contracts::declaration::topology;
+use contracts::topology::EVENTS;
 use inventory_service::Config;
 use inventory_service::stock::StockMessage;
 use serde_json::{Value, json};
@@ -50,7 +51,7 @@ async fn the_event_of_a_waiting_order_that_a_restock_serves_has_the_orders_corre
     begin_with(&database.db, &available(&[("CUP", 2)])).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
     let js = jetstream::new(client.clone());
-    Topology::parse(TOPOLOGY).unwrap().provision(&js, 1).await.unwrap();
+    topology().unwrap().provision(&js, 1).await.unwrap();
     let events = js.get_stream(EVENTS).await.unwrap();
     let address = format!("127.0.0.1:{}", free_port());
     let config = Config::parse_from([

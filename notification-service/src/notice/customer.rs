@@ -1,35 +1,6 @@
 //! The copy of an account: its name and mail address.
 
-use choreography::Messages;
-use contracts::CustomerId;
-use contracts::account::{AccountChanged, AccountDeleted};
-
-/// A change of an account.
-#[derive(Debug, Clone, PartialEq, Eq, Messages)]
-pub enum AccountMessage {
-    /// The account was created or changed.
-    Changed(AccountChanged),
-    /// The account was deleted.
-    Deleted(AccountDeleted),
-}
-
-impl AccountMessage {
-    /// Returns the customer's id.
-    #[must_use]
-    pub fn customer_id(&self) -> &CustomerId {
-        match self {
-            Self::Changed(event) => &event.customer_id,
-            Self::Deleted(event) => &event.customer_id,
-        }
-    }
-
-    fn version(&self) -> i64 {
-        match self {
-            Self::Changed(event) => event.version,
-            Self::Deleted(event) => event.version,
-        }
-    }
-}
+use contracts::declaration::AccountMessage;
 
 /// The copy of a customer's account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! The texts.
 
 use contracts::ProductId;
+use contracts::declaration::NotifiableEvent;
 use contracts::order::CancelReason;
 use contracts::payment::DeclineReason;
 
-use super::{NotifiableEvent, format_amount};
+use super::format_amount;
 
 /// The largest number of products in a text.
 const MAX_NAMED: usize = 10;

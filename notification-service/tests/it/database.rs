@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use choreography::{Envelope, HandleError, Handler, Publish as _, database, inbox};
 use choreography_test::postgres::TestPostgres;
+use contracts::declaration::NotifiableEvent;
+use contracts::declaration::NotificationMessage;
 use notification_service::entity::notification;
-use notification_service::handler::{NotificationHandler, NotificationMessage};
+use notification_service::handler::NotificationHandler;
 use notification_service::migration::Migrator;
-use notification_service::notice::NotifiableEvent;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, QueryOrder, TransactionTrait};
 use time::OffsetDateTime;

@@ -1,11 +1,11 @@
 //! Events for tests.
 
 use contracts::account::{AccountChanged, AccountDeleted, AccountDetails};
+use contracts::declaration::NotificationMessage;
+use contracts::declaration::{AccountMessage, NotifiableEvent};
 use contracts::order::{CancelReason, OrderAwaitingStock, OrderCancelled, OrderConfirmed};
 use contracts::payment::PaymentRefunded;
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId};
-use notification_service::handler::NotificationMessage;
-use notification_service::notice::{AccountMessage, NotifiableEvent};
 use serde_json::json;
 
 pub(crate) fn customer(id: &str) -> CustomerId {

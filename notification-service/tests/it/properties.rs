@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use contracts::Currency;
+use contracts::declaration::NotificationMessage;
 use contracts::order::CancelReason;
 use notification_service::entity::{customer, notification};
-use notification_service::handler::NotificationMessage;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -53,7 +53,7 @@ fn last_accounts(history: &[NotificationMessage]) -> BTreeMap<String, (i64, Opti
     let mut last = BTreeMap::new();
     for message in history {
         if let NotificationMessage::Account(account) = message {
-            use notification_service::notice::AccountMessage::{Changed, Deleted};
+            use contracts::declaration::AccountMessage::{Changed, Deleted};
             let (id, latest) = match account {
                 Changed(event) => {
                     let email = event.details.contact.email.as_str().to_owned();

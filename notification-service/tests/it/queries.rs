@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use choreography::query::{Query, QueryError};
 use contracts::Currency;
-use notification_service::handler::NotificationMessage;
+use contracts::declaration::NotificationMessage;
 use notification_service::queries::list;
 use serde_json::{Value, json};
 

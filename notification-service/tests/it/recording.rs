@@ -1,10 +1,10 @@
 //! The notifications in the database, on both engines.
 
 use contracts::Currency;
+use contracts::declaration::NotificationMessage;
 use contracts::order::CancelReason;
 use futures::future::join;
 use notification_service::entity::customer;
-use notification_service::handler::NotificationMessage;
 use sea_orm::EntityTrait;
 
 use crate::database::{

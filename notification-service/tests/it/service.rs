@@ -4,14 +4,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, jetstream};
-use choreography::{Publish as _, Topology};
+use choreography::Publish as _;
 use choreography_test::free_port;
 use choreography_test::nats::TestNats;
 use clap::Parser;
-use contracts::topology::{EVENTS, NOTIFICATION_SERVICE, TOPOLOGY};
+use contracts::declaration::NotificationMessage;
+use contracts::declaration::topology;
+use contracts::topology::{EVENTS, NOTIFICATION_SERVICE};
 use futures::StreamExt;
 use notification_service::Config;
-use notification_service::handler::NotificationMessage;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::connect_async;
@@ -41,7 +42,7 @@ impl Shop {
     async fn provisioned() -> Self {
         let nats = TestNats::start().await.unwrap();
         let js = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
-        Topology::parse(TOPOLOGY).unwrap().provision(&js, 1).await.unwrap();
+        topology().unwrap().provision(&js, 1).await.unwrap();
         Self { nats, js }
     }
 

@@ -2,12 +2,13 @@
 
 use contracts::Currency;
 use contracts::account::Line;
+use contracts::declaration::{AccountMessage, NotifiableEvent};
 use contracts::order::CancelReason;
 use contracts::payment::DeclineReason;
-use notification_service::notice::{AccountMessage, Customer, Notice, NotifiableEvent, format_amount};
+use notification_service::notice::{Customer, Notice, format_amount};
 
 use crate::given::{amount, awaiting, cancelled, changed, confirmed, deleted, products, refunded};
-use notification_service::handler::NotificationMessage;
+use contracts::declaration::NotificationMessage;
 
 struct Given(Customer);
 

@@ -15,13 +15,10 @@
 mod decide;
 mod evolve;
 
-use choreography::Messages;
-use contracts::OrderId;
-use contracts::inventory::{StockBackordered, StockRefused, StockReserved};
-use contracts::order::{CancelOrder, CancelReason, OrderDetails, PlaceOrder, StockDeadlinePassed};
-use contracts::payment::{PaymentCaptured, PaymentDeclined};
+use contracts::order::{CancelReason, OrderDetails};
 use contracts::query::OrderStatus;
 
+pub use contracts::declaration::OrderMessage;
 pub use decide::decide;
 pub use evolve::evolve;
 
@@ -90,44 +87,6 @@ impl Order {
             Self::Open { stage: Stage::Reserved, .. } => Some(OrderStatus::Reserved),
             Self::Confirmed { .. } => Some(OrderStatus::Confirmed),
             Self::Cancelled { .. } => Some(OrderStatus::Cancelled),
-        }
-    }
-}
-
-/// The messages that an order reacts to.
-#[derive(Debug, Clone, PartialEq, Eq, Messages)]
-pub enum OrderMessage {
-    /// Place an order.
-    Place(PlaceOrder),
-    /// Cancel an order.
-    Cancel(CancelOrder),
-    /// The inventory has reserved every line.
-    StockReserved(StockReserved),
-    /// The inventory lacks stock for a line; the order waits.
-    StockBackordered(StockBackordered),
-    /// The inventory does not know a product.
-    StockRefused(StockRefused),
-    /// The payment is captured.
-    PaymentCaptured(PaymentCaptured),
-    /// The payment is declined for good.
-    PaymentDeclined(PaymentDeclined),
-    /// The order has reached its stock deadline.
-    StockDeadline(StockDeadlinePassed),
-}
-
-impl OrderMessage {
-    /// Returns the id of the order that the message concerns.
-    #[must_use]
-    pub fn order_id(&self) -> &OrderId {
-        match self {
-            Self::Place(command) => &command.order_id,
-            Self::Cancel(command) => &command.order_id,
-            Self::StockReserved(event) => &event.order_id,
-            Self::StockBackordered(event) => &event.order_id,
-            Self::StockRefused(event) => &event.order_id,
-            Self::PaymentCaptured(event) => &event.order_id,
-            Self::PaymentDeclined(event) => &event.order_id,
-            Self::StockDeadline(timer) => &timer.order_id,
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The copy of an account: its card and its limit.
 
+use contracts::CustomerId;
 use contracts::account::{AccountDetails, Card, CardToken, CreditLimit};
+use contracts::declaration::PaymentMessage;
 use contracts::payment::DeclineReason;
 use time::OffsetDateTime;
 
@@ -25,6 +27,20 @@ pub struct Terms {
 }
 
 impl Account {
+    /// Returns the account that a message concerns, if any.
+    #[must_use]
+    pub fn of(message: &PaymentMessage) -> Option<(CustomerId, Self)> {
+        match message {
+            PaymentMessage::AccountChanged(changed) => {
+                Some((changed.customer_id.clone(), Self::known(changed.version, &changed.details)))
+            }
+            PaymentMessage::AccountDeleted(deleted) => {
+                Some((deleted.customer_id.clone(), Self::deleted(deleted.version)))
+            }
+            PaymentMessage::Placed(_) | PaymentMessage::Reserved(_) | PaymentMessage::Cancelled(_) => None,
+        }
+    }
+
     /// Copies an account.
     #[must_use]
     pub fn known(version: i64, details: &AccountDetails) -> Self {

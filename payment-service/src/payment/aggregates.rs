@@ -59,7 +59,7 @@ impl Aggregates {
         now: OffsetDateTime,
         policy: &Policy,
     ) -> Option<Decided> {
-        if let Some((customer_id, account)) = message.account() {
+        if let Some((customer_id, account)) = Account::of(message) {
             let known = self.accounts.get(&customer_id).map_or(0, |known| known.version);
             if account.version > known {
                 self.accounts.insert(customer_id, account);

@@ -39,52 +39,7 @@ mod state;
 
 pub use account::{Account, Terms};
 pub use aggregates::{Aggregates, Decided, Policy};
+pub use contracts::declaration::PaymentMessage;
 pub use outcome::{Call, Outcome};
 pub(crate) use state::MAX_RETRY_AFTER;
 pub use state::{Charge, Payment, State};
-
-use choreography::Messages;
-use contracts::account::{AccountChanged, AccountDeleted};
-use contracts::inventory::StockReserved;
-use contracts::order::{OrderCancelled, OrderPlaced};
-use contracts::{CustomerId, OrderId};
-
-/// The messages that payments react to.
-#[derive(Debug, Clone, PartialEq, Eq, Messages)]
-pub enum PaymentMessage {
-    /// An account was created or changed.
-    AccountChanged(AccountChanged),
-    /// An account was deleted.
-    AccountDeleted(AccountDeleted),
-    /// An order was placed: it has the customer and the amount.
-    Placed(OrderPlaced),
-    /// The stock of an order is reserved: its payment is due.
-    Reserved(StockReserved),
-    /// An order was cancelled.
-    Cancelled(OrderCancelled),
-}
-
-impl PaymentMessage {
-    /// Returns the id of the order that the message concerns, if any.
-    #[must_use]
-    pub fn order_id(&self) -> Option<&OrderId> {
-        match self {
-            Self::AccountChanged(_) | Self::AccountDeleted(_) => None,
-            Self::Placed(order) => Some(&order.order_id),
-            Self::Reserved(stock) => Some(&stock.order_id),
-            Self::Cancelled(order) => Some(&order.order_id),
-        }
-    }
-
-    /// Returns the account that the message concerns, if any.
-    #[must_use]
-    pub fn account(&self) -> Option<(CustomerId, Account)> {
-        match self {
-            Self::AccountChanged(changed) => {
-                Some((changed.customer_id.clone(), Account::known(changed.version, &changed.details)))
-            }
-            Self::AccountDeleted(deleted) => Some((deleted.customer_id.clone(), Account::deleted(deleted.version))),
-            Self::Placed(_) | Self::Reserved(_) | Self::Cancelled(_) => None,
-        }
-    }
-}

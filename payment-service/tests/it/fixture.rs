@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::{self, message::StreamMessage, stream::Stream};
+use choreography::Publish as _;
 use choreography::publisher::{Command, Publisher};
-use choreography::{Publish as _, Topology};
 use choreography_test::free_port;
 use choreography_test::nats::TestNats;
 use clap::Parser;
+use contracts::declaration::topology;
 use contracts::query::PaymentReconciliation;
-use contracts::topology::{EVENTS, TOPOLOGY};
+use contracts::topology::EVENTS;
 use payment_service::Config;
 use payment_service::entity::payment::{Entity, Model, Status};
 use payment_service::payment::PaymentMessage;
@@ -133,7 +134,7 @@ impl Fixture {
         let (nats, database) = (TestNats::start().await.unwrap(), TestDatabase::new(engine).await);
         let client = async_nats::connect(nats.url()).await.unwrap();
         let js = jetstream::new(client.clone());
-        Topology::parse(TOPOLOGY).unwrap().provision(&js, 1).await.unwrap();
+        topology().unwrap().provision(&js, 1).await.unwrap();
         Self { nats, client, js, database, provider: Provider::start().await }
     }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_nats::{Client, ConnectOptions, jetstream};
-use choreography::Topology;
 use choreography_test::free_port;
 use choreography_test::nats::TestNats;
 use clap::Parser;
 use contracts::CustomerId;
 use contracts::account::AccountDetails;
+use contracts::declaration::topology;
 use contracts::query::{AccountSnapshotEntry, AccountView, ListAccounts, Page};
-use contracts::topology::{EVENTS, TOPOLOGY};
+use contracts::topology::EVENTS;
 use futures::StreamExt;
 use payment_service::Config;
 use payment_service::entity::account_copy;
@@ -148,7 +148,7 @@ async fn each_way_of_rebuilding_restores_the_copies_in_a_new_database(engine: En
     let conf = concat!(env!("CARGO_MANIFEST_DIR"), "/../nats.conf");
     let nats = TestNats::with_config(conf.as_ref(), PASSWORDS.map(|name| (name, "secret"))).await.unwrap();
     let provisioner = jetstream::new(user(&nats, "provisioner").await);
-    Topology::parse(TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
+    topology().unwrap().provision(&provisioner, 1).await.unwrap();
     let last = account("LAST", 1, 10);
     let accounts = Accounts::start(user(&nats, "account-service").await, Some(last.clone())).await;
     // More than one batch of a replay, and events of other services in between.

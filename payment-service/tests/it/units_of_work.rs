@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use choreography::Envelope;
 use payment_service::entity::payment::Status;
-use payment_service::payment::{Aggregates, PaymentMessage};
+use payment_service::payment::{Account, Aggregates, PaymentMessage};
 use payment_service::unit_of_work;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -41,7 +41,7 @@ fn message() -> impl Strategy<Value = PaymentMessage> {
 /// Applies a batch as the handler does: accounts before orders.
 fn apply_all(aggregates: &mut Aggregates, batch: &[Envelope<PaymentMessage>]) -> Vec<uuid::Uuid> {
     let (accounts, orders): (Vec<_>, Vec<_>) =
-        batch.iter().partition(|message| message.payload.account().is_some());
+        batch.iter().partition(|message| Account::of(&message.payload).is_some());
     let published = accounts.into_iter().chain(orders).filter_map(|message| {
         let decided = aggregates.apply(&message.payload, &message.cause(), NOW, &POLICY)?;
         Some(decided.cause.id)

@@ -14,9 +14,9 @@ use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{self, AckKind};
 use bytes::Bytes;
 use choreography::connection::{self, NatsOptions};
-use choreography::{Health, Topology, envelope};
+use choreography::{Health, envelope};
 use choreography_test::Program;
-use contracts::topology::TOPOLOGY;
+use contracts::declaration::topology;
 use demo::shop::settings;
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -73,7 +73,7 @@ pub async fn round(stage: &mut Stage, span: Span) -> anyhow::Result<Round> {
 
 /// Waits until the consumers of the services have no pending and no unacknowledged messages.
 async fn wait_until_settled(stage: &Stage) -> anyhow::Result<()> {
-    let topology = Topology::parse(TOPOLOGY)?;
+    let topology = topology()?;
     let start = Instant::now();
     loop {
         let mut left = 0;
@@ -131,7 +131,7 @@ impl BaselineService {
         let sample: Sample = serde_json::from_slice(&std::fs::read(&self.sample)?).context("reading the sample")?;
         let templates = templates(&sample, &self.service);
         let mut pulls = futures::stream::SelectAll::new();
-        for stream in Topology::parse(TOPOLOGY)?.streams_of(&self.service) {
+        for stream in topology()?.streams_of(&self.service) {
             let consumer: PullConsumer = js.get_consumer_from_stream(self.service.as_str(), stream).await?;
             let messages = consumer.stream().max_messages_per_batch(PULL).expires(Duration::from_secs(30));
             pulls.push(messages.messages().await?);

@@ -6,10 +6,11 @@
 pub mod cli;
 pub mod invariants;
 
+use choreography::Declaration;
 use choreography_ops::System;
-use contracts::catalogue::messages;
+use contracts::declaration::{declarations, topology};
 use contracts::query::OrderStatus;
-use contracts::topology::{ORDER_SERVICE, topology};
+use contracts::topology::ORDER_SERVICE;
 
 #[cfg(feature = "cli")]
 pub use cli::Cli;
@@ -38,7 +39,7 @@ const OPEN: [OrderStatus; 3] = [OrderStatus::Placed, OrderStatus::AwaitingStock,
 /// If the declared topology cannot be read.
 pub fn shop() -> anyhow::Result<System> {
     let system = System::new(topology()?)
-        .messages(messages())
+        .messages(declarations().iter().flat_map(Declaration::published))
         .open_states(ORDER_SERVICE, OPEN.map(OrderStatus::as_str))
         .once_per_key(ONCE_PER_ORDER)
         .provision_command("demo provision");

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use async_nats::connection::State;
 use async_nats::jetstream::{self, consumer};
 use async_nats::{Client, StatusCode};
+use choreography::Declaration;
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
 
@@ -62,7 +63,8 @@ impl Discovery {
             unacknowledged: 0,
             redelivered: 0,
         };
-        let names = system.services.iter().map(String::as_str);
+        let mut names: Vec<&str> = system.declarations.iter().map(Declaration::service).collect();
+        names.sort_unstable();
         let found = Discovered {
             broker: Presence::Unavailable,
             services: [system.program].into_iter().chain(names).map(service).collect(),

@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::discovery::{Discovered, Discovery};
 use super::hub::Hub;
-use super::rates::{FlowStats, MessageRates};
+use super::rates::{FlowStats, MessageRates, routes};
 use super::representation::{OverviewEdge, OverviewMessage, OverviewMessages};
 use super::sample::Sample;
 use super::system::System;
@@ -78,7 +78,7 @@ async fn follow(
         readers.spawn(read(StreamFollower::new(client.clone(), js.clone(), follow, None), stream, sender.clone()));
     }
     let mut discovery = Discovery::new(client.clone(), js.clone(), system);
-    let mut rates = MessageRates::new(system.routes.clone(), system.flow, Instant::now());
+    let mut rates = MessageRates::new(routes(&system.declarations), system.flow, Instant::now());
     let mut sample = Sample::new();
     let mut flush = tokio::time::interval(SAMPLES);
     flush.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -22,7 +22,7 @@ use crate::sse::{SseConnections, SseEvent, SseEvents};
 pub use discovery::Discovered;
 pub use follower::SystemState;
 use hub::Hub;
-pub use rates::{FlowStats, FlowTypes, Route, Routes};
+pub use rates::{FlowStats, FlowTypes};
 pub use representation::{
     OverviewEdge, OverviewMessage, OverviewMessages, OverviewService, OverviewStream, Presence,
 };

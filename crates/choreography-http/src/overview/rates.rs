@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use choreography::catalogue::{CatalogueEntry, catalogue};
+use choreography::{Declaration, Kind};
 use time::OffsetDateTime;
 
 use super::representation::OverviewEdge;
@@ -13,19 +15,30 @@ const WINDOW: usize = 10;
 const MAX_BEGUN: usize = 100_000;
 /// The maximum number of latencies per state.
 const MAX_LATENCIES: usize = 20_000;
+
 /// The producer and the consumers of a message type.
 #[derive(Debug, Clone)]
-pub struct Route {
+pub(super) struct Route {
     /// `command` or `event`.
-    pub kind: &'static str,
+    pub(super) kind: &'static str,
     /// The producer.
-    pub from: &'static str,
+    pub(super) from: &'static str,
     /// The consumers.
-    pub to: Vec<String>,
+    pub(super) to: Vec<String>,
 }
 
 /// The routes of the declared commands and events, by type.
-pub type Routes = BTreeMap<&'static str, Route>;
+pub(super) type Routes = BTreeMap<&'static str, Route>;
+
+/// Returns the routes between services. Timers are left out: a service publishes and consumes its own.
+pub(super) fn routes(declarations: &[Declaration]) -> Routes {
+    let entries = catalogue(declarations).into_iter().filter(|entry| entry.message.kind != Kind::Timer);
+    let routes = entries.map(|CatalogueEntry { message, consumers, .. }| {
+        let to = consumers.into_iter().map(str::to_owned).collect();
+        (message.message_type, Route { kind: message.kind.as_str(), from: message.producer, to })
+    });
+    routes.collect()
+}
 
 /// The message types at the beginning and at the end of a flow, all with the same key.
 #[derive(Debug, Clone, Copy)]

@@ -5,7 +5,6 @@
 mod hotel;
 mod left_behind;
 mod nats_install;
-mod nats_permissions;
 mod nats_server;
 mod postgres;
 mod spec;

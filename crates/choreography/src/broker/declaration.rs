@@ -1,7 +1,7 @@
 //! The declaration of a service: the messages that it consumes and publishes, as types.
 //!
-//! Everything that must agree with it is derived from it: the filters of its consumers, and the permissions of its user
-//! in `nats.conf`. The topology has what types cannot express, such as streams and their limits.
+//! Everything that must agree with it is derived from it: the filters of its consumers, the permissions of its user in
+//! `nats.conf`, and the [catalogue](crate::catalogue) of a system. The topology has what types cannot express, such as streams and their limits.
 //!
 //! ```
 //! use choreography::{Command, Declaration, Event, Messages, Topology};
@@ -40,7 +40,7 @@
 
 use std::fmt;
 
-use crate::broker::topology::{ConsumerSpec, DEAD_LETTERS, StreamSpec, Topology, subject_matches};
+use crate::broker::topology::{ConsumerSpec, DEAD_LETTERS, StreamSpec, Topology, TopologyError, subject_matches};
 use crate::wire::message::{Kind, MessageInfo, Messages};
 
 /// The messages that a service consumes and publishes, and its queries.
@@ -58,6 +58,9 @@ pub struct Declaration {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeclarationError {
+    /// The topology cannot be read.
+    #[error(transparent)]
+    Topology(#[from] TopologyError),
     /// No stream stores a subject.
     #[error("{service}: no stream of the topology stores {subject}; add the subject to a stream")]
     NoStream {
@@ -193,7 +196,7 @@ impl Declaration {
                 Kind::Event => info.filter.to_owned(),
                 Kind::Command | Kind::Timer => format!("{}.{}.>", info.context, info.kind),
             };
-            let stream = self.stream_of(topology, &filter)?;
+            let stream = topology.stream_of(self.service, &filter)?;
             let index = consumers.iter().position(|known| known.stream == stream.name).unwrap_or_else(|| {
                 consumers.push(ConsumerSpec {
                     stream: stream.name.clone(),
@@ -221,7 +224,7 @@ impl Declaration {
         for info in &self.published {
             self.check_published(topology, info)?;
         }
-        self.stream_of(topology, &format!("dead-letter.{}.>", self.service))?;
+        topology.stream_of(self.service, &format!("dead-letter.{}.>", self.service))?;
         let listed: Vec<&ConsumerSpec> =
             topology.consumers.iter().filter(|consumer| consumer.name == self.service).collect();
         if !listed.is_empty() && !are_equal(&listed, &consumers) {
@@ -242,7 +245,7 @@ impl Declaration {
                 producer: info.producer,
             });
         }
-        let stream = self.stream_of(topology, info.filter)?;
+        let stream = topology.stream_of(self.service, info.filter)?;
         if info.kind == Kind::Timer && !stream.schedules {
             return Err(DeclarationError::NoSchedules {
                 service: self.service,
@@ -251,15 +254,6 @@ impl Declaration {
             });
         }
         Ok(())
-    }
-
-    fn stream_of<'a>(&self, topology: &'a Topology, subject: &str) -> Result<&'a StreamSpec, DeclarationError> {
-        let stores = |stream: &&StreamSpec| stream.subjects.iter().any(|stored| subject_matches(stored, subject));
-        topology
-            .streams
-            .iter()
-            .find(stores)
-            .ok_or_else(|| DeclarationError::NoStream { service: self.service, subject: subject.to_owned() })
     }
 
     /// Returns the permissions that the service needs at nats-server, and no more. They print as the `permissions` block
@@ -302,6 +296,13 @@ impl Declaration {
 }
 
 impl Topology {
+    /// Returns the stream that stores a subject of a service.
+    pub(crate) fn stream_of(&self, service: &'static str, subject: &str) -> Result<&StreamSpec, DeclarationError> {
+        let stores = |stream: &&StreamSpec| stream.subjects.iter().any(|stored| subject_matches(stored, subject));
+        let no_stream = || DeclarationError::NoStream { service, subject: subject.to_owned() };
+        self.streams.iter().find(stores).ok_or_else(no_stream)
+    }
+
     /// Adds the consumers of a service, derived from its declaration, unless the topology lists them.
     ///
     /// # Errors

@@ -1,6 +1,9 @@
 //! nats-server: connection, streams, clock, durability, storage.
 
+#[cfg(feature = "schemas")]
+pub mod asyncapi;
 pub mod broker_storage;
+pub mod catalogue;
 pub mod clock;
 pub mod connection;
 pub mod credentials;

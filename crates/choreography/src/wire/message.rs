@@ -57,7 +57,7 @@ use serde::de::DeserializeOwned;
 #[doc(hidden)]
 pub mod private;
 #[cfg(feature = "schemas")]
-mod schema;
+pub(crate) mod schema;
 
 pub use choreography_derive::{Command, Event, Messages, Timer};
 #[cfg(feature = "schemas")]

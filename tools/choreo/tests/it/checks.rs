@@ -3,7 +3,7 @@
 use choreography::stats::{self, Stats};
 use choreography_ops::checks::{Board, Check, Decide, Findings, Observed, Queries, Status, Violation, Watcher};
 use choreography_ops::{Operator, System};
-use contracts::topology::topology;
+use contracts::declaration::topology;
 
 use crate::support::{Echo, Shop, eventually};
 

@@ -1,9 +1,9 @@
 //! Timelines: messages, statuses, and blockers.
 
-use choreography::Topology;
 use choreography_ops::dead_letters::redrive::{Ramp, redrive};
 use choreography_ops::dead_letters::{self, Filter, delete};
 use choreography_ops::explain::{Consumer, DeliveryStatus, Reach, Step, Timeline, explain};
+use contracts::declaration::topology;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -197,7 +197,7 @@ async fn a_pending_outbox_message_is_a_blocker() {
         !reported.is_complete()
             && reported.sources.iter().any(|source| source.name == "EVENTS" && !source.available)
     );
-    Topology::parse(contracts::topology::TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
+    topology().unwrap().provision(&provisioner, 1).await.unwrap();
     shop.has("EVENTS", 1).await;
     eventually("it is known to be published", || async {
         blockers(&timeline(&shop, "K1").await, "order-service").is_empty()

@@ -1,10 +1,10 @@
 //! Streams that are lost while services run, and restored.
 
+use contracts::declaration::topology;
 use std::collections::HashSet;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
-use choreography::Topology;
 use choreography::republish::{Republished, subject};
 use choreography_ops::restore::{STALL_TIMEOUT, restore};
 use futures::StreamExt;
@@ -39,7 +39,7 @@ async fn a_stream_deleted_while_services_run_is_restored_without_loss_or_duplica
     }
     let handled = usize::try_from(3 * count).unwrap();
     eventually("all commands are handled", || async { orders.handled.lock().unwrap().len() == handled }).await;
-    Topology::parse(contracts::topology::TOPOLOGY).unwrap().provision(&provisioner, 1).await.unwrap();
+    topology().unwrap().provision(&provisioner, 1).await.unwrap();
     let _stock = shop.serve_as("inventory-service", stock.clone()).await;
 
     let reported = shop.choreo(&["streams", "restore", "EVENTS"]).await;

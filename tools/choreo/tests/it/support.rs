@@ -1,5 +1,6 @@
 //! A shop of one service, which can be made to fail.
 
+use contracts::declaration::topology;
 use std::collections::HashSet;
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -122,7 +123,7 @@ impl Shop {
             .collect();
         let variables = variables.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let nats = TestNats::with_config(&config, variables).await.unwrap();
-        let topology = Topology::parse(contracts::topology::TOPOLOGY).unwrap();
+        let topology = topology().unwrap();
         topology.provision(&connect(&nats, "provisioner").await, 1).await.unwrap();
         let folder = std::env::temp_dir().join(format!("choreo-test-{}", Uuid::now_v7()));
         std::fs::create_dir(&folder).unwrap();
@@ -159,7 +160,7 @@ impl Shop {
     {
         let address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().unwrap();
         // It consumes less than the shop's service of that name.
-        let topology = Topology { consumers: Vec::new(), ..contracts::topology::topology().unwrap() };
+        let topology = Topology { consumers: Vec::new(), ..topology().unwrap() };
         let service = Service::builder(name)
             .topology(topology)
             .handler(handler)

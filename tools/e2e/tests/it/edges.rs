@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use choreography::Kind;
+use choreography::catalogue::catalogue;
 use choreography::direct::{Reader, Stored};
 use choreography::inbox;
-use contracts::catalogue::{Consumers, messages};
+use contracts::declaration::declarations;
 use demo::Component;
 use reqwest::Method;
 use sea_orm::{Database, EntityTrait};
@@ -127,15 +128,14 @@ async fn published_and_handled_messages_are_exactly_the_declared_ones() {
         received.extend(ids.iter().filter_map(|id| Some((service.clone(), types.get(id)?.clone()))));
     }
 
-    let consumers = Consumers::declared().unwrap();
     let streams = [(Kind::Command, "COMMANDS"), (Kind::Event, "EVENTS"), (Kind::Timer, "TIMERS")];
     let (mut declared_published, mut declared_received) = (BTreeSet::<Published>::new(), BTreeSet::new());
-    for message in messages() {
+    for entry in catalogue(&declarations()) {
+        let (message, consumers) = (entry.message, entry.consumers);
         let (_, stream) = streams.into_iter().find(|(kind, _)| *kind == message.kind).unwrap();
         let (message_type, source) = (message.message_type.to_owned(), format!("/{}", message.producer));
         declared_published.insert((stream.to_owned(), stem(message.filter), message_type.clone(), source));
-        declared_received
-            .extend(consumers.of(message).into_iter().map(|name| (name.to_owned(), message_type.clone())));
+        declared_received.extend(consumers.into_iter().map(|name| (name.to_owned(), message_type.clone())));
     }
     let undeclared: Vec<&Published> = published.difference(&declared_published).collect();
     let never: Vec<&Published> = declared_published.difference(&published).collect();

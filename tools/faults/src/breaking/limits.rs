@@ -80,6 +80,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use async_nats::jetstream::consumer::PullConsumer;
+    use choreography::connection::NatsOptions;
     use choreography_test::TestNats;
     use futures::StreamExt;
 
@@ -89,8 +90,8 @@ mod tests {
     async fn a_lowered_limit_keeps_a_message_that_is_not_acknowledged_although_later_ones_are() {
         let nats = TestNats::start().await.unwrap();
         let js = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
-        let topology = include_str!("../../../../contracts/topology.json");
-        choreography::Topology::parse(topology).unwrap().provision(&js, 1).await.unwrap();
+        let options = NatsOptions { nats_url: nats.url(), ..NatsOptions::default() };
+        demo::provision::provision(&options, 1).await.unwrap();
         for number in 0..100 {
             let subject = format!("payment.event.captured.K{number}");
             js.publish(subject, vec![b' '; 2_000].into()).await.unwrap().await.unwrap();

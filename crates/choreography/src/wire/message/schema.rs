@@ -2,7 +2,32 @@
 
 use std::marker::PhantomData;
 
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde_json::Value;
+
+use super::MessageInfo;
+
+impl MessageInfo {
+    /// Generates the JSON Schema (draft 2020-12) of its body, as it is serialised; `None` if the body has none.
+    #[must_use]
+    pub fn json_schema(&self) -> Option<Value> {
+        let generator = settings(SchemaSettings::draft2020_12()).into_generator();
+        self.schema.map(|schema| (schema.document)(generator).to_value())
+    }
+}
+
+/// Returns settings for the serialised form, with descriptions for readers without the code.
+pub(crate) fn settings(settings: SchemaSettings) -> SchemaSettings {
+    settings.for_serialize().with_transform(RecursiveTransform(without_links))
+}
+
+fn without_links(schema: &mut Schema) {
+    if let Some(Value::String(text)) = schema.get_mut("description") {
+        *text = text.replace("[`", "`").replace("`]", "`");
+    }
+}
 
 /// Makes the JSON Schema of a body.
 #[derive(Debug, Clone, Copy)]

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, pull};
-use async_nats::jetstream::{self, kv, stream};
+use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions};
+use choreography::Topology;
 use choreography_test::TestNats;
-use serde::Deserialize;
+use contracts::declaration::topology;
 use tokio::sync::mpsc;
 
 /// The users with their variables and passwords, some of which are not plain words in the server's config syntax.
@@ -28,66 +28,6 @@ const FORBIDDEN: &str = "forbidden";
 /// The number of subjects per round: fewer than the events that the client buffers before it drops some.
 const BATCH: usize = 64;
 
-/// The part of `contracts/topology.json` that permissions depend on.
-#[derive(Deserialize)]
-pub(crate) struct Topology {
-    streams: Vec<Stream>,
-    pub(crate) consumers: Vec<Consumer>,
-}
-
-#[derive(Deserialize)]
-struct Stream {
-    name: String,
-    subjects: Vec<String>,
-    #[serde(default)]
-    schedules: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Consumer {
-    pub(crate) stream: String,
-    pub(crate) name: String,
-    pub(crate) filter_subjects: Vec<String>,
-}
-
-impl Topology {
-    pub(crate) fn read() -> Self {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../contracts/topology.json");
-        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
-    }
-
-    /// Returns the names of the streams, that of the bucket included.
-    pub(crate) fn streams(&self) -> impl Iterator<Item = &str> {
-        self.streams.iter().map(|stream| stream.name.as_str()).chain(["KV_IDEMPOTENCY"])
-    }
-
-    /// Creates streams, consumers, and the bucket.
-    async fn provision(&self, js: &jetstream::Context) {
-        for spec in &self.streams {
-            let config = stream::Config {
-                name: spec.name.clone(),
-                subjects: spec.subjects.clone(),
-                allow_direct: true,
-                allow_message_schedules: spec.schedules,
-                ..Default::default()
-            };
-            js.create_stream(config).await.unwrap();
-        }
-        for spec in &self.consumers {
-            let config = pull::Config {
-                durable_name: Some(spec.name.clone()),
-                filter_subjects: spec.filter_subjects.clone(),
-                ack_policy: AckPolicy::Explicit,
-                ..Default::default()
-            };
-            js.create_consumer_on_stream(config, spec.stream.as_str()).await.unwrap();
-        }
-        let bucket = kv::Config { bucket: "IDEMPOTENCY".into(), ..Default::default() };
-        js.create_key_value(bucket).await.unwrap();
-    }
-}
-
 /// The nats-server of the shop, with the streams, bucket, and consumers that `provisioner` has created.
 pub(crate) struct Shop {
     pub(crate) nats: TestNats,
@@ -96,13 +36,18 @@ pub(crate) struct Shop {
 
 impl Shop {
     pub(crate) async fn start() -> Self {
-        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../nats.conf");
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../nats.conf");
         let variables = PASSWORDS.map(|(_, variable, password)| (variable, password));
         let nats = TestNats::with_config(config.as_ref(), variables).await.unwrap();
-        let shop = Self { nats, topology: Topology::read() };
+        let shop = Self { nats, topology: topology().unwrap() };
         let provisioner = shop.user("provisioner").await;
-        shop.topology.provision(&provisioner.js).await;
+        shop.topology.provision(&provisioner.js, 1).await.unwrap();
         shop
+    }
+
+    /// Returns the names of the streams, that of the bucket included.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &str> {
+        self.topology.streams.iter().map(|stream| stream.name.as_str()).chain(["KV_IDEMPOTENCY"])
     }
 
     /// Returns all users of `nats.conf`.

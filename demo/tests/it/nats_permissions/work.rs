@@ -6,20 +6,21 @@ use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
 use async_nats::jetstream::kv;
 use async_nats::service::ServiceExt;
+use choreography::topology::ConsumerSpec;
 use futures::{StreamExt, TryStreamExt};
 
-use super::shop::{Consumer, Shop};
+use super::shop::Shop;
 
 /// How long a reply may take; a refused request gets none.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns an example of a consumer's subjects.
-fn example(consumer: &Consumer) -> String {
+fn example(consumer: &ConsumerSpec) -> String {
     consumer.filter_subjects[0].replace('>', "name.KEY").replace('*', "KEY")
 }
 
 /// Publishes an example message for a consumer, as its producer.
-async fn feed(shop: &Shop, consumer: &Consumer) -> String {
+async fn feed(shop: &Shop, consumer: &ConsumerSpec) -> String {
     let subject = example(consumer);
     let mut tokens = subject.split('.');
     let (context, kind) = (tokens.next().unwrap(), tokens.next().unwrap());
@@ -157,7 +158,7 @@ async fn the_inspector_sees_one_order_through_every_context() {
     let mut inspector = shop.user("inspector").await;
     let mut order = inspector.client.subscribe("*.*.*.ORDER_001").await.unwrap();
     let js = &inspector.js;
-    let streams = shop.topology.streams().count();
+    let streams = shop.streams().count();
     assert_eq!(js.stream_names().try_collect::<Vec<_>>().await.unwrap().len(), streams);
     assert_eq!(js.streams().try_collect::<Vec<_>>().await.unwrap().len(), streams);
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_nats::ConnectOptions;
 
-use shop::{Shop, Topology};
+use shop::Shop;
 
 /// The users that have a permission, by subject; no other user has it.
 type Rules = BTreeMap<String, BTreeSet<&'static str>>;
@@ -147,12 +147,12 @@ fn table(rows: &[(&str, &[&'static str])]) -> Rules {
 }
 
 /// Returns [`PUBLISHERS`] and the rules of each stream, consumer, inbox, and dead letter.
-fn publishers(topology: &Topology) -> Rules {
+fn publishers(shop: &Shop) -> Rules {
     let mut rules = table(PUBLISHERS);
     let mut add = |subject: String, users: &[&'static str]| {
         rules.insert(subject, users.iter().copied().collect());
     };
-    for stream in topology.streams() {
+    for stream in shop.streams() {
         for (request, users) in STREAM_REQUESTS {
             add(format!("$JS.API.{request}.{stream}"), users);
         }
@@ -160,7 +160,7 @@ fn publishers(topology: &Topology) -> Rules {
             add(format!("$JS.API.CONSUMER.CREATE.{stream}.feed"), &[]);
         }
     }
-    for consumer in &topology.consumers {
+    for consumer in &shop.topology.consumers {
         let service = Shop::services().find(|service| *service == consumer.name).unwrap();
         let consumer = format!("{}.{service}", consumer.stream);
         for change in CONSUMER_CHANGES {
@@ -204,7 +204,7 @@ fn assert_same(seen: &Rules, expected: &Rules) {
 #[tokio::test]
 async fn each_user_may_publish_on_exactly_its_subjects() {
     let shop = Shop::start().await;
-    let expected = publishers(&shop.topology);
+    let expected = publishers(&shop);
     let subjects: Vec<_> = expected.keys().map(String::as_str).collect();
     let mut seen: Rules = subjects.iter().map(|subject| ((*subject).to_owned(), BTreeSet::new())).collect();
     for user in Shop::users() {
