@@ -59,12 +59,11 @@ fn creates(command: &AccountCommand) -> bool {
 
 /// Returns the outgoing message of an event. A refusal changes nothing, so it has no version.
 fn outgoing_of(event: &AccountEvent, message: &Envelope<AccountCommand>) -> Result<Outgoing, EncodeError> {
-    let version = match event {
-        AccountEvent::Changed(changed) => Some(changed.version),
-        AccountEvent::Deleted(deleted) => Some(deleted.version),
-        AccountEvent::Refused(_) => None,
-    };
-    message.emit(event, version)
+    match event {
+        AccountEvent::Changed(changed) => message.emit_change(event, changed.version),
+        AccountEvent::Deleted(deleted) => message.emit_change(event, deleted.version),
+        AccountEvent::Refused(_) => message.emit(event),
+    }
 }
 
 /// Loads the accounts of a batch and locks their rows, in the order of ids, until the transaction ends: two instances on

@@ -6,28 +6,31 @@
 //!
 //! - `wire`: [`message`] declares messages as types; [`envelope`] is the message format, with derived message ids;
 //! - `telemetry`: [`health`], [`metrics`], [`spans`], and [`output`], which never blocks on a reader;
-//! - `broker`: [`connection`] with [`credentials`]; [`topology`] declares streams and consumers, [`declaration`] the messages of
-//!   a service, [`catalogue`] lists those of a system, `asyncapi` (feature `schemas`) is its document; [`clock`] is the server's time;
+//! - `broker`: [`connection`] with [`credentials`]; [`topology`] declares streams and consumers, [`provision`] creates them, [`declaration`] the messages of
+//!   a service, [`user`] its user at nats-server, [`catalogue`] lists those of a system, `asyncapi` (feature `schemas`) is its document; [`clock`] is the server's time;
 //!   [`durability`] that of acknowledged messages; [`broker_storage`] its storage; [`direct`] reads a stream without a consumer, [`replay`] decodes it;
 //!   `limits` of message sizes;
 //! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`],
-//!   [`tracked`], and [`effects`] are building blocks for handlers; [`delivery_issue`] records failures, duplicates, and dead letters;
+//!   [`tracked`], and [`effects`] are building blocks for handlers; `delivery_issue` records failures, duplicates, and dead letters;
 //!   [`storage`] watches disk space;
-//! - `outbound`: [`outbox`] and [`outbox_pending`], published by `relay` (`atomic`: atomic batches; `in_flight`:
-//!   unacknowledged publishes; `refusals`: back-off; `scan`: the recovery scan; [`owner`]: ownership of pending batches);
+//! - `outbound`: `outbox` and [`outbox_pending`], published by `relay` (`atomic`: atomic batches; `in_flight`:
+//!   unacknowledged publishes; `refusals`: back-off; `scan`: the recovery scan; `owner`: ownership of pending batches);
 //!   [`dead_letter`]s; [`publisher`] sends commands outside a transaction;
 //! - `inbound`: `consumer` pulls deliveries; `processor` handles a batch of them (`item`) in one transaction with
-//!   [`inbox`] and outbox, by the [`handler`] that a service implements, or that [`each`] and
+//!   `inbox` and outbox, by the [`handler`] that a service implements, or that [`each`] and
 //!   [`event_sourced`] make; [`policies`]; `retry` after a `failure`; [`redrive`] handles
 //!   dead letters again; [`position`] detects lost messages; [`query`] serves requests; [`testing`] processes messages
 //!   without a broker;
 //! - `admin`: [`trace`], the state of one business id in a service; [`stats`] of its outbox; [`republish`], which restores
 //!   a stream from the outboxes;
-//! - `runtime`: [`builder`] of a [`service`], which runs from start to `shutdown` with its `options`; `retention`: the
-//!   dedup horizon; `web`: address and routes; [`listener`]: the HTTP server with [`probes`] and `scrape`;
+//! - `runtime`: [`builder`] of a [`service`], which runs from start to `shutdown` with its `options`; `needs`: the
+//!   streams at the start; `retention`: the dedup horizon; `web`: address and routes; [`listener`]: the HTTP server with [`probes`] and `scrape`;
 //!   [`migration`]s of the library's tables; [`process`]: logging and signals.
 //!
 //! Beside them, [`setting`] parses configuration at the start, and [`mod@http`] is the HTTP client.
+//!
+//! The entities of the library's tables are no part of its API: they are public, and hidden, for tests. Operators read
+//! [`stats`], [`trace`], and [`outbox_pending`]; [`event_store::load`] returns the history of aggregates.
 //!
 //! Invariants: inbox rows, state, and outbox rows commit together or not at all; the inbox insert is the first
 //! statement; the ack follows the commit; no network call inside the transaction.
@@ -50,14 +53,21 @@ pub use admin::{republish, stats, trace};
 #[cfg(feature = "schemas")]
 pub use broker::asyncapi;
 pub use broker::{
-    broker_storage, catalogue, clock, connection, credentials, declaration, direct, durability, replay, topology,
+    broker_storage, catalogue, clock, connection, credentials, declaration, direct, durability, provision, replay,
+    topology, user,
 };
-pub use inbound::{event_sourced, handler, inbox, policies, position, query, redrive, testing};
-pub use outbound::{dead_letter, outbox, outbox_pending, owner, publisher};
+#[doc(hidden)]
+pub use inbound::inbox;
+pub use inbound::{event_sourced, handler, policies, position, query, redrive, testing};
+pub use outbound::{dead_letter, outbox_pending, publisher};
+#[doc(hidden)]
+pub use outbound::{outbox, owner};
 pub use runtime::{builder, migration, process, service};
 #[cfg(feature = "http")]
 pub use runtime::{listener, probes};
-pub use state::{database, delivery_issue, effects, event_store, statement, storage, tracked};
+#[doc(hidden)]
+pub use state::delivery_issue;
+pub use state::{database, effects, event_store, statement, storage, tracked};
 pub use telemetry::{health, metrics, output, spans};
 pub use wire::{envelope, message};
 

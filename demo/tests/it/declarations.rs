@@ -12,12 +12,12 @@ fn the_users_of_nats_conf_have_exactly_the_permissions_that_the_services_declare
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nats.conf");
     let config = std::fs::read_to_string(path).unwrap();
     for declaration in declarations() {
-        let permissions = declaration.permissions(&topology).unwrap();
+        let user = declaration.user(&topology).unwrap();
         let block = config.split("user: ").find(|block| block.starts_with(declaration.service())).unwrap();
         let (publish, subscribe) = block.split_once("subscribe:").unwrap();
         let set = |subjects: &[String]| subjects.iter().cloned().collect::<BTreeSet<_>>();
-        assert_eq!(quoted(publish), set(&permissions.publish), "{}", declaration.service());
-        assert_eq!(quoted(subscribe), set(&permissions.subscribe), "{}", declaration.service());
+        assert_eq!(quoted(publish), set(&user.publish), "{}", declaration.service());
+        assert_eq!(quoted(subscribe), set(&user.subscribe), "{}", declaration.service());
         assert!(block.contains("allow_responses: true"));
     }
 }

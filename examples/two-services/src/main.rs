@@ -53,7 +53,7 @@ async fn booking(
     match &message.payload {
         BookingMessage::Book(BookRoom { price, .. }) => {
             execute(tx, "INSERT INTO bookings VALUES ($1, 'booked')", [id.into()]).await?;
-            Ok(vec![message.emit(&RoomBooked { booking_id: id.to_owned(), price: *price }, None)?])
+            Ok(vec![message.emit(&RoomBooked { booking_id: id.to_owned(), price: *price })?])
         }
         BookingMessage::Declined(_) => {
             execute(tx, "UPDATE bookings SET status = 'cancelled' WHERE booking_id = $1", [id.into()]).await?;
@@ -65,7 +65,7 @@ async fn booking(
 async fn payment(tx: &DatabaseTransaction, message: &Envelope<RoomBooked>) -> Result<Vec<Outgoing>, HandleError> {
     let RoomBooked { booking_id, price } = &message.payload;
     if *price > LIMIT {
-        return Ok(vec![message.emit(&PaymentDeclined { booking_id: booking_id.clone() }, None)?]);
+        return Ok(vec![message.emit(&PaymentDeclined { booking_id: booking_id.clone() })?]);
     }
     execute(tx, "INSERT INTO payments VALUES ($1, $2)", [booking_id.as_str().into(), (*price).into()]).await?;
     Ok(vec![])

@@ -36,13 +36,10 @@ pub async fn handle(
             if execute(tx, insert, [id.into()]).await? == 0 {
                 return Ok(vec![]);
             }
-            Ok(vec![message.emit(
-                &RoomBooked {
-                    booking_id: id.to_owned(),
-                    price: *price,
-                },
-                None,
-            )?])
+            Ok(vec![message.emit(&RoomBooked {
+                booking_id: id.to_owned(),
+                price: *price,
+            })?])
         }
         // The compensation.
         BookingMessage::Declined(_) => {

@@ -33,12 +33,9 @@ pub async fn handle(
 ) -> Result<Vec<Outgoing>, HandleError> {
     let RoomBooked { booking_id, price } = &message.payload;
     if *price > LIMIT {
-        return Ok(vec![message.emit(
-            &PaymentDeclined {
-                booking_id: booking_id.clone(),
-            },
-            None,
-        )?]);
+        return Ok(vec![message.emit(&PaymentDeclined {
+            booking_id: booking_id.clone(),
+        })?]);
     }
     let insert = "INSERT INTO payments VALUES ($1, $2) ON CONFLICT DO NOTHING";
     execute(tx, insert, [booking_id.as_str().into(), (*price).into()]).await?;

@@ -26,7 +26,7 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         replicas: usize,
     },
-    /// Prints the permissions of each service, for nats.conf.
+    /// Prints the user of each service with its permissions, for nats.conf.
     Users,
     /// Books a room.
     Book {
@@ -42,11 +42,7 @@ async fn main() -> anyhow::Result<()> {
     let (_logs, cli) = (process::init_logging()?, Cli::parse());
     if let Command::Users = cli.command {
         for declaration in declarations() {
-            process::print(format_args!(
-                "user: {}\n{}",
-                declaration.service(),
-                declaration.permissions(&streams()?)?
-            ));
+            process::print(format_args!("{}", declaration.user(&streams()?)?));
         }
         return Ok(());
     }

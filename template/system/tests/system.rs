@@ -60,17 +60,17 @@ async fn a_booking_above_the_limit_is_declined_and_cancelled() {
 fn the_users_of_nats_conf_have_exactly_the_permissions_that_the_services_declare() {
     let config = std::fs::read_to_string(config()).unwrap();
     for declaration in declarations() {
-        let permissions = declaration.permissions(&streams().unwrap()).unwrap();
+        let user = declaration.user(&streams().unwrap()).unwrap();
         let block = config
             .split("user: ")
             .find(|block| block.starts_with(declaration.service()))
             .unwrap();
         let block = block.split("\n    {").next().unwrap();
         let listed: BTreeSet<&str> = block.split('"').skip(1).step_by(2).collect();
-        let declared: BTreeSet<&str> = permissions
+        let declared: BTreeSet<&str> = user
             .publish
             .iter()
-            .chain(&permissions.subscribe)
+            .chain(&user.subscribe)
             .map(String::as_str)
             .collect();
         assert_eq!(

@@ -68,7 +68,7 @@ impl Handler for Bookings {
                 0 => Err(HandleError::Reject("a booking has at least one night".to_owned())),
                 1..=30 => {
                     let at = envelope::rfc3339(clock::now());
-                    Ok(message.emit(&Booked { room, nights, at }, Some(1))?)
+                    Ok(message.emit_change(&Booked { room, nights, at }, 1)?)
                 }
                 _ => Err(HandleError::Retry(anyhow::anyhow!("the calendar ends after 30 nights"))),
             }
@@ -101,7 +101,7 @@ impl Handler for Billing {
                     message.schedule(&Due { room: room.clone() }, None, clock::now() + DUE)?
                 }
                 BillingMessage::Pay(Pay { room }) => message.cancel(&Due { room: room.clone() }, None)?,
-                BillingMessage::Due(Due { room }) => message.emit(&Overdue { room: room.clone() }, None)?,
+                BillingMessage::Due(Due { room }) => message.emit(&Overdue { room: room.clone() })?,
             })
         };
         batch.iter().map(bill).collect()

@@ -33,14 +33,14 @@
 //! )?;
 //! let consumers = rooms.consumers(&topology)?;
 //! assert_eq!((consumers[0].stream.as_str(), &*consumers[0].filter_subjects), ("COMMANDS", &["room.command.>".to_owned()][..]));
-//! println!("{}", rooms.permissions(&topology)?);
+//! println!("{}", rooms.user(&topology)?);
 //! # Ok(())
 //! # }
 //! ```
 
-use std::fmt;
+use std::collections::BTreeMap;
 
-use crate::broker::topology::{ConsumerSpec, DEAD_LETTERS, StreamSpec, Topology, TopologyError, subject_matches};
+use crate::broker::topology::{ConsumerSpec, StreamSpec, Topology, TopologyError, subject_matches};
 use crate::wire::message::{Kind, MessageInfo, Messages};
 
 /// The messages that a service consumes and publishes, and its queries.
@@ -49,9 +49,9 @@ pub struct Declaration {
     service: &'static str,
     consumed: Vec<MessageInfo>,
     published: Vec<MessageInfo>,
-    queries: Vec<String>,
-    requests: Vec<String>,
-    read_streams: Vec<String>,
+    pub(super) queries: Vec<String>,
+    pub(super) requests: Vec<String>,
+    pub(super) read_streams: Vec<String>,
 }
 
 /// Why a declaration does not match the topology.
@@ -221,9 +221,7 @@ impl Declaration {
     /// [`DeclarationError`].
     pub fn check(&self, topology: &Topology) -> Result<Vec<ConsumerSpec>, DeclarationError> {
         let consumers = self.consumers(topology)?;
-        for info in &self.published {
-            self.check_published(topology, info)?;
-        }
+        self.published_streams(topology)?;
         topology.stream_of(self.service, &format!("dead-letter.{}.>", self.service))?;
         let listed: Vec<&ConsumerSpec> =
             topology.consumers.iter().filter(|consumer| consumer.name == self.service).collect();
@@ -237,61 +235,35 @@ impl Declaration {
         Ok(consumers)
     }
 
-    fn check_published(&self, topology: &Topology, info: &MessageInfo) -> Result<(), DeclarationError> {
-        if info.producer != self.service {
-            return Err(DeclarationError::Producer {
-                service: self.service,
-                message_type: info.message_type,
-                producer: info.producer,
-            });
-        }
-        let stream = topology.stream_of(self.service, info.filter)?;
-        if info.kind == Kind::Timer && !stream.schedules {
-            return Err(DeclarationError::NoSchedules {
-                service: self.service,
-                stream: stream.name.clone(),
-                subject: info.filter.to_owned(),
-            });
-        }
-        Ok(())
-    }
-
-    /// Returns the permissions that the service needs at nats-server, and no more. They print as the `permissions` block
-    /// of a user in `nats.conf`.
+    /// Returns the streams that store what the service publishes, with its subjects.
     ///
     /// # Errors
     ///
-    /// [`DeclarationError::NoStream`].
-    pub fn permissions(&self, topology: &Topology) -> Result<Permissions, DeclarationError> {
-        let service = self.service;
-        let mut publish = Vec::new();
+    /// [`DeclarationError`]: a message has another producer, or no stream.
+    pub(crate) fn published_streams<'a>(
+        &self,
+        topology: &'a Topology,
+    ) -> Result<BTreeMap<&'a str, Vec<String>>, DeclarationError> {
+        let mut streams: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for info in &self.published {
-            let subject = match info.kind {
-                Kind::Event => format!("{}.event.>", info.context),
-                Kind::Timer => format!("{}.schedule.>", info.context),
-                Kind::Command => info.filter.to_owned(),
-            };
-            if !publish.contains(&subject) {
-                publish.push(subject);
+            if info.producer != self.service {
+                return Err(DeclarationError::Producer {
+                    service: self.service,
+                    message_type: info.message_type,
+                    producer: info.producer,
+                });
             }
+            let stream = topology.stream_of(self.service, info.filter)?;
+            if info.kind == Kind::Timer && !stream.schedules {
+                return Err(DeclarationError::NoSchedules {
+                    service: self.service,
+                    stream: stream.name.clone(),
+                    subject: info.filter.to_owned(),
+                });
+            }
+            streams.entry(&stream.name).or_default().push(info.filter.to_owned());
         }
-        publish.extend([format!("dead-letter.{service}.>"), format!("$JS.API.DIRECT.GET.{DEAD_LETTERS}")]);
-        let consumers = self.consumers(topology)?;
-        for ConsumerSpec { stream, .. } in &consumers {
-            publish.extend([
-                format!("$JS.API.CONSUMER.INFO.{stream}.{service}"),
-                format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{service}"),
-                format!("$JS.ACK.{stream}.{service}.>"),
-                format!("$JS.ACK.*.*.{stream}.{service}.>"),
-            ]);
-        }
-        publish.extend(consumers.iter().map(|consumer| format!("$JS.API.STREAM.INFO.{}", consumer.stream)));
-        publish.extend(self.read_streams.iter().map(|stream| format!("$JS.API.DIRECT.GET.{stream}")));
-        publish.extend(self.requests.iter().cloned());
-        let mut subscribe = vec![format!("_INBOX_{service}.>")];
-        subscribe.extend(self.queries.iter().cloned());
-        subscribe.extend([format!("admin.{service}.>"), "$SRV.>".to_owned()]);
-        Ok(Permissions { publish, subscribe })
+        Ok(streams)
     }
 }
 
@@ -329,31 +301,4 @@ fn are_equal(listed: &[&ConsumerSpec], consumers: &[ConsumerSpec]) -> bool {
     listed.sort_unstable();
     consumers.sort_unstable();
     listed == consumers
-}
-
-/// The permissions of a service's user at nats-server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Permissions {
-    /// The subjects that it may publish on.
-    pub publish: Vec<String>,
-    /// The subjects that it may subscribe to.
-    pub subscribe: Vec<String>,
-}
-
-impl fmt::Display for Permissions {
-    /// Formats the `permissions` block of a user in `nats.conf`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |f: &mut fmt::Formatter<'_>, name: &str, subjects: &[String]| {
-            writeln!(f, "  {name}: {{ allow: [")?;
-            subjects.iter().try_for_each(|subject| writeln!(f, "    \"{subject}\","))?;
-            writeln!(f, "  ] }}")
-        };
-        writeln!(f, "permissions: {{")?;
-        list(f, "publish", &self.publish)?;
-        list(f, "subscribe", &self.subscribe)?;
-        // A responder may reply on the reply subject of a request that it received, and only there.
-        writeln!(f, "  allow_responses: true")?;
-        write!(f, "}}")
-    }
 }

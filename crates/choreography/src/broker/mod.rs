@@ -11,5 +11,7 @@ pub mod declaration;
 pub mod direct;
 pub mod durability;
 pub(crate) mod limits;
+pub mod provision;
 pub mod replay;
 pub mod topology;
+pub mod user;

@@ -183,14 +183,23 @@ impl Puller {
     pub(crate) async fn run(self) {
         let part = Self::part(&self.stream);
         let (mut incarnation, mut followed) = (Incarnation::default(), Followed::default());
+        // Readiness logs a part that stops to work, and not one that never worked.
+        let mut is_logged = false;
         while !self.shutdown.is_cancelled() {
             match self.open(&mut followed).await {
                 Ok((consumer, messages)) => {
+                    is_logged = true;
                     self.health.ok(&part);
                     incarnation.renew();
                     self.pull(consumer, messages, &mut incarnation, &mut followed).await;
                 }
-                Err(error) => self.health.failed(&part, format!("cannot pull: {error:#}")),
+                Err(error) => {
+                    if !std::mem::replace(&mut is_logged, true) {
+                        tracing::warn!(stream = %self.stream, consumer = %self.consumer, error = %format!("{error:#}"),
+                            "the service cannot pull and consumes nothing; provision its topology if the consumer is missing");
+                    }
+                    self.health.failed(&part, format!("cannot pull: {error:#}"));
+                }
             }
             tokio::select! {
                 () = tokio::time::sleep(REBUILD) => {}

@@ -32,7 +32,7 @@ use crate::wire::message::Messages;
 ///
 /// async fn book(_tx: &DatabaseTransaction, command: &Envelope<BookRoom>) -> Result<Vec<Outgoing>, HandleError> {
 ///     let booked = RoomBooked { room_id: command.payload.room_id.clone() };
-///     Ok(vec![command.emit(&booked, None)?])
+///     Ok(vec![command.emit(&booked)?])
 /// }
 ///
 /// let handler = each(book);

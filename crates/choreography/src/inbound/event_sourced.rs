@@ -219,9 +219,9 @@ impl<'a, D: Decider> Loaded<'a, D> {
             if decider.is_recorded(&event) {
                 aggregate.apply(decider, &event, self.now);
                 aggregate.is_changed = true;
-                self.recorded.push(message.emit(&event, Some(aggregate.version))?);
+                self.recorded.push(message.emit_change(&event, aggregate.version)?);
             } else {
-                self.unrecorded.push(message.emit(&event, None)?);
+                self.unrecorded.push(message.emit(&event)?);
             }
         }
         match (before, decider.deadline(id, &aggregate.state)) {

@@ -13,6 +13,7 @@ use crate::inbound::handler::Handler;
 use crate::inbound::policies::{Policies, PolicyError};
 use crate::inbound::query::Endpoint;
 use crate::outbound::relay_handle::Outbox;
+use crate::runtime::needs::StreamNeeds;
 use crate::runtime::service::{Frame, Service, Worker};
 use crate::runtime::web::Web;
 use crate::state::database::Databases;
@@ -215,12 +216,16 @@ impl<H: Handler> ServiceBuilder<H> {
         }
         self.policies.check()?;
         let consumers = self.declaration.check(&topology)?;
+        let published = self.declaration.published_streams(&topology)?;
         let frame = Frame {
             name: service,
             description: self.description,
             version: self.version,
-            streams: consumers.into_iter().map(|consumer| consumer.stream).collect(),
-            longest_deadline: self.longest_deadline,
+            needs: StreamNeeds {
+                consumed: consumers.into_iter().map(|consumer| consumer.stream).collect(),
+                published: published.into_iter().map(|(stream, subjects)| (stream.to_owned(), subjects)).collect(),
+                longest_deadline: self.longest_deadline,
+            },
             policies: self.policies,
             db,
             endpoints: self.endpoints,

@@ -4,6 +4,7 @@ pub mod builder;
 #[cfg(feature = "http")]
 pub mod listener;
 pub mod migration;
+pub(crate) mod needs;
 pub(crate) mod options;
 #[cfg(feature = "http")]
 pub mod probes;

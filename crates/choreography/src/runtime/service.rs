@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use async_nats::{Client, jetstream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -28,10 +28,11 @@ use crate::outbound::relay::Relay;
 use crate::outbound::relay_handle::Outbox;
 #[cfg(feature = "http")]
 use crate::runtime::listener::Server;
+use crate::runtime::needs::{STREAMS, StreamNeeds};
 use crate::runtime::options::ServiceOptions;
 #[cfg(feature = "http")]
 use crate::runtime::probes;
-use crate::runtime::retention::{self, Cleanup, HorizonError};
+use crate::runtime::retention::{self, Cleanup};
 use crate::runtime::shutdown::{Parts, Shutdown};
 #[cfg(feature = "http")]
 use crate::runtime::web::Web;
@@ -39,15 +40,6 @@ use crate::state::database::Databases;
 use crate::state::storage::StorageWatch;
 use crate::telemetry::health::Health;
 use crate::telemetry::spans;
-
-/// The [`Health`] part for the streams.
-const STREAMS: &str = "streams";
-/// The [`Health`] part for the durability of acknowledged messages.
-const DURABILITY: &str = "durability";
-/// The interval between checks for missing streams.
-const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// The delay with which a deadline may fire and still be kept by its stream: after an outage the broker fires it late.
-const MAX_DELAY: Duration = Duration::from_secs(3600);
 
 /// A background task of a service, such as calling a third party or sending mail. It ends when the token is cancelled;
 /// it finds unfinished work again at the next start.
@@ -68,9 +60,7 @@ pub(super) struct Frame {
     pub(super) name: &'static str,
     pub(super) description: Cow<'static, str>,
     pub(super) version: Cow<'static, str>,
-    /// The streams it consumes, each through a durable consumer named after the service.
-    pub(super) streams: Arc<[String]>,
-    pub(super) longest_deadline: Option<Duration>,
+    pub(super) needs: StreamNeeds,
     pub(super) policies: Policies,
     pub(super) db: Databases,
     pub(super) endpoints: Vec<Endpoint>,
@@ -158,7 +148,7 @@ impl Frame {
         });
 
         let started = tokio::select! {
-            started = wait_for_streams(&js, &self.streams, self.longest_deadline, options, &health) => started,
+            started = self.needs.wait(&js, options, &health) => started,
             () = stop.cancelled() => Ok(None),
             Some(ended) = parts.next_end() => ended.map(|()| None),
         };
@@ -204,7 +194,7 @@ impl Frame {
             db: self.db.reader.clone(),
             js: js.clone(),
             consumer: self.name,
-            streams: self.streams.clone(),
+            streams: self.needs.consumed.clone(),
         }
         .add_to(routes);
         let endpoint = probes::with_probes(routes, health.clone());
@@ -240,7 +230,7 @@ impl Frame {
             health.clone(),
         );
         let (sender, queue) = mpsc::channel(self.policies.max_batch);
-        for stream in self.streams.iter() {
+        for stream in self.needs.consumed.iter() {
             health.expect(&Puller::part(stream));
             let puller = Puller {
                 js: js.clone(),
@@ -306,7 +296,7 @@ impl Frame {
         let cleanup = Cleanup {
             db: self.db.writer.clone(),
             js: js.clone(),
-            streams: self.streams.clone(),
+            streams: self.needs.consumed.clone(),
             retention: options.retention(),
             interval: Duration::from_secs(options.cleanup_seconds),
             shutdown: stop.clone(),
@@ -325,7 +315,7 @@ impl Frame {
             storage.run().await;
             Ok(())
         });
-        if let Some(stream) = self.streams.first() {
+        if let Some(stream) = self.needs.consumed.first() {
             let watch = clock::watch(js.clone(), stream.clone(), health.clone(), stop.clone());
             parts.spawn("clock", async move {
                 watch.await;
@@ -343,83 +333,4 @@ struct Broker {
     limits: Limits,
     /// The age from which the relay marks an outbox row as republished.
     late_after: Duration,
-}
-
-/// Waits until the streams can be read on a recent enough server. Checks the dedup horizon, the deadlines, and the
-/// durability; returns the durability and the streams' infos.
-async fn wait_for_streams(
-    js: &jetstream::Context,
-    streams: &[String],
-    longest_deadline: Option<Duration>,
-    options: &ServiceOptions,
-    health: &Health,
-) -> anyhow::Result<Option<(Durability, Vec<jetstream::stream::Info>)>> {
-    loop {
-        match retention::check_dedup_horizon(js, streams, options.retention()).await {
-            Ok(infos) => match connection::check_server(&js.client()) {
-                Ok(()) => {
-                    check_deadlines(infos.iter().map(|info| &info.config), longest_deadline)?;
-                    let probed = options.durability.probe(&infos, None).await;
-                    options.durability.check(&probed)?;
-                    for silent in &probed.silent {
-                        tracing::warn!("{silent}; whether messages are synced is unknown and counts as not synced");
-                    }
-                    health.note(DURABILITY, probed.to_string());
-                    health.ok(STREAMS);
-                    return Ok(Some((probed.durability, infos)));
-                }
-                Err(error) => health.failed(STREAMS, error.to_string()),
-            },
-            Err(error @ HorizonError::TooShort(_)) => bail!(error),
-            Err(error @ HorizonError::Unreadable { .. }) => health.failed(STREAMS, error.to_string()),
-        }
-        tokio::time::sleep(RETRY_INTERVAL).await;
-    }
-}
-
-/// Refuses deadlines that their stream would delete before they fire.
-fn check_deadlines<'a>(
-    streams: impl IntoIterator<Item = &'a jetstream::stream::Config>,
-    longest: Option<Duration>,
-) -> anyhow::Result<()> {
-    let Some(longest) = longest else { return Ok(()) };
-    for config in streams.into_iter().filter(|config| config.allow_message_schedules) {
-        let allowed = config.max_age.saturating_sub(MAX_DELAY.min(config.max_age / 2));
-        anyhow::ensure!(
-            longest <= allowed,
-            "the longest deadline is {} s, and stream {} keeps messages for {} s: a deadline must be {} s or shorter, or it \
-             could be deleted before it fires; set a shorter one, or raise the stream's max_age",
-            longest.as_secs(),
-            config.name,
-            config.max_age.as_secs(),
-            allowed.as_secs()
-        );
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadline_longer_than_its_stream_keeps_messages_is_refused() {
-        let day = Duration::from_secs(24 * 3600);
-        let timers = |max_age| jetstream::stream::Config {
-            name: "TIMERS".to_owned(),
-            max_age,
-            allow_message_schedules: true,
-            ..Default::default()
-        };
-        let refused = check_deadlines([&timers(day)], Some(day)).unwrap_err().to_string();
-        assert!(
-            refused.contains("TIMERS") && refused.contains("86400 s") && refused.contains("82800 s"),
-            "{refused}"
-        );
-        check_deadlines([&timers(day)], Some(day - MAX_DELAY)).unwrap();
-        check_deadlines([&timers(Duration::from_secs(10))], Some(Duration::from_secs(5))).unwrap();
-        check_deadlines([&timers(day)], None).unwrap();
-        let other = jetstream::stream::Config { max_age: day, ..Default::default() };
-        check_deadlines([&other], Some(day * 9)).unwrap();
-    }
 }

@@ -57,14 +57,23 @@ impl Outgoing {
 }
 
 impl<T> Envelope<T> {
-    /// Encodes an event that this message causes. `version` is the aggregate's version after the event; `None` if the
-    /// event changes no aggregate.
+    /// Encodes an event that this message causes.
     ///
     /// # Errors
     ///
     /// [`EncodeError`].
-    pub fn emit(&self, event: &impl Publish, version: Option<i64>) -> Result<Outgoing, EncodeError> {
-        Outgoing::of(self.cause(), event, version)
+    pub fn emit(&self, event: &impl Publish) -> Result<Outgoing, EncodeError> {
+        Outgoing::of(self.cause(), event, None)
+    }
+
+    /// Encodes an event that changes an aggregate. `version` is the aggregate's version after the event. Events of the
+    /// same type and cause differ by it.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`].
+    pub fn emit_change(&self, event: &impl Publish, version: i64) -> Result<Outgoing, EncodeError> {
+        Outgoing::of(self.cause(), event, Some(version))
     }
 
     /// Schedules a timer: the stream publishes it at `time`. It replaces a timer of the same type and key. `version` is

@@ -1,5 +1,6 @@
 //! The builder of a service: what it refuses, and a handler out of a function on one message.
 
+use async_nats::jetstream::stream;
 use choreography::database::Databases;
 use choreography::topology::Topology;
 use choreography::{
@@ -108,9 +109,37 @@ async fn a_declaration_that_is_not_the_handlers_or_the_topologys_is_refused() {
     assert!(error.to_string().contains("EVENTS (counter.event.added.*); TIMERS (counter.timer.>)"), "{error}");
     let consumers = streams().with(&listed).unwrap().consumers;
     assert_eq!(consumers, listed.consumers(&topology()).unwrap());
-    let permissions = listed.publishes::<Added>().publishes::<Ring>().permissions(&streams()).unwrap();
-    assert!(permissions.publish.starts_with(&["counter.event.>".to_owned(), "counter.schedule.>".to_owned()]));
-    assert!(permissions.publish.contains(&"$JS.ACK.*.*.TIMERS.counter-service.>".to_owned()));
+    let user = listed.publishes::<Added>().publishes::<Ring>().user(&streams()).unwrap();
+    assert!(user.publish.starts_with(&["counter.event.>".to_owned(), "counter.schedule.>".to_owned()]));
+    assert!(user.publish.contains(&"$JS.ACK.*.*.TIMERS.counter-service.>".to_owned()));
+}
+
+#[test]
+fn a_user_prints_as_it_stands_in_the_configuration_of_nats_server() {
+    let user = Declaration::new("counter-service").publishes::<Added>().user(&streams()).unwrap();
+    let printed = user.to_string();
+    let begin = "{\n  user: counter-service, password: $COUNTER_SERVICE_PASSWORD\n  permissions: {\n    publish: { allow: [\n";
+    assert!(printed.starts_with(begin), "{printed}");
+    assert!(printed.contains("\"$JS.API.STREAM.INFO.EVENTS\",") && printed.ends_with("  }\n}"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_service_awaits_a_stream_that_stores_what_it_publishes_and_names_the_missing_subject() {
+    let bench = Bench::new(Engine::Sqlite).await;
+    let events = bench.stream("EVENTS").await.cached_info().config.clone();
+    let other = stream::Config { subjects: vec!["other.event.>".to_owned()], ..events.clone() };
+    bench.js.update_stream(other).await.unwrap();
+    let service = bench.builder(bench.counter()).publishes::<Added>();
+    let service = service.database(Databases::open::<crate::counter::Migrator>(&bench.url).await.unwrap());
+    let service = run(service.build().unwrap(), &bench.options());
+    eventually("readiness names the subject", || async {
+        let (ready, text) = service.readiness().await;
+        !ready && text.contains("stream EVENTS does not store counter.event.added.*") && text.contains("provision")
+    })
+    .await;
+    bench.js.update_stream(events).await.unwrap();
+    eventually("the service is ready", || async { service.readiness().await.0 }).await;
+    service.stop().await.0.unwrap();
 }
 
 async fn add_one(tx: &DatabaseTransaction, message: &Envelope<Add>) -> Result<Vec<Outgoing>, HandleError> {
@@ -119,7 +148,7 @@ async fn add_one(tx: &DatabaseTransaction, message: &Envelope<Add>) -> Result<Ve
         message.key
     );
     tx.execute_unprepared(&add).await?;
-    Ok(vec![message.emit(&Added { name: message.key.clone() }, None)?])
+    Ok(vec![message.emit(&Added { name: message.key.clone() })?])
 }
 
 #[tokio::test]

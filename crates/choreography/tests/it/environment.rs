@@ -47,6 +47,23 @@ async fn a_change_that_the_server_cannot_make_is_refused_with_its_name() {
 }
 
 #[tokio::test]
+async fn provisioning_adds_subjects_to_a_stream_and_refuses_to_take_any() {
+    let bench = Bench::new(Engine::Sqlite).await;
+    let provisioned = async |subjects: &str| {
+        let topology = TOPOLOGY.replace(r#"["counter.event.>"]"#, subjects);
+        Topology::parse(&topology).unwrap().provision(&bench.js, 1).await
+    };
+    provisioned(r#"["counter.event.>", "room.event.>"]"#).await.unwrap();
+    let error = provisioned(r#"["room.event.>"]"#).await.unwrap_err().to_string();
+    assert!(
+        error.contains("stream EVENTS stores counter.event.>, which this topology does not declare"),
+        "{error}"
+    );
+    let subjects = bench.stream("EVENTS").await.cached_info().config.subjects.clone();
+    assert_eq!(subjects, ["counter.event.>", "room.event.>"]);
+}
+
+#[tokio::test]
 async fn a_topology_with_an_unknown_field_is_refused() {
     let misspelt = TOPOLOGY.replacen("maxAgeSeconds", "maxAge", 1);
     assert!(format!("{:#}", Topology::parse(&misspelt).unwrap_err()).contains("maxAge"));

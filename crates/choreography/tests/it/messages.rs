@@ -138,8 +138,8 @@ fn a_type_that_is_in_a_set_twice_is_found() {
 #[test]
 fn an_emitted_event_equals_one_built_by_hand() {
     let cause = an_envelope();
-    let emitted = cause.emit(&printed("P1"), Some(3)).unwrap();
-    let of_set = cause.emit(&PrinterMessage::from(printed("P1")), Some(3)).unwrap();
+    let emitted = cause.emit_change(&printed("P1"), 3).unwrap();
+    let of_set = cause.emit_change(&PrinterMessage::from(printed("P1")), 3).unwrap();
     let (subject, body) = ("printer.event.page-printed.P1".to_owned(), br#"{"id":"P1"}"#.to_vec());
     let by_hand = Outgoing::new(cause.cause(), subject, "printer.page-printed.v1", "P1", Some(3), body);
     for emitted in [emitted, of_set] {
@@ -164,7 +164,7 @@ fn a_timer_is_scheduled_and_cancelled_on_the_subject_that_holds_it() {
 #[test]
 fn a_key_that_is_not_a_valid_subject_token_is_refused() {
     for key in ["", "a.b", "*", ">", "a b", "a\n"] {
-        let refused = an_envelope().emit(&printed(key), None).unwrap_err();
+        let refused = an_envelope().emit(&printed(key)).unwrap_err();
         assert!(matches!(&refused, EncodeError::Key { key: named, .. } if named == key), "{refused}");
         assert!(publisher::Command::new(Uuid::now_v7(), &Print { page: key.to_owned() }).is_err());
     }
