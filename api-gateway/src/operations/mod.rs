@@ -16,6 +16,7 @@ use choreography_http::json::JsonOf;
 use choreography_http::parameter::{Path, Query, Sequence};
 use choreography_http::problem::{Failure, Problem, unavailable};
 use choreography_http::{failures, replies};
+use choreography_ops::OperationError;
 use choreography_ops::dead_letters::redrive::{Redriven, redrive};
 use choreography_ops::dead_letters::{self, Filter, delete};
 use choreography_ops::{OPERATOR, Operator};
@@ -205,6 +206,6 @@ impl OperationsApi {
     }
 }
 
-fn failed(error: &anyhow::Error) -> Problem {
+fn failed(error: &OperationError) -> Problem {
     unavailable(&format!("{error:#}"))
 }

@@ -143,7 +143,7 @@ impl StreamFollower {
     /// # Errors
     ///
     /// If the server does not reply or refuses.
-    pub async fn open(&mut self) -> anyhow::Result<()> {
+    pub(crate) async fn open(&mut self) -> anyhow::Result<()> {
         let connection = connects(&self.client);
         let stream = self.js.get_stream(self.follow.stream).await?;
         let (last, reset) = place(stream.cached_info(), self.last);

@@ -203,12 +203,12 @@ impl Cli {
 }
 
 /// Awaits a future that changes nothing, unless a signal ends it.
-async fn unless_stopped<T>(
+async fn unless_stopped<T, E: Into<anyhow::Error>>(
     stop: &CancellationToken,
-    reading: impl Future<Output = anyhow::Result<T>>,
+    reading: impl Future<Output = Result<T, E>>,
 ) -> anyhow::Result<T> {
     match stop.run_until_cancelled(reading).await {
-        Some(done) => done,
+        Some(done) => done.map_err(Into::into),
         None => bail!("interrupted by a signal; nothing was changed"),
     }
 }

@@ -5,7 +5,7 @@
 //! reading order:
 //!
 //! - [`system`]: the declarations;
-//! - [`operator`]: the connection;
+//! - [`operator`]: the connection; `error`: why an operation failed;
 //! - [`dead_letters`]: lists, shows, redrives, and deletes dead letters;
 //! - [`explain`](mod@explain): the timeline of one business id across all services, and its blockers;
 //! - [`checks`]: the consistency checks of the library, and those of a system;
@@ -55,6 +55,7 @@ pub mod checks;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod dead_letters;
+mod error;
 pub mod explain;
 pub mod operator;
 #[cfg(feature = "cli")]
@@ -64,5 +65,6 @@ pub mod system;
 
 #[cfg(feature = "cli")]
 pub use cli::Cli;
+pub use error::OperationError;
 pub use operator::{OPERATOR, Operator};
-pub use system::System;
+pub use system::{System, UnknownConsumer};

@@ -12,7 +12,7 @@ use choreography::{Health, clock, query};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::System;
+use crate::{OperationError, System};
 
 /// The user of `nats.conf` that operators connect as.
 pub const OPERATOR: &str = "operator";
@@ -48,8 +48,8 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// If the server is unavailable or refuses the user.
-    pub async fn connect(options: &NatsOptions, system: System) -> anyhow::Result<Self> {
+    /// [`OperationError::Unavailable`] if the server does not reply or refuses the user.
+    pub async fn connect(options: &NatsOptions, system: System) -> Result<Self, OperationError> {
         let (client, health) = connection::establish(options, OPERATOR, CONNECT_TIMEOUT).await?;
         let js = connection::jetstream(&client);
         // Any stream has the server's time. If none can be read, the local time is good enough to say so.
@@ -66,12 +66,12 @@ impl Operator {
     ///
     /// # Errors
     ///
-    /// If the address cannot be parsed.
+    /// [`OperationError::Unavailable`] if the address cannot be parsed.
     pub async fn connect_in_background(
         options: &NatsOptions,
         health: Health,
         system: System,
-    ) -> anyhow::Result<Self> {
+    ) -> Result<Self, OperationError> {
         let client = connection::connect(options, OPERATOR, &health).await?;
         let js = connection::jetstream(&client);
         Ok(Self::over(client, js, health, system))

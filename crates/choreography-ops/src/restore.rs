@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use async_nats::jetstream::stream::State;
 use choreography::envelope::unix_millis;
 use choreography::position::Observed;
@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::Operator;
+use crate::{OperationError, Operator};
 
 /// The time limit for a service to republish one batch.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,8 +69,9 @@ struct Running {
 ///
 /// # Errors
 ///
-/// If the stream is not part of the system, no outbox retains its messages, or it does not exist; and if its consumers
-/// make no progress with half of it to read.
+/// [`OperationError::Invalid`] if the stream is not part of the system, or no outbox retains its messages;
+/// [`OperationError::Unavailable`] if it cannot be read; [`OperationError::Stalled`] if its consumers make no progress
+/// with half of it to read.
 pub async fn restore(
     operator: &Operator,
     stream: &str,
@@ -78,19 +79,20 @@ pub async fn restore(
     stall_timeout: Duration,
     stop: &CancellationToken,
     mut report: impl FnMut(&Progress),
-) -> anyhow::Result<Vec<Progress>> {
+) -> Result<Vec<Progress>, OperationError> {
     let system = operator.system();
     let streams = &system.topology.streams;
     let spec = streams.iter().find(|spec| spec.name == stream);
     let names: Vec<&str> = streams.iter().map(|spec| spec.name.as_str()).collect();
-    let spec = spec.with_context(|| format!("there is no stream {stream}; it is one of {}", names.join(", ")))?;
+    let unknown = || format!("there is no stream {stream}; it is one of {}", names.join(", "));
+    let spec = spec.ok_or_else(|| OperationError::Invalid(unknown()))?;
     let services = system.producers(spec);
     if services.is_empty() {
-        bail!(
+        return Err(OperationError::Invalid(format!(
             "{stream} cannot be restored: its messages come from clients, and no outbox holds them. Handled messages \
              had their effect; acknowledged but unhandled messages are lost unless the stream has replicas, and their \
              senders must send them again (the same Idempotency-Key makes that safe)"
-        );
+        )));
     }
     let found = operator.js().get_stream(stream).await;
     let found = found.with_context(|| {
@@ -123,8 +125,12 @@ pub async fn restore(
 ///
 /// # Errors
 ///
-/// If the slowest consumer makes no progress for `stall_timeout`.
-async fn wait_for_consumers(operator: &Operator, stream: &str, stall_timeout: Duration) -> anyhow::Result<()> {
+/// [`OperationError::Stalled`] if the slowest consumer makes no progress for `stall_timeout`.
+async fn wait_for_consumers(
+    operator: &Operator,
+    stream: &str,
+    stall_timeout: Duration,
+) -> Result<(), OperationError> {
     let (mut before, mut progress) = (None, Instant::now());
     loop {
         let backlog = backlog(operator, stream).await?;
@@ -135,13 +141,11 @@ async fn wait_for_consumers(operator: &Operator, stream: &str, stall_timeout: Du
         if before != now {
             (before, progress) = (now, Instant::now());
         } else if progress.elapsed() > stall_timeout {
-            bail!(
+            return Err(OperationError::Stalled(format!(
                 "the consumer {} of {stream} makes no progress with {} of {} bytes to read; more would be deleted \
                  unconsumed. Messages published so far are in the stream; start the service, then repeat the command",
-                backlog.consumer,
-                backlog.bytes,
-                backlog.limit
-            );
+                backlog.consumer, backlog.bytes, backlog.limit
+            )));
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }

@@ -1,7 +1,9 @@
 //! The system that an operator works on, as data.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use async_nats::jetstream::consumer;
 use choreography::topology::StreamSpec;
 use choreography::{Kind, MessageInfo, Topology};
 
@@ -67,6 +69,22 @@ impl System {
         self.topology.consumers.iter().map(|consumer| consumer.name.as_str()).collect()
     }
 
+    /// Returns the durable consumers of a stream that belong to no service of the topology. Those of live feeds are not
+    /// durable.
+    pub(crate) fn unknown_consumers(&self, stream: &str, infos: &[consumer::Info]) -> Vec<UnknownConsumer> {
+        let is_known = |info: &consumer::Info| {
+            self.topology.consumers.iter().any(|spec| spec.stream == stream && spec.name == info.name)
+        };
+        let unknown = infos.iter().filter(|info| info.config.durable_name.is_some() && !is_known(info));
+        let lag = |info: &consumer::Info| UnknownConsumer {
+            name: info.name.clone(),
+            stream: stream.to_owned(),
+            pending: info.num_pending,
+            unacknowledged: info.num_ack_pending,
+        };
+        unknown.map(lag).collect()
+    }
+
     /// Returns the services whose outboxes hold the messages of a stream.
     pub(crate) fn producers(&self, stream: &StreamSpec) -> BTreeSet<&str> {
         let mut services = BTreeSet::new();
@@ -82,6 +100,32 @@ impl System {
             }
         }
         services
+    }
+}
+
+/// A durable consumer that belongs to no service of the topology, such as that of a service which was added to a running
+/// system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnknownConsumer {
+    /// Its name.
+    pub name: String,
+    /// The stream.
+    pub stream: String,
+    /// Messages that are not delivered yet.
+    pub pending: u64,
+    /// Messages that are delivered and not acknowledged.
+    pub unacknowledged: usize,
+}
+
+impl fmt::Display for UnknownConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, stream, pending, unacknowledged } = self;
+        write!(
+            f,
+            "the consumer {name} of {stream} belongs to no service of the topology: {pending} messages pending, \
+             {unacknowledged} unacknowledged"
+        )
     }
 }
 

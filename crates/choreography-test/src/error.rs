@@ -7,6 +7,7 @@ use std::time::Duration;
 
 /// A server could not be found, installed, started, or stopped.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 #[expect(missing_docs, reason = "the error messages name the fields")]
 pub enum Error {
     /// The server is not on this machine and could not be installed; the message has the next step.

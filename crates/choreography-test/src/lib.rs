@@ -41,7 +41,7 @@ mod tools;
 
 pub use flow::Flow;
 pub use published::{Published, cancelled, published, scheduled};
-pub use spec::{START, Spec};
+pub use spec::{START, Spec, SpecError};
 
 #[cfg(feature = "servers")]
 pub use {

@@ -47,13 +47,22 @@ struct Results {
     published: Vec<Published>,
 }
 
+/// Why there is no service to specify.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SpecError {
+    /// A migration failed.
+    #[error(transparent)]
+    Migration(#[from] anyhow::Error),
+}
+
 impl<H: Handler> Spec<H> {
     /// Creates a service on a new SQLite database in memory. `M` has its migrations, the library's included.
     ///
     /// # Errors
     ///
-    /// If a migration fails.
-    pub async fn new<M: MigratorTrait>(service: &'static str, handler: H) -> anyhow::Result<Self> {
+    /// [`SpecError::Migration`].
+    pub async fn new<M: MigratorTrait>(service: &'static str, handler: H) -> Result<Self, SpecError> {
         Ok(Self::on(sqlite_in_memory::<M>().await?, service, handler))
     }
 

@@ -77,7 +77,11 @@ pub(super) fn consumers(observed: &Observed, moved: &mut Moved, now: Instant) ->
             }
         }
     }
-    let detail = if lags.is_empty() { "no consumer lags".to_owned() } else { lags.join("; ") };
+    if lags.is_empty() {
+        lags.push("no consumer lags".to_owned());
+    }
+    lags.extend(observed.unknown_consumers.iter().map(ToString::to_string));
+    let detail = lags.join("; ");
     (Check::new("consumers", "Published messages are handled", examined, detail), findings)
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::{ErrorCode, consumer};
+use async_nats::jetstream::consumer;
 use choreography::clock;
 use choreography::dead_letter::STREAM_NAME;
+use choreography::provision::is_absent;
 use choreography::stats::{self, Stats};
 use choreography::topology::StreamSpec;
 use futures::TryStreamExt;
@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 use time::OffsetDateTime;
 
 use super::board::Reply;
-use crate::{Operator, System};
+use crate::{Operator, System, UnknownConsumer};
 
 /// The time limit for a reply: two queries in succession stay below the maximum age of a shared result.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(1200);
@@ -64,6 +64,8 @@ pub struct Observed {
     pub stats: BTreeMap<String, Reply<Stats>>,
     /// The consumer lags, taken last.
     pub lags: Reply<Vec<Lag>>,
+    /// The consumers that belong to no service of the topology.
+    pub unknown_consumers: Vec<UnknownConsumer>,
     /// The dead letters.
     pub dead_letters: Reply<DeadLetters>,
     /// The time before the first query.
@@ -79,6 +81,7 @@ impl Observed {
         Self {
             stats: BTreeMap::from([("the services".to_owned(), Err(why()))]),
             lags: Err(why()),
+            unknown_consumers: Vec::new(),
             dead_letters: Err(why()),
             at,
             quiet: false,
@@ -145,11 +148,15 @@ pub(super) async fn observe<T>(operator: &Operator, own: impl Future<Output = T>
     let before = lags(operator).await;
     let (own, stats, dead_letters) = tokio::join!(own, all_stats(operator), dead_letters(operator));
     let after = lags(operator).await;
+    let (after, unknown_consumers) = match after {
+        Ok((lags, unknown)) => (Ok(lags), unknown),
+        Err(why) => (Err(why), Vec::new()),
+    };
     let outboxes_empty = stats.values().all(|stats| stats.as_ref().is_ok_and(|stats| stats.outbox_depth == 0));
     let handled = |lags: &[Lag]| lags.iter().all(|lag| lag.pending == 0 && lag.unacknowledged == 0);
     let quiet = outboxes_empty
-        && matches!((&before, &after), (Ok(before), Ok(after)) if handled(before) && before == after);
-    (Observed { stats, lags: after, dead_letters, at, quiet }, own)
+        && matches!((&before, &after), (Ok((before, _)), Ok(after)) if handled(before) && before == after);
+    (Observed { stats, lags: after, unknown_consumers, dead_letters, at, quiet }, own)
 }
 
 async fn all_stats(operator: &Operator) -> BTreeMap<String, Reply<Stats>> {
@@ -162,16 +169,19 @@ async fn all_stats(operator: &Operator) -> BTreeMap<String, Reply<Stats>> {
     join_all(replies).await.into_iter().collect()
 }
 
-async fn lags(operator: &Operator) -> Reply<Vec<Lag>> {
+/// Reads the lags of the consumers of all services, and the consumers of no service.
+async fn lags(operator: &Operator) -> Reply<(Vec<Lag>, Vec<UnknownConsumer>)> {
     let System { topology, .. } = operator.system();
     let reading = async {
-        let mut lags = Vec::new();
+        let (mut lags, mut unknown) = (Vec::new(), Vec::new());
         for stream in &topology.streams {
             if topology.consumers.iter().any(|spec| spec.stream == stream.name) {
-                lags.extend(lags_of(operator, stream).await?);
+                let (of_stream, others) = lags_of(operator, stream).await?;
+                lags.extend(of_stream);
+                unknown.extend(others);
             }
         }
-        anyhow::Ok(lags)
+        anyhow::Ok((lags, unknown))
     };
     match tokio::time::timeout(REPLY_TIMEOUT, reading).await {
         Ok(lags) => lags.map_err(|error| format!("{error:#}")),
@@ -179,9 +189,10 @@ async fn lags(operator: &Operator) -> Reply<Vec<Lag>> {
     }
 }
 
-/// Reads the lags of the consumers of one stream.
-async fn lags_of(operator: &Operator, spec: &StreamSpec) -> anyhow::Result<Vec<Lag>> {
-    let System { topology, provision_command, .. } = operator.system();
+/// Reads the consumers of one stream: the lags of those of services, and the others.
+async fn lags_of(operator: &Operator, spec: &StreamSpec) -> anyhow::Result<(Vec<Lag>, Vec<UnknownConsumer>)> {
+    let system = operator.system();
+    let System { topology, provision_command, .. } = system;
     let reading = || format!("reading the stream {}", spec.name);
     let (state, infos) = match operator.js().get_stream(&spec.name).await {
         Ok(stream) => {
@@ -210,12 +221,7 @@ async fn lags_of(operator: &Operator, spec: &StreamSpec) -> anyhow::Result<Vec<L
             has_timers: spec.schedules,
         }
     });
-    Ok(lags.collect())
-}
-
-/// Returns whether the stream certainly does not exist, as opposed to a server that does not reply.
-fn is_absent(error: &GetStreamError) -> bool {
-    matches!(error.kind(), GetStreamErrorKind::JetStream(ref why) if why.error_code() == ErrorCode::STREAM_NOT_FOUND)
+    Ok((lags.collect(), system.unknown_consumers(&spec.name, &infos)))
 }
 
 async fn dead_letters(operator: &Operator) -> Reply<DeadLetters> {

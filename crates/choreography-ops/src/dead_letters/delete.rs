@@ -10,7 +10,7 @@ use choreography::envelope::{NATS_MESSAGE_ID, rfc3339};
 use serde::Serialize;
 
 use super::{redrive, stored};
-use crate::Operator;
+use crate::{OperationError, Operator};
 
 /// The header with the operator's reason.
 pub const REASON: &str = "Deletion-Reason";
@@ -36,11 +36,13 @@ pub struct Deleted {
 ///
 /// # Errors
 ///
-/// If the reason is empty, the stream does not store the copy, or the dead letter cannot be removed. Repeating it is
-/// safe.
-pub async fn delete(operator: &Operator, sequence: u64, reason: &str) -> anyhow::Result<Deleted> {
+/// [`OperationError::Invalid`] if the reason is empty. [`OperationError::Unavailable`] if the stream does not store the
+/// copy, or the dead letter cannot be removed. Repeating it is safe.
+pub async fn delete(operator: &Operator, sequence: u64, reason: &str) -> Result<Deleted, OperationError> {
     let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_REASON).collect();
-    anyhow::ensure!(!reason.trim().is_empty(), "a dead letter cannot be deleted without a reason");
+    if reason.trim().is_empty() {
+        return Err(OperationError::Invalid("a dead letter cannot be deleted without a reason".to_owned()));
+    }
     let Some(dead_letter) = stored(operator, sequence).await? else {
         return Ok(Deleted { sequence, deleted: false });
     };
@@ -57,6 +59,8 @@ pub async fn delete(operator: &Operator, sequence: u64, reason: &str) -> anyhow:
     headers.insert(NATS_MESSAGE_ID, format!("{DELETED}/{sequence}").as_str());
     let rest = dead_letter.subject.split_once('.').map_or("", |(_, rest)| rest);
     operator.publish(format!("{DELETED}.{rest}"), headers, dead_letter.body).await?;
-    anyhow::ensure!(redrive::remove(operator, sequence).await, "dead letter {sequence} could not be removed");
+    if !redrive::remove(operator, sequence).await {
+        return Err(anyhow::anyhow!("dead letter {sequence} could not be removed").into());
+    }
     Ok(Deleted { sequence, deleted: true })
 }

@@ -20,7 +20,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::Operator;
+use crate::{OperationError, Operator};
 
 /// The maximum number of dead letters in one selection.
 pub const MAX_SELECTION: usize = 100_000;
@@ -157,8 +157,8 @@ pub(crate) fn is_token(text: &str) -> bool {
 ///
 /// # Errors
 ///
-/// If the stream cannot be read.
-pub async fn list(operator: &Operator, filter: &Filter, limit: usize) -> anyhow::Result<Listing> {
+/// [`OperationError::Unavailable`] if the stream cannot be read.
+pub async fn list(operator: &Operator, filter: &Filter, limit: usize) -> Result<Listing, OperationError> {
     let limit = limit.min(MAX_SELECTION);
     let mut reader = Reader::start(operator.js(), STREAM_NAME, &filter.subject(), 1).await?;
     let mut dead_letters = Vec::new();
@@ -177,8 +177,8 @@ pub async fn list(operator: &Operator, filter: &Filter, limit: usize) -> anyhow:
 ///
 /// # Errors
 ///
-/// If the stream cannot be read.
-pub async fn show(operator: &Operator, sequence: u64) -> anyhow::Result<Option<DeadLetterDetail>> {
+/// [`OperationError::Unavailable`] if the stream cannot be read.
+pub async fn show(operator: &Operator, sequence: u64) -> Result<Option<DeadLetterDetail>, OperationError> {
     Ok(stored(operator, sequence).await?.map(|stored| DeadLetterDetail {
         dead_letter: read(&stored),
         headers: headers(&stored),
@@ -190,8 +190,8 @@ pub async fn show(operator: &Operator, sequence: u64) -> anyhow::Result<Option<D
 ///
 /// # Errors
 ///
-/// If the stream cannot be read.
-pub async fn named(operator: &Operator, sequences: &[u64]) -> anyhow::Result<(Vec<DeadLetter>, Vec<u64>)> {
+/// [`OperationError::Unavailable`] if the stream cannot be read.
+pub async fn named(operator: &Operator, sequences: &[u64]) -> Result<(Vec<DeadLetter>, Vec<u64>), OperationError> {
     let (mut dead_letters, mut absent) = (Vec::new(), Vec::new());
     for sequence in sequences {
         match stored(operator, *sequence).await? {

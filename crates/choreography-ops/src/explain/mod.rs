@@ -23,8 +23,8 @@ use choreography::{Topology, clock};
 use futures::future::join_all;
 use uuid::Uuid;
 
-use crate::Operator;
 use crate::dead_letters::is_token;
+use crate::{OperationError, Operator};
 pub use timeline::{Blocker, Consumer, DeliveryStatus, Reach, ServiceStatus, Source, Step, Timeline};
 
 /// The time limit for the reply of a service.
@@ -36,9 +36,11 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 ///
-/// If the key is not a valid id.
-pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Result<Timeline> {
-    anyhow::ensure!(is_token(key), "{key:?} is not a valid id");
+/// [`OperationError::Invalid`] if the key is not a valid id.
+pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> Result<Timeline, OperationError> {
+    if !is_token(key) {
+        return Err(OperationError::Invalid(format!("{key:?} is not a valid id")));
+    }
     let topology = &operator.system().topology;
     let streams = topology.streams.iter().map(|stream| stream.name.as_str());
     let streams = streams.filter(|name| reach == Reach::Everything || *name != STREAM_NAME);
@@ -53,6 +55,14 @@ pub async fn explain(operator: &Operator, key: &str, reach: Reach) -> anyhow::Re
         for source in sources.iter_mut().filter(|source| source.available) {
             source.detail = steps::discarded(operator, &source.name).await;
         }
+    }
+    let consumed = |source: &&mut Source| topology.consumers.iter().any(|spec| spec.stream == source.name);
+    for source in sources.iter_mut().filter(consumed).filter(|_| reach == Reach::Everything) {
+        let unknown = steps::unknown_consumers(operator, &source.name).await;
+        source.detail = match (source.detail.take(), unknown) {
+            (Some(detail), Some(unknown)) => Some(format!("{detail}; {unknown}")),
+            (detail, unknown) => detail.or(unknown),
+        };
     }
 
     let services: BTreeMap<&str, Vec<Uuid>> = received(topology, &steps);

@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use async_nats::jetstream::consumer;
 use choreography::dead_letter;
 use choreography::direct::{Reader, Stored};
 use choreography::envelope::REPUBLISHED;
 use choreography::envelope::{self, rfc3339};
+use futures::TryStreamExt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -50,6 +52,15 @@ pub(super) async fn discarded(operator: &Operator, stream: &str) -> Option<Strin
     let first = operator.js().get_stream(stream).await.ok()?.cached_info().state.first_sequence;
     (first > 1)
         .then(|| format!("its messages up to sequence {} are discarded; some may have been of this id", first - 1))
+}
+
+/// Names the consumers of a stream that belong to no service of the topology; none if the stream cannot be read.
+pub(super) async fn unknown_consumers(operator: &Operator, stream: &str) -> Option<String> {
+    let found = operator.js().get_stream(stream).await.ok()?;
+    let infos: Vec<consumer::Info> = found.consumers().try_collect().await.ok()?;
+    let unknown = operator.system().unknown_consumers(stream, &infos);
+    let unknown: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+    (!unknown.is_empty()).then(|| unknown.join("; "))
 }
 
 /// Sorts steps by time, restored ones by the time of the message, and sets their depths.

@@ -61,7 +61,7 @@ pub struct Source {
     /// Whether it replied completely.
     pub available: bool,
     /// The reason if it did not; or the messages that a stream has discarded, if they may include the start of the
-    /// timeline.
+    /// timeline; or its consumers that belong to no service of the topology, for operators.
     pub detail: Option<String>,
 }
 

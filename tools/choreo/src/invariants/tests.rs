@@ -37,7 +37,7 @@ fn decide(judge: &mut Judge, shop: &Shop, now: Instant) -> Board {
     let Shop { stats, lags, at, quiet, orders, stock, payments, notifications } = shop;
     let (stats, lags) = (stats.clone(), lags.clone());
     let dead_letters = Ok(DeadLetters::default());
-    let observed = Observed { stats, lags, dead_letters, at: *at, quiet: *quiet };
+    let observed = Observed { stats, lags, unknown_consumers: Vec::new(), dead_letters, at: *at, quiet: *quiet };
     let totals = Totals {
         orders: orders.clone(),
         stock: stock.clone(),

@@ -44,7 +44,14 @@ async fn a_system_adds_its_own_checks_to_those_of_the_library() {
     let _service = shop.serve(handler.clone()).await;
     let passes = [("silent", Status::Pass), ("outboxes", Status::Pass)];
     let library = [("consumers", Status::Pass), ("dead-letters", Status::Pass)];
-    assert_eq!(statuses(&watcher.look(&operator).await), [passes, library].concat());
+    let board = watcher.look(&operator).await;
+    assert_eq!(statuses(&board), [passes, library].concat());
+    let other =
+        "the consumer account-service of COMMANDS belongs to no service of the topology: 0 messages pending";
+    assert!(
+        board.checks[2].detail.starts_with("no consumer lags; ") && board.checks[2].detail.contains(other),
+        "{board:?}"
+    );
 
     handler.barred.lock().unwrap().insert("K1".to_owned());
     shop.command("place", "K1").await;

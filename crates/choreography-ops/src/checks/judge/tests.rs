@@ -13,6 +13,7 @@ fn quiet() -> Observed {
     Observed {
         stats: BTreeMap::from([("order-service".to_owned(), stats())]),
         lags: Ok(vec![lag(0, 10)]),
+        unknown_consumers: Vec::new(),
         dead_letters: Ok(DeadLetters::default()),
         at: datetime!(2026-11-21 10:00:30 UTC),
         quiet: true,
