@@ -92,7 +92,7 @@ async fn history(db: DatabaseConnection, query: Query) -> Result<OrderHistory, Q
     Ok(OrderHistory { order_id, events })
 }
 
-fn history_event(row: event_store::entity::Model) -> Result<HistoryEvent, QueryError> {
+fn history_event(row: event_store::RecordedEvent) -> Result<HistoryEvent, QueryError> {
     Ok(HistoryEvent {
         version: row.version,
         message_type: row.message_type,

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::state::statement::{self, chunks};
 
 /// The SeaORM entity of the table `inbox`.
+#[doc(hidden)]
 pub mod entity {
     use sea_orm::entity::prelude::*;
 

@@ -19,6 +19,7 @@ use crate::outbound::atomic::Ready;
 use crate::wire::envelope::{Attributes, Header, Outgoing, REPUBLISHED, header_map, rfc3339, unix_millis};
 
 /// The SeaORM entity of the table `outbox`.
+#[doc(hidden)]
 pub mod entity {
     use sea_orm::entity::prelude::*;
 

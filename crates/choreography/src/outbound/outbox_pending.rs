@@ -23,6 +23,7 @@ use crate::outbound::outbox::{self, OutboxRow};
 use crate::state::statement;
 
 /// The SeaORM entity of the table `outbox_pending`.
+#[doc(hidden)]
 pub mod entity {
     use sea_orm::entity::prelude::*;
 

@@ -22,6 +22,7 @@ use crate::outbound::outbox::first_row_id;
 use crate::outbound::outbox_pending::entity::{Column as Batch, Entity as PendingBatches};
 
 /// The SeaORM entity of the table `outbox_owners`.
+#[doc(hidden)]
 pub mod entity {
     use sea_orm::entity::prelude::*;
 

@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::state::statement;
 
 /// The SeaORM entity of the table `delivery_issues`.
+#[doc(hidden)]
 pub mod entity {
     use sea_orm::entity::prelude::*;
 

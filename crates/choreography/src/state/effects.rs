@@ -17,6 +17,7 @@ use crate::state::statement;
 use crate::wire::envelope::{Envelope, unix_millis};
 
 /// The SeaORM entity of the table `effects`.
+#[doc(hidden)]
 pub mod entity {
     use sea_orm::entity::prelude::*;
 

@@ -11,6 +11,7 @@ use crate::state::statement;
 use crate::wire::envelope::Outgoing;
 
 /// The SeaORM entity of the table `events`.
+#[doc(hidden)]
 pub mod entity {
     use sea_orm::entity::prelude::*;
 
@@ -46,6 +47,8 @@ pub mod entity {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+pub use entity::Model as RecordedEvent;
+
 /// Loads the histories of many aggregates, each in the order of its versions. Aggregates without events are left out.
 ///
 /// # Errors
@@ -54,8 +57,8 @@ pub mod entity {
 pub async fn load(
     connection: &impl ConnectionTrait,
     aggregate_ids: &[String],
-) -> Result<HashMap<String, Vec<entity::Model>>, DbErr> {
-    let mut histories: HashMap<String, Vec<entity::Model>> = HashMap::new();
+) -> Result<HashMap<String, Vec<RecordedEvent>>, DbErr> {
+    let mut histories: HashMap<String, Vec<RecordedEvent>> = HashMap::new();
     for chunk in statement::padded_chunks(aggregate_ids) {
         let events = entity::Entity::find()
             .filter(entity::Column::AggregateId.is_in(chunk))
