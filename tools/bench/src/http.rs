@@ -58,7 +58,11 @@ impl Connection {
     }
 
     async fn send(&mut self, body: Bytes) -> anyhow::Result<Option<Duration>> {
-        self.sender.ready().await?;
+        // The gateway closes a connection that is idle for long, as during an outage.
+        if self.sender.ready().await.is_err() {
+            *self = Self::open(&self.authority).await?;
+            self.sender.ready().await.context("a new connection was closed at once")?;
+        }
         let request = Request::builder()
             .method(Method::POST)
             .uri("/orders")
