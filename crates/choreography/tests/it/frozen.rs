@@ -14,6 +14,14 @@ use tokio_util::sync::CancellationToken;
 use crate::counter::Migrator;
 use crate::support::{Bench, Engine, eventually, run};
 
+/// Turns off the detection of deadlocks in sessions that are opened from now on. A session that is paused while it
+/// searches for one holds internal locks, and blocks the whole server.
+pub(crate) async fn without_deadlock_detection(bench: &Bench, admin: &DatabaseConnection) {
+    let (_, database) = bench.url.rsplit_once('/').unwrap();
+    let set = format!("ALTER DATABASE \"{database}\" SET deadlock_timeout = '1h'");
+    admin.execute_unprepared(&set).await.unwrap();
+}
+
 /// A process that is paused until this is dropped.
 pub(crate) struct Frozen(i32);
 
@@ -63,6 +71,7 @@ async fn frozen_sessions_of_a_worker_and_of_a_query_are_reported_and_abandoned()
     let bench = Bench::new(Engine::Postgres).await;
     let admin = Database::connect(&bench.url).await.unwrap();
     admin.execute_unprepared(NOTED).await.unwrap();
+    without_deadlock_detection(&bench, &admin).await;
     let db = Databases::open::<Migrator>(&bench.url).await.unwrap();
     let (reader, writer, rounds) = (db.reader.clone(), db.writer.clone(), Arc::new(AtomicU64::new(0)));
     let (queried, done) = (reader.clone(), rounds.clone());

@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, TransactionTrait};
 use uuid::Uuid;
 
 use crate::counter::{Migrator, Mode};
-use crate::frozen::Frozen;
+use crate::frozen::{Frozen, without_deadlock_detection};
 use crate::on_both_databases;
 use crate::support::{Bench, Engine, Running, eventually};
 
@@ -151,8 +151,9 @@ async fn an_instance_frozen_inside_its_transaction_blocks_others_only_for_second
 #[tokio::test]
 async fn a_frozen_backend_is_abandoned_for_another_one() {
     let bench = Bench::new(Engine::Postgres).await;
-    let service = bench.start().await;
     let admin = unlimited(&bench).await;
+    without_deadlock_detection(&bench, &admin).await;
+    let service = bench.start().await;
     let lock = admin.begin().await.unwrap();
     lock.execute_unprepared("LOCK TABLE inbox IN ACCESS EXCLUSIVE MODE").await.unwrap();
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
