@@ -45,7 +45,7 @@ impl StreamNeeds {
         let mut is_logged = false;
         loop {
             match retention::check_dedup_horizon(js, &self.consumed, options.retention()).await {
-                Ok(infos) => match self.check(js).await {
+                Ok(infos) => match self.check(js, &infos).await {
                     Ok(()) => {
                         check_deadlines(infos.iter().map(|info| &info.config), self.longest_deadline)?;
                         let probed = options.durability.probe(&infos, None).await;
@@ -75,13 +75,18 @@ impl StreamNeeds {
     }
 
     /// Checks the server's version, and that its streams store what the service publishes.
-    async fn check(&self, js: &jetstream::Context) -> anyhow::Result<()> {
+    async fn check(&self, js: &jetstream::Context, consumed: &[jetstream::stream::Info]) -> anyhow::Result<()> {
         connection::check_server(&js.client())?;
         for (name, published) in &self.published {
-            let stream = js.get_stream(name).await.with_context(|| {
-                format!("stream {name}, which stores what this service publishes, cannot be read; may this user read it?")
-            })?;
-            let stored = &stream.cached_info().config.subjects;
+            let stored = match consumed.iter().find(|info| info.config.name == *name) {
+                Some(info) => info.config.subjects.clone(),
+                None => {
+                    let stream = js.get_stream(name).await.with_context(|| {
+                        format!("stream {name}, which stores what this service publishes, cannot be read; may this user read it?")
+                    })?;
+                    stream.cached_info().config.subjects.clone()
+                }
+            };
             let is_stored = |subject: &&String| stored.iter().any(|filter| subject_matches(filter, subject));
             let missing: Vec<&str> =
                 published.iter().filter(|subject| !is_stored(subject)).map(String::as_str).collect();
