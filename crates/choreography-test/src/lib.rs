@@ -3,6 +3,7 @@
 //! - [`Spec`]: given/when/then for one service. It runs the service's own transactions, with inbox and outbox, on SQLite
 //!   in memory;
 //! - [`published()`], [`scheduled`], [`cancelled`]: the expected messages;
+//! - [`ProjectionSpec`]: given events, then rows, for one projection;
 //! - [`Flow`]: several services connected by their subjects.
 //!
 //! With the feature `servers` (default), nats-server and PostgreSQL as child processes, found or installed. Only a real
@@ -19,6 +20,7 @@
 //! This crate knows no streams, users, or messages of an application: the caller passes them.
 
 mod flow;
+mod projected;
 mod published;
 mod spec;
 
@@ -40,6 +42,7 @@ mod scratch;
 mod tools;
 
 pub use flow::Flow;
+pub use projected::ProjectionSpec;
 pub use published::{Published, cancelled, published, scheduled};
 pub use spec::{START, Spec, SpecError};
 

@@ -10,7 +10,7 @@
 //!   a service, [`user`] its user at nats-server, [`catalogue`] lists those of a system, `asyncapi` (feature `schemas`) is its document; [`clock`] is the server's time;
 //!   [`durability`] that of acknowledged messages; [`broker_storage`] its storage; [`direct`] reads a stream without a consumer, [`replay`] decodes it;
 //!   `limits` of message sizes;
-//! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`],
+//! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`] with its [`event_page`]s,
 //!   [`tracked`], and [`effects`] are building blocks for handlers; `delivery_issue` records failures, duplicates, and dead letters;
 //!   [`storage`] watches disk space;
 //! - `outbound`: `outbox` and [`outbox_pending`], published by `relay` (`atomic`: atomic batches; `in_flight`:
@@ -19,8 +19,9 @@
 //! - `inbound`: `consumer` pulls deliveries; `processor` handles a batch of them (`item`) in one transaction with
 //!   `inbox` and outbox, by the [`handler`] that a service implements, or that [`each`] and
 //!   [`event_sourced`] make; [`policies`]; `retry` after a `failure`; [`redrive`] handles
-//!   dead letters again; [`position`] detects lost messages; [`query`] serves requests; [`testing`] processes messages
+//!   dead letters again; [`position`] detects lost messages; [`query`] serves requests, [`history`] the event store; [`testing`] processes messages
 //!   without a broker;
+//! - [`projection`]s: read models of events, with their positions;
 //! - `admin`: [`trace`], the state of one business id in a service; [`stats`] of its outbox; [`republish`], which restores
 //!   a stream from the outboxes;
 //! - `runtime`: [`builder`] of a [`service`], which runs from start to `shutdown` with its `options`; `needs`: the
@@ -43,6 +44,7 @@ mod broker;
 pub mod http;
 mod inbound;
 mod outbound;
+pub mod projection;
 mod runtime;
 pub mod setting;
 mod state;
@@ -58,7 +60,7 @@ pub use broker::{
 };
 #[doc(hidden)]
 pub use inbound::inbox;
-pub use inbound::{event_sourced, handler, policies, position, query, redrive, testing};
+pub use inbound::{event_sourced, handler, history, policies, position, query, redrive, testing};
 pub use outbound::{dead_letter, outbox_pending, publisher};
 #[doc(hidden)]
 pub use outbound::{outbox, owner};
@@ -67,7 +69,7 @@ pub use runtime::{builder, migration, process, service};
 pub use runtime::{listener, probes};
 #[doc(hidden)]
 pub use state::delivery_issue;
-pub use state::{database, effects, event_store, statement, storage, tracked};
+pub use state::{database, effects, event_page, event_store, statement, storage, tracked};
 pub use telemetry::{health, metrics, output, spans};
 pub use wire::{envelope, message};
 
@@ -84,6 +86,7 @@ pub use message::private as __private;
 pub use message::{Command, DecodeError, Event, Kind, Message, MessageInfo, Messages, Publish, Timer};
 pub use outbound::relay_handle::Outbox;
 pub use policies::Policies;
+pub use projection::Projection;
 pub use runtime::options::ServiceOptions;
 pub use service::{Running, Service};
 pub use topology::Topology;

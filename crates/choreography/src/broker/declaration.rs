@@ -52,6 +52,38 @@ pub struct Declaration {
     pub(super) queries: Vec<String>,
     pub(super) requests: Vec<String>,
     pub(super) read_streams: Vec<String>,
+    projections: Vec<ProjectionSpec>,
+}
+
+/// A projection in the declaration of a service.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ProjectionSpec {
+    /// Its consumer: its name with its version, such as `order-search-v1`.
+    pub consumer: String,
+    /// The events that change it.
+    pub messages: &'static [MessageInfo],
+    /// The contexts of these events.
+    pub contexts: Vec<&'static str>,
+    /// The contexts whose history it reads from the event store of the owning service.
+    pub event_stores: &'static [&'static str],
+}
+
+impl ProjectionSpec {
+    /// Declares a projection: its name and version, and the contexts with an event store.
+    #[must_use]
+    pub fn new<M: Messages>(name: &str, version: u32, event_stores: &'static [&'static str]) -> Self {
+        let mut contexts: Vec<&'static str> = M::MESSAGES.iter().map(|info| info.context).collect();
+        contexts.sort_unstable();
+        contexts.dedup();
+        Self { consumer: format!("{name}-v{version}"), messages: M::MESSAGES, contexts, event_stores }
+    }
+
+    /// Returns the subjects that its consumer reads: all events of its contexts, so that a missing one shows.
+    #[must_use]
+    pub fn filters(&self) -> Vec<String> {
+        self.contexts.iter().map(|context| format!("{context}.event.>")).collect()
+    }
 }
 
 /// Why a declaration does not match the topology.
@@ -99,6 +131,14 @@ pub enum DeclarationError {
         /// The streams with their filters.
         expected: String,
     },
+    /// A projection reads messages that are no events, or events of several streams.
+    #[error("{service}: the projection {projection} must read events, from one stream")]
+    Projection {
+        /// The service.
+        service: &'static str,
+        /// The name of the projection with its version.
+        projection: String,
+    },
     /// The handler's messages are not the declared ones.
     #[error(
         "{service}: its handler consumes {handled}, its declaration {declared}; declare the messages of the handler"
@@ -125,6 +165,7 @@ impl Declaration {
             queries: Vec::new(),
             requests: Vec::new(),
             read_streams: Vec::new(),
+            projections: Vec::new(),
         }
     }
 
@@ -163,6 +204,15 @@ impl Declaration {
         self
     }
 
+    /// Adds a projection.
+    #[must_use]
+    pub fn projects(mut self, projection: ProjectionSpec) -> Self {
+        if self.projections.iter().all(|known| known.consumer != projection.consumer) {
+            self.projections.push(projection);
+        }
+        self
+    }
+
     /// Returns the name of the service.
     #[must_use]
     pub fn service(&self) -> &'static str {
@@ -179,6 +229,36 @@ impl Declaration {
     #[must_use]
     pub fn published(&self) -> &[MessageInfo] {
         &self.published
+    }
+
+    /// Returns its projections.
+    #[must_use]
+    pub fn projections(&self) -> &[ProjectionSpec] {
+        &self.projections
+    }
+
+    /// Returns the stream that a projection reads.
+    ///
+    /// # Errors
+    ///
+    /// [`DeclarationError`]: a message is no event, or no single stream stores all of them.
+    pub fn projection_stream(
+        &self,
+        projection: &ProjectionSpec,
+        topology: &Topology,
+    ) -> Result<String, DeclarationError> {
+        let mut streams = Vec::new();
+        for filter in projection.filters() {
+            streams.push(topology.stream_of(self.service, &filter)?.name.clone());
+        }
+        let are_events = projection.messages.iter().all(|info| info.kind == Kind::Event);
+        streams.dedup();
+        match (streams.pop(), streams.is_empty() && are_events) {
+            (Some(stream), true) => Ok(stream),
+            _ => {
+                Err(DeclarationError::Projection { service: self.service, projection: projection.consumer.clone() })
+            }
+        }
     }
 
     /// Returns its durable consumers, one per stream.
@@ -222,6 +302,9 @@ impl Declaration {
     pub fn check(&self, topology: &Topology) -> Result<Vec<ConsumerSpec>, DeclarationError> {
         let consumers = self.consumers(topology)?;
         self.published_streams(topology)?;
+        for projection in &self.projections {
+            self.projection_stream(projection, topology)?;
+        }
         topology.stream_of(self.service, &format!("dead-letter.{}.>", self.service))?;
         let listed: Vec<&ConsumerSpec> =
             topology.consumers.iter().filter(|consumer| consumer.name == self.service).collect();
@@ -265,6 +348,11 @@ impl Declaration {
         }
         Ok(streams)
     }
+}
+
+/// Returns the subject on which the owning service of a context serves its event store.
+pub(crate) fn history_subject(context: &str) -> String {
+    format!("{context}.query.events")
 }
 
 impl Topology {

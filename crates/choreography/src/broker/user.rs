@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::broker::declaration::{Declaration, DeclarationError};
+use crate::broker::declaration::{Declaration, DeclarationError, history_subject};
 use crate::broker::topology::{ConsumerSpec, DEAD_LETTERS, Topology};
 use crate::wire::message::Kind;
 
@@ -69,6 +69,16 @@ impl Declaration {
         // At start it checks the streams that it consumes, and those that store what it publishes.
         let mut streams: Vec<&str> = consumers.iter().map(|consumer| consumer.stream.as_str()).collect();
         streams.extend(self.published_streams(topology)?.keys());
+        let mut projected = Vec::new();
+        for projection in self.projections() {
+            let stream = self.projection_stream(projection, topology)?;
+            let verbs = ["CREATE", "DELETE", "INFO", "MSG.NEXT"];
+            publish.extend(verbs.map(|verb| format!("$JS.API.CONSUMER.{verb}.{stream}.{}", projection.consumer)));
+            let histories = projection.event_stores.iter().map(|context| history_subject(context));
+            publish.extend(histories.filter(|subject| !publish.contains(subject)).collect::<Vec<_>>());
+            projected.push(stream);
+        }
+        streams.extend(projected.iter().map(String::as_str));
         streams.sort_unstable();
         streams.dedup();
         publish.extend(streams.iter().map(|stream| format!("$JS.API.STREAM.INFO.{stream}")));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::state::fault;
 use crate::wire::encoding::EncodeError;
 use crate::wire::envelope::{Envelope, Outgoing};
-use crate::wire::message::Messages;
+use crate::wire::message::{DecodeError, MessageInfo, Messages};
 
 /// Handles the messages of a service.
 pub trait Handler: Send + Sync + 'static {
@@ -68,6 +68,31 @@ pub(crate) type StatusReport<'a> =
 impl<H: Handler> ReportStatus for H {
     fn report_status<'a>(&'a self, db: &'a DatabaseConnection, key: &'a str) -> StatusReport<'a> {
         Box::pin(self.status(db, key))
+    }
+}
+
+/// No messages: the set of a service that only has projections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoMessage {}
+
+impl Messages for NoMessage {
+    const MESSAGES: &'static [MessageInfo] = &[];
+
+    fn decode(message_type: &str, _body: &[u8]) -> Result<Self, DecodeError> {
+        Err(DecodeError::UnknownType(message_type.to_owned()))
+    }
+}
+
+/// The handler of a service that only has projections.
+impl Handler for () {
+    type Message = NoMessage;
+
+    async fn handle(
+        &self,
+        _tx: &DatabaseTransaction,
+        _batch: &[&Envelope<NoMessage>],
+    ) -> Result<Vec<Outgoing>, HandleError> {
+        Ok(Vec::new())
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod each;
 pub mod event_sourced;
 pub(crate) mod failure;
 pub mod handler;
+pub mod history;
 pub mod inbox;
 pub(crate) mod item;
 pub mod policies;

@@ -223,7 +223,8 @@ impl<H: Handler> Processor<H> {
             delivery_issues.push(origin.delivery_issue(reason, &detail, now));
         }
         if !sorted.batch.is_empty() {
-            let mut outgoing = match self.handle(&tx, &sorted.batch).await {
+            // All times of a transaction are equal: that of a recorded event is that of the published one.
+            let mut outgoing = match clock::at(now, self.handle(&tx, &sorted.batch)).await {
                 Ok(outgoing) => outgoing,
                 Err(failure) => return Err(failure.roll_back(tx).await),
             };

@@ -13,7 +13,9 @@ use crate::inbound::handler::Handler;
 use crate::inbound::policies::{Policies, PolicyError};
 use crate::inbound::query::Endpoint;
 use crate::outbound::relay_handle::Outbox;
+use crate::projection::{self, Projection};
 use crate::runtime::needs::StreamNeeds;
+use crate::runtime::projecting::Projecting;
 use crate::runtime::service::{Frame, Service, Worker};
 use crate::runtime::web::Web;
 use crate::state::database::Databases;
@@ -41,7 +43,7 @@ pub enum BuildError {
     Policy(#[from] PolicyError),
 }
 
-/// Builds a [`Service`]. The handler, the topology, and the database are required.
+/// Builds a [`Service`]. The topology, the database, and a handler or a projection are required.
 pub struct ServiceBuilder<H> {
     declaration: Declaration,
     is_declared: bool,
@@ -54,6 +56,7 @@ pub struct ServiceBuilder<H> {
     handler: H,
     endpoints: Vec<Endpoint>,
     workers: Vec<Worker>,
+    projections: Vec<Projecting>,
     web: Web,
 }
 
@@ -73,6 +76,7 @@ impl Service<()> {
             handler: (),
             endpoints: Vec::new(),
             workers: Vec::new(),
+            projections: Vec::new(),
             web: Web::default(),
         }
     }
@@ -102,6 +106,7 @@ impl ServiceBuilder<()> {
             handler,
             endpoints: self.endpoints,
             workers: self.workers,
+            projections: self.projections,
             web: self.web,
         }
     }
@@ -176,6 +181,14 @@ impl<H> ServiceBuilder<H> {
         self
     }
 
+    /// Adds a [projection](crate::projection). Without a handler, the service has projections only.
+    #[must_use]
+    pub fn projection<P: Projection>(mut self, projection: P) -> Self {
+        self.declaration = self.declaration.projects(projection::spec::<P>());
+        self.projections.push(Projecting::of(projection));
+        self
+    }
+
     /// Serves `/liveness`, `/readiness`, and `/metrics` on an address. Without an address the service serves no HTTP.
     #[cfg(feature = "http")]
     #[must_use]
@@ -214,7 +227,11 @@ impl<H: Handler> ServiceBuilder<H> {
         if self.is_declared {
             check_handled(&self.declaration, H::Message::MESSAGES)?;
         }
+        if H::Message::MESSAGES.is_empty() && self.projections.is_empty() {
+            return Err(missing("handler", "handler"));
+        }
         self.policies.check()?;
+        let projections = with_streams(self.projections, &self.declaration, &topology)?;
         let consumers = self.declaration.check(&topology)?;
         let published = self.declaration.published_streams(&topology)?;
         let frame = Frame {
@@ -223,6 +240,7 @@ impl<H: Handler> ServiceBuilder<H> {
             version: self.version,
             needs: StreamNeeds {
                 consumed: consumers.into_iter().map(|consumer| consumer.stream).collect(),
+                projected: projections.iter().map(|(_, stream)| stream.clone()).collect(),
                 published: published.into_iter().map(|(stream, subjects)| (stream.to_owned(), subjects)).collect(),
                 longest_deadline: self.longest_deadline,
             },
@@ -230,11 +248,29 @@ impl<H: Handler> ServiceBuilder<H> {
             db,
             endpoints: self.endpoints,
             workers: self.workers,
+            projections,
             #[cfg(feature = "http")]
             web: self.web,
         };
         Ok(Service { handler: Arc::new(self.handler), frame })
     }
+}
+
+/// Returns projections with the streams that they read.
+fn with_streams(
+    projections: Vec<Projecting>,
+    declaration: &Declaration,
+    topology: &Topology,
+) -> Result<Vec<(Projecting, String)>, DeclarationError> {
+    let mut with_streams = Vec::with_capacity(projections.len());
+    for projecting in projections {
+        let consumer = projecting.definition.id();
+        let declared = declaration.projections().iter().find(|spec| spec.consumer == consumer);
+        if let Some(spec) = declared {
+            with_streams.push((projecting, declaration.projection_stream(spec, topology)?));
+        }
+    }
+    Ok(with_streams)
 }
 
 /// Refuses a handler of other messages than the declared ones.

@@ -7,6 +7,7 @@ use crate::inbound::inbox;
 use crate::outbound::outbox;
 use crate::outbound::outbox_pending;
 use crate::outbound::owner;
+use crate::projection::table as projection_table;
 use crate::state::delivery_issue;
 use crate::state::effects;
 use crate::state::event_store;
@@ -28,6 +29,12 @@ pub fn event_store() -> Vec<Box<dyn MigrationTrait>> {
 #[must_use]
 pub fn effects() -> Vec<Box<dyn MigrationTrait>> {
     vec![Box::new(Effects)]
+}
+
+/// Returns the migrations of `projections`: for services with projections. Their own tables need none.
+#[must_use]
+pub fn projections() -> Vec<Box<dyn MigrationTrait>> {
+    vec![Box::new(Projections)]
 }
 
 /// The migrator of a service without tables of its own.
@@ -142,6 +149,49 @@ impl MigrationTrait for Events {
             .primary_key(Index::create().col(Event::AggregateId).col(Event::Version))
             .to_owned();
         manager.create_table(events).await
+    }
+}
+
+struct Projections;
+
+impl MigrationName for Projections {
+    fn name(&self) -> &'static str {
+        "messaging_projections"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Projections {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use projection_table::entity::Column as Projection;
+        let number = |column| ColumnDef::new(column).big_integer().not_null().to_owned();
+        let projections = Table::create()
+            .table(projection_table::entity::Entity)
+            .col(ColumnDef::new(Projection::Name).text().not_null())
+            .col(number(Projection::Version))
+            .col(ColumnDef::new(Projection::State).text().not_null())
+            .col(ColumnDef::new(Projection::IsActive).boolean().not_null())
+            .col(number(Projection::Epoch))
+            .col(ColumnDef::new(Projection::Owner).uuid())
+            .col(number(Projection::LeaseUntil))
+            .col(number(Projection::Generation))
+            .col(number(Projection::Position))
+            .col(ColumnDef::new(Projection::Backfill).text())
+            .col(number(Projection::HistoryTotal))
+            .col(number(Projection::HistoryRead))
+            .col(number(Projection::Builds))
+            .col(number(Projection::Applied))
+            .col(number(Projection::Duplicates))
+            .col(number(Projection::Mended))
+            .col(number(Projection::Lag))
+            .col(ColumnDef::new(Projection::Rate).double().not_null())
+            .col(ColumnDef::new(Projection::AsOf).big_integer())
+            .col(ColumnDef::new(Projection::LiveAt).big_integer())
+            .col(ColumnDef::new(Projection::Detail).text())
+            .col(ColumnDef::new(Projection::Tables).text().not_null())
+            .primary_key(Index::create().col(Projection::Name).col(Projection::Version))
+            .to_owned();
+        manager.create_table(projections).await
     }
 }
 

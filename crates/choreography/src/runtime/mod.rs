@@ -9,6 +9,7 @@ pub(crate) mod options;
 #[cfg(feature = "http")]
 pub mod probes;
 pub mod process;
+pub(crate) mod projecting;
 pub(crate) mod retention;
 #[cfg(all(feature = "http", feature = "metrics"))]
 pub(crate) mod scrape;

@@ -28,6 +28,8 @@ const MAX_DELAY: Duration = Duration::from_secs(3600);
 pub(super) struct StreamNeeds {
     /// The streams it consumes, each through a durable consumer named after the service.
     pub(super) consumed: Arc<[String]>,
+    /// The streams that its projections read.
+    pub(super) projected: Vec<String>,
     /// The subjects that it publishes on, by the stream that stores them.
     pub(super) published: BTreeMap<String, Vec<String>>,
     pub(super) longest_deadline: Option<Duration>,
@@ -35,7 +37,7 @@ pub(super) struct StreamNeeds {
 
 impl StreamNeeds {
     /// Waits until the streams can be read on a recent enough server, and store what the service publishes. Checks the
-    /// dedup horizon, the deadlines, and the durability; returns the durability and the infos of the consumed streams.
+    /// dedup horizon, the deadlines, and the durability; returns the durability and the infos of the streams that it reads.
     pub(super) async fn wait(
         &self,
         js: &jetstream::Context,
@@ -44,7 +46,7 @@ impl StreamNeeds {
     ) -> anyhow::Result<Option<(Durability, Vec<jetstream::stream::Info>)>> {
         let mut is_logged = false;
         loop {
-            match retention::check_dedup_horizon(js, &self.consumed, options.retention()).await {
+            match retention::check_dedup_horizon(js, &self.read(), options.retention()).await {
                 Ok(infos) => match self.check(js, &infos).await {
                     Ok(()) => {
                         check_deadlines(infos.iter().map(|info| &info.config), self.longest_deadline)?;
@@ -72,6 +74,14 @@ impl StreamNeeds {
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
+    }
+
+    /// Returns the streams that the service consumes, and those that its projections read.
+    pub(super) fn read(&self) -> Vec<String> {
+        let mut streams = self.consumed.to_vec();
+        streams.extend(self.projected.iter().filter(|stream| !self.consumed.contains(stream)).cloned());
+        streams.dedup();
+        streams
     }
 
     /// Checks the server's version, and that its streams store what the service publishes.

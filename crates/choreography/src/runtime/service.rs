@@ -26,12 +26,14 @@ use crate::inbound::query::{self, Endpoint, Reads};
 use crate::inbound::redrive;
 use crate::outbound::relay::Relay;
 use crate::outbound::relay_handle::Outbox;
+use crate::projection::admin::Admin;
 #[cfg(feature = "http")]
 use crate::runtime::listener::Server;
 use crate::runtime::needs::{STREAMS, StreamNeeds};
 use crate::runtime::options::ServiceOptions;
 #[cfg(feature = "http")]
 use crate::runtime::probes;
+use crate::runtime::projecting::{Environment, Projecting};
 use crate::runtime::retention::{self, Cleanup};
 use crate::runtime::shutdown::{Parts, Shutdown};
 #[cfg(feature = "http")]
@@ -65,6 +67,8 @@ pub(super) struct Frame {
     pub(super) db: Databases,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) workers: Vec<Worker>,
+    /// Its projections, each with the stream that it reads.
+    pub(super) projections: Vec<(Projecting, String)>,
     #[cfg(feature = "http")]
     pub(super) web: Web,
 }
@@ -210,7 +214,7 @@ impl Frame {
     /// Spawns the parts that process messages. Their order at a shutdown follows from the ownership of the channels:
     /// first the pullers, then the processor and the workers, then the relay.
     fn spawn_parts(
-        self,
+        mut self,
         parts: &mut Parts,
         broker: Broker,
         (status, processing): (Arc<dyn ReportStatus>, StartProcessor),
@@ -219,6 +223,7 @@ impl Frame {
         stop: &CancellationToken,
     ) {
         self.spawn_upkeep(parts, &broker.js, options, health, stop);
+        let projections = self.spawn_projections(parts, &broker, options, health, stop);
         let Broker { client, js, durability, limits, late_after } = broker;
         let (relay, relay_handle) = Relay::new(
             self.db.writer.clone(),
@@ -229,25 +234,7 @@ impl Frame {
             late_after,
             health.clone(),
         );
-        let (sender, queue) = mpsc::channel(self.policies.max_batch);
-        for stream in self.needs.consumed.iter() {
-            health.expect(&Puller::part(stream));
-            let puller = Puller {
-                js: js.clone(),
-                stream: stream.clone(),
-                consumer: self.name.to_owned(),
-                pull: self.policies.pull,
-                queue: sender.clone(),
-                health: health.clone(),
-                shutdown: stop.clone(),
-                arrived: Arc::new(AtomicU64::new(0)),
-            };
-            parts.spawn("puller", async move {
-                puller.run().await;
-                Ok(())
-            });
-        }
-        drop(sender);
+        let queue = self.spawn_pullers(parts, &js, health, stop);
         for worker in self.workers {
             parts.spawn(
                 "worker",
@@ -270,6 +257,7 @@ impl Frame {
         };
         let (redrive_endpoint, redrives) = redrive::endpoint(js.clone(), self.name);
         let mut endpoints = self.endpoints;
+        endpoints.extend(projections);
         endpoints.extend([
             redrive_endpoint,
             trace::endpoint(self.db.reader.clone(), self.name, status, health.clone()),
@@ -282,6 +270,77 @@ impl Frame {
         let queries =
             query::serve(client, self.name, self.description, self.version, endpoints, reads, stop.clone());
         parts.spawn("queries", queries);
+    }
+
+    /// Spawns the pullers; returns the queue that ends with them.
+    fn spawn_pullers(
+        &self,
+        parts: &mut Parts,
+        js: &jetstream::Context,
+        health: &Health,
+        stop: &CancellationToken,
+    ) -> mpsc::Receiver<Delivery> {
+        let (sender, queue) = mpsc::channel(self.policies.max_batch);
+        for stream in self.needs.consumed.iter() {
+            health.expect(&Puller::part(stream));
+            let puller = Puller {
+                js: js.clone(),
+                stream: stream.clone(),
+                consumer: self.name.to_owned(),
+                pull: self.policies.pull,
+                queue: sender.clone(),
+                health: health.clone(),
+                shutdown: stop.clone(),
+                arrived: Arc::new(AtomicU64::new(0)),
+            };
+            parts.spawn("puller", async move {
+                puller.run().await;
+                Ok(())
+            });
+        }
+        if self.needs.consumed.is_empty() {
+            // The processor of a service that has projections only ends at the shutdown.
+            let stop = stop.clone();
+            parts.spawn("queue", async move {
+                stop.cancelled().await;
+                drop(sender);
+                Ok(())
+            });
+        }
+        queue
+    }
+
+    /// Spawns the projections; returns the endpoint for operations on them.
+    fn spawn_projections(
+        &mut self,
+        parts: &mut Parts,
+        broker: &Broker,
+        options: &ServiceOptions,
+        health: &Health,
+        stop: &CancellationToken,
+    ) -> Option<Endpoint> {
+        let projections = std::mem::take(&mut self.projections);
+        let definitions: Vec<_> =
+            projections.iter().map(|(projecting, stream)| (projecting.definition, stream.clone())).collect();
+        for (projecting, stream) in projections {
+            let environment = Environment {
+                db: self.db.clone(),
+                client: broker.client.clone(),
+                js: broker.js.clone(),
+                stream,
+                policies: self.policies.clone(),
+                max_attempts: options.max_attempts,
+                health: health.clone(),
+                shutdown: stop.clone(),
+            };
+            let running = (projecting.run)(environment);
+            parts.spawn("projection", async move {
+                running.await;
+                Ok(())
+            });
+        }
+        let admin = Admin { db: self.db.clone(), js: broker.js.clone(), definitions };
+        (!admin.definitions.is_empty()).then(|| admin.endpoint(self.name))
     }
 
     /// Spawns the parts that delete old rows, and that watch the disk and the clock.
@@ -315,7 +374,7 @@ impl Frame {
             storage.run().await;
             Ok(())
         });
-        if let Some(stream) = self.needs.consumed.first() {
+        if let Some(stream) = self.needs.read().first() {
             let watch = clock::watch(js.clone(), stream.clone(), health.clone(), stop.clone());
             parts.spawn("clock", async move {
                 watch.await;

@@ -4,6 +4,7 @@
 pub mod database;
 pub mod delivery_issue;
 pub mod effects;
+pub mod event_page;
 pub mod event_store;
 pub(crate) mod fault;
 pub(crate) mod migrator;

@@ -19,6 +19,7 @@ mod messages;
 mod migrations;
 mod outages;
 mod outbox;
+mod projection;
 mod redrive;
 mod republish;
 mod shutdown;
