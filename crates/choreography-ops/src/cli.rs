@@ -17,6 +17,7 @@ use crate::dead_letters::redrive::{Ramp, Redriven, Summary, redrive};
 use crate::dead_letters::{self, DeadLetter, DeadLetterDetail, Filter, Listing, delete};
 use crate::explain::{self, Reach};
 use crate::print::{Printer, ago, board, table, timeline};
+use crate::projections::cli::Projections;
 use crate::restore::{Progress, restore};
 use crate::{OPERATOR, Operator, System};
 
@@ -69,6 +70,9 @@ pub enum Command {
     /// Repairs streams.
     #[command(subcommand)]
     Streams(Streams),
+    /// Lists, pauses, starts, rebuilds, switches, and drops projections.
+    #[command(subcommand)]
+    Projections(Projections),
 }
 
 /// The commands for streams.
@@ -192,6 +196,7 @@ impl Cli {
                 restore_stream(&operator, &stream, last, stall_timeout, stop, printer).await
             }
             Command::Explain { key } => unless_stopped(stop, explain(&operator, &key, printer)).await,
+            Command::Projections(command) => command.execute(&operator, printer).await,
             Command::Check => unless_stopped(stop, Box::pin(check(&operator, watcher, printer))).await,
         };
         // nats-server does not report a refusal to the request that it refuses.

@@ -9,6 +9,7 @@
 //! - [`dead_letters`]: lists, shows, redrives, and deletes dead letters;
 //! - [`explain`](mod@explain): the timeline of one business id across all services, and its blockers;
 //! - [`checks`]: the consistency checks of the library, and those of a system;
+//! - [`projections`]: lists and changes read models;
 //! - [`restore`](mod@restore): restores a stream from the outboxes of the services;
 //! - `cli`, `print`: the program, with the feature `cli`.
 //!
@@ -60,6 +61,7 @@ pub mod explain;
 pub mod operator;
 #[cfg(feature = "cli")]
 mod print;
+pub mod projections;
 pub mod restore;
 pub mod system;
 

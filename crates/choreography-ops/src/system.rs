@@ -17,6 +17,8 @@ pub struct System {
     pub(crate) open_states: BTreeMap<String, Vec<String>>,
     pub(crate) once_per_key: Vec<String>,
     pub(crate) provision_command: String,
+    /// The services with projections.
+    pub(crate) projecting: BTreeSet<String>,
 }
 
 impl System {
@@ -29,6 +31,7 @@ impl System {
             open_states: BTreeMap::new(),
             once_per_key: Vec::new(),
             provision_command: "Topology::provision".to_owned(),
+            projecting: BTreeSet::new(),
         }
     }
 
@@ -54,6 +57,13 @@ impl System {
     #[must_use]
     pub fn once_per_key<'a>(mut self, subjects: impl IntoIterator<Item = &'a str>) -> Self {
         self.once_per_key.extend(subjects.into_iter().map(str::to_owned));
+        self
+    }
+
+    /// Adds a service with [projections](choreography::projection).
+    #[must_use]
+    pub fn projections(mut self, service: &str) -> Self {
+        self.projecting.insert(service.to_owned());
         self
     }
 
