@@ -31,6 +31,7 @@ const WATCH = {
   "payment-service":
     "Orders stay “reserved”: their stock stays reserved, no card is charged, and nothing is lost.",
   "notification-service": "Orders are still confirmed. The e-mails follow later, each once.",
+  "projection-service": "Orders are processed as before. The list of orders is unavailable, and complete again afterwards.",
   "payment-provider":
     "Payments stay “capturing”. payment-service retries, with the same idempotency key, until it gets a response.",
   "nats-server":
@@ -42,7 +43,7 @@ const RECOVERY = "Pending work continues automatically.";
 
 /** @param {string} who */
 function isConsumer(who) {
-  return !["api-gateway", "payment-provider", "nats-server"].includes(who);
+  return !["api-gateway", "payment-provider", "nats-server", "projection-service"].includes(who);
 }
 
 /** @typedef {{name: (who: string) => string, does: (who: string) => string, watch: (who: string) => string, bad: boolean}} Action */

@@ -2,13 +2,17 @@
 
 use std::fmt::Display;
 
+use choreography::envelope::unix_millis;
 use choreography_http::form::{Reader, length, number, pattern, text, whole};
 use choreography_http::parameter::{ID_PATTERN, Limit, Parameter};
 use contracts::account::{Line, MAX_LINE};
 use contracts::money::MAX_AMOUNT;
-use contracts::query::{DEFAULT_PAGE, MAX_PAGE, OrderStatus};
+use contracts::query::{DEFAULT_PAGE, MAX_PAGE, OrderSort, OrderStatus, WaitsFor};
 use contracts::{Amount, Currency};
 use poem_openapi::registry::MetaSchema;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{Date, OffsetDateTime};
 
 /// How many items a page has at most.
 pub(crate) type PageLimit = Limit<DEFAULT_PAGE, MAX_PAGE>;
@@ -34,28 +38,86 @@ pub(crate) fn currency() -> impl Reader<Currency> {
     text(pattern("^[A-Z]{3}$"), parse)
 }
 
-/// The status of orders, as a filter.
+/// A value of a closed set, as a parameter.
+pub(crate) trait Choice: Copy + Send + Sync + 'static {
+    const ALL: &'static [Self];
+
+    fn name(self) -> &'static str;
+}
+
+impl Choice for OrderStatus {
+    const ALL: &'static [Self] =
+        &[Self::Placed, Self::AwaitingStock, Self::Reserved, Self::Confirmed, Self::Cancelled];
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Choice for WaitsFor {
+    const ALL: &'static [Self] = &WaitsFor::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+impl Choice for OrderSort {
+    const ALL: &'static [Self] = &OrderSort::ALL;
+
+    fn name(self) -> &'static str {
+        self.as_str()
+    }
+}
+
+/// One value of a closed set.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StatusFilter(pub(crate) OrderStatus);
+pub(crate) struct OneOf<T>(pub(crate) T);
 
-const STATUSES: [OrderStatus; 5] = [
-    OrderStatus::Placed,
-    OrderStatus::AwaitingStock,
-    OrderStatus::Reserved,
-    OrderStatus::Confirmed,
-    OrderStatus::Cancelled,
-];
-
-impl Parameter for StatusFilter {
+impl<T: Choice> Parameter for OneOf<T> {
     fn schema() -> MetaSchema {
         MetaSchema {
-            enum_items: STATUSES.map(|status| status.as_str().into()).to_vec(),
+            enum_items: T::ALL.iter().map(|value| value.name().into()).collect(),
             ..MetaSchema::new("string")
         }
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let status = STATUSES.into_iter().find(|status| status.as_str() == text).map(Self);
-        status.ok_or_else(|| format!("must be one of {}", STATUSES.map(OrderStatus::as_str).join(", ")))
+        let value = T::ALL.iter().copied().find(|value| value.name() == text).map(Self);
+        value.ok_or_else(|| {
+            let names: Vec<_> = T::ALL.iter().map(|value| value.name()).collect();
+            format!("must be one of {}", names.join(", "))
+        })
+    }
+}
+
+/// A time, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Time(pub(crate) i64);
+
+impl Parameter for Time {
+    fn schema() -> MetaSchema {
+        MetaSchema::new_with_format("string", "date-time")
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let time = OffsetDateTime::parse(text, &Rfc3339);
+        time.map(|time| Self(unix_millis(time)))
+            .map_err(|_| "must be a time of RFC 3339, such as 2026-11-27T10:00:00Z".to_owned())
+    }
+}
+
+/// A day, such as `2026-11-27`.
+#[derive(Debug, Clone)]
+pub(crate) struct Day(pub(crate) String);
+
+impl Parameter for Day {
+    fn schema() -> MetaSchema {
+        MetaSchema::new_with_format("string", "date")
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let day = Date::parse(text, format_description!("[year]-[month]-[day]"));
+        day.map(|day| Self(day.to_string())).map_err(|_| "must be a day, such as 2026-11-27".to_owned())
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! - [`mod@config`]; `router`: the routes around the API; `docs`: the page of all messages; `problems`: the shop's codes;
 //!   `fields`: the shop's values in requests;
-//! - `orders`, `products`, `accounts`, `notifications`: the operations, each with its forms and representations;
+//! - `orders`, `products`, `accounts`, `notifications`, `reports`: the operations, each with its forms and representations;
 //! - `invariants` checks consistency; `events` is the live feed, `overview` the system overview;
 //! - `dashboard`: the files of `web/`, served at `/`;
 //! - [`operations`]: dead letters, for operators, behind a switch;
@@ -30,6 +30,7 @@ mod orders;
 mod overview;
 mod problems;
 mod products;
+mod reports;
 mod router;
 #[doc(hidden)]
 pub mod test_entry_points;
@@ -64,6 +65,7 @@ use operations::OperationsApi;
 use orders::OrdersApi;
 use overview::OverviewApi;
 use products::ProductsApi;
+use reports::ReportsApi;
 
 #[derive(Tags)]
 enum Tag {
@@ -75,6 +77,8 @@ enum Tag {
     Accounts,
     /// The messages sent to customers.
     Notifications,
+    /// Sales, and summaries of customers.
+    Reports,
     /// Live events, the system overview, and the consistency check.
     Events,
     /// Dead letters, for operators. Served, and in this document, only if the gateway is started with `--operations`;
@@ -128,6 +132,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
         let invariants = InvariantsApi::new(explainer.clone());
         let products = ProductsApi { commands: commands.clone(), queries: queries.clone() };
         let notifications = NotificationsApi { queries: queries.clone() };
+        let reports = ReportsApi { queries: queries.clone() };
         let accounts = AccountsApi {
             commands: commands.clone(),
             queries: queries.clone(),
@@ -146,7 +151,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
         let server = Server::bind(config.http_address, &config.http, Some(health.clone())).await?.without_guard();
         let guard = Guard::new(server.address(), &config.http);
         let dashboard = Arc::new(Dashboard::new(&config.dashboard, config.operations.enabled)?);
-        let api = (orders, products, accounts, notifications, events, overview, invariants);
+        let api = (orders, products, accounts, notifications, reports, events, overview, invariants);
         let endpoint = match OperationsApi::connect(&config.operations, &config.nats, &health).await? {
             Some(operations) => router::endpoint((api, operations), dashboard, guard, health.clone())?,
             None => router::endpoint(api, dashboard, guard, health.clone())?,

@@ -27,6 +27,8 @@ codes! {
         "The customer has no account, or the command that creates it has not been processed yet.";
     PAYMENT_NOT_FOUND = "payment-not-found", NOT_FOUND, "No such payment",
         "The order does not exist, or the payment service has not processed its event yet.";
+    CUSTOMER_HAS_NO_ORDERS = "customer-has-no-orders", NOT_FOUND, "No orders",
+        "The customer has placed no order, or the read model does not contain it yet.";
     MESSAGE_NOT_FOUND = "message-not-found", NOT_FOUND, "No such message",
         "The stream has no message of this order with this sequence, or no longer has it.";
     DEAD_LETTER_NOT_FOUND = "dead-letter-not-found", NOT_FOUND, "No such dead letter",

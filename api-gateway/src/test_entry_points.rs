@@ -9,11 +9,12 @@ use choreography_http::problem::Problem;
 use contracts::account::AccountCommand;
 use contracts::inventory::InventoryCommand;
 use contracts::order::OrderCommand;
+use contracts::query::OrderStatus;
 use contracts::{CustomerId, OrderId, ProductId};
 use serde::Serialize;
 
 use crate::accounts::{AccountId, CreateAccountForm, IfMatch, UpdateAccountForm};
-use crate::fields::{PageLimit, StatusFilter};
+use crate::fields::{Day, OneOf, PageLimit, Time};
 use crate::operations::{Age, DeleteDeadLetterForm, FilterText, ListLimit, RedriveForm};
 use crate::orders::{CancelOrderForm, PlaceOrderForm, StreamName};
 use crate::problems::VOCABULARY;
@@ -26,14 +27,16 @@ pub type ReadParameter = fn(&str) -> Result<String, String>;
 pub type ReadBody = fn(&[u8]) -> Result<Vec<u8>, String>;
 
 /// The parameters of paths, queries, and headers, by name.
-pub const PARAMETERS: [(&str, ReadParameter); 18] = [
+pub const PARAMETERS: [(&str, ReadParameter); 20] = [
     ("order id", |text| read(text, |id: Id<OrderId>| id.0.to_string())),
     ("customer id", |text| read(text, |id: Id<CustomerId>| id.0.to_string())),
     ("product id", |text| read(text, |id: Id<ProductId>| id.0.to_string())),
     ("account id", |text| read(text, |id: AccountId| id.0.to_string())),
     ("after", |text| read(text, |After(after)| after.to_string())),
     ("limit", |text| read(text, |limit: PageLimit| limit.0.to_string())),
-    ("status", |text| read(text, |StatusFilter(status)| status.as_str().to_owned())),
+    ("status", |text| read(text, |OneOf(status): OneOf<OrderStatus>| status.as_str().to_owned())),
+    ("time", |text| read(text, |Time(time)| time.to_string())),
+    ("day", |text| read(text, |Day(day)| day)),
     ("cursor", |text| read(text, |Cursor(cursor)| cursor)),
     ("Last-Event-ID", |text| read(text, |id: EventId| id.to_string())),
     ("traceparent", |text| read(text, |TraceParent(trace)| trace.unwrap_or_default())),

@@ -2,24 +2,33 @@
 //!
 //! Consumers, permissions in `nats.conf`, the AsyncAPI document, and the map of the dashboard follow from them.
 
+use choreography::declaration::ProjectionSpec;
 use choreography::{Declaration, DeclarationError, Messages, Topology};
 
 use crate::account::{AccountChanged, AccountCommand, AccountDeleted, AccountEvent};
 use crate::inventory::{InventoryEvent, Restock, StockBackordered, StockRefused, StockReserved};
 use crate::order::{
-    CancelOrder, OrderAwaitingStock, OrderCancelled, OrderConfirmed, OrderEvent, OrderPlaced, OrderTimer,
-    PlaceOrder, StockDeadlinePassed,
+    CancelOrder, OrderAwaitingStock, OrderCancelled, OrderConfirmed, OrderEvent, OrderPlaced, OrderReserved,
+    OrderTimer, PlaceOrder, StockDeadlinePassed,
 };
 use crate::payment::{PaymentCaptured, PaymentDeclined, PaymentEvent, PaymentRefunded};
 use crate::topology::{
-    ACCOUNT_SERVICE, EVENTS, INVENTORY_SERVICE, NOTIFICATION_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE, streams,
+    ACCOUNT_SERVICE, EVENTS, INVENTORY_SERVICE, NOTIFICATION_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE,
+    PROJECTION_SERVICE, streams,
 };
 use crate::{CustomerId, OrderId};
 
 /// Returns the declarations of all services. The gateway consumes nothing; each command names it as its producer.
 #[must_use]
-pub fn declarations() -> [Declaration; 5] {
-    [order_service(), inventory_service(), account_service(), payment_service(), notification_service()]
+pub fn declarations() -> [Declaration; 6] {
+    [
+        order_service(),
+        inventory_service(),
+        account_service(),
+        payment_service(),
+        notification_service(),
+        projection_service(),
+    ]
 }
 
 /// Returns the streams, and the consumers of all services.
@@ -75,6 +84,40 @@ pub fn payment_service() -> Declaration {
 #[must_use]
 pub fn notification_service() -> Declaration {
     Declaration::new(NOTIFICATION_SERVICE).consumes::<NotificationMessage>().replies_to("notification.query.>")
+}
+
+/// The projection for searches of orders: its name and version.
+pub const ORDER_SEARCH: (&str, u32) = ("order-search", 1);
+/// The projection of sales.
+pub const SALES: (&str, u32) = ("sales", 1);
+/// The projection of customers.
+pub const CUSTOMERS: (&str, u32) = ("customers", 1);
+/// The contexts whose history the projections read from an event store.
+pub const EVENT_STORES: &[&str] = &["order"];
+
+/// Declares projection-service. It publishes no events.
+#[must_use]
+pub fn projection_service() -> Declaration {
+    let project = |declaration: Declaration, (name, version): (&str, u32)| {
+        declaration.projects(ProjectionSpec::new::<OrderChange>(name, version, EVENT_STORES))
+    };
+    let declaration = Declaration::new(PROJECTION_SERVICE).replies_to("projection.query.>");
+    [ORDER_SEARCH, SALES, CUSTOMERS].into_iter().fold(declaration, project)
+}
+
+/// The events that the projections read: the history of orders.
+#[derive(Debug, Clone, PartialEq, Eq, Messages)]
+pub enum OrderChange {
+    /// The order was placed.
+    Placed(OrderPlaced),
+    /// Stock is short.
+    AwaitingStock(OrderAwaitingStock),
+    /// The stock of every line is reserved.
+    Reserved(OrderReserved),
+    /// The order is confirmed.
+    Confirmed(OrderConfirmed),
+    /// The order is cancelled.
+    Cancelled(OrderCancelled),
 }
 
 /// The messages that an order reacts to.

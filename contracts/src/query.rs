@@ -11,6 +11,10 @@
 //! | `payment.query.get.<orderId>` | | [`PaymentView`] |
 //! | `notification.query.list.<customerId>` | [`ListNotifications`] | [`Page`] of [`NotificationView`], oldest first |
 //! | `inventory.query.products` | [`ListProducts`] | [`Page`] of [`ProductView`], by id |
+//! | `order.query.events` | [`EventsRequest`](choreography::history::EventsRequest) | [`EventsPage`](choreography::history::EventsPage), for projections |
+//! | `projection.query.orders` | [`SearchOrders`] | [`FoundOrders`] |
+//! | `projection.query.sales` | [`ReportSales`] | [`SalesReport`] |
+//! | `projection.query.customer.<customerId>` | | [`CustomerSummary`] |
 //! | `order.query.reconciliation` | | [`OrderReconciliation`] |
 //! | `inventory.query.reconciliation` | [`CompareAllocations`] | [`StockReconciliation`] |
 //! | `payment.query.reconciliation` | | [`PaymentReconciliation`] |
@@ -19,6 +23,7 @@
 //! A reconciliation holds the totals of a service, from one read of its database, and the mismatches.
 
 mod reconciliation;
+mod reports;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +32,7 @@ use crate::order::{CancelReason, OrderItem};
 use crate::payment::DeclineReason;
 use crate::{Amount, Currency, CustomerId, OrderId, ProductId};
 pub use reconciliation::*;
+pub use reports::*;
 
 /// The maximum number of rows per page.
 pub const MAX_PAGE: u64 = 200;

@@ -38,5 +38,7 @@ pub const ACCOUNT_SERVICE: &str = "account-service";
 pub const PAYMENT_SERVICE: &str = "payment-service";
 /// The service that notifies customers of their orders.
 pub const NOTIFICATION_SERVICE: &str = "notification-service";
+/// The service with the read models across orders.
+pub const PROJECTION_SERVICE: &str = "projection-service";
 /// The gateway, which turns REST calls into commands.
 pub const API_GATEWAY: &str = "api-gateway";

@@ -66,6 +66,8 @@ enum Command {
     PaymentService(payment_service::Config),
     /// Runs the notification service.
     NotificationService(notification_service::Config),
+    /// Runs the projection service.
+    ProjectionService(projection_service::Config),
     /// Runs the stub of the payment provider.
     PaymentProvider(payment_provider::Config),
     /// Runs the gateway.
@@ -189,6 +191,9 @@ async fn run_command() -> anyhow::Result<ExitCode> {
         Command::PaymentService(config) => payment_service::run(config, process::shutdown_on_signal()?).await?,
         Command::NotificationService(config) => {
             notification_service::run(config, process::shutdown_on_signal()?).await?;
+        }
+        Command::ProjectionService(config) => {
+            projection_service::run(config, process::shutdown_on_signal()?).await?
         }
         Command::PaymentProvider(config) => payment_provider::run(config, process::shutdown_on_signal()?).await?,
         Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,

@@ -23,13 +23,15 @@ pub enum Component {
     PaymentService,
     /// Notifies customers about their orders.
     NotificationService,
+    /// Read models across orders.
+    ProjectionService,
     /// REST in, commands out.
     ApiGateway,
 }
 
 impl Component {
     /// All components, in start order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NatsServer,
         Self::PaymentProvider,
         Self::OrderService,
@@ -37,27 +39,30 @@ impl Component {
         Self::AccountService,
         Self::PaymentService,
         Self::NotificationService,
+        Self::ProjectionService,
         Self::ApiGateway,
     ];
 
     /// All components except the broker.
-    pub const SERVICES: [Self; 7] = [
+    pub const SERVICES: [Self; 8] = [
         Self::PaymentProvider,
         Self::OrderService,
         Self::InventoryService,
         Self::AccountService,
         Self::PaymentService,
         Self::NotificationService,
+        Self::ProjectionService,
         Self::ApiGateway,
     ];
 
     /// The components with a database.
-    pub const WITH_DATABASE: [Self; 5] = [
+    pub const WITH_DATABASE: [Self; 6] = [
         Self::OrderService,
         Self::InventoryService,
         Self::AccountService,
         Self::PaymentService,
         Self::NotificationService,
+        Self::ProjectionService,
     ];
 
     /// Returns whether the component is a client of the broker.
@@ -77,6 +82,7 @@ impl Component {
             Self::NotificationService => 8903,
             Self::AccountService => 8904,
             Self::PaymentService => 8905,
+            Self::ProjectionService => 8907,
             Self::PaymentProvider => 8910,
         }
     }
@@ -91,6 +97,7 @@ impl Component {
             Self::AccountService => contracts::topology::ACCOUNT_SERVICE,
             Self::PaymentService => contracts::topology::PAYMENT_SERVICE,
             Self::NotificationService => contracts::topology::NOTIFICATION_SERVICE,
+            Self::ProjectionService => contracts::topology::PROJECTION_SERVICE,
             Self::PaymentProvider => "payment-provider",
             Self::ApiGateway => contracts::topology::API_GATEWAY,
         }

@@ -79,6 +79,7 @@ fn colour(component: &str) -> &'static str {
         "account-service" => "34",
         "payment-service" => "31",
         "notification-service" => "95",
+        "projection-service" => "94",
         "message" => "32",
         _ => "1",
     }

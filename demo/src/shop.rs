@@ -413,7 +413,7 @@ pub fn settings(config: &ShopConfig, component: Component, on_line: &OnLine) -> 
 fn own_variables(config: &ShopConfig, component: Component) -> Vec<(String, String)> {
     let file = |name: &str| config.data.join(name).display().to_string();
     let variables = match component {
-        Component::NatsServer | Component::AccountService => vec![],
+        Component::NatsServer | Component::AccountService | Component::ProjectionService => vec![],
         Component::ApiGateway => vec![
             ("OPERATIONS", "true".to_owned()),
             ("OPERATOR_PASSWORD", ShopConfig::password(choreography_ops::OPERATOR)),

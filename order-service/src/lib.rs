@@ -16,7 +16,7 @@ pub mod reconciliation;
 use std::time::Duration;
 
 use choreography::database::Databases;
-use choreography::{EventSourced, Running, Service};
+use choreography::{EventSourced, Running, Service, history};
 use contracts::declaration;
 use contracts::topology::{ORDER_SERVICE, streams};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +41,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
             .longest_deadline(stock_deadline)
             .handler(EventSourced(OrderDecider { stock_deadline }))
             .queries(queries::endpoints(&db.reader, stock_deadline))
+            .queries([history::endpoint("order", &db.reader)])
             .http(config.http_address)
             .database(db)
             .build()?;

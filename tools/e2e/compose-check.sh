@@ -26,7 +26,7 @@ esac
 readonly files servers majority outage_noticed
 readonly project=shop-check
 export NATS_PORT=14222 NATS_MONITOR_PORT=18222 GATEWAY_PORT=18900 INVENTORY_PORT=18901 ORDER_PORT=18902
-export NOTIFICATION_PORT=18903 ACCOUNT_PORT=18904 PAYMENT_PORT=18905 PROVIDER_PORT=18910
+export NOTIFICATION_PORT=18903 PROJECTION_PORT=18907 ACCOUNT_PORT=18904 PAYMENT_PORT=18905 PROVIDER_PORT=18910
 # Passwords that fail if they are not quoted.
 export ORDER_SERVICE_PASSWORD='2+2 is #4' INVENTORY_SERVICE_PASSWORD=12345 PAYMENT_SERVICE_PASSWORD='[1, 2]'
 export ORDER_SERVICE_DATABASE_PASSWORD="o'clock@/:?" INVENTORY_SERVICE_DATABASE_PASSWORD='100% $sure'
@@ -40,6 +40,7 @@ declare -Ar services=(
     [inventory-service]=http://127.0.0.1:$INVENTORY_PORT
     [order-service]=http://127.0.0.1:$ORDER_PORT
     [notification-service]=http://127.0.0.1:$NOTIFICATION_PORT
+    [projection-service]=http://127.0.0.1:$PROJECTION_PORT
     [account-service]=http://127.0.0.1:$ACCOUNT_PORT
     [payment-service]=http://127.0.0.1:$PAYMENT_PORT
 )

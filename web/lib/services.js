@@ -17,6 +17,7 @@ const KNOWN = {
   "account-service": { short: "accounts", does: "keeps limits" },
   "payment-service": { short: "payments", does: "takes money, once" },
   "notification-service": { short: "notifications", does: "notifies customers" },
+  "projection-service": { short: "projections", does: "keeps read models" },
   "payment-provider": { short: "provider", does: "simulates a bank" },
   "nats-server": { short: "nats", does: "keeps the streams" },
 };

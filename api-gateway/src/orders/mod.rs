@@ -23,12 +23,12 @@ use choreography_http::waiter::Waiters;
 use choreography_http::{failures, replies};
 use choreography_ops::Operator;
 use choreography_ops::explain::{Reach, explain};
-use contracts::query::ListOrders;
-use contracts::{CustomerId, OrderId};
+use contracts::query::{OrderSort, OrderStatus, SearchOrders, WaitsFor};
+use contracts::{CustomerId, OrderId, ProductId};
 use poem_openapi::{ApiResponse, OpenApi};
 
 use crate::Tag;
-use crate::fields::{PageLimit, StatusFilter};
+use crate::fields::{OneOf, PageLimit, Time};
 use crate::problems;
 pub(crate) use cancel::CancelOrderForm;
 use message::Message;
@@ -80,7 +80,7 @@ replies! {
     /// The current order.
     GetOrder: Order;
 
-    /// A page of orders, newest first.
+    /// A page of orders.
     ListedOrders: OrderPage;
 
     /// The order's events, by version.
@@ -195,29 +195,46 @@ impl OrdersApi {
         Ok(GetOrder::Found(JsonOf::relayed(json)))
     }
 
-    /// List orders
+    /// Search orders
     ///
-    /// Newest first.
+    /// Newest first, unless `sort` says otherwise. `asOf` is the time up to which the list contains all orders.
     #[oai(path = "/orders", method = "get", operation_id = "listOrders")]
     async fn list(
         &self,
         /// Only orders of this customer.
         #[oai(name = "customerId")]
         customer_id: Query<Id<CustomerId>>,
+        /// Only orders with this product.
+        #[oai(name = "productId")]
+        product_id: Query<Id<ProductId>>,
         /// Only orders with this status.
-        status: Query<StatusFilter>,
-        /// The `next` of the previous page.
+        status: Query<OneOf<OrderStatus>>,
+        /// Only orders that wait for this.
+        #[oai(name = "waitsFor")]
+        waits_for: Query<OneOf<WaitsFor>>,
+        /// Only orders placed at this time or later.
+        from: Query<Time>,
+        /// Only orders placed before this time.
+        to: Query<Time>,
+        /// The order of the list. With `-`: the largest first.
+        sort: Query<OneOf<OrderSort>>,
+        /// The `next` of the previous page, with the same `sort`.
         cursor: Query<Cursor>,
         /// How many orders a page has at most.
         limit: Query<PageLimit>,
     ) -> Result<ListedOrders, Failure<ListFailures>> {
-        let query = ListOrders {
+        let query = SearchOrders {
             customer_id: customer_id.0.map(|Id(id)| id),
-            status: status.0.map(|StatusFilter(status)| status),
+            product_id: product_id.0.map(|Id(id)| id),
+            status: status.0.map(|OneOf(status)| status),
+            waits_for: waits_for.0.map(|OneOf(waits_for)| waits_for),
+            from: from.0.map(|Time(time)| time),
+            to: to.0.map(|Time(time)| time),
+            sort: sort.0.map_or_else(OrderSort::default, |OneOf(sort)| sort),
             cursor: cursor.0.map(|cursor| cursor.0),
             limit: Some(limit.0.unwrap_or_default().0),
         };
-        Ok(ListedOrders::Found(JsonOf::relayed(self.queries.list("order.query.list", &query).await?)))
+        Ok(ListedOrders::Found(JsonOf::relayed(self.queries.list("projection.query.orders", &query).await?)))
     }
 
     /// Get the history of an order

@@ -89,13 +89,38 @@ pub(crate) struct CancelReason {
     product_ids: Option<Vec<String>>,
 }
 
+/// What an order that is not final waits for.
+#[derive(Enum)]
+#[oai(rename_all = "kebab-case")]
+pub(crate) enum WaitsFor {
+    /// The reservation by the inventory.
+    Reservation,
+    /// A restock of a product.
+    Stock,
+    /// The capture of the payment.
+    Payment,
+}
+
+/// An order in a list.
+#[derive(Object)]
+#[oai(rename_all = "camelCase")]
+pub(crate) struct FoundOrder {
+    #[oai(flatten)]
+    order: Order,
+    /// What it waits for; null if it is final.
+    waits_for: Nullable<WaitsFor>,
+}
+
 /// A page of orders.
 #[derive(Object)]
+#[oai(rename_all = "camelCase")]
 pub(crate) struct OrderPage {
-    /// The orders, newest first.
-    items: Vec<Order>,
+    /// The orders.
+    items: Vec<FoundOrder>,
     /// The `cursor` of the next page; null on the last page.
     next: Nullable<String>,
+    /// Up to when the list contains all orders, RFC 3339; null while the read model is built.
+    as_of: Nullable<String>,
 }
 
 /// The history of an order.

@@ -26,17 +26,29 @@ async fn an_order_is_relayed_unchanged() {
 #[tokio::test]
 async fn the_parameters_of_a_list_reach_the_service() {
     let shop = Shop::start().await;
-    let orders = FakeService::orders(&shop).await;
-    let page = json!({"items": [a_view(&an_order("ORDER_001"), "placed")], "next": "17.ORDER_001"});
-    orders.will_reply("order.query.list", Ok(page.clone()));
+    let projections = FakeService::start(&shop, "projection-service", "projection").await;
+    let page = json!({"items": [a_view(&an_order("ORDER_001"), "placed")], "next": "17.ORDER_001", "asOf": null});
+    projections.will_reply("projection.query.orders", Ok(page.clone()));
     assert_eq!(HttpResponse::of(shop.get("/orders")).await.body, page);
-    HttpResponse::of(shop.get("/orders?customerId=CUSTOMER_001&status=awaiting-stock&cursor=17.ORDER_001&limit=2"))
-        .await;
-    let queries: Vec<_> = orders.queries().into_iter().map(|(_, body)| body).collect();
-    let nothing = json!({"customerId": null, "status": null, "cursor": null, "limit": 50});
-    let everything =
-        json!({"customerId": "CUSTOMER_001", "status": "awaiting-stock", "cursor": "17.ORDER_001", "limit": 2});
+    let filters = "customerId=CUSTOMER_001&productId=KETTLE&status=awaiting-stock&waitsFor=stock";
+    let range = "from=1970-01-01T00:00:01Z&to=1970-01-01T00:00:02.5Z&sort=totalPrice&cursor=17.ORDER_001&limit=2";
+    HttpResponse::of(shop.get(&format!("/orders?{filters}&{range}"))).await;
+    let queries: Vec<_> = projections.queries().into_iter().map(|(_, body)| body).collect();
+    let nothing = json!({
+        "customerId": null, "productId": null, "status": null, "waitsFor": null, "from": null, "to": null,
+        "sort": "-placedAt", "cursor": null, "limit": 50
+    });
+    let everything = json!({
+        "customerId": "CUSTOMER_001", "productId": "KETTLE", "status": "awaiting-stock", "waitsFor": "stock",
+        "from": 1000, "to": 2500, "sort": "totalPrice", "cursor": "17.ORDER_001", "limit": 2
+    });
     assert_eq!(queries, [nothing, everything]);
+
+    let report = json!({"items": [], "isTruncated": false, "asOf": "2026-11-27T10:00:00Z"});
+    projections.will_reply("projection.query.sales", Ok(report.clone()));
+    assert_eq!(HttpResponse::of(shop.get("/reports/sales?from=2026-11-26")).await.body, report);
+    assert_eq!(projections.queries()[2].1, json!({"from": "2026-11-26", "to": null}));
+    HttpResponse::of(shop.get("/customers/NOBODY/summary")).await.is_problem(404, "customer-has-no-orders");
 
     let inventory = FakeService::start(&shop, "inventory-service", "inventory").await;
     let page = json!({"items": [], "next": null});
@@ -91,7 +103,8 @@ async fn the_notifications_of_a_customer_are_relayed_page_by_page() {
 #[tokio::test]
 async fn an_error_of_a_service_is_a_problem_without_its_details() {
     let shop = Shop::start().await;
-    let orders = FakeService::orders(&shop).await;
+    let _orders = FakeService::orders(&shop).await;
+    let projections = FakeService::start(&shop, "projection-service", "projection").await;
     let _inventory = FakeService::start(&shop, "inventory-service", "inventory").await;
     HttpResponse::of(shop.get("/orders/ORDER_001")).await.is_problem(404, "order-not-found");
     HttpResponse::of(shop.get("/orders/ORDER_001/history")).await.is_problem(404, "order-not-found");
@@ -99,7 +112,7 @@ async fn an_error_of_a_service_is_a_problem_without_its_details() {
     for (code, status, problem) in
         [(400, 400, "invalid-parameter"), (503, 503, "unavailable"), (500, 503, "unavailable")]
     {
-        orders.will_reply("order.query.list", Err(code));
+        projections.will_reply("projection.query.orders", Err(code));
         let response = HttpResponse::of(shop.get("/orders?cursor=nonsense")).await;
         response.is_problem(status, problem);
         assert_eq!(response.body.to_string().contains("an error of the service"), code == 400, "{response:?}");

@@ -18,6 +18,7 @@ const STOCK: &str = "inventory-service";
 const ACCOUNTS: &str = "account-service";
 const PAYMENTS: &str = "payment-service";
 const NOTICES: &str = "notification-service";
+const PROJECTIONS: &str = "projection-service";
 const PROVISIONER: &str = "provisioner";
 const INSPECTOR: &str = "inspector";
 const OPERATOR: &str = "operator";
@@ -44,6 +45,8 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("order.query.get.ORDER_001", &[GATEWAY]),
     ("order.query.list", &[GATEWAY]),
     ("order.query.history.ORDER_001", &[GATEWAY]),
+    ("order.query.events", &[GATEWAY, PROJECTIONS]),
+    ("projection.query.orders", &[GATEWAY]),
     ("inventory.query.product.KETTLE", &[GATEWAY]),
     ("inventory.query.products", &[GATEWAY]),
     ("account.query.get.CUSTOMER_001", &[GATEWAY, PAYMENTS]),
@@ -62,10 +65,15 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.STREAM.LIST", &[INSPECTOR]),
     ("$JS.API.STREAM.NAMES", &[INSPECTOR]),
     ("$JS.API.STREAM.INFO.COMMANDS", &[GATEWAY, ORDERS, STOCK, ACCOUNTS, INSPECTOR, OPERATOR]),
-    ("$JS.API.STREAM.INFO.EVENTS", &[GATEWAY, ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, INSPECTOR, OPERATOR]),
+    (
+        "$JS.API.STREAM.INFO.EVENTS",
+        &[GATEWAY, ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, PROJECTIONS, INSPECTOR, OPERATOR],
+    ),
     ("$JS.API.STREAM.INFO.TIMERS", &[GATEWAY, ORDERS, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.DEAD_LETTERS", &[GATEWAY, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.KV_IDEMPOTENCY", &[GATEWAY, INSPECTOR]),
+    ("$JS.API.CONSUMER.CREATE.EVENTS.order-search-v1", &[PROJECTIONS]),
+    ("$JS.API.CONSUMER.DELETE.EVENTS.order-search-v1", &[PROJECTIONS]),
     ("$JS.API.CONSUMER.LIST.COMMANDS", &[GATEWAY, INSPECTOR, OPERATOR]),
     ("$JS.API.CONSUMER.LIST.EVENTS", &[GATEWAY, INSPECTOR, OPERATOR]),
     ("$JS.API.CONSUMER.LIST.TIMERS", &[GATEWAY, INSPECTOR, OPERATOR]),
@@ -75,7 +83,10 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.DIRECT.GET.EVENTS.order.event.placed.ORDER_001", &[INSPECTOR]),
     ("$JS.API.DIRECT.GET.COMMANDS", &[GATEWAY, INSPECTOR, OPERATOR]),
     ("$JS.API.DIRECT.GET.TIMERS", &[GATEWAY, INSPECTOR, OPERATOR]),
-    ("$JS.API.DIRECT.GET.DEAD_LETTERS", &[ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, INSPECTOR, OPERATOR]),
+    (
+        "$JS.API.DIRECT.GET.DEAD_LETTERS",
+        &[ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, PROJECTIONS, INSPECTOR, OPERATOR],
+    ),
     ("$JS.API.DIRECT.GET.KV_IDEMPOTENCY", &[INSPECTOR]),
     ("$JS.API.DIRECT.GET.KV_IDEMPOTENCY.$KV.IDEMPOTENCY.key", &[GATEWAY, INSPECTOR]),
     // A subject without the name would allow any consumer.
@@ -119,7 +130,8 @@ const SUBSCRIBERS: &[(&str, &[&str])] = &[
     ("account.query.>", &[ACCOUNTS]),
     ("payment.query.>", &[PAYMENTS]),
     ("notification.query.>", &[NOTICES]),
-    ("$SRV.>", &[ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES]),
+    ("projection.query.>", &[PROJECTIONS]),
+    ("$SRV.>", &[ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, PROJECTIONS]),
     ("order.event.>", &[GATEWAY, INSPECTOR]),
     ("account.event.>", &[GATEWAY, INSPECTOR]),
     ("inventory.event.>", &[INSPECTOR]),

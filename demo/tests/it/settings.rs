@@ -11,12 +11,13 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 /// The programs that connect to a server.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "order-service",
     "inventory-service",
     "account-service",
     "payment-service",
     "notification-service",
+    "projection-service",
     "api-gateway",
     "payment-provider",
     "provision",

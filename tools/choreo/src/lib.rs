@@ -10,7 +10,7 @@ use choreography::Declaration;
 use choreography_ops::System;
 use contracts::declaration::{declarations, topology};
 use contracts::query::OrderStatus;
-use contracts::topology::ORDER_SERVICE;
+use contracts::topology::{ORDER_SERVICE, PROJECTION_SERVICE};
 
 #[cfg(feature = "cli")]
 pub use cli::Cli;
@@ -42,6 +42,7 @@ pub fn shop() -> anyhow::Result<System> {
         .messages(declarations().iter().flat_map(Declaration::published))
         .open_states(ORDER_SERVICE, OPEN.map(OrderStatus::as_str))
         .once_per_key(ONCE_PER_ORDER)
+        .projections(PROJECTION_SERVICE)
         .provision_command("demo provision");
     Ok(system)
 }

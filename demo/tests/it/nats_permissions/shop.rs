@@ -11,7 +11,7 @@ use contracts::declaration::topology;
 use tokio::sync::mpsc;
 
 /// The users with their variables and passwords, some of which are not plain words in the server's config syntax.
-const PASSWORDS: [(&str, &str, &str); 9] = [
+const PASSWORDS: [(&str, &str, &str); 10] = [
     ("provisioner", "PROVISIONER_PASSWORD", "2+2 is \"4\" # {sic}"),
     ("api-gateway", "API_GATEWAY_PASSWORD", "12345"),
     ("order-service", "ORDER_SERVICE_PASSWORD", "order"),
@@ -19,6 +19,7 @@ const PASSWORDS: [(&str, &str, &str); 9] = [
     ("account-service", "ACCOUNT_SERVICE_PASSWORD", "1e9"),
     ("payment-service", "PAYMENT_SERVICE_PASSWORD", "[pay, ment]"),
     ("notification-service", "NOTIFICATION_SERVICE_PASSWORD", "a // b"),
+    ("projection-service", "PROJECTION_SERVICE_PASSWORD", "p;q"),
     ("inspector", "INSPECTOR_PASSWORD", "true"),
     ("operator", "OPERATOR_PASSWORD", "0x7f"),
 ];

@@ -73,6 +73,8 @@ async fn a_query_to_a_service_gets_its_reply() {
         ("account-service", "account.query.snapshot", "payment-service"),
         ("payment-service", "payment.query.get.ORDER_001", "api-gateway"),
         ("notification-service", "notification.query.list.CUSTOMER_001", "api-gateway"),
+        ("projection-service", "projection.query.orders", "api-gateway"),
+        ("order-service", "order.query.events", "projection-service"),
     ] {
         let mut responder = shop.user(service).await;
         let running = responder.client.service_builder().start(service, "1.0.0").await.unwrap();

@@ -56,7 +56,7 @@ async fn the_inspector_sees_the_whole_choreography() {
     let mut responses = inspector.subscribe(inbox.clone()).await.unwrap();
     inspector.publish_with_reply("$SRV.INFO", inbox, "".into()).await.unwrap();
     let mut services = Vec::new();
-    while services.len() < 5 {
+    while services.len() < 6 {
         let response = tokio::time::timeout(Duration::from_secs(10), responses.next()).await.unwrap().unwrap();
         let info: Value = serde_json::from_slice(&response.payload).unwrap();
         services.push(info["name"].as_str().unwrap().to_owned());
@@ -64,7 +64,14 @@ async fn the_inspector_sees_the_whole_choreography() {
     services.sort();
     assert_eq!(
         services,
-        ["account-service", "inventory-service", "notification-service", "order-service", "payment-service"]
+        [
+            "account-service",
+            "inventory-service",
+            "notification-service",
+            "order-service",
+            "payment-service",
+            "projection-service"
+        ]
     );
     world.assert_healthy().await;
 }
