@@ -7,6 +7,7 @@ pub mod effects;
 pub mod event_store;
 pub(crate) mod fault;
 pub(crate) mod migrator;
+pub mod snapshot;
 pub mod statement;
 pub mod storage;
 pub mod tracked;
