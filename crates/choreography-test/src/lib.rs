@@ -3,7 +3,8 @@
 //! - [`Spec`]: given/when/then for one service. It runs the service's own transactions, with inbox and outbox, on SQLite
 //!   in memory;
 //! - [`published()`], [`scheduled`], [`cancelled`]: the expected messages;
-//! - [`Flow`]: several services connected by their subjects.
+//! - [`Flow`]: several services connected by their subjects;
+//! - [`contract`]: what a consumer needs of a message, against what its producer publishes.
 //!
 //! With the feature `servers` (default), nats-server and PostgreSQL as child processes, found or installed. Only a real
 //! server redelivers, refuses, disconnects, and recovers. Each listens on 127.0.0.1. It can be killed, paused, and
@@ -18,6 +19,7 @@
 //!
 //! This crate knows no streams, users, or messages of an application: the caller passes them.
 
+pub mod contract;
 mod flow;
 mod published;
 mod spec;
