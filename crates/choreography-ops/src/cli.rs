@@ -1,5 +1,7 @@
 //! The command line.
 
+mod history;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,7 @@ use crate::explain::{self, Reach};
 use crate::print::{Printer, ago, board, table, timeline};
 use crate::restore::{Progress, restore};
 use crate::{OPERATOR, Operator, System};
+pub use history::History;
 
 /// How long a mismatch between services may take to settle.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -62,6 +65,10 @@ pub enum Command {
         #[arg(value_parser = setting::text())]
         key: String,
     },
+    /// Prints the history of an event-sourced aggregate, or the aggregate as it was.
+    ///
+    /// The service of the context replies, on `<context>.query.history.<id>` and `<context>.query.get.<id>`.
+    History(History),
     /// Checks the invariants: outboxes, consumers, dead letters, and those of the system.
     ///
     /// Ends with status 1 if a check fails, or is still unknown after five seconds.
@@ -192,6 +199,7 @@ impl Cli {
                 restore_stream(&operator, &stream, last, stall_timeout, stop, printer).await
             }
             Command::Explain { key } => unless_stopped(stop, explain(&operator, &key, printer)).await,
+            Command::History(history) => unless_stopped(stop, history.execute(&operator, printer)).await,
             Command::Check => unless_stopped(stop, Box::pin(check(&operator, watcher, printer))).await,
         };
         // nats-server does not report a refusal to the request that it refuses.
