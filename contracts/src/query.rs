@@ -2,7 +2,7 @@
 //!
 //! | subject | request | reply |
 //! |---|---|---|
-//! | `order.query.get.<orderId>` | | [`OrderView`] |
+//! | `order.query.get.<orderId>` | nothing, or a [`Point`](choreography::time_travel::Point) of its history | [`OrderView`] |
 //! | `order.query.list` | [`ListOrders`] | [`Page`] of [`OrderView`], newest first |
 //! | `order.query.history.<orderId>` | | [`OrderHistory`] |
 //! | `inventory.query.product.<productId>` | | [`ProductView`] |

@@ -6,20 +6,25 @@ use anyhow::Context;
 use choreography::envelope::{from_unix_millis, rfc3339};
 use choreography::event_store;
 use choreography::query::{Endpoint, Query, QueryError, cut_page};
+use choreography::time_travel::{Past, Point, past};
 use contracts::OrderId;
+use contracts::order::OrderDetails;
 use contracts::query::{DEFAULT_PAGE, HistoryEvent, ListOrders, MAX_PAGE, OrderHistory, OrderView, Page};
 use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::entity::order_view::{Column, Entity, Model};
+use crate::handler::OrderDecider;
+use crate::order::Order;
 use crate::reconciliation::reconciliation;
 
 /// Returns the query endpoints on a database; an order waits for stock at most `stock_deadline`.
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection, stock_deadline: Duration) -> Vec<Endpoint> {
+    let decider = OrderDecider { stock_deadline };
     let (for_get, for_list, for_history, for_reconciliation) = (db.clone(), db.clone(), db.clone(), db.clone());
     vec![
-        Endpoint::new("get", "order.query.get.*", move |query| get(for_get.clone(), query)),
+        Endpoint::new("get", "order.query.get.*", move |query| get(for_get.clone(), decider, query)),
         Endpoint::new("list", "order.query.list", move |query| list(for_list.clone(), query)),
         Endpoint::new("history", "order.query.history.*", move |query| history(for_history.clone(), query)),
         Endpoint::new("reconciliation", "order.query.reconciliation", move |_| {
@@ -32,8 +37,19 @@ fn order_id(query: &Query) -> Result<OrderId, QueryError> {
     OrderId::parse(query.key.as_str()).map_err(|error| QueryError::Invalid(format!("the order id {error}")))
 }
 
-async fn get(db: DatabaseConnection, query: Query) -> Result<OrderView, QueryError> {
+/// Returns an order, or as it was at a [`Point`] of its history.
+///
+/// # Errors
+///
+/// [`QueryError::NotFound`] if it does not exist or did not then; [`QueryError::Invalid`] if the body is neither empty nor
+/// a point.
+pub async fn get(db: DatabaseConnection, decider: OrderDecider, query: Query) -> Result<OrderView, QueryError> {
     let id = order_id(&query)?;
+    if let Some(point) = Point::of(&query)? {
+        let past = past(&decider, &db, id.as_str(), point).await?;
+        let absent = || QueryError::NotFound(format!("order {id} did not exist {point}"));
+        return past.and_then(past_view).ok_or_else(absent);
+    }
     let row = Entity::find_by_id(id.to_string()).one(&db).await?;
     view(row.ok_or_else(|| QueryError::NotFound(format!("there is no order {id}")))?)
 }
@@ -80,6 +96,29 @@ fn parse_cursor(cursor: &str) -> Result<(i64, String), QueryError> {
         Some((placed_at.parse().ok()?, String::from(OrderId::parse(order_id).ok()?)))
     });
     parsed.ok_or_else(|| QueryError::Invalid("cursor must be the next of an earlier page".to_owned()))
+}
+
+/// Returns the view of an order as it was; `None` if it was not placed yet.
+fn past_view(past: Past<Order>) -> Option<OrderView> {
+    let (details, status) = (past.state.details()?, past.state.status()?);
+    let placed = past.events.iter().find(|event| event.message_type.starts_with("order.placed."))?;
+    let reason = match &past.state {
+        Order::Cancelled { reason, .. } => Some(reason.clone()),
+        _ => None,
+    };
+    let OrderDetails { order_id, customer_id, currency, items, total_price, .. } = details.clone();
+    Some(OrderView {
+        order_id,
+        customer_id,
+        status,
+        currency,
+        items,
+        total_price,
+        reason,
+        version: past.version(),
+        placed_at: rfc3339(from_unix_millis(placed.recorded_at)),
+        updated_at: rfc3339(past.changed_at()),
+    })
 }
 
 async fn history(db: DatabaseConnection, query: Query) -> Result<OrderHistory, QueryError> {

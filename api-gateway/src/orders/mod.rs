@@ -16,7 +16,9 @@ use choreography_http::code::Code;
 use choreography_http::commands::{Commands, Request, WithoutKey};
 use choreography_http::idempotency::{IdempotencyKey, Operation};
 use choreography_http::json::JsonOf;
-use choreography_http::parameter::{Cursor, Header, Id, Path, Prefer, Query, Sequence, TraceParent};
+use choreography_http::parameter::{
+    Cursor, Header, Id, Path, Prefer, Query, Sequence, Time, TraceParent, Version, point,
+};
 use choreography_http::problem::{Failure, Problem, internal, unavailable};
 use choreography_http::queries::Queries;
 use choreography_http::waiter::Waiters;
@@ -184,14 +186,23 @@ impl OrdersApi {
 
     /// Get an order
     ///
-    /// An order whose command is still being processed does not exist yet.
+    /// An order whose command is still being processed does not exist yet. With `version` or `at`: the order as it was
+    /// then.
     #[oai(path = "/orders/:id", method = "get", operation_id = "getOrder")]
     async fn get(
         &self,
         /// The order's id.
         id: Path<Id<OrderId>>,
+        /// The order after the event of this version; not together with `at`.
+        version: Query<Version>,
+        /// The order at this time; not together with `version`.
+        at: Query<Time>,
     ) -> Result<GetOrder, Failure<GetFailures>> {
-        let json = self.queries.get(format!("order.query.get.{}", id.0.0), problems::ORDER_NOT_FOUND).await?;
+        let (subject, missing) = (format!("order.query.get.{}", id.0.0), problems::ORDER_NOT_FOUND);
+        let json = match point(version, at)? {
+            None => self.queries.get(subject, missing).await?,
+            Some(point) => self.queries.get_past(subject, point, missing).await?,
+        };
         Ok(GetOrder::Found(JsonOf::relayed(json)))
     }
 

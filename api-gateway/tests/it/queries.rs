@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::bad_requests::places;
 use crate::support::{FakeService, HttpResponse, Shop, a_view, an_order};
 
 #[tokio::test]
@@ -21,6 +22,41 @@ async fn an_order_is_relayed_unchanged() {
     let history = json!({"orderId": "ORDER_001", "events": []});
     service.will_reply("order.query.history.ORDER_001", Ok(history.clone()));
     assert_eq!(HttpResponse::of(shop.get("/orders/ORDER_001/history")).await.body, history);
+}
+
+#[tokio::test]
+async fn an_order_as_it_was_is_asked_of_the_service() {
+    let shop = Shop::start().await;
+    let service = FakeService::orders(&shop).await;
+    let view = a_view(&an_order("ORDER_001"), "placed");
+    service.will_reply("order.query.get.ORDER_001", Ok(view.clone()));
+    for query in ["version=2", "at=2026-11-27T10:00:00Z", "at=2026-11-27T11:30:00.5%2B01:00"] {
+        let response = HttpResponse::of(shop.get(&format!("/orders/ORDER_001?{query}"))).await;
+        assert_eq!((response.status.as_u16(), response.body), (200, view.clone()));
+    }
+    let asked: Vec<_> = service.queries().into_iter().map(|(_, body)| body).collect();
+    let expected =
+        [json!({"version": 2}), json!({"at": "2026-11-27T10:00:00Z"}), json!({"at": "2026-11-27T10:30:00.5Z"})];
+    assert_eq!(asked, expected);
+
+    for (query, parameter) in [
+        ("version=2&at=2026-11-27T10:00:00Z", "at"),
+        ("version=0", "version"),
+        ("version=two", "version"),
+        ("version=99999999999999999999", "version"),
+        ("at=yesterday", "at"),
+        ("at=2026-11-27", "at"),
+    ] {
+        let response = HttpResponse::of(shop.get(&format!("/orders/ORDER_001?{query}"))).await;
+        response.is_problem(400, "invalid-parameter");
+        assert_eq!(places(&response), [format!("parameter {parameter}")], "{query}");
+    }
+    assert_eq!(service.queries().len(), 3, "an invalid request is not asked of the service");
+
+    service.will_reply("order.query.get.ORDER_001", Err(404));
+    let response = HttpResponse::of(shop.get("/orders/ORDER_001?version=7")).await;
+    response.is_problem(404, "order-not-found");
+    assert_eq!(response.body["detail"], "an error of the service");
 }
 
 #[tokio::test]

@@ -4,11 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use choreography::{Kind, MessageInfo, Messages};
+use choreography_test::contract::{breaking_changes, unmet};
 use contracts::account::{AccountCommand, AccountEvent};
 use contracts::inventory::{InventoryCommand, InventoryEvent};
 use contracts::order::{OrderCommand, OrderEvent, OrderTimer};
 use contracts::payment::PaymentEvent;
 use contracts::{EXAMPLES, asyncapi};
+use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
 
 use crate::messages;
@@ -34,7 +36,7 @@ fn examples() -> Map<String, Value> {
     serde_json::from_str(EXAMPLES).unwrap()
 }
 
-/// Decodes a body by its type and serialises it again.
+/// Decodes a body by its type and serialises it again, in the newest version.
 fn rewritten(message: &MessageInfo, body: &Value) -> Value {
     let (message_type, body) = (message.message_type, serde_json::to_vec(body).unwrap());
     let written = match (message.context, message.kind) {
@@ -60,14 +62,86 @@ fn the_asyncapi_document_is_the_one_that_was_reviewed() {
 
 #[test]
 fn the_schema_of_every_message_is_the_one_that_was_reviewed() {
-    for message in messages() {
-        let schema = serde_json::to_string_pretty(&message.json_schema().unwrap()).unwrap() + "\n";
-        golden(&format!("docs/schemas/{}.json", message.message_type), &schema);
+    for message in versions() {
+        let (path, schema) =
+            (format!("docs/schemas/{}.json", message.message_type), message.json_schema().unwrap());
+        if let Ok(kept) = std::fs::read(root().join(&path)) {
+            let changes = breaking_changes(&serde_json::from_slice(&kept).unwrap(), &schema);
+            let name = message.message_type;
+            assert!(
+                changes.is_empty(),
+                "{name} has changes that break consumers: {changes:#?}\nraise its version, and keep the old struct as `upcast`"
+            );
+        }
+        golden(&path, &(serde_json::to_string_pretty(&schema).unwrap() + "\n"));
     }
     let kept = std::fs::read_dir(root().join("docs/schemas")).unwrap();
     let kept: BTreeSet<String> = kept.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-    let declared = messages().map(|message| format!("{}.json", message.message_type)).collect();
+    let declared = files();
     assert_eq!(kept, declared, "docs/schemas must have one file per message");
+}
+
+/// Returns all versions of all messages.
+fn versions() -> impl Iterator<Item = MessageInfo> {
+    messages().flat_map(|message| message.versions().copied().collect::<Vec<_>>())
+}
+
+/// Returns the file names of all versions of all messages.
+fn files() -> BTreeSet<String> {
+    versions().map(|message| format!("{}.json", message.message_type)).collect()
+}
+
+/// The samples are kept forever: bodies as they were published. `UPDATE_GOLDEN=1` adds the examples of new messages.
+#[test]
+fn every_body_that_was_ever_published_is_read() {
+    let (folder, examples) = (root().join("contracts/samples"), examples());
+    for message in messages() {
+        let file = folder.join(format!("{}.json", message.message_type));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() && !file.exists() {
+            let sample = serde_json::to_string_pretty(&json!([examples[message.message_type]])).unwrap();
+            std::fs::write(file, sample + "\n").unwrap();
+        }
+    }
+    let kept: BTreeSet<String> =
+        std::fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(kept, files(), "each version of each message has its samples, and no version disappears");
+    for message in messages() {
+        for version in message.versions() {
+            let samples = std::fs::read(folder.join(format!("{}.json", version.message_type))).unwrap();
+            let samples: Vec<Value> = serde_json::from_slice(&samples).unwrap();
+            assert!(!samples.is_empty());
+            let newest = jsonschema::validator_for(&message.json_schema().unwrap()).unwrap();
+            for sample in samples {
+                let read = rewritten(version, &sample);
+                assert!(newest.is_valid(&read), "{} {read}", version.message_type);
+            }
+        }
+    }
+}
+
+/// What a service outside of this repository needs of a message: its own struct, with the fields that it uses.
+#[test]
+fn what_a_consumer_with_a_smaller_struct_needs_is_published() {
+    #[derive(JsonSchema)]
+    #[serde(rename_all = "camelCase")]
+    #[allow(dead_code, reason = "the schema alone is used")]
+    struct Placed {
+        order_id: String,
+        items: Vec<Item>,
+        gift_wrap: Option<bool>,
+    }
+    #[derive(JsonSchema)]
+    #[serde(rename_all = "camelCase")]
+    #[allow(dead_code, reason = "the schema alone is used")]
+    struct Item {
+        product_id: String,
+        quantity: u32,
+    }
+    let message = messages().find(|message| message.message_type == "order.placed.v1").unwrap();
+    let (mut needed, published) = (schemars::schema_for!(Placed).to_value(), message.json_schema().unwrap());
+    assert_eq!(unmet(&needed, &published), Vec::<String>::new());
+    needed["properties"]["orderId"]["type"] = json!("integer");
+    assert_eq!(unmet(&needed, &published), ["/orderId must be integer, and is published as string"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use proc_macro2::Span;
 use syn::meta::ParseNestedMeta;
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Error, Expr, LitInt, LitStr, Member, Result, Token};
+use syn::{Attribute, Error, Expr, LitInt, LitStr, Member, Path, Result, Token};
 
 /// The first tokens of subjects that the library uses itself.
 const RESERVED: [&str; 3] = ["admin", "dead-letter", "dead-letter-deleted"];
@@ -18,6 +18,8 @@ pub(crate) struct Arguments {
     pub(crate) version: u32,
     pub(crate) key: Key,
     pub(crate) producer: Expr,
+    /// The version before this one, which this one is made of.
+    pub(crate) upcast: Option<Path>,
 }
 
 /// The arguments that were read so far.
@@ -28,6 +30,7 @@ struct Given {
     version: Option<u32>,
     key: Option<Key>,
     producer: Option<Expr>,
+    upcast: Option<Path>,
 }
 
 impl Arguments {
@@ -37,10 +40,11 @@ impl Arguments {
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("message")) {
             attribute.parse_nested_meta(|meta| given.read(&meta))?;
         }
-        let Given { context, name, version, key, producer } = given;
+        let Given { context, name, version, key, producer, upcast } = given;
         match (context, name, version, key, producer) {
             (Some(context), Some(name), Some(version), Some(key), Some(producer)) => {
-                Ok(Self { context, name, version, key, producer })
+                check_upcast(version, upcast.as_ref())?;
+                Ok(Self { context, name, version, key, producer, upcast })
             }
             (context, name, version, key, producer) => {
                 let missing = [
@@ -67,9 +71,10 @@ impl Given {
             "version" => set(&mut self.version, meta, version(&meta.value()?.parse()?)?),
             "key" => set(&mut self.key, meta, Key::parse_separated_nonempty(meta.value()?)?),
             "producer" => set(&mut self.producer, meta, meta.value()?.parse()?),
-            _ => {
-                Err(meta.error("unknown argument; `#[message(…)]` takes context, name, version, key, and producer"))
-            }
+            "upcast" => set(&mut self.upcast, meta, meta.value()?.parse()?),
+            _ => Err(meta.error(
+                "unknown argument; `#[message(…)]` takes context, name, version, key, producer, and upcast",
+            )),
         }
     }
 }
@@ -78,6 +83,16 @@ fn set<T>(argument: &mut Option<T>, meta: &ParseNestedMeta<'_>, value: T) -> Res
     match argument.replace(value) {
         Some(_) => Err(meta.error("given twice; remove one of them")),
         None => Ok(()),
+    }
+}
+
+/// Refuses an older version of the first one.
+fn check_upcast(version: u32, upcast: Option<&Path>) -> Result<()> {
+    match upcast {
+        Some(older) if version == 1 => {
+            Err(Error::new_spanned(older, "version 1 has no older version: remove `upcast`, or raise the version"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::message::Kind;
 
 /// Declares a command: a request to a context to do something.
 ///
-/// The type also needs `Serialize` and `Deserialize`. `#[message(…)]` takes these arguments, all of them required:
+/// The type also needs `Serialize` and `Deserialize`. `#[message(…)]` takes these arguments, all but the last required:
 ///
 /// | argument | example | |
 /// |---|---|---|
@@ -22,6 +22,7 @@ use crate::message::Kind;
 /// | `version` | `1` | the version of the body, from 1 |
 /// | `key` | `order_id` | the field that holds the business id, an `AsRef<str>`; `0.order_id` for a field of a field |
 /// | `producer` | `"api-gateway"` | the service that may publish it, a text or a constant |
+/// | `upcast` | `v1::PlaceOrder` | the version before this one, of which `From` makes this one |
 #[proc_macro_derive(Command, attributes(message))]
 pub fn derive_command(input: TokenStream) -> TokenStream {
     derive(input, |input| message::expand(input, Kind::Command))

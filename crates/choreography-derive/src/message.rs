@@ -3,7 +3,7 @@
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Data, DeriveInput, Error, Expr, ExprLit, Fields, Lit, Member, Meta, Result};
+use syn::{Attribute, Data, DeriveInput, Error, Expr, ExprLit, Fields, Ident, Lit, Member, Meta, Path, Result};
 
 use crate::attribute::{Arguments, Key};
 
@@ -29,7 +29,7 @@ impl Kind {
 pub(crate) fn expand(input: &DeriveInput, kind: Kind) -> Result<TokenStream> {
     let ident = &input.ident;
     let fields = fields(input, kind)?;
-    let Arguments { context, name, version, key, producer } = Arguments::read(&input.attrs, ident.span())?;
+    let Arguments { context, name, version, key, producer, upcast } = Arguments::read(&input.attrs, ident.span())?;
     check_key(input, fields, &key)?;
 
     let kind_token = kind.token();
@@ -37,6 +37,7 @@ pub(crate) fn expand(input: &DeriveInput, kind: Kind) -> Result<TokenStream> {
     let filter = format!("{context}.{kind_token}.{name}.*");
     let description = description(&input.attrs);
     let kind = format_ident!("{kind:?}");
+    let (previous, check_previous) = upcast.map(|older| upcasting(ident, &older)).unzip();
     let key = quote_spanned! { key.span() => ::core::convert::AsRef::<str>::as_ref(&self.#key) };
     Ok(quote! {
         #[automatically_derived]
@@ -50,7 +51,10 @@ pub(crate) fn expand(input: &DeriveInput, kind: Kind) -> Result<TokenStream> {
             const PRODUCER: &'static str = #producer;
             const DESCRIPTION: &'static str = #description;
             ::choreography::__private::schema!(#ident);
+            #previous
         }
+
+        #check_previous
 
         #[automatically_derived]
         impl ::choreography::Publish for #ident {
@@ -66,6 +70,35 @@ pub(crate) fn expand(input: &DeriveInput, kind: Kind) -> Result<TokenStream> {
         #[automatically_derived]
         impl ::choreography::#kind for #ident {}
     })
+}
+
+/// Returns the items of a message that is made of an older version, and the check that it is one.
+fn upcasting(ident: &Ident, older: &Path) -> (TokenStream, TokenStream) {
+    let not_older = format!(
+        "`upcast` of `{ident}` must be an older version of the same message: with its context, kind, and name, and a lower version"
+    );
+    let items = quote_spanned! { older.span() =>
+        const PREVIOUS: ::core::option::Option<&'static ::choreography::MessageInfo> =
+            ::core::option::Option::Some(&<#older as ::choreography::Message>::INFO);
+
+        fn upcast(
+            message_type: &str,
+            body: &[u8],
+        ) -> ::core::result::Result<Self, ::choreography::DecodeError> {
+            <#older as ::choreography::Messages>::decode(message_type, body)
+                .map(<Self as ::core::convert::From<#older>>::from)
+        }
+    };
+    let check = quote_spanned! { older.span() =>
+        const _: () = ::core::assert!(
+            ::choreography::__private::precedes(
+                &<#older as ::choreography::Message>::INFO,
+                &<#ident as ::choreography::Message>::INFO,
+            ),
+            #not_older
+        );
+    };
+    (items, check)
 }
 
 fn fields(input: &DeriveInput, kind: Kind) -> Result<&Fields> {

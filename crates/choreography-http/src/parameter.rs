@@ -8,10 +8,13 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use choreography::metrics::figure;
+use choreography::time_travel::Point;
 use poem::http::HeaderMap;
 use poem::{Request, RequestBody};
 use poem_openapi::registry::{MetaParamIn, MetaSchema, MetaSchemaRef};
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 use crate::code::Code;
 use crate::problem::{FieldError, Problem};
@@ -312,6 +315,54 @@ impl Parameter for Sequence {
     fn parse(text: &str) -> Result<Self, String> {
         let sequence = digits(text).filter(|sequence| (1..=u64::MAX / 2).contains(sequence)).map(Self);
         sequence.ok_or_else(|| "must be the sequence of a message, a whole number from 1".to_owned())
+    }
+}
+
+/// The version of an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Version(pub i64);
+
+impl Parameter for Version {
+    fn schema() -> MetaSchema {
+        MetaSchema { minimum: Some(1.0), ..MetaSchema::new_with_format("integer", "int64") }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let version = digits(text).filter(|version| *version >= 1).map(Self);
+        version.ok_or_else(|| "must be a version, a whole number from 1".to_owned())
+    }
+}
+
+/// A time, RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time(pub OffsetDateTime);
+
+impl Parameter for Time {
+    fn schema() -> MetaSchema {
+        MetaSchema::new_with_format("string", "date-time")
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let time =
+            OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|time| time.checked_to_offset(UtcOffset::UTC));
+        time.map(Self).ok_or_else(|| "must be a time of RFC 3339, such as 2026-11-27T10:00:00Z".to_owned())
+    }
+}
+
+/// Returns the point in a history that two parameters name: a version or a time; `None` for the present.
+///
+/// # Errors
+///
+/// A problem if both are given.
+pub fn point(version: Query<Version>, at: Query<Time>) -> Result<Option<Point>, Problem> {
+    match (version.0, at.0) {
+        (Some(_), Some(_)) => {
+            let both = FieldError::parameter("at", "must not be given together with `version`");
+            Err(Problem::with_errors(Code::INVALID_PARAMETER, vec![both]))
+        }
+        (Some(Version(version)), None) => Ok(Some(Point::Version(version))),
+        (None, Some(Time(time))) => Ok(Some(Point::At(time))),
+        (None, None) => Ok(None),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The command line.
 
+mod history;
+
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ use crate::print::{Printer, ago, board, table, timeline};
 use crate::projections::cli::Projections;
 use crate::restore::{Progress, restore};
 use crate::{OPERATOR, Operator, System};
+pub use history::History;
 
 /// How long a mismatch between services may take to settle.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -63,6 +66,10 @@ pub enum Command {
         #[arg(value_parser = setting::text())]
         key: String,
     },
+    /// Prints the history of an event-sourced aggregate, or the aggregate as it was.
+    ///
+    /// The service of the context replies, on `<context>.query.history.<id>` and `<context>.query.get.<id>`.
+    History(History),
     /// Checks the invariants: outboxes, consumers, dead letters, and those of the system.
     ///
     /// Ends with status 1 if a check fails, or is still unknown after five seconds.
@@ -197,6 +204,7 @@ impl Cli {
             }
             Command::Explain { key } => unless_stopped(stop, explain(&operator, &key, printer)).await,
             Command::Projections(command) => command.execute(&operator, printer).await,
+            Command::History(history) => unless_stopped(stop, history.execute(&operator, printer)).await,
             Command::Check => unless_stopped(stop, Box::pin(check(&operator, watcher, printer))).await,
         };
         // nats-server does not report a refusal to the request that it refuses.

@@ -8,6 +8,7 @@
 //! - [`operator`]: the connection; `error`: why an operation failed;
 //! - [`dead_letters`]: lists, shows, redrives, and deletes dead letters;
 //! - [`explain`](mod@explain): the timeline of one business id across all services, and its blockers;
+//! - [`history`]: the history of an aggregate, and the aggregate as it was;
 //! - [`checks`]: the consistency checks of the library, and those of a system;
 //! - [`projections`]: lists and changes read models;
 //! - [`restore`](mod@restore): restores a stream from the outboxes of the services;
@@ -58,6 +59,7 @@ pub mod cli;
 pub mod dead_letters;
 mod error;
 pub mod explain;
+pub mod history;
 pub mod operator;
 #[cfg(feature = "cli")]
 mod print;

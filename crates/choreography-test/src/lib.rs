@@ -4,7 +4,8 @@
 //!   in memory;
 //! - [`published()`], [`scheduled`], [`cancelled`]: the expected messages;
 //! - [`ProjectionSpec`]: given events, then rows, for one projection;
-//! - [`Flow`]: several services connected by their subjects.
+//! - [`Flow`]: several services connected by their subjects;
+//! - [`contract`]: what a consumer needs of a message, against what its producer publishes.
 //!
 //! With the feature `servers` (default), nats-server and PostgreSQL as child processes, found or installed. Only a real
 //! server redelivers, refuses, disconnects, and recovers. Each listens on 127.0.0.1. It can be killed, paused, and
@@ -19,6 +20,7 @@
 //!
 //! This crate knows no streams, users, or messages of an application: the caller passes them.
 
+pub mod contract;
 mod flow;
 mod projected;
 mod published;

@@ -10,7 +10,7 @@
 //!   a service, [`user`] its user at nats-server, [`catalogue`] lists those of a system, `asyncapi` (feature `schemas`) is its document; [`clock`] is the server's time;
 //!   [`durability`] that of acknowledged messages; [`broker_storage`] its storage; [`direct`] reads a stream without a consumer, [`replay`] decodes it;
 //!   `limits` of message sizes;
-//! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`] with its [`event_page`]s,
+//! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`] with its [`event_page`]s and [`snapshot`]s,
 //!   [`tracked`], and [`effects`] are building blocks for handlers; `delivery_issue` records failures, duplicates, and dead letters;
 //!   [`storage`] watches disk space;
 //! - `outbound`: `outbox` and [`outbox_pending`], published by `relay` (`atomic`: atomic batches; `in_flight`:
@@ -18,8 +18,8 @@
 //!   [`dead_letter`]s; [`publisher`] sends commands outside a transaction;
 //! - `inbound`: `consumer` pulls deliveries; `processor` handles a batch of them (`item`) in one transaction with
 //!   `inbox` and outbox, by the [`handler`] that a service implements, or that [`each`] and
-//!   [`event_sourced`] make; [`policies`]; `retry` after a `failure`; [`redrive`] handles
-//!   dead letters again; [`position`] detects lost messages; [`query`] serves requests, [`history`] the event store; [`testing`] processes messages
+//!   [`event_sourced`] make; [`policies`]; `retry` after a `failure`, and of an `unknown_version`; [`redrive`] handles
+//!   dead letters again; [`position`] detects lost messages; [`query`] serves requests, [`history`] the event store, [`time_travel`] earlier states; [`testing`] processes messages
 //!   without a broker;
 //! - [`projection`]s: read models of events, with their positions;
 //! - `admin`: [`trace`], the state of one business id in a service; [`stats`] of its outbox; [`republish`], which restores
@@ -60,7 +60,7 @@ pub use broker::{
 };
 #[doc(hidden)]
 pub use inbound::inbox;
-pub use inbound::{event_sourced, handler, history, policies, position, query, redrive, testing};
+pub use inbound::{event_sourced, handler, history, policies, position, query, redrive, testing, time_travel};
 pub use outbound::{dead_letter, outbox_pending, publisher};
 #[doc(hidden)]
 pub use outbound::{outbox, owner};
@@ -69,7 +69,7 @@ pub use runtime::{builder, migration, process, service};
 pub use runtime::{listener, probes};
 #[doc(hidden)]
 pub use state::delivery_issue;
-pub use state::{database, effects, event_page, event_store, statement, storage, tracked};
+pub use state::{database, effects, event_page, event_store, snapshot, statement, storage, tracked};
 pub use telemetry::{health, metrics, output, spans};
 pub use wire::{envelope, message};
 
@@ -83,12 +83,15 @@ pub use health::Health;
 pub use inbound::each::{Each, HandleOne, each};
 #[doc(hidden)]
 pub use message::private as __private;
-pub use message::{Command, DecodeError, Event, Kind, Message, MessageInfo, Messages, Publish, Timer};
+pub use message::{
+    Command, DecodeError, Event, Kind, Message, MessageInfo, Messages, Publish, Timer, UnknownVersion,
+};
 pub use outbound::relay_handle::Outbox;
 pub use policies::Policies;
 pub use projection::Projection;
 pub use runtime::options::ServiceOptions;
 pub use service::{Running, Service};
+pub use snapshot::Snapshots;
 pub use topology::Topology;
 pub use tracked::Tracked;
 pub use wire::encoding::EncodeError;

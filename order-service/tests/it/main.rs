@@ -5,6 +5,7 @@ mod decisions;
 mod handling;
 mod properties;
 mod queries;
+mod time_travel;
 
 use contracts::inventory::{StockBackordered, StockRefused, StockReserved};
 use contracts::order::{CancelOrder, OrderDetails, OrderEvent, OrderItem, PlaceOrder, Reason, StockDeadlinePassed};

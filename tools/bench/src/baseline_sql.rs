@@ -3,6 +3,7 @@
 //! For each message it inserts one inbox row, one event, and one outbox row, reads the history of the order, and
 //! upserts the order's row in `order_views`; one transaction per batch of messages.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -16,6 +17,7 @@ use sea_orm::{
     ActiveValue::Set, ConnectionTrait, DatabaseConnection, DatabaseTransaction, Insert, QueryTrait,
     TransactionTrait,
 };
+use sea_orm_migration::MigratorTrait;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -41,17 +43,7 @@ pub async fn run(
     progress: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<Report> {
     let data = folder(None)?;
-    let (postgres, url) = match engine {
-        Engine::Sqlite => (None, format!("sqlite://{}/orders.sqlite?mode=rwc", data.display())),
-        Engine::Postgres => {
-            let bin = postgres::find_or_install(|_| {}).await?;
-            let builder = PostgresServer::builder(bin).port(free_port()).data_dir(data.join("postgres"));
-            let server = builder.start().await?;
-            let url = server.create_database("orders").await?;
-            (Some(server), url)
-        }
-    };
-    let db = database::open::<Migrator>(&url).await?;
+    let (postgres, db) = open::<Migrator>(engine, &data).await?;
     let orders = Orders { run: 1, customers: 1000, products: 1000, lines: 1 };
     let (mut rates, mut next) = (Vec::new(), 0);
     for turn in 1..=span.rounds {
@@ -73,6 +65,24 @@ pub async fn run(
     drop(postgres);
     std::fs::remove_dir_all(&data).with_context(|| format!("removing {}", data.display()))?;
     Ok(report)
+}
+
+/// Opens a new database in a folder, with the server that it needs.
+pub(crate) async fn open<M: MigratorTrait>(
+    engine: Engine,
+    data: &Path,
+) -> anyhow::Result<(Option<PostgresServer>, DatabaseConnection)> {
+    let (postgres, url) = match engine {
+        Engine::Sqlite => (None, format!("sqlite://{}/orders.sqlite?mode=rwc", data.display())),
+        Engine::Postgres => {
+            let bin = postgres::find_or_install(|_| {}).await?;
+            let builder = PostgresServer::builder(bin).port(free_port()).data_dir(data.join("postgres"));
+            let server = builder.start().await?;
+            let url = server.create_database("orders").await?;
+            (Some(server), url)
+        }
+    };
+    Ok((postgres, database::open::<M>(&url).await?))
 }
 
 /// Commits batches until a deadline, alternately the first and the second message of the same orders.

@@ -12,7 +12,8 @@
 //! - [`drive`]: closed-loop load on the stream; [`pipeline`]: pipelined publishing; [`ledger`]: completed orders;
 //! - [`closed`] and [`paced`]: closed-loop and open-loop load through the gateway; [`http`]: its client; [`pacer`]:
 //!   its timer; [`broker`]: the latency of the broker alone; [`trivial`]: a server that measures the cost of the load;
-//! - [`throughput`], [`latency`], [`saturate`], [`contention`], [`growth`], [`recovery`], [`idle`], [`baseline_sql`]:
+//! - [`throughput`], [`latency`], [`saturate`], [`contention`], [`growth`], [`recovery`], [`idle`], [`baseline_sql`],
+//!   [`histories`]:
 //!   the benchmarks; [`run`] dispatches to them;
 //! - [`usage`]: CPU and memory; [`latencies`]: histograms; [`statistics`]: the arithmetic; [`report`]: tables, JSON,
 //!   and plots.
@@ -25,6 +26,7 @@ pub mod closed;
 pub mod contention;
 pub mod drive;
 pub mod growth;
+pub mod histories;
 pub mod http;
 pub mod idle;
 pub mod latencies;

@@ -111,6 +111,18 @@ pub enum Command {
         #[arg(long, value_delimiter = ',', default_value = "100000,1000000")]
         sizes: Vec<u64>,
     },
+    /// The cost of a message to an event-sourced aggregate, by the length of its history, without and with snapshots.
+    Histories {
+        /// The database.
+        #[arg(long, value_enum, default_value_t = Engine::Sqlite)]
+        database: Engine,
+        /// The lengths of the histories, in events.
+        #[arg(long, value_delimiter = ',', default_value = "10,100,1000,10000")]
+        lengths: Vec<u64>,
+        /// The number of rounds; the report has their medians.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
+        rounds: u64,
+    },
     /// The recovery of a service from a backlog: the time to drain it, and the latency of new orders meanwhile.
     Recovery {
         /// The shop.

@@ -3,7 +3,7 @@
 use crate::options::{Command, Options, Via};
 use crate::report::Report;
 use crate::throughput::{self, Way};
-use crate::{baseline_sql, contention, growth, idle, latency, recovery, saturate};
+use crate::{baseline_sql, contention, growth, histories, idle, latency, recovery, saturate};
 
 /// Runs the benchmark, and prints its report.
 ///
@@ -34,6 +34,9 @@ async fn measure(command: &Command) -> anyhow::Result<Report> {
         Command::BaselineSql { database, batch, span } => baseline_sql::run(*database, *batch, *span, &show).await,
         Command::Contention { setting, span } => Box::pin(contention::run(setting, *span, &show)).await,
         Command::Growth { setting, span, sizes } => Box::pin(growth::run(setting, *span, sizes, &show)).await,
+        Command::Histories { database, lengths, rounds } => {
+            histories::run(*database, lengths, *rounds, &show).await
+        }
         Command::Recovery { setting, off, orders, rate } => {
             Box::pin(recovery::run(setting, *off, *orders, *rate, &show)).await
         }

@@ -13,6 +13,7 @@ pub enum Kind {
 #[derive(Clone, Copy)]
 pub struct MessageInfo {
     message_type: &'static str,
+    version: u32,
 }
 
 pub struct DecodeError;
@@ -31,7 +32,12 @@ pub trait Message: Publish + Sized {
     const FILTER: &'static str;
     const PRODUCER: &'static str;
     const DESCRIPTION: &'static str;
-    const INFO: MessageInfo = MessageInfo { message_type: Self::TYPE };
+    const PREVIOUS: Option<&'static MessageInfo> = None;
+    const INFO: MessageInfo = MessageInfo { message_type: Self::TYPE, version: Self::VERSION };
+
+    fn upcast(_: &str, _: &[u8]) -> Result<Self, DecodeError> {
+        Err(DecodeError)
+    }
 }
 
 pub trait Event: Message {}
@@ -78,6 +84,10 @@ pub mod __private {
         let mut all = [sets[0][0]; COUNT];
         all[COUNT - 1] = sets[COUNT - 1][0];
         all
+    }
+
+    pub const fn precedes(older: &MessageInfo, newer: &MessageInfo) -> bool {
+        older.version < newer.version
     }
 
     pub fn unknown(_: &str) -> DecodeError {

@@ -52,6 +52,8 @@ pub(crate) struct Delivery {
     pub(crate) sequence: u64,
     /// When the stream stored it, by the server's clock.
     pub(crate) stored: OffsetDateTime,
+    /// The number of its deliveries so far, this one included.
+    pub(crate) attempts: u64,
     /// The consumer that delivered it.
     incarnation: Incarnation,
 }
@@ -92,12 +94,12 @@ impl Incarnation {
 impl Delivery {
     /// Reads the stream and sequence of a message from its reply subject; returns the message itself if there are none.
     fn new(message: jetstream::Message, incarnation: &mut Incarnation) -> Result<Self, Box<jetstream::Message>> {
-        let (stream, sequence, count, stored) = match message.info() {
-            Ok(info) => (info.stream.to_owned(), info.stream_sequence, info.consumer_sequence, info.published),
-            Err(_) => return Err(Box::new(message)),
-        };
+        let Ok(info) = message.info() else { return Err(Box::new(message)) };
+        let (stream, sequence, stored) = (info.stream.to_owned(), info.stream_sequence, info.published);
+        let (incarnation, attempts) =
+            (incarnation.of(info.consumer_sequence), u64::try_from(info.delivered).unwrap_or(1));
         let (message, acker) = message.split();
-        Ok(Self { message, acker: Some(acker), stream, sequence, stored, incarnation: incarnation.of(count) })
+        Ok(Self { message, acker: Some(acker), stream, sequence, stored, attempts, incarnation })
     }
 
     /// Creates a delivery without a broker; settling it has no effect.
@@ -108,6 +110,7 @@ impl Delivery {
             stream: stream.to_owned(),
             sequence,
             stored,
+            attempts: 1,
             incarnation: Incarnation::default(),
         }
     }

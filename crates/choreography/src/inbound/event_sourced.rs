@@ -4,20 +4,21 @@
 //! the history and are published, in one transaction. The pattern is the decider of Jérémie Chassaing
 //! (<https://thinkbeforecoding.com/post/2021/12/17/functional-event-sourcing-decider>).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use sea_orm::{DatabaseConnection, DatabaseTransaction};
+use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
 use time::OffsetDateTime;
 use time::macros::datetime;
 
 use crate::broker::clock;
 use crate::inbound::handler::{AggregateStatus, HandleError, Handler};
 use crate::state::event_store;
+use crate::state::snapshot::{self, Snapshot, Snapshots};
 use crate::wire::encoding::{self, EncodeError};
 use crate::wire::envelope::{Cause, Envelope, Outgoing, Timing, from_unix_millis, unix_millis};
-use crate::wire::message::{Messages, Publish, Timer};
+use crate::wire::message::{DecodeError, Messages, Publish, Timer, UnknownVersion};
 
 /// The rules of an event-sourced aggregate. [`EventSourced`] makes a handler of it.
 ///
@@ -29,6 +30,10 @@ pub trait Decider: Send + Sync + 'static {
     type Event: Messages + Publish + Send + Sync;
     /// The state of one aggregate; the default is that without a history.
     type State: Default + Send + Sync;
+
+    /// Whether and how often the state is kept as a snapshot, so that a long history is not read whole; by default never.
+    /// A history of some hundred events is read as fast without snapshots.
+    const SNAPSHOTS: Option<Snapshots<Self::State>> = None;
 
     /// Returns the events that a message causes; none if it changes nothing.
     fn decide(&self, state: &Self::State, message: &Envelope<Self::Message>) -> Vec<Self::Event>;
@@ -171,6 +176,8 @@ impl<D: Decider> Handler for EventSourced<D> {
 struct Aggregate<S> {
     state: S,
     version: i64,
+    /// The version of its snapshot; 0 without one.
+    snapshot: i64,
     created_at: OffsetDateTime,
     is_changed: bool,
 }
@@ -192,16 +199,16 @@ impl<'a, D: Decider> Loaded<'a, D> {
         batch: &[&'a Envelope<D::Message>],
         now: OffsetDateTime,
     ) -> Result<Self, HandleError> {
-        let new = || Aggregate { state: D::State::default(), version: 0, created_at: now, is_changed: false };
         let mut aggregates: BTreeMap<&str, Aggregate<D::State>> =
-            batch.iter().map(|message| (message.key.as_str(), new())).collect();
+            batch.iter().map(|message| (message.key.as_str(), Aggregate::new(now))).collect();
         let ids: Vec<String> = aggregates.keys().map(|id| (*id).to_owned()).collect();
-        for (id, history) in event_store::load(tx, &ids).await? {
-            let Some(aggregate) = aggregates.get_mut(id.as_str()) else { continue };
-            for row in history {
-                let event = D::Event::decode(&row.message_type, row.body.as_bytes())
-                    .map_err(|error| HandleError::Reject(format!("cannot decode the history of {id}: {error}")))?;
-                aggregate.apply(decider, &event, from_unix_millis(row.recorded_at));
+        let histories = match D::SNAPSHOTS {
+            None => event_store::load(tx, &ids).await?,
+            Some(snapshots) => restore(&mut aggregates, snapshots.load(tx, &ids).await?, tx).await?,
+        };
+        for (id, history) in histories {
+            if let Some(aggregate) = aggregates.get_mut(id.as_str()) {
+                aggregate.replay(decider, &history)?;
             }
         }
         Ok(Self { decider, aggregates, recorded: Vec::new(), unrecorded: Vec::new(), now })
@@ -236,8 +243,22 @@ impl<'a, D: Decider> Loaded<'a, D> {
         Ok(())
     }
 
+    /// Returns the rows of the snapshots that are due, in the order of the ids, so that two instances cannot deadlock.
+    fn due_snapshots(&self, snapshots: &Snapshots<D::State>) -> Vec<snapshot::entity::ActiveModel> {
+        let due =
+            self.aggregates.iter().filter(|(_, aggregate)| snapshots.is_due(aggregate.snapshot, aggregate.version));
+        let row = |(id, aggregate): (&&str, &Aggregate<D::State>)| {
+            let (state, version) = (&aggregate.state, aggregate.version);
+            snapshots.row(id, &Snapshot { state, version, created_at: unix_millis(aggregate.created_at) })
+        };
+        due.filter_map(row).collect()
+    }
+
     async fn save(self, tx: &DatabaseTransaction) -> Result<Vec<Outgoing>, HandleError> {
         event_store::append(tx, &self.recorded, unix_millis(self.now)).await?;
+        if let Some(snapshots) = D::SNAPSHOTS {
+            snapshot::save(tx, self.due_snapshots(&snapshots)).await?;
+        }
         let changed: Vec<Changed<'_, D::State>> = self
             .aggregates
             .iter()
@@ -258,7 +279,61 @@ impl<'a, D: Decider> Loaded<'a, D> {
     }
 }
 
+/// Sets the aggregates to their snapshots, and loads the events after those.
+async fn restore<S>(
+    aggregates: &mut BTreeMap<&str, Aggregate<S>>,
+    snapshots: HashMap<String, Snapshot<S>>,
+    tx: &DatabaseTransaction,
+) -> Result<HashMap<String, Vec<event_store::RecordedEvent>>, DbErr> {
+    for (id, Snapshot { state, version, created_at }) in snapshots {
+        if let Some(aggregate) = aggregates.get_mut(id.as_str()) {
+            let created_at = from_unix_millis(created_at);
+            *aggregate = Aggregate { state, version, snapshot: version, created_at, is_changed: false };
+        }
+    }
+    let after: Vec<(String, i64)> =
+        aggregates.iter().map(|(id, aggregate)| ((*id).to_owned(), aggregate.version)).collect();
+    event_store::load_after(tx, &after).await
+}
+
+/// Decodes an event of a history, of any version.
+fn decode<E: Messages>(row: &event_store::RecordedEvent) -> Result<E, HandleError> {
+    E::decode(&row.message_type, row.body.as_bytes()).map_err(|error| {
+        match (&error, UnknownVersion::of::<E>(&row.message_type)) {
+            (DecodeError::UnknownType(_), Some(unknown)) => HandleError::UnknownVersion(unknown),
+            _ => HandleError::Reject(format!("cannot decode the history of {}: {error}", row.aggregate_id)),
+        }
+    })
+}
+
+/// Returns the state after the events of a history.
+pub(crate) fn replay<D: Decider>(
+    decider: &D,
+    history: &[event_store::RecordedEvent],
+) -> Result<D::State, HandleError> {
+    let mut aggregate = Aggregate::new(OffsetDateTime::UNIX_EPOCH);
+    aggregate.replay(decider, history)?;
+    Ok(aggregate.state)
+}
+
 impl<S: Default> Aggregate<S> {
+    /// Creates an aggregate without a history.
+    fn new(now: OffsetDateTime) -> Self {
+        Self { state: S::default(), version: 0, snapshot: 0, created_at: now, is_changed: false }
+    }
+
+    /// Applies recorded events.
+    fn replay<D: Decider<State = S>>(
+        &mut self,
+        decider: &D,
+        history: &[event_store::RecordedEvent],
+    ) -> Result<(), HandleError> {
+        for row in history {
+            self.apply(decider, &decode::<D::Event>(row)?, from_unix_millis(row.recorded_at));
+        }
+        Ok(())
+    }
+
     fn apply<D: Decider<State = S>>(&mut self, decider: &D, event: &D::Event, recorded_at: OffsetDateTime) {
         if self.version == 0 {
             self.created_at = recorded_at;

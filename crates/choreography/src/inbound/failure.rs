@@ -64,7 +64,7 @@ impl From<HandleError> for Failure {
                 let fault = fault::of_any(&error);
                 Self::of(error, fault)
             }
-            rejected @ HandleError::Reject(_) => Self::Message(rejected),
+            other @ (HandleError::UnknownVersion(_) | HandleError::Reject(_)) => Self::Message(other),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::state::fault;
 use crate::wire::encoding::EncodeError;
 use crate::wire::envelope::{Envelope, Outgoing};
-use crate::wire::message::{DecodeError, MessageInfo, Messages};
+use crate::wire::message::{DecodeError, MessageInfo, Messages, UnknownVersion};
 
 /// Handles the messages of a service.
 pub trait Handler: Send + Sync + 'static {
@@ -103,6 +103,10 @@ pub enum HandleError {
     /// attempts.
     #[error("{}", fault::text(.0))]
     Retry(anyhow::Error),
+    /// The history of its aggregate has an event of a version that this instance does not know: redeliver it, until an
+    /// upgraded instance handles it.
+    #[error(transparent)]
+    UnknownVersion(UnknownVersion),
     /// It can never succeed: dead-letter it.
     #[error("{0}")]
     Reject(String),

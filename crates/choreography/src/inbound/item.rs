@@ -13,6 +13,14 @@ pub(crate) struct Item<M> {
 }
 
 impl<M> Item<M> {
+    /// Returns how often the service tried to handle a malformed message.
+    pub(crate) fn attempts(&self) -> u64 {
+        match self.decoded {
+            Err(Malformed::UnknownVersion(_)) => self.delivery.attempts,
+            _ => 1,
+        }
+    }
+
     /// Returns the id of its trace, for logs.
     pub(crate) fn trace_id(&self) -> Option<&str> {
         spans::trace_id(self.decoded.as_ref().ok()?.trace_parent.as_deref())

@@ -16,3 +16,5 @@ pub mod redrive;
 pub(crate) mod redriving;
 pub(crate) mod retry;
 pub mod testing;
+pub mod time_travel;
+pub(crate) mod unknown_version;

@@ -30,6 +30,9 @@ pub struct Policies {
     /// The longest delay between two attempts, at least the shortest and at most 1 h; by default 30 s. The messages in
     /// between count against the consumer's `max_ack_pending`.
     pub max_retry_delay: Duration,
+    /// How long a message of a version newer than the service's is retried until it becomes a dead letter, at most 7
+    /// days; by default 1 h. Meanwhile the service is not ready, and an upgraded instance may take the message.
+    pub unknown_version_timeout: Duration,
 }
 
 impl Default for Policies {
@@ -41,6 +44,7 @@ impl Default for Policies {
             handler_timeout: Duration::from_secs(15),
             min_retry_delay: Duration::from_millis(250),
             max_retry_delay: Duration::from_secs(30),
+            unknown_version_timeout: Duration::from_secs(3600),
         }
     }
 }
@@ -49,6 +53,7 @@ impl Policies {
     /// Refuses values outside of their ranges.
     pub(crate) fn check(&self) -> Result<(), PolicyError> {
         let hour = Duration::from_secs(3600);
+        let week = hour * 24 * 7;
         let refuse = |policy, value: String, allowed| Err(PolicyError { policy, value, allowed });
         if !(1..=1000).contains(&self.max_batch) {
             return refuse("max_batch", self.max_batch.to_string(), "1 to 1000");
@@ -61,6 +66,7 @@ impl Policies {
             ("handler_timeout", self.handler_timeout, Duration::from_secs(1), hour, "1 s to 1 h"),
             ("min_retry_delay", self.min_retry_delay, Duration::from_millis(1), hour, "1 ms to 1 h"),
             ("max_retry_delay", self.max_retry_delay, self.min_retry_delay, hour, "min_retry_delay to 1 h"),
+            ("unknown_version_timeout", self.unknown_version_timeout, Duration::ZERO, week, "at most 7 days"),
         ];
         for (policy, value, min, max, allowed) in durations {
             if !(min..=max).contains(&value) {
@@ -74,6 +80,20 @@ impl Policies {
     pub(crate) fn retry_delay(&self, failures: u64) -> Duration {
         let doublings = u32::try_from(failures.saturating_sub(1).min(31)).unwrap_or(31);
         self.min_retry_delay.saturating_mul(2_u32.saturating_pow(doublings)).min(self.max_retry_delay)
+    }
+
+    /// Returns the sum of the delays between a number of attempts.
+    pub(crate) fn retried_for(&self, attempts: u64) -> Duration {
+        let mut sum = Duration::ZERO;
+        for failures in 1..attempts {
+            let delay = self.retry_delay(failures);
+            if delay == self.max_retry_delay {
+                let rest = u32::try_from(attempts - failures).unwrap_or(u32::MAX);
+                return sum.saturating_add(delay.saturating_mul(rest));
+            }
+            sum += delay;
+        }
+        sum
     }
 }
 
@@ -98,6 +118,9 @@ mod tests {
         let policies = Policies::default();
         let delays = [1, 2, 3, 8, 9, u64::MAX].map(|failures| policies.retry_delay(failures).as_millis());
         assert_eq!(delays, [250, 500, 1000, 30_000, 30_000, 30_000]);
+        let sums = [0, 1, 2, 3, 4, 9, 11].map(|attempts| policies.retried_for(attempts).as_millis());
+        assert_eq!(sums, [0, 0, 250, 750, 1750, 61_750, 121_750]);
+        assert!(policies.retried_for(u64::MAX) > Duration::from_secs(1 << 32));
     }
 
     #[test]

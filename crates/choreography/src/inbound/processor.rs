@@ -32,6 +32,7 @@ use crate::inbound::inbox::{self, Received};
 use crate::inbound::item::{Item, push_halves};
 use crate::inbound::policies::Policies;
 use crate::inbound::redrive;
+use crate::inbound::unknown_version::UnknownVersions;
 use crate::outbound::dead_letter::{Origin, Reason};
 use crate::outbound::outbox::OutboxRow;
 use crate::outbound::outbox_pending::{self, PublishOutcomes};
@@ -66,6 +67,8 @@ pub(crate) struct Processor<H> {
     pub(crate) policies: Policies,
     /// Whether the last batch contained duplicates.
     pub(crate) duplicates: AtomicBool,
+    /// The versions that this instance does not know and received lately.
+    pub(crate) unknown_versions: UnknownVersions,
     pub(crate) shutdown: CancellationToken,
 }
 
@@ -83,6 +86,7 @@ impl Processor<()> {
             max_attempts,
             policies,
             duplicates,
+            unknown_versions,
             shutdown,
         } = self;
         Processor {
@@ -96,6 +100,7 @@ impl Processor<()> {
             max_attempts,
             policies,
             duplicates,
+            unknown_versions,
             shutdown,
         }
     }
@@ -117,6 +122,10 @@ impl<H: Handler> Processor<H> {
                 arrived = queue.recv_many(&mut deliveries, max_batch) => if arrived == 0 { return },
                 Some(job) = redrives.recv() => {
                     self.redrive(job).await;
+                    continue;
+                }
+                () = self.unknown_versions.expired() => {
+                    self.unknown_versions.forget_expired(&self.health);
                     continue;
                 }
             }
@@ -170,6 +179,10 @@ impl<H: Handler> Processor<H> {
 
     /// Handles a whole batch; if it fails by the fault of a message, in halves, until that message is alone.
     pub(crate) async fn process(&self, items: Vec<Item<H::Message>>) {
+        let items = self.put_off_unknown_versions(items).await;
+        if items.is_empty() {
+            return;
+        }
         let mut parts = vec![items.as_slice()];
         while let Some(part) = parts.pop() {
             match (self.commit_and_settle(part).await, part) {
@@ -218,7 +231,7 @@ impl<H: Handler> Processor<H> {
         let (mut rows, mut delivery_issues, mut created) = (Vec::new(), Vec::new(), None);
         for (item, malformed) in &sorted.malformed {
             let (reason, detail) = (malformed.reason(), malformed.to_string());
-            let origin = self.origin(&item.delivery, 1);
+            let origin = self.origin(&item.delivery, item.attempts());
             rows.push(origin.row(reason, &detail, now));
             delivery_issues.push(origin.delivery_issue(reason, &detail, now));
         }
@@ -246,7 +259,7 @@ impl<H: Handler> Processor<H> {
             created.committed();
         }
         for (item, malformed) in &sorted.malformed {
-            self.report_dead_letter(item, malformed.reason(), &malformed.to_string(), 1);
+            self.report_dead_letter(item, malformed.reason(), &malformed.to_string(), item.attempts());
         }
         items.iter().for_each(|item| item.end_span(self.service, repeated.contains(&self.inbox_id(item)), None));
         let duplicates = items.len() - sorted.batch.len() - sorted.malformed.len();
@@ -362,6 +375,7 @@ impl Malformed {
     fn reason(&self) -> Reason {
         match self {
             Self::Undecodable(_) => Reason::Undecodable,
+            Self::UnknownVersion(_) => Reason::UnknownVersion,
             Self::SourceMismatch(_) => Reason::SourceMismatch,
             Self::DedupWindowExpired(_) => Reason::DedupWindowExpired,
         }

@@ -123,6 +123,9 @@ impl<H: Handler> Processor<H> {
         match recorded {
             Ok(None) => {}
             Ok(Some(Recorded::Failures(failures))) => {
+                if let HandleError::UnknownVersion(unknown) = error {
+                    self.report_unknown(unknown);
+                }
                 let delay = self.policies.retry_delay(failures);
                 tracing::warn!(
                     subject = %delivery.message.subject, attempt = failures, ?delay, %error,
@@ -155,8 +158,9 @@ impl<H: Handler> Processor<H> {
         let failure = origin.failure(id, &detail, now);
         let reason = match error {
             HandleError::Reject(_) => Reason::Rejected,
+            HandleError::UnknownVersion(_) if self.is_overdue(&item.delivery) => Reason::UnknownVersion,
             HandleError::Retry(_) if failures >= self.max_attempts => Reason::MaxAttemptsExceeded,
-            HandleError::Retry(_) => {
+            HandleError::UnknownVersion(_) | HandleError::Retry(_) => {
                 answered(delivery_issue::record(&self.db, vec![failure])).await?;
                 return Ok(Recorded::Failures(failures));
             }

@@ -30,6 +30,7 @@ use crate::inbound::handler::Handler;
 use crate::inbound::inbox;
 use crate::inbound::policies::Policies;
 use crate::inbound::processor::Processor;
+use crate::inbound::unknown_version::UnknownVersions;
 use crate::outbound::outbox::OutboxRow;
 use crate::outbound::outbox_pending::PublishOutcomes;
 use crate::outbound::relay_handle::{Published, RelayHandle};
@@ -174,6 +175,7 @@ impl<H: Handler> LocalProcessor<H> {
             max_attempts: MAX_ATTEMPTS,
             policies: Policies::default(),
             duplicates: AtomicBool::new(false),
+            unknown_versions: UnknownVersions::default(),
             shutdown: CancellationToken::new(),
         };
         Self { processor, committed, delivered: 0 }

@@ -41,7 +41,8 @@ pub const STORED_AT: &str = "Dead-Letter-Stored-At";
 pub const SUBJECT: &str = "Dead-Letter-Subject";
 /// The service that dead-lettered it.
 pub const CONSUMER: &str = "Dead-Letter-Consumer";
-/// How many attempts to handle it failed; 1 for a message that cannot be decoded.
+/// How many attempts to handle it failed; 1 for a message that cannot be decoded, the number of deliveries for one of an
+/// unknown version.
 pub const ATTEMPTS: &str = "Dead-Letter-Attempts";
 /// When the service dead-lettered it, RFC 3339.
 pub const TIME: &str = "Dead-Letter-Time";
@@ -76,7 +77,7 @@ impl Origin<'_> {
             Reason::Undecodable | Reason::SourceMismatch | Reason::DedupWindowExpired | Reason::Unpublishable => {
                 None
             }
-            Reason::Rejected | Reason::MaxAttemptsExceeded => self
+            Reason::UnknownVersion | Reason::Rejected | Reason::MaxAttemptsExceeded => self
                 .headers
                 .and_then(|headers| headers.get(crate::wire::envelope::ID))
                 .and_then(|id| Uuid::parse_str(id.as_str()).ok()),

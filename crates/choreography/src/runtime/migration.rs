@@ -11,6 +11,7 @@ use crate::projection::table as projection_table;
 use crate::state::delivery_issue;
 use crate::state::effects;
 use crate::state::event_store;
+use crate::state::snapshot;
 
 /// Returns the migrations of `inbox`, `outbox`, `delivery_issues`, `outbox_pending`, and `outbox_owners`: for every
 /// service.
@@ -19,10 +20,10 @@ pub fn library() -> Vec<Box<dyn MigrationTrait>> {
     vec![Box::new(InboxAndOutbox), Box::new(DeliveryIssues), Box::new(OutboxPending), Box::new(OutboxOwners)]
 }
 
-/// Returns the migrations of `events`: for event-sourced services.
+/// Returns the migrations of `events` and `snapshots`: for event-sourced services.
 #[must_use]
 pub fn event_store() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(Events)]
+    vec![Box::new(Events), Box::new(Snapshots)]
 }
 
 /// Returns the migrations of `effects`: for services with effects that need an idempotency key.
@@ -152,11 +153,36 @@ impl MigrationTrait for Events {
     }
 }
 
+struct Snapshots;
+
+impl MigrationName for Snapshots {
+    fn name(&self) -> &'static str {
+        "messaging_0008_snapshots"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Snapshots {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        use snapshot::entity::{Column, Entity};
+        let snapshots = Table::create()
+            .table(Entity)
+            .if_not_exists()
+            .col(ColumnDef::new(Column::AggregateId).text().not_null().primary_key())
+            .col(ColumnDef::new(Column::Version).big_integer().not_null())
+            .col(ColumnDef::new(Column::Schema).big_integer().not_null())
+            .col(ColumnDef::new(Column::State).text().not_null())
+            .col(ColumnDef::new(Column::CreatedAt).big_integer().not_null())
+            .to_owned();
+        manager.create_table(snapshots).await
+    }
+}
+
 struct Projections;
 
 impl MigrationName for Projections {
     fn name(&self) -> &'static str {
-        "messaging_projections"
+        "messaging_0009_projections"
     }
 }
 

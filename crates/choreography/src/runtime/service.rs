@@ -24,6 +24,7 @@ use crate::inbound::policies::Policies;
 use crate::inbound::processor::{DATABASE, Processor};
 use crate::inbound::query::{self, Endpoint, Reads};
 use crate::inbound::redrive;
+use crate::inbound::unknown_version::UnknownVersions;
 use crate::outbound::relay::Relay;
 use crate::outbound::relay_handle::Outbox;
 use crate::projection::admin::Admin;
@@ -253,6 +254,7 @@ impl Frame {
             max_attempts: options.max_attempts,
             policies: self.policies,
             duplicates: AtomicBool::new(false),
+            unknown_versions: UnknownVersions::default(),
             shutdown: stop.clone(),
         };
         let (redrive_endpoint, redrives) = redrive::endpoint(js.clone(), self.name);

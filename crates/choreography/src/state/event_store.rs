@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveValue::Set, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, Statement,
+};
 
 use crate::state::statement;
 use crate::wire::envelope::Outgoing;
@@ -67,6 +69,31 @@ pub async fn load(
             .all(connection)
             .await?;
         for event in events {
+            histories.entry(event.aggregate_id.clone()).or_default().push(event);
+        }
+    }
+    Ok(histories)
+}
+
+/// Loads the events after a version of each aggregate, in the order of their versions.
+pub(crate) async fn load_after(
+    connection: &impl ConnectionTrait,
+    aggregates: &[(String, i64)],
+) -> Result<HashMap<String, Vec<RecordedEvent>>, DbErr> {
+    let mut histories: HashMap<String, Vec<RecordedEvent>> = HashMap::new();
+    let ids: Vec<&(String, i64)> = aggregates.iter().collect();
+    for chunk in statement::chunks(ids) {
+        // A row per aggregate, so that the database searches its primary key once for each.
+        let places: Vec<String> = (1..=chunk.len()).map(|n| format!("(${}, ${})", 2 * n - 1, 2 * n)).collect();
+        let sql = format!(
+            "SELECT events.* FROM (VALUES {}) AS after \
+             JOIN events ON events.aggregate_id = after.column1 AND events.version > after.column2 \
+             ORDER BY events.aggregate_id, events.version",
+            places.join(", ")
+        );
+        let values = chunk.into_iter().flat_map(|(id, version)| [id.clone().into(), (*version).into()]);
+        let select = Statement::from_sql_and_values(connection.get_database_backend(), sql, values);
+        for event in entity::Entity::find().from_raw_sql(select).all(connection).await? {
             histories.entry(event.aggregate_id.clone()).or_default().push(event);
         }
     }

@@ -8,6 +8,7 @@ pub mod event_page;
 pub mod event_store;
 pub(crate) mod fault;
 pub(crate) mod migrator;
+pub mod snapshot;
 pub mod statement;
 pub mod storage;
 pub mod tracked;

@@ -22,7 +22,7 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
-use crate::wire::message::{MessageInfo, Messages};
+use crate::wire::message::{DecodeError, MessageInfo, Messages, UnknownVersion};
 use crate::wire::trace_parent;
 
 /// The id of the message.
@@ -289,6 +289,9 @@ pub enum Malformed {
     /// Its source is not the producer of its subject.
     #[error("{0}")]
     SourceMismatch(String),
+    /// Its version is newer than those that the consumer knows.
+    #[error(transparent)]
+    UnknownVersion(UnknownVersion),
     /// It may have been handled before, longer ago than the inbox remembers.
     #[error("{0}")]
     DedupWindowExpired(String),
@@ -341,22 +344,38 @@ pub fn decode<T: Messages>(
         time,
         // All messages caused by this one inherit it: an invalid trace context is dropped here.
         trace_parent: optional(TRACE_PARENT).filter(|text| trace_parent::parse(text).is_some()).map(str::to_owned),
-        payload: T::decode(message_type, body).map_err(|error| undecodable(error.to_string()))?,
+        payload: T::decode(message_type, body).map_err(|error| unreadable::<T>(&error, message_type))?,
         message_type: message_type.to_owned(),
         source: source.to_owned(),
         key: key.to_owned(),
     })
 }
 
-/// Returns the declared producer of a message, or else that of another message of its context and kind. `None` if the
-/// set has no message of that context and kind.
+/// Tells a version that is too new from a message that can never be read.
+fn unreadable<T: Messages>(error: &DecodeError, message_type: &str) -> Malformed {
+    match (error, UnknownVersion::of::<T>(message_type)) {
+        (DecodeError::UnknownType(_), Some(unknown)) => Malformed::UnknownVersion(unknown),
+        _ => Malformed::Undecodable(error.to_string()),
+    }
+}
+
+/// Returns the declared producer of a message: of its version, or else of its newest version, or else of another message
+/// of its context and kind. `None` if the set has no message of that context and kind.
 ///
 /// A permission on subjects does not prove who wrote a message (a publisher can name any subject as its reply), so every
 /// envelope is checked.
-fn producer(messages: &[MessageInfo], context: &str, kind: &str, name: &str) -> Option<&'static str> {
+fn producer(
+    messages: &[MessageInfo],
+    message_type: &str,
+    context: &str,
+    kind: &str,
+    name: &str,
+) -> Option<&'static str> {
     let of_context = |info: &&MessageInfo| info.context == context && info.kind.as_str() == kind;
-    let named = messages.iter().filter(of_context).find(|info| info.name == name);
-    named.or_else(|| messages.iter().find(of_context)).map(|info| info.producer)
+    let candidates = || messages.iter().filter(of_context);
+    let same_type = candidates().flat_map(MessageInfo::versions).find(|info| info.message_type == message_type);
+    let same_name = || candidates().find(|info| info.name == name);
+    same_type.or_else(same_name).or_else(|| candidates().next()).map(|info| info.producer)
 }
 
 fn check_subject(
@@ -372,7 +391,7 @@ fn check_subject(
     else {
         return Err(Malformed::Undecodable(format!("{subject} is not <context>.<kind>.<name>.<key>")));
     };
-    match producer(messages, context, kind, name) {
+    match producer(messages, message_type, context, kind, name) {
         Some(owner) if source.strip_prefix('/') == Some(owner) => {}
         Some(owner) => {
             return Err(Malformed::SourceMismatch(format!(

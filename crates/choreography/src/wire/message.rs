@@ -46,6 +46,50 @@
 //! | type (`ce-type`) | `<context>.<name>.v<version>`, for example `order.placed.v1` |
 //! | body | the struct as JSON |
 //!
+//! # Versions
+//!
+//! An incompatible change of a body is a new version. The old struct stays, and the new one is made of it: so consumers
+//! and event stores read every version ever published, and handlers see only the newest.
+//!
+//! ```
+//! use choreography::{Event, Messages};
+//! use serde::{Deserialize, Serialize};
+//!
+//! mod v1 {
+//!     # use choreography::Event;
+//!     # use serde::{Deserialize, Serialize};
+//!     #[derive(Serialize, Deserialize, Event)]
+//!     #[message(context = "order", name = "placed", version = 1, key = order_id, producer = "order-service")]
+//!     pub struct OrderPlaced {
+//!         pub order_id: String,
+//!         pub total: u32,
+//!     }
+//! }
+//!
+//! #[derive(Debug, PartialEq, Serialize, Deserialize, Event)]
+//! #[message(context = "order", name = "placed", version = 2, key = order_id, producer = "order-service", upcast = v1::OrderPlaced)]
+//! pub struct OrderPlaced {
+//!     pub order_id: String,
+//!     pub total: u32,
+//!     pub currency: String,
+//! }
+//!
+//! impl From<v1::OrderPlaced> for OrderPlaced {
+//!     fn from(old: v1::OrderPlaced) -> Self {
+//!         Self { order_id: old.order_id, total: old.total, currency: "EUR".to_owned() }
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), choreography::DecodeError> {
+//! let placed = OrderPlaced::decode("order.placed.v1", br#"{"order_id": "ORDER_001", "total": 2}"#)?;
+//! assert_eq!(placed.currency, "EUR");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A message of a version newer than the consumer's waits for an instance that knows it:
+//! [`Policies::unknown_version_timeout`](crate::Policies::unknown_version_timeout).
+//!
 //! With the feature `schemas`, a message whose struct implements `JsonSchema` has the schema of its body in its
 //! [`MessageInfo`].
 
@@ -112,6 +156,8 @@ pub struct MessageInfo {
     pub producer: &'static str,
     /// The first paragraph of its doc comment, as one line.
     pub description: &'static str,
+    /// The version before this one, if consumers of this one read it, too.
+    pub previous: Option<&'static Self>,
     /// The JSON Schema of its body; none if the body does not implement `JsonSchema`.
     #[cfg(feature = "schemas")]
     pub schema: Option<MessageSchema>,
@@ -128,9 +174,25 @@ impl MessageInfo {
             filter: M::FILTER,
             producer: M::PRODUCER,
             description: M::DESCRIPTION,
+            previous: M::PREVIOUS,
             #[cfg(feature = "schemas")]
             schema: M::SCHEMA,
         }
+    }
+
+    /// Returns every version that its consumers read, the newest first.
+    pub fn versions(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(Some(self), |info| info.previous)
+    }
+
+    /// Returns whether a type is a later version of this message.
+    fn is_older_than(&self, message_type: &str) -> bool {
+        let version = message_type
+            .strip_prefix(self.context)
+            .and_then(|rest| rest.strip_prefix('.'))
+            .and_then(|rest| rest.strip_prefix(self.name))
+            .and_then(|rest| rest.strip_prefix(".v"));
+        version.and_then(|version| version.parse::<u32>().ok()).is_some_and(|version| version > self.version)
     }
 
     /// Returns the subject of a message with a key.
@@ -181,11 +243,22 @@ pub trait Message: Publish + DeserializeOwned {
     const PRODUCER: &'static str;
     /// The first paragraph of its doc comment, as one line.
     const DESCRIPTION: &'static str;
+    /// The version before this one, if this one can be made of it.
+    const PREVIOUS: Option<&'static MessageInfo> = None;
     /// The JSON Schema of its body.
     #[cfg(feature = "schemas")]
     const SCHEMA: Option<MessageSchema> = None;
     /// The declaration as data.
     const INFO: MessageInfo = MessageInfo::of::<Self>();
+
+    /// Decodes an older version, and makes this one of it.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError`]: the type is not an older version, or the body does not match it.
+    fn upcast(message_type: &str, _body: &[u8]) -> Result<Self, DecodeError> {
+        Err(DecodeError::UnknownType(message_type.to_owned()))
+    }
 }
 
 /// A command: a request to a context to do something.
@@ -225,9 +298,29 @@ impl<M: Message> Messages for M {
 
     fn decode(message_type: &str, body: &[u8]) -> Result<Self, DecodeError> {
         if message_type != M::TYPE {
-            return Err(DecodeError::UnknownType(message_type.to_owned()));
+            return M::upcast(message_type, body);
         }
         serde_json::from_slice(body).map_err(|source| DecodeError::Body { message_type: M::TYPE, source })
+    }
+}
+
+/// A message, or an event of a history, of a version that is newer than those that this instance knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message_type} is newer than v{newest}, the newest version that this instance knows")]
+#[non_exhaustive]
+pub struct UnknownVersion {
+    /// Its type.
+    pub message_type: String,
+    /// The newest version that this instance knows.
+    pub newest: u32,
+}
+
+impl UnknownVersion {
+    /// Returns the error for a type that is a later version of one of the messages; otherwise `None`.
+    pub(crate) fn of<M: Messages>(message_type: &str) -> Option<Self> {
+        let older = M::MESSAGES.iter().filter(|info| info.is_older_than(message_type));
+        let newest = older.map(|info| info.version).max()?;
+        Some(Self { message_type: message_type.to_owned(), newest })
     }
 }
 

@@ -5,6 +5,8 @@
 pub enum Reason {
     /// It cannot be decoded.
     Undecodable,
+    /// Its version was newer than those that the service knew, for as long as the service retries such a message.
+    UnknownVersion,
     /// Its source is not the producer of its subject.
     SourceMismatch,
     /// The handler rejected it: it can never succeed.
@@ -18,8 +20,9 @@ pub enum Reason {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Undecodable,
+        Self::UnknownVersion,
         Self::SourceMismatch,
         Self::Rejected,
         Self::MaxAttemptsExceeded,
@@ -38,6 +41,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Undecodable => "undecodable",
+            Self::UnknownVersion => "unknown-version",
             Self::SourceMismatch => "source-mismatch",
             Self::Rejected => "rejected",
             Self::MaxAttemptsExceeded => "max-attempts-exceeded",

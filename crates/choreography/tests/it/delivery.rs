@@ -218,13 +218,11 @@ async fn poison_does_not_block_its_neighbours(engine: Engine) {
     wrong_key.insert("ce-subject", "K2");
     let mut wrong_type = headers(Uuid::now_v7(), "K1");
     wrong_type.insert("ce-type", "counter.subtract.v1");
-    let mut unknown_version = headers(Uuid::now_v7(), "K1");
-    unknown_version.insert("ce-type", "counter.add.v9");
     let mut no_uuid = headers(Uuid::now_v7(), "K1");
     no_uuid.insert("ce-id", "42");
     let mut no_time = headers(Uuid::now_v7(), "K1");
     no_time.insert("ce-time", "yesterday");
-    for poison in [HeaderMap::new(), wrong_key, wrong_type, unknown_version, no_uuid, no_time] {
+    for poison in [HeaderMap::new(), wrong_key, wrong_type, no_uuid, no_time] {
         bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
         bench.send_raw("counter.command.add.K1", poison, r#"{"mode":"add"}"#).await;
         bench.send(Uuid::now_v7(), "K1", Mode::Reject).await;
@@ -235,9 +233,9 @@ async fn poison_does_not_block_its_neighbours(engine: Engine) {
     bench.send(Uuid::now_v7(), "K1", Mode::Add).await;
     let _service = bench.start().await;
     bench.settled().await;
-    assert_eq!(bench.total("K1").await, 7);
-    assert_eq!(bench.messages("EVENTS").await, 7);
-    assert_eq!(bench.messages("DEAD_LETTERS").await, 6 + 6 + 1 + 1);
+    assert_eq!(bench.total("K1").await, 6);
+    assert_eq!(bench.messages("EVENTS").await, 6);
+    assert_eq!(bench.messages("DEAD_LETTERS").await, 5 + 5 + 1 + 1);
 }
 
 async fn a_rejected_message_becomes_a_dead_letter_at_once(engine: Engine) {

@@ -23,11 +23,13 @@ mod projection;
 mod redrive;
 mod republish;
 mod shutdown;
+mod snapshots;
 mod storage;
 mod store;
 mod support;
 mod trace;
 mod tracked;
+mod versions;
 
 /// Runs each test on SQLite and on PostgreSQL.
 macro_rules! on_both_databases {

@@ -213,6 +213,13 @@ fn a_delivery_must_come_from_the_declared_producer() {
     // A name that is not in the set belongs to the producer of its context and kind.
     let newer = read("printer.event.jammed.P1", "printer.jammed.v1", "/printer-service").unwrap_err();
     assert!(matches!(&newer, Undecodable(text) if text.contains("unknown message type")), "{newer}");
+    let newer = read(event, "printer.page-printed.v12", "/printer-service").unwrap_err();
+    assert_eq!(
+        newer.to_string(),
+        "printer.page-printed.v12 is newer than v1, the newest version that this instance knows"
+    );
+    let older = read("printer.command.print.P1", "printer.print.v1", "/api-gateway").unwrap_err();
+    assert!(matches!(&older, Undecodable(text) if text.contains("unknown message type")), "{older}");
     let newer = read("printer.event.jammed.P1", "printer.jammed.v1", "/api-gateway").unwrap_err();
     assert!(matches!(&newer, SourceMismatch(_)), "{newer}");
     let other = read("scanner.event.scanned.P1", "scanner.scanned.v1", "/scanner-service").unwrap_err();

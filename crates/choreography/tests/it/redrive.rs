@@ -19,7 +19,7 @@ on_both_databases!(
     a_message_that_is_not_a_dead_letter_of_the_service_is_gone,
 );
 
-async fn redrive(bench: &Bench, sequences: &[u64], force: bool) -> Vec<Outcome> {
+pub(crate) async fn redrive(bench: &Bench, sequences: &[u64], force: bool) -> Vec<Outcome> {
     let request = Request { sequences: sequences.to_vec(), force };
     let body = serde_json::to_vec(&request).unwrap();
     let reply = bench.js.client().request(subject("counter-service"), body.into()).await.unwrap();

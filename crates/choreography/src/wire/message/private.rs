@@ -7,10 +7,19 @@ pub use super::schema::{Probe, WithoutSchema};
 use super::{DecodeError, MessageInfo, Messages};
 pub use crate::__message_schema as schema;
 
-/// Returns whether a set holds a type of message.
+/// Returns whether a set holds a type of message, in any version.
 #[must_use]
 pub fn holds<M: Messages>(message_type: &str) -> bool {
-    M::MESSAGES.iter().any(|info| info.message_type == message_type)
+    M::MESSAGES.iter().flat_map(MessageInfo::versions).any(|info| info.message_type == message_type)
+}
+
+/// Returns whether a message is an older version of another.
+#[must_use]
+pub const fn precedes(older: &MessageInfo, newer: &MessageInfo) -> bool {
+    older.version < newer.version
+        && older.kind as u8 == newer.kind as u8
+        && same(older.context, newer.context)
+        && same(older.name, newer.name)
 }
 
 /// Returns the error for a type that is not of a set.
