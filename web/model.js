@@ -127,9 +127,12 @@ async function readOrders() {
   const only = filter.value;
   const status = only ? `&status=${encodeURIComponent(only)}` : "";
   try {
-    /** @type {Page<Order> | null} */
-    const page = await readFrom("order-service", `/orders?limit=${LISTED}${status}`);
-    if (filter.value === only) orders.got(page?.items ?? []);
+    /** @type {(Page<Order> & {asOf: string | null}) | null} */
+    const page = await readFrom("projection-service", `/orders?limit=${LISTED}${status}`);
+    if (filter.value !== only) return;
+    // The read model may be behind the orders.
+    if (page?.asOf) orders.got(page.items, Date.parse(page.asOf));
+    else orders.failed("the search of orders reads its history");
   } catch (error) {
     if (filter.value === only) orders.failed(error);
   }

@@ -7,6 +7,19 @@ export interface Config {
   operations: boolean;
 }
 
+export interface Projection {
+  service: string;
+  name: string;
+  version: number;
+  state: "catching-up" | "live" | "paused" | "failed" | "dropped";
+  isActive: boolean;
+  lagMessages: number;
+  asOf: string | null;
+  historyTotal: number;
+  historyRead: number;
+  detail: string | null;
+}
+
 export interface OverviewService {
   name: string;
   state: string;

@@ -8,7 +8,7 @@
 //! - `orders`, `products`, `accounts`, `notifications`, `reports`: the operations, each with its forms and representations;
 //! - `invariants` checks consistency; `events` is the live feed, `overview` the system overview;
 //! - `dashboard`: the files of `web/`, served at `/`;
-//! - [`operations`]: dead letters, for operators, behind a switch;
+//! - [`operations`]: dead letters and projections, for operators, behind a switch;
 //! - `test_entry_points`: the parsers, exposed to tests.
 //!
 //! `choreography_http` does the rest: problems, parameters, bodies, idempotency keys, admission of commands, waiting,
@@ -61,7 +61,6 @@ pub use dashboard::DashboardOptions;
 use events::EventsApi;
 use invariants::InvariantsApi;
 use notifications::NotificationsApi;
-use operations::OperationsApi;
 use orders::OrdersApi;
 use overview::OverviewApi;
 use products::ProductsApi;
@@ -81,7 +80,7 @@ enum Tag {
     Reports,
     /// Live events, the system overview, and the consistency check.
     Events,
-    /// Dead letters, for operators. Served, and in this document, only if the gateway is started with `--operations`;
+    /// Dead letters and projections, for operators. Served, and in this document, only if the gateway is started with `--operations`;
     /// otherwise these paths do not exist (404, `route-not-found`). They require no password.
     Operations,
 }
@@ -152,7 +151,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
         let guard = Guard::new(server.address(), &config.http);
         let dashboard = Arc::new(Dashboard::new(&config.dashboard, config.operations.enabled)?);
         let api = (orders, products, accounts, notifications, reports, events, overview, invariants);
-        let endpoint = match OperationsApi::connect(&config.operations, &config.nats, &health).await? {
+        let endpoint = match operations::connect(&config.operations, &config.nats, &health).await? {
             Some(operations) => router::endpoint((api, operations), dashboard, guard, health.clone())?,
             None => router::endpoint(api, dashboard, guard, health.clone())?,
         };

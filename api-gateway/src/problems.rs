@@ -33,6 +33,10 @@ codes! {
         "The stream has no message of this order with this sequence, or no longer has it.";
     DEAD_LETTER_NOT_FOUND = "dead-letter-not-found", NOT_FOUND, "No such dead letter",
         "No dead letter has this sequence, or it no longer exists.";
+    PROJECTION_NOT_FOUND = "projection-not-found", NOT_FOUND, "No such projection",
+        "No service has a projection of this name and version.";
+    PROJECTION_NOT_CHANGED = "projection-not-changed", CONFLICT, "Projection not changed",
+        "The state of the projection does not allow the change; nothing changed.";
     ORDER_ALREADY_CONFIRMED = "order-already-confirmed", CONFLICT, "Order already confirmed",
         "The order is confirmed, which is final; it can no longer be cancelled.";
     ACCOUNT_ALREADY_EXISTS = "account-already-exists", CONFLICT, "Account already exists",

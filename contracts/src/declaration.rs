@@ -92,6 +92,8 @@ pub const ORDER_SEARCH: (&str, u32) = ("order-search", 1);
 pub const SALES: (&str, u32) = ("sales", 1);
 /// The projection of customers.
 pub const CUSTOMERS: (&str, u32) = ("customers", 1);
+/// All projections of the shop.
+pub const PROJECTIONS: [(&str, u32); 3] = [ORDER_SEARCH, SALES, CUSTOMERS];
 /// The contexts whose history the projections read from an event store.
 pub const EVENT_STORES: &[&str] = &["order"];
 
@@ -102,7 +104,7 @@ pub fn projection_service() -> Declaration {
         declaration.projects(ProjectionSpec::new::<OrderChange>(name, version, EVENT_STORES))
     };
     let declaration = Declaration::new(PROJECTION_SERVICE).replies_to("projection.query.>");
-    [ORDER_SEARCH, SALES, CUSTOMERS].into_iter().fold(declaration, project)
+    PROJECTIONS.into_iter().fold(declaration, project)
 }
 
 /// The events that the projections read: the history of orders.

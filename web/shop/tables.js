@@ -1,8 +1,9 @@
-// Four tables: stock, accounts, payments, notifications.
+// Tables: stock, accounts, payments, notifications, projections.
 
 import { mountAccounts } from "./accounts.js";
 import { mountNotifications } from "./notifications.js";
 import { mountPayments } from "./payments.js";
+import { mountProjections } from "./projections.js";
 import { mountStock } from "./stock.js";
 
 export function mountTables() {
@@ -10,4 +11,5 @@ export function mountTables() {
   mountAccounts();
   mountPayments();
   mountNotifications();
+  mountProjections();
 }

@@ -1,4 +1,4 @@
-//! For operators: dead letters over HTTP, behind a switch.
+//! For operators: dead letters and projections over HTTP, behind a switch.
 //!
 //! Neither served nor in `/openapi.json` unless switched on: the operations require no password, so every client of the
 //! gateway could use them. They use a broker connection of their own, as the user `operator`; the gateway's own user
@@ -6,6 +6,7 @@
 
 mod form;
 mod parameters;
+mod projections;
 mod representation;
 
 use choreography::connection::NatsOptions;
@@ -28,12 +29,14 @@ use crate::Tag;
 use crate::problems;
 pub(crate) use form::{DeleteDeadLetterForm, RedriveForm};
 pub(crate) use parameters::{Age, FilterText, ListLimit};
+use projections::ProjectionsApi;
 use representation::{DeadLetterDetail, DeadLetterPage, Deleted, Redrive};
 
 /// Whether the operations are served, and the operator's password.
 #[derive(Clone, Default, clap::Args)]
 pub struct OperationsOptions {
-    /// Serves `/operations` to every client of the gateway: dead letters are shown, redriven, and deleted.
+    /// Serves `/operations` to every client of the gateway: dead letters are shown, redriven, and deleted; projections are
+    /// paused, built again, and dropped.
     #[arg(long = "operations", env = "OPERATIONS", action = clap::ArgAction::Set, default_value_t = false,
         num_args = 0..=1, default_missing_value = "true", value_parser = setting::switch())]
     pub enabled: bool,
@@ -48,8 +51,11 @@ impl std::fmt::Debug for OperationsOptions {
     }
 }
 
+/// All operations.
+pub(crate) type OperationsApi = (DeadLettersApi, ProjectionsApi);
+
 /// The operations on dead letters.
-pub(crate) struct OperationsApi {
+pub(crate) struct DeadLettersApi {
     operator: Operator,
 }
 
@@ -82,7 +88,7 @@ failures! {
 }
 
 #[OpenApi(prefix_path = "/operations/dead-letters", tag = "Tag::Operations")]
-impl OperationsApi {
+impl DeadLettersApi {
     /// List dead letters
     ///
     /// The messages that services could not process, oldest first.
@@ -173,37 +179,31 @@ impl OperationsApi {
     }
 }
 
-impl OperationsApi {
-    /// Connects as the operator; `None` if the operations are switched off. Readiness has the connection's components
-    /// as `operator/nats` and `operator/nats-permissions`.
-    ///
-    /// # Errors
-    ///
-    /// If the URL of nats-server cannot be parsed.
-    pub(crate) async fn connect(
-        options: &OperationsOptions,
-        nats: &NatsOptions,
-        health: &Health,
-    ) -> anyhow::Result<Option<Self>> {
-        if !options.enabled {
-            return Ok(None);
-        }
-        let credentials = nats.nats_credentials.clone();
-        let nats = NatsOptions {
-            nats_url: nats.nats_url.clone(),
-            nats_user: None,
-            nats_password: options.operator_password.clone(),
-            // Without a password of its own, the operator connects with the gateway's token, NKey, or `.creds` file.
-            nats_credentials: if options.operator_password.is_some() {
-                credentials.tls_only()
-            } else {
-                credentials
-            },
-        };
-        let operator = Operator::connect_in_background(&nats, health.under(OPERATOR), choreo::shop()?).await?;
-        tracing::warn!("every client of this address can read and change dead letters at /operations");
-        Ok(Some(Self { operator }))
+/// Connects as the operator; `None` if the operations are switched off. Readiness has the connection's components as
+/// `operator/nats` and `operator/nats-permissions`.
+///
+/// # Errors
+///
+/// If the URL of nats-server cannot be parsed.
+pub(crate) async fn connect(
+    options: &OperationsOptions,
+    nats: &NatsOptions,
+    health: &Health,
+) -> anyhow::Result<Option<OperationsApi>> {
+    if !options.enabled {
+        return Ok(None);
     }
+    let credentials = nats.nats_credentials.clone();
+    let nats = NatsOptions {
+        nats_url: nats.nats_url.clone(),
+        nats_user: None,
+        nats_password: options.operator_password.clone(),
+        // Without a password of its own, the operator connects with the gateway's token, NKey, or `.creds` file.
+        nats_credentials: if options.operator_password.is_some() { credentials.tls_only() } else { credentials },
+    };
+    let operator = Operator::connect_in_background(&nats, health.under(OPERATOR), choreo::shop()?).await?;
+    tracing::warn!("every client of this address can read and change dead letters and projections at /operations");
+    Ok(Some((DeadLettersApi { operator: operator.clone() }, ProjectionsApi { operator })))
 }
 
 fn failed(error: &OperationError) -> Problem {

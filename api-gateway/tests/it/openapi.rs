@@ -30,6 +30,8 @@ const ROUTES: [(&str, &str); 23] = [
     ("get", "/operations/dead-letters/{sequence}"),
     ("post", "/operations/dead-letters/redrive"),
     ("post", "/operations/dead-letters/{sequence}/delete"),
+    ("get", "/operations/projections"),
+    ("post", "/operations/projections/{projection}/{action}"),
 ];
 
 /// Calls `visit` with every value in a document.

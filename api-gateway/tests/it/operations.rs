@@ -1,10 +1,11 @@
-//! Dead letters over HTTP, for operators.
+//! Dead letters and projections over HTTP, for operators.
 
 use api_gateway::operations::OperationsOptions;
 use async_nats::service::ServiceExt;
+use async_nats::service::error::Error;
 use async_nats::{HeaderMap, jetstream};
 use futures::StreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{HttpResponse, Shop, nats, until};
 
@@ -138,6 +139,60 @@ async fn an_operator_lists_gets_redrives_and_deletes() {
     assert_eq!(HttpResponse::of(delete("a test")).await.status, 200);
     HttpResponse::of(delete("a test")).await.is_problem(404, "dead-letter-not-found");
     assert_eq!(list("").await.body["deadLetters"], json!([]));
+}
+
+#[tokio::test]
+async fn an_operator_lists_and_changes_projections() {
+    let shop = Shop::with_operations().await;
+    HttpResponse::of(shop.get("/operations/projections")).await.is_listed(&[], 1);
+    let change = |path: &str| shop.request("POST", &format!("/operations/projections/{path}"));
+    HttpResponse::of(change("sales-v1/pause")).await.is_problem(503, "unavailable");
+
+    // A service with one projection, which can be paused and not dropped.
+    let client = shop.connect("projection-service").await;
+    let service = client.service_builder().start("projection-service", "1.0.0").await.unwrap();
+    let mut endpoint = service.endpoint("admin.projection-service.projections").await.unwrap();
+    client.flush().await.unwrap();
+    let replies = tokio::spawn(async move {
+        while let Some(request) = endpoint.next().await {
+            let body: Value = serde_json::from_slice(&request.message.payload).unwrap();
+            let state = if body["action"] == "pause" { "paused" } else { "live" };
+            let status = json!([{"name": "sales", "version": 1, "state": state, "isActive": true, "position": 7,
+                "lagMessages": 0, "lagSeconds": null, "asOf": "2030-01-01T00:00:00Z", "historyTotal": 0,
+                "historyRead": 0, "rate": 0.0, "remainingSeconds": null, "applied": 7, "duplicates": 0, "mended": 0,
+                "detail": null}]);
+            let reply = match body["action"] == "drop" {
+                true => Err(Error { status: "sales-v1 is the active version".to_owned(), code: 400 }),
+                false => Ok(status.to_string().into()),
+            };
+            request.respond(reply).await.unwrap();
+        }
+    });
+    HttpResponse::of(shop.get("/operations/projections")).await.is_listed(&[("sales", "live")], 0);
+    let paused = HttpResponse::of(change("sales-v1/pause")).await;
+    assert_eq!((paused.status, &paused.body["state"], &paused.body["position"]), (200, &json!("paused"), &json!(7)));
+    let refused = HttpResponse::of(change("sales-v1/drop")).await;
+    refused.is_problem(409, "projection-not-changed");
+    assert!(refused.body["detail"].as_str().unwrap().contains("is the active version"), "{}", refused.body);
+    HttpResponse::of(change("sales-v2/pause")).await.is_problem(404, "projection-not-found");
+    for (path, parameter) in [("Sales-v1/pause", "projection"), ("sales/pause", "projection"), ("sales-v1/stop", "action")]
+    {
+        let response = HttpResponse::of(change(path)).await;
+        response.is_problem(400, "invalid-parameter");
+        assert_eq!(response.body["errors"][0]["parameter"], parameter, "{path}");
+    }
+    replies.abort();
+}
+
+impl HttpResponse {
+    /// Expects these projections with their states, and this number of services that do not reply.
+    fn is_listed(&self, projections: &[(&str, &str)], unavailable: usize) {
+        assert_eq!(self.status, 200, "{}", self.body);
+        let listed = self.body["projections"].as_array().unwrap().iter();
+        let listed: Vec<_> = listed.map(|one| (one["name"].as_str().unwrap(), one["state"].as_str().unwrap())).collect();
+        assert_eq!(listed, projections);
+        assert_eq!(self.body["unavailable"].as_array().unwrap().len(), unavailable, "{}", self.body);
+    }
 }
 
 #[tokio::test]

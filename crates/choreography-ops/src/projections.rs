@@ -44,24 +44,24 @@ pub async fn list(operator: &Operator) -> Projections {
     found
 }
 
-/// Changes a projection, given as `<name>-v<version>`; returns its status.
+/// Changes a projection, given as `<name>-v<version>`; returns its status, or `None` if no service has it.
 ///
 /// # Errors
 ///
-/// [`AskError`]: the service refuses, or does not reply, or no service has the projection.
-pub async fn change(operator: &Operator, projection: &str, action: Action) -> Result<Projected, AskError> {
+/// [`AskError`]: the service refuses, or does not reply.
+pub async fn change(operator: &Operator, projection: &str, action: Action) -> Result<Option<Projected>, AskError> {
     let all = list(operator).await;
     let is_it =
         |projected: &Projected| projection == format!("{}-v{}", projected.status.name, projected.status.version);
     let Some(found) = all.projections.into_iter().find(is_it) else {
-        return Err(match all.unavailable.is_empty() {
-            true => AskError::Refused(format!("there is no projection {projection}")),
-            false => AskError::Silent(all.unavailable.join("; ")),
-        });
+        return match all.unavailable.is_empty() {
+            true => Ok(None),
+            false => Err(AskError::Silent(all.unavailable.join("; "))),
+        };
     };
     let change = Request { action, name: found.status.name.clone(), version: found.status.version };
     let changed = request(operator, &found.service, &change).await?;
-    Ok(changed.into_iter().find(is_it).unwrap_or(found))
+    Ok(Some(changed.into_iter().find(is_it).unwrap_or(found)))
 }
 
 async fn request(operator: &Operator, service: &str, request: &Request) -> Result<Vec<Projected>, AskError> {
@@ -72,6 +72,7 @@ async fn request(operator: &Operator, service: &str, request: &Request) -> Resul
 /// The commands for projections.
 #[cfg(feature = "cli")]
 pub(crate) mod cli {
+    use anyhow::Context;
     use choreography::metrics::figure;
     use choreography::projection::admin::Action;
     use choreography::setting;
@@ -117,6 +118,7 @@ pub(crate) mod cli {
                 Self::Drop(target) => (Action::Drop, target),
             };
             let changed = change(operator, &projection, action).await?;
+            let changed = changed.with_context(|| format!("there is no projection {projection}"))?;
             printer.print(&changed, || rows([&changed]));
             Ok(true)
         }

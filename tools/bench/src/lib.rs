@@ -13,7 +13,7 @@
 //! - [`closed`] and [`paced`]: closed-loop and open-loop load through the gateway; [`http`]: its client; [`pacer`]:
 //!   its timer; [`broker`]: the latency of the broker alone; [`trivial`]: a server that measures the cost of the load;
 //! - [`throughput`], [`latency`], [`saturate`], [`contention`], [`growth`], [`recovery`], [`idle`], [`baseline_sql`],
-//!   [`histories`]:
+//!   [`histories`], [`projections`] with its service [`recount`]:
 //!   the benchmarks; [`run`] dispatches to them;
 //! - [`usage`]: CPU and memory; [`latencies`]: histograms; [`statistics`]: the arithmetic; [`report`]: tables, JSON,
 //!   and plots.
@@ -37,6 +37,8 @@ pub mod orders;
 pub mod paced;
 pub mod pacer;
 pub mod pipeline;
+pub mod projections;
+pub mod recount;
 pub mod recovery;
 pub mod report;
 pub mod run;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use bench::Options;
 use bench::baseline::BaselineService;
+use bench::recount::{self, RecountService};
 use bench::trivial::TrivialServer;
 use choreography::process;
 use clap::Parser;
@@ -22,6 +23,11 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     if subcommand == "trivial-server" {
         TrivialServer::parse_from(std::env::args().skip(1)).run(process::shutdown_on_signal()?).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if subcommand == recount::SERVICE {
+        let _logs = process::init_logging()?;
+        RecountService::parse_from(std::env::args().skip(1)).run(process::shutdown_on_signal()?).await?;
         return Ok(ExitCode::SUCCESS);
     }
     bench::run::run(Options::parse()).await?;

@@ -138,6 +138,22 @@ pub enum Command {
         #[arg(long, default_value_t = 100.0)]
         rate: f64,
     },
+    /// A new projection of a running shop: the time to catch up with the complete history under load, while its process
+    /// is killed, and the same for a second version. Each must equal a recount from the event store.
+    Projections {
+        /// The shop.
+        #[command(flatten)]
+        setting: Setting,
+        /// The history in orders.
+        #[arg(long, default_value_t = 100_000)]
+        orders: u64,
+        /// The rate of new orders per second meanwhile.
+        #[arg(long, default_value_t = 200.0)]
+        rate: f64,
+        /// How often each version is killed on its way.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=100))]
+        kills: u64,
+    },
     /// The start-up time, and the CPU and memory usage of an idle shop.
     Idle {
         /// The database of each service.

@@ -36,6 +36,48 @@ pub struct Paced {
 /// The number of an order, and its due time.
 type Due = (u64, Instant);
 
+/// The number of connections of [`during`].
+pub(crate) const CONNECTIONS: u64 = 16;
+/// The duration of each round of [`during`], and of orders before it.
+pub(crate) const SPAN: Span = Span { warm_up: 0.0, seconds: 5.0, rounds: 1 };
+
+/// Places orders at a fixed rate for as long as some work takes; `first` is the number of the first order.
+///
+/// # Errors
+///
+/// As [`drive`], and those of the work.
+pub async fn during<T>(
+    stage: &Stage,
+    first: u64,
+    rate: f64,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<(T, Paced)> {
+    tokio::pin!(work);
+    let mut all: Option<Paced> = None;
+    loop {
+        let placed = all.as_ref().map_or(0, |all| all.placed);
+        let round = drive(stage, first + placed, rate, SPAN, CONNECTIONS);
+        tokio::pin!(round);
+        let (done, round) = tokio::select! {
+            done = &mut work => (Some(done?), round.await?),
+            round = &mut round => (None, round?),
+        };
+        let sum = match all.take() {
+            None => round,
+            Some(mut sum) => {
+                sum.accepted.merge(&round.accepted)?;
+                sum.ended.merge(&round.ended)?;
+                (sum.repeated, sum.placed) = (sum.repeated + round.repeated, sum.placed + round.placed);
+                sum
+            }
+        };
+        match done {
+            Some(done) => return Ok((done, sum)),
+            None => all = Some(sum),
+        }
+    }
+}
+
 /// Places orders through the gateway at a fixed rate; `first` is the number of the first order.
 ///
 /// # Errors

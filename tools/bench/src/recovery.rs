@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::drive::BATCH;
 use crate::latencies::{COLUMNS, Latencies};
 use crate::ledger::Ledger;
-use crate::options::{Setting, Span};
+use crate::options::Setting;
 use crate::orders::Orders;
 use crate::paced;
 use crate::pipeline::Pipeline;
@@ -20,10 +20,6 @@ use crate::stage::Stage;
 use crate::statistics::rate;
 use crate::throughput::check;
 
-/// The number of connections to the gateway for new orders.
-const CONNECTIONS: u64 = 16;
-/// The duration of new orders before the stop, and of each round during the recovery.
-const SPAN: Span = Span { warm_up: 0.0, seconds: 5.0, rounds: 1 };
 /// How long the backlog may make no progress.
 const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -43,7 +39,7 @@ pub async fn run(
         bail!("{off} handles no orders of this chain");
     }
     let mut stage = Stage::start(setting, progress).await?;
-    let before = paced::drive(&stage, stage.next, pace, SPAN, CONNECTIONS).await?;
+    let before = paced::drive(&stage, stage.next, pace, paced::SPAN, paced::CONNECTIONS).await?;
     stage.next += before.placed;
 
     stage.shop.stop(off).await?;
@@ -54,35 +50,11 @@ pub async fn run(
     progress(&format!("{count} orders are waiting; restarting {off}"));
     let start = Instant::now();
     stage.shop.start_component(off).await?;
-    let mut meanwhile: Option<paced::Paced> = None;
-    let next = stage.next;
     let drained = drain(ends, stage.orders, backlog);
-    tokio::pin!(drained);
-    let (mut drained_after, mut placed) = (None, 0);
-    while drained_after.is_none() {
-        let paced = paced::drive(&stage, next + placed, pace, SPAN, CONNECTIONS);
-        tokio::pin!(paced);
-        let paced = tokio::select! {
-            after = &mut drained => {
-                drained_after = Some(after?.duration_since(start));
-                paced.await?
-            }
-            paced = &mut paced => paced?,
-        };
-        placed += paced.placed;
-        meanwhile = Some(match meanwhile.take() {
-            None => paced,
-            Some(mut all) => {
-                all.accepted.merge(&paced.accepted)?;
-                all.ended.merge(&paced.ended)?;
-                all
-            }
-        });
-    }
-    stage.next += placed;
+    let (drained, meanwhile) = paced::during(&stage, stage.next, pace, drained).await?;
+    stage.next += meanwhile.placed;
     check(&stage, stage.next).await?;
-    let meanwhile = meanwhile.context("nothing was measured")?;
-    let report = report(off, count, drained_after.unwrap_or_default(), pace, &before, &meanwhile);
+    let report = report(off, count, drained.duration_since(start), pace, &before, &meanwhile);
     stage.finish().await?;
     Ok(report)
 }

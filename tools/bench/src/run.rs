@@ -3,7 +3,7 @@
 use crate::options::{Command, Options, Via};
 use crate::report::Report;
 use crate::throughput::{self, Way};
-use crate::{baseline_sql, contention, growth, histories, idle, latency, recovery, saturate};
+use crate::{baseline_sql, contention, growth, histories, idle, latency, projections, recovery, saturate};
 
 /// Runs the benchmark, and prints its report.
 ///
@@ -39,6 +39,9 @@ async fn measure(command: &Command) -> anyhow::Result<Report> {
         }
         Command::Recovery { setting, off, orders, rate } => {
             Box::pin(recovery::run(setting, *off, *orders, *rate, &show)).await
+        }
+        Command::Projections { setting, orders, rate, kills } => {
+            Box::pin(projections::run(setting, *orders, *rate, *kills, &show)).await
         }
         Command::Idle { database, seconds } => Box::pin(idle::run(*database, *seconds, &show)).await,
     }

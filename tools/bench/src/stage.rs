@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::{Client, jetstream};
+use choreography::user::NatsUser;
 use choreography::{Health, connection};
 use choreography_test::{PostgresServer, Program, free_port, postgres};
 use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS};
@@ -234,6 +235,30 @@ impl Stage {
             states.push(format!("{name} has {} bytes and has removed {removed} messages", state.bytes));
         }
         Ok(states.join(", "))
+    }
+
+    /// Returns the folder of streams, databases, and logs.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Adds a user to the configuration of nats-server, which reloads it.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be changed, or nats-server does not reload it.
+    pub async fn add_user(&self, user: &NatsUser, password: &str) -> anyhow::Result<()> {
+        let file = self.data.join("nats.conf");
+        let conf = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let users = conf.trim_end().strip_suffix("]\n}").context("nats.conf does not end with its users")?;
+        let variable = format!("${}_PASSWORD", user.name.to_uppercase().replace('-', "_"));
+        let user = user.to_string().replace(&variable, &format!("{password:?}"));
+        std::fs::write(&file, format!("{users}{user}\n]\n}}\n")).with_context(|| format!("writing {}", file.display()))?;
+        let server = self.shop.process(Component::NatsServer).context("nats-server does not run")?;
+        let reloading = tokio::process::Command::new("kill").args(["-HUP", &server.to_string()]).status().await?;
+        anyhow::ensure!(reloading.success(), "nats-server cannot be told to reload its configuration");
+        Ok(())
     }
 
     /// Consumes the last events of orders from the stream, from now on. A plain subscription would receive them before

@@ -210,7 +210,8 @@ async fn drain(breaker: &mut Breaker, client: &Client, tables: &Tables) -> anyho
         breaker.restart_ended().await?;
         let left = unsettled(&js).await?.values().sum::<u64>()
             + tables.outbox_pending().await?.values().sum::<u64>()
-            + tables.payments_under_way().await?;
+            + tables.payments_under_way().await?
+            + tables.projections_behind().await?;
         let open = if left == 0 { open_orders(client).await } else { 1 };
         quiet = if left + open == 0 { quiet + 1 } else { 0 };
         if quiet == 3 {

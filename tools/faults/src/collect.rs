@@ -12,7 +12,7 @@ use sea_orm::{ConnectionTrait, Database, DatabaseConnection, QueryResult, Statem
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::breaking::Breaker;
+use crate::breaking::{Breaker, CONSUMERS};
 use crate::load::client::Client;
 use crate::load::plan::{CUSTOMERS, customer};
 use crate::recorded::{Exposure, Kept, Notification, Payment, Recorded, Reservation, Stock, Stored};
@@ -26,16 +26,34 @@ const IDLE_SECONDS: u64 = 4;
 /// The maximum page size of the gateway.
 const PAGE: usize = 200;
 
-/// Every durable consumer, as (stream, name).
-pub const CONSUMERS: [(&str, &str); 8] = [
-    ("COMMANDS", "order-service"),
-    ("EVENTS", "order-service"),
-    ("TIMERS", "order-service"),
-    ("COMMANDS", "inventory-service"),
-    ("EVENTS", "inventory-service"),
-    ("COMMANDS", "account-service"),
-    ("EVENTS", "payment-service"),
-    ("EVENTS", "notification-service"),
+/// The tables of the projections: the name in the record, the columns of the key, the other columns, and the query.
+const READ_MODELS: &[(&str, &[&str], &[&str], &str)] = &[
+    (
+        "orders",
+        &["order_id"],
+        &["customer_id", "status", "version", "total_price"],
+        "SELECT order_id, customer_id, status, version, total_price FROM order_search_v1",
+    ),
+    (
+        "products",
+        &["order_id", "product_id"],
+        &[],
+        "SELECT order_id, product_id FROM order_search_products_v1",
+    ),
+    (
+        "sales",
+        &["day", "product_id", "currency"],
+        &["confirmed_units", "confirmed_amount", "cancelled_units", "cancelled_amount"],
+        "SELECT * FROM sales_v1",
+    ),
+    ("open", &["order_id"], &[], "SELECT order_id FROM sales_orders_v1"),
+    (
+        "customers",
+        &["customer_id"],
+        &["orders", "open", "confirmed", "cancelled"],
+        "SELECT customer_id, orders, open, confirmed, cancelled FROM customers_v1",
+    ),
+    ("spent", &["customer_id", "currency"], &["amount"], "SELECT * FROM customers_spent_v1"),
 ];
 
 /// The databases of the services.
@@ -104,6 +122,40 @@ impl Tables {
         let sql = "SELECT order_id FROM payments WHERE alarm_since IS NOT NULL";
         let rows = self.rows(Component::PaymentService, sql).await?;
         rows.iter().map(|row| Ok(row.try_get("", "order_id")?)).collect()
+    }
+
+    /// Returns the number of projections that have not applied all events.
+    ///
+    /// # Errors
+    ///
+    /// If the database query fails.
+    pub async fn projections_behind(&self) -> anyhow::Result<u64> {
+        let sql = "SELECT COUNT(*) AS n FROM projections WHERE state <> 'live' OR lag > 0";
+        let rows = self.rows(Component::ProjectionService, sql).await?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get("", "n"))?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    /// Returns the rows of each projection, by key.
+    async fn read_models(&self) -> anyhow::Result<BTreeMap<String, BTreeMap<String, Value>>> {
+        let mut read_models = BTreeMap::new();
+        for (projection, keys, columns, sql) in READ_MODELS {
+            let rows = self.rows(Component::ProjectionService, sql).await?;
+            let rows = rows.iter().map(|row| {
+                let key: Result<Vec<String>, _> = keys.iter().map(|key| row.try_get("", key)).collect();
+                let mut texts = serde_json::Map::new();
+                for column in *columns {
+                    let value = match row.try_get::<i64>("", column) {
+                        Ok(number) => number.into(),
+                        Err(_) => row.try_get::<String>("", column)?.into(),
+                    };
+                    texts.insert((*column).to_owned(), value);
+                }
+                anyhow::Ok((key?.join(" "), Value::Object(texts)))
+            });
+            read_models.insert((*projection).to_owned(), rows.collect::<anyhow::Result<_>>()?);
+        }
+        Ok(read_models)
     }
 
     async fn history(&self) -> anyhow::Result<Vec<Kept>> {
@@ -215,6 +267,7 @@ pub async fn collect(breaker: &Breaker, client: &Client, tables: &Tables) -> any
         reservations: tables.reservations().await?,
         payments: tables.payments().await?,
         exposures: tables.exposures().await?,
+        read_models: tables.read_models().await?,
         ledger: ledger(breaker.shop.config()).await?,
         outbox_pending: tables.outbox_pending().await?,
         unsettled: unsettled(js).await?,

@@ -41,6 +41,8 @@ pub struct Recorded {
     pub exposures: Vec<Exposure>,
     /// The entries of the payment provider's ledger, in order.
     pub ledger: Vec<Value>,
+    /// The rows of each projection, as JSON, by projection and key.
+    pub read_models: BTreeMap<String, BTreeMap<String, Value>>,
     /// The orders whose payments needed manual action at the end.
     pub alarms: BTreeSet<String>,
     /// The number of pending outbox batches, by service.
@@ -109,6 +111,12 @@ impl Stored {
     #[must_use]
     pub fn key(&self) -> &str {
         self.header("ce-subject")
+    }
+
+    /// Returns when it was created, RFC 3339.
+    #[must_use]
+    pub fn time(&self) -> &str {
+        self.header("ce-time")
     }
 
     /// Returns the id of the message that caused it; empty if there is none.

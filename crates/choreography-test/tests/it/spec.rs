@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use choreography::dead_letter::Reason;
 use choreography::testing::MAX_ATTEMPTS;
+use choreography::{Envelope, HandleError, Outgoing, each};
 use choreography_test::{Flow, Published, START, Spec, cancelled, published, scheduled};
+use sea_orm::DatabaseTransaction;
 
 use crate::hotel::{Billing, Book, Booked, Bookings, DUE, Due, Migrator, Overdue, Pay};
 
@@ -37,6 +39,17 @@ async fn a_test_expects_what_the_message_under_test_publishes() {
     spec.when_batch([book(4), book(5)])
         .then([booked(4, "2030-01-01T00:00:00Z"), booked(5, "2030-01-01T00:00:00Z")])
         .await;
+}
+
+#[tokio::test]
+async fn each_message_of_a_batch_is_handled_in_order() {
+    async fn bill(_tx: &DatabaseTransaction, booked: &Envelope<Booked>) -> Result<Vec<Outgoing>, HandleError> {
+        Ok(vec![booked.emit(&Overdue { room: booked.payload.room.clone() })?])
+    }
+    let mut spec = Spec::new::<Migrator>("billing-service", each(bill)).await.unwrap();
+    let booked = |room: &str| Booked { room: room.to_owned(), nights: 1, at: "2030-01-01T00:00:00Z".to_owned() };
+    let overdue = |room: &str| published(Overdue { room: room.to_owned() });
+    spec.when_batch(["3", "1", "2"].map(booked)).then(["3", "1", "2"].map(overdue)).await;
 }
 
 #[tokio::test]

@@ -42,6 +42,8 @@ pub(crate) enum Mode {
     /// Adds the value of `PRAGMA synchronous`; SQLite only.
     Synchronous,
     Schedule,
+    /// In an hour.
+    ScheduleLater,
     Cancel,
     /// Its event has a body of 3,000 bytes.
     Medium,
@@ -199,7 +201,7 @@ impl Handler for Counter {
                 | Mode::Deadlock
                 | Mode::Medium
                 | Mode::Large => {}
-                Mode::Schedule | Mode::Cancel => {
+                Mode::Schedule | Mode::ScheduleLater | Mode::Cancel => {
                     outgoing.push(timer(message));
                     continue;
                 }
@@ -273,15 +275,17 @@ async fn is_allowed(tx: &DatabaseTransaction, key: &str) -> Result<bool, DbErr> 
     Ok(tx.query_one_raw(select).await?.is_some())
 }
 
-/// Schedules a timer of one second, or cancels it.
+/// Schedules a timer of one second or one hour, or cancels it.
 fn timer(message: &Envelope<Add>) -> Outgoing {
     let key = &message.key;
     let subject = format!("counter.schedule.ring.{key}");
+    let after = |delay| Timing::At {
+        time: time::OffsetDateTime::now_utc() + delay,
+        target: format!("counter.timer.ring.{key}"),
+    };
     let timing = match message.payload.mode {
-        Mode::Schedule => Timing::At {
-            time: time::OffsetDateTime::now_utc() + Duration::from_secs(1),
-            target: format!("counter.timer.ring.{key}"),
-        },
+        Mode::Schedule => after(Duration::from_secs(1)),
+        Mode::ScheduleLater => after(Duration::from_secs(3600)),
         _ => Timing::Cancel,
     };
     Outgoing::new(message.cause(), subject, "counter.ring.v1", key, None, b"{}".into()).timed(timing)

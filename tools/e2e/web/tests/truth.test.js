@@ -10,7 +10,7 @@ import { observer } from "../observer.js";
 after(close);
 
 /** The panels with data that the gateway reads from services. */
-const READ = ["#orders", "#order", "#stock", "#accounts", "#payments", "#notifications"];
+const READ = ["#orders", "#order", "#stock", "#accounts", "#payments", "#notifications", "#projections"];
 const ALL = [...READ, "#overview", "#charts"];
 
 /**
@@ -20,11 +20,12 @@ const ALL = [...READ, "#overview", "#charts"];
  * @type {Record<string, {panels: string[], status: string}>}
  */
 const PROCESSES = {
-  "order-service": { panels: ["#orders", "#order"], status: "" },
+  "order-service": { panels: ["#order"], status: "" },
   "inventory-service": { panels: ["#stock"], status: "placed" },
   "account-service": { panels: ["#accounts"], status: "confirmed" },
   "payment-service": { panels: ["#payments"], status: "reserved" },
   "notification-service": { panels: ["#notifications"], status: "confirmed" },
+  "projection-service": { panels: ["#orders", "#projections"], status: "confirmed" },
   "payment-provider": { panels: [], status: "reserved" },
   "nats-server": { panels: ALL, status: "" },
   "api-gateway": { panels: [...ALL, "#invariants"], status: "" },

@@ -7,7 +7,7 @@ use anyhow::Context;
 use async_nats::jetstream::{self, stream};
 use futures::TryStreamExt;
 
-use super::schedule::{BUCKET, TIMERS};
+use super::fault::{BUCKET, TIMERS};
 use crate::collect::unsettled;
 
 /// The bytes that a ring buffer may need per pending message, including its follow-up.

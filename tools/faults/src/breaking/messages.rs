@@ -7,7 +7,10 @@ use anyhow::Context;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, stream::Stream};
 use async_nats::{Client, HeaderMap};
+use choreography::projection::admin::{Action, Request, Status, subject};
 use choreography::{Health, connection};
+use contracts::declaration::PROJECTIONS;
+use contracts::topology::PROJECTION_SERVICE;
 use demo::ShopConfig;
 use demo::redelivery;
 use demo::shop::nats_options;
@@ -25,6 +28,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections to nats-server that no fault disconnects, as the users of `nats.conf`.
 pub struct Messages {
     provisioner: Client,
+    operator: Client,
     producers: BTreeMap<&'static str, Client>,
     held: Vec<(&'static str, &'static str)>,
     random: ChaCha8Rng,
@@ -55,8 +59,8 @@ impl Messages {
         for (context, user) in PRODUCERS {
             producers.insert(context, connect(user).await?);
         }
-        let provisioner = connect("provisioner").await?;
-        Ok(Self { provisioner, producers, held: Vec::new(), random: random(seed, Purpose::Republish) })
+        let (provisioner, operator) = (connect("provisioner").await?, connect("operator").await?);
+        Ok(Self { provisioner, operator, producers, held: Vec::new(), random: random(seed, Purpose::Republish) })
     }
 
     /// Returns a JetStream context with access to all streams.
@@ -123,6 +127,24 @@ impl Messages {
         } else {
             handle.resume_consumer(consumer).await.context("releasing a consumer")?;
             self.held.retain(|other| *other != (stream, consumer));
+        }
+        Ok(())
+    }
+
+    /// Changes a projection of projection-service.
+    pub(super) async fn change_projection(&self, name: &str, action: Action) -> anyhow::Result<()> {
+        let version = PROJECTIONS.iter().find(|(known, _)| *known == name).map_or(0, |(_, version)| *version);
+        let request = Request { action, name: name.to_owned(), version };
+        let sent = self.operator.request(subject(PROJECTION_SERVICE), serde_json::to_vec(&request)?.into());
+        let reply = tokio::time::timeout(REPLY_TIMEOUT, sent).await.context("changing a projection")??;
+        let statuses: Result<Vec<Status>, _> = serde_json::from_slice(&reply.payload);
+        statuses.map(drop).with_context(|| format!("changing {name}: {:?}", reply.headers))
+    }
+
+    /// Starts every projection that does not run.
+    pub(super) async fn start_projections(&self) -> anyhow::Result<()> {
+        for (name, _) in PROJECTIONS {
+            self.change_projection(name, Action::Start).await?;
         }
         Ok(())
     }

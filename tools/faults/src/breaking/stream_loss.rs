@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Breaker;
-use super::schedule::{EVENTS, Loss};
+use super::fault::{EVENTS, Loss};
 
 /// The progress of a restore.
 #[derive(Debug, Default)]

@@ -2,13 +2,14 @@
 //!
 //! In reading order: `orders` (every order ends, with a valid reason), `stock` and `money` (nothing appears or is
 //! lost), `messages` (causes, versions, duplicates, leftovers), `customers` (responses and notifications),
-//! `processes` (logs, CPU, exits).
+//! `projections` (read models), `processes` (logs, CPU, exits).
 
 mod customers;
 mod messages;
 mod money;
 mod orders;
 mod processes;
+mod projections;
 mod stock;
 
 use crate::recorded::Recorded;
@@ -129,6 +130,11 @@ pub const INVARIANTS: &[Invariant] = &[
         name: "notified-once",
         description: "customers are notified once of each event that concerns them, and of nothing else",
         check: customers::are_notified_once,
+    },
+    Invariant {
+        name: "projections-match",
+        description: "the rows of every projection equal a recount from the events",
+        check: projections::equal_a_recount,
     },
     Invariant {
         name: "responses-repeat",

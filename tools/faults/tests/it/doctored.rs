@@ -340,6 +340,22 @@ fn an_event_in_only_one_of_history_and_stream_is_found_out() {
 }
 
 #[test]
+fn a_projection_that_skips_or_repeats_an_event_is_found_out() {
+    let doctors: [(&str, fn(&mut BTreeMap<String, Value>)); 6] = [
+        ("orders", |rows| rows.retain(|order, _| order != CONFIRMED)),
+        ("orders", |rows| rows.values_mut().for_each(|row| row["status"] = json!("reserved"))),
+        ("products", BTreeMap::clear),
+        ("sales", |rows| rows.values_mut().for_each(|row| row["confirmed_units"] = json!(4))),
+        ("open", |rows| drop(rows.insert(CONFIRMED.to_owned(), json!({})))),
+        ("customers", |rows| rows.values_mut().for_each(|row| row["open"] = json!(0))),
+    ];
+    for (table, doctor) in doctors {
+        detects("projections-match", |recorded| doctor(recorded.read_models.get_mut(table).unwrap()));
+    }
+    detects("projections-match", |recorded| drop(recorded.read_models.remove("spent")));
+}
+
+#[test]
 fn a_leftover_message_is_found_out() {
     detects("nothing-left", |recorded| recorded.outbox_pending.values_mut().for_each(|left| *left = 1));
     detects("nothing-left", |recorded| recorded.unsettled.values_mut().for_each(|left| *left = 1));

@@ -23,6 +23,7 @@ pub(crate) fn sound_record() -> Recorded {
     waiting_order(&mut recorded);
     recorded.products.insert(PRODUCT.to_owned(), Stock { available: 8, reserved: 2, backordered: 20 });
     recorded.exposures.push(Exposure { customer_id: CUSTOMER.to_owned(), currency: "EUR".to_owned(), amount: 200 });
+    recorded.read_models = read_models();
     recorded.outbox_pending.insert("order-service".to_owned(), 0);
     recorded.unsettled.insert("order-service of EVENTS".to_owned(), 0);
     recorded.invariants = json!({"checks": [{"name": "stock-conserved", "status": "pass"}]});
@@ -31,6 +32,34 @@ pub(crate) fn sound_record() -> Recorded {
     recorded.seconds = 60;
     recorded.exits.insert("order-service".to_owned(), "exit status: 0".to_owned());
     recorded
+}
+
+/// Returns the rows of the projections.
+fn read_models() -> BTreeMap<String, BTreeMap<String, Value>> {
+    let order = |status: &str, version: i64, total: i64| {
+        json!({"customer_id": CUSTOMER, "status": status, "version": version, "total_price": total})
+    };
+    let sold = json!({"confirmed_units": 2, "confirmed_amount": 200, "cancelled_units": 2, "cancelled_amount": 200});
+    let product = |order: &str| (format!("{order} {PRODUCT}"), json!({}));
+    let tables = [
+        (
+            "orders",
+            vec![
+                (CONFIRMED.to_owned(), order("confirmed", 3, 200)),
+                (CANCELLED.to_owned(), order("cancelled", 3, 200)),
+                (WAITING.to_owned(), order("awaiting-stock", 2, 2000)),
+            ],
+        ),
+        ("products", vec![product(CONFIRMED), product(CANCELLED), product(WAITING)]),
+        ("sales", vec![(format!("2030-01-01 {PRODUCT} EUR"), sold)]),
+        ("open", vec![(WAITING.to_owned(), json!({}))]),
+        (
+            "customers",
+            vec![(CUSTOMER.to_owned(), json!({"orders": 3, "open": 1, "confirmed": 1, "cancelled": 1}))],
+        ),
+        ("spent", vec![(format!("{CUSTOMER} EUR"), json!({"amount": 200}))]),
+    ];
+    tables.into_iter().map(|(table, rows)| (table.to_owned(), rows.into_iter().collect())).collect()
 }
 
 /// Adds a message; its correlation is that of its cause.
@@ -50,6 +79,7 @@ pub(crate) fn log(recorded: &mut Recorded, subject: &str, id: &str, cause: &str,
             ("ce-id", id),
             ("ce-type", &format!("{context}.{name}.v1")),
             ("ce-subject", key),
+            ("ce-time", "2030-01-01T10:00:00.000Z"),
             ("ce-correlationid", correlation),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned())),
