@@ -7,7 +7,7 @@ use crate::topology::{ACCOUNT_SERVICE, INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT
 /// Backordered orders are in no stream, so admission does not count them. A restock releases at most one of them per
 /// unit, in one transaction. The follow-up events must fit into the fifth of EVENTS that admission leaves free; a test
 /// computes this from the largest orders.
-pub const MAX_RESTOCK: u32 = 40_000;
+pub const MAX_RESTOCK: u32 = 12_000;
 
 /// Returns the maximum number of bytes of events per byte of a pending message, until its flow has ended.
 ///

@@ -348,7 +348,7 @@ async fn start_nats(
         .fold(builder, |builder, (user, variable)| builder.variable(*variable, ShopConfig::password(user)))
         // Most allocations of nats-server are short-lived: collecting garbage less often leaves more CPU for messages.
         // Near the memory limit it would do nothing but collect, so the limit is high. nats-server keeps in memory the
-        // message ids of two minutes, and the subjects of all stored messages: 0.7 KB per order, for up to 2 million.
+        // message ids of two minutes, and the subjects of all stored messages: 1 KB per order, for up to 700,000 small ones.
         .environment("GOGC", "400")
         .environment("GOMEMLIMIT", std::env::var("GOMEMLIMIT").as_deref().unwrap_or("4GiB"));
     let Some(cluster) = &config.cluster else {

@@ -78,6 +78,9 @@ export async function placeTimes(order, times) {
   return { sent: times, suppressed: responses.filter((response) => response.suppressed).length };
 }
 
+/** The maximum number of units of one restock that the gateway accepts. */
+const MAX_RESTOCK = 12_000;
+
 /** The last product with stock. */
 let stocked = "PRODUCT_002";
 
@@ -96,8 +99,9 @@ export async function withStock(units) {
   const productId = best?.productId ?? stocked;
   stocked = productId;
   if (best && best.available >= units && best.backordered === 0) return { productId, restocked: 0 };
-  const restocked = Math.min(40_000, units + (best?.backordered ?? 0) + 10);
-  await restock(productId, restocked);
+  const restocked = units + (best?.backordered ?? 0) + 10;
+  for (let left = restocked; left > 0; left -= MAX_RESTOCK)
+    await restock(productId, Math.min(left, MAX_RESTOCK));
   return { productId, restocked };
 }
 

@@ -243,22 +243,19 @@ impl Stage {
         &self.data
     }
 
-    /// Adds a user to the configuration of nats-server, which reloads it.
+    /// Adds a user to the configuration of nats-server, and restarts it.
     ///
     /// # Errors
     ///
-    /// If the file cannot be changed, or nats-server does not reload it.
-    pub async fn add_user(&self, user: &NatsUser, password: &str) -> anyhow::Result<()> {
+    /// If the file cannot be changed, or nats-server does not start.
+    pub async fn add_user(&mut self, user: &NatsUser, password: &str) -> anyhow::Result<()> {
         let file = self.data.join("nats.conf");
         let conf = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
         let users = conf.trim_end().strip_suffix("]\n}").context("nats.conf does not end with its users")?;
         let variable = format!("${}_PASSWORD", user.name.to_uppercase().replace('-', "_"));
         let user = user.to_string().replace(&variable, &format!("{password:?}"));
         std::fs::write(&file, format!("{users}{user}\n]\n}}\n")).with_context(|| format!("writing {}", file.display()))?;
-        let server = self.shop.process(Component::NatsServer).context("nats-server does not run")?;
-        let reloading = tokio::process::Command::new("kill").args(["-HUP", &server.to_string()]).status().await?;
-        anyhow::ensure!(reloading.success(), "nats-server cannot be told to reload its configuration");
-        Ok(())
+        restart_server(&mut self.shop).await
     }
 
     /// Consumes the last events of orders from the stream, from now on. A plain subscription would receive them before
@@ -358,6 +355,11 @@ async fn configure_server(shop: &mut Shop, data: &Path, sync: SyncMode) -> anyho
     let conf = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
     let conf = configured(&conf, sync)?;
     std::fs::write(&file, conf).with_context(|| format!("writing {}", file.display()))?;
+    restart_server(shop).await
+}
+
+/// Restarts nats-server, and waits until all services are ready again.
+async fn restart_server(shop: &mut Shop) -> anyhow::Result<()> {
     shop.stop(Component::NatsServer).await?;
     shop.start_component(Component::NatsServer).await?;
     for component in Component::SERVICES {

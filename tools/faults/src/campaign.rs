@@ -31,7 +31,7 @@ use crate::report::{self, Summary};
 use crate::settling::settle;
 
 /// The maximum number of units per restock that the gateway accepts; the next iteration restocks the rest.
-const MAX_RESTOCK: u64 = 40_000;
+const MAX_RESTOCK: u64 = 12_000;
 /// The time limit for the shop to come to rest after all faults are cleared.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(180);
 /// The stock deadline of orders.
