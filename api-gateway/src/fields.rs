@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 
-use choreography::envelope::unix_millis;
 use choreography_http::form::{Reader, length, number, pattern, text, whole};
 use choreography_http::parameter::{ID_PATTERN, Limit, Parameter};
 use contracts::account::{Line, MAX_LINE};
@@ -10,9 +9,8 @@ use contracts::money::MAX_AMOUNT;
 use contracts::query::{DEFAULT_PAGE, MAX_PAGE, OrderSort, OrderStatus, WaitsFor};
 use contracts::{Amount, Currency};
 use poem_openapi::registry::MetaSchema;
-use time::format_description::well_known::Rfc3339;
+use time::Date;
 use time::macros::format_description;
-use time::{Date, OffsetDateTime};
 
 /// How many items a page has at most.
 pub(crate) type PageLimit = Limit<DEFAULT_PAGE, MAX_PAGE>;
@@ -88,22 +86,6 @@ impl<T: Choice> Parameter for OneOf<T> {
             let names: Vec<_> = T::ALL.iter().map(|value| value.name()).collect();
             format!("must be one of {}", names.join(", "))
         })
-    }
-}
-
-/// A time, in milliseconds since 1970.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Time(pub(crate) i64);
-
-impl Parameter for Time {
-    fn schema() -> MetaSchema {
-        MetaSchema::new_with_format("string", "date-time")
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        let time = OffsetDateTime::parse(text, &Rfc3339);
-        time.map(|time| Self(unix_millis(time)))
-            .map_err(|_| "must be a time of RFC 3339, such as 2026-11-27T10:00:00Z".to_owned())
     }
 }
 

@@ -4,7 +4,7 @@
 use choreography_http::body::read_form;
 use choreography_http::form::Form;
 use choreography_http::idempotency::IdempotencyKey;
-use choreography_http::parameter::{After, Cursor, EventId, Id, Parameter, Prefer, Sequence, TraceParent};
+use choreography_http::parameter::{After, Cursor, EventId, Id, Parameter, Prefer, Sequence, Time, TraceParent};
 use choreography_http::problem::Problem;
 use contracts::account::AccountCommand;
 use contracts::inventory::InventoryCommand;
@@ -14,7 +14,7 @@ use contracts::{CustomerId, OrderId, ProductId};
 use serde::Serialize;
 
 use crate::accounts::{AccountId, CreateAccountForm, IfMatch, UpdateAccountForm};
-use crate::fields::{Day, OneOf, PageLimit, Time};
+use crate::fields::{Day, OneOf, PageLimit};
 use crate::operations::{Age, DeleteDeadLetterForm, FilterText, ListLimit, RedriveForm};
 use crate::orders::{CancelOrderForm, PlaceOrderForm, StreamName};
 use crate::problems::VOCABULARY;

@@ -8,7 +8,7 @@ use contracts::declaration::{CUSTOMERS, EVENT_STORES, OrderChange};
 use sea_orm::{DatabaseTransaction, DbErr, IntoActiveModel};
 
 /// The table `customers_v1`.
-pub mod customers {
+pub mod customer_orders {
     use sea_orm::entity::prelude::*;
 
     /// The orders of a customer.
@@ -83,13 +83,15 @@ impl Projection for Customers {
         let mut ids: Vec<String> = batch.iter().filter_map(|event| customer(&event.payload)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let rows = statement::select_in::<customers::Entity, _>(tx, customers::Column::CustomerId, &ids).await?;
-        let mut found: Tracked<String, customers::Model> =
+        let rows =
+            statement::select_in::<customer_orders::Entity, _>(tx, customer_orders::Column::CustomerId, &ids)
+                .await?;
+        let mut found: Tracked<String, customer_orders::Model> =
             rows.into_iter().map(|row| (row.customer_id.clone(), row)).collect();
         let mut confirmed: BTreeMap<(String, String), i64> = BTreeMap::new();
         for event in batch {
             let Some(id) = customer(&event.payload) else { continue };
-            let row = found.get_or_insert_with(id.clone(), customers::Model::default);
+            let row = found.get_or_insert_with(id.clone(), customer_orders::Model::default);
             row.customer_id.clone_from(&id);
             row.last_contact = row.last_contact.max(unix_millis(event.time));
             match &event.payload {

@@ -14,8 +14,8 @@ use sea_orm::sea_query::{Expr, ExprTrait, Query as SqlQuery};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, Order, QueryFilter, QueryOrder, QuerySelect, Select};
 use serde::de::DeserializeOwned;
 
-use crate::customers::{customers, spent};
-use crate::sales::{parse_day, sales};
+use crate::customers::{customer_orders, spent};
+use crate::sales::{parse_day, product_sales};
 use crate::search::orders::{Column, Entity, Model};
 use crate::search::products;
 
@@ -164,27 +164,27 @@ fn found(row: Model) -> anyhow::Result<FoundOrder> {
 pub async fn report(db: DatabaseConnection, query: Query) -> Result<SalesReport, QueryError> {
     let ReportSales { from, to } = request(&query)?;
     let as_of = as_of(&db, SALES.0).await?;
-    let mut select = sales::Entity::find();
+    let mut select = product_sales::Entity::find();
     let day = |text: &str| {
         parse_day(text).map_err(|_| QueryError::Invalid(format!("{text:?} is not a day such as 2026-11-27")))
     };
     if let Some(from) = from {
-        select = select.filter(sales::Column::Day.gte(day(&from)?));
+        select = select.filter(product_sales::Column::Day.gte(day(&from)?));
     }
     if let Some(to) = to {
-        select = select.filter(sales::Column::Day.lte(day(&to)?));
+        select = select.filter(product_sales::Column::Day.lte(day(&to)?));
     }
     let sorted = select
-        .order_by_asc(sales::Column::Day)
-        .order_by_asc(sales::Column::ProductId)
-        .order_by_asc(sales::Column::Currency);
+        .order_by_asc(product_sales::Column::Day)
+        .order_by_asc(product_sales::Column::ProductId)
+        .order_by_asc(product_sales::Column::Currency);
     let mut rows = sorted.limit(MAX_SALES + 1).all(&db).await?;
     let is_truncated = cut_page(&mut rows, MAX_SALES, |_| 250);
     let items = rows.into_iter().map(sold).collect::<anyhow::Result<_>>().map_err(QueryError::Unavailable)?;
     Ok(SalesReport { items, is_truncated, as_of })
 }
 
-fn sold(row: sales::Model) -> anyhow::Result<ProductSales> {
+fn sold(row: product_sales::Model) -> anyhow::Result<ProductSales> {
     Ok(ProductSales {
         day: row.day,
         product_id: row.product_id.try_into()?,
@@ -205,7 +205,7 @@ pub async fn customer(db: DatabaseConnection, query: Query) -> Result<CustomerSu
     let customer_id =
         CustomerId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the customer id {error}")))?;
     let as_of = as_of(&db, CUSTOMERS.0).await?;
-    let row = customers::Entity::find_by_id(customer_id.to_string()).one(&db).await?;
+    let row = customer_orders::Entity::find_by_id(customer_id.to_string()).one(&db).await?;
     let row = row.ok_or_else(|| QueryError::NotFound(format!("customer {customer_id} has no orders")))?;
     let rows = spent::Entity::find()
         .filter(spent::Column::CustomerId.eq(customer_id.as_str()))

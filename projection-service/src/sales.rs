@@ -11,7 +11,7 @@ use sea_orm::{
 };
 
 /// The table `sales_v1`.
-pub mod sales {
+pub mod product_sales {
     use sea_orm::entity::prelude::*;
 
     /// The sales of a product on a day in a currency.
@@ -120,7 +120,7 @@ impl Projection for Sales {
 
 /// Adds the lines of an order that has become final to the sales of the day.
 fn add(
-    sold: &mut BTreeMap<Key, sales::Model>,
+    sold: &mut BTreeMap<Key, product_sales::Model>,
     open: &mut BTreeMap<String, open_orders::Model>,
     event: &Envelope<OrderChange>,
     is_confirmed: bool,
@@ -146,15 +146,15 @@ fn add(
 }
 
 /// Adds the sales of a batch to the rows.
-async fn save_sold(tx: &DatabaseTransaction, sold: BTreeMap<Key, sales::Model>) -> Result<(), DbErr> {
+async fn save_sold(tx: &DatabaseTransaction, sold: BTreeMap<Key, product_sales::Model>) -> Result<(), DbErr> {
     let mut days: Vec<String> = sold.keys().map(|(day, ..)| day.clone()).collect();
     days.dedup();
     // A batch of a backfill may have many days; the products of a day are few.
-    let rows = statement::select_in::<sales::Entity, _>(tx, sales::Column::Day, &days).await?;
-    let key = |row: &sales::Model| (row.day.clone(), row.product_id.clone(), row.currency.clone());
-    let mut sales: Tracked<Key, sales::Model> = rows.into_iter().map(|row| (key(&row), row)).collect();
+    let rows = statement::select_in::<product_sales::Entity, _>(tx, product_sales::Column::Day, &days).await?;
+    let key = |row: &product_sales::Model| (row.day.clone(), row.product_id.clone(), row.currency.clone());
+    let mut sales: Tracked<Key, product_sales::Model> = rows.into_iter().map(|row| (key(&row), row)).collect();
     for (key, more) in sold {
-        let row = sales.get_or_insert_with(key.clone(), sales::Model::default);
+        let row = sales.get_or_insert_with(key.clone(), product_sales::Model::default);
         (row.day, row.product_id, row.currency) = key;
         row.confirmed_units = row.confirmed_units.saturating_add(more.confirmed_units);
         row.confirmed_amount = row.confirmed_amount.saturating_add(more.confirmed_amount);

@@ -103,7 +103,7 @@ async fn until_handled(
         match handle(db, &batch).await {
             Ok(published) => return published,
             Err(HandleError::Retry(_)) => tokio::task::yield_now().await,
-            Err(HandleError::Reject(why)) => panic!("{why}"),
+            Err(error) => panic!("{error}"),
         }
     }
     panic!("a command that cannot be handled");

@@ -118,7 +118,11 @@ impl Parameter for ProjectionId {
                 && (1..=9).contains(&version.len())
                 && version.bytes().all(|byte| byte.is_ascii_digit())
         });
-        if is_valid { Ok(Self(text.to_owned())) } else { Err("must be a name and a version, such as order-search-v1".to_owned()) }
+        if is_valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("must be a name and a version, such as order-search-v1".to_owned())
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod timeline;
 use std::sync::Arc;
 
 use choreography::Publish;
+use choreography::envelope::unix_millis;
 use choreography_http::body::Body;
 use choreography_http::code::Code;
 use choreography_http::commands::{Commands, Request, WithoutKey};
@@ -30,7 +31,7 @@ use contracts::{CustomerId, OrderId, ProductId};
 use poem_openapi::{ApiResponse, OpenApi};
 
 use crate::Tag;
-use crate::fields::{OneOf, PageLimit, Time};
+use crate::fields::{OneOf, PageLimit};
 use crate::problems;
 pub(crate) use cancel::CancelOrderForm;
 use message::Message;
@@ -210,6 +211,7 @@ impl OrdersApi {
     ///
     /// Newest first, unless `sort` says otherwise. `asOf` is the time up to which the list contains all orders.
     #[oai(path = "/orders", method = "get", operation_id = "listOrders")]
+    #[expect(clippy::too_many_arguments, reason = "each is a parameter of the query")]
     async fn list(
         &self,
         /// Only orders of this customer.
@@ -239,8 +241,8 @@ impl OrdersApi {
             product_id: product_id.0.map(|Id(id)| id),
             status: status.0.map(|OneOf(status)| status),
             waits_for: waits_for.0.map(|OneOf(waits_for)| waits_for),
-            from: from.0.map(|Time(time)| time),
-            to: to.0.map(|Time(time)| time),
+            from: from.0.map(|Time(time)| unix_millis(time)),
+            to: to.0.map(|Time(time)| unix_millis(time)),
             sort: sort.0.map_or_else(OrderSort::default, |OneOf(sort)| sort),
             cursor: cursor.0.map(|cursor| cursor.0),
             limit: Some(limit.0.unwrap_or_default().0),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{HttpResponse, Shop};
 
-const ROUTES: [(&str, &str); 23] = [
+const ROUTES: [(&str, &str); 25] = [
     ("post", "/orders"),
     ("get", "/orders"),
     ("get", "/orders/{id}"),

@@ -5,6 +5,7 @@ use async_nats::service::ServiceExt;
 use async_nats::service::error::Error;
 use async_nats::{HeaderMap, jetstream};
 use futures::StreamExt;
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::{HttpResponse, Shop, nats, until};
@@ -170,12 +171,16 @@ async fn an_operator_lists_and_changes_projections() {
     });
     HttpResponse::of(shop.get("/operations/projections")).await.is_listed(&[("sales", "live")], 0);
     let paused = HttpResponse::of(change("sales-v1/pause")).await;
-    assert_eq!((paused.status, &paused.body["state"], &paused.body["position"]), (200, &json!("paused"), &json!(7)));
+    assert_eq!(
+        (paused.status, &paused.body["state"], &paused.body["position"]),
+        (StatusCode::OK, &json!("paused"), &json!(7))
+    );
     let refused = HttpResponse::of(change("sales-v1/drop")).await;
     refused.is_problem(409, "projection-not-changed");
     assert!(refused.body["detail"].as_str().unwrap().contains("is the active version"), "{}", refused.body);
     HttpResponse::of(change("sales-v2/pause")).await.is_problem(404, "projection-not-found");
-    for (path, parameter) in [("Sales-v1/pause", "projection"), ("sales/pause", "projection"), ("sales-v1/stop", "action")]
+    for (path, parameter) in
+        [("Sales-v1/pause", "projection"), ("sales/pause", "projection"), ("sales-v1/stop", "action")]
     {
         let response = HttpResponse::of(change(path)).await;
         response.is_problem(400, "invalid-parameter");
@@ -189,7 +194,8 @@ impl HttpResponse {
     fn is_listed(&self, projections: &[(&str, &str)], unavailable: usize) {
         assert_eq!(self.status, 200, "{}", self.body);
         let listed = self.body["projections"].as_array().unwrap().iter();
-        let listed: Vec<_> = listed.map(|one| (one["name"].as_str().unwrap(), one["state"].as_str().unwrap())).collect();
+        let listed: Vec<_> =
+            listed.map(|one| (one["name"].as_str().unwrap(), one["state"].as_str().unwrap())).collect();
         assert_eq!(listed, projections);
         assert_eq!(self.body["unavailable"].as_array().unwrap().len(), unavailable, "{}", self.body);
     }

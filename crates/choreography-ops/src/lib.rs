@@ -70,5 +70,5 @@ pub mod system;
 #[cfg(feature = "cli")]
 pub use cli::Cli;
 pub use error::OperationError;
-pub use operator::{OPERATOR, Operator};
+pub use operator::{AskError, OPERATOR, Operator};
 pub use system::{System, UnknownConsumer};

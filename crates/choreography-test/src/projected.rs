@@ -54,7 +54,7 @@ impl<P: Projection> ProjectionSpec<P> {
     ///
     /// If an event cannot be applied.
     pub async fn given<E: Publish>(&mut self, events: impl IntoIterator<Item = E>) -> &mut Self {
-        let applied = clock::at(self.now, self.projection.apply(events)).await;
+        let applied = Box::pin(clock::at(self.now, self.projection.apply(events))).await;
         if let Err(error) = applied {
             panic!("{}: {error:#}", P::NAME);
         }

@@ -11,7 +11,7 @@ use contracts::query::{FoundOrders, OrderSort, OrderStatus, SearchOrders, Spent,
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use projection_service::customers::Customers;
 use projection_service::queries::{customer, report, search};
-use projection_service::sales::{Sales, open_orders, sales};
+use projection_service::sales::{Sales, open_orders, product_sales};
 use projection_service::search::OrderSearch;
 
 const CUSTOMER: &str = "CUSTOMER_1";
@@ -127,7 +127,7 @@ async fn sales_count_units_and_money_on_the_day_an_order_becomes_final() {
     spec.given([placed("A", &[("CUP", 2, 500), ("TEA", 1, 100)]), placed("B", &[("CUP", 3, 500)])]).await;
     spec.advance(std::time::Duration::from_secs(24 * 3600)).given([confirmed("A", 1100), cancelled("B")]).await;
     spec.given([placed("C", &[("CUP", 1, 500)]), confirmed("C", 500), placed("D", &[("POT", 1, 1)])]).await;
-    let row = |product: &str, confirmed: (i64, i64), cancelled: (i64, i64)| sales::Model {
+    let row = |product: &str, confirmed: (i64, i64), cancelled: (i64, i64)| product_sales::Model {
         day: "2030-01-02".to_owned(),
         product_id: product.to_owned(),
         currency: "EUR".to_owned(),
@@ -136,7 +136,7 @@ async fn sales_count_units_and_money_on_the_day_an_order_becomes_final() {
         cancelled_units: cancelled.0,
         cancelled_amount: cancelled.1,
     };
-    spec.then::<sales::Entity>([row("CUP", (3, 1500), (3, 1500)), row("TEA", (1, 100), (0, 0))]).await;
+    spec.then::<product_sales::Entity>([row("CUP", (3, 1500), (3, 1500)), row("TEA", (1, 100), (0, 0))]).await;
     let items = r#"[{"productId":"POT","quantity":1,"unitPrice":1}]"#.to_owned();
     let open = open_orders::Model { order_id: "D".to_owned(), currency: "EUR".to_owned(), items };
     spec.then::<open_orders::Entity>([open]).await;

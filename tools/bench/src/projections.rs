@@ -65,7 +65,7 @@ pub async fn run(
         progress(&format!("version 2 has caught up after {:.1} s", second.seconds.as_secs_f64()));
         Ok((program, [first, second]))
     };
-    let ((mut program, built), paced) = paced::during(&stage, stage.next, pace, building).await?;
+    let ((mut program, built), paced) = Box::pin(paced::during(&stage, stage.next, pace, building)).await?;
     let table = compare(&url, &history, &built).await?;
     program.stop().await?;
     let mut report = Report::begin("", "");
@@ -142,7 +142,8 @@ async fn until(url: &str, version: u32, is_reached: impl Fn(i64, bool) -> bool) 
 async fn status(url: &str, version: u32) -> anyhow::Result<(i64, bool)> {
     anyhow::ensure!(Path::new(url.trim_start_matches("sqlite://").split('?').next().unwrap_or(url)).exists());
     let db = Database::connect(url).await?;
-    let select = format!("SELECT applied, is_active FROM projections WHERE name = '{NAME}' AND version = {version}");
+    let select =
+        format!("SELECT applied, is_active FROM projections WHERE name = '{NAME}' AND version = {version}");
     let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), select)).await;
     db.close().await?;
     let row = row?.context("the projection is not registered")?;
@@ -181,7 +182,8 @@ async fn compare(url: &str, history: &DatabaseConnection, built: &[Built; 2]) ->
     let mut is_equal = true;
     for Built { version, seconds, kills } in built {
         until(url, *version, |applied, _| applied >= events).await?;
-        let counted = counts(&db, &format!("SELECT order_id, events, version FROM order_counts_v{version}")).await?;
+        let counted =
+            counts(&db, &format!("SELECT order_id, events, version FROM order_counts_v{version}")).await?;
         is_equal &= counted == expected;
         let of = |counts: &Counts, id: &String| counts.get(id).map_or(0, |(events, _)| *events);
         let skipped: i64 = expected.keys().map(|id| (of(&expected, id) - of(&counted, id)).max(0)).sum();

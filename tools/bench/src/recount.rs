@@ -28,9 +28,13 @@ impl<const V: u32> Projection for Counts<V> {
     const VERSION: u32 = V;
     const TABLES: &'static [&'static str] = if V == 1 { &["order_counts_v1"] } else { &["order_counts_v2"] };
     const SCHEMA: &'static [&'static str] = if V == 1 {
-        &["CREATE TABLE order_counts_v1 (order_id text PRIMARY KEY, events bigint NOT NULL, version bigint NOT NULL)"]
+        &[
+            "CREATE TABLE order_counts_v1 (order_id text PRIMARY KEY, events bigint NOT NULL, version bigint NOT NULL)",
+        ]
     } else {
-        &["CREATE TABLE order_counts_v2 (order_id text PRIMARY KEY, events bigint NOT NULL, version bigint NOT NULL)"]
+        &[
+            "CREATE TABLE order_counts_v2 (order_id text PRIMARY KEY, events bigint NOT NULL, version bigint NOT NULL)",
+        ]
     };
     const EVENT_STORES: &'static [&'static str] = EVENT_STORES;
     type Messages = OrderChange;
@@ -45,13 +49,15 @@ impl<const V: u32> Projection for Counts<V> {
         let mut rows = String::new();
         for row in 0..counts.len() {
             let (comma, first) = (if row == 0 { "" } else { "," }, 3 * row + 1);
-            write!(rows, "{comma}(${first},${},${})", first + 1, first + 2).map_err(|error| HandleError::Retry(error.into()))?;
+            write!(rows, "{comma}(${first},${},${})", first + 1, first + 2)
+                .map_err(|error| HandleError::Retry(error.into()))?;
         }
         let sql = format!(
             "INSERT INTO {table} (order_id, events, version) VALUES {rows} ON CONFLICT (order_id) \
              DO UPDATE SET events = {table}.events + excluded.events, version = excluded.version"
         );
-        let values = counts.into_iter().flat_map(|(id, (events, version))| [id.into(), events.into(), version.into()]);
+        let values =
+            counts.into_iter().flat_map(|(id, (events, version))| [id.into(), events.into(), version.into()]);
         Ok(statement::execute(tx, &sql, values).await.map(drop)?)
     }
 }

@@ -254,7 +254,8 @@ impl Stage {
         let users = conf.trim_end().strip_suffix("]\n}").context("nats.conf does not end with its users")?;
         let variable = format!("${}_PASSWORD", user.name.to_uppercase().replace('-', "_"));
         let user = user.to_string().replace(&variable, &format!("{password:?}"));
-        std::fs::write(&file, format!("{users}{user}\n]\n}}\n")).with_context(|| format!("writing {}", file.display()))?;
+        std::fs::write(&file, format!("{users}{user}\n]\n}}\n"))
+            .with_context(|| format!("writing {}", file.display()))?;
         restart_server(&mut self.shop).await
     }
 

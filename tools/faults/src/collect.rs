@@ -34,12 +34,7 @@ const READ_MODELS: &[(&str, &[&str], &[&str], &str)] = &[
         &["customer_id", "status", "version", "total_price"],
         "SELECT order_id, customer_id, status, version, total_price FROM order_search_v1",
     ),
-    (
-        "products",
-        &["order_id", "product_id"],
-        &[],
-        "SELECT order_id, product_id FROM order_search_products_v1",
-    ),
+    ("products", &["order_id", "product_id"], &[], "SELECT order_id, product_id FROM order_search_products_v1"),
     (
         "sales",
         &["day", "product_id", "currency"],

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inbound::query::{Endpoint, Query, QueryError};
 use crate::projection::definition::{Definition, id};
+pub use crate::projection::status::Status;
 pub use crate::projection::table::State;
 use crate::projection::table::entity::Model;
 use crate::projection::table::{self, create_tables, drop_tables};

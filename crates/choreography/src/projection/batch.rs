@@ -30,14 +30,15 @@ pub(crate) fn aggregates<M>(entries: &[Entry<M>]) -> BTreeSet<(String, String)> 
 }
 
 /// Judges an entry by the last version of its aggregate, and updates that. An entry after a gap is handed back.
-pub(crate) fn judge<M>(last: &mut LastVersions, entry: Entry<M>) -> Result<Judged<M>, (Gap, Entry<M>)> {
+pub(crate) fn judge<M>(last: &mut LastVersions, entry: Entry<M>) -> Result<Judged<M>, Box<(Gap, Entry<M>)>> {
     let Some(Version { context, aggregate_id, number }) = &entry.version else {
         return Ok(Judged { entry, is_new: true });
     };
     let known = last.entry((context.clone(), aggregate_id.clone())).or_insert(0);
     if *number > *known + 1 {
         let between = (*known, *number);
-        return Err((Gap { context: context.clone(), aggregate_id: aggregate_id.clone(), between }, entry));
+        let gap = Gap { context: context.clone(), aggregate_id: aggregate_id.clone(), between };
+        return Err(Box::new((gap, entry)));
     }
     let is_new = *number > *known;
     *known = (*known).max(*number);
@@ -75,7 +76,7 @@ mod tests {
     fn a_version_after_the_next_one_is_a_gap_and_changes_nothing() {
         let mut last = LastVersions::default();
         judge(&mut last, entry("A", Some(1))).unwrap();
-        let (gap, back) = judge(&mut last, entry("A", Some(4))).unwrap_err();
+        let (gap, back) = *judge(&mut last, entry("A", Some(4))).unwrap_err();
         assert_eq!((gap.aggregate_id.as_str(), gap.between), ("A", (1, 4)));
         assert_eq!(back.version.unwrap().number, 4);
         assert!(judge(&mut last, entry("A", Some(2))).unwrap().is_new);

@@ -325,8 +325,7 @@ impl<P: Projection> Runner<P> {
     /// Repeats an event that fails alone, with growing delays; the projection fails after its last attempt.
     async fn retry(&self, run: &mut Run, judged: &Judged<P::Messages>, mut error: HandleError) -> Result<(), Stop> {
         let mut failures = 1;
-        loop {
-            let HandleError::Retry(_) = &error else { break };
+        while let HandleError::Retry(_) = &error {
             if failures >= self.max_attempts {
                 break;
             }

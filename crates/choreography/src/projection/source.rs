@@ -69,14 +69,15 @@ impl Source {
                     judged.push(known);
                     continue;
                 }
-                Err((gap, entry)) => {
+                Err(late) => {
+                    let (gap, entry) = *late;
                     for missing in self.mend(projection, &gap).await? {
-                        judged.push(batch::judge(&mut last, missing).map_err(|(gap, _)| lacking(&gap))?);
+                        judged.push(batch::judge(&mut last, missing).map_err(|late| lacking(&late.0))?);
                     }
                     entry
                 }
             };
-            judged.push(batch::judge(&mut last, entry).map_err(|(gap, _)| lacking(&gap))?);
+            judged.push(batch::judge(&mut last, entry).map_err(|late| lacking(&late.0))?);
         }
         Ok(judged)
     }

@@ -42,8 +42,8 @@ fn count_order(rows: &mut Rows, order_id: &str, events: &BTreeMap<i64, &Stored>)
     let Some(placed) = events.values().find(|event| event.kind() == "order.placed") else { return };
     let text = |name: &str| placed.body[name].as_str().unwrap_or_default().to_owned();
     let (customer, currency, total) = (text("customerId"), text("currency"), number(&placed.body["totalPrice"]));
-    let changes = events.iter().filter_map(|(version, event)| Some((*version, *event, status(event.kind())?)));
-    let Some((version, last, status)) = changes.last() else { return };
+    let mut changes = events.iter().filter_map(|(version, event)| Some((*version, *event, status(event.kind())?)));
+    let Some((version, last, status)) = changes.next_back() else { return };
     let (is_confirmed, is_cancelled) = (status == "confirmed", status == "cancelled");
     let row = json!({"customer_id": customer, "status": status, "version": version, "total_price": total});
     rows.entry("orders").or_default().insert(order_id.to_owned(), row);

@@ -341,7 +341,8 @@ fn an_event_in_only_one_of_history_and_stream_is_found_out() {
 
 #[test]
 fn a_projection_that_skips_or_repeats_an_event_is_found_out() {
-    let doctors: [(&str, fn(&mut BTreeMap<String, Value>)); 6] = [
+    type Doctor = fn(&mut BTreeMap<String, Value>);
+    let doctors: [(&str, Doctor); 6] = [
         ("orders", |rows| rows.retain(|order, _| order != CONFIRMED)),
         ("orders", |rows| rows.values_mut().for_each(|row| row["status"] = json!("reserved"))),
         ("products", BTreeMap::clear),

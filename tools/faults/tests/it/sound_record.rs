@@ -36,10 +36,9 @@ pub(crate) fn sound_record() -> Recorded {
 
 /// Returns the rows of the projections.
 fn read_models() -> BTreeMap<String, BTreeMap<String, Value>> {
-    let order = |status: &str, version: i64, total: i64| {
-        json!({"customer_id": CUSTOMER, "status": status, "version": version, "total_price": total})
-    };
-    let sold = json!({"confirmed_units": 2, "confirmed_amount": 200, "cancelled_units": 2, "cancelled_amount": 200});
+    let order = |status: &str, version: i64, total: i64| json!({"customer_id": CUSTOMER, "status": status, "version": version, "total_price": total});
+    let sold =
+        json!({"confirmed_units": 2, "confirmed_amount": 200, "cancelled_units": 2, "cancelled_amount": 200});
     let product = |order: &str| (format!("{order} {PRODUCT}"), json!({}));
     let tables = [
         (
@@ -53,10 +52,7 @@ fn read_models() -> BTreeMap<String, BTreeMap<String, Value>> {
         ("products", vec![product(CONFIRMED), product(CANCELLED), product(WAITING)]),
         ("sales", vec![(format!("2030-01-01 {PRODUCT} EUR"), sold)]),
         ("open", vec![(WAITING.to_owned(), json!({}))]),
-        (
-            "customers",
-            vec![(CUSTOMER.to_owned(), json!({"orders": 3, "open": 1, "confirmed": 1, "cancelled": 1}))],
-        ),
+        ("customers", vec![(CUSTOMER.to_owned(), json!({"orders": 3, "open": 1, "confirmed": 1, "cancelled": 1}))]),
         ("spent", vec![(format!("{CUSTOMER} EUR"), json!({"amount": 200}))]),
     ];
     tables.into_iter().map(|(table, rows)| (table.to_owned(), rows.into_iter().collect())).collect()
