@@ -44,7 +44,7 @@ const CHARTS = [
     place: "chart-pending",
     columns: SERVICES.map((_, index) => 5 + index),
     names: SERVICES.map(shortName),
-    colours: ["--line-1", "--line-4", "--line-5", "--line-2", "--line-3"],
+    colours: ["--line-1", "--line-4", "--line-5", "--line-2", "--line-3", "--line-6"],
     write: compact,
   },
 ];

@@ -7,6 +7,7 @@ export const SERVICES = [
   "account-service",
   "payment-service",
   "notification-service",
+  "projection-service",
 ];
 
 /** @type {Record<string, {short: string, does: string}>} */

@@ -17,7 +17,13 @@ import { SERVICES } from "../lib/services.js";
 export const COMMANDED = ["order-service", "inventory-service", "account-service"];
 /** Services that publish events, and services that consume events. */
 export const PRODUCERS = ["order-service", "inventory-service", "account-service", "payment-service"];
-export const CONSUMERS = ["order-service", "inventory-service", "payment-service", "notification-service"];
+export const CONSUMERS = [
+  "order-service",
+  "inventory-service",
+  "payment-service",
+  "notification-service",
+  "projection-service",
+];
 
 /** Below this width the map is vertical. */
 const UPRIGHT = 620;
@@ -37,7 +43,7 @@ export function layout(width) {
 function wide(width) {
   const margin = 4;
   const gap = Math.max(12, Math.min(36, width * 0.022));
-  const box = (width - 2 * margin - 4 * gap) / 5;
+  const box = (width - 2 * margin - (SERVICES.length - 1) * gap) / SERVICES.length;
   const left = (/** @type {number} */ column) => margin + column * (box + gap);
   const third = left(2) + box;
   const services = Object.fromEntries(
@@ -70,7 +76,7 @@ function upright(width) {
   const services = Object.fromEntries(
     SERVICES.map((name, row) => [name, { x: left, y: 88 + row * 100, width: box, height: 82 }]),
   );
-  const bottom = 88 + 4 * 100 + 82;
+  const bottom = 88 + (SERVICES.length - 1) * 100 + 82;
   return {
     wide: false,
     width,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{HttpResponse, Shop};
 
-const ROUTES: [(&str, &str); 25] = [
+const ROUTES: [(&str, &str); 27] = [
     ("post", "/orders"),
     ("get", "/orders"),
     ("get", "/orders/{id}"),
@@ -23,6 +23,8 @@ const ROUTES: [(&str, &str); 25] = [
     ("get", "/products"),
     ("get", "/products/{id}"),
     ("post", "/products/{id}/restock"),
+    ("get", "/customers/{id}/summary"),
+    ("get", "/reports/sales"),
     ("get", "/events"),
     ("get", "/overview"),
     ("get", "/invariants"),

@@ -41,6 +41,8 @@ pub(super) struct Discovery {
     /// The streams, and whether services consume them.
     streams: Vec<(&'static str, bool)>,
     found: Discovered,
+    /// The service of each consumer: its own, or one of a projection.
+    owners: BTreeMap<String, &'static str>,
     /// How many pings in a row each service has missed, in the order of the services.
     missed_pings: Vec<u32>,
 }
@@ -74,7 +76,12 @@ impl Discovery {
         let missed_pings = vec![MAX_MISSED_PINGS; found.services.len()];
         let followed = system.followed.iter().map(|stream| (*stream, true));
         let streams = followed.chain(system.others.iter().copied()).collect();
-        Self { client, js, program: system.program, streams, missed_pings, found }
+        let owners = system.declarations.iter().flat_map(|service| {
+            let projections = service.projections().iter().map(|projection| projection.consumer.clone());
+            projections.chain([service.service().to_owned()]).map(|consumer| (consumer, service.service()))
+        });
+        let owners = owners.collect();
+        Self { client, js, program: system.program, streams, owners, missed_pings, found }
     }
 
     /// Polls once.
@@ -100,7 +107,8 @@ impl Discovery {
 
     fn count(&mut self, consumers: &[consumer::Info]) {
         for service in &mut self.found.services {
-            let own = || consumers.iter().filter(|info| info.name == service.name);
+            let is_own = |info: &&consumer::Info| self.owners.get(&info.name).is_some_and(|owner| *owner == service.name);
+            let own = || consumers.iter().filter(is_own);
             service.backlog = own().map(|info| info.num_pending).sum();
             service.unacknowledged = own().map(|info| info.num_ack_pending as u64).sum();
             service.redelivered = own().map(|info| info.num_redelivered as u64).sum();
