@@ -88,6 +88,7 @@ async fn the_first_state_has_all_services_and_streams() {
         "notification-service",
         "order-service",
         "payment-service",
+        "projection-service",
     ];
     assert_eq!(names, expected);
     assert_eq!(service(&state, "api-gateway")["state"], "running");
@@ -150,6 +151,19 @@ async fn messages_have_producer_and_consumers_and_no_body() {
     let edges = state["edges"].as_array().unwrap();
     let rates = edges.iter().filter(|edge| edge["perSecond"].as_f64().unwrap() > 0.0).count();
     assert_eq!(rates, 4, "{state:#}");
+
+    // The consumer of a projection is one of its service.
+    let config = consumer::pull::Config {
+        durable_name: Some("sales-v1".to_owned()),
+        // With one filter, its subject would be a part of the request's.
+        filter_subjects: vec!["order.event.>".to_owned()],
+        ack_policy: consumer::AckPolicy::None,
+        ..Default::default()
+    };
+    let js = jetstream::new(shop.connect("projection-service").await);
+    let _: consumer::PullConsumer = js.create_consumer_on_stream(config, EVENTS).await.unwrap();
+    let is_behind = |state: &Value| service(state, "projection-service")["backlog"].as_u64() > Some(0);
+    feed.state_where("the projection is behind", is_behind).await;
 }
 
 #[tokio::test]

@@ -42,9 +42,9 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("payment.schedule.deadline.ORDER_001", &[]),
     // Only nats-server publishes here, when a schedule is due.
     ("order.timer.stock-deadline.ORDER_001", &[]),
-    ("order.query.get.ORDER_001", &[GATEWAY]),
+    ("order.query.get.ORDER_001", &[GATEWAY, OPERATOR]),
     ("order.query.list", &[GATEWAY]),
-    ("order.query.history.ORDER_001", &[GATEWAY]),
+    ("order.query.history.ORDER_001", &[GATEWAY, OPERATOR]),
     ("order.query.events", &[GATEWAY, PROJECTIONS]),
     ("projection.query.orders", &[GATEWAY]),
     ("inventory.query.product.KETTLE", &[GATEWAY]),

@@ -29,7 +29,7 @@ on_both_databases!(
     a_missing_account_is_queried_when_a_payment_is_due,
 );
 
-const PASSWORDS: [&str; 9] = [
+const PASSWORDS: [&str; 10] = [
     "PROVISIONER_PASSWORD",
     "API_GATEWAY_PASSWORD",
     "ORDER_SERVICE_PASSWORD",
@@ -37,6 +37,7 @@ const PASSWORDS: [&str; 9] = [
     "ACCOUNT_SERVICE_PASSWORD",
     "PAYMENT_SERVICE_PASSWORD",
     "NOTIFICATION_SERVICE_PASSWORD",
+    "PROJECTION_SERVICE_PASSWORD",
     "INSPECTOR_PASSWORD",
     "OPERATOR_PASSWORD",
 ];

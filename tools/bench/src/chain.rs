@@ -27,7 +27,7 @@ impl Chain {
         }
     }
 
-    /// Returns the running components: the services, and others that they need.
+    /// Returns the running components: the services, and others that they need. Read models are no part of an order.
     #[must_use]
     pub fn components(self) -> Vec<Component> {
         let off = [
@@ -36,7 +36,9 @@ impl Chain {
             Component::PaymentService,
             Component::NotificationService,
         ];
-        let runs = |component: &Component| self == Self::Whole || !off.contains(component);
+        let runs = |component: &Component| {
+            *component != Component::ProjectionService && (self == Self::Whole || !off.contains(component))
+        };
         Component::SERVICES.into_iter().filter(runs).collect()
     }
 

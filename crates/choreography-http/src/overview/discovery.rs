@@ -107,7 +107,8 @@ impl Discovery {
 
     fn count(&mut self, consumers: &[consumer::Info]) {
         for service in &mut self.found.services {
-            let is_own = |info: &&consumer::Info| self.owners.get(&info.name).is_some_and(|owner| *owner == service.name);
+            let is_own =
+                |info: &&consumer::Info| self.owners.get(&info.name).is_some_and(|owner| *owner == service.name);
             let own = || consumers.iter().filter(is_own);
             service.backlog = own().map(|info| info.num_pending).sum();
             service.unacknowledged = own().map(|info| info.num_ack_pending as u64).sum();

@@ -19,11 +19,19 @@ pub struct History {
     /// The aggregate's id.
     #[arg(value_parser = setting::text())]
     id: String,
+    #[command(flatten)]
+    part: Part,
+}
+
+/// The part of a history; without any, all of its events.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct Part {
     /// Prints the aggregate after the event of this version.
-    #[arg(long, value_parser = setting::number(1..=i64::MAX.unsigned_abs()), conflicts_with_all = ["at", "diff"])]
+    #[arg(long, value_parser = setting::number(1..=i64::MAX.unsigned_abs()))]
     version: Option<u64>,
     /// Prints the aggregate at this time, such as `2026-11-27T10:00:00Z`.
-    #[arg(long, value_parser = time, conflicts_with = "diff")]
+    #[arg(long, value_parser = time)]
     at: Option<OffsetDateTime>,
     /// Prints the differences between two versions.
     #[arg(long, num_args = 2, value_names = ["A", "B"], value_parser = setting::number(1..=i64::MAX.unsigned_abs()))]
@@ -32,12 +40,12 @@ pub struct History {
 
 fn time(text: &str) -> Result<OffsetDateTime, String> {
     OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| "must be a time of RFC 3339, such as 2026-11-27T10:00:00Z".to_owned())
+        .map_err(|_| format!("{text:?} is not a time of RFC 3339, such as 2026-11-27T10:00:00Z"))
 }
 
 impl History {
     pub(super) async fn execute(&self, operator: &Operator, printer: Printer) -> anyhow::Result<bool> {
-        let Self { context, id, version, at, diff } = self;
+        let Self { context, id, part: Part { version, at, diff } } = self;
         if let [before, after] = diff[..] {
             let versions = [i64::try_from(before)?, i64::try_from(after)?];
             let found = history::differences(operator, context, id, versions).await?;

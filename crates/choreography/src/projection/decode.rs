@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use crate::inbound::history::HistoricEvent;
 use crate::projection::progress::Place;
-use crate::wire::envelope::{self, Envelope, Malformed, from_unix_millis, unix_millis};
+use crate::wire::envelope::{self, AGGREGATE_VERSION, Envelope, Malformed, from_unix_millis, unix_millis};
 use crate::wire::message::{DecodeError, MessageInfo, Messages};
 
 /// A message of a context: one of a projection's set, or another event of the same context.
@@ -69,6 +69,7 @@ impl<M: Messages> Entry<M> {
         event_stores: &[&str],
     ) -> Self {
         let subject = message.subject.as_str();
+        let context = subject.split('.').next().unwrap_or_default();
         let entry = |content, version| Self {
             content,
             version,
@@ -87,11 +88,19 @@ impl<M: Messages> Entry<M> {
                 );
                 return entry(Content::Other, None);
             }
+            Err(malformed) if event_stores.contains(&context) && !has_version(message) => {
+                tracing::error!(
+                    subject,
+                    sequence,
+                    why = %malformed,
+                    "a projection skips a message that cannot be read and is in no history, because it has no version"
+                );
+                return entry(Content::Other, None);
+            }
             Err(malformed) => {
                 return entry(Content::Unreadable(format!("{subject} (sequence {sequence}): {malformed}")), None);
             }
         };
-        let context = subject.split('.').next().unwrap_or_default();
         let version = envelope
             .aggregate_version
             .filter(|_| event_stores.contains(&context))
@@ -128,6 +137,11 @@ impl<M: Messages> Entry<M> {
         let version = Version { context: context.to_owned(), aggregate_id, number: version };
         Self { content, version: Some(version), place, stored_at: recorded_at }
     }
+}
+
+/// Returns whether a message has the version of an aggregate, as each event of a history has.
+fn has_version(message: &jetstream::Message) -> bool {
+    message.headers.as_ref().is_some_and(|headers| headers.get(AGGREGATE_VERSION).is_some())
 }
 
 fn content<M>(envelope: Envelope<Known<M>>, time: OffsetDateTime) -> Content<M> {

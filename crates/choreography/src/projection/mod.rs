@@ -11,6 +11,8 @@
 //!   earlier one changes nothing. A later one shows a gap, which is mended from the history of the owning service.
 //! - Other messages are applied once each: the inbox table remembers them.
 //! - If the stream has deleted messages that were not applied, or was recreated, the history is read again.
+//! - A message that cannot be read is skipped if it is in no history: if its context has an event store, and it has no
+//!   version.
 //! - An event that cannot be applied stops the projection (`failed`), and readiness reports it. It is not dead-lettered:
 //!   a projection without it would be wrong, and later events build on it.
 //!

@@ -72,6 +72,7 @@ async fn orders_under_kills(engine: Engine) {
         assert!(paid <= limit, "{customer} has paid {paid}");
         assert_eq!(paid == 0, customer == "CUSTOMER_003");
     }
+    world.search_is_current().await;
     let backordered = world.get("/orders?status=awaiting-stock&limit=1").await;
     assert_eq!(backordered.body["items"].as_array().unwrap().len(), 1, "{backordered:?}");
     world.post("/products/PRODUCT_001/restock", &json!({"quantity": 5000})).await;

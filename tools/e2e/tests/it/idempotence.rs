@@ -134,7 +134,7 @@ async fn every_message_delivered_twice_changes_nothing() {
             reported.extend(items.map(|item| (item["sequence"].clone(), item["eventId"].clone())));
         }
         (
-            world.get("/orders?limit=200").await.body,
+            world.orders().await,
             world.get("/products").await.body,
             world.get("/accounts/CUSTOMER_002").await.body,
             world.ledger().await,

@@ -7,8 +7,10 @@ use payment_service::entity::payment::{Entity, due};
 use sea_orm::sea_query::ExprTrait;
 use sea_orm::{Database, EntityTrait, PaginatorTrait, QueryFilter};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
-use crate::support::{World, send};
+use crate::support::{World, eventually, send};
 
 /// The charge and refund of one order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -72,8 +74,9 @@ impl World {
         response.body["status"].as_str().map_or_else(|| response.status.to_string(), str::to_owned)
     }
 
-    /// Returns all orders.
+    /// Returns all orders, as soon as the search contains what has happened until now.
     pub(crate) async fn orders(&self) -> Vec<Value> {
+        self.search_is_current().await;
         let (mut orders, mut cursor) = (Vec::new(), String::new());
         loop {
             let page = self.get(&format!("/orders?limit=200{cursor}")).await;
@@ -83,6 +86,17 @@ impl World {
                 None => return orders,
             }
         }
+    }
+
+    /// Waits until the search of orders contains all events until now.
+    pub(crate) async fn search_is_current(&self) {
+        let now = OffsetDateTime::now_utc();
+        eventually("the search of orders is current", || async {
+            let page = self.get("/orders?limit=1").await;
+            let as_of = page.body["asOf"].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+            as_of.is_some_and(|as_of| as_of > now)
+        })
+        .await;
     }
 
     /// Returns whether payment-service has no planned attempt.

@@ -149,7 +149,17 @@ impl Board {
     }
 
     pub(crate) async fn publish_as(&self, id: Uuid, name: &str, version: i64) {
+        self.publish_with(id, name, Some(version), None).await;
+    }
+
+    /// Publishes an event whose body cannot be read.
+    pub(crate) async fn publish_unreadable(&self, name: &str, version: Option<i64>) {
+        self.publish_with(Uuid::now_v7(), name, version, Some(b"{}".to_vec())).await;
+    }
+
+    async fn publish_with(&self, id: Uuid, name: &str, version: Option<i64>, body: Option<Vec<u8>>) {
         let event = Added { name: name.to_owned(), amount: 1 };
+        let body = body.unwrap_or_else(|| serde_json::to_vec(&event).unwrap());
         let attributes = Attributes {
             id,
             message_type: event.message_type(),
@@ -158,14 +168,14 @@ impl Board {
             time: OffsetDateTime::now_utc(),
             correlation_id: id,
             causation_id: None,
-            aggregate_version: Some(version),
+            aggregate_version: version,
             trace_parent: None,
         };
         let mut headers = HeaderMap::new();
         for (header, value) in attributes.headers().into_iter().filter(|(header, _)| header != "Nats-Msg-Id") {
             headers.insert(&*header, value.as_str());
         }
-        self.bench.send_raw(&event.subject(), headers, serde_json::to_vec(&event).unwrap()).await;
+        self.bench.send_raw(&event.subject(), headers, body).await;
     }
 
     pub(crate) async fn both(&self, name: &str, version: i64) {

@@ -17,6 +17,7 @@ on_both_databases!(
     an_event_that_comes_twice_changes_nothing_and_a_missing_one_is_read_from_the_event_store,
     an_event_that_is_nowhere_stops_the_projection_until_it_is_restored,
     an_event_that_cannot_be_applied_stops_the_projection_after_those_before_it,
+    an_unreadable_message_stops_the_projection_only_if_it_is_in_a_history,
     a_new_version_is_built_beside_the_old_one_and_switched_and_the_old_one_can_be_rebuilt_and_dropped,
     a_paused_projection_reads_nothing_and_continues_when_it_is_started,
     what_the_stream_has_deleted_is_read_from_the_event_store,
@@ -116,6 +117,19 @@ async fn an_event_that_cannot_be_applied_stops_the_projection_after_those_before
     // A new start of the process retries it.
     let service = board.start(Totals).await;
     board.contains(1, 10, 30).await;
+    service.stop().await.0.unwrap();
+}
+
+async fn an_unreadable_message_stops_the_projection_only_if_it_is_in_a_history(engine: Engine) {
+    let board = Board::new(engine).await;
+    let service = board.start(Totals).await;
+    board.publish_unreadable("A", None).await;
+    board.both("A", 1).await;
+    board.contains(1, 1, 1).await;
+    board.publish_unreadable("A", Some(2)).await;
+    board.is(1, State::Failed).await;
+    let detail = board.status(1).await.unwrap().detail.unwrap();
+    assert!(detail.contains("counter.added.v1 has a body that cannot be read"), "{detail}");
     service.stop().await.0.unwrap();
 }
 
