@@ -31,16 +31,15 @@ struct Part {
     #[arg(long, value_parser = setting::number(1..=i64::MAX.unsigned_abs()))]
     version: Option<u64>,
     /// Prints the aggregate at this time, such as `2026-11-27T10:00:00Z`.
-    #[arg(long, value_parser = time)]
+    #[arg(long, value_parser = setting::parsed(time, "is not a time of RFC 3339, such as 2026-11-27T10:00:00Z"))]
     at: Option<OffsetDateTime>,
     /// Prints the differences between two versions.
-    #[arg(long, num_args = 2, value_names = ["A", "B"], value_parser = setting::number(1..=i64::MAX.unsigned_abs()))]
+    #[arg(long, num_args = 2, value_name = "VERSION", value_parser = setting::number(1..=i64::MAX.unsigned_abs()))]
     diff: Vec<u64>,
 }
 
-fn time(text: &str) -> Result<OffsetDateTime, String> {
+fn time(text: &str) -> Result<OffsetDateTime, time::error::Parse> {
     OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| format!("{text:?} is not a time of RFC 3339, such as 2026-11-27T10:00:00Z"))
 }
 
 impl History {
