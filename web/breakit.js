@@ -31,7 +31,8 @@ const WATCH = {
   "payment-service":
     "Orders stay “reserved”: their stock stays reserved, no card is charged, and nothing is lost.",
   "notification-service": "Orders are still confirmed. The e-mails follow later, each once.",
-  "projection-service": "Orders are processed as before. The list of orders is unavailable, and complete again afterwards.",
+  "projection-service":
+    "Orders are processed as before. The list of orders is unavailable, and complete again afterwards.",
   "payment-provider":
     "Payments stay “capturing”. payment-service retries, with the same idempotency key, until it gets a response.",
   "nats-server":

@@ -22,13 +22,7 @@ export function mountProjections() {
   projections.watch(({ value }) => {
     const empty = value.length ? "" : "No projections.";
     showCondition(byId("projections"), byId("projections-condition"), projections, empty);
-    keyed(
-      byId("projections-rows"),
-      value,
-      name,
-      (one) => row(one, outcome, polling),
-      update,
-    );
+    keyed(byId("projections-rows"), value, name, (one) => row(one, outcome, polling), update);
   });
 }
 
@@ -36,7 +30,8 @@ export function mountProjections() {
 async function query() {
   /** @type {{projections: Projection[], unavailable: string[]} | null} */
   const found = await readFrom("projection-service", "/operations/projections");
-  if (!found || found.unavailable.length) throw new Failure(503, "unavailable", found?.unavailable[0] ?? "unavailable");
+  if (!found || found.unavailable.length)
+    throw new Failure(503, "unavailable", found?.unavailable[0] ?? "unavailable");
   return found.projections;
 }
 
