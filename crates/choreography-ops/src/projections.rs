@@ -35,7 +35,7 @@ pub struct Projections {
 /// Lists all projections.
 pub async fn list(operator: &Operator) -> Projections {
     let mut found = Projections::default();
-    for service in &operator.system().projecting {
+    for service in operator.system().projecting.keys() {
         match request(operator, service, &Request::default()).await {
             Ok(projections) => found.projections.extend(projections),
             Err(error) => found.unavailable.push(error.to_string()),

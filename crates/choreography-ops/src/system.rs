@@ -17,8 +17,8 @@ pub struct System {
     pub(crate) open_states: BTreeMap<String, Vec<String>>,
     pub(crate) once_per_key: Vec<String>,
     pub(crate) provision_command: String,
-    /// The services with projections.
-    pub(crate) projecting: BTreeSet<String>,
+    /// The consumers of projections, by service.
+    pub(crate) projecting: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl System {
@@ -31,7 +31,7 @@ impl System {
             open_states: BTreeMap::new(),
             once_per_key: Vec::new(),
             provision_command: "Topology::provision".to_owned(),
-            projecting: BTreeSet::new(),
+            projecting: BTreeMap::new(),
         }
     }
 
@@ -60,10 +60,11 @@ impl System {
         self
     }
 
-    /// Adds a service with [projections](choreography::projection).
+    /// Adds a service with its [projections](choreography::projection), by the names of their consumers.
     #[must_use]
-    pub fn projections(mut self, service: &str) -> Self {
-        self.projecting.insert(service.to_owned());
+    pub fn projections<'a>(mut self, service: &str, consumers: impl IntoIterator<Item = &'a str>) -> Self {
+        let known = self.projecting.entry(service.to_owned()).or_default();
+        known.extend(consumers.into_iter().map(str::to_owned));
         self
     }
 
@@ -83,7 +84,8 @@ impl System {
     /// durable.
     pub(crate) fn unknown_consumers(&self, stream: &str, infos: &[consumer::Info]) -> Vec<UnknownConsumer> {
         let is_known = |info: &consumer::Info| {
-            self.topology.consumers.iter().any(|spec| spec.stream == stream && spec.name == info.name)
+            let projects = || self.projecting.values().any(|consumers| consumers.contains(&info.name));
+            projects() || self.topology.consumers.iter().any(|spec| spec.stream == stream && spec.name == info.name)
         };
         let unknown = infos.iter().filter(|info| info.config.durable_name.is_some() && !is_known(info));
         let lag = |info: &consumer::Info| UnknownConsumer {

@@ -10,7 +10,7 @@ use choreography::Declaration;
 use choreography_ops::System;
 use contracts::declaration::{declarations, topology};
 use contracts::query::OrderStatus;
-use contracts::topology::{ORDER_SERVICE, PROJECTION_SERVICE};
+use contracts::topology::ORDER_SERVICE;
 
 #[cfg(feature = "cli")]
 pub use cli::Cli;
@@ -42,7 +42,11 @@ pub fn shop() -> anyhow::Result<System> {
         .messages(declarations().iter().flat_map(Declaration::published))
         .open_states(ORDER_SERVICE, OPEN.map(OrderStatus::as_str))
         .once_per_key(ONCE_PER_ORDER)
-        .projections(PROJECTION_SERVICE)
         .provision_command("demo provision");
-    Ok(system)
+    let declarations = declarations();
+    let projecting = declarations.iter().filter(|service| !service.projections().is_empty());
+    Ok(projecting.fold(system, |system, service| {
+        let consumers = service.projections().iter().map(|projection| projection.consumer.as_str());
+        system.projections(service.service(), consumers)
+    }))
 }

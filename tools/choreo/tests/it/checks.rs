@@ -53,6 +53,12 @@ async fn a_system_adds_its_own_checks_to_those_of_the_library() {
         "{board:?}"
     );
 
+    // Unless it is that of a projection.
+    let projecting = system().projections("account-service", ["account-service"]);
+    let operator_of_projections = Operator::connect(&shop.options("operator"), projecting).await.unwrap();
+    let board = Watcher::new(silent).look(&operator_of_projections).await;
+    assert!(!board.checks[2].detail.contains(other), "{board:?}");
+
     handler.barred.lock().unwrap().insert("K1".to_owned());
     shop.command("place", "K1").await;
     shop.has("DEAD_LETTERS", 1).await;
