@@ -33,7 +33,7 @@ const DRAWS: usize = 8;
 
 /// The streams that can be at their limits, and the lowest limit of each in bytes: the commands that the gateway
 /// accepts until its next check must fit.
-const LIMITED: [(&str, u64); 3] = [("COMMANDS", 64 * 1024), (EVENTS, 256 * 1024), (TIMERS, 64 * 1024)];
+const LIMITED: [(&str, u64); 3] = [("COMMANDS", 128 * 1024), (EVENTS, 256 * 1024), (TIMERS, 64 * 1024)];
 const LOSSES: [Loss; 4] = [Loss::Folder, Loss::Messages, Loss::Deleted, Loss::Purged];
 
 /// Services that are connected to nats-server.
