@@ -83,20 +83,16 @@ function record(state) {
   const before = ring.columns[0]?.at(-1) ?? 0;
   // The lines have a gap while nothing was known.
   if (before && now - before > 3) ring.push([before + 1]);
-  if (now <= before) return;
   const { placedPerSecond, finalPerSecond, latencyMilliseconds } = state.orders;
   const pending = SERVICES.map((name) => {
     const service = state.services.find((known) => known.name === name);
     return service ? pendingOf(service) : null;
   });
-  ring.push([
-    now,
-    placedPerSecond,
-    finalPerSecond,
-    latencyMilliseconds.p50,
-    latencyMilliseconds.p99,
-    ...pending,
-  ]);
+  const { p50, p99 } = latencyMilliseconds;
+  const row = [Math.max(now, before), placedPerSecond, finalPerSecond, p50, p99, ...pending];
+  // Several states of one second arrive after a pause; the legend shows the latest, as the map does.
+  if (now > before) ring.push(row);
+  else ring.replace(row);
 }
 
 /** @param {Chart} chart */

@@ -11,6 +11,12 @@ export class Ring {
     this.columns = Array.from({ length: columns }, () => []);
   }
 
+  /** @param {(number | null)[]} row replaces the last one */
+  replace(row) {
+    for (const column of this.columns) column.pop();
+    this.push(row);
+  }
+
   /** @param {(number | null)[]} row */
   push(row) {
     this.columns.forEach((column, index) => {
