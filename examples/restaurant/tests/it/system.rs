@@ -167,6 +167,7 @@ async fn a_table_that_nobody_confirms_goes_from_one_waiting_guest_to_the_next() 
     }
     held.dedup();
     assert_eq!(held, ["A", "B", "C"], "in order");
+    assert_eq!(system.get("readiness").await.1["checks"]["loss"], Value::Null, "replaced schedules are no loss");
     system.bench.stop().await;
 }
 
