@@ -16,28 +16,16 @@ pub mod sales;
 pub mod search;
 
 use choreography::database::Databases;
-use choreography::{Running, Service, migration};
+use choreography::migration::LibraryAndProjections;
+use choreography::{Running, Service};
 use contracts::declaration;
 use contracts::topology::{PROJECTION_SERVICE, streams};
-use sea_orm_migration::prelude::{MigrationTrait, MigratorTrait};
 use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 use customers::Customers;
 use sales::Sales;
 use search::OrderSearch;
-
-/// The library's tables; the projections create their own.
-#[derive(Debug)]
-pub struct Migrator;
-
-impl MigratorTrait for Migrator {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = migration::library();
-        migrations.extend(migration::projections());
-        migrations
-    }
-}
 
 /// Runs the service until `shutdown` is cancelled.
 ///
@@ -46,7 +34,7 @@ impl MigratorTrait for Migrator {
 /// If the database cannot be opened, or [`Service::run`] fails.
 pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
     Box::pin(async move {
-        let db = Databases::open::<Migrator>(&config.service.database_url(PROJECTION_SERVICE)).await?;
+        let db = Databases::open::<LibraryAndProjections>(&config.service.database_url(PROJECTION_SERVICE)).await?;
         let service = Service::builder(declaration::projection_service())
             .description("Read models: order search, sales, customers")
             .version(env!("CARGO_PKG_VERSION"))

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use choreography::envelope::{from_unix_millis, rfc3339};
-use choreography::projection::{self, admin::State};
+use choreography::projection::as_of;
 use choreography::query::{Endpoint, Query, QueryError, cut_page};
 use contracts::declaration::{CUSTOMERS, ORDER_SEARCH, SALES};
 use contracts::query::{
@@ -33,14 +33,6 @@ pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
             customer(for_customer.clone(), query)
         }),
     ]
-}
-
-/// Returns up to when a projection contains all events. Read before the rows, so that they are at least as new.
-async fn as_of(db: &DatabaseConnection, name: &str) -> Result<Option<String>, QueryError> {
-    let status = projection::active(db, name).await?;
-    let unavailable = || QueryError::Unavailable(anyhow::anyhow!("the projection {name} has no tables yet"));
-    let status = status.filter(|status| status.state != State::Dropped).ok_or_else(unavailable)?;
-    Ok(status.as_of)
 }
 
 fn request<T: DeserializeOwned + Default>(query: &Query) -> Result<T, QueryError> {

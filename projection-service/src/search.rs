@@ -96,9 +96,7 @@ impl Projection for OrderSearch {
     type Messages = OrderChange;
 
     async fn apply(&self, tx: &DatabaseTransaction, batch: &[&Envelope<OrderChange>]) -> Result<(), HandleError> {
-        let mut ids: Vec<String> = batch.iter().map(|event| event.key.clone()).collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let ids = statement::distinct(batch.iter().map(|event| event.key.clone()));
         let rows = statement::select_in::<orders::Entity, _>(tx, orders::Column::OrderId, &ids).await?;
         let mut found: Tracked<String, orders::Model> =
             rows.into_iter().map(|row| (row.order_id.clone(), row)).collect();

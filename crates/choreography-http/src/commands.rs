@@ -53,6 +53,14 @@ pub struct Request<'a> {
     pub trace_parent: Option<TraceParent>,
 }
 
+impl<'a> Request<'a> {
+    /// Makes a request whose command is new unless its key is known, without a trace context.
+    #[must_use]
+    pub fn new(operation: Operation<'a>, key: Option<&'a IdempotencyKey>) -> Self {
+        Self { operation, key, without_key: WithoutKey::NewId, trace_parent: None }
+    }
+}
+
 /// A command that JetStream has acknowledged.
 #[derive(Debug, Clone, Copy)]
 pub struct Stored {

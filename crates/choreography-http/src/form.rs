@@ -31,6 +31,8 @@ use std::ops::RangeInclusive;
 use choreography::metrics::figure;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef, Registry};
 use poem_openapi::types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::code::Code;
@@ -247,6 +249,22 @@ pub fn number<T, E: ToString>(schema: impl Schema, parse: impl FnOnce(i64) -> Re
             Value::Number(_) => parsed,
             other => parsed.map_err(|detail| format!("{detail}, and is {}", kind(other))),
         }
+    })
+}
+
+/// Returns a reader by `Deserialize`, for types that check their values themselves. `S` describes the schema.
+pub fn json<S: Type, T: DeserializeOwned>() -> impl Reader<T> {
+    (schema_of::<S>(), |value: &Value| T::deserialize(value).map_err(|error| error.to_string()))
+}
+
+/// Returns a reader for lists of a number of values, each read by `Deserialize`. `S` describes the schema of one.
+pub fn list<S: Type, T: DeserializeOwned>(counts: RangeInclusive<usize>) -> impl Reader<Vec<T>> {
+    (schema_of::<Vec<S>>(), move |value: &Value| match Vec::<T>::deserialize(value) {
+        Ok(items) if counts.contains(&items.len()) => Ok(items),
+        Ok(items) => {
+            Err(format!("must have {} to {} items, and has {}", counts.start(), counts.end(), items.len()))
+        }
+        Err(error) => Err(error.to_string()),
     })
 }
 

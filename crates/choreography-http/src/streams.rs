@@ -75,6 +75,22 @@ pub struct Capacity {
 }
 
 impl Capacity {
+    /// Declares streams with the usual names, and a factor for the events that follow a message.
+    #[must_use]
+    pub fn new(topology: Topology, follow_up: fn(service: &str) -> u64, follow_up_of_commands: u64) -> Self {
+        Self {
+            topology,
+            commands: "COMMANDS",
+            events: "EVENTS",
+            timers: "TIMERS",
+            longest_deadline: Duration::from_secs(7 * 24 * 3600),
+            bucket: "IDEMPOTENCY",
+            max_backlog: 1_000_000,
+            follow_up,
+            follow_up_of_commands,
+        }
+    }
+
     /// Returns the stream of the bucket.
     fn keys(&self) -> String {
         format!("KV_{}", self.bucket)

@@ -12,7 +12,8 @@
 //! restarted with the same port and data. It never outlives the process that started it, however that process ends. In
 //! reading order:
 //!
-//! - [`nats`]: finds or installs nats-server, runs it ([`NatsServer`]), and runs it for one test ([`TestNats`]);
+//! - [`nats`]: finds or installs nats-server, runs it ([`NatsServer`]), for one test ([`TestNats`]), and for a whole system
+//!   ([`LocalSystem`]);
 //! - [`postgres`]: the same for PostgreSQL ([`PostgresServer`], [`TestPostgres`]);
 //! - `tools`: the folder that servers are installed into;
 //! - `process`: a child process, its output, and the guard that ends it with its parent;
@@ -51,7 +52,7 @@ pub use spec::{START, Spec, SpecError};
 #[cfg(feature = "servers")]
 pub use {
     error::Error,
-    nats::{NatsServer, TestNats},
+    nats::{LocalSystem, NatsServer, TestNats},
     ports::free_port,
     postgres::{PostgresServer, TestPostgres},
     program::{Program, ProgramSettings},

@@ -1,24 +1,13 @@
 //! Given/then for one projection: events, then rows, without a broker.
 
+use choreography::migration::LibraryAndProjections;
 use choreography::projection::testing::LocalProjection;
 use choreography::testing::sqlite_in_memory;
-use choreography::{Projection, Publish, clock, migration};
+use choreography::{Projection, Publish, clock};
 use sea_orm::{DatabaseConnection, EntityTrait};
-use sea_orm_migration::{MigrationTrait, MigratorTrait};
 use time::OffsetDateTime;
 
 use crate::START;
-
-/// The library's tables, those of projections included.
-struct Migrator;
-
-impl MigratorTrait for Migrator {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = migration::library();
-        migrations.extend(migration::projections());
-        migrations
-    }
-}
 
 /// A projection under test, with an SQLite database in memory. Its clock starts at [`START`] and stands still.
 pub struct ProjectionSpec<P> {
@@ -33,7 +22,7 @@ impl<P: Projection> ProjectionSpec<P> {
     ///
     /// The database's error.
     pub async fn new(projection: P) -> anyhow::Result<Self> {
-        let db = sqlite_in_memory::<Migrator>().await?;
+        let db = sqlite_in_memory::<LibraryAndProjections>().await?;
         Ok(Self { projection: LocalProjection::new(projection, db).await?, now: START })
     }
 

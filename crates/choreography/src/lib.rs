@@ -5,20 +5,21 @@
 //! There is a folder per direction of flow. A folder imports only those listed before it:
 //!
 //! - `wire`: [`message`] declares messages as types; [`envelope`] is the message format, with derived message ids;
+//!   [`text`]: checked texts, such as ids;
 //! - `telemetry`: [`health`], [`metrics`], [`spans`], and [`output`], which never blocks on a reader;
 //! - `broker`: [`connection`] with [`credentials`]; [`topology`] declares streams and consumers, [`provision`] creates them, [`declaration`] the messages of
 //!   a service, [`user`] its user at nats-server, [`catalogue`] lists those of a system, `asyncapi` (feature `schemas`) is its document; [`clock`] is the server's time;
 //!   [`durability`] that of acknowledged messages; [`broker_storage`] its storage; [`direct`] reads a stream without a consumer, [`replay`] decodes it;
 //!   `limits` of message sizes;
 //! - `state`: [`database`] and its [`statement`]s; `fault` tells outages from errors of a message; [`event_store`] with its [`event_page`]s and [`snapshot`]s,
-//!   [`tracked`], and [`effects`] are building blocks for handlers; `delivery_issue` records failures, duplicates, and dead letters;
+//!   [`tracked`], [`documents`], and [`effects`] are building blocks for handlers; `delivery_issue` records failures, duplicates, and dead letters;
 //!   [`storage`] watches disk space;
 //! - `outbound`: `outbox` and [`outbox_pending`], published by `relay` (`atomic`: atomic batches; `in_flight`:
 //!   unacknowledged publishes; `refusals`: back-off; `scan`: the recovery scan; `owner`: ownership of pending batches);
 //!   [`dead_letter`]s; [`publisher`] sends commands outside a transaction;
 //! - `inbound`: `consumer` pulls deliveries; `processor` handles a batch of them (`item`) in one transaction with
 //!   `inbox` and outbox, by the [`handler`] that a service implements, or that [`each`] and
-//!   [`event_sourced`] make; [`policies`]; `retry` after a `failure`, and of an `unknown_version`; [`redrive`] handles
+//!   [`event_sourced`] make, with its `deadline`s; [`policies`]; `retry` after a `failure`, and of an `unknown_version`; [`redrive`] handles
 //!   dead letters again; [`position`] detects lost messages; [`query`] serves requests, [`history`] the event store, [`time_travel`] earlier states; [`testing`] processes messages
 //!   without a broker;
 //! - [`projection`]s: read models of events, with their positions;
@@ -69,9 +70,9 @@ pub use runtime::{builder, migration, process, service};
 pub use runtime::{listener, probes};
 #[doc(hidden)]
 pub use state::delivery_issue;
-pub use state::{database, effects, event_page, event_store, snapshot, statement, storage, tracked};
+pub use state::{database, documents, effects, event_page, event_store, snapshot, statement, storage, tracked};
 pub use telemetry::{health, metrics, output, spans};
-pub use wire::{envelope, message};
+pub use wire::{envelope, message, text};
 
 pub use builder::{BuildError, ServiceBuilder};
 pub use declaration::{Declaration, DeclarationError};

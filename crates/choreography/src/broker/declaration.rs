@@ -49,7 +49,7 @@ pub struct Declaration {
     service: &'static str,
     consumed: Vec<MessageInfo>,
     published: Vec<MessageInfo>,
-    pub(super) queries: Vec<String>,
+    pub(super) subscribed: Vec<String>,
     pub(super) requests: Vec<String>,
     pub(super) read_streams: Vec<String>,
     projections: Vec<ProjectionSpec>,
@@ -162,7 +162,7 @@ impl Declaration {
             service,
             consumed: Vec::new(),
             published: Vec::new(),
-            queries: Vec::new(),
+            subscribed: Vec::new(),
             requests: Vec::new(),
             read_streams: Vec::new(),
             projections: Vec::new(),
@@ -185,8 +185,14 @@ impl Declaration {
 
     /// Adds a subject of queries that the service replies to, such as `order.query.>`.
     #[must_use]
-    pub fn replies_to(mut self, subject: impl Into<String>) -> Self {
-        self.queries.push(subject.into());
+    pub fn replies_to(self, subject: impl Into<String>) -> Self {
+        self.subscribes(subject)
+    }
+
+    /// Adds a subject of messages that it receives without a consumer, such as events that a gateway waits for.
+    #[must_use]
+    pub fn subscribes(mut self, subject: impl Into<String>) -> Self {
+        self.subscribed.push(subject.into());
         self
     }
 

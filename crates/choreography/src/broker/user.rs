@@ -1,5 +1,6 @@
 //! The users of services at nats-server, with the permissions that follow from their declarations.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use crate::broker::declaration::{Declaration, DeclarationError, history_subject};
@@ -84,8 +85,10 @@ impl Declaration {
         publish.extend(streams.iter().map(|stream| format!("$JS.API.STREAM.INFO.{stream}")));
         publish.extend(self.read_streams.iter().map(|stream| format!("$JS.API.DIRECT.GET.{stream}")));
         publish.extend(self.requests.iter().cloned());
+        let mut listed = HashSet::new();
+        publish.retain(|subject| listed.insert(subject.clone()));
         let mut subscribe = vec![format!("_INBOX_{service}.>")];
-        subscribe.extend(self.queries.iter().cloned());
+        subscribe.extend(self.subscribed.iter().cloned());
         subscribe.extend([format!("admin.{service}.>"), "$SRV.>".to_owned()]);
         Ok(NatsUser { name: service, publish, subscribe })
     }

@@ -5,20 +5,18 @@
 //! (<https://thinkbeforecoding.com/post/2021/12/17/functional-event-sourcing-decider>).
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
-use std::time::Duration;
 
-use sea_orm::{DatabaseConnection, DatabaseTransaction, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr};
 use time::OffsetDateTime;
-use time::macros::datetime;
 
 use crate::broker::clock;
+use crate::inbound::deadline::Change;
+pub use crate::inbound::deadline::Deadline;
 use crate::inbound::handler::{AggregateStatus, HandleError, Handler};
 use crate::state::event_store;
 use crate::state::snapshot::{self, Snapshot, Snapshots};
-use crate::wire::encoding::{self, EncodeError};
-use crate::wire::envelope::{Cause, Envelope, Outgoing, Timing, from_unix_millis, unix_millis};
-use crate::wire::message::{DecodeError, Messages, Publish, Timer, UnknownVersion};
+use crate::wire::envelope::{Envelope, Outgoing, from_unix_millis, unix_millis};
+use crate::wire::message::{DecodeError, Kind, Messages, Publish, UnknownVersion};
 
 /// The rules of an event-sourced aggregate. [`EventSourced`] makes a handler of it.
 ///
@@ -46,8 +44,7 @@ pub trait Decider: Send + Sync + 'static {
         true
     }
 
-    /// Returns the deadline of a state. It is scheduled when the aggregate enters such a state, and cancelled when it
-    /// leaves it.
+    /// Returns the deadline of a state, which a timer delivers: [`Deadline::after`] or [`Deadline::at`].
     fn deadline(&self, _id: &str, _state: &Self::State) -> Option<Deadline> {
         None
     }
@@ -94,56 +91,9 @@ pub struct Changed<'a, S> {
     pub created_at: OffsetDateTime,
 }
 
-/// A deadline of an aggregate, by a timer.
-pub struct Deadline {
-    after: Duration,
-    subject: String,
-    target: String,
-    message_type: &'static str,
-    key: String,
-    body: Result<Vec<u8>, EncodeError>,
-}
-
-impl fmt::Debug for Deadline {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Deadline").field("after", &self.after).field("target", &self.target).finish_non_exhaustive()
-    }
-}
-
-impl Deadline {
-    /// Delivers a timer after a duration, from the moment the aggregate enters the state.
-    #[must_use]
-    pub fn after(after: Duration, timer: &impl Timer) -> Self {
-        Self {
-            after,
-            subject: timer.schedule_subject(),
-            target: timer.subject(),
-            message_type: timer.message_type(),
-            key: timer.key().to_owned(),
-            body: encoding::body(timer),
-        }
-    }
-
-    fn schedule(mut self, cause: Cause, version: i64, now: OffsetDateTime) -> Result<Outgoing, EncodeError> {
-        let time = due(now, self.after);
-        let target = std::mem::take(&mut self.target);
-        self.outgoing(cause, version, Timing::At { time, target })
-    }
-
-    fn cancel(self, cause: Cause, version: i64) -> Result<Outgoing, EncodeError> {
-        self.outgoing(cause, version, Timing::Cancel)
-    }
-
-    fn outgoing(self, cause: Cause, version: i64, timing: Timing) -> Result<Outgoing, EncodeError> {
-        let Self { subject, message_type, key, body, .. } = self;
-        Ok(Outgoing::new(cause, subject, message_type, &key, Some(version), body?).timed(timing))
-    }
-}
-
-/// Returns the time after a duration, at the latest the last one that a header can have.
-fn due(now: OffsetDateTime, after: Duration) -> OffsetDateTime {
-    let due = time::Duration::try_from(after).ok().and_then(|after| now.checked_add(after));
-    due.unwrap_or(datetime!(9999-12-31 23:59:59 UTC))
+/// Returns whether a type is that of a timer.
+fn is_timer<M: Messages>(message_type: &str) -> bool {
+    M::MESSAGES.iter().any(|info| info.kind == Kind::Timer && info.message_type == message_type)
 }
 
 /// The [`Handler`] of an event-sourced aggregate: loads the histories of a batch, decides message by message, and saves
@@ -173,9 +123,9 @@ impl<D: Decider> Handler for EventSourced<D> {
 }
 
 /// One aggregate while a batch is decided.
-struct Aggregate<S> {
-    state: S,
-    version: i64,
+pub(crate) struct Aggregate<S> {
+    pub(crate) state: S,
+    pub(crate) version: i64,
     /// The version of its snapshot; 0 without one.
     snapshot: i64,
     created_at: OffsetDateTime,
@@ -199,18 +149,7 @@ impl<'a, D: Decider> Loaded<'a, D> {
         batch: &[&'a Envelope<D::Message>],
         now: OffsetDateTime,
     ) -> Result<Self, HandleError> {
-        let mut aggregates: BTreeMap<&str, Aggregate<D::State>> =
-            batch.iter().map(|message| (message.key.as_str(), Aggregate::new(now))).collect();
-        let ids: Vec<String> = aggregates.keys().map(|id| (*id).to_owned()).collect();
-        let histories = match D::SNAPSHOTS {
-            None => event_store::load(tx, &ids).await?,
-            Some(snapshots) => restore(&mut aggregates, snapshots.load(tx, &ids).await?, tx).await?,
-        };
-        for (id, history) in histories {
-            if let Some(aggregate) = aggregates.get_mut(id.as_str()) {
-                aggregate.replay(decider, &history)?;
-            }
-        }
+        let aggregates = load(decider, tx, batch.iter().map(|message| message.key.as_str()), now).await?;
         Ok(Self { decider, aggregates, recorded: Vec::new(), unrecorded: Vec::new(), now })
     }
 
@@ -218,7 +157,8 @@ impl<'a, D: Decider> Loaded<'a, D> {
         let (decider, id) = (self.decider, message.key.as_str());
         let Some(aggregate) = self.aggregates.get_mut(id) else { return Ok(()) };
         let events = decider.decide(&aggregate.state, message);
-        if events.is_empty() {
+        let fired = is_timer::<D::Message>(&message.message_type);
+        if events.is_empty() && !fired {
             return Ok(());
         }
         let before = decider.deadline(id, &aggregate.state);
@@ -231,15 +171,8 @@ impl<'a, D: Decider> Loaded<'a, D> {
                 self.unrecorded.push(message.emit(&event)?);
             }
         }
-        match (before, decider.deadline(id, &aggregate.state)) {
-            (None, Some(deadline)) => {
-                self.unrecorded.push(deadline.schedule(message.cause(), aggregate.version, self.now)?);
-            }
-            (Some(deadline), None) => {
-                self.unrecorded.push(deadline.cancel(message.cause(), aggregate.version)?);
-            }
-            _ => {}
-        }
+        let change = Change { before, after: decider.deadline(id, &aggregate.state), fired };
+        self.unrecorded.extend(change.outgoing(message.cause(), aggregate.version, self.now)?);
         Ok(())
     }
 
@@ -279,11 +212,32 @@ impl<'a, D: Decider> Loaded<'a, D> {
     }
 }
 
+/// Loads aggregates, from their snapshots if they have any; `now` is the creation time of those without a history.
+pub(crate) async fn load<'a, D: Decider>(
+    decider: &D,
+    connection: &impl ConnectionTrait,
+    ids: impl Iterator<Item = &'a str>,
+    now: OffsetDateTime,
+) -> Result<BTreeMap<&'a str, Aggregate<D::State>>, HandleError> {
+    let mut aggregates: BTreeMap<&str, Aggregate<D::State>> = ids.map(|id| (id, Aggregate::new(now))).collect();
+    let ids: Vec<String> = aggregates.keys().map(|id| (*id).to_owned()).collect();
+    let histories = match D::SNAPSHOTS {
+        None => event_store::load(connection, &ids).await?,
+        Some(snapshots) => restore(&mut aggregates, snapshots.load(connection, &ids).await?, connection).await?,
+    };
+    for (id, history) in histories {
+        if let Some(aggregate) = aggregates.get_mut(id.as_str()) {
+            aggregate.replay(decider, &history)?;
+        }
+    }
+    Ok(aggregates)
+}
+
 /// Sets the aggregates to their snapshots, and loads the events after those.
 async fn restore<S>(
     aggregates: &mut BTreeMap<&str, Aggregate<S>>,
     snapshots: HashMap<String, Snapshot<S>>,
-    tx: &DatabaseTransaction,
+    connection: &impl ConnectionTrait,
 ) -> Result<HashMap<String, Vec<event_store::RecordedEvent>>, DbErr> {
     for (id, Snapshot { state, version, created_at }) in snapshots {
         if let Some(aggregate) = aggregates.get_mut(id.as_str()) {
@@ -293,7 +247,7 @@ async fn restore<S>(
     }
     let after: Vec<(String, i64)> =
         aggregates.iter().map(|(id, aggregate)| ((*id).to_owned(), aggregate.version)).collect();
-    event_store::load_after(tx, &after).await
+    event_store::load_after(connection, &after).await
 }
 
 /// Decodes an event of a history, of any version.
@@ -340,18 +294,5 @@ impl<S: Default> Aggregate<S> {
         }
         self.state = decider.evolve(std::mem::take(&mut self.state), event);
         self.version += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deadline_beyond_all_times_is_due_at_the_last_one() {
-        let now = datetime!(2026-11-27 12:00 UTC);
-        assert_eq!(due(now, Duration::from_secs(60)), datetime!(2026-11-27 12:01 UTC));
-        assert_eq!(due(now, Duration::MAX), datetime!(9999-12-31 23:59:59 UTC));
-        assert_eq!(due(now, Duration::from_secs(u64::MAX / 2)), datetime!(9999-12-31 23:59:59 UTC));
     }
 }

@@ -1,6 +1,7 @@
 //! From the stream to a transaction: consumer, inbox, processor, retry; and queries.
 
 pub(crate) mod consumer;
+pub(crate) mod deadline;
 pub(crate) mod each;
 pub mod event_sourced;
 pub(crate) mod failure;

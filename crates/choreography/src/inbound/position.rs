@@ -24,6 +24,8 @@ pub struct Observed {
     pub pending: u64,
     /// Messages delivered and not acknowledged.
     pub ack_pending: u64,
+    /// Whether the stream has message schedules: it deletes those that were replaced, cancelled, or delivered.
+    pub has_schedules: bool,
 }
 
 impl Observed {
@@ -38,6 +40,7 @@ impl Observed {
             ack_floor: consumer.ack_floor.stream_sequence,
             pending: consumer.num_pending,
             ack_pending: consumer.num_ack_pending as u64,
+            has_schedules: stream.config.allow_message_schedules,
         }
     }
 
@@ -157,6 +160,8 @@ impl Position {
     }
 
     /// Adds an observation, and returns the messages lost since the last one.
+    ///
+    /// A gap in a stream with schedules may be only schedules that were replaced, so there only a certain loss counts.
     pub fn observe(&mut self, observed: Observed) -> Option<Loss> {
         let before = self.last.replace(observed).filter(|last| last.generation == observed.generation);
         let position = self.consumed;
@@ -166,13 +171,14 @@ impl Position {
         // The ack floor does not move while no stored message matches the filter: then the whole stream counts as
         // consumed.
         self.consumed = if observed.outstanding() == 0 { last } else { consumed.max(first.saturating_sub(1)) };
+        let possible = |sequences| (!observed.has_schedules).then(|| Loss::possible(sequences));
         let Some(before) = before else {
-            return gap(consumed, first).map(Loss::possible);
+            return gap(consumed, first).and_then(possible);
         };
         // Not the current position: it moves past messages that were deleted undelivered.
         let sequences = gap(position, first)?;
         match before.certainly_lost(&observed) {
-            0 => Some(Loss::possible(sequences)),
+            0 => possible(sequences),
             messages => Some(Loss { sequences, messages, possible: false }),
         }
     }
@@ -196,6 +202,7 @@ mod tests {
         ack_floor: 6,
         pending: 2,
         ack_pending: 0,
+        has_schedules: false,
     };
 
     #[test]
@@ -250,6 +257,19 @@ mod tests {
             Observed { sequences: (500, 900), delivered: 8, deliveries: 8, ack_floor: 8, pending: 0, ..WAITING };
         let found = position.observe(wrapped);
         assert_eq!(found, Some(Loss { sequences: (7, 499), messages: 493, possible: true }));
+    }
+
+    #[test]
+    fn replaced_schedules_are_no_loss_and_pending_timers_are() {
+        let waiting = Observed { has_schedules: true, ..WAITING };
+        let idle = Observed { sequences: (7, 8), pending: 0, ..waiting };
+        let mut position = Position::default();
+        assert_eq!(position.observe(Observed { delivered: 3, ack_floor: 3, ..idle }), None, "at the start");
+        assert_eq!(position.observe(Observed { sequences: (15, 15), ..idle }), None);
+        let mut position = Position::default();
+        assert_eq!(position.observe(waiting), None);
+        let found = position.observe(Observed { sequences: (9, 8), pending: 0, ..waiting });
+        assert_eq!(found, Some(Loss { sequences: (7, 8), messages: 2, possible: false }));
     }
 
     #[test]

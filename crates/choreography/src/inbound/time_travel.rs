@@ -1,16 +1,18 @@
-//! Time travel: an event-sourced aggregate as it was at an earlier version or time, and the difference of two versions.
+//! Time travel: an event-sourced aggregate as it was at an earlier version or time, or as it is, and the difference of two
+//! versions.
 //!
 //! By convention, the query `<context>.query.get.<id>` takes a [`Point`] as its body; without a body it is about the present.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::iter;
 
 use sea_orm::{ConnectionTrait, DbErr};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use crate::inbound::event_sourced::{Decider, replay};
+use crate::inbound::event_sourced::{Decider, load, replay};
 use crate::inbound::handler::HandleError;
 use crate::inbound::query::{Query, QueryError};
 use crate::state::event_store;
@@ -104,9 +106,35 @@ impl From<PastError> for QueryError {
     fn from(error: PastError) -> Self {
         match error {
             PastError::Database(error) => error.into(),
+            PastError::History(HandleError::Retry(error)) => Self::Unavailable(error),
             PastError::History(error) => Self::Unavailable(error.into()),
         }
     }
+}
+
+/// An aggregate as it is.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Present<S> {
+    /// Its state.
+    pub state: S,
+    /// Its version: the number of its events, at least one.
+    pub version: i64,
+}
+
+/// Returns an aggregate as it is; `None` if it has no history. It reads the snapshot, and the events after it.
+///
+/// # Errors
+///
+/// [`PastError`].
+pub async fn present<D: Decider>(
+    decider: &D,
+    connection: &impl ConnectionTrait,
+    id: &str,
+) -> Result<Option<Present<D::State>>, PastError> {
+    let mut loaded = load(decider, connection, iter::once(id), OffsetDateTime::UNIX_EPOCH).await?;
+    let aggregate = loaded.remove(id).filter(|aggregate| aggregate.version > 0);
+    Ok(aggregate.map(|aggregate| Present { state: aggregate.state, version: aggregate.version }))
 }
 
 /// Returns an aggregate as it was at a point of its history; `None` if it did not exist, or has no such version.

@@ -78,7 +78,7 @@ use crate::inbound::handler::HandleError;
 use crate::wire::envelope::Envelope;
 use crate::wire::message::Messages;
 pub(crate) use definition::spec;
-pub use status::active;
+pub use status::{active, as_of};
 
 /// A read model of events, in tables of its own. [`ServiceBuilder::projection`](crate::ServiceBuilder::projection) runs it.
 pub trait Projection: Send + Sync + 'static {

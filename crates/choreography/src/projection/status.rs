@@ -4,6 +4,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use serde::{Deserialize, Serialize};
 
 use crate::broker::clock;
+use crate::inbound::query::QueryError;
 use crate::projection::table::entity::Model;
 use crate::projection::table::{self, State};
 use crate::telemetry::metrics::figure;
@@ -85,4 +86,16 @@ impl TryFrom<Model> for Status {
 /// The database's error.
 pub async fn active(connection: &impl ConnectionTrait, name: &str) -> Result<Option<Status>, DbErr> {
     table::active(connection, name).await?.map(Status::try_from).transpose()
+}
+
+/// Returns up to when the active version of a projection contains all messages, RFC 3339; `None` during a backfill. For a
+/// query, which reads it before the rows.
+///
+/// # Errors
+///
+/// [`QueryError::Unavailable`] before the first start, and if the active version is dropped.
+pub async fn as_of(connection: &impl ConnectionTrait, name: &str) -> Result<Option<String>, QueryError> {
+    let status = active(connection, name).await?.filter(|status| status.state != State::Dropped);
+    let unavailable = || QueryError::Unavailable(anyhow::anyhow!("the projection {name} has no tables yet"));
+    Ok(status.ok_or_else(unavailable)?.as_of)
 }

@@ -32,6 +32,14 @@ pub fn effects() -> Vec<Box<dyn MigrationTrait>> {
     vec![Box::new(Effects)]
 }
 
+/// Returns the migrations of `documents`: for services with [`documents`](crate::documents).
+#[must_use]
+pub fn documents() -> Vec<Box<dyn MigrationTrait>> {
+    let table =
+        "CREATE TABLE documents (document_id text PRIMARY KEY, version bigint NOT NULL, body text NOT NULL)";
+    vec![sql("messaging_0010_documents", table)]
+}
+
 /// Returns the migrations of `projections`: for services with projections. Their own tables need none.
 #[must_use]
 pub fn projections() -> Vec<Box<dyn MigrationTrait>> {
@@ -45,6 +53,18 @@ pub struct Library;
 impl MigratorTrait for Library {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         library()
+    }
+}
+
+/// The migrator of a service that only has projections.
+#[derive(Debug)]
+pub struct LibraryAndProjections;
+
+impl MigratorTrait for LibraryAndProjections {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut migrations = library();
+        migrations.extend(projections());
+        migrations
     }
 }
 

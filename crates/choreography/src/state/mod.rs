@@ -3,6 +3,7 @@
 
 pub mod database;
 pub mod delivery_issue;
+pub mod documents;
 pub mod effects;
 pub mod event_page;
 pub mod event_store;

@@ -5,7 +5,7 @@
 //! trip to the database, which for a small batch takes longer than its rows: up to 16 rows need one statement, and a
 //! full batch at most five.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use sea_orm::sea_query::{IntoIden, OnConflict};
 use sea_orm::{
@@ -31,6 +31,11 @@ pub async fn execute(
 ) -> Result<u64, DbErr> {
     let statement = Statement::from_sql_and_values(connection.get_database_backend(), sql, parameters);
     Ok(connection.execute_raw(statement).await?.rows_affected())
+}
+
+/// Returns the keys of a batch, each once, sorted: then transactions of two instances lock rows in the same order.
+pub fn distinct<T: Ord>(keys: impl IntoIterator<Item = T>) -> Vec<T> {
+    keys.into_iter().collect::<BTreeSet<T>>().into_iter().collect()
 }
 
 /// Splits rows into chunks of the fixed sizes.

@@ -4,4 +4,5 @@ pub(crate) mod encoding;
 pub mod envelope;
 pub mod message;
 pub(crate) mod reason;
+pub mod text;
 pub(crate) mod trace_parent;

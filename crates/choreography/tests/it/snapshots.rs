@@ -1,6 +1,7 @@
 //! Snapshots: the same decisions as without them, and only the events after them are read.
 
 use choreography::testing::sqlite_in_memory;
+use choreography::time_travel::present;
 use choreography::{Decider, Envelope, Event, EventSourced, Handler, Message, Snapshots, event_store};
 use proptest::prelude::*;
 use sea_orm::{ConnectionTrait, DatabaseConnection, TransactionTrait};
@@ -121,9 +122,16 @@ async fn only_the_events_after_a_snapshot_are_read(engine: Engine) {
     handle(db, ledger, &[booking("A", 1)]).await;
     assert_eq!(version(db).await, 11, "the next snapshot is due ten events later");
 
+    // The present is that of the snapshot and the events after it.
+    let balance = [1, 2, 4, 5, 7, 8, 10, 11, 13].iter().sum::<i64>() + 201;
+    let now = present(&ledger, db, "A").await.unwrap().unwrap();
+    assert_eq!((now.version, now.state.balance), (12, balance));
+    assert!(present(&ledger, db, "absent").await.unwrap().is_none());
+
     // What the snapshot holds is not read: without those events, the balance is the same.
     db.execute_unprepared("DELETE FROM events WHERE version <= 11").await.unwrap();
-    let balance = [1, 2, 4, 5, 7, 8, 10, 11, 13].iter().sum::<i64>() + 201;
+    let now = present(&ledger, db, "A").await.unwrap().unwrap();
+    assert_eq!((now.version, now.state.balance), (12, balance));
     assert!(handle(db, ledger, &[booking("A", -balance - 1)]).await.is_empty());
     let events = handle(db, ledger, &[booking("A", -balance)]).await;
     assert_eq!(events.last().unwrap().0, Some(12 + i64::try_from(events.len()).unwrap()));
