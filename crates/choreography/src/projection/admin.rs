@@ -95,11 +95,15 @@ impl Admin {
             found.ok_or_else(|| QueryError::NotFound(format!("there is no projection {}", id(name, *version))))?;
         let refused = |why: &str| Err(QueryError::Invalid(format!("{} {why}", id(name, *version))));
         match (action, row.state()?) {
-            (Action::List, _) => {}
+            // Nothing changes. With a new epoch a running projection would begin again at its position.
+            (Action::List, _)
+            | (Action::Pause, State::Paused)
+            | (Action::Start, State::CatchingUp | State::Live) => return Ok(tx.rollback().await?),
+            (Action::Switch, state) if row.is_active && state != State::Dropped => {
+                return Ok(tx.rollback().await?);
+            }
             (Action::Pause, State::CatchingUp | State::Live) => set(&tx, &row, "state = 'paused'").await?,
-            (Action::Pause, State::Paused) => {}
             (Action::Pause, _) => return refused("does not run"),
-            (Action::Start, State::CatchingUp | State::Live) => {}
             (Action::Start, State::Paused | State::Failed) => {
                 set(&tx, &row, "state = 'catching-up', detail = NULL").await?
             }

@@ -210,6 +210,11 @@ impl Board {
         .await;
     }
 
+    /// Returns the number that a statement selects.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        count(&self.db, sql).await
+    }
+
     /// Waits until a version has caught up and contains so many counters and events, each once.
     pub(crate) async fn contains(&self, version: u32, counters: i64, events: i64) {
         let table = format!("totals_v{version}");

@@ -187,6 +187,13 @@ async fn a_paused_projection_reads_nothing_and_continues_when_it_is_started(engi
     assert_eq!((status.state, status.applied), (State::Paused, 1));
     board.ask(Action::Start, 1).await.unwrap();
     board.contains(1, 1, 2).await;
+    // An operation that changes nothing does not interrupt it.
+    let epoch = || board.number("SELECT epoch FROM projections");
+    let before = epoch().await;
+    for action in [Action::Start, Action::Switch, Action::List] {
+        board.ask(action, 1).await.unwrap();
+    }
+    assert_eq!(epoch().await, before);
     service.stop().await.0.unwrap();
 }
 
