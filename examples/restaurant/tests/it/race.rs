@@ -1,6 +1,6 @@
 //! Guests race for the last table, two thousand times, at two instances of reservation-service on one database.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use choreography::connection;
@@ -31,9 +31,9 @@ fn days() -> Vec<DayId> {
     (0..DAYS).map(|n| day("OLIVE", &(FIRST + time::Duration::days(n as i64)).to_string())).collect()
 }
 
-/// The day and the sitting of a race.
+/// The day and the sitting of a race: a batch of messages is about few days.
 fn place(race: usize, days: &[DayId]) -> (DayId, String) {
-    (days[race % DAYS].clone(), format!("{:02}:00", race / DAYS))
+    (days[race / SITTINGS].clone(), format!("{:02}:00", race % SITTINGS))
 }
 
 /// Publishes commands, many at once.
@@ -74,8 +74,8 @@ struct Sitting {
 }
 
 /// Plays the histories: a table has one party at a time, and the waiting list moves up in order.
-fn checked(histories: &HashMap<String, Vec<RecordedEvent>>) -> HashMap<(String, String), Sitting> {
-    let mut sittings: HashMap<(String, String), Sitting> = HashMap::new();
+fn checked(histories: &HashMap<String, Vec<RecordedEvent>>) -> BTreeMap<(String, String), Sitting> {
+    let mut sittings: BTreeMap<(String, String), Sitting> = BTreeMap::new();
     for event in histories.values().flatten() {
         let body: Value = serde_json::from_str(&event.body).unwrap();
         let field = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
@@ -152,11 +152,13 @@ async fn two_guests_who_race_for_the_last_table_never_both_get_it_and_the_waitin
     assert!(sittings.values().all(|sitting| sitting.moved_up == 2 && sitting.waiting.is_empty()));
     println!("{RACES} races, {} events: {:?}", events(&db).await, began.elapsed());
 
-    // Each event is published once: the recorded ones, and that of the restaurant.
+    // The recorded events are published, and that of the restaurant. The stream has one twice if the machine stalls for
+    // longer than its duplicate window; inboxes and projections drop it.
     let js = connection::jetstream(client);
     let published = async || js.get_stream("EVENTS").await.unwrap().cached_info().state.messages as usize;
-    let expected = 1 + DAYS + 7 * RACES;
-    eventually("all events are published", || async { published().await >= expected }).await;
-    assert_eq!(published().await, expected);
+    eventually("all events are published", || async { published().await > DAYS + 7 * RACES }).await;
+    let stream = js.get_stream("EVENTS").await.unwrap();
+    let declined = stream.info_with_subjects("reservation.event.declined.>").await.unwrap();
+    assert_eq!(declined.count().await, 0, "each command took effect");
     bench.stop().await;
 }

@@ -102,12 +102,12 @@ impl Bench {
     }
 }
 
-/// Waits until a condition holds, for at most a minute.
+/// Waits until a condition holds, for at most two minutes.
 pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let holds = async {
         while !is_so().await {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), holds).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+    tokio::time::timeout(Duration::from_secs(120), holds).await.unwrap_or_else(|_| panic!("not in time: {what}"));
 }
