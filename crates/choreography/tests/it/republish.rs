@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use choreography::dead_letter::STREAM_NAME;
-use choreography::envelope::REPUBLISHED;
+use choreography::envelope::{REPUBLISHED, unix_millis};
 use choreography::redrive::{self, Outcome, Report};
 use choreography::republish::{Republished, Request, subject};
 use choreography::{Topology, outbox};
@@ -155,7 +155,10 @@ async fn settled_timers_are_not_restored(engine: Engine) {
     let rows = outbox::entity::Entity::find().all(&bench.db).await.unwrap();
     let delivered = rows.iter().find(|row| row.subject.ends_with("delivered")).unwrap().message_id;
     let backend = bench.db.get_database_backend();
-    let mark = Statement::from_sql_and_values(backend, "INSERT INTO inbox VALUES ($1, 5)", [delivered.into()]);
+    // Of now: the service deletes old ones.
+    let now = unix_millis(OffsetDateTime::now_utc());
+    let insert = "INSERT INTO inbox VALUES ($1, $2)";
+    let mark = Statement::from_sql_and_values(backend, insert, [delivered.into(), now.into()]);
     bench.db.execute_raw(mark).await.unwrap();
 
     delete_and_provision(&bench, "TIMERS").await;
