@@ -169,6 +169,11 @@ async fn an_operator_lists_and_changes_projections() {
             request.respond(reply).await.unwrap();
         }
     });
+    // The server learns of the subscription after it was sent.
+    until("the service replies", || async {
+        HttpResponse::of(shop.get("/operations/projections")).await.body["unavailable"] == json!([])
+    })
+    .await;
     HttpResponse::of(shop.get("/operations/projections")).await.is_listed(&[("sales", "live")], 0);
     let paused = HttpResponse::of(change("sales-v1/pause")).await;
     assert_eq!(
