@@ -256,7 +256,7 @@ impl Stage {
         let user = user.to_string().replace(&variable, &format!("{password:?}"));
         std::fs::write(&file, format!("{users}{user}\n]\n}}\n"))
             .with_context(|| format!("writing {}", file.display()))?;
-        restart_server(&mut self.shop).await
+        restart_server(&mut self.shop, &self.chain.components()).await
     }
 
     /// Consumes the last events of orders from the stream, from now on. A plain subscription would receive them before
@@ -356,15 +356,15 @@ async fn configure_server(shop: &mut Shop, data: &Path, sync: SyncMode) -> anyho
     let conf = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
     let conf = configured(&conf, sync)?;
     std::fs::write(&file, conf).with_context(|| format!("writing {}", file.display()))?;
-    restart_server(shop).await
+    restart_server(shop, &Component::SERVICES).await
 }
 
-/// Restarts nats-server, and waits until all services are ready again.
-async fn restart_server(shop: &mut Shop) -> anyhow::Result<()> {
+/// Restarts nats-server, and waits until these components are ready again.
+async fn restart_server(shop: &mut Shop, components: &[Component]) -> anyhow::Result<()> {
     shop.stop(Component::NatsServer).await?;
     shop.start_component(Component::NatsServer).await?;
-    for component in Component::SERVICES {
-        shop.wait_until_ready(component, &|_| {}).await?;
+    for component in components {
+        shop.wait_until_ready(*component, &|_| {}).await?;
     }
     Ok(())
 }
