@@ -111,21 +111,21 @@ async fn build(
     let expected: i64 = recount(history).await?.values().map(|(events, _)| events).sum();
     for kill in 1..=kills {
         let least = expected * i64::try_from(kill)? / (i64::try_from(kills)? + 1);
-        until(url, version, |applied, is_active| applied >= least || is_active).await?;
+        until(url, version, |applied, is_live| applied >= least || is_live).await?;
         program.kill()?;
         program.restart()?;
     }
-    until(url, version, |_, is_active| is_active).await?;
+    until(url, version, |_, is_live| is_live).await?;
     Ok(Built { version, seconds: start.elapsed(), kills })
 }
 
-/// Waits for a state of a version: its applied events, and whether it is the active one.
+/// Waits for a state of a version: its applied events, and whether it has caught up.
 async fn until(url: &str, version: u32, is_reached: impl Fn(i64, bool) -> bool) -> anyhow::Result<()> {
     let (mut last, mut moved) = (-1, Instant::now());
     loop {
         // Before the first start there is no database.
-        if let Ok((applied, is_active)) = status(url, version).await {
-            if is_reached(applied, is_active) {
+        if let Ok((applied, is_live)) = status(url, version).await {
+            if is_reached(applied, is_live) {
                 return Ok(());
             }
             if applied != last {
@@ -143,11 +143,11 @@ async fn status(url: &str, version: u32) -> anyhow::Result<(i64, bool)> {
     anyhow::ensure!(Path::new(url.trim_start_matches("sqlite://").split('?').next().unwrap_or(url)).exists());
     let db = Database::connect(url).await?;
     let select =
-        format!("SELECT applied, is_active FROM projections WHERE name = '{NAME}' AND version = {version}");
+        format!("SELECT applied, state FROM projections WHERE name = '{NAME}' AND version = {version}");
     let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), select)).await;
     db.close().await?;
     let row = row?.context("the projection is not registered")?;
-    Ok((row.try_get("", "applied")?, row.try_get("", "is_active")?))
+    Ok((row.try_get("", "applied")?, row.try_get::<String>("", "state")? == "live"))
 }
 
 /// The number of events and the last version, by order.
