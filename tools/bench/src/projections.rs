@@ -142,8 +142,7 @@ async fn until(url: &str, version: u32, is_reached: impl Fn(i64, bool) -> bool) 
 async fn status(url: &str, version: u32) -> anyhow::Result<(i64, bool)> {
     anyhow::ensure!(Path::new(url.trim_start_matches("sqlite://").split('?').next().unwrap_or(url)).exists());
     let db = Database::connect(url).await?;
-    let select =
-        format!("SELECT applied, state FROM projections WHERE name = '{NAME}' AND version = {version}");
+    let select = format!("SELECT applied, state FROM projections WHERE name = '{NAME}' AND version = {version}");
     let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), select)).await;
     db.close().await?;
     let row = row?.context("the projection is not registered")?;
