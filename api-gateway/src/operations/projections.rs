@@ -53,7 +53,7 @@ struct Projection {
     /// Events that came again and changed nothing.
     duplicates: u64,
     /// Events that were missing in the stream, and were read from an event store.
-    mended: u64,
+    repaired: u64,
     /// Why it failed; null if it did not.
     detail: Nullable<String>,
 }

@@ -160,7 +160,7 @@ async fn an_operator_lists_and_changes_projections() {
             let state = if body["action"] == "pause" { "paused" } else { "live" };
             let status = json!([{"name": "sales", "version": 1, "state": state, "isActive": true, "position": 7,
                 "lagMessages": 0, "lagSeconds": null, "asOf": "2030-01-01T00:00:00Z", "historyTotal": 0,
-                "historyRead": 0, "rate": 0.0, "remainingSeconds": null, "applied": 7, "duplicates": 0, "mended": 0,
+                "historyRead": 0, "rate": 0.0, "remainingSeconds": null, "applied": 7, "duplicates": 0, "repaired": 0,
                 "detail": null}]);
             let reply = match body["action"] == "drop" {
                 true => Err(Error { status: "sales-v1 is the active version".to_owned(), code: 400 }),

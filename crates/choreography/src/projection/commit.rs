@@ -144,7 +144,7 @@ fn counts<M>(part: &[Judged<M>], applied: usize) -> Counts {
     Counts {
         applied: figure(applied),
         duplicates: figure(events.saturating_sub(applied)),
-        mended: figure(count(&|judged| judged.entry.place.is_none())),
+        repaired: figure(count(&|judged| judged.entry.place.is_none())),
         history_read: figure(count(&|judged| matches!(judged.entry.place, Some(Place::History(_))))),
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct Entry<M> {
     pub(crate) content: Content<M>,
     /// `None` if it is not recorded in an event store.
     pub(crate) version: Option<Version>,
-    /// Where the projection is after it; `None` for an event that mends a gap.
+    /// Where the projection is after it; `None` for an event that repairs a gap.
     pub(crate) place: Option<Place>,
     /// When it was stored or recorded, in milliseconds since 1970.
     pub(crate) stored_at: i64,

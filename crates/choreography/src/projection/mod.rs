@@ -8,7 +8,7 @@
 //! - One instance runs a projection at a time. Each transaction begins with an update that fails if the projection was
 //!   paused, rebuilt, or taken over meanwhile.
 //! - An event of an event store has a version. It is applied if it follows the last applied version of its aggregate. An
-//!   earlier one changes nothing. A later one shows a gap, which is mended from the history of the owning service.
+//!   earlier one changes nothing. A later one shows a gap, which is repaired from the history of the owning service.
 //! - Other messages are applied once each: the inbox table remembers them.
 //! - If the stream has deleted messages that were not applied, or was recreated, the history is read again.
 //! - A message that cannot be read is skipped if it is in no history: if its context has an event store, and it has no

@@ -378,7 +378,7 @@ impl<P: Projection> Runner<P> {
 }
 
 fn count(definition: &Definition, counts: Counts) {
-    let outcomes = [("applied", counts.applied), ("duplicate", counts.duplicates), ("mended", counts.mended)];
+    let outcomes = [("applied", counts.applied), ("duplicate", counts.duplicates), ("repaired", counts.repaired)];
     for (outcome, count) in outcomes {
         let labels = vec![("projection", definition.id()), ("outcome", outcome.to_owned())];
         MESSAGES.get_or_create(&labels).inc_by(count.unsigned_abs());

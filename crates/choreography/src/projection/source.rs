@@ -63,7 +63,7 @@ impl Source {
     ) -> Result<Vec<Judged<M>>, Stop> {
         let mut judged = Vec::with_capacity(entries.len());
         for mut entry in entries {
-            // At most one gap before an event: what mends it ends with the version before.
+            // At most one gap before an event: what repairs it ends with the version before.
             entry = match batch::judge(&mut last, entry) {
                 Ok(known) => {
                     judged.push(known);
@@ -71,7 +71,7 @@ impl Source {
                 }
                 Err(late) => {
                     let (gap, entry) = *late;
-                    for missing in self.mend(projection, &gap).await? {
+                    for missing in self.repair(projection, &gap).await? {
                         judged.push(batch::judge(&mut last, missing).map_err(|late| lacking(&late.0))?);
                     }
                     entry
@@ -83,7 +83,7 @@ impl Source {
     }
 
     /// Reads the events of a gap from the event store of the owning service.
-    async fn mend<M: Messages>(&self, projection: &str, gap: &Gap) -> Result<VecDeque<Entry<M>>, Stop> {
+    async fn repair<M: Messages>(&self, projection: &str, gap: &Gap) -> Result<VecDeque<Entry<M>>, Stop> {
         let Gap { context, aggregate_id, between: (last, found) } = gap;
         tracing::warn!(
             projection,

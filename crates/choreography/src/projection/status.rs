@@ -43,7 +43,7 @@ pub struct Status {
     /// Messages that came again and changed nothing.
     pub duplicates: u64,
     /// Events that were missing in the stream and read from an event store.
-    pub mended: u64,
+    pub repaired: u64,
     /// Why it failed.
     pub detail: Option<String>,
 }
@@ -72,7 +72,7 @@ impl TryFrom<Model> for Status {
             remaining_seconds: (runs && row.rate > 0.0).then(|| remaining / row.rate),
             applied: row.applied.unsigned_abs(),
             duplicates: row.duplicates.unsigned_abs(),
-            mended: row.mended.unsigned_abs(),
+            repaired: row.repaired.unsigned_abs(),
             detail: row.detail,
         })
     }

@@ -67,7 +67,7 @@ pub(crate) mod entity {
         /// The number of messages that had been applied before.
         pub duplicates: i64,
         /// The number of events that were missing in the stream and read from the event store.
-        pub mended: i64,
+        pub repaired: i64,
         /// The number of messages in the stream that are not applied yet.
         pub lag: i64,
         /// Read messages per second.
@@ -136,7 +136,7 @@ impl Model {
 pub(crate) struct Counts {
     pub(crate) applied: i64,
     pub(crate) duplicates: i64,
-    pub(crate) mended: i64,
+    pub(crate) repaired: i64,
     pub(crate) history_read: i64,
 }
 
@@ -195,7 +195,7 @@ pub(crate) async fn register(db: &DatabaseConnection, definition: &Definition) -
         builds: Set(1),
         applied: Set(0),
         duplicates: Set(0),
-        mended: Set(0),
+        repaired: Set(0),
         lag: Set(0),
         rate: Set(0.0),
         as_of: NotSet,
@@ -287,7 +287,7 @@ impl Held {
         let mut changes = vec![
             add(Column::Applied, counts.applied),
             add(Column::Duplicates, counts.duplicates),
-            add(Column::Mended, counts.mended),
+            add(Column::Repaired, counts.repaired),
             add(Column::HistoryRead, counts.history_read),
         ];
         match place {

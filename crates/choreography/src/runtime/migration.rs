@@ -228,7 +228,7 @@ impl MigrationTrait for Projections {
             .col(number(Projection::Builds))
             .col(number(Projection::Applied))
             .col(number(Projection::Duplicates))
-            .col(number(Projection::Mended))
+            .col(number(Projection::Repaired))
             .col(number(Projection::Lag))
             .col(ColumnDef::new(Projection::Rate).double().not_null())
             .col(ColumnDef::new(Projection::AsOf).big_integer())

@@ -82,7 +82,7 @@ async fn an_event_that_comes_twice_changes_nothing_and_a_missing_one_is_read_fro
     board.both("A", 5).await;
     board.contains(1, 1, 5).await;
     let status = board.status(1).await.unwrap();
-    assert_eq!((status.applied, status.duplicates, status.mended), (5, 2, 2), "{status:?}");
+    assert_eq!((status.applied, status.duplicates, status.repaired), (5, 2, 2), "{status:?}");
     service.stop().await.0.unwrap();
 }
 
