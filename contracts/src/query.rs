@@ -3,7 +3,6 @@
 //! | subject | request | reply |
 //! |---|---|---|
 //! | `order.query.get.<orderId>` | nothing, or a [`Point`](choreography::time_travel::Point) of its history | [`OrderView`] |
-//! | `order.query.list` | [`ListOrders`] | [`Page`] of [`OrderView`], newest first |
 //! | `order.query.history.<orderId>` | | [`OrderHistory`] |
 //! | `inventory.query.product.<productId>` | | [`ProductView`] |
 //! | `account.query.get.<customerId>` | | [`AccountView`] |
@@ -99,20 +98,6 @@ pub struct OrderView {
     pub placed_at: String,
     /// When it last changed, RFC 3339.
     pub updated_at: String,
-}
-
-/// Selects a page of orders.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct ListOrders {
-    /// Only orders of this customer.
-    pub customer_id: Option<CustomerId>,
-    /// Only orders with this status.
-    pub status: Option<OrderStatus>,
-    /// The `next` of the previous page.
-    pub cursor: Option<String>,
-    /// The maximum number of rows, 1 to [`MAX_PAGE`]; [`DEFAULT_PAGE`] if absent.
-    pub limit: Option<u64>,
 }
 
 /// A page of a list.

@@ -1,19 +1,18 @@
-//! The queries: one order, a list, a history. [`contracts::query`] has the types of requests and replies.
+//! The queries: one order, a history. [`contracts::query`] has the types of requests and replies.
 
 use std::time::Duration;
 
 use anyhow::Context;
 use choreography::envelope::{from_unix_millis, rfc3339};
 use choreography::event_store;
-use choreography::query::{Endpoint, Query, QueryError, cut_page};
+use choreography::query::{Endpoint, Query, QueryError};
 use choreography::time_travel::{Past, Point, past};
 use contracts::OrderId;
 use contracts::order::OrderDetails;
-use contracts::query::{DEFAULT_PAGE, HistoryEvent, ListOrders, MAX_PAGE, OrderHistory, OrderView, Page};
-use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use contracts::query::{HistoryEvent, OrderHistory, OrderView};
+use sea_orm::{DatabaseConnection, EntityTrait};
 
-use crate::entity::order_view::{Column, Entity, Model};
+use crate::entity::order_view::{Entity, Model};
 use crate::handler::OrderDecider;
 use crate::order::Order;
 use crate::reconciliation::reconciliation;
@@ -22,10 +21,9 @@ use crate::reconciliation::reconciliation;
 #[must_use]
 pub fn endpoints(db: &DatabaseConnection, stock_deadline: Duration) -> Vec<Endpoint> {
     let decider = OrderDecider { stock_deadline };
-    let (for_get, for_list, for_history, for_reconciliation) = (db.clone(), db.clone(), db.clone(), db.clone());
+    let (for_get, for_history, for_reconciliation) = (db.clone(), db.clone(), db.clone());
     vec![
         Endpoint::new("get", "order.query.get.*", move |query| get(for_get.clone(), decider, query)),
-        Endpoint::new("list", "order.query.list", move |query| list(for_list.clone(), query)),
         Endpoint::new("history", "order.query.history.*", move |query| history(for_history.clone(), query)),
         Endpoint::new("reconciliation", "order.query.reconciliation", move |_| {
             reconciliation(for_reconciliation.clone(), stock_deadline)
@@ -52,50 +50,6 @@ pub async fn get(db: DatabaseConnection, decider: OrderDecider, query: Query) ->
     }
     let row = Entity::find_by_id(id.to_string()).one(&db).await?;
     view(row.ok_or_else(|| QueryError::NotFound(format!("there is no order {id}")))?)
-}
-
-/// Returns a page of orders, newest first.
-///
-/// # Errors
-///
-/// [`QueryError::Invalid`] if the body is not a valid [`ListOrders`], or its limit is out of range.
-pub async fn list(db: DatabaseConnection, query: Query) -> Result<Page<OrderView>, QueryError> {
-    let request: ListOrders = if query.body.is_empty() {
-        ListOrders::default()
-    } else {
-        serde_json::from_slice(&query.body).map_err(|error| QueryError::Invalid(error.to_string()))?
-    };
-    let limit = request.limit.unwrap_or(DEFAULT_PAGE);
-    if !(1..=MAX_PAGE).contains(&limit) {
-        return Err(QueryError::Invalid(format!("limit must be 1 to {MAX_PAGE}")));
-    }
-    let mut select = Entity::find();
-    if let Some(customer) = &request.customer_id {
-        select = select.filter(Column::CustomerId.eq(customer.as_str()));
-    }
-    if let Some(status) = request.status {
-        select = select.filter(Column::Status.eq(status.as_str()));
-    }
-    if let Some(cursor) = &request.cursor {
-        let (placed_at, order_id) = parse_cursor(cursor)?;
-        let after = Expr::tuple([Expr::col(Column::PlacedAt), Expr::col(Column::OrderId)])
-            .lt(Expr::tuple([Expr::val(placed_at), Expr::val(order_id)]));
-        select = select.filter(after);
-    }
-    // One row more than requested shows whether another page follows.
-    let mut rows =
-        select.order_by_desc(Column::PlacedAt).order_by_desc(Column::OrderId).limit(limit + 1).all(&db).await?;
-    let more = cut_page(&mut rows, limit, |row| row.items.len());
-    let next = rows.last().filter(|_| more).map(|row| format!("{}.{}", row.placed_at, row.order_id));
-    Ok(Page { items: rows.into_iter().map(view).collect::<Result<_, _>>()?, next })
-}
-
-/// A cursor is `<placed_at>.<order_id>` of the last row of a page; callers treat it as opaque.
-fn parse_cursor(cursor: &str) -> Result<(i64, String), QueryError> {
-    let parsed = cursor.split_once('.').and_then(|(placed_at, order_id)| {
-        Some((placed_at.parse().ok()?, String::from(OrderId::parse(order_id).ok()?)))
-    });
-    parsed.ok_or_else(|| QueryError::Invalid("cursor must be the next of an earlier page".to_owned()))
 }
 
 /// Returns the view of an order as it was; `None` if it was not placed yet.

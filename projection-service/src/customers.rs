@@ -80,9 +80,7 @@ impl Projection for Customers {
     type Messages = OrderChange;
 
     async fn apply(&self, tx: &DatabaseTransaction, batch: &[&Envelope<OrderChange>]) -> Result<(), HandleError> {
-        let mut ids: Vec<String> = batch.iter().filter_map(|event| customer(&event.payload)).collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let ids = statement::distinct(batch.iter().filter_map(|event| customer(&event.payload)));
         let rows =
             statement::select_in::<customer_orders::Entity, _>(tx, customer_orders::Column::CustomerId, &ids)
                 .await?;
@@ -124,8 +122,7 @@ fn customer(change: &OrderChange) -> Option<String> {
 
 /// Adds the money of a batch to the rows.
 async fn add_spent(tx: &DatabaseTransaction, confirmed: BTreeMap<(String, String), i64>) -> Result<(), DbErr> {
-    let mut ids: Vec<String> = confirmed.keys().map(|(customer, _)| customer.clone()).collect();
-    ids.dedup();
+    let ids = statement::distinct(confirmed.keys().map(|(customer, _)| customer.clone()));
     let rows = statement::select_in::<spent::Entity, _>(tx, spent::Column::CustomerId, &ids).await?;
     let mut spent: Tracked<(String, String), spent::Model> =
         rows.into_iter().map(|row| ((row.customer_id.clone(), row.currency.clone()), row)).collect();

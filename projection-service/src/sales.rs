@@ -90,9 +90,7 @@ impl Projection for Sales {
     type Messages = OrderChange;
 
     async fn apply(&self, tx: &DatabaseTransaction, batch: &[&Envelope<OrderChange>]) -> Result<(), HandleError> {
-        let mut ids: Vec<String> = batch.iter().map(|event| event.key.clone()).collect();
-        ids.sort_unstable();
-        ids.dedup();
+        let ids = statement::distinct(batch.iter().map(|event| event.key.clone()));
         let stored = statement::select_in::<open_orders::Entity, _>(tx, open_orders::Column::OrderId, &ids).await?;
         let mut open: BTreeMap<String, open_orders::Model> =
             stored.iter().map(|row| (row.order_id.clone(), row.clone())).collect();

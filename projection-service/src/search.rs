@@ -109,8 +109,7 @@ impl Projection for OrderSearch {
         }
         found.save(tx, |_, row| Ok::<_, DbErr>(row.clone().into_active_model())).await?;
         // A product may be in several lines.
-        lines.sort_unstable();
-        lines.dedup();
+        let lines = statement::distinct(lines);
         let row = |(product, order)| products::ActiveModel { product_id: Set(product), order_id: Set(order) };
         Ok(statement::insert(tx, lines.into_iter().map(row).collect(), None).await?)
     }

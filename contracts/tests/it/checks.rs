@@ -9,7 +9,7 @@ use contracts::account::{
 use contracts::inventory::{InventoryCommand, InventoryEvent};
 use contracts::order::{OrderCommand, OrderEvent, OrderTimer};
 use contracts::payment::PaymentEvent;
-use contracts::query::{ListAccounts, ListNotifications, ListOrders, ListProducts};
+use contracts::query::{ListAccounts, ListNotifications, ListProducts, SearchOrders};
 use contracts::{Amount, CustomerId, OrderId, ProductId, Quantity};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,7 +54,7 @@ pub(crate) fn body(body: &[u8]) {
         AccountEvent,
         PaymentEvent
     );
-    json_round_trips::<ListOrders>(body);
+    json_round_trips::<SearchOrders>(body);
     json_round_trips::<ListAccounts>(body);
     json_round_trips::<ListNotifications>(body);
     json_round_trips::<ListProducts>(body);

@@ -43,7 +43,6 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     // Only nats-server publishes here, when a schedule is due.
     ("order.timer.stock-deadline.ORDER_001", &[]),
     ("order.query.get.ORDER_001", &[GATEWAY, OPERATOR]),
-    ("order.query.list", &[GATEWAY]),
     ("order.query.history.ORDER_001", &[GATEWAY, OPERATOR]),
     ("order.query.events", &[GATEWAY, PROJECTIONS]),
     ("projection.query.orders", &[GATEWAY]),

@@ -1,23 +1,18 @@
 //! Batches on a database: the recorded history, the view, and the published events.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use choreography::query::Query;
 use choreography::{Envelope, EventSourced, Handler as _, database, event_store};
 use choreography_test::{Spec, TestPostgres, cancelled, published, scheduled};
+use contracts::CustomerId;
 use contracts::order::{
     CancelOrderDeferred, CancelOrderRefused, CancelReason, CancelRefusal, OrderAwaitingStock, OrderCancelled,
-    OrderConfirmed, OrderDetails, OrderItem, OrderPlaced, OrderReserved, PlaceOrder, PlaceOrderRefused,
-    PlaceRefusal, StockDeadlinePassed,
+    OrderConfirmed, OrderDetails, OrderPlaced, OrderReserved, PlaceOrderRefused, PlaceRefusal, StockDeadlinePassed,
 };
-use contracts::query::ListOrders;
-use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use order_service::entity::order_view;
 use order_service::handler::OrderDecider;
 use order_service::migration::Migrator;
 use order_service::order::OrderMessage;
-use order_service::queries;
 use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, Statement, TransactionTrait};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -214,37 +209,4 @@ async fn when_two_instances_decide_on_one_order_the_later_one_decides_again() {
     spec.when_redelivered().then([]).await;
     assert_eq!(history(&spec).await, ["order.placed.v1", "order.cancelled.v1"]);
     assert_eq!(view(&spec).await.unwrap().status, "cancelled");
-}
-
-#[tokio::test]
-async fn a_list_of_large_orders_comes_in_pages_that_fit_into_a_message() {
-    let mut spec = on_sqlite().await;
-    let items: Vec<_> = (0..100)
-        .map(|n| OrderItem {
-            product_id: ProductId::parse(format!("{n:0>64}")).unwrap(),
-            quantity: Quantity::parse(1_000_000).unwrap(),
-            unit_price: Amount::parse(1_000_000).unwrap(),
-        })
-        .collect();
-    let orders: Vec<_> = (0..200)
-        .map(|n| {
-            let order_id = OrderId::parse(format!("ORDER_{n}")).unwrap();
-            let customer = CustomerId::parse("CUSTOMER_001").unwrap();
-            let details = OrderDetails::new(order_id, customer, Currency::EUR, items.clone(), None).unwrap();
-            OrderMessage::Place(PlaceOrder(details))
-        })
-        .collect();
-    assert_eq!(spec.when_batch(orders).then_published().await.len(), 200);
-    let (mut seen, mut cursor) = (BTreeSet::new(), None);
-    loop {
-        let body = serde_json::to_vec(&ListOrders { limit: Some(200), cursor, ..ListOrders::default() }).unwrap();
-        let page = queries::list(spec.db().clone(), Query { key: String::new(), body: body.into() }).await.unwrap();
-        assert!(serde_json::to_vec(&page).unwrap().len() < 1_000_000);
-        seen.extend(page.items.into_iter().map(|order| order.order_id));
-        cursor = page.next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    assert_eq!(seen.len(), 200);
 }

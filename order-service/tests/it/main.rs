@@ -4,7 +4,6 @@
 mod decisions;
 mod handling;
 mod properties;
-mod queries;
 mod time_travel;
 
 use contracts::inventory::{StockBackordered, StockRefused, StockReserved};

@@ -1,6 +1,8 @@
 //! The projections: given events, then rows; and the queries on them.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod pages;
+
 use choreography::query::{Query, QueryError};
 use choreography_test::ProjectionSpec;
 use contracts::order::{

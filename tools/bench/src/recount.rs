@@ -6,13 +6,11 @@ use std::fmt::Write as _;
 
 use choreography::database::Databases;
 use choreography::declaration::ProjectionSpec;
-use choreography::{
-    Declaration, Envelope, HandleError, Projection, Service, ServiceOptions, migration, setting, statement,
-};
+use choreography::migration::LibraryAndProjections;
+use choreography::{Declaration, Envelope, HandleError, Projection, Service, ServiceOptions, setting, statement};
 use contracts::declaration::{EVENT_STORES, OrderChange};
 use contracts::topology::streams;
 use sea_orm::DatabaseTransaction;
-use sea_orm_migration::prelude::{MigrationTrait, MigratorTrait};
 use tokio_util::sync::CancellationToken;
 
 /// The name of the service, of its user, and of the hidden subcommand.
@@ -70,16 +68,6 @@ pub fn declaration(versions: &[u32]) -> Declaration {
     })
 }
 
-struct Migrator;
-
-impl MigratorTrait for Migrator {
-    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        let mut migrations = migration::library();
-        migrations.extend(migration::projections());
-        migrations
-    }
-}
-
 /// The hidden subcommand `recount-service`.
 #[derive(Debug, Clone, clap::Parser)]
 pub struct RecountService {
@@ -98,7 +86,7 @@ impl RecountService {
     ///
     /// If the database cannot be opened, or the service fails.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let db = Databases::open::<Migrator>(&self.service.database_url(SERVICE)).await?;
+        let db = Databases::open::<LibraryAndProjections>(&self.service.database_url(SERVICE)).await?;
         let versions: &[u32] = if self.second_version { &[1, 2] } else { &[1] };
         let builder = Service::builder(declaration(versions)).topology(streams()?).projection(Counts::<1>);
         let builder = if self.second_version { builder.projection(Counts::<2>) } else { builder };

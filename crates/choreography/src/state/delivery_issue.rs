@@ -122,11 +122,10 @@ pub(crate) async fn failures(connection: &impl ConnectionTrait, message_id: Uuid
 /// A second call for the same messages, in this transaction or another one, returns none.
 pub(crate) async fn mark_redriven(
     tx: &DatabaseTransaction,
-    mut ids: Vec<Uuid>,
+    ids: Vec<Uuid>,
     now: i64,
 ) -> Result<HashSet<Uuid>, DbErr> {
-    ids.sort_unstable();
-    ids.dedup();
+    let ids = statement::distinct(ids);
     let mut taken = HashSet::with_capacity(ids.len());
     for chunk in statement::padded_chunks(&ids) {
         let mut update = Query::update();

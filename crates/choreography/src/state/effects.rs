@@ -59,13 +59,11 @@ pub async fn without_repeated<'a, T>(
     batch: &[&'a Envelope<T>],
     has_effect: impl Fn(&T) -> bool,
 ) -> Result<Vec<&'a Envelope<T>>, DbErr> {
-    let mut ids: Vec<Uuid> =
-        batch.iter().filter(|message| has_effect(&message.payload)).map(|message| message.id).collect();
+    let effective = batch.iter().filter(|message| has_effect(&message.payload));
+    let ids = statement::distinct(effective.map(|message| message.id));
     if ids.is_empty() {
         return Ok(batch.to_vec());
     }
-    ids.sort_unstable();
-    ids.dedup();
     let now = unix_millis(clock::now());
     let rows: Vec<ActiveModel> =
         ids.into_iter().map(|id| ActiveModel { message_id: Set(id), recorded_at: Set(now) }).collect();

@@ -7,10 +7,10 @@ use anyhow::Context;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, stream::Stream};
 use async_nats::{Client, HeaderMap};
-use choreography::projection::admin::{Action, Request, Status, subject};
+use choreography::projection::admin::Action;
 use choreography::{Health, connection};
+use choreography_ops::{OPERATOR, Operator, projections};
 use contracts::declaration::PROJECTIONS;
-use contracts::topology::PROJECTION_SERVICE;
 use demo::ShopConfig;
 use demo::redelivery;
 use demo::shop::nats_options;
@@ -28,7 +28,7 @@ const REPLY_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections to nats-server that no fault disconnects, as the users of `nats.conf`.
 pub struct Messages {
     provisioner: Client,
-    operator: Client,
+    operator: Operator,
     producers: BTreeMap<&'static str, Client>,
     held: Vec<(&'static str, &'static str)>,
     random: ChaCha8Rng,
@@ -59,7 +59,8 @@ impl Messages {
         for (context, user) in PRODUCERS {
             producers.insert(context, connect(user).await?);
         }
-        let (provisioner, operator) = (connect("provisioner").await?, connect("operator").await?);
+        let provisioner = connect("provisioner").await?;
+        let operator = Operator::connect(&nats_options(config, OPERATOR), choreo::shop()?).await?;
         Ok(Self { provisioner, operator, producers, held: Vec::new(), random: random(seed, Purpose::Republish) })
     }
 
@@ -131,14 +132,11 @@ impl Messages {
         Ok(())
     }
 
-    /// Changes a projection of projection-service.
+    /// Changes a projection.
     pub(super) async fn change_projection(&self, name: &str, action: Action) -> anyhow::Result<()> {
-        let version = PROJECTIONS.iter().find(|(known, _)| *known == name).map_or(0, |(_, version)| *version);
-        let request = Request { action, name: name.to_owned(), version };
-        let sent = self.operator.request(subject(PROJECTION_SERVICE), serde_json::to_vec(&request)?.into());
-        let reply = tokio::time::timeout(REPLY_TIMEOUT, sent).await.context("changing a projection")??;
-        let statuses: Result<Vec<Status>, _> = serde_json::from_slice(&reply.payload);
-        statuses.map(drop).with_context(|| format!("changing {name}: {:?}", reply.headers))
+        let (_, version) = PROJECTIONS.iter().find(|(known, _)| *known == name).context("no such projection")?;
+        let changed = projections::change(&self.operator, &format!("{name}-v{version}"), action).await?;
+        changed.map(drop).with_context(|| format!("projection-service does not have {name}"))
     }
 
     /// Starts every projection that does not run.
