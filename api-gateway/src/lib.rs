@@ -38,15 +38,12 @@ pub mod test_entry_points;
 use std::sync::Arc;
 use std::time::Duration;
 
-use choreography::broker_storage::BrokerStorage;
-use choreography::listener::{Guard, Server};
-use choreography::{Health, Running, clock, connection, spans};
-use choreography_http::commands::Commands;
+use choreography::{Running, connection};
 use choreography_http::feed::Feed;
+use choreography_http::gateway::{Gateway, Parts, Settings};
 use choreography_http::overview::Overview;
-use choreography_http::queries::Queries;
 use choreography_http::sse::SseConnections;
-use choreography_http::streams::{Capacity, Streams};
+use choreography_http::streams::Capacity;
 use choreography_http::waiter::Waiters;
 use contracts::capacity::follow_up;
 use contracts::declaration::topology;
@@ -110,22 +107,12 @@ fn capacity(max_backlog: u64) -> anyhow::Result<Capacity> {
 pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
     Box::pin(async move {
         problems::VOCABULARY.install();
-        spans::export_as(API_GATEWAY)?;
-        let health = Health::default();
-        let client = connection::connect(&config.nats, API_GATEWAY, &health).await?;
+        let Config { http_address, http, nats, durability, max_backlog, operations, dashboard } = config;
+        let connections = http.connections();
+        let settings = Settings { http_address, http, nats: nats.clone(), durability };
+        let gateway = Gateway::connect(API_GATEWAY, capacity(max_backlog)?, settings, shutdown.clone()).await?;
+        let Parts { commands, queries, waiters, client, health } = gateway.parts();
         let js = connection::jetstream(&client);
-        tokio::spawn(clock::watch(js.clone(), COMMANDS.to_owned(), health.clone(), shutdown.clone()));
-        let storage = BrokerStorage {
-            js: js.clone(),
-            monitors: config.durability.nats_monitor_url.clone(),
-            health: health.clone(),
-            shutdown: shutdown.clone(),
-        };
-        tokio::spawn(storage.watch());
-        let streams = Streams::new(js.clone(), capacity(config.max_backlog)?, config.durability, health.clone());
-        let commands = Arc::new(Commands::new(client.clone(), API_GATEWAY, &streams));
-        let queries = Queries::new(client.clone());
-        let waiters = || Waiters::new(client.clone(), shutdown.clone());
         let explainer =
             choreography_ops::Operator::over(client.clone(), js.clone(), health.clone(), choreo::shop()?);
         let invariants = InvariantsApi::new(explainer.clone());
@@ -135,34 +122,23 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
         let accounts = AccountsApi {
             commands: commands.clone(),
             queries: queries.clone(),
-            waiters: waiters(),
+            waiters: Waiters::new(client.clone(), shutdown.clone()),
             client: client.clone(),
         };
-        let orders = OrdersApi { commands, queries, waiters: waiters(), explainer };
+        let orders = OrdersApi { commands, queries, waiters, explainer };
         // Streams of events use at most half of the connections; the rest is for other requests.
-        let connections = || SseConnections::new((config.http.connections() / 4).max(1), shutdown.clone());
-        let events = EventsApi { feed: Feed::new(client.clone(), js.clone(), API_GATEWAY, connections()) };
-        let overview = Overview::new(connections());
-        let following = overview.follow(client.clone(), js, overview::shop(), overview::state_json);
+        let feeds = || SseConnections::new((connections / 4).max(1), shutdown.clone());
+        let events = EventsApi { feed: Feed::new(client.clone(), js.clone(), API_GATEWAY, feeds()) };
+        let overview = Overview::new(feeds());
+        let following = overview.follow(client, js, overview::shop(), overview::state_json);
         let overview = OverviewApi { overview };
 
-        // The gateway's responses to a foreign `Host` or `Origin` are problems with a code, so the router refuses them.
-        let server = Server::bind(config.http_address, &config.http, Some(health.clone())).await?.without_guard();
-        let guard = Guard::new(server.address(), &config.http);
-        let dashboard = Arc::new(Dashboard::new(&config.dashboard, config.operations.enabled)?);
+        let page = Arc::new(Dashboard::new(&dashboard, operations.enabled)?);
         let api = (orders, products, accounts, notifications, reports, events, overview, invariants);
-        let endpoint = match operations::connect(&config.operations, &config.nats, &health).await? {
-            Some(operations) => router::endpoint((api, operations), dashboard, guard, health.clone())?,
-            None => router::endpoint(api, dashboard, guard, health.clone())?,
+        let (routes, document) = match operations::connect(&operations, &nats, &health).await? {
+            Some(operations) => router::routes((api, operations), page)?,
+            None => router::routes(api, page)?,
         };
-        let watch = connection::watch_server(client.clone(), health);
-        let ended = tokio::select! {
-            never = watch => match never {},
-            () = server.serve(endpoint, shutdown) => Ok(()),
-            ended = streams.watch() => ended.map_err(Into::into),
-            () = following => Ok(()),
-        };
-        spans::flush().await;
-        ended
+        gateway.serve_routes(routes, &document, following).await
     })
 }

@@ -12,7 +12,7 @@ use choreography::probes::with_probes;
 use choreography::{Health, clock, spans};
 use poem::endpoint::make_sync;
 use poem::web::Html;
-use poem::{IntoEndpoint, Route, get};
+use poem::{Endpoint, IntoEndpoint, Route, get};
 use poem_openapi::{OpenApi, OpenApiService};
 use tokio_util::sync::CancellationToken;
 
@@ -52,16 +52,18 @@ pub struct Parts {
     pub queries: Queries,
     /// Holds responses.
     pub waiters: Waiters,
+    /// The connection to nats-server.
+    pub client: Client,
+    /// Its readiness.
+    pub health: Health,
 }
 
 /// A gateway that is connected and does not serve requests yet.
 pub struct Gateway {
     parts: Parts,
-    client: Client,
     streams: Streams,
     server: Server,
     guard: Guard,
-    health: Health,
     shutdown: CancellationToken,
 }
 
@@ -100,8 +102,10 @@ impl Gateway {
             commands: Arc::new(Commands::new(client.clone(), name, &streams)),
             queries: Queries::new(client.clone()),
             waiters: Waiters::new(client.clone(), shutdown.clone()),
+            client,
+            health,
         };
-        Ok(Self { parts, client, streams, server, guard, health, shutdown })
+        Ok(Self { parts, streams, server, guard, shutdown })
     }
 
     /// Returns what the operations of its API need.
@@ -118,23 +122,44 @@ impl Gateway {
     /// If a stream is less durable than required.
     pub async fn serve<A: OpenApi + 'static>(self, service: OpenApiService<A, ()>) -> anyhow::Result<()> {
         let document = service.spec();
-        // The validator of Swagger UI would send the document to a server on the internet.
-        let docs =
-            service.swagger_ui_html().replace("deepLinking: true,", "deepLinking: true, validatorUrl: null,");
         let routes = Route::new()
-            .at("/docs", get(make_sync(move |_| Html(docs.clone()))))
+            .at("/docs", get(reference(&service)))
             .at("/openapi.json", get(service.spec_endpoint()))
-            .at("/problems/:code", problem_pages())
             .nest("/", service.into_endpoint());
+        self.serve_routes(routes, &document, std::future::pending()).await
+    }
+
+    /// Serves routes until the shutdown, or until the work beside them ends; `document` is the OpenAPI document of the API
+    /// among them. Adds `/problems/:code`, the probes, and with the feature `metrics` `/metrics`.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve).
+    pub async fn serve_routes(
+        self,
+        routes: Route,
+        document: &str,
+        beside: impl Future<Output = ()>,
+    ) -> anyhow::Result<()> {
+        let Self { parts: Parts { client, health, .. }, streams, server, guard, shutdown } = self;
+        let routes = routes.at("/problems/:code", problem_pages());
         #[cfg(feature = "metrics")]
         let routes = routes.at("/metrics", get(make_sync(|_| choreography::metrics::exposition())));
-        let endpoint = with_rules(with_probes(routes, self.health.clone()), &document, self.guard);
+        let endpoint = with_rules(with_probes(routes, health.clone()), document, guard);
         let ended = tokio::select! {
-            never = connection::watch_server(self.client, self.health) => match never {},
-            () = self.server.serve(endpoint, self.shutdown) => Ok(()),
-            ended = self.streams.watch() => ended.map_err(Into::into),
+            never = connection::watch_server(client, health) => match never {},
+            () = server.serve(endpoint, shutdown) => Ok(()),
+            ended = streams.watch() => ended.map_err(Into::into),
+            () = beside => Ok(()),
         };
         spans::flush().await;
         ended
     }
+}
+
+/// Returns the page of the API reference. The validator of Swagger UI is off: it would send the document to a server on
+/// the internet.
+pub fn reference<A: OpenApi>(service: &OpenApiService<A, ()>) -> impl Endpoint + 'static {
+    let html = service.swagger_ui_html().replace("deepLinking: true,", "deepLinking: true, validatorUrl: null,");
+    make_sync(move |_| Html(html.clone()))
 }
