@@ -35,7 +35,7 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
         let db = Databases::open::<Migrator>(&config.service.database_url(ORDER_SERVICE)).await?;
         let stock_deadline = Duration::from_secs(config.stock_deadline_seconds);
         let service = Service::builder(declaration::order_service())
-            .description("Orders: one order, a list, a history")
+            .description("Orders: one order, and its history")
             .version(env!("CARGO_PKG_VERSION"))
             .topology(streams()?)
             .longest_deadline(stock_deadline)

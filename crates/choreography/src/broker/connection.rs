@@ -8,6 +8,7 @@ use anyhow::{anyhow, bail};
 use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::credentials::NatsCredentials;
@@ -116,7 +117,9 @@ pub async fn connect(options: &NatsOptions, name: &str, health: &Health) -> anyh
             async move { reporter.report(&event) }
         });
     let servers: Vec<&str> = options.nats_url.split(',').map(str::trim).collect();
-    Ok(connect.connect(servers).await?)
+    // Boxed, so that other crates do not compile the client again.
+    let connected: BoxFuture<'_, _> = Box::pin(connect.connect(servers));
+    Ok(connected.await?)
 }
 
 /// Connects as `name` and waits until the server has responded. Returns the connection and its health.

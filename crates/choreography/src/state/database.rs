@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use futures::future::BoxFuture;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr};
 use sea_orm_migration::MigratorTrait;
 use tokio::time::timeout;
@@ -117,26 +118,29 @@ pub async fn open<M: MigratorTrait>(url: &str) -> anyhow::Result<DatabaseConnect
     not(all(feature = "sqlite", feature = "postgres")),
     allow(unused_variables, reason = "each database has one of them")
 )]
-async fn connect(
-    url: &str,
+// Boxed, so that the crates of the services do not compile the database driver again.
+fn connect<'a>(
+    url: &'a str,
     connections: u32,
     statement_timeout_ms: u32,
-    synced: &Arc<AtomicBool>,
-) -> anyhow::Result<DatabaseConnection> {
-    check_database_url(url).map_err(|why| anyhow!("DATABASE_URL {why}"))?;
-    let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(connections)
-        .connect_timeout(Duration::from_secs(10))
-        .acquire_timeout(ACQUIRE)
-        .max_lifetime(MAX_LIFETIME)
-        .test_before_acquire_if_idle_for(Duration::from_secs(1))
-        .sqlx_logging(false);
-    #[cfg(feature = "sqlite")]
-    sqlite::configure(&mut options, synced.clone());
-    #[cfg(feature = "postgres")]
-    postgres::configure(&mut options, statement_timeout_ms);
-    Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))
+    synced: &'a Arc<AtomicBool>,
+) -> BoxFuture<'a, anyhow::Result<DatabaseConnection>> {
+    Box::pin(async move {
+        check_database_url(url).map_err(|why| anyhow!("DATABASE_URL {why}"))?;
+        let mut options = ConnectOptions::new(url);
+        options
+            .max_connections(connections)
+            .connect_timeout(Duration::from_secs(10))
+            .acquire_timeout(ACQUIRE)
+            .max_lifetime(MAX_LIFETIME)
+            .test_before_acquire_if_idle_for(Duration::from_secs(1))
+            .sqlx_logging(false);
+        #[cfg(feature = "sqlite")]
+        sqlite::configure(&mut options, synced.clone());
+        #[cfg(feature = "postgres")]
+        postgres::configure(&mut options, statement_timeout_ms);
+        Database::connect(options).await.with_context(|| format!("opening the database {}", redacted(url)))
+    })
 }
 
 /// Awaits a unit of work on a database, for at most 10 s: a frozen session, or a half-open connection, never responds,
