@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `order.query.get.<orderId>` | nothing, or a [`Point`](choreography::time_travel::Point) of its history | [`OrderView`] |
 //! | `order.query.history.<orderId>` | | [`OrderHistory`] |
-//! | `inventory.query.product.<productId>` | | [`ProductView`] |
+//! | `inventory.query.product.<productId>` | nothing, or a time ([`Point`](choreography::time_travel::Point)) | [`ProductView`] |
 //! | `account.query.get.<customerId>` | | [`AccountView`] |
 //! | `account.query.snapshot` | [`ListAccounts`] | [`Page`] of [`AccountSnapshotEntry`], by id, deleted ones included |
 //! | `payment.query.get.<orderId>` | | [`PaymentView`] |
@@ -153,6 +153,8 @@ pub struct ProductView {
     pub reserved: u64,
     /// Requested by backordered orders.
     pub backordered: u64,
+    /// When these units last changed, RFC 3339.
+    pub updated_at: String,
 }
 
 /// The current state of an account.

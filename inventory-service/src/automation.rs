@@ -12,7 +12,8 @@
 use std::collections::BTreeMap;
 
 use choreography::database::answered;
-use choreography::statement;
+use choreography::envelope::unix_millis;
+use choreography::{clock, statement};
 use contracts::ProductId;
 use poem::error::ResponseError;
 use poem::http::StatusCode;
@@ -25,8 +26,9 @@ use sea_orm::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::entity::{backorder_line, product, reservation, stock_receipt};
+use crate::entity::{backorder_line, product, reservation, stock_history, stock_receipt};
 use crate::reconciliation::receive;
+use crate::unit_of_work::history_row;
 
 /// The demo catalogue, a body of `POST /automation-testing/seed`.
 pub const CATALOGUE: &str = include_str!("../../seed/catalogue.json");
@@ -124,17 +126,19 @@ async fn create(db: &DatabaseConnection, products: BTreeMap<ProductId, u64>) -> 
         .into_iter()
         .map(|(product_id, available)| (product_id.into(), i64::try_from(available).unwrap_or(i64::MAX)))
         .collect();
-    let rows = seeded.iter().map(|(product_id, available)| product::ActiveModel {
+    let now = unix_millis(clock::now());
+    let row = |(product_id, available): (&String, &i64)| product::ActiveModel {
         product_id: Set(product_id.clone()),
         available: Set(*available),
         reserved: Set(0),
         backordered: Set(0),
         last_position: Set(0),
         version: Set(0),
-    });
+        changed_at: Set(now),
+    };
     let mut created = Vec::new();
     let tx = db.begin().await?;
-    for chunk in statement::chunks(rows.collect()) {
+    for chunk in statement::chunks(seeded.iter().map(row).collect()) {
         let mut insert = Insert::many(chunk)
             .on_conflict(OnConflict::column(product::Column::ProductId).do_nothing().to_owned())
             .into_query();
@@ -143,6 +147,8 @@ async fn create(db: &DatabaseConnection, products: BTreeMap<ProductId, u64>) -> 
             created.push(row.try_get::<String>("", "product_id")?);
         }
     }
+    let history = created.iter().filter_map(|id| Some(history_row(row(seeded.get_key_value(id)?))));
+    statement::insert(&tx, history.collect(), None).await?;
     let units = created.iter().filter_map(|id| Some((id.clone(), *seeded.get(id)?))).collect();
     receive(&tx, units).await?;
     tx.commit().await?;
@@ -156,6 +162,7 @@ async fn empty(db: &DatabaseConnection) -> Result<(), DbErr> {
     let tx = db.begin().await?;
     // Products first, because concurrent transactions lock them first.
     product::Entity::delete_many().exec(&tx).await?;
+    stock_history::Entity::delete_many().exec(&tx).await?;
     reservation::Entity::delete_many().exec(&tx).await?;
     backorder_line::Entity::delete_many().exec(&tx).await?;
     stock_receipt::Entity::delete_many().exec(&tx).await?;

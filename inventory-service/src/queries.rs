@@ -1,12 +1,16 @@
 //! The queries: one product, a list. [`contracts::query`] has the types of requests and replies.
 
 use anyhow::Context;
+use choreography::envelope::{from_unix_millis, rfc3339, unix_millis};
 use choreography::query::{Endpoint, Query, QueryError, cut_page};
+use choreography::time_travel::Point;
 use contracts::ProductId;
 use contracts::query::{DEFAULT_PAGE, ListProducts, MAX_PAGE, Page, ProductView};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use time::OffsetDateTime;
 
 use crate::entity::product::{Column, Entity, Model};
+use crate::entity::stock_history;
 use crate::reconciliation::reconciliation;
 
 /// Returns the query endpoints on a database.
@@ -22,13 +26,22 @@ pub fn endpoints(db: &DatabaseConnection) -> Vec<Endpoint> {
     ]
 }
 
-/// Returns one product.
+/// Returns one product as it is, or as it was at the time in the body.
 ///
 /// # Errors
 ///
-/// [`QueryError::Invalid`] if the key is not a valid id, [`QueryError::NotFound`] if the product does not exist.
+/// [`QueryError::Invalid`] if the key is not a valid id, or the body is neither empty nor a time;
+/// [`QueryError::NotFound`] if the product does not exist, or did not then.
 pub async fn product(db: DatabaseConnection, query: Query) -> Result<ProductView, QueryError> {
-    let id = ProductId::parse(query.key).map_err(|error| QueryError::Invalid(format!("the product id {error}")))?;
+    let id = ProductId::parse(query.key.as_str())
+        .map_err(|error| QueryError::Invalid(format!("the product id {error}")))?;
+    match Point::of(&query)? {
+        None => {}
+        Some(Point::At(time)) => return past(&db, id, time).await,
+        Some(Point::Version(_)) => {
+            return Err(QueryError::Invalid("stock has no versions: give a time".to_owned()));
+        }
+    }
     let row = Entity::find_by_id(id.as_str()).one(&db).await?;
     view(row.ok_or_else(|| QueryError::NotFound(format!("there is no product {id}")))?)
 }
@@ -59,6 +72,19 @@ pub async fn products(db: DatabaseConnection, query: Query) -> Result<Page<Produ
     Ok(Page { items: rows.into_iter().map(view).collect::<Result<_, _>>()?, next })
 }
 
+async fn past(db: &DatabaseConnection, id: ProductId, time: OffsetDateTime) -> Result<ProductView, QueryError> {
+    let row = stock_history::Entity::find()
+        .filter(stock_history::Column::ProductId.eq(id.as_str()))
+        .filter(stock_history::Column::ChangedAt.lte(unix_millis(time)))
+        .order_by_desc(stock_history::Column::ChangedAt)
+        .one(db)
+        .await?;
+    let absent = || QueryError::NotFound(format!("product {id} did not exist {}", Point::At(time)));
+    let stock_history::Model { product_id, changed_at, available, reserved, backordered } =
+        row.ok_or_else(absent)?;
+    view(Model { product_id, available, reserved, backordered, last_position: 0, version: 0, changed_at })
+}
+
 fn view(row: Model) -> Result<ProductView, QueryError> {
     let read = || -> anyhow::Result<ProductView> {
         Ok(ProductView {
@@ -66,6 +92,7 @@ fn view(row: Model) -> Result<ProductView, QueryError> {
             available: row.available.try_into()?,
             reserved: row.reserved.try_into()?,
             backordered: row.backordered.try_into()?,
+            updated_at: rfc3339(from_unix_millis(row.changed_at)),
         })
     };
     read().context("reading a product").map_err(QueryError::Unavailable)

@@ -33,6 +33,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use choreography::clock;
+use choreography::envelope::unix_millis;
 use choreography::statement::{self, invalid_row};
 use contracts::inventory::StockLine;
 use contracts::{OrderId, ProductId};
@@ -43,7 +45,7 @@ use sea_orm::{
 };
 
 use crate::entity::reservation::Status;
-use crate::entity::{backorder_line, product, reservation};
+use crate::entity::{backorder_line, product, reservation, stock_history};
 use crate::stock::{Place, Product, Reservation, ReservationState, Stock, StockMessage};
 
 /// The largest number of queues that one statement reads.
@@ -108,13 +110,18 @@ pub async fn load<'a>(
     Ok(stock)
 }
 
-/// Writes the changed products and reservations, and the backorder lines of orders that wait now, or no longer.
+/// Writes the changed products with their history, the changed reservations, and the backorder lines of orders that wait
+/// now, or no longer.
 ///
 /// # Errors
 ///
 /// The database's error; a unique violation if another instance created the same order or product meanwhile.
 pub async fn save(tx: &DatabaseTransaction, stock: &Stock) -> Result<(), DbErr> {
-    stock.products.save(tx, product_row).await?;
+    let now = unix_millis(clock::now());
+    stock.products.save(tx, |id, product| product_row(id, product, now)).await?;
+    let history: Result<Vec<_>, DbErr> =
+        stock.products.changed().map(|(id, product)| Ok(history_row(product_row(id, product, now)?))).collect();
+    statement::insert(tx, history?, None).await?;
     stock.reservations.save(tx, reservation_row).await?;
     let (mut arrived, mut left) = (Vec::new(), Vec::new());
     for (id, reservation) in stock.reservations.changed() {
@@ -250,7 +257,9 @@ fn heads_of_queues(connection: &impl ConnectionTrait, budgets: &[(String, i64)])
     Statement::from_sql_and_values(connection.get_database_backend(), heads.join(" UNION ALL "), values)
 }
 
-fn product_row(product_id: &ProductId, product: &Product) -> Result<product::ActiveModel, DbErr> {
+/// Returns the row of a product that changes now. The clocks of two instances differ, so the time is at least that of the
+/// change before.
+fn product_row(product_id: &ProductId, product: &Product, now: i64) -> Result<product::ActiveModel, DbErr> {
     Ok(product::ActiveModel {
         product_id: Set(product_id.to_string()),
         available: Set(stored(product.available)?),
@@ -258,7 +267,14 @@ fn product_row(product_id: &ProductId, product: &Product) -> Result<product::Act
         backordered: Set(stored(product.backordered)?),
         last_position: Set(product.last_position),
         version: Set(product.version),
+        changed_at: Set(now.max(product.changed_at + 1)),
     })
+}
+
+/// Returns the history's row of a change.
+pub(crate) fn history_row(row: product::ActiveModel) -> stock_history::ActiveModel {
+    let product::ActiveModel { product_id, changed_at, available, reserved, backordered, .. } = row;
+    stock_history::ActiveModel { product_id, changed_at, available, reserved, backordered }
 }
 
 fn product_of(row: product::Model) -> Result<(ProductId, Product), DbErr> {
@@ -268,6 +284,7 @@ fn product_of(row: product::Model) -> Result<(ProductId, Product), DbErr> {
         backordered: counted(row.backordered)?,
         last_position: row.last_position,
         version: row.version,
+        changed_at: row.changed_at,
     };
     Ok((ProductId::parse(row.product_id).map_err(invalid_row)?, product))
 }

@@ -4,12 +4,13 @@ mod restock;
 
 use std::sync::Arc;
 
+use choreography::time_travel::Point;
 use choreography_http::body::Body;
 use choreography_http::code::Code;
 use choreography_http::commands::{Commands, Request, WithoutKey};
 use choreography_http::idempotency::{IdempotencyKey, Operation};
 use choreography_http::json::{JsonOf, Nullable};
-use choreography_http::parameter::{Header, Id, Path, Query, TraceParent};
+use choreography_http::parameter::{Header, Id, Path, Query, Time, TraceParent};
 use choreography_http::problem::Failure;
 use choreography_http::queries::Queries;
 use choreography_http::{failures, replies};
@@ -41,6 +42,8 @@ pub(crate) struct Product {
     reserved: u64,
     /// Missing for waiting orders.
     backordered: u64,
+    /// When these units last changed, RFC 3339.
+    updated_at: String,
 }
 
 /// A page of products.
@@ -66,7 +69,7 @@ pub(crate) enum Restocked {
 }
 
 replies! {
-    /// The product's current stock.
+    /// The product's stock.
     GetProduct: Product;
 
     /// A page of products, by id.
@@ -120,14 +123,21 @@ impl ProductsApi {
     }
 
     /// Get the stock of a product
+    ///
+    /// With `at`: the stock as it was then.
     #[oai(path = "/products/:id", method = "get", operation_id = "getProduct")]
     async fn get(
         &self,
         /// The product's id.
         id: Path<Id<ProductId>>,
+        /// The stock at this time.
+        at: Query<Time>,
     ) -> Result<GetProduct, Failure<GetFailures>> {
-        let json =
-            self.queries.get(format!("inventory.query.product.{}", id.0.0), problems::PRODUCT_NOT_FOUND).await?;
+        let (subject, missing) = (format!("inventory.query.product.{}", id.0.0), problems::PRODUCT_NOT_FOUND);
+        let json = match at.0 {
+            None => self.queries.get(subject, missing).await?,
+            Some(Time(time)) => self.queries.get_past(subject, Point::At(time), missing).await?,
+        };
         Ok(GetProduct::Found(JsonOf::relayed(json)))
     }
 

@@ -3,4 +3,5 @@
 pub mod backorder_line;
 pub mod product;
 pub mod reservation;
+pub mod stock_history;
 pub mod stock_receipt;

@@ -19,6 +19,8 @@ pub struct Model {
     pub last_position: i64,
     /// The number of restocks.
     pub version: i64,
+    /// When it last changed, in milliseconds since 1970.
+    pub changed_at: i64,
 }
 
 /// No relations.

@@ -2,6 +2,7 @@
 
 mod m0001_stock;
 mod m0002_stock_receipts;
+mod m0003_stock_history;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
         migrations.extend(choreography::migration::effects());
         migrations.push(Box::new(m0001_stock::Migration));
         migrations.push(Box::new(m0002_stock_receipts::Migration));
+        migrations.push(Box::new(m0003_stock_history::Migration));
         migrations
     }
 }

@@ -20,6 +20,8 @@ pub struct Product {
     pub last_position: i64,
     /// The number of restocks.
     pub version: i64,
+    /// When its row last changed, in milliseconds since 1970; no rule depends on it.
+    pub changed_at: i64,
 }
 
 impl Product {

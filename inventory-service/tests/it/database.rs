@@ -7,7 +7,7 @@ use choreography::{Envelope, HandleError, Handler, Outgoing, database, inbox};
 use choreography_test::postgres::TestPostgres;
 use contracts::{OrderId, ProductId};
 use inventory_service::entity::reservation::Status;
-use inventory_service::entity::{backorder_line, product, reservation};
+use inventory_service::entity::{backorder_line, product, reservation, stock_history};
 use inventory_service::handler::InventoryHandler;
 use inventory_service::migration::Migrator;
 use inventory_service::stock::{Place, Product, Reservation, ReservationState, Stock, StockMessage};
@@ -67,6 +67,7 @@ pub(crate) async fn begin_with(db: &DatabaseConnection, stock: &Stock) {
     product::Entity::delete_many().exec(db).await.unwrap();
     reservation::Entity::delete_many().exec(db).await.unwrap();
     backorder_line::Entity::delete_many().exec(db).await.unwrap();
+    stock_history::Entity::delete_many().exec(db).await.unwrap();
     for (id, product) in &stock.products {
         let row = product::ActiveModel {
             product_id: Set(id.to_string()),
@@ -75,6 +76,7 @@ pub(crate) async fn begin_with(db: &DatabaseConnection, stock: &Stock) {
             backordered: Set(0),
             last_position: Set(0),
             version: Set(0),
+            changed_at: Set(0),
         };
         row.insert(db).await.unwrap();
     }
@@ -121,6 +123,8 @@ pub(crate) async fn whole(db: &DatabaseConnection) -> Stock {
             backordered: row.backordered.try_into().unwrap(),
             last_position: row.last_position,
             version: row.version,
+            // The rules do not set it.
+            changed_at: 0,
         };
         stock.products.insert(ProductId::parse(row.product_id).unwrap(), product);
     }

@@ -1,17 +1,23 @@
 //! Queries on stock.
 
 use bytes::Bytes;
+use choreography::envelope::from_unix_millis;
 use choreography::query::{Query, QueryError};
+use choreography::time_travel::Point;
+use contracts::query::ProductView;
+use inventory_service::entity::product::Entity;
 use inventory_service::queries::{product, products};
 use inventory_service::reconciliation::reconciliation;
+use sea_orm::EntityTrait;
 use serde_json::{Value, json};
 
 use crate::database::{Engine, TestDatabase, begin_with, envelope, handle};
-use crate::given::{available, placed};
+use crate::given::{available, cancelled, placed, restock};
 use crate::on_both_databases;
 
 on_both_databases!(
     the_reply_has_the_three_counts_of_a_product,
+    stock_as_it_was_equals_what_was_read_then,
     a_product_that_does_not_exist_is_not_found,
     the_list_of_products_is_read_page_by_page_in_the_order_of_ids,
     an_invalid_list_query_is_refused_and_an_empty_one_has_the_default_limit,
@@ -33,8 +39,51 @@ async fn the_reply_has_the_three_counts_of_a_product(engine: Engine) {
     let batch = [envelope(&placed("A", &[("CUP", 3)])), envelope(&placed("B", &[("CUP", 8)]))];
     handle(&database.db, &batch).await.unwrap();
     let reply = product(database.db.clone(), about("CUP")).await.unwrap();
-    let expected = json!({"productId": "CUP", "available": 7, "reserved": 3, "backordered": 8});
+    let expected = json!({"productId": "CUP", "available": 7, "reserved": 3, "backordered": 8,
+        "updatedAt": reply.updated_at});
     assert_eq!(serde_json::to_value(reply).unwrap(), expected);
+}
+
+/// The query for a product at a time, in milliseconds since 1970.
+fn at(key: &str, time: i64) -> Query {
+    let body = serde_json::to_vec(&Point::At(from_unix_millis(time))).unwrap();
+    Query { key: key.to_owned(), body: body.into() }
+}
+
+async fn stock_as_it_was_equals_what_was_read_then(engine: Engine) {
+    let database = TestDatabase::new(engine).await;
+    let db = || database.db.clone();
+    begin_with(&database.db, &available(&[("CUP", 5), ("TEA", 9)])).await;
+    let mut read: Vec<(i64, &str, ProductView)> = Vec::new();
+    // The third changes only one of the two products; the last changes none.
+    let batches = [
+        vec![placed("A", &[("CUP", 3), ("TEA", 1)]), placed("B", &[("CUP", 4)])],
+        vec![cancelled("A"), restock("TEA", 2)],
+        vec![restock("CUP", 7)],
+        vec![cancelled("NONE")],
+    ];
+    for batch in &batches {
+        let envelopes: Vec<_> = batch.iter().map(envelope).collect();
+        handle(&database.db, &envelopes).await.unwrap();
+        for id in ["CUP", "TEA"] {
+            let row = Entity::find_by_id(id).one(&database.db).await.unwrap().unwrap();
+            read.push((row.changed_at, id, product(db(), about(id)).await.unwrap()));
+        }
+    }
+    assert_eq!(read.iter().map(|(_, _, view)| view.available).collect::<Vec<_>>(), [2, 8, 1, 11, 8, 11, 8, 11]);
+    for (changed_at, id, view) in &read {
+        assert_eq!(&product(db(), at(id, *changed_at)).await.unwrap(), view);
+        let before = read.iter().rfind(|(time, other, _)| other == id && time < changed_at);
+        match before {
+            Some((_, _, before)) => assert_eq!(&product(db(), at(id, changed_at - 1)).await.unwrap(), before),
+            None => {
+                let absent = product(db(), at(id, changed_at - 1)).await;
+                assert!(matches!(absent, Err(QueryError::NotFound(_))), "{absent:?}");
+            }
+        }
+    }
+    let version = Query { key: "CUP".to_owned(), body: r#"{"version": 1}"#.into() };
+    assert!(matches!(product(db(), version).await, Err(QueryError::Invalid(_))));
 }
 
 async fn wrong_stock_is_counted_beyond_the_products_that_are_listed(engine: Engine) {

@@ -81,7 +81,8 @@ async fn the_event_of_a_waiting_order_that_a_restock_serves_has_the_orders_corre
 
     let reply = client.request("inventory.query.product.CUP", "".into()).await.unwrap();
     let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
-    assert_eq!(reply, json!({"productId": "CUP", "available": 4, "reserved": 3, "backordered": 0}));
+    let units = ["available", "reserved", "backordered"].map(|name| reply[name].as_u64().unwrap());
+    assert_eq!((&reply["productId"], units), (&json!("CUP"), [4, 3, 0]));
     let reply = client.request("inventory.query.products", "".into()).await.unwrap();
     let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
     assert_eq!(reply["items"][0]["productId"], "CUP");
