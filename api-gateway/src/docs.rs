@@ -41,15 +41,17 @@ pub(crate) fn events_style() -> impl Endpoint + 'static {
 fn events_html() -> anyhow::Result<String> {
     let examples: Map<String, Value> = serde_json::from_str(EXAMPLES)?;
     let (mut rows, mut sections) = (String::new(), String::new());
-    for CatalogueEntry { message, consumers, .. } in &catalogue(&declarations()) {
-        row(&mut rows, message, consumers)?;
-        section(&mut sections, message, consumers, examples.get(message.message_type))?;
+    for CatalogueEntry { message, consumers, projections, .. } in &catalogue(&declarations()) {
+        let projections = projections.iter().map(|(_, projection)| projection.as_str());
+        let consumers: Vec<&str> = consumers.iter().copied().chain(projections).collect();
+        row(&mut rows, message, &consumers)?;
+        section(&mut sections, message, &consumers, examples.get(message.message_type))?;
     }
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Messages of the shop</title>\n\
          <link rel=\"stylesheet\" href=\"/docs/events.css\">\n</head>\n<body>\n<main>\n<h1>Messages of the shop</h1>\n\
-         <p>The messages between the services, with producers and consumers. Every message arrives at least once and in \
+         <p>The messages between the services, with producers and consumers: services and projections. Every message arrives at least once and in \
          any order; a consumer drops repetitions by their <code>ce-id</code>. The attributes of CloudEvents 1.0 are \
          headers, the body is JSON. For programs: <code>asyncapi.yaml</code> and <code>docs/schemas/</code> in the \
          repository. For requests: <a href=\"/docs\">the API</a>.</p>\n\

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use choreography::Kind;
 use choreography::catalogue::catalogue;
 use contracts::declaration::{declarations, topology};
-use contracts::topology::API_GATEWAY;
+use contracts::topology::{API_GATEWAY, PROJECTION_SERVICE};
 
 use crate::messages;
 
@@ -46,6 +46,10 @@ fn the_consumers_of_an_event_follow_from_the_declarations() {
     assert_eq!(of("order.placed.v1"), ["inventory-service", "payment-service"]);
     assert_eq!(of("inventory.reserved.v1"), ["order-service", "payment-service"]);
     assert_eq!(of("order.reserved.v1"), [""; 0]);
+    let confirmed = catalogue.iter().find(|entry| entry.message.message_type == "order.confirmed.v1").unwrap();
+    let projections =
+        ["order-search-v1", "sales-v1", "customers-v1"].map(|name| (PROJECTION_SERVICE, name.to_owned()));
+    assert_eq!(confirmed.projections, projections);
 }
 
 #[test]

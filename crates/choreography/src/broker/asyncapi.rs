@@ -1,4 +1,5 @@
-//! The AsyncAPI document (3.0) of a system: each subject as a channel, with its producer, consumers, and message.
+//! The AsyncAPI document (3.0) of a system: each subject as a channel, with its producer, consumers, projections, and
+//! message.
 
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
@@ -50,18 +51,20 @@ pub fn document(
     });
     let mut generator = settings.into_generator();
     let (mut channels, mut operations, mut messages) = (Map::new(), Map::new(), Map::new());
-    for CatalogueEntry { message, consumers } in &catalogue(declarations) {
+    for CatalogueEntry { message, consumers, projections } in &catalogue(declarations) {
         let (id, name, producer) = (channel_id(message), message.message_type, message.producer);
         let stream = topology.stream_of(producer, message.filter)?.name.as_str();
         channels.insert(id.clone(), channel(message, stream));
         messages.insert(name.to_owned(), described(message, examples.get(name), &mut generator));
         operations.insert(format!("{producer}.send.{id}"), operation("send", producer, message));
-        for service in consumers {
+        // One durable pull consumer per stream, named like the service or the projection, and shared by all instances.
+        let services = consumers.iter().map(|service| (*service, *service));
+        let projections = projections.iter().map(|(service, consumer)| (*service, consumer.as_str()));
+        for (service, consumer) in services.chain(projections) {
             let mut receive = operation("receive", service, message);
-            // One durable pull consumer per stream, named like the service and shared by all of its instances.
-            receive["bindings"] = json!({"nats": {"queue": service, "bindingVersion": "0.1.0"}});
-            receive["x-consumer"] = json!({"stream": stream, "durable": service});
-            operations.insert(format!("{service}.receive.{id}"), receive);
+            receive["bindings"] = json!({"nats": {"queue": consumer, "bindingVersion": "0.1.0"}});
+            receive["x-consumer"] = json!({"stream": stream, "durable": consumer});
+            operations.insert(format!("{consumer}.receive.{id}"), receive);
         }
     }
     let mut schemas = generator.take_definitions(true);
