@@ -125,7 +125,8 @@ pub async fn restore(
 ///
 /// # Errors
 ///
-/// [`OperationError::Stalled`] if the slowest consumer makes no progress for `stall_timeout`.
+/// [`OperationError::Stalled`] if the slowest consumer makes no progress for `stall_timeout`, or the server's error if it
+/// cannot be read for as long.
 async fn wait_for_consumers(
     operator: &Operator,
     stream: &str,
@@ -133,7 +134,16 @@ async fn wait_for_consumers(
 ) -> Result<(), OperationError> {
     let (mut before, mut progress) = (None, Instant::now());
     loop {
-        let backlog = backlog(operator, stream).await?;
+        let backlog = match backlog(operator, stream).await {
+            Ok(backlog) => backlog,
+            // A busy server may respond late; what is published so far must not be published again.
+            Err(error) if progress.elapsed() <= stall_timeout => {
+                tracing::warn!(error = format!("{error:#}"), "cannot read the consumers; trying again");
+                tokio::time::sleep(POLL_INTERVAL).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         if backlog.bytes <= backlog.limit / 2 {
             return Ok(());
         }

@@ -2,6 +2,7 @@
 
 use contracts::declaration::topology;
 use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::PullConsumer;
@@ -9,6 +10,7 @@ use choreography::republish::{Republished, subject};
 use choreography_ops::restore::{STALL_TIMEOUT, restore};
 use futures::StreamExt;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Echo, Events, Shop, connect, eventually};
@@ -158,6 +160,39 @@ async fn a_restore_never_outruns_the_consumers() {
     let stop = CancellationToken::new();
     let reported = restore(&operator, "EVENTS", None, STALL_TIMEOUT, &stop, |_| ());
     let (reported, _) = futures::join!(reported, futures::future::join_all(consuming));
+    let reported = reported.unwrap();
+    assert!(reported.iter().all(|reported| reported.done), "{reported:?}");
+}
+
+#[tokio::test]
+async fn a_restore_continues_after_a_time_without_responses() {
+    const COUNT: u64 = 600;
+    let mut shop = Shop::start().await;
+    let _orders = shop.serve(Echo::default()).await;
+    for name in ["inventory-service", "account-service", "payment-service"] {
+        has_nothing_to_publish(&shop, name).await;
+    }
+    for n in 0..COUNT {
+        shop.command("place", &format!("K{n}")).await;
+    }
+    shop.has("EVENTS", COUNT).await;
+    connect(&shop.nats, "provisioner").await.get_stream("EVENTS").await.unwrap().purge().await.unwrap();
+    let operator = shop.operator().await;
+    let (server, began, stop) = (Mutex::new(&mut shop.nats), Notify::new(), CancellationToken::new());
+    let mut paused = false;
+    let restoring = restore(&operator, "EVENTS", None, STALL_TIMEOUT, &stop, |_| {
+        if !std::mem::replace(&mut paused, true) {
+            server.lock().unwrap().pause().unwrap();
+            began.notify_one();
+        }
+    });
+    let resuming = async {
+        began.notified().await;
+        // Longer than a request waits for its response.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        server.lock().unwrap().resume().unwrap();
+    };
+    let (reported, ()) = futures::join!(restoring, resuming);
     let reported = reported.unwrap();
     assert!(reported.iter().all(|reported| reported.done), "{reported:?}");
 }
