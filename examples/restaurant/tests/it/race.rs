@@ -20,7 +20,10 @@ use time::Date;
 use time::macros::date;
 use uuid::Uuid;
 
-use crate::support::{Bench, booking, day, eventually, restaurant_with, text};
+use crate::on_both_databases;
+use crate::support::{Bench, Engine, booking, day, eventually, restaurant_with, text};
+
+on_both_databases!(two_guests_who_race_for_the_last_table_never_both_get_it_and_the_waiting_list_moves_up_in_order);
 
 const DAYS: usize = 100;
 const SITTINGS: usize = 20;
@@ -101,9 +104,10 @@ fn checked(histories: &HashMap<String, Vec<RecordedEvent>>) -> BTreeMap<(String,
     sittings
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_guests_who_race_for_the_last_table_never_both_get_it_and_the_waiting_list_moves_up_in_order() {
-    let mut bench = Bench::start().await;
+async fn two_guests_who_race_for_the_last_table_never_both_get_it_and_the_waiting_list_moves_up_in_order(
+    engine: Engine,
+) {
+    let mut bench = Bench::start(engine).await;
     let config = bench.config(CATALOGUE_SERVICE);
     bench.run(|stop| catalogue::run(config, stop));
     bench.reservations(3600);
@@ -150,7 +154,7 @@ async fn two_guests_who_race_for_the_last_table_never_both_get_it_and_the_waitin
     }
     let sittings = checked(&histories(&db, &days).await);
     assert!(sittings.values().all(|sitting| sitting.moved_up == 2 && sitting.waiting.is_empty()));
-    println!("{RACES} races, {} events: {:?}", events(&db).await, began.elapsed());
+    println!("{engine:?}: {RACES} races, {} events: {:?}", events(&db).await, began.elapsed());
 
     // The recorded events are published, and that of the restaurant. The stream has one twice if the machine stalls for
     // longer than its duplicate window; inboxes and projections drop it.

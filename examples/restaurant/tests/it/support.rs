@@ -1,12 +1,13 @@
 //! Values for tests, and the system on a real nats-server.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use choreography_test::{LocalSystem, free_port};
+use choreography_test::{LocalSystem, TestPostgres, free_port};
 use restaurant::ServiceConfig;
-use restaurant::declaration::{PROVISIONER, RESERVATION_SERVICE, USERS};
+use restaurant::declaration::{CATALOGUE_SERVICE, PROJECTION_SERVICE, PROVISIONER, RESERVATION_SERVICE, USERS};
 use restaurant::messages::*;
 use restaurant::text::DayId;
 use restaurant::{reservation, system};
@@ -59,25 +60,45 @@ impl Drop for Folder {
     }
 }
 
-/// A nats-server with the streams, and tasks that run until the end of the test.
+/// The database engine of a test.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// A nats-server with the streams, a database per service, and tasks that run until the end of the test.
 pub(crate) struct Bench {
     pub(crate) system: LocalSystem,
+    /// The URLs of the services' PostgreSQL databases; without one a service has an SQLite file.
+    databases: HashMap<&'static str, String>,
     _folder: Folder,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Bench {
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(engine: Engine) -> Self {
         let (folder, config) = (Folder::new(), include_str!("../../nats.conf"));
         let system = LocalSystem::start(config, &USERS, folder.path(), (free_port(), free_port())).await.unwrap();
         system::provision(&system.nats(PROVISIONER)).await.unwrap();
-        Self { system, _folder: folder, stop: CancellationToken::new(), tasks: Vec::new() }
+        let mut databases = HashMap::new();
+        if let Engine::Postgres = engine {
+            let server = TestPostgres::shared().await.unwrap();
+            for service in [CATALOGUE_SERVICE, RESERVATION_SERVICE, PROJECTION_SERVICE] {
+                databases.insert(service, server.create_database().await.unwrap());
+            }
+        }
+        Self { system, databases, _folder: folder, stop: CancellationToken::new(), tasks: Vec::new() }
     }
 
     pub(crate) fn config(&self, service: &str) -> ServiceConfig {
         let http_address = format!("127.0.0.1:{}", free_port()).parse().unwrap();
-        ServiceConfig { http_address, service: self.system.service(service) }
+        let mut options = self.system.service(service);
+        if let Some(url) = self.databases.get(service) {
+            options.database_url = Some(url.clone());
+        }
+        ServiceConfig { http_address, service: options }
     }
 
     /// Starts an instance of reservation-service; all of them have the same database.

@@ -20,7 +20,14 @@ use restaurant::{catalogue, gateway, projection};
 use sea_orm::{DatabaseConnection, EntityTrait};
 use serde_json::{Value, json};
 
-use crate::support::{Bench, eventually};
+use crate::on_both_databases;
+use crate::support::{Bench, Engine, eventually};
+
+on_both_databases!(
+    guests_reserve_confirm_and_cancel_and_see_days_as_they_were,
+    a_table_that_nobody_confirms_goes_from_one_waiting_guest_to_the_next,
+    a_killed_service_continues_and_the_projections_equal_a_recount,
+);
 
 const DATE: &str = "2030-06-01";
 
@@ -32,8 +39,8 @@ struct System {
 }
 
 impl System {
-    async fn start() -> Self {
-        let mut bench = Bench::start().await;
+    async fn start(engine: Engine) -> Self {
+        let mut bench = Bench::start(engine).await;
         let config = bench.config(CATALOGUE_SERVICE);
         bench.run(|stop| catalogue::run(config, stop));
         let config = bench.config(PROJECTION_SERVICE);
@@ -89,9 +96,8 @@ impl System {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn guests_reserve_confirm_and_cancel_and_see_days_as_they_were() {
-    let mut system = System::start().await;
+async fn guests_reserve_confirm_and_cancel_and_see_days_as_they_were(engine: Engine) {
+    let mut system = System::start(engine).await;
     system.bench.reservations(3600);
     system.put("OLIVE", &[2]).await;
     let (status, held) = system.reserve("OLIVE", "A", 2).await;
@@ -139,9 +145,8 @@ async fn guests_reserve_confirm_and_cancel_and_see_days_as_they_were() {
     system.bench.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_table_that_nobody_confirms_goes_from_one_waiting_guest_to_the_next() {
-    let mut system = System::start().await;
+async fn a_table_that_nobody_confirms_goes_from_one_waiting_guest_to_the_next(engine: Engine) {
+    let mut system = System::start(engine).await;
     system.bench.reservations(1);
     system.put("OLIVE", &[2]).await;
     // The first may expire before the last one asks, so there is another deadline at each time.
@@ -211,9 +216,8 @@ async fn projected(db: &DatabaseConnection) -> ReadModels {
     (reservations.collect(), sittings.collect())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_service_continues_and_the_projections_equal_a_recount() {
-    let system = System::start().await;
+async fn a_killed_service_continues_and_the_projections_equal_a_recount(engine: Engine) {
+    let system = System::start(engine).await;
     let config = system.bench.config(RESERVATION_SERVICE);
     let (nats, url) = (&config.service.nats, config.service.database_url.clone().unwrap());
     let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
