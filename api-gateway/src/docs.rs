@@ -51,8 +51,8 @@ fn events_html() -> anyhow::Result<String> {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Messages of the shop</title>\n\
          <link rel=\"stylesheet\" href=\"/docs/events.css\">\n</head>\n<body>\n<main>\n<h1>Messages of the shop</h1>\n\
-         <p>The messages between the services, with producers and consumers: services and projections. Every message arrives at least once and in \
-         any order; a consumer drops repetitions by their <code>ce-id</code>. The attributes of CloudEvents 1.0 are \
+         <p>The messages between the services, with producers and consumers (services and projections). Every message \
+         arrives at least once and in any order; a consumer drops repetitions by their <code>ce-id</code>. The attributes of CloudEvents 1.0 are \
          headers, the body is JSON. For programs: <code>asyncapi.yaml</code> and <code>docs/schemas/</code> in the \
          repository. For requests: <a href=\"/docs\">the API</a>.</p>\n\
          <div class=\"wide\"><table>\n<thead><tr><th>Type</th><th>Kind</th><th>Producer</th><th>Consumers</th></tr></thead>\n\

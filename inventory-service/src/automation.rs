@@ -27,8 +27,8 @@ use sea_orm::{
 use serde::{Deserialize, Serialize};
 
 use crate::entity::{backorder_line, product, reservation, stock_history, stock_receipt};
+use crate::history;
 use crate::reconciliation::receive;
-use crate::unit_of_work::history_row;
 
 /// The demo catalogue, a body of `POST /automation-testing/seed`.
 pub const CATALOGUE: &str = include_str!("../../seed/catalogue.json");
@@ -147,8 +147,7 @@ async fn create(db: &DatabaseConnection, products: BTreeMap<ProductId, u64>) -> 
             created.push(row.try_get::<String>("", "product_id")?);
         }
     }
-    let history = created.iter().filter_map(|id| Some(history_row(row(seeded.get_key_value(id)?))));
-    statement::insert(&tx, history.collect(), None).await?;
+    history::record(&tx, created.iter().filter_map(|id| seeded.get_key_value(id)).map(row).collect(), now).await?;
     let units = created.iter().filter_map(|id| Some((id.clone(), *seeded.get(id)?))).collect();
     receive(&tx, units).await?;
     tx.commit().await?;

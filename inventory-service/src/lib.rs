@@ -6,7 +6,7 @@
 //! - [`stock`]: the rules; pure, no I/O;
 //! - [`mod@unit_of_work`]: loads and saves the stock that a batch of messages needs;
 //! - [`handler`]: the message handler;
-//! - [`queries`]: the queries; [`reconciliation`]: the reconciliation totals;
+//! - [`history`]: the units at earlier times; [`queries`]: the queries; [`reconciliation`]: the reconciliation totals;
 //! - [`entity`], [`migration`]: the tables;
 //! - [`automation`]: HTTP endpoints that fill and empty the stock for tests and demonstrations;
 //! - [`config`]: the options.
@@ -15,6 +15,7 @@ pub mod automation;
 pub mod config;
 pub mod entity;
 pub mod handler;
+pub mod history;
 pub mod migration;
 pub mod queries;
 pub mod reconciliation;

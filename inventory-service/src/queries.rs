@@ -1,6 +1,7 @@
 //! The queries: one product, a list. [`contracts::query`] has the types of requests and replies.
 
 use anyhow::Context;
+use choreography::clock;
 use choreography::envelope::{from_unix_millis, rfc3339, unix_millis};
 use choreography::query::{Endpoint, Query, QueryError, cut_page};
 use choreography::time_travel::Point;
@@ -11,6 +12,7 @@ use time::OffsetDateTime;
 
 use crate::entity::product::{Column, Entity, Model};
 use crate::entity::stock_history;
+use crate::history;
 use crate::reconciliation::reconciliation;
 
 /// Returns the query endpoints on a database.
@@ -73,15 +75,12 @@ pub async fn products(db: DatabaseConnection, query: Query) -> Result<Page<Produ
 }
 
 async fn past(db: &DatabaseConnection, id: ProductId, time: OffsetDateTime) -> Result<ProductView, QueryError> {
-    let row = stock_history::Entity::find()
-        .filter(stock_history::Column::ProductId.eq(id.as_str()))
-        .filter(stock_history::Column::ChangedAt.lte(unix_millis(time)))
-        .order_by_desc(stock_history::Column::ChangedAt)
-        .one(db)
-        .await?;
-    let absent = || QueryError::NotFound(format!("product {id} did not exist {}", Point::At(time)));
-    let stock_history::Model { product_id, changed_at, available, reserved, backordered } =
-        row.ok_or_else(absent)?;
+    let Some(row) = history::at(db, &id, unix_millis(time)).await? else {
+        let kept = unix_millis(time) >= history::beginning(unix_millis(clock::now()));
+        let why = if kept { "did not exist" } else { "did not exist, or its history does not reach back so far:" };
+        return Err(QueryError::NotFound(format!("product {id} {why} {}", Point::At(time))));
+    };
+    let stock_history::Model { product_id, changed_at, available, reserved, backordered } = row;
     view(Model { product_id, available, reserved, backordered, last_position: 0, version: 0, changed_at })
 }
 

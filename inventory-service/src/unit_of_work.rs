@@ -45,7 +45,8 @@ use sea_orm::{
 };
 
 use crate::entity::reservation::Status;
-use crate::entity::{backorder_line, product, reservation, stock_history};
+use crate::entity::{backorder_line, product, reservation};
+use crate::history;
 use crate::stock::{Place, Product, Reservation, ReservationState, Stock, StockMessage};
 
 /// The largest number of queues that one statement reads.
@@ -119,9 +120,9 @@ pub async fn load<'a>(
 pub async fn save(tx: &DatabaseTransaction, stock: &Stock) -> Result<(), DbErr> {
     let now = unix_millis(clock::now());
     stock.products.save(tx, |id, product| product_row(id, product, now)).await?;
-    let history: Result<Vec<_>, DbErr> =
-        stock.products.changed().map(|(id, product)| Ok(history_row(product_row(id, product, now)?))).collect();
-    statement::insert(tx, history?, None).await?;
+    let changed: Result<_, DbErr> =
+        stock.products.changed().map(|(id, product)| product_row(id, product, now)).collect();
+    history::record(tx, changed?, now).await?;
     stock.reservations.save(tx, reservation_row).await?;
     let (mut arrived, mut left) = (Vec::new(), Vec::new());
     for (id, reservation) in stock.reservations.changed() {
@@ -257,8 +258,8 @@ fn heads_of_queues(connection: &impl ConnectionTrait, budgets: &[(String, i64)])
     Statement::from_sql_and_values(connection.get_database_backend(), heads.join(" UNION ALL "), values)
 }
 
-/// Returns the row of a product that changes now. The clocks of two instances differ, so the time is at least that of the
-/// change before.
+/// Returns the row of a product that changes now. The clocks of two instances differ, so the time is at least a
+/// millisecond after the change before.
 fn product_row(product_id: &ProductId, product: &Product, now: i64) -> Result<product::ActiveModel, DbErr> {
     Ok(product::ActiveModel {
         product_id: Set(product_id.to_string()),
@@ -269,12 +270,6 @@ fn product_row(product_id: &ProductId, product: &Product, now: i64) -> Result<pr
         version: Set(product.version),
         changed_at: Set(now.max(product.changed_at + 1)),
     })
-}
-
-/// Returns the history's row of a change.
-pub(crate) fn history_row(row: product::ActiveModel) -> stock_history::ActiveModel {
-    let product::ActiveModel { product_id, changed_at, available, reserved, backordered, .. } = row;
-    stock_history::ActiveModel { product_id, changed_at, available, reserved, backordered }
 }
 
 fn product_of(row: product::Model) -> Result<(ProductId, Product), DbErr> {

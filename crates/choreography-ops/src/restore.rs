@@ -10,9 +10,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use async_nats::jetstream::context::GetStreamError;
 use async_nats::jetstream::stream::State;
 use choreography::envelope::unix_millis;
 use choreography::position::Observed;
+use choreography::provision::is_absent;
 use choreography::republish::{self, Republished, Request};
 use futures::TryStreamExt;
 use serde::Serialize;
@@ -70,7 +72,7 @@ struct Running {
 /// # Errors
 ///
 /// [`OperationError::Invalid`] if the stream is not part of the system, or no outbox retains its messages;
-/// [`OperationError::Unavailable`] if it cannot be read; [`OperationError::Stalled`] if its consumers make no progress
+/// [`OperationError::Unavailable`] if it does not exist, or cannot be read for `stall_timeout`; [`OperationError::Stalled`] if its consumers make no progress
 /// with half of it to read.
 pub async fn restore(
     operator: &Operator,
@@ -125,8 +127,8 @@ pub async fn restore(
 ///
 /// # Errors
 ///
-/// [`OperationError::Stalled`] if the slowest consumer makes no progress for `stall_timeout`, or the server's error if it
-/// cannot be read for as long.
+/// [`OperationError::Stalled`] if the slowest consumer makes no progress for `stall_timeout`;
+/// [`OperationError::Unavailable`] if the stream does not exist any more, or cannot be read for as long.
 async fn wait_for_consumers(
     operator: &Operator,
     stream: &str,
@@ -137,7 +139,7 @@ async fn wait_for_consumers(
         let backlog = match backlog(operator, stream).await {
             Ok(backlog) => backlog,
             // A busy server may respond late; what is published so far must not be published again.
-            Err(error) if progress.elapsed() <= stall_timeout => {
+            Err(error) if !is_lost(&error) && progress.elapsed() <= stall_timeout => {
                 tracing::warn!(error = format!("{error:#}"), "cannot read the consumers; trying again");
                 tokio::time::sleep(POLL_INTERVAL).await;
                 continue;
@@ -159,6 +161,11 @@ async fn wait_for_consumers(
         }
         tokio::time::sleep(POLL_INTERVAL).await;
     }
+}
+
+/// Returns whether the stream does not exist any more.
+fn is_lost(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<GetStreamError>().is_some_and(is_absent)
 }
 
 /// The backlog of the slowest consumer.

@@ -1,15 +1,18 @@
 //! Queries on stock.
 
 use bytes::Bytes;
-use choreography::envelope::from_unix_millis;
+use choreography::envelope::{from_unix_millis, unix_millis};
 use choreography::query::{Query, QueryError};
 use choreography::time_travel::Point;
 use contracts::query::ProductView;
 use inventory_service::entity::product::Entity;
+use inventory_service::entity::stock_history;
 use inventory_service::queries::{product, products};
 use inventory_service::reconciliation::reconciliation;
-use sea_orm::EntityTrait;
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveModelTrait, EntityTrait};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::database::{Engine, TestDatabase, begin_with, envelope, handle};
 use crate::given::{available, cancelled, placed, restock};
@@ -18,6 +21,7 @@ use crate::on_both_databases;
 on_both_databases!(
     the_reply_has_the_three_counts_of_a_product,
     stock_as_it_was_equals_what_was_read_then,
+    the_history_of_stock_is_kept_for_thirty_days,
     a_product_that_does_not_exist_is_not_found,
     the_list_of_products_is_read_page_by_page_in_the_order_of_ids,
     an_invalid_list_query_is_refused_and_an_empty_one_has_the_default_limit,
@@ -84,6 +88,32 @@ async fn stock_as_it_was_equals_what_was_read_then(engine: Engine) {
     }
     let version = Query { key: "CUP".to_owned(), body: r#"{"version": 1}"#.into() };
     assert!(matches!(product(db(), version).await, Err(QueryError::Invalid(_))));
+}
+
+async fn the_history_of_stock_is_kept_for_thirty_days(engine: Engine) {
+    const DAY: i64 = 24 * 3600 * 1000;
+    let database = TestDatabase::new(engine).await;
+    let db = || database.db.clone();
+    begin_with(&database.db, &available(&[("CUP", 5), ("TEA", 9)])).await;
+    let now = unix_millis(OffsetDateTime::now_utc());
+    for (id, days, units) in [("CUP", 60, 1), ("CUP", 40, 2), ("CUP", 31, 3), ("CUP", 29, 4), ("TEA", 50, 7)] {
+        let [changed_at, available] = [now - days * DAY, units].map(Set);
+        let (reserved, backordered) = (Set(0), Set(0));
+        let row = stock_history::ActiveModel {
+            product_id: Set(id.to_owned()),
+            changed_at,
+            available,
+            reserved,
+            backordered,
+        };
+        row.insert(&database.db).await.unwrap();
+    }
+    handle(&database.db, &[envelope(&restock("CUP", 1)), envelope(&restock("TEA", 1))]).await.unwrap();
+    let of = async |id: &str, days: i64| product(db(), at(id, now - days * DAY)).await.map(|view| view.available);
+    let kept = [of("CUP", 30).await, of("CUP", 28).await, of("CUP", -1).await, of("TEA", 30).await];
+    assert_eq!(kept.map(Result::unwrap), [3, 4, 6, 7]);
+    let expired = of("CUP", 35).await;
+    assert!(matches!(&expired, Err(QueryError::NotFound(why)) if why.contains("reach back")), "{expired:?}");
 }
 
 async fn wrong_stock_is_counted_beyond_the_products_that_are_listed(engine: Engine) {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -144,8 +144,12 @@ impl NatsServerBuilder {
         Ok(server)
     }
 
+    fn folder(&self) -> &Path {
+        self.store_dir.as_deref().unwrap_or_else(|| Path::new("data/nats"))
+    }
+
     fn command(&self, name: &str) -> Command {
-        let store_dir = self.store_dir.clone().unwrap_or_else(|| "data/nats".into());
+        let store_dir = self.folder();
         let mut command = Command::new(&self.program);
         command
             .args(["--addr", &self.host, "--port", &self.port.to_string()])
@@ -208,6 +212,11 @@ impl NatsServer {
     /// Returns the URL of the monitor, such as `http://127.0.0.1:8222`.
     pub fn monitor_url(&self) -> String {
         format!("http://{}:{}", self.settings.host, self.settings.monitor_port)
+    }
+
+    /// Returns the folder of its streams.
+    pub fn store_dir(&self) -> &Path {
+        self.settings.folder()
     }
 
     /// Returns the process id; `None` while the server does not run.

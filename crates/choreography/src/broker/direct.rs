@@ -7,18 +7,22 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use async_nats::jetstream::Context;
+use async_nats::jetstream::context::{GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::message::StreamMessage;
-use async_nats::jetstream::stream::DirectGetErrorKind;
+use async_nats::jetstream::stream::{DirectGetErrorKind, State};
 use async_nats::{HeaderMap, Message, StatusCode};
 use bytes::Bytes;
 use futures::StreamExt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use tokio::time::error::Elapsed;
 
 /// Messages per request.
 const BATCH: usize = 256;
 /// The time limit for the next message of a batch.
 const WAIT: Duration = Duration::from_secs(5);
+/// The number of attempts of a request to which the server responds late.
+const MAX_ATTEMPTS: u32 = 3;
 /// The status that ends a batch.
 const END_OF_BATCH: u16 = 204;
 
@@ -79,8 +83,36 @@ impl From<StreamMessage> for Stored {
 ///
 /// If the stream's info cannot be read.
 pub async fn last_sequence(js: &Context, stream: &str) -> anyhow::Result<u64> {
-    let info = js.get_stream(stream).await.with_context(|| format!("reading the info of stream {stream}"))?;
-    Ok(info.cached_info().state.last_sequence)
+    Ok(state(js, stream).await?.last_sequence)
+}
+
+/// Returns the state of a stream.
+///
+/// # Errors
+///
+/// If the stream's info cannot be read.
+pub(crate) async fn state(js: &Context, stream: &str) -> anyhow::Result<State> {
+    let reading = || format!("reading the info of stream {stream}");
+    let found = retry_late(|| async { js.get_stream(stream).await.with_context(reading) }).await?;
+    Ok(found.cached_info().state.clone())
+}
+
+/// Repeats a request to which a busy server does not respond in time: a long read must not begin again for that.
+async fn retry_late<T, F: Future<Output = anyhow::Result<T>>>(request: impl Fn() -> F) -> anyhow::Result<T> {
+    for _ in 1..MAX_ATTEMPTS {
+        match request().await {
+            Err(error) if is_late(&error) => {
+                tracing::warn!(error = format!("{error:#}"), "the request is repeated")
+            }
+            done => return done,
+        }
+    }
+    request().await
+}
+
+fn is_late(error: &anyhow::Error) -> bool {
+    let of_stream = error.downcast_ref::<GetStreamError>();
+    error.is::<Elapsed>() || of_stream.is_some_and(|error| error.kind() == GetStreamErrorKind::Request)
 }
 
 /// Returns one message; `None` if the stream does not have it (any more).
@@ -129,7 +161,7 @@ impl Reader {
         if self.next > self.last {
             return Ok(None);
         }
-        let messages = self.fetch().await?;
+        let messages = retry_late(|| self.fetch()).await?;
         match messages.last() {
             Some(last) => {
                 self.next = last.sequence + 1;

@@ -3,12 +3,12 @@
 //! Services may not create consumers, and the position of their durable consumer belongs to their state. So a replay
 //! reads [directly](crate::broker::direct). It checks envelopes as a consumer does.
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::stream::State;
 
-use crate::broker::direct::Reader;
 pub use crate::broker::direct::last_sequence;
+use crate::broker::direct::{Reader, state};
 use crate::wire::envelope::{self, Envelope};
 use crate::wire::message::Messages;
 
@@ -19,8 +19,7 @@ use crate::wire::message::Messages;
 ///
 /// If the stream lacks some of them, or its info cannot be read.
 pub async fn check_complete(js: &Context, stream: &str, from: u64) -> anyhow::Result<()> {
-    let found = js.get_stream(stream).await.with_context(|| format!("reading the info of stream {stream}"))?;
-    match missing(&found.cached_info().state, from) {
+    match missing(&state(js, stream).await?, from) {
         Some(missing) => bail!("stream {stream} is incomplete: {missing}"),
         None => Ok(()),
     }

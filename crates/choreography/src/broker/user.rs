@@ -77,6 +77,8 @@ impl Declaration {
             publish.extend(verbs.map(|verb| format!("$JS.API.CONSUMER.{verb}.{stream}.{}", projection.consumer)));
             let histories = projection.event_stores.iter().map(|context| history_subject(context));
             publish.extend(histories.filter(|subject| !publish.contains(subject)).collect::<Vec<_>>());
+            // The message at its position: whether the stream has returned to an earlier state.
+            publish.push(format!("$JS.API.DIRECT.GET.{stream}"));
             projected.push(stream);
         }
         streams.extend(projected.iter().map(String::as_str));

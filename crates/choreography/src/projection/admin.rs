@@ -163,7 +163,7 @@ async fn set(tx: &impl ConnectionTrait, row: &Model, columns: &str) -> Result<()
 /// Returns the columns of a projection without rows.
 fn reset(state: &str) -> String {
     format!(
-        "state = '{state}', detail = NULL, owner = NULL, lease_until = 0, generation = 0, position = 0, backfill = NULL, \
+        "state = '{state}', detail = NULL, owner = NULL, lease_until = 0, generation = 0, position = 0, position_stored_at = 0, backfill = NULL, \
          history_total = 0, history_read = 0, builds = builds + 1, applied = 0, duplicates = 0, repaired = 0, lag = 0, \
          as_of = NULL, live_at = NULL"
     )

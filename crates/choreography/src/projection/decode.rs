@@ -4,7 +4,7 @@ use async_nats::jetstream;
 use time::OffsetDateTime;
 
 use crate::inbound::history::HistoricEvent;
-use crate::projection::progress::Place;
+use crate::projection::progress::{Place, Position};
 use crate::wire::envelope::{self, AGGREGATE_VERSION, Envelope, Malformed, from_unix_millis, unix_millis};
 use crate::wire::message::{DecodeError, MessageInfo, Messages};
 
@@ -70,11 +70,12 @@ impl<M: Messages> Entry<M> {
     ) -> Self {
         let subject = message.subject.as_str();
         let context = subject.split('.').next().unwrap_or_default();
+        let stored_at = unix_millis(stored);
         let entry = |content, version| Self {
             content,
             version,
-            place: Some(Place::Sequence(sequence)),
-            stored_at: unix_millis(stored),
+            place: Some(Place::Stream(Position { sequence, stored_at })),
+            stored_at,
         };
         let decoded = envelope::decode::<Known<M>>(subject, message.headers.as_ref(), &message.payload);
         let envelope = match decoded {

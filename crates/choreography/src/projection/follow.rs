@@ -4,8 +4,10 @@
 //! position, and needs no acknowledgements. A delivery that does not follow the one before ends it, and the next start
 //! creates it again.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::jetstream::consumer::pull::{self, Stream};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::{self, stream};
@@ -14,7 +16,10 @@ use futures::stream::ReadyChunks;
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
+use crate::broker::direct;
+use crate::projection::progress::Position;
 use crate::projection::stop::Stop;
+use crate::wire::envelope::unix_millis;
 
 /// The lifetime of a pull request.
 const EXPIRES: Duration = Duration::from_secs(30);
@@ -41,7 +46,8 @@ pub(crate) struct Found {
     pub(crate) generation: i64,
     /// The sequence before its first message.
     pub(crate) start: u64,
-    pub(crate) last: u64,
+    /// Its last message, which it may have deleted.
+    pub(crate) last: Position,
 }
 
 impl Found {
@@ -49,7 +55,10 @@ impl Found {
         Self {
             generation: i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX),
             start: info.state.first_sequence.max(1) - 1,
-            last: info.state.last_sequence,
+            last: Position {
+                sequence: info.state.last_sequence,
+                stored_at: unix_millis(info.state.last_timestamp),
+            },
         }
     }
 }
@@ -61,8 +70,17 @@ pub(crate) struct Delivered {
     pub(crate) stored: OffsetDateTime,
 }
 
+impl Delivered {
+    pub(crate) fn position(&self) -> Position {
+        Position { sequence: self.sequence, stored_at: unix_millis(self.stored) }
+    }
+}
+
 /// Messages after a position.
 pub(crate) struct Following {
+    client: Client,
+    /// The connection on which the stream was found to continue at the position.
+    connection: u64,
     consumer: PullConsumer,
     messages: ReadyChunks<Stream>,
     /// The number of deliveries of this consumer.
@@ -78,8 +96,30 @@ impl Feed {
         Ok(Found::of(stream.map_err(|error| unavailable(error.to_string()))?.cached_info()))
     }
 
-    /// Creates the consumer after a position, at most `max_batch` messages at a time.
-    pub(crate) async fn follow(&self, position: u64, max_batch: usize) -> Result<Following, Stop> {
+    /// Returns the number of connections to nats-server so far.
+    pub(crate) fn connection(&self) -> u64 {
+        connects(&self.js.client())
+    }
+
+    /// Returns whether the stream goes on from a position: it has not returned to an earlier state since then. If it has
+    /// deleted the message at the position, that is unknown, and assumed.
+    pub(crate) async fn continues(&self, found: Found, position: Position) -> Result<bool, Stop> {
+        if position.sequence > found.last.sequence {
+            return Ok(false);
+        }
+        if position.stored_at == 0 || position.sequence <= found.start {
+            return Ok(true);
+        }
+        let unavailable = |why: String| Stop::Outage(format!("the message at the position cannot be read: {why}"));
+        let message = timeout(REQUEST_TIMEOUT, direct::get(&self.js, &self.stream, position.sequence)).await;
+        let message = message.map_err(|_| unavailable("no response".to_owned()))?;
+        let message = message.map_err(|error| unavailable(format!("{error:#}")))?;
+        Ok(message.is_none_or(|message| unix_millis(message.time) == position.stored_at))
+    }
+
+    /// Creates the consumer after a position, at most `max_batch` messages at a time. The position was checked on this
+    /// connection.
+    pub(crate) async fn follow(&self, connection: u64, position: u64, max_batch: usize) -> Result<Following, Stop> {
         let unavailable = |error: String| {
             Stop::Outage(format!("consumer {} of stream {} cannot be created: {error}", self.consumer, self.stream))
         };
@@ -94,7 +134,9 @@ impl Feed {
                 .heartbeat(HEARTBEAT)
                 .messages();
             let messages = messages.await?;
-            anyhow::Ok(Following { consumer, messages: messages.ready_chunks(max_batch), delivered: 0 })
+            let messages = messages.ready_chunks(max_batch);
+            let client = self.js.client();
+            anyhow::Ok(Following { client, connection, consumer, messages, delivered: 0 })
         };
         let opened =
             timeout(2 * REQUEST_TIMEOUT, opening).await.map_err(|_| unavailable("no response".to_owned()))?;
@@ -126,6 +168,7 @@ impl Following {
         let Some(chunk) = self.messages.next().await else {
             return Err(Stop::Outage("the pull has ended".to_owned()));
         };
+        self.check_connection()?;
         let mut deliveries = Vec::with_capacity(chunk.len());
         for message in chunk {
             let message = match message {
@@ -147,12 +190,24 @@ impl Following {
         Ok(deliveries)
     }
 
+    /// Checks that nats-server has not been connected again: it may have restarted with an older state of the stream, and
+    /// that of its consumers.
+    fn check_connection(&self) -> Result<(), Stop> {
+        if connects(&self.client) == self.connection { Ok(()) } else { Err(Stop::Fenced) }
+    }
+
     /// Returns the number of messages that are not received yet.
     pub(crate) async fn pending(&mut self) -> Result<u64, Stop> {
+        self.check_connection()?;
         let unavailable = |why: String| Stop::Outage(format!("the lag of the consumer is unknown: {why}"));
         let info = timeout(REQUEST_TIMEOUT, self.consumer.info()).await;
         let info = info.map_err(|_| unavailable("no response".to_owned()))?;
         let info = info.map_err(|error| unavailable(error.to_string()))?;
         Ok(info.num_pending + info.delivered.consumer_sequence.saturating_sub(self.delivered))
     }
+}
+
+/// Returns the number of connections to nats-server so far.
+fn connects(client: &Client) -> u64 {
+    client.statistics().connects.load(Ordering::Relaxed)
 }

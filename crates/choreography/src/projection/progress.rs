@@ -18,11 +18,20 @@ impl Cursor {
     }
 }
 
+/// A message of the stream. A stream that was restored from an older state has another message at a sequence, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    /// 0 before the first message.
+    pub(crate) sequence: u64,
+    /// When it was stored, in milliseconds since 1970; 0 if that is unknown.
+    pub(crate) stored_at: i64,
+}
+
 /// Where a projection is after an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// At a sequence of the stream.
-    Sequence(u64),
+    /// At a message of the stream.
+    Stream(Position),
     /// In the history; `None` after its end.
     History(Option<Cursor>),
 }

@@ -20,12 +20,12 @@ use crate::projection::batch::{self, Judged};
 use crate::projection::commit::{Committer, Rollback};
 use crate::projection::decode::Entry;
 use crate::projection::definition::Definition;
-use crate::projection::follow::{Feed, Found};
-use crate::projection::progress::Cursor;
+use crate::projection::follow::{Delivered, Feed, Found};
+use crate::projection::progress::{Cursor, Position};
 use crate::projection::source::Source;
 use crate::projection::stop::Stop;
 use crate::projection::table::entity::{Column, Model};
-use crate::projection::table::{self, Counts, Held, LEASE, State, cursor_text};
+use crate::projection::table::{self, Counts, Held, LEASE, State, cursor_text, position_columns};
 use crate::projection::versions;
 use crate::state::database::answered;
 use crate::telemetry::health::Health;
@@ -65,7 +65,7 @@ pub(crate) struct Runner<P> {
 /// A projection that this process runs, and what it reports about it.
 struct Run {
     held: Held,
-    position: u64,
+    position: Position,
     builds: i64,
     state: State,
     /// The messages read since the last report, and when that was.
@@ -120,7 +120,7 @@ impl<P: Projection> Runner<P> {
         let Some((held, row)) = taken else { return self.report_rest(&definition).await };
         let mut run = Run {
             held,
-            position: u64::try_from(row.position).unwrap_or(0),
+            position: row.position(),
             builds: row.builds,
             state: row.state()?,
             read: 0,
@@ -159,15 +159,22 @@ impl<P: Projection> Runner<P> {
 
     /// Begins, or continues after the last transaction.
     async fn continue_run(&self, run: &mut Run, row: &Model) -> Result<(), Stop> {
+        let connection = self.feed.connection();
         let found = self.feed.find().await?;
         let is_other = row.generation != found.generation;
-        let mut cursor =
-            if is_other || found.start > run.position { self.begin(run, row, found).await? } else { row.cursor()? };
+        let mut cursor = if is_other
+            || found.start > run.position.sequence
+            || !self.feed.continues(found, run.position).await?
+        {
+            self.begin(run, row, found).await?
+        } else {
+            row.cursor()?
+        };
         let is_counted = !is_other && row.history_total > 0;
         if let Some(cursor) = &mut cursor {
             self.backfill(run, cursor.clone(), !is_counted).await?;
         }
-        self.follow(run).await
+        self.follow(run, connection).await
     }
 
     /// Begins to read, or begins again after messages were lost: first the history, then the stream after its present
@@ -180,8 +187,9 @@ impl<P: Projection> Runner<P> {
             tracing::error!(
                 projection,
                 version,
-                position = run.position,
+                position = run.position.sequence,
                 first = found.start + 1,
+                last = found.last.sequence,
                 recreated = row.generation != found.generation,
                 "the stream has lost messages before a projection applied them; it reads the complete history of the event \
                  stores; events of other contexts are lost to it"
@@ -189,19 +197,18 @@ impl<P: Projection> Runner<P> {
         }
         let is_complete =
             crate::projection::spec::<P>().contexts.iter().all(|context| P::EVENT_STORES.contains(context));
-        run.position = if is_complete { found.last } else { found.start };
+        run.position = if is_complete { found.last } else { Position { sequence: found.start, stored_at: 0 } };
         run.state = State::CatchingUp;
         let cursor = P::EVENT_STORES.first().map(|context| Cursor::start(context));
-        let position = i64::try_from(run.position).unwrap_or(i64::MAX);
         let changes = [
             (Column::State, Expr::value(State::CatchingUp.as_str())),
             (Column::Generation, Expr::value(found.generation)),
-            (Column::Position, Expr::value(position)),
             (Column::Backfill, Expr::value(cursor_text(cursor.as_ref())?)),
             (Column::HistoryTotal, Expr::value(0)),
             (Column::HistoryRead, Expr::value(0)),
             (Column::AsOf, Expr::value(Option::<i64>::None)),
         ];
+        let changes = changes.into_iter().chain(position_columns(run.position));
         answered(run.held.update(&self.db, changes)).await?;
         Ok(cursor)
     }
@@ -236,8 +243,8 @@ impl<P: Projection> Runner<P> {
     }
 
     /// Applies the messages of the stream after the position.
-    async fn follow(&self, run: &mut Run) -> Result<(), Stop> {
-        let mut following = self.feed.follow(run.position, self.policies.max_batch).await?;
+    async fn follow(&self, run: &mut Run, connection: u64) -> Result<(), Stop> {
+        let mut following = self.feed.follow(connection, run.position.sequence, self.policies.max_batch).await?;
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut arrived = Instant::now();
@@ -251,8 +258,11 @@ impl<P: Projection> Runner<P> {
                         return Err(Stop::Outage(format!("{lag} messages are pending and none arrives")));
                     }
                     if lag == 0 {
+                        if last.sequence < run.position.sequence {
+                            return Err(Stop::Fenced);
+                        }
                         // The messages after the last one of the contexts: if the stream deletes them, nothing is lost.
-                        run.position = Ord::max(run.position, last);
+                        run.position = last;
                     }
                     self.report(run, Some((lag, at))).await?;
                     continue;
@@ -265,7 +275,7 @@ impl<P: Projection> Runner<P> {
             let entries: Vec<_> = entries.collect();
             self.check_complete(run).await?;
             self.process(run, entries).await?;
-            run.position = deliveries.last().map_or(run.position, |delivered| delivered.sequence);
+            run.position = deliveries.last().map_or(run.position, Delivered::position);
         }
     }
 
@@ -273,7 +283,7 @@ impl<P: Projection> Runner<P> {
     async fn check_complete(&self, run: &Run) -> Result<(), Stop> {
         let found = self.feed.find().await?;
         // The next turn begins again.
-        if found.start > run.position { Err(Stop::Fenced) } else { Ok(()) }
+        if found.start > run.position.sequence { Err(Stop::Fenced) } else { Ok(()) }
     }
 
     /// Applies messages: judges them by their versions, and commits them as one batch, or in halves.
@@ -365,7 +375,7 @@ impl<P: Projection> Runner<P> {
         }
         if let Some((0, at)) = lag {
             changes.push((Column::AsOf, Expr::value(at)));
-            changes.push((Column::Position, Expr::value(i64::try_from(run.position).unwrap_or(i64::MAX))));
+            changes.extend(position_columns(run.position));
         }
         answered(run.held.update(&self.db, changes)).await?;
         if matches!(lag, Some((0, _))) && run.state != State::Live {

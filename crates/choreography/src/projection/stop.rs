@@ -7,8 +7,8 @@ use crate::inbound::failure::Failure;
 /// Why a projection stops.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stop {
-    /// It was paused, rebuilt, or taken over by another instance.
-    #[error("the projection was changed meanwhile")]
+    /// It was paused, rebuilt, or taken over by another instance; or its stream may have changed.
+    #[error("the projection, or its stream, was changed meanwhile")]
     Fenced,
     /// The database, the broker, or an owning service is unavailable.
     #[error("{0}")]

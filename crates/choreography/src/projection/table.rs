@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::broker::clock;
 use crate::projection::definition::Definition;
-use crate::projection::progress::{Cursor, Place};
+use crate::projection::progress::{Cursor, Place, Position};
 use crate::projection::stop::Stop;
 use crate::projection::versions;
 use crate::state::statement::{self, invalid_row};
@@ -53,6 +53,8 @@ pub(crate) mod entity {
         pub generation: i64,
         /// The last applied sequence of the stream.
         pub position: i64,
+        /// When the message at the position was stored, in milliseconds since 1970; 0 if that is unknown.
+        pub position_stored_at: i64,
         /// The cursor of the backfill, JSON; null after its end.
         #[sea_orm(column_type = "Text", nullable)]
         pub backfill: Option<String>,
@@ -126,6 +128,10 @@ impl Model {
         serde_json::from_value(self.state.as_str().into()).map_err(invalid_row)
     }
 
+    pub(crate) fn position(&self) -> Position {
+        Position { sequence: u64::try_from(self.position).unwrap_or(0), stored_at: self.position_stored_at }
+    }
+
     pub(crate) fn cursor(&self) -> Result<Option<Cursor>, DbErr> {
         self.backfill.as_deref().map(serde_json::from_str).transpose().map_err(invalid_row)
     }
@@ -189,6 +195,7 @@ pub(crate) async fn register(db: &DatabaseConnection, definition: &Definition) -
         lease_until: Set(0),
         generation: Set(0),
         position: Set(0),
+        position_stored_at: Set(0),
         backfill: NotSet,
         history_total: Set(0),
         history_read: Set(0),
@@ -292,8 +299,8 @@ impl Held {
         ];
         match place {
             None => {}
-            Some(Place::Sequence(sequence)) => {
-                changes.push((Column::Position, Expr::value(i64::try_from(*sequence).unwrap_or(i64::MAX))));
+            Some(Place::Stream(position)) => {
+                changes.extend(position_columns(*position));
                 changes.push((Column::AsOf, Expr::value(as_of)));
             }
             Some(Place::History(cursor)) => {
@@ -338,6 +345,12 @@ impl Held {
 pub(crate) async fn switch(tx: &impl ConnectionTrait, name: &str, version: u32) -> Result<(), DbErr> {
     let update = "UPDATE projections SET is_active = (version = $2) WHERE name = $1";
     statement::execute(tx, update, [name.into(), i64::from(version).into()]).await.map(drop)
+}
+
+/// Returns a position as the table stores it.
+pub(crate) fn position_columns(position: Position) -> [(Column, Expr); 2] {
+    let sequence = i64::try_from(position.sequence).unwrap_or(i64::MAX);
+    [(Column::Position, Expr::value(sequence)), (Column::PositionStoredAt, Expr::value(position.stored_at))]
 }
 
 /// Returns a cursor as the table stores it.

@@ -12,7 +12,7 @@ use crate::projection::batch;
 use crate::projection::commit::{Committer, Rollback};
 use crate::projection::decode::{Content, Entry, Version};
 use crate::projection::definition::Definition;
-use crate::projection::progress::Place;
+use crate::projection::progress::{Place, Position};
 use crate::projection::source::Source;
 use crate::projection::{table, versions};
 use crate::wire::encoding;
@@ -95,7 +95,7 @@ impl<P: Projection> LocalProjection<P> {
         Ok(Entry {
             content: Content::Event(Box::new(envelope)),
             version: is_recorded.then_some(Version { context, aggregate_id, number: *number }),
-            place: Some(Place::Sequence(self.sequence)),
+            place: Some(Place::Stream(Position { sequence: self.sequence, stored_at: now })),
             stored_at: now,
         })
     }

@@ -43,7 +43,8 @@ pub fn documents() -> Vec<Box<dyn MigrationTrait>> {
 /// Returns the migrations of `projections`: for services with projections. Their own tables need none.
 #[must_use]
 pub fn projections() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(Projections)]
+    let stored_at = "ALTER TABLE projections ADD COLUMN position_stored_at bigint NOT NULL DEFAULT 0";
+    vec![Box::new(Projections), sql("messaging_0011_projection_positions", stored_at)]
 }
 
 /// The migrator of a service without tables of its own.

@@ -1,4 +1,5 @@
-//! Hanging sessions of PostgreSQL, as after a crash of its host: in the commit of a worker, and in a query.
+//! Hanging sessions of PostgreSQL, as after a crash of its host: in the commit of a worker, and in a query. A hanging
+//! nats-server: in a read of a stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,12 +7,14 @@ use std::time::Duration;
 
 use choreography::Outbox;
 use choreography::database::Databases;
+use choreography::direct::{Reader, last_sequence};
 use choreography::query::{Endpoint, QueryError};
 use sea_orm::{ConnectionTrait, Database, DatabaseConnection, DbErr, Statement, TransactionTrait};
 
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use crate::counter::Migrator;
+use crate::counter::{Migrator, Mode};
 use crate::support::{Bench, Engine, eventually, run};
 
 /// Turns off the detection of deadlocks in sessions that are opened from now on. A session that is paused while it
@@ -140,4 +143,23 @@ async fn frozen_sessions_of_a_worker_and_of_a_query_are_reported_and_abandoned()
     drop(taken);
     service.stop().await.0.unwrap();
     drop(frozen);
+}
+
+#[tokio::test]
+async fn a_read_of_a_stream_continues_after_a_time_without_responses() {
+    let bench = Bench::new(Engine::Sqlite).await;
+    for n in 0..300 {
+        bench.send(Uuid::now_v7(), &format!("K{n}"), Mode::Add).await;
+    }
+    let mut reader = Reader::start(&bench.js, "COMMANDS", ">", 1).await.unwrap();
+    assert_eq!(reader.next_batch().await.unwrap().unwrap().len(), 256);
+    let frozen = Frozen::new(bench.nats.id().unwrap().cast_signed());
+    tokio::spawn(async move {
+        // Longer than a request waits for its response.
+        tokio::time::sleep(Duration::from_secs(7)).await;
+        drop(frozen);
+    });
+    let (rest, last) = tokio::join!(reader.next_batch(), last_sequence(&bench.js, "COMMANDS"));
+    assert_eq!((rest.unwrap().unwrap().len(), last.unwrap()), (44, 300));
+    assert!(reader.next_batch().await.unwrap().is_none());
 }

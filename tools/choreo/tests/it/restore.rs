@@ -5,15 +5,17 @@ use std::collections::HashSet;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::PullConsumer;
 use choreography::republish::{Republished, subject};
+use choreography_ops::OperationError;
 use choreography_ops::restore::{STALL_TIMEOUT, restore};
 use futures::StreamExt;
 use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Echo, Events, Shop, connect, eventually};
+use crate::support::{Echo, Events, Serving, Shop, connect, eventually};
 
 /// `COUNT=5000` makes it larger.
 #[tokio::test]
@@ -113,26 +115,36 @@ async fn has_nothing_to_publish(shop: &Shop, service: &str) {
     });
 }
 
+/// Starts order-service alone, and places orders whose events are in the stream when it returns.
+async fn only_orders_publish(shop: &Shop, count: u64) -> Serving {
+    let orders = shop.serve(Echo::default()).await;
+    for name in ["inventory-service", "account-service", "payment-service"] {
+        has_nothing_to_publish(shop, name).await;
+    }
+    for n in 0..count {
+        shop.command("place", &format!("K{n}")).await;
+    }
+    shop.has("EVENTS", count).await;
+    orders
+}
+
+/// Purges the stream of events, and limits it so that three batches fit into it, but not all.
+async fn lose_and_limit(shop: &Shop) -> jetstream::Context {
+    let provisioner = connect(&shop.nats, "provisioner").await;
+    let events = provisioner.get_stream("EVENTS").await.unwrap();
+    let mut config = events.cached_info().config.clone();
+    config.max_bytes = i64::try_from(events.cached_info().state.bytes * 4 / 5).unwrap();
+    events.purge().await.unwrap();
+    provisioner.update_stream(config).await.unwrap();
+    provisioner
+}
+
 #[tokio::test]
 async fn a_restore_never_outruns_the_consumers() {
     const COUNT: u64 = 900;
     let shop = Shop::start().await;
-    let _orders = shop.serve(Echo::default()).await;
-    for name in ["inventory-service", "account-service", "payment-service"] {
-        has_nothing_to_publish(&shop, name).await;
-    }
-    for n in 0..COUNT {
-        shop.command("place", &format!("K{n}")).await;
-    }
-    shop.has("EVENTS", COUNT).await;
-    let provisioner = connect(&shop.nats, "provisioner").await;
-    let events = provisioner.get_stream("EVENTS").await.unwrap();
-    let mut config = events.cached_info().config.clone();
-    // Three batches fit into it, but not all.
-    config.max_bytes = i64::try_from(events.cached_info().state.bytes * 4 / 5).unwrap();
-    events.purge().await.unwrap();
-    provisioner.update_stream(config).await.unwrap();
-
+    let _orders = only_orders_publish(&shop, COUNT).await;
+    let provisioner = lose_and_limit(&shop).await;
     let operator = shop.operator().await;
     let stopped = restore(&operator, "EVENTS", None, Duration::from_secs(1), &CancellationToken::new(), |_| ())
         .await
@@ -168,14 +180,7 @@ async fn a_restore_never_outruns_the_consumers() {
 async fn a_restore_continues_after_a_time_without_responses() {
     const COUNT: u64 = 600;
     let mut shop = Shop::start().await;
-    let _orders = shop.serve(Echo::default()).await;
-    for name in ["inventory-service", "account-service", "payment-service"] {
-        has_nothing_to_publish(&shop, name).await;
-    }
-    for n in 0..COUNT {
-        shop.command("place", &format!("K{n}")).await;
-    }
-    shop.has("EVENTS", COUNT).await;
+    let _orders = only_orders_publish(&shop, COUNT).await;
     connect(&shop.nats, "provisioner").await.get_stream("EVENTS").await.unwrap().purge().await.unwrap();
     let operator = shop.operator().await;
     let (server, began, stop) = (Mutex::new(&mut shop.nats), Notify::new(), CancellationToken::new());
@@ -195,6 +200,24 @@ async fn a_restore_continues_after_a_time_without_responses() {
     let (reported, ()) = futures::join!(restoring, resuming);
     let reported = reported.unwrap();
     assert!(reported.iter().all(|reported| reported.done), "{reported:?}");
+}
+
+#[tokio::test]
+async fn a_restore_ends_if_the_stream_is_deleted_while_it_waits() {
+    let shop = Shop::start().await;
+    let _orders = only_orders_publish(&shop, 900).await;
+    let provisioner = lose_and_limit(&shop).await;
+    let operator = shop.operator().await;
+    let (began, stop) = (Notify::new(), CancellationToken::new());
+    // Nobody consumes, so it waits.
+    let restoring = restore(&operator, "EVENTS", None, STALL_TIMEOUT, &stop, |_| began.notify_one());
+    let deleting = async {
+        began.notified().await;
+        provisioner.delete_stream("EVENTS").await.unwrap();
+    };
+    let ended = tokio::time::timeout(STALL_TIMEOUT / 2, async { futures::join!(restoring, deleting).0 });
+    let ended = ended.await.expect("it does not wait for a stream that does not exist");
+    assert!(matches!(ended, Err(OperationError::Unavailable(_))), "{ended:?}");
 }
 
 #[tokio::test]

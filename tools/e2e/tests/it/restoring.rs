@@ -2,9 +2,9 @@
 //! outcome is as without the loss.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use choreography_test::nats::StreamCopy;
 use demo::shop::nats_options;
 use demo::{Component, ShopConfig};
 use futures::{StreamExt, stream};
@@ -224,9 +224,7 @@ async fn losing_and_restoring_messages_that_consumers_have_acknowledged_does_not
         let load = tokio::spawn(customers(world.http.clone(), world.config()));
         has_events(&world, 150).await;
         world.kill(Component::NatsServer).await;
-        let messages = messages_of(&world.config().data.join("nats"));
-        let copy = world.config().data.join("older");
-        copy_files(&messages, &copy);
+        let older = StreamCopy::take(&world.config().data.join("nats"), "EVENTS").unwrap();
         world.start_again(Component::NatsServer).await;
         let kept = world.stream("EVENTS").await.cached_info().state.last_sequence;
         has_events(&world, kept + 150).await;
@@ -238,8 +236,7 @@ async fn losing_and_restoring_messages_that_consumers_have_acknowledged_does_not
         // The consumers' state is written to the disk.
         tokio::time::sleep(Duration::from_millis(300)).await;
         world.kill(Component::NatsServer).await;
-        std::fs::remove_dir_all(&messages).unwrap();
-        copy_files(&copy, &messages);
+        older.restore().unwrap();
         world.start_again(Component::NatsServer).await;
         let reported = restore(&world, &["--last", "15m"]).await;
         assert!(republished(&reported) > 0, "{reported}");
@@ -260,19 +257,4 @@ async fn floor(world: &World) -> Vec<u64> {
         floors.push(stream.consumer_info(consumer).await.unwrap().ack_floor.stream_sequence);
     }
     floors
-}
-
-/// Returns the folder of the stream's messages in a store directory.
-fn messages_of(shop: &Path) -> PathBuf {
-    let accounts = std::fs::read_dir(shop.join("jetstream")).unwrap();
-    let folders = accounts.map(|account| account.unwrap().path().join("streams/EVENTS/msgs"));
-    folders.into_iter().find(|folder| folder.is_dir()).unwrap()
-}
-
-fn copy_files(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
-    }
 }

@@ -4,6 +4,7 @@ mod board;
 
 use choreography::projection::admin::{Action, State};
 use choreography::query::AskError;
+use choreography_test::nats::StreamCopy;
 use sea_orm::ConnectionTrait;
 use uuid::Uuid;
 
@@ -22,6 +23,7 @@ on_both_databases!(
     a_paused_projection_reads_nothing_and_continues_when_it_is_started,
     what_the_stream_has_deleted_is_read_from_the_event_store,
     a_recreated_stream_is_read_after_the_history,
+    a_stream_that_returns_to_an_earlier_state_is_read_after_the_history,
     messages_without_an_event_store_are_read_from_the_beginning_of_the_stream_each_once,
 );
 
@@ -229,6 +231,44 @@ async fn a_recreated_stream_is_read_after_the_history(engine: Engine) {
     board.contains(1, 1, 7).await;
     board.both("A", 8).await;
     board.contains(1, 1, 8).await;
+    service.stop().await.0.unwrap();
+}
+
+async fn a_stream_that_returns_to_an_earlier_state_is_read_after_the_history(engine: Engine) {
+    let mut board = Board::new(engine).await;
+    let service = board.start(Totals).await;
+    for version in 1..=5 {
+        board.both("A", version).await;
+    }
+    board.contains(1, 1, 5).await;
+    board.bench.nats.kill().unwrap();
+    let older = StreamCopy::take(board.bench.nats.store_dir(), "EVENTS").unwrap();
+    board.bench.nats.restart().await.unwrap();
+    for version in 6..=10 {
+        board.both("A", version).await;
+    }
+    board.contains(1, 1, 10).await;
+
+    // The projection is ahead of the stream.
+    board.bench.nats.kill().unwrap();
+    older.restore().unwrap();
+    board.bench.nats.restart().await.unwrap();
+    assert_eq!(board.bench.stream("EVENTS").await.cached_info().state.last_sequence, 5);
+    board.both("B", 1).await;
+    board.contains(1, 2, 11).await;
+    service.stop().await.0.unwrap();
+
+    // The stream has grown beyond its position meanwhile.
+    board.bench.nats.kill().unwrap();
+    older.restore().unwrap();
+    board.bench.nats.restart().await.unwrap();
+    for version in 1..=9 {
+        board.both("C", version).await;
+    }
+    let service = board.start(Totals).await;
+    board.contains(1, 3, 20).await;
+    board.both("C", 10).await;
+    board.contains(1, 3, 21).await;
     service.stop().await.0.unwrap();
 }
 
