@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use choreography_test::nats::StreamCopy;
 use contracts::topology::EVENTS;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -116,6 +117,35 @@ async fn a_feed_of_a_recreated_stream_is_reset() {
     for feed in [&mut resumed, &mut beyond, &mut again, &mut before] {
         while feed.next().await.0 != 5 {}
     }
+}
+
+#[tokio::test]
+async fn a_feed_is_reset_when_the_stream_returns_to_an_earlier_state() {
+    let mut shop = Shop::start().await;
+    placed(&FakeService::orders(&shop).await, "ORDER_001").await;
+    shop.nats.kill().unwrap();
+    let earlier = StreamCopy::take(shop.nats.store_dir(), EVENTS).unwrap();
+    shop.nats.restart().await.unwrap();
+    let service = FakeService::orders(&shop).await;
+    for order in ["ORDER_002", "ORDER_003", "ORDER_004"] {
+        placed(&service, order).await;
+    }
+    shop.nats.kill().unwrap();
+    let other = StreamCopy::take(shop.nats.store_dir(), EVENTS).unwrap();
+    earlier.restore().unwrap();
+    shop.nats.restart().await.unwrap();
+    shop.until_ready().await;
+    let mut feed = Feed::open(shop.get("/events?lastEventId=0")).await;
+    placed(&FakeService::orders(&shop).await, "ORDER_005").await;
+    assert_eq!(feed.sequences(2).await, [1, 2]);
+
+    // Other events than the feed has read, and more.
+    shop.nats.kill().unwrap();
+    other.restore().unwrap();
+    shop.nats.restart().await.unwrap();
+    assert_eq!(feed.next().await, (4, "reset".to_owned(), json!({"reason": "recreated"})));
+    placed(&FakeService::orders(&shop).await, "ORDER_006").await;
+    assert_eq!(feed.sequences(1).await, [5]);
 }
 
 #[tokio::test]

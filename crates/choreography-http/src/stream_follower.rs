@@ -11,6 +11,8 @@ use async_nats::Client;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Info;
 use async_nats::jetstream::{self, Message};
+use choreography::direct::is_unchanged;
+use choreography::envelope::unix_millis;
 use futures::StreamExt;
 use poem_openapi::Enum;
 use time::OffsetDateTime;
@@ -53,7 +55,7 @@ pub enum Followed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "camelCase")]
 pub enum ResetReason {
-    /// The stream was deleted and created again; the feed continues with new events.
+    /// The stream was deleted and created again, or returned to an earlier state; the feed continues with new events.
     Recreated,
     /// The stream no longer has the next events; the feed continues with the oldest one available.
     Expired,
@@ -78,6 +80,8 @@ pub struct StreamFollower {
     follow: Follow,
     /// The last message; `None` for "only new messages" until there is one.
     last: Option<EventId>,
+    /// When the last message was stored; `None` until one was received.
+    stored: Option<OffsetDateTime>,
     /// Not yet returned by [`StreamFollower::next`].
     reset: Option<ResetReason>,
     consumer: Option<Consumer>,
@@ -106,7 +110,7 @@ impl StreamFollower {
     pub fn new(client: Client, js: jetstream::Context, follow: Follow, last: Option<EventId>) -> Self {
         let mut poll = tokio::time::interval(POLL_INTERVAL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { client, js, follow, last, reset: None, consumer: None, poll }
+        Self { client, js, follow, last, stored: None, reset: None, consumer: None, poll }
     }
 
     /// Returns the next item, however long it takes. Not cancellation-safe.
@@ -124,7 +128,7 @@ impl StreamFollower {
             }
             match self.pull().await {
                 Some(followed) => {
-                    self.last = Some(followed.id);
+                    (self.last, self.stored) = (Some(followed.id), Some(followed.published));
                     return Followed::Message(followed);
                 }
                 None => self.consumer = None,
@@ -135,7 +139,7 @@ impl StreamFollower {
     /// Skips the stored messages, and continues with new ones.
     pub fn skip(&mut self) {
         self.consumer = None;
-        self.last = None;
+        (self.last, self.stored) = (None, None);
     }
 
     /// Creates a consumer that begins after the last message.
@@ -146,7 +150,16 @@ impl StreamFollower {
     pub(crate) async fn open(&mut self) -> anyhow::Result<()> {
         let connection = connects(&self.client);
         let stream = self.js.get_stream(self.follow.stream).await?;
-        let (last, reset) = place(stream.cached_info(), self.last);
+        let (mut last, mut reset) = place(stream.cached_info(), self.last);
+        if let Some(stored) = self.stored.filter(|_| reset.is_none())
+            && !is_unchanged(&self.js, self.follow.stream, last.sequence, unix_millis(stored)).await?
+        {
+            last.sequence = stream.cached_info().state.last_sequence;
+            reset = Some(ResetReason::Recreated);
+        }
+        if reset.is_some() {
+            self.stored = None;
+        }
         self.last = Some(last);
         self.reset = self.reset.or(reset);
         let config = pull::Config {

@@ -17,6 +17,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::error::Elapsed;
 
+use crate::wire::envelope::unix_millis;
+
 /// Messages per request.
 const BATCH: usize = 256;
 /// The time limit for the next message of a batch.
@@ -128,6 +130,17 @@ pub async fn get(js: &Context, stream: &str, sequence: u64) -> anyhow::Result<Op
         Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(looking),
     }
+}
+
+/// Returns whether a stream still has the message that it stored at a sequence at that time, in milliseconds since 1970. If
+/// not, it has returned to an earlier state, such as that of an older disk. A deleted message counts as unchanged.
+///
+/// # Errors
+///
+/// As [`get`].
+pub async fn is_unchanged(js: &Context, stream: &str, sequence: u64, stored_at: i64) -> anyhow::Result<bool> {
+    let message = get(js, stream, sequence).await?;
+    Ok(message.is_none_or(|message| unix_millis(message.time) == stored_at))
 }
 
 /// Reads the messages of a stream that match a subject filter, in stream order.

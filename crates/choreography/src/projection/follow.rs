@@ -111,10 +111,10 @@ impl Feed {
             return Ok(true);
         }
         let unavailable = |why: String| Stop::Outage(format!("the message at the position cannot be read: {why}"));
-        let message = timeout(REQUEST_TIMEOUT, direct::get(&self.js, &self.stream, position.sequence)).await;
-        let message = message.map_err(|_| unavailable("no response".to_owned()))?;
-        let message = message.map_err(|error| unavailable(format!("{error:#}")))?;
-        Ok(message.is_none_or(|message| unix_millis(message.time) == position.stored_at))
+        let looking = direct::is_unchanged(&self.js, &self.stream, position.sequence, position.stored_at);
+        let is_unchanged = timeout(REQUEST_TIMEOUT, looking).await;
+        let is_unchanged = is_unchanged.map_err(|_| unavailable("no response".to_owned()))?;
+        is_unchanged.map_err(|error| unavailable(format!("{error:#}")))
     }
 
     /// Creates the consumer after a position, at most `max_batch` messages at a time. The position was checked on this
