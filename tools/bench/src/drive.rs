@@ -18,7 +18,7 @@ use crate::usage::{self, Processes, Usage};
 /// The maximum number of orders that are placed, or of last events that are consumed, at a time.
 pub(crate) const BATCH: usize = 256;
 /// How long orders in flight may take to complete once no more are placed.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
+pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long one step may take without any progress.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -40,6 +40,18 @@ pub struct Round {
 }
 
 impl Round {
+    /// Makes the result of the time between two marks.
+    pub(crate) fn between(begin: &Mark, end: &Mark, ledger: &Ledger, messages: u64) -> Self {
+        Self {
+            orders: end.finished - begin.finished,
+            length: end.at - begin.at,
+            placed: ledger.placed,
+            repeated: ledger.repeated,
+            messages,
+            used: used(&begin.used, &end.used),
+        }
+    }
+
     /// Returns orders per second.
     #[must_use]
     pub fn rate(&self) -> f64 {
@@ -60,14 +72,14 @@ impl Round {
 }
 
 /// The state at the begin or end of the measured time.
-struct Mark {
-    at: Instant,
+pub(crate) struct Mark {
+    pub(crate) at: Instant,
     finished: u64,
     used: BTreeMap<String, Usage>,
 }
 
 impl Mark {
-    fn new(ledger: &Ledger, processes: &Processes) -> anyhow::Result<Self> {
+    pub(crate) fn new(ledger: &Ledger, processes: &Processes) -> anyhow::Result<Self> {
         Ok(Self { at: Instant::now(), finished: ledger.finished, used: usage::of_all(processes)? })
     }
 }
@@ -111,14 +123,7 @@ pub async fn drive(stage: &mut Stage, span: Span, processes: &Processes, copies:
     load.drain().await?;
     let Load { ledger, .. } = load;
     stage.next += ledger.placed;
-    Ok(Round {
-        orders: end.finished - begin.finished,
-        length: end.at - begin.at,
-        placed: ledger.placed,
-        repeated: ledger.repeated,
-        messages: stage.messages().await? - messages,
-        used: used(&begin.used, &end.used),
-    })
+    Ok(Round::between(&begin, &end, &ledger, stage.messages().await? - messages))
 }
 
 /// Places `count` orders, and returns the time until all were completed.

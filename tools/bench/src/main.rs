@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use bench::Options;
+use bench::bare::{self, BareService};
 use bench::baseline::BaselineService;
 use bench::recount::{self, RecountService};
 use bench::trivial::TrivialServer;
@@ -19,6 +20,10 @@ async fn main() -> anyhow::Result<ExitCode> {
     if subcommand == "baseline-service" {
         let arguments = std::env::args().skip(1);
         BaselineService::parse_from(arguments).run(process::shutdown_on_signal()?).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if subcommand == bare::SERVICE {
+        BareService::parse_from(std::env::args().skip(1)).run(process::shutdown_on_signal()?).await?;
         return Ok(ExitCode::SUCCESS);
     }
     if subcommand == "trivial-server" {

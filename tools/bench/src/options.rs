@@ -44,7 +44,7 @@ pub enum Command {
         #[command(flatten)]
         span: Span,
     },
-    /// Orders from the acknowledged command to the final state, in turn with the baseline.
+    /// Orders from the acknowledged command to the final state, in turn with the baselines.
     Throughput {
         /// The shop.
         #[command(flatten)]
@@ -58,7 +58,7 @@ pub enum Command {
         /// The number of connections to the gateway, each with one request at a time.
         #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
         connections: u64,
-        /// Measures the shop without the baseline.
+        /// Measures the shop without the baselines.
         #[arg(long)]
         no_baseline: bool,
     },

@@ -1,4 +1,4 @@
-//! The throughput of orders from the acknowledged command to the last event, in turn with the baseline.
+//! The throughput of orders from the acknowledged command to the last event, in turn with the baselines.
 
 use std::collections::BTreeMap;
 
@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 use sea_orm::{ConnectionTrait, Database, Statement};
 use serde_json::json;
 
+use crate::bare;
 use crate::baseline;
 use crate::closed;
 use crate::drive::{self, Round};
@@ -26,7 +27,34 @@ pub enum Way {
     },
 }
 
-/// Measures rounds of the baseline and of the shop in turn.
+/// The rounds of a run.
+#[derive(Debug, Default)]
+struct Rounds {
+    /// The [fixed baseline](bare).
+    bare: Vec<Round>,
+    baseline: Vec<Round>,
+    shop: Vec<Round>,
+}
+
+impl Rounds {
+    async fn measure_baselines(
+        &mut self,
+        stage: &mut Stage,
+        span: Span,
+        turn: u64,
+        progress: &(dyn Fn(&str) + Sync),
+    ) -> anyhow::Result<()> {
+        let round = bare::round(stage, span).await?;
+        progress(&format!("round {turn}: bare {:.0} orders/s", round.rate()));
+        self.bare.push(round);
+        let round = baseline::round(stage, span).await?;
+        progress(&format!("round {turn}: the baseline {:.0} orders/s", round.rate()));
+        self.baseline.push(round);
+        Ok(())
+    }
+}
+
+/// Measures rounds of the baselines and of the shop in turn.
 ///
 /// # Errors
 ///
@@ -39,30 +67,28 @@ pub async fn run(
     progress: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<Report> {
     let mut stage = Stage::start(setting, progress).await?;
-    let (mut baselines, mut rounds) = (Vec::new(), Vec::new());
+    let mut rounds = Rounds::default();
     for turn in 1..=span.rounds {
         if with_baseline {
-            let round = baseline::round(&mut stage, span).await?;
-            progress(&format!("round {turn}: the baseline {:.0} orders/s", round.rate()));
-            baselines.push(round);
+            rounds.measure_baselines(&mut stage, span, turn, progress).await?;
         }
         let (round, refused) = measured(&mut stage, span, way).await?;
         if setting.shipped_limits {
             progress(&format!("round {turn}: {refused} responses 503, {}", stage.describe_streams().await?));
         }
         progress(&format!("round {turn}: the shop {:.0} orders/s", round.rate()));
-        rounds.push(round);
+        rounds.shop.push(round);
     }
     // The order of the sample counts, too.
-    let placed = 1 + rounds.iter().map(|round| round.placed).sum::<u64>();
+    let placed = 1 + rounds.shop.iter().map(|round| round.placed).sum::<u64>();
     check(&stage, placed).await?;
     progress(&format!("{placed} orders placed, every one {} exactly once", stage.chain.last_status()));
-    let report = report(&stage, &baselines, &rounds, placed);
+    let report = report(&stage, &rounds, placed);
     stage.finish().await?;
     Ok(report)
 }
 
-/// Measures the baseline alone.
+/// Measures the baselines alone.
 ///
 /// # Errors
 ///
@@ -73,13 +99,11 @@ pub async fn run_baseline(
     progress: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<Report> {
     let mut stage = Stage::start(setting, progress).await?;
-    let mut baselines = Vec::new();
+    let mut rounds = Rounds::default();
     for turn in 1..=span.rounds {
-        let round = baseline::round(&mut stage, span).await?;
-        progress(&format!("round {turn}: the baseline {:.0} orders/s", round.rate()));
-        baselines.push(round);
+        rounds.measure_baselines(&mut stage, span, turn, progress).await?;
     }
-    let report = report(&stage, &baselines, &[], 1);
+    let report = report(&stage, &rounds, 1);
     stage.finish().await?;
     Ok(report)
 }
@@ -127,20 +151,23 @@ pub async fn check(stage: &Stage, placed: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn report(stage: &Stage, baselines: &[Round], rounds: &[Round], placed: u64) -> Report {
+fn report(stage: &Stage, rounds: &Rounds, placed: u64) -> Report {
     let rates = |rounds: &[Round]| rounds.iter().map(Round::rate).collect::<Vec<_>>();
-    let (baseline, shop) = (rates(baselines), rates(rounds));
+    let (bare, baseline) = (rates(&rounds.bare), rates(&rounds.baseline));
+    let all = [("bare", &rounds.bare), ("baseline", &rounds.baseline), ("shop", &rounds.shop)];
     let mut report = Report::begin("round", "orders/s");
     let mut table = Table::new(
         "Throughput (medians; the ratio is that of the medians)",
-        &["what", "orders/s", "messages/order", "CPU µs/order", "orders", "ratio to the baseline"],
+        &["what", "orders/s", "messages/order", "CPU µs/order", "orders", "ratio to the baseline", "ratio to bare"],
     );
-    for (name, rounds, rates) in [("baseline", baselines, &baseline), ("shop", rounds, &shop)] {
+    for (name, rounds) in all {
         if rounds.is_empty() {
             continue;
         }
+        let rates = &rates(rounds);
         let of = |value: fn(&Round) -> f64| median(&rounds.iter().map(value).collect::<Vec<_>>());
-        let ratio = if name == "shop" { ratio(rates, &baseline) } else { None };
+        let to_baseline = ratio(rates, &baseline).filter(|_| name == "shop");
+        let to_bare = ratio(rates, &bare).filter(|_| name != "bare");
         let orders: u64 = rounds.iter().map(|round| round.orders).sum();
         table.add(vec![
             json!(name),
@@ -148,18 +175,19 @@ fn report(stage: &Stage, baselines: &[Round], rounds: &[Round], placed: u64) -> 
             json!(of(Round::messages_per_order)),
             json!(of(Round::cpu_per_order)),
             json!(orders),
-            json!(ratio),
+            json!(to_baseline),
+            json!(to_bare),
         ]);
         report.plot.lines.push(Line::of_rounds(name, rates));
     }
     report.tables.push(table);
     let mut placed_table = Table::new("Orders of the shop, all rounds with warm-up", &["what", "orders"]);
-    if !rounds.is_empty() {
+    if !rounds.shop.is_empty() {
         placed_table.add(vec![json!("placed"), json!(placed)]);
         placed_table.add(vec![json!(stage.chain.last_status()), json!(placed)]);
         report.tables.push(placed_table);
     }
-    for (name, rounds) in [("baseline", baselines), ("shop", rounds)] {
+    for (name, rounds) in all {
         report.tables.extend(usage(name, rounds));
     }
     report

@@ -34,13 +34,15 @@ fn every_order_is_completed_exactly_once_with_as_many_messages_as_in_the_baselin
 
     let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
     let rates = rows(&report, "Throughput");
-    let (baseline, shop) = (row(rates, "what", "baseline"), row(rates, "what", "shop"));
+    let [bare, baseline, shop] = ["bare", "baseline", "shop"].map(|name| row(rates, "what", name));
     let number = |row: &Value, column: &str| row[column].as_f64().unwrap_or_else(|| panic!("{column} in {row}"));
     // Six messages: placed twice, as a command and as an event; reserved twice, captured, confirmed.
     for row in [baseline, shop] {
         assert!(number(row, "orders/s") > 0.0, "{row}");
         assert!((number(row, "messages/order") - 6.0).abs() < 1e-9, "{row}");
     }
+    assert!((number(bare, "messages/order") - 4.0).abs() < 1e-9, "{bare}");
+    assert!((number(shop, "ratio to bare") - number(shop, "orders/s") / number(bare, "orders/s")).abs() < 1e-9);
     let ratio = number(shop, "orders/s") / number(baseline, "orders/s");
     assert!((number(shop, "ratio to the baseline") - ratio).abs() < 1e-9, "{shop}");
 
