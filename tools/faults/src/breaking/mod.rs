@@ -48,6 +48,8 @@ pub use stream_loss::Restoring;
 
 /// The time limit for components to become ready once all faults are cleared.
 const READY_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long the restore of the events of a whole campaign may take; it ends by itself if the consumers make no progress.
+const RESTORE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The time between two checks of the components.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -253,10 +255,13 @@ impl Breaker {
                 self.restart_with(component, Vec::new()).await?;
             }
         }
-        let start = Instant::now();
+        let (mut start, mut was_restored) = (Instant::now(), false);
         loop {
             self.restart_ended().await?;
             let restored = self.restore_stream().await;
+            if restored && !was_restored {
+                (start, was_restored) = (Instant::now(), true);
+            }
             let faults_cleared = self.messages.release_all().await.and(self.behave(&json!({"mode": "ok"})).await);
             let faults_cleared = faults_cleared.and(self.messages.start_projections().await);
             let faults_cleared = faults_cleared.and(self.limits.restore_all(&self.messages.jetstream()).await);
@@ -265,8 +270,9 @@ impl Breaker {
             let mut unready: Vec<String> =
                 unready.map(|status| format!("{}: {}", status.component, status.detail)).collect();
             unready.extend(faults_cleared.err().map(|error| format!("{error:#}")));
+            let limit = if restored { READY_TIMEOUT } else { RESTORE_TIMEOUT };
             unready.extend((!restored).then(|| "the stream of events is not restored".to_owned()));
-            if unready.is_empty() || start.elapsed() > READY_TIMEOUT {
+            if unready.is_empty() || start.elapsed() > limit {
                 return Ok(unready);
             }
             tokio::time::sleep(POLL_INTERVAL).await;
