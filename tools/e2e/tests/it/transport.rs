@@ -49,7 +49,7 @@ impl Certificates {
     }
 }
 
-/// Starts nats-server with nats.tls.conf.
+/// Starts nats-server with `nats.tls.conf`.
 async fn start_nats(config: &ShopConfig, certificates: &Certificates) -> Program {
     let quoted = |value: &str| format!("{value:?}");
     let mut variables = vec![
@@ -74,7 +74,7 @@ async fn start_nats(config: &ShopConfig, certificates: &Certificates) -> Program
     .unwrap()
 }
 
-/// Starts PostgreSQL with a database per service, and then with TLS and tools/tls/pg_hba.conf.
+/// Starts PostgreSQL with a database per service, and then with TLS and `tools/tls/pg_hba.conf`.
 async fn start_postgres(config: &mut ShopConfig, certificates: &Certificates) -> PostgresServer {
     let bin = postgres::find_or_install(|_| {}).await.unwrap();
     let folder = std::env::temp_dir().join(format!("postgres-tls-{}", std::process::id()));
@@ -127,7 +127,7 @@ async fn run(config: &ShopConfig, subcommand: &str, variables: &[(&str, String)]
     tokio::time::timeout(Duration::from_secs(90), command.output()).await.expect(subcommand).unwrap()
 }
 
-/// Sets what compose.tls.yaml sets.
+/// Sets what `compose.tls.yaml` sets.
 fn with_tls(config: &mut ShopConfig, certificates: &Certificates) {
     let variable = |name: &str, value: String| (name.to_owned(), value);
     let monitor = config.http_url(Component::NatsServer).replace("http://", "https://");
