@@ -21,7 +21,7 @@ const PASSWORDS: (&str, &str) = ("# The storage folder", "\n\nlisten:");
 const HEADER: &str = "# Made by `demo provision --nkeys`, with a public key per user instead of a password. The storage folder\n\
     # ($NATS_STORE_DIR) comes from the environment.";
 
-/// What [`write`] has written.
+/// What [`write()`] has written.
 #[derive(Debug)]
 pub struct Written {
     /// The path of the configuration.
