@@ -1,5 +1,6 @@
 //! The command line: without a subcommand it runs the whole shop, with one a part of it.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::ExitCode;
 
@@ -15,6 +16,7 @@ use crate::config::ShopConfig;
 use crate::control::{Action, ControlRequest, DelayAcks, Disconnect, MAX_DELAY, MAX_MESSAGES, Redeliver, Remote};
 use crate::declarations::users;
 use crate::healthcheck::healthcheck;
+use crate::nkeys;
 use crate::provision::provision;
 use crate::up::{UpOptions, up};
 
@@ -34,7 +36,7 @@ enum Command {
     Break(Break),
     /// Shows the status of each component of the running demo.
     Status,
-    /// Creates or updates the streams, buckets, and consumers on a nats-server.
+    /// Creates or updates the streams, buckets, and consumers on a nats-server; with `--nkeys`, creates NKeys instead.
     Provision {
         /// The connection to nats-server.
         #[command(flatten)]
@@ -42,6 +44,13 @@ enum Command {
         /// The number of replicas of each stream: 1, 3, or 5.
         #[arg(long, env = "NATS_REPLICAS", default_value_t = 1, value_parser = setting::replicas())]
         replicas: usize,
+        /// Writes a seed per user of nats.conf (`<user>.nk`) and a nats.conf with their public keys to this folder, and
+        /// connects to no server. Existing seeds are kept.
+        #[arg(long, value_name = "FOLDER", value_parser = setting::path())]
+        nkeys: Option<PathBuf>,
+        /// The folder of the earlier seeds, which nats.conf then accepts as well: for a rotation.
+        #[arg(long, value_name = "FOLDER", requires = "nkeys", value_parser = setting::path())]
+        earlier_nkeys: Option<PathBuf>,
     },
     /// Prints the users of the services for `nats.conf`, with the permissions that follow from their declarations.
     Users,
@@ -181,7 +190,12 @@ async fn run_command() -> anyhow::Result<ExitCode> {
                 process::print(format_args!("{:<20} {process:>8}  {state}", status.component));
             }
         }
-        Command::Provision { nats, replicas } => provision(&nats, replicas).await?,
+        Command::Provision { nkeys: Some(folder), earlier_nkeys, .. } => {
+            let written = nkeys::write(&folder, earlier_nkeys.as_deref())?;
+            process::print(format_args!("created the seeds of: {}", list(&written.created)));
+            process::print(format_args!("wrote {}", written.config.display()));
+        }
+        Command::Provision { nats, replicas, .. } => provision(&nats, replicas).await?,
         Command::Users => process::print(users()?),
         Command::Seed(addresses) => seed::load(&addresses, |step| process::print(step)).await?,
         Command::Healthcheck { url } => healthcheck(&url).await?,
@@ -199,6 +213,11 @@ async fn run_command() -> anyhow::Result<ExitCode> {
         Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns names, separated by commas, or `none`.
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// Returns an option of the demo that is on the command line although the subcommand does not use it.

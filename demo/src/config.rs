@@ -31,6 +31,17 @@ pub enum Databases {
     Postgres(BTreeMap<Component, String>),
 }
 
+/// The secrets of the users of nats-server.
+#[derive(Debug, Clone)]
+pub enum Secrets {
+    /// Passwords, in the environment of each component.
+    Passwords,
+    /// Passwords in the files `<user>.password` of a folder.
+    PasswordFiles(PathBuf),
+    /// NKeys, whose seeds are in the files `<user>.nk` of a folder.
+    Nkeys(PathBuf),
+}
+
 /// The ports of a nats-server.
 #[derive(Debug, Clone, Copy)]
 pub struct ServerPorts {
@@ -68,6 +79,8 @@ pub struct ShopConfig {
     pub control_port: u16,
     /// The databases of the services.
     pub databases: Databases,
+    /// The secrets of the users of nats-server.
+    pub secrets: Secrets,
     /// How long an order may wait for stock, in seconds.
     pub stock_deadline_seconds: u64,
     /// Variables added to the environment of every service, such as `RUST_LOG`.
@@ -88,6 +101,7 @@ impl ShopConfig {
             ports: Component::ALL.into_iter().map(|component| (component, component.port())).collect(),
             control_port: 8911,
             databases: Databases::Sqlite,
+            secrets: Secrets::Passwords,
             stock_deadline_seconds: 20,
             variables: Vec::new(),
             own_variables: BTreeMap::new(),

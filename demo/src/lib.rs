@@ -4,7 +4,7 @@
 //!
 //! - [`cli`]: the command line; [`up`]: the demo, which runs without a subcommand;
 //! - [`shop`]: starts, kills, stops, and pauses the processes of [`component`], as configured in [`config`];
-//! - [`provision`]: creates streams and consumers; [`declarations`]: the users of `nats.conf`;
+//! - [`provision`]: creates streams and consumers; [`declarations`]: the users of `nats.conf`; [`nkeys`]: their NKeys;
 //! - [`control`]: accepts control requests from a second terminal and from the dashboard; `supervisor` executes them,
 //!   with [`network`], the proxies of [`proxy`], and [`redelivery`];
 //! - [`feed`] and [`screen`]: the output on the terminal; `desktop`: opens the dashboard;
@@ -19,6 +19,7 @@ mod desktop;
 pub mod feed;
 pub mod healthcheck;
 pub mod network;
+pub mod nkeys;
 pub mod ports;
 pub mod provision;
 pub mod proxy;
@@ -29,5 +30,5 @@ mod supervisor;
 pub mod up;
 
 pub use component::Component;
-pub use config::{Cluster, Databases, ServerPorts, ShopConfig};
+pub use config::{Cluster, Databases, Secrets, ServerPorts, ShopConfig};
 pub use shop::{ComponentStatus, OnLine, Shop, State};

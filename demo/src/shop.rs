@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +16,8 @@ use choreography_test::{NatsServer, Program, ProgramSettings, nats};
 use serde_json::Value;
 
 use crate::component::Component;
-use crate::config::{Cluster, ServerPorts, ShopConfig, USERS};
+use crate::config::{Cluster, Secrets, ServerPorts, ShopConfig, USERS};
+use crate::nkeys;
 use crate::provision::{PROVISIONER, provision};
 
 /// The configuration of the broker: `nats.conf` of the repository.
@@ -323,12 +325,39 @@ async fn probe(request: reqwest::RequestBuilder) -> (State, Option<String>) {
 /// Returns the connection options of a user.
 #[must_use]
 pub fn nats_options(config: &ShopConfig, user: &str) -> NatsOptions {
-    NatsOptions {
+    let without = NatsOptions {
         nats_url: config.nats_url(),
         nats_user: Some(user.to_owned()),
-        nats_password: Some(ShopConfig::password(user)),
+        nats_password: None,
         nats_credentials: NatsCredentials::default(),
+    };
+    let of_files = |nats_credentials| NatsOptions { nats_credentials, ..without.clone() };
+    match &config.secrets {
+        Secrets::Passwords => NatsOptions { nats_password: Some(ShopConfig::password(user)), ..without },
+        Secrets::PasswordFiles(folder) => {
+            of_files(NatsCredentials { nats_password_file: Some(folder.clone()), ..NatsCredentials::default() })
+        }
+        Secrets::Nkeys(folder) => {
+            of_files(NatsCredentials { nats_nkey_file: Some(folder.clone()), ..NatsCredentials::default() })
+        }
     }
+}
+
+/// Returns the variables with the secret of a component's user.
+fn secret(config: &ShopConfig, component: Component) -> Vec<(String, String)> {
+    let path = |folder: &PathBuf| folder.display().to_string();
+    let (variable, value) = match &config.secrets {
+        Secrets::Passwords => ("NATS_PASSWORD", ShopConfig::password(component.name())),
+        // Folders, because the gateway connects as two users.
+        Secrets::PasswordFiles(folder) => ("NATS_PASSWORD_FILE", path(folder)),
+        Secrets::Nkeys(folder) => ("NATS_NKEY_FILE", path(folder)),
+    };
+    let mut variables = vec![(variable.to_owned(), value)];
+    if matches!(config.secrets, Secrets::Passwords) && component == Component::ApiGateway {
+        let password = ShopConfig::password(choreography_ops::OPERATOR);
+        variables.push(("OPERATOR_PASSWORD".to_owned(), password));
+    }
+    variables
 }
 
 /// Starts nats-server, and the other servers of its cluster if it has one: each becomes ready only with the others.
@@ -339,7 +368,16 @@ async fn start_nats(
 ) -> anyhow::Result<(NatsServer, Vec<NatsServer>)> {
     let program = nats::find_or_install(|step| progress(step)).await?;
     let conf = config.data.join("nats.conf");
-    std::fs::write(&conf, NATS_CONF).with_context(|| format!("writing {}", conf.display()))?;
+    let text = match &config.secrets {
+        Secrets::Passwords => NATS_CONF.to_owned(),
+        Secrets::PasswordFiles(folder) => with_passwords(folder)?,
+        Secrets::Nkeys(folder) => {
+            let written = nkeys::write(folder, None)?;
+            std::fs::read_to_string(&written.config)
+                .with_context(|| format!("reading {}", written.config.display()))?
+        }
+    };
+    std::fs::write(&conf, text).with_context(|| format!("writing {}", conf.display()))?;
     let on_line = on_line.clone();
     let builder =
         NatsServer::builder(program).config(conf).on_line(move |line| on_line(Component::NatsServer, line));
@@ -363,6 +401,22 @@ async fn start_nats(
     });
     let mut servers = futures::future::try_join_all(servers).await?.into_iter();
     Ok((servers.next().context("a cluster without servers")?, servers.collect()))
+}
+
+/// Returns the configuration with the passwords of a folder. nats-server prefers variables of its configuration to those of
+/// its environment, which cannot change in operation.
+///
+/// # Errors
+///
+/// If a password cannot be read.
+pub fn with_passwords(folder: &Path) -> anyhow::Result<String> {
+    let mut config = String::new();
+    for (user, variable) in USERS {
+        let file = folder.join(format!("{user}.password"));
+        let password = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        config.push_str(&format!("{variable}: {:?}\n", password.trim()));
+    }
+    Ok(config + NATS_CONF)
 }
 
 /// Returns the routes of a server to the others of its cluster.
@@ -389,10 +443,10 @@ pub fn settings(config: &ShopConfig, component: Component, on_line: &OnLine) -> 
         ("NATS_URL".to_owned(), config.nats_url()),
         ("NATS_MONITOR_URL".to_owned(), config.monitor_urls()),
         ("NATS_USER".to_owned(), component.name().to_owned()),
-        ("NATS_PASSWORD".to_owned(), ShopConfig::password(component.name())),
         ("HTTP_ADDRESS".to_owned(), http_address),
         ("ALLOWED_ORIGINS".to_owned(), config.dashboard_origins().join(",")),
     ];
+    variables.extend(secret(config, component));
     if let Some(url) = config.database_url(component) {
         variables.push(("DATABASE_URL".to_owned(), url));
     }
@@ -414,10 +468,7 @@ fn own_variables(config: &ShopConfig, component: Component) -> Vec<(String, Stri
     let file = |name: &str| config.data.join(name).display().to_string();
     let variables = match component {
         Component::NatsServer | Component::AccountService | Component::ProjectionService => vec![],
-        Component::ApiGateway => vec![
-            ("OPERATIONS", "true".to_owned()),
-            ("OPERATOR_PASSWORD", ShopConfig::password(choreography_ops::OPERATOR)),
-        ],
+        Component::ApiGateway => vec![("OPERATIONS", "true".to_owned())],
         Component::PaymentProvider => vec![("LEDGER", file("payment-provider.jsonl"))],
         Component::OrderService => vec![("STOCK_DEADLINE_SECONDS", config.stock_deadline_seconds.to_string())],
         Component::InventoryService => vec![("AUTOMATION_TESTING", "true".to_owned())],

@@ -4,6 +4,7 @@
 //! contain a secret is never repeated. Parsed values cannot overflow: a time span has at most ten years.
 
 mod database;
+pub(crate) mod files;
 #[cfg(feature = "cli")]
 mod parser;
 

@@ -4,6 +4,7 @@
 mod access;
 mod declarations;
 mod fault_injection;
+mod matrix;
 mod nats_permissions;
 mod proxy;
 mod settings;

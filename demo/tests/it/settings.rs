@@ -189,7 +189,7 @@ fn counts_ages_and_urls_out_of_bounds_are_rejected() {
         "choreo dead-letters list --before 11y",
         "choreo dead-letters list --limit 0",
         "choreo streams restore EVENTS --last 999999999y",
-        "payment-service --provider-url https://127.0.0.1",
+        "payment-service --provider-url ftp://127.0.0.1",
         "order-service --database-url mysql://127.0.0.1/x",
     ] {
         let parsed = demo::cli::command().try_get_matches_from(std::iter::once("demo").chain(arguments.split(' ')));

@@ -1,6 +1,7 @@
 //! A nats-server with JetStream as a child process.
 
 use std::fmt;
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -142,6 +143,11 @@ impl NatsServerBuilder {
         let mut server = NatsServer { settings: self, process: None, _scratch: scratch, guard };
         server.start().await?;
         Ok(server)
+    }
+
+    /// Returns the name, which distinguishes this server from another one on the same port.
+    fn name(&self) -> String {
+        format!("local-{}-{}", self.port, std::process::id())
     }
 
     fn folder(&self) -> &Path {
@@ -287,6 +293,23 @@ impl NatsServer {
         self.start().await
     }
 
+    /// Replaces the text of the config file, and lets the server read it (SIGHUP). The server closes the connections of
+    /// users that changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the file cannot be written, or the operating system refuses.
+    pub fn reconfigure(&mut self, text: &str) -> Result<(), Error> {
+        let name = self.settings.name();
+        if let Some(config) = &self.settings.config {
+            // The server refuses a reload if its name is in the command line only.
+            fs::write(config, format!("server_name: {name:?}\n{text}"))
+                .doing(|| format!("writing {}", config.display()))?;
+        }
+        let Some(process) = &mut self.process else { return Ok(()) };
+        process.signal(Signal::SIGHUP).doing(|| "reloading nats-server".to_owned())
+    }
+
     /// Pauses the server (SIGSTOP): connections stay open, and it does not respond.
     ///
     /// # Errors
@@ -308,8 +331,7 @@ impl NatsServer {
     }
 
     async fn start(&mut self) -> Result<(), Error> {
-        // The name distinguishes this server from another one on the same port.
-        let name = format!("local-{}-{}", self.settings.port, std::process::id());
+        let name = self.settings.name();
         let process = Process::spawn(SERVER, &mut self.settings.command(&name), &self.settings.on_line)?;
         self.guard.watch(Some(process.id()));
         let process = self.process.insert(process);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub struct PostgresServerBuilder {
     port: u16,
     data_dir: PathBuf,
     fsync: bool,
+    settings: Vec<(String, String)>,
     ready_within: Duration,
     on_line: OnLine,
 }
@@ -110,6 +112,9 @@ impl PostgresServerBuilder {
             .args(["-p", &self.port.to_string(), "-c", "listen_addresses=127.0.0.1"])
             .args(["-c", "unix_socket_directories=", "-c", "max_connections=300"])
             .args(["-c", &format!("fsync={fsync}"), "-c", &format!("full_page_writes={fsync}")]);
+        for (name, value) in &self.settings {
+            command.args(["-c", &format!("{name}={value}")]);
+        }
         command
     }
 }
@@ -135,6 +140,7 @@ impl PostgresServer {
             port: 5432,
             data_dir: "data/postgres".into(),
             fsync: true,
+            settings: Vec::new(),
             ready_within: Duration::from_secs(30),
             on_line: Arc::new(|line| tracing::debug!("postgres: {line}")),
         }
@@ -148,6 +154,27 @@ impl PostgresServer {
     /// Returns the port for clients.
     pub fn port(&self) -> u16 {
         self.settings.port
+    }
+
+    /// Sets a parameter of the server from the next start on, such as `ssl`.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.settings.retain(|(known, _)| known != name);
+        self.settings.settings.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Copies a file into the data folder, for the server alone: such as the key of its certificate. Returns the path of
+    /// the copy.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if it cannot be copied.
+    pub fn give(&self, file: &Path) -> Result<PathBuf, Error> {
+        let doing = || format!("copying {} for PostgreSQL", file.display());
+        let copy = self.settings.data_dir.join(file.file_name().unwrap_or_default());
+        fs::copy(file, &copy).doing(doing)?;
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o600)).doing(doing)?;
+        self.run_as.own(&copy)?;
+        Ok(copy)
     }
 
     /// Returns the process id; `None` while the server does not run.

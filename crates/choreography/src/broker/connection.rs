@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{anyhow, bail};
 use async_nats::connection::State;
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{Client, ClientError, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ClientError, Event, ServerError};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -94,8 +94,7 @@ impl std::fmt::Debug for NatsOptions {
 pub async fn connect(options: &NatsOptions, name: &str, health: &Health) -> anyhow::Result<Client> {
     setting::parse_nats_url(&options.nats_url).map_err(|why| anyhow!("NATS_URL {why}"))?;
     let user = options.nats_user.as_deref().unwrap_or(name).to_owned();
-    let (connect, credentials) =
-        options.nats_credentials.apply(ConnectOptions::new(), &user, options.nats_password.as_deref())?;
+    let (connect, credentials) = options.nats_credentials.options(&user, options.nats_password.as_deref())?;
     health.expect(NATS);
     health.ok(PERMISSIONS);
     let reporter = Arc::new(Reporter {

@@ -169,15 +169,15 @@ pub fn path() -> Setting<impl Fn(&str) -> Result<PathBuf, String> + Clone> {
     plain(|text| Ok(PathBuf::from(text)))
 }
 
-/// The address of a service: `http://host:port`, with an optional path.
+/// The address of a service: `http://host:port` or `https://host:port`, with an optional path.
 pub fn http_url() -> Setting<impl Fn(&str) -> Result<String, String> + Clone> {
     secretive(parse_http_url)
 }
 
 pub(super) fn parse_http_url(text: &str) -> Result<String, String> {
     let url = parse_url(text)?;
-    if url.scheme() != "http" || url.query().is_some() {
-        return Err("is not of the form http://host:port/path".to_owned());
+    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() {
+        return Err("is not of the form http://host:port/path or https://host:port/path".to_owned());
     }
     Ok(text.to_owned())
 }

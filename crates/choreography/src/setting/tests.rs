@@ -99,10 +99,10 @@ fn origins_and_hosts_are_as_browsers_send_them() {
 
 #[test]
 fn addresses_of_services_and_servers_are_checked_for_their_form() {
-    for url in ["http://127.0.0.1:8910", "http://u:p@h/x", "http://h/"] {
+    for url in ["http://127.0.0.1:8910", "http://u:p@h/x", "http://h/", "https://h"] {
         assert!(parse_http_url(url).is_ok(), "{url}");
     }
-    for url in ["", "h", "h:80", "https://h", "http://", "http://h?x=1", "http://h/#x", "ftp://h", "http://h:99999"]
+    for url in ["", "h", "h:80", "https://", "http://", "http://h?x=1", "http://h/#x", "ftp://h", "http://h:99999"]
     {
         assert!(parse_http_url(url).is_err(), "{url}");
     }

@@ -11,41 +11,18 @@ use choreography::credentials::NatsCredentials;
 use choreography_test::{TestNats, free_port};
 use clap::Parser;
 use nkeys::KeyPair;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa};
 use serde_json::{Value, json};
 
+use crate::certificates::{Folder, authority, issue};
 use crate::support::{eventually, nats_options};
 
 /// How long a client may take to connect.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A folder for the files of one test, removed on drop.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("choreography-credentials-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    }
-
-    /// Starts a server with this configuration besides JetStream.
-    async fn server(&self, config: &str) -> TestNats {
-        let config = format!("jetstream {{ store_dir: $NATS_STORE_DIR }}\n{config}");
-        TestNats::with_config(&self.write("nats.conf", &config), []).await.unwrap()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
+/// Starts a server with this configuration besides JetStream.
+async fn server(folder: &Folder, config: &str) -> TestNats {
+    let config = format!("jetstream {{ store_dir: $NATS_STORE_DIR }}\n{config}");
+    TestNats::with_config(&folder.write("nats.conf", &config), []).await.unwrap()
 }
 
 fn options(nats: &TestNats, nats_credentials: NatsCredentials) -> NatsOptions {
@@ -77,7 +54,7 @@ async fn has_no_tls_connection(options: &NatsOptions, setting: &str) {
 #[tokio::test]
 async fn a_user_connects_with_its_password_only() {
     let folder = Folder::new("password");
-    let nats = folder.server("authorization { users: [{user: tester, password: s3cret}] }").await;
+    let nats = server(&folder, "authorization { users: [{user: tester, password: s3cret}] }").await;
     let with = |password: &str| NatsOptions {
         nats_password: Some(password.to_owned()),
         ..options(&nats, NatsCredentials::default())
@@ -89,7 +66,7 @@ async fn a_user_connects_with_its_password_only() {
 #[tokio::test]
 async fn a_client_connects_with_the_servers_token_only() {
     let folder = Folder::new("token");
-    let nats = folder.server("authorization { token: s3cret }").await;
+    let nats = server(&folder, "authorization { token: s3cret }").await;
     let with = |token: &str| {
         options(&nats, NatsCredentials { nats_token: Some(token.to_owned()), ..NatsCredentials::default() })
     };
@@ -101,7 +78,7 @@ async fn a_client_connects_with_the_servers_token_only() {
 async fn a_user_connects_with_its_nkey_only() {
     let folder = Folder::new("nkey");
     let (user, other) = (KeyPair::new_user(), KeyPair::new_user());
-    let nats = folder.server(&format!("authorization {{ users: [{{nkey: {}}}] }}", user.public_key())).await;
+    let nats = server(&folder, &format!("authorization {{ users: [{{nkey: {}}}] }}", user.public_key())).await;
     let with = |key: &KeyPair| {
         let nats_nkey_seed = Some(key.seed().unwrap());
         options(&nats, NatsCredentials { nats_nkey_seed, ..NatsCredentials::default() })
@@ -141,6 +118,54 @@ fn creds(account: &KeyPair) -> String {
 }
 
 #[tokio::test]
+async fn a_replaced_file_with_a_seed_is_read_for_each_connection() {
+    let folder = Folder::new("nkey-file");
+    let (first, second) = (KeyPair::new_user(), KeyPair::new_user());
+    let users = [&first, &second].map(|key| format!("{{nkey: {}}}", key.public_key())).join(", ");
+    let nats = server(&folder, &format!("authorization {{ users: [{users}] }}")).await;
+    let file = folder.write("tester.nk", &format!("{}\n", first.seed().unwrap()));
+    let with = |path: &Path| {
+        let nats_nkey_file = Some(path.to_owned());
+        options(&nats, NatsCredentials { nats_nkey_file, ..NatsCredentials::default() })
+    };
+    connects(&with(&file)).await;
+    // A folder has a file per user.
+    connects(&with(folder.path())).await;
+    let (client, _) = connection::establish(&with(&file), "tester", CONNECT_TIMEOUT).await.unwrap();
+    assert_eq!(connected_as(&nats).await, [first.public_key()]);
+    folder.write("tester.nk", &second.seed().unwrap());
+    client.force_reconnect().await.unwrap();
+    eventually("the client uses the second key", || async { connected_as(&nats).await == [second.public_key()] })
+        .await;
+    let unknown = folder.write("unknown.nk", &KeyPair::new_user().seed().unwrap());
+    let error = connection::establish(&with(&unknown), "tester", CONNECT_TIMEOUT).await.unwrap_err().to_string();
+    assert!(error.starts_with("authorization violation: check NATS_NKEY_FILE ("), "{error}");
+}
+
+#[tokio::test]
+async fn a_password_is_read_from_a_file() {
+    let folder = Folder::new("password-file");
+    let nats = server(&folder, "authorization { users: [{user: tester, password: \"s3 cret\"}] }").await;
+    let with = |path: &Path| {
+        let nats_password_file = Some(path.to_owned());
+        options(&nats, NatsCredentials { nats_password_file, ..NatsCredentials::default() })
+    };
+    connects(&with(&folder.write("tester.password", "s3 cret\n"))).await;
+    connects(&with(folder.path())).await;
+    let wrong = folder.write("wrong", "0ther");
+    is_rejected(&with(&wrong), &format!("NATS_USER (tester) and NATS_PASSWORD_FILE ({})", wrong.display())).await;
+}
+
+/// Returns the keys as which clients are connected.
+async fn connected_as(nats: &TestNats) -> Vec<String> {
+    let http = choreography::http::client(CONNECT_TIMEOUT).unwrap();
+    let found = http.get(format!("{}/connz?auth=true", nats.monitor_url())).send().await.unwrap();
+    let found: Value = found.json().await.unwrap();
+    let users = found["connections"].as_array().unwrap().iter();
+    users.map(|connection| connection["authorized_user"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
 async fn a_user_connects_with_the_creds_file_of_its_account_only() {
     let folder = Folder::new("creds");
     let (operator, system, account) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
@@ -153,32 +178,13 @@ async fn a_user_connects_with_the_creds_file_of_its_account_only() {
         account.public_key(),
         account_jwt(&operator, &account),
     );
-    let nats = folder.server(&config).await;
+    let nats = server(&folder, &config).await;
     let with = |creds: &Path| {
         options(&nats, NatsCredentials { nats_creds: Some(creds.to_owned()), ..NatsCredentials::default() })
     };
     connects(&with(&folder.write("user.creds", &creds(&account)))).await;
     let foreign = folder.write("foreign.creds", &creds(&KeyPair::new_account()));
     is_rejected(&with(&foreign), &format!("NATS_CREDS ({})", foreign.display())).await;
-}
-
-/// A certificate authority for one test.
-type Authority = CertifiedIssuer<'static, rcgen::KeyPair>;
-
-fn authority() -> Authority {
-    let mut params = CertificateParams::new([]).unwrap();
-    params.distinguished_name.push(DnType::CommonName, "authority");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap()
-}
-
-/// Writes a certificate for 127.0.0.1 and its key; returns their paths.
-fn issue(authority: &Authority, folder: &Folder, name: &str) -> (PathBuf, PathBuf) {
-    let key = rcgen::KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, authority).unwrap();
-    let certificate = folder.write(&format!("{name}.pem"), &certificate.pem());
-    (certificate, folder.write(&format!("{name}.key"), &key.serialize_pem()))
 }
 
 /// Returns the server's configuration of TLS; `more` may require a client certificate.
@@ -189,11 +195,11 @@ fn tls_config((certificate, key): &(PathBuf, PathBuf), more: &str) -> String {
 #[tokio::test]
 async fn a_client_connects_by_tls_if_it_trusts_the_servers_authority() {
     let (folder, authority) = (Folder::new("tls"), authority());
-    let nats = folder.server(&tls_config(&issue(&authority, &folder, "server"), "")).await;
+    let nats = server(&folder, &tls_config(&issue(&authority, &folder, "server"), "")).await;
     let with =
         |ca: PathBuf| options(&nats, NatsCredentials { nats_ca_file: Some(ca), ..NatsCredentials::default() });
     connects(&with(folder.write("ca.pem", &authority.pem()))).await;
-    let foreign = with(folder.write("foreign.pem", &self::authority().pem()));
+    let foreign = with(folder.write("foreign.pem", &crate::certificates::authority().pem()));
     has_no_tls_connection(&foreign, "NATS_CA_FILE").await;
     let error = connection::establish(&foreign, "tester", Duration::from_secs(2)).await.unwrap_err().to_string();
     assert!(error.contains("check NATS_CA_FILE"), "{error}");
@@ -213,7 +219,7 @@ async fn a_server_that_verifies_clients_accepts_only_certificates_of_its_authori
     let (folder, authority) = (Folder::new("mtls"), authority());
     let ca = folder.write("ca.pem", &authority.pem());
     let config = tls_config(&issue(&authority, &folder, "server"), &format!("ca_file: {ca:?}, verify: true"));
-    let nats = folder.server(&config).await;
+    let nats = server(&folder, &config).await;
     let with = |pair: Option<(PathBuf, PathBuf)>| {
         let (nats_client_cert, nats_client_key) = pair.unzip();
         let nats_ca_file = Some(ca.clone());
@@ -223,7 +229,7 @@ async fn a_server_that_verifies_clients_accepts_only_certificates_of_its_authori
         )
     };
     connects(&with(Some(issue(&authority, &folder, "client")))).await;
-    let foreign = issue(&self::authority(), &folder, "foreign");
+    let foreign = issue(&crate::certificates::authority(), &folder, "foreign");
     has_no_tls_connection(&with(Some(foreign)), "NATS_CLIENT_CERT").await;
     has_no_tls_connection(&with(None), "NATS_CLIENT_CERT").await;
 }

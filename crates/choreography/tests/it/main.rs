@@ -3,6 +3,7 @@
 
 mod batches;
 mod builder;
+mod certificates;
 mod checks;
 mod cluster;
 mod connection;
@@ -15,6 +16,7 @@ mod envelope;
 mod environment;
 mod faults;
 mod frozen;
+mod https;
 mod listener;
 mod loss;
 mod messages;

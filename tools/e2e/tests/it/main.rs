@@ -19,5 +19,7 @@ mod rebuilding;
 mod reconciliation;
 mod recovery;
 mod restoring;
+mod secrets;
 mod support;
 mod telemetry;
+mod transport;

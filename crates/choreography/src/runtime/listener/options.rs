@@ -1,5 +1,6 @@
 //! The operator's settings for an HTTP server.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -31,6 +32,13 @@ pub struct HttpOptions {
     /// How long a client may read nothing of a response before it is disconnected, in seconds, from 1 to 3600.
     #[arg(long, env = "HTTP_WRITE_SECONDS", default_value_t = 30, value_parser = crate::setting::number(1..=3600))]
     pub http_write_seconds: u64,
+    /// The path of a PEM file with the server's certificate, and after it those of its issuers. The server then requires
+    /// TLS. A replaced file is read within seconds.
+    #[arg(long, env = "TLS_CERT", value_parser = crate::setting::path())]
+    pub tls_cert: Option<PathBuf>,
+    /// The path of a PEM file with the private key of the server's certificate.
+    #[arg(long, env = "TLS_KEY", value_parser = crate::setting::path())]
+    pub tls_key: Option<PathBuf>,
 }
 
 impl Default for HttpOptions {
@@ -41,6 +49,8 @@ impl Default for HttpOptions {
             http_max_connections: 1024,
             http_read_seconds: 30,
             http_write_seconds: 30,
+            tls_cert: None,
+            tls_key: None,
         }
     }
 }

@@ -17,6 +17,7 @@ pub(super) struct Counted {
     pub(super) open: Gauge,
     pub(super) refused: Counter,
     pub(super) cut_off: Counter,
+    pub(super) failed_handshakes: Counter,
     pub(super) accept_errors: Counter,
 }
 
@@ -27,6 +28,10 @@ pub(super) static COUNTED: LazyLock<Counted> = LazyLock::new(|| Counted {
         "Requests refused because the maximum number of connections was open",
     ),
     cut_off: metrics::counter("http_connections_cut_off", "Connections closed because the client did not read"),
+    failed_handshakes: metrics::counter(
+        "http_tls_handshakes_failed",
+        "Connections that ended before client and server had agreed on TLS",
+    ),
     accept_errors: metrics::counter(
         "http_accept_errors",
         "Failures to accept a connection, for lack of file descriptors, buffers, or memory",

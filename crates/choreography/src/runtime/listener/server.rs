@@ -17,17 +17,21 @@ use poem::http::uri::Scheme;
 use poem::http::{HeaderValue, StatusCode, header};
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Body, Endpoint, EndpointExt, IntoResponse, Request, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::accept::{Accepted, Acceptor, Cause};
-use super::guard::{Guard, problem};
+use super::guard::{Guard, is_loopback_host, problem};
+use super::headers;
 use super::options::HttpOptions;
 use super::places::{COUNTED, Places};
 use super::stream::{Connection, Stream};
+use super::tls::Tls;
 use crate::telemetry::health::Health;
 
 /// The time limit for requests in progress at shutdown.
@@ -50,6 +54,8 @@ pub struct Server {
     address: SocketAddr,
     options: HttpOptions,
     guard: Option<Guard>,
+    tls: Option<Tls>,
+    health: Option<Health>,
 }
 
 impl Server {
@@ -57,16 +63,20 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// If the address cannot be bound; the error has the address and the cause.
+    /// If the address cannot be bound; the error has the address and the cause. Also if the certificate or its key is not
+    /// usable.
     pub async fn bind(address: SocketAddr, options: &HttpOptions, health: Option<Health>) -> anyhow::Result<Self> {
+        let tls = Tls::configured(options)?;
         let listener = listen(address)
             .with_context(|| format!("listening on {address}; is another program using that port?"))?;
         let bound = listener.local_addr().with_context(|| format!("listening on {address}"))?;
         Ok(Self {
-            acceptor: Acceptor::new(listener, health),
+            acceptor: Acceptor::new(listener, health.clone()),
             address: bound,
             options: options.clone(),
             guard: Some(Guard::new(bound, options)),
+            tls,
+            health,
         })
     }
 
@@ -87,7 +97,11 @@ impl Server {
     where
         E: Endpoint + 'static,
     {
-        tracing::info!(address = %self.address, "serving HTTP");
+        tracing::info!(address = %self.address, tls = self.tls.is_some(), "serving HTTP");
+        if let Some(tls) = self.tls.clone() {
+            let (following, until) = (tls.follow(self.health.clone()), shutdown.clone());
+            tokio::spawn(async move { until.run_until_cancelled(following).await });
+        }
         let endpoint: Arc<BoxEndpoint<'static>> = Arc::new(endpoint.map_to_response().boxed());
         let places = Places::new(self.options.connections());
         let connections = TaskTracker::new();
@@ -133,6 +147,7 @@ impl Server {
         let read_limit = self.options.read_limit();
         Some(Client {
             pressure: condition.pressure(),
+            tls: self.tls.as_ref().map(Tls::acceptor),
             stream: Stream::new(stream, connection.clone(), self.options.write_limit(), place),
             context: Arc::new(RequestContext {
                 endpoint: endpoint.clone(),
@@ -142,6 +157,7 @@ impl Server {
                 remote: client,
                 read_limit: if is_reserve { read_limit.min(RESERVE_READ) } else { read_limit },
                 is_reserve,
+                is_encrypted: self.tls.is_some(),
             }),
         })
     }
@@ -158,51 +174,79 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// A connected client.
 struct Client {
     stream: Stream,
+    tls: Option<TlsAcceptor>,
     pressure: Arc<Notify>,
     context: Arc<RequestContext>,
 }
 
 impl Client {
-    /// Serves one request after the other.
+    /// Agrees on TLS if the server requires it, and serves one request after the other.
     async fn serve(self, shutdown: CancellationToken) {
-        let Self { stream, pressure, context } = self;
-        let (read_limit, is_reserve) = (context.read_limit, context.is_reserve);
-        let has_request = Arc::new(AtomicBool::new(false));
-        let received = has_request.clone();
-        let service = hyper::service::service_fn(move |request| {
-            received.store(true, Ordering::Relaxed);
-            let context = context.clone();
-            async move { Ok::<_, Infallible>(hyper::Response::from(context.respond(request).await)) }
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(read_limit)
-            .max_buf_size(BUFFER)
-            .keep_alive(!is_reserve)
-            .serve_connection(TokioIo::new(stream), service)
-            .with_upgrades();
-        let mut connection = pin!(connection);
+        let Self { stream, tls, pressure, context } = self;
         let since = Instant::now();
-        let crowded = async {
-            pressure.notified().await;
-            tokio::time::sleep_until(since + CROWDED_READ).await;
+        let Some(tls) = tls else { return serve(stream, since, &pressure, context, shutdown).await };
+        let handshake = tokio::time::timeout(context.read_limit, tls.accept(stream));
+        let accepted = tokio::select! {
+            accepted = handshake => accepted,
+            () = shutdown.cancelled() => return,
+            () = crowded(&pressure, since) => return,
         };
-        // Clients may disconnect at any time; an error affects only this connection.
-        tokio::select! {
-            ended = connection.as_mut() => return ended.unwrap_or_default(),
-            () = shutdown.cancelled() => {}
-            () = crowded => if !has_request.load(Ordering::Relaxed) { return },
+        match accepted {
+            Ok(Ok(stream)) => serve(stream, since, &pressure, context, shutdown).await,
+            Ok(Err(_)) | Err(_) => {
+                COUNTED.failed_handshakes.inc();
+            }
         }
-        // An idle connection ends immediately, a busy one after its response.
-        connection.as_mut().graceful_shutdown();
-        let too_late = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
-        };
-        tokio::select! {
-            ended = connection => ended.unwrap_or_default(),
-            () = too_late => {}
-        }
+    }
+}
+
+/// Waits until other clients have waited for a place long enough that this one must have sent a request.
+async fn crowded(pressure: &Notify, since: Instant) {
+    pressure.notified().await;
+    tokio::time::sleep_until(since + CROWDED_READ).await;
+}
+
+/// Serves the requests of a connection.
+async fn serve<S>(
+    stream: S,
+    since: Instant,
+    pressure: &Notify,
+    context: Arc<RequestContext>,
+    shutdown: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (read_limit, is_reserve) = (context.read_limit, context.is_reserve);
+    let has_request = Arc::new(AtomicBool::new(false));
+    let received = has_request.clone();
+    let service = hyper::service::service_fn(move |request| {
+        received.store(true, Ordering::Relaxed);
+        let context = context.clone();
+        async move { Ok::<_, Infallible>(hyper::Response::from(context.respond(request).await)) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(read_limit)
+        .max_buf_size(BUFFER)
+        .keep_alive(!is_reserve)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    // Clients may disconnect at any time; an error affects only this connection.
+    tokio::select! {
+        ended = connection.as_mut() => return ended.unwrap_or_default(),
+        () = shutdown.cancelled() => {}
+        () = crowded(pressure, since) => if !has_request.load(Ordering::Relaxed) { return },
+    }
+    // An idle connection ends immediately, a busy one after its response.
+    connection.as_mut().graceful_shutdown();
+    let too_late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = connection => ended.unwrap_or_default(),
+        () = too_late => {}
     }
 }
 
@@ -215,13 +259,22 @@ struct RequestContext {
     remote: SocketAddr,
     read_limit: Duration,
     is_reserve: bool,
+    is_encrypted: bool,
 }
 
 impl RequestContext {
     async fn respond(&self, request: hyper::Request<Incoming>) -> Response {
+        let is_strict = self.is_encrypted && !is_of_this_machine(&request);
+        let mut response = self.response(request).await;
+        headers::add(&mut response, is_strict);
+        response
+    }
+
+    async fn response(&self, request: hyper::Request<Incoming>) -> Response {
         let has_body = !hyper::body::Body::is_end_stream(request.body());
         let addresses = (LocalAddr(Addr::from(self.local)), RemoteAddr(Addr::from(self.remote)));
-        let mut request = Request::from((request, addresses.0, addresses.1, Scheme::HTTP));
+        let scheme = if self.is_encrypted { Scheme::HTTPS } else { Scheme::HTTP };
+        let mut request = Request::from((request, addresses.0, addresses.1, scheme));
         if let Some(guard) = &self.guard
             && let Err(refusal) = guard.check(&request)
         {
@@ -237,6 +290,12 @@ impl RequestContext {
         request.extensions_mut().insert(self.connection.clone());
         self.endpoint.get_response(request).await
     }
+}
+
+/// Returns whether a request names this machine, or no host at all.
+fn is_of_this_machine(request: &hyper::Request<Incoming>) -> bool {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    host.is_none_or(is_loopback_host)
 }
 
 /// Refuses a request because the maximum number of connections is open.

@@ -93,6 +93,7 @@ pub fn export_as(service: &'static str) -> anyhow::Result<()> {
     let parsed = ratio.parse::<f64>().ok().filter(|parsed| (0.0..=1.0).contains(parsed));
     let ratio =
         parsed.with_context(|| format!("OTEL_TRACES_SAMPLER_ARG: {ratio:?} is not a number from 0 to 1"))?;
+    crate::http::select_cryptography();
     let exporter = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary).build();
     let exporter = exporter.context("creating the exporter of spans")?;
     let mut processor = BatchSpanProcessor::builder(exporter).build();
