@@ -27,8 +27,10 @@ pub enum Access {
     SignIn,
     /// A valid access token.
     SignedIn,
-    /// A permission.
+    /// A permission, for everything.
     Permission(&'static str),
+    /// A permission, for everything or for the user's own objects: the operation checks which one it is.
+    Owned(&'static str),
 }
 
 /// An operation: its method, its path (`{name}` is any segment, a final `*` any rest), and its access.
@@ -73,9 +75,9 @@ impl AccessTable {
                 Access::Public => continue,
                 Access::SignIn => &["401", "429"],
                 Access::SignedIn => &["401", "429", "503"],
-                Access::Permission(_) => &["401", "403", "404", "429", "503"],
+                Access::Permission(_) | Access::Owned(_) => &["401", "403", "404", "429", "503"],
             };
-            if let Access::Permission(name) = access {
+            if let Access::Permission(name) | Access::Owned(name) = access {
                 operation["x-permission"] = json!(name);
             }
             if *access != Access::SignIn {
@@ -226,9 +228,13 @@ async fn authorize(
     let (claims, user) = rights.admit(bearer(request)?).await.map_err(refused)?;
     limits.user(&user.user)?;
     let scope = match access {
-        Access::Permission(permission) => user.grants.get(permission).copied().ok_or_else(|| {
-            Problem::with_detail(Code::FORBIDDEN, format!("The permission {permission} is missing."))
-        })?,
+        Access::Permission(permission) | Access::Owned(permission) => {
+            let granted = user.grants.get(permission).copied();
+            let enough = granted.filter(|scope| *scope == Scope::All || matches!(access, Access::Owned(_)));
+            enough.ok_or_else(|| {
+                Problem::with_detail(Code::FORBIDDEN, format!("The permission {permission} is missing."))
+            })?
+        }
         // The caller's own session.
         Access::Public | Access::SignIn | Access::SignedIn => Scope::Own,
     };

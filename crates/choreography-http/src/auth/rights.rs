@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use choreography::{clock, envelope::unix_millis};
 use tokio::sync::watch;
-use uuid::Uuid;
 
 use super::token::{Claims, LEEWAY, TokenError, Verifier};
 use crate::stream_follower::{Followed, FollowedMessage, StreamFollower};
@@ -60,7 +59,7 @@ pub enum Change {
     /// The rights of a user.
     User(UserRights),
     /// A session ended.
-    SessionEnded(Uuid),
+    SessionEnded(String),
     /// All signing keys: version, and per key the id, the key in base64url, and its end.
     Keys(i64, Vec<(String, String, Option<i64>)>),
 }
@@ -103,8 +102,8 @@ struct State {
     verifier: Verifier,
     keys_version: i64,
     users: HashMap<String, Arc<UserRights>>,
-    ended: HashMap<Uuid, i64>,
-    ended_order: VecDeque<Uuid>,
+    ended: HashMap<String, i64>,
+    ended_order: VecDeque<String>,
     /// The claims of tokens whose signature was valid with the current keys.
     verified: HashMap<[u8; 32], Claims>,
     ready: bool,
@@ -198,8 +197,7 @@ impl Rights {
         let deadline = tokio::time::Instant::now() + WAIT;
         loop {
             let checked = self.check(token);
-            let may_follow =
-                matches!(checked, Err(Refused::UnknownUser | Refused::Token(TokenError::UnknownKey)));
+            let may_follow = matches!(checked, Err(Refused::UnknownUser | Refused::Token(TokenError::UnknownKey)));
             if !may_follow || !matches!(tokio::time::timeout_at(deadline, changes.changed()).await, Ok(Ok(()))) {
                 return checked;
             }
@@ -267,8 +265,8 @@ impl Rights {
 }
 
 impl State {
-    fn end(&mut self, session: Uuid, now: i64) {
-        while let Some(oldest) = self.ended_order.front().copied() {
+    fn end(&mut self, session: String, now: i64) {
+        while let Some(oldest) = self.ended_order.front().cloned() {
             let expired = self.ended.get(&oldest).is_none_or(|at| now - at > REMEMBERED);
             if !expired && self.ended.len() < MAX_ENDED {
                 break;
@@ -276,7 +274,7 @@ impl State {
             self.ended_order.pop_front();
             self.ended.remove(&oldest);
         }
-        if self.ended.insert(session, now).is_none() {
+        if self.ended.insert(session.clone(), now).is_none() {
             self.ended_order.push_back(session);
         }
     }
