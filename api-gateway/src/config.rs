@@ -7,6 +7,7 @@ use choreography::durability::DurabilityOptions;
 use choreography::listener::HttpOptions;
 use choreography::setting;
 
+use crate::auth::AuthOptions;
 use crate::dashboard::DashboardOptions;
 use crate::operations::OperationsOptions;
 
@@ -29,6 +30,9 @@ pub struct Config {
     /// How many messages may wait for a service before further commands are refused with 503.
     #[arg(long, env = "MAX_BACKLOG", default_value_t = 1_000_000, value_parser = setting::number(1..=1_000_000_000_000))]
     pub max_backlog: u64,
+    /// Whether callers sign in.
+    #[command(flatten)]
+    pub auth: AuthOptions,
     /// The operations for operators.
     #[command(flatten)]
     pub operations: OperationsOptions,

@@ -18,6 +18,7 @@
 //! be repeated.
 
 mod accounts;
+pub mod auth;
 pub mod config;
 mod dashboard;
 mod docs;
@@ -32,6 +33,7 @@ mod problems;
 mod products;
 mod reports;
 mod router;
+mod sessions;
 #[doc(hidden)]
 pub mod test_entry_points;
 
@@ -48,6 +50,7 @@ use choreography_http::waiter::Waiters;
 use contracts::capacity::follow_up;
 use contracts::declaration::topology;
 use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS, IDEMPOTENCY, ORDER_SERVICE, TIMERS};
+use poem::{EndpointExt, Route};
 use poem_openapi::Tags;
 use tokio_util::sync::CancellationToken;
 
@@ -107,12 +110,14 @@ fn capacity(max_backlog: u64) -> anyhow::Result<Capacity> {
 pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
     Box::pin(async move {
         problems::VOCABULARY.install();
-        let Config { http_address, http, nats, durability, max_backlog, operations, dashboard } = config;
+        let Config { http_address, http, nats, durability, max_backlog, auth, operations, dashboard } = config;
         let connections = http.connections();
         let settings = Settings { http_address, http, nats: nats.clone(), durability };
         let gateway = Gateway::connect(API_GATEWAY, capacity(max_backlog)?, settings, shutdown.clone()).await?;
         let Parts { commands, queries, waiters, client, health } = gateway.parts();
         let js = connection::jetstream(&client);
+        let sessions_client = client.clone();
+        let authorization = Arc::new(auth::authorization(&auth, &client, &js));
         let explainer =
             choreography_ops::Operator::over(client.clone(), js.clone(), health.clone(), choreo::shop()?);
         let invariants = InvariantsApi::new(explainer.clone());
@@ -136,9 +141,13 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
         let page = Arc::new(Dashboard::new(&dashboard, operations.enabled)?);
         let api = (orders, products, accounts, notifications, reports, events, overview, invariants);
         let (routes, document) = match operations::connect(&operations, &nats, &health).await? {
-            Some(operations) => router::routes((api, operations), page)?,
-            None => router::routes(api, page)?,
+            Some(operations) => router::routes((api, operations), page, auth.enabled)?,
+            None => router::routes(api, page, auth.enabled)?,
         };
+        let document = if auth.enabled { auth::TABLE.describe(&document) } else { document };
+        let routes = if auth.enabled { sessions::routes(routes, &sessions_client) } else { routes };
+        let authorized = routes.around(move |endpoint, request| authorization.clone().respond(endpoint, request));
+        let routes = Route::new().nest("/", authorized);
         gateway.serve_routes(routes, &document, following).await
     })
 }

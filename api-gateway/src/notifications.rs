@@ -1,9 +1,10 @@
 //! The REST operation on notifications: the messages sent to a customer.
 
+use choreography_http::auth::Caller;
 use choreography_http::code::Code;
 use choreography_http::json::{JsonOf, Nullable};
 use choreography_http::parameter::{After, Path, Query};
-use choreography_http::problem::Failure;
+use choreography_http::problem::{Failure, Problem};
 use choreography_http::queries::Queries;
 use choreography_http::{failures, replies};
 use contracts::query::ListNotifications;
@@ -69,6 +70,7 @@ impl NotificationsApi {
     #[oai(path = "/customers/:id/notifications", method = "get", operation_id = "listNotifications")]
     async fn list(
         &self,
+        caller: Caller,
         /// The customer's id.
         id: Path<AccountId>,
         /// Only notifications after this one: a `sequence`, or the `next` of the previous page.
@@ -76,6 +78,9 @@ impl NotificationsApi {
         /// How many notifications a page has at most.
         limit: Query<PageLimit>,
     ) -> Result<ListedNotifications, Failure<ListFailures>> {
+        if !caller.may_reach(id.0.0.as_str()) {
+            return Err(Problem::new(crate::problems::ACCOUNT_NOT_FOUND).into());
+        }
         let query =
             ListNotifications { after: after.0.map(|after| after.0), limit: Some(limit.0.unwrap_or_default().0) };
         let subject = format!("notification.query.list.{}", id.0.0);

@@ -1,9 +1,10 @@
 //! The REST operations on the read models: sales, and the summary of a customer.
 
+use choreography_http::auth::Caller;
 use choreography_http::code::Code;
 use choreography_http::json::{JsonOf, Nullable};
 use choreography_http::parameter::{Path, Query};
-use choreography_http::problem::Failure;
+use choreography_http::problem::{Failure, Problem};
 use choreography_http::queries::Queries;
 use choreography_http::{failures, replies};
 use contracts::query::ReportSales;
@@ -117,9 +118,13 @@ impl ReportsApi {
     #[oai(path = "/customers/:id/summary", method = "get", operation_id = "summariseCustomer")]
     async fn summary(
         &self,
+        caller: Caller,
         /// The customer's id.
         id: Path<AccountId>,
     ) -> Result<GetSummary, Failure<SummaryFailures>> {
+        if !caller.may_reach(id.0.0.as_str()) {
+            return Err(Problem::new(problems::CUSTOMER_HAS_NO_ORDERS).into());
+        }
         let subject = format!("projection.query.customer.{}", id.0.0);
         let json = self.queries.get(subject, problems::CUSTOMER_HAS_NO_ORDERS).await?;
         Ok(GetSummary::Found(JsonOf::relayed(json)))

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use choreography_http::gateway::reference;
-use poem::{IntoEndpoint, Route, get};
+use poem::endpoint::make_sync;
+use poem::{EndpointExt, IntoEndpoint, Response, Route, get};
 use poem_openapi::{OpenApi, OpenApiService};
 
+use crate::auth::TABLE;
 use crate::dashboard::Dashboard;
 use crate::docs;
 
@@ -23,16 +25,28 @@ const DESCRIPTION: &str = "REST in, commands out. The gateway decides nothing: i
 /// # Errors
 ///
 /// If the declared messages cannot be read.
-pub(crate) fn routes<A: OpenApi + 'static>(api: A, dashboard: Arc<Dashboard>) -> anyhow::Result<(Route, String)> {
+pub(crate) fn routes<A: OpenApi + 'static>(
+    api: A,
+    dashboard: Arc<Dashboard>,
+    auth: bool,
+) -> anyhow::Result<(Route, String)> {
     let service = OpenApiService::new(api, "Shop", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
     let document = service.spec();
+    let spec = match auth {
+        true => {
+            let described = TABLE.describe(&document);
+            let respond = move |_| Response::builder().content_type("application/json").body(described.clone());
+            make_sync(respond).boxed()
+        }
+        false => service.spec_endpoint().map_to_response().boxed(),
+    };
     let docs = Route::new()
         .at("/", get(reference(&service)))
         .at("/events", get(docs::events_page()?))
         .at("/events.css", get(docs::events_style()));
     let routes = dashboard
         .on(Route::new())
-        .at("/openapi.json", get(service.spec_endpoint()))
+        .at("/openapi.json", get(spec))
         .nest("/docs", docs)
         .nest("/", dashboard.before(service.into_endpoint()));
     Ok((routes, document))

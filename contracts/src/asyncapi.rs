@@ -3,7 +3,7 @@
 use choreography::{DeclarationError, asyncapi};
 use serde_json::{Map, Value, json};
 
-use crate::declaration::{declarations, topology};
+use crate::declaration::{full_declarations, full_topology};
 
 /// The description of the whole document.
 const DESCRIPTION: &str = "Services that never call each other: a gateway turns requests into commands, services react to \
@@ -21,7 +21,7 @@ pub fn document(examples: &Map<String, Value>) -> Result<Value, DeclarationError
         "title": "Sample shop", "version": env!("CARGO_PKG_VERSION"), "description": DESCRIPTION,
         "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}
     });
-    let mut document = asyncapi::document(info, &declarations(), &topology()?, examples)?;
+    let mut document = asyncapi::document(info, &full_declarations(), &full_topology()?, examples)?;
     document["servers"] = json!({"local": {
         "host": "127.0.0.1:4222", "protocol": "nats",
         "description": "nats-server with JetStream; each service has its own user."

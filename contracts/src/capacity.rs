@@ -1,6 +1,6 @@
 //! The follow-up volume of messages: the space that admission reserves in the stream of events for a pending message.
 
-use crate::topology::{ACCOUNT_SERVICE, INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE};
+use crate::topology::{ACCOUNT_SERVICE, IDENTITY_SERVICE, INVENTORY_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE};
 
 /// The maximum number of units of one restock that a gateway accepts.
 ///
@@ -19,6 +19,8 @@ pub fn follow_up(service: &str) -> u64 {
     match service {
         ORDER_SERVICE | INVENTORY_SERVICE | PAYMENT_SERVICE => 13,
         ACCOUNT_SERVICE => 2,
+        // Each change carries all rights of the user.
+        IDENTITY_SERVICE => 20,
         // notification-service publishes nothing.
         _ => 0,
     }

@@ -6,6 +6,7 @@ use choreography::declaration::ProjectionSpec;
 use choreography::{Declaration, DeclarationError, Messages, Topology};
 
 use crate::account::{AccountChanged, AccountCommand, AccountDeleted, AccountEvent};
+use crate::identity::{IdentityCommand, IdentityEvent};
 use crate::inventory::{InventoryEvent, Restock, StockBackordered, StockRefused, StockReserved};
 use crate::order::{
     CancelOrder, OrderAwaitingStock, OrderCancelled, OrderConfirmed, OrderEvent, OrderPlaced, OrderReserved,
@@ -13,12 +14,13 @@ use crate::order::{
 };
 use crate::payment::{PaymentCaptured, PaymentDeclined, PaymentEvent, PaymentRefunded};
 use crate::topology::{
-    ACCOUNT_SERVICE, EVENTS, INVENTORY_SERVICE, NOTIFICATION_SERVICE, ORDER_SERVICE, PAYMENT_SERVICE,
-    PROJECTION_SERVICE, streams,
+    ACCOUNT_SERVICE, EVENTS, IDENTITY_SERVICE, INVENTORY_SERVICE, NOTIFICATION_SERVICE, ORDER_SERVICE,
+    PAYMENT_SERVICE, PROJECTION_SERVICE, streams,
 };
 use crate::{CustomerId, OrderId};
 
-/// Returns the declarations of all services. The gateway consumes nothing; each command names it as its producer.
+/// Returns the declarations of the shop's services, without [`identity_service`], which runs only with sign-in. The
+/// gateway consumes nothing; each command names it as its producer.
 #[must_use]
 pub fn declarations() -> [Declaration; 6] {
     [
@@ -31,13 +33,30 @@ pub fn declarations() -> [Declaration; 6] {
     ]
 }
 
-/// Returns the streams, and the consumers of all services.
+/// Returns the declarations of all services, including [`identity_service`].
+#[must_use]
+pub fn full_declarations() -> [Declaration; 7] {
+    let [order, inventory, account, payment, notification, projection] = declarations();
+    [order, inventory, account, payment, notification, projection, identity_service()]
+}
+
+/// Returns the streams, and the consumers of the shop's services. Without sign-in, identity-service does not run: a
+/// consumer of it would only collect messages that no process handles.
 ///
 /// # Errors
 ///
 /// If a declaration does not match the streams.
 pub fn topology() -> Result<Topology, DeclarationError> {
     declarations().iter().try_fold(streams()?, Topology::with)
+}
+
+/// Returns the streams, and the consumers of all services, including identity-service.
+///
+/// # Errors
+///
+/// If a declaration does not match the streams.
+pub fn full_topology() -> Result<Topology, DeclarationError> {
+    full_declarations().iter().try_fold(streams()?, Topology::with)
 }
 
 /// Declares order-service.
@@ -84,6 +103,15 @@ pub fn payment_service() -> Declaration {
 #[must_use]
 pub fn notification_service() -> Declaration {
     Declaration::new(NOTIFICATION_SERVICE).consumes::<NotificationMessage>().replies_to("notification.query.>")
+}
+
+/// Declares identity-service.
+#[must_use]
+pub fn identity_service() -> Declaration {
+    Declaration::new(IDENTITY_SERVICE)
+        .consumes::<IdentityCommand>()
+        .publishes::<IdentityEvent>()
+        .replies_to("identity.query.>")
 }
 
 /// The projection for searches of orders: its name and version.

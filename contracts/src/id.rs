@@ -1,4 +1,4 @@
-//! Ids of clients: `[A-Za-z0-9_-]{1,64}`.
+//! Ids: `[A-Za-z0-9_-]{1,64}`.
 //!
 //! An id becomes a token of a subject (`order.event.placed.ORDER_001`). So it must not contain characters with a
 //! meaning in NATS (`.`, `*`, `>`, white space).
@@ -84,4 +84,32 @@ id!(
 id!(
     /// The id of a product.
     ProductId
+);
+id!(
+    /// The id of a user: a person or a service account.
+    UserId
+);
+id!(
+    /// The id of an organisation.
+    OrganisationId
+);
+id!(
+    /// The id of a session of a user: the family of its refresh tokens.
+    SessionId
+);
+id!(
+    /// The id of an API key; not the key.
+    ApiKeyId
+);
+id!(
+    /// The name of a role.
+    RoleName
+);
+id!(
+    /// The id of a signing key.
+    KeyId
+);
+id!(
+    /// The key of the messages about signing keys: always `keys`.
+    KeySet
 );

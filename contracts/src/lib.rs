@@ -4,8 +4,8 @@
 //! service depends on this crate, and it depends on none of them. The derives of [`choreography`] declare the messages.
 //! A team that builds its own system replaces this crate and keeps the library.
 //!
-//! In reading order: [`id`] and [`money`] parse at the edge, [`order`], [`inventory`], [`account`], and [`payment`] are
-//! the contexts with their messages, [`topology`] declares the streams, [`declaration`] what each service consumes and
+//! In reading order: [`id`] and [`money`] parse at the edge, [`order`], [`inventory`], [`account`], [`payment`], and
+//! [`identity`] are the contexts with their messages, [`topology`] declares the streams, [`declaration`] what each service consumes and
 //! publishes, [`capacity`] bounds the volume of follow-up events.
 
 pub mod account;
@@ -14,6 +14,7 @@ pub mod asyncapi;
 pub mod capacity;
 pub mod declaration;
 pub mod id;
+pub mod identity;
 pub mod inventory;
 pub mod money;
 pub mod order;

@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::account::{CardToken, Email, Expiry, LastFour, Line, MAX_LINE, Phone};
 use crate::id::MAX_ID_LENGTH;
+use crate::identity::{ApiKeyId, Grants, KeyId, KeySet, OrganisationId, RoleName, SessionId, UserId};
 use crate::money::{MAX_AMOUNT, MAX_QUANTITY};
 use crate::order::{MAX_REASON, Reason};
 use crate::{Amount, CustomerId, OrderId, ProductId, Quantity};
@@ -61,6 +62,13 @@ ids! {
     OrderId = "OrderId", "The id of an order, chosen by the client that places it.";
     CustomerId = "CustomerId", "The id of a customer.";
     ProductId = "ProductId", "The id of a product.";
+    UserId = "UserId", "The id of a user: a person or a service account.";
+    OrganisationId = "OrganisationId", "The id of an organisation.";
+    SessionId = "SessionId", "The id of a session of a user.";
+    ApiKeyId = "ApiKeyId", "The id of an API key; not the key.";
+    RoleName = "RoleName", "The name of a role.";
+    KeyId = "KeyId", "The id of a signing key.";
+    KeySet = "KeySet", "The key of the messages about signing keys: always `keys`.";
 }
 
 schemas! {
@@ -97,5 +105,9 @@ schemas! {
     }
     Expiry = "Expiry" {
         "type": "string", "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])$", "description": "The last month in which a card is valid."
+    }
+    Grants = "Grants" {
+        "type": "array", "items": {"type": "string", "pattern": "^[a-z]+:[a-z]+(:own)?$"},
+        "description": "Permissions, such as orders:read; with :own for what belongs to the user. Unknown ones are ignored."
     }
 }

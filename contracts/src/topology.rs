@@ -40,5 +40,7 @@ pub const PAYMENT_SERVICE: &str = "payment-service";
 pub const NOTIFICATION_SERVICE: &str = "notification-service";
 /// The service with the read models across orders.
 pub const PROJECTION_SERVICE: &str = "projection-service";
+/// The service that owns the identity context. It runs only with sign-in.
+pub const IDENTITY_SERVICE: &str = "identity-service";
 /// The gateway, which turns REST calls into commands.
 pub const API_GATEWAY: &str = "api-gateway";

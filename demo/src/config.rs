@@ -9,7 +9,7 @@ use choreography_test::free_port;
 use crate::component::Component;
 
 /// The users of `nats.conf`, each with the variable of its password in there.
-pub const USERS: [(&str, &str); 10] = [
+pub const USERS: [(&str, &str); 11] = [
     ("provisioner", "PROVISIONER_PASSWORD"),
     ("api-gateway", "API_GATEWAY_PASSWORD"),
     ("order-service", "ORDER_SERVICE_PASSWORD"),
@@ -18,6 +18,7 @@ pub const USERS: [(&str, &str); 10] = [
     ("payment-service", "PAYMENT_SERVICE_PASSWORD"),
     ("notification-service", "NOTIFICATION_SERVICE_PASSWORD"),
     ("projection-service", "PROJECTION_SERVICE_PASSWORD"),
+    ("identity-service", "IDENTITY_SERVICE_PASSWORD"),
     ("inspector", "INSPECTOR_PASSWORD"),
     ("operator", "OPERATOR_PASSWORD"),
 ];

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use async_nats::Client;
 use choreography::Publish as _;
+use choreography_http::auth::Caller;
 use choreography_http::body::Body;
 use choreography_http::commands::{Commands, Request, WithoutKey};
 use choreography_http::idempotency::{IdempotencyKey, Operation};
@@ -63,6 +64,7 @@ impl AccountsApi {
     #[oai(path = "/accounts", method = "post", operation_id = "createAccount")]
     async fn create(
         &self,
+        caller: Caller,
         /// Makes the request safe to repeat: a string in double quotes that the client generates, such as a UUID. The
         /// same key with the same content returns the same response, and the command is processed once; with other
         /// content the request is refused. Keys expire after 24 hours. A request that fails validation does not use its
@@ -78,9 +80,16 @@ impl AccountsApi {
         body: Body<CreateAccountForm>,
     ) -> Result<AccountCreated, Failure<CreateFailures>> {
         let creation = body.0;
+        if !caller.may_reach(creation.customer_id.as_str()) {
+            return Err(crate::auth::foreign_customer().into());
+        }
         let (id, details) = (creation.customer_id.clone(), creation.details.clone());
-        let request =
-            request(Operation { template: "POST /accounts", id: "" }, idempotency_key.0.as_ref(), trace_parent.0);
+        let request = request(
+            Operation { template: "POST /accounts", id: "" },
+            idempotency_key.0.as_ref(),
+            trace_parent.0,
+            &caller,
+        );
         let command = creation.into();
         let outcome = self.command(&id, command, request, Some(&details), prefer.0).await?;
         let held = prefer.0.and_then(Prefer::applied);
@@ -98,9 +107,11 @@ impl AccountsApi {
     #[oai(path = "/accounts/:id", method = "get", operation_id = "getAccount")]
     async fn get(
         &self,
+        caller: Caller,
         /// The customer's id.
         id: Path<AccountId>,
     ) -> Result<GetAccount, Failure<GetFailures>> {
+        reach(&caller, &id.0.0)?;
         let subject = format!("account.query.get.{}", id.0.0);
         let json = self.queries.get(subject, problems::ACCOUNT_NOT_FOUND).await?;
         let view: AccountView = decode(&json)?;
@@ -113,6 +124,7 @@ impl AccountsApi {
     #[oai(path = "/accounts/:id", method = "put", operation_id = "updateAccount")]
     async fn update(
         &self,
+        caller: Caller,
         /// The customer's id.
         id: Path<AccountId>,
         /// The `ETag` of the account that the client read.
@@ -131,11 +143,13 @@ impl AccountsApi {
         body: Body<UpdateAccountForm>,
     ) -> Result<AccountUpdated, Failure<UpdateFailures>> {
         let id = id.0.0;
+        reach(&caller, &id)?;
         let expected = if_match.0.ok_or_else(|| Problem::new(problems::PRECONDITION_REQUIRED))?;
         let request = request(
             Operation { template: "PUT /accounts/{id}", id: id.as_str() },
             idempotency_key.0.as_ref(),
             trace_parent.0,
+            &caller,
         );
         let command = body.0.into_update(&id, expected)?.into();
         match self.command(&id, command, request, None, prefer.0).await? {
@@ -159,6 +173,7 @@ impl AccountsApi {
     #[oai(path = "/accounts/:id", method = "delete", operation_id = "deleteAccount")]
     async fn delete(
         &self,
+        caller: Caller,
         /// The customer's id.
         id: Path<AccountId>,
         /// The `ETag` of the account that the client read.
@@ -176,12 +191,14 @@ impl AccountsApi {
         trace_parent: Header<TraceParent>,
     ) -> Result<AccountDeleted, Failure<DeleteFailures>> {
         let id = id.0.0;
+        reach(&caller, &id)?;
         let expected = if_match.0.ok_or_else(|| Problem::new(problems::PRECONDITION_REQUIRED))?;
         let deletion = DeleteAccount { customer_id: id.clone(), expected_version: expected.0 };
         let request = request(
             Operation { template: "DELETE /accounts/{id}", id: id.as_str() },
             idempotency_key.0.as_ref(),
             trace_parent.0,
+            &caller,
         );
         let command = deletion.into();
         match self.command(&id, command, request, None, prefer.0).await? {
@@ -196,12 +213,17 @@ impl AccountsApi {
     }
 }
 
+fn reach(caller: &Caller, id: &CustomerId) -> Result<(), Problem> {
+    if caller.may_reach(id.as_str()) { Ok(()) } else { Err(Problem::new(problems::ACCOUNT_NOT_FOUND)) }
+}
+
 fn request<'a>(
     operation: Operation<'a>,
     key: Option<&'a IdempotencyKey>,
     trace_parent: Option<TraceParent>,
+    caller: &Caller,
 ) -> Request<'a> {
-    Request { operation, key, without_key: WithoutKey::NewId, trace_parent }
+    Request { operation, key, without_key: WithoutKey::NewId, trace_parent, auth: caller.auth() }
 }
 
 impl AccountsApi {

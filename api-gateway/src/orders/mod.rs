@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use choreography::Publish;
 use choreography::envelope::unix_millis;
+use choreography_http::auth::Caller;
 use choreography_http::body::Body;
 use choreography_http::code::Code;
 use choreography_http::commands::{Commands, Request, WithoutKey};
@@ -21,7 +22,7 @@ use choreography_http::parameter::{
     Cursor, Header, Id, Path, Prefer, Query, Sequence, Time, TraceParent, Version, point,
 };
 use choreography_http::problem::{Failure, Problem, internal, unavailable};
-use choreography_http::queries::Queries;
+use choreography_http::queries::{Queries, decode};
 use choreography_http::waiter::Waiters;
 use choreography_http::{failures, replies};
 use choreography_ops::Operator;
@@ -128,6 +129,7 @@ impl OrdersApi {
     #[oai(path = "/orders", method = "post", operation_id = "placeOrder")]
     async fn place(
         &self,
+        caller: Caller,
         /// Makes the request safe to repeat: a string in double quotes that the client generates, such as a UUID. The
         /// same key with the same content returns the same response, and the command is processed once; with other
         /// content the request is refused. Keys expire after 24 hours. A request that fails validation does not use its
@@ -144,11 +146,15 @@ impl OrdersApi {
     ) -> Result<OrderCommanded, Failure<PlaceFailures>> {
         let key = idempotency_key.0;
         let order = body.0.into_order(key.as_ref())?;
+        if !caller.may_reach(order.customer_id.as_str()) {
+            return Err(crate::auth::foreign_customer().into());
+        }
         let request = Request {
             operation: Operation { template: "POST /orders", id: "" },
             key: key.as_ref(),
             without_key: WithoutKey::IdByContent,
             trace_parent: trace_parent.0,
+            auth: caller.auth(),
         };
         Ok(self.command(&order.order_id, &order, request, &Expected::Placed(&order), prefer.0).await?)
     }
@@ -160,6 +166,7 @@ impl OrdersApi {
     #[oai(path = "/orders/:id/cancel", method = "post", operation_id = "cancelOrder")]
     async fn cancel(
         &self,
+        caller: Caller,
         /// The order's id.
         id: Path<Id<OrderId>>,
         /// Makes the request safe to repeat, as for placing an order. Without a key, cancelling the same order for the
@@ -175,12 +182,14 @@ impl OrdersApi {
         body: Body<CancelOrderForm>,
     ) -> Result<OrderCommanded, Failure<CancelFailures>> {
         let Id(order_id) = id.0;
+        self.reach(&caller, &order_id).await?;
         let cancellation = body.0.into_cancellation(order_id.clone());
         let request = Request {
             operation: Operation { template: "POST /orders/{id}/cancel", id: order_id.as_str() },
             key: idempotency_key.0.as_ref(),
             without_key: WithoutKey::IdByContent,
             trace_parent: trace_parent.0,
+            auth: caller.auth(),
         };
         Ok(self.command(&order_id, &cancellation, request, &Expected::Cancelled, prefer.0).await?)
     }
@@ -192,6 +201,7 @@ impl OrdersApi {
     #[oai(path = "/orders/:id", method = "get", operation_id = "getOrder")]
     async fn get(
         &self,
+        caller: Caller,
         /// The order's id.
         id: Path<Id<OrderId>>,
         /// The order after the event of this version; not together with `at`.
@@ -199,6 +209,7 @@ impl OrdersApi {
         /// The order at this time; not together with `version`.
         at: Query<Time>,
     ) -> Result<GetOrder, Failure<GetFailures>> {
+        self.reach(&caller, &id.0.0).await?;
         let (subject, missing) = (format!("order.query.get.{}", id.0.0), problems::ORDER_NOT_FOUND);
         let json = match point(version, at)? {
             None => self.queries.get(subject, missing).await?,
@@ -214,6 +225,7 @@ impl OrdersApi {
     #[expect(clippy::too_many_arguments, reason = "each is a parameter of the query")]
     async fn list(
         &self,
+        caller: Caller,
         /// Only orders of this customer.
         #[oai(name = "customerId")]
         customer_id: Query<Id<CustomerId>>,
@@ -237,7 +249,7 @@ impl OrdersApi {
         limit: Query<PageLimit>,
     ) -> Result<ListedOrders, Failure<ListFailures>> {
         let query = SearchOrders {
-            customer_id: customer_id.0.map(|Id(id)| id),
+            customer_id: crate::auth::searched(&caller, customer_id.0.map(|Id(id)| id))?,
             product_id: product_id.0.map(|Id(id)| id),
             status: status.0.map(|OneOf(status)| status),
             waits_for: waits_for.0.map(|OneOf(waits_for)| waits_for),
@@ -254,9 +266,11 @@ impl OrdersApi {
     #[oai(path = "/orders/:id/history", method = "get", operation_id = "getOrderHistory")]
     async fn history(
         &self,
+        caller: Caller,
         /// The order's id.
         id: Path<Id<OrderId>>,
     ) -> Result<GetHistory, Failure<GetFailures>> {
+        self.reach(&caller, &id.0.0).await?;
         let json = self.queries.get(format!("order.query.history.{}", id.0.0), problems::ORDER_NOT_FOUND).await?;
         Ok(GetHistory::Found(JsonOf::relayed(json)))
     }
@@ -265,9 +279,11 @@ impl OrdersApi {
     #[oai(path = "/orders/:id/payment", method = "get", operation_id = "getOrderPayment")]
     async fn payment(
         &self,
+        caller: Caller,
         /// The order's id.
         id: Path<Id<OrderId>>,
     ) -> Result<GetPayment, Failure<PaymentFailures>> {
+        self.reach(&caller, &id.0.0).await?;
         let json = self.queries.get(format!("payment.query.get.{}", id.0.0), problems::PAYMENT_NOT_FOUND).await?;
         Ok(GetPayment::Found(JsonOf::relayed(json)))
     }
@@ -279,9 +295,11 @@ impl OrdersApi {
     #[oai(path = "/orders/:id/timeline", method = "get", operation_id = "getOrderTimeline")]
     async fn timeline(
         &self,
+        caller: Caller,
         /// The order's id.
         id: Path<Id<OrderId>>,
     ) -> Result<GetTimeline, Failure<GetFailures>> {
+        self.reach(&caller, &id.0.0).await?;
         let timeline = explain(&self.explainer, id.0.0.as_str(), Reach::NotDeadLetters).await;
         let timeline = timeline.map_err(|error| internal(&error, "a timeline cannot be built"))?;
         if timeline.is_empty() {
@@ -300,6 +318,7 @@ impl OrdersApi {
     #[oai(path = "/orders/:id/messages/:stream/:sequence", method = "get", operation_id = "getOrderMessage")]
     async fn message(
         &self,
+        caller: Caller,
         /// The order's id.
         id: Path<Id<OrderId>>,
         /// The stream of the message.
@@ -307,12 +326,23 @@ impl OrdersApi {
         /// Its sequence in the stream.
         sequence: Path<Sequence>,
     ) -> Result<GetMessage, Failure<MessageFailures>> {
+        self.reach(&caller, &id.0.0).await?;
         let message = message::find(self.explainer.js(), &id.0.0, stream.0, sequence.0).await?;
         Ok(GetMessage::Found(JsonOf::serialized(&message)?))
     }
 }
 
 impl OrdersApi {
+    /// Checks that the caller may reach an order; another's order does not exist for a restricted caller.
+    async fn reach(&self, caller: &Caller, id: &OrderId) -> Result<(), Problem> {
+        if caller.restricted_to().is_none() {
+            return Ok(());
+        }
+        let json = self.queries.get(format!("order.query.get.{id}"), problems::ORDER_NOT_FOUND).await?;
+        let owned: crate::auth::Owned = decode(&json)?;
+        if caller.may_reach(&owned.customer_id) { Ok(()) } else { Err(Problem::new(problems::ORDER_NOT_FOUND)) }
+    }
+
     /// Publishes a command, and waits for its outcome if the request prefers that.
     async fn command(
         &self,

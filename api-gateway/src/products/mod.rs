@@ -5,6 +5,7 @@ mod restock;
 use std::sync::Arc;
 
 use choreography::time_travel::Point;
+use choreography_http::auth::Caller;
 use choreography_http::body::Body;
 use choreography_http::code::Code;
 use choreography_http::commands::{Commands, Request, WithoutKey};
@@ -96,6 +97,7 @@ impl ProductsApi {
     #[oai(path = "/products/:id/restock", method = "post", operation_id = "restockProduct")]
     async fn restock(
         &self,
+        caller: Caller,
         /// The product's id.
         id: Path<Id<ProductId>>,
         /// Makes the request safe to repeat: a string in double quotes that the client generates, such as a UUID. The
@@ -117,6 +119,7 @@ impl ProductsApi {
             key: idempotency_key.0.as_ref(),
             without_key: WithoutKey::NewId,
             trace_parent: trace_parent.0,
+            auth: caller.auth(),
         };
         self.commands.send(&restock, request).await?;
         Ok(Restocked::Accepted(JsonOf::written(&accepted), format!("/products/{product_id}")))

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that panics is a test that fails")]
 
 mod accounts;
+mod auth;
 mod backpressure;
 mod bad_accounts;
 mod bad_requests;

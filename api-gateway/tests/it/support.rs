@@ -121,6 +121,7 @@ impl Shop {
             durability: DurabilityOptions::default(),
             http: HttpOptions::default(),
             max_backlog: 1000,
+            auth: api_gateway::auth::AuthOptions::default(),
             operations: OperationsOptions::default(),
             dashboard: DashboardOptions::default(),
         };

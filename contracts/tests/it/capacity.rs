@@ -7,6 +7,9 @@ use contracts::account::{
 };
 use contracts::capacity::{MAX_RESTOCK, follow_up};
 use contracts::id::MAX_ID_LENGTH;
+use contracts::identity::{
+    IdentityCommand, IdentityEvent, MAX_CUSTOMERS, MAX_ORGANISATIONS, MAX_ROLES, Permission,
+};
 use contracts::inventory::{
     InventoryCommand, InventoryEvent, Restock, Restocked, StockBackordered, StockLine, StockRefused, StockReleased,
     StockReserved,
@@ -18,7 +21,7 @@ use contracts::order::{
     Reason,
 };
 use contracts::payment::{PaymentCaptured, PaymentEvent, PaymentRefunded};
-use contracts::topology::{ACCOUNT_SERVICE, EVENTS, INVENTORY_SERVICE, ORDER_SERVICE, TOPOLOGY};
+use contracts::topology::{ACCOUNT_SERVICE, EVENTS, IDENTITY_SERVICE, INVENTORY_SERVICE, ORDER_SERVICE, TOPOLOGY};
 use contracts::{Amount, Currency, CustomerId, OrderId, ProductId, Quantity};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -175,6 +178,31 @@ fn follow_up_events_of_a_command_fit_into_its_reserved_space() {
     let delete = AccountCommand::from(contracts::account::DeleteAccount { customer_id, expected_version: 1 });
     let command = COMMAND_OVERHEAD + size(&delete.subject(), &delete);
     assert!(event(&refused.subject(), &refused) <= reserved(ACCOUNT_SERVICE, command));
+}
+
+#[test]
+fn the_follow_up_events_of_the_smallest_identity_command_fit_into_its_reserved_space() {
+    let id = "X".repeat(MAX_ID_LENGTH);
+    let grants: Vec<String> = Permission::ALL
+        .iter()
+        .flat_map(|permission| [format!("{permission}"), format!("{permission}:own")])
+        .collect();
+    let rights = json!({
+        "userId": id, "version": i64::MAX, "name": "\u{1f4a9}".repeat(MAX_LINE), "kind": "service", "disabled": false,
+        "roles": vec![&id; MAX_ROLES], "grants": grants, "organisationIds": vec![&id; MAX_ORGANISATIONS],
+        "customerIds": vec![&id; MAX_CUSTOMERS], "validFrom": i64::MAX
+    });
+    let decoded = |name: &str, body: Value| {
+        IdentityEvent::decode(&format!("identity.{name}.v1"), body.to_string().as_bytes()).unwrap()
+    };
+    let rights = decoded("rights-changed", rights);
+    let granted = decoded("role-granted", json!({"userId": id, "role": id}));
+    let command = json!({"userId": id, "role": "r"}).to_string();
+    let command = IdentityCommand::decode("identity.grant-role.v1", command.as_bytes()).unwrap();
+    let command = COMMAND_OVERHEAD + size(&command.subject(), &command);
+    let events = event(&rights.subject(), &rights) + event(&granted.subject(), &granted);
+    let reserved = usize::try_from(follow_up(IDENTITY_SERVICE)).unwrap() * command;
+    assert!(events <= reserved, "{events} of {command}");
 }
 
 /// Backordered orders are in no stream. The follow-up of a restock must fit into the 20 % that admission leaves free.

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use choreography::Kind;
 use choreography::catalogue::catalogue;
-use contracts::declaration::{declarations, topology};
-use contracts::topology::{API_GATEWAY, PROJECTION_SERVICE};
+use contracts::declaration::{declarations, full_declarations, full_topology, topology};
+use contracts::topology::{API_GATEWAY, IDENTITY_SERVICE, PROJECTION_SERVICE};
 
 use crate::messages;
 
 #[test]
 fn every_published_message_has_a_unique_type_and_a_description() {
-    let published: Vec<_> = declarations().iter().flat_map(|service| service.published().to_vec()).collect();
+    let published: Vec<_> = full_declarations().iter().flat_map(|service| service.published().to_vec()).collect();
     let types: BTreeSet<&str> = published.iter().map(|message| message.message_type).collect();
     assert_eq!(types.len(), published.len());
     for message in messages() {
@@ -30,7 +30,7 @@ fn the_gateway_publishes_commands_and_each_service_the_events_and_timers_of_its_
 
 #[test]
 fn the_service_of_a_context_consumes_its_commands_and_timers() {
-    let catalogue = catalogue(&declarations());
+    let catalogue = catalogue(&full_declarations());
     for entry in catalogue.iter().filter(|entry| entry.message.kind != Kind::Event) {
         assert_eq!(entry.consumers, [format!("{}-service", entry.message.context)], "{entry:?}");
     }
@@ -54,11 +54,14 @@ fn the_consumers_of_an_event_follow_from_the_declarations() {
 
 #[test]
 fn every_service_matches_the_streams_and_has_one_consumer_per_stream() {
-    let topology = topology().unwrap();
-    for declaration in declarations() {
-        assert_eq!(declaration.check(&topology).unwrap().len(), topology.streams_of(declaration.service()).len());
+    let full = full_topology().unwrap();
+    for declaration in full_declarations() {
+        assert_eq!(declaration.check(&full).unwrap().len(), full.streams_of(declaration.service()).len());
     }
-    assert_eq!(topology.consumers.len(), 8);
+    assert_eq!(full.consumers.len(), 9);
+    let without_sign_in = topology().unwrap();
+    assert_eq!(without_sign_in.consumers.len(), 8);
+    assert!(without_sign_in.streams_of(IDENTITY_SERVICE).is_empty());
 }
 
 #[test]

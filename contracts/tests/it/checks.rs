@@ -6,6 +6,7 @@ use choreography::{DecodeError, Messages, Publish};
 use contracts::account::{
     AccountCommand, AccountEvent, CardToken, Email, Expiry, LastFour, Line, Phone, looks_like_a_card_number,
 };
+use contracts::identity::{IdentityCommand, IdentityEvent, ListRights, ListUsers, SignIn, SignInReply, SignUp};
 use contracts::inventory::{InventoryCommand, InventoryEvent};
 use contracts::order::{OrderCommand, OrderEvent, OrderTimer};
 use contracts::payment::PaymentEvent;
@@ -52,12 +53,19 @@ pub(crate) fn body(body: &[u8]) {
         InventoryEvent,
         AccountCommand,
         AccountEvent,
-        PaymentEvent
+        PaymentEvent,
+        IdentityCommand,
+        IdentityEvent
     );
     json_round_trips::<SearchOrders>(body);
     json_round_trips::<ListAccounts>(body);
     json_round_trips::<ListNotifications>(body);
     json_round_trips::<ListProducts>(body);
+    json_round_trips::<SignUp>(body);
+    json_round_trips::<SignIn>(body);
+    json_round_trips::<SignInReply>(body);
+    json_round_trips::<ListRights>(body);
+    json_round_trips::<ListUsers>(body);
     json_round_trips::<Amount>(body);
     json_round_trips::<Quantity>(body);
 }

@@ -10,7 +10,7 @@ mod untrusted;
 
 use choreography::catalogue::catalogue;
 use choreography::{DecodeError, MessageInfo, Messages, Publish};
-use contracts::declaration::declarations;
+use contracts::declaration::full_declarations;
 use contracts::inventory::{InventoryCommand, Restock};
 use contracts::order::{CancelReason, InvalidOrder, OrderCommand, OrderDetails, OrderItem, PlaceOrder};
 use contracts::topology::{COMMANDS, DEAD_LETTERS, EVENTS, IDEMPOTENCY, TIMERS, TOPOLOGY};
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 /// The declarations of all messages, commands first.
 fn messages() -> impl Iterator<Item = MessageInfo> {
-    catalogue(&declarations()).into_iter().map(|entry| entry.message)
+    catalogue(&full_declarations()).into_iter().map(|entry| entry.message)
 }
 
 fn item(product: &str, quantity: i64, price: i64) -> OrderItem {

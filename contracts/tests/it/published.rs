@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use choreography::{Kind, MessageInfo, Messages};
 use choreography_test::contract::{breaking_changes, unmet};
 use contracts::account::{AccountCommand, AccountEvent};
+use contracts::identity::{IdentityCommand, IdentityEvent};
 use contracts::inventory::{InventoryCommand, InventoryEvent};
 use contracts::order::{OrderCommand, OrderEvent, OrderTimer};
 use contracts::payment::PaymentEvent;
@@ -49,6 +50,8 @@ fn rewritten(message: &MessageInfo, body: &Value) -> Value {
         ("inventory", _) => serde_json::to_value(InventoryEvent::decode(message_type, &body).unwrap()),
         ("account", Kind::Command) => serde_json::to_value(AccountCommand::decode(message_type, &body).unwrap()),
         ("account", _) => serde_json::to_value(AccountEvent::decode(message_type, &body).unwrap()),
+        ("identity", Kind::Command) => serde_json::to_value(IdentityCommand::decode(message_type, &body).unwrap()),
+        ("identity", _) => serde_json::to_value(IdentityEvent::decode(message_type, &body).unwrap()),
         _ => serde_json::to_value(PaymentEvent::decode(message_type, &body).unwrap()),
     };
     written.unwrap()

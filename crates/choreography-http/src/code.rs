@@ -63,6 +63,12 @@ codes! {
     FOREIGN_ORIGIN = "foreign-origin", FORBIDDEN, "Foreign origin",
         "Only pages of the gateway itself, and of origins in `ALLOWED_ORIGINS`, may send requests. The request had no \
          effect.";
+    UNAUTHENTICATED = "unauthenticated", UNAUTHORIZED, "Not signed in",
+        "The access token is missing or not valid. `detail` has the reason: sign in, and send the request again.";
+    FORBIDDEN = "forbidden", FORBIDDEN, "Permission missing",
+        "The user lacks a permission, which `detail` names. The request had no effect.";
+    TOO_MANY_REQUESTS = "too-many-requests", TOO_MANY_REQUESTS, "Too many requests",
+        "The user or the address has sent too many requests. Send it again after `Retry-After` seconds.";
     BODY_TOO_LARGE = "body-too-large", PAYLOAD_TOO_LARGE, "Body too large",
         "The body is larger than 64 KiB.";
     UNSUPPORTED_MEDIA_TYPE = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "Unsupported media type",

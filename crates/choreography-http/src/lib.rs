@@ -13,6 +13,7 @@
 //!   command;
 //! - [`sse`]: server-sent events; [`stream_follower`] reads a stream; [`feed`] serves its messages, [`overview`] the
 //!   state of the system;
+//! - [`auth`]: access tokens, rights, and their enforcement;
 //! - `telemetry`: the metrics and spans of requests; [`router`]: the rules for every request;
 //! - [`gateway`]: all of it as one program; [`access`]: its permissions at nats-server.
 //!
@@ -20,6 +21,7 @@
 //! be repeated.
 
 pub mod access;
+pub mod auth;
 pub mod body;
 pub mod code;
 pub mod commands;

@@ -3,15 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use contracts::declaration::{declarations, topology};
+use contracts::declaration::{full_declarations, full_topology};
 use demo::declarations::users;
 
 #[test]
 fn the_users_of_nats_conf_have_exactly_the_permissions_that_the_services_declare() {
-    let topology = topology().unwrap();
+    let topology = full_topology().unwrap();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../nats.conf");
     let config = std::fs::read_to_string(path).unwrap();
-    for declaration in declarations() {
+    for declaration in full_declarations() {
         let user = declaration.user(&topology).unwrap();
         let block = config.split("user: ").find(|block| block.starts_with(declaration.service())).unwrap();
         let (publish, subscribe) = block.split_once("subscribe:").unwrap();

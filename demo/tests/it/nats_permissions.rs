@@ -19,6 +19,7 @@ const ACCOUNTS: &str = "account-service";
 const PAYMENTS: &str = "payment-service";
 const NOTICES: &str = "notification-service";
 const PROJECTIONS: &str = "projection-service";
+const IDENTITY: &str = "identity-service";
 const PROVISIONER: &str = "provisioner";
 const INSPECTOR: &str = "inspector";
 const OPERATOR: &str = "operator";
@@ -31,12 +32,14 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("order.command.place.ORDER_001", &[GATEWAY]),
     ("inventory.command.restock.KETTLE", &[GATEWAY]),
     ("account.command.create.CUSTOMER_001", &[GATEWAY]),
+    ("identity.command.grant-role.USER_001", &[GATEWAY]),
     ("payment.command.capture.ORDER_001", &[]),
     ("notification.command.send.CUSTOMER_001", &[]),
     ("order.event.placed.ORDER_001", &[ORDERS]),
     ("inventory.event.reserved.ORDER_001", &[STOCK]),
     ("account.event.changed.CUSTOMER_001", &[ACCOUNTS]),
     ("payment.event.captured.ORDER_001", &[PAYMENTS]),
+    ("identity.event.rights-changed.USER_001", &[IDENTITY]),
     ("notification.event.sent.CUSTOMER_001", &[]),
     ("order.schedule.stock-deadline.ORDER_001", &[ORDERS]),
     ("payment.schedule.deadline.ORDER_001", &[]),
@@ -52,6 +55,8 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("account.query.snapshot", &[PAYMENTS]),
     ("payment.query.get.ORDER_001", &[GATEWAY]),
     ("notification.query.list.CUSTOMER_001", &[GATEWAY]),
+    ("identity.query.sign-in", &[GATEWAY]),
+    ("identity.query.user.USER_001", &[GATEWAY]),
     ("order.query.reconciliation", &[GATEWAY, OPERATOR]),
     ("inventory.query.reconciliation", &[GATEWAY, OPERATOR]),
     ("payment.query.reconciliation", &[GATEWAY, OPERATOR]),
@@ -63,10 +68,10 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.INFO", &[GATEWAY, INSPECTOR]),
     ("$JS.API.STREAM.LIST", &[INSPECTOR]),
     ("$JS.API.STREAM.NAMES", &[INSPECTOR]),
-    ("$JS.API.STREAM.INFO.COMMANDS", &[GATEWAY, ORDERS, STOCK, ACCOUNTS, INSPECTOR, OPERATOR]),
+    ("$JS.API.STREAM.INFO.COMMANDS", &[GATEWAY, ORDERS, STOCK, ACCOUNTS, IDENTITY, INSPECTOR, OPERATOR]),
     (
         "$JS.API.STREAM.INFO.EVENTS",
-        &[GATEWAY, ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, PROJECTIONS, INSPECTOR, OPERATOR],
+        &[GATEWAY, ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, PROJECTIONS, IDENTITY, INSPECTOR, OPERATOR],
     ),
     ("$JS.API.STREAM.INFO.TIMERS", &[GATEWAY, ORDERS, INSPECTOR, OPERATOR]),
     ("$JS.API.STREAM.INFO.DEAD_LETTERS", &[GATEWAY, INSPECTOR, OPERATOR]),
@@ -84,7 +89,7 @@ const PUBLISHERS: &[(&str, &[&str])] = &[
     ("$JS.API.DIRECT.GET.TIMERS", &[GATEWAY, INSPECTOR, OPERATOR]),
     (
         "$JS.API.DIRECT.GET.DEAD_LETTERS",
-        &[ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, PROJECTIONS, INSPECTOR, OPERATOR],
+        &[ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, PROJECTIONS, IDENTITY, INSPECTOR, OPERATOR],
     ),
     ("$JS.API.DIRECT.GET.KV_IDEMPOTENCY", &[INSPECTOR]),
     ("$JS.API.DIRECT.GET.KV_IDEMPOTENCY.$KV.IDEMPOTENCY.key", &[GATEWAY, INSPECTOR]),
@@ -130,11 +135,14 @@ const SUBSCRIBERS: &[(&str, &[&str])] = &[
     ("payment.query.>", &[PAYMENTS]),
     ("notification.query.>", &[NOTICES]),
     ("projection.query.>", &[PROJECTIONS]),
-    ("$SRV.>", &[ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, PROJECTIONS]),
+    ("identity.query.>", &[IDENTITY]),
+    ("identity.query.sign-in", &[IDENTITY]),
+    ("$SRV.>", &[ORDERS, STOCK, ACCOUNTS, PAYMENTS, NOTICES, PROJECTIONS, IDENTITY]),
     ("order.event.>", &[GATEWAY, INSPECTOR]),
     ("account.event.>", &[GATEWAY, INSPECTOR]),
     ("inventory.event.>", &[INSPECTOR]),
     ("payment.event.>", &[INSPECTOR]),
+    ("identity.event.>", &[INSPECTOR]),
     ("*.event.>", &[INSPECTOR]),
     ("*.command.>", &[INSPECTOR]),
     ("dead-letter.>", &[INSPECTOR]),

@@ -7,11 +7,11 @@ use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions};
 use choreography::Topology;
 use choreography_test::TestNats;
-use contracts::declaration::topology;
+use contracts::declaration::full_topology;
 use tokio::sync::mpsc;
 
 /// The users with their variables and passwords, some of which are not plain words in the server's config syntax.
-const PASSWORDS: [(&str, &str, &str); 10] = [
+const PASSWORDS: [(&str, &str, &str); 11] = [
     ("provisioner", "PROVISIONER_PASSWORD", "2+2 is \"4\" # {sic}"),
     ("api-gateway", "API_GATEWAY_PASSWORD", "12345"),
     ("order-service", "ORDER_SERVICE_PASSWORD", "order"),
@@ -20,6 +20,7 @@ const PASSWORDS: [(&str, &str, &str); 10] = [
     ("payment-service", "PAYMENT_SERVICE_PASSWORD", "[pay, ment]"),
     ("notification-service", "NOTIFICATION_SERVICE_PASSWORD", "a // b"),
     ("projection-service", "PROJECTION_SERVICE_PASSWORD", "p;q"),
+    ("identity-service", "IDENTITY_SERVICE_PASSWORD", "{id: \"e\"}"),
     ("inspector", "INSPECTOR_PASSWORD", "true"),
     ("operator", "OPERATOR_PASSWORD", "0x7f"),
 ];
@@ -40,7 +41,7 @@ impl Shop {
         let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../nats.conf");
         let variables = PASSWORDS.map(|(_, variable, password)| (variable, password));
         let nats = TestNats::with_config(config.as_ref(), variables).await.unwrap();
-        let shop = Self { nats, topology: topology().unwrap() };
+        let shop = Self { nats, topology: full_topology().unwrap() };
         let provisioner = shop.user("provisioner").await;
         shop.topology.provision(&provisioner.js, 1).await.unwrap();
         shop

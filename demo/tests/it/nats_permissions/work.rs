@@ -75,6 +75,7 @@ async fn a_query_to_a_service_gets_its_reply() {
         ("notification-service", "notification.query.list.CUSTOMER_001", "api-gateway"),
         ("projection-service", "projection.query.orders", "api-gateway"),
         ("order-service", "order.query.events", "projection-service"),
+        ("identity-service", "identity.query.sign-in", "api-gateway"),
     ] {
         let mut responder = shop.user(service).await;
         let running = responder.client.service_builder().start(service, "1.0.0").await.unwrap();
@@ -203,7 +204,7 @@ async fn the_inspector_receives_no_replies_requests_or_stored_responses() {
         let user = shop.user(name).await;
         let reply_to = format!("_INBOX_{name}.a.b.c");
         let mut inbox = user.client.subscribe(reply_to.clone()).await.unwrap();
-        let stream = if name == "account-service" { "COMMANDS" } else { "EVENTS" };
+        let stream = if ["account-service", "identity-service"].contains(&name) { "COMMANDS" } else { "EVENTS" };
         let request = format!("$JS.API.STREAM.INFO.{stream}");
         user.client.publish_with_reply(request, reply_to, "".into()).await.unwrap();
         tokio::time::timeout(REPLY_TIMEOUT, inbox.next()).await.unwrap().unwrap();
