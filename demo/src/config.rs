@@ -69,6 +69,8 @@ pub struct ShopConfig {
     pub control_port: u16,
     /// The databases of the services.
     pub databases: Databases,
+    /// Whether users must sign in: then identity-service runs, too.
+    pub auth: bool,
     /// How long an order may wait for stock, in seconds.
     pub stock_deadline_seconds: u64,
     /// Variables added to the environment of every service, such as `RUST_LOG`.
@@ -89,6 +91,7 @@ impl ShopConfig {
             ports: Component::ALL.into_iter().map(|component| (component, component.port())).collect(),
             control_port: 8911,
             databases: Databases::Sqlite,
+            auth: false,
             stock_deadline_seconds: 20,
             variables: Vec::new(),
             own_variables: BTreeMap::new(),
@@ -113,6 +116,29 @@ impl ShopConfig {
         let other = |_| ServerPorts { clients: free_port(), monitor: free_port(), routes: free_port() };
         let servers = [first].into_iter().chain((1..servers).map(other)).collect();
         Self { cluster: Some(Cluster { servers, detours: BTreeMap::new() }), ..self }
+    }
+
+    /// Returns this configuration with sign-in, and the demo's users; `port` is that of identity-service.
+    #[must_use]
+    pub fn with_sign_in(mut self, port: u16) -> Self {
+        self.auth = true;
+        self.ports.insert(Component::IdentityService, port);
+        self
+    }
+
+    /// Returns the components of this shop, in start order.
+    #[must_use]
+    pub fn components(&self) -> Vec<Component> {
+        Component::NAMED
+            .into_iter()
+            .filter(|component| self.auth || *component != Component::IdentityService)
+            .collect()
+    }
+
+    /// Returns the components of this shop except the broker.
+    #[must_use]
+    pub fn services(&self) -> Vec<Component> {
+        self.components().into_iter().filter(|component| *component != Component::NatsServer).collect()
     }
 
     fn monitor_port(&self) -> u16 {
@@ -182,8 +208,8 @@ impl ShopConfig {
     pub fn database_url(&self, component: Component) -> Option<String> {
         match &self.databases {
             Databases::Postgres(urls) => urls.get(&component).cloned(),
-            Databases::Sqlite => Component::WITH_DATABASE
-                .contains(&component)
+            Databases::Sqlite => (Component::WITH_DATABASE.contains(&component)
+                || component == Component::IdentityService)
                 .then(|| setting::sqlite_url(&self.data.join(format!("{component}.sqlite")))),
         }
     }

@@ -36,7 +36,8 @@ impl Demo {
     /// Starts a demo as `cargo run` does, with its seed, and waits until it accepts control requests.
     pub(crate) async fn start() -> Self {
         let (config, shutdown) = (config(), CancellationToken::new());
-        let options = UpOptions { data: config.data.clone(), fresh: false, no_seed: false, no_open: true };
+        let options =
+            UpOptions { data: config.data.clone(), fresh: false, no_seed: false, auth: false, no_open: true };
         let (shop, until) = (config.clone(), shutdown.clone());
         let runs = tokio::spawn(async move { up::run(shop, &options, until).await });
         let mut demo = Self {
