@@ -235,7 +235,7 @@ impl Requests {
         };
         match user_id {
             Some(user_id) if is_right && enabled => {
-                self.slow_down.succeeded(&sources);
+                self.slow_down.succeeded(&sources, Instant::now());
                 Ok(Verified::User(user_id))
             }
             _ => Ok(Verified::Wrong),

@@ -91,11 +91,18 @@ impl SlowDown {
         }
     }
 
-    /// Forgets the failures of an account; those of an address remain.
-    pub fn succeeded(&self, sources: &[Source]) {
+    /// Takes back the last failure, which was counted before the attempt: it has succeeded. Forgets all failures of an
+    /// account; those of others at an address remain.
+    pub fn succeeded(&self, sources: &[Source], now: Instant) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        for source in sources.iter().filter(|source| !matches!(source, Source::Address(_))) {
-            failures.remove(&source.key());
+        for source in sources {
+            let key = source.key();
+            let Some(entry) = failures.get_mut(&key) else { continue };
+            entry.count = entry.count.saturating_sub(1);
+            entry.next = now + delay(entry.count, source.free());
+            if entry.count == 0 || !matches!(source, Source::Address(_)) {
+                failures.remove(&key);
+            }
         }
     }
 
@@ -159,8 +166,21 @@ mod tests {
         let known = Source::Known("ada@example.org".to_owned(), "192.0.2.1".to_owned());
         assert_eq!(slow_down.wait(std::slice::from_ref(&known), now), Duration::ZERO);
         assert!(slow_down.wait(&[account()], now) > Duration::ZERO);
-        slow_down.succeeded(&[account(), known]);
+        slow_down.failed(&[account()], now);
+        slow_down.succeeded(&[account(), known], now);
         assert_eq!(slow_down.wait(&[account()], now), Duration::ZERO);
+    }
+
+    #[test]
+    fn successes_at_an_address_that_many_users_share_do_not_delay_it() {
+        let (slow_down, now, office) =
+            (SlowDown::default(), Instant::now(), Source::Address("192.0.2.1".to_owned()));
+        for _ in 0..100 {
+            assert_eq!(slow_down.wait(std::slice::from_ref(&office), now), Duration::ZERO);
+            slow_down.failed(std::slice::from_ref(&office), now);
+            slow_down.succeeded(std::slice::from_ref(&office), now);
+        }
+        assert!(slow_down.is_empty());
     }
 
     #[test]
