@@ -50,7 +50,7 @@ pub struct SignIn {
     pub seed_password: Option<String>,
 }
 
-/// Signs in, and returns the access token; `None` without a user.
+/// Signs in, and returns the access token; `None` without a user, or if the shop has no sign-in.
 ///
 /// # Errors
 ///
@@ -58,7 +58,11 @@ pub struct SignIn {
 pub async fn token(client: &Client, gateway: &str, sign_in: &SignIn) -> anyhow::Result<Option<String>> {
     let (Some(email), Some(password)) = (&sign_in.seed_email, &sign_in.seed_password) else { return Ok(None) };
     let credentials = json!({"email": email, "password": password});
-    let session = send(client.post(format!("{gateway}/session")).json(&credentials)).await?;
+    let response = client.post(format!("{gateway}/session")).json(&credentials).send().await?;
+    if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+        return Ok(None);
+    }
+    let session = read(response).await?;
     let token = session["accessToken"].as_str().context("the reply of the sign-in has no access token")?;
     Ok(Some(token.to_owned()))
 }

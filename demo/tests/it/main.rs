@@ -7,4 +7,5 @@ mod fault_injection;
 mod nats_permissions;
 mod proxy;
 mod settings;
+mod sign_in;
 mod support;
