@@ -183,10 +183,7 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
 async fn explain(config: &ShopConfig, screen: &Screen) {
     let gateway = config.http_url(Component::ApiGateway);
     let http = http::client(ANSWER_TIMEOUT);
-    let token = match &http {
-        Ok(http) => seed::token(http, &gateway, &sign_in(config)).await.unwrap_or_default(),
-        Err(_) => None,
-    };
+    let token = token(config).await;
     let get = async |path: &str| -> Value {
         let Ok(http) = &http else { return Value::Null };
         let request = http.get(format!("{gateway}/{path}"));
@@ -250,6 +247,12 @@ async fn explain(config: &ShopConfig, screen: &Screen) {
     for line in lines {
         screen.show("demo", &line);
     }
+}
+
+/// Returns an access token of the administrator; `None` without sign-in, or if it fails.
+async fn token(config: &ShopConfig) -> Option<String> {
+    let http = http::client(ANSWER_TIMEOUT).ok()?;
+    seed::token(&http, &config.http_url(Component::ApiGateway), &sign_in(config)).await.unwrap_or_default()
 }
 
 /// Returns the lines about sign-in: that it is off, or the users and how to get a token.
