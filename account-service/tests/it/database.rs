@@ -73,6 +73,7 @@ pub(crate) fn envelope(command: &AccountCommand) -> Envelope<AccountCommand> {
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
+        auth: None,
         payload: command.clone(),
     }
 }

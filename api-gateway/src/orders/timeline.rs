@@ -40,6 +40,8 @@ struct Step {
     message_id: Nullable<String>,
     /// The id of the message that caused it.
     causation_id: Nullable<String>,
+    /// On whose behalf the flow runs, such as `user:<id>`; absent if callers do not sign in.
+    by: Option<String>,
     /// How many messages of this timeline precede it in its chain of causes.
     depth: u64,
     /// From its creation to its storage in the stream, in milliseconds.

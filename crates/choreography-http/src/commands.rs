@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_nats::Client;
 use async_nats::connection::State;
 use choreography::publisher::{Command, PublishError, Publisher};
-use choreography::{Durability, Publish, clock, envelope};
+use choreography::{Auth, Durability, Publish, clock, envelope};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -51,13 +51,15 @@ pub struct Request<'a> {
     pub without_key: WithoutKey,
     /// The caller's trace context.
     pub trace_parent: Option<TraceParent>,
+    /// On whose behalf the command is sent, if callers sign in.
+    pub auth: Option<Auth>,
 }
 
 impl<'a> Request<'a> {
     /// Makes a request whose command is new unless its key is known, without a trace context.
     #[must_use]
     pub fn new(operation: Operation<'a>, key: Option<&'a IdempotencyKey>) -> Self {
-        Self { operation, key, without_key: WithoutKey::NewId, trace_parent: None }
+        Self { operation, key, without_key: WithoutKey::NewId, trace_parent: None, auth: None }
     }
 }
 
@@ -176,7 +178,8 @@ fn encoded(command: &impl Publish, request: &Request<'_>) -> Result<Command, Pro
         WithoutKey::NewId => encoded.id,
         WithoutKey::IdByContent => id_by_content(&encoded),
     };
-    Ok(Command { id, trace_parent: request.trace_parent.clone().and_then(|context| context.0), ..encoded })
+    let trace_parent = request.trace_parent.clone().and_then(|context| context.0);
+    Ok(Command { id, trace_parent, auth: request.auth.clone(), ..encoded })
 }
 
 fn id_by_content(command: &Command) -> Uuid {

@@ -72,12 +72,12 @@ pub use runtime::{listener, probes};
 pub use state::delivery_issue;
 pub use state::{database, documents, effects, event_page, event_store, snapshot, statement, storage, tracked};
 pub use telemetry::{health, metrics, output, spans};
-pub use wire::{envelope, message, text};
+pub use wire::{auth, envelope, message, text};
 
 pub use builder::{BuildError, ServiceBuilder};
 pub use declaration::{Declaration, DeclarationError};
 pub use durability::Durability;
-pub use envelope::{Cause, Envelope, Outgoing, Timing};
+pub use envelope::{Auth, AuthType, Cause, Envelope, Outgoing, Timing};
 pub use event_sourced::{Changed, Deadline, Decider, EventSourced};
 pub use handler::{AggregateStatus, HandleError, Handler};
 pub use health::Health;

@@ -94,6 +94,7 @@ pub(crate) fn envelope(message: &StockMessage) -> Envelope<StockMessage> {
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
+        auth: None,
         payload: message.clone(),
     }
 }

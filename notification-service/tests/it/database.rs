@@ -78,6 +78,7 @@ pub(crate) fn envelope(payload: NotificationMessage) -> Envelope<NotificationMes
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
+        auth: None,
         payload,
     }
 }

@@ -184,6 +184,7 @@ fn envelope(payload: OrderMessage) -> Envelope<OrderMessage> {
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
+        auth: None,
         payload,
     }
 }

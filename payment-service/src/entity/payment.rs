@@ -33,6 +33,8 @@ pub struct Model {
     pub correlation_id: Uuid,
     /// The W3C trace context of the latest event.
     pub trace_parent: Option<String>,
+    /// On whose behalf the flow of the latest event runs, as `<kind>:<id>`; null if callers do not sign in.
+    pub auth: Option<String>,
     /// The time at which the payment became due, in milliseconds since 1970.
     pub due_since: Option<i64>,
     /// The number of attempts at the provider, including one that is in progress.

@@ -2,6 +2,7 @@
 
 mod m0001_payment;
 mod m0002_provider;
+mod m0003_auth;
 
 use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -14,6 +15,7 @@ impl MigratorTrait for Migrator {
         let mut migrations = choreography::migration::library();
         migrations.push(Box::new(m0001_payment::Migration));
         migrations.push(Box::new(m0002_provider::Migration));
+        migrations.push(Box::new(m0003_auth::Migration));
         migrations
     }
 }

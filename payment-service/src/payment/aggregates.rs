@@ -81,6 +81,7 @@ impl Aggregates {
                 }
                 payment.reserved = Some(cause.id);
                 payment.trace_parent.clone_from(&cause.trace_parent);
+                payment.auth.clone_from(&cause.auth);
                 payment.changed(now);
             }
             PaymentMessage::Cancelled(_) => {
@@ -237,6 +238,7 @@ impl Aggregates {
         if let Some(payment) = self.payments.get_mut(order_id) {
             payment.cancelled = Some(cause.id);
             payment.trace_parent.clone_from(&cause.trace_parent);
+            payment.auth.clone_from(&cause.auth);
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use choreography::Auth;
 use choreography::Cause;
 use contracts::account::CardToken;
 use contracts::payment::DeclineReason;
@@ -44,6 +45,8 @@ pub struct Payment {
     pub correlation_id: Uuid,
     /// The W3C trace context of the latest event.
     pub trace_parent: Option<String>,
+    /// On whose behalf the flow of the latest event runs.
+    pub auth: Option<Auth>,
     /// The time at which the payment became due.
     pub due_since: Option<OffsetDateTime>,
     /// The number of attempts, including one that is in progress; also the number of the latest attempt.
@@ -121,6 +124,7 @@ impl Payment {
             cancelled: None,
             correlation_id,
             trace_parent: None,
+            auth: None,
             due_since: None,
             attempts: 0,
             next_attempt_at: None,
@@ -210,6 +214,7 @@ impl Payment {
             id: id.unwrap_or(self.correlation_id),
             correlation_id: self.correlation_id,
             trace_parent: self.trace_parent.clone(),
+            auth: self.auth.clone(),
         }
     }
 }

@@ -81,6 +81,7 @@ pub(crate) fn envelope(message: &PaymentMessage) -> Envelope<PaymentMessage> {
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
+        auth: None,
         payload: message.clone(),
     }
 }

@@ -109,7 +109,7 @@ pub(crate) fn flow(message: &PaymentMessage) -> Uuid {
 }
 
 pub(crate) fn cause(message: &PaymentMessage) -> Cause {
-    Cause { id: message_id(message), correlation_id: flow(message), trace_parent: None }
+    Cause { id: message_id(message), correlation_id: flow(message), trace_parent: None, auth: None }
 }
 
 pub(crate) fn captured(order: &str, price: i64) -> PaymentEvent {

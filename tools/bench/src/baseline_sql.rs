@@ -113,7 +113,7 @@ async fn commit(
     let (mut ids, mut events, mut views) = (Vec::new(), Vec::new(), Vec::new());
     for number in numbers {
         let details = orders.details(number)?;
-        let cause = Cause { id: Uuid::now_v7(), correlation_id: Uuid::now_v7(), trace_parent: None };
+        let cause = Cause { id: Uuid::now_v7(), correlation_id: Uuid::now_v7(), trace_parent: None, auth: None };
         let id = details.order_id.to_string();
         let body = serde_json::to_vec(&details)?;
         let subject = format!("order.event.placed.{id}");

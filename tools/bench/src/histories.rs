@@ -104,7 +104,7 @@ async fn fill(db: &DatabaseConnection, length: u64, name: &str) -> anyhow::Resul
         let mut events = Vec::new();
         for version in 1..=length {
             let cause = Uuid::now_v7();
-            let cause = Cause { id: cause, correlation_id: cause, trace_parent: None };
+            let cause = Cause { id: cause, correlation_id: cause, trace_parent: None, auth: None };
             let event = Counted { meter_id: id.clone(), units: 1 };
             events.push(Outgoing::of(cause, &event, Some(i64::try_from(version)?))?);
         }
@@ -148,6 +148,7 @@ fn message(id: &str) -> Envelope<Counted> {
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
+        auth: None,
         payload: Counted { meter_id: id.to_owned(), units: 1 },
     }
 }

@@ -3,10 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use async_nats::jetstream::consumer;
-use choreography::dead_letter;
 use choreography::direct::{Reader, Stored};
 use choreography::envelope::REPUBLISHED;
 use choreography::envelope::{self, rfc3339};
+use choreography::{Auth, dead_letter};
 use futures::TryStreamExt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -94,6 +94,7 @@ fn step(stream: &str, stored: &Stored) -> Step {
         },
         message_id: id(envelope::ID).filter(|_| dead_lettered.is_none()),
         causation_id: if dead_lettered.is_some() { id(envelope::ID) } else { id(envelope::CAUSATION_ID) },
+        by: principal(stored),
         depth: 0,
         // The time header of a timer is the time at which it was set.
         outbox_delay_ms: delay
@@ -105,6 +106,16 @@ fn step(stream: &str, stored: &Stored) -> Step {
         stored_as: id(envelope::NATS_MESSAGE_ID),
         dead_lettered,
     }
+}
+
+/// Returns the principal of a message, `<kind>:<id>`.
+fn principal(stored: &Stored) -> Option<String> {
+    let kind = stored.header(envelope::AUTH_TYPE)?;
+    let text = match stored.header(envelope::AUTH_ID) {
+        Some(id) => format!("{kind}:{id}"),
+        None => kind.to_owned(),
+    };
+    Auth::from_text(&text).map(|auth| auth.to_text())
 }
 
 fn dead_lettered(stored: &Stored) -> Option<DeadLettered> {

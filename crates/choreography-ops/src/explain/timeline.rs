@@ -108,6 +108,9 @@ pub struct Step {
     pub message_id: Option<Uuid>,
     /// The id of the message that caused it.
     pub causation_id: Option<Uuid>,
+    /// On whose behalf the flow runs, such as `user:<id>`; `None` if the message does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
     /// The number of messages of this timeline that led to it.
     pub depth: usize,
     /// The delay of the outbox in milliseconds: from the time of the message, by its producer's clock, to the time in

@@ -151,6 +151,11 @@ fn headers() -> Value {
                 "description": "The version of the aggregate after this event; events only."
             },
             "Nats-Msg-Id": uuid("Equal to ce-id; the stream drops duplicates by it. A timer that is due has none."),
+            "ce-authtype": {
+                "enum": ["user", "service_account", "system", "unauthenticated"],
+                "description": "On whose behalf the flow runs; absent if callers do not sign in."
+            },
+            "ce-authid": {"type": "string", "maxLength": 128, "description": "The id of that user or service account."},
             "traceparent": {"type": "string", "description": "W3C trace context, if there is one."}
         }
     })

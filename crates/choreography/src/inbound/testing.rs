@@ -82,6 +82,7 @@ impl StoredMessage {
             causation_id: None,
             aggregate_version: None,
             trace_parent: None,
+            auth: None,
         };
         Ok(Self {
             subject: message.subject(),

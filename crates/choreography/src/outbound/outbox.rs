@@ -78,6 +78,7 @@ impl OutboxRow {
             causation_id: Some(outgoing.cause.id),
             aggregate_version: outgoing.aggregate_version,
             trace_parent: outgoing.cause.trace_parent.as_deref(),
+            auth: outgoing.cause.auth.as_ref(),
         }
         .headers();
         headers.extend(outgoing.timing.headers());

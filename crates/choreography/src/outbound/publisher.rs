@@ -45,6 +45,8 @@ pub struct Command {
     pub body: Bytes,
     /// W3C trace context of the caller.
     pub trace_parent: Option<String>,
+    /// On whose behalf the command is sent, if the caller is known.
+    pub auth: Option<crate::wire::auth::Auth>,
 }
 
 impl Command {
@@ -61,6 +63,7 @@ impl Command {
             key: command.key().to_owned(),
             body: encoding::body(command)?.into(),
             trace_parent: None,
+            auth: None,
         })
     }
 }
@@ -148,6 +151,7 @@ impl Publisher {
             causation_id: None,
             aggregate_version: None,
             trace_parent: command.trace_parent.as_deref(),
+            auth: command.auth.as_ref(),
         }
         .headers();
         Ready { subject: command.subject, headers: header_map(&headers), body: command.body }

@@ -129,6 +129,7 @@ impl<M: Messages> Entry<M> {
                     causation_id: Some(event.causation_id),
                     aggregate_version: Some(version),
                     trace_parent: None,
+                    auth: None,
                     payload,
                 };
                 content(envelope, time)
@@ -157,6 +158,7 @@ fn content<M>(envelope: Envelope<Known<M>>, time: OffsetDateTime) -> Content<M> 
         causation_id: envelope.causation_id,
         aggregate_version: envelope.aggregate_version,
         trace_parent: envelope.trace_parent,
+        auth: envelope.auth,
         payload,
     }))
 }

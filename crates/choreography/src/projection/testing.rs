@@ -89,6 +89,7 @@ impl<P: Projection> LocalProjection<P> {
             causation_id: None,
             aggregate_version: Some(*number),
             trace_parent: None,
+            auth: None,
             payload,
         };
         let is_recorded = P::EVENT_STORES.contains(&info.context);

@@ -13,6 +13,8 @@
 //! | `ce-correlationid` | the id of the message that began the flow |
 //! | `ce-causationid` | the id of the message that caused this one; not set for commands from outside |
 //! | `ce-aggregateversion` | the version of the aggregate after this event; events only |
+//! | `ce-authtype` | `user`, `service_account`, `system`, or `unauthenticated`; not set if the gateway does not require sign-in |
+//! | `ce-authid` | the id of the user or service account on whose behalf the flow runs |
 //! | `traceparent` | W3C trace context, if the caller sent one or spans are exported |
 
 use std::borrow::Cow;
@@ -22,6 +24,8 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
+use crate::wire::auth;
+pub use crate::wire::auth::{Auth, AuthType};
 use crate::wire::message::{DecodeError, MessageInfo, Messages, UnknownVersion};
 use crate::wire::trace_parent;
 
@@ -41,6 +45,10 @@ pub const CORRELATION_ID: &str = "ce-correlationid";
 pub const CAUSATION_ID: &str = "ce-causationid";
 /// The version of the aggregate after this event.
 pub const AGGREGATE_VERSION: &str = "ce-aggregateversion";
+/// On whose behalf a flow runs: the kind of principal (CloudEvents Auth Context extension).
+pub const AUTH_TYPE: &str = "ce-authtype";
+/// The id of that principal.
+pub const AUTH_ID: &str = "ce-authid";
 /// The CloudEvents version.
 pub const SPEC_VERSION: &str = "ce-specversion";
 /// The id by which a stream drops duplicates, within its duplicate window.
@@ -77,6 +85,8 @@ pub struct Envelope<T> {
     pub aggregate_version: Option<i64>,
     /// W3C trace context; `None` if the message has no valid one.
     pub trace_parent: Option<String>,
+    /// On whose behalf the flow runs; `None` if the message does not say.
+    pub auth: Option<Auth>,
     /// The decoded payload.
     pub payload: T,
 }
@@ -85,7 +95,12 @@ impl<T> Envelope<T> {
     /// Returns this message as the cause of another.
     #[must_use]
     pub fn cause(&self) -> Cause {
-        Cause { id: self.id, correlation_id: self.correlation_id, trace_parent: self.trace_parent.clone() }
+        Cause {
+            id: self.id,
+            correlation_id: self.correlation_id,
+            trace_parent: self.trace_parent.clone(),
+            auth: self.auth.clone(),
+        }
     }
 }
 
@@ -99,6 +114,8 @@ pub struct Cause {
     pub correlation_id: Uuid,
     /// The W3C trace context, if the flow has one.
     pub trace_parent: Option<String>,
+    /// On whose behalf the flow runs, if that is known. A clone allocates nothing.
+    pub auth: Option<Auth>,
 }
 
 /// A message to be written to the outbox in the transaction of the message that caused it.
@@ -219,6 +236,8 @@ pub struct Attributes<'a> {
     pub aggregate_version: Option<i64>,
     /// The W3C trace context, if the flow has one.
     pub trace_parent: Option<&'a str>,
+    /// On whose behalf the flow runs.
+    pub auth: Option<&'a Auth>,
 }
 
 impl Attributes<'_> {
@@ -244,6 +263,10 @@ impl Attributes<'_> {
         }
         if let Some(trace_parent) = self.trace_parent {
             headers.push((TRACE_PARENT, trace_parent.to_owned()));
+        }
+        if let Some(auth) = self.auth {
+            headers.push((AUTH_TYPE, auth.kind.as_str().to_owned()));
+            headers.extend(auth.id.as_ref().map(|id| (AUTH_ID, id.to_string())));
         }
         headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)).collect()
     }
@@ -344,6 +367,7 @@ pub fn decode<T: Messages>(
         time,
         // All messages caused by this one inherit it: an invalid trace context is dropped here.
         trace_parent: optional(TRACE_PARENT).filter(|text| trace_parent::parse(text).is_some()).map(str::to_owned),
+        auth: optional(AUTH_TYPE).and_then(|kind| auth::parse(kind, optional(AUTH_ID))),
         payload: T::decode(message_type, body).map_err(|error| unreadable::<T>(&error, message_type))?,
         message_type: message_type.to_owned(),
         source: source.to_owned(),

@@ -1,5 +1,6 @@
 //! The message format: declarations of messages, envelopes, ids, trace context.
 
+pub mod auth;
 pub(crate) mod encoding;
 pub mod envelope;
 pub mod message;

@@ -124,6 +124,7 @@ async fn concurrent_commands_share_a_batch_and_each_gets_its_own_result() {
         key: format!("K{n}"),
         body: r#"{"mode":"add"}"#.into(),
         trace_parent: None,
+        auth: None,
     };
     let published = join_all((0..COMMANDS).map(|n| publisher.publish_in_group(command(n)))).await;
     let stream = bench.stream("COMMANDS").await;

@@ -44,6 +44,7 @@ pub(crate) fn attributes(envelope: &Envelope<Text>) -> Attributes<'_> {
         causation_id: envelope.causation_id,
         aggregate_version: envelope.aggregate_version,
         trace_parent: envelope.trace_parent.as_deref(),
+        auth: envelope.auth.as_ref(),
     }
 }
 

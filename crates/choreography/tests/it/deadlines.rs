@@ -77,6 +77,7 @@ fn envelope(message_type: &str, payload: RoomMessage) -> Envelope<RoomMessage> {
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
+        auth: None,
         payload,
     }
 }

@@ -196,7 +196,8 @@ async fn a_subject_that_contradicts_the_envelope_is_a_source_mismatch() {
 
 #[test]
 fn the_id_of_an_outgoing_message_derives_from_cause_subject_and_version() {
-    let cause = |id| Cause { id: Uuid::from_u128(id), correlation_id: Uuid::now_v7(), trace_parent: None };
+    let cause =
+        |id| Cause { id: Uuid::from_u128(id), correlation_id: Uuid::now_v7(), trace_parent: None, auth: None };
     let id = |id, subject: &str, version| {
         Outgoing::new(cause(id), subject.to_owned(), "counter.added.v1", "K1", version, b"{}".to_vec()).id
     };

@@ -71,13 +71,15 @@ proptest! {
         time in moment(),
         aggregate_version in any::<Option<i64>>(),
         trace_parent in proptest::option::of("00-[0-9a-f]{31}1-[0-9a-f]{15}1-0[01]"),
+        user in proptest::option::of("[!-~]{1,128}"),
         body in ".{0,40}",
     ) {
         let trace_parent = trace_parent.as_deref();
+        let auth = user.map(|id| choreography::Auth::new(choreography::AuthType::User, Some(&id)));
         let (id, correlation_id, causation_id) = ids;
         let sent = Attributes {
             id, message_type: "order.placed.v1", source: "/order-service", key: &key, time, correlation_id,
-            causation_id, aggregate_version, trace_parent,
+            causation_id, aggregate_version, trace_parent, auth: auth.as_ref(),
         };
         let envelope = read(&format!("order.event.placed.{key}"), &written(&sent), body.as_bytes()).unwrap();
         prop_assert_eq!(attributes(&envelope), sent);
@@ -94,7 +96,7 @@ proptest! {
         let sent = Attributes {
             id: Uuid::nil(), message_type: "order.placed.v1", source: "/order-service", key: "ORDER_001", time,
             correlation_id: Uuid::max(), causation_id: Some(Uuid::nil()), aggregate_version: Some(1),
-            trace_parent: None,
+            trace_parent: None, auth: None,
         };
         let mut pairs = sent.headers();
         for (header, value) in changes {

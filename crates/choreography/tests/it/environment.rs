@@ -167,6 +167,7 @@ async fn a_command_published_again_is_dropped_by_the_stream_and_one_without_a_br
         key: "K1".to_owned(),
         body: r#"{"mode":"add"}"#.into(),
         trace_parent: None,
+        auth: None,
     };
     let first = publisher.publish(command.clone()).await.unwrap();
     let second = publisher.publish(command.clone()).await.unwrap();

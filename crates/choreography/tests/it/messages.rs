@@ -62,6 +62,7 @@ fn an_envelope() -> Envelope<PrinterMessage> {
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
+        auth: None,
         payload: Print { page: "P1".to_owned() }.into(),
     }
 }
@@ -185,6 +186,7 @@ fn read(subject: &str, message_type: &str, source: &str) -> Result<Envelope<Prin
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
+        auth: None,
     };
     let mut headers = async_nats::HeaderMap::new();
     for (name, value) in attributes.headers() {

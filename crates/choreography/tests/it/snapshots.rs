@@ -81,6 +81,7 @@ fn booking(account: &str, amount: i64) -> Envelope<Booked> {
         causation_id: None,
         aggregate_version: None,
         trace_parent: None,
+        auth: None,
         payload: Booked { account_id: account.to_owned(), amount, digest: 0 },
     }
 }

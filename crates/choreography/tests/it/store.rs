@@ -26,7 +26,7 @@ on_both_databases!(
 );
 
 fn event(aggregate: &str, version: i64) -> Outgoing {
-    let cause = Cause { id: Uuid::now_v7(), correlation_id: Uuid::now_v7(), trace_parent: None };
+    let cause = Cause { id: Uuid::now_v7(), correlation_id: Uuid::now_v7(), trace_parent: None, auth: None };
     let subject = format!("thing.event.changed.{aggregate}");
     Outgoing::new(cause, subject, "thing.changed.v1", aggregate, Some(version), b"{\"a\":1}".to_vec())
 }

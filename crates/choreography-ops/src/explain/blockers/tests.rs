@@ -43,6 +43,7 @@ fn with_outbox_pending(service: &str, subject: &str, refusal: Option<&str>) -> T
         message_id: Uuid::now_v7(),
         subject: subject.to_owned(),
         causation_id: None,
+        by: None,
         since: SINCE.to_owned(),
         refusal: refusal.map(str::to_owned),
     };
@@ -59,6 +60,7 @@ fn pending(service: &str) -> Vec<Step> {
         source: None,
         message_id: Some(Uuid::now_v7()),
         causation_id: None,
+        by: None,
         depth: 0,
         outbox_delay_ms: None,
         note: None,

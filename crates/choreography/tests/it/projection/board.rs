@@ -170,6 +170,7 @@ impl Board {
             causation_id: None,
             aggregate_version: version,
             trace_parent: None,
+            auth: None,
         };
         let mut headers = HeaderMap::new();
         for (header, value) in attributes.headers().into_iter().filter(|(header, _)| header != "Nats-Msg-Id") {
@@ -243,6 +244,6 @@ impl Drop for Board {
 
 fn outgoing(name: &str, version: i64) -> Outgoing {
     let event = Added { name: name.to_owned(), amount: 1 };
-    let cause = Cause { id: Uuid::now_v7(), correlation_id: Uuid::now_v7(), trace_parent: None };
+    let cause = Cause { id: Uuid::now_v7(), correlation_id: Uuid::now_v7(), trace_parent: None, auth: None };
     Outgoing::of(cause, &event, Some(version)).unwrap()
 }

@@ -78,7 +78,7 @@ impl Network {
             }
             Flying::To(Message::Payments(message)) => {
                 let id = Uuid::from_u128(id);
-                let cause = Cause { id, correlation_id: id, trace_parent: None };
+                let cause = Cause { id, correlation_id: id, trace_parent: None, auth: None };
                 let decided = self.aggregates.apply(&message, &cause, self.now(), &POLICY);
                 self.follow(follow_payment(decided), copies);
             }

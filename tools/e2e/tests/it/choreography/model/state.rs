@@ -216,7 +216,7 @@ impl Shop {
             Message::Orders(message) => deliver_to_orders(Arc::make_mut(&mut self.orders), message),
             Message::Stock(message) => deliver_to_stock(Arc::make_mut(&mut self.stock), message),
             Message::Payments(message) => {
-                let cause = Cause { id: Uuid::nil(), correlation_id: Uuid::nil(), trace_parent: None };
+                let cause = Cause { id: Uuid::nil(), correlation_id: Uuid::nil(), trace_parent: None, auth: None };
                 let now = self.now(key.1);
                 follow_payment(Arc::make_mut(&mut self.aggregates).apply(message, &cause, now, &POLICY))
             }
