@@ -138,7 +138,7 @@ pub async fn end_all(
 /// [`EncodeError`].
 pub fn ended(user_id: &UserId, session_id: SessionId, reason: SessionEndReason) -> Result<Outgoing, EncodeError> {
     let event = SessionEnded { user_id: user_id.clone(), session_id: session_id.clone(), reason };
-    let mut outgoing = Outgoing::of(local::cause(), &IdentityEvent::from(event), None)?;
+    let mut outgoing = Outgoing::of(local::cause(local::user(user_id)), &IdentityEvent::from(event), None)?;
     outgoing.id = derived_id(&outgoing.cause.id, &format!("{}#{session_id}", outgoing.subject));
     Ok(outgoing)
 }

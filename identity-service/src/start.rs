@@ -205,7 +205,7 @@ async fn ensure_key(requests: &Requests) -> Result<(), QueryError> {
     }
     let keys = keys::rotate(&tx, now).await.map_err(QueryError::Unavailable)?;
     let version = keys.version;
-    let event = Outgoing::of(local::cause(), &IdentityEvent::from(keys), Some(version));
+    let event = Outgoing::of(local::cause(local::system()), &IdentityEvent::from(keys), Some(version));
     requests.commit(tx, vec![event.map_err(|error| QueryError::Unavailable(error.into()))?]).await
 }
 
