@@ -1,12 +1,19 @@
 //! Users, roles, and organisations: what the gateway hears of them.
 
+use std::sync::Arc;
+
+use choreography::{Envelope, EventSourced, Handler, Publish as _};
 use contracts::CustomerId;
 use contracts::account::Line;
 use contracts::identity::{
-    AddMember, CreateOrganisation, DisableUser, EnableUser, GrantRole, OrganisationId, RoleName, SetCustomers,
-    UserId,
+    AddMember, CreateOrganisation, DisableUser, EnableUser, GrantRole, IdentityCommand, OrganisationId, RevokeRole,
+    RoleName, SetCustomers, UserId,
 };
+use identity_service::handler::{IdentityHandler, UserDecider};
+use sea_orm::TransactionTrait;
 use serde_json::json;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::on_both_databases;
 use crate::support::{Engine, PASSWORD, World, text};
@@ -17,6 +24,7 @@ on_both_databases!(
     a_disabled_user_can_neither_sign_in_nor_refresh,
     the_configured_users_exist_and_changed_roles_are_published_again,
     a_user_is_a_member_of_an_organisation,
+    a_command_that_is_redriven_after_weeks_grants_no_role_again,
 );
 
 fn user(id: &str) -> UserId {
@@ -122,4 +130,37 @@ async fn a_user_is_a_member_of_an_organisation(engine: Engine) {
     world.rights(&id, |rights| rights["organisationIds"] == json!(["ORG_1"])).await;
     let page = world.ask("organisations", &json!({})).await;
     assert_eq!(page["items"], json!([{"organisationId": "ORG_1", "name": "Example Ltd", "members": 1}]));
+}
+
+fn envelope(command: impl Into<IdentityCommand>) -> Envelope<IdentityCommand> {
+    let (id, payload) = (Uuid::now_v7(), command.into());
+    Envelope {
+        id,
+        message_type: payload.message_type().to_owned(),
+        source: "/api-gateway".to_owned(),
+        key: payload.key().to_owned(),
+        time: OffsetDateTime::UNIX_EPOCH,
+        correlation_id: id,
+        causation_id: None,
+        aggregate_version: None,
+        trace_parent: None,
+        auth: None,
+        payload,
+    }
+}
+
+/// The inbox remembers eight days, and a dead letter can be redriven after 30.
+async fn a_command_that_is_redriven_after_weeks_grants_no_role_again(engine: Engine) {
+    let world = World::start(engine).await;
+    let id = text(&world.sign_up("ada@example.org").await, "userId").to_owned();
+    let roles = Arc::new(contracts::identity::default_roles());
+    let handler = IdentityHandler { users: EventSourced(UserDecider { roles }) };
+    let db = world.database().await;
+    let grant = envelope(GrantRole { user_id: user(&id), role: role("admin") });
+    let revoke = envelope(RevokeRole { user_id: user(&id), role: role("admin") });
+    for (message, events) in [(&grant, 2), (&revoke, 2), (&grant, 0)] {
+        let tx = db.begin().await.unwrap();
+        assert_eq!(handler.handle(&tx, &[message]).await.unwrap().len(), events);
+        tx.commit().await.unwrap();
+    }
 }
