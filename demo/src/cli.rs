@@ -17,7 +17,7 @@ use crate::control::{Action, ControlRequest, DelayAcks, Disconnect, MAX_DELAY, M
 use crate::declarations::users;
 use crate::healthcheck::healthcheck;
 use crate::nkeys;
-use crate::provision::provision;
+use crate::provision::provision_for;
 use crate::up::{UpOptions, up};
 
 /// The whole shop on one machine, one process per service.
@@ -51,6 +51,9 @@ enum Command {
         /// The folder of the earlier seeds, which nats.conf then accepts as well: for a rotation.
         #[arg(long, value_name = "FOLDER", requires = "nkeys", value_parser = setting::path())]
         earlier_nkeys: Option<PathBuf>,
+        /// With sign-in: also the consumer of identity-service.
+        #[arg(long, env = "AUTH", value_parser = setting::switch())]
+        auth: bool,
     },
     /// Prints the users of the services for `nats.conf`, with the permissions that follow from their declarations.
     Users,
@@ -75,6 +78,8 @@ enum Command {
     PaymentService(payment_service::Config),
     /// Runs the notification service.
     NotificationService(notification_service::Config),
+    /// Runs the identity service.
+    IdentityService(identity_service::Config),
     /// Runs the projection service.
     ProjectionService(projection_service::Config),
     /// Runs the stub of the payment provider.
@@ -141,7 +146,7 @@ enum Break {
 
 /// Returns the parser of a component's name.
 fn component() -> impl TypedValueParser<Value = Component> {
-    let names = Component::ALL.map(Component::name).join(", ");
+    let names = Component::NAMED.map(Component::name).join(", ");
     setting::parsed(|text: &str| text.parse::<Component>(), format!("is not one of {names}"))
 }
 
@@ -195,7 +200,7 @@ async fn run_command() -> anyhow::Result<ExitCode> {
             process::print(format_args!("created the seeds of: {}", list(&written.created)));
             process::print(format_args!("wrote {}", written.config.display()));
         }
-        Command::Provision { nats, replicas, .. } => provision(&nats, replicas).await?,
+        Command::Provision { nats, replicas, auth, .. } => provision_for(&nats, replicas, auth).await?,
         Command::Users => process::print(users()?),
         Command::Seed(addresses) => seed::load(&addresses, |step| process::print(step)).await?,
         Command::Healthcheck { url } => healthcheck(&url).await?,
@@ -209,6 +214,7 @@ async fn run_command() -> anyhow::Result<ExitCode> {
         Command::ProjectionService(config) => {
             projection_service::run(config, process::shutdown_on_signal()?).await?
         }
+        Command::IdentityService(config) => identity_service::run(config, process::shutdown_on_signal()?).await?,
         Command::PaymentProvider(config) => payment_provider::run(config, process::shutdown_on_signal()?).await?,
         Command::ApiGateway(config) => api_gateway::run(config, process::shutdown_on_signal()?).await?,
     }

@@ -25,12 +25,15 @@ pub enum Component {
     NotificationService,
     /// Read models across orders.
     ProjectionService,
+    /// Users, roles, and sessions; runs only with sign-in.
+    IdentityService,
     /// REST in, commands out.
     ApiGateway,
 }
 
 impl Component {
-    /// All components, in start order.
+    /// All components of a shop without sign-in, in start order. [`ShopConfig::components`](crate::ShopConfig::components)
+    /// returns those of one shop.
     pub const ALL: [Self; 9] = [
         Self::NatsServer,
         Self::PaymentProvider,
@@ -43,7 +46,21 @@ impl Component {
         Self::ApiGateway,
     ];
 
-    /// All components except the broker.
+    /// The components that may be named: also [`Self::IdentityService`].
+    pub const NAMED: [Self; 10] = [
+        Self::NatsServer,
+        Self::PaymentProvider,
+        Self::OrderService,
+        Self::InventoryService,
+        Self::AccountService,
+        Self::PaymentService,
+        Self::NotificationService,
+        Self::ProjectionService,
+        Self::IdentityService,
+        Self::ApiGateway,
+    ];
+
+    /// All components of a shop without sign-in, except the broker.
     pub const SERVICES: [Self; 8] = [
         Self::PaymentProvider,
         Self::OrderService,
@@ -55,7 +72,7 @@ impl Component {
         Self::ApiGateway,
     ];
 
-    /// The components with a database.
+    /// The components with a database, of a shop without sign-in.
     pub const WITH_DATABASE: [Self; 6] = [
         Self::OrderService,
         Self::InventoryService,
@@ -82,6 +99,7 @@ impl Component {
             Self::NotificationService => 8903,
             Self::AccountService => 8904,
             Self::PaymentService => 8905,
+            Self::IdentityService => 8906,
             Self::ProjectionService => 8907,
             Self::PaymentProvider => 8910,
         }
@@ -98,6 +116,7 @@ impl Component {
             Self::PaymentService => contracts::topology::PAYMENT_SERVICE,
             Self::NotificationService => contracts::topology::NOTIFICATION_SERVICE,
             Self::ProjectionService => contracts::topology::PROJECTION_SERVICE,
+            Self::IdentityService => contracts::topology::IDENTITY_SERVICE,
             Self::PaymentProvider => "payment-provider",
             Self::ApiGateway => contracts::topology::API_GATEWAY,
         }
@@ -114,8 +133,8 @@ impl FromStr for Component {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|component| component.name() == text).ok_or_else(|| {
-            let names: Vec<_> = Self::ALL.iter().map(|component| component.name()).collect();
+        Self::NAMED.into_iter().find(|component| component.name() == text).ok_or_else(|| {
+            let names: Vec<_> = Self::NAMED.iter().map(|component| component.name()).collect();
             format!("{text:?} is not a component; use one of {}", names.join(", "))
         })
     }

@@ -82,6 +82,8 @@ pub struct ShopConfig {
     pub databases: Databases,
     /// The secrets of the users of nats-server.
     pub secrets: Secrets,
+    /// Whether users must sign in: then identity-service runs, too.
+    pub auth: bool,
     /// How long an order may wait for stock, in seconds.
     pub stock_deadline_seconds: u64,
     /// Variables added to the environment of every service, such as `RUST_LOG`.
@@ -103,6 +105,7 @@ impl ShopConfig {
             control_port: 8911,
             databases: Databases::Sqlite,
             secrets: Secrets::Passwords,
+            auth: false,
             stock_deadline_seconds: 20,
             variables: Vec::new(),
             own_variables: BTreeMap::new(),
@@ -127,6 +130,29 @@ impl ShopConfig {
         let other = |_| ServerPorts { clients: free_port(), monitor: free_port(), routes: free_port() };
         let servers = [first].into_iter().chain((1..servers).map(other)).collect();
         Self { cluster: Some(Cluster { servers, detours: BTreeMap::new() }), ..self }
+    }
+
+    /// Returns this configuration with sign-in, and the demo's users; `port` is that of identity-service.
+    #[must_use]
+    pub fn with_sign_in(mut self, port: u16) -> Self {
+        self.auth = true;
+        self.ports.insert(Component::IdentityService, port);
+        self
+    }
+
+    /// Returns the components of this shop, in start order.
+    #[must_use]
+    pub fn components(&self) -> Vec<Component> {
+        Component::NAMED
+            .into_iter()
+            .filter(|component| self.auth || *component != Component::IdentityService)
+            .collect()
+    }
+
+    /// Returns the components of this shop except the broker.
+    #[must_use]
+    pub fn services(&self) -> Vec<Component> {
+        self.components().into_iter().filter(|component| *component != Component::NatsServer).collect()
     }
 
     fn monitor_port(&self) -> u16 {
@@ -196,8 +222,8 @@ impl ShopConfig {
     pub fn database_url(&self, component: Component) -> Option<String> {
         match &self.databases {
             Databases::Postgres(urls) => urls.get(&component).cloned(),
-            Databases::Sqlite => Component::WITH_DATABASE
-                .contains(&component)
+            Databases::Sqlite => (Component::WITH_DATABASE.contains(&component)
+                || component == Component::IdentityService)
                 .then(|| setting::sqlite_url(&self.data.join(format!("{component}.sqlite")))),
         }
     }

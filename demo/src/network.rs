@@ -34,7 +34,7 @@ impl Network {
             Some(cluster) => cluster.servers.iter().map(|server| (server.clients, server.routes)).collect(),
         };
         for (number, (clients, _)) in ports.iter().enumerate() {
-            for component in Component::SERVICES.into_iter().filter(|component| component.uses_broker()) {
+            for component in config.services().into_iter().filter(|component| component.uses_broker()) {
                 services.insert((component, number), Proxy::start(*clients).await?);
             }
         }
@@ -47,7 +47,7 @@ impl Network {
             cluster.detours = routes.iter().map(|(way, proxy)| (*way, proxy.port())).collect();
         }
         let network = Self { services, routes, policies: BTreeMap::new(), cut_off: None };
-        for component in Component::SERVICES {
+        for component in config.services() {
             config.own_variables.insert(component, network.variables(component));
         }
         Ok(network)

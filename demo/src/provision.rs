@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_nats::jetstream;
 use choreography::connection::{self, NatsOptions};
-use contracts::declaration::topology;
+use contracts::declaration::{full_topology, topology};
 use contracts::topology::DEAD_LETTERS;
 
 /// The user that may create streams.
@@ -17,15 +17,24 @@ const RETIRED: &str = "discarded.>";
 /// How long provisioning may take in total.
 const PROVISION_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Creates or updates all streams, buckets, and consumers that `contracts` declares.
+/// Creates or updates all streams, buckets, and consumers that `contracts` declares for a shop without sign-in.
 ///
 /// # Errors
 ///
 /// At once if the server refuses the user or a permission, or is too old; after 30 s if it does not respond. Also if it
 /// refuses a change, or creates something that differs from the declaration. After 60 s in any case.
 pub async fn provision(nats: &NatsOptions, replicas: usize) -> anyhow::Result<()> {
+    provision_for(nats, replicas, false).await
+}
+
+/// As [`provision`]; with sign-in also the consumer of identity-service. Without it nothing would consume from it.
+///
+/// # Errors
+///
+/// As [`provision`].
+pub async fn provision_for(nats: &NatsOptions, replicas: usize, auth: bool) -> anyhow::Result<()> {
     let (client, health) = connection::establish(nats, PROVISIONER, CONNECT_TIMEOUT).await?;
-    let topology = topology()?;
+    let topology = if auth { full_topology()? } else { topology()? };
     let js = connection::jetstream(&client);
     let provisioning = async {
         refuse_earlier_streams(&js).await?;

@@ -80,6 +80,7 @@ fn colour(component: &str) -> &'static str {
         "payment-service" => "31",
         "notification-service" => "95",
         "projection-service" => "94",
+        "identity-service" => "96",
         "message" => "32",
         _ => "1",
     }

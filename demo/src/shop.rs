@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::component::Component;
 use crate::config::{Cluster, Secrets, ServerPorts, ShopConfig, USERS};
 use crate::nkeys;
-use crate::provision::{PROVISIONER, provision};
+use crate::provision::{PROVISIONER, provision_for};
 
 /// The configuration of the broker: `nats.conf` of the repository.
 const NATS_CONF: &str = include_str!("../../nats.conf");
@@ -92,17 +92,17 @@ impl Shop {
             .with_context(|| format!("making the data folder {}", config.data.display()))?;
         let (nats, others) = start_nats(&config, &on_line, progress).await?;
         progress(&format!("nats-server listens on {}", config.nats_url()));
-        provision(&nats_options(&config, PROVISIONER), config.replicas()).await?;
+        provision_for(&nats_options(&config, PROVISIONER), config.replicas(), config.auth).await?;
         progress("streams and consumers are provisioned");
 
         let mut services = BTreeMap::new();
-        for component in Component::SERVICES {
+        for component in config.services() {
             services.insert(component, Program::start(settings(&config, component, &on_line))?);
         }
         // Each probe needs a new connection: an open one would not show that a process accepts no others.
         let http = http::builder(ANSWER_TIMEOUT).pool_max_idle_per_host(0).build()?;
         let mut shop = Self { config, nats, others, services, paused: BTreeSet::new(), http, on_line };
-        for component in Component::SERVICES {
+        for component in shop.config.services() {
             shop.wait_until_ready(component, progress).await?;
         }
         Ok(shop)
@@ -219,10 +219,12 @@ impl Shop {
         Ok(ended)
     }
 
-    /// Returns the status of every component, in the order of [`Component::ALL`]. The future takes at most 2 s, and
+    /// Returns the status of every component, in the order of [`ShopConfig::components`]. The future takes at most 2 s, and
     /// borrows nothing.
     pub fn status(&self) -> impl Future<Output = Vec<ComponentStatus>> + Send + use<> {
-        futures::future::join_all(Component::ALL.map(|component| self.component_status(component)))
+        futures::future::join_all(
+            self.config.components().into_iter().map(|component| self.component_status(component)),
+        )
     }
 
     /// Returns the status of a component.
@@ -246,7 +248,8 @@ impl Shop {
     pub fn process(&self, component: Component) -> Option<u32> {
         match self.services.get(&component) {
             Some(service) => service.id(),
-            None => self.nats.id(),
+            None if component == Component::NatsServer => self.nats.id(),
+            None => None,
         }
     }
 
@@ -468,9 +471,12 @@ fn own_variables(config: &ShopConfig, component: Component) -> Vec<(String, Stri
     let file = |name: &str| config.data.join(name).display().to_string();
     let variables = match component {
         Component::NatsServer | Component::AccountService | Component::ProjectionService => vec![],
-        Component::ApiGateway => vec![("OPERATIONS", "true".to_owned())],
+        Component::ApiGateway => {
+            vec![("AUTH", if config.auth { "on" } else { "off" }.to_owned()), ("OPERATIONS", "true".to_owned())]
+        }
         Component::PaymentProvider => vec![("LEDGER", file("payment-provider.jsonl"))],
         Component::OrderService => vec![("STOCK_DEADLINE_SECONDS", config.stock_deadline_seconds.to_string())],
+        Component::IdentityService => vec![("DEMO_USERS", "true".to_owned())],
         Component::InventoryService => vec![("AUTOMATION_TESTING", "true".to_owned())],
         Component::PaymentService => vec![("PAYMENT_PROVIDER_URL", config.http_url(Component::PaymentProvider))],
         Component::NotificationService => vec![("MAIL_FOLDER", file("mail"))],

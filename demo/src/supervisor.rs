@@ -121,7 +121,16 @@ impl Supervisor {
         }
     }
 
+    /// Refuses a component that this shop does not have.
+    fn check(&self, component: Component) -> anyhow::Result<()> {
+        if self.shop.config().components().contains(&component) {
+            return Ok(());
+        }
+        bail!("{component} is not part of a shop without sign-in: start the demo with --auth")
+    }
+
     async fn act(&mut self, action: Action, component: Component) -> anyhow::Result<String> {
+        self.check(component)?;
         let shop = &mut self.shop;
         let is_paused = shop.is_paused(component);
         match (action, shop.process(component)) {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use choreography::{http, setting};
+use contracts::identity::ADMIN;
+use identity_service::start::{DEMO_USERS, DemoUser};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,6 +39,9 @@ pub struct UpOptions {
     /// Loads neither products nor orders.
     #[arg(long)]
     pub no_seed: bool,
+    /// Users must sign in. Creates one demo user per role, and shows their passwords.
+    #[arg(long)]
+    pub auth: bool,
     /// Does not open the dashboard in the browser.
     #[arg(long)]
     pub no_open: bool,
@@ -44,7 +49,7 @@ pub struct UpOptions {
 
 impl UpOptions {
     /// The ids of the options.
-    pub(crate) const NAMES: [&str; 4] = ["data", "fresh", "no_seed", "no_open"];
+    pub(crate) const NAMES: [&str; 5] = ["data", "fresh", "no_seed", "auth", "no_open"];
 }
 
 /// Starts the shop on its well-known ports, seeds it, shows its addresses, and keeps it running until `shutdown`.
@@ -54,7 +59,9 @@ impl UpOptions {
 /// If a component does not start; the error has the next step.
 pub async fn up(options: &UpOptions, shutdown: CancellationToken) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("finding this program's own file")?;
-    run(ShopConfig::standard(program, options.data.clone()), options, shutdown).await
+    let config = ShopConfig::standard(program, options.data.clone());
+    let config = if options.auth { config.with_sign_in(Component::IdentityService.port()) } else { config };
+    run(config, options, shutdown).await
 }
 
 /// Like [`up`], with any configuration.
@@ -105,11 +112,21 @@ async fn open(config: &ShopConfig, seeded: bool, screen: &Arc<Screen>) -> anyhow
         let addresses = seed::Addresses {
             gateway_url: config.http_url(Component::ApiGateway),
             inventory_url: config.http_url(Component::InventoryService),
+            sign_in: sign_in(config),
         };
         seed::load(&addresses, |step| screen.show("demo", step)).await?;
     }
     explain(config, screen).await;
     Ok(())
+}
+
+/// Returns the sign-in of the demo's administrator; none without sign-in.
+fn sign_in(config: &ShopConfig) -> seed::SignIn {
+    let admin = DEMO_USERS.iter().find(|user| config.auth && user.role == ADMIN);
+    seed::SignIn {
+        seed_email: admin.map(|user| user.email.to_owned()),
+        seed_password: admin.map(|user| user.password.to_owned()),
+    }
 }
 
 /// Returns the variables through which the gateway learns the control API, for the dashboard. Only a demo sets them.
@@ -150,6 +167,7 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
     }
     let databases = Component::WITH_DATABASE
         .into_iter()
+        .chain([Component::IdentityService])
         .flat_map(|component| ["sqlite", "sqlite-wal", "sqlite-shm"].map(|suffix| format!("{component}.{suffix}")));
     for file in databases
         .chain(["demo.log", "payment-provider.jsonl"].map(str::to_owned))
@@ -165,9 +183,12 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
 async fn explain(config: &ShopConfig, screen: &Screen) {
     let gateway = config.http_url(Component::ApiGateway);
     let http = http::client(ANSWER_TIMEOUT);
+    let token = token(config).await;
     let get = async |path: &str| -> Value {
         let Ok(http) = &http else { return Value::Null };
-        match http.get(format!("{gateway}/{path}")).send().await {
+        let request = http.get(format!("{gateway}/{path}"));
+        let request = token.iter().fold(request, |request, token| request.bearer_auth(token));
+        match request.send().await {
             Ok(response) => response.json().await.unwrap_or_default(),
             Err(_) => Value::Null,
         }
@@ -194,9 +215,15 @@ async fn explain(config: &ShopConfig, screen: &Screen) {
         format!("  REST API   {gateway}/docs"),
         format!("  live feed  {gateway}/events"),
         format!("  broker     {}, monitor {}", config.nats_url(), config.http_url(Component::NatsServer)),
-        format!("  durability {}: no message is lost when a process is killed (docs/guarantees.md)", text(&durability)),
+        format!(
+            "  durability {}: no message is lost when a process is killed (docs/guarantees.md)",
+            text(&durability)
+        ),
         format!("  logs       {}", screen.path().display()),
         String::new(),
+    ]);
+    lines.extend(sign_in_lines(config, &gateway));
+    lines.extend([
         "Read, order, restock:".to_owned(),
         format!("  curl {gateway}/orders/ORDER_001/history"),
         format!("  curl {gateway}/orders/ORDER_003/payment"),
@@ -220,6 +247,34 @@ async fn explain(config: &ShopConfig, screen: &Screen) {
     for line in lines {
         screen.show("demo", &line);
     }
+}
+
+/// Returns an access token of the administrator; `None` without sign-in, or if it fails.
+async fn token(config: &ShopConfig) -> Option<String> {
+    let http = http::client(ANSWER_TIMEOUT).ok()?;
+    seed::token(&http, &config.http_url(Component::ApiGateway), &sign_in(config)).await.unwrap_or_default()
+}
+
+/// Returns the lines about sign-in: that it is off, or the users and how to get a token.
+fn sign_in_lines(config: &ShopConfig, gateway: &str) -> Vec<String> {
+    if !config.auth {
+        let off = "Sign-in is off: everyone who reaches 127.0.0.1 may do everything. Turn it on with: cargo run -- --auth";
+        return vec![off.to_owned(), String::new()];
+    }
+    let user = |user: &DemoUser| format!("  {:<10} {:<22} {}", user.role, user.email, user.password);
+    let admin = sign_in(config);
+    let (email, password) = (admin.seed_email.unwrap_or_default(), admin.seed_password.unwrap_or_default());
+    let mut lines = vec!["Sign-in is on. Users, with their e-mail addresses and passwords:".to_owned()];
+    lines.extend(DEMO_USERS.iter().map(user));
+    lines.extend([
+        format!(
+            "  TOKEN=$(curl -s --json '{{\"email\":\"{email}\",\"password\":\"{password}\"}}' {gateway}/session | \
+             sed 's/.*\"accessToken\":\"\\([^\"]*\\).*/\\1/')"
+        ),
+        "  Add to each curl below: -H \"Authorization: Bearer $TOKEN\"".to_owned(),
+        String::new(),
+    ]);
+    lines
 }
 
 fn text(value: &Value) -> &str {

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use choreography::{http, setting};
-use reqwest::{Client, StatusCode};
-use serde_json::Value;
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
 
 /// The products of the demo and the available units of each: `[{"productId", "available"}]`.
 pub const CATALOGUE: &str = include_str!("../catalogue.json");
@@ -34,6 +34,51 @@ pub struct Addresses {
     #[arg(long, env = "INVENTORY_URL", default_value = "http://127.0.0.1:8901", hide_env_values = true,
         value_parser = setting::http_url())]
     pub inventory_url: String,
+    /// The user that loads the data, if the shop has sign-in.
+    #[command(flatten)]
+    pub sign_in: SignIn,
+}
+
+/// The user that loads the data; without one, the seed does not sign in.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct SignIn {
+    /// The e-mail address with which the seed signs in.
+    #[arg(long, env = "SEED_EMAIL", value_parser = setting::text(), requires = "seed_password")]
+    pub seed_email: Option<String>,
+    /// The password with which the seed signs in.
+    #[arg(long, env = "SEED_PASSWORD", hide_env_values = true, value_parser = setting::secret(), requires = "seed_email")]
+    pub seed_password: Option<String>,
+}
+
+/// Signs in, and returns the access token; `None` without a user, or if the shop has no sign-in.
+///
+/// # Errors
+///
+/// If the gateway cannot be reached or refuses.
+pub async fn token(client: &Client, gateway: &str, sign_in: &SignIn) -> anyhow::Result<Option<String>> {
+    let (Some(email), Some(password)) = (&sign_in.seed_email, &sign_in.seed_password) else { return Ok(None) };
+    let credentials = json!({"email": email, "password": password});
+    let response = client.post(format!("{gateway}/session")).json(&credentials).send().await?;
+    if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+        return Ok(None);
+    }
+    let session = read(response).await?;
+    let token = session["accessToken"].as_str().context("the reply of the sign-in has no access token")?;
+    Ok(Some(token.to_owned()))
+}
+
+/// The gateway, and the token for it.
+struct Gateway<'a> {
+    client: &'a Client,
+    url: &'a str,
+    token: Option<String>,
+}
+
+impl Gateway<'_> {
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        let request = self.client.request(method, format!("{}/{path}", self.url));
+        self.token.iter().fold(request, |request, token| request.bearer_auth(token))
+    }
 }
 
 /// Loads the catalogue, opens the accounts, and places the orders; calls `progress` with one sentence per step.
@@ -55,24 +100,27 @@ pub async fn load(addresses: &Addresses, mut progress: impl FnMut(&str)) -> anyh
     .context("seeding the catalogue; is the inventory service started with --automation-testing?")?;
     progress(&format!("catalogue: created {}, found {}", seeded["created"], seeded["existing"]));
 
+    let token =
+        token(&client, &addresses.gateway_url, &addresses.sign_in).await.context("signing in for the seed")?;
+    let gateway = Gateway { client: &client, url: &addresses.gateway_url, token };
     let accounts: Vec<Value> = serde_json::from_str(ACCOUNTS).context("reading the accounts of the demo")?;
     for account in accounts {
         let id = text(&account["customerId"]);
-        let opened = open(&client, &addresses.gateway_url, &account).await;
+        let opened = open(&gateway, &account).await;
         progress(&format!("{id}: {}", opened.with_context(|| format!("opening the account of {id}"))?));
     }
     let orders: Vec<Value> = serde_json::from_str(ORDERS).context("reading the orders of the demo")?;
     for order in orders {
         let id = text(&order["orderId"]);
-        let placed = place(&client, &addresses.gateway_url, &order).await;
+        let placed = place(&gateway, &order).await;
         progress(&format!("{id}: {}", placed.with_context(|| format!("placing {id}"))?));
     }
     Ok(())
 }
 
 /// Opens an account; an existing one stays unchanged.
-async fn open(client: &Client, gateway: &str, account: &Value) -> anyhow::Result<String> {
-    let response = client.post(format!("{gateway}/accounts")).json(account).send().await?;
+async fn open(gateway: &Gateway<'_>, account: &Value) -> anyhow::Result<String> {
+    let response = gateway.request(Method::POST, "accounts").json(account).send().await?;
     if response.status() == StatusCode::CONFLICT {
         return Ok("has an account already".to_owned());
     }
@@ -84,13 +132,13 @@ async fn open(client: &Client, gateway: &str, account: &Value) -> anyhow::Result
 }
 
 /// Places an order and returns its status once it is final or waits for stock.
-async fn place(client: &Client, gateway: &str, order: &Value) -> anyhow::Result<String> {
+async fn place(gateway: &Gateway<'_>, order: &Value) -> anyhow::Result<String> {
     let id = text(&order["orderId"]);
     let key = format!("\"seed-{id}\"");
-    send(client.post(format!("{gateway}/orders")).header("idempotency-key", key).json(order)).await?;
+    send(gateway.request(Method::POST, "orders").header("idempotency-key", key).json(order)).await?;
     let start = Instant::now();
     loop {
-        let response = client.get(format!("{gateway}/orders/{id}")).send().await?;
+        let response = gateway.request(Method::GET, &format!("orders/{id}")).send().await?;
         // The command may not have been handled yet.
         let seen = if response.status() == StatusCode::NOT_FOUND { Value::Null } else { read(response).await? };
         let status = seen["status"].as_str().unwrap_or("accepted");

@@ -113,7 +113,7 @@ fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
 async fn components(Data(requests): Data<&mpsc::Sender<Request>>) -> Response {
     match status(requests).await {
         Some(all) => {
-            let listed: Vec<Listed> = Component::ALL.into_iter().zip(all).map(Listed::of).collect();
+            let listed: Vec<Listed> = all.into_iter().map(Listed::of).collect();
             Json(listed).into_response()
         }
         None => shutting_down(),
@@ -198,7 +198,7 @@ async fn execute(
     result.await.ok()
 }
 
-/// Returns the status of every component, in the order of [`Component::ALL`].
+/// Returns the status of every component, in the order of its components.
 async fn status(requests: &mpsc::Sender<Request>) -> Option<Vec<ComponentStatus>> {
     let (reply, result) = oneshot::channel();
     requests.send(Request::Status(reply)).await.ok()?;

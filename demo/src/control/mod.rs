@@ -123,8 +123,9 @@ struct Listed {
 }
 
 impl Listed {
-    fn of((component, status): (Component, ComponentStatus)) -> Self {
-        let reachable = component.uses_broker() && status.state != State::Stopped;
+    fn of(status: ComponentStatus) -> Self {
+        let uses_broker = status.component.parse().is_ok_and(Component::uses_broker);
+        let reachable = uses_broker && status.state != State::Stopped;
         let faults: &[&str] = if reachable { &["delay-acks", "disconnect"] } else { &[] };
         Self { actions: Action::of(status.state), faults, status }
     }

@@ -8,4 +8,5 @@ mod matrix;
 mod nats_permissions;
 mod proxy;
 mod settings;
+mod sign_in;
 mod support;

@@ -11,13 +11,14 @@ use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
 
 /// The programs that connect to a server.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "order-service",
     "inventory-service",
     "account-service",
     "payment-service",
     "notification-service",
     "projection-service",
+    "identity-service",
     "api-gateway",
     "payment-provider",
     "provision",

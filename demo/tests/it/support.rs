@@ -35,8 +35,14 @@ pub(crate) fn config() -> ShopConfig {
 impl Demo {
     /// Starts a demo as `cargo run` does, with its seed, and waits until it accepts control requests.
     pub(crate) async fn start() -> Self {
-        let (config, shutdown) = (config(), CancellationToken::new());
-        let options = UpOptions { data: config.data.clone(), fresh: false, no_seed: false, no_open: true };
+        Self::of(config()).await
+    }
+
+    /// Starts a demo with a configuration.
+    pub(crate) async fn of(config: ShopConfig) -> Self {
+        let shutdown = CancellationToken::new();
+        let (data, auth) = (config.data.clone(), config.auth);
+        let options = UpOptions { data, fresh: false, no_seed: false, auth, no_open: true };
         let (shop, until) = (config.clone(), shutdown.clone());
         let runs = tokio::spawn(async move { up::run(shop, &options, until).await });
         let mut demo = Self {
@@ -93,7 +99,7 @@ impl Demo {
 
     pub(crate) async fn component(&self, component: Component) -> Value {
         let all: Vec<Value> = self.request(Method::GET, "/components").send().await.unwrap().json().await.unwrap();
-        assert_eq!(all.len(), Component::ALL.len());
+        assert_eq!(all.len(), self.config.components().len());
         all.into_iter().find(|one| one["component"] == component.name()).unwrap()
     }
 

@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use choreography::setting;
 use clap::{Command, Parser};
 
-use crate::{invariants, shop};
+use crate::{invariants, shop_for};
 
 /// Finds and repairs problems of a shop.
 ///
@@ -19,12 +20,16 @@ pub struct Cli {
     /// The program of any system.
     #[command(flatten)]
     pub ops: choreography_ops::Cli,
+    /// The shop has sign-in: identity-service is part of it.
+    #[arg(long, env = "AUTH", global = true, value_parser = setting::switch())]
+    pub auth: bool,
 }
 
 impl Cli {
     /// Runs the command and returns the exit status, as [`choreography_ops::Cli::run`] does.
     pub async fn run(self) -> ExitCode {
-        self.ops.run(shop, invariants::watcher()).await
+        let auth = self.auth;
+        self.ops.run(move || shop_for(auth), invariants::watcher()).await
     }
 }
 

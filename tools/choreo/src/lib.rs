@@ -8,7 +8,7 @@ pub mod invariants;
 
 use choreography::Declaration;
 use choreography_ops::System;
-use contracts::declaration::{declarations, topology};
+use contracts::declaration::{declarations, full_declarations, full_topology, topology};
 use contracts::query::OrderStatus;
 use contracts::topology::ORDER_SERVICE;
 
@@ -32,18 +32,31 @@ const ONCE_PER_ORDER: [&str; 11] = [
 /// The states of an order that are not terminal.
 const OPEN: [OrderStatus; 3] = [OrderStatus::Placed, OrderStatus::AwaitingStock, OrderStatus::Reserved];
 
-/// Declares the shop.
+/// Declares the shop without sign-in.
 ///
 /// # Errors
 ///
 /// If the declared topology cannot be read.
 pub fn shop() -> anyhow::Result<System> {
-    let system = System::new(topology()?)
-        .messages(declarations().iter().flat_map(Declaration::published))
+    shop_for(false)
+}
+
+/// Declares the shop; with sign-in, identity-service is part of it.
+///
+/// # Errors
+///
+/// If the declared topology cannot be read.
+pub fn shop_for(auth: bool) -> anyhow::Result<System> {
+    let (topology, declarations) = if auth {
+        (full_topology()?, full_declarations().to_vec())
+    } else {
+        (topology()?, declarations().to_vec())
+    };
+    let system = System::new(topology)
+        .messages(declarations.iter().flat_map(Declaration::published))
         .open_states(ORDER_SERVICE, OPEN.map(OrderStatus::as_str))
         .once_per_key(ONCE_PER_ORDER)
         .provision_command("demo provision");
-    let declarations = declarations();
     let projecting = declarations.iter().filter(|service| !service.projections().is_empty());
     Ok(projecting.fold(system, |system, service| {
         let consumers = service.projections().iter().map(|projection| projection.consumer.as_str());

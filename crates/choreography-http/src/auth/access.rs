@@ -163,6 +163,7 @@ impl<'a> FromRequest<'a> for Caller {
 }
 
 /// Enforces the permissions before the router.
+#[allow(clippy::large_enum_variant, reason = "one per process")]
 pub enum Authorization {
     /// Nobody signs in; every operation is allowed.
     Off,

@@ -21,7 +21,7 @@ pub enum TokenError {
     /// It is not a token.
     #[error("the access token is malformed")]
     Malformed,
-    /// Its algorithm is not EdDSA.
+    /// Its algorithm is not `EdDSA`.
     #[error("the access token must be signed with EdDSA")]
     Algorithm,
     /// The key is unknown, or no longer valid.

@@ -10,7 +10,10 @@ use anyhow::{Context, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::telemetry::output::Output;
 
@@ -89,13 +92,20 @@ pub fn init_logging() -> anyhow::Result<Logs> {
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(log_writer(json));
     let initialised = if json {
-        builder.json().try_init()
+        builder.json().finish().with(filter_fn(has_no_bodies)).try_init()
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+        let text = builder.with_ansi(std::io::stderr().is_terminal()).with_target(false);
+        text.finish().with(filter_fn(has_no_bodies)).try_init()
     };
     // Fails only if a logger is already installed, as in tests.
     drop(initialised);
     Ok(Logs(()))
+}
+
+/// Returns whether log lines have no bodies of messages, whatever `RUST_LOG` says. The NATS client writes every body it
+/// receives to its trace log, and a request may carry a password.
+fn has_no_bodies(line: &tracing::Metadata<'_>) -> bool {
+    *line.level() != tracing::Level::TRACE || !line.target().starts_with("async_nats")
 }
 
 /// Reads an environment variable that is not an option of the program.

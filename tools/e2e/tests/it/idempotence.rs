@@ -13,6 +13,7 @@ async fn the_seed_may_be_loaded_repeatedly() {
     let addresses = seed::Addresses {
         gateway_url: world.config().http_url(demo::Component::ApiGateway),
         inventory_url: world.config().http_url(demo::Component::InventoryService),
+        sign_in: seed::SignIn::default(),
     };
     for _ in 0..2 {
         let mut reported = Vec::new();
