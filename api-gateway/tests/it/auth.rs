@@ -170,6 +170,7 @@ async fn a_revocation_ends_requests_and_feeds_within_200_ms_and_known_users_go_o
 #[test]
 fn the_documentation_lists_every_operation() {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/http-api.md")).unwrap();
+    let text = text.split_once("## Sign-in and permissions").unwrap().1;
     for (method, path, access) in TABLE.0 {
         let line = text.lines().find(|line| line.starts_with(&format!("| `{method} {path}` |")));
         let line = line.unwrap_or_else(|| panic!("{method} {path} is not in docs/http-api.md"));

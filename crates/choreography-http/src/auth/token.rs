@@ -287,6 +287,9 @@ mod tests {
     }
 
     proptest! {
+        // A build without optimisation verifies slowly.
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn no_mutated_token_is_accepted(changes in proptest::collection::vec((any::<usize>(), any::<u8>()), 1..4)) {
             let token = signed(&ours(), &head(), &body());
