@@ -122,6 +122,7 @@ impl AccountsApi {
     ///
     /// Replaces the whole content. Of several changes to the same version one succeeds; the others are refused.
     #[oai(path = "/accounts/:id", method = "put", operation_id = "updateAccount")]
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
     async fn update(
         &self,
         caller: Caller,

@@ -43,7 +43,6 @@ fn with_outbox_pending(service: &str, subject: &str, refusal: Option<&str>) -> T
         message_id: Uuid::now_v7(),
         subject: subject.to_owned(),
         causation_id: None,
-        by: None,
         since: SINCE.to_owned(),
         refusal: refusal.map(str::to_owned),
     };
