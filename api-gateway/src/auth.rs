@@ -25,7 +25,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone, clap::Args)]
 pub struct AuthOptions {
     /// Whether every request needs an access token with the permission of its operation.
-    #[arg(long = "auth", env = "AUTH", action = clap::ArgAction::Set, default_value_t = false,
+    #[arg(id = "auth", long = "auth", env = "AUTH", action = clap::ArgAction::Set, default_value_t = false,
         num_args = 0..=1, default_missing_value = "true", value_parser = setting::switch())]
     pub enabled: bool,
     /// The maximum number of requests per user and second, with `AUTH=on`; 0 for no limit.
