@@ -20,6 +20,8 @@ use std::time::Duration;
 
 /// How long identity-service may take to reply.
 const TIMEOUT: Duration = Duration::from_secs(2);
+/// The largest limit of requests per second.
+const MAX_RATE: u64 = 1_000_000;
 
 /// Whether callers sign in, and the limits of requests.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,14 +31,14 @@ pub struct AuthOptions {
         num_args = 0..=1, default_missing_value = "true", value_parser = setting::switch())]
     pub enabled: bool,
     /// The maximum number of requests per user and second, with `AUTH=on`; 0 for no limit.
-    #[arg(long, env = "RATE_LIMIT_USER", default_value_t = 500)]
-    pub rate_limit_user: u32,
+    #[arg(long, env = "RATE_LIMIT_USER", default_value_t = 500, value_parser = setting::number(0..=MAX_RATE))]
+    pub rate_limit_user: u64,
     /// The maximum number of requests per address and second, with `AUTH=on`; 0 for no limit.
-    #[arg(long, env = "RATE_LIMIT_ADDRESS", default_value_t = 2000)]
-    pub rate_limit_address: u32,
+    #[arg(long, env = "RATE_LIMIT_ADDRESS", default_value_t = 2000, value_parser = setting::number(0..=MAX_RATE))]
+    pub rate_limit_address: u64,
     /// The maximum number of sign-in requests per address and second, with `AUTH=on`; 0 for no limit.
-    #[arg(long, env = "RATE_LIMIT_SIGN_IN", default_value_t = 10)]
-    pub rate_limit_sign_in: u32,
+    #[arg(long, env = "RATE_LIMIT_SIGN_IN", default_value_t = 10, value_parser = setting::number(0..=MAX_RATE))]
+    pub rate_limit_sign_in: u64,
 }
 
 impl Default for AuthOptions {
@@ -115,10 +117,11 @@ pub(crate) fn authorization(options: &AuthOptions, client: &Client, js: &jetstre
     let (copy, client) = (rights.clone(), client.clone());
     // It ends with the process.
     tokio::spawn(async move { copy.follow(follower, || snapshot(&client), read).await });
+    let rate = |limit: u64| u32::try_from(limit).unwrap_or(u32::MAX);
     let limits = Limits {
-        user: options.rate_limit_user,
-        address: options.rate_limit_address,
-        sign_in: options.rate_limit_sign_in,
+        user: rate(options.rate_limit_user),
+        address: rate(options.rate_limit_address),
+        sign_in: rate(options.rate_limit_sign_in),
     };
     Authorization::On { table: TABLE, rights, limits: RateLimits::new(limits) }
 }

@@ -164,6 +164,9 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let watch = outbox.watch("identity");
+    let health = outbox.health("start");
+    // Until then, nobody in the configuration can sign in.
+    health.expect("users");
     drop(requests.outbox.set(outbox));
     let mut started = false;
     loop {
@@ -174,8 +177,13 @@ pub async fn run(
             drop(watch.answered(sessions::prune(&requests.db.writer, before, PRUNED)).await);
         } else {
             match prepare(&requests, &users).await {
-                Ok(()) => started = true,
-                Err(error) => tracing::warn!(%error, "the signing keys or users cannot be prepared; retrying"),
+                Ok(()) => {
+                    started = true;
+                    health.ok("users");
+                }
+                Err(error) => {
+                    health.failed("users", format!("the signing keys or users cannot be prepared: {error}"));
+                }
             }
             if started {
                 continue;

@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 use crate::support::{HttpResponse, Shop, an_account, details, password, until};
 
 /// The gateway as a process that logs at the finest level into a file.
-struct Gateway {
+pub(crate) struct Gateway {
     process: Child,
-    base: String,
+    pub(crate) base: String,
     log: PathBuf,
 }
 
 impl Gateway {
-    async fn start(shop: &Shop) -> Self {
+    pub(crate) async fn start(shop: &Shop) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port())).to_string();
-        let log = std::env::temp_dir().join(format!("api-gateway-{}.log", std::process::id()));
+        let log = std::env::temp_dir().join(format!("api-gateway-{}.log", address.replace(':', "-")));
         let process = Command::new(env!("CARGO_BIN_EXE_api-gateway"))
             .args(["--nats-url", &shop.nats.url(), "--http-address", &address])
             .env("NATS_PASSWORD", password("api-gateway"))
@@ -166,8 +166,8 @@ async fn a_card_number_is_neither_stored_nor_returned_nor_logged() {
     assert_eq!(shop.commands().await.len(), 1);
     let log = gateway.log();
     assert!(
-        log.contains("TRACE") && log.contains("DEBUG") && log.contains("a command is stored"),
-        "everything is logged"
+        log.contains("DEBUG") && log.contains("a command is stored"),
+        "everything is logged, except for the trace lines of the NATS client"
     );
     has_no_card_number("the log", &log);
 }
