@@ -29,7 +29,7 @@ on_both_databases!(
     a_missing_account_is_queried_when_a_payment_is_due,
 );
 
-const PASSWORDS: [&str; 10] = [
+const PASSWORDS: [&str; 11] = [
     "PROVISIONER_PASSWORD",
     "API_GATEWAY_PASSWORD",
     "ORDER_SERVICE_PASSWORD",
@@ -38,6 +38,7 @@ const PASSWORDS: [&str; 10] = [
     "PAYMENT_SERVICE_PASSWORD",
     "NOTIFICATION_SERVICE_PASSWORD",
     "PROJECTION_SERVICE_PASSWORD",
+    "IDENTITY_SERVICE_PASSWORD",
     "INSPECTOR_PASSWORD",
     "OPERATOR_PASSWORD",
 ];
