@@ -1,6 +1,6 @@
 //! The rules of users and organisations; pure, no I/O.
 //!
-//! Each change of a user's rights is followed by a [`RightsChanged`](contracts::identity::RightsChanged) with all of
+//! Each change of a user's rights is followed by a [`RightsChanged`] with all of
 //! them, in the same history.
 
 mod decide;
