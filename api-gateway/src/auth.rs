@@ -1,5 +1,7 @@
 //! Sign-in: the permission of every operation, and the copy of the rights of identity-service.
 
+use std::time::Duration;
+
 use async_nats::Client;
 use async_nats::jetstream;
 use bytes::Bytes;
@@ -16,7 +18,6 @@ use contracts::identity::{
     self, IdentityEvent, ListRights, RightsChanged, RightsPage, SigningKeysChanged, UserKind,
 };
 use contracts::topology::{API_GATEWAY, EVENTS};
-use std::time::Duration;
 
 /// How long identity-service may take to reply.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,9 +28,8 @@ const MAX_RATE: u64 = 1_000_000;
 #[derive(Debug, Clone, clap::Args)]
 pub struct AuthOptions {
     /// Whether every request needs an access token with the permission of its operation.
-    #[arg(id = "auth", long = "auth", env = "AUTH", action = clap::ArgAction::Set, default_value_t = false,
-        num_args = 0..=1, default_missing_value = "true", value_parser = setting::switch())]
-    pub enabled: bool,
+    #[arg(long, env = "AUTH", value_parser = setting::switch())]
+    pub auth: bool,
     /// The maximum number of requests per user and second, with `AUTH=on`; 0 for no limit.
     #[arg(long, env = "RATE_LIMIT_USER", default_value_t = 500, value_parser = setting::number(0..=MAX_RATE))]
     pub rate_limit_user: u64,
@@ -43,7 +43,7 @@ pub struct AuthOptions {
 
 impl Default for AuthOptions {
     fn default() -> Self {
-        Self { enabled: false, rate_limit_user: 500, rate_limit_address: 2000, rate_limit_sign_in: 10 }
+        Self { auth: false, rate_limit_user: 500, rate_limit_address: 2000, rate_limit_sign_in: 10 }
     }
 }
 
@@ -102,7 +102,7 @@ table! {
 
 /// Begins to follow the rights if callers sign in.
 pub(crate) fn authorization(options: &AuthOptions, client: &Client, js: &jetstream::Context) -> Authorization {
-    if !options.enabled {
+    if !options.auth {
         return Authorization::Off;
     }
     let rights = Rights::new(identity::ISSUER, identity::AUDIENCE);
@@ -136,7 +136,8 @@ async fn snapshot(client: &Client) -> Result<Vec<Change>, String> {
             .map_err(|error| error.to_string())?;
         changes.extend(page.items.into_iter().map(user));
         changes.extend(page.ended_sessions.iter().map(|ended| Change::SessionEnded(ended.session_id.to_string())));
-        changes.push(keys(&page.signing_keys));
+        changes.extend(page.refused_before.map(Change::RefusedBefore));
+        changes.extend(page.signing_keys.as_ref().map(keys));
         match page.next {
             Some(next) => after = Some(next),
             None => return Ok(changes),

@@ -48,7 +48,7 @@ use choreography_http::sse::SseConnections;
 use choreography_http::streams::Capacity;
 use choreography_http::waiter::Waiters;
 use contracts::capacity::follow_up;
-use contracts::declaration::topology;
+use contracts::declaration::topology_for;
 use contracts::topology::{API_GATEWAY, COMMANDS, EVENTS, IDEMPOTENCY, ORDER_SERVICE, TIMERS};
 use poem::{EndpointExt, Route};
 use poem_openapi::Tags;
@@ -81,14 +81,14 @@ enum Tag {
     /// Live events, the system overview, and the consistency check.
     Events,
     /// Dead letters and projections, for operators. Served, and in this document, only if the gateway is started with `--operations`;
-    /// otherwise these paths do not exist (404, `route-not-found`). They require no password.
+    /// otherwise these paths do not exist (404, `route-not-found`). Without sign-in they require no password.
     Operations,
 }
 
 /// Returns the shop's streams and their limits.
-fn capacity(max_backlog: u64) -> anyhow::Result<Capacity> {
+fn capacity(max_backlog: u64, auth: bool) -> anyhow::Result<Capacity> {
     Ok(Capacity {
-        topology: topology()?,
+        topology: topology_for(auth)?,
         commands: COMMANDS,
         events: EVENTS,
         timers: TIMERS,
@@ -113,13 +113,18 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
         let Config { http_address, http, nats, durability, max_backlog, auth, operations, dashboard } = config;
         let connections = http.connections();
         let settings = Settings { http_address, http, nats: nats.clone(), durability };
-        let gateway = Gateway::connect(API_GATEWAY, capacity(max_backlog)?, settings, shutdown.clone()).await?;
+        let gateway =
+            Gateway::connect(API_GATEWAY, capacity(max_backlog, auth.auth)?, settings, shutdown.clone()).await?;
         let Parts { commands, queries, waiters, client, health } = gateway.parts();
         let js = connection::jetstream(&client);
         let sessions_client = client.clone();
         let authorization = Arc::new(auth::authorization(&auth, &client, &js));
-        let explainer =
-            choreography_ops::Operator::over(client.clone(), js.clone(), health.clone(), choreo::shop()?);
+        let explainer = choreography_ops::Operator::over(
+            client.clone(),
+            js.clone(),
+            health.clone(),
+            choreo::shop_for(auth.auth)?,
+        );
         let invariants = InvariantsApi::new(explainer.clone());
         let products = ProductsApi { commands: commands.clone(), queries: queries.clone() };
         let notifications = NotificationsApi { queries: queries.clone() };
@@ -141,11 +146,10 @@ pub fn run(config: Config, shutdown: CancellationToken) -> Running<'static> {
         let page = Arc::new(Dashboard::new(&dashboard, operations.enabled)?);
         let api = (orders, products, accounts, notifications, reports, events, overview, invariants);
         let (routes, document) = match operations::connect(&operations, &nats, &health).await? {
-            Some(operations) => router::routes((api, operations), page, auth.enabled)?,
-            None => router::routes(api, page, auth.enabled)?,
+            Some(operations) => router::routes((api, operations), page, auth.auth)?,
+            None => router::routes(api, page, auth.auth)?,
         };
-        let document = if auth.enabled { auth::TABLE.describe(&document) } else { document };
-        let routes = if auth.enabled { sessions::routes(routes, &sessions_client) } else { routes };
+        let routes = if auth.auth { sessions::routes(routes, &sessions_client) } else { routes };
         let authorized = routes.around(move |endpoint, request| authorization.clone().respond(endpoint, request));
         let routes = Route::new().nest("/", authorized);
         gateway.serve_routes(routes, &document, following).await

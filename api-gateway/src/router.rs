@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use choreography_http::gateway::reference;
 use poem::endpoint::make_sync;
-use poem::{EndpointExt, IntoEndpoint, Response, Route, get};
+use poem::{IntoEndpoint, Response, Route, get};
 use poem_openapi::{OpenApi, OpenApiService};
 
 use crate::auth::TABLE;
@@ -31,15 +31,9 @@ pub(crate) fn routes<A: OpenApi + 'static>(
     auth: bool,
 ) -> anyhow::Result<(Route, String)> {
     let service = OpenApiService::new(api, "Shop", env!("CARGO_PKG_VERSION")).description(DESCRIPTION);
-    let document = service.spec();
-    let spec = match auth {
-        true => {
-            let described = TABLE.describe(&document);
-            let respond = move |_| Response::builder().content_type("application/json").body(described.clone());
-            make_sync(respond).boxed()
-        }
-        false => service.spec_endpoint().map_to_response().boxed(),
-    };
+    let document = if auth { TABLE.describe(&service.spec()) } else { service.spec() };
+    let served = document.clone();
+    let spec = make_sync(move |_| Response::builder().content_type("application/json").body(served.clone()));
     let docs = Route::new()
         .at("/", get(reference(&service)))
         .at("/events", get(docs::events_page()?))

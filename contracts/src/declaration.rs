@@ -59,6 +59,15 @@ pub fn full_topology() -> Result<Topology, DeclarationError> {
     full_declarations().iter().try_fold(streams()?, Topology::with)
 }
 
+/// Returns the [`topology`] of a shop without sign-in, or the [`full_topology`] of one with it.
+///
+/// # Errors
+///
+/// If a declaration does not match the streams.
+pub fn topology_for(auth: bool) -> Result<Topology, DeclarationError> {
+    if auth { full_topology() } else { topology() }
+}
+
 /// Declares order-service.
 #[must_use]
 pub fn order_service() -> Declaration {

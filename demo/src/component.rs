@@ -47,18 +47,11 @@ impl Component {
     ];
 
     /// The components that may be named: also [`Self::IdentityService`].
-    pub const NAMED: [Self; 10] = [
-        Self::NatsServer,
-        Self::PaymentProvider,
-        Self::OrderService,
-        Self::InventoryService,
-        Self::AccountService,
-        Self::PaymentService,
-        Self::NotificationService,
-        Self::ProjectionService,
-        Self::IdentityService,
-        Self::ApiGateway,
-    ];
+    pub const NAMED: [Self; 10] = {
+        let [broker, provider, orders, stock, accounts, payments, notifications, projections, gateway] = Self::ALL;
+        let identity = Self::IdentityService;
+        [broker, provider, orders, stock, accounts, payments, notifications, projections, identity, gateway]
+    };
 
     /// All components of a shop without sign-in, except the broker.
     pub const SERVICES: [Self; 8] = [
@@ -81,6 +74,12 @@ impl Component {
         Self::NotificationService,
         Self::ProjectionService,
     ];
+
+    /// Returns whether the component has a database.
+    #[must_use]
+    pub fn has_database(self) -> bool {
+        Self::WITH_DATABASE.contains(&self) || self == Self::IdentityService
+    }
 
     /// Returns whether the component is a client of the broker.
     #[must_use]

@@ -222,8 +222,8 @@ impl ShopConfig {
     pub fn database_url(&self, component: Component) -> Option<String> {
         match &self.databases {
             Databases::Postgres(urls) => urls.get(&component).cloned(),
-            Databases::Sqlite => (Component::WITH_DATABASE.contains(&component)
-                || component == Component::IdentityService)
+            Databases::Sqlite => component
+                .has_database()
                 .then(|| setting::sqlite_url(&self.data.join(format!("{component}.sqlite")))),
         }
     }

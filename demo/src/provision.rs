@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_nats::jetstream;
 use choreography::connection::{self, NatsOptions};
-use contracts::declaration::{full_topology, topology};
+use contracts::declaration::topology_for;
 use contracts::topology::DEAD_LETTERS;
 
 /// The user that may create streams.
@@ -34,7 +34,7 @@ pub async fn provision(nats: &NatsOptions, replicas: usize) -> anyhow::Result<()
 /// As [`provision`].
 pub async fn provision_for(nats: &NatsOptions, replicas: usize, auth: bool) -> anyhow::Result<()> {
     let (client, health) = connection::establish(nats, PROVISIONER, CONNECT_TIMEOUT).await?;
-    let topology = if auth { full_topology()? } else { topology()? };
+    let topology = topology_for(auth)?;
     let js = connection::jetstream(&client);
     let provisioning = async {
         refuse_earlier_streams(&js).await?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use async_nats::Client;
 use choreography::connection;
-use contracts::declaration::{full_topology, topology};
+use contracts::declaration::topology_for;
 use serde_json::{Value, json};
 
 use crate::config::ShopConfig;
@@ -63,7 +63,7 @@ pub(crate) async fn redeliver(config: &ShopConfig, count: u64) -> anyhow::Result
 async fn reset_consumers(config: &ShopConfig, count: u64) -> anyhow::Result<String> {
     let options = nats_options(config, PROVISIONER);
     let (client, _) = connection::establish(&options, PROVISIONER, REPLY_TIMEOUT).await?;
-    let topology = if config.auth { full_topology()? } else { topology()? };
+    let topology = topology_for(config.auth)?;
     let consumers = topology.consumers.iter().filter(|consumer| STREAMS.contains(&consumer.stream.as_str()));
     let mut services: Vec<&str> = Vec::new();
     for consumer in consumers {

@@ -165,9 +165,9 @@ fn start_over(data: &Path) -> anyhow::Result<()> {
     for folder in ["nats", "mail"].map(|name| data.join(name)).into_iter().filter(|folder| folder.exists()) {
         std::fs::remove_dir_all(&folder).with_context(|| format!("removing {}", folder.display()))?;
     }
-    let databases = Component::WITH_DATABASE
+    let databases = Component::NAMED
         .into_iter()
-        .chain([Component::IdentityService])
+        .filter(|component| component.has_database())
         .flat_map(|component| ["sqlite", "sqlite-wal", "sqlite-shm"].map(|suffix| format!("{component}.{suffix}")));
     for file in databases
         .chain(["demo.log", "payment-provider.jsonl"].map(str::to_owned))
@@ -252,7 +252,11 @@ async fn explain(config: &ShopConfig, screen: &Screen) {
 /// Returns an access token of the administrator; `None` without sign-in, or if it fails.
 async fn token(config: &ShopConfig) -> Option<String> {
     let http = http::client(ANSWER_TIMEOUT).ok()?;
-    seed::token(&http, &config.http_url(Component::ApiGateway), &sign_in(config)).await.unwrap_or_default()
+    let token = seed::token(&http, &config.http_url(Component::ApiGateway), &sign_in(config)).await;
+    token.unwrap_or_else(|error| {
+        tracing::warn!(error = format!("{error:#}"), "the administrator cannot sign in");
+        None
+    })
 }
 
 /// Returns the lines about sign-in: that it is off, or the users and how to get a token.

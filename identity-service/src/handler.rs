@@ -1,5 +1,6 @@
 //! The message handler: users by [`decide`] and [`evolve`](user::evolve), with the tables that follow from them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use choreography::envelope::{from_unix_millis, rfc3339, unix_millis};
@@ -12,7 +13,7 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ColumnTrait, DatabaseConnection, DatabaseTransaction, EntityTrait, QueryFilter};
 use time::OffsetDateTime;
 
-use crate::entity::{api_key, membership, organisation, rights};
+use crate::entity::{api_key, membership, organisation, rights, session};
 use crate::user::{self, Identity, IdentityMessage, User, decide};
 use crate::{keys, local, sessions};
 
@@ -47,21 +48,23 @@ impl Decider for UserDecider {
         now: OffsetDateTime,
     ) -> Result<(), HandleError> {
         let now = unix_millis(now);
+        let (mut users, mut organisations) = (Vec::new(), Vec::new());
         for Changed { id, state, .. } in changed {
             match state {
                 Identity::Unknown => {}
-                Identity::Organisation { name } => {
-                    let row = organisation::ActiveModel {
-                        organisation_id: Set((*id).to_owned()),
-                        name: Set(name.as_str().to_owned()),
-                        created_at: Set(now),
-                    };
-                    statement::upsert(tx, vec![row]).await?;
-                }
-                Identity::User(user) => save_user(tx, user, now).await?,
+                Identity::Organisation { name } => organisations.push(organisation::ActiveModel {
+                    organisation_id: Set((*id).to_owned()),
+                    name: Set(name.as_str().to_owned()),
+                    created_at: Set(now),
+                }),
+                Identity::User(user) => users.push(user),
             }
         }
-        Ok(())
+        // In one order, so that the transactions of two instances cannot deadlock.
+        organisations.sort_unstable_by(|a, b| a.organisation_id.as_ref().cmp(b.organisation_id.as_ref()));
+        users.sort_unstable_by(|a, b| a.user_id.cmp(&b.user_id));
+        statement::upsert(tx, organisations).await?;
+        save_users(tx, &users, now).await
     }
 
     async fn status(&self, db: &DatabaseConnection, key: &str) -> anyhow::Result<Option<AggregateStatus>> {
@@ -73,33 +76,44 @@ impl Decider for UserDecider {
     }
 }
 
-/// Writes what follows from a user: the rights, the memberships, and the end of sessions.
-async fn save_user(tx: &DatabaseTransaction, user: &User, now: i64) -> Result<(), HandleError> {
+/// Writes what follows from users: the rights, the memberships, and the end of sessions.
+async fn save_users(tx: &DatabaseTransaction, users: &[&User], now: i64) -> Result<(), HandleError> {
     let json = |error: serde_json::Error| HandleError::Retry(error.into());
-    let id = user.user_id.as_str();
-    let row = rights::ActiveModel {
-        user_id: Set(id.to_owned()),
-        version: Set(user.version),
-        rights: Set(serde_json::to_string(&user.rights()).map_err(json)?),
-        api_key_ids: Set(serde_json::to_string(&user.api_key_ids).map_err(json)?),
-        updated_at: Set(now),
-    };
-    statement::upsert(tx, vec![row]).await?;
-    membership::Entity::delete_many().filter(membership::Column::UserId.eq(id)).exec(tx).await?;
-    let members = user.organisation_ids.iter().map(|organisation_id| membership::ActiveModel {
-        organisation_id: Set(organisation_id.to_string()),
-        user_id: Set(id.to_owned()),
-    });
-    statement::insert(tx, members.collect(), None).await?;
-    if user.disabled {
-        sessions::end_all(tx, &user.user_id, SessionEndReason::SignedOut, now).await?;
+    let (mut rows, mut members) = (Vec::with_capacity(users.len()), Vec::new());
+    let (mut ids, mut disabled) = (Vec::with_capacity(users.len()), Vec::new());
+    for user in users {
+        let id = user.user_id.as_str();
+        rows.push(rights::ActiveModel {
+            user_id: Set(id.to_owned()),
+            version: Set(user.version),
+            rights: Set(serde_json::to_string(&user.rights()).map_err(json)?),
+            api_key_ids: Set(serde_json::to_string(&user.api_key_ids).map_err(json)?),
+            updated_at: Set(now),
+        });
+        members.extend(user.organisation_ids.iter().map(|organisation_id| membership::ActiveModel {
+            organisation_id: Set(organisation_id.to_string()),
+            user_id: Set(id.to_owned()),
+        }));
+        ids.push(id.to_owned());
+        disabled.extend(user.disabled.then(|| id.to_owned()));
     }
-    let kept = |id: &String| user.api_key_ids.iter().any(|kept| kept.as_str() == id);
-    for key in api_key::Entity::find().filter(api_key::Column::UserId.eq(id)).all(tx).await? {
-        if !kept(&key.api_key_id) {
-            sessions::end(tx, &key.api_key_id, SessionEndReason::ApiKeyRevoked, now).await?;
-            api_key::Entity::delete_by_id(key.key_hash).exec(tx).await?;
-        }
+    statement::upsert(tx, rows).await?;
+    for chunk in statement::padded_chunks(&ids) {
+        membership::Entity::delete_many().filter(membership::Column::UserId.is_in(chunk)).exec(tx).await?;
+    }
+    statement::insert(tx, members, None).await?;
+    for chunk in statement::padded_chunks(&disabled) {
+        let of_users = session::Column::UserId.is_in(chunk);
+        sessions::end_where(tx, of_users, SessionEndReason::SignedOut, now).await?;
+    }
+    let kept: HashSet<&str> = users.iter().flat_map(|user| &user.api_key_ids).map(ApiKeyId::as_str).collect();
+    let keys = statement::select_in::<api_key::Entity, _>(tx, api_key::Column::UserId, &ids).await?;
+    let revoked: Vec<String> =
+        keys.into_iter().map(|key| key.api_key_id).filter(|id| !kept.contains(id.as_str())).collect();
+    for chunk in statement::padded_chunks(&revoked) {
+        let of_keys = session::Column::SessionId.is_in(chunk.clone());
+        sessions::end_where(tx, of_keys, SessionEndReason::ApiKeyRevoked, now).await?;
+        api_key::Entity::delete_many().filter(api_key::Column::ApiKeyId.is_in(chunk)).exec(tx).await?;
     }
     Ok(())
 }

@@ -12,9 +12,7 @@ use contracts::identity::{
     OrganisationView, RightsPage, SessionEndReason, SessionEnded, SessionId, UserId, UserView,
 };
 use contracts::query::{DEFAULT_PAGE, MAX_PAGE, Page};
-use sea_orm::{
-    ColumnTrait, DatabaseConnection, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ColumnTrait, DatabaseConnection, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::de::DeserializeOwned;
 
 use crate::entity::{credential, membership, organisation, rights, session};
@@ -98,20 +96,34 @@ async fn rights(db: DatabaseConnection, query: Query) -> Result<RightsPage, Quer
     let request: ListRights = body(&query)?;
     let (rows, next) = page(&db, request.after.as_ref(), limit(request.limit)?).await?;
     let items = rows.into_iter().map(|row| Ok(rights_of(row)?.0)).collect::<Result<_, DbErr>>()?;
-    let now = unix_millis(clock::now());
+    let next = next.map(UserId::parse).transpose().map_err(invalid_row)?;
+    let mut page = RightsPage { items, next, signing_keys: None, ended_sessions: Vec::new(), refused_before: None };
+    if request.after.is_none() {
+        let now = unix_millis(clock::now());
+        page.signing_keys = Some(keys::current(&db, now).await?);
+        (page.ended_sessions, page.refused_before) = ended_sessions(&db, now, MAX_ENDED).await?;
+    }
+    Ok(page)
+}
+
+/// Returns the sessions whose access tokens may still be valid, the newest `max`. If there are more, also the time before
+/// which tokens must be refused.
+async fn ended_sessions(
+    db: &DatabaseConnection,
+    now: i64,
+    max: u64,
+) -> Result<(Vec<SessionEnded>, Option<i64>), DbErr> {
     let lifetime = i64::try_from(ACCESS_TOKEN_SECONDS * 1000).unwrap_or(i64::MAX);
-    let ended = session::Entity::find()
+    let mut rows = session::Entity::find()
         .filter(session::Column::EndedAt.gte(now - lifetime - RESERVE_MILLIS))
         .order_by_desc(session::Column::EndedAt)
-        .limit(MAX_ENDED)
-        .all(&db)
+        .limit(max + 1)
+        .all(db)
         .await?;
-    Ok(RightsPage {
-        items,
-        next: next.map(UserId::parse).transpose().map_err(invalid_row)?,
-        signing_keys: keys::current(&db, now).await?,
-        ended_sessions: ended.into_iter().map(ended_session).collect::<Result<_, _>>()?,
-    })
+    let left_out = (rows.len() as u64 > max).then(|| rows.pop()).flatten();
+    // Its tokens were issued before it ended.
+    let refused_before = left_out.and_then(|row| row.ended_at).map(|ended_at| ended_at + 1);
+    Ok((rows.into_iter().map(ended_session).collect::<Result<_, _>>()?, refused_before))
 }
 
 fn ended_session(row: session::Model) -> Result<SessionEnded, DbErr> {
@@ -177,14 +189,24 @@ async fn organisations(db: DatabaseConnection, query: Query) -> Result<Page<Orga
     let mut rows = by_id.limit(limit + 1).all(&db).await?;
     let more = cut_page(&mut rows, limit, |row| row.name.len());
     let next = rows.last().filter(|_| more).map(|row| row.organisation_id.clone());
-    let mut items = Vec::with_capacity(rows.len());
-    for row in rows {
-        let of = membership::Column::OrganisationId.eq(row.organisation_id.as_str());
-        items.push(OrganisationView {
-            members: membership::Entity::find().filter(of).count(&db).await?,
+    let ids = rows.iter().map(|row| row.organisation_id.as_str());
+    let counted: Vec<(String, i64)> = membership::Entity::find()
+        .select_only()
+        .column(membership::Column::OrganisationId)
+        .column_as(membership::Column::UserId.count(), "members")
+        .filter(membership::Column::OrganisationId.is_in(ids))
+        .group_by(membership::Column::OrganisationId)
+        .into_tuple()
+        .all(&db)
+        .await?;
+    let counted: HashMap<String, i64> = counted.into_iter().collect();
+    let view = |row: organisation::Model| -> Result<OrganisationView, DbErr> {
+        let members = counted.get(&row.organisation_id).copied().unwrap_or_default();
+        Ok(OrganisationView {
+            members: u64::try_from(members).map_err(invalid_row)?,
             organisation_id: OrganisationId::parse(row.organisation_id).map_err(invalid_row)?,
             name: Line::parse(row.name).map_err(invalid_row)?,
-        });
-    }
-    Ok(Page { items, next })
+        })
+    };
+    Ok(Page { items: rows.into_iter().map(view).collect::<Result<_, _>>()?, next })
 }

@@ -272,12 +272,13 @@ impl Requests {
         check_address(&request.address)?;
         let from = [Source::Address(request.address.clone())];
         let hash = hash_token(&request.refresh_token);
+        if session_of(&self.db.reader, &hash).await?.is_none() {
+            return Ok(self.guessed(&from, SignInRefusal::SessionEnded));
+        }
         let tx = self.begin().await?;
         let now = unix_millis(clock::now());
         let Some(session) = session_of(&tx, &hash).await? else {
-            let delay = self.slow_down.wait(&from, Instant::now());
-            self.slow_down.failed(&from, Instant::now());
-            return Ok(if delay.is_zero() { refused(SignInRefusal::SessionEnded) } else { wait(delay) });
+            return Ok(refused(SignInRefusal::SessionEnded));
         };
         let user_id = UserId::parse(session.user_id).map_err(unavailable)?;
         let session_id = SessionId::parse(session.session_id).map_err(unavailable)?;
@@ -309,11 +310,11 @@ impl Requests {
     /// [`QueryError::Invalid`] if a field is invalid.
     pub async fn sign_out(self, query: Query) -> Result<SignedOut, QueryError> {
         let request: SignOut = parse(&query)?;
-        let tx = self.begin().await?;
-        let now = unix_millis(clock::now());
-        let Some(session) = session_of(&tx, &hash_token(&request.refresh_token)).await? else {
+        let Some(session) = session_of(&self.db.reader, &hash_token(&request.refresh_token)).await? else {
             return Ok(SignedOut::default());
         };
+        let tx = self.begin().await?;
+        let now = unix_millis(clock::now());
         let user_id = UserId::parse(session.user_id).map_err(unavailable)?;
         let reason = SessionEndReason::SignedOut;
         if sessions::end(&tx, &session.session_id, reason, now).await? {
@@ -403,8 +404,12 @@ impl Requests {
         let request: ExchangeApiKey = parse(&query)?;
         check_address(&request.address)?;
         let from = [Source::Address(request.address.clone())];
+        let hash = hash_token(&request.api_key);
+        if api_key::Entity::find_by_id(hash.as_str()).one(&self.db.reader).await?.is_none() {
+            return Ok(self.guessed(&from, SignInRefusal::WrongCredentials));
+        }
         let tx = self.begin().await?;
-        let row = api_key::Entity::find_by_id(hash_token(&request.api_key)).one(&tx).await?;
+        let row = api_key::Entity::find_by_id(hash).one(&tx).await?;
         let user_id =
             row.as_ref().map(|row| UserId::parse(row.user_id.as_str())).transpose().map_err(unavailable)?;
         let rights = match &user_id {
@@ -412,9 +417,7 @@ impl Requests {
             None => None,
         };
         let Some((key, rights)) = row.zip(rights) else {
-            let delay = self.slow_down.wait(&from, Instant::now());
-            self.slow_down.failed(&from, Instant::now());
-            return Ok(if delay.is_zero() { refused(SignInRefusal::WrongCredentials) } else { wait(delay) });
+            return Ok(self.guessed(&from, SignInRefusal::WrongCredentials));
         };
         let session_id = SessionId::parse(key.api_key_id).map_err(unavailable)?;
         let now = unix_millis(clock::now());
@@ -433,6 +436,14 @@ impl Requests {
         let tokens = tokens(&tx, &rights, &session_id, None).await?;
         self.commit(tx, vec![]).await?;
         Ok(SignInReply::SignedIn(tokens))
+    }
+
+    /// Counts a token that does not exist, and returns the refusal, or the wait after many of them. No transaction is open
+    /// for it: guesses must not hold up others.
+    fn guessed(&self, from: &[Source], reason: SignInRefusal) -> SignInReply {
+        let delay = self.slow_down.wait(from, Instant::now());
+        self.slow_down.failed(from, Instant::now());
+        if delay.is_zero() { refused(reason) } else { wait(delay) }
     }
 
     /// Decides a request in a transaction.

@@ -90,14 +90,28 @@ pub async fn end(
     reason: SessionEndReason,
     now: i64,
 ) -> Result<bool, DbErr> {
+    Ok(end_where(connection, session::Column::SessionId.eq(session_id), reason, now).await? > 0)
+}
+
+/// Ends the open sessions that meet a condition; returns their number.
+///
+/// # Errors
+///
+/// The database's error.
+pub async fn end_where(
+    connection: &impl ConnectionTrait,
+    condition: Expr,
+    reason: SessionEndReason,
+    now: i64,
+) -> Result<u64, DbErr> {
     let ended = session::Entity::update_many()
         .col_expr(session::Column::EndedAt, Expr::value(now))
         .col_expr(session::Column::EndReason, Expr::value(reason.as_str()))
-        .filter(session::Column::SessionId.eq(session_id))
+        .filter(condition)
         .filter(session::Column::EndedAt.is_null())
         .exec(connection)
         .await?;
-    Ok(ended.rows_affected > 0)
+    Ok(ended.rows_affected)
 }
 
 /// Ends all sessions of a user; returns the newest that were open.
@@ -111,23 +125,19 @@ pub async fn end_all(
     reason: SessionEndReason,
     now: i64,
 ) -> Result<Vec<String>, DbErr> {
-    let open = session::Column::UserId.eq(user_id.as_str()).and(session::Column::EndedAt.is_null());
+    let of_user = session::Column::UserId.eq(user_id.as_str());
     let newest: Vec<String> = session::Entity::find()
         .select_only()
         .column(session::Column::SessionId)
-        .filter(open.clone())
+        .filter(of_user.clone())
+        .filter(session::Column::EndedAt.is_null())
         .filter(session::Column::ExpiresAt.gt(now))
         .order_by_desc(session::Column::CreatedAt)
         .limit(MAX_REPORTED)
         .into_tuple()
         .all(connection)
         .await?;
-    session::Entity::update_many()
-        .col_expr(session::Column::EndedAt, Expr::value(now))
-        .col_expr(session::Column::EndReason, Expr::value(reason.as_str()))
-        .filter(open)
-        .exec(connection)
-        .await?;
+    end_where(connection, of_user, reason, now).await?;
     Ok(newest)
 }
 
@@ -175,16 +185,21 @@ pub async fn know(
     };
     choreography::statement::upsert(connection, vec![row]).await?;
     let of_user = known_address::Entity::find().filter(known_address::Column::UserId.eq(user_id.as_str()));
-    let oldest = of_user
+    let oldest: Vec<String> = of_user
+        .select_only()
+        .column(known_address::Column::AddressHash)
         .order_by_desc(known_address::Column::SeenAt)
         .offset(MAX_ADDRESSES)
         .limit(MAX_ADDRESSES)
+        .into_tuple()
         .all(connection)
         .await?;
-    for row in oldest {
-        known_address::Entity::delete_by_id((row.user_id, row.address_hash)).exec(connection).await?;
+    if oldest.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let forgotten = known_address::Column::UserId.eq(user_id.as_str());
+    let forgotten = forgotten.and(known_address::Column::AddressHash.is_in(oldest));
+    known_address::Entity::delete_many().filter(forgotten).exec(connection).await.map(drop)
 }
 
 /// Deletes at most `limit` sessions that ended or expired before a time, with their refresh tokens; returns their number.

@@ -1,5 +1,6 @@
 //! A database for a test, and reads of its tables.
 
+pub(crate) use choreography_test::Engine;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,13 +16,6 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, TransactionTrait};
 use time::OffsetDateTime;
 use uuid::Uuid;
-
-/// The database engine of a test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Engine {
-    Sqlite,
-    Postgres,
-}
 
 /// A database that is removed after the test.
 pub(crate) struct TestDatabase {

@@ -47,7 +47,7 @@ async fn signed() -> (Shop, FakeService) {
     let operations = OperationsOptions { enabled: true, operator_password: Some(password("operator")) };
     let shop = Shop::set(nats().await, |config| {
         config.operations = operations;
-        config.auth.enabled = true;
+        config.auth.auth = true;
         config.auth.rate_limit_user = 0;
         config.auth.rate_limit_address = 0;
     });

@@ -223,8 +223,8 @@ pub struct ListRights {
     pub limit: Option<u64>,
 }
 
-/// A page of the rights of all users, for services that build a copy. The keys and the ended sessions are complete on
-/// each page. A copy also follows the events since before the first page, and applies both by version.
+/// A page of the rights of all users, for services that build a copy. The first page also has the keys and the ended
+/// sessions. A copy also follows the events since before the first page, and applies both by version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RightsPage {
@@ -232,10 +232,13 @@ pub struct RightsPage {
     pub items: Vec<RightsChanged>,
     /// The cursor of the next page; absent on the last page.
     pub next: Option<UserId>,
-    /// The signing keys.
-    pub signing_keys: SigningKeysChanged,
-    /// The sessions that ended within the lifetime of an access token, the newest first, at most [`MAX_ENDED`].
+    /// The signing keys; absent after the first page.
+    pub signing_keys: Option<SigningKeysChanged>,
+    /// The sessions that ended within the lifetime of an access token, the newest first, at most [`MAX_ENDED`]; none after
+    /// the first page.
     pub ended_sessions: Vec<SessionEnded>,
+    /// If more sessions have ended: access tokens issued earlier must be refused, in milliseconds since 1970.
+    pub refused_before: Option<i64>,
 }
 
 /// The maximum number of ended sessions in a snapshot.

@@ -5,6 +5,7 @@
 //! - [`published()`], [`scheduled`], [`cancelled`]: the expected messages;
 //! - [`ProjectionSpec`]: given events, then rows, for one projection;
 //! - [`Flow`]: several services connected by their subjects;
+//! - [`on_both_databases`], [`Engine`]: the same tests on SQLite and PostgreSQL;
 //! - [`contract`]: what a consumer needs of a message, against what its producer publishes.
 //!
 //! With the feature `servers` (default), nats-server and PostgreSQL as child processes, found or installed. Only a real
@@ -22,6 +23,7 @@
 //! This crate knows no streams, users, or messages of an application: the caller passes them.
 
 pub mod contract;
+mod engine;
 mod flow;
 mod projected;
 mod published;
@@ -44,6 +46,7 @@ mod scratch;
 #[cfg(feature = "servers")]
 mod tools;
 
+pub use engine::Engine;
 pub use flow::Flow;
 pub use projected::ProjectionSpec;
 pub use published::{Published, cancelled, published, scheduled};

@@ -1,8 +1,15 @@
 //! Sessions and API keys.
 
+use choreography::envelope::unix_millis;
+use choreography::statement;
 use contracts::account::Line;
-use contracts::identity::{ApiKeyId, CreateServiceAccount, RevokeApiKey, RoleName, UserId};
+use contracts::identity::{ApiKeyId, CreateServiceAccount, MAX_ENDED, RevokeApiKey, RoleName, UserId};
+use futures::future::join_all;
+use identity_service::entity::session;
+use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::keys::claims;
 use crate::on_both_databases;
@@ -14,6 +21,7 @@ on_both_databases!(
     a_session_ends_with_sign_out,
     a_session_expires,
     an_api_key_is_exchanged_until_it_is_revoked,
+    beyond_the_maximum_of_ended_sessions_a_snapshot_says_which_tokens_are_refused,
 );
 
 async fn ended(world: &World, tokens: &Value) -> Value {
@@ -47,32 +55,11 @@ async fn of_many_concurrent_uses_of_a_refresh_token_at_most_one_succeeds(engine:
     let request = json!({"refreshToken": tokens["refreshToken"], "address": "192.0.2.1"});
     let uses: [_; 8] = std::array::from_fn(|_| world.try_ask("refresh", &request));
     let mut succeeded = 0;
-    for used in futures_all(uses).await {
+    for used in join_all(uses).await {
         succeeded += usize::from(used.is_ok_and(|reply| reply["outcome"] == "signed-in"));
     }
     assert_eq!(succeeded, 1);
     assert_eq!(ended(&world, &tokens).await["reason"], "reuse-detected");
-}
-
-/// Awaits futures at one time.
-async fn futures_all<T, const N: usize>(all: [impl Future<Output = T>; N]) -> Vec<T> {
-    let mut pending: Vec<_> = all.into_iter().map(|one| (Box::pin(one), None)).collect();
-    std::future::poll_fn(|context| {
-        for (one, done) in &mut pending {
-            if done.is_none()
-                && let std::task::Poll::Ready(result) = one.as_mut().poll(context)
-            {
-                *done = Some(result);
-            }
-        }
-        if pending.iter().all(|(_, done)| done.is_some()) {
-            std::task::Poll::Ready(())
-        } else {
-            std::task::Poll::Pending
-        }
-    })
-    .await;
-    pending.into_iter().filter_map(|(_, done)| done).collect()
 }
 
 async fn a_session_ends_with_sign_out(engine: Engine) {
@@ -121,4 +108,29 @@ async fn an_api_key_is_exchanged_until_it_is_revoked(engine: Engine) {
     assert_eq!(exchange(&keys[0]).await["reason"], "wrong-credentials");
     assert_eq!(exchange(&keys[1]).await["outcome"], "signed-in");
     assert_eq!(exchange(&json!({"apiKey": "shop_key_unknown"})).await["reason"], "wrong-credentials");
+}
+
+async fn beyond_the_maximum_of_ended_sessions_a_snapshot_says_which_tokens_are_refused(engine: Engine) {
+    let world = World::start(engine).await;
+    let now = unix_millis(OffsetDateTime::now_utc());
+    let ended = |n: u64| session::ActiveModel {
+        session_id: Set(Uuid::now_v7().to_string()),
+        user_id: Set("ada".to_owned()),
+        created_at: Set(now - 120_000),
+        expires_at: Set(now + 3_600_000),
+        ended_at: Set(Some(now - 60_000 + i64::try_from(n).unwrap())),
+        end_reason: Set(Some("signed-out".to_owned())),
+    };
+    let db = world.database().await;
+    statement::insert(&db, (1..=MAX_ENDED).map(ended).collect(), None).await.unwrap();
+    let snapshot = world.ask("rights", &json!({})).await;
+    assert_eq!(snapshot["endedSessions"].as_array().unwrap().len() as u64, MAX_ENDED);
+    assert_eq!(snapshot["refusedBefore"], Value::Null);
+    statement::insert(&db, vec![ended(0)], None).await.unwrap();
+    let snapshot = world.ask("rights", &json!({})).await;
+    assert_eq!(snapshot["endedSessions"].as_array().unwrap().len() as u64, MAX_ENDED);
+    assert_eq!(snapshot["refusedBefore"], now - 60_000 + 1);
+    // Only the first page has them.
+    let next = world.ask("rights", &json!({"after": "a"})).await;
+    assert_eq!((&next["endedSessions"], &next["signingKeys"]), (&json!([]), &Value::Null));
 }

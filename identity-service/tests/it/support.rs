@@ -1,5 +1,6 @@
 //! The service as a process, on a real nats-server with the shop's permissions and a real database.
 
+pub(crate) use choreography_test::Engine;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,13 +24,6 @@ use uuid::Uuid;
 /// How long a test waits for something that must happen.
 pub(crate) const WITHIN: Duration = Duration::from_secs(60);
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
-
-/// The database engine of a test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Engine {
-    Sqlite,
-    Postgres,
-}
 
 fn password(user: &str) -> String {
     format!("password-of-{user}")

@@ -1,4 +1,4 @@
-//! Users, roles, and organisations: what the gateway hears of them.
+//! Users, roles, and organisations: as the gateway receives them.
 
 use std::sync::Arc;
 

@@ -11,22 +11,4 @@ mod reserving;
 mod service;
 mod units_of_work;
 
-/// Runs each test on SQLite and on PostgreSQL.
-macro_rules! on_both_databases {
-    ($($name:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::database::Engine::Sqlite).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::database::Engine::Postgres).await;
-            })+
-        }
-    };
-}
-
-pub(crate) use on_both_databases;
+pub(crate) use choreography_test::on_both_databases;

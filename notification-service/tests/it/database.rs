@@ -1,5 +1,6 @@
 //! A database for a test, and reads of its tables.
 
+pub(crate) use choreography_test::Engine;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,13 +16,6 @@ use sea_orm::{ActiveModelTrait, DatabaseConnection, EntityTrait, QueryOrder, Tra
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
-
-/// The database engine of a test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Engine {
-    Sqlite,
-    Postgres,
-}
 
 /// A folder that is removed after the test.
 pub(crate) struct TestFolder(pub(crate) PathBuf);

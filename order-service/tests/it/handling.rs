@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use choreography::{Envelope, EventSourced, Handler as _, database, event_store};
-use choreography_test::{Spec, TestPostgres, cancelled, published, scheduled};
+use choreography_test::{Engine, Spec, TestPostgres, cancelled, on_both_databases, published, scheduled};
 use contracts::CustomerId;
 use contracts::order::{
     CancelOrderDeferred, CancelOrderRefused, CancelReason, CancelRefusal, OrderAwaitingStock, OrderCancelled,
@@ -25,24 +25,6 @@ const STOCK_DEADLINE: Duration = Duration::from_secs(3600);
 
 type OrderSpec = Spec<EventSourced<OrderDecider>>;
 
-/// Runs each test on SQLite and on PostgreSQL.
-macro_rules! on_both_databases {
-    ($($name:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::on_sqlite().await).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(super::on_postgres().await).await;
-            })+
-        }
-    };
-}
-
 on_both_databases!(
     the_decisions_of_one_batch_are_recorded_projected_and_published_in_order,
     the_same_decisions_in_several_batches_have_the_same_result,
@@ -51,13 +33,14 @@ on_both_databases!(
     every_message_delivered_twice_has_the_same_result,
 );
 
-async fn on_sqlite() -> OrderSpec {
-    Spec::new::<Migrator>("order-service", HANDLER).await.unwrap()
-}
-
-async fn on_postgres() -> OrderSpec {
-    let url = TestPostgres::shared().await.unwrap().create_database().await.unwrap();
-    Spec::on(database::open::<Migrator>(&url).await.unwrap(), "order-service", HANDLER)
+async fn spec(engine: Engine) -> OrderSpec {
+    match engine {
+        Engine::Sqlite => Spec::new::<Migrator>("order-service", HANDLER).await.unwrap(),
+        Engine::Postgres => {
+            let url = TestPostgres::shared().await.unwrap().create_database().await.unwrap();
+            Spec::on(database::open::<Migrator>(&url).await.unwrap(), "order-service", HANDLER)
+        }
+    }
 }
 
 /// The types of the recorded events, whose versions count from 1.
@@ -100,7 +83,8 @@ fn deadline() -> StockDeadlinePassed {
     StockDeadlinePassed { order_id: order_id() }
 }
 
-async fn the_decisions_of_one_batch_are_recorded_projected_and_published_in_order(mut spec: OrderSpec) {
+async fn the_decisions_of_one_batch_are_recorded_projected_and_published_in_order(engine: Engine) {
+    let mut spec = spec(engine).await;
     let due = spec.now() + STOCK_DEADLINE;
     spec.when_batch([place(3), stock_backordered(), place(3), stock_reserved(), payment_captured()])
         .then([
@@ -119,7 +103,8 @@ async fn the_decisions_of_one_batch_are_recorded_projected_and_published_in_orde
     assert_eq!((view.customer_id.as_str(), view.currency.as_str(), view.reason), ("CUSTOMER_001", "EUR", None));
 }
 
-async fn the_same_decisions_in_several_batches_have_the_same_result(mut spec: OrderSpec) {
+async fn the_same_decisions_in_several_batches_have_the_same_result(engine: Engine) {
+    let mut spec = spec(engine).await;
     spec.when(place(3)).then([published(OrderPlaced(details(3))).version(1)]).await;
     let placed = view(&spec).await.unwrap();
     assert_eq!((placed.status.as_str(), placed.version), ("placed", 1));
@@ -140,7 +125,8 @@ async fn the_same_decisions_in_several_batches_have_the_same_result(mut spec: Or
     assert_eq!(history(&spec).await, ["order.placed.v1", "order.awaiting-stock.v1", "order.cancelled.v1"]);
 }
 
-async fn a_refusal_is_published_and_neither_recorded_nor_projected(mut spec: OrderSpec) {
+async fn a_refusal_is_published_and_neither_recorded_nor_projected(engine: Engine) {
+    let mut spec = spec(engine).await;
     let order_id = order_id();
     spec.given([place(3), stock_reserved(), payment_captured()])
         .when_batch([place(4), cancel()])
@@ -154,7 +140,8 @@ async fn a_refusal_is_published_and_neither_recorded_nor_projected(mut spec: Ord
     assert_eq!((view.status.as_str(), view.version, view.total_price), ("confirmed", 3, 3000));
 }
 
-async fn a_cancel_before_its_order_is_recorded_and_has_no_view(mut spec: OrderSpec) {
+async fn a_cancel_before_its_order_is_recorded_and_has_no_view(engine: Engine) {
+    let mut spec = spec(engine).await;
     let deferred = CancelOrderDeferred { order_id: order_id(), reason: Some("changed my mind".to_owned()) };
     spec.when(cancel()).then([published(deferred).version(1)]).await;
     assert_eq!(view(&spec).await, None);
@@ -163,7 +150,8 @@ async fn a_cancel_before_its_order_is_recorded_and_has_no_view(mut spec: OrderSp
     assert_eq!(view(&spec).await.unwrap().status, "cancelled");
 }
 
-async fn every_message_delivered_twice_has_the_same_result(mut spec: OrderSpec) {
+async fn every_message_delivered_twice_has_the_same_result(engine: Engine) {
+    let mut spec = spec(engine).await;
     spec.delivered_twice();
     spec.given([place(3), stock_backordered(), stock_reserved()])
         .when(payment_captured())
@@ -191,7 +179,7 @@ fn envelope(payload: OrderMessage) -> Envelope<OrderMessage> {
 
 #[tokio::test]
 async fn when_two_instances_decide_on_one_order_the_later_one_decides_again() {
-    let mut spec = on_postgres().await;
+    let mut spec = spec(Engine::Postgres).await;
     spec.when(place(3)).then([published(OrderPlaced(details(3))).version(1)]).await;
     // One instance has decided to cancel and not committed yet when the other decides to reserve.
     let db = spec.db().clone();

@@ -1,5 +1,6 @@
 //! A database for a test, and reads of its tables.
 
+pub(crate) use choreography_test::Engine;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -18,13 +19,6 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::given::{NOW, POLICY, flow};
-
-/// The database engine of a test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Engine {
-    Sqlite,
-    Postgres,
-}
 
 /// A database that is removed after the test.
 pub(crate) struct TestDatabase {

@@ -14,22 +14,4 @@ mod rebuilding;
 mod units_of_work;
 mod waits;
 
-/// Runs each test on SQLite and on PostgreSQL.
-macro_rules! on_both_databases {
-    ($($name:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::database::Engine::Sqlite).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::database::Engine::Postgres).await;
-            })+
-        }
-    };
-}
-
-pub(crate) use on_both_databases;
+pub(crate) use choreography_test::on_both_databases;

@@ -8,7 +8,7 @@ pub mod invariants;
 
 use choreography::Declaration;
 use choreography_ops::System;
-use contracts::declaration::{declarations, full_declarations, full_topology, topology};
+use contracts::declaration::{declarations, full_declarations, topology_for};
 use contracts::query::OrderStatus;
 use contracts::topology::ORDER_SERVICE;
 
@@ -47,12 +47,8 @@ pub fn shop() -> anyhow::Result<System> {
 ///
 /// If the declared topology cannot be read.
 pub fn shop_for(auth: bool) -> anyhow::Result<System> {
-    let (topology, declarations) = if auth {
-        (full_topology()?, full_declarations().to_vec())
-    } else {
-        (topology()?, declarations().to_vec())
-    };
-    let system = System::new(topology)
+    let declarations = if auth { full_declarations().to_vec() } else { declarations().to_vec() };
+    let system = System::new(topology_for(auth)?)
         .messages(declarations.iter().flat_map(Declaration::published))
         .open_states(ORDER_SERVICE, OPEN.map(OrderStatus::as_str))
         .once_per_key(ONCE_PER_ORDER)

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use choreography::metrics::{self, Counters};
 use choreography::{Auth, AuthType};
 use futures::StreamExt;
-use poem::http::{HeaderName, HeaderValue, Method, header};
+use poem::http::{Method, header};
 use poem::{Body, Endpoint, FromRequest, IntoResponse, Request, RequestBody, Response};
 use serde_json::{Value, json};
 
@@ -66,11 +66,10 @@ impl AccessTable {
     #[must_use]
     pub fn describe(&self, document: &str) -> String {
         let Ok(mut document) = serde_json::from_str::<Value>(document) else { return document.to_owned() };
+        let mut paths = document.get_mut("paths").and_then(Value::as_object_mut);
         for (method, path, access) in self.0 {
-            let operation = &mut document["paths"][*path][method.to_ascii_lowercase()];
-            if !operation.is_object() {
-                continue;
-            }
+            let item = paths.as_mut().and_then(|paths| paths.get_mut(*path));
+            let Some(operation) = item.and_then(|item| item.get_mut(method.to_ascii_lowercase())) else { continue };
             let statuses: &[&str] = match access {
                 Access::Public => continue,
                 Access::SignIn => &["401", "429"],
@@ -91,10 +90,6 @@ impl AccessTable {
                     }});
                 }
             }
-        }
-        // Indexing an absent path has created an empty one.
-        if let Some(paths) = document["paths"].as_object_mut() {
-            paths.retain(|_, item| item.as_object().is_some_and(|item| item.values().all(Value::is_object)));
         }
         document["components"]["securitySchemes"]["bearer"] =
             json!({"type": "http", "scheme": "bearer", "bearerFormat": "JWT"});
@@ -200,7 +195,7 @@ impl Authorization {
                 if matches!(status, 401 | 403) {
                     REFUSED.get_or_create(&vec![("status", status.to_string())]).inc();
                 }
-                return Ok(secured(problem.into_response()));
+                return Ok(problem.into_response());
             }
         };
         request.extensions_mut().insert(caller.clone());
@@ -208,7 +203,7 @@ impl Authorization {
             Ok(response) => response.into_response(),
             Err(error) => error.into_response(),
         };
-        Ok(secured(while_permitted(response, &caller, rights)))
+        Ok(while_permitted(response, &caller, rights))
     }
 }
 
@@ -268,21 +263,5 @@ fn while_permitted(mut response: Response, caller: &Caller, rights: &Rights) -> 
     let ended = rights.clone().ended(signed_in.claims.clone(), signed_in.rights.clone());
     let body = response.take_body().into_bytes_stream();
     response.set_body(Body::from_bytes_stream(body.take_until(Box::pin(ended))));
-    response
-}
-
-/// Adds the headers that keep browsers from storing, embedding, and guessing.
-fn secured(mut response: Response) -> Response {
-    for (name, value) in [
-        ("x-content-type-options", "nosniff"),
-        ("referrer-policy", "no-referrer"),
-        ("x-frame-options", "DENY"),
-        ("cache-control", "no-store"),
-    ] {
-        let headers = response.headers_mut();
-        if !headers.contains_key(name) {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-    }
     response
 }

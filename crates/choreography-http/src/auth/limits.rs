@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use choreography::metrics::{self, Counters};
 use governor::clock::{Clock, DefaultClock};
@@ -14,6 +15,8 @@ use crate::problem::Problem;
 
 /// The maximum number of users, and of addresses, with a counter of their own; others share one.
 const MAX_KEYS: usize = 20_000;
+/// The shortest interval between two removals of unused counters.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(1);
 
 static LIMITED: LazyLock<Counters> =
     LazyLock::new(|| metrics::counters("http_rate_limited", "Requests refused with 429, by the limit"));
@@ -40,6 +43,8 @@ struct Limit {
     name: &'static str,
     limiter: DefaultKeyedRateLimiter<String>,
     clock: DefaultClock,
+    /// When the counters that nobody uses any more were last removed, after there were too many.
+    pruned: Mutex<Option<Instant>>,
 }
 
 impl Limit {
@@ -47,13 +52,17 @@ impl Limit {
         let per_second = NonZeroU32::new(per_second)?;
         // A burst of two seconds.
         let quota = Quota::per_second(per_second).allow_burst(per_second.saturating_add(per_second.get()));
-        Some(Self { name, limiter: RateLimiter::keyed(quota), clock: DefaultClock::default() })
+        Some(Self {
+            name,
+            limiter: RateLimiter::keyed(quota),
+            clock: DefaultClock::default(),
+            pruned: Mutex::default(),
+        })
     }
 
-    fn check(&self, key: String) -> Result<(), Problem> {
-        let mut key = key;
+    fn check(&self, mut key: String) -> Result<(), Problem> {
         if self.limiter.len() >= MAX_KEYS {
-            self.limiter.retain_recent();
+            self.prune();
             if self.limiter.len() >= MAX_KEYS {
                 "others".clone_into(&mut key);
             }
@@ -62,6 +71,15 @@ impl Limit {
         LIMITED.get_or_create(&vec![("limit", self.name.to_owned())]).inc();
         let wait = until.wait_time_from(self.clock.now()).as_secs_f64().ceil().clamp(1.0, 3600.0);
         Err(Problem::new(Code::TOO_MANY_REQUESTS).header(poem::http::header::RETRY_AFTER, wait.to_string()))
+    }
+
+    /// Removes the counters without recent requests, at most once per [`PRUNE_INTERVAL`]: it reads all of them.
+    fn prune(&self) {
+        let mut pruned = self.pruned.lock().unwrap_or_else(PoisonError::into_inner);
+        if pruned.is_none_or(|at| at.elapsed() >= PRUNE_INTERVAL) {
+            self.limiter.retain_recent();
+            *pruned = Some(Instant::now());
+        }
     }
 }
 

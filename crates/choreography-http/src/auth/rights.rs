@@ -10,7 +10,8 @@ use tokio::sync::watch;
 use super::token::{Claims, LEEWAY, TokenError, Verifier};
 use crate::stream_follower::{Followed, FollowedMessage, StreamFollower};
 
-/// The maximum number of ended sessions that are remembered; beyond, the oldest is forgotten.
+/// The maximum number of ended sessions that are remembered; beyond, all tokens from before the oldest one's end are
+/// refused instead.
 const MAX_ENDED: usize = 500_000;
 /// How long an ended session is remembered: the lifetime of an access token, and more.
 const REMEMBERED: i64 = 3_600_000;
@@ -60,6 +61,8 @@ pub enum Change {
     User(UserRights),
     /// A session ended.
     SessionEnded(String),
+    /// Tokens issued earlier are refused, in milliseconds since 1970: not all sessions that ended before are known.
+    RefusedBefore(i64),
     /// All signing keys: version, and per key the id, the key in base64url, and its end.
     Keys(i64, Vec<(String, String, Option<i64>)>),
 }
@@ -104,6 +107,8 @@ struct State {
     users: HashMap<String, Arc<UserRights>>,
     ended: HashMap<String, i64>,
     ended_order: VecDeque<String>,
+    /// Tokens issued earlier are refused, in milliseconds since 1970.
+    refused_before: i64,
     /// The claims of tokens whose signature was valid with the current keys.
     verified: HashMap<[u8; 32], Claims>,
     ready: bool,
@@ -119,6 +124,7 @@ impl Rights {
             users: HashMap::new(),
             ended: HashMap::new(),
             ended_order: VecDeque::new(),
+            refused_before: i64::MIN,
             verified: HashMap::new(),
             ready: false,
         };
@@ -137,6 +143,7 @@ impl Rights {
                 state.users.insert(rights.user.clone(), Arc::new(rights));
             }
             Change::SessionEnded(session) => state.end(session, unix_millis(clock::now())),
+            Change::RefusedBefore(time) => state.refused_before = state.refused_before.max(time),
             Change::Keys(version, keys) => {
                 if version <= state.keys_version {
                     return;
@@ -267,9 +274,13 @@ impl Rights {
 impl State {
     fn end(&mut self, session: String, now: i64) {
         while let Some(oldest) = self.ended_order.front().cloned() {
-            let expired = self.ended.get(&oldest).is_none_or(|at| now - at > REMEMBERED);
-            if !expired && self.ended.len() < MAX_ENDED {
-                break;
+            let at = self.ended.get(&oldest).copied().unwrap_or(i64::MIN);
+            if now - REMEMBERED <= at {
+                if self.ended.len() < MAX_ENDED {
+                    break;
+                }
+                // Its tokens were issued before it ended.
+                self.refused_before = self.refused_before.max(at + 1);
             }
             self.ended_order.pop_front();
             self.ended.remove(&oldest);
@@ -288,9 +299,62 @@ impl State {
         if rights.disabled {
             return Err(Refused::Disabled);
         }
-        if claims.issued.saturating_mul(1000) < rights.valid_from {
+        if claims.issued.saturating_mul(1000) < rights.valid_from.max(self.refused_before) {
             return Err(Refused::Revoked);
         }
         Ok(rights.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn user() -> UserRights {
+        UserRights {
+            user: "U1".to_owned(),
+            version: 1,
+            name: String::new(),
+            is_service: false,
+            disabled: false,
+            roles: Vec::new(),
+            grants: HashMap::new(),
+            own: Vec::new(),
+            valid_from: 0,
+        }
+    }
+
+    fn claims(session: &str, issued: i64) -> Claims {
+        Claims { user: "U1".to_owned(), session: session.to_owned(), issued, expires: issued + 600 }
+    }
+
+    #[test]
+    fn a_session_that_is_forgotten_early_is_not_accepted_again() {
+        let rights = Rights::new("shop", "shop");
+        rights.apply(Change::User(user()));
+        let mut state = rights.0.state.write().unwrap();
+        // One per millisecond, from second 1000 on.
+        for n in 0..=MAX_ENDED {
+            state.end(n.to_string(), 1_000_000 + i64::try_from(n).unwrap());
+        }
+        assert_eq!(state.ended.len(), MAX_ENDED);
+        let now = 1_000_000 + i64::try_from(MAX_ENDED).unwrap();
+        assert_eq!(state.rights(&claims("0", 1000), now).unwrap_err(), Refused::Revoked);
+        assert_eq!(state.rights(&claims("1", 1000), now).unwrap_err(), Refused::SessionEnded);
+        assert!(state.rights(&claims("open", 1001), now).is_ok());
+    }
+
+    #[test]
+    fn tokens_from_before_the_known_sessions_are_refused() {
+        let rights = Rights::new("shop", "shop");
+        rights.apply(Change::User(user()));
+        for time in [2_000_001, 1_000_000] {
+            rights.apply(Change::RefusedBefore(time));
+        }
+        let state = rights.0.state.read().unwrap();
+        assert_eq!(state.rights(&claims("S", 2000), 2_100_000).unwrap_err(), Refused::Revoked);
+        assert!(state.rights(&claims("S", 2001), 2_100_000).is_ok());
     }
 }

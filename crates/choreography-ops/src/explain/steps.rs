@@ -110,12 +110,8 @@ fn step(stream: &str, stored: &Stored) -> Step {
 
 /// Returns the principal of a message, `<kind>:<id>`.
 fn principal(stored: &Stored) -> Option<String> {
-    let kind = stored.header(envelope::AUTH_TYPE)?;
-    let text = match stored.header(envelope::AUTH_ID) {
-        Some(id) => format!("{kind}:{id}"),
-        None => kind.to_owned(),
-    };
-    Auth::from_text(&text).map(|auth| auth.to_text())
+    let auth = Auth::parse(stored.header(envelope::AUTH_TYPE)?, stored.header(envelope::AUTH_ID));
+    auth.map(|auth| auth.to_text())
 }
 
 fn dead_lettered(stored: &Stored) -> Option<DeadLettered> {

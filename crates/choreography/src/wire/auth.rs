@@ -52,6 +52,14 @@ impl Auth {
         Self { kind, id: id.filter(|id| is_id(id)).map(Arc::from) }
     }
 
+    /// Reads the two attributes of a message; `None` if the kind is unknown or the id is not one: everything caused by the
+    /// message would inherit it.
+    #[must_use]
+    pub fn parse(kind: &str, id: Option<&str>) -> Option<Self> {
+        let kind = AuthType::ALL.into_iter().find(|known| known.as_str() == kind)?;
+        id.is_none_or(is_id).then(|| Self { kind, id: id.map(Arc::from) })
+    }
+
     /// Returns it as one text, `<kind>` or `<kind>:<id>`, to be stored with a task that continues the flow later.
     #[must_use]
     pub fn to_text(&self) -> String {
@@ -65,24 +73,14 @@ impl Auth {
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
         match text.split_once(':') {
-            Some((kind, id)) => parse(kind, Some(id)),
-            None => parse(text, None),
+            Some((kind, id)) => Self::parse(kind, Some(id)),
+            None => Self::parse(text, None),
         }
     }
 }
 
 fn is_id(id: &str) -> bool {
     (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-/// Reads the two attributes; `None` if the kind is unknown or the id is not one: everything caused by the message would
-/// inherit it.
-pub(crate) fn parse(kind: &str, id: Option<&str>) -> Option<Auth> {
-    let kind = AuthType::ALL.into_iter().find(|known| known.as_str() == kind)?;
-    match id {
-        Some(id) if !is_id(id) => None,
-        id => Some(Auth { kind, id: id.map(Arc::from) }),
-    }
 }
 
 #[cfg(test)]
@@ -104,8 +102,8 @@ mod tests {
         for (kind, id) in
             [("root", None), ("", None), ("user", Some("")), ("user", Some("a b")), ("user", Some("ü"))]
         {
-            assert_eq!(parse(kind, id), None, "{kind} {id:?}");
+            assert_eq!(Auth::parse(kind, id), None, "{kind} {id:?}");
         }
-        assert_eq!(parse("user", Some(&"x".repeat(MAX_ID + 1))), None);
+        assert_eq!(Auth::parse("user", Some(&"x".repeat(MAX_ID + 1))), None);
     }
 }

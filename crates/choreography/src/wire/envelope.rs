@@ -24,7 +24,6 @@ use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use uuid::Uuid;
 
-use crate::wire::auth;
 pub use crate::wire::auth::{Auth, AuthType};
 use crate::wire::message::{DecodeError, MessageInfo, Messages, UnknownVersion};
 use crate::wire::trace_parent;
@@ -367,7 +366,7 @@ pub fn decode<T: Messages>(
         time,
         // All messages caused by this one inherit it: an invalid trace context is dropped here.
         trace_parent: optional(TRACE_PARENT).filter(|text| trace_parent::parse(text).is_some()).map(str::to_owned),
-        auth: optional(AUTH_TYPE).and_then(|kind| auth::parse(kind, optional(AUTH_ID))),
+        auth: optional(AUTH_TYPE).and_then(|kind| Auth::parse(kind, optional(AUTH_ID))),
         payload: T::decode(message_type, body).map_err(|error| unreadable::<T>(&error, message_type))?,
         message_type: message_type.to_owned(),
         source: source.to_owned(),

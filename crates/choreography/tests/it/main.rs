@@ -35,22 +35,4 @@ mod trace;
 mod tracked;
 mod versions;
 
-/// Runs each test on SQLite and on PostgreSQL.
-macro_rules! on_both_databases {
-    ($($name:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::support::Engine::Sqlite).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test]
-            async fn $name() {
-                super::$name(crate::support::Engine::Postgres).await;
-            })+
-        }
-    };
-}
-
-pub(crate) use on_both_databases;
+pub(crate) use choreography_test::on_both_databases;

@@ -1,5 +1,6 @@
 //! A service with one table, on a real nats-server and a real database.
 
+pub(crate) use choreography_test::Engine;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,13 +40,6 @@ pub(crate) const TOPOLOGY: &str = r#"{
   "buckets": [{"name": "KEYS", "description": "", "maxAgeSeconds": 60, "maxValueSize": 100}],
   "consumers": [{"stream": "COMMANDS", "name": "counter-service", "filterSubjects": ["counter.command.>"]}]
 }"#;
-
-/// The database of a test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Engine {
-    Sqlite,
-    Postgres,
-}
 
 /// A nats-server and a database for one test, with helpers.
 pub(crate) struct Bench {

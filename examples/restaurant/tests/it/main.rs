@@ -9,22 +9,4 @@ mod support;
 mod system;
 mod time_travel;
 
-/// Runs each test on SQLite and on PostgreSQL.
-macro_rules! on_both_databases {
-    ($($name:ident),+ $(,)?) => {
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(crate::support::Engine::Sqlite).await;
-            })+
-        }
-        mod postgres {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $name() {
-                super::$name(crate::support::Engine::Postgres).await;
-            })+
-        }
-    };
-}
-
-pub(crate) use on_both_databases;
+pub(crate) use choreography_test::on_both_databases;

@@ -1,5 +1,6 @@
 //! Values for tests, and the system on a real nats-server.
 
+pub(crate) use choreography_test::Engine;
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -58,13 +59,6 @@ impl Drop for Folder {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.0));
     }
-}
-
-/// The database engine of a test.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Engine {
-    Sqlite,
-    Postgres,
 }
 
 /// A nats-server with the streams, a database per service, and tasks that run until the end of the test.

@@ -69,7 +69,7 @@ async fn the_shop_runs_with_nkeys_and_without_passwords() {
     world.assert_healthy().await;
 }
 
-/// Clients that place orders until they are told to stop. A client repeats an order until it is accepted.
+/// Clients that place orders until they are stopped. A client repeats an order until it is accepted.
 struct Load {
     accepted: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,

@@ -1,5 +1,6 @@
 //! A whole shop for one test, with its own processes, ports, and data folder.
 
+pub(crate) use choreography_test::Engine;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -20,13 +21,6 @@ use sea_orm::{Database, DatabaseConnection};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tokio::sync::{Semaphore, SemaphorePermit};
-
-/// The database engine of a test's services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Engine {
-    Sqlite,
-    Postgres,
-}
 
 /// A running shop with its clients.
 pub(crate) struct World {

@@ -59,33 +59,35 @@ impl Tls {
         self.acceptor.clone()
     }
 
-    /// Replaces the certificate when its files change. An unusable one is reported, and the current one is kept.
+    /// Replaces the certificate when its files change. An unusable one is reported, and the current one is kept until a
+    /// later attempt succeeds: the second of the two files, or a free file descriptor, may follow in a moment.
     pub(super) async fn follow(self, health: Option<Health>) {
-        let mut known = self.states();
+        let (mut known, mut failed) = (self.states(), false);
         loop {
             tokio::time::sleep(CHECK_INTERVAL).await;
             let found = self.states();
             if found == known {
                 continue;
             }
-            let detail = match read(&self.cert, &self.key) {
+            match read(&self.cert, &self.key) {
                 Ok(read) => {
                     *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(read);
                     tracing::info!(certificate = %self.cert.display(), "the certificate was replaced");
                     if let Some(health) = &health {
                         health.ok(CERTIFICATE);
                     }
-                    None
+                    (known, failed) = (found, false);
                 }
-                // The second of two files may follow in a moment.
-                Err(error) => Some(format!("the replaced certificate is not used: {error:#}")),
-            };
-            match (&health, detail) {
-                (Some(health), Some(detail)) => health.failed(CERTIFICATE, detail),
-                (None, Some(detail)) => tracing::warn!(detail, "the earlier certificate stays in use"),
-                (_, None) => {}
+                Err(error) => {
+                    let detail = format!("the replaced certificate is not used: {error:#}");
+                    match &health {
+                        Some(health) => health.failed(CERTIFICATE, detail),
+                        None if !failed => tracing::warn!(detail, "the earlier certificate stays in use"),
+                        None => {}
+                    }
+                    failed = true;
+                }
             }
-            known = found;
         }
     }
 
