@@ -12,7 +12,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::{FakeService, HttpResponse, Shop, a_view, an_order, nats, password, until};
+use crate::support::{FakeService, HttpResponse, Shop, a_view, an_order, nats, password, provision_for, until};
 
 const ROLES: [&str; 5] = DEFAULT_ROLES;
 
@@ -45,7 +45,9 @@ fn rights(role: &str, version: i64, disabled: bool) -> Value {
 /// A gateway with sign-in, and identity-service with one user per role.
 async fn signed() -> (Shop, FakeService) {
     let operations = OperationsOptions { enabled: true, operator_password: Some(password("operator")) };
-    let shop = Shop::set(nats().await, |config| {
+    let nats = nats().await;
+    provision_for(&nats, true).await;
+    let shop = Shop::set(nats, |config| {
         config.operations = operations;
         config.auth.auth = true;
         config.auth.rate_limit_user = 0;

@@ -15,7 +15,7 @@ use choreography::credentials::NatsCredentials;
 use choreography::durability::DurabilityOptions;
 use choreography::listener::HttpOptions;
 use choreography_test::{TestNats, free_port};
-use contracts::declaration::topology;
+use contracts::declaration::topology_for;
 use contracts::topology::{COMMANDS, EVENTS};
 use futures::StreamExt;
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -215,10 +215,15 @@ pub(crate) async fn nats_like(config: &Path) -> TestNats {
     nats
 }
 
-/// Creates the shop's streams.
+/// Creates the streams of a shop without sign-in.
 pub(crate) async fn provision(nats: &TestNats) {
+    provision_for(nats, false).await;
+}
+
+/// Creates the streams of a shop.
+pub(crate) async fn provision_for(nats: &TestNats, auth: bool) {
     let provisioner = jetstream::new(connect(nats, "provisioner").await);
-    topology().unwrap().provision(&provisioner, 1).await.unwrap();
+    topology_for(auth).unwrap().provision(&provisioner, 1).await.unwrap();
 }
 
 /// nats-server with a configuration and nothing else.
