@@ -164,7 +164,7 @@ async fn the_shop_runs_with_tls_on_every_connection_and_refuses_plain_text() {
     let certificates = Certificates::make(config.data.join("tls")).await;
     let foreign = Certificates::make(config.data.join("foreign")).await;
     with_tls(&mut config, &certificates);
-    let _nats = start_nats(&config, &certificates).await;
+    let nats_server = start_nats(&config, &certificates).await;
     let postgres = start_postgres(&mut config, &certificates).await;
 
     let user = "provisioner";
@@ -193,7 +193,7 @@ async fn the_shop_runs_with_tls_on_every_connection_and_refuses_plain_text() {
     let kept = logs.clone();
     let on_line: OnLine = Arc::new(move |_, line| kept.lock().unwrap().push_str(&format!("{line}\n")));
     let start = |component| Program::start(settings(&config, component, &on_line)).unwrap();
-    let _services: Vec<Program> = Component::SERVICES.into_iter().map(start).collect();
+    let services: Vec<Program> = Component::SERVICES.into_iter().map(start).collect();
     for component in Component::SERVICES {
         let url = config.http_url(component).replace("http://", "https://");
         eventually(&format!("{component} is ready\n{}", logs.lock().unwrap()), || async {
@@ -212,6 +212,8 @@ async fn the_shop_runs_with_tls_on_every_connection_and_refuses_plain_text() {
     let seeded = run(&config, "seed", &seed).await;
     let output = String::from_utf8_lossy(&seeded.stdout);
     assert!(seeded.status.success() && output.contains("confirmed"), "{seeded:?}\n{}", logs.lock().unwrap());
+    // Nothing writes there any more.
+    drop((services, nats_server, postgres));
     std::fs::remove_dir_all(&config.data).unwrap();
 }
 
